@@ -1,0 +1,146 @@
+"""One exception tree; each message says what happened, each hint what to do next.
+
+    CortexError
+    ├── BadQuery           400   a parameter that cannot be understood
+    │   └── AmbiguousTask  400   a bare name that several kinds have
+    ├── NotAllowed         403   the cluster refuses (401, 403)
+    ├── NotFound           404
+    │   ├── TaskNotFound
+    │   ├── ContainerNotFound
+    │   └── CursorNotHeld  410   the recording a cursor points into is no longer held
+    ├── LimitReached       429
+    ├── ClusterError       502   the cluster answers with an error
+    │   ├── NoCluster      502   no kubeconfig, and not inside a cluster
+    │   └── ClusterUnreachable 504
+    ├── StoreError         500   the recording cannot be read or written
+    │   └── LeaseLost      500   another recorder has taken over
+    ├── RecorderError      500   the recorder process does not start
+    └── MissingExtra       500   an optional library is not installed
+
+The HTTP error body, the CLI's last line, the viewer's error strip and a Python traceback all show
+the same three things: `code`, `message`, `hint` (DESIGN section 4.1).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CortexError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What happened, in one sentence without a closing period.
+    hint : str, optional
+        What to do next. A class has a default where one sentence fits all its cases.
+
+    Examples
+    --------
+    >>> TaskNotFound("no Job 'train-1' in namespace 'ml'").as_dict()["code"]
+    'TaskNotFound'
+    """
+
+    status: ClassVar[int] = 500
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+
+    @property
+    def code(self) -> str:
+        """The name a program can compare, the class's own."""
+        return type(self).__name__
+
+    def as_dict(self) -> dict[str, str]:
+        """Give the three fields every surface shows."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+    def __str__(self) -> str:
+        return f"{self.message}\n\nhint: {self.hint}" if self.hint else self.message
+
+
+class BadQuery(CortexError):
+    """A parameter that cannot be understood."""
+
+    status = 400
+
+
+class AmbiguousTask(BadQuery):
+    """A bare name that several kinds of workload have."""
+
+
+class NotAllowed(CortexError):
+    """The cluster, or the server, does not let this user do it."""
+
+    status = 403
+    default_hint = "ask for the verbs `get pods/log`, `list pods` and `watch pods` in this namespace, or log in again"
+
+
+class NotFound(CortexError):
+    """Something that was named is not there."""
+
+    status = 404
+
+
+class TaskNotFound(NotFound):
+    """No such task, neither in the cluster nor recorded."""
+
+    default_hint = "`cortex-jupyter tasks` or `%tasklogs` lists what there is"
+
+
+class ContainerNotFound(NotFound):
+    """The task has no such container or pod."""
+
+
+class CursorNotHeld(NotFound):
+    """The recording that a cursor points into is no longer held."""
+
+    status = 410
+    default_hint = "start again without a cursor"
+
+
+class LimitReached(CortexError):
+    """A configured limit is reached."""
+
+    status = 429
+
+
+class ClusterError(CortexError):
+    """The cluster answered with an error."""
+
+    status = 502
+
+
+class NoCluster(ClusterError):
+    """There is no kubeconfig, and this is not a pod."""
+
+    default_hint = "set KUBECONFIG, or try `cortex-jupyter demo`, which brings a cluster of its own"
+
+
+class ClusterUnreachable(ClusterError):
+    """The API server does not answer."""
+
+    status = 504
+    default_hint = "check the address in the kubeconfig and the network; `cortex-jupyter doctor` shows both"
+
+
+class StoreError(CortexError):
+    """The recording cannot be read or written."""
+
+
+class LeaseLost(StoreError):
+    """Another recorder has taken over this task; this one must stop writing."""
+
+
+class RecorderError(CortexError):
+    """The recorder process does not start, or ends at once."""
+
+    default_hint = "`cortex-jupyter doctor` shows the recorder's own messages"
+
+
+class MissingExtra(CortexError, ImportError):
+    """An optional library is not installed."""
