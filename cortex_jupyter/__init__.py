@@ -1,0 +1,50 @@
+"""See, keep and analyse the logs of Kubernetes tasks from a notebook, and lose none of them.
+
+    import cortex_jupyter as cortex
+
+    cortex.tasks(namespace="ml")        # a table of tasks
+    log = cortex.logs("train-1")        # shows the live viewer when it is a cell's value
+    log.to_pandas()
+
+Names are loaded when they are first used, so that Jupyter Server and every kernel may import this package for
+nothing: it costs a few milliseconds and loads no Kubernetes client, no pandas, no Jupyter Server.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter._version import __version__
+
+if TYPE_CHECKING:
+    from cortex_jupyter.notebook.magic import load_ipython_extension
+    from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
+
+_LAZY = {
+    "TaskLog": "cortex_jupyter.notebook.tasklog",
+    "logs": "cortex_jupyter.notebook.tasklog",
+    "tasks": "cortex_jupyter.notebook.tasklog",
+    "load_ipython_extension": "cortex_jupyter.notebook.magic",
+    "errors": "",
+}
+
+__all__ = ["TaskLog", "__version__", "load_ipython_extension", "logs", "tasks"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _LAZY[name]
+    return getattr(import_module(module), name) if module else import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    # Inside the function: importing Jupyter Server's ExtensionApp takes seconds, and only a server needs it.
+    from cortex_jupyter.server.app import CortexJupyter  # noqa: PLC0415
+
+    return [{"module": "cortex_jupyter", "app": CortexJupyter}]

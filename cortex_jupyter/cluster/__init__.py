@@ -1,0 +1,1 @@
+"""Kubernetes and nothing else: session, tasks, watch, log streams."""

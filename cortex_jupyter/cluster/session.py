@@ -1,0 +1,230 @@
+"""A session with one cluster: configuration, authentication and TLS from `kubernetes.aio`, raw JSON from there on.
+
+Of the `kubernetes` package only this much is used, and deliberately: its `Watch` re-reads pod logs for ever, its
+generated methods have no `sinceTime` and a total timeout of 300 s, and its models cost 270 ms for 500 pods where
+`json.loads` costs 2 ms (`research/jupyter.md` section 5.2). Nothing here may be imported at package level elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+import orjson
+
+from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NoCluster, NotAllowed, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+#: Connecting may take this long, seconds; a whole JSON answer twice that.
+CONNECT_S = 10.0
+
+
+class Cluster:
+    """A connection pool to one API server; open it with `Cluster.open`.
+
+    Attributes
+    ----------
+    host : str
+        The API server's URL; identifies the cluster in a store.
+    namespace : str
+        What holds where a task names none: `CORTEX_NAMESPACE`, else the kubeconfig's, else the pod's own.
+    """
+
+    def __init__(self, configuration: Any, namespace: str, kubeconfig: str | None, context: str | None) -> None:
+        self._configuration = configuration
+        self.kubeconfig = kubeconfig
+        self.context = context
+        self.host: str = configuration.host.rstrip("/")
+        self.namespace = os.environ.get("CORTEX_NAMESPACE") or namespace
+        self._session: aiohttp.ClientSession | None = None
+        self._renewing = asyncio.Lock()
+        self._generation = 0
+
+    @classmethod
+    async def open(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
+        """Read the configuration and make a session; nothing is asked of the cluster yet.
+
+        Parameters
+        ----------
+        kubeconfig : str, optional
+            A path; else `KUBECONFIG`, else `~/.kube/config`, else the service account of the pod we run in.
+        context : str, optional
+            The kubeconfig's context; else its current one.
+
+        Raises
+        ------
+        NoCluster
+            There is none of these, or it cannot be read.
+        """
+        # In a thread: the import takes 0.6 s, and a credential plugin is a process that may take seconds.
+        configuration, namespace = await asyncio.to_thread(_configure, kubeconfig, context)
+        return cls(configuration, namespace, kubeconfig, context)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _pool(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            from kubernetes.aio.client.rest import RESTClientObject  # noqa: PLC0415
+
+            # Its TLS context and nothing else: its own pool blocks the 101st stream.
+            tls = RESTClientObject(self._configuration).ssl_context
+            connector = aiohttp.TCPConnector(limit=0, ssl=tls)
+            self._session = aiohttp.ClientSession(
+                connector=connector, trust_env=True, proxy=self._configuration.proxy, auto_decompress=False
+            )
+        return self._session
+
+    async def _headers(self) -> dict[str, str]:
+        settings = await self._configuration.auth_settings()
+        return {s["key"]: s["value"] for s in settings.values() if s["in"] == "header" and s["value"]}
+
+    async def _renew(self, generation: int) -> None:
+        """Read the configuration again: a token has expired, a plugin or a file has a new one."""
+        async with self._renewing:
+            if generation != self._generation:
+                return  # another request has done it meanwhile
+            self._configuration, _ = await asyncio.to_thread(_configure, self.kubeconfig, self.context)
+            self._generation += 1
+
+    @asynccontextmanager
+    async def request(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: object = None,
+        read_timeout: float | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open a response to stream from; its status is whatever the server said.
+
+        Parameters
+        ----------
+        path : str
+            From `/api` or `/apis` on, already escaped.
+        query : mapping, optional
+        method, body
+            For the few requests that are no GET.
+        read_timeout : float, optional
+            Seconds without a byte after which reading raises; none by default, as for a followed log.
+
+        Raises
+        ------
+        ClusterUnreachable
+            No connection, or it broke before the status line.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=read_timeout)
+        options: dict[str, Any] = {"params": query, "timeout": timeout}
+        if self._configuration.tls_server_name:
+            options["server_hostname"] = self._configuration.tls_server_name
+        if body is not None:
+            options["data"] = orjson.dumps(body)
+        try:
+            for attempt in (0, 1):
+                generation = self._generation
+                headers = {
+                    "Accept": "application/json, */*",
+                    "Content-Type": "application/json",
+                } | await self._headers()
+                response = await self._pool().request(method, self.host + path, headers=headers, **options)
+                if response.status != 401 or attempt:  # noqa: PLR2004
+                    break
+                response.release()
+                await self._renew(generation)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterUnreachable(f"{self.host} does not answer: {error or type(error).__name__}") from error
+        try:
+            yield response
+        finally:
+            response.close()
+
+    async def json(
+        self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", body: object = None
+    ) -> Any:
+        """Ask for one JSON document.
+
+        Raises
+        ------
+        NotFound, NotAllowed, ClusterError, ClusterUnreachable
+            As the status says; the message is the server's own.
+        """
+        async with self.request(path, query, method=method, body=body, read_timeout=2 * CONNECT_S) as response:
+            data = await self._read(response)
+            if response.status >= 400:  # noqa: PLR2004
+                raise status_error(response.status, data)
+        return orjson.loads(data)
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterUnreachable(f"{self.host} broke off its answer: {error or type(error).__name__}") from error
+
+
+def status_error(status: int, body: bytes) -> ClusterError | NotAllowed | NotFound:
+    """Give the error for an answer of the API server, with the message of its `Status` object.
+
+    Parameters
+    ----------
+    status : int
+        The HTTP status.
+    body : bytes
+        A `Status` object as JSON, or any text.
+    """
+    try:
+        message = str(orjson.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        message = body[:500].decode("utf-8", "replace").strip() or f"the cluster answered with status {status}"
+    match status:
+        case 401:
+            return NotAllowed(
+                f"the cluster does not know who you are: {message}", "log in again: the token has expired"
+            )
+        case 403:
+            return NotAllowed(message)
+        case 404:
+            return NotFound(message)
+    return ClusterError(message)
+
+
+def _configure(kubeconfig: str | None, context: str | None) -> tuple[Any, str]:
+    from kubernetes.aio import config  # noqa: PLC0415
+    from kubernetes.aio.client.configuration import Configuration  # noqa: PLC0415
+
+    configuration = Configuration()
+    named = kubeconfig or os.environ.get("KUBECONFIG")
+    paths = named or str(Path.home() / ".kube" / "config")
+    there = any(Path(p).expanduser().exists() for p in paths.split(os.pathsep) if p)
+    in_pod = not named and (_SERVICE_ACCOUNT / "token").exists()
+    if not there and not in_pod:
+        raise NoCluster(
+            f"there is no kubeconfig at {paths}" + ("" if named else ", and this is not a pod of a cluster")
+        )
+    try:
+        if not there:
+            config.load_incluster_config(client_configuration=configuration)
+            return configuration, (_SERVICE_ACCOUNT / "namespace").read_text().strip() or "default"
+        load = config.load_kube_config(
+            config_file=paths, context=context, client_configuration=configuration, persist_config=False
+        )
+        loader = asyncio.run(load)  # we are in a thread of our own, which has no loop
+    except Exception as error:
+        raise NoCluster(f"the kubeconfig {paths} cannot be used: {error}") from error
+    return configuration, loader.current_context["context"].get("namespace") or "default"

@@ -1,0 +1,191 @@
+"""From the name a user types to a workload, and the list of all tasks of a namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.cluster.pods import exit_of
+from cortex_jupyter.cluster.workloads import Workload, fetch, state_of
+from cortex_jupyter.errors import AmbiguousTask, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+
+_OTHERS = ("deployment", "statefulset", "daemonset", "cronjob", "pod", "replicaset")
+_LISTED = ("job", "deployment", "statefulset", "daemonset", "pod")
+
+
+async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "") -> Workload:
+    """Find the workload that a reference names.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    ref : TaskRef
+        Without a kind: the Job of that name, else the one other kind that has it, else the one Job or pod set that
+        carries it as `task_label`.
+    task_label : str, optional
+        The label by which a site's launcher marks its workloads with its own task id.
+
+    Returns
+    -------
+    Workload
+        A CronJob gives its newest Job.
+
+    Raises
+    ------
+    TaskNotFound, AmbiguousTask, NotAllowed, ClusterError
+    """
+    if ref.kind == "selector":
+        return Workload(ref, f"selector:{ref.name}", {})
+    kinds = (ref.kind,) if ref.kind else ("job",)
+    found = await _named(cluster, ref, kinds) or ([] if ref.kind else await _named(cluster, ref, _OTHERS))
+    if not found and task_label and not ref.kind:
+        found = await _labelled(cluster, ref, task_label)
+    if len(found) > 1:
+        names = ", ".join(f"{w.ref.kind}/{w.ref.name}" for w in found)
+        raise AmbiguousTask(
+            f"{ref.name!r} is the name of {names} in namespace {ref.namespace!r}", f"name the kind: {found[0].ref.key}"
+        )
+    if not found:
+        raise await _missing(cluster, ref)
+    return await _newest_job(cluster, found[0]) if found[0].ref.kind == "cronjob" else found[0]
+
+
+async def _named(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...]) -> list[Workload]:
+    answers = await asyncio.gather(
+        *(fetch(cluster, kind, ref.namespace, ref.name) for kind in kinds), return_exceptions=True
+    )
+    found: list[Workload] = []
+    denied: NotAllowed | None = None
+    for kind, answer in zip(kinds, answers, strict=True):
+        if isinstance(answer, NotAllowed):
+            denied = answer
+        elif isinstance(answer, NotFound):
+            continue
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            found.append(_workload(kind, ref.namespace, answer))
+    # Who may read only some kinds is told so only when none of those has the name.
+    if denied and not found:
+        raise denied
+    return found
+
+
+async def _labelled(cluster: Cluster, ref: TaskRef, label: str) -> list[Workload]:
+    query = {"labelSelector": f"{label}={ref.name}"}
+    for kind in _LISTED:
+        items = (await fetch(cluster, kind, ref.namespace, "", query))["items"]
+        if kind == "pod" and items:
+            return [Workload(TaskRef(ref.namespace, "selector", query["labelSelector"]), f"selector:{query}", {})]
+        if items:
+            return [_workload(kind, ref.namespace, item) for item in items]
+    return []
+
+
+def _workload(kind: str, namespace: str, obj: dict[str, Any]) -> Workload:
+    return Workload(TaskRef(namespace, kind, obj["metadata"]["name"]), obj["metadata"]["uid"], obj)
+
+
+async def _newest_job(cluster: Cluster, cronjob: Workload) -> Workload:
+    jobs = (await fetch(cluster, "job", cronjob.ref.namespace))["items"]
+    own = [j for j in jobs if any(o["uid"] == cronjob.uid for o in j["metadata"].get("ownerReferences", []))]
+    if not own:
+        raise TaskNotFound(
+            f"{cronjob.ref.key} has not started a Job yet", "wait for its schedule, or start one by hand"
+        )
+    newest = max(own, key=lambda j: (j["metadata"]["creationTimestamp"], j["metadata"]["name"]))
+    return _workload("job", cronjob.ref.namespace, newest)
+
+
+async def _missing(cluster: Cluster, ref: TaskRef) -> TaskNotFound:
+    """Say what is missing, and what may have been meant."""
+    word = ref.kind or "task"
+    message = f"there is no {word} {ref.name!r} in namespace {ref.namespace!r}"
+    try:
+        names = [t["name"] for t in await list_tasks(cluster, ref.namespace)]
+    except (NotAllowed, NotFound):
+        return TaskNotFound(message)
+    near = difflib.get_close_matches(ref.name, names, 1)
+    return TaskNotFound(message, f"did you mean {near[0]!r}? {TaskNotFound.default_hint}" if near else None)
+
+
+async def pods_of(cluster: Cluster, workload: Workload) -> list[dict[str, Any]]:
+    """List the pods of a task, oldest first."""
+    items: list[dict[str, Any]] = (await fetch(cluster, "pod", workload.ref.namespace, "", workload.pod_query))["items"]
+    return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
+
+
+async def list_tasks(cluster: Cluster, namespace: str, selector: str = "") -> list[dict[str, Any]]:
+    """List the tasks of a namespace as the HTTP contract gives them, newest first.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    namespace : str
+    selector : str, optional
+        A label selector.
+
+    Returns
+    -------
+    list of dict
+        `task`, `kind`, `namespace`, `name`, `state`, `started`, `finished`, `exit_code`, `pods` (their number).
+        A pod that belongs to a listed workload is counted there.
+
+    Raises
+    ------
+    NotAllowed
+        Not even pods may be listed.
+    """
+    query = {"labelSelector": selector} if selector else None
+    answers = await asyncio.gather(
+        *(fetch(cluster, kind, namespace, "", query) for kind in _LISTED[:-1]),
+        fetch(cluster, "pod", namespace),
+        return_exceptions=True,
+    )
+    lists: dict[str, list[dict[str, Any]]] = {}
+    for kind, answer in zip(_LISTED, answers, strict=True):
+        if isinstance(answer, NotAllowed | NotFound) and kind != "pod":
+            continue  # who may not list Deployments still sees Jobs
+        if isinstance(answer, BaseException):
+            raise answer
+        lists[kind] = answer["items"]
+    rows = []
+    for kind, items in lists.items():
+        for item in items:
+            if kind == "pod" and (_controller(item) or not _matches(item, selector)):
+                continue
+            workload = _workload(kind, namespace, item)
+            own = [item] if kind == "pod" else [p for p in lists["pod"] if _owned(p, workload)]
+            rows.append(describe(workload, own))
+    return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
+
+
+def describe(workload: Workload, pods: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give the fields of one task in `GET tasks`."""
+    state, end, ref = state_of(workload, pods), exit_of(pods), workload.ref
+    exit_code = state.exit_code if state.over else None
+    return {
+        "task": ref.key, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "state": state.name,
+        "message": state.message, "started": workload.started, "finished": workload.finished,
+        "exit_code": end.exit_code if exit_code is None and state.over and end else exit_code, "pods": len(pods),
+    }  # fmt: skip
+
+
+def _controller(pod: dict[str, Any]) -> bool:
+    return any(o.get("controller") for o in pod["metadata"].get("ownerReferences", []))
+
+
+def _matches(pod: dict[str, Any], selector: str) -> bool:
+    labels = pod["metadata"].get("labels", {})
+    return all(labels.get(k.strip()) == v.strip() for k, _, v in (p.partition("=") for p in selector.split(",") if p))
+
+
+def _owned(pod: dict[str, Any], workload: Workload) -> bool:
+    wanted = (workload.obj["spec"].get("selector") or {}).get("matchLabels") or {}
+    labels = pod["metadata"].get("labels", {})
+    return bool(wanted) and all(labels.get(k) == v for k, v in wanted.items())

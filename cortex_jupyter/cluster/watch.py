@@ -1,0 +1,108 @@
+"""List and watch a collection for ever: what is there, then every change, through cuts and expired versions."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import orjson
+
+from cortex_jupyter.cluster.session import status_error
+from cortex_jupyter.errors import ClusterError, ClusterUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cortex_jupyter.cluster.session import Cluster
+
+#: The server is asked to end each watch after this long, seconds, so that a dead connection is noticed.
+WATCH_S = 240
+_GONE = 410
+
+
+async def watch(cluster: Cluster, path: str, query: dict[str, str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Follow a collection.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    path : str
+        The collection.
+    query : dict
+        Selectors.
+
+    Yields
+    ------
+    tuple of (str, dict)
+        `("ADDED" | "MODIFIED" | "DELETED", object)`; `("SYNC", {})` after each complete list. After a list that
+        followed an outage, what vanished meanwhile comes as `DELETED`. `("LOST", {"message"})` when the API
+        server cannot be reached; the watch goes on by itself.
+
+    Raises
+    ------
+    NotAllowed, NotFound
+        From the first list. Later they are outages: permissions come back.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    version = ""
+    wait = 0.2
+    first = True
+    while True:
+        try:
+            if not version:
+                doc = await cluster.json(path, query)
+                items = {item["metadata"]["uid"]: item for item in doc["items"]}
+                for uid in known.keys() - items.keys():
+                    yield "DELETED", known[uid]
+                for uid, item in items.items():
+                    yield "MODIFIED" if uid in known else "ADDED", item
+                known, version = items, doc["metadata"]["resourceVersion"]
+                first = False
+                yield "SYNC", {}
+            async for kind, item in _changes(cluster, path, query, version):
+                version = item["metadata"]["resourceVersion"]
+                wait = 0.2
+                if kind == "BOOKMARK":
+                    continue
+                if kind == "DELETED":
+                    known.pop(item["metadata"]["uid"], None)
+                else:
+                    known[item["metadata"]["uid"]] = item
+                yield kind, item
+        except _ExpiredError:
+            version = (
+                ""  # 410: list again, https://kubernetes.io/docs/reference/using-api/api-concepts/#410-gone-responses
+            )
+        except (ClusterError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            if first and not isinstance(error, ClusterUnreachable):
+                raise
+            yield "LOST", {"message": str(error).partition("\n")[0]}
+            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311
+            wait = min(wait * 2, 15)
+
+
+class _ExpiredError(Exception):
+    """The version is too old to watch from."""
+
+
+async def _changes(
+    cluster: Cluster, path: str, query: dict[str, str], version: str
+) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    options = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_S), "resourceVersion": version}
+    async with cluster.request(path, query | options, read_timeout=WATCH_S + 30) as response:
+        if response.status == _GONE:
+            raise _ExpiredError
+        if response.status >= 400:  # noqa: PLR2004
+            raise status_error(response.status, await response.read())
+        rest = b""
+        async for chunk in response.content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                event = orjson.loads(line)
+                if event["type"] == "ERROR":
+                    if event["object"].get("code") == _GONE:
+                        raise _ExpiredError
+                    raise status_error(event["object"].get("code", 500), orjson.dumps(event["object"]))
+                yield event["type"], event["object"]

@@ -1,0 +1,194 @@
+"""The kinds of workload a task can be: where the API keeps them, which pods are theirs, when they are over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from cortex_jupyter.cluster import pods as podlib
+from cortex_jupyter.errors import NotFound
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.records import TaskRef
+
+#: Kind -> API groups to try, newest first, and the collection's name. Kubernetes 1.20 has CronJobs in v1beta1 only.
+COLLECTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "job": (("/apis/batch/v1",), "jobs"),
+    "deployment": (("/apis/apps/v1",), "deployments"),
+    "statefulset": (("/apis/apps/v1",), "statefulsets"),
+    "daemonset": (("/apis/apps/v1",), "daemonsets"),
+    "replicaset": (("/apis/apps/v1",), "replicasets"),
+    "cronjob": (("/apis/batch/v1", "/apis/batch/v1beta1"), "cronjobs"),
+    "pod": (("/api/v1",), "pods"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state of a task.
+
+    Parameters
+    ----------
+    name : str
+        `pending`, `running`, `succeeded`, `failed` or `gone`.
+    message : str
+        What a person reads: `Log not available yet: ContainerCreating`, `Job complete exit 0`.
+    reason : str
+        Kubernetes' own word for it, where there is one.
+    exit_code : int or None
+        Of a task that has ended.
+    """
+
+    name: str
+    message: str
+    reason: str = ""
+    exit_code: int | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether no line will ever be written again."""
+        return self.name in ("succeeded", "failed", "gone")
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A task as it is in the cluster.
+
+    Parameters
+    ----------
+    ref : TaskRef
+        With its kind resolved.
+    uid : str
+        Kubernetes' own; for a label selector the reference itself, since there is no object.
+    obj : dict
+        The API's JSON; empty for a label selector.
+    """
+
+    ref: TaskRef
+    uid: str
+    obj: dict[str, Any]
+
+    @property
+    def pod_query(self) -> dict[str, str]:
+        """The list parameters that select this task's pods."""
+        if self.ref.kind == "selector":
+            return {"labelSelector": self.ref.name}
+        if self.ref.kind == "pod":
+            return {"fieldSelector": f"metadata.name={self.ref.name}"}
+        return {"labelSelector": label_selector(self.obj["spec"].get("selector") or {})}
+
+    @property
+    def started(self) -> str | None:
+        """When it started, RFC 3339, where the object says."""
+        started: str | None = self.obj.get("status", {}).get("startTime")
+        return started or self.obj.get("metadata", {}).get("creationTimestamp")
+
+    @property
+    def finished(self) -> str | None:
+        """When it ended, RFC 3339, where the object says."""
+        status = self.obj.get("status", {})
+        ended = [c.get("lastTransitionTime") for c in status.get("conditions") or [] if c["type"] == "Failed"]
+        return status.get("completionTime") or next(iter(ended), None)
+
+
+def collection(kind: str, namespace: str, group: int = 0) -> str:
+    """Give the URL path of a kind's collection in a namespace."""
+    groups, plural = COLLECTIONS[kind]
+    return f"{groups[group]}/namespaces/{quote(namespace)}/{plural}"
+
+
+async def fetch(
+    cluster: Cluster, kind: str, namespace: str, name: str = "", query: dict[str, str] | None = None
+) -> Any:
+    """Get one object, or with an empty name the list, from the newest API group that has the kind.
+
+    Raises
+    ------
+    NotFound
+        There is none.
+    """
+    groups, _ = COLLECTIONS[kind]
+    for group in range(len(groups)):
+        path = collection(kind, namespace, group) + (f"/{quote(name)}" if name else "")
+        try:
+            return await cluster.json(path, query)
+        except NotFound:
+            if group == len(groups) - 1:
+                raise
+    raise AssertionError
+
+
+def label_selector(selector: dict[str, Any]) -> str:
+    """Write a LabelSelector object as the string that list parameters take.
+
+    Examples
+    --------
+    >>> label_selector({"matchLabels": {"app": "x"}, "matchExpressions": [
+    ...     {"key": "tier", "operator": "In", "values": ["a", "b"]}, {"key": "old", "operator": "DoesNotExist"}]})
+    'app=x,tier in (a,b),!old'
+    """
+    parts = [f"{k}={v}" for k, v in (selector.get("matchLabels") or {}).items()]
+    for one in selector.get("matchExpressions") or []:
+        key, values = one["key"], ",".join(one.get("values") or [])
+        match one["operator"]:
+            case "In":
+                parts.append(f"{key} in ({values})")
+            case "NotIn":
+                parts.append(f"{key} notin ({values})")
+            case "Exists":
+                parts.append(key)
+            case _:
+                parts.append(f"!{key}")
+    return ",".join(parts)
+
+
+def state_of(workload: Workload, pods: list[dict[str, Any]]) -> State:
+    """Tell a task's state from its object and its pods.
+
+    Parameters
+    ----------
+    workload : Workload
+    pods : list of dict
+        Its Pod objects, as far as they still exist.
+    """
+    kind, status = workload.ref.kind, workload.obj.get("status", {})
+    end = podlib.exit_of(pods)
+    if kind == "job":
+        for condition in status.get("conditions") or []:
+            if condition["status"] != "True":
+                continue
+            if condition["type"] == "Complete":
+                return State("succeeded", "Job complete exit 0", "Complete", 0)
+            if condition["type"] == "Failed":
+                return _failed("Job", end, condition.get("reason") or "Failed")
+        if workload.obj.get("spec", {}).get("suspend"):
+            return State("pending", "Log not available yet: the Job is suspended", "Suspended")
+    elif kind == "pod" and pods and podlib.finished(pods[0]):
+        if pods[0]["status"]["phase"] == "Succeeded":
+            return State("succeeded", "Pod complete exit 0", "Succeeded", 0)
+        return _failed("Pod", end, pods[0]["status"].get("reason") or "")
+    return _alive(kind, pods)
+
+
+def _failed(word: str, end: podlib.End | None, reason: str) -> State:
+    code = end.exit_code if end and end.exit_code else None
+    why = ", ".join(r for r in (end.reason if code and end else "", reason) if r and r != "Error")
+    exit_text = f" exit {code}" if code is not None else ""
+    return State("failed", f"{word} failed{exit_text}" + (f": {why}" if why else ""), reason or "Error", code or 1)
+
+
+def _alive(kind: str, pods: list[dict[str, Any]]) -> State:
+    reasons = [podlib.waiting_reason(p) for p in pods if not podlib.finished(p)]
+    if any(not r for r in reasons):
+        return State("running", "Running", "Running")
+    first = next((r for r in reasons if r), "")
+    if first:
+        return State("pending", f"Log not available yet: {first}", first.partition(":")[0])
+    if pods and kind == "selector":
+        end = podlib.exit_of(pods)
+        return State("running", "Every pod of this selector has ended", "Ended", end.exit_code if end else None)
+    if pods:
+        return State("running", "Running: waiting for the next pod", "Running")
+    return State("pending", "Log not available yet: no pod has been created", "NoPods")
