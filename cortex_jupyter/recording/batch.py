@@ -1,0 +1,190 @@
+"""From what arrived in one interval to what is committed: merged by time, numbered, encoded once, with its anchors."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.recording.lines import parse
+from cortex_jupyter.recording.store import Anchor, Commit
+from cortex_jupyter.records import Entry, encode_batch, notice
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.lines import Lines
+    from cortex_jupyter.records import Source
+
+_SECOND: Final = 1_000_000_000
+#: An anchor lies this far before the last line, so that lines whose times are out of order lie after it.
+_BACK: Final = 2 * _SECOND
+
+
+@dataclass(slots=True)
+class Piece:
+    """Whole lines of one source, as they came."""
+
+    sid: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class Note:
+    """A notice to be, or with an empty `event` only a change of the recording's row.
+
+    Parameters
+    ----------
+    event, message : str
+    time : int
+        ns; 0 for now. A notice of a source never comes before the source's last line.
+    sid : int
+        The source it is about, 0 for none.
+    ended : bool
+        The source has been read to its end.
+    update : dict
+        As `Commit.update`.
+    fields : dict
+        Further fields of the event.
+    """
+
+    event: str = ""
+    message: str = ""
+    time: int = 0
+    sid: int = 0
+    ended: bool = False
+    update: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Track:
+    """Where one source is: its anchor, kept true line by line second by second.
+
+    Parameters
+    ----------
+    source : Source
+    anchor : Anchor
+        Where it was left.
+
+    Notes
+    -----
+    `_marks` holds, for each second that was the latest so far, the number of the line that reached it: the first
+    line with a time not before that second. Marks before the anchor are dropped. After a clock was set back the
+    anchor's second lies before what was dropped; then the source's first line is the only safe place.
+    """
+
+    def __init__(self, source: Source, anchor: Anchor) -> None:
+        self.source = source
+        self.public = source.public
+        self.last = anchor.last
+        self.ended = anchor.ended
+        self._marks: deque[tuple[int, int]] = deque([(anchor.second, anchor.seq)] if anchor.last else [])
+        self._top = anchor.last - anchor.last % _SECOND
+        self._floor = self._second = anchor.second
+
+    def advance(self, lines: Lines, numbers: list[int] | range) -> None:
+        """Take note of lines that got these numbers."""
+        for second, position in lines.marks:
+            if second > self._top:
+                self._top = second
+                self._marks.append((second, numbers[position]))
+        self.last = lines.times[-1]
+        self._second = self.last - self.last % _SECOND - _BACK
+        if self._second >= self._floor:
+            self._floor = self._second
+            while len(self._marks) > 1 and self._marks[0][0] < self._second:
+                self._marks.popleft()
+
+    @property
+    def anchor(self) -> Anchor:
+        """Where to take the source up again."""
+        if not self._marks:
+            return Anchor(ended=self.ended)
+        seq = self._marks[0][1] if self._second >= self._floor else 0
+        return Anchor(self._second, seq, self.last, self.ended)
+
+
+class Batcher:
+    """Makes commits out of pieces and notes, for one recording.
+
+    Parameters
+    ----------
+    task : str
+        The task's key.
+    next_seq : int
+        The number the next record gets.
+    """
+
+    def __init__(self, task: str, next_seq: int) -> None:
+        self.task = task
+        self.next_seq = next_seq
+        self.tracks: dict[int, Track] = {}
+
+    def build(self, items: list[Piece | Note]) -> Commit:
+        """Give the commit of these items; notices stand where they stood between the lines."""
+        commit = Commit()
+        pieces: dict[int, list[bytes]] = {}
+        for item in items:
+            if isinstance(item, Piece):
+                pieces.setdefault(item.sid, []).append(item.data)
+                continue
+            self._lines(commit, pieces)
+            pieces = {}
+            self._note(commit, item)
+        self._lines(commit, pieces)
+        return commit
+
+    def _note(self, commit: Commit, note: Note) -> None:
+        commit.update |= note.update
+        track = self.tracks.get(note.sid)
+        if track is not None and note.ended:
+            track.ended = True
+            commit.anchors[note.sid] = track.anchor
+        if not note.event:
+            return
+        at = max(note.time or time.time_ns(), track.last + 1 if track and track.last else 0)
+        fields = note.fields | ({"source": track.public} if track else {})
+        self._add(commit, notice(self.task, self.next_seq, at, note.event, note.message, **fields))
+
+    def _lines(self, commit: Commit, pieces: dict[int, list[bytes]]) -> None:
+        parsed = {sid: parse(b"".join(data)) for sid, data in pieces.items()}
+        self._batch(commit, {sid: lines for sid, lines in parsed.items() if lines.times})
+        for sid, lines in parsed.items():
+            for text in lines.errors:
+                self._note(commit, Note("status", text, sid=sid, fields={"notice": "kubelet"}))
+
+    def _batch(self, commit: Commit, parsed: dict[int, Lines]) -> None:
+        first = self.next_seq
+        if not parsed:
+            return
+        if len(parsed) == 1:
+            ((sid, lines),) = parsed.items()
+            times, texts, sids = lines.times, lines.texts, [sid] * len(lines.times)
+            self.tracks[sid].advance(lines, range(first, first + len(times)))
+        else:
+            times, texts, sids = self._merged(parsed, first)
+        sources = {sid: self.tracks[sid].public for sid in parsed}
+        data = encode_batch(self.task, first, times, sids, None, texts, sources)
+        self._add(commit, Entry(first, len(times), "log", min(times), max(times), data))
+        commit.anchors |= {sid: self.tracks[sid].anchor for sid in parsed}
+
+    def _merged(self, parsed: dict[int, Lines], first: int) -> tuple[list[int], list[str], list[int]]:
+        """Merge several sources by time, each kept in the order of its file."""
+        rows: list[tuple[int, int, int]] = []
+        for sid, lines in parsed.items():
+            latest = 0
+            for i, at in enumerate(lines.times):
+                latest = max(latest, at)
+                rows.append((latest, sid, i))
+        rows.sort()
+        numbers: dict[int, list[int]] = {sid: [0] * len(lines.times) for sid, lines in parsed.items()}
+        for number, (_, sid, i) in enumerate(rows, first):
+            numbers[sid][i] = number
+        for sid, lines in parsed.items():
+            self.tracks[sid].advance(lines, numbers[sid])
+        times = [parsed[sid].times[i] for _, sid, i in rows]
+        texts = [parsed[sid].texts[i] for _, sid, i in rows]
+        return times, texts, [sid for _, sid, _ in rows]
+
+    def _add(self, commit: Commit, entry: Entry) -> None:
+        commit.entries.append(entry)
+        self.next_seq = entry.last + 1

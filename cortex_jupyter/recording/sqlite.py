@@ -1,0 +1,331 @@
+"""Recordings in one SQLite file (WAL): one writer, readers in any process, a row per batch.
+
+A batch is one zstd-compressed blob, not a row per line: half the CPU and a quarter of the disk (measured:
+`research/performance.md` section 2). `synchronous=NORMAL`: a killed process loses nothing, a power cut at most the
+last commits, which the recorder reads again from its anchor, written in the same transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import zstandard
+
+from cortex_jupyter.errors import LeaseLost, StoreError
+from cortex_jupyter.recording.changes import Changes
+from cortex_jupyter.recording.store import HEARTBEAT_S, Anchor, Commit, Complete, Info, Lease, Recorder, Store
+from cortex_jupyter.records import Entry, Source, TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE recording (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, namespace TEXT NOT NULL, kind TEXT NOT NULL,
+    name TEXT NOT NULL, uid TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'pending',
+    message TEXT NOT NULL DEFAULT 'Log not available yet: the recorder is starting', reason TEXT NOT NULL DEFAULT '',
+    exit_code INTEGER, started TEXT, finished TEXT, done INTEGER NOT NULL DEFAULT 0,
+    caught_up INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0, wanted REAL NOT NULL DEFAULT 0,
+    owner TEXT, epoch INTEGER NOT NULL DEFAULT 0, UNIQUE (cluster, namespace, kind, name, uid));
+CREATE TABLE source (
+    recording INTEGER NOT NULL, id INTEGER NOT NULL, source TEXT NOT NULL, second INTEGER NOT NULL DEFAULT 0,
+    seq INTEGER NOT NULL DEFAULT 0, last INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (recording, id)) WITHOUT ROWID;
+CREATE TABLE entry (
+    recording INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, event TEXT NOT NULL,
+    t_min INTEGER NOT NULL, t_max INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE UNIQUE INDEX entry_seq ON entry (recording, seq, n, event, t_min, t_max);
+CREATE TABLE recorder (
+    id TEXT PRIMARY KEY, cluster TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, heartbeat REAL NOT NULL);
+"""
+_INFO = (
+    "id, namespace, kind, name, uid, cluster, state, message, reason, exit_code, started, finished, done, caught_up, "
+    "last_seq"
+)
+_UPDATABLE = frozenset(
+    {"state", "message", "reason", "exit_code", "started", "finished", "done", "caught_up"},
+)
+
+
+class SqliteStore(Store):
+    """A store in one file; see `recording.store.Store` for what each method does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._changes = Changes(self._connect)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreError(f"{path.parent} cannot be made: {error}", _WHERE) from error
+        with self._writing() as db:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {_VERSION}")
+            elif version != _VERSION:
+                raise StoreError(f"{path} was written by another version of cortex-jupyter", _WHERE)
+
+    # ------------------------------------------------------------ connections
+
+    def _connect(self) -> sqlite3.Connection:
+        with _errors(self.path):
+            # Made in one thread and closed by close() in another: sqlite is built thread-safe.
+            db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
+            if self.path.stat().st_mode & 0o077:
+                self.path.chmod(0o600)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+        with self._lock:
+            self._connections.append(db)
+        return db
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        db: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if db is None:
+            db = self._local.db = self._connect()
+        return db
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with _errors(self.path):
+            yield self._db
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with _errors(self.path):
+            db = self._db
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close every connection; the store cannot be used afterwards."""
+        self._changes.close()
+        with self._lock:
+            for db in self._connections:
+                db.close()
+            self._connections.clear()
+        self._local = threading.local()
+
+    # ------------------------------------------------------------- recordings
+
+    def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
+        key = (cluster, ref.namespace, ref.kind, ref.name, uid)
+        query = "SELECT id FROM recording WHERE cluster=? AND namespace=? AND kind=? AND name=? AND uid=?"
+        with self._reading() as db:
+            if row := db.execute(query, key).fetchone():
+                return int(row[0])
+        with self._writing() as db:
+            db.execute("INSERT OR IGNORE INTO recording (cluster, namespace, kind, name, uid) VALUES (?,?,?,?,?)", key)
+            return int(db.execute(query, key).fetchone()[0])
+
+    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
+        where, values = "namespace=? AND name=?", [ref.namespace, ref.name]
+        for column, value in (("kind", ref.kind), ("cluster", cluster)):
+            if value:
+                where, values = f"{where} AND {column}=?", [*values, value]
+        found = self._infos(f"WHERE {where} ORDER BY kind != 'job', id DESC LIMIT 1", values)
+        return found[0] if found else None
+
+    def info(self, recording: int) -> Info | None:
+        found = self._infos("WHERE id=?", [recording])
+        return found[0] if found else None
+
+    def recordings(self) -> list[Info]:
+        return self._infos("ORDER BY id DESC", [])
+
+    def _infos(self, tail: str, values: list[Any]) -> list[Info]:
+        with self._reading() as db:
+            rows = db.execute(f"SELECT {_INFO} FROM recording {tail}", values).fetchall()  # noqa: S608
+        return [_info(*row) for row in rows]
+
+    def want(self, recording: int, seconds: float) -> None:
+        with self._writing() as db:
+            db.execute("UPDATE recording SET wanted=max(wanted, ?) WHERE id=?", (time.time() + seconds, recording))
+
+    def wanted(self, cluster: str) -> list[Info]:
+        return self._infos("WHERE cluster=? AND done=0 AND wanted > ?", [cluster, time.time()])
+
+    # ------------------------------------------------------ recorders, leases
+
+    def beat(self, recorder: Recorder) -> None:
+        with self._writing() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO recorder VALUES (?,?,?,?,?)",
+                (recorder.id, recorder.cluster, recorder.host, recorder.pid, time.time()),
+            )
+            db.execute("DELETE FROM recorder WHERE heartbeat < ?", (time.time() - 3600,))
+
+    def leave(self, owner: str) -> None:
+        with self._writing() as db:
+            db.execute("DELETE FROM recorder WHERE id=?", (owner,))
+            db.execute("UPDATE recording SET owner=NULL WHERE owner=?", (owner,))
+
+    def recorder(self, cluster: str) -> Recorder | None:
+        with self._reading() as db:
+            rows = db.execute("SELECT * FROM recorder WHERE cluster=? ORDER BY heartbeat DESC", (cluster,)).fetchall()
+        return next((r for r in (Recorder(*row) for row in rows) if _alive(r)), None)
+
+    def lease(self, recording: int, owner: str) -> Lease | None:
+        with self._writing() as db:
+            row = db.execute("SELECT owner, epoch FROM recording WHERE id=?", (recording,)).fetchone()
+            if row is None:
+                return None
+            if row[0] not in (None, owner):
+                holder = db.execute("SELECT * FROM recorder WHERE id=?", (row[0],)).fetchone()
+                if holder and _alive(Recorder(*holder)):
+                    return None
+            db.execute("UPDATE recording SET owner=?, epoch=epoch+1 WHERE id=?", (owner, recording))
+            return Lease(recording, owner, row[1] + 1)
+
+    def _fence(self, db: sqlite3.Connection, lease: Lease) -> None:
+        row = db.execute("SELECT owner, epoch FROM recording WHERE id=?", (lease.recording,)).fetchone()
+        if row != (lease.owner, lease.epoch):
+            raise LeaseLost("another recorder has taken over this task")
+
+    # ---------------------------------------------------------------- writing
+
+    def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT id, source, second, seq, last, ended FROM source WHERE recording=?", (recording,)
+            ).fetchall()
+        return {r[0]: (Source(**orjson.loads(r[1])), Anchor(r[2], r[3], r[4], bool(r[5]))) for r in rows}
+
+    def add_source(self, lease: Lease, source: Source) -> int:
+        with self._writing() as db:
+            self._fence(db, lease)
+            top = db.execute("SELECT max(id) FROM source WHERE recording=?", (lease.recording,)).fetchone()[0] or 0
+            doc = orjson.dumps(source.as_dict()).decode()
+            db.execute("INSERT INTO source (recording, id, source) VALUES (?,?,?)", (lease.recording, top + 1, doc))
+            return int(top) + 1
+
+    def commit(self, lease: Lease, commit: Commit) -> None:
+        # Compressed before the transaction begins, so that it is short.
+        rows = [(lease.recording, e.seq, e.n, e.event, e.t_min, e.t_max, self._pack(e.data)) for e in commit.entries]
+        with self._writing() as db:
+            self._fence(db, lease)
+            if rows:
+                db.executemany("INSERT INTO entry VALUES (?,?,?,?,?,?,?)", rows)
+                commit.update["last_seq"] = commit.entries[-1].last
+            for id_, a in commit.anchors.items():
+                db.execute(
+                    "UPDATE source SET second=?, seq=?, last=?, ended=? WHERE recording=? AND id=?",
+                    (a.second, a.seq, a.last, a.ended, lease.recording, id_),
+                )
+            if commit.update:
+                assert commit.update.keys() <= _UPDATABLE | {"last_seq"}
+                assignments = ", ".join(f"{k}=?" for k in commit.update)
+                db.execute(f"UPDATE recording SET {assignments} WHERE id=?", [*commit.update.values(), lease.recording])  # noqa: S608
+
+    def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
+        data = self._pack(new.data)
+        with self._writing() as db:
+            self._fence(db, lease)
+            db.executemany("DELETE FROM entry WHERE recording=? AND seq=?", [(lease.recording, s) for s in old])
+            row = (lease.recording, new.seq, new.n, new.event, new.t_min, new.t_max, data)
+            db.execute("INSERT INTO entry VALUES (?,?,?,?,?,?,?)", row)
+
+    def _pack(self, data: bytes) -> bytes:
+        packer: zstandard.ZstdCompressor | None = getattr(self._local, "packer", None)
+        if packer is None:
+            packer = self._local.packer = zstandard.ZstdCompressor(level=1)
+        return packer.compress(data)
+
+    # ---------------------------------------------------------------- reading
+
+    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
+        found: list[Entry] = []
+        size = 0
+        query = f"{_ENTRY} WHERE recording=? AND seq >= ifnull({_HOLDER}, 0) AND seq+n-1 > ? ORDER BY seq"
+        with self._reading() as db:
+            for row in db.execute(query, (recording, recording, after + 1, after)):
+                found.append(_entry(row))
+                size += len(found[-1].data)
+                if size >= most:
+                    break
+        return found
+
+    def index(self, recording: int) -> list[tuple[int, int, str, int, int]]:
+        with self._reading() as db:
+            return db.execute(
+                "SELECT seq, n, event, t_min, t_max FROM entry WHERE recording=? ORDER BY seq", (recording,)
+            ).fetchall()
+
+    def entry(self, recording: int, seq: int) -> Entry | None:
+        with self._reading() as db:
+            row = db.execute(f"{_ENTRY} WHERE recording=? AND seq={_HOLDER}", (recording, recording, seq)).fetchone()
+        return _entry(row) if row and row[0] + row[1] > seq else None
+
+    def complete(self, recording: int) -> Complete:
+        totals = "SELECT ifnull(sum(n), 0), min(t_min), max(t_max) FROM entry WHERE recording=? AND event='log'"
+        with self._reading() as db:
+            n, first, last = db.execute(totals, (recording,)).fetchone()
+            gaps = db.execute(f"{_ENTRY} WHERE recording=? AND event='gap' ORDER BY seq", (recording,)).fetchall()
+            sources = db.execute("SELECT count(*) FROM source WHERE recording=?", (recording,)).fetchone()[0]
+        return Complete(n, first, last, [orjson.loads(_entry(g).data) for g in gaps], sources)
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        return self._changes.subscribe(callback)
+
+    def size(self) -> int:
+        names = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(p.stat().st_size for p in names if p.exists())
+
+
+_WHERE = "move the file away, or set CORTEX_STORE to another place; lines are read again from the cluster where they still are"
+_ENTRY = "SELECT seq, n, event, t_min, t_max, data FROM entry"
+_HOLDER = "(SELECT max(seq) FROM entry WHERE recording=? AND seq <= ?)"
+_HOST = socket.gethostname()
+
+
+def _entry(row: tuple[int, int, str, int, int, bytes]) -> Entry:
+    seq, n, event, t_min, t_max, data = row
+    return Entry(seq, n, event, t_min, t_max, zstandard.decompress(data))
+
+
+def _info(*row: Any) -> Info:
+    return Info(row[0], TaskRef(*row[1:4]), *row[4:12], *map(bool, row[12:14]), row[14])  # type: ignore[call-arg]
+
+
+def _alive(recorder: Recorder) -> bool:
+    """Tell whether a recorder lives: its heartbeat is fresh and, where we can see it, so is its process."""
+    if time.time() - recorder.heartbeat > HEARTBEAT_S:
+        return False
+    if recorder.host != _HOST:
+        return True
+    try:
+        os.kill(recorder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"the recordings in {path} cannot be used: {error}", _WHERE) from error

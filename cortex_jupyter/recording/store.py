@@ -1,0 +1,248 @@
+"""What a store must do, and how to open one from its URL."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from cortex_jupyter.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cortex_jupyter.records import Entry, Source, TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a store knows of one recording as a whole.
+
+    Parameters
+    ----------
+    id : int
+    ref : TaskRef
+    uid : str
+        The workload's own, so that a task of the same name started anew is another recording.
+    cluster : str
+        The API server's URL.
+    state, message, reason : str
+        As `cluster.workloads.State` has them.
+    exit_code : int or None
+    started, finished : str or None
+        RFC 3339, as Kubernetes says.
+    done : bool
+        The end notice is in; nothing will follow.
+    caught_up : bool
+        What had been written when recording began has been read.
+    last_seq : int
+    """
+
+    id: int
+    ref: TaskRef
+    uid: str
+    cluster: str
+    state: str
+    message: str
+    reason: str
+    exit_code: int | None
+    started: str | None
+    finished: str | None
+    done: bool
+    caught_up: bool
+    last_seq: int
+
+
+@dataclass(slots=True)
+class Anchor:
+    """Where a source is taken up again (DESIGN section 5, rule 1).
+
+    Parameters
+    ----------
+    second : int
+        A whole second at least 2 s before the last line, ns since the epoch; 0 before the first line.
+    seq : int
+        Number of the source's first record with a time not before `second`; 0 for its first of all.
+    last : int
+        Time of the last line, ns.
+    ended : bool
+        The source has been read to its end.
+    """
+
+    second: int = 0
+    seq: int = 0
+    last: int = 0
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write one recording; a commit under an older epoch is refused."""
+
+    recording: int
+    owner: str
+    epoch: int
+
+
+@dataclass(slots=True)
+class Commit:
+    """What is written in one transaction.
+
+    Parameters
+    ----------
+    entries : list of Entry
+        Consecutive, from the recording's next number on.
+    anchors : dict
+        Source id to where it is now.
+    update : dict
+        Columns of the recording that change: `state`, `message`, `reason`, `exit_code`, `started`, `finished`,
+        `done`, `caught_up`.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    anchors: dict[int, Anchor] = field(default_factory=dict)
+    update: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """A recorder process as it presents itself."""
+
+    id: str
+    cluster: str
+    host: str
+    pid: int
+    heartbeat: float
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The completeness statement: computed from what was committed, not assumed.
+
+    Parameters
+    ----------
+    records : int
+    first, last : int or None
+        Earliest and latest time of a record, ns.
+    gaps : list of dict
+        The data of each gap notice.
+    sources : int
+    """
+
+    records: int
+    first: int | None
+    last: int | None
+    gaps: list[dict[str, Any]]
+    sources: int
+
+
+class Store(Protocol):
+    """Where recordings are kept. Every method blocks and may be called from any thread."""
+
+    url: str
+
+    def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
+        """Give the id of a task's recording, begun where there is none."""
+
+    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
+        """Give the newest recording of that name (of any kind where the reference has none)."""
+
+    def info(self, recording: int) -> Info | None:
+        """Give one recording, None where it is no longer held."""
+
+    def recordings(self) -> list[Info]:
+        """Give all, newest first."""
+
+    def want(self, recording: int, seconds: float) -> None:
+        """Say that somebody reads it for that long from now on."""
+
+    def wanted(self, cluster: str) -> list[Info]:
+        """Give what is wanted now and not done."""
+
+    def lease(self, recording: int, owner: str) -> Lease | None:
+        """Take the lease, or None where a living recorder has it."""
+
+    def beat(self, recorder: Recorder) -> None:
+        """Say that a recorder lives; one that has not for `HEARTBEAT_S` is dead."""
+
+    def leave(self, owner: str) -> None:
+        """Give up all leases of a recorder that ends."""
+
+    def recorder(self, cluster: str) -> Recorder | None:
+        """Give a living recorder of that cluster."""
+
+    def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
+        """Give the sources by id."""
+
+    def add_source(self, lease: Lease, source: Source) -> int:
+        """Add one, giving its id."""
+
+    def commit(self, lease: Lease, commit: Commit) -> None:
+        """Write, all or nothing.
+
+        Raises
+        ------
+        LeaseLost
+            Another recorder has taken over.
+        """
+
+    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
+        """Give the entries that hold numbers above `after`, in order, about `most` bytes of them (at least one)."""
+
+    def index(self, recording: int) -> list[tuple[int, int, str, int, int]]:
+        """Give (seq, n, event, t_min, t_max) of every entry, in order."""
+
+    def entry(self, recording: int, seq: int) -> Entry | None:
+        """Give the entry that holds this number."""
+
+    def complete(self, recording: int) -> Complete:
+        """Count what is there."""
+
+    def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
+        """Put one entry in the place of several that it holds."""
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back, from a thread, after each change by anyone; gives what ends it."""
+
+    def size(self) -> int:
+        """Give the bytes on disk."""
+
+    def close(self) -> None:
+        """Release everything."""
+
+
+#: A recorder that has not said so for this long, seconds, is dead and its tasks are taken over.
+HEARTBEAT_S = 3.0
+
+
+def default_url() -> str:
+    """Give `CORTEX_STORE`, else a SQLite file below the user's Jupyter data directory."""
+    if url := os.environ.get("CORTEX_STORE"):
+        return url
+    from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415
+
+    return f"sqlite:///{Path(jupyter_data_dir()).absolute() / 'cortex' / 'recordings.sqlite'}"
+
+
+def open_store(url: str | None = None) -> Store:
+    """Open the store a URL names.
+
+    Parameters
+    ----------
+    url : str, optional
+        `sqlite:///absolute/path`; else `default_url`.
+
+    Raises
+    ------
+    StoreError
+        No such kind of store, or it cannot be opened.
+    """
+    url = url or default_url()
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite" and parts.path:
+        from cortex_jupyter.recording.sqlite import SqliteStore  # noqa: PLC0415
+
+        return SqliteStore(Path(unquote(parts.path)))
+    raise StoreError(f"{url!r} is no store", "set CORTEX_STORE to sqlite:///absolute/path")

@@ -1,0 +1,185 @@
+"""The one thread that parses, encodes and commits, for all tasks of a recorder.
+
+A batch goes out at once when the task's last one is older than `INTERVAL_S` (a quiet log pays no delay), else when
+that time is over or `FULL` bytes are there (a busy one is capped at some 30 events a second).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recording.batch import Batcher, Note, Piece, Track
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cortex_jupyter.recording.store import Anchor, Lease, Store
+    from cortex_jupyter.records import Source
+
+_log = logging.getLogger(__name__)
+
+INTERVAL_S: Final = 0.025
+FULL: Final = 64 << 10
+#: Bytes a task may have waiting before its readers stop taking in.
+_MOST: Final = 1 << 20
+
+
+class Channel:
+    """One recording's way into the writer. All methods are called on the event loop.
+
+    Parameters
+    ----------
+    writer : Writer
+    store : Store
+    lease : Lease
+    task : str
+    last_seq : int
+        The last number that is recorded.
+    """
+
+    def __init__(self, writer: Writer, store: Store, lease: Lease, task: str, last_seq: int) -> None:
+        self._writer, self._store, self._lease = writer, store, lease
+        self._batcher = Batcher(task, last_seq + 1)
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        # Shared with the writer's thread, under its lock.
+        self.items: list[Piece | Note] = []
+        self.size = 0
+        self.due = 0.0
+        self.written = 0.0
+        self.barriers: list[Callable[[], object]] = []
+        self.error: Exception | None = None
+
+    def track(self, sid: int, source: Source, anchor: Anchor) -> None:
+        """Make a source known before its first line."""
+        self._batcher.tracks[sid] = Track(source, anchor)
+
+    async def lines(self, sid: int, data: bytes) -> None:
+        """Hand over whole lines; waits while too much is unwritten.
+
+        Raises
+        ------
+        CortexError
+            What the last commit failed with; nothing more is taken.
+        """
+        if not data:
+            return
+        if data[-1:] != b"\n":
+            data += b"\n"
+        while self.size > _MOST and self.error is None:
+            self._room.clear()
+            await self._room.wait()
+        self._put(Piece(sid, data), len(data))
+
+    def note(self, note: Note) -> None:
+        """Hand over a notice, or a change of the recording's row."""
+        self._put(note, 0)
+
+    async def flush(self) -> None:
+        """Wait until everything handed over is committed."""
+        done = asyncio.Event()
+        with self._writer.lock:
+            self.barriers.append(lambda: self._loop.call_soon_threadsafe(done.set))
+            self.due = 0.0
+            self._writer.add(self)
+        await done.wait()
+        if self.error is not None:
+            raise self.error
+
+    def _put(self, item: Piece | Note, size: int) -> None:
+        if self.error is not None:
+            raise self.error
+        with self._writer.lock:
+            if not self.items:
+                self.due = max(time.monotonic(), self.written + INTERVAL_S)
+            self.items.append(item)
+            self.size += size
+            if self.size >= FULL:
+                self.due = 0.0
+            self._writer.add(self)
+
+    # ------------------------------------------------- on the writer's thread
+
+    def take(self) -> list[Piece | Note]:
+        """Take about `FULL` bytes of items, the lock being held."""
+        size = n = 0
+        for item in self.items:
+            n += 1
+            size += len(item.data) if isinstance(item, Piece) else 0
+            if size >= FULL:
+                break
+        taken, self.items = self.items[:n], self.items[n:]
+        self.size -= size
+        self.written = time.monotonic()
+        self.due = 0.0 if self.size >= FULL or self.barriers else self.written + INTERVAL_S
+        return taken
+
+    def write(self, items: list[Piece | Note]) -> None:
+        """Commit items; an error is kept for who hands over next."""
+        try:
+            commit = self._batcher.build(items)
+            self._store.commit(self._lease, commit)
+        except Exception as error:
+            if not isinstance(error, CortexError):
+                _log.exception("A batch of %s cannot be recorded", self._batcher.task)
+            self.error = error
+        self._loop.call_soon_threadsafe(self._room.set)
+
+
+class Writer:
+    """The thread; use as a context manager, inside which channels may be opened."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.lock = threading.Condition()
+        self._waiting: set[Channel] = set()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="cortex-writer", daemon=True)
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self._stopping = True
+            self.lock.notify()
+        self._thread.join()
+
+    def open(self, lease: Lease, task: str, last_seq: int) -> Channel:
+        """Give the channel of a recording whose lease is held."""
+        return Channel(self, self._store, lease, task, last_seq)
+
+    def add(self, channel: Channel) -> None:
+        """Have a channel looked at, the lock being held."""
+        self._waiting.add(channel)
+        self.lock.notify()
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            channel, items, barriers = job
+            if items and channel.error is None:
+                channel.write(items)
+            for barrier in barriers:
+                barrier()
+
+    def _next(self) -> tuple[Channel, list[Piece | Note], list[Callable[[], object]]] | None:
+        with self.lock:
+            while True:
+                now = time.monotonic()
+                channel = min(self._waiting, key=lambda c: c.due, default=None)
+                if channel is not None and (channel.due <= now or self._stopping):
+                    items = channel.take()
+                    barriers: list[Callable[[], object]] = []
+                    if not channel.items:
+                        self._waiting.discard(channel)
+                        barriers, channel.barriers = channel.barriers, []
+                    return channel, items, barriers
+                if self._stopping:
+                    return None
+                self.lock.wait(None if channel is None else channel.due - now)
