@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recording.batch import Batcher, Note, Piece, Track
@@ -124,7 +124,7 @@ class Channel:
         try:
             commit = self._batcher.build(items)
             self._store.commit(self._lease, commit)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - handed to the task's coroutine, which must not wait for ever
             if not isinstance(error, CortexError):
                 _log.exception("A batch of %s cannot be recorded", self._batcher.task)
             self.error = error
@@ -141,7 +141,7 @@ class Writer:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="cortex-writer", daemon=True)
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -1,0 +1,225 @@
+"""From a task's name to its recording, with a recorder at work: what the server, the notebook and the CLI start from."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Self
+
+from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound, RecorderError, TaskNotFound
+from cortex_jupyter.recording.feed import Feed
+from cortex_jupyter.recording.launch import ensure_recorder
+from cortex_jupyter.recording.store import Info, Store, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.cluster.workloads import Workload
+    from cortex_jupyter.records import TaskRef
+
+#: A wish for a recording holds this long, seconds, and is renewed three times in it.
+WANTED_S: Final = 30.0
+
+
+class Recordings:
+    """The recordings of one store, opened by task name. Belongs to one event loop.
+
+    Parameters
+    ----------
+    store : Store
+    cluster : Cluster or None
+        None where there is none: what is recorded can still be read.
+    task_label : str, optional
+        As in `cluster.tasks.resolve`.
+    """
+
+    def __init__(self, store: Store, cluster: Cluster | None, task_label: str = "") -> None:
+        self.store = store
+        self.cluster = cluster
+        self.task_label = task_label
+        self._feeds: dict[int, Feed] = {}
+
+    @classmethod
+    async def connect(
+        cls,
+        store_url: str | None = None,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        task_label: str = "",
+    ) -> Self:
+        """Open the store and read the cluster's configuration; nothing is asked of the cluster yet.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be opened. (No cluster is no error here, but when a task is not recorded.)
+        """
+        # Here and not above: readers of what is recorded need no Kubernetes client.
+        from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
+
+        store = await asyncio.to_thread(open_store, store_url)
+        try:
+            cluster = await Cluster.open(kubeconfig, context)
+        except NoCluster:
+            cluster = None
+        return cls(store, cluster, task_label)
+
+    async def close(self) -> None:
+        """Close the cluster's connections and the store."""
+        if self.cluster is not None:
+            await self.cluster.close()
+        await asyncio.to_thread(self.store.close)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that holds where a task names none."""
+        return self.cluster.namespace if self.cluster else "default"
+
+    async def find(self, ref: TaskRef) -> Recording:
+        """Find a task, in the cluster or else among what is recorded, and begin to record it where needed.
+
+        Raises
+        ------
+        TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster, StoreError
+        """
+        held = await asyncio.to_thread(self.store.find, ref, self.cluster.host if self.cluster else None)
+        try:
+            workload = await self.resolve(ref)
+        except NotAllowed:
+            raise  # what the cluster does not let them read is not read from the recording either
+        except CortexError as error:
+            if held is None or not isinstance(error, NotFound) and not held.last_seq:
+                raise
+            return Recording(self, held.id, held.ref, None)
+        assert self.cluster is not None
+        id_ = await asyncio.to_thread(self.store.open, self.cluster.host, workload.ref, workload.uid)
+        recording = Recording(self, id_, workload.ref, workload)
+        await recording.want()
+        return recording
+
+    async def resolve(self, ref: TaskRef) -> Workload:
+        """Find a task in the cluster.
+
+        Raises
+        ------
+        TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster
+        """
+        if self.cluster is None:
+            from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
+
+            self.cluster = await Cluster.open()  # raises with the reason, or there is a kubeconfig by now
+        from cortex_jupyter.cluster.tasks import resolve  # noqa: PLC0415
+
+        return await resolve(self.cluster, ref, self.task_label)
+
+    def feed(self, recording: int) -> Feed:
+        """Give the one feed of a recording in this process."""
+        if recording not in self._feeds:
+            self._feeds[recording] = Feed(self.store, recording)
+        return self._feeds[recording]
+
+
+class Recording:
+    """One task's recording, from a reader's side.
+
+    Attributes
+    ----------
+    id : int
+    ref : TaskRef
+        Resolved.
+    workload : Workload or None
+        The task in the cluster, None where only the recording is left.
+    """
+
+    def __init__(self, recordings: Recordings, id_: int, ref: TaskRef, workload: Workload | None) -> None:
+        self._recordings = recordings
+        self.store = recordings.store
+        self.id = id_
+        self.ref = ref
+        self.workload = workload
+
+    @property
+    def feed(self) -> Feed:
+        """The live sequence."""
+        return self._recordings.feed(self.id)
+
+    async def info(self) -> Info:
+        """Give its present state.
+
+        Raises
+        ------
+        TaskNotFound
+            It has left the store.
+        """
+        info = await asyncio.to_thread(self.store.info, self.id)
+        if info is None:
+            raise TaskNotFound(f"the recording of {self.ref.key} is no longer held")
+        return info
+
+    async def want(self) -> None:
+        """Say once that it is wanted, and see to it that a recorder runs, unless it is complete.
+
+        Raises
+        ------
+        RecorderError
+            The recorder does not start.
+        """
+        if (await self.info()).done or self.workload is None:
+            return
+        cluster = self._recordings.cluster
+        assert cluster is not None
+        await asyncio.to_thread(self.store.want, self.id, WANTED_S)
+        await asyncio.to_thread(ensure_recorder, self.store, cluster.host, cluster.kubeconfig, cluster.context)
+
+    @asynccontextmanager
+    async def wanted(self) -> AsyncIterator[None]:
+        """Keep it wanted, and a recorder running, as long as the block lasts.
+
+        A recorder that dies is noticed within a second and another one started.
+        """
+        task = asyncio.create_task(self._keep_wanted())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _keep_wanted(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self.want()
+                failures = 0
+            except RecorderError:
+                failures += 1
+            await asyncio.sleep(min(2.0**failures, WANTED_S / 3))
+
+    async def caught_up(self) -> Info:
+        """Wait until what was written before now has been recorded, as far as can be told.
+
+        Returns
+        -------
+        Info
+            Done, or caught up with the running containers.
+
+        Raises
+        ------
+        RecorderError
+            No recorder takes the task.
+        """
+        changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        unsubscribe = self.store.subscribe(lambda: loop.call_soon_threadsafe(changed.set))
+        try:
+            while True:
+                changed.clear()
+                info = await self.info()
+                if info.done or info.caught_up or self.workload is None:
+                    return info
+                await self.want()
+                try:
+                    await asyncio.wait_for(changed.wait(), 1)
+                except TimeoutError:
+                    continue
+        finally:
+            unsubscribe()
