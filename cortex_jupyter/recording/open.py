@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self
 
-from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound, RecorderError, TaskNotFound
+from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.recording.feed import Feed
 from cortex_jupyter.recording.launch import ensure_recorder
 from cortex_jupyter.recording.store import Info, Store, open_store
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
     from cortex_jupyter.records import TaskRef
+
+_log = logging.getLogger(__name__)
 
 #: A wish for a recording holds this long, seconds, and is renewed three times in it.
 WANTED_S: Final = 30.0
@@ -88,8 +92,8 @@ class Recordings:
             workload = await self.resolve(ref)
         except NotAllowed:
             raise  # what the cluster does not let them read is not read from the recording either
-        except CortexError as error:
-            if held is None or not isinstance(error, NotFound) and not held.last_seq:
+        except CortexError:
+            if held is None or not held.last_seq:
                 raise
             return Recording(self, held.id, held.ref, None)
         assert self.cluster is not None
@@ -138,6 +142,7 @@ class Recording:
         self.id = id_
         self.ref = ref
         self.workload = workload
+        self._written = float("-inf")  # when the wish was last written, monotonic
 
     @property
     def feed(self) -> Feed:
@@ -158,7 +163,9 @@ class Recording:
         return info
 
     async def want(self) -> None:
-        """Say once that it is wanted, and see to it that a recorder runs, unless it is complete.
+        """See to it that the wish is written and a recorder runs, unless the recording is complete.
+
+        May be called at any rate: a wish is written only when the last is a third over, a commit wakes every reader.
 
         Raises
         ------
@@ -169,7 +176,9 @@ class Recording:
             return
         cluster = self._recordings.cluster
         assert cluster is not None
-        await asyncio.to_thread(self.store.want, self.id, WANTED_S)
+        if time.monotonic() - self._written > WANTED_S / 3:
+            await asyncio.to_thread(self.store.want, self.id, WANTED_S)
+            self._written = time.monotonic()
         await asyncio.to_thread(ensure_recorder, self.store, cluster.host, cluster.kubeconfig, cluster.context)
 
     @asynccontextmanager
@@ -190,8 +199,9 @@ class Recording:
             try:
                 await self.want()
                 failures = 0
-            except RecorderError:
+            except CortexError as error:
                 failures += 1
+                _log.warning("%s is not being recorded: %s", self.ref.key, error)
             await asyncio.sleep(min(2.0**failures, WANTED_S / 3))
 
     async def caught_up(self) -> Info:
@@ -209,7 +219,11 @@ class Recording:
         """
         changed = asyncio.Event()
         loop = asyncio.get_running_loop()
-        unsubscribe = self.store.subscribe(lambda: loop.call_soon_threadsafe(changed.set))
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        unsubscribe = self.store.subscribe(wake)
         try:
             while True:
                 changed.clear()

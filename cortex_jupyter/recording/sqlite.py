@@ -48,8 +48,9 @@ CREATE TABLE recorder (
     id TEXT PRIMARY KEY, cluster TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, heartbeat REAL NOT NULL);
 """
 _INFO = (
-    "id, namespace, kind, name, uid, cluster, state, message, reason, exit_code, started, finished, done, caught_up, "
-    "last_seq"
+    "recording.id, namespace, kind, name, uid, recording.cluster, state, message, reason, exit_code, started, finished, done, "
+    # What a recorder said holds while it lives.
+    "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq"
 )
 _UPDATABLE = frozenset(
     {"state", "message", "reason", "exit_code", "started", "finished", "done", "caught_up"},
@@ -195,7 +196,7 @@ class SqliteStore(Store):
                 holder = db.execute("SELECT * FROM recorder WHERE id=?", (row[0],)).fetchone()
                 if holder and _alive(Recorder(*holder)):
                     return None
-            db.execute("UPDATE recording SET owner=?, epoch=epoch+1 WHERE id=?", (owner, recording))
+            db.execute("UPDATE recording SET owner=?, epoch=epoch+1, caught_up=0 WHERE id=?", (owner, recording))
             return Lease(recording, owner, row[1] + 1)
 
     def _fence(self, db: sqlite3.Connection, lease: Lease) -> None:
