@@ -1,0 +1,262 @@
+"""The REST paths: create, get, list, watch, change and delete objects."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import yaml
+from aiohttp import web
+
+from cortex_jupyter.sandbox import defaults, patch, selectors, status, tables
+from cortex_jupyter.sandbox.deletion import delete
+from cortex_jupyter.sandbox.objects import new_uid
+from cortex_jupyter.sandbox.resources import BY_PATH, Resource
+from cortex_jupyter.sandbox.watching import Watch
+
+if TYPE_CHECKING:
+    from cortex_jupyter.sandbox.config import Config
+    from cortex_jupyter.sandbox.faults import Faults
+    from cortex_jupyter.sandbox.objects import Store
+
+Object = dict[str, Any]
+
+#: The verb of an access check for each HTTP method.
+VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a path names."""
+
+    resource: Resource
+    namespace: str
+    name: str
+    sub: str
+
+    @property
+    def permission(self) -> str:
+        """The resource as RBAC names it."""
+        return f"{self.resource.plural}/{self.sub}" if self.sub else self.resource.plural
+
+
+def target(path: str) -> Target:
+    """Read a path below `/api` or `/apis`.
+
+    Raises
+    ------
+    ApiError
+        404 where nothing is served there.
+
+    Examples
+    --------
+    >>> target("/api/v1/namespaces/ml/pods/x/log")  # doctest: +ELLIPSIS
+    Target(resource=Resource(... plural='pods', ...), namespace='ml', name='x', sub='log')
+    """
+    parts = path.strip("/").split("/")
+    group, rest = ("", parts[1:]) if parts[0] == "api" else ("/".join(parts[1:2]), parts[2:])
+    version, rest = (rest[0] if rest else ""), rest[1:]
+    namespace = ""
+    if len(rest) > 2 and rest[0] == "namespaces" and rest[2] not in ("status", "finalize"):  # noqa: PLR2004 - namespaces/NS/PLURAL
+        namespace, rest = rest[1], rest[2:]
+    resource = BY_PATH.get((group, version, rest[0])) if rest else None
+    if resource is None or parts[0] not in ("api", "apis"):
+        raise status.no_such_resource()
+    return Target(resource, namespace, rest[1] if len(rest) > 1 else "", "/".join(rest[2:3]))
+
+
+async def body(request: web.Request) -> Any:
+    """Read a body, JSON or YAML.
+
+    Raises
+    ------
+    ApiError
+        400 where it is neither.
+    """
+    data = await request.read()
+    try:
+        return orjson.loads(data) if data[:1] in (b"{", b"[") else yaml.safe_load(data)
+    except (orjson.JSONDecodeError, yaml.YAMLError) as error:
+        raise status.bad_request(
+            f"the object provided is unrecognized (must be of type {request.content_type}): {error}"
+        ) from error
+
+
+def answer(obj: Object, code: int = 200) -> web.Response:
+    """Give an object as a response."""
+    return web.Response(
+        body=orjson.dumps(obj) + b"\n",
+        status=code,
+        content_type="application/json",
+        headers={"Cache-Control": "no-cache, private"},
+    )
+
+
+class Api:
+    """Objects over HTTP.
+
+    Parameters
+    ----------
+    store, faults, config
+        Of the sandbox.
+    """
+
+    def __init__(self, store: Store, faults: Faults, config: Config) -> None:
+        self._store, self._faults, self._config = store, faults, config
+
+    async def handle(self, request: web.Request, where: Target) -> web.StreamResponse:
+        """Answer one request about objects."""
+        match request.method, bool(where.name):
+            case "GET", True:
+                obj = self._store.require(where.resource, where.namespace, where.name)
+                return answer(self._scale(obj) if where.sub == "scale" else tables.shape(request, where.resource, obj))
+            case "GET", False:
+                return await self._collection(request, where)
+            case "POST", False:
+                return await self._create(request, where)
+            case (("PUT" | "PATCH"), True):
+                return await self._change(request, where)
+            case "DELETE", True:
+                return await self._delete(request, where)
+            case "DELETE", False:
+                return await self._delete_all(request, where)
+        raise status.ApiError(405, "the server does not allow this method on the requested resource", details={})
+
+    # ------------------------------------------------------------ reading
+
+    def _matcher(self, request: web.Request, where: Target) -> selectors.Matcher:
+        labels = selectors.label_selector(request.query.get("labelSelector", ""))
+        fields = selectors.field_selector(where.resource.plural, request.query.get("fieldSelector", ""))
+        space = where.namespace
+        return lambda obj: space in ("", obj["metadata"].get("namespace")) and labels(obj) and fields(obj)
+
+    async def _collection(self, request: web.Request, where: Target) -> web.StreamResponse:
+        matches = self._matcher(request, where)
+        if request.query.get("watch", "").lower() in ("true", "1"):
+            return await Watch(self._store, self._faults, self._config, where.resource, matches).serve(request)
+        found = [obj for obj in self._store.select(where.resource.plural, where.namespace) if matches(obj)]
+        meta: Object = {"resourceVersion": str(self._store.version)}
+        found = self._page(request, found, meta)
+        kind = where.resource.kind
+        items = [{k: v for k, v in obj.items() if k not in ("kind", "apiVersion")} for obj in found]
+        result = {"kind": f"{kind}List", "apiVersion": where.resource.api_version, "metadata": meta, "items": items}
+        return answer(tables.shape(request, where.resource, result))
+
+    def _page(self, request: web.Request, found: list[Object], meta: Object) -> list[Object]:
+        limit = int(request.query.get("limit") or 0)
+        begin = 0
+        if token := request.query.get("continue"):
+            try:
+                version, begin = orjson.loads(base64.urlsafe_b64decode(token))
+            except ValueError as error:
+                raise status.bad_request(f"continue key is not valid: {error}") from error
+            if version < self._store.oldest:
+                text = "The provided continue parameter is too old to display a consistent list result."
+                raise status.ApiError(410, text)
+            meta["resourceVersion"] = str(version)
+        page = found[begin : begin + limit] if limit else found[begin:]
+        if left := len(found) - begin - len(page):
+            version = int(meta["resourceVersion"])
+            meta["continue"] = base64.urlsafe_b64encode(orjson.dumps([version, begin + len(page)])).decode()
+            meta["remainingItemCount"] = left
+        return page
+
+    @staticmethod
+    def _scale(obj: Object) -> Object:
+        meta = {k: obj["metadata"][k] for k in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")}
+        replicas = obj["spec"].get("replicas", 1)
+        return {
+            "kind": "Scale",
+            "apiVersion": "autoscaling/v1",
+            "metadata": meta,
+            "spec": {"replicas": replicas},
+            "status": {"replicas": replicas},
+        }
+
+    # ------------------------------------------------------------ changing
+
+    async def _create(self, request: web.Request, where: Target) -> web.Response:
+        obj = await body(request)
+        resource = where.resource
+        if not isinstance(obj, dict) or obj.get("kind", resource.kind) != resource.kind:
+            found = obj.get("kind") if isinstance(obj, dict) else type(obj).__name__
+            raise status.bad_request(f"the object provided is unrecognized: expected {resource.kind}, got {found}")
+        meta = obj.setdefault("metadata", {})
+        if resource.namespaced:
+            if meta.setdefault("namespace", where.namespace) != where.namespace:
+                raise status.bad_request(
+                    f"the namespace of the provided object does not match the namespace sent on the request ({meta['namespace']}, {where.namespace})",
+                )
+            if self._store.get("namespaces", "", where.namespace) is None:
+                raise status.not_found("namespaces", where.namespace)
+        for filled in ("resourceVersion", "creationTimestamp", "managedFields", "selfLink"):
+            meta.pop(filled, None)
+        meta["uid"] = new_uid()
+        obj |= {"kind": resource.kind, "apiVersion": resource.api_version}
+        defaults.prepare(resource, obj, meta["uid"])
+        if request.query.get("dryRun"):
+            return answer(obj, 201)
+        return answer(self._store.create(resource, obj), 201)
+
+    async def _change(self, request: web.Request, where: Target) -> web.Response:
+        old = self._store.require(where.resource, where.namespace, where.name)
+        sent = await body(request)
+        new = sent if request.method == "PUT" else patch.apply(old, sent, request.content_type)
+        if where.sub == "scale":
+            scaled: Object = {"spec": {"replicas": sent["spec"]["replicas"]}}
+            new = patch.apply(old, scaled, "application/merge-patch+json")
+        new |= {"kind": old["kind"], "apiVersion": old["apiVersion"]}
+        new["metadata"] |= {k: old["metadata"][k] for k in ("name", "namespace", "uid") if k in old["metadata"]}
+        # `status` is a thing of its own: it changes through its subresource only, and nothing else does there.
+        if where.sub == "status":
+            new = old | {"status": new.get("status")}
+        elif "status" in old:
+            new["status"] = old["status"]
+        if (
+            old["kind"] == "Job"
+            and new["spec"].get("template") != old["spec"].get("template")
+            and not old["spec"].get("suspend")
+        ):
+            text = "Invalid value: the template of a Job that has begun: field is immutable"
+            raise status.invalid("Job", where.name, "spec.template", text)
+        result = self._store.update(
+            new,
+            check=request.method == "PUT"
+            or "resourceVersion" in (sent.get("metadata") or {} if isinstance(sent, dict) else {}),
+        )
+        return answer(self._scale(result) if where.sub == "scale" else result)
+
+    async def _delete(self, request: web.Request, where: Target) -> web.Response:
+        obj = self._store.require(where.resource, where.namespace, where.name)
+        grace, orphan = await self._delete_options(request, where)
+        left = delete(self._store, obj, grace, orphan=orphan)
+        meta = obj["metadata"]
+        return answer(
+            left or (obj if obj["kind"] == "Pod" else status.success(where.resource.plural, meta["name"], meta["uid"]))
+        )
+
+    async def _delete_all(self, request: web.Request, where: Target) -> web.Response:
+        matches = self._matcher(request, where)
+        grace, orphan = await self._delete_options(request, where)
+        found = [obj for obj in self._store.select(where.resource.plural, where.namespace) if matches(obj)]
+        for obj in found:
+            delete(self._store, obj, grace, orphan=orphan)
+        return answer(
+            {
+                "kind": f"{where.resource.kind}List",
+                "apiVersion": where.resource.api_version,
+                "metadata": {},
+                "items": found,
+            }
+        )
+
+    async def _delete_options(self, request: web.Request, where: Target) -> tuple[float | None, bool]:
+        options = (await body(request) if request.can_read_body else None) or {}
+        grace = options.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
+        policy = options.get("propagationPolicy", request.query.get("propagationPolicy"))
+        orphans = options.get("orphanDependents", request.query.get("orphanDependents"))
+        # A Job deleted without saying so leaves its pods (`pkg/registry/batch/job/strategy.go`, DefaultGarbageCollectionPolicy).
+        default = where.resource.plural == "jobs" and policy is None and orphans is None
+        return None if grace is None else float(grace), policy == "Orphan" or str(orphans).lower() == "true" or default

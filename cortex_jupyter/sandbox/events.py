@@ -1,0 +1,76 @@
+"""Events, as the components of a cluster record them (`v1.Event`)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.sandbox.objects import copy, now
+from cortex_jupyter.sandbox.resources import BY_PLURAL
+
+if TYPE_CHECKING:
+    from cortex_jupyter.sandbox.objects import Store
+
+Object = dict[str, Any]
+
+
+def record(
+    store: Store,
+    about: Object,
+    reason: str,
+    message: str,
+    *,
+    component: str = "kubelet",
+    warning: bool = False,
+    field: str = "",
+) -> None:
+    """Record an event about an object.
+
+    Parameters
+    ----------
+    store : Store
+        The cluster.
+    about : dict
+        The object it is about.
+    reason, message : str
+        As the component words them.
+    component : str
+        Who says it.
+    warning : bool
+        Its type, `Warning` or `Normal`.
+    field : str
+        The part of the object, such as `spec.containers{main}`.
+
+    An event that repeats, equal but for its time, is counted up as client-go's correlator does.
+    """
+    meta = about["metadata"]
+    namespace = meta.get("namespace", "default")
+    involved = {"kind": about["kind"], "apiVersion": about["apiVersion"], "name": meta["name"], "uid": meta["uid"]}
+    involved |= {"namespace": namespace, "resourceVersion": meta["resourceVersion"]}
+    if field:
+        involved["fieldPath"] = field
+    at = now()
+    kind = "Warning" if warning else "Normal"
+    for old in store.select("events", namespace):
+        same = old["involvedObject"]["uid"] == meta["uid"] and old["involvedObject"].get("fieldPath", "") == field
+        if same and (old["type"], old["reason"], old["message"]) == (kind, reason, message):
+            again = copy(old)
+            again |= {"count": old["count"] + 1, "lastTimestamp": at}
+            store.update(again)
+            return
+    source = {"component": component} | ({"host": "node-1"} if component == "kubelet" else {})
+    event = {
+        "metadata": {"name": f"{meta['name']}.{time.time_ns():x}", "namespace": namespace},
+        "involvedObject": involved,
+        "reason": reason,
+        "message": message,
+        "source": source,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+        "type": kind,
+        "eventTime": None,
+        "reportingComponent": component,
+        "reportingInstance": source.get("host", ""),
+    }
+    store.create(BY_PLURAL["events"], event)

@@ -1,0 +1,172 @@
+"""The sandbox's life: ports, files, the kubeconfig, and an end that leaves no process behind."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import yaml
+from aiohttp import web
+
+from cortex_jupyter.sandbox.config import Config
+from cortex_jupyter.sandbox.controllers import Controllers
+from cortex_jupyter.sandbox.faults import Fault, Faults
+from cortex_jupyter.sandbox.kubelet import NODE, NODE_LABELS, Kubelet
+from cortex_jupyter.sandbox.objects import Store, now
+from cortex_jupyter.sandbox.resources import BY_PLURAL
+from cortex_jupyter.sandbox.server import Server
+
+if TYPE_CHECKING:
+    import asyncio
+
+NAMESPACES = ("default", "kube-system", "ml")
+
+
+class Sandbox:
+    """A Kubernetes API on loopback whose pods are local processes.
+
+    Parameters
+    ----------
+    root : path, optional
+        Where log files and the kubeconfig go; a temporary folder, removed at the end, unless given.
+    port : int
+        TCP port on 127.0.0.1; 0 takes a free one.
+    kubeconfig : path, optional
+        Where to write the kubeconfig; `ROOT/kubeconfig` unless given.
+    config : Config, optional
+        Sizes and times.
+
+    Attributes
+    ----------
+    kubeconfig : Path
+        The kubeconfig, once started.
+    url : str
+        The API's address, with the secret path that `server` explains.
+    faults : Faults
+        What shall go wrong; see `cortex_jupyter.sandbox.faults`.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> async def main():
+    ...     async with Sandbox() as sandbox:
+    ...         return sandbox.kubeconfig.exists()
+    >>> asyncio.run(main())
+    True
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *,
+        port: int = 0,
+        kubeconfig: str | Path | None = None,
+        config: Config | None = None,
+    ) -> None:
+        self._temporary = root is None
+        self.root = Path(tempfile.mkdtemp(prefix="cortex-sandbox-") if root is None else root).resolve()
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.kubeconfig = Path(kubeconfig or self.root / "kubeconfig").resolve()
+        self.token = secrets.token_urlsafe(24)
+        self.url = ""
+        self._prefix = f"/{secrets.token_urlsafe(12)}"
+        self._port = port
+        self.store, self.faults = Store(), Faults()
+        self.kubelet = Kubelet(self.store, self.faults, config or Config(), self.root)
+        self.controllers = Controllers(self.store, self.kubelet.config)
+        self.faults.act = self._act
+        self.faults.changed = self.kubelet.poke
+        app = Server(self.kubelet, self.token, self._prefix).app
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+
+    async def __aenter__(self) -> Self:
+        self._furnish()
+        self.kubelet.start()
+        self.controllers.start()
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await site.start()
+        self._port = self.kubelet.port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self._port}{self._prefix}"
+        self._write_kubeconfig()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.controllers.close()
+        await self.kubelet.close()
+        await self._runner.cleanup()
+        with contextlib.suppress(FileNotFoundError):
+            self.kubeconfig.unlink()
+        if self._temporary:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    async def fault(self, kind: str, **options: Any) -> Fault:
+        """Put a fault in force, and carry it out where it acts at once.
+
+        Raises
+        ------
+        ApiError
+            400 where the fault is none of those `faults` lists.
+        """
+        fault = self.faults.add({"kind": kind, **options})
+        await self._act(fault)
+        return fault
+
+    async def _act(self, fault: Fault) -> None:
+        if fault.kind == "expire":
+            self.store.expire()
+        await self.kubelet.act(fault)
+
+    def _furnish(self) -> None:
+        for name in NAMESPACES:
+            labels = {"kubernetes.io/metadata.name": name}
+            self.store.create(
+                BY_PLURAL["namespaces"],
+                {"metadata": {"name": name, "labels": labels}, "spec": {}, "status": {"phase": "Active"}},
+            )
+        ready = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "KubeletReady",
+            "message": "kubelet is posting ready status",
+            "lastTransitionTime": now(),
+        }
+        addresses = [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": NODE}]
+        info = {
+            "kubeletVersion": "v1.32.3",
+            "operatingSystem": "linux",
+            "architecture": "amd64",
+            "containerRuntimeVersion": "containerd://sandbox",
+        }
+        node = {
+            "metadata": {"name": NODE, "labels": NODE_LABELS},
+            "spec": {},
+            "status": {"conditions": [ready], "addresses": addresses, "nodeInfo": info},
+        }
+        self.store.create(BY_PLURAL["nodes"], node)
+
+    def _write_kubeconfig(self) -> None:
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "sandbox", "cluster": {"server": self.url}}],
+            "users": [{"name": "sandbox", "user": {"token": self.token}}],
+            "contexts": [
+                {"name": "sandbox", "context": {"cluster": "sandbox", "user": "sandbox", "namespace": "default"}}
+            ],
+            "current-context": "sandbox",
+        }
+        self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+        self.kubeconfig.touch(mode=0o600)
+        self.kubeconfig.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+async def run(sandbox: Sandbox, stop: asyncio.Event) -> None:
+    """Run a sandbox until `stop` is set; print its kubeconfig's path as a line of its own once it is ready."""
+    async with sandbox:
+        print(sandbox.kubeconfig, flush=True)  # noqa: T201 - the one thing a caller reads
+        await stop.wait()

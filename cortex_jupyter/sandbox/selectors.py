@@ -1,0 +1,139 @@
+"""Label and field selectors, as lists and watches take them.
+
+The grammar is that of `staging/src/k8s.io/apimachinery/pkg/labels/selector.go`; the field labels are
+those `pkg/apis/core/v1/conversion.go` allows for pods and events.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from cortex_jupyter.sandbox.status import bad_request
+
+Object = dict[str, Any]
+Matcher = Callable[[Object], bool]
+
+_SET = re.compile(r"^(\S+)\s+(in|notin)\s*\(([^)]*)\)$")
+_EQUAL = re.compile(r"^([^=!\s]+)\s*(==|!=|=)\s*([^=!\s]*)$")
+_EXISTS = re.compile(r"^(!?)\s*([A-Za-z0-9][-A-Za-z0-9_./]*)$")
+
+_COMMON = ("metadata.name", "metadata.namespace")
+_FIELDS = {
+    "pods": (
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "status.phase",
+        "status.podIP",
+    ),
+    "events": (
+        *(
+            f"involvedObject.{x}"
+            for x in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+        ),
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    ),
+    "jobs": ("status.successful",),
+    "namespaces": ("status.phase",),
+    "nodes": ("spec.unschedulable",),
+}
+
+
+def _requirement(text: str) -> Callable[[dict[str, str]], bool]:
+    if found := _SET.match(text):
+        key, operator, values = found[1], found[2], {v.strip() for v in found[3].split(",")}
+        if operator == "in":
+            return lambda labels: labels.get(key) in values
+        return lambda labels: labels.get(key) not in values
+    if found := _EQUAL.match(text):
+        key, value, equal = found[1], found[3], found[2] != "!="
+        return lambda labels: (labels.get(key) == value) is equal
+    if found := _EXISTS.match(text):
+        key, wanted = found[2], not found[1]
+        return lambda labels: (key in labels) is wanted
+    raise bad_request(f"unable to parse requirement: {text}")
+
+
+def label_selector(text: str) -> Matcher:
+    """Compile a `labelSelector` parameter.
+
+    Parameters
+    ----------
+    text : str
+        Such as `app=x,tier in (a, b),!canary`; empty matches everything.
+
+    Raises
+    ------
+    ApiError
+        400 where a requirement cannot be parsed.
+
+    Examples
+    --------
+    >>> matches = label_selector("app=x,tier notin (a, b)")
+    >>> matches({"metadata": {"labels": {"app": "x", "tier": "c"}}})
+    True
+    """
+    parts = [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+    tests = [_requirement(part) for part in parts]
+
+    def matches(obj: Object) -> bool:
+        labels = obj["metadata"].get("labels") or {}
+        return all(test(labels) for test in tests)
+
+    return matches
+
+
+def structured_selector(selector: Object | None) -> Matcher:
+    """Compile the `matchLabels`/`matchExpressions` form that workloads hold."""
+    selector = selector or {}
+    parts = [f"{k}={v}" for k, v in (selector.get("matchLabels") or {}).items()]
+    for rule in selector.get("matchExpressions") or []:
+        key, values = rule["key"], ",".join(rule.get("values") or [])
+        parts.append(
+            {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}.get(
+                rule["operator"], f"!{key}"
+            )
+        )
+    return label_selector(",".join(parts))
+
+
+def _value(obj: Object, path: str) -> str:
+    here: Any = obj
+    for step in path.split("."):
+        here = here.get(step) if isinstance(here, dict) else None
+    if isinstance(here, dict):  # `source` of an event means its component
+        here = here.get("component")
+    return "" if here is None else str(here)
+
+
+def field_selector(plural: str, text: str) -> Matcher:
+    """Compile a `fieldSelector` parameter for one resource.
+
+    Parameters
+    ----------
+    plural : str
+        The resource, which decides the fields that may be asked for.
+    text : str
+        Such as `metadata.name=x,status.phase!=Running`.
+
+    Raises
+    ------
+    ApiError
+        400 for a field the resource does not index, with the API server's own words.
+    """
+    tests: list[Matcher] = []
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        found = _EQUAL.match(part)
+        if not found:
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
+        path, value, equal = found[1], found[3], found[2] != "!="
+        if path not in _COMMON + _FIELDS.get(plural, ()):
+            raise bad_request(f"field label not supported: {path}")
+        tests.append(lambda obj, path=path, value=value, equal=equal: (_value(obj, path) == value) is equal)  # type: ignore[misc]
+    return lambda obj: all(test(obj) for test in tests)

@@ -1,0 +1,112 @@
+"""Tables for `kubectl get`: the columns people know (`pkg/printers/internalversion/printers.go`)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import web
+
+    from cortex_jupyter.sandbox.resources import Resource
+
+Object = dict[str, Any]
+
+
+def _age(obj: Object, stamp: str | None = None) -> str:
+    stamp = stamp or obj["metadata"]["creationTimestamp"]
+    seconds = int((datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 120)):
+        if seconds >= size:
+            return f"{seconds // (60 if unit == 'm' else size)}{unit}"
+    return f"{max(0, seconds)}s"
+
+
+def _reason(pod: Object) -> str:
+    """Word a pod's state as the STATUS column does: the reason of the container that holds it up."""
+    status = pod["status"]
+    if "deletionTimestamp" in pod["metadata"]:
+        return "Terminating"
+    inits = status.get("initContainerStatuses") or []
+    for index, container in enumerate(inits):
+        state = container["state"]
+        if state.get("terminated", {}).get("exitCode") == 0 or (container.get("started") and "running" in state):
+            continue
+        found = state.get("terminated") or state.get("waiting") or {}
+        reason = found.get("reason", "")
+        return f"Init:{index}/{len(inits)}" if reason in ("", "PodInitializing") else f"Init:{reason}"
+    for container in status.get("containerStatuses") or []:
+        found = container["state"].get("waiting") or container["state"].get("terminated") or {}
+        if found.get("reason"):
+            return str(found["reason"])
+    return str(status.get("reason") or status.get("phase", "Unknown"))
+
+
+def _pod(pod: Object) -> list[Any]:
+    states = pod["status"].get("containerStatuses") or []
+    ready = f"{sum(s['ready'] for s in states)}/{len(pod['spec']['containers'])}"
+    return [pod["metadata"]["name"], ready, _reason(pod), sum(s["restartCount"] for s in states), _age(pod)]
+
+
+def _job(job: Object) -> list[Any]:
+    spec, status = job["spec"], job.get("status") or {}
+    kinds = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
+    state = next((k for k in ("Complete", "Failed", "Suspended") if k in kinds), "Running")
+    done = f"{status.get('succeeded', 0)}/{spec.get('completions') or 1}"
+    return [job["metadata"]["name"], state, done, _age(job)]
+
+
+def _replicas(obj: Object) -> list[Any]:
+    status = obj.get("status") or {}
+    return [obj["metadata"]["name"], f"{status.get('readyReplicas', 0)}/{obj['spec'].get('replicas', 1)}", _age(obj)]
+
+
+def _event(event: Object) -> list[Any]:
+    about = event["involvedObject"]
+    return [
+        _age(event, event.get("lastTimestamp")),
+        event["type"],
+        event["reason"],
+        f"{about['kind'].lower()}/{about['name']}",
+        event["message"],
+    ]
+
+
+_COLUMNS: dict[str, tuple[tuple[str, ...], Callable[[Object], list[Any]]]] = {
+    "pods": (("Name", "Ready", "Status", "Restarts", "Age"), _pod),
+    "jobs": (("Name", "Status", "Completions", "Age"), _job),
+    "deployments": (("Name", "Ready", "Age"), _replicas),
+    "replicasets": (("Name", "Ready", "Age"), _replicas),
+    "statefulsets": (("Name", "Ready", "Age"), _replicas),
+    "events": (("Last Seen", "Type", "Reason", "Object", "Message"), _event),
+}
+_DEFAULT = (("Name", "Age"), lambda obj: [obj["metadata"]["name"], _age(obj)])
+
+
+def shape(request: web.Request, resource: Resource, obj: Object) -> Object:
+    """Give an object or a list as the client wants it: a Table where `Accept` asks for one."""
+    if "as=Table" not in request.headers.get("Accept", ""):
+        return obj
+    names, row = _COLUMNS.get(resource.plural, _DEFAULT)
+    kind = {"kind": resource.kind, "apiVersion": resource.api_version}
+    items = [kind | item for item in obj["items"]] if "items" in obj else [obj]
+    columns = [
+        {"name": n, "type": "string", "format": "name" if n == "Name" else "", "description": "", "priority": 0}
+        for n in names
+    ]
+    # kubectl sorts and filters by the metadata alone unless told to include the object.
+    whole = request.query.get("includeObject") == "Object"
+    partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+    rows = [
+        {"cells": row(item), "object": item if whole else partial | {"metadata": item["metadata"]}} for item in items
+    ]
+    meta = obj["metadata"] if "items" in obj else {"resourceVersion": obj["metadata"]["resourceVersion"]}
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": meta,
+        "columnDefinitions": columns,
+        "rows": rows,
+    }
