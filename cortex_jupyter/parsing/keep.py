@@ -1,0 +1,75 @@
+"""Which records of a batch a query wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from cortex_jupyter.parsing.level import LEVELS, level
+from cortex_jupyter.records import STREAMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from cortex_jupyter.records import Batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """A filter for `Feed.frames` and for pages: the positions of a batch that are wanted.
+
+    Parameters
+    ----------
+    pod, container : str, optional
+        Exact name or glob.
+    stream : str, optional
+        One of `STREAMS`.
+    level : str, optional
+        The least of `LEVELS` that is wanted.
+    grep, exclude : callable, optional
+        Truthy for a text that is wanted, is not.
+
+    Examples
+    --------
+    >>> from cortex_jupyter.records import Batch
+    >>> pods = {1: {"pod": "a-1", "container": "main"}, 2: {"pod": "b-1", "container": "main"}}
+    >>> batch = Batch("d:job/a", [1, 2, 3], [5, 5, 6], [1, 2, 1], [0, 0, 0], ["x", "x", "INFO y"], pods)
+    >>> Filter(pod="a-*")(batch), Filter(pod="a-*", level="info")(batch)
+    ([0, 2], [2])
+    """
+
+    pod: str | None = None
+    container: str | None = None
+    stream: str | None = None
+    level: str | None = None
+    grep: Callable[[str], object] | None = None
+    exclude: Callable[[str], object] | None = None
+
+    def __call__(self, batch: Batch) -> Sequence[int]:
+        """Give the positions, cheap tests first: the source once per batch, the level, which is dearest, last."""
+        found: Sequence[int] = range(len(batch))
+        if self.pod or self.container:
+            sids = {id_ for id_, source in batch.sources.items() if self._from(source)}
+            if len(sids) < len(batch.sources):
+                found = [i for i, sid in enumerate(batch.sids) if sid in sids]
+        if self.stream:
+            code, streams = STREAMS.index(self.stream), batch.streams
+            found = [i for i in found if streams[i] == code]
+        texts = batch.texts
+        if self.grep is not None:
+            grep = self.grep
+            found = [i for i in found if grep(texts[i])]
+        if self.exclude is not None:
+            exclude = self.exclude
+            found = [i for i in found if not exclude(texts[i])]
+        if self.level:
+            wanted = frozenset(LEVELS[LEVELS.index(self.level) :])
+            found = [i for i in found if level(texts[i]) in wanted]
+        return found
+
+    def _from(self, source: dict[str, Any]) -> bool:
+        return (not self.pod or fnmatchcase(source["pod"], self.pod)) and (
+            not self.container or fnmatchcase(source["container"], self.container)
+        )

@@ -1,0 +1,129 @@
+"""The level of a line, from how the common loggers write it; None rather than a guess."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Lowest first.
+LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical")
+
+#: What loggers call them, lower case. `fatal`, `panic`, `emerg` and `alert` end or endanger the program: critical.
+ALIASES: Final[Mapping[str, str]] = {name: name for name in LEVELS} | {
+    "trc": "trace", "finest": "trace", "finer": "trace", "verbose": "trace",
+    "dbg": "debug", "dbug": "debug", "fine": "debug", "config": "debug",
+    "inf": "info", "information": "info", "informational": "info", "notice": "info",
+    "warn": "warning", "wrn": "warning", "err": "error", "eror": "error", "severe": "error", "exception": "error",
+    "crit": "critical", "fatal": "critical", "ftl": "critical", "panic": "critical", "emerg": "critical",
+    "emergency": "critical", "alert": "critical", "dpanic": "critical",
+}  # fmt: skip
+
+#: The keys of structured loggers: zap, zerolog, logrus, slog, bunyan, pino, structlog, python-json-logger, Stackdriver.
+KEYS: Final = ("level", "severity", "lvl", "levelname", "log.level", "loglevel", "level_name")
+
+_KLOG: Final = {"I": "info", "W": "warning", "E": "error", "F": "critical"}
+_HEAD: Final = 96
+
+_WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe|crit(?:ical)?|fatal|panic|emerg|alert|verbose|fine(?:st|r)?"
+# One pass over the head of a line. A capital word counts anywhere in it; a lower-case one only in brackets, after
+# `level=`, or as the first word before a colon: "no error found" and "warning lights" are prose.
+_PATTERN: Final = re.compile(
+    rf"""
+    \A(?P<klog>[IWEF])\d{{4}}\ \d\d:\d\d:\d\d\.\d+\s
+    | \A(?P<trace>Traceback\ \(most\ recent\ call\ last\)|Exception\ in\ thread\ |Caused\ by:\ |goroutine\ \d+\ \[
+        |\s+File\ "[^"]+",\ line\ \d+|\s+at\ [\w$.<>/]+\([^)]*\)\s*$|(?-i:(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception))(?::|\s*$))
+    | (?<![\w."])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?(?P<key>[A-Za-z]{{3,13}}|\d\d)\b
+    | [\[(|]\s*(?P<box>{_WORD}|(?-i:TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]
+    | \A(?P<first>{_WORD})\s*:
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_CAPITAL: Final = re.compile(
+    r"(?<![\w./=-])(TRACE|DEBUG|DBG|INFO|NOTICE|WARN(?:ING)?|ERROR|ERR|SEVERE|CRIT(?:ICAL)?|FATAL|PANIC)(?![\w./=-])"
+)
+_LETTERS: Final = {"t": "trace", "d": "debug", "i": "info", "w": "warning", "e": "error", "f": "critical"}
+_ANSI: Final = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]")
+
+
+def level(text: str) -> str | None:
+    """Tell the level of a line.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str or None
+        One of `LEVELS`; None where the line does not say, or says two things.
+
+    Notes
+    -----
+    klog: https://github.com/kubernetes/klog (`Lmmdd hh:mm:ss.uuuuuu`); bunyan and pino number levels 10 to 60
+    (https://getpino.io/#/docs/api?id=logger-level); Python's `logging` writes names.
+
+    Examples
+    --------
+    >>> level("I0102 10:00:00.000000 1 main.go:3] up"), level('{"level":"warn","msg":"x"}'), level("[error] no")
+    ('info', 'warning', 'error')
+    >>> level("no error was found") is None
+    True
+    """
+    head = text[:_HEAD]
+    if "\x1b" in head:
+        head = _ANSI.sub("", text[: 3 * _HEAD])[:_HEAD]
+    if head[:1] == "{" or head.lstrip()[:1] == "{":
+        found = _json(text)
+        if found is not None:
+            return found
+    match = _PATTERN.search(head)
+    if match is not None:
+        kind, word = match.lastgroup, match[match.lastgroup or 0]
+        if kind == "klog":
+            return _KLOG.get(word.upper())
+        if kind == "trace":
+            return "error"
+        if kind == "key" and word.isdecimal():
+            return of(int(word))
+        return _LETTERS.get(word.lower()) or ALIASES.get(word.lower())
+    words = {ALIASES[w.lower()] for w in _CAPITAL.findall(head)}
+    return words.pop() if len(words) == 1 else None
+
+
+def of(value: object) -> str | None:
+    """Give the level that a logger's own value means.
+
+    Parameters
+    ----------
+    value : object
+        A name, or a number as bunyan and pino use it, 10 to 60.
+
+    Examples
+    --------
+    >>> of("WARN"), of(30), of(50), of("loud")
+    ('warning', 'info', 'error', None)
+    """
+    if isinstance(value, str):
+        word = value.strip().lower()
+        return ALIASES.get(word) or (of(int(word)) if word.isdecimal() and len(word) < 4 else None)  # noqa: PLR2004
+    if isinstance(value, int) and not isinstance(value, bool) and 10 <= value <= 60 and value % 10 == 0:  # noqa: PLR2004
+        return LEVELS[value // 10 - 1]
+    return None
+
+
+def _json(text: str) -> str | None:
+    try:
+        doc = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(doc, dict):
+        return None
+    for key in KEYS:
+        if key in doc:
+            return of(doc[key])
+    return None

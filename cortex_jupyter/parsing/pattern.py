@@ -1,0 +1,117 @@
+"""A user's regular expression, compiled once and refused where it could hold up everyone else.
+
+Python's `re` holds the interpreter's lock while it matches, so a pattern that takes exponential time would stop the
+whole server, from whatever thread. There is no time limit in `re`; what is possible is to refuse the usual cause
+(a repetition of what itself can repeat, `(a+)+`), to bound the pattern, and to look at the head of very long lines
+only. Polynomial patterns (`.*.*x`) remain slow on long lines.
+"""
+
+from __future__ import annotations
+
+import re
+from re import _parser as sre  # type: ignore[attr-defined]
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.errors import BadQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+#: Longest pattern, characters.
+LONGEST: Final = 1000
+#: How far into a line a pattern looks, characters.
+REACH: Final = 65_536
+
+
+def finder(name: str, pattern: str) -> Callable[[str], object]:
+    """Compile a pattern to a function that is truthy for the lines that contain it.
+
+    Parameters
+    ----------
+    name : str
+        The parameter, for the error.
+    pattern : str
+        Python's `re` syntax; case-sensitive unless it begins with `(?i)`.
+
+    Raises
+    ------
+    BadQuery
+        It is no pattern (with the position), too long, or could take exponential time.
+
+    Examples
+    --------
+    >>> find = finder("grep", "loss=[0-9.]+")
+    >>> bool(find("step 3 loss=0.25")), bool(find("loss="))
+    (True, False)
+    """
+    if len(pattern) > LONGEST:
+        raise BadQuery(f"{name} is longer than {LONGEST} characters", "search for less")
+    try:
+        compiled = re.compile(pattern)
+        risky = _risky(sre.parse(pattern))
+    except re.error as error:
+        where = "" if error.pos is None else f" at position {error.pos}"
+        hint = rf"put a backslash before characters meant as themselves: {re.escape(pattern)[:80]}"
+        raise BadQuery(f"{name}={pattern[:60]!r} is no regular expression: {error.msg}{where}", hint) from error
+    except (RecursionError, OverflowError) as error:
+        raise BadQuery(f"{name}={pattern[:60]!r} is too deep a regular expression", "search for less") from error
+    if risky:
+        raise BadQuery(
+            f"{name}={pattern[:60]!r} repeats what itself repeats, which can take for ever",
+            "leave one of the repetitions out: (a+)+ finds what a+ finds",
+        )
+    if not re.search(r"[\\.^$*+?{}\[\]|()]", pattern):
+        return lambda text: pattern in text  # three times faster
+    search = compiled.search
+    return lambda text: search(text, 0, REACH)
+
+
+_REPEATS: Final = frozenset({sre.MAX_REPEAT, sre.MIN_REPEAT})
+
+
+def _risky(items: Iterable[Any]) -> bool:
+    """Tell whether an unbounded repetition holds a sequence in which nothing has a fixed length."""
+    for op, value in items:
+        if op in _REPEATS:
+            _, most, body = value
+            if most is sre.MAXREPEAT and any(_elastic(branch) for branch in _branches(body)):
+                return True
+        if any(_risky(child) for child in _children(value)):
+            return True
+    return False
+
+
+def _branches(body: Iterable[Any]) -> list[list[Any]]:
+    """Give the alternatives of a group, groups around them taken off."""
+    items = list(body)
+    if len(items) == 1:
+        op, value = items[0]
+        if op is sre.SUBPATTERN:
+            return _branches(value[-1])
+        if op is sre.BRANCH:
+            return [branch for one in value[1] for branch in _branches(one)]
+    return [items]
+
+
+def _elastic(items: list[Any]) -> bool:
+    unbounded = False
+    for op, value in items:
+        if op is sre.SUBPATTERN and any(_elastic(b) for b in _branches(value[-1])):
+            unbounded = True
+        elif op in _REPEATS:
+            least, most, _ = value
+            unbounded = unbounded or most is sre.MAXREPEAT
+            if least and most is not sre.MAXREPEAT:
+                return False
+        elif op is not sre.AT:
+            return False
+    return unbounded
+
+
+def _children(value: Any) -> list[Any]:
+    """Give the sequences below a node, wherever its kind keeps them."""
+    if isinstance(value, sre.SubPattern):
+        return [value]
+    if isinstance(value, tuple | list):
+        return [child for one in value for child in _children(one)]
+    return []
