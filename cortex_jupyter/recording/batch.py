@@ -77,6 +77,7 @@ class Track:
         self.public = source.public
         self.last = anchor.last
         self.ended = anchor.ended
+        self.recent: deque[tuple[int, str]] = deque(maxlen=8)
         self._marks: deque[tuple[int, int]] = deque([(anchor.second, anchor.seq)] if anchor.last else [])
         self._top = anchor.last - anchor.last % _SECOND
         self._floor = self._second = anchor.second
@@ -88,6 +89,7 @@ class Track:
                 self._top = second
                 self._marks.append((second, numbers[position]))
         self.last = lines.times[-1]
+        self.recent.extend(zip(lines.times[-8:], lines.texts[-8:], strict=True))
         self._second = self.last - self.last % _SECOND - _BACK
         if self._second >= self._floor:
             self._floor = self._second

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 import tempfile
 import threading
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: A process that has not shown itself in the store for this long after its start, seconds, has failed.
 _START_S: Final = 20.0
 _lock = threading.Lock()
-_started: dict[tuple[str, str], tuple[subprocess.Popen[bytes], float]] = {}
+_started: dict[tuple[str, str], tuple[int, float]] = {}  # process id, when
 
 
 def log_path(store_url: str) -> Path:
@@ -50,23 +50,47 @@ def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, cont
         key = (store.url, host)
         if store.recorder(host) is not None:
             return
-        child, at = _started.get(key, (None, 0.0))
-        if child is not None:
-            code = child.poll()
+        if key in _started:
+            pid, at = _started[key]
+            code = _exit_code(pid)
             if code is None and time.monotonic() - at < _START_S:
                 return  # still importing
-            if code not in (None, 0) and code > 0:
+            if code:
                 del _started[key]
                 raise RecorderError(f"the recorder ended at once with exit code {code}: {_last_words(store.url)}")
-        command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", store.url]
+        # -P: a `json.py` in the user's folder must not be taken for the library.
+        command = [sys.executable, "-P", "-m", "cortex_jupyter.recording", "--store", store.url]
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []
         command += ["--context", context] if context else []
-        with log_path(store.url).open("ab") as log:
-            # A session of its own: it outlives the kernel or server that asked for it.
-            child = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
-            )
-        _started[key] = (child, time.monotonic())
+        _started[key] = (_spawn(command, log_path(store.url)), time.monotonic())
+
+
+def _spawn(command: list[str], log: Path) -> int:
+    """Start a process that outlives the kernel or server that asked for it."""
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    # Not subprocess.Popen, which believes that a child is waited for and warns when it is not.
+    return os.posix_spawn(
+        command[0],
+        command,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+
+
+def _exit_code(pid: int) -> int | None:
+    """Give a child's exit code, None while it runs; one that was killed is as good as ended."""
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    if not done:
+        return None
+    return max(os.waitstatus_to_exitcode(status), 0)
 
 
 def _last_words(store_url: str) -> str:

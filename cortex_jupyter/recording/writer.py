@@ -59,6 +59,14 @@ class Channel:
         """Make a source known before its first line."""
         self._batcher.tracks[sid] = Track(source, anchor)
 
+    def anchor(self, sid: int) -> Anchor:
+        """Give where a source is; exact after `flush`."""
+        return self._batcher.tracks[sid].anchor
+
+    def recent(self, sid: int) -> list[tuple[int, str]]:
+        """Give the last few lines of a source that were recorded here; exact after `flush`."""
+        return list(self._batcher.tracks[sid].recent)
+
     async def lines(self, sid: int, data: bytes) -> None:
         """Hand over whole lines; waits while too much is unwritten.
 

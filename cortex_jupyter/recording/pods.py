@@ -1,0 +1,73 @@
+"""The pods of one task as the watch last saw them, those that are gone included."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.cluster.pods import Container, containers
+
+if TYPE_CHECKING:
+    from cortex_jupyter.records import Source
+
+
+class Pods:
+    """What is known of a task's pods.
+
+    Attributes
+    ----------
+    present : dict
+        Pod UID to Pod object.
+    deleted : dict
+        The same for pods that are gone: their last state still tells exit codes.
+    synced : bool
+        The first complete list has come.
+    """
+
+    def __init__(self) -> None:
+        self.present: dict[str, dict[str, Any]] = {}
+        self.deleted: dict[str, dict[str, Any]] = {}
+        self.synced = False
+        self._changed = asyncio.Event()
+
+    @property
+    def all(self) -> list[dict[str, Any]]:
+        """Every pod that was ever seen, oldest first."""
+        pods = [*self.deleted.values(), *self.present.values()]
+        return sorted(pods, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
+
+    def put(self, pod: dict[str, Any]) -> None:
+        """Take the newest state of a pod."""
+        self.present[pod["metadata"]["uid"]] = pod
+        self.touch()
+
+    def drop(self, pod: dict[str, Any]) -> None:
+        """Take the last state of a pod that has been deleted."""
+        uid = pod["metadata"]["uid"]
+        self.present.pop(uid, None)
+        self.deleted[uid] = pod
+        self.touch()
+
+    def touch(self) -> None:
+        """Wake whoever waits for a change."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def change(self, timeout: float) -> None:  # noqa: ASYNC109 - a wait that may end early, not a deadline
+        """Wait for the next change, at most that many seconds."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout)
+        except TimeoutError:
+            return
+
+    def container(self, source: Source) -> Container | None:
+        """Give the present state of the container that a source is a run of, None where its pod is gone."""
+        return _named(self.present.get(source.pod_uid), source.container)
+
+    def last_known(self, source: Source) -> Container | None:
+        """Give the last known state of that container, its pod being gone or not."""
+        return self.container(source) or _named(self.deleted.get(source.pod_uid), source.container)
+
+
+def _named(pod: dict[str, Any] | None, name: str) -> Container | None:
+    return next((c for c in containers(pod) if c.name == name), None) if pod else None

@@ -1,0 +1,149 @@
+"""The recorder: takes every wanted task of its cluster that no other recorder has, and records it to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+import uuid
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.errors import CortexError, LeaseLost
+from cortex_jupyter.recording.compact import compact
+from cortex_jupyter.recording.store import Info, Lease, Recorder, Store
+from cortex_jupyter.recording.task import TaskRecorder
+from cortex_jupyter.recording.writer import Writer
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+
+_log = logging.getLogger(__name__)
+
+#: A recorder with nothing to do ends after this long, seconds.
+IDLE_S: Final = 120.0
+_BEAT_S: Final = 1.0
+_COMPACT_S: Final = 10.0
+#: Kinds that end by themselves are recorded to their end, whoever has left; the others as long as they are wanted.
+_ENDING: Final = ("job", "pod")
+
+
+class Recording:
+    """The recorder of one store and one cluster.
+
+    Parameters
+    ----------
+    store : Store
+    cluster : Cluster
+    idle : float, optional
+        Seconds without anything to record after which it ends.
+    """
+
+    def __init__(self, store: Store, cluster: Cluster, idle: float = IDLE_S) -> None:
+        self._store, self._cluster, self._idle = store, cluster, idle
+        self._me = Recorder(uuid.uuid4().hex, cluster.host, socket.gethostname(), os.getpid(), 0)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._leases: dict[int, Lease] = {}
+        self._infos: dict[int, Info] = {}
+        self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Record until there is nothing left to do; cancel to end earlier.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be used at all.
+        """
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(self._changed.set)
+
+        with Writer(self._store) as writer:
+            await asyncio.to_thread(self._store.beat, self._me)
+            unsubscribe = self._store.subscribe(wake)
+            side = [asyncio.create_task(self._beat()), asyncio.create_task(self._compact())]
+            try:
+                await self._work(writer)
+            finally:
+                unsubscribe()
+                everything = [*side, *self._tasks.values()]
+                for task in everything:
+                    task.cancel()
+                await asyncio.gather(*everything, return_exceptions=True)
+        await asyncio.to_thread(self._store.leave, self._me.id)
+
+    async def _work(self, writer: Writer) -> None:
+        busy = time.monotonic()
+        while True:
+            self._changed.clear()
+            wanted = await asyncio.to_thread(self._store.wanted, self._cluster.host)
+            for info in wanted:
+                if info.id not in self._tasks and self._later.get(info.id, 0) < time.monotonic():
+                    await self._start(writer, info)
+            self._release({info.id for info in wanted})
+            if self._tasks or wanted:
+                busy = time.monotonic()
+            elif time.monotonic() - busy > self._idle:
+                return
+            # Every commit is a change, our own included; a new wish is looked for ten times a second at most.
+            await asyncio.sleep(0.1)
+            try:
+                await asyncio.wait_for(self._changed.wait(), _BEAT_S)
+            except TimeoutError:
+                continue
+
+    async def _start(self, writer: Writer, info: Info) -> None:
+        lease = await asyncio.to_thread(self._store.lease, info.id, self._me.id)
+        if lease is None:
+            return
+        # Read again under the lease: the one before us may have committed meanwhile.
+        now = await asyncio.to_thread(self._store.info, info.id)
+        if now is None or now.done:
+            return
+        recorder = TaskRecorder(self._cluster, self._store, writer, lease, now)
+        self._leases[info.id], self._infos[info.id] = lease, now
+        self._tasks[info.id] = asyncio.create_task(self._record(recorder, now))
+
+    async def _record(self, recorder: TaskRecorder, info: Info) -> None:
+        try:
+            await recorder.run()
+            lease = self._leases[info.id]
+            await asyncio.to_thread(compact, self._store, lease, done=True)
+        except LeaseLost:
+            _log.warning("%s: another recorder has taken over", info.ref.key)
+        except CortexError as error:
+            _log.warning("%s: %s", info.ref.key, error)
+            self._later[info.id] = time.monotonic() + 5
+        except Exception:  # noqa: BLE001 - one task's fault must not end the others
+            _log.exception("%s: recording failed", info.ref.key)
+            self._later[info.id] = time.monotonic() + 15
+        finally:
+            del self._tasks[info.id]
+            self._changed.set()
+
+    def _release(self, wanted: set[int]) -> None:
+        """Stop what never ends and nobody wants any more."""
+        for id_, task in self._tasks.items():
+            if id_ not in wanted and self._infos[id_].ref.kind not in _ENDING:
+                task.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            try:
+                await asyncio.to_thread(self._store.beat, self._me)
+            except CortexError as error:
+                _log.warning("%s", error)
+
+    async def _compact(self) -> None:
+        while True:
+            await asyncio.sleep(_COMPACT_S)
+            for id_ in list(self._tasks):
+                try:
+                    await asyncio.to_thread(compact, self._store, self._leases[id_])
+                except CortexError as error:
+                    _log.warning("%s: %s", self._infos[id_].ref.key, error)

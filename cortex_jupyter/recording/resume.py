@@ -1,0 +1,108 @@
+"""The seam between what is recorded and what a new stream brings."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from cortex_jupyter.recording.align import Aligner
+from cortex_jupyter.recording.lines import parse
+from cortex_jupyter.records import Batch
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.align import Line
+    from cortex_jupyter.recording.store import Anchor, Store
+
+
+class Resume:
+    """Lets through only what is not recorded yet.
+
+    Parameters
+    ----------
+    recorded : list of (int, str)
+        What `recorded_lines` gives; empty for a source that is read for the first time.
+
+    Attributes
+    ----------
+    decided : bool
+        The seam is found: from here on everything is new.
+    missed : tuple of (int, int) or None
+        Times of the last recorded line and of the first new one, where the stream did not overlap what is recorded:
+        lines are missing between them.
+    """
+
+    def __init__(self, recorded: list[Line]) -> None:
+        self._last = recorded[-1][0] if recorded else 0
+        self._aligner = Aligner(recorded)
+        self._held: list[bytes] = []
+        self.decided = not recorded
+        self.missed: tuple[int, int] | None = None
+
+    async def feed(self, piece: bytes) -> bytes:
+        """Take whole lines, give those that are new."""
+        if self.decided:
+            return piece
+        # Comparing thousands of lines is not for the event loop.
+        return await asyncio.to_thread(self._feed, piece)
+
+    def _feed(self, piece: bytes) -> bytes:
+        # A text of the kubelet has no time and no place in the file.
+        lines = [line for line in piece.split(b"\n") if parse(line).times]
+        self._held += lines
+        found = parse(b"\n".join(lines))
+        skip = self._aligner.feed(list(zip(found.times, found.texts, strict=True)))
+        return b"" if skip is None else self._release(skip)
+
+    def quiet(self) -> bytes:
+        """Decide with what has come, since nothing more does; undecided while nothing has come at all."""
+        if self.decided or not self._held:
+            return b""
+        return self._release(self._aligner.settle())
+
+    def end(self) -> bytes:
+        """Decide at the end of the stream."""
+        return b"" if self.decided else self._release(self._aligner.settle())
+
+    def _release(self, skip: int) -> bytes:
+        self.decided = True
+        if not self._aligner.overlap:
+            self.missed = (self._last, parse(self._held[0]).times[0] if self._held else self._last)
+        new, self._held = self._held[skip:], []
+        return b"\n".join(new) + b"\n" if new else b""
+
+
+def recorded_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> list[Line]:
+    """Give a source's recorded lines from its anchor on, as the API would repeat them: each with a time not before it.
+
+    The kubelet drops lines before `sinceTime` one by one, it does not seek
+    (`logWriter.write` in staging/src/k8s.io/cri-client/pkg/logs/logs.go).
+    """
+    if not anchor.last:
+        return []
+    found: list[Line] = []
+    at = max(anchor.seq - 1, 0)
+    while entries := store.entries(recording, at, 4 << 20):
+        for entry in entries:
+            at = entry.last
+            if entry.event != "log":
+                continue
+            batch = Batch.decode(entry.data)
+            rows = zip(batch.seqs, batch.sids, batch.times, batch.texts, strict=True)
+            found += [(t, m) for q, s, t, m in rows if s == sid and q >= anchor.seq and t >= anchor.second]
+    return found
+
+
+def ends_with(recorded: list[Line], probe: list[Line]) -> bool:
+    """Tell whether the last recorded lines are the last lines there are.
+
+    Parameters
+    ----------
+    recorded : list of (int, str)
+        The last recorded ones, as many as are at hand.
+    probe : list of (int, str)
+        What `tailLines` gave. Its first may be the end of a longer line, which was cut into records.
+    """
+    if not probe or not recorded:
+        return not probe and not recorded
+    n = min(len(recorded), len(probe) - 1 if len(probe) > 1 else 1)
+    return recorded[-n:] == probe[-n:]

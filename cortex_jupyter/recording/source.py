@@ -1,0 +1,271 @@
+"""Read one run of one container from its anchor to its end, losing nothing and doubling nothing.
+
+The rule is DESIGN section 5: resume at a whole second, align by content; after any end of the stream ask for the
+container's state, since a clean end proves nothing; a container that has ended is read once more unless its last
+lines are seen to be recorded; what cannot be had is said in a gap notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import aiohttp
+
+from cortex_jupyter.cluster.logs import open_log
+from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.recording.batch import Note
+from cortex_jupyter.recording.lines import Splitter, parse
+from cortex_jupyter.recording.resume import Resume, ends_with, recorded_lines
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.pods import End
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.recording.pods import Pods
+    from cortex_jupyter.recording.store import Lease, Store
+    from cortex_jupyter.recording.writer import Channel
+    from cortex_jupyter.records import Source
+
+#: A stream that is silent for this long, seconds, has delivered what there was.
+_QUIET_S: Final = 0.25
+#: How many of a container's last lines are compared before its end is believed.
+_PROBE: Final = 8
+#: How often a container that has ended is read in whole before its last lines are given up.
+_LAST_READS: Final = 3
+#: A container's state follows the end of its stream by up to about this, seconds.
+_STATE_LAG_S: Final = 1.0
+#: Waits between attempts, seconds.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 30.0
+
+
+class SourceReader:
+    """Records one source.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    store : Store
+    lease : Lease
+    channel : Channel
+        Knows the source by `sid`.
+    pods : Pods
+    namespace : str
+    sid : int
+    source : Source
+
+    Attributes
+    ----------
+    caught_up : bool
+        What had been written before it began has been read.
+    failure : str
+        Why the last attempt brought nothing, empty where it did.
+    """
+
+    def __init__(
+        self, cluster: Cluster, store: Store, lease: Lease, channel: Channel, pods: Pods, namespace: str, sid: int,
+        source: Source,
+    ) -> None:  # fmt: skip
+        self._cluster, self._store, self._lease, self._channel = cluster, store, lease, channel
+        self._pods, self._namespace, self._sid, self._source = pods, namespace, sid, source
+        self._wait = _FIRST_WAIT_S
+        self._clean = False  # the last stream ended as if all were well
+        self.caught_up = False
+        self.failure = ""
+
+    async def run(self) -> None:
+        """Read to the end of the run.
+
+        Raises
+        ------
+        StoreError
+            Nothing can be recorded; LeaseLost among them.
+        """
+        last_reads = 0
+        while True:
+            mode = await self._mode()
+            if mode == "gone":
+                return await self._vanished()
+            if mode != "follow":
+                if self._clean and await self._verified(previous=mode == "replaced"):
+                    return self._end()
+                if last_reads >= _LAST_READS:
+                    return self._lost(
+                        f"its last lines could not be read: {self.failure or 'the node gives other ones'}"
+                    )
+                last_reads += 1
+            try:
+                self._clean = await self._read(mode)
+                self.failure = ""
+            except NotFound as error:
+                # The pod exists, or the mode were `gone`: the node has forgotten this run.
+                if mode != "follow":
+                    return self._lost(f"the node no longer has it: {error.message}")
+                self._failed(error)
+            except (ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
+                last_reads -= mode != "follow"  # an outage is no evidence about the log
+                self._failed(error)
+            await self._channel.flush()
+            if mode == "follow" or not self._clean:
+                await self._pause(mode)
+
+    async def _mode(self) -> str:
+        """Say what to read: `follow`, `ended` (this run), `replaced` (by a new run) or `gone` (with its pod)."""
+        path = f"/api/v1/namespaces/{quote(self._namespace)}/pods/{quote(self._source.pod)}"
+        try:
+            pod = await self._cluster.json(path)
+        except NotFound:
+            return "gone"
+        except (ClusterError, NotAllowed):
+            pod = None  # what the watch last saw has to do
+        if pod is not None:
+            if pod["metadata"]["uid"] != self._source.pod_uid:
+                return "gone"
+            self._pods.put(pod)
+        return self._seen()
+
+    def _seen(self) -> str:
+        """Give the mode by what the watch last saw."""
+        now = self._pods.container(self._source)
+        if now is None:
+            return "gone"
+        if now.source is None or now.source.container_id != self._source.container_id:
+            return "replaced"
+        return "ended" if now.end else "follow"
+
+    async def _read(self, mode: str) -> bool:
+        """Read one stream to its end; True when the end was clean."""
+        anchor = self._channel.anchor(self._sid)
+        resume = Resume(await asyncio.to_thread(recorded_lines, self._store, self._lease.recording, self._sid, anchor))
+        opened = time.time_ns()
+        splitter = Splitter()
+        request = open_log(
+            self._cluster, self._namespace, self._source, follow=mode == "follow", previous=mode == "replaced",
+            since=anchor.second or None,
+        )  # fmt: skip
+        async with request as content:
+            # The node answers for whichever run is newest, so it must still be this one now that the stream is open.
+            if await self._mode() != mode:
+                return False
+            while True:
+                try:
+                    waiting = not self.caught_up or not resume.decided
+                    chunk = await asyncio.wait_for(content.readany(), _QUIET_S if waiting else None)
+                except TimeoutError:
+                    self._caught()
+                    await self._deliver(resume, resume.quiet())
+                    continue
+                if not chunk:
+                    break
+                self._wait = _FIRST_WAIT_S
+                piece = splitter.feed(chunk)
+                if not self.caught_up and piece:
+                    last = parse(piece[piece.rfind(b"\n", 0, -1) + 1 :]).times
+                    if last and last[0] >= opened:
+                        self._caught()
+                if piece:
+                    await self._deliver(resume, await resume.feed(piece))
+        rest = splitter.rest()
+        if mode != "follow":
+            # A last line without newline is a line, but only if it is the whole line.
+            await self._deliver(resume, resume.end())
+            await self._channel.flush()
+            if rest and await self._verified(previous=mode == "replaced", rest=rest):
+                await self._channel.lines(self._sid, rest)
+        return True
+
+    async def _deliver(self, resume: Resume, data: bytes) -> None:
+        if resume.missed is not None:
+            self._gap(*resume.missed, "rotated away before they could be read")
+            resume.missed = None
+        await self._channel.lines(self._sid, data)
+
+    async def _verified(self, *, previous: bool, rest: bytes = b"") -> bool:
+        """Compare the container's last lines with the last recorded ones.
+
+        A break between node and API server looks like a clean end from here
+        (`StreamObject` ignores the error: kubernetes staging/src/k8s.io/apiserver/.../writers.go).
+        """
+        request = open_log(
+            self._cluster, self._namespace, self._source, follow=False, previous=previous, tail=_PROBE, read_timeout=30
+        )
+        try:
+            async with request as content:
+                probe = parse(await content.read())
+        except (ClusterError, NotFound, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._failed(error)
+            return False
+        if probe.errors and not probe.times:
+            self.failure = probe.errors[0]  # "unable to retrieve container logs for containerd://..."
+            return False
+        more = parse(rest)
+        recorded = [*self._channel.recent(self._sid), *zip(more.times, more.texts, strict=True)]
+        return ends_with(recorded, list(zip(probe.times, probe.texts, strict=True)))
+
+    def _failed(self, error: Exception) -> None:
+        self._clean = False
+        self.failure = str(error).partition("\n")[0] or type(error).__name__
+        self._pods.touch()
+
+    async def _pause(self, mode: str) -> None:
+        """Wait before the next attempt, but no longer than until the container's state is another."""
+        # After a clean end the container has most likely ended, and its state follows within a second.
+        wait = max(self._wait, _STATE_LAG_S) if self._clean else self._wait
+        until = time.monotonic() + wait * random.uniform(0.8, 1.2)  # noqa: S311
+        while (left := until - time.monotonic()) > 0 and self._seen() == mode:
+            await self._pods.change(left)
+        self._wait = min(self._wait * 2, _LONGEST_WAIT_S)
+
+    def _caught(self) -> None:
+        if not self.caught_up:
+            self.caught_up = True
+            self._pods.touch()
+
+    async def _vanished(self) -> None:
+        """End with the pod: complete only if its end was seen before."""
+        await self._channel.flush()
+        known = self._pods.last_known(self._source)
+        if (
+            self._clean
+            and known
+            and known.source
+            and known.source.container_id == self._source.container_id
+            and known.end
+        ):
+            return self._end()
+        self._lost("its pod was deleted before the end of its log could be read")
+        return None
+
+    def _lost(self, reason: str) -> None:
+        now = time.time_ns()
+        self._gap(self._channel.anchor(self._sid).last or now, now, reason)
+        self._end()
+
+    def _gap(self, since: int, until: int, reason: str) -> None:
+        fields = {"from": str(since), "to": str(until), "reason": reason, "lines": None}
+        message = f"{self._source.pod} · {self._source.container}: lines are missing: {reason}"
+        self._channel.note(Note("gap", message, sid=self._sid, fields=fields))
+
+    def _end(self) -> None:
+        self.caught_up = True
+        end = self._how_it_ended()
+        how = f"exit {end.exit_code}, {end.reason}" if end else "its pod was deleted"
+        note = Note(
+            "status", f"{self._source.pod} · {self._source.container} ended: {how}", end.finished if end else 0,
+            self._sid, ended=True, fields={"notice": "ended"},
+        )  # fmt: skip
+        if end:
+            note.fields |= {"exit_code": end.exit_code, "reason": end.reason}
+        self._channel.note(note)
+
+    def _how_it_ended(self) -> End | None:
+        known = self._pods.last_known(self._source)
+        if known is None:
+            return None
+        if known.source and known.source.container_id == self._source.container_id:
+            return known.end
+        if known.previous and known.previous[0].container_id == self._source.container_id:
+            return known.previous[1]
+        return None
