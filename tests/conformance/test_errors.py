@@ -1,0 +1,177 @@
+"""The texts and codes a client of logs gets instead of a log (tailers.md, section 4.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+
+def status(response: httpx.Response) -> tuple[int, str, str]:
+    """Give code, reason and message, having checked that all of it is a Status object."""
+    body = response.json()
+    assert body["kind"] == "Status" and body["apiVersion"] == "v1" and body["status"] == "Failure"
+    assert body["code"] == response.status_code
+    assert response.headers["Content-Type"] == "application/json"
+    return body["code"], body.get("reason", ""), body["message"]
+
+
+def test_missing_pod(target: Any) -> None:
+    expected = (404, "NotFound", 'pods "nobody" not found')
+    assert status(target.kube.log("nobody")) == expected
+    assert status(target.kube.request("GET", target.kube.path("pods", "nobody"))) == expected
+
+
+def test_missing_object_of_a_group_is_qualified(target: Any) -> None:
+    response = target.kube.request("GET", target.kube.path("jobs", "nobody"))
+    assert status(response) == (404, "NotFound", 'jobs.batch "nobody" not found')
+    assert response.json()["details"] == {"name": "nobody", "group": "batch", "kind": "jobs"}
+
+
+def test_missing_resource(target: Any) -> None:
+    expected = (404, "NotFound", "the server could not find the requested resource")
+    assert status(target.kube.request("GET", "/api/v1/nothings")) == expected
+
+
+def test_wrong_token(target: Any) -> None:
+    kube = target.kube
+    verify = kube._verify
+    if target.real:  # its client certificate would be accepted whatever the token
+        verify = httpx.create_ssl_context(verify=False)
+    with httpx.Client(verify=verify) as client:
+        response = client.get(kube.server + "/api/v1/pods", headers={"Authorization": "Bearer wrong"})
+    assert status(response) == (401, "Unauthorized", "Unauthorized")
+
+
+def test_name_that_is_taken(target: Any, specimens: Any) -> None:
+    name = specimens.names["text"]
+    pod = target.kube.get("pods", name)
+    again = {"metadata": {"name": name, "namespace": "default"}, "spec": {"containers": pod["spec"]["containers"]}}
+    response = target.kube.request("POST", target.kube.path("pods"), json=again)
+    assert status(response) == (409, "AlreadyExists", f'pods "{name}" already exists')
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "reason", "text"),
+    [
+        ({"tailLines": "-1"}, 422, "Invalid", "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ({"limitBytes": "0"}, 422, "Invalid", "limitBytes: Invalid value: 0: must be greater than 0"),
+        ({"sinceSeconds": "0"}, 422, "Invalid", "sinceSeconds: Invalid value: 0: must be greater than 0"),
+        (
+            {"sinceSeconds": "5", "sinceTime": "2026-01-01T00:00:00Z"},
+            422,
+            "Invalid",
+            "[]: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ),
+        ({"tailLines": "many"}, 400, "BadRequest", 'strconv.ParseInt: parsing "many": invalid syntax'),
+        (
+            {"sinceTime": "yesterday"},
+            400,
+            "BadRequest",
+            'parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"',
+        ),
+    ],
+)
+def test_bad_options_come_before_the_pod(target: Any, query: dict[str, str], code: int, reason: str, text: str) -> None:
+    message = f'PodLogOptions "nobody" is invalid: {text}' if code == httpx.codes.UNPROCESSABLE_ENTITY else text
+    response = target.kube.log("nobody", **query)
+    assert status(response) == (code, reason, message)
+    if code == httpx.codes.UNPROCESSABLE_ENTITY:
+        (cause,) = response.json()["details"]["causes"]
+        assert f"{cause['field']}: {cause['message']}" == text
+
+
+def test_bad_selectors(target: Any) -> None:
+    path = target.kube.path("pods")
+    response = target.kube.request("GET", path, params={"fieldSelector": "spec.color=red"})
+    assert status(response) == (400, "BadRequest", "field label not supported: spec.color")
+    code, reason, text = status(target.kube.request("GET", path, params={"labelSelector": "a==="}))
+    assert (code, reason) == (400, "BadRequest") and text.startswith("unable to parse requirement: ")
+
+
+def test_several_containers_need_a_name(target: Any, specimens: Any) -> None:
+    name = specimens.names["two"]
+    code, reason, text = status(target.kube.log(name))
+    assert (code, reason) == (400, "BadRequest")
+    assert text.startswith(f"a container name must be specified for pod {name}, choose one of: [main aside]")
+    assert text.endswith("[main aside] or one of the init containers: [prepare]")
+
+
+def test_one_container_needs_no_name_though_there_are_init_containers(target: Any, specimens: Any) -> None:
+    specimens.waiting("initializing", "PodInitializing")
+    code, _, text = status(target.kube.log(specimens.names["initializing"]))
+    assert code == httpx.codes.BAD_REQUEST and 'container "main" in pod' in text
+
+
+def test_wrong_container(target: Any, specimens: Any) -> None:
+    name = specimens.names["two"]
+    assert status(target.kube.log(name, container="nope")) == (
+        400,
+        "BadRequest",
+        f"container nope is not valid for pod {name}",
+    )
+
+
+def test_waiting_for_init_containers(target: Any, specimens: Any) -> None:
+    specimens.waiting("initializing", "PodInitializing")
+    name = specimens.names["initializing"]
+    expected = f'container "main" in pod "{name}" is waiting to start: PodInitializing'
+    assert status(target.kube.log(name)) == (400, "BadRequest", expected)
+
+
+def test_image_that_must_not_be_pulled(target: Any, specimens: Any) -> None:
+    pod = specimens.waiting("missing", "ErrImageNeverPull")
+    (state,) = pod["status"]["containerStatuses"]
+    assert pod["status"]["phase"] == "Pending"
+    message = 'Container image "docker.io/local/missing:1" is not present with pull policy of Never'
+    assert state["state"]["waiting"] == {"reason": "ErrImageNeverPull", "message": message}
+    name = specimens.names["missing"]
+    expected = f'container "main" in pod "{name}" is waiting to start: ErrImageNeverPull'
+    assert status(target.kube.log(name)) == (400, "BadRequest", expected)
+
+
+def test_image_that_cannot_be_pulled(target: Any, specimens: Any) -> None:
+    name = specimens.names["pull"]
+    words = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+    for reason in words:
+        specimens.waiting("pull", reason)
+    # The two take turns: the text belongs to whichever it was just before or just after.
+    seen = status(target.kube.log(name))
+    assert seen in [
+        (400, "BadRequest", f'container "main" in pod "{name}" is waiting to start: {text}') for text in words.values()
+    ]
+
+
+def test_back_off_message(target: Any, specimens: Any) -> None:
+    pod = specimens.waiting("pull", "ImagePullBackOff")
+    (state,) = pod["status"]["containerStatuses"]
+    assert state["state"]["waiting"]["message"].startswith('Back-off pulling image "docker.io/local/missing:1"')
+
+
+def test_unscheduled_pod_answers_204_and_nothing(target: Any, specimens: Any) -> None:
+    name = specimens.names["unschedulable"]
+
+    def unschedulable(pod: dict[str, Any]) -> bool:
+        conditions = pod["status"].get("conditions") or []
+        return any(c["type"] == "PodScheduled" and c["status"] == "False" for c in conditions)
+
+    pod = target.kube.wait_pod(name, unschedulable)
+    (condition,) = pod["status"]["conditions"]
+    assert condition["reason"] == "Unschedulable"
+    assert condition["message"].startswith("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity")
+    for query in ({}, {"follow": "true"}):
+        response = target.kube.log(name, **query)
+        assert (response.status_code, response.content) == (204, b"")
+
+
+def test_no_previous_run(target: Any, specimens: Any) -> None:
+    specimens.done("text")
+    name = specimens.names["text"]
+    expected = f'previous terminated container "main" in pod "{name}" not found'
+    assert status(target.kube.log(name, previous="true")) == (400, "BadRequest", expected)
+
+
+def test_unknown_parameters_are_ignored(target: Any, specimens: Any) -> None:
+    specimens.done("text")
+    assert target.kube.log(specimens.names["text"], colour="red", tailLines=1).status_code == httpx.codes.OK

@@ -1,0 +1,191 @@
+"""Jobs and other owners of pods: what a task looks like while it runs and after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.kube import pod_spec, python_container, python_job
+
+SLEEP = "import time; print('up'); time.sleep(600)"
+
+
+def conditions(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {c["type"]: c for c in job["status"]["conditions"] if c["status"] == "True"}
+
+
+def test_complete(target: Any, specimens: Any) -> None:
+    job = target.kube.wait_job(specimens.names["good-job"])
+    status = job["status"]
+    assert status["succeeded"] == 2 and not status.get("active") and not status.get("failed")
+    assert status["startTime"] <= status["completionTime"]
+    assert "Failed" not in conditions(job)
+
+
+def test_failed(target: Any, specimens: Any) -> None:
+    job = target.kube.wait_job(specimens.names["bad-job"], "Failed")
+    failed = conditions(job)["Failed"]
+    assert (failed["reason"], failed["message"]) == (
+        "BackoffLimitExceeded",
+        "Job has reached the specified backoff limit",
+    )
+    assert job["status"]["failed"] == 1 and "completionTime" not in job["status"]
+    (pod,) = target.kube.pods_of(specimens.names["bad-job"])
+    assert pod["status"]["phase"] == "Failed"
+    assert target.kube.logs(pod["metadata"]["name"]) == b"bad\n"
+
+
+def test_deadline(target: Any, specimens: Any) -> None:
+    failed = conditions(target.kube.wait_job(specimens.names["late-job"], "Failed"))["Failed"]
+    assert (failed["reason"], failed["message"]) == (
+        "DeadlineExceeded",
+        "Job was active longer than specified deadline",
+    )
+
+
+def test_pods_name_their_job(target: Any, specimens: Any) -> None:
+    job = target.kube.wait_job(specimens.names["good-job"])
+    pods = target.kube.pods_of(specimens.names["good-job"])
+    assert len(pods) == 2
+    for pod in pods:
+        (owner,) = pod["metadata"]["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"]) == ("Job", job["metadata"]["name"], job["metadata"]["uid"])
+        assert owner["controller"] is True and owner["apiVersion"] == "batch/v1"
+        assert pod["metadata"]["labels"]["controller-uid"] == job["metadata"]["uid"]
+        assert pod["metadata"]["name"].startswith(job["metadata"]["name"] + "-")
+    selector = ",".join(f"{k}={v}" for k, v in job["spec"]["selector"]["matchLabels"].items())
+    assert len(target.kube.list("pods", labelSelector=selector)["items"]) == 2
+
+
+def test_events_of_job_and_pod(target: Any, specimens: Any) -> None:
+    job = target.kube.wait_job(specimens.names["good-job"])
+    pod = target.kube.pods_of(job["metadata"]["name"])[0]
+
+    def reasons(name: str, uid: str) -> set[str]:
+        query = f"involvedObject.name={name},involvedObject.uid={uid}"
+        return {e["reason"] for e in target.kube.list("events", fieldSelector=query)["items"]}
+
+    meta = pod["metadata"]
+    target.kube.wait_for(
+        lambda: {"Scheduled", "Pulled", "Created", "Started"} <= reasons(meta["name"], meta["uid"]), "events of the pod"
+    )
+    target.kube.wait_for(
+        lambda: "SuccessfulCreate" in reasons(job["metadata"]["name"], job["metadata"]["uid"]), "events of the job"
+    )
+
+
+def test_event_of_an_unschedulable_pod(target: Any, specimens: Any) -> None:
+    query = f"involvedObject.name={specimens.names['unschedulable']},reason=FailedScheduling"
+    found = target.kube.wait_for(lambda: target.kube.list("events", fieldSelector=query)["items"], "FailedScheduling")
+    assert found[0]["type"] == "Warning"
+    assert found[0]["message"].startswith("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity")
+
+
+def test_second_attempt_is_another_pod(target: Any, made: Any) -> None:
+    job = made(python_job("again", "raise SystemExit(1)", backoff=1))
+    target.kube.wait_job(job, "Failed")
+    pods = target.kube.pods_of(job)
+    assert [p["status"]["phase"] for p in pods] == ["Failed", "Failed"]
+    assert target.kube.get("jobs", job)["status"]["failed"] == 2
+
+
+def test_deleting_in_the_background_takes_the_pods_along(target: Any, made: Any) -> None:
+    job = made(python_job("cascade", SLEEP))
+    target.kube.wait_for(lambda: target.kube.pods_of(job), "a pod")
+    target.kube.delete("jobs", job, propagation="Background")
+    target.kube.wait_for(lambda: not target.kube.pods_of(job), "the pods' end")
+
+
+def test_deleting_a_job_without_saying_how_leaves_its_pods(target: Any, made: Any) -> None:
+    job = made(python_job("orphan", SLEEP))
+    (pod,) = target.kube.wait_for(lambda: target.kube.pods_of(job), "a pod")
+    target.kube.delete("jobs", job, grace=None, propagation=None)
+    name = pod["metadata"]["name"]
+    target.kube.wait_pod(name, lambda p: not p["metadata"].get("ownerReferences"), "orphaning")
+    target.kube.delete("pods", name)
+
+
+def test_indexed_job(target: Any, made: Any) -> None:
+    target.needs(24, "stable Indexed Jobs")
+    job = made(
+        python_job(
+            "indexed", "import os; print(os.environ['JOB_COMPLETION_INDEX'])", parallelism=2, completionMode="Indexed"
+        )
+    )
+    assert target.kube.wait_job(job)["status"]["completedIndexes"] == "0-1"
+    key = "batch.kubernetes.io/job-completion-index"
+    seen = {
+        p["metadata"]["annotations"][key]: target.kube.logs(p["metadata"]["name"]) for p in target.kube.pods_of(job)
+    }
+    assert seen == {"0": b"0\n", "1": b"1\n"}
+
+
+def test_suspended_job_starts_when_told(target: Any, made: Any) -> None:
+    target.needs(24, "stable suspended Jobs")
+    job = made(python_job("suspended", "print('go')", suspend=True))
+    target.kube.wait_job(job, "Suspended")
+    assert not target.kube.pods_of(job)
+    target.kube.patch("jobs", job, {"spec": {"suspend": False}})
+    target.kube.wait_job(job)
+
+
+def test_finished_job_goes_after_its_time(target: Any, made: Any) -> None:
+    target.needs(23, "stable ttlSecondsAfterFinished")
+    job = made(python_job("ttl", "print('bye')", ttlSecondsAfterFinished=0))
+    target.kube.wait_for(
+        lambda: target.kube.request("GET", target.kube.path("jobs", job)).status_code == 404, "the job's end"
+    )
+    target.kube.wait_for(lambda: not target.kube.pods_of(job), "the pods' end")
+
+
+def test_native_sidecar_does_not_hold_up_the_end(target: Any, made: Any) -> None:
+    target.needs(29, "sidecars by `restartPolicy: Always`")
+    job = made(python_job("sidecar", "print('main')", sidecar=SLEEP))
+    target.kube.wait_job(job)
+    (pod,) = target.kube.pods_of(job)
+    assert target.kube.logs(pod["metadata"]["name"], container="sidecar") == b"up\n"
+
+
+def workload(kind: str, name: str, image: str = "docker.io/local/busybox:1") -> dict[str, Any]:
+    labels = {"app": name}
+    template = {
+        "metadata": {"labels": labels},
+        "spec": pod_spec([python_container("main", SLEEP, image=image)], restart="Always"),
+    }
+    spec: dict[str, Any] = {"selector": {"matchLabels": labels}, "template": template}
+    spec |= {"serviceName": name} if kind == "StatefulSet" else {}
+    spec |= {"replicas": 1} if kind != "DaemonSet" else {}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("kind", "chain"),
+    [("Deployment", ["ReplicaSet", "Deployment"]), ("StatefulSet", ["StatefulSet"]), ("DaemonSet", ["DaemonSet"])],
+)
+def test_owners_lead_from_the_pod_to_the_workload(target: Any, made: Any, kind: str, chain: list[str]) -> None:
+    name = made(workload(kind, kind.lower()))
+    label = f"app={kind.lower()}"
+
+    def running() -> list[dict[str, Any]]:
+        items = target.kube.list("pods", labelSelector=label)["items"]
+        return [p for p in items if p["status"]["phase"] == "Running" and p["metadata"]["name"].startswith(name)]
+
+    obj = target.kube.wait_for(running, "a running pod")[0]
+    for step in chain:
+        owner = next(r for r in obj["metadata"]["ownerReferences"] if r.get("controller"))
+        assert owner["kind"] == step
+        obj = target.kube.get(step.lower() + "s", owner["name"])
+        assert obj["metadata"]["uid"] == owner["uid"]
+    assert obj["metadata"]["name"] == name
+
+
+def test_allowed_to(target: Any) -> None:
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {
+            "resourceAttributes": {"verb": "get", "resource": "pods", "subresource": "log", "namespace": "default"}
+        },
+    }
+    response = target.kube.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json=review)
+    assert response.status_code == 201 and response.json()["status"]["allowed"] is True

@@ -1,0 +1,120 @@
+"""Fixtures that several rooms' tests share: the sandbox, and the cluster a conformance test runs on.
+
+`sandbox` is one process for the whole session; tests take names of their own (`unique`) and clean up. `target`
+is that sandbox, or with `CORTEX_TEST_CLUSTER=real` the cluster that KUBECONFIG names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.kube import Kube, KubeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass
+class SandboxProcess:
+    """A running `python -m cortex_jupyter.sandbox`."""
+
+    kubeconfig: Path
+    root: Path
+    pid: int
+    kube: Kube
+
+    def fault(self, kind: str, **options: Any) -> dict[str, Any]:
+        """Put a fault in force; see `cortex_jupyter.sandbox.faults`."""
+        response = self.kube.request("POST", "/sandbox/faults", json={"kind": kind, **options})
+        if response.is_error:
+            raise KubeError(response)
+        found: dict[str, Any] = response.json()
+        return found
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Give the faults in force."""
+        found: list[dict[str, Any]] = self.kube.request("GET", "/sandbox/faults").json()["faults"]
+        return found
+
+    def clear(self) -> None:
+        """End all faults."""
+        self.kube.request("DELETE", "/sandbox/faults")
+
+
+@contextlib.contextmanager
+def run_sandbox(root: Path, *options: str) -> Iterator[SandboxProcess]:
+    """Run a sandbox process while the block runs."""
+    command = [sys.executable, "-m", "cortex_jupyter.sandbox", "--root", str(root), *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline().strip()
+        assert line, f"the sandbox ended with {process.wait()}"
+        kube = Kube(line)
+        try:
+            yield SandboxProcess(Path(line), root, process.pid, kube)
+        finally:
+            kube.close()
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
+    with run_sandbox(
+        tmp_path_factory.mktemp("sandbox"), "--bookmark", "1", "--log-check", "1", "--job-backoff", "0.2"
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+def sandbox(sandbox_process: SandboxProcess) -> Iterator[SandboxProcess]:
+    yield sandbox_process
+    sandbox_process.clear()
+
+
+@pytest.fixture
+def kube(sandbox: SandboxProcess) -> Kube:
+    return sandbox.kube
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Give names no other test has."""
+    return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:6]}"
+
+
+@dataclass
+class Target:
+    """The cluster under test."""
+
+    kube: Kube
+    real: bool
+    minor: int
+
+    def needs(self, minor: int, what: str) -> None:
+        """Skip on a cluster that is older than 1.`minor`."""
+        if self.minor < minor:
+            pytest.skip(f"Kubernetes 1.{self.minor}: {what} came with 1.{minor}")
+
+
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    real = os.environ.get("CORTEX_TEST_CLUSTER") == "real"
+    if real and not os.environ.get("KUBECONFIG"):
+        pytest.fail("CORTEX_TEST_CLUSTER=real needs KUBECONFIG")
+    kube = Kube(os.environ["KUBECONFIG"]) if real else request.getfixturevalue("sandbox_process").kube
+    minor = int(kube.request("GET", "/version").json()["minor"].rstrip("+"))
+    yield Target(kube, real, minor)
+    if real:
+        kube.close()

@@ -1,0 +1,369 @@
+"""A small synchronous Kubernetes client for tests, independent of the package under test.
+
+It speaks to the sandbox and to a real cluster alike: a kubeconfig with a bearer token or with client
+certificates inline. The manifests it makes run on both, see `python_job`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ssl
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+Object = dict[str, Any]
+
+IMAGE = "docker.io/local/busybox:1"
+#: The path prefix of each resource.
+PREFIX = {
+    **dict.fromkeys(("pods", "events", "namespaces", "nodes"), "/api/v1"),
+    **dict.fromkeys(("jobs", "cronjobs"), "/apis/batch/v1"),
+    **dict.fromkeys(("deployments", "replicasets", "statefulsets", "daemonsets"), "/apis/apps/v1"),
+}
+_CLUSTER_WIDE = ("namespaces", "nodes")
+
+
+class KubeError(AssertionError):
+    """The cluster refused."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(
+            f"{response.request.method} {response.request.url}: {response.status_code} {response.text[:500]}"
+        )
+        self.response = response
+
+
+class Kube:
+    """A client for one cluster.
+
+    Parameters
+    ----------
+    kubeconfig : path
+        Its current context is used.
+    """
+
+    def __init__(self, kubeconfig: str | Path) -> None:
+        config = yaml.safe_load(Path(kubeconfig).read_text())
+        named = {kind: {item["name"]: item for item in config[f"{kind}s"]} for kind in ("cluster", "user", "context")}
+        context = named["context"][config["current-context"]]["context"]
+        cluster, user = named["cluster"][context["cluster"]]["cluster"], named["user"][context["user"]]["user"]
+        self.kubeconfig = Path(kubeconfig)
+        self.namespace = context.get("namespace", "default")
+        self.server = cluster["server"].rstrip("/")
+        self._verify = _tls(cluster, user)
+        headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
+        self.client = httpx.Client(verify=self._verify, headers=headers, timeout=60)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    # ------------------------------------------------------------ requests
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send a request; whatever the answer, it is returned."""
+        return self.client.request(method, self.server + path, **options)
+
+    def path(self, plural: str, name: str = "", namespace: str | None = None, sub: str = "") -> str:
+        """Give the path of a collection, an object or a subresource."""
+        space = "" if plural in _CLUSTER_WIDE else f"/namespaces/{namespace or self.namespace}"
+        return "/".join(filter(None, (f"{PREFIX[plural]}{space}/{plural}", name, sub)))
+
+    def _ok(self, response: httpx.Response) -> Object:
+        if response.is_error:
+            raise KubeError(response)
+        found: Object = response.json()
+        return found
+
+    def get(self, plural: str, name: str, namespace: str | None = None) -> Object:
+        """Give one object."""
+        return self._ok(self.request("GET", self.path(plural, name, namespace)))
+
+    def list(self, plural: str, namespace: str | None = None, **query: Any) -> Object:
+        """Give a list object."""
+        return self._ok(self.request("GET", self.path(plural, "", namespace), params=query))
+
+    def create(self, manifest: Object) -> Object:
+        """Create an object."""
+        plural = manifest["kind"].lower() + "s"
+        return self._ok(
+            self.request("POST", self.path(plural, "", manifest["metadata"].get("namespace")), json=manifest)
+        )
+
+    def patch(
+        self, plural: str, name: str, change: Any, *, kind: str = "strategic-merge", namespace: str | None = None
+    ) -> Object:
+        """Change an object."""
+        headers = {"Content-Type": f"application/{kind}-patch+json"}
+        return self._ok(self.request("PATCH", self.path(plural, name, namespace), json=change, headers=headers))
+
+    def delete(
+        self,
+        plural: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace: int | None = 0,
+        propagation: str | None = "Background",
+    ) -> None:
+        """Delete an object, and what it owns; nothing happens where it is gone."""
+        options = {"gracePeriodSeconds": grace, "propagationPolicy": propagation}
+        body = {k: v for k, v in options.items() if v is not None}
+        response = self.request("DELETE", self.path(plural, name, namespace), json=body)
+        if response.is_error and response.status_code != httpx.codes.NOT_FOUND:
+            raise KubeError(response)
+
+    # ------------------------------------------------------------ waiting
+
+    def wait_for(self, predicate: Callable[[], T], what: str = "it", timeout: float = 60) -> T:
+        """Call `predicate` until it gives something true, and give that."""
+        end = time.monotonic() + timeout
+        while not (found := predicate()):
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"{what} did not happen within {timeout:g} s: {getattr(predicate, '__doc__', None) or predicate}"
+                )
+            time.sleep(0.05)
+        return found
+
+    def wait_job(
+        self, name: str, condition: str = "Complete", namespace: str | None = None, timeout: float = 60
+    ) -> Object:
+        """Wait for a Job's condition, and give the Job."""
+
+        def look() -> Object | None:
+            job = self.get("jobs", name, namespace)
+            conditions = job.get("status", {}).get("conditions") or []
+            return job if any(c["type"] == condition and c["status"] == "True" for c in conditions) else None
+
+        found = self.wait_for(look, f"{condition} of job {name}", timeout)
+        assert found is not None
+        return found
+
+    def pods_of(self, job: str, namespace: str | None = None) -> list[Object]:
+        """Give a Job's pods, the oldest first."""
+        items = self.list("pods", namespace, labelSelector=f"job-name={job}")["items"]
+        return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
+
+    def wait_pod(
+        self,
+        name: str,
+        test: Callable[[Object], Any],
+        what: str = "state",
+        namespace: str | None = None,
+        timeout: float = 60,
+    ) -> Object:
+        """Wait until `test` holds for a pod, and give the pod."""
+
+        def look() -> Object | None:
+            pod = self.get("pods", name, namespace)
+            return pod if test(pod) else None
+
+        found = self.wait_for(look, f"{what} of pod {name}", timeout)
+        assert found is not None
+        return found
+
+    # ------------------------------------------------------------ logs
+
+    def log(self, pod: str, namespace: str | None = None, **query: Any) -> httpx.Response:
+        """Ask for a log, without follow; whatever the answer, it is returned."""
+        return self.request("GET", self.path("pods", pod, namespace, "log"), params=query)
+
+    def logs(self, pod: str, namespace: str | None = None, **query: Any) -> bytes:
+        """Give a log's bytes."""
+        response = self.log(pod, namespace, **query)
+        if response.is_error:
+            raise KubeError(response)
+        return response.content
+
+    @contextlib.contextmanager
+    def following(self, pod: str, namespace: str | None = None, **query: Any) -> Iterator[Follower]:
+        """Follow a log in a thread while the block runs."""
+        url = self.server + self.path("pods", pod, namespace, "log")
+        follower = Follower(self, url, {"follow": "true", **query})
+        try:
+            yield follower
+        finally:
+            follower.close()
+
+    @contextlib.contextmanager
+    def watching(self, plural: str, namespace: str | None = None, **query: Any) -> Iterator[Follower]:
+        """Watch a collection in a thread while the block runs; its lines are the events."""
+        url = self.server + self.path(plural, "", namespace)
+        follower = Follower(self, url, {"watch": "true", **query})
+        try:
+            yield follower
+        finally:
+            follower.close()
+
+
+class Follower:
+    """Reads one stream in a thread.
+
+    Attributes
+    ----------
+    data : bytes
+        What has arrived.
+    error : Exception or None
+        How it broke, where it did not end cleanly.
+    """
+
+    def __init__(self, kube: Kube, url: str, query: Object) -> None:
+        self.data = b""
+        self.error: Exception | None = None
+        self.status = 0
+        self._kube, self._closing = kube, False
+        # A client of its own: closing it is how another thread ends a read.
+        self._client = httpx.Client(
+            verify=kube._verify, headers=kube.client.headers, timeout=httpx.Timeout(10, read=None)
+        )
+        self._response: httpx.Response | None = None
+        self._thread = threading.Thread(target=self._run, args=(url, query), daemon=True)
+        self._thread.start()
+
+    def _run(self, url: str, query: Object) -> None:
+        try:
+            with self._client.stream("GET", url, params=query) as response:
+                self._response, self.status = response, response.status_code
+                for block in response.iter_raw():
+                    self.data += block
+        except (httpx.HTTPError, httpx.StreamError, OSError, ValueError) as error:
+            if not self._closing:
+                self.error = error
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The whole lines so far."""
+        return self.data.split(b"\n")[:-1]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream is over."""
+        return not self._thread.is_alive()
+
+    def wait_for(self, predicate: Callable[[Follower], T], what: str = "that", timeout: float = 60) -> T:
+        """Wait until `predicate` of this follower gives something true."""
+        return self._kube.wait_for(
+            lambda: predicate(self), f"{what} (so far {self.data[-200:]!r}, {self.error})", timeout
+        )
+
+    def join(self, timeout: float = 60) -> bytes:
+        """Wait for the end of the stream, and give all of it."""
+        self._thread.join(timeout)
+        assert self.ended, f"the stream did not end within {timeout:g} s; last {self.data[-200:]!r}"
+        return self.data
+
+    def close(self) -> None:
+        """End the stream from this side."""
+        self._closing = True
+        if self._response is not None and not self.ended:
+            # A read in another thread ends only when its socket does.
+            connection = self._response.extensions["network_stream"].get_extra_info("socket")
+            with contextlib.suppress(OSError, AttributeError):
+                connection.shutdown(2)
+        self._thread.join(10)
+        self._client.close()
+
+
+def _tls(cluster: Object, user: Object) -> ssl.SSLContext | bool:
+    if "certificate-authority-data" not in cluster:
+        return False
+    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    if "client-certificate-data" in user:
+        with tempfile.TemporaryDirectory() as folder:
+            files = {part: Path(folder) / part for part in ("certificate", "key")}
+            for part, path in files.items():
+                path.write_bytes(base64.b64decode(user[f"client-{part}-data"]))
+            context.load_cert_chain(files["certificate"], files["key"])
+    return context
+
+
+# ---------------------------------------------------------------- manifests
+
+
+def python_container(name: str, program: str, *, image: str = IMAGE, **extra: Any) -> Object:
+    """Give a container that runs `program` with the machine's Python, on the sandbox and on a real node alike."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "Never",
+        "command": ["busybox", "chroot", "/host", "/usr/bin/python3", "-u", "-c", program],
+        "volumeMounts": [{"name": "host", "mountPath": "/host", "readOnly": True}],
+        **extra,
+    }
+
+
+def pod_spec(
+    containers: list[Object], *, inits: list[Object] | None = None, restart: str = "Never", **extra: Any
+) -> Object:
+    """Give the spec of a pod of `python_container`s; it is quick to delete."""
+    spec: Object = {
+        "restartPolicy": restart,
+        "terminationGracePeriodSeconds": 1,
+        "containers": containers,
+        "volumes": [{"name": "host", "hostPath": {"path": "/"}}],
+        **extra,
+    }
+    return spec | ({"initContainers": inits} if inits else {})
+
+
+def python_pod(
+    name: str, program: str, *, restart: str = "Never", namespace: str = "default", image: str = IMAGE, **extra: Any
+) -> Object:
+    """Give a pod with one container `main`."""
+    spec = pod_spec([python_container("main", program, image=image)], restart=restart, **extra)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
+def python_job(
+    name: str,
+    program: str,
+    *,
+    parallelism: int = 1,
+    containers: int = 1,
+    init: str | None = None,
+    sidecar: str | None = None,
+    backoff: int = 0,
+    image: str = IMAGE,
+    namespace: str = "default",
+    **spec: Any,
+) -> Object:
+    """Give a Job of `parallelism` pods that all run `program`.
+
+    Parameters
+    ----------
+    name, program : str
+        Of the Job; what its containers run.
+    parallelism : int
+        Pods, all at once; each has to succeed.
+    containers : int
+        Regular containers per pod: `main`, `side1`, `side2`, ...
+    init : str, optional
+        Program of an init container `prepare`.
+    sidecar : str, optional
+        Program of a native sidecar `sidecar` (an init container with `restartPolicy: Always`); Kubernetes before
+        1.29 would wait for its end.
+    backoff : int
+        `backoffLimit`.
+    image : str
+        Of all containers.
+    **spec
+        More fields of the Job's spec.
+    """
+    inits = [python_container("prepare", init, image=image)] if init else []
+    inits += [python_container("sidecar", sidecar, image=image, restartPolicy="Always")] if sidecar else []
+    mains = [python_container("main" if i == 0 else f"side{i}", program, image=image) for i in range(containers)]
+    job: Object = {"backoffLimit": backoff, "parallelism": parallelism, "completions": parallelism, **spec}
+    job["template"] = {"metadata": {"labels": {"job": name}}, "spec": pod_spec(mains, inits=inits)}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": namespace}, "spec": job}
