@@ -1,0 +1,185 @@
+/** The page's side of the store: one per page whatever the number of widgets and module instances, found on globalThis. */
+
+import { pageConfig } from "../transport/config.ts";
+import type { Filter, FromStore, Look, TaskSummary, ToStore, Transport, Update } from "../types.ts";
+
+/** How long the worker may be deaf while a reader's regex is in use. */
+const DEAF = 2000;
+const LISTEN_AGAIN = 1000;
+const IDLE = 10_000;
+
+export interface SessionSide {
+  tasks: string[];
+  transport: Transport;
+  since: string;
+  send(message: Record<string, unknown>): void;
+  summary(tasks: TaskSummary[]): void;
+}
+
+export interface ViewSide {
+  model: string;
+  filter: Filter;
+  look: Look;
+  update(update: Update): void;
+  /** The regex ran away: the view must leave it. */
+  regexStopped(): void;
+}
+
+export interface Connection {
+  post(message: ToStore): void;
+  stop(): void;
+}
+
+export type Connect = (onMessage: (message: FromStore) => void) => Connection;
+
+function usesRegex({ grep, regex }: Filter): boolean {
+  return (regex && grep !== "") || /^\/.+\/[ims]*$/.test(grep);
+}
+
+export class Hub {
+  readonly version = 1;
+  #connection: Connection | undefined;
+  #generation = 0;
+  #count = 0;
+  #suspect = "";
+  #guard: ReturnType<typeof setTimeout> | undefined;
+  readonly #sessions = new Map<string, SessionSide>();
+  readonly #views = new Map<string, ViewSide>();
+  readonly #asks = new Map<number, (text: string) => void>();
+
+  constructor(private readonly connect: Connect) {}
+
+  open(session: SessionSide): string {
+    const model = `m${++this.#count}`;
+    this.#sessions.set(model, session);
+    this.#post({ op: "subscribe", model, ...pick(session) });
+    return model;
+  }
+
+  resubscribe(model: string, tasks: string[]): void {
+    const session = this.#sessions.get(model);
+    if (!session) return;
+    session.tasks = tasks;
+    this.#post({ op: "subscribe", model, ...pick(session) });
+    for (const [view, side] of this.#views) if (side.model === model) this.#post({ op: "view", view, model, filter: side.filter, look: side.look });
+  }
+
+  comm(model: string, message: Record<string, unknown>, bytes?: Uint8Array): void {
+    if (this.#sessions.has(model)) this.#post({ op: "comm", model, message, bytes });
+  }
+
+  closeSession(model: string): void {
+    if (!this.#sessions.delete(model)) return;
+    this.#post({ op: "unsubscribe", model });
+    this.#rest();
+  }
+
+  addView(side: ViewSide): string {
+    const view = `v${++this.#count}`;
+    this.#views.set(view, side);
+    this.#post({ op: "view", view, model: side.model, filter: side.filter, look: side.look });
+    if (usesRegex(side.filter)) this.#listen(view);
+    return view;
+  }
+
+  closeView(view: string): void {
+    if (this.#views.delete(view)) this.#post({ op: "close", view });
+  }
+
+  filter(view: string, filter: Filter): void {
+    this.#post({ op: "filter", view, filter });
+    if (usesRegex(filter)) this.#listen(view);
+  }
+
+  look(view: string, look: Look): void {
+    this.#post({ op: "look", view, look });
+  }
+
+  ack(view: string): void {
+    this.#post({ op: "ack", view });
+  }
+
+  older(view: string): void {
+    this.#post({ op: "older", view });
+  }
+
+  retry(model: string): void {
+    this.#post({ op: "config", config: pageConfig() });
+    this.#post({ op: "retry", model });
+  }
+
+  text(view: string, id: number): Promise<string> {
+    const ask = ++this.#count;
+    this.#post({ op: "text", view, id, ask });
+    return new Promise((resolve) => this.#asks.set(ask, resolve));
+  }
+
+  #post(message: ToStore): void {
+    if (this.#connection === undefined) {
+      this.#start();
+      // Whatever is open has just been told to the new store; only what acts once is still to be said.
+      if (message.op === "subscribe" || message.op === "view") return;
+    }
+    this.#connection!.post(message);
+  }
+
+  #start(): void {
+    const generation = ++this.#generation;
+    this.#connection = this.connect((message) => {
+      if (generation === this.#generation) this.#receive(message);
+    });
+    this.#connection.post({ op: "config", config: pageConfig() });
+    for (const [model, session] of this.#sessions) this.#connection.post({ op: "subscribe", model, ...pick(session) });
+    for (const [view, side] of this.#views) this.#connection.post({ op: "view", view, model: side.model, filter: side.filter, look: side.look });
+  }
+
+  #receive(message: FromStore): void {
+    if (message.op === "update") this.#views.get(message.view)?.update(message);
+    else if (message.op === "send") this.#sessions.get(message.model)?.send(message.message);
+    else if (message.op === "summary") for (const session of this.#sessions.values()) session.summary(message.tasks.filter(({ task }) => session.tasks.includes(task)));
+    else if (message.op === "headers") this.#post({ op: "config", config: pageConfig() });
+    else if (message.op === "pong") this.#heard();
+    else if (message.op === "text") {
+      this.#asks.get(message.ask)?.(message.text);
+      this.#asks.delete(message.ask);
+    }
+  }
+
+  /** A regex that backtracks for ever holds the worker, which nothing but its end can stop. */
+  #listen(view: string): void {
+    this.#suspect = view;
+    clearTimeout(this.#guard);
+    this.#post({ op: "ping" });
+    // A second, immediate look: when the page itself was busy, the answer is waiting behind this timer.
+    this.#guard = setTimeout(() => (this.#guard = setTimeout(() => this.#deaf(), 100)), DEAF);
+  }
+
+  #heard(): void {
+    clearTimeout(this.#guard);
+    const side = this.#views.get(this.#suspect);
+    if (side && usesRegex(side.filter)) this.#guard = setTimeout(() => this.#listen(this.#suspect), LISTEN_AGAIN);
+  }
+
+  #deaf(): void {
+    this.#connection?.stop();
+    this.#connection = undefined;
+    const side = this.#views.get(this.#suspect);
+    console.error("[cortex-jupyter] stopped a filter that took too long", side?.filter.grep);
+    side?.regexStopped();
+    if (this.#connection === undefined) this.#start();
+  }
+
+  #rest(): void {
+    if (this.#sessions.size > 0) return;
+    setTimeout(() => {
+      if (this.#sessions.size > 0 || this.#views.size > 0) return;
+      this.#generation++;
+      this.#connection?.stop();
+      this.#connection = undefined;
+    }, IDLE);
+  }
+}
+
+function pick({ tasks, transport, since }: SessionSide): Pick<SessionSide, "tasks" | "transport" | "since"> {
+  return { tasks, transport, since };
+}

@@ -1,0 +1,49 @@
+/** What a notice says, in words. */
+
+import type { EndEvent, GapEvent, SourceInfo, StatusEvent } from "../types.ts";
+import { fromNs } from "./time.ts";
+
+function who(source: SourceInfo | undefined): string {
+  return source ? `${source.pod} · ${source.container}` : "";
+}
+
+function exitText(code: number | null | undefined, reason: string | null | undefined): string {
+  return [code === null || code === undefined ? "" : `exit ${code}`, reason && reason !== "Completed" ? reason : ""].filter(Boolean).join(", ");
+}
+
+export function noticeText(event: StatusEvent): string {
+  const name = who(event.source);
+  const run = event.source?.run ? ` again (run ${event.source.run + 1})` : "";
+  const said = event.message ?? event.reason ?? "";
+  switch (event.notice) {
+    case "started":
+      return `${name} started${run}`;
+    case "ended": {
+      const exit = exitText(event.exit_code, event.reason);
+      return `${name} ended${exit ? `: ${exit}` : ""}`;
+    }
+    case "waiting":
+      return name ? `${name} waiting: ${event.reason ?? said}` : said;
+    default:
+      return [name, event.reason && !said.includes(event.reason) ? `${event.reason}: ${said}` : said || (event.state ?? "")].filter(Boolean).join(" · ");
+  }
+}
+
+/** A gap's `from` and `to` are written as times so that the view can show them in the reader's zone. */
+export function gapText(event: GapEvent): string {
+  const many = event.lines === 1 ? "1 line" : event.lines ? `${grouped(event.lines)} lines` : "Lines";
+  const verb = event.lines === 1 ? "is" : "are";
+  const of = event.source ? ` of ${event.source.pod}${event.source.container ? ` · ${event.source.container}` : ""}` : "";
+  const span = event.from && event.to ? `, {${fromNs(event.from)}} to {${fromNs(event.to)}}` : "";
+  return `${many}${of} ${verb} missing${span}: ${event.reason ?? "reason unknown"}`;
+}
+
+export function endText(event: EndEvent): string {
+  if (event.message) return event.message;
+  return event.state === "failed" ? `Job failed exit ${event.exit_code ?? "?"}` : `Job complete exit ${event.exit_code ?? 0}`;
+}
+
+/** 18204 as "18 204", with thin no-break spaces. */
+export function grouped(value: number): string {
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
+}

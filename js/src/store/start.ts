@@ -1,0 +1,67 @@
+/** Starts the store: as a worker from a blob: URL, else the same code imported into the page. */
+
+import code from "string:./worker.ts";
+import type { FromStore, ToStore } from "../types.ts";
+import { type Connection, Hub } from "./client.ts";
+
+const HUB = Symbol.for("cortex-jupyter/v1");
+
+interface StoreModule {
+  connect(post: (message: FromStore) => void): (message: ToStore) => void;
+}
+
+function connect(onMessage: (message: FromStore) => void): Connection {
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  let early: ToStore[] | undefined = [];
+  let deliver: (message: ToStore) => void = (message) => early?.push(message);
+  let worker: Worker | undefined;
+  let stopped = false;
+
+  const begin = (send: (message: ToStore) => void): void => {
+    deliver = send;
+    for (const message of early ?? []) send(message);
+    early = undefined;
+  };
+  const inPage = async (): Promise<void> => {
+    worker?.terminate();
+    worker = undefined;
+    try {
+      const store = (await import(/* @vite-ignore */ url)) as StoreModule;
+      if (!stopped) begin(store.connect(onMessage));
+    } catch (reason) {
+      console.error("[cortex-jupyter] the viewer's store could not be started", reason);
+    }
+  };
+  try {
+    worker = new Worker(url, { type: "module", name: "cortex-jupyter" });
+    worker.addEventListener("error", (event) => {
+      // Before it is ready: forbidden here. Later: a fault of ours.
+      if (early === undefined) console.error("[cortex-jupyter]", event.message);
+      else void inPage();
+    });
+    worker.addEventListener("message", ({ data }: MessageEvent<FromStore>) => {
+      if (data.op === "ready" && worker) begin((message) => worker?.postMessage(message, transfers(message)));
+      else onMessage(data);
+    });
+  } catch {
+    void inPage();
+  }
+  return {
+    post: (message) => deliver(message),
+    stop: () => {
+      stopped = true;
+      worker?.terminate();
+      URL.revokeObjectURL(url);
+    },
+  };
+}
+
+function transfers(message: ToStore): Transferable[] {
+  return message.op === "comm" && message.bytes !== undefined ? [message.bytes.buffer as ArrayBuffer] : [];
+}
+
+/** Every model has its own instance of this module: only globalThis is the page's. */
+export function pageHub(): Hub {
+  const page = globalThis as unknown as Record<symbol, Hub | undefined>;
+  return (page[HUB] ??= new Hub(connect));
+}

@@ -1,0 +1,246 @@
+/** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
+
+import type { Filter, Histogram, Look, Row, SourceSummary, Update } from "../types.ts";
+import { ERROR, WARNING } from "./level.ts";
+import { present } from "./present.ts";
+import { Selection } from "./selection.ts";
+import { GAP, LEVEL_BITS, NOTICE, type TaskStore } from "./store.ts";
+
+const BINS = 160;
+const EDGE_ID = -1;
+const SOURCES_EVERY = 250;
+const HISTOGRAM_EVERY = 500;
+const RATE_OVER = 5000;
+const SETTLE = 500;
+
+/** Neighbours in number are far apart in colour, for pods that are numbered. */
+function hue(slot: number): number {
+  return (slot * 150 + 255) % 360;
+}
+
+/** Twelve hues of equal distance; a pod keeps the one its name hashes to unless another pod has it. */
+function hueOf(pod: string, taken: Map<string, number>): number {
+  const known = taken.get(pod);
+  if (known !== undefined) return known;
+  let hash = 2166136261;
+  for (let i = 0; i < pod.length; i++) hash = Math.imul(hash ^ pod.charCodeAt(i), 16777619);
+  let slot = (hash >>> 0) % 12;
+  const used = new Set(taken.values());
+  while (used.size < 12 && used.has(hue(slot))) slot = (slot + 1) % 12;
+  taken.set(pod, hue(slot));
+  return hue(slot);
+}
+
+export interface Surroundings {
+  now: number;
+  live: boolean;
+  loading: boolean;
+  rest: Pick<Update, "link" | "transport" | "problem" | "tasks">;
+}
+
+export class View {
+  waiting = false;
+  dirty = true;
+  /** The reader went beyond the window by scrolling up. */
+  extended = false;
+  low = -Infinity;
+  readonly selection: Selection;
+  readonly #hues = new Map<string, number>();
+  readonly #groups: SourceSummary[] = [];
+  readonly #groupIds = new Map<string, number>();
+  readonly #groupOf: number[][] = [];
+  #sourcesAt = 0;
+  #sourcesOf = -1;
+  #histogramAt = 0;
+  #histogramOf = "";
+  #firstRows = 0;
+  #tailLow = -Infinity;
+  #sent = "";
+
+  constructor(
+    readonly id: string,
+    readonly model: string,
+    stores: TaskStore[],
+    filter: Filter,
+    public look: Look,
+  ) {
+    this.selection = new Selection(stores, filter);
+  }
+
+  refilter(filter: Filter): void {
+    if (filter.since !== this.selection.filter.since) {
+      this.extended = false;
+      this.low = -Infinity;
+    }
+    this.#sourcesAt = 0;
+    this.selection.refilter(filter);
+  }
+
+  /** Where the window begins. It stands still while somebody reads. */
+  lowBound(now: number, live: boolean): number {
+    const { since, tail } = this.selection.filter;
+    if (this.extended) return -Infinity;
+    if (since === null) this.low = -Infinity;
+    else if (this.look.follow || this.low === -Infinity) this.low = (live ? now : this.#newest()) - since;
+    return tail === null ? this.low : Math.max(this.low, this.#tailBound(tail));
+  }
+
+  #tailBound(tail: number): number {
+    const { all, keyOf } = { all: this.selection.all, keyOf: (id: number) => this.selection.keyOf(id) };
+    if (all.length === 0) return -Infinity;
+    this.#firstRows ||= Date.now();
+    if (Date.now() - this.#firstRows < SETTLE) this.#tailLow = tail === 0 ? Infinity : keyOf(all.at(Math.max(0, all.length - tail)));
+    return this.#tailLow;
+  }
+
+  #newest(): number {
+    return Math.max(0, ...this.selection.stores.map((store) => store.newest));
+  }
+
+  /** Whether a second's tick would change what is shown. */
+  isStale({ now, live }: Surroundings): boolean {
+    const { all } = this.selection;
+    const low = this.lowBound(now, live);
+    const start = this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
+    return `${start} ${all.length} ${this.#rate(now, live)}` !== this.#sent || this.#sourcesOf !== all.length || this.#drawnOf(now, live, low) !== this.#histogramOf;
+  }
+
+  #rate(now: number, live: boolean): number {
+    const { all } = this.selection;
+    if (!live || all.length === 0) return 0;
+    const from = Math.min(now, Date.now() + 60_000) - RATE_OVER;
+    return (all.length - all.lowerBound((id) => this.selection.keyOf(id) < from)) / (RATE_OVER / 1000);
+  }
+
+  update({ now, live, loading, rest }: Surroundings): Update {
+    const { selection, look } = this;
+    const { shown, all, stores } = selection;
+    const low = this.lowBound(now, live);
+    const start = low === -Infinity ? 0 : shown.lowerBound((id) => selection.keyOf(id) < low);
+    const count = shown.length - start;
+    // Row 0 says what lies before the first line.
+    const total = count + 1;
+    let { from } = look;
+    let shift = 0;
+    if (look.follow) from = total - look.count;
+    else if (look.anchor !== null) {
+      const index = look.anchor === EDGE_ID ? 0 : Math.max(0, shown.placeOf(look.anchor) - start) + 1;
+      shift = index - look.anchorIndex;
+      from += shift;
+    }
+    from = Math.max(0, Math.min(from, total - 1));
+    const rows: Row[] = [];
+    for (let index = from; index < Math.min(total, from + look.count); index++) rows.push(index === 0 ? this.#edge(loading, start) : this.#row(shown.at(start + index - 1)));
+    const rate = this.#rate(now, live);
+    this.#sent = `${start} ${all.length} ${rate}`;
+    const update: Update = {
+      ...rest,
+      op: "update",
+      view: this.id,
+      total,
+      first: from,
+      shift,
+      follow: look.follow,
+      rows,
+      lines: stores.reduce((sum, store) => sum + store.lines, 0),
+      shown: count,
+      filtered: selection.filtered,
+      searching: selection.unsearched,
+      rate,
+      newest: this.#newest(),
+      now,
+      loading,
+      filterError: selection.matcher.error,
+    };
+    const at = Date.now();
+    if (at - this.#sourcesAt >= SOURCES_EVERY) {
+      this.#sourcesAt = all.length === 0 ? 0 : at;
+      this.#sourcesOf = all.length;
+      update.sources = this.#sources();
+    }
+    const drawn = this.#drawnOf(now, live, low);
+    if (at - this.#histogramAt >= HISTOGRAM_EVERY && drawn !== this.#histogramOf) {
+      this.#histogramAt = all.length === 0 ? 0 : at;
+      this.#histogramOf = drawn;
+      update.histogram = this.#histogram(now, live, low);
+    }
+    return update;
+  }
+
+  /** What the histogram depends on. */
+  #drawnOf(now: number, live: boolean, low: number): string {
+    return `${this.selection.all.length} ${live ? `${Math.floor(now / 1000)} ${Math.floor(low / 1000)}` : low}`;
+  }
+
+  #edge(loading: boolean, hidden: number): Row {
+    const older = hidden > 0 || this.selection.stores.some((store) => store.older !== null && store.older !== undefined);
+    const text = loading ? "Loading older lines…" : older ? "Older lines" : "Beginning of the log";
+    return { id: EDGE_ID, kind: "edge", seq: -1, time: 0, source: -1, level: 0, text, runs: [], marks: [], more: 0, json: false };
+  }
+
+  #row(id: number): Row {
+    const slot = this.selection.slotOf(id);
+    const row = this.selection.rowOf(id);
+    const store = this.selection.stores[slot];
+    const source = store.source[row];
+    return present(store, row, id, source === 0xffff ? -1 : this.#group(slot, source), this.selection.matcher, this.selection.filter.pretty);
+  }
+
+  /** A source as readers know it: a container of a pod, its runs together. */
+  #group(slot: number, source: number): number {
+    const known = (this.#groupOf[slot] ??= [])[source];
+    if (known !== undefined) return known;
+    const store = this.selection.stores[slot];
+    const { pod, container, kind } = store.sources[source];
+    const key = this.selection.keyOfSource(store, source);
+    let group = this.#groupIds.get(key);
+    if (group === undefined) {
+      group = this.#groups.length;
+      this.#groupIds.set(key, group);
+      this.#sourcesAt = 0;
+      this.#groups.push({ key, task: store.task, pod, container, kind, hue: hueOf(pod, this.#hues), on: true, runs: 0, lines: 0, state: "running", exit: null });
+    }
+    this.#groupOf[slot][source] = group;
+    return group;
+  }
+
+  #sources(): SourceSummary[] {
+    for (const group of this.#groups) group.lines = group.runs = 0;
+    for (const [slot, store] of this.selection.stores.entries()) {
+      for (const [id, source] of store.sources.entries()) {
+        const group = this.#groups[this.#group(slot, id)];
+        group.lines += source.lines;
+        group.runs++;
+        group.kind = source.kind;
+        group.state = source.state;
+        group.exit = source.exit;
+        group.on = this.selection.isOn(slot, id);
+      }
+    }
+    return this.#groups;
+  }
+
+  #histogram(now: number, live: boolean, low: number): Histogram {
+    const { all, stores } = this.selection;
+    const bins = new Uint32Array(BINS * 4);
+    const to = Math.max(live ? now : 0, this.#newest());
+    const from = all.length > 0 ? this.selection.keyOf(all.at(0)) : to;
+    const scale = BINS / Math.max(1, to - from + 1);
+    for (const store of stores) {
+      const { key, flags } = store;
+      for (let row = 0; row < store.rows; row++) {
+        const bin = Math.min(BINS - 1, Math.max(0, Math.floor((key[row] - from) * scale))) * 4;
+        const flag = flags[row];
+        if (flag & NOTICE) {
+          if (flag & GAP) bins[bin + 3]++;
+          continue;
+        }
+        bins[bin]++;
+        const level = flag & LEVEL_BITS;
+        if (level >= ERROR) bins[bin + 2]++;
+        else if (level === WARNING) bins[bin + 1]++;
+      }
+    }
+    return { from, to, bins, count: BINS, low };
+  }
+}

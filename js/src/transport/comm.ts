@@ -1,0 +1,125 @@
+/**
+ * The way through the kernel, for hosts whose page reaches no server (VS Code, Colab, marimo). The kernel sends the same SSE
+ * bytes; each is acknowledged once it is in the store, so a slow page slows the kernel.
+ */
+
+import { windowOf } from "../store/time.ts";
+import type { LogPage, Problem } from "../types.ts";
+import { cursorsOf, type Host, isFatal, type Link, type PageQuery, SILENCE, widestSince } from "./link.ts";
+import { PageError } from "./page.ts";
+import { Splitter } from "./splitter.ts";
+
+const ASK_AGAIN = 5000;
+const PAGE_TIMEOUT = 30_000;
+
+interface Waiting {
+  resolve(page: LogPage): void;
+  reject(reason: PageError): void;
+}
+
+export class CommLink implements Link {
+  #tasks: string[] = [];
+  #order: string[] = [];
+  #splitter = new Splitter();
+  #last = 0;
+  #heard = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #pages = new Map<number, Waiting>();
+  #asked = 0;
+
+  constructor(
+    private readonly host: Host,
+    private readonly send: (message: Record<string, unknown>) => void,
+  ) {}
+
+  update(tasks: string[]): void {
+    this.#tasks = [...tasks];
+    const open = tasks.filter((task) => !this.host.isEnded(task));
+    if (open.length > 0) this.#open();
+    else if (tasks.length > 0) this.host.onState("done");
+    else this.close();
+  }
+
+  retry(): void {
+    this.update(this.#tasks);
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    if (this.#order.length > 0) this.send({ type: "close" });
+    this.#order = [];
+  }
+
+  #open(): void {
+    this.#order = this.#tasks.filter((task) => !this.host.isEnded(task));
+    clearTimeout(this.#timer);
+    if (this.#order.length === 0) {
+      this.host.onState("done");
+      return;
+    }
+    this.host.onState("waiting");
+    this.#heard = false;
+    this.#splitter = new Splitter();
+    this.#last = 0;
+    const cursor = cursorsOf(this.#order, this.host);
+    const since = widestSince(this.#order, this.host, (text) => windowOf(text) ?? Infinity);
+    this.send({ type: "open", tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since }) });
+    this.#timer = setTimeout(() => this.#open(), ASK_AGAIN);
+  }
+
+  #alive(): void {
+    clearTimeout(this.#timer);
+    if (!this.#heard) this.host.onState("live");
+    this.#heard = true;
+    // Silence also means a kernel that was restarted and knows nothing of us.
+    this.#timer = setTimeout(() => this.#open(), SILENCE);
+  }
+
+  receive(message: Record<string, unknown>, bytes?: Uint8Array): void {
+    if (message.type === "bytes" && bytes !== undefined) {
+      const n = Number(message.n);
+      // A number that does not grow is a new stream of the kernel, whose bytes do not continue the last ones.
+      if (n <= this.#last) this.#splitter = new Splitter();
+      this.#last = n;
+      this.#alive();
+      this.#splitter.push(bytes, (event) => this.host.onEvent(event, this.#order));
+      this.send({ type: "ack", n: message.n });
+      this.host.onChunk();
+      if (this.#order.every((task) => this.host.isEnded(task))) {
+        clearTimeout(this.#timer);
+        this.host.onState("done");
+      }
+    } else if (message.type === "error") this.#failed(message.error as Problem);
+    else if (message.type === "page") this.#answered(message);
+  }
+
+  #failed(problem: Problem): void {
+    clearTimeout(this.#timer);
+    if (problem.code === "CursorNotHeld") {
+      this.host.onCursorLost(this.#order, problem);
+      this.#open();
+    } else if (isFatal(problem)) this.host.onState("stopped", problem);
+    else {
+      this.host.onState("reconnecting", problem);
+      this.#timer = setTimeout(() => this.#open(), ASK_AGAIN);
+    }
+  }
+
+  page(task: string, query: PageQuery): Promise<LogPage> {
+    const id = ++this.#asked;
+    this.send({ type: "page", id, task, query });
+    return new Promise((resolve, reject) => {
+      this.#pages.set(id, { resolve, reject });
+      setTimeout(() => {
+        if (this.#pages.delete(id)) reject(new PageError({ code: "Timeout", message: "The kernel did not answer; it may be busy" }));
+      }, PAGE_TIMEOUT);
+    });
+  }
+
+  #answered(message: Record<string, unknown>): void {
+    const waiting = this.#pages.get(Number(message.id));
+    this.#pages.delete(Number(message.id));
+    if (message.error !== undefined) waiting?.reject(new PageError(message.error as Problem));
+    else waiting?.resolve(message.page as LogPage);
+  }
+}

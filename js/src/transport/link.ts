@@ -1,0 +1,59 @@
+/** What the store needs of a way to the recording, and what the way needs of the store. SSE and comm both are a Link. */
+
+import type { LinkState, LogPage, Problem } from "../types.ts";
+import type { SseEvent } from "./splitter.ts";
+
+export interface Link {
+  /** Opens, reopens or closes so that exactly these tasks stream. */
+  update(tasks: string[]): void;
+  /** Tries again after a stop. */
+  retry(): void;
+  page(task: string, query: PageQuery): Promise<LogPage>;
+  close(): void;
+}
+
+export interface PageQuery {
+  before: string;
+  limit: number;
+  since: string;
+}
+
+export interface Host {
+  cursorOf(task: string): string;
+  sinceOf(task: string): string;
+  isEnded(task: string): boolean;
+  /** `order` is the order of the tasks in the request, to which the event's id is aligned. */
+  onEvent(event: SseEvent, order: string[]): void;
+  /** After each chunk of bytes: the time to paint. */
+  onChunk(): void;
+  onState(state: LinkState, problem?: Problem): void;
+  /** The place is not held any more: forget what is here of these tasks and begin anew. */
+  onCursorLost(tasks: string[], problem: Problem): void;
+  /** Every answer of the server tells what time it is there. */
+  onClock?(serverTime: number): void;
+}
+
+export const SILENCE = 45_000;
+
+/** Codes after which asking again cannot help. */
+const FATAL = /NotFound|NotAllowed|Forbidden|Unauthor|Ambiguous|Invalid|BadQuery|BadRequest|Unknown/;
+
+export function isFatal(problem: Problem): boolean {
+  return FATAL.test(problem.code);
+}
+
+export function cursorsOf(tasks: string[], host: Host): string {
+  const cursors = tasks.map((task) => host.cursorOf(task));
+  return cursors.some(Boolean) ? cursors.join(",") : "";
+}
+
+/** The widest window that one of the tasks without a cursor asks for. */
+export function widestSince(tasks: string[], host: Host, widthOf: (since: string) => number): string {
+  let widest = "";
+  for (const task of tasks) {
+    if (host.cursorOf(task) !== "") continue;
+    const since = host.sinceOf(task);
+    if (widest === "" || widthOf(since) > widthOf(widest)) widest = since;
+  }
+  return widest;
+}

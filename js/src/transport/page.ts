@@ -1,0 +1,46 @@
+/** The HTTP requests beside the stream: pages of older lines, downloads, and what an error answer says. */
+
+import type { LogPage, PageConfig, Problem } from "../types.ts";
+import type { PageQuery } from "./link.ts";
+
+/** `ns:kind/name` as the path below `{base}tasks/`. */
+export function taskPath(task: string): string {
+  const [, namespace, kind, name] = /^([^:]*):([^/]*)\/(.*)$/.exec(task) ?? ["", "default", "job", task];
+  return `tasks/${[namespace, kind, name].map(encodeURIComponent).join("/")}`;
+}
+
+const SAID: Record<number, string> = {
+  400: "The server did not understand the request",
+  401: "The server does not know who you are",
+  403: "The server does not allow this",
+  404: "There is no such task",
+  410: "The place in the recording is not held any more",
+  429: "The server's limit of open streams is reached",
+};
+
+/** Our errors carry a body; a 404 without one is not from our half (code "" then). */
+export async function errorOf(response: Response): Promise<Problem> {
+  try {
+    const body = (await response.json()) as { error?: Partial<Problem> };
+    if (body.error?.message) return { code: body.error.code ?? String(response.status), message: body.error.message, hint: body.error.hint };
+  } catch {
+    // Not JSON: a proxy's or another handler's page.
+  }
+  const hint = response.status === 401 || response.status === 403 ? "Reload the page to sign in again." : "";
+  const code = response.status === 404 ? "" : `Http${response.status}`;
+  return { code, message: SAID[response.status] ?? `The server answered ${response.status}`, hint };
+}
+
+export class PageError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.message);
+  }
+}
+
+export async function fetchPage(fetcher: typeof fetch, config: PageConfig, task: string, query: PageQuery): Promise<LogPage> {
+  const parameters = new URLSearchParams({ before: query.before, limit: String(query.limit), since: query.since });
+  const headers = { ...config.headers, Accept: "application/json" };
+  const response = await fetcher(`${config.base}${taskPath(task)}/logs?${parameters}`, { headers, credentials: "same-origin" });
+  if (!response.ok) throw new PageError(await errorOf(response));
+  return (await response.json()) as LogPage;
+}

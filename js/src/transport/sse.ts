@@ -1,0 +1,132 @@
+/** The page's one SSE connection, for however many tasks: fetch (EventSource sends no headers), reconnect by cursor. */
+
+import { windowOf } from "../store/time.ts";
+import type { LogPage, PageConfig, Problem } from "../types.ts";
+import { cursorsOf, type Host, isFatal, type Link, type PageQuery, SILENCE, widestSince } from "./link.ts";
+import { errorOf, fetchPage } from "./page.ts";
+import { Splitter } from "./splitter.ts";
+
+const FIRST_DELAY = 500;
+const LAST_DELAY = 15_000;
+const STOPPING = new Set([400, 401, 403, 404]);
+
+export class SseLink implements Link {
+  #tasks: string[] = [];
+  #abort: AbortController | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #failures = 0;
+  #retry: number | undefined;
+
+  constructor(
+    private readonly host: Host,
+    private readonly config: () => PageConfig,
+    /** No server half behind this address (a 404 that is not ours): the host may use the comm instead. */
+    private readonly onAbsent: () => void,
+    private readonly fetcher: typeof fetch = (...args) => fetch(...args),
+  ) {}
+
+  update(tasks: string[]): void {
+    this.#tasks = [...tasks];
+    this.#reopen(0);
+  }
+
+  retry(): void {
+    this.#failures = 0;
+    this.#reopen(0);
+  }
+
+  close(): void {
+    this.#tasks = [];
+    this.#abort?.abort();
+    clearTimeout(this.#timer);
+  }
+
+  page(task: string, query: PageQuery): Promise<LogPage> {
+    return fetchPage(this.fetcher, this.config(), task, query);
+  }
+
+  #reopen(delay: number): void {
+    this.#abort?.abort();
+    clearTimeout(this.#timer);
+    const open = this.#tasks.filter((task) => !this.host.isEnded(task));
+    if (open.length > 0) this.#timer = setTimeout(() => void this.#run(open), delay);
+    else if (this.#tasks.length > 0) this.host.onState("done");
+  }
+
+  #again(problem?: Problem): void {
+    const ceiling = Math.min(LAST_DELAY, (this.#retry ?? FIRST_DELAY) * 2 ** this.#failures);
+    this.#failures++;
+    const left = this.#tasks.some((task) => !this.host.isEnded(task));
+    if (left) this.host.onState("reconnecting", problem);
+    this.#reopen(ceiling * (0.5 + Math.random() / 2));
+  }
+
+  #address(tasks: string[]): string {
+    const query = new URLSearchParams(tasks.map((task) => ["task", task]));
+    const since = widestSince(tasks, this.host, (text) => windowOf(text) ?? Infinity);
+    if (since !== "") query.set("since", since);
+    const cursor = cursorsOf(tasks, this.host);
+    if (cursor !== "") query.set("cursor", cursor);
+    return `${this.config().base}stream?${query}`;
+  }
+
+  async #run(tasks: string[]): Promise<void> {
+    const abort = new AbortController();
+    this.#abort = abort;
+    if (this.#failures === 0) this.host.onState("connecting");
+    let silence = setTimeout(() => abort.abort("silence"), SILENCE);
+    const heard = (): void => {
+      clearTimeout(silence);
+      silence = setTimeout(() => abort.abort("silence"), SILENCE);
+    };
+    try {
+      const response = await this.fetcher(this.#address(tasks), {
+        headers: { ...this.config().headers, Accept: "text/event-stream" },
+        credentials: "same-origin",
+        cache: "no-store",
+        signal: abort.signal,
+      });
+      const date = Date.parse(response.headers.get("Date") ?? "");
+      if (!Number.isNaN(date)) this.host.onClock?.(date);
+      if (!response.ok || response.body === null) {
+        await this.#refused(response, tasks);
+        return;
+      }
+      this.host.onState("live");
+      heard();
+      await this.#read(response.body.getReader(), tasks, heard);
+      this.#again();
+    } catch (reason) {
+      if (this.#abort !== abort || (abort.signal.aborted && abort.signal.reason !== "silence")) return;
+      const text = abort.signal.aborted ? "nothing was heard for 45 s" : reason instanceof Error ? reason.message : String(reason);
+      this.#again({ code: "ConnectionLost", message: text });
+    } finally {
+      clearTimeout(silence);
+    }
+  }
+
+  async #read(reader: ReadableStreamDefaultReader<Uint8Array>, tasks: string[], heard: () => void): Promise<void> {
+    const splitter = new Splitter();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      heard();
+      splitter.push(value, (event) => {
+        this.#failures = 0;
+        this.host.onEvent(event, tasks);
+      });
+      this.#retry = splitter.retry;
+      this.host.onChunk();
+    }
+  }
+
+  async #refused(response: Response, tasks: string[]): Promise<void> {
+    const problem = await errorOf(response);
+    if (response.status === 410) {
+      this.host.onCursorLost(tasks, problem);
+      this.#again();
+    } else if (response.status === 404 && problem.code === "") this.onAbsent();
+    else if (STOPPING.has(response.status) || isFatal(problem)) this.host.onState("stopped", problem);
+    else this.#again(problem);
+  }
+}

@@ -1,0 +1,226 @@
+/** The words shared by page and worker: the events of the stream, and the messages between the view and the store. */
+
+export type SourceKind = "init" | "main" | "sidecar" | "ephemeral";
+
+export interface SourceInfo {
+  pod: string;
+  container: string;
+  kind?: SourceKind;
+  run?: number;
+  node?: string | null;
+}
+
+export interface LogEvent {
+  task: string;
+  seq: number;
+  sources: Record<string, SourceInfo>;
+  t0: string;
+  dt: number[];
+  s: number[];
+  o?: number[];
+  m: string[];
+  /** Offsets after `seq`, when the server has filtered. */
+  q?: number[];
+}
+
+export type TaskState = "pending" | "running" | "succeeded" | "failed" | "gone";
+
+export interface StatusEvent {
+  task: string;
+  state?: TaskState;
+  message?: string;
+  seq?: number;
+  time?: string;
+  source?: SourceInfo;
+  notice?: "state" | "waiting" | "started" | "ended" | "event";
+  exit_code?: number | null;
+  reason?: string | null;
+  older?: string | null;
+}
+
+export interface GapEvent {
+  task: string;
+  seq?: number;
+  from?: string;
+  to?: string;
+  reason?: string;
+  lines?: number | null;
+  source?: SourceInfo;
+  hint?: string;
+}
+
+export interface EndEvent {
+  task: string;
+  seq?: number;
+  time?: string;
+  state?: TaskState;
+  exit_code?: number | null;
+  message?: string;
+}
+
+export interface Problem {
+  code: string;
+  message: string;
+  hint?: string;
+  task?: string;
+}
+
+export interface PageRecord {
+  seq: number;
+  time: string;
+  pod: string;
+  container: string;
+  run?: number;
+  stream?: string | null;
+  text: string;
+  source?: Partial<SourceInfo>;
+}
+
+/** A notice inside a page; what kind it is shows in its fields, or in `event` where the server says so. */
+export type PageNotice = (StatusEvent | GapEvent | EndEvent) & { event?: string };
+
+export interface LogPage {
+  records: PageRecord[];
+  notices?: PageNotice[];
+  older?: string | null;
+  newer?: string | null;
+}
+
+/** What the view shows. `off` holds the switched-off source groups, `since` the window in milliseconds or null for all. */
+export interface Filter {
+  grep: string;
+  regex: boolean;
+  exclude: string[];
+  level: string;
+  stream: string;
+  off: string[];
+  /** Given from Python: only pods and containers with these names, until the reader chooses. */
+  pod: string;
+  container: string;
+  since: number | null;
+  tail: number | null;
+  pretty: boolean;
+}
+
+/** Where the reader's eyes are: rows [from, from+count), held in place by the row `anchor`, which was at `anchorIndex`. */
+export interface Look {
+  from: number;
+  count: number;
+  follow: boolean;
+  anchor: number | null;
+  anchorIndex: number;
+}
+
+export interface SourceSummary {
+  key: string;
+  task: string;
+  pod: string;
+  container: string;
+  kind: SourceKind;
+  hue: number;
+  on: boolean;
+  runs: number;
+  lines: number;
+  state: "waiting" | "running" | "ended";
+  exit: number | null;
+}
+
+/** A piece of a row's text: from `at` to the next piece, drawn with a class or an ANSI style. */
+export type Run = [at: number, style: string];
+
+export interface Row {
+  id: number;
+  kind: "line" | "notice" | "gap" | "edge";
+  seq: number;
+  time: number;
+  source: number;
+  level: number;
+  text: string;
+  runs: Run[];
+  marks: number[];
+  /** Characters not sent, of a very long line. */
+  more: number;
+  json: boolean;
+  hint?: string;
+}
+
+export type LinkState = "connecting" | "live" | "reconnecting" | "waiting" | "stopped" | "done";
+
+export interface TaskSummary {
+  task: string;
+  state: TaskState | "";
+  message: string;
+  ended: boolean;
+  exit: number | null;
+  lines: number;
+  gaps: number;
+  gapLines: number;
+}
+
+export interface Histogram {
+  from: number;
+  to: number;
+  /** Per bin: lines, warnings, errors, gaps. */
+  bins: Uint32Array;
+  count: number;
+  /** Where the window begins. */
+  low: number;
+}
+
+export interface Update {
+  op: "update";
+  view: string;
+  total: number;
+  first: number;
+  shift: number;
+  follow: boolean;
+  rows: Row[];
+  tasks: TaskSummary[];
+  lines: number;
+  shown: number;
+  filtered: boolean;
+  /** Rows not searched yet. */
+  searching: number;
+  rate: number;
+  newest: number;
+  now: number;
+  loading: boolean;
+  link: LinkState;
+  transport: "sse" | "comm";
+  problem: Problem | null;
+  filterError: string;
+  sources?: SourceSummary[];
+  histogram?: Histogram;
+}
+
+export interface PageConfig {
+  /** `{baseUrl}cortex/`, absolute; empty where there is no server half to reach. */
+  base: string;
+  headers: Record<string, string>;
+}
+
+export type Transport = "auto" | "sse" | "comm";
+
+export type ToStore =
+  | { op: "config"; config: PageConfig }
+  | { op: "subscribe"; model: string; tasks: string[]; transport: Transport; since: string }
+  | { op: "unsubscribe"; model: string }
+  | { op: "comm"; model: string; message: Record<string, unknown>; bytes?: Uint8Array }
+  | { op: "view"; view: string; model: string; filter: Filter; look: Look }
+  | { op: "filter"; view: string; filter: Filter }
+  | { op: "look"; view: string; look: Look }
+  | { op: "ack"; view: string }
+  | { op: "older"; view: string }
+  | { op: "text"; view: string; id: number; ask: number }
+  | { op: "close"; view: string }
+  | { op: "retry"; model: string }
+  | { op: "ping" };
+
+export type FromStore =
+  | Update
+  | { op: "ready" }
+  | { op: "pong" }
+  | { op: "headers" }
+  | { op: "send"; model: string; message: Record<string, unknown> }
+  | { op: "summary"; tasks: TaskSummary[] }
+  | { op: "text"; ask: number; text: string };

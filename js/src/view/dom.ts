@@ -1,0 +1,34 @@
+/** Elements without markup: text is always text. */
+
+type Attributes = Record<string, string | number | boolean | ((event: never) => void) | undefined>;
+type Child = Node | string | null | undefined;
+
+export function h<K extends keyof HTMLElementTagNameMap>(tag: K, attributes: Attributes = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value as EventListener);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== undefined && value !== false) element.setAttribute(name, String(value));
+  }
+  for (const child of children) if (child !== null && child !== undefined) element.append(child);
+  return element;
+}
+
+export function svg(tag: string, attributes: Record<string, string>): SVGElement {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+/** Changes the text only when it differs, so that nothing is laid out or announced again. */
+export function say(element: HTMLElement, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function setFlag(element: HTMLElement, name: string, on: boolean): void {
+  if (element.classList.contains(name) !== on) element.classList.toggle(name, on);
+}
+
+export function button(label: string, title: string, onclick: () => void, more: Attributes = {}): HTMLButtonElement {
+  return h("button", { type: "button", title, "aria-label": title, class: "btn", onclick, ...more }, label);
+}

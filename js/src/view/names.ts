@@ -1,0 +1,91 @@
+/** Short names of sources: what tells the pods of a task apart, not what they share. */
+
+import type { SourceSummary } from "../types.ts";
+import type { Label } from "./row.ts";
+
+/** Kubernetes' random ends: five letters without vowels, after a ReplicaSet's hash. */
+const RANDOM_END = /(?:-[bcdf0-9]{8,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$/;
+
+function unique(names: string[]): boolean {
+  return new Set(names).size === names.length && !names.includes("");
+}
+
+/** Pod names without the random end where they differ without it, and without what all begin with. */
+export function shortPods(pods: string[], task: string): Map<string, string> {
+  let short = pods;
+  const stems = pods.map((pod) => pod.replace(RANDOM_END, ""));
+  if (unique(stems)) short = stems;
+  const rest = short.map((name) => (name.startsWith(`${task}-`) ? name.slice(task.length + 1) : name));
+  if (unique(rest)) short = rest;
+  // A bare index says little: train-0 is w-0 to nobody, but better than 0.
+  if (short.every((name) => /^\d+$/.test(name))) short = short.map((name) => `pod-${name}`);
+  return new Map(pods.map((pod, i) => [pod, short[i]]));
+}
+
+/** `worker-0` as `w-0` where a column is narrow and it stays unique. */
+function initials(name: string): string {
+  return name.replace(/^([a-z])[a-z]+(?=-\d+$)/, "$1");
+}
+
+export function labels(sources: SourceSummary[]): Label[] {
+  const byTask = new Map<string, Set<string>>();
+  for (const { task, pod } of sources) byTask.set(task, (byTask.get(task) ?? new Set()).add(pod));
+  const short = new Map<string, string>();
+  for (const [task, pods] of byTask) for (const [pod, name] of shortPods([...pods], task.replace(/^.*\//, ""))) short.set(pod, name);
+  const brief = new Map([...short].map(([pod, name]) => [pod, initials(name)]));
+  const names = unique([...brief.values()]) ? brief : short;
+  const mains = new Map<string, Set<string>>();
+  for (const { pod, container, kind } of sources) if (kind === "main") mains.set(pod, (mains.get(pod) ?? new Set()).add(container));
+  return sources.map(({ pod, container, kind, hue }) => {
+    const several = kind !== "main" || (mains.get(pod)?.size ?? 0) > 1;
+    return { short: several ? `${names.get(pod)} ${container}` : names.get(pod)!, full: `${pod} · ${container}`, hue };
+  });
+}
+
+export interface Entry {
+  name: string;
+  full: string;
+  group: "" | "sidecars" | "init" | "ephemeral";
+  hue: number;
+  on: boolean;
+  lines: number;
+  restarts: number;
+  exit: number | null;
+  ended: boolean;
+  waiting: boolean;
+  keys: string[];
+}
+
+/** The side list: a row per pod's main container; sidecars and init containers once, with the number of pods. */
+export function entries(sources: SourceSummary[]): Entry[] {
+  const short = new Map<string, string>();
+  for (const task of new Set(sources.map((source) => source.task))) {
+    const pods = [...new Set(sources.filter((source) => source.task === task).map(({ pod }) => pod))];
+    for (const [pod, name] of shortPods(pods, task.replace(/^.*\//, ""))) short.set(pod, name);
+  }
+  const severalMains = new Set(sources.filter(({ kind }) => kind === "main").map(({ container }) => container)).size > 1;
+  const found = new Map<string, Entry & { pods: number }>();
+  for (const source of sources) {
+    const { key, task, pod, container, kind, hue, on, lines, runs, state, exit } = source;
+    const group = kind === "main" ? "" : kind === "sidecar" ? "sidecars" : kind === "init" ? "init" : "ephemeral";
+    const id = kind === "main" ? key : `${task} ${kind} ${container}`;
+    const name = kind === "main" ? `${short.get(pod)}${severalMains ? ` ${container}` : ""}` : container;
+    const entry = found.get(id);
+    if (entry === undefined) {
+      found.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts: runs - 1, exit, ended: state === "ended", waiting: state === "waiting", keys: [key], pods: 1 });
+      continue;
+    }
+    entry.keys.push(key);
+    entry.pods++;
+    entry.lines += lines;
+    entry.restarts += runs - 1;
+    entry.on ||= on;
+    entry.exit = Math.max(entry.exit ?? 0, exit ?? 0);
+    entry.ended &&= state === "ended";
+    entry.full += `, ${pod} ${container}`;
+  }
+  const order = ["", "sidecars", "init", "ephemeral"];
+  return [...found.values()]
+    .map(({ pods, ...entry }) => (pods > 1 ? { ...entry, name: `${entry.name} ×${pods}` } : entry))
+    .toSorted((a, b) => order.indexOf(a.group) - order.indexOf(b.group) || a.name.localeCompare(b.name, undefined, { numeric: true }));
+}

@@ -1,0 +1,280 @@
+/**
+ * The lines: a few dozen rows in a sheet that stays in the viewport while the scroll bar stands for all of them. Following is
+ * a state that only the reader changes; whatever arrives, the row being read keeps its place.
+ */
+
+import type { Look, Row, Update } from "../types.ts";
+import { h, setFlag } from "./dom.ts";
+import { makeRow, type RowActions } from "./row.ts";
+import { contentHeight, fromScrollTop, isSmallMove, type Place, ROW, toScrollTop } from "./scroll.ts";
+
+const OVER = 24;
+const SCROLL_REST = 140;
+const PADDING = 4;
+
+export interface RowsActions extends RowActions {
+  look(look: Look): void;
+  followed(follow: boolean): void;
+  reachedTop(): void;
+}
+
+export class Rows {
+  readonly element: HTMLElement;
+  follow = true;
+  wrap = false;
+  total = 1;
+  place: Place = { index: 0, px: 0 };
+  /** Rows in sight, for the status bar and the kernel. */
+  inSight: Row[] = [];
+  #first = 0;
+  #rows: Row[] = [];
+  #version = 0;
+  #made = new Map<number, [version: number, key: string, element: HTMLElement]>();
+  #open = new Map<number, string>();
+  #sheet = h("div", { class: "cl-sheet" });
+  #pin = h("div", { class: "cl-pin" }, this.#sheet);
+  #spacer = h("div", { class: "cl-spacer" });
+  #lastTop = 0;
+  #setTop = 0;
+  #grabbed = false;
+  #resting: ReturnType<typeof setTimeout> | undefined;
+  #asked = "";
+  #anchorAsked: number | null = null;
+  #shifted = 0;
+
+  constructor(private readonly actions: RowsActions) {
+    this.element = h("div", { class: "cl-rows", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0" }, this.#pin, this.#spacer);
+    const { element } = this;
+    element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    element.addEventListener("wheel", (event) => event.deltaY < 0 && this.#leave(), { passive: true });
+    element.addEventListener("touchmove", () => this.#leave(), { passive: true });
+    element.addEventListener("pointerdown", (event) => (this.#grabbed = event.target === element));
+    element.addEventListener("pointerup", () => (this.#grabbed = false));
+    element.addEventListener("keydown", (event) => ["PageUp", "ArrowUp"].includes(event.key) && this.#leave());
+    this.#sheet.addEventListener("toggle", () => this.draw(), { capture: true });
+  }
+
+  get height(): number {
+    return this.element.clientHeight || 330;
+  }
+
+  get capacity(): number {
+    return Math.ceil(this.height / ROW) + 2;
+  }
+
+  look(): Look {
+    const { index } = this.place;
+    const at = this.#rows.findIndex((row, i) => row.id >= 0 && this.#first + i >= index);
+    const anchor = this.follow || at === -1 ? null : this.#rows[at].id;
+    return { from: Math.max(0, index - OVER), count: this.capacity + 2 * OVER, follow: this.follow, anchor, anchorIndex: anchor === null ? 0 : this.#first + at };
+  }
+
+  setFollow(follow: boolean): void {
+    if (this.follow === follow) return;
+    this.follow = follow;
+    this.actions.followed(follow);
+    this.ask(true);
+    this.draw();
+  }
+
+  toTop(): void {
+    this.setFollow(false);
+    this.place = { index: 0, px: 0 };
+    this.#jumped();
+  }
+
+  /** Everything is drawn anew: names, columns or styles have changed. */
+  restyle(): void {
+    this.#version++;
+    this.draw();
+  }
+
+  setWrap(wrap: boolean): void {
+    this.wrap = wrap;
+    setFlag(this.element, "cl-wrap", wrap);
+    this.restyle();
+  }
+
+  update(update: Update): void {
+    if (!this.follow && update.rows.length > 0) this.#hold(update);
+    this.total = update.total;
+    this.#first = update.first;
+    this.#rows = update.rows;
+    this.#spacer.style.height = `${contentHeight(this.total) + 2 * PADDING}px`;
+    this.place.index = Math.max(0, Math.min(this.place.index, this.total - 1));
+    this.draw();
+  }
+
+  /** The first line in sight stays where it is, whatever came before it. */
+  #hold(update: Update): void {
+    const at = this.#rows.findIndex((row, i) => row.id >= 0 && this.#first + i >= this.place.index);
+    const id = at === -1 ? null : this.#rows[at].id;
+    const now = id === null ? -1 : update.rows.findIndex((row) => row.id === id);
+    if (now !== -1) this.place.index += update.first + now - (this.#first + at);
+    else if (this.#anchorAsked !== null) this.place.index += update.shift - this.#shifted;
+    this.#shifted = update.shift;
+  }
+
+  draw(): void {
+    if (this.follow) this.#drawTail();
+    else this.#drawPlace();
+  }
+
+  #drawTail(): void {
+    const end = this.#first + this.#rows.length;
+    if (end < this.total) return;
+    const count = Math.min(this.capacity, this.#rows.length);
+    const from = end - count;
+    this.#fill(from, end);
+    const heights = this.#heights(from, end);
+    const room = this.height - 2 * PADDING;
+    const hidden = Math.max(0, heights.reduce((sum, one) => sum + one, 0) - room);
+    this.place = { index: from, px: hidden };
+    this.#forward(heights);
+    this.#move(hidden);
+    this.#sync();
+  }
+
+  #drawPlace(): void {
+    const { place } = this;
+    const back = place.px < 0 ? Math.min(place.index, Math.ceil(-place.px / ROW)) : 0;
+    place.index -= back;
+    const from = place.index;
+    const end = Math.min(this.total, from + this.capacity + back + (this.#variable ? 0 : Math.ceil(Math.max(0, place.px) / ROW)));
+    if (from < this.#first || Math.min(end, this.#first + this.#rows.length) < Math.min(end, from + 1)) {
+      // Not here yet; the rows asked for will draw it.
+      place.index = from;
+      this.ask();
+      return;
+    }
+    this.#fill(from, end);
+    const here = Math.min(end, this.#first + this.#rows.length);
+    const heights = this.#heights(from, here);
+    for (let i = 0; i < back; i++) place.px += heights[i];
+    if (place.px < 0) place.px = 0;
+    const below = heights.reduce((sum, one) => sum + one, 0) - place.px;
+    const missing = this.height - 2 * PADDING - below;
+    if (missing > 0 && here === this.total && (from > 0 || place.px > 0)) {
+      if (place.px >= missing) place.px -= missing;
+      else if (from > 0) {
+        place.px -= missing;
+        if (back === 0) {
+          this.#drawPlace();
+          return;
+        }
+        place.px = Math.max(0, place.px);
+      } else place.px = 0;
+    }
+    const hidden = place.px;
+    this.#forward(heights);
+    this.#move(hidden);
+    if (this.#resting === undefined) this.#sync();
+    this.ask();
+    if (place.index === 0 && this.total > 1) this.actions.reachedTop();
+  }
+
+  get #variable(): boolean {
+    return this.wrap || this.#open.size > 0;
+  }
+
+  #heights(from: number, end: number): number[] {
+    if (!this.#variable) return new Array<number>(Math.max(0, end - from)).fill(ROW);
+    return Array.from(this.#sheet.children, (child) => (child as HTMLElement).offsetHeight || ROW);
+  }
+
+  #forward(heights: number[]): void {
+    const { place } = this;
+    for (let i = 0; i < heights.length - 1 && place.px >= heights[i]; i++) {
+      place.px -= heights[i];
+      place.index++;
+    }
+  }
+
+  #move(hidden: number): void {
+    this.#sheet.style.transform = `translateY(${Math.round(PADDING - hidden)}px)`;
+    const { index } = this.place;
+    this.inSight = this.#rows.slice(Math.max(0, index - this.#first), index - this.#first + this.capacity - 2).filter((row) => row.kind === "line");
+  }
+
+  /** Only what is new is made; what stays keeps its element, and with it the reader's selection. */
+  #fill(from: number, end: number): void {
+    const wanted: HTMLElement[] = [];
+    const kept = new Map<number, [number, string, HTMLElement]>();
+    for (const row of this.#rows.slice(from - this.#first, end - this.#first)) {
+      const key = `${row.text.length} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)}`;
+      let made = this.#made.get(row.id);
+      if (made === undefined || made[0] !== this.#version || made[1] !== key) made = [this.#version, key, makeRow(row, this.actions, this.#open)];
+      kept.set(row.id, made);
+      wanted.push(made[2]);
+    }
+    const stays = new Set(wanted);
+    for (const child of Array.from(this.#sheet.children)) if (!stays.has(child as HTMLElement)) child.remove();
+    let next = this.#sheet.firstChild;
+    for (const element of wanted) {
+      if (element === next) next = next.nextSibling;
+      else this.#sheet.insertBefore(element, next);
+    }
+    this.#made = kept;
+  }
+
+  /** The scroll bar shows the place. */
+  #sync(): void {
+    this.#setTop = toScrollTop(this.place, this.total, this.height - 2 * PADDING);
+    if (this.follow) this.#setTop = contentHeight(this.total) + 2 * PADDING;
+    if (Math.abs(this.element.scrollTop - this.#setTop) >= 1) this.element.scrollTop = this.#setTop;
+    this.#lastTop = this.#setTop = this.element.scrollTop;
+  }
+
+  #scrolled(): void {
+    const top = this.element.scrollTop;
+    const delta = top - this.#lastTop;
+    this.#lastTop = top;
+    if (Math.abs(top - this.#setTop) < 1.5) return;
+    if (this.follow) {
+      if (this.#grabbed && delta < 0) this.#leave();
+      else {
+        this.#sync();
+        return;
+      }
+    }
+    this.#setTop = -10;
+    if (isSmallMove(delta, this.height)) this.place.px += delta;
+    else {
+      this.place = fromScrollTop(top, this.total, this.height - 2 * PADDING);
+      this.#anchorAsked = null;
+    }
+    clearTimeout(this.#resting);
+    this.#resting = setTimeout(() => {
+      this.#resting = undefined;
+      this.#sync();
+    }, SCROLL_REST);
+    this.draw();
+  }
+
+  #jumped(): void {
+    this.ask(true);
+    this.draw();
+    this.#sync();
+  }
+
+  /** Leaving is only possible where there is something above. */
+  #leave(): void {
+    if (this.follow && this.total * ROW > this.height) this.setFollow(false);
+  }
+
+  /** Asks for rows when those in sight come near the end of what is here. */
+  ask(force = false): void {
+    const { index } = this.place;
+    const end = this.#first + this.#rows.length;
+    const near = OVER / 3;
+    const enough = index - this.#first >= Math.min(near, index) && end - index - this.capacity >= Math.min(near, this.total - index - this.capacity);
+    if (!force && (this.follow || enough)) return;
+    const look = this.look();
+    const key = `${look.from} ${look.count} ${look.follow} ${look.anchor} ${look.anchorIndex}`;
+    if (!force && key === this.#asked) return;
+    this.#asked = key;
+    this.#anchorAsked = look.anchor;
+    this.#shifted = 0;
+    this.actions.look(look);
+  }
+}

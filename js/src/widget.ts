@@ -1,0 +1,75 @@
+/**
+ * The anywidget: a connection per model, DOM per view. Nothing is awaited in `initialize`: a host gives up on a model whose
+ * initialization takes two seconds, and then on every message to it.
+ */
+
+import { pageHub } from "./store/start.ts";
+import { h } from "./view/dom.ts";
+import { type Model, Session } from "./view/session.ts";
+import { Viewer } from "./view/viewer.ts";
+
+interface InitializeProps {
+  model: Model;
+  signal?: AbortSignal;
+}
+
+interface RenderProps extends InitializeProps {
+  el: HTMLElement;
+}
+
+export interface Widget {
+  initialize(props: InitializeProps): () => void;
+  render(props: RenderProps): () => void;
+}
+
+export default (): Widget => {
+  // Hosts differ in whether a module, and so this factory, is shared by several models, and in whether both calls see one object.
+  const sessions = new Map<Model, Session>();
+
+  function open(model: Model): Session {
+    const session = new Session(model, pageHub());
+    sessions.set(model, session);
+    return session;
+  }
+
+  function sessionOf(model: Model): Session {
+    const found = sessions.get(model) ?? (sessions.size === 1 ? [...sessions.values()][0] : undefined);
+    return found ?? open(model);
+  }
+
+  function once(signal: AbortSignal | undefined, cleanup: () => void): () => void {
+    let done = false;
+    const run = (): void => {
+      if (!done) cleanup();
+      done = true;
+    };
+    signal?.addEventListener("abort", run, { once: true });
+    return run;
+  }
+
+  return {
+    initialize({ model, signal }) {
+      const session = open(model);
+      return once(signal, () => {
+        sessions.delete(model);
+        session.close();
+      });
+    },
+    render({ model, el, signal }) {
+      try {
+        const session = sessionOf(model);
+        const viewer = new Viewer(pageHub(), session);
+        session.views.add(viewer);
+        el.replaceChildren(viewer.root);
+        return once(signal, () => {
+          session.views.delete(viewer);
+          viewer.close();
+        });
+      } catch (reason) {
+        console.error("[cortex-jupyter]", reason);
+        el.replaceChildren(h("pre", { class: "cortex-logs" }, `The log viewer could not start: ${String(reason)}`));
+        return () => {};
+      }
+    },
+  };
+};
