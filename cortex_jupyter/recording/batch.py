@@ -78,9 +78,12 @@ class Track:
         self.last = anchor.last
         self.ended = anchor.ended
         self.recent: deque[tuple[int, str]] = deque(maxlen=8)
-        self._marks: deque[tuple[int, int]] = deque([(anchor.second, anchor.seq)] if anchor.last else [])
         self._top = anchor.last - anchor.last % _SECOND
-        self._floor = self._second = anchor.second
+        # The marks between the anchor and the last line are not kept: its place is early enough for all of them.
+        self._marks: deque[tuple[int, int]] = deque([(self._top, anchor.seq)] if anchor.last else [])
+        self._second = anchor.second
+        # A place of 0 with lines before it: the clock was set back, and how far ahead it had been is not known.
+        self._floor = anchor.second if anchor.seq or not anchor.last else 1 << 63
 
     def advance(self, lines: Lines, numbers: list[int] | range) -> None:
         """Take note of lines that got these numbers."""

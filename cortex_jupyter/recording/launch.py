@@ -51,6 +51,7 @@ def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, cont
         if store.recorder(host) is not None:
             return
         if key in _started:
+            # Asking also reaps it, should it have been killed.
             pid, at = _started[key]
             code = _exit_code(pid)
             if code is None and time.monotonic() - at < _START_S:

@@ -138,7 +138,9 @@ class SourceReader:
     async def _read(self, mode: str) -> bool:
         """Read one stream to its end; True when the end was clean."""
         anchor = self._channel.anchor(self._sid)
-        resume = Resume(await asyncio.to_thread(recorded_lines, self._store, self._lease.recording, self._sid, anchor))
+        recorded = await asyncio.to_thread(recorded_lines, self._store, self._lease.recording, self._sid, anchor)
+        self._channel.recall(self._sid, recorded)
+        resume = Resume(recorded)
         opened = time.time_ns()
         splitter = Splitter()
         request = open_log(

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -25,7 +26,6 @@ from cortex_jupyter.records import Entry, Source, TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
 _VERSION = 1
 _SCHEMA = """
@@ -317,11 +317,12 @@ def _alive(recorder: Recorder) -> bool:
         return True
     try:
         os.kill(recorder.pid, 0)
+        # A zombie takes signals too: killed, and its parent has not looked yet.
+        return Path(f"/proc/{recorder.pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
-    return True
+    except OSError:
+        return True  # not ours to signal, or no /proc: the heartbeat has to do
 
 
 @contextmanager

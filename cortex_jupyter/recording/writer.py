@@ -64,8 +64,14 @@ class Channel:
         return self._batcher.tracks[sid].anchor
 
     def recent(self, sid: int) -> list[tuple[int, str]]:
-        """Give the last few lines of a source that were recorded here; exact after `flush`."""
+        """Give the last few recorded lines of a source; exact after `flush`."""
         return list(self._batcher.tracks[sid].recent)
+
+    def recall(self, sid: int, lines: list[tuple[int, str]]) -> None:
+        """Tell the last lines of a source that another recorder has recorded; to be called after `flush`."""
+        recent = self._batcher.tracks[sid].recent
+        if not recent:
+            recent.extend(lines[-8:])
 
     async def lines(self, sid: int, data: bytes) -> None:
         """Hand over whole lines; waits while too much is unwritten.
