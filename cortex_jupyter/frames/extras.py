@@ -1,0 +1,45 @@
+"""Optional libraries, imported where they are used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+from cortex_jupyter.errors import MissingExtra
+
+#: Which extra of ours brings a library.
+_EXTRA: Final = {"pyarrow": "pandas", "pandas": "pandas", "polars": "polars"}
+
+
+def library(name: str) -> Any:
+    """Import an optional library or one of its modules.
+
+    Parameters
+    ----------
+    name : str
+        For instance `pyarrow.compute`.
+
+    Raises
+    ------
+    MissingExtra
+        It is not installed; the hint is the command that installs it.
+
+    Examples
+    --------
+    >>> library("json").dumps(1)
+    '1'
+    >>> library("no_such_library")
+    Traceback (most recent call last):
+    ...
+    cortex_jupyter.errors.MissingExtra: this needs no_such_library, which is not installed
+    <BLANKLINE>
+    hint: pip install "no_such_library"
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        root = name.partition(".")[0]
+        if error.name != root:
+            raise  # it is there, and something that it needs is not: its own message says what
+        package = f"cortex-jupyter[{_EXTRA[root]}]" if root in _EXTRA else root
+        raise MissingExtra(f"this needs {root}, which is not installed", f'pip install "{package}"') from error

@@ -1,0 +1,101 @@
+"""The completeness statement: how many lines there are, from when to when, and what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+
+from cortex_jupyter.records import parse_rfc3339, rfc3339
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """What a recording holds, computed from what was committed and not assumed.
+
+    Parameters
+    ----------
+    records : int
+        Lines.
+    from_, to : str or None
+        Time of the earliest and the latest line, RFC 3339 with nine digits; None without a line.
+    sources : int
+        Runs of containers.
+    done : bool
+        The task has ended and everything it wrote has been read.
+    gaps : list of dict
+        Where lines are missing: `from`, `to`, `reason`, `source`.
+
+    Examples
+    --------
+    >>> print(Completeness(1203441, "2026-07-01T10:00:01.5Z", "2026-07-01T11:12:44Z", sources=2, done=True))
+    1 203 441 lines, 10:00:01 to 11:12:44 UTC, 2 sources, complete
+    """
+
+    records: int
+    from_: str | None
+    to: str | None
+    sources: int
+    done: bool
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, store: Store, recording: int) -> Self:
+        """Ask the store."""
+        found, info = store.complete(recording), store.info(recording)
+        first, last = (None if t is None else rfc3339(t) for t in (found.first, found.last))
+        return cls(found.records, first, last, found.sources, info is not None and info.done, found.gaps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the `complete` of the HTTP contract, and `sources` and `done`."""
+        return {
+            "records": self.records, "from": self.from_, "to": self.to, "gaps": self.gaps,
+            "sources": self.sources, "done": self.done,
+        }  # fmt: skip
+
+    def as_json(self, **more: Any) -> bytes:
+        """Give the same as JSON, as it stands in the metadata of tables and Parquet files."""
+        return orjson.dumps(self.as_dict() | more)
+
+    def __str__(self) -> str:
+        parts = [_many(self.records, "line")]
+        if self.from_ and self.to:
+            parts.append(f"{_span(self.from_, self.to)} UTC")
+        parts.append(_many(self.sources, "source"))
+        if not self.gaps:
+            parts.append("complete" if self.done else "complete so far, still running")
+            return ", ".join(parts)
+        parts.append(_many(len(self.gaps), "gap"))
+        return f"{', '.join(parts)}: {'; '.join(map(_gap, self.gaps))}"
+
+    __repr__ = __str__
+
+
+def _many(n: int, word: str) -> str:
+    return f"{n:,} {word}{'' if n == 1 else 's'}".replace(",", " ")
+
+
+def _span(start: str, end: str) -> str:
+    a, b = _when(start), _when(end)
+    pattern = "%H:%M:%S" if a.date() == b.date() else "%Y-%m-%d %H:%M:%S"
+    return f"{a:{pattern}} to {b:{pattern}}"
+
+
+def _when(text: str) -> datetime:
+    return datetime.fromtimestamp(parse_rfc3339(text) // 1_000_000_000, UTC)
+
+
+def _gap(gap: dict[str, Any]) -> str:
+    source = gap.get("source") or {}
+    where = f"{source['pod']}/{source['container']} " if source.get("pod") else ""
+    try:
+        when = _span(gap["from"], gap["to"])
+    except (KeyError, TypeError, ValueError):
+        when = "at an unknown time"
+    reason = gap.get("reason") or gap.get("message")
+    return f"{where}{when}{f' ({reason})' if reason else ''}"
