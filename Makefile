@@ -1,0 +1,68 @@
+# `make demo` and `make test` are all a newcomer needs; each sets up what it needs first.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: setup demo test test-cluster bench lint clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)))
+SOURCES := $(shell find js/src -type f) js/build.mjs
+BUNDLE := cortex_jupyter/notebook/static/widget.js
+PYTEST := $(BIN)/python -m pytest -q
+
+# $(call need,COMMAND,DEBIAN PACKAGE): find a program or, where we are root on Debian or Ubuntu, install it.
+need = command -v $(1) >/dev/null || { \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing $(2)"; apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2) >/dev/null; \
+	else echo "'$(1)' is missing: install it (Debian and Ubuntu: apt-get install $(2))" >&2; exit 1; fi; }
+
+setup: $(VENV)/.stamp $(BUNDLE)
+
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer with venv is missing (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt hatchling hatch-jupyter-builder editables
+	HATCH_JUPYTER_BUILDER_SKIP_NPM=1 $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[test]'
+	$(BIN)/jupyter server extension enable --sys-prefix cortex_jupyter >/dev/null 2>&1 # an editable install places no shared data
+	touch $@
+
+js/node_modules/.stamp: js/package.json js/package-lock.json
+	@$(call need,npm,nodejs npm)
+	cd js && npm ci --silent --no-audit --no-fund
+	touch $@
+
+$(BUNDLE): js/node_modules/.stamp $(SOURCES)
+	cd js && npm run --silent build
+	touch $@
+
+# ARGS="--port 8899 --no-browser" is passed on; without KUBECONFIG the embedded sandbox cluster is used.
+demo: setup
+	$(BIN)/cortex-jupyter demo $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	cd js && npm run --silent lint
+
+test: lint
+	@$(call need,chromium,chromium)
+	@$(call need,kubectl,kubectl)
+	cd js && npm test --silent
+	env -u KUBECONFIG $(PYTEST) -m 'not cluster' $(TESTARGS)
+
+# The same assumptions and the main job, on the cluster that KUBECONFIG names.
+test-cluster: setup
+	@[ -n "$${KUBECONFIG:-}" ] || { echo "KUBECONFIG names no cluster" >&2; exit 1; }
+	@$(call need,chromium,chromium)
+	CORTEX_TEST_CLUSTER=real $(PYTEST) tests/conformance tests/e2e $(TESTARGS)
+
+bench: setup
+	@$(call need,chromium,chromium)
+	@$(call need,kubectl,kubectl)
+	env -u KUBECONFIG $(BIN)/python tests/bench/main.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) js/node_modules cortex_jupyter/notebook/static dist build
