@@ -66,15 +66,17 @@ def finder(name: str, pattern: str) -> Callable[[str], object]:
     return lambda text: search(text, 0, REACH)
 
 
+#: From so many repetitions on, two to the power of them is for ever.
+_MANY: Final = 16
 _REPEATS: Final = frozenset({sre.MAX_REPEAT, sre.MIN_REPEAT})
 
 
 def _risky(items: Iterable[Any]) -> bool:
-    """Tell whether an unbounded repetition holds a sequence in which nothing has a fixed length."""
+    """Tell whether a long repetition holds a sequence in which nothing has a fixed length."""
     for op, value in items:
         if op in _REPEATS:
             _, most, body = value
-            if most is sre.MAXREPEAT and any(_elastic(branch) for branch in _branches(body)):
+            if most > _MANY and any(_elastic(branch) for branch in _branches(body)):
                 return True
         if any(_risky(child) for child in _children(value)):
             return True
@@ -94,18 +96,19 @@ def _branches(body: Iterable[Any]) -> list[list[Any]]:
 
 
 def _elastic(items: list[Any]) -> bool:
-    unbounded = False
+    """Tell whether a sequence can stretch and holds nothing of a fixed length that would mark where it ends."""
+    stretches = False
     for op, value in items:
-        if op is sre.SUBPATTERN and any(_elastic(b) for b in _branches(value[-1])):
-            unbounded = True
-        elif op in _REPEATS:
+        if op in _REPEATS:
             least, most, _ = value
-            unbounded = unbounded or most is sre.MAXREPEAT
-            if least and most is not sre.MAXREPEAT:
+            stretches = stretches or most > max(1, least)
+            if least and least == most:
                 return False
+        elif op is sre.SUBPATTERN and any(_elastic(b) for b in _branches(value[-1])):
+            stretches = True
         elif op is not sre.AT:
             return False
-    return unbounded
+    return stretches
 
 
 def _children(value: Any) -> list[Any]:

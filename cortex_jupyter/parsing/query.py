@@ -164,10 +164,6 @@ class LogQuery:
             raise BadQuery("tail is given with a cursor", "tail is for the newest records; with a cursor use limit")
         if self.since is not None and self.until is not None and self.since > self.until:
             raise BadQuery("since is later than until", "the window is from since to until")
-        if self.follow and (self.until is not None or self.before):
-            raise BadQuery(
-                "follow is given with " + ("before" if self.before else "until"), "what is yet to come has no end"
-            )
         self.keep()  # patterns are checked here, before anything is done
 
 

@@ -1,0 +1,76 @@
+"""The extension as Jupyter Server sees it: settings, routes, start and stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyter_server.extension.application import ExtensionApp
+from traitlets import Bool, Float, Int, List, Unicode
+
+from cortex_jupyter._version import __version__
+from cortex_jupyter.server.base import NotFoundHandler
+from cortex_jupyter.server.download import DownloadHandler
+from cortex_jupyter.server.logs import LogsHandler
+from cortex_jupyter.server.service import Service
+from cortex_jupyter.server.stream import StreamHandler
+from cortex_jupyter.server.tasks import TaskHandler, TasksHandler
+
+_TASK = r"cortex/tasks/([^/]+)/([^/]+)/([^/]+)"
+
+
+class CortexJupyter(ExtensionApp):
+    """The logs of Kubernetes tasks, for pages and programs: `GET {base_url}cortex/...`.
+
+    An ExtensionApp and not a function, because only it is stopped with the server: it holds connections to the
+    cluster and open streams.
+    """
+
+    name = "cortex_jupyter"
+    app_name = "cortex-jupyter"
+    description = __doc__
+    extension_url = "/cortex/tasks"
+    load_other_extensions = True
+
+    store_url = Unicode(
+        "",
+        help="Where recordings are kept, sqlite:///absolute/path; else CORTEX_STORE, else the user's data directory.",
+    ).tag(config=True)
+    kubeconfig = Unicode("", help="Path of a kubeconfig; else KUBECONFIG, ~/.kube/config or the pod's own.").tag(
+        config=True
+    )
+    context = Unicode("", help="The kubeconfig's context; else its current one.").tag(config=True)
+    namespaces = List(Unicode(), help="Namespaces whose tasks may be read; empty for all the cluster allows.").tag(
+        config=True
+    )
+    task_label = Unicode("", help="The label by which a launcher marks its workloads with its own task id.").tag(
+        config=True
+    )
+    heartbeat_s = Float(15.0, help="Seconds of silence after which a stream sends a comment.").tag(config=True)
+    max_streams = Int(100, help="Streams open at one time, of all pages together.").tag(config=True)
+    max_tasks_per_stream = Int(50, help="Tasks of one stream.").tag(config=True)
+    keep_alive_while_following = Bool(
+        default_value=False,
+        help="Whether a stream of a running task counts as activity, so that the idle server is not culled.",
+    ).tag(config=True)
+
+    def initialize_settings(self) -> None:
+        """Make the service and tell pages that it is there, so that they need not probe."""
+        self.service = Service(self)
+        assert self.serverapp is not None
+        page: dict[str, Any] = self.serverapp.web_app.settings.setdefault("page_config_data", {})
+        page["cortexJupyter"] = __version__
+
+    def initialize_handlers(self) -> None:
+        """Add the routes; Jupyter Server puts its base URL before them."""
+        self.handlers.extend([
+            (r"cortex/tasks", TasksHandler),
+            (_TASK, TaskHandler),
+            (rf"{_TASK}/logs", LogsHandler),
+            (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
+            (r"cortex/stream", StreamHandler),
+            (r"cortex(?:/.*)?", NotFoundHandler),
+        ])  # fmt: skip
+
+    async def stop_extension(self) -> None:
+        """End every stream and close the cluster's connections and the store."""
+        await self.service.close()

@@ -1,0 +1,122 @@
+"""What all handlers share: who may ask, how a query is read, how an error is told."""
+
+from __future__ import annotations
+
+from http.client import responses
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.extension.handler import ExtensionHandlerMixin
+from tornado import web
+
+from cortex_jupyter.errors import BadQuery, CortexError, NotFound
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from cortex_jupyter.server.service import Service
+
+#: Arguments that belong to Jupyter Server and may stand in any URL.
+_JUPYTERS: Final = frozenset({"token", "_xsrf", "no_track_activity"})
+
+#: Jupyter's own refusals, in our words: code and hint by status.
+_REFUSALS: Final = {
+    400: ("BadQuery", "check the address"),
+    401: ("NotAllowed", "send the server's token: `Authorization: token ...`"),
+    403: ("NotAllowed", "send the server's token: `Authorization: token ...`, or ask for the right to read"),
+    404: ("NotFound", "requests are answered only to pages of this server"),
+    405: ("MethodNotAllowed", "logs are read: use GET"),
+}
+
+
+class Handler(ExtensionHandlerMixin, APIHandler):
+    """A handler below `cortex/`; each error it raises becomes `{"error": {code, message, hint}}` with its status."""
+
+    auth_resource = "cortex-jupyter"
+    # Reading logs does not keep an idle server alive; see `CortexJupyter.keep_alive_while_following`.
+    _track_activity = False
+
+    @property
+    def service(self) -> Service:
+        """What the handlers of one server share."""
+        service: Service = self.extensionapp.service
+        return service
+
+    def arguments(self, *several: str) -> dict[str, str]:
+        """Give the query's arguments, each given once.
+
+        Parameters
+        ----------
+        *several : str
+            Names that may be given several times; they are left out.
+
+        Raises
+        ------
+        BadQuery
+            Another one is given twice: which holds would be a guess.
+        """
+        found: dict[str, str] = {}
+        for name in self.request.query_arguments:
+            if name in _JUPYTERS or name in several:
+                continue
+            values = self.get_query_arguments(name)
+            if len(values) > 1:
+                raise BadQuery(f"{name!r} is given {len(values)} times", f"give {name} once")
+            found[name] = values[0]
+        return found
+
+    def reference(self, namespace: str, kind: str, name: str) -> TaskRef:
+        """Read the task in a path; the kind `task` or `-` leaves the kind open.
+
+        Raises
+        ------
+        BadQuery
+            It names no task.
+        """
+        return TaskRef.parse(f"{namespace}:{name}" if kind in ("task", "-") else f"{namespace}:{kind}/{name}")
+
+    def reply(self, body: bytes) -> None:
+        """Answer with JSON."""
+        self.set_header("Cache-Control", "no-store")
+        self.finish(body)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tell an error in the form of the contract, never with a traceback."""
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        if isinstance(error, CortexError):
+            self.set_status(error.status)
+            body = error.as_dict()
+        elif isinstance(error, web.HTTPError):
+            code, hint = _REFUSALS.get(status_code, ("HTTPError", ""))
+            body = {"code": code, "message": responses.get(status_code, "Refused"), "hint": hint}
+        else:
+            hint = "this is a bug of cortex-jupyter; the server's log says more"
+            body = {"code": "InternalError", "message": "the server failed on this request", "hint": hint}
+        self.finish(orjson.dumps({"error": body}))
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Leave our own errors out of the server's log: they are answers, and their text may hold names."""
+        if isinstance(value, CortexError):
+            self.log.debug("cortex_jupyter answers %s", value.code)
+        else:
+            super().log_exception(typ, value, tb)
+
+
+class NotFoundHandler(Handler):
+    """Everything else below `cortex/`."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Say what there is."""
+        raise NotFound(
+            "there is no such address", "GET cortex/tasks, cortex/tasks/NAMESPACE/KIND/NAME[/logs], cortex/stream"
+        )

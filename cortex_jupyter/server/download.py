@@ -1,0 +1,106 @@
+"""`GET cortex/tasks/NAMESPACE/KIND/NAME/logs.ndjson`, `.txt` and `.parquet`: what is recorded, as a file."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+from tornado.iostream import StreamClosedError
+
+from cortex_jupyter.parsing.query import NAMES, LogQuery
+from cortex_jupyter.recording.pages import newest
+from cortex_jupyter.server import text
+from cortex_jupyter.server.names import check_names
+from cortex_jupyter.server.stored import in_thread, start, stored
+from cortex_jupyter.server.streaming import StreamingHandler
+from cortex_jupyter.server.window import caught_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.store import Info
+    from cortex_jupyter.records import Batch
+
+_ALLOWED: Final = frozenset(NAMES) - {"follow", "limit", "before", "after"}
+_TYPES: Final = {
+    "ndjson": "application/x-ndjson; charset=utf-8",
+    "txt": "text/plain; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+#: As for a page; and the bytes that are read from a temporary file at once.
+_SETTLE_S: Final = 30.0
+_PIECE: Final = 1 << 18
+
+
+class DownloadHandler(StreamingHandler):
+    """The log of one task as a file, in the order of recording; streamed, so that its size does not matter."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, namespace: str, kind: str, name: str, suffix: str) -> None:
+        """Send the file."""
+        query = LogQuery.parse(self.arguments(), default_since="all", allowed=_ALLOWED)
+        recording = await self.service.find(self.reference(namespace, kind, name))
+        await check_names(recording, query)
+        await self.until_closed(self._send(recording, query, suffix))
+
+    async def _send(self, recording: Recording, query: LogQuery, suffix: str) -> None:
+        info = await caught_up(recording, _SETTLE_S)
+        batches = await asyncio.to_thread(_select, recording, query, info)
+        pieces: Iterator[bytes]
+        with tempfile.TemporaryDirectory(prefix="cortex-") as folder:
+            if suffix == "parquet":
+                path = Path(folder) / "logs.parquet"
+                await asyncio.to_thread(_parquet, recording, query, path)
+                pieces = _pieces(path)
+            elif suffix == "txt":
+                pieces = (text.lines(batch, query).encode("utf-8", "replace") for batch in batches)
+            else:
+                pieces = (b"".join(orjson.dumps(row) + b"\n" for row in text.rows(batch)) for batch in batches)
+            ref = recording.ref
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{ref.namespace}-{ref.name}.{suffix}")
+            self.set_header("Content-Type", _TYPES[suffix])
+            self.set_header("Content-Disposition", f'attachment; filename="{name}"')
+            self.set_header("Cache-Control", "no-store")
+            try:
+                async with aclosing(in_thread(pieces)) as parts:
+                    async for part in parts:
+                        self.write(part)
+                        await self.flush()
+                await self.finish(set_content_type=_TYPES[suffix])
+            except StreamClosedError:
+                return
+
+
+def _select(recording: Recording, query: LogQuery, info: Info) -> Iterator[Batch]:
+    store, id_, keep = recording.store, recording.id, query.keep()
+    window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": keep}
+    upto = info.last_seq
+    if query.tail is not None:
+        page = newest(store, id_, limit=query.tail, **window)
+        upto = page.newer.seq if page.newer else upto
+        window["low"] = min(((r.time, r.seq) for r in page.records), default=(1 << 63, 0))
+    held = stored(store, id_, upto=upto, after=start(store, id_, query.since), **window)
+    return (batch for _, batch in held if batch is not None)
+
+
+def _parquet(recording: Recording, query: LogQuery, path: Path) -> None:
+    # Here and not above: with it comes pyarrow, which is an extra and takes half a second.
+    from cortex_jupyter.frames.convert import to_parquet  # noqa: PLC0415
+    from cortex_jupyter.frames.read import read  # noqa: PLC0415
+
+    to_parquet(read(recording.store, recording.id, query), path)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece

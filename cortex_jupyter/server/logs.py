@@ -1,0 +1,109 @@
+"""`GET cortex/tasks/NAMESPACE/KIND/NAME/logs`: the three cases of DESIGN section 4.1.
+
+A running task that is followed answers with a stream; one that is over, or is not followed, with a page of JSON;
+a request that is wrong with an error of its own status, before the first byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.parsing.query import MOST, NAMES, LogQuery
+from cortex_jupyter.recording.pages import Page, following, newest
+from cortex_jupyter.server.names import check_names
+from cortex_jupyter.server.sse import Slot
+from cortex_jupyter.server.state import completeness_of, present
+from cortex_jupyter.server.streaming import StreamingHandler
+from cortex_jupyter.server.text import row
+from cortex_jupyter.server.window import Window, caught_up
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.store import Info
+
+_ALLOWED: Final = frozenset(NAMES) | {"format", "cursor"}
+#: A page waits so long, seconds, for what had been written; then it answers with what there is.
+_SETTLE_S: Final = 30.0
+
+
+class LogsHandler(StreamingHandler):
+    """The log of one task."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, namespace: str, kind: str, name: str) -> None:
+        """Answer with a stream or a page."""
+        arguments = self.arguments()
+        query = LogQuery.parse(arguments, default_since="all", allowed=_ALLOWED)
+        plain = _plain(arguments.get("format", ""))
+        ref = self.reference(namespace, kind, name)
+        resume = self.resume(arguments.get("cursor"))
+        if len(resume) > 1:
+            raise BadQuery("there are several cursors for one task", "give the `id:` of this task's events")
+        recording = await self.service.find(ref)
+        await check_names(recording, query)
+        info = await recording.info()
+        if self._accepts_stream() or (query.follow and not info.done):
+            if query.before:
+                raise BadQuery("before is given for a stream", "a stream goes on; go back by pages")
+            window = await Window.open(recording, query, resume[0] or query.after)
+            await self.stream([Slot(ref.key, window)], plain=plain)
+        elif arguments.get("cursor"):
+            raise BadQuery("cursor is given for a page", "pages take before=`older` or after=`newer`")
+        else:
+            await self.until_closed(self._page(recording, query))
+
+    def _accepts_stream(self) -> bool:
+        return "text/event-stream" in self.request.headers.get("Accept", "")
+
+    async def _page(self, recording: Recording, query: LogQuery) -> None:
+        info = await caught_up(recording, _SETTLE_S)
+        query = query.with_default_since("all" if info.done else "1m")
+        task = await present((await self.service.recordings()).cluster, recording, info)
+        self.reply(await asyncio.to_thread(_page, recording, query, info, task))
+
+
+def _plain(value: str) -> bool:
+    if value not in ("", "json", "text"):
+        raise BadQuery(f"format={value[:60]!r} is no format", "format is json or text")
+    return value == "text"
+
+
+def _page(recording: Recording, query: LogQuery, info: Info, task: dict[str, Any]) -> bytes:
+    """Read a page and write it; in a thread, for it decodes and parses lines."""
+    store, id_ = recording.store, recording.id
+    window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": query.keep()}
+    if query.after is not None:
+        page = following(store, id_, after=query.after.check(id_), limit=query.limit, **window)
+    else:
+        before = query.before.check(id_) if query.before else None
+        page = newest(store, id_, limit=_limit(query), before=before, **window)
+    return orjson.dumps(
+        {
+            "task": task,
+            "records": [row(r.seq, r.time, r.source, r.stream, r.text) for r in page.records],
+            "notices": page.notices,
+            "older": None if page.older is None else str(page.older),
+            "newer": _newer(page, info),
+            "complete": completeness_of(store.complete(id_)) | {"done": info.done},
+        }
+    )
+
+
+def _limit(query: LogQuery) -> int:
+    if query.tail is None:
+        return query.limit
+    return min(query.tail, query.limit if "limit" in query.raw else MOST)
+
+
+def _newer(page: Page, info: Info) -> str | None:
+    """Leave the way forward out where a task that is over has nothing more."""
+    if page.newer is None or (info.done and page.newer.seq >= info.last_seq):
+        return None
+    return str(page.newer)

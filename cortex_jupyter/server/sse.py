@@ -1,0 +1,139 @@
+"""One SSE response: several tasks over one connection, each going on from its own cursor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from tornado.iostream import StreamClosedError
+
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.server import text
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.server.base import Handler
+    from cortex_jupyter.server.window import Window
+
+_log = logging.getLogger(__name__)
+
+#: Milliseconds after which a client comes back.
+_RETRY: Final = b"retry: 1000\n\n"
+_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    # Proxies must neither keep nor compress it; nginx must not collect it.
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+
+
+@dataclass(slots=True)
+class Slot:
+    """One task of a stream.
+
+    Parameters
+    ----------
+    asked : str
+        As the reader named it.
+    window : Window or None
+    error : CortexError or None
+        Why there is no window.
+    cursor : str
+        What the reader has.
+    """
+
+    asked: str
+    window: Window | None = None
+    error: CortexError | None = None
+    cursor: str = ""
+
+
+class Stream:
+    """Writes the events of some tasks to a response.
+
+    Parameters
+    ----------
+    handler : Handler
+    cluster : Cluster or None
+    slots : list of Slot
+    plain : bool, optional
+        One event per line, the text only.
+    """
+
+    def __init__(self, handler: Handler, cluster: Cluster | None, slots: list[Slot], *, plain: bool = False) -> None:
+        self._handler, self._cluster, self._slots, self._plain = handler, cluster, slots, plain
+        # Tornado forgets the first of two flushes that wait at one time, so whole events take turns.
+        self._turn = asyncio.Lock()
+        self._quiet = True
+
+    async def run(self) -> None:
+        """Write until the last task has ended; returns early when the reader has gone."""
+        for name, value in _HEADERS.items():
+            self._handler.set_header(name, value)
+        beat = asyncio.create_task(self._beat())
+        pumps = [asyncio.create_task(self._pump(slot)) for slot in self._slots]
+        try:
+            await self._write(_RETRY)
+            await asyncio.gather(*pumps)
+        except StreamClosedError:
+            pass
+        finally:
+            for task in (beat, *pumps):
+                task.cancel()
+            await asyncio.gather(beat, *pumps, return_exceptions=True)
+
+    async def _pump(self, slot: Slot) -> None:
+        try:
+            await self._task(slot)
+        except (asyncio.CancelledError, StreamClosedError):
+            raise
+        except CortexError as error:
+            await self._error(slot, error.as_dict())
+        except Exception:  # noqa: BLE001
+            # After the first byte there is no status to send: the client would see a silent end.
+            _log.exception("A stream of cortex-jupyter failed")
+            hint = "this is a bug of cortex-jupyter; the server's log says more"
+            await self._error(slot, {"code": "InternalError", "message": "the stream failed", "hint": hint})
+
+    async def _task(self, slot: Slot) -> None:
+        if slot.error is not None:
+            raise slot.error
+        window = slot.window
+        assert window is not None
+        async with window.recording.wanted():
+            await window.settle()
+            await self._write(await window.status(self._cluster, slot.asked))
+            async with aclosing(window.frames()) as frames:
+                async for frame in frames:
+                    if self._plain and frame.event == "log":
+                        await self._write(await asyncio.to_thread(text.events, frame, window.query))
+                    else:
+                        await self._write(frame.body, slot, frame.cursor)
+
+    async def _error(self, slot: Slot, error: dict[str, str]) -> None:
+        doc = error if len(self._slots) == 1 else {"task": slot.asked, **error}
+        await self._write(b"event: error\ndata: " + orjson.dumps(doc) + b"\n\n")
+
+    async def _write(self, body: bytes, slot: Slot | None = None, cursor: str = "") -> None:
+        """Write whole events; waits while the reader does not read, which is all the backpressure there is."""
+        async with self._turn:
+            if slot is not None:
+                slot.cursor = cursor
+                self._handler.write(f"id: {','.join(s.cursor for s in self._slots)}\n".encode())
+            self._handler.write(body)
+            self._quiet = False
+            await self._handler.flush()
+
+    async def _beat(self) -> None:
+        """After each silence send a comment: proxies keep the connection, and a reader that has gone is noticed."""
+        service = self._handler.service
+        while True:
+            await asyncio.sleep(service.app.heartbeat_s)
+            service.active()
+            if self._quiet and not self._turn.locked():
+                await self._write(b": hb\n\n")
+            self._quiet = True

@@ -1,0 +1,84 @@
+"""A task as the JSON of the contract: from the cluster, or from the recording where the cluster has it no more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.records import rfc3339
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.store import Complete, Info, Store
+
+
+def recorded(info: Info) -> dict[str, Any]:
+    """Give a task as its recording has it.
+
+    Examples
+    --------
+    >>> from cortex_jupyter.records import TaskRef
+    >>> from cortex_jupyter.recording.store import Info
+    >>> info = Info(1, TaskRef("ml", "job", "a"), "u", "c", "failed", "Job failed exit 3", "Failed", 3, None, None, True, True, 9)
+    >>> [recorded(info)[k] for k in ("task", "state", "exit_code")]
+    ['ml:job/a', 'failed', 3]
+    """
+    ref = info.ref
+    return {
+        "task": ref.key, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "state": info.state or "gone",
+        "message": info.message, "reason": info.reason, "started": info.started, "finished": info.finished,
+        "exit_code": info.exit_code,
+    }  # fmt: skip
+
+
+def gone(info: Info) -> dict[str, Any]:
+    """Give a task that the cluster has no more; one whose end nobody saw is `gone`."""
+    if info.done:
+        return recorded(info)
+    message = "The task is no longer in the cluster; what was recorded of it is here"
+    return recorded(info) | {"state": "gone", "message": message, "reason": "Deleted"}
+
+
+async def present(cluster: Cluster | None, recording: Recording, info: Info) -> dict[str, Any]:
+    """Give a task as it is now: what its recorder said last, else what the cluster says.
+
+    Parameters
+    ----------
+    cluster : Cluster or None
+    recording : Recording
+    info : Info
+        Just read.
+    """
+    if recording.workload is None and not info.caught_up:
+        return gone(info)
+    if info.state or recording.workload is None:
+        return recorded(info)
+    # Not for those who only read.
+    from cortex_jupyter.cluster.tasks import pods_of  # noqa: PLC0415
+    from cortex_jupyter.cluster.workloads import state_of  # noqa: PLC0415
+
+    assert cluster is not None
+    try:
+        pods = await pods_of(cluster, recording.workload)
+    except CortexError:
+        pods = []  # the workload says enough
+    state, workload = state_of(recording.workload, pods), recording.workload
+    now = {"state": state.name, "message": state.message, "reason": state.reason, "exit_code": state.exit_code}
+    return recorded(info) | now | {"started": workload.started, "finished": workload.finished}
+
+
+async def completeness(store: Store, recording: int) -> dict[str, Any]:
+    """Give what is recorded, counted and not assumed: `records`, `from`, `to`, `gaps`."""
+    return completeness_of(await asyncio.to_thread(store.complete, recording))
+
+
+def completeness_of(complete: Complete) -> dict[str, Any]:
+    """Write the completeness statement as the contract has it."""
+    return {
+        "records": complete.records,
+        "from": None if complete.first is None else rfc3339(complete.first),
+        "to": None if complete.last is None else rfc3339(complete.last),
+        "gaps": complete.gaps,
+    }

@@ -1,0 +1,60 @@
+"""`GET cortex/stream?task=REF&task=REF...`: a page follows all its tasks over one connection.
+
+Browsers open six connections to a host, and six open streams would freeze JupyterLab (`research/jupyter.md` section 0).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from cortex_jupyter.errors import BadQuery, CortexError, LimitReached
+from cortex_jupyter.parsing.query import NAMES, LogQuery
+from cortex_jupyter.records import Cursor, TaskRef
+from cortex_jupyter.server.names import check_names
+from cortex_jupyter.server.sse import Slot
+from cortex_jupyter.server.streaming import StreamingHandler
+from cortex_jupyter.server.window import Window
+
+_ALLOWED = frozenset(NAMES) - {"limit", "before", "after", "timestamps", "pretty"} | {"cursor", "task"}
+
+
+class StreamHandler(StreamingHandler):
+    """The events of several tasks; each carries its task's key and all cursors."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Follow to the end of the last of them."""
+        arguments = self.arguments("task")
+        query = LogQuery.parse(arguments, default_since="1m", allowed=_ALLOWED)
+        tasks = self.get_query_arguments("task")
+        if not tasks:
+            raise BadQuery("no task is named", "write stream?task=job/train-1&task=...")
+        most = self.service.app.max_tasks_per_stream
+        if len(tasks) > most:
+            raise LimitReached(f"{len(tasks)} tasks are more than the {most} of one stream", "open a second stream")
+        cursors = self.resume(arguments.get("cursor"))
+        if len(cursors) > len(tasks):
+            raise BadQuery(
+                f"there are {len(cursors)} cursors for {len(tasks)} tasks", "give one for each, in the same order"
+            )
+        cursors += [None] * (len(tasks) - len(cursors))
+        pairs = zip(tasks, cursors, strict=True)
+        slots = await asyncio.gather(*(self._slot(task, query, cursor) for task, cursor in pairs))
+        if len(slots) == 1 and slots[0].error is not None:
+            raise slots[0].error
+        await self.stream(slots)
+
+    async def _slot(self, asked: str, query: LogQuery, cursor: Cursor | None) -> Slot:
+        slot = Slot(asked, cursor="" if cursor is None else str(cursor))
+        try:
+            recordings = await self.service.recordings()
+            recording = await self.service.find(TaskRef.parse(asked, recordings.namespace))
+            await check_names(recording, query)
+            slot.window = await Window.open(recording, query, cursor)
+        except CortexError as error:
+            slot.error = error
+        return slot

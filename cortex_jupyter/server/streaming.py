@@ -1,0 +1,70 @@
+"""What the two handlers that answer with a stream share: resuming, and ending at once when the reader goes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.records import Cursor
+from cortex_jupyter.server.base import Handler
+from cortex_jupyter.server.sse import Slot, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+
+class StreamingHandler(Handler):
+    """A handler that may answer with a stream."""
+
+    _running: asyncio.Future[None] | None = None
+
+    def on_connection_close(self) -> None:
+        """Stop what is done for a reader that has gone."""
+        super().on_connection_close()
+        if self._running is not None:
+            self._running.cancel()
+
+    async def until_closed(self, work: Awaitable[None]) -> None:
+        """Do something until it is done or the reader has gone."""
+        self._running = asyncio.ensure_future(work)
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._running
+        finally:
+            self._running.cancel()
+
+    async def stream(self, slots: list[Slot], *, plain: bool = False) -> None:
+        """Answer with the events of these tasks.
+
+        Raises
+        ------
+        LimitReached
+        """
+        cluster = (await self.service.recordings()).cluster
+
+        async def run() -> None:
+            with self.service.streaming():
+                await Stream(self, cluster, slots, plain=plain).run()
+
+        await self.until_closed(run())
+
+    def resume(self, argument: str | None) -> list[Cursor | None]:
+        """Read where the reader was: the header of a reconnecting EventSource, else the argument `cursor`.
+
+        Returns
+        -------
+        list of Cursor or None
+            In the order of the tasks; None where the reader has nothing of a task yet.
+
+        Raises
+        ------
+        BadQuery
+        """
+        text = self.request.headers.get("Last-Event-ID") or argument or ""
+        cursors = [Cursor.parse(part) if part.strip() else None for part in text.split(",")]
+        for cursor in cursors:
+            if cursor is not None and cursor.before is not None:
+                raise BadQuery(f"the cursor {cursor} leads back, a stream goes on", "take the `id:` of an event")
+        return cursors

@@ -1,0 +1,90 @@
+"""Records as rows of JSON and as lines of text."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.parsing.level import level
+from cortex_jupyter.records import STREAMS, Batch, Cursor, rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.recording.feed import Frame
+
+# What ends a line of an event stream: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+_BREAK: Final = re.compile(r"\r\n|\r|\n")
+
+
+def row(seq: int, time: int, source: dict[str, Any], stream: int, text: str) -> dict[str, Any]:
+    """Give a record as the contract has it.
+
+    Parameters
+    ----------
+    seq, time : int
+        Number, and ns since the epoch.
+    source : dict
+        What `Source.public` gives.
+    stream : int
+        Index in `STREAMS`.
+    text : str
+    """
+    return {
+        "seq": seq, "time": rfc3339(time), "pod": source["pod"], "container": source["container"],
+        "kind": source["kind"], "run": source["run"], "stream": STREAMS[stream], "text": text, "level": level(text),
+    }  # fmt: skip
+
+
+def rows(batch: Batch) -> Iterator[dict[str, Any]]:
+    """Give the records of a batch as `row` does."""
+    columns = zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)
+    return (row(seq, time, batch.sources[sid], stream, text) for seq, time, sid, stream, text in columns)
+
+
+def line(time: int, text: str, *, timestamps: bool, pretty: bool) -> str:
+    r"""Write a record as text, as `kubectl logs` does.
+
+    Parameters
+    ----------
+    time : int
+        ns since the epoch.
+    text : str
+    timestamps : bool
+        With the time before it.
+    pretty : bool
+        A JSON object spread out over several lines.
+
+    Examples
+    --------
+    >>> line(0, '{"a":1}', timestamps=True, pretty=True)
+    '1970-01-01T00:00:00.000000000Z {\n  "a": 1\n}'
+    """
+    if pretty and text.lstrip()[:1] in ("{", "["):
+        with contextlib.suppress(orjson.JSONDecodeError):  # it only looked like it
+            text = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
+    return f"{rfc3339(time)} {text}" if timestamps else text
+
+
+def lines(batch: Batch, query: LogQuery) -> str:
+    """Write a batch as text, a line break after each record."""
+    pairs = zip(batch.times, batch.texts, strict=True)
+    return "".join(line(t, m, timestamps=query.timestamps, pretty=query.pretty) + "\n" for t, m in pairs)
+
+
+def events(frame: Frame, query: LogQuery) -> bytes:
+    """Write a `log` frame as one event per record, for `curl` and clients that want lines; it blocks.
+
+    A carriage return ends a line of the stream, so the parts go out as lines of one event.
+    """
+    batch = Batch.decode(frame.entry.data)
+    out = []
+    for seq, time, text in zip(batch.seqs, batch.times, batch.texts, strict=True):
+        written = line(time, text, timestamps=query.timestamps, pretty=query.pretty)
+        data = "".join(f"data: {part}\n" for part in _BREAK.split(written))
+        out.append(f"id: {Cursor(frame.recording, seq)}\n{data}\n")
+    return "".join(out).encode("utf-8", "replace")

@@ -1,0 +1,192 @@
+"""The events that one reader of one task gets: where a stream begins, its first state, its records, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.recording.feed import Frame
+from cortex_jupyter.recording.pages import newest
+from cortex_jupyter.records import Cursor, Entry, notice
+from cortex_jupyter.server.state import completeness, gone, present
+from cortex_jupyter.server.stored import in_thread, start, stored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.store import Info
+    from cortex_jupyter.records import Batch
+
+#: `tail` counts what had been written, so it waits for that to be recorded; not for ever, seconds.
+_SETTLE_S: Final = 10.0
+#: Above every number: of a recording that is still being filled, older lines may come at any time.
+_ALL: Final = 1 << 53
+
+
+@dataclass(slots=True, kw_only=True)
+class Window:
+    """What one reader asked of one task, and where that begins in the recording.
+
+    Parameters
+    ----------
+    recording : Recording
+    query : LogQuery
+    info : Info
+        As it was when the reader came.
+    resumed : bool
+        The reader has been here before: it gets what follows its cursor, whatever the window.
+    after : int
+        The last number that is not sent.
+    since : int or None
+        ns since the epoch.
+    low : tuple of (int, int) or None
+        With `tail`: (time, seq) of the oldest record that is sent, and
+    snapshot : int
+        up to which number that holds; what is recorded later is sent as it comes.
+    """
+
+    recording: Recording
+    query: LogQuery
+    info: Info
+    resumed: bool
+    after: int
+    since: int | None
+    low: tuple[int, int] | None = None
+    snapshot: int = 0
+
+    @classmethod
+    async def open(cls, recording: Recording, query: LogQuery, resume: Cursor | None) -> Window:
+        """Find the place.
+
+        Raises
+        ------
+        CursorNotHeld
+            The cursor points into another recording, or beyond what this one holds.
+        """
+        info = await recording.info()
+        if resume is not None:
+            at = resume.check(recording.id).seq
+            if at > info.last_seq:
+                raise CursorNotHeld("this cursor lies beyond what is recorded: the end of the recording was lost")
+            return cls(recording=recording, query=query, info=info, resumed=True, after=at, since=None)
+        query = query.with_default_since("all" if info.done else "1m")
+        after = await asyncio.to_thread(start, recording.store, recording.id, query.since)
+        return cls(recording=recording, query=query, info=info, resumed=False, after=after, since=query.since)
+
+    async def settle(self) -> None:
+        """With `tail`: wait for what had been written, then find its oldest record that is wanted."""
+        query, recording = self.query, self.recording
+        if self.resumed or query.tail is None:
+            return
+        self.info = await caught_up(recording, _SETTLE_S)
+        page = await asyncio.to_thread(
+            newest,
+            recording.store,
+            recording.id,
+            limit=query.tail,
+            since=query.since,
+            until=query.until,
+            keep=query.keep(),
+        )
+        self.snapshot = page.newer.seq if page.newer else 0
+        if page.records:
+            self.low = min((r.time, r.seq) for r in page.records)
+            self.since = self.low[0]
+
+    async def status(self, cluster: Cluster | None, asked: str) -> bytes:
+        """Give the event with which a stream begins: the task's state, and the way to what lies before the window.
+
+        Parameters
+        ----------
+        cluster : Cluster or None
+        asked : str
+            The task as the reader named it, so that it can tell which of its tasks this is.
+        """
+        recording, info = self.recording, self.info
+        doc: dict[str, Any] = await present(cluster, recording, info)
+        doc |= {"ref": asked, "time": str(time.time_ns())}
+        doc["recorded"] = await completeness(recording.store, recording.id) | {"complete": info.done}
+        if not self.resumed:
+            older = await asyncio.to_thread(self._older)
+            doc["older"] = None if older is None else str(older)
+        return b"event: status\ndata: " + orjson.dumps(doc) + b"\n\n"
+
+    def _older(self) -> Cursor | None:
+        recording, info = self.recording, self.info
+        low = self.low or (None if self.since is None else (self.since, 0))
+        if low is None:
+            return None
+        filling = not (info.done or info.caught_up)
+        index = recording.store.index(recording.id)
+        if filling or any(event == "log" and (t_min, seq) < low for seq, _, event, t_min, _ in index):
+            return Cursor(recording.id, _ALL if filling else max(info.last_seq, self.snapshot), low)
+        return None
+
+    async def frames(self) -> AsyncGenerator[Frame]:
+        """Give the events that follow, to the end of the task."""
+        recording, query, info = self.recording, self.query, self.info
+        keep = query.keep()
+        if query.tail is not None and not self.resumed:
+            async with aclosing(self._tail()) as tail:
+                async for frame in tail:
+                    yield frame
+            self.after = self.snapshot
+        if info.done and self.after >= info.last_seq:
+            # A reader that has everything, or a tail that was all: it still gets the end.
+            entry = await asyncio.to_thread(recording.store.entry, recording.id, info.last_seq)
+            if entry is not None and entry.event == "end":
+                yield Frame.of(recording.id, entry)
+            return
+        if recording.workload is None and not info.done and not info.caught_up:
+            async with aclosing(self._rest()) as rest:
+                async for frame in rest:
+                    yield frame
+            return
+        live = recording.feed.frames(self.after, since=self.since, until=query.until, keep=keep)
+        async with aclosing(live) as frames:  # type: ignore[type-var]
+            async for frame in frames:
+                yield frame
+
+    async def _tail(self) -> AsyncGenerator[Frame]:
+        if self.low is None:
+            return
+        after = await asyncio.to_thread(start, self.recording.store, self.recording.id, self.low[0])
+        async for frame in self._held(after, self.snapshot):
+            if frame.event in ("log", "gap"):
+                yield frame
+
+    async def _rest(self) -> AsyncGenerator[Frame]:
+        """Give what there is of a task that nobody records any more, and say that this is the end."""
+        upto, key = self.info.last_seq, self.recording.ref.key
+        async for frame in self._held(self.after, upto):
+            yield frame
+        message = gone(self.info)["message"]
+        end = notice(key, upto, time.time_ns(), "end", message, state="gone", reason="Deleted")
+        yield Frame.of(self.recording.id, end)
+
+    def _held(self, after: int, upto: int) -> AsyncGenerator[Frame]:
+        id_, query = self.recording.id, self.query
+        window: dict[str, Any] = {"since": self.since, "until": query.until, "low": self.low, "keep": query.keep()}
+        held = stored(self.recording.store, id_, after=after, upto=upto, **window)
+        return in_thread(Frame.of(id_, entry if batch is None else _entry(entry, batch)) for entry, batch in held)
+
+
+def _entry(entry: Entry, batch: Batch) -> Entry:
+    return Entry(batch.seqs[0], batch.seqs[-1] - batch.seqs[0] + 1, "log", entry.t_min, entry.t_max, batch.encode())
+
+
+async def caught_up(recording: Recording, seconds: float) -> Info:
+    """Wait until what had been written is recorded, or so long; gives how it stands then."""
+    try:
+        return await asyncio.wait_for(recording.caught_up(), seconds)
+    except TimeoutError:
+        return await recording.info()
