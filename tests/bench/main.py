@@ -1,0 +1,40 @@
+"""`make bench`: the budgets of DESIGN section 7 as ratios of one run, or counts.
+
+    make bench                 all
+    make bench ARGS="pipe"     one of: pipe, viewers, paint, frames, imports, page
+
+Each line: what was measured, the figure, the budget, and whether it holds. The exit code is the number of budgets
+that do not. The machine is noisy: trust ratios above 1.3, not below.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+import frames  # noqa: E402 - the folders above come first
+import imports  # noqa: E402
+import page  # noqa: E402
+import paint  # noqa: E402
+import pipe  # noqa: E402
+import viewers  # noqa: E402
+from report import Report  # noqa: E402
+
+
+def main() -> int:
+    """Run the parts that were asked for."""
+    parts = {"imports": imports, "pipe": pipe, "viewers": viewers, "paint": paint, "frames": frames, "page": page}
+    names = sys.argv[1:] or list(parts)
+    if unknown := set(names) - parts.keys():
+        print(f"no such part: {', '.join(unknown)}; there are {', '.join(parts)}", file=sys.stderr)
+        return 2
+    report = Report()
+    for name in names:
+        parts[name].run(report)
+    return report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

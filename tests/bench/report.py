@@ -1,0 +1,95 @@
+"""What the parts of the bench share: the table, and the cost of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Report:
+    """Prints figures beside their budgets."""
+
+    missed: list[str] = field(default_factory=list)
+
+    def add(self, what: str, figure: float, budget: float | None, unit: str = "x", note: str = "") -> None:
+        """Print one figure; a budget is an upper bound."""
+        holds = budget is None or figure <= budget
+        if not holds:
+            self.missed.append(what)
+        bound = "" if budget is None else f"<= {budget:g} {unit}"
+        mark = " " if budget is None else ("ok" if holds else "OVER")
+        print(f"{what:62} {figure:10.3f} {unit:4} {bound:14} {mark:4} {note}", flush=True)
+
+    def close(self) -> int:
+        """Say what missed its budget."""
+        print(f"\n{len(self.missed)} over budget{': ' if self.missed else ''}{'; '.join(self.missed)}")
+        return len(self.missed)
+
+
+def cpu(*pids: int) -> float:
+    """Give the CPU seconds that processes have used."""
+    total = 0
+    for pid in pids:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(stat[11]) + int(stat[12])
+    return total / _TICK
+
+
+def peak(pid: int) -> float:
+    """Give the largest resident memory of a process since `reset_peak`, MB."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def resident(pid: int) -> float:
+    """Give the resident memory of a process, MB, and start its peak anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def timed(command: list[str], **options: Any) -> tuple[float, float]:
+    """Run a program, give its wall and CPU seconds."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, **options)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command[0]} ended with {process.returncode}")
+    return time.perf_counter() - started, usage.ru_utime + usage.ru_stime
+
+
+@contextlib.contextmanager
+def pings(url: str, headers: dict[str, str]) -> Iterator[list[float]]:
+    """Ask a server something small all the time; gives how long each answer took, ms: its event loop's stalls."""
+    found: list[float] = []
+    stop = threading.Event()
+
+    def run() -> None:
+        with httpx.Client(headers=headers) as client:
+            client.get(url)
+            while not stop.wait(0.005):
+                started = time.perf_counter()
+                client.get(url)
+                found.append((time.perf_counter() - started) * 1000)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,63 @@
+"""Recorder and server are killed in mid-stream: each line once, for the SSE client and in the DataFrame."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import httpx
+import httpx_sse
+import pytest
+from support.jupyter import Home, Jupyter, counter, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LINES = 12_000
+
+
+@pytest.mark.timeout(180)
+def test_recorder_killed_and_server_restarted_in_mid_stream(home: Home, job: Callable[..., str]) -> None:
+    name = job(counter(LINES, per_second=1500))
+    server = Jupyter(home)
+    texts: list[str] = []
+    cursor, ended = "", False
+    blows: list[Callable[[], None]] = [
+        lambda: _kill_recorders(home),
+        lambda: server.close(signal.SIGKILL),
+        lambda: _kill_recorders(home),
+        lambda: server.close(),  # noqa: PLW0108 - whichever server there is by then
+    ]
+    due = [LINES * n // (len(blows) + 1) for n in range(1, len(blows) + 1)]
+    while not ended:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": cursor} if cursor else {})
+        try:
+            for event in server.events(name, headers=headers, since="all"):
+                cursor = event.id or cursor
+                if event.event == "log":
+                    texts += event.data["m"]
+                assert event.event != "gap", event.data
+                ended = event.event == "end"
+                if due and len(texts) >= due[0]:
+                    due.pop(0)
+                    blows.pop(0)()
+        except (httpx.TransportError, httpx_sse.SSEError):
+            pass
+        if server.process.poll() is not None:
+            server = Jupyter(home, port=server.port)
+    assert not blows, "the task ended before every blow had fallen"
+    (found,) = numbers(texts).values()
+    assert found == list(range(LINES))
+    server.close()
+    out = home.python(
+        f"import cortex_jupyter as c; f = c.logs({name!r}).to_pandas(); print(len(f), f.seq.is_unique, f.text.is_unique)"
+    )
+    assert out.split() == [str(LINES), "True", "True"]
+
+
+def _kill_recorders(home: Home) -> None:
+    pids = home.recorders()
+    assert pids, "no recorder runs"
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,205 @@
+"""A real Jupyter server for tests, with an empty home, and what a user does with it from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import httpx_sse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOKEN = "a-token-for-tests"
+_BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    """Give a port nobody listens on."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@dataclass
+class Home:
+    """An empty home with a kubeconfig: a new user."""
+
+    path: Path
+    kubeconfig: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of this user's programs."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "JUPYTER_", "CORTEX_", "PYTEST_"))}
+        return {
+            **clean,
+            "HOME": str(self.path),
+            "KUBECONFIG": str(self.kubeconfig),
+            "PATH": f"{_BIN}:{clean['PATH']}",
+            "JUPYTER_PLATFORM_DIRS": "1",
+        }
+
+    def run(self, *command: object, timeout: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a program as this user, in this home."""
+        return subprocess.run(
+            [str(c) for c in command],
+            check=False,
+            env=self.env,
+            cwd=self.path,
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            **options,
+        )
+
+    def python(self, code: str, timeout: float = 120) -> str:
+        """Run Python code, give what it printed."""
+        done = self.run(sys.executable, "-c", code, timeout=timeout)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def recorders(self) -> list[int]:
+        """Give the process ids of this user's recorders."""
+        found = []
+        for proc in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                ours = f"HOME={self.path}\0".encode() in (proc / "environ").read_bytes()
+                if ours and b"cortex_jupyter.recording" in (proc / "cmdline").read_bytes():
+                    found.append(int(proc.name))
+        return found
+
+    def end(self) -> None:
+        """End this user's recorders."""
+        for pid in self.recorders():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + 20
+        while self.recorders() and time.monotonic() < end:
+            time.sleep(0.05)
+        for pid in self.recorders():
+            os.kill(pid, signal.SIGKILL)
+
+
+@dataclass
+class Event:
+    """One SSE event."""
+
+    event: str
+    id: str
+    data: dict[str, Any]
+
+
+class Jupyter:
+    """A running `jupyter server` or `jupyter lab`.
+
+    Parameters
+    ----------
+    home : Home
+    app : str
+        `server` or `lab`.
+    port : int, optional
+        To come back at the same address.
+    """
+
+    def __init__(self, home: Home, app: str = "server", port: int | None = None, *options: str) -> None:
+        self.home, self.port = home, port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
+        with (home.path / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [_BIN / "jupyter", app, f"--port={self.port}", f"--IdentityProvider.token={TOKEN}", "--no-browser",
+                 "--allow-root", f"--ServerApp.root_dir={home.path}", "--ServerApp.port_retries=0", *options],
+                env=home.env, cwd=home.path, stdout=log, stderr=log,
+            )  # fmt: skip
+        end = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(self.url + "api", timeout=5)
+                break
+            assert self.process.poll() is None and time.monotonic() < end, (home.path / "server.log").read_text()
+            time.sleep(0.1)
+        self.client = httpx.Client(
+            base_url=self.url, headers={"Authorization": f"token {TOKEN}"}, timeout=httpx.Timeout(60, read=90)
+        )
+
+    def close(self, sig: int = signal.SIGTERM) -> None:
+        """End it."""
+        self.client.close()
+        self.process.send_signal(sig)
+        self.process.wait(30)
+
+    @staticmethod
+    def path(name: str, suffix: str = "logs", namespace: str = "default", kind: str = "job") -> str:
+        """Give the path of a task's resource."""
+        return f"cortex/tasks/{namespace}/{kind}/{name}/{suffix}"
+
+    def events(self, name: str, headers: dict[str, str] | None = None, **query: Any) -> Iterator[Event]:
+        """Follow a task's log as SSE."""
+        path = self.path(name) + "?" + urllib.parse.urlencode({"follow": "true", **query})
+        with httpx_sse.connect_sse(self.client, "GET", path, headers=headers or {}) as source:
+            if source.response.is_error:
+                source.response.read()
+                raise AssertionError(f"{source.response.status_code} {source.response.text}")
+            for event in source.iter_sse():
+                yield Event(event.event, event.id, json.loads(event.data))
+
+    def pages(self, name: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Give all pages of a completed task, forward."""
+        cursor: str | None = "0"
+        while cursor is not None:
+            response = self.client.get(self.path(name), params={"since": "all", "after": cursor, **query})
+            assert response.status_code == 200, response.text
+            page = response.json()
+            yield page
+            cursor = page["newer"]
+
+
+@contextlib.contextmanager
+def jupyter(home: Home, app: str = "server", *options: str) -> Iterator[Jupyter]:
+    """Run a Jupyter server while the block runs."""
+    server = Jupyter(home, app, None, *options)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+#: A program that numbers its lines; `%d` lines, sleeping after each 50 for `%f` seconds, then exits `%d`.
+COUNTER = (
+    "import sys, time, os\n"
+    "time.sleep({wait})\n"
+    "for i in range({lines}):\n"
+    "    sys.stdout.write('%s line %08d ' % (os.environ.get('HOSTNAME', 'h'), i) + 'x' * 60 + chr(10))\n"
+    "    if {pause} and i % 50 == 49: sys.stdout.flush(); time.sleep({pause})\n"
+    "sys.stdout.flush(); sys.exit({exit_code})\n"
+)
+
+
+def counter(lines: int, *, per_second: float = 0, wait: float = 0, exit_code: int = 0) -> str:
+    """Give a program that writes numbered lines."""
+    pause = 50 / per_second if per_second else 0
+    return COUNTER.format(lines=lines, pause=pause, wait=wait, exit_code=exit_code)
+
+
+_NUMBER = re.compile(r"^(\S+) line (\d{8}) ")
+
+
+def numbers(texts: list[str]) -> dict[str, list[int]]:
+    """Give the numbers of `counter` lines, by pod, in the order in which they came."""
+    found: dict[str, list[int]] = {}
+    for text in texts:
+        if match := _NUMBER.match(text):
+            found.setdefault(match[1], []).append(int(match[2]))
+    return found
