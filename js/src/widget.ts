@@ -22,6 +22,16 @@ export interface Widget {
   render(props: RenderProps): () => void;
 }
 
+function once(signal: AbortSignal | undefined, cleanup: () => void): () => void {
+  let done = false;
+  const run = (): void => {
+    if (!done) cleanup();
+    done = true;
+  };
+  signal?.addEventListener("abort", run, { once: true });
+  return run;
+}
+
 export default (): Widget => {
   // Hosts differ in whether a module, and so this factory, is shared by several models, and in whether both calls see one object.
   const sessions = new Map<Model, Session>();
@@ -35,16 +45,6 @@ export default (): Widget => {
   function sessionOf(model: Model): Session {
     const found = sessions.get(model) ?? (sessions.size === 1 ? [...sessions.values()][0] : undefined);
     return found ?? open(model);
-  }
-
-  function once(signal: AbortSignal | undefined, cleanup: () => void): () => void {
-    let done = false;
-    const run = (): void => {
-      if (!done) cleanup();
-      done = true;
-    };
-    signal?.addEventListener("abort", run, { once: true });
-    return run;
   }
 
   return {

@@ -42,8 +42,8 @@ function colour(codes: number[], index: number): [string, number] {
       const grey = 8 + 10 * (n - 232);
       return [`#${grey},${grey},${grey}`, 2];
     }
-    const part = (value: number): number => (value === 0 ? 0 : 55 + 40 * value);
-    return [`#${part(Math.floor((n - 16) / 36))},${part(Math.floor((n - 16) / 6) % 6)},${part((n - 16) % 6)}`, 2];
+    const parts = [Math.floor((n - 16) / 36), Math.floor((n - 16) / 6) % 6, (n - 16) % 6];
+    return [`#${parts.map((value) => (value === 0 ? 0 : 55 + 40 * value)).join(",")}`, 2];
   }
   if (codes[index + 1] === 2) {
     const [r, g, b] = [codes[index + 2], codes[index + 3], codes[index + 4]].map((value) => Math.min(255, value || 0));

@@ -110,8 +110,10 @@ export class Hub {
 
   text(view: string, id: number): Promise<string> {
     const ask = ++this.#count;
-    this.#post({ op: "text", view, id, ask });
-    return new Promise((resolve) => this.#asks.set(ask, resolve));
+    return new Promise((resolve) => {
+      this.#asks.set(ask, resolve);
+      this.#post({ op: "text", view, id, ask });
+    });
   }
 
   #post(message: ToStore): void {

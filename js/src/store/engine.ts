@@ -278,13 +278,14 @@ export class Engine {
   }
 
   #startAnew(tasks: string[], problem: Problem): void {
+    const from = `${Math.round(this.#now())}000000`;
     for (const task of tasks) this.#held.delete(task);
+    for (const task of tasks) this.#hold(task).store.addGap({ task, from, reason: `${problem.message}; the window was loaded anew` });
     for (const view of this.#views.values()) {
       const { look, selection, model, id } = view;
       if (!selection.stores.some((store) => tasks.includes(store.task))) continue;
       this.#views.set(id, new View(id, model, this.#storesOf(model), selection.filter, { ...look, follow: true, anchor: null }));
     }
-    for (const task of tasks) this.#hold(task).store.addGap({ task, reason: `${problem.message}; the window was loaded anew` });
     this.#changed();
   }
 
@@ -393,9 +394,10 @@ export class Engine {
 /** After whatever waits already: unlike a timer, without a least delay. */
 function soon(callback: () => void): void {
   const { port1, port2 } = new MessageChannel();
-  port1.onmessage = () => {
+  port1.addEventListener("message", () => {
     port1.close();
     callback();
-  };
+  });
+  port1.start();
   port2.postMessage(0);
 }

@@ -1,5 +1,7 @@
 /** Level of a line. One pass of one regex over the head of the line: a level further in is part of the message. */
 
+import { strip } from "./ansi.ts";
+
 export const LEVELS = ["", "trace", "debug", "info", "warning", "error", "critical"] as const;
 export const WARNING = 4;
 export const ERROR = 5;
@@ -26,7 +28,8 @@ const PATTERN = new RegExp(
 );
 
 export function levelOf(text: string): number {
-  const found = PATTERN.exec(text.length > HEAD ? text.slice(0, HEAD) : text);
+  const head = text.length > HEAD ? text.slice(0, HEAD) : text;
+  const found = PATTERN.exec(head.includes("\u001b") ? strip(head) : head);
   if (found === null) return 0;
   if (found[1] !== undefined) return KLOG[found[1] as keyof typeof KLOG];
   if (found[6] !== undefined) return ERROR;

@@ -94,10 +94,10 @@ export class Selection {
   take(store: TaskStore, from: number, to: number): void {
     const slot = this.stores.indexOf(store);
     if (slot === -1 || from >= to) return;
-    const ids = new Array<number>(to - from);
+    const ids: number[] = [];
     let sorted = true;
-    for (let i = 0; i < ids.length; i++) {
-      ids[i] = slot * SLOT + from + i;
+    for (let i = 0; i < to - from; i++) {
+      ids.push(slot * SLOT + from + i);
       if (i > 0 && sorted && this.#compare(ids[i - 1], ids[i]) > 0) sorted = false;
     }
     if (!sorted) ids.sort(this.#compare);

@@ -9,13 +9,13 @@ export function connect(post: (message: FromStore) => void): (message: ToStore) 
 }
 
 interface Scope {
-  onmessage: ((event: MessageEvent<ToStore>) => void) | null;
+  addEventListener(type: "message", listener: (event: MessageEvent<ToStore>) => void): void;
   postMessage(message: FromStore): void;
 }
 
 if (typeof document === "undefined" && typeof self !== "undefined" && "importScripts" in self) {
   const scope = self as unknown as Scope;
   const engine = new Engine((message) => scope.postMessage(message), true);
-  scope.onmessage = (event) => engine.receive(event.data);
+  scope.addEventListener("message", ({ data }) => engine.receive(data));
   scope.postMessage({ op: "ready" });
 }

@@ -8,6 +8,14 @@ import type { Settings } from "./settings.ts";
 
 const LEVELS: [string, string][] = [["", "all levels"], ["debug", "level ≥ debug"], ["info", "level ≥ info"], ["warning", "level ≥ warning"], ["error", "level ≥ error"]];
 
+function toggle(label: string, title: string, act: () => void): HTMLButtonElement {
+  return button(label, title, act, { "aria-pressed": "false", class: "" });
+}
+
+function chip(text: string, remove: () => void): HTMLElement {
+  return h("span", { class: "cl-chip" }, text, button("×", `Remove: ${text}`, remove, { class: "cl-x" }));
+}
+
 export type Change = (change: Partial<Settings["filter"]> & { time?: boolean; wrap?: boolean }) => void;
 
 export class FilterBar {
@@ -25,7 +33,6 @@ export class FilterBar {
   #chipsOf = "";
 
   constructor(private readonly change: Change) {
-    const toggle = (label: string, title: string, act: () => void): HTMLButtonElement => button(label, title, act, { "aria-pressed": "false", class: "" });
     this.#toggles = {
       time: toggle("Time", "Time of each line (t)", () => change({ time: !this.#settings?.time })),
       wrap: toggle("Wrap", "Wrap long lines (w)", () => change({ wrap: !this.#settings?.wrap })),
@@ -68,7 +75,6 @@ export class FilterBar {
     const chips = JSON.stringify([filter.exclude, filter.pod, filter.container, filter.stream]);
     if (chips === this.#chipsOf) return;
     this.#chipsOf = chips;
-    const chip = (text: string, remove: () => void): HTMLElement => h("span", { class: "cl-chip" }, text, button("×", `Remove: ${text}`, remove, { class: "cl-x" }));
     this.#chips.replaceChildren(
       ...filter.exclude.map((word) => chip(`not “${word}”`, () => this.change({ exclude: filter.exclude.filter((other) => other !== word) }))),
       ...(["pod", "container", "stream"] as const).filter((name) => filter[name]).map((name) => chip(`${name} ${filter[name]}`, () => this.change({ [name]: "" }))),

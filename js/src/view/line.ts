@@ -3,10 +3,24 @@
 import type { Row, Run } from "../types.ts";
 import { h } from "./dom.ts";
 
-const ANSI = "krgybmcwKRGYBMCW";
+/** The terminal's colours as hues, their lightness and strength being the theme's; black, grey and white as the theme's inks. */
+const HUES = [0, 25, 145, 85, 255, 325, 205];
+const INKS: Record<number, string> = { 0: "var(--ink)", 7: "var(--dim)", 8: "var(--faint)", 15: "var(--ink)" };
 const WORDS: Record<string, string> = { n: "cl-n", k: "cl-k", w: "cl-lv" };
 
-/** Colours written as numbers are kept readable: the style sheet fixes their lightness, `--c` carries the rest. */
+/** A background is a tint of its colour, so that text of any colour stays readable on it. */
+function paint(element: HTMLElement, ink: boolean, value: string): void {
+  const number = Number(value);
+  const [name, kind] = ink ? ["--c", value.startsWith("#") ? "cl-rgb" : "cl-fg"] : ["--bg", "cl-bg"];
+  if (INKS[number] && ink) element.style.color = INKS[number];
+  else {
+    const hue = String(HUES[number % 8]);
+    const colour = value.startsWith("#") ? `rgb(${value.slice(1)})` : (INKS[number] ?? (ink ? hue : `oklch(from var(--base) l c ${hue})`));
+    element.style.setProperty(name, colour);
+    element.classList.add(kind);
+  }
+}
+
 function styled(run: string): HTMLElement {
   if (!run.startsWith("a ")) return h("span", { class: WORDS[run] ?? "" });
   const words = run.slice(2).split(" ");
@@ -14,16 +28,8 @@ function styled(run: string): HTMLElement {
   const element = link ? h("a", { href: link, target: "_blank", rel: "noopener noreferrer", class: "cl-a" }) : h("span", { class: "cl-a" });
   for (const word of words) {
     const value = word.slice(1);
-    if (word[0] === "f" || word[0] === "g") {
-      if (value.startsWith("#")) {
-        element.style.setProperty(word[0] === "f" ? "--c" : "--bg", `rgb(${value.slice(1)})`);
-        element.classList.add(word[0] === "f" ? "cl-rgb" : "cl-bg");
-      } else if (value === "") element.classList.add("cl-af");
-      else {
-        element.style.setProperty(word[0] === "f" ? "--c" : "--bg", `var(--ansi-${ANSI[Number(value)]})`);
-        element.classList.add(word[0] === "f" ? "cl-fg" : "cl-bg");
-      }
-    } else if (word[0] !== "l") element.classList.add(`cl-a${word[0]}`);
+    if (value !== "" && (word[0] === "f" || word[0] === "g")) paint(element, word[0] === "f", value);
+    else if (word[0] !== "l") element.classList.add(`cl-a${word[0]}`);
   }
   return element;
 }

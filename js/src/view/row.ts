@@ -60,7 +60,7 @@ function opened(text: string): HTMLElement {
 
 function toggle(event: Event, row: Row, message: HTMLElement, actions: RowActions, open: Map<number, string>): void {
   const target = event.target as HTMLElement;
-  if (target.closest("a, details, .cl-tree") || getSelection()?.isCollapsed === false) return;
+  if (target.closest("a, details, .cl-tree") || String(getSelection() ?? "") !== "") return;
   if (open.delete(row.id)) actions.resized();
   else if (row.json || row.more > 0) {
     void actions.text(row.id).then((text) => {

@@ -178,7 +178,7 @@ export class Rows {
   }
 
   #heights(from: number, end: number): number[] {
-    if (!this.#variable) return new Array<number>(Math.max(0, end - from)).fill(ROW);
+    if (!this.#variable) return Array.from({ length: Math.max(0, end - from) }, () => ROW);
     return Array.from(this.#sheet.children, (child) => (child as HTMLElement).offsetHeight || ROW);
   }
 

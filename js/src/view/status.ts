@@ -34,7 +34,7 @@ export class StatusBar {
   readonly element: HTMLElement;
   #state = h("span", { class: "cl-state" });
   #counts = h("span", { "aria-live": "off" });
-  #gaps = h("span", { class: "cl-lv" });
+  #gaps = h("span", { class: "cl-gaps" });
   #place = h("button", { type: "button", class: "cl-code", title: "Copy the lines in sight as code" });
   #pill = button("↓ newest", "Go to the newest line and follow (End)", () => this.newest(), { class: "cl-pill" });
 

@@ -174,7 +174,7 @@ export class Viewer {
     // As wide as the pods' names; a container's name behind it may be cut.
     const longest = Math.max(1, ...this.#labels.map(({ short }) => short.split(" ")[0].length));
     const several = this.#labels.some(({ short }) => short.includes(" "));
-    this.root.style.setProperty("--src-w", `${Math.min(14, Math.max(longest, several ? 7 : 0))}ch`);
+    this.root.style.setProperty("--src-w", `${Math.min(14, Math.max(longest, several ? 9 : 0))}ch`);
     setFlag(this.root, "cl-single", this.#labels.length < 2);
     this.#rows.restyle();
   }

@@ -1,0 +1,100 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { Host } from "../src/transport/link.ts";
+import { CommLink } from "../src/transport/comm.ts";
+import { bytesOf, sse, TASK } from "./helpers.ts";
+
+let sent: Record<string, unknown>[];
+let events: string[];
+let states: string[];
+let cursor: string;
+let lost: string[][];
+let link: CommLink;
+const ended = new Set<string>();
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  [sent, events, states, lost, cursor] = [[], [], [], [], ""];
+  ended.clear();
+  const host: Host = {
+    cursorOf: () => cursor,
+    sinceOf: () => "1m",
+    isEnded: (task) => ended.has(task),
+    onEvent: ({ event, data, id }) => {
+      events.push(`${event} ${data}`);
+      if (event === "end") ended.add(TASK);
+      if (id) cursor = id;
+    },
+    onChunk: () => {},
+    onState: (state, problem) => void states.push(problem ? `${state}: ${problem.message}` : state),
+    onCursorLost: (tasks) => {
+      lost.push(tasks);
+      cursor = "";
+    },
+  };
+  link = new CommLink(host, (message) => sent.push(message));
+});
+
+afterEach(() => void vi.useRealTimers());
+
+const receive = (n: number, text: string): void => link.receive({ type: "bytes", n }, bytesOf(text));
+
+it("acknowledges each buffer once it is in the store, so the kernel can count what is under way", () => {
+  link.update([TASK]);
+  expect(sent).toEqual([{ type: "open", tasks: [TASK], since: "1m" }]);
+  const text = sse("log", { task: TASK }, "a1");
+  receive(1, text.slice(0, 20));
+  expect(events).toEqual([]);
+  receive(2, text.slice(20));
+  expect(events).toHaveLength(1);
+  expect(sent.slice(1)).toEqual([{ type: "ack", n: 1 }, { type: "ack", n: 2 }]);
+  expect(states).toEqual(["waiting", "live"]);
+});
+
+it("keeps asking a busy kernel every 5 s, and one that fell silent by cursor", async () => {
+  link.update([TASK]);
+  await vi.advanceTimersByTimeAsync(11_000);
+  expect(sent.filter(({ type }) => type === "open")).toHaveLength(3);
+  receive(1, sse("log", { task: TASK }, "a1"));
+  await vi.advanceTimersByTimeAsync(44_000);
+  expect(sent.filter(({ type }) => type === "open")).toHaveLength(3);
+  await vi.advanceTimersByTimeAsync(2000);
+  expect(sent.at(-1)).toEqual({ type: "open", tasks: [TASK], cursor: "a1" });
+  expect(states.at(-1)).toBe("waiting");
+});
+
+it("does not join the rest of an old stream to a new one", () => {
+  link.update([TASK]);
+  receive(1, "event: log\ndata: {half");
+  receive(1, sse("log", { whole: true }, "a1"));
+  expect(events).toEqual(['log {"whole":true}']);
+});
+
+it("stops where asking again cannot help, and begins anew where the place is gone", () => {
+  link.update([TASK]);
+  link.receive({ type: "error", error: { code: "TaskNotFound", message: "no such task" } });
+  expect(states.at(-1)).toBe("stopped: no such task");
+  cursor = "a9";
+  link.receive({ type: "error", error: { code: "CursorNotHeld", message: "gone" } });
+  expect(lost).toEqual([[TASK]]);
+  expect(sent.at(-1)).toEqual({ type: "open", tasks: [TASK], since: "1m" });
+});
+
+it("is done with the end, and says nothing more", async () => {
+  link.update([TASK]);
+  receive(1, sse("end", { task: TASK }, "a1"));
+  const count = sent.length;
+  await vi.advanceTimersByTimeAsync(120_000);
+  expect(states.at(-1)).toBe("done");
+  expect(sent).toHaveLength(count);
+});
+
+it("asks for pages by its own numbers and gets answer or error", async () => {
+  const query = { before: "o1", limit: 2000, since: "all" };
+  const one = link.page(TASK, query);
+  const two = link.page(TASK, query);
+  expect(sent).toEqual([{ type: "page", id: 1, task: TASK, query }, { type: "page", id: 2, task: TASK, query }]);
+  link.receive({ type: "page", id: 2, page: { records: [], older: null } });
+  link.receive({ type: "page", id: 1, error: { code: "X", message: "no" } });
+  await expect(two).resolves.toEqual({ records: [], older: null });
+  await expect(one).rejects.toThrow("no");
+});

@@ -1,0 +1,64 @@
+/** A server's stream as text, a model as anywidget gives it, and a store that runs in the test. */
+
+import { Engine } from "../src/store/engine.ts";
+import { Hub } from "../src/store/client.ts";
+import type { Model } from "../src/view/session.ts";
+import type { LogEvent, SourceInfo } from "../src/types.ts";
+
+export const TASK = "default:job/train-1";
+export const T0 = 1_700_000_000_000;
+export const W0: SourceInfo = { pod: "train-1-worker-0", container: "main", kind: "main", run: 0, node: "n1" };
+export const W1: SourceInfo = { pod: "train-1-worker-1", container: "main", kind: "main", run: 0, node: "n2" };
+
+export function ns(ms: number): string {
+  return `${Math.floor(ms)}000000`;
+}
+
+export type Line = [ms: number, source: 1 | 2, text: string];
+
+export function logEvent(seq: number, lines: Line[], task = TASK): LogEvent {
+  const start = lines[0][0];
+  return { task, seq, sources: { 1: W0, 2: W1 }, t0: ns(start), dt: lines.map(([ms]) => Math.round((ms - start) * 1e6)), s: lines.map(([, s]) => s), o: lines.map(() => 1), m: lines.map(([, , m]) => m) };
+}
+
+export function sse(event: string, data: object, id = ""): string {
+  return `${id === "" ? "" : `id: ${id}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
+}
+
+export const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+export function engineHub(fetcher?: typeof fetch): Hub {
+  return new Hub((onMessage) => {
+    const engine = new Engine(onMessage, false, fetcher);
+    return { post: (message) => engine.receive(message), stop: () => engine.stop() };
+  });
+}
+
+export interface FakeModel extends Model {
+  traits: Record<string, unknown>;
+  sent: Record<string, unknown>[];
+  emit(name: string, ...args: unknown[]): void;
+  bytes(text: string): void;
+}
+
+export function fakeModel(traits: Record<string, unknown> = {}): FakeModel {
+  const handlers = new Map<string, Set<(...args: unknown[]) => void>>();
+  let n = 0;
+  const model: FakeModel = {
+    traits: { tasks: [TASK], query: { since: "all" }, transport: "comm", height: 420, ...traits },
+    sent: [],
+    get: (name) => model.traits[name],
+    set: (name, value) => void (model.traits[name] = value),
+    save_changes: () => {},
+    send: (message) => void model.sent.push(message as Record<string, unknown>),
+    on: (name, callback) => void handlers.set(name, (handlers.get(name) ?? new Set()).add(callback as (...args: unknown[]) => void)),
+    off: (name, callback) => void handlers.get(name)?.delete(callback as (...args: unknown[]) => void),
+    emit(name, ...args) {
+      for (const handler of handlers.get(name) ?? []) handler(...args);
+    },
+    bytes(text) {
+      model.emit("msg:custom", { type: "bytes", n: ++n }, [new DataView(bytesOf(text).buffer)]);
+    },
+  };
+  return model;
+}

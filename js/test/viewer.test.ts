@@ -1,0 +1,269 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Hub } from "../src/store/client.ts";
+import { Session } from "../src/view/session.ts";
+import { Viewer } from "../src/view/viewer.ts";
+import { engineHub, type FakeModel, fakeModel, type Line, logEvent, ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
+
+let hub: Hub;
+let model: FakeModel;
+let session: Session;
+let viewer: Viewer;
+
+function show(traits: Record<string, unknown> = {}): void {
+  hub = engineHub();
+  model = fakeModel(traits);
+  session = new Session(model, hub);
+  viewer = new Viewer(hub, session);
+  session.views.add(viewer);
+  document.body.replaceChildren(viewer.root);
+}
+
+/** Long enough for messages, frames and slices of a search. */
+const settle = (ms = 80): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
+const find = <T extends HTMLElement>(selector: string): T => viewer.root.querySelector<T>(selector)!;
+const all = (selector: string): HTMLElement[] => [...viewer.root.querySelectorAll<HTMLElement>(selector)];
+const status = (): string => find("[role=status]").textContent ?? "";
+const messages = (): string[] => all("[data-seq] .cl-m").map((element) => element.textContent ?? "");
+const lines = (n: number, from = 0): Line[] => Array.from({ length: n }, (_unused, i): Line => [T0 + (from + i) * 10, ((i % 2) + 1) as 1 | 2, `step ${from + i}`]);
+
+async function feed(...lineList: Line[]): Promise<void> {
+  model.bytes(sse("log", logEvent(feed.seq, lineList), `c${feed.seq}`));
+  feed.seq += lineList.length;
+  await settle();
+}
+feed.seq = 0;
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: T0, toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date", "requestAnimationFrame", "cancelAnimationFrame"] });
+  feed.seq = 0;
+  vi.spyOn(console, "error").mockImplementation(() => {});
+});
+
+afterEach(() => {
+  session.close();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+async function type(text: string): Promise<void> {
+  const input = find<HTMLInputElement>("input[type=search]");
+  input.value = text;
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+  await settle();
+}
+
+describe("states in words", () => {
+  it("waits for the kernel, then for the container, then is live, then complete", async () => {
+    show();
+    await settle();
+    expect(status()).toContain("Waiting for the kernel");
+    model.bytes(sse("status", { task: TASK, state: "pending", message: "Log not available yet: ContainerCreating", older: null }));
+    await settle();
+    expect(find(".cl-empty").textContent).toContain("Log not available yet: ContainerCreating");
+    expect(find(".cl-empty").hidden).toBe(false);
+    model.bytes(sse("status", { task: TASK, state: "running", message: "" }));
+    await feed(...lines(3));
+    expect(find(".cl-empty").hidden).toBe(true);
+    expect(status()).toContain("● Live");
+    expect(status()).toContain("3 lines");
+    model.bytes(sse("end", { task: TASK, seq: 3, state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c"));
+    await settle();
+    expect(status()).toContain("Job complete exit 0");
+    expect(find(".cl-head").textContent).toContain("Complete · exit 0");
+    await settle(1500);
+    expect(model.traits.status).toEqual({ task: TASK, state: "succeeded", message: "Job complete exit 0", lines: 3, gaps: 0 });
+  });
+
+  it("says a failure with its exit code", async () => {
+    show();
+    model.bytes(sse("end", { task: TASK, seq: 0, state: "failed", exit_code: 3, message: "Job failed exit 3: Error" }));
+    await settle();
+    expect(status()).toContain("Job failed exit 3: Error");
+  });
+
+  it("draws errors with their hint, and offers to try again", async () => {
+    show();
+    model.emit("msg:custom", { type: "error", error: { code: "TaskNotFound", message: "There is no task train-1", hint: "See cortex.tasks()" } }, []);
+    await settle();
+    expect(find(".cl-problem").textContent).toContain("There is no task train-1");
+    expect(find(".cl-problem").textContent).toContain("See cortex.tasks()");
+    const opened = model.sent.length;
+    all(".cl-problem button")[0].click();
+    await settle();
+    expect(model.sent.slice(opened)).toContainEqual(expect.objectContaining({ type: "open" }));
+  });
+
+  it("shows a gap where it is, why, and counts it; notices stand between the lines", async () => {
+    show();
+    await feed(...lines(2));
+    model.bytes(sse("gap", { task: TASK, seq: 2, from: ns(T0 + 5), to: ns(T0 + 9), reason: "rotated away", lines: 2118, source: W1, hint: "Allow nodes/proxy" }));
+    model.bytes(sse("status", { task: TASK, seq: 3, notice: "ended", time: ns(T0 + 50), source: W1, exit_code: 1, reason: "Error" }));
+    await settle();
+    const gap = find('[data-notice="gap"]');
+    expect(gap.textContent).toContain("of train-1-worker-1 · main are missing");
+    expect(status()).toMatch(/1 gap, 2\s118 lines/);
+    gap.querySelector("button")!.click();
+    await settle();
+    expect(find('[data-notice="gap"]').textContent).toContain("Allow nodes/proxy");
+    expect(find('[data-notice="notice"]').textContent).toContain("train-1-worker-1 · main ended: exit 1, Error");
+  });
+});
+
+describe("hostile lines are text", () => {
+  const HOSTILE = [
+    "<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "a\u0000b", "10%\r90%", "\u001b]8;;javascript:alert(1)\u0007click\u001b]8;;\u0007", "\u001b[2J\u001b[Hcleared",
+    '{"message":"<b>bold</b>","x":"\\u001b[31m<i>"}', "see javascript:alert(1) and https://example.org/a?b=c now", "x".repeat(1024 * 1024),
+  ];
+
+  it("in no way markup, a link only to http(s)", async () => {
+    show();
+    await feed(...HOSTILE.map((text, i): Line => [T0 + i, 1, text]));
+    expect(viewer.root.querySelector("img, script, b, i:not(:first-child)")).toBeNull();
+    expect(messages().slice(0, 6)).toEqual(["<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "a␀b", "90%", "click", "cleared"]);
+    expect(messages()[6]).toContain("<b>bold</b>");
+    const links = all(".cl-rows a") as HTMLAnchorElement[];
+    expect(links.map((link) => link.getAttribute("href"))).toEqual(["https://example.org/a?b=c"]);
+    expect(links[0].rel).toContain("noopener");
+    expect(messages()[8]).toHaveLength(4096 + " … 1 044 480 more".length);
+    expect(messages()[8]).toMatch(/… 1\s044\s480 more$/);
+    all("[data-seq] .cl-m")[8].click();
+    await settle();
+    expect(messages()[8]).toHaveLength(1024 * 1024);
+  });
+
+  it("a JSON line reads in one line and opens as a tree", async () => {
+    show();
+    await feed([T0, 1, '{"level":"info","message":"saved","bytes":12,"meta":{"ok":true}}']);
+    expect(messages()[0]).toBe('▸ INFO saved  bytes=12  meta={"ok":true}');
+    find("[data-seq] .cl-m").click();
+    await settle();
+    expect(find(".cl-tree").textContent).toContain("ok: true");
+    session.change({ pretty: false });
+    await settle();
+    expect(messages()[0]).toContain('"level":"info"');
+  });
+});
+
+describe("filtering while lines arrive", () => {
+  it("text, marks, counts; and lines that come later", async () => {
+    show();
+    await feed(...lines(30));
+    await type("step 2");
+    expect(messages()).toEqual(["step 2", ...Array.from({ length: 10 }, (_unused, i) => `step ${20 + i}`)]);
+    expect(all("[data-seq]")[0].querySelectorAll("mark")).toHaveLength(2);
+    expect([...all("[data-seq]")[0].querySelectorAll("mark")].map((mark) => mark.textContent).join("")).toBe("step 2");
+    expect(find(".cl-filter").textContent).toContain("11 of 30");
+    await feed([T0 + 900, 1, "step 2000"], [T0 + 901, 1, "other"]);
+    expect(messages().at(-1)).toBe("step 2000");
+    expect(status()).toContain("12 of 32 lines");
+    find<HTMLInputElement>("input[type=search]").dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
+    await settle();
+    expect(find<HTMLInputElement>("input[type=search]").value).toBe("");
+    expect(status()).toContain("32 lines");
+  });
+
+  it("an invalid regex is said in place", async () => {
+    show();
+    await feed(...lines(3));
+    await type("/(/");
+    expect(find("[role=alert].cl-le").textContent).toMatch(/group/i);
+    expect(messages()).toHaveLength(3);
+  });
+
+  it("a source's switch has its name and takes its lines away", async () => {
+    show();
+    await feed(...lines(4));
+    await settle(300);
+    const [first] = all("[role=switch]");
+    expect(first.textContent).toContain("worker-0");
+    expect(first.textContent).toContain(W0.pod);
+    expect(first.getAttribute("aria-label")).toContain(W0.pod);
+    first.click();
+    await settle(300);
+    expect(messages()).toEqual(["step 1", "step 3"]);
+    expect(all("[role=switch]")[0].getAttribute("aria-checked")).toBe("false");
+    await settle(1500);
+    expect(model.traits.view).toMatchObject({ since: "all", pods: [W1.pod], first_seq: 1, last_seq: 3 });
+  });
+
+  it("Python's query is the beginning", async () => {
+    show({ query: { since: "all", grep: "step 1", timestamps: false, container: "main" } });
+    await feed(...lines(12));
+    expect(find<HTMLInputElement>("input[type=search]").value).toBe("step 1");
+    expect(messages()).toEqual(["step 1", "step 10", "step 11"]);
+    expect(viewer.root.classList.contains("cl-notime")).toBe(true);
+  });
+});
+
+describe("following is a state", () => {
+  const rows = (): HTMLElement => find(".cl-rows");
+
+  it("left by the wheel, kept by new lines, taken again by the pill", async () => {
+    show();
+    await feed(...lines(200));
+    expect(messages().at(-1)).toBe("step 199");
+    rows().dispatchEvent(new WheelEvent("wheel", { deltaY: -100 }));
+    await settle();
+    expect(status()).toContain("Paused");
+    const before = messages();
+    await feed(...lines(100, 200));
+    expect(messages().slice(0, before.length)).toEqual(before);
+    find(".cl-pill").click();
+    await settle();
+    expect(status()).toContain("Live");
+    expect(messages().at(-1)).toBe("step 299");
+  });
+
+  it("older lines that come in above do not move what is being read", async () => {
+    show();
+    model.bytes(sse("status", { task: TASK, state: "running", message: "", older: "o1" }));
+    feed.seq = 1000;
+    await feed(...lines(200, 1000));
+    viewer.root.dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
+    await settle();
+    const ask = model.sent.find(({ type: kind }) => kind === "page")!;
+    expect(ask).toMatchObject({ task: TASK, query: { before: "o1", limit: 2000, since: "all" } });
+    expect(find('[data-notice="edge"]').textContent).toBe("Loading older lines…");
+    const first = messages()[0];
+    const records = lines(500).map(([ms, , text], seq) => ({ seq, time: new Date(ms).toISOString(), pod: W0.pod, container: "main", run: 0, stream: "stdout", text, level: "" }));
+    model.emit("msg:custom", { type: "page", id: ask.id, page: { records, notices: [], older: null } }, []);
+    await settle();
+    expect(messages()).toContain(first);
+    const top = all(".cl-sheet > *").findIndex((row) => row.textContent?.includes(first));
+    expect(top).toBeLessThanOrEqual(1);
+    viewer.root.dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
+    await settle();
+    expect(find('[data-notice="edge"]').textContent).toBe("Beginning of the log");
+    expect(messages()[0]).toBe("step 0");
+  });
+
+  it("keys act inside the viewer only, and do not reach the notebook", async () => {
+    show();
+    await feed(...lines(3));
+    const outside = vi.fn();
+    document.body.addEventListener("keydown", outside);
+    rows().dispatchEvent(new KeyboardEvent("keydown", { key: "t", bubbles: true }));
+    await settle();
+    expect(viewer.root.classList.contains("cl-notime")).toBe(true);
+    expect(outside).not.toHaveBeenCalled();
+    rows().dispatchEvent(new KeyboardEvent("keydown", { key: "x", bubbles: true }));
+    expect(outside).toHaveBeenCalledTimes(1);
+    expect(viewer.root.getAttribute("data-lm-suppress-shortcuts")).toBe("true");
+  });
+});
+
+it("several views of a model share its settings and one stream; the last one closed ends nothing of the others", async () => {
+  show();
+  const second = new Viewer(hub, session);
+  session.views.add(second);
+  document.body.append(second.root);
+  await feed(...lines(12));
+  expect(model.sent.filter(({ type: kind }) => kind === "open")).toHaveLength(1);
+  await type("step 11");
+  expect([...second.root.querySelectorAll("[data-seq] .cl-m")].map((element) => element.textContent)).toEqual(["step 11"]);
+  second.close();
+  session.views.delete(second);
+  await feed([T0 + 500, 1, "step 11 again"]);
+  expect(messages()).toEqual(["step 11", "step 11 again"]);
+});
