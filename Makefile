@@ -24,7 +24,8 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt hatchling hatch-jupyter-builder editables
 	HATCH_JUPYTER_BUILDER_SKIP_NPM=1 $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[test]'
-	$(BIN)/jupyter server extension enable --sys-prefix cortex_jupyter >/dev/null 2>&1 # an editable install places no shared data
+	# An editable install places no shared data, so the extension is enabled by hand.
+	install -D -m 644 cortex_jupyter/etc/cortex_jupyter.json $(VENV)/etc/jupyter/jupyter_server_config.d/cortex_jupyter.json
 	touch $@
 
 js/node_modules/.stamp: js/package.json js/package-lock.json

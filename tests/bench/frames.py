@@ -7,9 +7,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipe import program
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from report import Report

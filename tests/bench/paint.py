@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conftest import run_sandbox
 from playwright.sync_api import sync_playwright
 from support.browser import chromium, notebook
 from support.jupyter import TOKEN, Home, jupyter
 from support.kube import python_job
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from report import Report

@@ -153,6 +153,8 @@ class Jupyter:
                 source.response.read()
                 raise AssertionError(f"{source.response.status_code} {source.response.text}")
             for event in source.iter_sse():
+                if not event.data:
+                    continue  # httpx-sse gives an event for a lone `retry:`; the specification does not
                 yield Event(event.event, event.id, json.loads(event.data))
 
     def pages(self, name: str, **query: Any) -> Iterator[dict[str, Any]]:
