@@ -23,7 +23,7 @@ class Filter:
     Parameters
     ----------
     pod, container : str, optional
-        Exact name or glob.
+        Exact name or glob, or several with commas between: no Kubernetes name holds one.
     stream : str, optional
         One of `STREAMS`.
     level : str, optional
@@ -36,8 +36,8 @@ class Filter:
     >>> from cortex_jupyter.records import Batch
     >>> pods = {1: {"pod": "a-1", "container": "main"}, 2: {"pod": "b-1", "container": "main"}}
     >>> batch = Batch("d:job/a", [1, 2, 3], [5, 5, 6], [1, 2, 1], [0, 0, 0], ["x", "x", "INFO y"], pods)
-    >>> Filter(pod="a-*")(batch), Filter(pod="a-*", level="info")(batch)
-    ([0, 2], [2])
+    >>> Filter(pod="a-*")(batch), Filter(pod="a-*", level="info")(batch), Filter(pod="a-1,b-1")(batch)
+    ([0, 2], [2], range(0, 3))
     """
 
     pod: str | None = None
@@ -70,6 +70,8 @@ class Filter:
         return found
 
     def _from(self, source: dict[str, Any]) -> bool:
-        return (not self.pod or fnmatchcase(source["pod"], self.pod)) and (
-            not self.container or fnmatchcase(source["container"], self.container)
-        )
+        return _named(source["pod"], self.pod) and _named(source["container"], self.container)
+
+
+def _named(name: str, wanted: str | None) -> bool:
+    return not wanted or any(fnmatchcase(name, one.strip()) for one in wanted.split(","))

@@ -49,7 +49,7 @@ class LogQuery:
     before, after : Cursor or None
         Where a page begins.
     pod, container : str or None
-        Exact name, or a glob (`train-*`).
+        Exact name, or a glob (`train-*`), or several with commas between.
     stream : str or None
         `stdout` or `stderr`. Kubernetes before 1.32 does not tell; such lines are in neither.
     level : str or None
