@@ -65,17 +65,20 @@ def read(store: Store, recording: int, query: LogQuery, progress: Callable[[int]
     return _assemble(raw, *key, sources).replace_schema_metadata(metadata)
 
 
-def batches(store: Store, recording: int, query: LogQuery) -> Iterator[Batch]:
+def batches(store: Store, recording: int, query: LogQuery, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
     """Give the batches that hold records of a query's window, filtered, in the order of recording.
 
-    A batch on the window's edge may hold records outside of it.
+    A batch on the window's edge may hold records outside of it; of numbers, only `start <= seq < stop`.
     """
     keep = query.keep()
     low, high = query.since, query.until
     index = [row for row in store.index(recording) if row[2] == "log" and _overlaps(row, low, high)]
     if not index:
         return
-    at, end = index[0][0] - 1, index[-1][0] + index[-1][1] - 1
+    at, end = max(start, index[0][0]) - 1, index[-1][0] + index[-1][1] - 1
+    end = end if stop is None else min(end, stop - 1)
+    if at >= end:
+        return
     # The next piece is read and unpacked while this one is decoded: zstd and SQLite release the interpreter.
     with ThreadPoolExecutor(1, "cortex-frames") as pool:
         ahead = pool.submit(store.entries, recording, at, _PIECE)

@@ -1,0 +1,207 @@
+"""The kernel's side of the comm: the bytes of the SSE contract for pages that reach no server (VS Code, Colab).
+
+The page asks, the kernel answers; messages are plain dicts:
+
+    page    {"type": "open", "tasks": [KEY, ...], "cursor": "C1,C2", "since": "1m"}   from here on, in place of before
+    kernel  {"type": "bytes", "n": 1} and one buffer                                  of the event stream
+    page    {"type": "ack", "n": 1}                                                   it is in the page's store
+    page    {"type": "page", "id": 7, "task": KEY, "query": {...}}                    older lines
+    kernel  {"type": "page", "id": 7, "page": {...}} or {..., "error": {...}}
+    kernel  {"type": "error", "error": {"code", "message", "hint"}}                   the stream could not be opened
+    page    {"type": "close"}
+
+What is written is what `GET stream` writes, by the same code (`server.sse`); here is only how it travels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from cortex_jupyter.errors import BadQuery, CortexError
+from cortex_jupyter.notebook.page import page
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.records import Cursor, TaskRef
+from cortex_jupyter.server.sse import Slot, Stream
+from cortex_jupyter.server.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from cortex_jupyter.notebook.runtime import Runtime
+    from cortex_jupyter.recording.open import Recordings
+
+    #: `widget.send(content, buffers)`; ipykernel's IOPub has a thread of its own, so any thread may call it.
+    Send = Callable[[dict[str, Any], list[bytes] | None], object]
+
+_log = logging.getLogger(__name__)
+
+#: Messages a second at most: Jupyter Server cuts off what exceeds its IOPub limit. Messages the page has not taken yet.
+_RATE: Final = 15
+_CREDIT: Final = 8
+#: Bytes after which writing waits for the page.
+_FULL: Final = 1 << 20
+_HEARTBEAT_S: Final = 15.0
+
+
+class CommServer:
+    """Answers one widget's page.
+
+    Parameters
+    ----------
+    engine : Runtime
+        Everything runs on its loop; `receive` may be called from any thread and returns at once.
+    recordings : Recordings
+    send : callable
+    """
+
+    def __init__(self, engine: Runtime, recordings: Recordings, send: Send) -> None:
+        self._engine, self._recordings, self._send = engine, recordings, send
+        self._stream: asyncio.Task[None] | None = None
+        self._outlet: Outlet | None = None
+        self._pages: set[asyncio.Task[None]] = set()
+
+    def receive(self, message: dict[str, Any]) -> None:
+        """Take a message of the page."""
+        self._engine.loop.call_soon_threadsafe(self._take, message)
+
+    def close(self) -> None:
+        """End what is being sent."""
+        if self._engine.alive:
+            self._engine.loop.call_soon_threadsafe(self._stop)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        match message.get("type"):
+            case "open":
+                self._stop()
+                self._stream = asyncio.create_task(self._guarded(self._open(message), {"type": "error"}))
+            case "ack":
+                if self._outlet is not None:
+                    self._outlet.ack(int(message.get("n", 0)))
+            case "page":
+                answer = {"type": "page", "id": message.get("id")}
+                task = asyncio.create_task(self._guarded(self._page(message), answer))
+                self._pages.add(task)
+                task.add_done_callback(self._pages.discard)
+            case "close":
+                self._stop()
+
+    def _stop(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+        self._stream = self._outlet = None
+
+    async def _guarded(self, work: Coroutine[Any, Any, None], answer: dict[str, Any]) -> None:
+        """Do something for the page; what goes wrong is shown there, for nobody else would see it."""
+        try:
+            await work
+        except CortexError as error:
+            self._send({**answer, "error": error.as_dict()}, None)
+        except Exception:  # noqa: BLE001
+            _log.exception("[cortex-jupyter] the viewer's request failed")
+            hint = "this is a bug of cortex-jupyter; the kernel's log says more"
+            self._send(
+                {**answer, "error": {"code": "InternalError", "message": "the kernel failed", "hint": hint}}, None
+            )
+
+    async def _open(self, message: dict[str, Any]) -> None:
+        tasks = [str(t) for t in message.get("tasks") or []]
+        if not tasks:
+            raise BadQuery("no task is named", "a viewer needs at least one")
+        query = LogQuery.parse({"since": message.get("since")}, default_since="1m")
+        cursors = [Cursor.parse(c) if c else None for c in str(message.get("cursor") or "").split(",")]
+        cursors += [None] * (len(tasks) - len(cursors))
+        slots = await asyncio.gather(*(self._slot(t, query, c) for t, c in zip(tasks, cursors, strict=False)))
+        if len(slots) == 1 and slots[0].error is not None:
+            raise slots[0].error
+        self._outlet = outlet = Outlet(self._send)
+        # `Stream` writes to a response, and an outlet is as much of one as it needs.
+        stream = Stream(cast("Any", outlet), self._recordings.cluster, list(slots))
+        sender = asyncio.create_task(outlet.run())
+        try:
+            await stream.run()
+            await outlet.drained()
+        finally:
+            sender.cancel()
+
+    async def _slot(self, asked: str, query: LogQuery, cursor: Cursor | None) -> Slot:
+        slot = Slot(asked, cursor="" if cursor is None else str(cursor))
+        try:
+            recording = await self._recordings.find(TaskRef.parse(asked, self._recordings.namespace))
+            slot.window = await Window.open(recording, query, cursor)
+        except CortexError as error:
+            slot.error = error
+        return slot
+
+    async def _page(self, message: dict[str, Any]) -> None:
+        recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
+        found = await page(self._recordings, recording, message.get("query") or {})
+        self._send({"type": "page", "id": message.get("id"), "page": found}, None)
+
+
+class Outlet:
+    """Collects written bytes into few messages, no more of them than the page takes.
+
+    It is a response for `server.sse.Stream`: `set_header`, `write`, `flush`, `service`.
+    """
+
+    class _App:
+        heartbeat_s = _HEARTBEAT_S
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._waiting = bytearray()
+        self._sent = self._acked = 0
+        self._written = asyncio.Event()
+        self._room = asyncio.Event()
+        self._credit = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._room.set()
+        self.service = self
+        self.app = self._App
+
+    def set_header(self, name: str, value: str) -> None:
+        """Do nothing: a comm has no headers."""
+
+    def active(self) -> None:
+        """Do nothing: a kernel's comm counts as activity anyway."""
+
+    def write(self, data: bytes) -> None:
+        """Take bytes to be sent."""
+        self._waiting += data
+        self._written.set()
+        self._idle.clear()
+        if len(self._waiting) > _FULL:
+            self._room.clear()
+
+    async def flush(self) -> None:
+        """Wait while the page does not take what there is."""
+        await self._room.wait()
+
+    def ack(self, n: int) -> None:
+        """Note that the page has taken message `n` and those before it."""
+        self._acked = max(self._acked, min(n, self._sent))
+        self._credit.set()
+
+    async def drained(self) -> None:
+        """Wait until everything has been sent."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Send, at once what comes after a silence, at most `_RATE` messages a second."""
+        last = float("-inf")
+        while True:
+            await self._written.wait()
+            await asyncio.sleep(max(0.0, last + 1 / _RATE - time.monotonic()))
+            while self._sent - self._acked >= _CREDIT:
+                self._credit.clear()
+                await self._credit.wait()
+            data, self._waiting = bytes(self._waiting), bytearray()
+            self._written.clear()
+            self._room.set()
+            self._sent += 1
+            last = time.monotonic()
+            self._send({"type": "bytes", "n": self._sent}, [data])
+            self._idle.set()

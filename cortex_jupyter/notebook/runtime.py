@@ -1,0 +1,172 @@
+"""One background thread with an event loop of its own, on which everything asynchronous of this process runs.
+
+A notebook's own loop is busy while a cell runs, and a script has none; so `asyncio.run` serves neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from cortex_jupyter.recording.open import Recordings
+from cortex_jupyter.recording.store import default_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+T = TypeVar("T")
+
+#: How often a wait looks at its progress, seconds.
+_TICK_S: Final = 0.25
+
+
+class Runtime:
+    """The thread, and the recordings that are open on it, one per store, kubeconfig and context."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._opened: dict[tuple[str | None, ...], Recordings] = {}
+        self._opening: asyncio.Lock | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, begun where it does not run yet."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._opening = asyncio.Lock()
+                # A daemon: the interpreter's end must not wait for a stream that never ends.
+                self._thread = threading.Thread(target=self._loop.run_forever, name="cortex-jupyter", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop runs."""
+        return self._loop is not None
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Start a coroutine on the loop, from any thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def run(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        timeout: float | None = None,
+        tick: Callable[[], object] | None = None,
+    ) -> T:
+        """Run a coroutine to its end and give its result; an interrupt (Ctrl-C, the stop button) cancels it.
+
+        Parameters
+        ----------
+        coroutine : coroutine
+        timeout : float, optional
+            Seconds after which it is cancelled.
+        tick : callable, optional
+            Called a few times a second while waiting, for progress.
+
+        Raises
+        ------
+        TimeoutError
+            It took longer than `timeout`.
+        """
+        assert threading.current_thread() is not self._thread, "the loop would wait for itself"
+        bounded = asyncio.wait_for(coroutine, timeout) if timeout is not None else coroutine
+        future = self.submit(bounded)
+        try:
+            while tick is not None:
+                done, _ = concurrent.futures.wait([future], _TICK_S)
+                if done:
+                    break
+                tick()
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def recordings(self, kubeconfig: str | None = None, context: str | None = None) -> Recordings:
+        """Give the recordings of the default store, with that cluster. On the loop only.
+
+        Raises
+        ------
+        StoreError, NoCluster
+            The second only where a kubeconfig is named and cannot be used.
+        """
+        key = (default_url(), kubeconfig, context, os.environ.get("KUBECONFIG"), os.environ.get("CORTEX_NAMESPACE"))
+        assert self._opening is not None
+        async with self._opening:
+            found = self._opened.get(key)
+            if found is None:
+                found = await Recordings.connect(key[0], kubeconfig, context, os.environ.get("CORTEX_TASK_LABEL", ""))
+                if found.cluster is None and (kubeconfig or context):
+                    await found.close()
+                    from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415 - heavy
+
+                    await Cluster.open(kubeconfig, context)  # raises with the reason
+                self._opened[key] = found
+            return found
+
+    def close(self) -> None:
+        """End the thread and what is open on it."""
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+            opened, self._opened = list(self._opened.values()), {}
+        if loop is None or thread is None:
+            return
+        with contextlib.suppress(Exception):
+            asyncio.run_coroutine_threadsafe(_end(opened), loop).result(2)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(2)
+        if not thread.is_alive():
+            loop.close()
+
+
+async def _end(opened: list[Recordings]) -> None:
+    me = asyncio.current_task()
+    tasks = [t for t in asyncio.all_tasks() if t is not me]
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=1) if tasks else None
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    for recordings in opened:
+        if recordings.cluster is not None:
+            await recordings.cluster.close()
+        # Not in a thread of the pool, which takes no more work at the interpreter's end.
+        recordings.store.close()
+
+
+_current: Runtime | None = None
+_abandoned: list[Runtime] = []
+
+
+def runtime() -> Runtime:
+    """Give this process's runtime."""
+    global _current  # noqa: PLW0603
+    if _current is None:
+        _current = Runtime()
+    return _current
+
+
+def _forget() -> None:
+    """In a forked child: the thread is not there, and closing its SQLite files would break the parent's locks."""
+    global _current  # noqa: PLW0603
+    if _current is not None:
+        _abandoned.append(_current)
+    _current = None
+
+
+def _close() -> None:
+    if _current is not None:
+        _current.close()
+
+
+os.register_at_fork(after_in_child=_forget)
+atexit.register(_close)

@@ -1,0 +1,142 @@
+"""Reading what is recorded now: the half of `TaskLog` that waits, counts and gives records."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from cortex_jupyter.frames.ordered import ordered
+from cortex_jupyter.frames.statement import Completeness
+from cortex_jupyter.notebook.record import Record, Status
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.server.state import present
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from cortex_jupyter.notebook.runtime import Runtime
+    from cortex_jupyter.recording.open import Recording, Recordings
+    from cortex_jupyter.recording.store import Info
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[tqdm[Any]]:
+    """Show a bar, but only where the block lasts longer than a second and somebody looks."""
+    with tqdm(total=total, desc=what, unit=" lines", unit_scale=True, delay=1, leave=False, disable=None) as bar:
+        yield bar
+
+
+class Snapshot:
+    """One recording and a query, read synchronously.
+
+    Parameters
+    ----------
+    engine : Runtime
+    recordings : Recordings
+    recording : Recording
+        One of them.
+    query : dict
+        The parameters as they were given.
+    """
+
+    def __init__(self, engine: Runtime, recordings: Recordings, recording: Recording, query: dict[str, Any]) -> None:
+        self._engine = engine
+        self._recordings = recordings
+        self._recording = recording
+        self._query = query
+
+    def _parsed(self) -> LogQuery:
+        """Read the query anew: `since="10m"` means the ten minutes before this moment."""
+        return LogQuery.parse({"since": "all", **self._query})
+
+    def _settle(self) -> Info:
+        """Wait until what had been written before now has been recorded."""
+        return self._watch(self._recording.caught_up(), "reading the log")
+
+    def _wait(self, test: Callable[[Info], bool], timeout: float | None = None) -> Info:
+        return self._watch(_until(self._recording, test), "waiting for the task", timeout)
+
+    def _watch(self, coroutine: Coroutine[Any, Any, Info], what: str, timeout: float | None = None) -> Info:
+        with progress(what) as bar:
+
+            def tick() -> None:
+                info = self._recording.store.info(self._recording.id)
+                if info is not None:
+                    bar.update(info.last_seq - bar.n)
+
+            return self._engine.run(coroutine, timeout=timeout, tick=tick)
+
+    async def _now(self) -> Status:
+        info = await self._recording.info()
+        return Status.of(await present(self._recordings.cluster, self._recording, info), done=info.done)
+
+    def _statement(self) -> Completeness:
+        return Completeness.of(self._recording.store, self._recording.id)
+
+    def _table(self) -> Any:
+        from cortex_jupyter.frames.read import read  # noqa: PLC0415 - needs pyarrow, which is optional
+
+        self._settle()
+        store, id_ = self._recording.store, self._recording.id
+        with progress("loading the log", self._statement().records) as bar:
+            return read(store, id_, self._parsed(), bar.update)
+
+    def records(self) -> Iterator[Record]:
+        """Give the records of the log as it is now, in the order of `to_arrow`; needs no pyarrow."""
+        self._settle()
+        yield from map(Record.of, ordered(self._recording.store, self._recording.id, self._parsed()))
+
+    def __len__(self) -> int:
+        """Count the records."""
+        if self._query.keys() <= {"since", "timestamps", "pretty"} and self._query.get("since", "all") == "all":
+            self._settle()
+            return self._statement().records
+        return sum(1 for _ in self.records())
+
+    def __bool__(self) -> bool:
+        """Hold, also without a line: else `if log` would read all of it."""
+        return True
+
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
+        """Give the record with this `seq`, or those with `seq` in the range; negative ones count from the end.
+
+        Raises
+        ------
+        IndexError
+            There is no such record: the number is a notice's, filtered out, or not there yet.
+        """
+        last = self._settle().last_seq
+        if isinstance(place, slice):
+            start, stop, step = place.indices(last + 1)
+            found = [r for r in self._between(start, stop) if (r.seq - start) % step == 0]
+            return sorted(found, key=lambda r: r.seq)
+        seq = place if place >= 0 else last + 1 + place
+        for record in self._between(seq, seq + 1):
+            return record
+        raise IndexError(f"no record has the number {seq}; the last is {last}")
+
+    def _between(self, start: int, stop: int) -> Iterator[Record]:
+        records = ordered(self._recording.store, self._recording.id, self._parsed(), start, stop)
+        return map(Record.of, records)
+
+
+async def _until(recording: Recording, test: Callable[[Info], bool]) -> Info:
+    """Wait until a recording's row passes a test; the task stays wanted meanwhile."""
+    changed, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(changed.set)
+
+    unsubscribe = recording.store.subscribe(wake)
+    try:
+        async with recording.wanted():
+            while True:
+                changed.clear()
+                if test(info := await recording.info()):
+                    return info
+                await changed.wait()
+    finally:
+        unsubscribe()

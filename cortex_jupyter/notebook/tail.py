@@ -1,0 +1,85 @@
+"""The end of a log as HTML that needs nothing: what a notebook shows when it is opened without its kernel."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.records import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cortex_jupyter.notebook.record import Record, Status
+
+#: Lines, and characters of each, that are kept in the notebook's file.
+LINES: Final = 200
+_WIDTH: Final = 500
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Colours by the theme, where there is one; else by transparency, which serves a light and a dark page alike.
+_BOX: Final = "max-height:24em;overflow:auto;border:1px solid rgba(128,128,128,.4);border-radius:3px;padding:.4em .6em;"
+_BOX_TEXT: Final = (
+    "margin:0;font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere"
+)
+_DIM: Final = "opacity:.65"
+_LEVELS: Final = {
+    "warning": "box-shadow:inset 3px 0 #b8860b;padding-left:6px",
+    "error": "box-shadow:inset 3px 0 #c0392b;padding-left:6px",
+    "critical": "box-shadow:inset 3px 0 #c0392b;padding-left:6px;font-weight:600",
+}
+
+
+def static(task: str, status: Status, query: dict[str, str], records: Sequence[Record]) -> str:
+    """Write the end of a log.
+
+    Parameters
+    ----------
+    task : str
+        The task's key.
+    status : Status
+    query : dict
+        The filter, as it was given.
+    records : sequence of Record
+        The last `LINES` are shown.
+
+    Returns
+    -------
+    str
+        HTML without scripts, ids or links. Everything that was logged is escaped.
+    """
+    shown = records[-LINES:]
+    several = len({(r.pod, r.container) for r in shown}) > 1
+    filters = " ".join(f"{k}={v}" for k, v in query.items())
+    head = f"<b>{escape(task)}</b> · {escape(status.message)}" + (f" · {escape(filters)}" if filters else "")
+    body = "".join(_row(r, several) for r in shown) or f'<div style="{_DIM}">no lines yet</div>'
+    count = f"the last {len(shown)} lines" if len(shown) > 1 else "the log"
+    hint = f"{count} when this cell was run; run it again for the live view"
+    return (
+        f'<div class="cortex-logs-static" style="margin:.2em 0">'
+        f'<div style="padding:.2em 0">{head}</div>'
+        f'<div style="{_BOX}{_BOX_TEXT}">{body}</div>'
+        f'<div style="{_DIM};font-size:90%;padding:.2em 0">{hint}</div></div>'
+    )
+
+
+def _row(record: Record, several: bool) -> str:  # noqa: FBT001
+    source = f"{record.pod}/{record.container} " if several else ""
+    dim = f'<span style="{_DIM}">{rfc3339(record.ns)[11:23]} {escape(source)}</span>'
+    style = _LEVELS.get(record.level or "", "")
+    return f"<div{f' style={chr(34)}{style}{chr(34)}' if style else ''}>{dim}{escape(plain(record.text))}</div>"
+
+
+def plain(text: str) -> str:
+    r"""Give a line as a person may read it: no escape codes, of a progress bar the last state, nothing that hides.
+
+    Examples
+    --------
+    >>> plain("\x1b[31mred\x1b[0m"), plain(" 10%\r 20%\r"), plain("a\x00b")
+    ('red', ' 20%', 'a�b')
+    """
+    text = _ESCAPES.sub("", text)
+    text = next((part for part in reversed(text.split("\r")) if part), "")
+    text = _CONTROL.sub("\ufffd", text)
+    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]} … {len(text) - _WIDTH} more characters"

@@ -1,0 +1,307 @@
+"""`TaskLog`: the log of one task, live and as data, the same in a notebook, in IPython and in a script."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.notebook.follow import Follow
+from cortex_jupyter.notebook.record import Record, Status
+from cortex_jupyter.notebook.runtime import Runtime, runtime
+from cortex_jupyter.notebook.snapshot import Snapshot
+from cortex_jupyter.notebook.tail import LINES, static
+from cortex_jupyter.notebook.tasktable import TaskTable
+from cortex_jupyter.parsing.pattern import finder
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.recording.pages import newest
+from cortex_jupyter.records import TaskRef
+from cortex_jupyter.server.names import check_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+
+    from cortex_jupyter.frames.statement import Completeness
+    from cortex_jupyter.notebook.widget import LogViewer
+    from cortex_jupyter.recording.open import Recording, Recordings
+
+#: The parameters of a query that mean something here.
+NAMES: Final = frozenset(
+    {"since", "until", "tail", "pod", "container", "stream", "level", "grep", "exclude", "timestamps", "pretty"}
+)
+_ELSEWHERE: Final = {
+    "follow": "call .follow() on the log",
+    "limit": "use tail, which gives the newest",
+    "before": "use until",
+    "after": "use since, or slice the log by seq: log[100:200]",
+}
+
+
+def logs(
+    task: str,
+    *,
+    namespace: str | None = None,
+    kubeconfig: str | None = None,
+    context: str | None = None,
+    **query: Any,
+) -> TaskLog:
+    """Give the log of a task; as a cell's value it shows the live viewer.
+
+    Parameters
+    ----------
+    task : str
+        `[NAMESPACE:][KIND/]NAME`, or `-l app=x`.
+    namespace : str, optional
+        Where `task` names none; else `CORTEX_NAMESPACE`, else the kubeconfig's.
+    kubeconfig, context : str, optional
+        Else `KUBECONFIG`, `~/.kube/config`, or the pod we run in.
+    **query
+        `since` (`90s`, `10m`, RFC 3339, `all`; in Python `all` unless given), `until`, `tail`, `pod`, `container`,
+        `stream`, `level`, `grep`, `exclude`, `timestamps`, `pretty`.
+
+    Raises
+    ------
+    TaskNotFound, AmbiguousTask, ContainerNotFound, NotAllowed, NoCluster, ClusterError
+        At once, not when it is first read.
+    BadQuery
+        A parameter cannot be understood.
+    """
+    parsed = check(query)
+    engine = runtime()
+
+    async def find() -> tuple[Recordings, Recording]:
+        recordings = await engine.recordings(kubeconfig, context)
+        recording = await recordings.find(TaskRef.parse(task, namespace or recordings.namespace))
+        await check_names(recording, parsed)
+        return recordings, recording
+
+    return TaskLog(engine, *engine.run(find()), query)
+
+
+def tasks(
+    namespace: str | None = None, selector: str = "", *, kubeconfig: str | None = None, context: str | None = None
+) -> TaskTable:
+    """List the tasks of a namespace, newest first.
+
+    Parameters
+    ----------
+    namespace : str, optional
+        Else `CORTEX_NAMESPACE`, else the kubeconfig's.
+    selector : str, optional
+        A label selector, `app=x,tier!=y`.
+    kubeconfig, context : str, optional
+        As for `logs`.
+
+    Raises
+    ------
+    NotAllowed, NoCluster, ClusterError
+    """
+    engine = runtime()
+
+    async def listed() -> list[dict[str, Any]]:
+        # Here: the Kubernetes client is a second's import.
+        from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
+        from cortex_jupyter.cluster.tasks import list_tasks  # noqa: PLC0415
+
+        recordings: Recordings = await engine.recordings(kubeconfig, context)
+        if recordings.cluster is None:
+            recordings.cluster = await Cluster.open(kubeconfig, context)
+        return await list_tasks(recordings.cluster, namespace or recordings.namespace, selector)
+
+    return TaskTable(engine.run(listed()))
+
+
+def check(query: dict[str, Any]) -> LogQuery:
+    """Read the parameters of a query, `since` being `all` where it is not given.
+
+    Raises
+    ------
+    BadQuery
+        One is unknown or cannot be understood.
+    """
+    for name in query:
+        if name in _ELSEWHERE:
+            raise BadQuery(f"{name!r} is no parameter of a log in Python", _ELSEWHERE[name])
+    given = {k: v for k, v in query.items() if v is not None}
+    return LogQuery.parse({"since": "all", **given}, allowed=NAMES)
+
+
+class TaskLog(Snapshot):
+    """The log of one task; made by `logs`.
+
+    As a cell's value it shows the live viewer. What reads a snapshot (`to_pandas`, `len`, iteration, slices,
+    `complete`) first waits until what had been written is recorded.
+    """
+
+    def __init__(self, engine: Runtime, recordings: Recordings, recording: Recording, query: dict[str, Any]) -> None:
+        super().__init__(engine, recordings, recording, {k: v for k, v in query.items() if v is not None})
+        self._viewer: LogViewer | None = None
+        self._height = 420
+
+    # ------------------------------------------------------------------- what
+
+    @property
+    def task(self) -> str:
+        """The task's key, `namespace:kind/name`."""
+        return self._recording.ref.key
+
+    @property
+    def status(self) -> Status:
+        """How the task stands, as its recorder saw it last."""
+        return self._engine.run(self._now())
+
+    @property
+    def state(self) -> str:
+        """`pending`, `running`, `succeeded`, `failed` or `gone`."""
+        return self.status.state
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of a task that has ended."""
+        return self.status.exit_code
+
+    @property
+    def complete(self) -> Completeness:
+        """The completeness statement of the whole recording: lines, time range, gaps with their reasons."""
+        self._settle()
+        return self._statement()
+
+    def filter(self, **query: Any) -> TaskLog:
+        """Give the log of the same task with further parameters; one that is given again replaces what was.
+
+        Parameters
+        ----------
+        **query
+            As for `logs`.
+
+        Raises
+        ------
+        BadQuery
+            A parameter cannot be understood.
+        """
+        check(merged := {**self._query, **query})
+        return TaskLog(self._engine, self._recordings, self._recording, merged)
+
+    # -------------------------------------------------------------------- data
+
+    def to_arrow(self) -> Any:
+        """Give a `pyarrow.Table` of the log as it is now.
+
+        Columns: `time` (ns, UTC), `seq`, `namespace`, `task`, `pod`, `container`, `kind`, `run`, `node`, `stream`,
+        `level`, `message`, `text`, `fields`; rows in the order of time, of one source as in its file.
+
+        Raises
+        ------
+        MissingExtra
+            There is no pyarrow.
+        """
+        return self._table()
+
+    def to_pandas(self) -> Any:
+        """Give a `pandas.DataFrame` with the columns of `to_arrow`."""
+        from cortex_jupyter.frames.convert import to_pandas  # noqa: PLC0415
+
+        return to_pandas(self._table())
+
+    def to_polars(self) -> Any:
+        """Give a `polars.DataFrame` with the columns of `to_arrow`."""
+        from cortex_jupyter.frames.convert import to_polars  # noqa: PLC0415
+
+        return to_polars(self._table())
+
+    def to_parquet(self, path: str | PathLike[str]) -> None:
+        """Write the columns of `to_arrow` to a Parquet file, with the completeness statement in its metadata."""
+        from cortex_jupyter.frames.convert import to_parquet  # noqa: PLC0415
+
+        to_parquet(self._table(), path)
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Let polars, pyarrow, DuckDB and pandas read the log directly."""
+        return self._table().__arrow_c_stream__(requested_schema)
+
+    # -------------------------------------------------------------------- live
+
+    def follow(self) -> Follow:
+        """Give every record of the log, then those to come, to the task's end; for `for` and `async for`."""
+        return Follow(self._engine, self._recording, check(self._query))
+
+    def wait(self, pattern: str | None = None, timeout: float | None = None) -> Record | Status:
+        """Block until the task has ended and its log is read, or until a line matches.
+
+        Parameters
+        ----------
+        pattern : str, optional
+            A regular expression; lines that are there already count.
+        timeout : float, optional
+            Seconds.
+
+        Returns
+        -------
+        Record or Status
+            The line that matches; else how the task ended.
+
+        Raises
+        ------
+        TimeoutError
+            Neither happened in time.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        if pattern is not None:
+            find = finder("pattern", pattern)
+            following = self.follow()
+            try:
+                while record := following.next(None if until is None else max(0.0, until - time.monotonic())):
+                    if find(record.text):
+                        return record
+            finally:
+                following.close()
+        self._wait(lambda info: info.done, None if until is None else until - time.monotonic())
+        return self.status
+
+    # ----------------------------------------------------------------- display
+
+    @property
+    def viewer(self) -> LogViewer:
+        """The widget that shows this log; the same for all cells that do."""
+        if self._viewer is None:
+            from cortex_jupyter.notebook.widget import LogViewer  # noqa: PLC0415 - loads ipywidgets
+
+            self._viewer = LogViewer.of(
+                self._engine, self._recordings, self._recording.ref.key, self._query, self._height
+            )
+        return self._viewer
+
+    @property
+    def view(self) -> TaskLog:
+        """The log that the viewer shows now: its window, filter and pods. Its repr is the code that gives the same."""
+        from cortex_jupyter.notebook.view import query_of  # noqa: PLC0415
+
+        return self.filter(**query_of(dict(self.viewer.view)))
+
+    def __repr__(self) -> str:
+        query = "".join(f", {k}={v!r}" for k, v in self._query.items())
+        return f"cortex_jupyter.logs({self.task!r}{query})"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/plain": repr(self)}
+        if not _in_kernel():
+            return bundle
+        query = self._parsed()
+        store, id_ = self._recording.store, self._recording.id
+        page = newest(store, id_, limit=LINES, since=query.since, until=query.until, keep=query.keep())
+        records = [Record.of(r) for r in page.records]
+        bundle["text/html"] = static(self.task, self.status, {k: str(v) for k, v in self._query.items()}, records)
+        return bundle | self.viewer.mimebundle()
+
+    def __iter__(self) -> Iterator[Record]:
+        return self.records()
+
+
+def _in_kernel() -> bool:
+    """Whether somebody may see HTML: a terminal's IPython and a script may not."""
+    try:
+        from IPython.core.getipython import get_ipython  # noqa: PLC0415
+    except ImportError:
+        return False
+    return getattr(get_ipython(), "kernel", None) is not None

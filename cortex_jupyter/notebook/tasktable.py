@@ -1,0 +1,54 @@
+"""The list of tasks, as a list and as a table."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, Final
+
+from cortex_jupyter.frames.extras import library
+
+_COLUMNS: Final = ("task", "state", "started", "finished", "exit_code", "pods")
+
+
+class TaskTable(list[dict[str, Any]]):
+    """Tasks, newest first, each a dict as `GET cortex/tasks` gives it; shows as a table.
+
+    Examples
+    --------
+    >>> TaskTable([{"task": "ml:job/a", "state": "running", "started": "2026-01-01T00:00:00Z", "pods": 2}])
+    TASK      STATE    STARTED               FINISHED  EXIT_CODE  PODS
+    ml:job/a  running  2026-01-01T00:00:00Z                       2
+    """
+
+    def to_pandas(self) -> Any:
+        """Give a `pandas.DataFrame`; `started` and `finished` are UTC times.
+
+        Raises
+        ------
+        MissingExtra
+            There is no pandas.
+        """
+        pd = library("pandas")
+        names = ("task", "kind", "namespace", "name", "state", "message", "started", "finished", "exit_code", "pods")
+        frame = pd.DataFrame(list(self), columns=list(names))
+        for name in ("started", "finished"):
+            frame[name] = pd.to_datetime(frame[name], utc=True)
+        return frame.astype({"exit_code": "Int64", "pods": "Int64"})
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Give the cells of the table, without its head."""
+        return [tuple("" if task.get(c) is None else str(task[c]) for c in _COLUMNS) for task in self]
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no tasks"
+        rows = [tuple(c.upper() for c in _COLUMNS), *self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return "<i>no tasks</i>"
+        head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in _COLUMNS)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in self.rows())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,113 @@
+"""The viewer as a widget: the bundle of js/, a few traits, and a comm for pages that reach no server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import anywidget
+import traitlets
+
+from cortex_jupyter.errors import MissingExtra
+from cortex_jupyter.notebook.comm import CommServer
+
+if TYPE_CHECKING:
+    from cortex_jupyter.notebook.runtime import Runtime
+    from cortex_jupyter.recording.open import Recordings
+
+_STATIC: Final = Path(__file__).parent / "static"
+
+
+def _bundle(name: str) -> str:
+    """Read a file of the built front end.
+
+    Raises
+    ------
+    MissingExtra
+        It has not been built.
+    """
+    path = _STATIC / name
+    if not path.is_file():
+        raise MissingExtra(
+            f"the viewer's {name} has not been built", "run `make setup`, or `npm ci && npm run build` in js/"
+        )
+    return path.read_text(encoding="utf-8")
+
+
+class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
+    """The live viewer of one or more tasks; `TaskLog` makes and shows it.
+
+    Traits carry settings and a summary. Lines are in none of them: a trait is saved in the notebook's file.
+
+    Parameters
+    ----------
+    tasks : list of str
+        Keys.
+    query : dict
+        What is shown first; `since` is `1m` where it is not given.
+    transport : str
+        `auto`, `sse` or `comm`.
+    height : int
+        Pixels.
+    view, status : dict
+        Written by the page: the filter as it is now, and the task's state and counts.
+    """
+
+    tasks = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    query = traitlets.Dict().tag(sync=True)
+    transport = traitlets.Enum(("auto", "sse", "comm"), "auto").tag(sync=True)
+    height = traitlets.Int(420).tag(sync=True)
+    view = traitlets.Dict().tag(sync=True)
+    status = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, engine: Runtime, recordings: Recordings, **traits: Any) -> None:
+        # Read here and not when the class is made: without a bundle the module can still be imported.
+        super().__init__(_esm=_bundle("widget.js"), _css=_bundle("widget.css"), **traits)
+        self._server = CommServer(engine, recordings, self.send)
+        self.on_msg(self._received)
+
+    @classmethod
+    def of(cls, engine: Runtime, recordings: Recordings, task: str, query: dict[str, Any], height: int) -> Self:
+        """Make the viewer of one task.
+
+        Parameters
+        ----------
+        engine : Runtime
+        recordings : Recordings
+        task : str
+            The task's key.
+        query : dict
+            The parameters as they were given.
+        height : int
+        """
+        return cls(engine, recordings, tasks=[task], query=for_page(query), height=height)
+
+    def _received(self, _: object, content: dict[str, Any], __: object) -> None:
+        # From whatever thread: JupyterLab sends comm messages to a subshell.
+        self._server.receive(content)
+
+    def close(self) -> None:
+        """End the viewer and what it reads."""
+        self._server.close()
+        super().close()
+
+    def mimebundle(self) -> dict[str, Any]:
+        """Give the part of a display bundle that shows this widget."""
+        bundle = self._repr_mimebundle_()
+        data: dict[str, Any] = bundle[0] if isinstance(bundle, tuple) else bundle
+        return {k: v for k, v in (data or {}).items() if k != "text/plain"}
+
+
+def for_page(query: dict[str, Any]) -> dict[str, Any]:
+    r"""Write a query as the page's own filter understands it.
+
+    Examples
+    --------
+    >>> for_page({"grep": r"loss=\d", "tail": 5, "since": "10m"})
+    {'grep': '/loss=\\d/', 'tail': 5, 'since': '10m'}
+    """
+    shown = {k: v if isinstance(v, bool | int) else str(v) for k, v in query.items()}
+    if grep := shown.get("grep"):
+        # The page takes plain text for text; Python's pattern is a regular expression.
+        shown["grep"] = f"/{grep}/"
+    return shown
