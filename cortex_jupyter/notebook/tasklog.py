@@ -137,7 +137,8 @@ class TaskLog(Snapshot):
     def __init__(self, engine: Runtime, recordings: Recordings, recording: Recording, query: dict[str, Any]) -> None:
         super().__init__(engine, recordings, recording, {k: v for k, v in query.items() if v is not None})
         self._viewer: LogViewer | None = None
-        self._height = 420
+        #: Of the viewer, pixels; set it before the log is shown.
+        self.height = 420
 
     # ------------------------------------------------------------------- what
 
@@ -268,7 +269,7 @@ class TaskLog(Snapshot):
             from cortex_jupyter.notebook.widget import LogViewer  # noqa: PLC0415 - loads ipywidgets
 
             self._viewer = LogViewer.of(
-                self._engine, self._recordings, self._recording.ref.key, self._query, self._height
+                self._engine, self._recordings, self._recording.ref.key, self._query, self.height
             )
         return self._viewer
 

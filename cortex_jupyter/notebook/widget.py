@@ -106,7 +106,9 @@ def for_page(query: dict[str, Any]) -> dict[str, Any]:
     >>> for_page({"grep": r"loss=\d", "tail": 5, "since": "10m"})
     {'grep': '/loss=\\d/', 'tail': 5, 'since': '10m'}
     """
-    shown = {k: v if isinstance(v, bool | int) else str(v) for k, v in query.items()}
+    shown: dict[str, Any] = {k: v if isinstance(v, bool) else str(v) for k, v in query.items()}
+    if "tail" in shown:
+        shown["tail"] = int(shown["tail"])
     if grep := shown.get("grep"):
         # The page takes plain text for text; Python's pattern is a regular expression.
         shown["grep"] = f"/{grep}/"

@@ -1,0 +1,158 @@
+"""`%tasklogs`: the tasks there are, or the log of one; thin over `tasks` and `logs`.
+
+`{3}` in a regular expression is no variable to be expanded and quotes are not part of a value, so the line is not
+expanded by IPython but here, and only the task's name (`research/jupyter.md` section 6).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import MagicArgumentParser
+
+from cortex_jupyter.errors import BadQuery, CortexError
+from cortex_jupyter.notebook.complete import Completer
+from cortex_jupyter.notebook.tasklog import TaskLog, check, logs, tasks
+
+if TYPE_CHECKING:
+    import argparse
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from cortex_jupyter.notebook.tasktable import TaskTable
+
+#: Flag -> what it does. The same names as everywhere.
+QUERY: Final = {
+    "since": "how far back: 90s, 10m, 2h, an RFC 3339 time, or all",
+    "until": "not after this",
+    "tail": "only so many of the newest",
+    "pod": "only this pod; a glob, or several with commas",
+    "container": "only this container",
+    "stream": "stdout or stderr",
+    "level": "at least this level: warning, error, ...",
+    "grep": "only lines that match this regular expression",
+    "exclude": "no lines that match this one",
+}
+_VARIABLE: Final = re.compile(r"\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of the line."""
+    made: argparse.ArgumentParser = MagicArgumentParser("tasklogs")
+    made.add_argument("task", nargs="?", help="[NAMESPACE:][KIND/]NAME; without it the tasks are listed")
+    for name, text in QUERY.items():
+        made.add_argument(f"--{name}", help=text)
+    made.add_argument("-l", "--selector", help="a label selector: of the list, or in place of a name")
+    made.add_argument("-n", "--namespace")
+    made.add_argument("--kubeconfig", help="a path")
+    made.add_argument("--context", help="of the kubeconfig")
+    made.add_argument("--no-timestamps", action="store_true", help="lines without their times")
+    made.add_argument("--pretty", action="store_true", help="JSON lines spread out")
+    made.add_argument("--height", type=int, metavar="N", help="of the viewer, pixels")
+    made.add_argument("--df", metavar="NAME", help="leave the log as a pandas DataFrame under this name")
+    made.add_argument("--wait", action="store_true", help="wait for the task's end first")
+    return made
+
+
+@magics_class
+class TaskLogsMagics(Magics):  # type: ignore[misc]
+    """The magic of this package."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self.completer = Completer(sorted(name for name in parser()._option_string_actions if name[:2] == "--"))  # noqa: SLF001
+
+    @no_var_expand  # type: ignore[untyped-decorator]
+    @line_magic  # type: ignore[untyped-decorator]
+    def tasklogs(self, line: str) -> TaskLog | TaskTable | None:
+        """List the tasks, or show the log of one.
+
+        %tasklogs                                   the tasks of the namespace
+        %tasklogs train-1                           its log, live
+        %tasklogs ml:deployment/api --since 10m --level warning --grep "loss=nan"
+        %tasklogs train-1 --df df --wait            at its end, also as a DataFrame
+
+        Options: --since --until --tail --pod --container --stream --level --grep --exclude --namespace --selector
+        --no-timestamps --pretty --height N --df NAME --wait --kubeconfig --context
+        """
+        try:
+            return self._run(parser().parse_args(split(line)))
+        except CortexError as error:
+            # One clear message: a traceback of ours would say nothing more.
+            raise UsageError(str(error)) from None
+
+    def _run(self, options: argparse.Namespace) -> TaskLog | TaskTable:
+        where: dict[str, Any] = {"kubeconfig": options.kubeconfig, "context": options.context}
+        namespace = options.namespace
+        if options.task is None and (options.selector is None or not self._asks_for_log(options)):
+            found = tasks(namespace, options.selector or "", **where)
+            self.completer.learn(task["name"] for task in found)
+            return found
+        if options.task and options.selector:
+            raise BadQuery("both a task and a selector are given", "name one of them")
+        if options.df and not options.df.isidentifier():
+            raise BadQuery(f"{options.df!r} is no name of a variable", "write --df df")
+        query = {name: value for name in QUERY if (value := getattr(options, name)) is not None}
+        query |= {"timestamps": False} if options.no_timestamps else {}
+        query |= {"pretty": True} if options.pretty else {}
+        check(query)
+        task = f"-l {options.selector}" if options.selector else self._expanded(options.task)
+        log = logs(task, namespace=namespace, **where, **query)
+        self.completer.learn([log.task.rpartition("/")[2]])
+        if options.height is not None:
+            log.height = options.height
+        if options.wait:
+            log.wait()
+        if options.df:
+            self.shell.user_ns[options.df] = log.to_pandas()
+        return log
+
+    def _asks_for_log(self, options: argparse.Namespace) -> bool:
+        return bool(options.df or options.wait or any(getattr(options, name) is not None for name in QUERY))
+
+    def _expanded(self, task: str) -> str:
+        def value(match: re.Match[str]) -> str:
+            name = match[1] or match[2]
+            if name not in self.shell.user_ns:
+                raise BadQuery(f"there is no variable {name!r}", "write the task's name as it is, or set the variable")
+            return str(self.shell.user_ns[name])
+
+        return _VARIABLE.sub(value, task)
+
+
+def split(line: str) -> list[str]:
+    r"""Split a line at spaces; matching quotes around a value are taken off, backslashes stay.
+
+    Raises
+    ------
+    UsageError
+        A quote is not closed.
+
+    Examples
+    --------
+    >>> split(r'''train-1 --grep "a b{3}\d" --exclude='x y' ''')
+    ['train-1', '--grep', 'a b{3}\\d', '--exclude=x y']
+    """
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
+    try:
+        return list(lexer)
+    except ValueError as error:
+        raise UsageError(f"%tasklogs: {error}: {line.strip()}") from error
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """Register the magic: `%load_ext cortex_jupyter`.
+
+    Parameters
+    ----------
+    ipython : InteractiveShell
+    """
+    magics = TaskLogsMagics(ipython)
+    ipython.register_magics(magics)
+    ipython.set_hook("complete_command", magics.completer, str_key="%tasklogs")
+    ipython.set_hook("complete_command", magics.completer, str_key="tasklogs")
