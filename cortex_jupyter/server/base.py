@@ -62,7 +62,7 @@ class Handler(ExtensionHandlerMixin, APIHandler):
         for name in self.request.query_arguments:
             if name in _JUPYTERS or name in several:
                 continue
-            values = self.get_query_arguments(name)
+            values = self.get_query_arguments(name, strip=False)  # a space counts in `grep`
             if len(values) > 1:
                 raise BadQuery(f"{name!r} is given {len(values)} times", f"give {name} once")
             found[name] = values[0]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.open import Recording
 
-_GLOB = frozenset("*?[")
+_GLOB = frozenset("*?[,")
 
 
 async def check_names(recording: Recording, query: LogQuery) -> None:

@@ -1,0 +1,93 @@
+"""A recording written by a test, as a recorder would write it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.recording.store import Commit, Recorder, Store
+from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CLUSTER = "https://cluster.test"
+#: 2023-11-14T22:13:20Z
+T0 = 1_700_000_000_000_000_000
+
+#: (time, source id, text[, stream])
+Line = tuple[int, int, str] | tuple[int, int, str, int]
+
+
+class Tape:
+    """The recorder of one task, held by a test; lives as long as it is not closed."""
+
+    def __init__(self, store: Store, name: str, namespace: str = "default", kind: str = "job") -> None:
+        self.store, self.ref = store, TaskRef(namespace, kind, name)
+        self.id = store.open(CLUSTER, self.ref, f"uid-{name}")
+        self.owner = f"tape-{name}"
+        self._over = threading.Event()
+        self._beat()
+        self._thread = threading.Thread(target=self._live, daemon=True)
+        self._thread.start()
+        lease = store.lease(self.id, self.owner)
+        assert lease is not None
+        self.lease = lease
+        self.at = 0
+        self.sources: dict[int, dict[str, Any]] = {}
+        self.lines: list[tuple[int, int, int, str]] = []  # seq, time, sid, text
+
+    def _beat(self) -> None:
+        self.store.beat(Recorder(self.owner, CLUSTER, socket.gethostname(), os.getpid(), time.time()))
+
+    def _live(self) -> None:
+        while not self._over.wait(0.5):
+            self._beat()
+
+    def source(self, pod: str = "train-0", container: str = "main", kind: str = "main", run: int = 0) -> int:
+        source = Source(pod, f"uid-{pod}", container, f"id-{pod}-{container}-{run}", kind, run, "node-1")
+        sid = self.store.add_source(self.lease, source)
+        self.sources[sid] = source.public
+        return sid
+
+    def write(self, lines: Iterable[Line]) -> None:
+        """Commit one batch."""
+        rows = list(lines)
+        times, sids, texts = [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows]
+        streams = [r[3] if len(r) == 4 else 0 for r in rows]
+        sources = {sid: self.sources[sid] for sid in dict.fromkeys(sids)}
+        data = encode_batch(self.ref.key, self.at + 1, times, sids, streams, texts, sources)
+        self.lines += [(self.at + 1 + i, r[0], r[1], r[2]) for i, r in enumerate(rows)]
+        self._commit(Entry(self.at + 1, len(rows), "log", min(times), max(times), data))
+
+    def note(self, event: str, message: str, time_: int = T0, **fields: Any) -> None:
+        """Commit one notice."""
+        self._commit(notice(self.ref.key, self.at + 1, time_, event, message, **fields))
+
+    def _commit(self, entry: Entry, **update: Any) -> None:
+        self.store.commit(self.lease, Commit([entry], {}, update))
+        self.at = entry.last
+
+    def running(self, message: str = "Running") -> None:
+        update = {"state": "running", "message": message, "reason": "Running", "caught_up": 1}
+        self.store.commit(self.lease, Commit([], {}, update))
+
+    def end(self, exit_code: int = 0) -> None:
+        """Commit the end of the task."""
+        state = "failed" if exit_code else "succeeded"
+        message = f"Job failed exit {exit_code}" if exit_code else "Job complete exit 0"
+        entry = notice(self.ref.key, self.at + 1, T0 + 10**12, "end", message, state=state, exit_code=exit_code)
+        self._commit(entry, state=state, message=message, exit_code=exit_code, done=1, caught_up=1)
+
+    @property
+    def texts(self) -> list[str]:
+        return [text for *_, text in self.lines]
+
+    def close(self) -> None:
+        """Be a recorder no more."""
+        self._over.set()
+        self._thread.join()
+        self.store.leave(self.owner)

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import io
+import json
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from server.running import logs
+from server.tape import T0
+
+from cortex_jupyter.records import rfc3339
+
+if TYPE_CHECKING:
+    from server.running import Server
+    from server.tape import Tape
+
+SLOW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def test_newest_page_is_ordered_by_time_and_bounded(server: Server, done: Tape) -> None:
+    page = server.page(done.ref.name, limit=100)
+    assert len(page["records"]) == 100 and page["older"] and page["newer"] is None
+    by_source: dict[tuple[str, str], list[int]] = {}
+    for record in page["records"]:
+        by_source.setdefault((record["pod"], record["container"]), []).append(record["seq"])
+    assert all(seqs == sorted(seqs) for seqs in by_source.values()), "within a source as in its file"
+    assert page["task"]["state"] == "succeeded" and page["task"]["task"] == done.ref.key
+    complete = page["complete"]
+    assert (complete["records"], complete["done"], len(complete["gaps"])) == (1000, True, 1)
+    assert (complete["from"], complete["to"]) == (
+        rfc3339(min(r[1] for r in done.lines)),
+        rfc3339(max(r[1] for r in done.lines)),
+    )
+
+
+def test_record_has_the_fields_of_the_contract(server: Server, done: Tape) -> None:
+    record = server.page(done.ref.name, after="0", limit=1)["records"][0]
+    assert record == {
+        "seq": 2, "time": "2023-11-14T22:13:20.000000000Z", "pod": "train-0", "container": "main", "kind": "main",
+        "run": 0, "stream": "stdout", "text": "INFO line 00000 loss=0.0", "level": "info",
+    }  # fmt: skip
+
+
+def test_default_limit_and_bare_kind(server: Server, done: Tape) -> None:
+    response = server.get(logs(done.ref.name, kind="task"))
+    assert len(response.json()["records"]) == 1000
+    assert response.headers["cache-control"] == "no-store"
+
+
+@SLOW
+@given(
+    sizes=st.lists(st.integers(70, 999), min_size=1, max_size=4),
+    filters=st.sampled_from([{}, {"level": "warn"}, {"grep": "5 "}, {"pod": "*-1"}]),
+)
+def test_pages_back_give_every_record_once(
+    server: Server, done: Tape, sizes: list[int], filters: dict[str, str]
+) -> None:
+    expected = _expected(done, filters)
+    seen: list[int] = []
+    cursor: dict[str, str] = {}
+    for i in count():
+        page = server.page(done.ref.name, limit=sizes[i % len(sizes)], **filters, **cursor)
+        seen = [r["seq"] for r in page["records"]] + seen
+        if page["older"] is None:
+            break
+        cursor = {"before": page["older"]}
+    assert sorted(seen) == expected and len(seen) == len(expected)
+
+
+@SLOW
+@given(
+    sizes=st.lists(st.integers(70, 999), min_size=1, max_size=4),
+    filters=st.sampled_from([{}, {"level": "error"}, {"exclude": "5 "}, {"container": "proxy"}]),
+)
+def test_pages_forward_give_every_record_once(
+    server: Server, done: Tape, sizes: list[int], filters: dict[str, str]
+) -> None:
+    seen: list[int] = []
+    cursor = "0"
+    for i in count():
+        page = server.page(done.ref.name, limit=sizes[i % len(sizes)], after=cursor, **filters)
+        seen += [r["seq"] for r in page["records"]]
+        if page["newer"] is None:
+            break
+        cursor = page["newer"]
+    assert sorted(seen) == _expected(done, filters)
+
+
+def _expected(done: Tape, filters: dict[str, str]) -> list[int]:
+    def wanted(sid: int, text: str) -> bool:
+        source = done.sources[sid]
+        levels = {"warn": ("WARNING", "ERROR"), "error": ("ERROR",)}
+        return (
+            ("level" not in filters or text.startswith(levels[filters["level"]]))
+            and filters.get("grep", "") in text
+            and ("exclude" not in filters or filters["exclude"] not in text)
+            and ("pod" not in filters or source["pod"] == "train-1")
+            and ("container" not in filters or source["container"] == "proxy")
+        )
+
+    return [seq for seq, _, sid, text in done.lines if wanted(sid, text)]
+
+
+def test_since_until_and_tail_hold_together(server: Server, done: Tape) -> None:
+    low, high = T0 + 100 * 10**9, T0 + 200 * 10**9
+    inside = sorted((t, s) for s, t, *_ in done.lines if low <= t <= high)
+    page = server.page(done.ref.name, since=rfc3339(low), until=rfc3339(high))
+    assert sorted(r["seq"] for r in page["records"]) == sorted(s for _, s in inside)
+    assert page["older"], "what lies before the window can be reached"
+    tail = server.page(done.ref.name, since=rfc3339(low), until=rfc3339(high), tail=10)
+    assert sorted(r["seq"] for r in tail["records"]) == sorted(s for _, s in inside[-10:])
+    assert server.page(done.ref.name, tail=0)["records"] == []
+
+
+def test_window_of_a_completed_task_is_all_unless_asked(server: Server, done: Tape) -> None:
+    assert server.page(done.ref.name, since="1m")["records"] == []
+    assert len(server.page(done.ref.name)["records"]) == 1000
+
+
+def test_streams_are_told_apart(server: Server, done: Tape) -> None:
+    found = {s: server.page(done.ref.name, stream=s)["records"] for s in ("stdout", "stderr")}
+    assert [len(r) for r in found.values()] == [500, 500]
+    assert {r["stream"] for r in found["stderr"]} == {"stderr"}
+
+
+def test_notices_come_with_the_page_they_lie_in(server: Server, done: Tape) -> None:
+    notices = server.page(done.ref.name)["notices"]
+    assert [n["message"] for n in notices] == ["Log not available yet: ContainerCreating", "lines are missing"]
+
+
+def test_running_task_that_is_not_followed_is_a_page(server: Server, tape: Tape) -> None:
+    sid = tape.source()
+    tape.running()
+    tape.write([(T0, sid, "old")])
+    page = server.page(tape.ref.name, since="all")
+    assert [r["text"] for r in page["records"]] == ["old"] and page["newer"] and not page["complete"]["done"]
+    tape.write([(T0 + 1, sid, "new")])
+    page = server.page(tape.ref.name, after=page["newer"])
+    assert [r["text"] for r in page["records"]] == ["new"]
+    assert page["task"]["state"] == "running"
+
+
+def test_text_comes_as_it_was_written(server: Server, tape: Tape) -> None:
+    sid = tape.source()
+    texts = ["<b>&amp;</b>", "a\rb\rc", "\x1b[31mred\x1b[0m", "nul\x00", "é\u2028\u2029", "\\xff", "y" * (1 << 20), ""]
+    tape.write([(T0 + i, sid, text) for i, text in enumerate(texts)])
+    tape.end()
+    assert [r["text"] for r in server.page(tape.ref.name)["records"]] == texts
+
+
+@pytest.mark.parametrize("filters", [{}, {"level": "error"}, {"tail": "7"}, {"pod": "train-1", "grep": "line 00[0-4]"}])
+def test_downloads_hold_what_pages_hold(server: Server, done: Tape, filters: dict[str, str]) -> None:
+    page = (
+        server.page(done.ref.name, limit=10_000, **filters)
+        if "tail" not in filters
+        else server.page(done.ref.name, **filters)
+    )
+    by_seq = sorted(page["records"], key=lambda r: r["seq"])
+    ndjson = server.get(logs(done.ref.name, "logs.ndjson"), **filters)
+    assert [json.loads(line) for line in ndjson.text.splitlines()] == by_seq
+    assert ndjson.headers["content-type"].startswith("application/x-ndjson")
+    assert ndjson.headers["content-disposition"] == f'attachment; filename="default-{done.ref.name}.ndjson"'
+    txt = server.get(logs(done.ref.name, "logs.txt"), timestamps="true", **filters)
+    assert txt.text.splitlines() == [f"{r['time']} {r['text']}" for r in by_seq]
+    table = pq.read_table(io.BytesIO(server.get(logs(done.ref.name, "logs.parquet"), **filters).content))
+    assert table.column("text").to_pylist() == [r["text"] for r in page["records"]]
+
+
+def test_pretty_text(server: Server, tape: Tape) -> None:
+    tape.write([(T0, tape.source(), '{"a":{"b":1}}')])
+    tape.end()
+    assert server.get(logs(tape.ref.name, "logs.txt"), pretty="true").text == '{\n  "a": {\n    "b": 1\n  }\n}\n'
