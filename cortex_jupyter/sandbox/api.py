@@ -73,9 +73,11 @@ async def body(request: web.Request) -> Any:
     Raises
     ------
     ApiError
-        400 where it is neither.
+        400 where it is neither, 415 for the binary form that a few kubectl commands send (`kubectl create cronjob`).
     """
     data = await request.read()
+    if "protobuf" in request.content_type:
+        raise status.ApiError(415, "the sandbox reads JSON and YAML only: give the object as a manifest")
     try:
         return orjson.loads(data) if data[:1] in (b"{", b"[") else yaml.safe_load(data)
     except (orjson.JSONDecodeError, yaml.YAMLError) as error:

@@ -55,6 +55,7 @@ class CriLog:
         self._rest = {b"stdout": b"", b"stderr": b""}
         self._second, self._prefix = -1, b""
         self._size = 0
+        self._rotated = 0
         self._file = path.open("ab", buffering=0)
         self._followers: set[asyncio.Event] = set()
 
@@ -139,13 +140,10 @@ class CriLog:
         -------
         Path
             Where the old file is now. Two rotations within a second would overwrite each other in the
-            kubelet; here the second one takes the next free second, so that nothing is lost by the fault itself.
+            kubelet; here the second one takes the next second, so that nothing is lost by the fault itself.
         """
-        at = int(time.time())
-        while (rotated := self.path.with_name(f"{self.path.name}.{_day(at)}")).exists() or rotated.with_suffix(
-            rotated.suffix + ".gz"
-        ).exists():
-            at += 1
+        self._rotated = max(int(time.time()), self._rotated + 1)
+        rotated = self.path.with_name(f"{self.path.name}.{_day(self._rotated)}")
         older = sorted(self.path.parent.glob(f"{self.path.name}.*"))
         for excess in older[: max(0, len(older) - (keep - 2))]:
             excess.unlink()

@@ -132,7 +132,7 @@ def choose_container(pod: Object, wanted: str) -> str:
     spec, name = pod["spec"], pod["metadata"]["name"]
     names = {
         part: [c["name"] for c in spec.get(part) or []]
-        for part in ("containers", "initContainers", "ephemeralContainers")
+        for part in ("initContainers", "containers", "ephemeralContainers")
     }
     if wanted:
         if not any(wanted in group for group in names.values()):
@@ -140,12 +140,8 @@ def choose_container(pod: Object, wanted: str) -> str:
         return wanted
     if len(names["containers"]) == 1:
         return str(names["containers"][0])
-    text = f"a container name must be specified for pod {name}, choose one of: [{' '.join(names['containers'])}]"
-    if names["initContainers"]:
-        text += f" or one of the init containers: [{' '.join(names['initContainers'])}]"
-    if names["ephemeralContainers"]:
-        text += f" or one of the ephemeral containers: [{' '.join(names['ephemeralContainers'])}]"
-    raise bad_request(text)
+    choice = " ".join(each for group in names.values() for each in group)
+    raise bad_request(f"a container name must be specified for pod {name}, choose one of: [{choice}]")
 
 
 def choose_run(pod: Object, container: str, *, previous: bool) -> str:

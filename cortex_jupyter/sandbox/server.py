@@ -15,6 +15,7 @@ from aiohttp import web
 from cortex_jupyter.sandbox import nodeproxy, status
 from cortex_jupyter.sandbox.api import VERBS, Api, answer, body, target
 from cortex_jupyter.sandbox.faults import ACTIONS
+from cortex_jupyter.sandbox.openapi import openapi
 from cortex_jupyter.sandbox.podlog import pod_log
 from cortex_jupyter.sandbox.resources import discovery
 from cortex_jupyter.sandbox.status import ApiError
@@ -70,7 +71,7 @@ class Server:
         path = request.path
         if path in ("/healthz", "/livez", "/readyz"):
             return web.Response(text="ok")
-        if found := discovery(path):
+        if found := discovery(path) or openapi(path, self._prefix):
             return answer(found)
         if path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" and request.method == "POST":
             return answer(self._review(await body(request)), 201)

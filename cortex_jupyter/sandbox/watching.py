@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from cortex_jupyter.sandbox import tables
 from cortex_jupyter.sandbox.status import ApiError, expired
 from cortex_jupyter.sandbox.stream import Stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
     from cortex_jupyter.sandbox.config import Config
@@ -32,20 +36,6 @@ Object = dict[str, Any]
 
 def _line(kind: str, obj: Object) -> bytes:
     return orjson.dumps({"type": kind, "object": obj}) + b"\n"
-
-
-def _event(change: Change, matches: Matcher) -> bytes:
-    before = change.old is not None and matches(change.old)
-    after = change.new is not None and matches(change.new)
-    if after:
-        assert change.new is not None
-        return _line("MODIFIED" if before else "ADDED", change.new)
-    if before:
-        return _line(
-            "DELETED",
-            change.object | {"metadata": change.object["metadata"] | {"resourceVersion": str(change.version)}},
-        )
-    return b""
 
 
 class Watch:
@@ -64,6 +54,7 @@ class Watch:
     def __init__(self, store: Store, faults: Faults, config: Config, resource: Resource, matches: Matcher) -> None:
         self._store, self._faults, self._config = store, faults, config
         self._resource, self._matches = resource, matches
+        self._shape: Callable[[Object], Object] = lambda obj: obj
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer until the timeout, the client or a fault ends it."""
@@ -75,6 +66,7 @@ class Watch:
         timeout = float(query.get("timeoutSeconds") or 0) or 3600.0
         bookmarks = query.get("allowWatchBookmarks", "").lower() in ("true", "1")
         path = f"{request.method} {request.path_qs}"
+        self._shape = functools.partial(tables.shape, request, self._resource)
         async with Stream(request, "application/json", self._faults, lambda: self._faults.watch(path)) as stream:
             with self._store.watch() as queue, contextlib.suppress(ConnectionError):
                 try:
@@ -87,11 +79,20 @@ class Watch:
 
     def _first(self, start: str) -> bytes:
         if start in ("", "0"):
-            return b"".join(
-                _line("ADDED", obj) for obj in self._store.select(self._resource.plural) if self._matches(obj)
-            )
+            found = [obj for obj in self._store.select(self._resource.plural) if self._matches(obj)]
+            return b"".join(_line("ADDED", self._shape(obj)) for obj in found)
         missed = [c for c in self._store.since(int(start)) if c.plural == self._resource.plural]
-        return b"".join(_event(c, self._matches) for c in missed)
+        return b"".join(self._event(c) for c in missed)
+
+    def _event(self, change: Change) -> bytes:
+        before = change.old is not None and self._matches(change.old)
+        after = change.new is not None and self._matches(change.new)
+        if after:
+            return _line("MODIFIED" if before else "ADDED", self._shape(change.object))
+        if before:
+            meta = change.object["metadata"] | {"resourceVersion": str(change.version)}
+            return _line("DELETED", self._shape(change.object | {"metadata": meta}))
+        return b""
 
     async def _follow(
         self, stream: Stream, queue: asyncio.Queue[Change | None], seconds: float, *, bookmarks: bool
@@ -103,17 +104,17 @@ class Watch:
             try:
                 change = await asyncio.wait_for(queue.get(), max(0.001, min(due, 1.0)))
             except TimeoutError:
-                await stream.send(b"")
-                if bookmarks and time.monotonic() >= mark:
-                    mark = time.monotonic() + self._config.bookmark
-                    await stream.send(self._bookmark())
+                # Nothing waits in the queue at this moment, so the store's version is this stream's too.
+                marking = bookmarks and time.monotonic() >= mark
+                mark = time.monotonic() + self._config.bookmark if marking else mark
+                await stream.send(self._bookmark() if marking else b"")
                 continue
             if change is None:
                 await stream.send(_line("ERROR", expired(self._store.oldest - 1, self._store.oldest).body))
                 return
-            if change.plural == self._resource.plural and (data := _event(change, self._matches)):
+            if change.plural == self._resource.plural and (data := self._event(change)):
                 await stream.send(data)
-        if bookmarks:
+        if bookmarks and queue.empty():
             await stream.send(self._bookmark())
 
     def _bookmark(self) -> bytes:

@@ -25,6 +25,7 @@ for i in range(30):
 os.write(1, b'\xff\xfe no text\n')
 os.write(1, b'\n')
 os.write(1, b'L' * 40000 + b'\n')
+time.sleep(0.2)  # the two pipes are read by two readers: only time orders them
 os.write(2, b'to stderr\n')
 time.sleep(0.2)
 os.write(1, b'after stderr\n')

@@ -1,0 +1,257 @@
+"""Each fault does what it says, once or as long as it lasts, and to nobody else."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from support.kube import KubeError, python_pod
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LIVE = "import time\nfor i in range(3000):\n    print('line %04d' % i)\n    time.sleep(0.02)"
+SHORT = "for i in range(100): print('line %04d' % i)"
+
+
+@pytest.fixture
+def start(sandbox: Any, unique: Callable[[str], str]) -> Iterator[Callable[..., str]]:
+    """Start a pod and wait until it is out of Pending."""
+    names: list[str] = []
+
+    def create(program: str, **options: Any) -> str:
+        name = unique("fault")
+        names.append(name)
+        sandbox.kube.create(python_pod(name, program, **options))
+        sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] != "Pending")
+        return name
+
+    yield create
+    for name in names:
+        sandbox.kube.delete("pods", name)
+
+
+@pytest.fixture
+def ended(sandbox: Any, start: Callable[..., str]) -> str:
+    name = start(SHORT)
+    sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
+    return name
+
+
+def main(pod: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = pod["status"]["containerStatuses"][0]
+    return found
+
+
+def test_cut_after_bytes_is_a_clean_end(sandbox: Any, ended: str) -> None:
+    sandbox.fault("cut", pod=ended, after_bytes=123, count=1)
+    with sandbox.kube.following(ended) as first, sandbox.kube.following(ended) as second:
+        sizes = sorted([len(first.join()), len(second.join())])
+        assert first.error is None and second.error is None
+    assert sizes == [123, 1000]
+    assert sandbox.faults() == []
+
+
+def test_cut_now_ends_running_streams_only_of_its_pod(sandbox: Any, start: Callable[..., str]) -> None:
+    names = [start(LIVE), start(LIVE)]
+    with sandbox.kube.following(names[0]) as hit, sandbox.kube.following(names[1]) as spared:
+        hit.wait_for(lambda f: f.lines)
+        spared.wait_for(lambda f: f.lines)
+        sandbox.fault("cut", pod=names[0], count=1)
+        hit.join()
+        assert hit.error is None
+        seen = len(spared.lines)
+        spared.wait_for(lambda f: len(f.lines) > seen, "more lines")
+    assert main(sandbox.kube.get("pods", names[0]))["state"].get("running")
+
+
+def test_cut_wakes_a_stream_that_is_silent(sandbox: Any, start: Callable[..., str]) -> None:
+    name = start("import time; print('once'); time.sleep(600)")
+    with sandbox.kube.following(name) as follower:
+        follower.wait_for(lambda f: f.lines)
+        sandbox.fault("cut", pod=name, count=1)
+        assert follower.join() == b"once\n"
+
+
+def test_abort_breaks_in_mid_line(sandbox: Any, ended: str) -> None:
+    sandbox.fault("abort", pod=ended, after_bytes=105, count=1)
+    with sandbox.kube.following(ended) as follower:
+        assert len(follower.join()) <= 105
+        assert isinstance(follower.error, httpx.ReadError | httpx.RemoteProtocolError)
+
+
+def test_stall_stays_open_and_silent(sandbox: Any, start: Callable[..., str]) -> None:
+    name = start(LIVE)
+    sandbox.fault("stall", pod=name, after_bytes=50, count=1)
+    with sandbox.kube.following(name) as stalled, sandbox.kube.following(name) as live:
+        live_or_not = sorted([stalled, live], key=lambda f: len(f.data))
+        sandbox.kube.wait_for(lambda: max(len(stalled.data), len(live.data)) > 500, "lines in the other stream")
+        live_or_not = sorted([stalled, live], key=lambda f: len(f.data))
+        assert len(live_or_not[0].data) == 50 and not live_or_not[0].ended
+
+
+def test_slow_limits_the_rate(sandbox: Any, ended: str) -> None:
+    sandbox.fault("slow", pod=ended, bytes_per_second=4000)
+    began = time.monotonic()
+    assert len(sandbox.kube.logs(ended)) == 1000
+    assert time.monotonic() - began > 0.2
+
+
+def test_garbage_is_text_in_a_200(sandbox: Any, ended: str) -> None:
+    sandbox.fault("garbage", pod=ended, count=1)
+    response = sandbox.kube.log(ended, timestamps="true")
+    assert response.status_code == 200
+    assert response.text.startswith("unable to retrieve container logs for containerd://")
+    assert len(sandbox.kube.logs(ended)) == 1000
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(500, "InternalError"), (503, "ServiceUnavailable"), (429, "TooManyRequests"), (401, "Unauthorized")],
+)
+def test_status_for_the_next_requests_of_a_path(sandbox: Any, ended: str, code: int, reason: str) -> None:
+    sandbox.fault("status", code=code, path=f"/pods/{ended}/log", retry_after=7, count=2)
+    for _ in range(2):
+        response = sandbox.kube.log(ended)
+        assert (response.status_code, response.json()["reason"]) == (code, reason)
+        assert response.headers["Retry-After"] == "7"
+        assert sandbox.kube.get("pods", ended)
+    assert sandbox.kube.log(ended).status_code == 200
+
+
+def test_deny_is_a_403_and_an_access_review_that_says_no(sandbox: Any, ended: str) -> None:
+    review = {
+        "spec": {
+            "resourceAttributes": {"verb": "get", "resource": "pods", "subresource": "log", "namespace": "default"}
+        }
+    }
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    sandbox.fault("deny", verb="get", resource="pods/log")
+    response = sandbox.kube.log(ended)
+    text = f'pods "{ended}" is forbidden: User "sandbox" cannot get resource "pods/log" in API group "" in the namespace "default"'
+    assert (response.status_code, response.json()["message"]) == (403, text)
+    assert sandbox.kube.request("POST", path, json=review).json()["status"]["allowed"] is False
+    sandbox.clear()
+    assert sandbox.kube.request("POST", path, json=review).json()["status"]["allowed"] is True
+
+
+def test_expire_ends_watches_with_410(sandbox: Any) -> None:
+    with sandbox.kube.watching("namespaces") as watch:
+        watch.wait_for(lambda w: w.lines)
+        sandbox.fault("expire")
+        assert b'"code":410' in watch.join()
+
+
+def test_a_watch_is_cut_by_its_path(sandbox: Any, ended: str) -> None:
+    with sandbox.kube.watching("pods") as watch:
+        watch.wait_for(lambda w: w.lines)
+        sandbox.fault("cut", path="/pods\\?watch=", count=1)
+        watch.join()
+        assert watch.error is None
+
+
+def test_rotate_now(sandbox: Any, start: Callable[..., str]) -> None:
+    name = start(LIVE)
+    with sandbox.kube.following(name) as follower:
+        follower.wait_for(lambda f: len(f.lines) > 3)
+        assert sandbox.fault("rotate", pod=name)["hits"] == 1
+        seen = len(follower.lines)
+        follower.wait_for(lambda f: len(f.lines) > seen + 5, "lines of the new file")
+        # It was at the end of the file, so it follows into the new one.
+        assert follower.lines == [b"line %04d" % i for i in range(len(follower.lines))]
+    assert not sandbox.kube.logs(name).startswith(b"line 0000")
+
+
+def test_delete_log_leaves_the_runtime_without_it(sandbox: Any, ended: str) -> None:
+    sandbox.fault("delete-log", pod=ended)
+    assert sandbox.kube.logs(ended).startswith(b"unable to retrieve container logs for containerd://")
+
+
+@pytest.mark.parametrize(("kind", "code", "reason"), [("kill", 137, "Error"), ("oom", 137, "OOMKilled")])
+def test_kill(sandbox: Any, start: Callable[..., str], kind: str, code: int, reason: str) -> None:
+    name = start(LIVE)
+    sandbox.fault(kind, pod=name, container="main")
+    pod = sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Failed")
+    ended = main(pod)["state"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (code, reason)
+
+
+def stamps(log: bytes) -> list[str]:
+    return [line.split(b" ")[0].decode() for line in log.splitlines()]
+
+
+def test_clock_with_a_coarse_resolution_repeats_stamps(
+    sandbox: Any, unique: Callable[[str], str], start: Callable[..., str]
+) -> None:
+    sandbox.fault("clock", pod="fault-.*", resolution=1)
+    name = start(SHORT)
+    sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
+    found = Counter(stamps(sandbox.kube.logs(name, timestamps="true")))
+    assert len(found) <= 2 and all(s.endswith(".000000000Z") for s in found)
+
+
+def test_clock_all_at_one_time_then_before_it(sandbox: Any, start: Callable[..., str]) -> None:
+    name = start(LIVE)
+    sandbox.fault("clock", pod=name, at=1_700_000_000_123_456_700)
+    log = sandbox.kube.wait_for(
+        lambda: sandbox.kube.logs(name, timestamps="true", tailLines=3).count(b"2023-11-14T22:13:20.123456700Z ") == 3
+    )
+    assert log
+    sandbox.clear()
+    sandbox.kube.wait_for(lambda: stamps(sandbox.kube.logs(name, timestamps="true", tailLines=1))[0] > "2024")
+
+
+def test_clock_skew(sandbox: Any, start: Callable[..., str]) -> None:
+    sandbox.fault("clock", pod="fault-.*", offset=-7200)
+    name = start(SHORT)
+    sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
+    hour = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - 7000))
+    assert stamps(sandbox.kube.logs(name, timestamps="true"))[0] < hour
+
+
+def test_image_that_comes_back(sandbox: Any, unique: Callable[[str], str]) -> None:
+    name = unique("image")
+    sandbox.kube.create(python_pod(name, "print('here')", image="docker.io/local/missing:2"))
+
+    def waiting(pod: dict[str, Any]) -> bool:
+        return (
+            main(pod)["state"].get("waiting", {}).get("reason") == "ErrImageNeverPull"
+            if pod["status"].get("containerStatuses")
+            else False
+        )
+
+    sandbox.kube.wait_pod(name, waiting)
+    sandbox.fault("image", image=".*/missing:2")
+    sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
+    sandbox.kube.delete("pods", name)
+
+
+def test_slow_pull_shows_container_creating(sandbox: Any, unique: Callable[[str], str]) -> None:
+    name = unique("pull")
+    sandbox.fault("pull", image=".*busybox:7", seconds=30)
+    sandbox.kube.create(python_pod(name, "", image="docker.io/local/busybox:7"))
+    sandbox.kube.wait_pod(name, lambda p: p["status"].get("containerStatuses"))
+    response = sandbox.kube.log(name)
+    assert response.json()["message"] == f'container "main" in pod "{name}" is waiting to start: ContainerCreating'
+    sandbox.kube.delete("pods", name)
+
+
+def test_scheduling_delay(sandbox: Any, unique: Callable[[str], str]) -> None:
+    name = unique("late")
+    pod = python_pod(name, "print('late')")
+    pod["metadata"]["annotations"] = {"sandbox.cortex/schedule-after": "0.5"}
+    sandbox.kube.create(pod)
+    assert sandbox.kube.log(name).status_code == 204
+    sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
+    sandbox.kube.delete("pods", name)
+
+
+@pytest.mark.parametrize("options", [{"kind": "meteor"}, {"kind": "cut", "colour": "red"}, {"kind": "cut", "pod": "("}])
+def test_a_fault_that_is_none_is_refused(sandbox: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(KubeError) as caught:
+        sandbox.fault(**options)
+    assert caught.value.response.status_code == 400
+    assert sandbox.faults() == []
