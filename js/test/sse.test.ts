@@ -4,7 +4,7 @@ import type { FromStore, TaskSummary, ToStore, Update } from "../src/types.ts";
 import { fromQuery } from "../src/view/settings.ts";
 import { bytesOf, logEvent, sse, T0, TASK } from "./helpers.ts";
 
-const OTHER = "ml:job/eval";
+const OTHER = "ml:job/score";
 
 /** A server whose connections the test holds in its hands. */
 class Server {
@@ -108,8 +108,8 @@ describe("one connection per page", () => {
     expect(server.last.get("cursor")).toBe("a1,");
     expect(server.last.get("since")).toBe("5m");
     // A server that repeats what was there does no harm.
-    await server.send(sse("log", line(0, "one"), "a1,b0") + sse("log", line(1, "two"), "a2,b0") + sse("log", line(0, "eval", OTHER), "a2,b1"));
-    expect([texts("v1"), texts("v2")]).toEqual([["one", "two"], ["eval"]]);
+    await server.send(sse("log", line(0, "one"), "a1,b0") + sse("log", line(1, "two"), "a2,b0") + sse("log", line(0, "score", OTHER), "a2,b1"));
+    expect([texts("v1"), texts("v2")]).toEqual([["one", "two"], ["score"]]);
   });
 
   it("is closed with the last viewer", async () => {

@@ -66,7 +66,7 @@ export class Sequence {
     if (this.#start >= front && this.#ids.length - this.#end >= back) return;
     const length = this.length;
     const head = front > 0 ? front + (length >>> 1) : Math.min(this.#start, 4096);
-    const grown = new Uint32Array(head + length + back + (back > 0 ? (length >>> 1) + 1024 : 1024));
+    const grown = new Uint32Array(head + length + back + (back > 0 ? (length >>> 2) + 1024 : 1024));
     grown.set(this.#ids.subarray(this.#start, this.#end), head);
     this.#ids = grown;
     this.#start = head;

@@ -15,6 +15,8 @@ import { StatusBar } from "./status.ts";
 import { TimeBar } from "./timebar.ts";
 
 const NARROW = 560;
+/** Least time between two acknowledgements: about two updates a frame. */
+const ACK_AGAIN = 8;
 
 export class Viewer {
   readonly root = h("div", { class: "cortex-logs", "data-lm-suppress-shortcuts": "true" });
@@ -36,6 +38,8 @@ export class Viewer {
   #frame = 0;
   #visible = true;
   #held = false;
+  #acking: ReturnType<typeof setTimeout> | undefined;
+  #ackedAt = 0;
   #view = "";
   #side: ViewSide | undefined;
   #observers: { disconnect(): void }[] = [];
@@ -104,6 +108,7 @@ export class Viewer {
 
   close(): void {
     cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#acking);
     for (const observer of this.#observers) observer.disconnect();
     this.hub.closeView(this.#view);
     this.root.remove();
@@ -127,18 +132,36 @@ export class Viewer {
       seen.observe(this.root);
       this.#observers.push(seen);
     }
+    const shown = (): void => {
+      if (!document.hidden && this.#held) this.#schedule();
+    };
+    document.addEventListener("visibilitychange", shown);
+    this.#observers.push({ disconnect: () => document.removeEventListener("visibilitychange", shown) });
   }
 
   /** Nothing is drawn and nothing more is sent while nobody can see it; the store keeps all lines meanwhile. */
   #receive(update: Update): void {
-    if (this.#pending?.sources && !update.sources) update.sources = this.#pending.sources;
+    update.sources ??= this.#pending?.sources;
+    update.histogram ??= this.#pending?.histogram;
     this.#pending = update;
-    if (this.#visible) this.#schedule();
-    else this.#held = true;
+    if (this.#visible && !document.hidden) {
+      this.#schedule();
+    } else this.#held = true;
+  }
+
+  /** Not only after the frame: what arrives before it is drawn with it, a line must not wait for the frame after. */
+  #ack(): void {
+    const wait = Math.max(0, this.#ackedAt + ACK_AGAIN - performance.now());
+    this.#acking ??= setTimeout(() => {
+      this.#acking = undefined;
+      this.#ackedAt = performance.now();
+      this.hub.ack(this.#view);
+    }, wait);
   }
 
   #schedule(): void {
     this.#held = false;
+    this.#ack();
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       try {
@@ -147,7 +170,6 @@ export class Viewer {
         this.#problem.complain(`The viewer failed to draw: ${reason instanceof Error ? reason.message : String(reason)}`);
       }
       this.#pending = undefined;
-      this.hub.ack(this.#view);
     });
   }
 

@@ -1,0 +1,124 @@
+"""Measures the built viewer in Chromium: a million lines in, filters, the main thread's longest gap, written to painted.
+
+Every figure is printed as a line of JSON. Lines are 90 bytes; they come over the comm transport with eight credits.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from serve import HERE, browser_page
+
+LINES = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+
+PREPARE = """(n) => {
+  const levels = ["INFO", "INFO", "INFO", "INFO", "DEBUG", "WARNING", "INFO", "INFO", "INFO", "ERROR"];
+  window.chunks = [];
+  const start = Date.now() - n / 10;
+  for (let at = 0; at < n; at += 1000) {
+    const rows = [];
+    for (let i = at; i < at + 1000; i++) rows.push([start + i / 10, 1 + (i % 3), `${levels[(i * 7919) % 10]} step ${String(i).padStart(7, "0")} loss=${((i * 31) % 997) / 1000} lr=3.0e-4 grad_norm=0.91 mem=7${i % 10} tokens/s=18204`]);
+    chunks.push(new TextEncoder().encode(feed.log(rows)));
+  }
+  window.bytesTotal = chunks.reduce((sum, one) => sum + one.length, 0);
+}"""
+
+LOAD = """(n) => new Promise((resolve) => {
+  const t0 = performance.now();
+  let longest = 0, at = 0, last = t0, frames = 0, first = 0, sentTo = 0, stop = false;
+  const timer = () => { const now = performance.now(); if (now - last > longest) { longest = now - last; at = now - t0 } last = now; if (!stop) setTimeout(timer, 0) };
+  timer();
+  const next = () => { if (sentTo < chunks.length) { const bytes = chunks[sentTo++]; model.emit("msg:custom", { type: "bytes", n: sentTo }, [new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)]) } };
+  const send = model.send;
+  model.send = (message) => { if (message.type === "ack") next(); };
+  for (let i = 0; i < 8; i++) next();
+  const wanted = String(n).replace(/\\B(?=(\\d{3})+(?!\\d))/g, "\\u202f") + " lines";
+  const look = () => {
+    frames++;
+    if (!first && document.querySelector("[data-seq]")) first = performance.now() - t0;
+    if (document.querySelector(".cl-status").textContent.includes(wanted)) {
+      stop = true; model.send = send; window.chunks = [];
+      resolve({ load_ms: Math.round(performance.now() - t0), first_rows_ms: Math.round(first), longest_main_thread_gap_ms: +longest.toFixed(1), gap_at_ms: Math.round(at), frames });
+    } else requestAnimationFrame(look);
+  };
+  look();
+})"""
+
+FILTER = """(text) => new Promise((resolve) => {
+  const input = document.querySelector("input[type=search]");
+  const count = document.querySelector(".cl-filter .cl-count:not([role])");
+  const before = count.textContent;
+  let longest = 0, last = performance.now(), stop = false, first = 0;
+  const timer = () => { const now = performance.now(); longest = Math.max(longest, now - last); last = now; if (!stop) setTimeout(timer, 0) };
+  timer();
+  const t0 = performance.now();
+  input.value = text;
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+  const seen = () => {
+    if (!first && count.textContent !== before) first = performance.now() - t0;
+    if (count.textContent !== before && /of/.test(count.textContent)) {
+      stop = true; observer.disconnect();
+      resolve({ filter: text, found: count.textContent, first_painted_ms: Math.round(first), all_painted_ms: Math.round(performance.now() - t0), longest_main_thread_gap_ms: +longest.toFixed(1) });
+    }
+  };
+  const observer = new MutationObserver(seen);
+  observer.observe(count, { childList: true, characterData: true, subtree: true });
+})"""
+
+LIVE = """([rate, seconds, perBatch]) => new Promise((resolve) => {
+  const painted = [], seen = new Set();
+  let longest = 0, lastFrame = performance.now(), sent = 0, n = 1e6;
+  const observer = new MutationObserver(() => requestAnimationFrame(() => {
+    const now = performance.now();
+    for (const row of document.querySelectorAll("[data-seq]")) {
+      const at = /T=([\\d.]+)/.exec(row.textContent)?.[1];
+      if (at && !seen.has(at)) { seen.add(at); painted.push(now - Number(at)) }
+    }
+  }));
+  observer.observe(document.querySelector(".cl-rows"), { childList: true, subtree: true, characterData: true });
+  const frame = (now) => { longest = Math.max(longest, now - lastFrame); lastFrame = now; if (!stop) requestAnimationFrame(frame) };
+  let stop = false;
+  requestAnimationFrame(frame);
+  const timer = setInterval(() => {
+    const rows = [];
+    for (let i = 0; i < perBatch; i++) rows.push([Date.now(), 1 + (sent % 3), `INFO step ${sent++} loss=0.5 T=${performance.now()} live line of some length to look real`]);
+    const bytes = new TextEncoder().encode(feed.log(rows));
+    model.emit("msg:custom", { type: "bytes", n: ++n }, [new DataView(bytes.buffer)]);
+  }, 1000 * perBatch / rate);
+  setTimeout(() => {
+    clearInterval(timer); stop = true; observer.disconnect();
+    painted.sort((a, b) => a - b);
+    const at = (q) => +painted[Math.floor((painted.length - 1) * q)].toFixed(1);
+    resolve({ lines_per_s: rate, sent, painted: painted.length, p50_ms: at(.5), p95_ms: at(.95), longest_frame_gap_ms: +longest.toFixed(1) });
+  }, seconds * 1000);
+})"""
+
+
+def show(name: str, figures: dict[str, object]) -> None:
+    print(json.dumps({"what": name, **figures}), flush=True)
+
+
+def memory() -> None:
+    script = HERE / "memory.mjs"
+    done = subprocess.run(["node", "--expose-gc", str(script), str(LINES)], capture_output=True, text=True, check=True, cwd=Path(HERE).parent)
+    print(done.stdout.strip(), flush=True)
+
+
+with browser_page() as page:
+    page.wait_for_timeout(300)
+    page.evaluate("() => { model.traits.query = { since: 'all' }; model.emit('change:query') }")
+    page.evaluate("() => model.bytes(feed.event('status', { state: 'running', message: '', older: null }))")
+    page.evaluate(PREPARE, LINES)
+    page.wait_for_timeout(500)
+    show("load", {"lines": LINES, **page.evaluate(LOAD, LINES)})
+    for text in ["/ERROR/", "/step \\d*777\\d* loss=0\\.1/", "/warning/i", "/loss=0\\.0.*mem=7/", "/(?:error|timeout|oom)/i", "step 0777777", "no such text"]:
+        show("filter", page.evaluate(FILTER, text))
+    page.wait_for_timeout(300)
+    page.fill("input[type=search]", "")
+    page.wait_for_timeout(800)
+    show("written to painted, over a million lines", page.evaluate(LIVE, [100, 5, 1]))
+    page.fill("input[type=search]", "loss")
+    page.wait_for_timeout(1500)
+    show("under load, with a filter", page.evaluate(LIVE, [5000, 5, 100]))
+memory()
