@@ -8,7 +8,7 @@ records as columns. Its `data` is the JSON of one SSE event, encoded once by the
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -74,8 +74,10 @@ class TaskRef:
         space, body = (head, rest) if colon else (namespace, head)
         body = body.strip()
         if body.startswith(("-l ", "-l=", "selector/")):
-            body = body[3:] if body.startswith("-l") else body[len("selector/") :]
-            return cls(_checked(space, text), "selector", body.strip())
+            body = (body[3:] if body.startswith("-l") else body[len("selector/") :]).strip()
+            if not body:  # it would select every pod of the namespace
+                raise BadQuery(f"{text[:80]!r} selects nothing", "write a label, for instance -l app=train")
+            return cls(_checked(space, text), "selector", body)
         kind, slash, name = body.rpartition("/")
         kind = _SHORT.get(kind.lower(), kind.lower())
         if slash and kind not in KINDS:
@@ -116,15 +118,20 @@ class Source:
     run : int
         The container's restart count: 0 for the first run.
     node : str
+
+    Notes
+    -----
+    Two are the same whose pod, container and container ID are: what else a Pod says of a run may change meanwhile,
+    and the run must not be read a second time for that.
     """
 
     pod: str
     pod_uid: str
     container: str
     container_id: str
-    kind: str = "main"
-    run: int = 0
-    node: str = ""
+    kind: str = field(default="main", compare=False)
+    run: int = field(default=0, compare=False)
+    node: str = field(default="", compare=False)
 
     @property
     def public(self) -> dict[str, Any]:
@@ -314,6 +321,10 @@ def parse_rfc3339(text: str) -> int:
     return second * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
 
 
+#: Stores count in 63 bits.
+_MOST: Final = (1 << 63) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A place in a recording; to everyone outside an opaque string.
@@ -352,9 +363,9 @@ class Cursor:
         match [int(p) for p in parts]:
             case [0]:
                 return cls(0, 0)
-            case [recording, seq]:
+            case [recording, seq] if seq < _MOST:
                 return cls(recording, seq)
-            case [recording, seq, time, at]:
+            case [recording, seq, time, at] if seq < _MOST:
                 return cls(recording, seq, (time, at))
         raise BadQuery(f"{text[:60]!r} is no cursor", "take the `id:` of an event, or `older`/`newer` of a page")
 

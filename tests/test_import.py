@@ -1,0 +1,29 @@
+"""`import cortex_jupyter` is what every kernel pays for: it loads nothing heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HEAVY = (
+    "kubernetes", "pandas", "polars", "pyarrow", "numpy", "aiohttp", "tornado", "jupyter_server", "anywidget", "IPython",
+)  # fmt: skip
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    out = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True).stdout
+    return {name.partition(".")[0] for name in out.split()}
+
+
+def test_the_package_loads_nothing_heavy() -> None:
+    assert not loaded_by("import cortex_jupyter").intersection(HEAVY)
+
+
+def test_readers_of_a_recording_need_no_cluster_client() -> None:
+    modules = "feed, pages, open, store, sqlite"
+    assert not loaded_by(f"from cortex_jupyter.recording import {modules}").intersection(HEAVY)
+
+
+def test_every_public_name_is_known_before_it_is_loaded() -> None:
+    loaded_by("import cortex_jupyter as c\nassert c.__all__ and set(c.__all__) <= set(dir(c))")
