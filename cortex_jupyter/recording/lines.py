@@ -9,6 +9,9 @@ from cortex_jupyter.records import parse_rfc3339
 
 _SCALE: Final = [10 ** (9 - n) for n in range(10)]
 _NS: Final = 1_000_000_000
+_END: Final = 1 << 63
+#: RFC3339Nano with an offset is 35 long.
+_STAMP: Final = 40
 #: A line longer than this many bytes is recorded in parts, so that a program that never ends its line cannot fill
 #: the memory. The parts join to the text as written.
 LONGEST: Final = 4 << 20
@@ -71,6 +74,8 @@ def parse(piece: bytes, into: Lines | None = None) -> Lines:
         try:
             if stamp[:19] != cached or stamp[-1] != "Z":
                 time = parse_rfc3339(stamp)
+                if not 0 <= time < _END:  # more than stores and batches can count
+                    raise ValueError(stamp)  # noqa: TRY301
                 cached, base = stamp[:19] if stamp[-1] == "Z" else "", time - time % _NS
                 out.marks.append((base, len(times)))
             elif len(stamp) == 20:  # noqa: PLR2004 - no fraction
@@ -79,7 +84,8 @@ def parse(piece: bytes, into: Lines | None = None) -> Lines:
                 fraction = stamp[20:-1]
                 time = base + int(fraction) * _SCALE[len(fraction)]
         except (ValueError, IndexError):
-            out.errors.append(line)
+            if line:
+                out.errors.append(line)
             continue
         add_time(time)
         add_text(text)
@@ -103,13 +109,18 @@ class Splitter:
     def feed(self, chunk: bytes) -> bytes:
         """Take a chunk, give the whole lines there are now; often none."""
         end = chunk.rfind(b"\n") + 1
-        if not end:
-            self._rest.append(chunk)
-            self._size += len(chunk)
-            return self._cut() if self._size > LONGEST else b""
-        piece = b"".join([*self._rest, chunk[:end]])
-        tail = chunk[end:]
-        self._rest, self._size = ([tail], len(tail)) if tail else ([], 0)
+        piece = b"".join([*self._rest, chunk[:end]]) if end else b""
+        if end and self._size + end > LONGEST:
+            piece = b"\n".join(b"".join(_cut(line)) for line in piece.split(b"\n"))
+        if end:
+            self._rest, self._size = [], 0
+        if tail := chunk[end:]:
+            self._rest.append(tail)
+            self._size += len(tail)
+        if self._size > LONGEST:
+            parts, rest = _cut(b"".join(self._rest))
+            self._rest, self._size = [rest], len(rest)
+            piece += parts
         return piece
 
     def rest(self) -> bytes:
@@ -117,13 +128,19 @@ class Splitter:
         piece, self._rest, self._size = b"".join(self._rest), [], 0
         return piece
 
-    def _cut(self) -> bytes:
-        whole = b"".join(self._rest)
-        part, tail = whole[:LONGEST], whole[LONGEST:]
-        # Not within a UTF-8 character: its continuation bytes are 10xxxxxx.
-        while len(part) > 1 and tail and tail[0] & 0xC0 == 0x80:  # noqa: PLR2004
-            part, tail = part[:-1], part[-1:] + tail
-        stamp = part.partition(b" ")[0] + b" "
-        self._rest = [stamp + tail]
-        self._size = len(self._rest[0])
-        return part + b"\n"
+
+def _cut(line: bytes) -> tuple[bytes, bytes]:
+    """Cut off parts as long as the line is too long; gives the parts, as lines, and what is left.
+
+    Where it is cut depends on the line alone, not on how it arrived: it is recorded the same way each time it is read,
+    or the seam after a reconnect would not be found.
+    """
+    stamp, space, _ = line[:_STAMP].partition(b" ")
+    head = stamp + space if space else b""
+    parts: list[bytes] = []
+    while len(line) > LONGEST:
+        # Not within a UTF-8 character, whose two or three later bytes are 10xxxxxx.
+        back = next((b for b in range(4) if line[LONGEST - b] & 0xC0 != 0x80), 0)  # noqa: PLR2004
+        parts.append(line[: LONGEST - back] + b"\n")
+        line = head + line[LONGEST - back :]
+    return b"".join(parts), line
