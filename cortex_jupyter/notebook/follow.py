@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
@@ -12,7 +13,7 @@ from cortex_jupyter.records import Batch
 from cortex_jupyter.server.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.parsing.query import LogQuery
@@ -30,17 +31,69 @@ async def frames(recording: Recording, query: LogQuery) -> AsyncIterator[Frame]:
                 yield frame
 
 
-class Follow:
-    """The records of a task in the order of recording, each once, as they come, to the task's end.
+class Frames:
+    """The events of a task to its end, one after the other, for code that is not asynchronous.
 
-    An iterator and an asynchronous iterator; closing it, or leaving the loop, ends the reading.
+    Parameters
+    ----------
+    runtime : Runtime
+    recording : Recording
+    query : LogQuery
     """
 
     def __init__(self, runtime: Runtime, recording: Recording, query: LogQuery) -> None:
         self._runtime = runtime
         self._frames = frames(recording, query)
+        self.over = False
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self.next()) is not None:
+            yield frame
+
+    def next(self, timeout: float | None = None) -> Frame | None:
+        """Wait for the next event, None at the end.
+
+        Raises
+        ------
+        TimeoutError
+            Nothing came in so many seconds. The reading has ended then.
+        """
+        return None if self.over else self._runtime.run(self._more(), timeout=timeout)
+
+    async def anext(self) -> Frame | None:
+        """Do as `next`, on the caller's own event loop."""
+        return None if self.over else await asyncio.wrap_future(self._runtime.submit(self._more()))
+
+    async def _more(self) -> Frame | None:
+        try:
+            async for frame in self._frames:
+                return frame
+        except BaseException:
+            self.over = True
+            raise
+        self.over = True
+        return None
+
+    def close(self) -> None:
+        """End the reading."""
+        if not self.over:
+            self.over = True
+            if self._runtime.alive:
+                self._runtime.submit(self._frames.aclose())  # type: ignore[attr-defined]
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Follow:
+    """The records of a task in the order of recording, each once, as they come, to the task's end.
+
+    An iterator and an asynchronous iterator; `close`, or forgetting it, ends the reading.
+    """
+
+    def __init__(self, events: Frames) -> None:
+        self._events = events
         self._ready: deque[Record] = deque()
-        self._over = False
 
     def __iter__(self) -> Self:
         return self
@@ -64,44 +117,28 @@ class Follow:
         TimeoutError
             Nothing came. The iterator has ended then.
         """
-        if not self._ready and not self._over:
-            self._take(self._runtime.run(self._more(), timeout=timeout))
+        until = None if timeout is None else time.monotonic() + timeout
+        left = timeout
+        while not self._ready and (frame := self._events.next(left)) is not None:
+            self._take(frame)
+            left = None if until is None else max(0.0, until - time.monotonic())
         return self._ready.popleft() if self._ready else None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Record:
-        if not self._ready and not self._over:
-            self._take(await asyncio.wrap_future(self._runtime.submit(self._more())))
+        while not self._ready and (frame := await self._events.anext()) is not None:
+            self._take(frame)
         if not self._ready:
             raise StopAsyncIteration
         return self._ready.popleft()
 
     def close(self) -> None:
         """End the reading."""
-        if not self._over:
-            self._over = True
-            if self._runtime.alive:
-                self._runtime.submit(self._frames.aclose())  # type: ignore[attr-defined]
+        self._events.close()
 
-    def __del__(self) -> None:
-        self.close()
-
-    async def _more(self) -> Frame | None:
-        """Give the next batch; None at the end."""
-        try:
-            async for frame in self._frames:
-                if frame.event == "log":
-                    return frame
-        except BaseException:
-            self._over = True
-            raise
-        return None
-
-    def _take(self, frame: Frame | None) -> None:
+    def _take(self, frame: Frame) -> None:
         # Decoded here, in the thread that uses it.
-        if frame is None:
-            self._over = True
-        else:
+        if frame.event == "log":
             self._ready.extend(Record.each(Batch.decode(frame.entry.data)))

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.notebook.follow import Follow
+from cortex_jupyter.notebook.follow import Follow, Frames
 from cortex_jupyter.notebook.record import Record, Status
 from cortex_jupyter.notebook.runtime import Runtime, runtime
 from cortex_jupyter.notebook.snapshot import Snapshot
@@ -163,6 +163,32 @@ class TaskLog(Snapshot):
         return self.status.exit_code
 
     @property
+    def over(self) -> bool:
+        """Whether the task has ended, by what is recorded or by what the cluster said when it was found."""
+        if self._engine.run(self._recording.info()).done:
+            return True
+        from cortex_jupyter.cluster.workloads import state_of  # noqa: PLC0415
+
+        workload = self._recording.workload
+        return workload is None or state_of(workload, []).over
+
+    @property
+    def query(self) -> LogQuery:
+        """The parameters as they are understood now."""
+        return self._parsed()
+
+    @property
+    def several(self) -> bool:
+        """Whether lines come, or may yet come, from several containers."""
+        sources = self._recording.store.sources(self._recording.id).values()
+        if len({(s.pod, s.container) for s, _ in sources}) > 1:
+            return True
+        spec = self._recording.workload.obj.get("spec", {}) if self._recording.workload else {}
+        pod = spec.get("template", {}).get("spec") or spec
+        containers = len(pod.get("containers") or []) + len(pod.get("initContainers") or [])
+        return containers > 1 or max(spec.get("parallelism") or 1, spec.get("replicas") or 1) > 1
+
+    @property
     def complete(self) -> Completeness:
         """The completeness statement of the whole recording: lines, time range, gaps with their reasons."""
         self._settle()
@@ -225,7 +251,11 @@ class TaskLog(Snapshot):
 
     def follow(self) -> Follow:
         """Give every record of the log, then those to come, to the task's end; for `for` and `async for`."""
-        return Follow(self._engine, self._recording, check(self._query))
+        return Follow(self.frames())
+
+    def frames(self, query: LogQuery | None = None) -> Frames:
+        """Give the events of the log to the task's end as they are stored: whole batches, and notices."""
+        return Frames(self._engine, self._recording, query or check(self._query))
 
     def wait(self, pattern: str | None = None, timeout: float | None = None) -> Record | Status:
         """Block until the task has ended and its log is read, or until a line matches.

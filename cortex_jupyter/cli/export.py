@@ -1,0 +1,86 @@
+"""`cortex-jupyter export`."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+import orjson
+
+from cortex_jupyter.cli.query import log_of
+from cortex_jupyter.cli.terminal import say
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.frames.convert import whole
+from cortex_jupyter.notebook.snapshot import progress
+from cortex_jupyter.server.text import line
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from cortex_jupyter.notebook.record import Record
+    from cortex_jupyter.parsing.query import LogQuery
+
+_KINDS: Final = (".parquet", ".ndjson", ".jsonl", ".txt", ".log", ".csv")
+_CSV: Final = ("seq", "time", "pod", "container", "kind", "run", "node", "stream", "level", "text")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the log of a task, as it is now, to a file."""
+    target = Path(options.file)
+    packed = target.suffix == ".gz"
+    kind = Path(target.stem).suffix if packed else target.suffix
+    if kind not in _KINDS or (packed and kind == ".parquet"):
+        raise BadQuery(
+            f"{target.name!r} does not say what to write",
+            f"end the name in one of {', '.join(_KINDS)}, all but .parquet also followed by .gz",
+        )
+    log = log_of(options)
+    if kind == ".parquet":
+        log.to_parquet(target)
+    else:
+        total = len(log)
+
+        def write(path: Path) -> None:
+            with progress(f"writing {target.name}", total) as bar, _open(path, packed=packed) as out:
+                _WRITERS[kind](out, _counted(log.records(), bar), log.query)
+
+        whole(target, write)
+    say(f"{target}: {target.stat().st_size:,} bytes".replace(",", " "))
+    say(str(log.complete))
+    return 0
+
+
+def _open(path: Path, *, packed: bool) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "wb", compresslevel=6)) if packed else path.open("wb")
+
+
+def _counted(records: Iterable[Record], bar: Any) -> Iterable[Record]:
+    for record in records:
+        bar.update()
+        yield record
+
+
+def _ndjson(out: IO[bytes], records: Iterable[Record], _: LogQuery) -> None:
+    for record in records:
+        out.write(orjson.dumps(record.as_dict(), option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _txt(out: IO[bytes], records: Iterable[Record], query: LogQuery) -> None:
+    for record in records:
+        text = line(record.ns, record.text, timestamps=query.timestamps, pretty=query.pretty)
+        out.write(f"{text}\n".encode("utf-8", "replace"))
+
+
+def _csv(out: IO[bytes], records: Iterable[Record], _: LogQuery) -> None:
+    with io.TextIOWrapper(out, encoding="utf-8", errors="replace", newline="", write_through=True) as text:
+        rows = csv.DictWriter(text, _CSV)
+        rows.writeheader()
+        for record in records:
+            rows.writerow(record.as_dict())
+
+
+_WRITERS: Final = {".ndjson": _ndjson, ".jsonl": _ndjson, ".txt": _txt, ".log": _txt, ".csv": _csv}

@@ -1,0 +1,127 @@
+"""`cortex-jupyter logs`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.cli.query import log_of
+from cortex_jupyter.cli.terminal import colourful, prefix, safe, say
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.notebook.record import Record
+from cortex_jupyter.records import Batch
+from cortex_jupyter.server.text import line
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from cortex_jupyter.notebook.tasklog import TaskLog
+    from cortex_jupyter.parsing.query import LogQuery
+
+#: What is shown while a task runs, where `since` is not given (DESIGN section 4.1).
+_WINDOW: Final = "1m"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the log of a task, as it is now or to the task's end."""
+    if options.follow and options.output == "json":
+        raise BadQuery("-o json is one document and has no end yet", "with -f use -o ndjson")
+    log = log_of(options)
+    if options.since is None and not log.over:
+        log = log.filter(since=_WINDOW)
+    writer = Writer(log.query, options.output, options.prefix, several=log.several)
+    return _follow(log, writer) if options.follow else _now(log, writer, options)
+
+
+def _now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
+    count = 0
+    if options.output == "json":
+        records = [r.as_dict() for r in log.records()]
+        print(orjson.dumps({"task": log.task, "records": records, "complete": log.complete.as_dict()}).decode())
+        return 0
+    for record in log.records():
+        writer.write([record])
+        count += 1
+    writer.flush()
+    statement = log.complete
+    if not count:
+        status = log.status
+        beyond = f"; it has {statement.records} lines, --since all shows them" if statement.records else ""
+        say(f"{status.message}: no lines to show{beyond}")
+    for gap in statement.gaps:
+        say(f"lines are missing from {gap.get('from')} to {gap.get('to')}: {gap.get('reason')}")
+    return 0
+
+
+def _follow(log: TaskLog, writer: Writer) -> int:
+    said, code = "", 0
+    events = log.frames(log.query)
+    try:
+        for frame in events:
+            if frame.event == "log":
+                writer.batch(Batch.decode(frame.entry.data))
+                continue
+            doc: dict[str, Any] = orjson.loads(frame.entry.data)
+            source = doc.get("source") or {}
+            where = f"{source['pod']}/{source['container']}: " if source.get("pod") else ""
+            message = f"{where}{doc.get('message', '')}"
+            if message != said:
+                say(message)
+                said = message
+            if frame.event == "end":
+                code = doc.get("exit_code") or (doc.get("state") == "failed")
+    finally:
+        events.close()
+    say(str(log.complete))
+    return int(code)
+
+
+class Writer:
+    """Writes records to standard output.
+
+    Parameters
+    ----------
+    query : LogQuery
+        `timestamps` and `pretty` hold.
+    output : str
+        `text` or `ndjson`.
+    prefixes : str
+        `auto`, `always` or `never`.
+    several : bool
+        The log comes from several containers.
+    """
+
+    def __init__(self, query: LogQuery, output: str, prefixes: str, *, several: bool) -> None:
+        self._query, self._json = query, output == "ndjson"
+        self._tty, self._colour = sys.stdout.isatty(), colourful(sys.stdout)
+        self._prefixed = prefixes == "always" or (prefixes == "auto" and several and self._tty)
+        self._plain = not (self._json or self._tty or self._prefixed or query.timestamps or query.pretty)
+        self._out = sys.stdout.buffer
+
+    def batch(self, batch: Batch) -> None:
+        """Write a batch, at once."""
+        if self._plain:
+            self._out.write("".join(f"{text}\n" for text in batch.texts).encode("utf-8", "replace"))
+        else:
+            self.write(Record.each(batch))
+        self.flush()
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Write records."""
+        for record in records:
+            if self._json:
+                self._out.write(orjson.dumps(record.as_dict(), option=orjson.OPT_APPEND_NEWLINE))
+            else:
+                self._out.write(f"{self._text(record)}\n".encode("utf-8", "replace"))
+
+    def _text(self, record: Record) -> str:
+        text = safe(record.text) if self._tty else record.text
+        text = line(record.ns, text, timestamps=self._query.timestamps, pretty=self._query.pretty)
+        return prefix(record.pod, record.container, colour=self._colour) + text if self._prefixed else text
+
+    def flush(self) -> None:
+        """Hand over what is written."""
+        self._out.flush()

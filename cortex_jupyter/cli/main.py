@@ -1,0 +1,116 @@
+"""The command line: what may be written, who does it, and how errors are told."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from cortex_jupyter._version import __version__
+from cortex_jupyter.errors import BadQuery, CortexError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: What a shell says of a program that an interrupt or a closed pipe has ended: 128 and the signal's number.
+_INTERRUPTED: Final = 130
+_CLOSED_PIPE: Final = 141
+_EPILOG: Final = """\
+TASK is [NAMESPACE:][KIND/]NAME, for instance train-1, ml:job/train-1, deployment/api.
+Data goes to standard output, everything else to standard error.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of the command line."""
+    made = _Parser("cortex-jupyter", description="The logs of Kubernetes tasks.", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    made.add_argument("--version", action="version", version=f"cortex-jupyter {__version__}")
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    tasks = commands.add_parser("tasks", help="list the tasks of a namespace")
+    _where(tasks)
+    tasks.add_argument("-l", "--selector", default="", metavar="SELECTOR", help="a label selector")
+    tasks.add_argument("-o", "--output", choices=("text", "json"), default="text")
+
+    logs = commands.add_parser("logs", help="write the log of a task", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    _task(logs)
+    logs.add_argument("-f", "--follow", action="store_true", help="go on to the task's end; exits with its exit code")
+    logs.add_argument("-o", "--output", choices=("text", "json", "ndjson"), default="text")
+    logs.add_argument("--prefix", choices=("auto", "always", "never"), default="auto", help="pod and container before each line (auto: on a terminal, where there are several)")  # fmt: skip
+
+    export = commands.add_parser("export", help="write the log of a task to a file")
+    _task(export, "FILE")
+    export.add_argument("file", metavar="FILE", help="by its suffix: .parquet, .ndjson, .txt, .csv, each but the first also with .gz")  # fmt: skip
+
+    commands.add_parser("record", help="run the recorder in the foreground", add_help=False)
+
+    demo = commands.add_parser("demo", help="open JupyterLab with a task that is running")
+    demo.add_argument("--port", type=int, default=0, help="of the Jupyter server (default: a free one)")
+    demo.add_argument("--no-browser", action="store_true", help="only print the address")
+
+    doctor = commands.add_parser("doctor", help="say what works and what to do about what does not")
+    _where(doctor)
+    return made
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a wrong command line as all other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        tell(BadQuery(message, f"`{self.prog} --help` lists the options"))
+        raise SystemExit(2)
+
+
+def _where(to: argparse.ArgumentParser) -> None:
+    to.add_argument("-n", "--namespace", metavar="NS", help="default: CORTEX_NAMESPACE, else the kubeconfig's")
+    to.add_argument("--kubeconfig", metavar="PATH")
+    to.add_argument("--context", metavar="NAME", help="of the kubeconfig")
+
+
+def _task(to: argparse.ArgumentParser, after: str = "") -> None:
+    to.add_argument("task", nargs=None if after else "?", metavar="TASK")
+    _where(to)
+    if not after:
+        to.add_argument("-l", "--selector", metavar="SELECTOR", help="a label selector in place of TASK")
+    to.add_argument("--since", metavar="TIME", help="90s, 10m, 2h, RFC 3339, all (default: 1m while it runs, else all)")
+    to.add_argument("--until", metavar="TIME")
+    to.add_argument("--tail", metavar="N", help="only so many of the newest")
+    to.add_argument("--pod", metavar="NAME", help="a glob, or several with commas")
+    to.add_argument("--container", metavar="NAME")
+    to.add_argument("--stream", metavar="NAME", help="stdout or stderr")
+    to.add_argument("--level", metavar="LEVEL", help="at least this")
+    to.add_argument("--grep", metavar="REGEX")
+    to.add_argument("--exclude", metavar="REGEX")
+    to.add_argument("--timestamps", action="store_true", default=None)
+    to.add_argument("--pretty", action="store_true", default=None, help="JSON lines spread out")
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says, and give the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments[:1] == ["record"]:  # its options are the recorder's own
+            command = import_module("cortex_jupyter.recording.__main__").main
+            return int(command(arguments[1:]))
+        options = parser().parse_args(arguments)
+        module = import_module(f"cortex_jupyter.cli.{options.command}")
+        act: Callable[[argparse.Namespace], int] = module.run
+        code = act(options)
+        sys.stdout.flush()
+    except CortexError as error:
+        tell(error)
+        return 2 if type(error) is BadQuery else 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has enough. Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
+    return code
+
+
+def tell(error: CortexError) -> None:
+    """Write an error to standard error: what happened, and what to do."""
+    print(f"error: {error.message}" + (f"\n\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)

@@ -1,0 +1,38 @@
+"""From the options of a command to a log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.notebook.tasklog import TaskLog, logs
+
+if TYPE_CHECKING:
+    import argparse
+
+_NAMES: Final = (
+    "since", "until", "tail", "pod", "container", "stream", "level", "grep", "exclude", "timestamps", "pretty",
+)  # fmt: skip
+
+
+def log_of(options: argparse.Namespace) -> TaskLog:
+    """Find the task that the command line names.
+
+    Raises
+    ------
+    BadQuery, TaskNotFound, AmbiguousTask, NotAllowed, ClusterError
+    """
+    selector = getattr(options, "selector", None)
+    if (options.task is None) == (selector is None):
+        raise BadQuery(
+            "name one task" if options.task is None else "both a task and a selector are given",
+            "`cortex-jupyter tasks` lists what there is",
+        )
+    query: dict[str, Any] = {name: value for name in _NAMES if (value := getattr(options, name)) is not None}
+    return logs(
+        f"-l {selector}" if selector is not None else options.task,
+        namespace=options.namespace,
+        kubeconfig=options.kubeconfig,
+        context=options.context,
+        **query,
+    )
