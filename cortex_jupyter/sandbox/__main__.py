@@ -47,9 +47,11 @@ async def main(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await run(
-        Sandbox(arguments.root, port=arguments.port, kubeconfig=arguments.kubeconfig, config=Config(**settings)), stop
-    )
+    sandbox = Sandbox(arguments.root, port=arguments.port, kubeconfig=arguments.kubeconfig, config=Config(**settings))
+    try:
+        await run(sandbox, stop)
+    except OSError as error:
+        raise SystemExit(f"cannot run on 127.0.0.1:{arguments.port} in {sandbox.root}: {error}") from error
 
 
 if __name__ == "__main__":

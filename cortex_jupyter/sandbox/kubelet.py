@@ -48,6 +48,7 @@ class Kubelet:
 
     def start(self) -> None:
         """Begin to look at log sizes."""
+        (self.root / "var/log/pods").mkdir(parents=True, exist_ok=True)
         self._spawn(self._rotate_by_size())
 
     async def close(self) -> None:
@@ -122,23 +123,6 @@ class Kubelet:
         new["status"] = {"phase": "Pending", "conditions": [condition], "qosClass": qos(pod)}
         return self.store.update(new)
 
-    # ------------------------------------------------------------ images
-
-    def image_problem(self, spec: Object) -> tuple[str, str] | None:
-        """Say why a container's image cannot be had, as (waiting reason, message), or None."""
-        image = spec.get("image", "")
-        policy = spec.get("imagePullPolicy", "IfNotPresent")
-        never = policy == "Never"
-        present = self.faults.image_present(image)
-        if present is None:
-            present = "missing" not in image and (not never or "busybox" in image or "local/" in image)
-        if present:
-            return None
-        if never:
-            return "ErrImageNeverPull", f'Container image "{image}" is not present with pull policy of Never'
-        text = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: not found'
-        return "ErrImagePull", f"rpc error: code = NotFound desc = {text}"
-
     # ------------------------------------------------------------ logs
 
     async def _rotate_by_size(self) -> None:
@@ -155,7 +139,7 @@ class Kubelet:
 
     async def act(self, fault: Fault) -> None:
         """Carry out a fault that acts at once."""
-        for _worker, container in self.containers(fault):
+        for worker, container in self.containers(fault):
             log = self.logs.get(container.id)
             if fault.kind == "rotate" and log is not None and not log.ended:
                 await log.rotate(self.config.log_max_files)
@@ -164,7 +148,11 @@ class Kubelet:
                     path.unlink()
                 self.logs.pop(container.id)
             elif fault.kind in ("kill", "oom") and container.process is not None and container.running:
-                container.process.oom = fault.kind == "oom"
+                if fault.kind == "oom":
+                    container.process.oom = True
+                    text = f"Memory cgroup out of memory: Killed process of container {container.name} in pod {worker.name}"
+                    node = self.store.select("nodes")[0]
+                    events.record(self.store, node, "OOMKilling", text, component="kernel-monitor", warning=True)
                 container.process.signal(int(fault.options.get("signal", signal.SIGKILL)))
             else:
                 continue

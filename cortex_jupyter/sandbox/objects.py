@@ -26,7 +26,7 @@ Object = dict[str, Any]
 Key = tuple[str, str, str]
 
 #: Changes kept for watches that begin in the past (the watch cache keeps 100 to 102 400 of them).
-HISTORY = 20_000
+HISTORY = 10_000
 
 
 def copy(obj: Object) -> Object:
@@ -88,7 +88,8 @@ class Store:
 
     def select(self, plural: str, namespace: str = "") -> list[Object]:
         """Give all objects of a kind, of one namespace or of all, ordered by key as etcd does."""
-        return [obj for key, obj in sorted(self._objects.items()) if key[0] == plural and namespace in ("", key[1])]
+        found = sorted(key for key in self._objects if key[0] == plural and namespace in ("", key[1]))
+        return [self._objects[key] for key in found]
 
     def owned(self, plural: str, uid: str) -> list[Object]:
         """Give the objects of a kind whose controller has this UID."""

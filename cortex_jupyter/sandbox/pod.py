@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import re
 import shutil
 import signal
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.sandbox import events, podstatus
+from cortex_jupyter.sandbox import environment, events, podstatus
 from cortex_jupyter.sandbox.crilog import CriLog
+from cortex_jupyter.sandbox.images import wait_for_image
 from cortex_jupyter.sandbox.objects import copy
 from cortex_jupyter.sandbox.podstatus import EPHEMERAL, INIT, MAIN, SIDECAR, Container
-from cortex_jupyter.sandbox.process import Process, StartError, search_path
+from cortex_jupyter.sandbox.process import Process, StartError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from cortex_jupyter.sandbox.kubelet import Kubelet
 
 Object = dict[str, Any]
-_VARIABLE = re.compile(r"\$\((\w+)\)")
 
 
 class PodWorker:
@@ -59,8 +58,10 @@ class PodWorker:
         self.ending = False
         #: Set on each change of the pod or of a fault: whoever waits for an image looks again.
         self.changed = asyncio.Event()
+        #: Containers that run; they are waited for. Whatever else is under way is cancelled at the end.
         self._runs: set[asyncio.Task[Any]] = set()
-        self.task = asyncio.create_task(self._life(spec))
+        self._chores: set[asyncio.Task[Any]] = set()
+        self._life_task = self._spawn(self._life(spec))
 
     # ------------------------------------------------------------ what others see
 
@@ -71,6 +72,11 @@ class PodWorker:
             new = copy(pod)
             new["status"] = podstatus.build(pod, self.containers, self.phase, **self.why)
             self.kubelet.store.update(new)
+
+    def tell(self, reason: str, message: str, container: Container | None = None, *, warning: bool = False) -> None:
+        """Record an event about the pod, or about one of its containers."""
+        about = "" if container is None else container.field
+        events.record(self.kubelet.store, self._pod(), reason, message, warning=warning, field=about)
 
     def update(self, pod: Object) -> None:
         """Take over a change of the spec: images, and ephemeral containers."""
@@ -100,7 +106,7 @@ class PodWorker:
             if container.kind == SIDECAR:
                 self._spawn(self._supervise(container, "Always"))
                 while not container.running:
-                    await self._wait_change(0.02)
+                    await self.wait_change(0.02)
             elif not await self._supervise(container, "Never" if policy == "Never" else "OnFailure"):
                 await self._finish("Failed")
                 return
@@ -119,13 +125,11 @@ class PodWorker:
 
     async def _deadline(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        self.task.cancel()
+        self._life_task.cancel()
         self.ending = True
-        self.why = {
-            "reason": "DeadlineExceeded",
-            "message": "Pod was active on the node longer than the specified deadline",
-        }
-        events.record(self.kubelet.store, self._pod(), "DeadlineExceeded", self.why["message"])
+        text = "Pod was active on the node longer than the specified deadline"
+        self.why = {"reason": "DeadlineExceeded", "message": text}
+        self.tell("DeadlineExceeded", text)
         await self._stop(self.containers, 2)
         self.phase = "Failed"
         self.sync()
@@ -133,19 +137,14 @@ class PodWorker:
     async def terminate(self, grace: float) -> None:
         """Stop everything and forget the pod; its logs go with it."""
         self.ending = True
-        self.task.cancel()
         for container in self.containers:
             if container.running:
-                events.record(
-                    self.kubelet.store,
-                    self._pod(),
-                    "Killing",
-                    f"Stopping container {container.name}",
-                    field=container.field,
-                )
-        await self._stop(self.containers, grace)
-        for task in list(self._runs):
+                self.tell("Killing", f"Stopping container {container.name}", container)
+        for task in self._chores:
             task.cancel()
+        await self._stop(self.containers, grace)
+        if self._runs:  # one that had only begun is killed by itself
+            await asyncio.wait(self._runs, timeout=5)
         self.sync()
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.home, ignore_errors=True)
@@ -172,50 +171,42 @@ class PodWorker:
             if pause:
                 text = f"back-off {pause:g}s restarting failed container={container.name} pod={self.name}_{self.namespace}({self.uid})"
                 container.wait("CrashLoopBackOff", text)
-                events.record(
-                    self.kubelet.store,
-                    self._pod(),
-                    "BackOff",
-                    "Back-off restarting failed container",
-                    warning=True,
-                    field=container.field,
-                )
+                self.tell("BackOff", "Back-off restarting failed container", container, warning=True)
                 self.sync()
                 await asyncio.sleep(pause)
             pause = min(config.backoff_max, pause * 2) or config.backoff
             container.restarts += 1
 
     async def _once(self, container: Container) -> bool:
-        await self._image(container)
-        run = self._spawn(self._run(container))
+        await wait_for_image(self, container)
+        run = asyncio.create_task(self._run(container))
+        self._runs.add(run)
+        run.add_done_callback(self._runs.discard)
         return await asyncio.shield(run)
 
     async def _run(self, container: Container) -> bool:
-        name, store = container.name, self.kubelet.store
-        log = CriLog(
-            self.folder / name / f"{container.restarts}.log", lambda: self.kubelet.faults.clock(self.name, name)
-        )
-        for old in (self.folder / name).glob(f"{container.restarts - 2}.log*"):
+        name, spec = container.name, container.spec
+        folder = self.folder / name
+        log = CriLog(folder / f"{container.restarts}.log", lambda: self.kubelet.faults.clock(self.name, name))
+        for old in folder.glob(f"{container.restarts - 2}.log*"):
             old.unlink()  # the kubelet keeps one dead run of a container
         process = Process(log)
-        env = self._env(container.spec)
-        command = [*(container.spec.get("command") or []), *(container.spec.get("args") or [])]
-        command = [_VARIABLE.sub(lambda m: env.get(m[1], m[0]), part) for part in command]
-        events.record(store, self._pod(), "Created", f"Created container: {name}", field=container.field)
+        env = environment.environment(self._pod(), spec, self.home, self.kubelet.port)
+        self.tell("Created", f"Created container: {name}", container)
         try:
-            await process.start(command, env, self._cwd(container.spec))
+            await process.start(environment.command(spec, env), env, environment.folder(spec, self.home))
         except StartError as error:
-            container.run()
-            container.state = {"waiting": {}}
+            container.fail(str(error))
             self.kubelet.logs[container.id] = log
-            container.end(128, "StartError", str(error))
-            events.record(store, self._pod(), "Failed", f"Error: {error}", warning=True, field=container.field)
+            self.tell("Failed", f"Error: {error}", container, warning=True)
             self._sync_running()
             return False
         container.process = process
         container.run()
         self.kubelet.logs[container.id] = log
-        events.record(store, self._pod(), "Started", f"Started container {name}", field=container.field)
+        if self.ending:  # the pod was deleted while this began
+            process.signal(signal.SIGKILL)
+        self.tell("Started", f"Started container {name}", container)
         self._sync_running()
         code = await process.wait()
         container.end(code, "OOMKilled" if process.oom else "Completed" if code == 0 else "Error")
@@ -230,86 +221,25 @@ class PodWorker:
             self.phase = "Running" if self.phase == "Pending" else self.phase
         self.sync()
 
-    async def _image(self, container: Container) -> None:
-        """Wait until the image is there, as `pkg/kubelet/images/image_manager.go` words it."""
-        pause, first = self.kubelet.config.backoff, True
-        store = self.kubelet.store
-        while True:
-            self.changed.clear()
-            image = container.spec.get("image", "")
-            missing = self.kubelet.image_problem(container.spec)
-            seconds = self.kubelet.faults.pull_seconds(image)
-            if missing is None and not seconds:
-                text = f'Container image "{image}" already present on machine'
-                events.record(store, self._pod(), "Pulled", text, field=container.field)
-                return
-            if missing is None or missing[0] != "ErrImageNeverPull":
-                events.record(store, self._pod(), "Pulling", f'Pulling image "{image}"', field=container.field)
-                await asyncio.sleep(seconds)
-            if missing is None:
-                events.record(
-                    store,
-                    self._pod(),
-                    "Pulled",
-                    f'Successfully pulled image "{image}" in {seconds:g}s',
-                    field=container.field,
-                )
-                return
-            reason, message = missing
-            events.record(store, self._pod(), "Failed", f"Error: {reason}", warning=True, field=container.field)
-            container.wait(reason, message)
-            self.sync()
-            if reason == "ErrImagePull":
-                await self._wait_change(pause if not first else 0.5)
-                text = f'Back-off pulling image "{image}"'
-                if self.kubelet.image_problem(container.spec):
-                    container.wait("ImagePullBackOff", text)
-                    events.record(store, self._pod(), "BackOff", text, field=container.field)
-                    self.sync()
-                pause, first = min(pause * 2, self.kubelet.config.backoff_max), False
-            if self.kubelet.image_problem(container.spec):
-                await self._wait_change(pause)
-
     # ------------------------------------------------------------ small things
 
     def _pod(self) -> Object:
         found = self.kubelet.store.get("pods", self.namespace, self.name)
         return found or {"kind": "Pod", "apiVersion": "v1", "metadata": self.meta}
 
-    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
-        self._runs.add(task)
-        task.add_done_callback(self._runs.discard)
+        self._chores.add(task)
+        task.add_done_callback(self._chore_done)
         return task
 
-    async def _wait_change(self, seconds: float) -> None:
+    def _chore_done(self, task: asyncio.Task[Any]) -> None:
+        self._chores.discard(task)
+        if not task.cancelled():
+            task.result()  # raises into the loop's handler, which prints it
+
+    async def wait_change(self, seconds: float) -> None:
+        """Wait for a change of the pod or of a fault, at most so many seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.changed.wait(), seconds)
         self.changed.clear()
-
-    def _cwd(self, spec: Object) -> Path:
-        wanted = spec.get("workingDir")
-        return self.home.__class__(wanted) if wanted and os.path.isdir(wanted) else self.home  # noqa: PTH112 - one call
-
-    def _env(self, spec: Object) -> dict[str, str]:
-        pod = self._pod()
-        env = {
-            "PATH": search_path(),
-            "HOME": str(self.home),
-            "HOSTNAME": self.name,
-            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
-            "KUBERNETES_SERVICE_PORT": str(self.kubelet.port),
-        }
-        for item in spec.get("env") or []:
-            path = (item.get("valueFrom") or {}).get("fieldRef", {}).get("fieldPath")
-            value = _field(pod, path) if path else item.get("value", "")
-            env[item["name"]] = _VARIABLE.sub(lambda m: env.get(m[1], m[0]), value)
-        return env
-
-
-def _field(pod: Object, path: str) -> str:
-    found = re.fullmatch(r"(\w+)\.(\w+)(?:\['(.+)'\])?", path)
-    if not found:
-        return ""
-    value = (pod.get(found[1]) or {}).get(found[2])
-    return str((value or {}).get(found[3], "") if found[3] else value or "")

@@ -68,6 +68,12 @@ class Container:
         self.id = f"containerd://{uuid.uuid4().hex}{uuid.uuid4().hex}"
         self.state = {"running": {"startedAt": now()}}
 
+    def fail(self, message: str) -> None:
+        """Enter the terminated state without having run (`StartError`, containerd's exit code 128)."""
+        self.run()
+        self.state = {}
+        self.end(128, "StartError", message)
+
     def end(self, code: int, reason: str, message: str = "") -> None:
         """Enter the terminated state."""
         started = self.state.get("running", {}).get("startedAt", "1970-01-01T00:00:00Z")

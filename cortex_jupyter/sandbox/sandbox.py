@@ -84,16 +84,22 @@ class Sandbox:
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def _start(self) -> None:
         self._furnish()
         self.kubelet.start()
         self.controllers.start()
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
-        await site.start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         self._port = self.kubelet.port = self._runner.addresses[0][1]
         self.url = f"http://127.0.0.1:{self._port}{self._prefix}"
         self._write_kubeconfig()
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.controllers.close()

@@ -81,6 +81,8 @@ class Stream:
     async def _write(self, data: bytes) -> None:
         for start in range(0, len(data), BLOCK):
             await self.response.write(data[start : start + BLOCK])
+            # A client that is quick enough never makes `write` wait: let the others have their turn.
+            await asyncio.sleep(0)
         self._sent += len(data)
 
     async def _slowly(self, data: bytes, per_second: float) -> None:
