@@ -54,7 +54,7 @@ def test_installed_into_an_empty_environment_the_extension_is_enabled(wheel: Pat
     assert f"cortex_jupyter {cortex_jupyter.__version__} OK" in shown.replace("\x1b[32m", "").replace("\x1b[0m", ""), (
         shown
     )
-    code = "import cortex_jupyter.notebook.widget as w; print(len(w.LogViewer._esm))"
+    code = "import cortex_jupyter.notebook.widget as w; print(len(w._bundle('widget.js')))"
     assert (
         int(subprocess.run([str(python), "-c", code], capture_output=True, text=True, env=env, check=True).stdout) > 0
     )

@@ -62,7 +62,9 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
 
     def __init__(self, engine: Runtime, recordings: Recordings, **traits: Any) -> None:
         # Read here and not when the class is made: without a bundle the module can still be imported.
-        super().__init__(_esm=_bundle("widget.js"), _css=_bundle("widget.css"), **traits)
+        # As attributes and before: anywidget makes a synced trait of what it finds, and of `_css` only then.
+        self._esm, self._css = _bundle("widget.js"), _bundle("widget.css")
+        super().__init__(**traits)
         self._server = CommServer(engine, recordings, self.send)
         self.on_msg(self._received)
 
