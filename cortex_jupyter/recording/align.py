@@ -38,40 +38,49 @@ class Aligner:
     def __init__(self, recorded: Sequence[Line]) -> None:
         self._recorded = recorded
         self._arrived: list[Line] = []
-        self._starts: list[int] | None = None
+        self._at = 0  # how many recorded lines have been looked at
+        self._same = 0  # how many before that place are the first that arrived
+        self._repeats: list[int] = []
         self.overlap = True
 
     def feed(self, lines: Sequence[Line]) -> int | None:
-        """Take lines; give how many of all that arrived to skip, None while that is not decided."""
-        old = len(self._arrived)
+        """Take lines; give how many of all that arrived to skip, None while that is not decided.
+
+        Notes
+        -----
+        Knuth, Morris and Pratt: what arrives is looked for in what is recorded, up to its end. No line is compared
+        again, so a log that says the same thing for ever costs no more than another.
+        """
         self._arrived.extend(lines)
-        if not self._recorded:
-            return 0
-        if self._starts is None:
-            if not self._arrived:
+        recorded, arrived = self._recorded, self._arrived
+        at, same = self._at, self._same
+        while at < len(recorded):
+            if same == len(arrived):
+                self._at, self._same = at, same
                 return None
-            first = self._arrived[0]
-            self._starts = [i for i, line in enumerate(self._recorded) if line == first]
-            old = 0
-        self._starts = [s for s in self._starts if self._agrees(s, old)]
-        if not self._starts:
-            self.overlap = False
-            return 0
-        # Ascending, so the first is the longest suffix. It holds once all of it has arrived.
-        need = len(self._recorded) - self._starts[0]
-        return need if len(self._arrived) >= need else None
+            if recorded[at] == arrived[same]:
+                at, same = at + 1, same + 1
+            elif same:
+                same = self._repeated(same)
+            else:
+                at += 1
+        self.overlap = bool(same) or not recorded
+        return same
 
     def settle(self) -> int:
-        """Decide with what there is: the stream has ended, or nothing more comes.
+        """Decide with what there is: nothing more comes.
 
         All that arrived agrees with the recorded lines so far, so all of it is recorded.
         """
-        if not self._arrived or not self._recorded:
-            self.overlap = not self._recorded
-            return 0
-        return len(self._arrived)
+        return len(self._arrived) if self._recorded else 0
 
-    def _agrees(self, start: int, old: int) -> bool:
-        recorded, arrived = self._recorded, self._arrived
-        end = min(len(arrived), len(recorded) - start)
-        return all(recorded[start + i] == arrived[i] for i in range(old, end))
+    def _repeated(self, n: int) -> int:
+        """Give how many of the first n lines that arrived are also their last ones, without being all of them."""
+        arrived, repeats = self._arrived, self._repeats
+        while len(repeats) < n:
+            k = len(repeats)
+            same = repeats[k - 1] if k else 0
+            while same and arrived[k] != arrived[same]:
+                same = repeats[same - 1]
+            repeats.append(same + 1 if k and arrived[k] == arrived[same] else 0)
+        return repeats[n - 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.recording.align import Aligner
 from cortex_jupyter.recording.lines import parse
@@ -12,6 +12,10 @@ from cortex_jupyter.records import Batch
 if TYPE_CHECKING:
     from cortex_jupyter.recording.align import Line
     from cortex_jupyter.recording.store import Anchor, Store
+
+
+#: What `tailLines` takes for several lines, though it is one, has at least this many characters.
+_PARTS: Final = 4096
 
 
 class Resume:
@@ -53,20 +57,16 @@ class Resume:
         skip = self._aligner.feed(list(zip(found.times, found.texts, strict=True)))
         return b"" if skip is None else self._release(skip)
 
-    def quiet(self) -> bytes:
-        """Decide with what has come, since nothing more does; undecided while nothing has come at all."""
+    def end(self) -> bytes:
+        """Decide at the end of the stream; one that brought no line says nothing about what is recorded."""
         if self.decided or not self._held:
             return b""
         return self._release(self._aligner.settle())
 
-    def end(self) -> bytes:
-        """Decide at the end of the stream."""
-        return b"" if self.decided else self._release(self._aligner.settle())
-
     def _release(self, skip: int) -> bytes:
         self.decided = True
         if not self._aligner.overlap:
-            self.missed = (self._last, parse(self._held[0]).times[0] if self._held else self._last)
+            self.missed = (self._last, parse(self._held[0]).times[0])
         new, self._held = self._held[skip:], []
         return b"\n".join(new) + b"\n" if new else b""
 
@@ -100,9 +100,12 @@ def ends_with(recorded: list[Line], probe: list[Line]) -> bool:
     recorded : list of (int, str)
         The last recorded ones, as many as are at hand.
     probe : list of (int, str)
-        What `tailLines` gave. Its first may be the end of a longer line, which was cut into records.
+        What `tailLines` gave. Its first may be the end of a longer line, with a time of its own: the tail is counted in
+        the runtime's parts of a line (16 KiB in containerd), of which a long last line may be all.
     """
     if not probe or not recorded:
         return not probe and not recorded
+    if len(probe) == 1 and len(recorded[-1][1]) > len(probe[0][1]) >= _PARTS:
+        return recorded[-1][1].endswith(probe[0][1])
     n = min(len(recorded), len(probe) - 1 if len(probe) > 1 else 1)
     return recorded[-n:] == probe[-n:]

@@ -24,6 +24,7 @@ from cortex_jupyter.recording.resume import Resume, ends_with, recorded_lines
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.pods import End
     from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.recording.align import Line
     from cortex_jupyter.recording.pods import Pods
     from cortex_jupyter.recording.store import Lease, Store
     from cortex_jupyter.recording.writer import Channel
@@ -153,11 +154,9 @@ class SourceReader:
                 return False
             while True:
                 try:
-                    waiting = not self.caught_up or not resume.decided
-                    chunk = await asyncio.wait_for(content.readany(), _QUIET_S if waiting else None)
+                    chunk = await asyncio.wait_for(content.readany(), None if self.caught_up else _QUIET_S)
                 except TimeoutError:
-                    self._caught()
-                    await self._deliver(resume, resume.quiet())
+                    self._caught()  # the seam may still be open: a slow stream has not repeated all it has to
                     continue
                 if not chunk:
                     break
@@ -172,10 +171,9 @@ class SourceReader:
         rest = splitter.rest()
         if mode != "follow":
             # A last line without newline is a line, but only if it is the whole line.
+            if rest and await self._whole(rest, previous=mode == "replaced"):
+                await self._deliver(resume, await resume.feed(rest + b"\n"))
             await self._deliver(resume, resume.end())
-            await self._channel.flush()
-            if rest and await self._verified(previous=mode == "replaced", rest=rest):
-                await self._channel.lines(self._sid, rest)
         return True
 
     async def _deliver(self, resume: Resume, data: bytes) -> None:
@@ -184,27 +182,40 @@ class SourceReader:
             resume.missed = None
         await self._channel.lines(self._sid, data)
 
-    async def _verified(self, *, previous: bool, rest: bytes = b"") -> bool:
+    async def _verified(self, *, previous: bool) -> bool:
         """Compare the container's last lines with the last recorded ones.
 
         A break between node and API server looks like a clean end from here
         (`StreamObject` ignores the error: kubernetes staging/src/k8s.io/apiserver/.../writers.go).
         """
+        probe = await self._probe(previous=previous)
+        return probe is not None and ends_with(self._channel.recent(self._sid), probe)
+
+    async def _whole(self, rest: bytes, *, previous: bool) -> bool:
+        """Tell whether the end of a stream is the end of the log, or a text of the kubelet."""
+        line = parse(rest)
+        if not line.times:
+            return True
+        probe = await self._probe(previous=previous)
+        return bool(probe) and ends_with([(line.times[-1], line.texts[-1])], probe or [])
+
+    async def _probe(self, *, previous: bool) -> list[Line] | None:
+        """Give the container's last lines, None where they cannot be had."""
         request = open_log(
             self._cluster, self._namespace, self._source, follow=False, previous=previous, tail=_PROBE, read_timeout=30
         )
         try:
             async with request as content:
-                probe = parse(await content.read())
+                splitter = Splitter()  # cuts as the reading did
+                data = splitter.feed(await content.read())
+                probe = parse(data + splitter.rest())
         except (ClusterError, NotFound, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
             self._failed(error)
-            return False
+            return None
         if probe.errors and not probe.times:
             self.failure = probe.errors[0]  # "unable to retrieve container logs for containerd://..."
-            return False
-        more = parse(rest)
-        recorded = [*self._channel.recent(self._sid), *zip(more.times, more.texts, strict=True)]
-        return ends_with(recorded, list(zip(probe.times, probe.texts, strict=True)))
+            return None
+        return list(zip(probe.times, probe.texts, strict=True))
 
     def _failed(self, error: Exception) -> None:
         self._clean = False
