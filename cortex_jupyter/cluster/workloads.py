@@ -183,12 +183,14 @@ def _alive(kind: str, pods: list[dict[str, Any]]) -> State:
     reasons = [podlib.waiting_reason(p) for p in pods if not podlib.finished(p)]
     if any(not r for r in reasons):
         return State("running", "Running", "Running")
+    end = podlib.exit_of(pods)
     first = next((r for r in reasons if r), "")
     if first:
         return State("pending", f"Log not available yet: {first}", first.partition(":")[0])
     if pods and kind == "selector":
-        end = podlib.exit_of(pods)
         return State("running", "Every pod of this selector has ended", "Ended", end.exit_code if end else None)
+    if end and end.exit_code:
+        return State("running", f"Running: the last pod ended with exit {end.exit_code}, waiting for the next", "Retrying")
     if pods:
-        return State("running", "Running: waiting for the next pod", "Running")
+        return State("running", "Running", "Running")  # its end is a moment away
     return State("pending", "Log not available yet: no pod has been created", "NoPods")
