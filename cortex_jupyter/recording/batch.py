@@ -78,12 +78,12 @@ class Track:
         self.last = anchor.last
         self.ended = anchor.ended
         self.recent: deque[tuple[int, str]] = deque(maxlen=8)
-        self._top = anchor.last - anchor.last % _SECOND
-        # The marks between the anchor and the last line are not kept: its place is early enough for all of them.
+        self._top = anchor.top
+        # The marks between the anchor and the latest line are not kept: its place is early enough for all of them.
         self._marks: deque[tuple[int, int]] = deque([(self._top, anchor.seq)] if anchor.last else [])
         self._second = anchor.second
-        # A place of 0 with lines before it: the clock was set back, and how far ahead it had been is not known.
-        self._floor = anchor.second if anchor.seq or not anchor.last else 1 << 63
+        # A place of 0 with lines before it: the clock was set back. It is early enough for any second.
+        self._floor = anchor.second if anchor.seq else 0
 
     def advance(self, lines: Lines, numbers: list[int] | range) -> None:
         """Take note of lines that got these numbers."""
@@ -103,9 +103,9 @@ class Track:
     def anchor(self) -> Anchor:
         """Where to take the source up again."""
         if not self._marks:
-            return Anchor(ended=self.ended)
+            return Anchor(ended=self.ended)  # no line yet
         seq = self._marks[0][1] if self._second >= self._floor else 0
-        return Anchor(self._second, seq, self.last, self.ended)
+        return Anchor(self._second, seq, self.last, self.ended, self._top)
 
 
 class Batcher:

@@ -27,7 +27,7 @@ from cortex_jupyter.records import Entry, Source, TaskRef
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE recording (
     id INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, namespace TEXT NOT NULL, kind TEXT NOT NULL,
@@ -39,7 +39,7 @@ CREATE TABLE recording (
 CREATE TABLE source (
     recording INTEGER NOT NULL, id INTEGER NOT NULL, source TEXT NOT NULL, second INTEGER NOT NULL DEFAULT 0,
     seq INTEGER NOT NULL DEFAULT 0, last INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (recording, id)) WITHOUT ROWID;
+    top INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (recording, id)) WITHOUT ROWID;
 CREATE TABLE entry (
     recording INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, event TEXT NOT NULL,
     t_min INTEGER NOT NULL, t_max INTEGER NOT NULL, data BLOB NOT NULL);
@@ -209,9 +209,9 @@ class SqliteStore(Store):
     def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
         with self._reading() as db:
             rows = db.execute(
-                "SELECT id, source, second, seq, last, ended FROM source WHERE recording=?", (recording,)
+                "SELECT id, source, second, seq, last, ended, top FROM source WHERE recording=?", (recording,)
             ).fetchall()
-        return {r[0]: (Source(**orjson.loads(r[1])), Anchor(r[2], r[3], r[4], bool(r[5]))) for r in rows}
+        return {r[0]: (Source(**orjson.loads(r[1])), Anchor(r[2], r[3], r[4], bool(r[5]), r[6])) for r in rows}
 
     def add_source(self, lease: Lease, source: Source) -> int:
         with self._writing() as db:
@@ -231,8 +231,8 @@ class SqliteStore(Store):
                 commit.update["last_seq"] = commit.entries[-1].last
             for id_, a in commit.anchors.items():
                 db.execute(
-                    "UPDATE source SET second=?, seq=?, last=?, ended=? WHERE recording=? AND id=?",
-                    (a.second, a.seq, a.last, a.ended, lease.recording, id_),
+                    "UPDATE source SET second=?, seq=?, last=?, ended=?, top=? WHERE recording=? AND id=?",
+                    (a.second, a.seq, a.last, a.ended, a.top, lease.recording, id_),
                 )
             if commit.update:
                 assert commit.update.keys() <= _UPDATABLE | {"last_seq"}

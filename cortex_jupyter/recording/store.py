@@ -69,12 +69,15 @@ class Anchor:
         Time of the last line, ns.
     ended : bool
         The source has been read to its end.
+    top : int
+        The latest whole second any of its lines had, ns: after a clock was set back it lies ahead of `last`.
     """
 
     second: int = 0
     seq: int = 0
     last: int = 0
     ended: bool = False
+    top: int = 0
 
 
 @dataclass(frozen=True, slots=True)
