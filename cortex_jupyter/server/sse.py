@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Milliseconds after which a client comes back.
-_RETRY: Final = b"retry: 1000\n\n"
+#: Milliseconds after which a client comes back. No empty line follows, here and below: it would end an event, and
+#: some clients (httpx-sse 0.4) then give one that is empty.
+_RETRY: Final = b"retry: 1000\n"
+_BEAT: Final = b": hb\n"
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
     # Proxies must neither keep nor compress it; nginx must not collect it.
@@ -135,5 +137,5 @@ class Stream:
             await asyncio.sleep(service.app.heartbeat_s)
             service.active()
             if self._quiet and not self._turn.locked():
-                await self._write(b": hb\n\n")
+                await self._write(_BEAT)
             self._quiet = True

@@ -72,6 +72,8 @@ class Tape:
         self.at = entry.last
 
     def running(self, message: str = "Running") -> None:
+        if not self.at:
+            self.note("status", message, state="running")
         update = {"state": "running", "message": message, "reason": "Running", "caught_up": 1}
         self.store.commit(self.lease, Commit([], {}, update))
 

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from server.running import TOKEN, logs, records
+from server.tape import T0
+
+from cortex_jupyter.records import rfc3339
+
+if TYPE_CHECKING:
+    import httpx_sse
+    from server.running import Server
+    from server.tape import Tape
+
+SSE = {"Accept": "text/event-stream"}
+
+
+def expected(tape: Tape) -> list[tuple[int, str]]:
+    return [(seq, text) for seq, _, _, text in tape.lines]
+
+
+async def test_completed_task_streams_only_when_asked_for_a_stream(server: Server, done: Tape) -> None:
+    assert server.get(logs(done.ref.name), follow="true").headers["content-type"].startswith("application/json")
+    async with server.stream(logs(done.ref.name), SSE) as source:
+        headers = source.response.headers
+        events = [event async for event in source.aiter_sse()]
+    assert headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert headers["cache-control"] == "no-cache, no-transform" and headers["x-accel-buffering"] == "no"
+    assert "content-encoding" not in headers
+    assert records(events) == expected(done)
+    kinds = [event.event for event in events]
+    assert kinds[0] == "status" and kinds[-1] == "end" and kinds.count("end") == 1 and "gap" in kinds
+    end = json.loads(events[-1].data)
+    assert (end["task"], end["state"], end["exit_code"]) == (done.ref.key, "succeeded", 0)
+    assert end["message"] == "Job complete exit 0"
+
+
+async def test_first_event_tells_the_state_and_what_is_recorded(server: Server, done: Tape) -> None:
+    events = await server.events(logs(done.ref.name), SSE)
+    first = json.loads(events[0].data)
+    assert events[0].id == "" and events[0].retry == 1000
+    assert first["task"] == done.ref.key and first["ref"] == done.ref.key and first["older"] is None
+    assert first["state"] == "succeeded" and first["recorded"]["records"] == 1000 and first["recorded"]["complete"]
+
+
+async def test_every_event_resumes_exactly_there(server: Server, done: Tape) -> None:
+    whole = await server.events(logs(done.ref.name), SSE)
+    for i, event in enumerate(whole[1:-1], 1):
+        after = [pair for pair in expected(done) if pair not in records(whole[: i + 1])]
+        how = {"headers": SSE | {"Last-Event-ID": event.id}} if i % 2 else {"headers": SSE, "cursor": event.id}
+        rest = await server.events(logs(done.ref.name), **how)
+        assert records(rest) == after, event.id
+        assert rest[-1].event == "end" and "older" not in json.loads(rest[0].data)
+    last = await server.events(logs(done.ref.name), SSE, cursor=whole[-1].id)
+    assert [event.event for event in last] == ["status", "end"], "who has everything is told so, and not left waiting"
+
+
+async def test_the_header_of_a_reconnecting_client_wins_over_its_old_address(server: Server, done: Tape) -> None:
+    whole = await server.events(logs(done.ref.name), SSE)
+    rest = await server.events(
+        logs(done.ref.name), SSE | {"Last-Event-ID": whole[20].id}, cursor=whole[3].id, since="1m"
+    )
+    assert records(rest) == [p for p in expected(done) if p not in records(whole[:21])]
+
+
+async def test_window_and_the_way_to_what_is_older(server: Server, done: Tape) -> None:
+    low, high = T0 + 500 * 10**9, T0 + 700 * 10**9
+    events = await server.events(logs(done.ref.name), SSE, since=rfc3339(low), until=rfc3339(high))
+    assert records(events) == [(s, m) for s, t, _, m in done.lines if low <= t <= high]
+    older = json.loads(events[0].data)["older"]
+    page = server.page(done.ref.name, before=older, limit=10_000)
+    assert sorted(r["seq"] for r in page["records"]) == [s for s, t, *_ in done.lines if t < low]
+
+
+@pytest.mark.parametrize("filters", [{}, {"level": "error"}])
+async def test_tail_is_the_newest_of_the_window(server: Server, done: Tape, filters: dict[str, str]) -> None:
+    wanted = [line for line in done.lines if not filters or line[3].startswith("ERROR")]
+    newest = sorted(sorted((t, s) for s, t, *_ in wanted)[-50:], key=lambda x: x[1])
+    events = await server.events(logs(done.ref.name), SSE, tail=50, **filters)
+    assert [s for s, _ in records(events)] == [s for _, s in newest] and events[-1].event == "end"
+    page = server.page(done.ref.name, before=json.loads(events[0].data)["older"], limit=10_000, **filters)
+    assert len(page["records"]) == len(wanted) - 50
+
+
+async def test_tail_then_what_comes(server: Server, tape: Tape) -> None:
+    sid = tape.source()
+    tape.write([(T0 + i, sid, f"old {i}") for i in range(100)])
+    tape.running()
+    async with server.stream(logs(tape.ref.name), follow="true", tail=3, since="all") as source:
+        texts: list[str] = []
+        async for event in source.aiter_sse():
+            texts += [m for _, m in records([event])]
+            if texts == ["old 97", "old 98", "old 99"]:
+                tape.write([(T0 + 1000 + i, sid, f"new {i}") for i in range(5)])
+                tape.end()
+    assert texts == ["old 97", "old 98", "old 99", *(f"new {i}" for i in range(5))]
+
+
+async def test_filters_cut_what_is_sent_and_numbers_stay(server: Server, done: Tape) -> None:
+    events = await server.events(logs(done.ref.name), SSE, grep="line 00[05]", level="warn", pod="train-[01]")
+    wanted = [
+        (s, m) for s, _, _, m in done.lines if m.startswith(("WARN", "ERR")) and ("line 000" in m or "line 005" in m)
+    ]
+    assert records(events) == wanted
+
+
+async def test_a_running_task_is_followed_to_its_end(server: Server, tape: Tape) -> None:
+    sid = tape.source()
+    tape.running()
+    async with server.stream(logs(tape.ref.name), follow="true", since="all") as source:
+        assert source.response.headers["content-type"].startswith("text/event-stream")
+        events: list[httpx_sse.ServerSentEvent] = []
+        async for event in source.aiter_sse():
+            events.append(event)
+            if len(records(events)) < 10:
+                n = len(records(events))
+                tape.write([(T0 + n, sid, f"line {n}")])
+            elif event.event == "log":
+                tape.note("status", "Running: waiting for the next pod", state="running")
+                tape.end(3)
+    assert records(events) == expected(tape)
+    assert [e.event for e in events][-2:] == ["status", "end"]
+    assert json.loads(events[-1].data)["exit_code"] == 3
+
+
+async def test_a_task_that_nobody_records_any_more_ends_as_gone(server: Server, tape: Tape) -> None:
+    tape.write([(T0, tape.source(), "one"), (T0 + 1, 1, "two")])
+    tape.running()
+    tape.close()
+    await asyncio.sleep(0)
+    events = await server.events(logs(tape.ref.name), follow="true", since="all")
+    assert records(events) == expected(tape)
+    assert json.loads(events[0].data)["state"] == json.loads(events[-1].data)["state"] == "gone"
+
+
+async def test_heartbeat_while_nothing_comes(server: Server, tape: Tape) -> None:
+    tape.running()
+    async with server.stream(logs(tape.ref.name), follow="true") as source:
+        seen = b""
+        async for part in source.response.aiter_bytes():
+            seen += part
+            if seen.count(b": hb\n") >= 2:
+                break
+    assert seen.startswith(b"retry: 1000\n")
+
+
+async def test_plain_text_is_one_event_per_line(server: Server, tape: Tape) -> None:
+    sid = tape.source()
+    tape.write([(T0, sid, "first"), (T0 + 1, sid, "50%\r100%"), (T0 + 2, sid, '{"a":1}'), (T0 + 3, sid, "")])
+    tape.end()
+    events = await server.events(logs(tape.ref.name), SSE, format="text", timestamps="true", pretty="true")
+    lines = [event for event in events if event.event == "message"]
+    assert [e.data for e in lines] == [
+        "2023-11-14T22:13:20.000000000Z first",
+        "2023-11-14T22:13:20.000000001Z 50%\n100%",
+        '2023-11-14T22:13:20.000000002Z {\n  "a": 1\n}',
+        "2023-11-14T22:13:20.000000003Z ",
+    ]
+    rest = await server.events(logs(tape.ref.name), SSE, format="text", cursor=lines[1].id)
+    assert [e.data for e in rest if e.event == "message"] == ['{"a":1}', ""]
+    assert rest[-1].event == "end"
+
+
+# ---------------------------------------------------------------- several tasks over one connection
+
+
+async def test_one_stream_carries_several_tasks(server: Server, done: Tape, tape: Tape) -> None:
+    sid = tape.source()
+    tape.write([(T0 + i, sid, f"line {i}") for i in range(50)])
+    tape.end(1)
+    tasks = [done.ref.name, f"default:job/{tape.ref.name}", "no-such-task"]
+    events = await server.events("cortex/stream", task=tasks, since="all")
+    assert records(events, done.ref.key) == expected(done) and records(events, tape.ref.key) == expected(tape)
+    ends = [json.loads(e.data) for e in events if e.event == "end"]
+    assert {e["task"]: e["exit_code"] for e in ends} == {done.ref.key: 0, tape.ref.key: 1}
+    [error] = [json.loads(e.data) for e in events if e.event == "error"]
+    assert error["task"] == "no-such-task" and error["code"] == "NoCluster" and error["hint"]
+    states = [json.loads(e.data) for e in events if e.event == "status"]
+    asked = {s["task"]: s["ref"] for s in states if "ref" in s}
+    assert asked == {done.ref.key: tasks[0], tape.ref.key: tasks[1]}, "the reader can tell which of its tasks this is"
+
+
+async def test_one_stream_resumes_each_of_its_tasks(server: Server, done: Tape, tape: Tape) -> None:
+    sid = tape.source()
+    for batch in range(10):
+        tape.write([(T0 + batch * 10 + i, sid, f"line {batch}-{i}") for i in range(10)])
+    tape.end()
+    tasks = [done.ref.key, tape.ref.key]
+    whole = await server.events("cortex/stream", task=tasks, since="all")
+    with_id = [i for i, event in enumerate(whole) if event.id]
+    for i in [*with_id[:12], *with_id[12::5]]:
+        rest = await server.events("cortex/stream", task=tasks, since="all", cursor=whole[i].id)
+        for one in (done, tape):
+            assert records(whole[: i + 1], one.ref.key) + records(rest, one.ref.key) == expected(one), whole[i].id
+
+
+async def test_a_cursor_that_is_not_held_costs_only_its_own_task(server: Server, done: Tape, tape: Tape) -> None:
+    tape.end()
+    events = await server.events("cortex/stream", task=[done.ref.key, tape.ref.key], cursor="999999-1,")
+    assert [json.loads(e.data)["code"] for e in events if e.event == "error"] == ["CursorNotHeld"]
+    assert [json.loads(e.data)["task"] for e in events if e.event == "end"] == [tape.ref.key]
+
+
+# ---------------------------------------------------------------- many readers, slow readers
+
+
+@pytest.fixture(scope="module")
+def large(session_tape: Any) -> Tape:
+    """12 MB in 80 batches: more than the sockets between server and client hold."""
+    tape: Tape = session_tape("large")
+    sid = tape.source()
+    for batch in range(80):
+        tape.write(
+            [(T0 + batch * 1000 + i, sid, f"INFO line {batch * 1000 + i:06d} " + "x" * 130) for i in range(1000)]
+        )
+    tape.end()
+    return tape
+
+
+async def test_a_slow_reader_holds_nobody_up_and_loses_nothing(server: Server, large: Tape) -> None:
+    host, port = server.url.split("/")[2].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 16)
+    path = f"/{server.url.split('/', 3)[3]}{logs(large.ref.name)}?since=all"
+    writer.write(
+        f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: text/event-stream\r\nAuthorization: token {TOKEN}\r\n\r\n".encode()
+    )
+    slow = await reader.readuntil(b"event: log")
+    print("A", len(slow), flush=True)  # and then it reads no more
+    fast = await server.events(logs(large.ref.name), SSE, since="all")
+    assert records(fast) == expected(large), "beside a reader that does not read"
+    while b"event: end" not in slow[-1000:]:
+        slow += await reader.read(1 << 20)
+    writer.close()
+    for text in (large.texts[0], large.texts[40_000], large.texts[-1]):
+        assert text[:20].encode() in slow
+    assert slow.count(b"INFO line ") == 80_000
+
+
+async def test_the_loop_answers_others_while_a_filter_runs(server: Server, large: Tape) -> None:
+    reading = asyncio.create_task(
+        server.events(logs(large.ref.name), SSE, since="all", grep=r"line \d*7 x+$", level="info")
+    )
+    pings = 0
+    async with httpx.AsyncClient(headers=server.headers) as client:
+        while not reading.done():
+            assert (await client.get(server.url + "api")).status_code == 200
+            pings += 1
+    assert len(records(reading.result())) == 8000
+    assert pings > 3, "answered while the stream ran, not after it"
+
+
+async def test_a_reader_that_goes_is_cleaned_up_at_once(server: Server, tape: Tape) -> None:
+    tape.running()
+    sid = tape.source()
+    for _ in range(3):
+        async with server.stream(logs(tape.ref.name), follow="true", since="all") as source:
+            async for _event in source.aiter_sse():
+                break
+    # Whoever comes afterwards gets everything, and the server wrote no error about those who left.
+    tape.write([(T0, sid, "x")])
+    tape.end()
+    assert records(await server.events(logs(tape.ref.name), follow="true", since="all")) == expected(tape)
+    with contextlib.suppress(FileNotFoundError):
+        assert "Traceback" not in server.log.read_text()
+
+
+async def test_live_lines_reach_many_readers(server: Server, tape: Tape) -> None:
+    sid = tape.source()
+    tape.running()
+
+    def record() -> None:
+        for i in range(40):
+            tape.write([(T0 + i * 10 + k, sid, f"line {i}-{k}") for k in range(10)])
+            time.sleep(0.01)
+        tape.end()
+
+    thread = threading.Thread(target=record)
+    readers = [asyncio.create_task(server.events(logs(tape.ref.name), follow="true", since="all")) for _ in range(20)]
+    thread.start()
+    for events in await asyncio.gather(*readers):
+        assert records(events) == expected(tape)
+    thread.join()
