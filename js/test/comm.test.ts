@@ -38,7 +38,7 @@ afterEach(() => void vi.useRealTimers());
 
 const receive = (n: number, text: string): void => link.receive({ type: "bytes", n }, bytesOf(text));
 
-it("acknowledges each buffer once it is in the store, so the kernel can count what is under way", () => {
+it("acknowledges what is in the store, in time and not one by one, so the kernel can count what is under way", async () => {
   link.update([TASK]);
   expect(sent).toEqual([{ type: "open", tasks: [TASK], since: "1m" }]);
   const text = sse("log", { task: TASK }, "a1");
@@ -46,7 +46,10 @@ it("acknowledges each buffer once it is in the store, so the kernel can count wh
   expect(events).toEqual([]);
   receive(2, text.slice(20));
   expect(events).toHaveLength(1);
-  expect(sent.slice(1)).toEqual([{ type: "ack", n: 1 }, { type: "ack", n: 2 }]);
+  await vi.advanceTimersByTimeAsync(50);
+  expect(sent.slice(1)).toEqual([{ type: "ack", n: 2 }]);
+  for (let n = 3; n <= 10; n++) receive(n, text);
+  expect(sent.slice(2)).toEqual([{ type: "ack", n: 6 }, { type: "ack", n: 10 }]);
   expect(states).toEqual(["waiting", "live"]);
 });
 
@@ -82,6 +85,7 @@ it("stops where asking again cannot help, and begins anew where the place is gon
 it("is done with the end, and says nothing more", async () => {
   link.update([TASK]);
   receive(1, sse("end", { task: TASK }, "a1"));
+  await vi.advanceTimersByTimeAsync(50);
   const count = sent.length;
   await vi.advanceTimersByTimeAsync(120_000);
   expect(states.at(-1)).toBe("done");

@@ -92,7 +92,8 @@ describe("filters", () => {
   it("regexes, words to leave out, levels, sources", () => {
     expect(select({ grep: "/loss=0\\.[45]/" })).toHaveLength(2);
     expect(select({ grep: "disk -failed" })).toEqual(["WARNING slow disk"]);
-    expect(select({ exclude: ["disk", "loss"] })).toEqual(["INFO ready", "\u001b[31mlo\u001b[0mss=0.4"].slice(0, 1));
+    expect(select({ exclude: ["disk", "loss"] })).toEqual(["INFO ready"]);
+    expect(select({ exclude: ["/^(INFO|ERROR)/", "loss"] })).toEqual(["WARNING slow disk"]);
     expect(select({ level: "warning" })).toEqual(["WARNING slow disk", "ERROR Disk failed"]);
     expect(select({ level: "info" })).toHaveLength(5);
     expect(select({ off: [`${TASK}/${W0.pod}/main`] })).toHaveLength(2);

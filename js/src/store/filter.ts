@@ -30,6 +30,14 @@ function literal(text: string): (line: string) => boolean {
   return (line) => pattern.test(line);
 }
 
+/** What is left out: words, or a /regex/ as Python gives it. */
+function unwanted(text: string): (line: string) => boolean {
+  const [, source, flags] = /^\/(.+)\/([ims]*)$/.exec(text) ?? [];
+  if (source === undefined) return literal(text);
+  const pattern = new RegExp(source, flags || flagsFor(source));
+  return (line) => pattern.test(line);
+}
+
 /** `loss -healthz -"GET /"`: what is wanted, and the words to leave out. */
 export function splitExcludes(text: string): { grep: string; exclude: string[] } {
   const exclude: string[] = [];
@@ -38,11 +46,6 @@ export function splitExcludes(text: string): { grep: string; exclude: string[] }
     return "";
   });
   return exclude.length > 0 ? { grep: grep.trim(), exclude } : { grep: text, exclude };
-}
-
-/** Quantified groups that hold a quantifier, which can take for ever; refused where nothing could stop them. */
-export function mayExplode(source: string): boolean {
-  return /\((?:[^()\\]|\\.)*(?:[+*]|\{\d+,)(?:[^()\\]|\\.)*\)(?:[+*]|\{\d)/.test(source);
 }
 
 export function compile(filter: Pick<Filter, "grep" | "regex" | "exclude">): Matcher {
@@ -73,7 +76,14 @@ export function compile(filter: Pick<Filter, "grep" | "regex" | "exclude">): Mat
       positive = literal(grep);
     }
   }
-  const negative = excluded.filter(Boolean).map((text) => literal(text));
+  const negative: ((line: string) => boolean)[] = [];
+  for (const text of excluded.filter(Boolean)) {
+    try {
+      negative.push(unwanted(text));
+    } catch (reason) {
+      error = `${text}: ${String(reason instanceof Error ? reason.message : reason)}`;
+    }
+  }
   return {
     regex,
     error,
@@ -81,7 +91,7 @@ export function compile(filter: Pick<Filter, "grep" | "regex" | "exclude">): Mat
     test(text) {
       const line = text.includes("\u001b") ? strip(text) : text;
       if (positive !== undefined && !positive(line)) return false;
-      for (const unwanted of negative) if (unwanted(line)) return false;
+      for (const unwelcome of negative) if (unwelcome(line)) return false;
       return true;
     },
     find(text) {

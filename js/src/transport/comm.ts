@@ -1,6 +1,6 @@
 /**
  * The way through the kernel, for hosts whose page reaches no server (VS Code, Colab, marimo). The kernel sends the same SSE
- * bytes; each is acknowledged once it is in the store, so a slow page slows the kernel.
+ * bytes; what is in the store is acknowledged, so a slow page slows the kernel.
  */
 
 import { windowOf } from "../store/time.ts";
@@ -10,6 +10,9 @@ import { PageError } from "./page.ts";
 import { Splitter } from "./splitter.ts";
 
 const ASK_AGAIN = 5000;
+/** Well inside the eight messages that the kernel lets be under way. */
+const ACK_EVERY = 4;
+const ACK_WITHIN = 50;
 const PAGE_TIMEOUT = 30_000;
 
 interface Waiting {
@@ -22,6 +25,8 @@ export class CommLink implements Link {
   #order: string[] = [];
   #splitter = new Splitter();
   #last = 0;
+  #acked = 0;
+  #acking: ReturnType<typeof setTimeout> | undefined;
   #heard = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pages = new Map<number, Waiting>();
@@ -46,6 +51,7 @@ export class CommLink implements Link {
 
   close(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#acking);
     if (this.#order.length > 0) this.send({ type: "close" });
     this.#order = [];
   }
@@ -60,11 +66,24 @@ export class CommLink implements Link {
     this.host.onState("waiting");
     this.#heard = false;
     this.#splitter = new Splitter();
-    this.#last = 0;
+    this.#last = this.#acked = 0;
     const cursor = cursorsOf(this.#order, this.host);
     const since = widestSince(this.#order, this.host, (text) => windowOf(text) ?? Infinity);
     this.send({ type: "open", tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since }) });
     this.#timer = setTimeout(() => this.#open(), ASK_AGAIN);
+  }
+
+  /** An acknowledgement stands for all before it: each one costs the kernel a message with its answers, so they are few. */
+  #acknowledge(n: number): void {
+    const now = (): void => {
+      clearTimeout(this.#acking);
+      this.#acking = undefined;
+      this.#acked = n;
+      this.send({ type: "ack", n });
+    };
+    clearTimeout(this.#acking);
+    if (n - this.#acked >= ACK_EVERY) now();
+    else this.#acking = setTimeout(now, ACK_WITHIN);
   }
 
   #alive(): void {
@@ -79,11 +98,14 @@ export class CommLink implements Link {
     if (message.type === "bytes" && bytes !== undefined) {
       const n = Number(message.n);
       // A number that does not grow is a new stream of the kernel, whose bytes do not continue the last ones.
-      if (n <= this.#last) this.#splitter = new Splitter();
+      if (n <= this.#last) {
+        this.#splitter = new Splitter();
+        this.#acked = n - 1;
+      }
       this.#last = n;
       this.#alive();
       this.#splitter.push(bytes, (event) => this.host.onEvent(event, this.#order));
-      this.send({ type: "ack", n: message.n });
+      this.#acknowledge(n);
       this.host.onChunk();
       if (this.#order.every((task) => this.host.isEnded(task))) {
         clearTimeout(this.#timer);

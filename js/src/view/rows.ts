@@ -54,8 +54,13 @@ export class Rows {
     this.#sheet.addEventListener("toggle", () => this.draw(), { capture: true });
   }
 
-  get height(): number {
-    return this.element.clientHeight || 330;
+  /** Measured when it changes, not each time: asking the DOM would lay it out in the middle of drawing. */
+  height = 330;
+
+  measure(): void {
+    this.height = this.element.clientHeight || this.height;
+    this.ask(true);
+    this.draw();
   }
 
   get capacity(): number {

@@ -116,12 +116,12 @@ export class Viewer {
 
   #observe(): void {
     if (typeof ResizeObserver === "function") {
-      const resize = new ResizeObserver(([entry]) => {
-        setFlag(this.root, "cl-narrow", entry.contentRect.width < NARROW);
-        this.#rows.ask(true);
-        this.#rows.draw();
+      const resize = new ResizeObserver(() => {
+        setFlag(this.root, "cl-narrow", this.root.clientWidth < NARROW);
+        this.#rows.measure();
       });
       resize.observe(this.root);
+      resize.observe(this.#rows.element);
       this.#observers.push(resize);
     }
     if (typeof IntersectionObserver === "function") {
