@@ -46,10 +46,12 @@ def compact(store: Store, lease: Lease, *, done: bool = False) -> int:
     runs: list[list[int]] = [[]]
     size = 0
     for seq, n, event, _, t_max in store.index(lease.recording):
-        if event != "log" or t_max > old or size + n > _LINES:
+        # What is left as it is ends the run: only neighbours may be merged.
+        merges = event == "log" and t_max <= old and n < _LINES // 2
+        if not merges or size + n > _LINES:
             runs.append([])
             size = 0
-        if event == "log" and t_max <= old and n < _LINES // 2:
+        if merges:
             runs[-1].append(seq)
             size += n
     fewer = 0

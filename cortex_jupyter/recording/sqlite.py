@@ -243,7 +243,13 @@ class SqliteStore(Store):
         data = self._pack(new.data)
         with self._writing() as db:
             self._fence(db, lease)
-            db.executemany("DELETE FROM entry WHERE recording=? AND seq=?", [(lease.recording, s) for s in old])
+            range_ = (lease.recording, new.seq, new.last)
+            there = db.execute(
+                "SELECT seq, n FROM entry WHERE recording=? AND seq BETWEEN ? AND ? ORDER BY seq", range_
+            ).fetchall()
+            if [seq for seq, _ in there] != list(old) or sum(n for _, n in there) != new.n:
+                return  # merged by another pass since it was looked at
+            db.execute("DELETE FROM entry WHERE recording=? AND seq BETWEEN ? AND ?", range_)
             row = (lease.recording, new.seq, new.n, new.event, new.t_min, new.t_max, data)
             db.execute("INSERT INTO entry VALUES (?,?,?,?,?,?,?)", row)
 

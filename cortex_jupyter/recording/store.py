@@ -204,7 +204,7 @@ class Store(Protocol):
         """Count what is there."""
 
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
-        """Put one entry in the place of several that it holds."""
+        """Put one entry in the place of several that it holds; nothing happens where they are no longer those."""
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back, from a thread, after each change by anyone; gives what ends it."""

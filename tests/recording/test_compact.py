@@ -1,0 +1,93 @@
+"""Merging batches changes nothing but their number."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from recording.hand import Hand, recorder
+
+from cortex_jupyter.errors import LeaseLost
+from cortex_jupyter.recording import compact as lib
+from cortex_jupyter.recording.compact import compact
+from cortex_jupyter.recording.sqlite import SqliteStore
+from cortex_jupyter.records import Batch, Entry, encode_batch
+
+
+def records(store: SqliteStore, recording: int, after: int = 0) -> list[tuple[int, int, int, str]]:
+    """Give every record with a number above `after`, and check that no number is missing or doubled."""
+    entries = store.entries(recording, after, 1 << 30)
+    assert [e.seq for e in entries[1:]] == [e.last + 1 for e in entries[:-1]]
+    rows = []
+    for entry in entries:
+        if entry.event == "log":
+            b = Batch.decode(entry.data)
+            assert b.seqs == list(range(entry.seq, entry.last + 1))
+            assert (entry.t_min, entry.t_max) == (min(b.times), max(b.times))
+            assert set(b.sources) == set(b.sids)
+            rows += [r for r in zip(b.seqs, b.times, b.sids, b.texts, strict=True) if r[0] > after]
+    return rows
+
+
+#: Sizes of batches, 0 for a notice.
+@given(st.lists(st.integers(0, 14), min_size=1, max_size=40), st.booleans())
+@example([5, 5, 15, 5, 5, 0], True)
+@example([1] * 10 + [12] + [1] * 10 + [0], False)
+def test_every_record_and_every_cursor_stays(sizes: list[int], done: bool) -> None:
+    few, lines = lib._FEW, lib._LINES
+    lib._FEW, lib._LINES = 3, 20
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            store = SqliteStore(Path(folder) / "r.sqlite")
+            hand = Hand(store)
+            for number, size in enumerate(sizes):
+                if size:
+                    hand.lines([(number, 1 + i % 2, f"{number}.{i}") for i in range(size)])
+                else:
+                    hand.notice()
+            before = len(store.index(hand.id))
+            fewer = compact(store, hand.lease, done=done)
+            assert len(store.index(hand.id)) == before - fewer
+            for after in range(hand.next):
+                assert records(store, hand.id, after) == [r for r in hand.written if r[0] > after]
+                entry = store.entry(hand.id, after + 1)
+                assert (entry is None) if after + 1 == hand.next else (entry and entry.seq <= after + 1 <= entry.last)
+            assert compact(store, hand.lease, done=done) == 0
+            assert store.complete(hand.id).records == len(hand.written)
+            store.close()
+    finally:
+        lib._FEW, lib._LINES = few, lines
+
+
+def test_warm_batches_are_left_to_those_who_follow(store: SqliteStore, hand: Hand) -> None:
+    now = time.time_ns()
+    for i in range(20):
+        hand.lines([(now + i, 1, str(i))])
+    assert compact(store, hand.lease) == 0
+
+
+def test_who_has_lost_the_lease_merges_nothing(store: SqliteStore, hand: Hand) -> None:
+    for i in range(20):
+        hand.lines([(i, 1, str(i))])
+    store.leave("me")
+    store.beat(recorder("other"))
+    assert store.lease(hand.id, "other")
+    with pytest.raises(LeaseLost):
+        compact(store, hand.lease, done=True)
+    assert records(store, hand.id) == hand.written
+
+
+def test_two_who_merge_at_once_lose_nothing(store: SqliteStore, hand: Hand) -> None:
+    """The pass over a living recording and the one at its end, of which one had looked before the other wrote."""
+    for i in range(20):
+        hand.lines([(i, 1, str(i))])
+    part = [Batch.decode(e.data) for e in store.entries(hand.id, 0, 1 << 20)[:8]]
+    compact(store, hand.lease, done=True)
+    times, texts = [t for b in part for t in b.times], [m for b in part for m in b.texts]
+    data = encode_batch("t", 1, times, [1] * 8, None, texts, {1: {}})
+    store.merge(hand.lease, range(1, 9), Entry(1, 8, "log", min(times), max(times), data))
+    assert records(store, hand.id) == hand.written
