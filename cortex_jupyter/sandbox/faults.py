@@ -17,6 +17,8 @@ kind                    what happens
 `slow`                  log streams send `bytes_per_second`
 `garbage`               a log answer is 200 with `text` (default: the kubelet's for a container it lost)
 `status`                a request answers `code` (default 500), with `retry_after` seconds if given
+`blind`                 a follow does not notice a rotation: it stays with the old file, open and silent,
+                        until the next one (a 1.20 kubelet at most rotations)
 `expire`                (at once) all held versions are forgotten: running watches end with 410
 `deny`                  `verb` on `resource` (`pods/log`; `*`) in `namespace` is forbidden, and access
                         reviews say so
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
 #: Faults that act once, on what runs now.
 ACTIONS = frozenset({"expire", "rotate", "delete-log", "kill", "oom"})
-LASTING = frozenset({"cut", "abort", "stall", "slow", "garbage", "status", "deny", "clock", "image", "pull"})
+LASTING = frozenset({"cut", "abort", "stall", "slow", "garbage", "status", "deny", "blind", "clock", "image", "pull"})
 STREAM = frozenset({"cut", "abort", "stall", "slow", "garbage"})
 _PARAMETERS = frozenset(
     [
@@ -176,6 +178,11 @@ class Faults:
     def stream(self, pod: str, container: str, path: str) -> Fault | None:
         """Give the fault of a log stream that would end or hinder it, not counted yet."""
         return next(self._find(STREAM, pod=pod, container=container, path=path), None)
+
+    def blind(self, pod: str, container: str) -> bool:
+        """Whether a follow of this container misses the rotation that has just been."""
+        fault = next(self._find(frozenset({"blind"}), pod=pod, container=container), None)
+        return fault is not None and self.use(fault) is fault
 
     def watch(self, path: str) -> Fault | None:
         """Give the fault of a watch stream: one that names its path."""

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from typing import BinaryIO
 
     from cortex_jupyter.sandbox.crilog import CriLog
@@ -107,7 +107,9 @@ def _fixed(stamp: bytes) -> bytes:
     return (bare if b"." in bare else bare + b".").ljust(29, b"0") + b"Z"
 
 
-async def read(log: CriLog, options: LogOptions, since: int | None) -> AsyncIterator[bytes]:
+async def read(
+    log: CriLog, options: LogOptions, since: int | None, *, blind: Callable[[], bool] = lambda: False
+) -> AsyncIterator[bytes]:
     """Give the answer's bytes, in blocks.
 
     Parameters
@@ -118,6 +120,8 @@ async def read(log: CriLog, options: LogOptions, since: int | None) -> AsyncIter
         As asked.
     since : int or None
         ns since the epoch, `sinceSeconds` resolved already.
+    blind : callable
+        Whether to miss a rotation, asked at each.
 
     Yields
     ------
@@ -149,8 +153,9 @@ async def read(log: CriLog, options: LogOptions, since: int | None) -> AsyncIter
                 watching = generation
             elif watching != generation:
                 watching = generation
-                file.close()
-                file, rest = log.path.open("rb"), b""
+                if not blind():
+                    file.close()
+                    file, rest = log.path.open("rb"), b""
             else:
                 await wake.wait()
                 yield b""

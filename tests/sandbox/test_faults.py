@@ -165,6 +165,20 @@ def test_rotate_now(sandbox: Any, start: Callable[..., str]) -> None:
     assert not sandbox.kube.logs(name).startswith(b"line 0000")
 
 
+def test_blind_follow_stays_with_the_old_file_silent(sandbox: Any, start: Callable[..., str]) -> None:
+    name = start(LIVE)
+    with sandbox.kube.following(name) as blind:
+        blind.wait_for(lambda f: len(f.lines) > 3)
+        sandbox.fault("blind", pod=name, count=1)
+        sandbox.fault("rotate", pod=name)
+        sandbox.kube.wait_for(lambda: not sandbox.faults(), "its use")
+        seen = blind.data
+        sandbox.kube.wait_for(lambda: sandbox.kube.logs(name).count(b"\n") > 10, "lines in the new file")
+        assert blind.data == seen and not blind.ended
+        sandbox.fault("rotate", pod=name)
+        blind.wait_for(lambda f: len(f.data) > len(seen), "lines after the next rotation")
+
+
 def test_delete_log_leaves_the_runtime_without_it(sandbox: Any, ended: str) -> None:
     sandbox.fault("delete-log", pod=ended)
     assert sandbox.kube.logs(ended).startswith(b"unable to retrieve container logs for containerd://")

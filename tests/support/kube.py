@@ -213,14 +213,12 @@ class Follower:
 
     Attributes
     ----------
-    data : bytes
-        What has arrived.
     error : Exception or None
         How it broke, where it did not end cleanly.
     """
 
     def __init__(self, kube: Kube, url: str, query: Object) -> None:
-        self.data = b""
+        self._data = bytearray()
         self.error: Exception | None = None
         self.status = 0
         self._kube, self._closing = kube, False
@@ -237,10 +235,15 @@ class Follower:
             with self._client.stream("GET", url, params=query) as response:
                 self._response, self.status = response, response.status_code
                 for block in response.iter_raw():
-                    self.data += block
+                    self._data += block
         except (httpx.HTTPError, httpx.StreamError, OSError, ValueError) as error:
             if not self._closing:
                 self.error = error
+
+    @property
+    def data(self) -> bytes:
+        """What has arrived."""
+        return bytes(self._data)
 
     @property
     def lines(self) -> list[bytes]:
