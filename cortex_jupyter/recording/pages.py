@@ -108,20 +108,28 @@ def newest(
         if entry is None:
             continue
         if event != "log":
-            if event != "end":
+            if event != "end" and (entry.t_min, entry.seq) < top:
                 notices.append((entry.t_min, entry.seq, orjson.loads(entry.data)))
             continue
         for record in _records(entry, keep):
             key = (record.time, record.seq)
-            # Within the row's own numbers: idle entries are merged at any time, also since the index was read.
-            if seq <= record.seq < seq + n and floor <= key < top and (len(best) <= limit or key > best[0][:2]):
+            # Within the row's own numbers: idle entries are merged at any time, also since the index was read. And
+            # within what the cursor saw: it may point into an entry, and what comes after it comes with `newer`.
+            if (
+                seq <= record.seq < min(seq + n, snapshot + 1)
+                and floor <= key < top
+                and (len(best) <= limit or key > best[0][:2])
+            ):
                 insort(best, (*key, record))
                 if len(best) > limit + 1:
                     del best[0]
     more = len(best) > limit
     best = best[-limit:] if limit else []
-    low = best[0][:2] if best else top
-    older = Cursor(recording, snapshot, low) if more or (since is not None and _anything_before(index, low)) else None
+    # A page that is not full has come to the window's edge; before that there may be more, which another page with the
+    # same window does not give.
+    low = (best[0][:2] if best else top) if more else floor
+    beyond = since is not None and top > floor and _anything_before(index, floor)
+    older = Cursor(recording, snapshot, low) if more or beyond else None
     between = [n for time, number, n in sorted(notices, key=lambda x: x[:2]) if not more or (time, number) >= low]
     return Page(in_order(r for _, _, r in best), between, older, Cursor(recording, snapshot))
 
