@@ -26,7 +26,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def browser_page(width: int = 1060, height: int = 560, path: str = "page.html") -> Iterator[Page]:
+def browser_page(width: int = 1060, height: int = 560, path: str = "page.html", init: str = "") -> Iterator[Page]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with sync_playwright() as pw:
@@ -34,6 +34,8 @@ def browser_page(width: int = 1060, height: int = 560, path: str = "page.html") 
         page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=1.5)
         page.on("console", lambda message: print("console:", message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: print("page error:", error))
+        if init:
+            page.add_init_script(init)
         page.goto(f"http://127.0.0.1:{server.server_port}/{path}")
         page.wait_for_function("window.ready === true")
         yield page

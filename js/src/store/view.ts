@@ -174,7 +174,8 @@ export class View {
 
   #edge(loading: boolean, hidden: number): Row {
     const older = hidden > 0 || this.selection.stores.some((store) => store.older !== null && store.older !== undefined);
-    const text = loading ? "Loading older lines…" : older ? "Older lines" : "Beginning of the log";
+    const known = this.selection.stores.some((store) => store.rows > 0 || store.state !== "");
+    const text = loading ? "Loading older lines…" : older ? "Older lines" : known ? "Beginning of the log" : "";
     return { id: EDGE_ID, kind: "edge", seq: -1, time: 0, source: -1, level: 0, text, runs: [], marks: [], more: 0, json: false };
   }
 

@@ -24,6 +24,7 @@ const LEVEL_CLASS = ["", "", "", "", "cl-warn", "cl-err", "cl-err"];
 
 export function makeRow(row: Row, actions: RowActions, open: Map<number, string>): HTMLElement {
   if (row.kind === "edge") {
+    if (row.text === "") return h("div", { class: "cl-r" });
     const ask = row.text === "Older lines" ? h("button", { type: "button", class: "cl-more", onclick: () => actions.older() }, "↑ Load older lines") : row.text;
     return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, ask);
   }
