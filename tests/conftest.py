@@ -83,9 +83,23 @@ def sandbox(sandbox_process: SandboxProcess) -> Iterator[SandboxProcess]:
     sandbox_process.clear()
 
 
+@pytest.fixture(scope="session")
+def new_sandbox() -> Callable[..., contextlib.AbstractContextManager[SandboxProcess]]:
+    """Give a function that runs a sandbox of a test's own: `with new_sandbox(root, *options) as sandbox`."""
+    return run_sandbox
+
+
 @pytest.fixture
-def kube(sandbox: SandboxProcess) -> Kube:
-    return sandbox.kube
+def kube(request: pytest.FixtureRequest) -> Iterator[Kube]:
+    """Give a client of the sandbox; in a test marked `cluster`, of the cluster that KUBECONFIG names."""
+    if request.node.get_closest_marker("cluster") is None:
+        yield request.getfixturevalue("sandbox").kube
+        return
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip("KUBECONFIG names no cluster")
+    client = Kube(os.environ["KUBECONFIG"])
+    yield client
+    client.close()
 
 
 @pytest.fixture

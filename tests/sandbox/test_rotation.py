@@ -8,7 +8,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import run_sandbox
 from support.kube import python_pod
 
 from cortex_jupyter.sandbox.crilog import CriLog
@@ -23,9 +22,9 @@ WRITER = "import time\nfor i in range(4000):\n    print('%06d' % i, 'x' * 92)\n 
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def small(tmp_path_factory: pytest.TempPathFactory, new_sandbox: Any) -> Iterator[Any]:
     """Run a sandbox that rotates at 40 kB, looked at ten times a second."""
-    with run_sandbox(
+    with new_sandbox(
         tmp_path_factory.mktemp("small"), "--log-max-size", "40000", "--log-check", "0.1", "--log-max-files", "4"
     ) as process:
         yield process
