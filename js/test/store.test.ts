@@ -132,6 +132,15 @@ describe("gaps and notices", () => {
     expect([store.gaps, store.gapLines, store.lines]).toEqual([1, 12, 1]);
   });
 
+  it("the end of a task whose lines come as a page stands after them", () => {
+    const store = new TaskStore(TASK);
+    const selection = new Selection([store], filter);
+    fill(store, selection, () => store.addEnd({ task: TASK, seq: 9, state: "succeeded", exit_code: 0, message: "Job complete exit 0" }));
+    fill(store, selection, () => store.addPage({ records: [{ seq: 8, time: new Date(T0).toISOString(), pod: W0.pod, container: "main", text: "last line" }], older: null }));
+    expect(shown(selection)).toEqual(["last line", "Job complete exit 0"]);
+    expect(store.newest).toBe(T0);
+  });
+
   it("a repeated gap counts once", () => {
     const store = new TaskStore(TASK);
     for (let i = 0; i < 2; i++) store.addGap({ task: TASK, seq: 2, reason: "x", lines: 5 });

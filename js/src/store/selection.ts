@@ -4,7 +4,7 @@ import type { Filter } from "../types.ts";
 import { compile, type Matcher } from "./filter.ts";
 import { rankOf, UNKNOWN_AS } from "./level.ts";
 import { Sequence } from "./sequence.ts";
-import { GAP, LEVEL_BITS, NOTICE, type TaskStore } from "./store.ts";
+import { GAP, LEVEL_BITS, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
 
 /** A row's id in a view: the task's slot above, its row below. */
 const SLOT = 2 ** 27;
@@ -67,7 +67,7 @@ export class Selection {
   }
 
   isOn(slot: number, source: number): boolean {
-    if (source === 0xffff) return true;
+    if (source === NO_SOURCE) return true;
     const row = (this.#enabled[slot] ??= []);
     if (row[source] === undefined) {
       const store = this.stores[slot];

@@ -12,6 +12,8 @@ import { fromIso, fromNs } from "./time.ts";
 export const LEVEL_BITS = 7;
 export const NOTICE = 8;
 export const GAP = 16;
+export const NO_SOURCE = 0xffff;
+const LAST = 8e15;
 const STDOUT = 32;
 const STDERR = 64;
 
@@ -145,14 +147,16 @@ export class TaskStore {
     this.message = endText(event);
     for (const source of this.sources) if (source.state === "running") source.state = "ended";
     if (event.seq !== undefined && !this.#have.add(event.seq)) return;
-    this.#notice(event.seq ?? this.seq[this.rows - 1] + 1, Math.max(this.newest, event.time ? fromNs(event.time) : 0), -1, 0, this.message, false);
+    // Of a task whose lines are still to be asked for, the end stands after whatever comes.
+    const time = Math.max(this.newest, event.time ? fromNs(event.time) : 0) || LAST;
+    this.#push(event.seq ?? (this.seq[this.rows - 1] ?? 0) + 1, time === LAST ? 0 : time, time, NO_SOURCE, NOTICE, this.message);
   }
 
   /** Notices of a source keep their place among its lines; those of the whole task stand at their time. */
   #notice(seq: number, time: number, id: number, flags: number, text: string, afterLines: boolean): void {
     const source = this.sources[id];
     const key = source && afterLines ? Math.max(time, source.lastKey) : time;
-    this.#push(seq, time, key, id < 0 ? 0xffff : id, NOTICE | flags, text);
+    this.#push(seq, time, key, id < 0 ? NO_SOURCE : id, NOTICE | flags, text);
   }
 
   sourceId(info: Partial<SourceInfo> & { pod: string; container: string }): number {

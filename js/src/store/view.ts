@@ -4,7 +4,7 @@ import type { Filter, Histogram, Look, Row, SourceSummary, Update } from "../typ
 import { ERROR, WARNING } from "./level.ts";
 import { present } from "./present.ts";
 import { Selection } from "./selection.ts";
-import { GAP, LEVEL_BITS, NOTICE, type TaskStore } from "./store.ts";
+import { GAP, LEVEL_BITS, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
 
 const BINS = 160;
 const EDGE_ID = -1;
@@ -184,7 +184,7 @@ export class View {
     const row = this.selection.rowOf(id);
     const store = this.selection.stores[slot];
     const source = store.source[row];
-    return present(store, row, id, source === 0xffff ? -1 : this.#group(slot, source), this.selection.matcher, this.selection.filter.pretty);
+    return present(store, row, id, source === NO_SOURCE ? -1 : this.#group(slot, source), this.selection.matcher, this.selection.filter.pretty);
   }
 
   /** A source as readers know it: a container of a pod, its runs together. */

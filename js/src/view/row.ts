@@ -76,7 +76,7 @@ function toggle(event: Event, row: Row, message: HTMLElement, actions: RowAction
 
 function noticeRow(row: Row, actions: RowActions, open: Map<number, string>): HTMLElement {
   const words = noticeWords(row, (ms) => clock(ms).slice(0, 8));
-  const text = h("span", { class: "cl-nt", title: `${new Date(row.time).toISOString()} ${words}` }, words);
+  const text = h("span", { class: "cl-nt", title: words }, words);
   const element = h("div", { class: `cl-r cl-note ${row.kind === "gap" ? "cl-gap" : ""}`, "data-notice": row.kind }, text);
   if (row.hint) {
     const why = (): void => {
