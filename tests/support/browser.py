@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Playwright
+    from playwright.sync_api import Browser, Page, Playwright
 
 #: Debian's Chromium as root in a container; without the last ones it looks for its maker's hosts at every start.
 _FLAGS = (
@@ -30,6 +31,12 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
         yield browser
     finally:
         browser.close()
+
+
+def shot(page: Page, name: str) -> None:
+    """Leave a picture for whoever looks; CORTEX_SHOTS names the folder."""
+    if folder := os.environ.get("CORTEX_SHOTS"):
+        page.screenshot(path=f"{folder}/{name}.png")
 
 
 def notebook(path: Path, *cells: str) -> None:
