@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -104,7 +105,7 @@ def run_server(home: Path, *options: str, kubeconfig: Path | str = "/nowhere", *
     store_url = env.pop("CORTEX_STORE", f"sqlite:///{home / 'store' / 'recordings.sqlite'}")
     log = home / "server.log"
     command = [
-        sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", f"--port={port}",
+        sys.executable, "-X", "faulthandler", "-m", "jupyter_server", "--no-browser", "--allow-root", f"--port={port}",
         "--ServerApp.port_retries=0", f"--ServerApp.base_url={BASE}", f"--IdentityProvider.token={TOKEN}",
         f"--ServerApp.root_dir={home}", "--ServerApp.jpserver_extensions={'cortex_jupyter': True}",
         "--ServerApp.allow_unauthenticated_access=False", "--ServerApp.reraise_server_extension_failures=True",
@@ -125,4 +126,9 @@ def run_server(home: Path, *options: str, kubeconfig: Path | str = "/nowhere", *
         yield server
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # faulthandler writes where each thread is
+            process.wait()
+            raise AssertionError(f"the server does not stop: {log.read_text()}") from None

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from server.tape import T0, Tape
+
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.recording.feed import Frame
+from cortex_jupyter.recording.open import Recording, Recordings
+from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.records import Batch, Entry
+from cortex_jupyter.server.sse import Slot, Stream
+from cortex_jupyter.server.window import Window
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+class Viewer:
+    """What a stream needs of a handler."""
+
+    def __init__(self) -> None:
+        self.service = SimpleNamespace(app=SimpleNamespace(heartbeat_s=60), active=lambda: None)
+        self.got: list[bytes] = []
+
+    def set_header(self, *_: str) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        self.got.append(data)
+
+    async def flush(self) -> None:
+        await asyncio.sleep(0)
+
+
+async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    of = Frame.of.__func__  # type: ignore[attr-defined]
+
+    def counted(cls: type[Frame], recording: int, entry: Entry) -> Frame:
+        made.append(entry.seq)
+        frame: Frame = of(cls, recording, entry)
+        return frame
+
+    store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    tape = Tape(store, "shared")
+    sid = tape.source()
+    tape.running()
+    tape.write([(T0, sid, "first")])
+    recording = Recording(Recordings(store, None), tape.id, tape.ref, None)
+    viewers = [Viewer() for _ in range(100)]
+
+    async def follow(viewer: Viewer) -> None:
+        window = await Window.open(recording, LogQuery.parse({"since": "all"}), None)
+        await Stream(viewer, None, [Slot("shared", window)]).run()  # type: ignore[arg-type]
+
+    tasks = [asyncio.create_task(follow(viewer)) for viewer in viewers]
+    while not all(b'"first"' in b"".join(v.got) for v in viewers):  # noqa: ASYNC110 - fakes have no event
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr(Frame, "of", classmethod(counted))
+    decoded: list[Any] = []
+    monkeypatch.setattr(Batch, "decode", decoded.append)
+    for batch in range(20):
+        await asyncio.to_thread(tape.write, [(T0 + batch * 10 + i, sid, f"line {batch}-{i}") for i in range(10)])
+    await asyncio.to_thread(tape.end)
+    await asyncio.gather(*tasks)
+    assert len(made) == 21, "one for each batch and one for the end, whoever reads"
+    assert not decoded, "and nobody takes them apart"
+    bodies = [[part for part in v.got if part.startswith(b"event: log")] for v in viewers]
+    assert all(own[-20:] == bodies[0][-20:] for own in bodies)
+    assert all(a is b for own in bodies for a, b in zip(own[-20:], bodies[0][-20:], strict=True)), "the same bytes"
+    tape.close()
+    store.close()
