@@ -7,6 +7,8 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING
 
+from cortex_jupyter.errors import CortexError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,15 +61,18 @@ class Changes:
             thread.join()
 
     def _watch(self, stop: threading.Event) -> None:
-        db = self._connect()
+        db: sqlite3.Connection | None = None
         seen, quiet = None, 0
         while not stop.wait(_POLL_S[quiet > _QUIET_POLLS]):
             # Closed or broken under us: whoever reads next gets the store's own error.
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(sqlite3.Error, CortexError):
+                db = db or self._connect()
                 version = db.execute("PRAGMA data_version").fetchone()[0]
                 quiet = quiet + 1 if version == seen else 0
                 if version != seen:
                     seen = version
                     for callback in tuple(self._callbacks):
-                        callback()
-        db.close()
+                        with contextlib.suppress(RuntimeError):  # its loop has closed; the others' have not
+                            callback()
+        if db is not None:
+            db.close()

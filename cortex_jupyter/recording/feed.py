@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from cortex_jupyter.errors import NotFound
+from cortex_jupyter.errors import CortexError, NotFound
 from cortex_jupyter.records import Batch, Cursor, Entry
 
 if TYPE_CHECKING:
@@ -110,14 +110,18 @@ class Feed:
         try:
             while True:
                 changed = self._changed
-                for frame in await self._after(at):
+                frames = await self._after(at)
+                if frames is None:
+                    return
+                for frame in frames:
                     part = await _cut(frame, at, since, until, keep)
                     at = frame.last
                     if part is not None:
                         yield part
                     if frame.event == "end":
                         return
-                if changed is self._changed:
+                # Only who has found nothing waits: a piece of a backlog is followed by the next.
+                if not frames and changed is self._changed:
                     await changed.wait()
         finally:
             self._leave()
@@ -131,8 +135,7 @@ class Feed:
         self._readers -= 1
         if self._readers == 0:
             self._unsubscribe()
-            self._recent.clear()
-            self._size = 0
+            self._forget()
 
     def _signal(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody is left to wake
@@ -147,15 +150,25 @@ class Feed:
         """Read what is new once for all who keep up, then wake them."""
         while self._dirty:
             self._dirty = False
-            while self._recent and (new := await asyncio.to_thread(self._read, last := self._recent[-1].last)):
-                if not self._recent or self._recent[-1].last != last:
-                    break  # the last reader left meanwhile, and perhaps another came
-                self._recent.extend(new)
-                self._size += sum(len(f.body) for f in new)
-                while self._size > RECENT and len(self._recent) > 1:
-                    self._size -= len(self._recent.popleft().body)
-                self._notify()
+            try:
+                while self._recent and (new := await asyncio.to_thread(self._read, last := self._recent[-1].last)):
+                    if not self._recent or self._recent[-1].last != last:
+                        break  # the last reader left meanwhile, and perhaps another came
+                    self._recent.extend(new)
+                    self._size += sum(len(f.body) for f in new)
+                    while self._size > RECENT and len(self._recent) > 1:
+                        self._size -= len(self._recent.popleft().body)
+                    self._notify()
+                if await asyncio.to_thread(self._store.info, self.recording) is None:
+                    self._forget()
+            except CortexError:
+                self._forget()
             self._notify()
+
+    def _forget(self) -> None:
+        """Have every reader ask the store itself: it tells each of them what is wrong."""
+        self._recent.clear()
+        self._size = 0
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -165,16 +178,23 @@ class Feed:
         entries = self._store.entries(self.recording, after, PIECE)
         return [Frame.of(self.recording, e) for e in entries]
 
-    async def _after(self, at: int) -> list[Frame]:
+    async def _after(self, at: int) -> list[Frame] | None:
+        """Give what there is after a number; None where nothing will come any more."""
         if self._recent and self._recent[0].entry.seq <= at + 1 <= self._recent[-1].last + 1:
-            return [f for f in self._recent if f.last > at]
+            frames = [f for f in self._recent if f.last > at]
+            return None if not frames and self._recent[-1].event == "end" else frames
         frames = await asyncio.to_thread(self._read, at)
-        if not frames and await asyncio.to_thread(self._store.info, self.recording) is None:
-            raise NotFound("this recording is no longer held", "start again without a cursor")
-        if frames and not self._recent and sum(len(f.body) for f in frames) < PIECE:
-            # The first reader to reach the end of the recording: from here on the feed reads for all.
+        if not frames:
+            info = await asyncio.to_thread(self._store.info, self.recording)
+            if info is None:
+                raise NotFound("this recording is no longer held", "start again without a cursor")
+            return None if info.done and at >= info.last_seq else []
+        if not self._recent and self._readers and sum(len(f.body) for f in frames) < PIECE:
+            # The first reader to reach the end of the recording: from here on the feed reads for all. What was
+            # committed since this one read has been noticed already, so look at once.
             self._recent.append(frames[-1])
             self._size = len(frames[-1].body)
+            self._wake()
         return frames
 
 
@@ -193,7 +213,7 @@ async def _cut(frame: Frame, at: int, since: int | None, until: int | None, keep
 
 def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep: Keep | None) -> Frame | None:
     batch = Batch.decode(frame.entry.data)
-    low, high = since or 0, until or 1 << 63
+    low, high = since or 0, 1 << 63 if until is None else until
     wanted = [i for i, (s, t) in enumerate(zip(batch.seqs, batch.times, strict=True)) if s > at and low <= t <= high]
     if len(wanted) < len(batch):
         batch = batch.take(wanted)

@@ -66,7 +66,7 @@ class SqliteStore(Store):
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
-        self._changes = Changes(self._connect)
+        self._changes = Changes(self._open)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -82,14 +82,22 @@ class SqliteStore(Store):
 
     # ------------------------------------------------------------ connections
 
-    def _connect(self) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         with _errors(self.path):
             # Made in one thread and closed by close() in another: sqlite is built thread-safe.
             db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
-            if self.path.stat().st_mode & 0o077:
-                self.path.chmod(0o600)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                if self.path.stat().st_mode & 0o077:
+                    self.path.chmod(0o600)
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = NORMAL")
+            except BaseException:
+                db.close()
+                raise
+        return db
+
+    def _connect(self) -> sqlite3.Connection:
+        db = self._open()
         with self._lock:
             self._connections.append(db)
         return db

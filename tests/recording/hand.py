@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -11,7 +12,7 @@ from cortex_jupyter.recording.store import Anchor, Commit, Lease, Recorder
 from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cortex_jupyter.recording.sqlite import SqliteStore
 
@@ -69,3 +70,11 @@ class Hand:
         if anchor is not None:
             self.store.commit(self.lease, Commit(anchors={sid: anchor}))
         return sid
+
+
+async def until(test: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something holds; what does not within that time never does."""
+    end = time.monotonic() + seconds
+    while not test():
+        assert time.monotonic() < end, "it never happened"
+        await asyncio.sleep(0.005)
