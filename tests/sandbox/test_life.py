@@ -174,3 +174,26 @@ def test_cron_job_starts_a_job_in_its_minute() -> None:
 )
 def test_schedules(schedule: str, when: datetime, expected: bool) -> None:
     assert cronjobs.due(schedule, when) is expected
+
+
+def test_namespace_comes_and_goes_with_what_is_in_it(kube: Any, unique: Callable[[str], str]) -> None:
+    space = unique("space")
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        **python_pod("inside", "import time; time.sleep(600)", namespace=space),
+    }
+    response = kube.request("POST", kube.path("pods", namespace=space), json=manifest)
+    assert (response.status_code, response.json()["message"]) == (404, f'namespaces "{space}" not found')
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+    kube.create(manifest)
+    kube.wait_pod("inside", lambda p: p["status"]["phase"] == "Running", namespace=space)
+    kube.delete("namespaces", space)
+    kube.wait_for(lambda: not kube.list("pods", space)["items"], "the end of its pods")
+
+
+def test_kubectl_binary_form_is_refused_in_words(kube: Any) -> None:
+    response = kube.request(
+        "POST", kube.path("jobs"), content=b"k8s\x00", headers={"Content-Type": "application/vnd.kubernetes.protobuf"}
+    )
+    assert response.status_code == 415 and "manifest" in response.json()["message"]
