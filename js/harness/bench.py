@@ -31,7 +31,7 @@ LOAD = """(n) => new Promise((resolve) => {
   timer();
   const next = () => { if (sentTo < chunks.length) { const bytes = chunks[sentTo++]; model.emit("msg:custom", { type: "bytes", n: sentTo }, [new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)]) } };
   const send = model.send;
-  model.send = (message) => { if (message.type === "ack") next(); };
+  model.send = (message) => { if (message.type === "ack") while (sentTo < chunks.length && sentTo - message.n < 8) next(); };
   for (let i = 0; i < 8; i++) next();
   const wanted = String(n).replace(/\\B(?=(\\d{3})+(?!\\d))/g, "\\u202f") + " lines";
   const look = () => {

@@ -23,7 +23,7 @@ const selection = new Selection([store], fromQuery({ since: "all" }).filter);
 let text = 0;
 const started = performance.now();
 for (let at = 0; at < lines; at += 1000) {
-  const m = Array.from({ length: 1000 }, (_, i) => `INFO step ${String(at + i).padStart(7, "0")} loss=0.123 lr=3.0e-4 grad_norm=0.91 mem=70 tokens/s=18204 padded`);
+  const m = Array.from({ length: 1000 }, (_, i) => `INFO step ${String(at + i).padStart(7, "0")} loss=0.123 lr=3.0e-4 grad_norm=0.91 mem=70 tokens/s=18204 padded to 90`);
   const event = JSON.parse(JSON.stringify({ task: "t", seq: at, sources: { 1: { pod: "p", container: "c" } }, t0: "1700000000000000000", dt: m.map((_, i) => (at + i) * 1e5), s: m.map(() => 1), m }));
   text += m.reduce((sum, one) => sum + one.length, 0);
   const rows = store.rows;

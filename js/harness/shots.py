@@ -29,7 +29,7 @@ for theme in ("light", "dark"):
         page.mouse.wheel(0, -300)
         page.wait_for_timeout(600)
         page.screenshot(path=out / f"{theme}-json.png")
-        page.evaluate("() => { const rows = document.querySelector('.cl-rows'); rows.scrollTop = 0.838 * (rows.scrollHeight - rows.clientHeight) }")
+        page.evaluate("() => { const rows = document.querySelector('.cl-rows'); rows.scrollTop = 0.833 * (rows.scrollHeight - rows.clientHeight) }")
         page.wait_for_timeout(400)
         page.screenshot(path=out / f"{theme}-gap.png")
         page.evaluate("""() => model.bytes(feed.notice("end", { state: "failed", exit_code: 3, message: "Job failed exit 3: Error" }))""")
