@@ -37,7 +37,9 @@ class Pods:
         return sorted(pods, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
     def put(self, pod: dict[str, Any]) -> None:
-        """Take the newest state of a pod."""
+        """Take the newest state of a pod; one that is gone does not come back with a late answer."""
+        if pod["metadata"]["uid"] in self.deleted:
+            return
         self.present[pod["metadata"]["uid"]] = pod
         self.touch()
 

@@ -87,8 +87,13 @@ class SourceReader:
         last_reads = 0
         while True:
             mode = await self._mode()
+            if mode == "unknown":
+                await self._pause(mode)
+                continue
             if mode == "gone":
                 return await self._vanished()
+            if mode == "passed":
+                return self._lost("its container was started more than once before its log could be read")
             if mode != "follow":
                 if self._clean and await self._verified(previous=mode == "replaced"):
                     return self._end()
@@ -113,13 +118,23 @@ class SourceReader:
                 await self._pause(mode)
 
     async def _mode(self) -> str:
-        """Say what to read: `follow`, `ended` (this run), `replaced` (by a new run) or `gone` (with its pod)."""
+        """Say what to read.
+
+        Returns
+        -------
+        str
+            `follow`, `ended` (this run), `replaced` (by the next run), `passed` (by more than one: the node keeps one),
+            `gone` (with its pod), or `unknown` while the cluster does not say and never has.
+        """
         path = f"/api/v1/namespaces/{quote(self._namespace)}/pods/{quote(self._source.pod)}"
         try:
             pod = await self._cluster.json(path)
         except NotFound:
             return "gone"
-        except (ClusterError, NotAllowed):
+        except (ClusterError, NotAllowed) as error:
+            if self._pods.last_known(self._source) is None:
+                self._failed(error)
+                return "unknown"
             pod = None  # what the watch last saw has to do
         if pod is not None:
             if pod["metadata"]["uid"] != self._source.pod_uid:
@@ -133,7 +148,8 @@ class SourceReader:
         if now is None:
             return "gone"
         if now.source is None or now.source.container_id != self._source.container_id:
-            return "replaced"
+            before = now.previous[0].container_id if now.previous else self._source.container_id
+            return "replaced" if before == self._source.container_id else "passed"
         return "ended" if now.end else "follow"
 
     async def _read(self, mode: str) -> bool:
@@ -227,7 +243,7 @@ class SourceReader:
         # After a clean end the container has most likely ended, and its state follows within a second.
         wait = max(self._wait, _STATE_LAG_S) if self._clean else self._wait
         until = time.monotonic() + wait * random.uniform(0.8, 1.2)  # noqa: S311
-        while (left := until - time.monotonic()) > 0 and self._seen() == mode:
+        while (left := until - time.monotonic()) > 0 and (mode == "unknown" or self._seen() == mode):
             await self._pods.change(left)
         self._wait = min(self._wait * 2, _LONGEST_WAIT_S)
 

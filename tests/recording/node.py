@@ -1,0 +1,107 @@
+"""A cluster of one pod, played by a script: what each request is answered, and when."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.records import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+Part = bytes | Exception | object
+T0 = 1_700_000_000_000_000_000
+
+
+def line(second: float, text: str) -> bytes:
+    return f"{rfc3339(T0 + int(second * 1_000_000_000))} {text}\n".encode()
+
+
+def pod(state: str = "running", number: int = 0, last: int | None = None, exit_code: int = 0) -> dict[str, Any]:
+    """Give pod 1 of `recording.hand.source`, whose container's newest run has that number."""
+    ended = {"exitCode": exit_code, "reason": "Completed", "finishedAt": "2023-11-14T23:00:00Z"}
+    status: dict[str, Any] = {"name": "main", "restartCount": number, "containerID": f"containerd://1-{number}"}
+    status["state"] = {"running": {}} if state == "running" else {"terminated": ended}
+    if last is not None:
+        status["lastState"] = {"terminated": ended | {"containerID": f"containerd://1-{last}"}}
+    return {
+        "metadata": {"name": "pod-1", "uid": "uid-1", "creationTimestamp": "2023-11-14T22:00:00Z"},
+        "spec": {"nodeName": "n1", "containers": [{"name": "main"}]},
+        "status": {"phase": "Running", "containerStatuses": [status]},
+    }
+
+
+class Content:
+    """Of a stream, what the reader uses."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self._parts = parts
+
+    async def readany(self) -> bytes:
+        while self._parts:
+            match self._parts[0]:
+                case Exception() as error:
+                    self._parts.pop(0)
+                    raise error
+                case bytes() as data:
+                    self._parts.pop(0)
+                    return data
+                case wait:
+                    await wait()  # type: ignore[operator]
+                    self._parts.pop(0)
+        return b""
+
+    async def read(self) -> bytes:
+        data = b""
+        while part := await self.readany():
+            data += part
+        return data
+
+
+class Response:
+    def __init__(self, status: int, parts: list[Part]) -> None:
+        self.status = status
+        self.content = Content(parts)
+
+    async def read(self) -> bytes:
+        return await self.content.read()
+
+
+class Node:
+    """Stands for `cluster.session.Cluster`.
+
+    Attributes
+    ----------
+    pod : dict or Exception
+        What the API says of the pod now.
+    log : bytes
+        The container's log file; a request without a script gets it, from `sinceTime` on.
+    scripts : list of list
+        What the next log streams give: bytes, errors to raise, or coroutine functions to wait for.
+    """
+
+    def __init__(self, one: dict[str, Any] | Exception, log: bytes = b"") -> None:
+        self.pod, self.log = one, log
+        self.scripts: list[list[Part]] = []
+        self.asked: list[dict[str, str]] = []
+        self.on_json: Callable[[], Awaitable[None]] | None = None
+
+    async def json(self, path: str, query: dict[str, str] | None = None) -> Any:
+        if self.on_json is not None:
+            await self.on_json()
+        if isinstance(self.pod, Exception):
+            raise self.pod
+        return self.pod
+
+    @asynccontextmanager
+    async def request(self, path: str, query: dict[str, str], **_: Any) -> AsyncIterator[Response]:
+        self.asked.append(query)
+        lines = self.log.splitlines(keepends=True)
+        if "tailLines" in query:
+            yield Response(200, [b"".join(lines[-int(query["tailLines"]) :])])
+        elif self.scripts:
+            yield Response(200, self.scripts.pop(0))
+        else:
+            since = query.get("sinceTime", "").encode()
+            yield Response(200, [b"".join(x for x in lines if x[: len(since)] >= since)])

@@ -1,0 +1,218 @@
+"""One run of one container, read from its anchor to its end through everything a cluster may do meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from recording.hand import Hand, source, until
+from recording.node import Node, line, pod
+
+from cortex_jupyter.errors import ClusterError, NotFound
+from cortex_jupyter.recording.pods import Pods
+from cortex_jupyter.recording.source import SourceReader
+from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.records import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cortex_jupyter.recording.sqlite import SqliteStore
+
+GONE = NotFound('pods "pod-1" not found')
+
+
+class Rig:
+    """A reader of pod 1 with a recorder's means around it; `again` is another recorder that takes over."""
+
+    def __init__(self, store: SqliteStore, hand: Hand, node: Node) -> None:
+        self.store, self.hand, self.node = store, hand, node
+        self.sid = hand.source()
+        self.writer: Writer
+        self.pods: Pods
+        self.reader: SourceReader
+
+    def again(self, writer: Writer, *, seen: dict[str, Any] | None = None) -> SourceReader:
+        lease = self.store.lease(self.hand.id, "me")
+        info = self.store.info(self.hand.id)
+        assert lease is not None and info is not None
+        channel = writer.open(lease, "default:job/train-1", info.last_seq)
+        held, anchor = self.store.sources(self.hand.id)[self.sid]
+        channel.track(self.sid, held, anchor)
+        self.pods = Pods()
+        if seen is not None:
+            self.pods.put(seen)
+        self.channel = channel
+        node: Any = self.node
+        self.reader = SourceReader(node, self.store, lease, channel, self.pods, "default", self.sid, source())
+        return self.reader
+
+    async def run(self, writer: Writer, *, seen: dict[str, Any] | None = None) -> None:
+        await asyncio.wait_for(self.again(writer, seen=seen).run(), 60)
+        await self.channel.flush()
+
+    @property
+    def texts(self) -> list[str]:
+        entries = self.store.entries(self.hand.id, 0, 1 << 30)
+        return [m for e in entries if e.event == "log" for m in Batch.decode(e.data).texts]
+
+    @property
+    def gaps(self) -> list[str]:
+        return [gap["reason"] for gap in self.store.complete(self.hand.id).gaps]
+
+    @property
+    def ended(self) -> bool:
+        return self.store.sources(self.hand.id)[self.sid][1].ended
+
+
+@pytest.fixture
+def writer(store: SqliteStore) -> Iterator[Writer]:
+    with Writer(store) as one:
+        yield one
+
+
+LOG = b"".join(line(i / 100, f"line {i}") for i in range(100))
+ALL = [f"line {i}" for i in range(100)]
+
+
+async def test_a_container_that_has_ended(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    rig = Rig(store, hand, Node(pod("terminated"), LOG))
+    await rig.run(writer)
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+async def test_a_clean_end_of_a_stream_is_no_end(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    node = Node(pod(), LOG)
+
+    async def ends() -> None:
+        node.pod = pod("terminated")
+
+    # In the middle of a line, after nothing at all, and with an error; then the container ends.
+    node.scripts = [[LOG[:500]], [], [LOG[:700], ConnectionResetError()], [LOG, ends]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+async def test_a_last_read_that_is_cut_is_read_again(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    node = Node(pod("terminated"), LOG)
+    node.scripts = [[LOG[:1234]], []]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+async def test_a_stream_that_pauses_while_it_repeats(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    node = Node(pod("terminated"), LOG)
+    rig = Rig(store, hand, node)
+
+    async def paused() -> None:
+        await until(lambda: rig.reader.caught_up)
+
+    async def ends() -> None:
+        node.pod = pod("terminated")
+
+    node.pod = pod()
+    node.scripts = [[LOG[:2000], ConnectionResetError()], [LOG[:300], paused, LOG[300:], ends]]
+    await rig.run(writer)
+    assert (rig.texts, rig.gaps) == (ALL, [])
+
+
+@pytest.mark.parametrize("log", [LOG[:-1], line(1, "only")[:-1], line(1, "x") + line(1, "x")[:-1]])
+async def test_a_last_line_without_newline_survives_a_takeover(
+    store: SqliteStore, hand: Hand, writer: Writer, log: bytes
+) -> None:
+    rig = Rig(store, hand, Node(pod("terminated"), log))
+    expected = [one.partition(b" ")[2].decode() for one in log.split(b"\n")]
+    for _ in range(3):  # each is killed before it has said the end
+        reader = rig.again(writer)
+        await reader._read("ended")
+        await rig.channel.flush()
+    await rig.run(writer)
+    assert (rig.texts, rig.gaps, rig.ended) == (expected, [], True)
+
+
+async def test_a_last_line_of_a_mebibyte(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    rig = Rig(store, hand, Node(pod("terminated"), line(1, "a") + line(2, "x" * (1 << 20))))
+    await rig.run(writer)
+    assert [len(t) for t in rig.texts] == [1, 1 << 20] and rig.gaps == []
+
+
+async def test_a_takeover_while_the_api_server_is_away(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    node = Node(ClusterError("etcdserver: leader changed"), LOG)
+    rig = Rig(store, hand, node)
+    run = asyncio.create_task(rig.run(writer))
+    await until(lambda: hasattr(rig, "reader") and rig.reader.failure)
+    assert not run.done()
+    node.pod = pod("terminated")
+    await run
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+async def test_the_run_before_the_present_one(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    node = Node(pod(number=1, last=0), LOG)
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+    assert node.asked[0]["previous"] == "true"
+
+
+async def test_a_run_that_two_others_followed_is_not_mixed_with_the_next(
+    store: SqliteStore, hand: Hand, writer: Writer
+) -> None:
+    node = Node(pod(number=2, last=1), line(1, "of another run"))
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert rig.texts == [] and len(rig.gaps) == 1 and rig.ended
+
+
+async def test_a_pod_that_is_deleted_after_it_ended(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    """A Job with a time to live of zero: the watch tells how it ended, perhaps after the API says it is gone."""
+    node = Node(pod(), LOG)
+    rig = Rig(store, hand, node)
+
+    async def vanishes() -> None:
+        node.pod = GONE
+        asyncio.get_running_loop().call_later(0.1, lambda: rig.pods.drop(pod("terminated")))
+
+    node.scripts = [[LOG, vanishes]]
+    await rig.run(writer, seen=pod())
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+async def test_a_pod_that_is_deleted_while_it_ran_leaves_a_gap(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    node = Node(pod(), LOG)
+    rig = Rig(store, hand, node)
+
+    async def vanishes() -> None:
+        node.pod = GONE
+        rig.pods.drop(pod())
+
+    node.scripts = [[LOG[:1000], vanishes, ConnectionResetError()]]
+    await rig.run(writer, seen=pod())
+    assert len(rig.gaps) == 1 and rig.ended
+    assert rig.texts == ALL[: len(rig.texts)]
+
+
+async def test_rotation_leaves_a_gap_with_its_bounds(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    node = Node(pod(), LOG)
+
+    async def ends() -> None:
+        node.pod, node.log = pod("terminated"), line(50, "after") + line(51, "end")
+
+    node.scripts = [[LOG], [line(50, "after"), line(51, "end"), ends]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert rig.texts == [*ALL, "after", "end"]
+    gaps = store.complete(hand.id).gaps
+    assert [(int(g["to"]) - int(g["from"])) // 1_000_000_000 for g in gaps] == [49]
+
+
+def test_a_pod_that_is_gone_stays_gone() -> None:
+    pods = Pods()
+    pods.put(pod())
+    pods.drop(pod("terminated"))
+    pods.put(pod())  # an answer that was on its way
+    assert not pods.present
+    assert len(pods.all) == 1
