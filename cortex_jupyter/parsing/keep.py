@@ -35,8 +35,8 @@ class Filter:
     --------
     >>> from cortex_jupyter.records import Batch
     >>> pods = {1: {"pod": "a-1", "container": "main"}, 2: {"pod": "b-1", "container": "main"}}
-    >>> batch = Batch("d:job/a", [1, 2, 3], [5, 5, 6], [1, 2, 1], [0, 0, 0], ["x", "x", "INFO y"], pods)
-    >>> Filter(pod="a-*")(batch), Filter(pod="a-*", level="info")(batch), Filter(pod="a-1,b-1")(batch)
+    >>> batch = Batch("d:job/a", [1, 2, 3], [5, 5, 6], [1, 2, 1], [0, 0, 0], ["x", "x", "y"], pods)
+    >>> Filter(pod="a-*")(batch), Filter(pod="a-*", grep="y".__eq__)(batch), Filter(pod="a-1,b-1")(batch)
     ([0, 2], [2], range(0, 3))
     """
 
@@ -65,7 +65,9 @@ class Filter:
             exclude = self.exclude
             found = [i for i in found if not exclude(texts[i])]
         if self.level:
-            wanted = frozenset(LEVELS[LEVELS.index(self.level) :])
+            wanted: frozenset[str | None] = frozenset(LEVELS[LEVELS.index(self.level) :])
+            if "info" in wanted:
+                wanted |= {None}  # what a program prints is information
             found = [i for i in found if level(texts[i]) in wanted]
         return found
 

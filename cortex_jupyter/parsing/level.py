@@ -26,7 +26,6 @@ ALIASES: Final[Mapping[str, str]] = {name: name for name in LEVELS} | {
 #: The keys of structured loggers: zap, zerolog, logrus, slog, bunyan, pino, structlog, python-json-logger, Stackdriver.
 KEYS: Final = ("level", "severity", "lvl", "levelname", "log.level", "loglevel", "level_name")
 
-_KLOG: Final = {"I": "info", "W": "warning", "E": "error", "F": "critical"}
 _HEAD: Final = 96
 
 _WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe|crit(?:ical)?|fatal|panic|emerg|alert|verbose|fine(?:st|r)?"
@@ -34,19 +33,22 @@ _WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe|crit
 # `level=`, or as the first word before a colon: "no error found" and "warning lights" are prose.
 _PATTERN: Final = re.compile(
     rf"""
-    \A(?P<klog>[IWEF])\d{{4}}\ \d\d:\d\d:\d\d\.\d+\s
+    \A\[?(?P<klog>[IWEFDC])(?:\d{{4}}\ \d\d:\d\d:\d\d\.\d|\ \d{{4}}-\d\d-\d\d\ \d)
     | \A(?P<trace>Traceback\ \(most\ recent\ call\ last\)|Exception\ in\ thread\ |Caused\ by:\ |goroutine\ \d+\ \[
-        |\s+File\ "[^"]+",\ line\ \d+|\s+at\ [\w$.<>/]+\([^)]*\)\s*$|(?-i:(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception))(?::|\s*$))
-    | (?<![\w."])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?(?P<key>[A-Za-z]{{3,13}}|\d\d)\b
+        |\s+File\ "[^"]+",\ line\ \d+|\s+at\ [\w$.<>/]+\([^)]*\)\s*$|thread\ '[^']*'\ panicked\ at
+        |(?-i:(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception))(?::|\s*$))
+    | (?<![\w.])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?(?P<key>[A-Za-z]{{3,13}}|\d\d)\b
     | [\[(|]\s*(?P<box>{_WORD}|(?-i:TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]
-    | \A(?P<first>{_WORD})\s*:
+    | \A(?:\d[\dTZ:.,+-]*\t)?(?P<first>{_WORD})(?:\ error)?\s*[:\t]
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _CAPITAL: Final = re.compile(
     r"(?<![\w./=-])(TRACE|DEBUG|DBG|INFO|NOTICE|WARN(?:ING)?|ERROR|ERR|SEVERE|CRIT(?:ICAL)?|FATAL|PANIC)(?![\w./=-])"
 )
-_LETTERS: Final = {"t": "trace", "d": "debug", "i": "info", "w": "warning", "e": "error", "f": "critical"}
+_LETTERS: Final = {
+    "t": "trace", "d": "debug", "i": "info", "w": "warning", "e": "error", "f": "critical", "c": "critical",
+}  # fmt: skip
 _ANSI: Final = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]")
 
 
@@ -64,7 +66,7 @@ def level(text: str) -> str | None:
 
     Notes
     -----
-    klog: https://github.com/kubernetes/klog (`Lmmdd hh:mm:ss.uuuuuu`); bunyan and pino number levels 10 to 60
+    klog: https://github.com/kubernetes/klog (`Lmmdd hh:mm:ss.uuuuuu`); Tornado and Jupyter: `[I yyyy-mm-dd`; bunyan and pino number levels 10 to 60
     (https://getpino.io/#/docs/api?id=logger-level); Python's `logging` writes names.
 
     Examples
@@ -77,15 +79,13 @@ def level(text: str) -> str | None:
     head = text[:_HEAD]
     if "\x1b" in head:
         head = _ANSI.sub("", text[: 3 * _HEAD])[:_HEAD]
-    if head[:1] == "{" or head.lstrip()[:1] == "{":
-        found = _json(text)
-        if found is not None:
-            return found
+    if head.lstrip()[:1] == "{":
+        doc = _json(text)
+        if doc is not None:
+            return _of_json(doc)
     match = _PATTERN.search(head)
     if match is not None:
         kind, word = match.lastgroup, match[match.lastgroup or 0]
-        if kind == "klog":
-            return _KLOG.get(word.upper())
         if kind == "trace":
             return "error"
         if kind == "key" and word.isdecimal():
@@ -116,14 +116,18 @@ def of(value: object) -> str | None:
     return None
 
 
-def _json(text: str) -> str | None:
+def _json(text: str) -> dict[str, object] | None:
     try:
         doc = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(doc, dict):
-        return None
+    return doc if isinstance(doc, dict) else None
+
+
+def _of_json(doc: dict[str, object]) -> str | None:
+    """Give what a JSON line says; one that names no level may still say it in its message."""
     for key in KEYS:
         if key in doc:
             return of(doc[key])
-    return None
+    said = doc.get("msg", doc.get("message"))
+    return level(said) if isinstance(said, str) and said.lstrip()[:1] != "{" else None

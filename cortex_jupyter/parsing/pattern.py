@@ -101,7 +101,7 @@ def _elastic(items: list[Any]) -> bool:
     for op, value in items:
         if op in _REPEATS:
             least, most, _ = value
-            stretches = stretches or most > max(1, least)
+            stretches = stretches or most > least
             if least and least == most:
                 return False
         elif op is sre.SUBPATTERN and any(_elastic(b) for b in _branches(value[-1])):

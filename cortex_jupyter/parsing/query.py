@@ -53,7 +53,7 @@ class LogQuery:
     stream : str or None
         `stdout` or `stderr`. Kubernetes before 1.32 does not tell; such lines are in neither.
     level : str or None
-        At least this level. Lines of which none can be told are left out.
+        At least this level. Lines of which none can be told count as `info`: what a program prints is information.
     grep, exclude : str or None
         Regular expressions that a line must, must not contain; see `parsing.pattern` for their bounds.
     timestamps, pretty : bool

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.open import Recording
 
-_GLOB = frozenset("*?[,")
+_GLOB = frozenset("*?[")
 
 
 async def check_names(recording: Recording, query: LogQuery) -> None:
@@ -23,22 +23,28 @@ async def check_names(recording: Recording, query: LogQuery) -> None:
     ------
     ContainerNotFound
     """
-    if not any(name and not _GLOB & set(name) for name in (query.container, query.pod)):
+    containers, pods = _exact(query.container), _exact(query.pod)
+    if not (containers or pods):
         return
     sources = [s for s, _ in (await asyncio.to_thread(recording.store.sources, recording.id)).values()]
     done = (await recording.info()).done
     declared = _declared(recording)
-    if query.container and (declared or done):
-        _check("container", query.container, declared | {s.container for s in sources})
-    if query.pod and done:
-        _check("pod", query.pod, {s.pod for s in sources})
+    if declared or done:
+        _check("container", containers, declared | {s.container for s in sources})
+    if done:
+        _check("pod", pods, {s.pod for s in sources})
 
 
-def _check(word: str, name: str, known: set[str]) -> None:
-    if not _GLOB & set(name) and name not in known:
-        raise ContainerNotFound(
-            f"the task has no {word} {name[:253]!r}", f"it has {', '.join(sorted(known)[:20]) or 'none'}"
-        )
+def _exact(names: str | None) -> list[str]:
+    """Give the names of a list with commas that are no globs."""
+    return [name.strip() for name in (names or "").split(",") if name.strip() and not _GLOB & set(name)]
+
+
+def _check(word: str, names: list[str], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            has = ", ".join(sorted(known)[:20]) or "none"
+            raise ContainerNotFound(f"the task has no {word} {name[:253]!r}", f"it has {has}")
 
 
 def _declared(recording: Recording) -> set[str]:

@@ -1,0 +1,133 @@
+"""What a structured line holds: its fields and its message. The text itself always stays what it was."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import orjson
+
+#: Where structured loggers put what a person reads: zap, zerolog, logrus, slog, pino; python-json-logger; structlog.
+MESSAGE: Final = ("msg", "message", "event", "log", "text")
+
+_ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48 5.4: control sequences, colours among them
+_PAIR: Final = re.compile(r'([A-Za-z_][\w.@/-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
+#: A date with a clock, in brackets or not, or klog's head up to its `]`.
+_KLOG: Final = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6}\s+\d+ [^\s\]]+:\d+\] ")
+_TIME: Final = re.compile(
+    r"(\[)?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?(?(1)\])(?:\s*[|:-]\s+|\s+)"
+)
+_LEVEL: Final = re.compile(
+    r"(?:\[\s*(?P<box>[A-Za-z]{3,11})\s*\]:?|(?P<word>TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL):?)"
+    r"(?:\s+(?:[|:-]\s+)?)"
+)
+_BOXED: Final = frozenset({"trace", "debug", "info", "notice", "warn", "warning", "error", "critical", "fatal"})
+#: An object is looked for behind so many braces of a line's text.
+_TRIES: Final = 4
+
+
+def plain(text: str) -> str:
+    r"""Give a line without colours and other control sequences.
+
+    Examples
+    --------
+    >>> plain("\x1b[31mred\x1b[0m")
+    'red'
+    """
+    return _ANSI.sub("", text) if "\x1b" in text else text
+
+
+def fields(text: str) -> dict[str, Any] | None:
+    """Give the fields of a line.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    dict or None
+        Of a JSON object, also behind a text; of logfmt (https://brandur.org/logfmt: nothing but pairs, at least two)
+        with strings as values; else None.
+
+    Examples
+    --------
+    >>> fields('worker 3: {"loss": 0.5}'), fields('level=info msg="step done"'), fields("x = {1}")
+    ({'loss': 0.5}, {'level': 'info', 'msg': 'step done'}, None)
+    """
+    line = plain(text)
+    return _json(line) or _logfmt(line)
+
+
+def message(text: str) -> str:
+    """Give what a person reads of a line: the message of a structured one, else the text without its head.
+
+    A time and a level are taken off only at the very beginning and in the usual forms, and only where something is left.
+
+    Parameters
+    ----------
+    text : str
+
+    Examples
+    --------
+    >>> message('{"level":"warn","msg":"hot"}'), message("2026-01-31 12:00:00,123 WARNING disk is full")
+    ('hot', 'disk is full')
+    >>> message("WARNING lights are on"), message("2026-01-31 is a Saturday")
+    ('lights are on', '2026-01-31 is a Saturday')
+    """
+    line = plain(text)
+    found = (_json(line) if line.lstrip()[:1] == "{" else None) or _logfmt(line)
+    if found is not None:
+        return next((found[key] for key in MESSAGE if isinstance(found.get(key), str)), line)
+    rest = line
+    if head := _KLOG.match(line):
+        rest = line[head.end() :]
+    else:
+        if head := _TIME.match(rest):
+            rest = rest[head.end() :]
+        head = _LEVEL.match(rest)
+        if head and (head["word"] or head["box"].lower() in _BOXED):
+            rest = rest[head.end() :]
+    return rest or line
+
+
+def _json(line: str) -> dict[str, Any] | None:
+    if not line.rstrip().endswith("}"):
+        return None
+    at = -1
+    for _ in range(_TRIES):
+        at = line.find("{", at + 1)
+        if at < 0:
+            return None
+        try:
+            doc = orjson.loads(line[at:])
+        except orjson.JSONDecodeError:
+            continue
+        return doc if isinstance(doc, dict) and doc else None
+    return None
+
+
+def _logfmt(line: str) -> dict[str, Any] | None:
+    """Read pairs one after another: one regular expression for all of them would look at some lines for ever."""
+    found: dict[str, Any] = {}
+    at, end = 0, len(line.rstrip())
+    while at < end:
+        pair = _PAIR.match(line, at)
+        if pair is None:
+            return None
+        found[pair[1]] = _value(pair[2])
+        at = pair.end()
+        if at < end and not line[at].isspace():
+            return None
+        while at < end and line[at].isspace():
+            at += 1
+    return found if len(found) > 1 else None
+
+
+def _value(text: str) -> str:
+    if not text.startswith('"'):
+        return text
+    try:
+        return str(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return text[1:-1]
