@@ -75,20 +75,26 @@ def _codes(text: Any) -> Any:
 
 
 def _group(pc: Any, groups: Any) -> Any:
-    """Give what the one group that matched holds; `TRACEBACK` where it is the beginning of one."""
+    """Give what the one group that matched holds; `_TRACEBACK` where it is the beginning of one."""
     parts = []
-    for name in ("klog", "trace", "box", "first"):
-        held = pc.struct_field(groups, name)
-        parts.append(pc.if_else(pc.equal(held, b""), None, _TRACEBACK.encode() if name == "trace" else held))
+    for field in groups.type:
+        held = pc.struct_field(groups, field.name)
+        word = _TRACEBACK.encode() if field.name == "trace" else held
+        parts.append(pc.if_else(pc.equal(held, b""), None, word))
     return pc.coalesce(*parts)
 
 
 @cache
 def _translated() -> tuple[str, str, str]:
-    """Give the two patterns in RE2's syntax, the second also without its bounds."""
+    """Give the two patterns of `parsing.level` in RE2's syntax, the second also without its bounds.
+
+    RE2 has no look-around. One match is all that is asked for, so what follows a word may be part of it; `level=` has
+    a look-behind and is left out, `_DOUBTFUL` has it.
+    """
     source = rules._PATTERN.pattern  # noqa: SLF001
     lines = [line for line in source.splitlines() if "(?P<key>" not in line]
     plain = re.sub(r"\s+", "", "\n".join(lines).replace(r"\ ", r"\x20")).lstrip("|")
+    plain = re.sub(r"(\(\?P<\w+>[^()]*)\(\?=((?:[^()\\]|\\.)*)\)\)", r"\1)(?:\2)", plain)
     capital = rules._CAPITAL.pattern  # noqa: SLF001
     inner = re.fullmatch(r"\(\?<!\[(.*?)\]\)\((.*)\)\(\?!\[(.*?)\]\)", capital)
     assert inner is not None

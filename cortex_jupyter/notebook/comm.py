@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     #: `widget.send(content, buffers)`; ipykernel's IOPub has a thread of its own, so any thread may call it.
     Send = Callable[[dict[str, Any], list[bytes] | None], object]
+    Work = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 _log = logging.getLogger(__name__)
 
@@ -76,13 +77,13 @@ class CommServer:
         match message.get("type"):
             case "open":
                 self._stop()
-                self._stream = asyncio.create_task(self._guarded(self._open(message), {"type": "error"}))
+                self._stream = asyncio.create_task(self._guarded(self._open, message, {"type": "error"}))
             case "ack":
                 if self._outlet is not None:
                     self._outlet.ack(int(message.get("n", 0)))
             case "page":
                 answer = {"type": "page", "id": message.get("id")}
-                task = asyncio.create_task(self._guarded(self._page(message), answer))
+                task = asyncio.create_task(self._guarded(self._page, message, answer))
                 self._pages.add(task)
                 task.add_done_callback(self._pages.discard)
             case "close":
@@ -93,10 +94,10 @@ class CommServer:
             self._stream.cancel()
         self._stream = self._outlet = None
 
-    async def _guarded(self, work: Coroutine[Any, Any, None], answer: dict[str, Any]) -> None:
+    async def _guarded(self, work: Work, message: dict[str, Any], answer: dict[str, Any]) -> None:
         """Do something for the page; what goes wrong is shown there, for nobody else would see it."""
         try:
-            await work
+            await work(message)
         except CortexError as error:
             self._send({**answer, "error": error.as_dict()}, None)
         except Exception:  # noqa: BLE001

@@ -90,7 +90,9 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
 
     def close(self) -> None:
         """End the viewer and what it reads."""
-        self._server.close()
+        server: CommServer | None = getattr(self, "_server", None)  # None where it could not be made
+        if server is not None:
+            server.close()
         super().close()
 
     def mimebundle(self) -> dict[str, Any]:

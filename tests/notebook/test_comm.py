@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import queue
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from cortex_jupyter.notebook import comm
+from cortex_jupyter.notebook.comm import CommServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from frames.filled import Filled
+
+    from cortex_jupyter.notebook.runtime import Runtime
+
+
+class Page:
+    """A page that splits the stream as the real one does, and acknowledges only when told to."""
+
+    def __init__(self, engine: Runtime) -> None:
+        self.inbox: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
+        self.server = CommServer(engine, engine.run(engine.recordings()), self._sent)
+        self.rest = b""
+        self.ids: list[str] = []
+
+    def _sent(self, message: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+        self.inbox.put((message, buffers[0] if buffers else b""))
+
+    def send(self, **message: Any) -> None:
+        self.server.receive(message)
+
+    def take(self, *, ack: bool = True, timeout: float = 10) -> dict[str, Any]:
+        message, data = self.inbox.get(timeout=timeout)
+        self.rest += data
+        if ack and message["type"] == "bytes":
+            self.send(type="ack", n=message["n"])
+        return message
+
+    def events(self) -> list[tuple[str, dict[str, Any]]]:
+        *whole, self.rest = self.rest.split(b"\n\n")
+        found = []
+        for block in whole:
+            fields = dict(line.split(b": ", 1) for line in block.split(b"\n") if b": " in line and line[:1] != b":")
+            if b"id" in fields:
+                self.ids.append(fields[b"id"].decode())
+            if b"data" in fields:
+                found.append((fields[b"event"].decode(), orjson.loads(fields[b"data"])))
+        return found
+
+    def until(self, event: str) -> list[tuple[str, dict[str, Any]]]:
+        found: list[tuple[str, dict[str, Any]]] = []
+        while not any(name == event for name, _ in found):
+            self.take()
+            found += self.events()
+        return found
+
+
+@pytest.fixture
+def page(filled: Filled, engine: Runtime) -> Iterator[Page]:
+    page = Page(engine)
+    yield page
+    page.server.close()
+
+
+def texts(events: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    return [text for name, doc in events if name == "log" for text in doc["m"]]
+
+
+def test_the_stream_begins_with_the_state_and_ends_with_the_end(filled: Filled, page: Page) -> None:
+    filled.lines([(1, i, f"line {i}") for i in range(5)]).end(3, "failed", "Job failed exit 3")
+    page.send(type="open", tasks=["ml:job/train-1"], since="all")
+    events = page.until("end")
+    assert [name for name, _ in events] == ["status", "log", "end"]
+    assert "older" in events[0][1] and texts(events) == [f"line {i}" for i in range(5)]
+    assert events[-1][1]["exit_code"] == 3
+
+
+def test_a_window_and_the_page_before_it(filled: Filled, page: Page) -> None:
+    filled.lines([(1, i, f"line {i}") for i in range(100)]).end()
+    page.send(type="open", tasks=["ml:job/train-1"], since="1m")  # all of it is months old
+    events = page.until("end")
+    older = events[0][1]["older"]
+    assert texts(events) == [] and older
+    page.send(type="page", id=7, task="ml:job/train-1", query={"before": older, "limit": "10", "since": "all"})
+    answer = page.take()
+    assert answer["type"] == "page" and answer["id"] == 7
+    assert [r["text"] for r in answer["page"]["records"]] == [f"line {i}" for i in range(90, 100)]
+    assert answer["page"]["older"] and "notices" in answer["page"] and answer["page"]["complete"]["records"] == 100
+
+
+def test_resumed_at_a_cursor_each_line_comes_once(filled: Filled, page: Page) -> None:
+    for i in range(30):
+        filled.lines([(1, i, f"line {i}")])
+    filled.end()
+    page.send(type="open", tasks=["ml:job/train-1"], since="all")
+    assert texts(page.until("end")) == [f"line {i}" for i in range(30)]
+    middle = page.ids[11]
+    page.send(type="close")
+    page.send(type="open", tasks=["ml:job/train-1"], cursor=middle)
+    assert texts(page.until("end")) == [f"line {i}" for i in range(12, 30)]
+
+
+def test_opened_anew_the_stream_before_stops(filled: Filled, page: Page) -> None:
+    filled.lines([(1, i, f"line {i}") for i in range(10)]).end()
+    for _ in range(3):
+        page.send(type="open", tasks=["ml:job/train-1"], since="all")
+    assert texts(page.until("end")) == [f"line {i}" for i in range(10)]
+
+
+def test_a_page_that_takes_nothing_is_sent_no_more_than_its_credit(
+    filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comm, "_FULL", 1000)
+    for i in range(400):
+        filled.lines([(1, 20 * i + j, f"line {20 * i + j} {'x' * 50}") for j in range(20)])
+    filled.end()
+    page.send(type="open", tasks=["ml:job/train-1"], since="all")
+    taken = [page.take(ack=False) for _ in range(8)]
+    assert [m["n"] for m in taken] == list(range(1, 9))
+    with pytest.raises(queue.Empty):
+        page.take(ack=False, timeout=0.6)
+    page.send(type="ack", n=8)
+    got = texts(page.events())
+    monkeypatch.setattr(comm, "_FULL", 1 << 20)
+    got += texts(page.until("end"))
+    assert got == [f"line {i} {'x' * 50}" for i in range(8000)]
+
+
+def test_several_tasks_over_one_comm(filled: Filled, page: Page) -> None:
+    from frames.filled import Filled as Another  # noqa: PLC0415
+
+    filled.lines([(1, 0, "one")]).end()
+    Another(filled.store, "train-2").lines([(1, 0, "two")]).end()
+    page.send(type="open", tasks=["ml:job/train-1", "ml:job/train-2"], cursor=",", since="all")
+    events: list[tuple[str, dict[str, Any]]] = []
+    while sum(name == "end" for name, _ in events) < 2:
+        page.take()
+        events += page.events()
+    assert sorted(texts(events)) == ["one", "two"] and len(page.ids[-1].split(",")) == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ({"tasks": ["ml:job/nothing"]}, "NoCluster"),
+        ({"tasks": []}, "BadQuery"),
+        ({"tasks": ["ml:job/train-1"], "since": "soon"}, "BadQuery"),
+        ({"tasks": ["ml:job/train-1"], "cursor": "99-1"}, "CursorNotHeld"),
+        ({"tasks": ["ml:job/train-1"], "cursor": "x"}, "BadQuery"),
+    ],
+)
+def test_what_cannot_be_opened_is_told(filled: Filled, page: Page, message: dict[str, Any], code: str) -> None:
+    filled.lines([(1, 0, "one")])
+    page.send(type="open", **message)
+    answer = page.take()
+    assert answer["type"] == "error" and answer["error"]["code"] == code and answer["error"]["message"]
+
+
+def test_a_bad_request_for_a_page_is_told_to_who_asked(filled: Filled, page: Page) -> None:
+    filled.lines([(1, 0, "one")])
+    page.send(type="page", id=3, task="ml:job/train-1", query={"limit": "99999"})
+    answer = page.take()
+    assert answer["id"] == 3 and answer["error"]["code"] == "BadQuery"

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from frames.filled import Filled
+
+# A shell of its own: IPython changes the process it lives in.
+SHELL = """
+import contextlib, io, json, sys, warnings
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.completer import provisionalcompleter
+shell = InteractiveShell.instance()
+answers = []
+for cell in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    if cell.startswith("complete:"):
+        line = cell[9:]
+        with provisionalcompleter():
+            answers.append([c.text for c in shell.Completer.completions(line, len(line))])
+        continue
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        result = shell.run_cell(cell)
+    answers.append({"value": repr(result.result), "out": out.getvalue(), "err": err.getvalue()})
+print(json.dumps(answers))
+"""
+
+
+def shell(*cells: str) -> list[Any]:
+    command = [sys.executable, "-c", SHELL, json.dumps(["%load_ext cortex_jupyter", *cells])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    assert found[0]["err"] == ""
+    return found[1:]
+
+
+@pytest.fixture
+def task(filled: Filled) -> None:
+    filled.lines([(1, i, f"INFO step {i}") for i in range(100)]).end()
+
+
+def test_it_gives_the_log_once(task: None) -> None:
+    (shown,) = shell("%tasklogs ml:train-1 --since all --tail 5")
+    assert shown["value"] == "cortex_jupyter.logs('ml:job/train-1', since='all', tail='5')"
+    assert shown["out"].count("cortex_jupyter.logs") == 1
+
+
+def test_quotes_and_braces_are_kept_as_meant(task: None) -> None:
+    kept, length = shell(r"""log = %tasklogs ml:train-1 --grep "^INFO step \d{2}$" """, "len(log)")
+    assert kept["err"] == "" and length["value"] == "90"
+
+
+def test_variables_hold_in_the_name_only(task: None) -> None:
+    _, braces, dollar, missing, pattern = shell(
+        "name = 'train-1'",
+        "%tasklogs ml:{name}",
+        "%tasklogs ml:$name",
+        "%tasklogs {other}",
+        "%tasklogs ml:{name} --grep '{name}'",
+    )
+    assert braces["value"] == dollar["value"] == "cortex_jupyter.logs('ml:job/train-1')"
+    assert "there is no variable 'other'" in missing["err"]
+    assert pattern["value"] == "cortex_jupyter.logs('ml:job/train-1', grep='{name}')"
+
+
+def test_a_frame_is_left(task: None) -> None:
+    _, frame = shell("log = %tasklogs ml:train-1 --df df --wait", "(len(df), list(df.columns)[:3])")
+    assert frame["value"] == "(100, ['time', 'seq', 'namespace'])"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ml:train-1 --nope", "unrecognized arguments: --nope"),
+        ("ml:train-1 --since soon", "since='soon' is no duration"),
+        ("ml:train-1 --df 1x", "is no name of a variable"),
+        ("ml:train-1 'x", "No closing quotation"),
+        ("ml:train-9", "there is no kubeconfig"),
+        ("--height x ml:train-1", "invalid int value"),
+        ("", "there is no kubeconfig"),
+    ],
+)
+def test_an_error_is_one_message(task: None, line: str, message: str) -> None:
+    (shown,) = shell(f"%tasklogs {line}")
+    assert message in shown["err"] and "Traceback" not in shown["err"] + shown["out"]
+    assert shown["value"] == "None"
+
+
+def test_completion_knows_flags_values_and_names_seen(task: None) -> None:
+    _, flags, values, names = shell(
+        "log = %tasklogs ml:train-1",
+        "complete:%tasklogs --le",
+        "complete:%tasklogs x --level w",
+        "complete:%tasklogs tr",
+    )
+    assert "--level" in flags and "warning" in values and "train-1" in names

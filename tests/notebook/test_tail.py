@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+from cortex_jupyter.notebook.record import Record, Status
+from cortex_jupyter.notebook.tail import LINES, static
+
+RUNNING = Status("running", "Running", None, done=False)
+
+
+class Seen(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def seen(html: str) -> Seen:
+    parser = Seen()
+    parser.feed(html)
+    return parser
+
+
+def record(text: str, pod: str = "p", n: int = 1) -> Record:
+    return Record(n, n, pod, "main", "main", 0, "n", "stdout", text)
+
+
+def test_hostile_lines_stay_text() -> None:
+    lines = [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        '"><svg onload=1>',
+        "&lt;b&gt;",
+        "</div></pre>",
+    ]
+    found = seen(static("<b>:job/x", RUNNING, {"grep": "<i>"}, [record(x) for x in lines]))
+    assert found.tags <= {"div", "b", "span"} and found.attributes <= {"style", "class"}
+    assert all(line in found.text for line in lines) and "<b>:job/x" in found.text and "grep=<i>" in found.text
+
+
+def test_what_hides_or_moves_is_shown_or_gone() -> None:
+    found = seen(static("t", RUNNING, {}, [record("\x1b[31mred\x1b[0m \x1b]0;title\x07\u202egnp.exe\x00")]))
+    assert "red \ufffdgnp.exe\ufffd" in found.text and "\x1b" not in found.text and "title" not in found.text
+    assert " 20%" in seen(static("t", RUNNING, {}, [record("10%\r 20%\r")])).text
+
+
+def test_it_is_short() -> None:
+    records = [record(f"line {i} {'x' * 2000}", n=i) for i in range(1000)]
+    html = static("t", RUNNING, {}, records)
+    assert "line 999" in html and "line 799" not in html and html.count("more characters") == LINES
+    assert len(html) < 160_000
+
+
+def test_state_and_hint() -> None:
+    text = seen(static("ml:job/a", Status("failed", "Job failed exit 3", 3, done=True), {}, [])).text
+    assert (
+        "ml:job/a · Job failed exit 3" in text and "no lines yet" in text and "run it again for the live view" in text
+    )
+
+
+def test_pods_are_named_only_where_there_are_several() -> None:
+    assert "p/main" not in static("t", RUNNING, {}, [record("a"), record("b")])
+    assert "q/main" in static("t", RUNNING, {}, [record("a"), record("b", pod="q")])

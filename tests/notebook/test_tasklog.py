@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import cortex_jupyter as cortex
+from cortex_jupyter.errors import BadQuery, ContainerNotFound, NoCluster
+from cortex_jupyter.notebook.record import Record, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frames.filled import Filled
+
+    from cortex_jupyter.notebook.runtime import Runtime
+    from cortex_jupyter.notebook.tasklog import TaskLog
+
+
+def ended(filled: Filled, code: int = 0) -> TaskLog:
+    filled.lines([(1, i, f"INFO step {i}") for i in range(100)])
+    filled.notice("status", "started", notice="started")
+    filled.lines([(2, 200 + i, f"WARNING slow {i}") for i in range(50)])
+    filled.end(code, "failed" if code else "succeeded", f"Job failed exit {code}" if code else "Job complete exit 0")
+    return cortex.logs("ml:train-1")
+
+
+def test_what_a_log_says_of_itself(filled: Filled, engine: Runtime) -> None:
+    log = ended(filled, 3)
+    assert (log.task, log.state, log.exit_code, log.over) == ("ml:job/train-1", "failed", 3, True)
+    assert len(log) == 150 and log.complete.records == 150 and log.complete.done
+    assert str(log.complete) == "150 lines, 00:00:00 to 00:00:00 UTC, 3 sources, complete"
+    assert repr(log.filter(level="warning", tail=3)) == "cortex_jupyter.logs('ml:job/train-1', level='warning', tail=3)"
+
+
+def test_every_library_reads_it(filled: Filled, engine: Runtime, tmp_path: Path) -> None:
+    log = ended(filled)
+    assert len(log.to_pandas()) == len(log.to_polars()) == len(log.to_arrow()) == 150
+    assert pl.DataFrame(log).height == pa.table(log).num_rows == len(pd.DataFrame.from_arrow(log)) == 150
+    assert duckdb.sql("select count(*) from log").fetchall() == [(150,)]
+    log.to_parquet(tmp_path / "x.parquet")
+    assert pl.read_parquet(tmp_path / "x.parquet").equals(log.to_polars())
+
+
+def test_filters_compose_and_later_ones_win(filled: Filled, engine: Runtime) -> None:
+    log = ended(filled).filter(grep="slow").filter(tail=10)
+    assert type(log).__name__ == "TaskLog" and len(log) == 10
+    assert len(log.filter(tail=None)) == 50 and len(log.filter(grep="step", tail=None)) == 100
+    assert all(r.level == "warning" for r in log)
+
+
+def test_records_by_number(filled: Filled, engine: Runtime) -> None:
+    log = ended(filled)
+    assert [r.seq for r in log[10:13]] == [10, 11, 12]
+    assert log[1].text == "INFO step 0"
+    assert [r.text for r in log[-3:]] == ["WARNING slow 48", "WARNING slow 49"]  # the last number is the end's
+    with pytest.raises(IndexError, match="no record has the number 101"):
+        log[101]
+    assert [r.seq for r in log] == [r.seq for r in log.follow()] == [*range(1, 101), *range(102, 152)]
+
+
+async def test_follow_for_async_code(filled: Filled, engine: Runtime) -> None:
+    log = await asyncio.to_thread(ended, filled)
+    assert [r.text async for r in log.filter(pod="train-1-bb", tail=2).follow()] == [
+        "WARNING slow 48",
+        "WARNING slow 49",
+    ]
+
+
+def test_follow_goes_on_while_it_is_written(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, 0, "first")]).update(caught_up=1, state="running")
+    log, got, began = cortex.logs("ml:train-1"), [], threading.Event()
+    # As with a cluster: without one, a recording that is not over counts as abandoned.
+    log._recording.workload = _Unneeded()  # type: ignore[assignment]
+    log._recording.want = _nothing  # type: ignore[method-assign]
+
+    def read() -> None:
+        for record in log.follow():
+            got.append(record.text)
+            began.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert began.wait(10)
+    filled.lines([(1, 1, "second"), (2, 2, "third")])
+    found = log.wait("thi", timeout=10)
+    assert isinstance(found, Record) and found.text == "third"
+    with pytest.raises(TimeoutError):
+        log.wait("never", timeout=0.2)
+    with pytest.raises(TimeoutError):
+        log.wait(timeout=0.2)
+    filled.end()
+    reader.join(10)
+    assert got == ["first", "second", "third"]
+    assert log.wait() == Status("succeeded", "Job complete exit 0", 0, done=True)
+
+
+class _Unneeded:
+    obj: dict[str, object] = {}  # noqa: RUF012
+
+
+async def _nothing() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("query", "hint"),
+    [
+        ({"contaner": "x"}, "container"), ({"follow": True}, ".follow()"), ({"since": "soon"}, "90s"),
+        ({"tail": -1}, "0 or more"), ({"grep": "("}, "backslash"), ({"limit": 3}, "tail"), ({"stream": "x"}, "stdout"),
+    ],
+)  # fmt: skip
+def test_a_bad_query_is_told_at_once(filled: Filled, engine: Runtime, query: dict[str, object], hint: str) -> None:
+    ended(filled)
+    with pytest.raises(BadQuery) as told:
+        cortex.logs("ml:train-1", **query)
+    assert hint in told.value.hint
+
+
+def test_what_is_not_there(filled: Filled, engine: Runtime) -> None:
+    ended(filled)
+    with pytest.raises(ContainerNotFound, match="nginx"):
+        cortex.logs("ml:train-1", container="nginx")
+    with pytest.raises(NoCluster):
+        cortex.logs("ml:train-2")
+    with pytest.raises(NoCluster):
+        cortex.tasks()
+    with pytest.raises(NoCluster, match="/elsewhere"):
+        cortex.logs("ml:train-1", kubeconfig="/elsewhere")
+
+
+SCRIPT = """
+import sys, cortex_jupyter as cortex
+log = cortex.logs("ml:train-1")
+heavy = {"pyarrow", "pandas", "polars", "kubernetes", "IPython", "anywidget", "jupyter_server"} & set(sys.modules)
+print(sorted(heavy))
+print(len(log), log.exit_code, [r.text for r in log.filter(tail=1)], log.wait("slow 7").text)
+print(len(log.to_pandas()))
+"""
+
+
+def test_in_a_script_of_its_own(filled: Filled) -> None:
+    ended(filled, 4)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == ""
+    first, *rest = done.stdout.splitlines()
+    assert "pyarrow" not in first and "IPython" not in first and "anywidget" not in first
+    assert rest == ["150 4 ['WARNING slow 49'] WARNING slow 7", "150"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_a_runtime_of_its_own(filled: Filled, engine: Runtime) -> None:
+    log = ended(filled)
+    assert len(log) == 150
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if len(cortex.logs("ml:train-1")) == 150 else 1)
+    for _ in range(300):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    assert done == pid and os.waitstatus_to_exitcode(status) == 0
+    assert len(log) == 150

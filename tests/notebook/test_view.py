@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import cortex_jupyter as cortex
+from cortex_jupyter.notebook.view import query_of
+
+if TYPE_CHECKING:
+    from frames.filled import Filled
+
+    from cortex_jupyter.notebook.runtime import Runtime
+
+
+@pytest.mark.parametrize(
+    ("view", "kept"),
+    [
+        ({"grep": "loss"}, ["loss=1", "LOSS=1", "Loss=1"]),
+        ({"grep": "Loss"}, ["Loss=1"]),
+        ({"grep": "a.b"}, ["a.b"]),
+        ({"grep": "/a.b/"}, ["a.b", "axb"]),
+        ({"grep": "a.b", "regex": True}, ["a.b", "axb"]),
+        ({"grep": "loss -=1"}, []),
+        ({"grep": '-"loss"'}, ["a.b", "axb", "x"]),
+        ({"exclude": "/a\\.b|x/"}, ["loss=1", "LOSS=1", "Loss=1"]),
+    ],
+)
+def test_a_filter_of_the_page_means_the_same_in_python(view: dict[str, Any], kept: list[str]) -> None:
+    query = query_of(view)
+    lines = ["loss=1", "LOSS=1", "Loss=1", "a.b", "axb", "x"]
+    found = [
+        x for x in lines
+        if ("grep" not in query or re.search(query["grep"], x))
+        and not ("exclude" in query and re.search(query["exclude"], x))
+    ]  # fmt: skip
+    assert found == kept
+
+
+def test_the_log_of_what_is_in_view(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1 + i % 2, i, f"INFO loss={i}") for i in range(20)]).end()
+    log = cortex.logs("ml:train-1")
+    log.viewer.view = {"since": "all", "grep": "LOSS", "level": "info", "pods": ["train-1-aa"], "containers": ["main"]}
+    assert repr(log.view) == (
+        "cortex_jupyter.logs('ml:job/train-1', since='all', level='info', grep='LOSS', pod='train-1-aa', container='main')"
+    )
+    assert len(log.view) == 0
+    log.viewer.view = {**log.viewer.view, "grep": "loss", "pods": ["train-1-aa", "train-1-bb"]}
+    assert len(log.view) == 20
+    log.viewer.close()
+
+
+def test_the_viewer_holds_no_line_and_says_what_is_missing(
+    filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cortex_jupyter.errors import MissingExtra  # noqa: PLC0415
+    from cortex_jupyter.notebook import widget  # noqa: PLC0415
+
+    filled.lines([(1, 1, "a secret line")]).end()
+    log = cortex.logs("ml:train-1", grep=r"a\d", tail=5)
+    state = {k: v for k, v in log.viewer.get_state().items() if k not in ("_esm", "_css")}
+    assert state["tasks"] == ["ml:job/train-1"] and state["query"] == {"grep": r"/a\d/", "tail": 5}
+    assert (state["transport"], state["height"], state["view"], state["status"]) == ("auto", 420, {}, {})
+    assert "secret" not in str(state)
+    log.viewer.close()
+    monkeypatch.setattr(widget, "_STATIC", widget._STATIC / "nowhere")
+    with pytest.raises(MissingExtra, match=r"widget\.js has not been built"):
+        _ = cortex.logs("ml:train-1").viewer
