@@ -76,8 +76,6 @@ def job(image: str) -> dict[str, Any]:
             "name": name, "image": image, "command": [*python, "-u", "-c", _PROGRAM.read_text(), role],
             "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, *seconds],
         }  # fmt: skip
-        if seconds := os.environ.get("CORTEX_DEMO_SECONDS"):
-            found["env"].append({"name": "CORTEX_DEMO_SECONDS", "value": seconds})
         if local:
             found |= {
                 "imagePullPolicy": "Never",
