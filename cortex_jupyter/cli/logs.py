@@ -99,7 +99,8 @@ class Writer:
         self._tty, self._colour = sys.stdout.isatty(), colourful(sys.stdout)
         self._prefixed = prefixes == "always" or (prefixes == "auto" and several and self._tty)
         self._plain = not (self._json or self._tty or self._prefixed or query.timestamps or query.pretty)
-        self._out = sys.stdout.buffer
+        # A buffer of our own: with PYTHONUNBUFFERED `sys.stdout` has none, and a large write may be done by halves.
+        self._out = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115
 
     def batch(self, batch: Batch) -> None:
         """Write a batch, at once."""

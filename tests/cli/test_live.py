@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import orjson
+from cli.conftest import job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cli.conftest import Cli
+    from support.kube import Kube
+
+
+def test_a_task_is_followed_to_its_end(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
+    name = unique("follow")
+    job(kube, name, "for i in 1 2 3 4 5; do echo line $i; sleep 0.2; done; exit 3")
+    done = live("logs", name, "-f")
+    assert done.stdout.splitlines() == [f"line {i}" for i in range(1, 6)]
+    assert done.returncode == 3
+    assert "Job failed exit 3" in done.stderr and "5 lines" in done.stderr and done.stderr.endswith("complete\n")
+
+
+def test_tasks_and_doctor(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
+    name = unique("listed")
+    job(kube, name, "echo done")
+    shown = live("tasks").stdout
+    assert shown.splitlines()[0].split() == ["TASK", "STATE", "STARTED", "FINISHED", "EXIT_CODE", "PODS"]
+    assert f"default:job/{name}" in shown
+    tasks = orjson.loads(live("tasks", "-o", "json").stdout)["tasks"]
+    assert name in {t["name"] for t in tasks}
+    done = live("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "✓ cluster: http" in done.stdout and "✓ you may get pods/log in namespace default" in done.stdout
+
+
+def test_an_unknown_task_is_told_with_what_may_be_meant(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
+    name = unique("misspelt")
+    job(kube, name, "echo done")
+    done = live("logs", name + "x")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"error: there is no task '{name}x'") and f"did you mean '{name}'?" in done.stderr
+
+
+def test_it_goes_on_when_the_recorder_is_killed(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
+    name = unique("killed")
+    job(kube, name, "i=0; while [ $i -lt 60 ]; do echo line $i; i=$((i+1)); sleep 0.05; done")
+    process = live.start("logs", name, "-f", "--since", "all")
+    assert process.stdout is not None and process.stderr is not None
+    seen = [process.stdout.readline() for _ in range(10)]
+    recorder = _recorder(live.env["CORTEX_STORE"])
+    os.kill(recorder, signal.SIGKILL)
+    out, err = process.stdout.read(), process.stderr.read()
+    assert process.wait(30) == 0, err
+    process.stdout.close(), process.stderr.close()
+    assert "".join(seen) + out == "".join(f"line {i}\n" for i in range(60))
+
+
+def test_an_interrupt_is_quiet(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
+    name = unique("interrupted")
+    job(kube, name, "echo first; sleep 60")
+    process = live.start("logs", name, "-f")
+    assert process.stdout is not None and process.stdout.readline() == "first\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "Traceback" not in err and "rror" not in err
+    kube.request("DELETE", f"/apis/batch/v1/namespaces/default/jobs/{name}")
+
+
+def _recorder(url: str) -> int:
+    from cortex_jupyter.recording.store import open_store  # noqa: PLC0415
+
+    store = open_store(url)
+    try:
+        host = store.recordings()[0].cluster
+        for _ in range(100):
+            if found := store.recorder(host):
+                return found.pid
+            time.sleep(0.1)
+    finally:
+        store.close()
+    raise AssertionError("no recorder")

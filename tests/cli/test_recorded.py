@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import pty
+import subprocess
+from typing import TYPE_CHECKING
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cli.conftest import Cli
+    from frames.filled import Filled
+
+
+@pytest.fixture
+def task(filled: Filled) -> Filled:
+    filled.lines([(1, i, f"INFO step {i}") for i in range(100)])
+    return filled.lines([(2, 100, "ERROR \x1b[31mred\x1b[0m \x1b]0;title\x07\x00")]).end(
+        3, "failed", "Job failed exit 3"
+    )
+
+
+def test_text_is_as_written_when_piped(cli: Cli, task: Filled) -> None:
+    done = cli("logs", "ml:train-1")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.split("\n") == [f"INFO step {i}" for i in range(100)] + [
+        "ERROR \x1b[31mred\x1b[0m \x1b]0;title\x07\x00",
+        "",
+    ]
+
+
+def test_followed_it_has_the_exit_code_of_the_task(cli: Cli, task: Filled) -> None:
+    done = cli("logs", "ml:train-1", "-f")
+    assert done.returncode == 3 and len(done.stdout.splitlines()) == 101
+    assert done.stderr.splitlines() == [
+        "Job failed exit 3",
+        "101 lines, 00:00:00 to 00:00:00 UTC, 3 sources, complete",
+    ]
+
+
+def test_json_and_ndjson(cli: Cli, task: Filled) -> None:
+    doc = orjson.loads(cli("logs", "ml:train-1", "-o", "json", "--tail", "2").stdout)
+    assert doc["task"] == "ml:job/train-1" and doc["complete"]["records"] == 101
+    assert [r["seq"] for r in doc["records"]] == [100, 101]
+    assert doc["records"][1] == {
+        "seq": 101, "time": "2026-01-01T00:00:00.000000100Z", "pod": "train-1-bb", "container": "main", "kind": "main",
+        "run": 1, "node": "node-2", "stream": "unknown", "level": "error",
+        "text": "ERROR \x1b[31mred\x1b[0m \x1b]0;title\x07\x00",
+    }  # fmt: skip
+    lines = cli("logs", "ml:train-1", "-f", "-o", "ndjson").stdout.splitlines()
+    assert [orjson.loads(x)["seq"] for x in lines] == list(range(1, 102))
+
+
+def test_options_choose_lines(cli: Cli, task: Filled) -> None:
+    assert cli("logs", "ml:train-1", "--level", "error").stdout.startswith("ERROR")
+    assert cli("logs", "ml:train-1", "--grep", "step 9.", "--exclude", "5").stdout.split() == [
+        w for i in range(90, 100) if i != 95 for w in ("INFO", "step", str(i))
+    ]
+    assert cli("logs", "train-1", "-n", "ml", "--tail", "1", "--pod", "*-aa", "--timestamps").stdout == (
+        "2026-01-01T00:00:00.000000099Z INFO step 99\n"
+    )
+    prefixed = cli("logs", "ml:train-1", "--tail", "1", "--pod", "*-aa", "--prefix", "always").stdout
+    assert prefixed == "train-1-aa/main INFO step 99\n"
+
+
+def test_nothing_to_show_is_said(cli: Cli, task: Filled) -> None:
+    done = cli("logs", "ml:train-1", "--since", "1m")
+    assert done.returncode == 0 and done.stdout == ""
+    assert done.stderr == "Job failed exit 3: no lines to show; it has 101 lines, --since all shows them\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["logs", "ml:train-9"], 1, "error: there is no kubeconfig at "),
+        (["logs", "ml:train-1", "--since", "soon"], 2, "error: since='soon' is no duration and no time\n\nhint: write"),
+        (["logs", "ml:train-1", "--nope"], 2, "error: unrecognized arguments: --nope\n\nhint: "),
+        (["logs", "ml:train-1", "--container", "nginx"], 1, "error: the task has no container 'nginx'\n\nhint: it has"),
+        (["logs", "ml:train-1", "-f", "-o", "json"], 2, "error: -o json is one document"),
+        (["logs"], 2, "error: name one task"),
+        (["export", "ml:train-1", "x.doc"], 2, "error: 'x.doc' does not say what to write"),
+        (["tasks"], 1, "error: there is no kubeconfig"),
+        ([], 2, "error: the following arguments are required: COMMAND"),
+        (["nothing"], 2, "error: argument COMMAND: invalid choice"),
+    ],
+)
+def test_an_error_says_what_and_what_to_do(
+    cli: Cli, task: Filled, arguments: list[str], code: int, message: str
+) -> None:
+    done = cli(*arguments)
+    assert done.returncode == code and done.stdout == ""
+    assert done.stderr.startswith(message) and "Traceback" not in done.stderr and "hint: " in done.stderr
+
+
+def test_a_store_that_is_none_is_told(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "recordings.sqlite").write_text("not a database, but long enough to be read as one" * 10)
+    done = cli("logs", "ml:train-1")
+    assert done.returncode == 1 and "cannot be used" in done.stderr and "CORTEX_STORE" in done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(cli: Cli, filled: Filled) -> None:
+    filled.lines([(1, i, f"line {i} {'x' * 200}") for i in range(20_000)]).end()
+    for more, unbuffered in (([], ""), (["-f"], ""), (["-f"], "1")):
+        cli.env["PYTHONUNBUFFERED"] = unbuffered
+        process = cli.start("logs", "ml:train-1", *more)
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline().startswith("line 0")
+        process.stdout.close()
+        assert process.wait(20) == 141
+        assert "Traceback" not in (said := process.stderr.read()) and "rror" not in said
+        process.stderr.close()
+
+
+def on_terminal(cli: Cli, *arguments: str, **env: str) -> bytes:
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        cli.command(*arguments), env=cli.env | {"TERM": "xterm"} | env, stdout=child, stderr=child
+    )
+    os.close(child)
+    seen = b""
+    try:
+        while piece := os.read(parent, 65536):
+            seen += piece
+    except OSError:  # what Linux says of a terminal that has closed
+        pass
+    process.wait(20)
+    os.close(parent)
+    return seen
+
+
+def test_a_terminal_gets_colours_and_nothing_that_moves_it(cli: Cli, task: Filled) -> None:
+    seen = on_terminal(cli, "logs", "ml:train-1", "--tail", "2")
+    first, second, *_ = seen.splitlines()
+    assert first.endswith(b"mtrain-1-aa/main \x1b[0mINFO step 99")
+    assert second.endswith(b"mtrain-1-bb/main \x1b[0mERROR \x1b[31mred\x1b[0m ") and b"title" not in seen
+    plain = on_terminal(cli, "logs", "ml:train-1", "--tail", "2", NO_COLOR="1")
+    assert plain.startswith(b"train-1-aa/main INFO step 99\r\n")
+
+
+@pytest.mark.parametrize("name", ["x.ndjson", "x.jsonl.gz", "x.txt", "x.log.gz", "x.csv", "x.csv.gz", "x.parquet"])
+def test_export(cli: Cli, task: Filled, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    done = cli("export", "ml:train-1", str(out / name), "--pod", "*-aa")
+    assert done.returncode == 0 and done.stdout == "" and "101 lines" in done.stderr
+    assert [p.name for p in out.iterdir()] == [name]
+    data = (out / name).read_bytes()
+    data = gzip.decompress(data) if name.endswith(".gz") else data
+    kind = name.removesuffix(".gz").rpartition(".")[2]
+    expected = [f"INFO step {i}" for i in range(100)]
+    if kind == "parquet":
+        assert pq.read_table(out / name)["text"].to_pylist() == expected
+    elif kind == "csv":
+        assert [row["text"] for row in csv.DictReader(data.decode().splitlines())] == expected
+    elif kind in ("txt", "log"):
+        assert data.decode().splitlines() == expected
+    else:
+        assert [orjson.loads(x)["text"] for x in data.splitlines()] == expected
+
+
+def test_an_export_that_fails_leaves_what_was_there(cli: Cli, task: Filled, tmp_path: Path) -> None:
+    done = cli("export", "ml:train-1", str(tmp_path / "no" / "x.txt"))
+    assert done.returncode == 2 and "cannot be written" in done.stderr
+
+
+def test_doctor_without_a_cluster(cli: Cli, task: Filled) -> None:
+    done = cli("doctor")
+    assert done.returncode == 1
+    assert "✗ cluster: there is no kubeconfig" in done.stdout and "✓ store: sqlite://" in done.stdout
+    assert "1 recordings" in done.stdout and "Jupyter Server extension" in done.stdout
+
+
+def test_help_and_version(cli: Cli) -> None:
+    assert cli("--version").stdout.startswith("cortex-jupyter ")
+    assert "--since" in cli("logs", "--help").stdout and "--store" in cli("record", "--help").stdout
