@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import orjson
 
 from cortex_jupyter.cluster.session import status_error
-from cortex_jupyter.errors import ClusterError, ClusterUnreachable
+from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotAllowed, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The server is asked to end each watch after this long, seconds, so that a dead connection is noticed.
 WATCH_S = 240
+#: One that ends sooner than this, seconds, is not opened again at once.
+_SHORT_S = 1.0
 _GONE = 410
 
 
@@ -61,6 +64,7 @@ async def watch(cluster: Cluster, path: str, query: dict[str, str]) -> AsyncIter
                 known, version = items, doc["metadata"]["resourceVersion"]
                 first = False
                 yield "SYNC", {}
+            opened = time.monotonic()
             async for kind, item in _changes(cluster, path, query, version):
                 version = item["metadata"]["resourceVersion"]
                 wait = 0.2
@@ -71,11 +75,15 @@ async def watch(cluster: Cluster, path: str, query: dict[str, str]) -> AsyncIter
                 else:
                     known[item["metadata"]["uid"]] = item
                 yield kind, item
+            if time.monotonic() - opened < _SHORT_S:
+                # Something on the way ends every answer at once.
+                await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311
+                wait = min(wait * 2, 15)
         except _ExpiredError:
             version = (
                 ""  # 410: list again, https://kubernetes.io/docs/reference/using-api/api-concepts/#410-gone-responses
             )
-        except (ClusterError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (ClusterError, NotAllowed, NotFound, aiohttp.ClientError, TimeoutError, OSError) as error:
             if first and not isinstance(error, ClusterUnreachable):
                 raise
             yield "LOST", {"message": str(error).partition("\n")[0]}

@@ -1,0 +1,143 @@
+"""Configuration, authentication and the errors of one cluster."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from cluster.conftest import kubeconfig, status
+
+from cortex_jupyter.cluster import session
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NoCluster, NotAllowed, NotFound
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def answering(code: int, body: str) -> Any:
+    async def answer(_: web.Request) -> web.Response:
+        return status(code, body) if code != 599 else web.Response(status=200, text=body)
+
+    return answer
+
+
+async def test_a_document(api: Any, cluster: Cluster) -> None:
+    api.objects["/version"] = {"minor": "32"}
+    assert await cluster.json("/version", {"a": "b c"}) == {"minor": "32"}
+    assert api.requests == ["GET /version?a=b+c"]
+    assert cluster.host == api.url
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(403, NotAllowed), (404, NotFound), (422, ClusterError), (500, ClusterError)]
+)
+async def test_a_status_is_an_error_with_the_servers_words(
+    api: Any, cluster: Cluster, code: int, kind: type[Exception]
+) -> None:
+    api.objects["/x"] = answering(code, "the server's words")
+    with pytest.raises(kind, match="the server's words"):
+        await cluster.json("/x")
+
+
+async def test_what_is_no_json_is_an_error_of_the_cluster(api: Any, cluster: Cluster) -> None:
+    api.objects["/x"] = answering(599, "<html>log in</html>")
+    with pytest.raises(ClusterError):
+        await cluster.json("/x")
+
+
+async def test_an_expired_token_is_read_again_once(api: Any, cluster: Cluster, tmp_path: Path) -> None:
+    api.objects["/x"] = {}
+    api.tokens = {"renewed"}
+    kubeconfig(tmp_path / "config", api.url, {"token": "renewed"})
+    assert await cluster.json("/x") == {}
+    assert len(api.requests) == 2
+    api.tokens = set()
+    with pytest.raises(NotAllowed, match="does not know who you are"):
+        await cluster.json("/x")
+    assert len(api.requests) == 4
+
+
+async def test_nobody_answers(tmp_path: Path) -> None:
+    async with await Cluster.open(kubeconfig(tmp_path / "c", "http://127.0.0.1:9")) as cluster:
+        with pytest.raises(ClusterUnreachable, match="does not answer"):
+            await cluster.json("/version")
+
+
+async def test_an_answer_that_breaks_off(api: Any, cluster: Cluster) -> None:
+    async def broken(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b"{")
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    api.objects["/x"] = broken
+    with pytest.raises(ClusterUnreachable):
+        await cluster.json("/x")
+
+
+async def test_no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    with pytest.raises(NoCluster, match="no kubeconfig"):
+        await Cluster.open()
+    (tmp_path / "bad").write_text("{]")
+    with pytest.raises(NoCluster, match="cannot be used"):
+        await Cluster.open(str(tmp_path / "bad"))
+    kubeconfig(tmp_path / "good", "http://x")
+    with pytest.raises(NoCluster, match="cannot be used"):
+        await Cluster.open(str(tmp_path / "good"), "no-such-context")
+
+
+async def test_the_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = kubeconfig(tmp_path / "c", "http://x")
+    monkeypatch.setenv("KUBECONFIG", path)
+    monkeypatch.delenv("CORTEX_NAMESPACE", raising=False)
+    assert (await Cluster.open()).namespace == "team"
+    assert (await Cluster.open(context="y")).namespace == "other"
+    monkeypatch.setenv("CORTEX_NAMESPACE", "mine")
+    assert (await Cluster.open()).namespace == "mine"
+
+
+async def test_a_credential_plugin(api: Any, tmp_path: Path) -> None:
+    credential = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "kind": "ExecCredential",
+        "status": {"token": "secret"},
+    }
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": sys.executable, "interactiveMode": "Never",
+        "args": ["-c", f"print({json.dumps(json.dumps(credential))})"],
+    }  # fmt: skip
+    api.objects["/x"] = {"ok": 1}
+    async with await Cluster.open(kubeconfig(tmp_path / "c", api.url, {"exec": plugin})) as cluster:
+        assert await cluster.json("/x") == {"ok": 1}
+
+
+async def test_inside_a_pod(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kubernetes.aio.config import incluster_config  # noqa: PLC0415
+
+    for name, text in (("token", "secret"), ("namespace", "pods-own"), ("ca.crt", "x")):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.setattr(session, "_SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    cluster = await Cluster.open()
+    assert (cluster.host, cluster.namespace) == ("https://10.0.0.1:443", "pods-own")
+    assert (await cluster._headers())["authorization"].lower() == "bearer secret"
+
+
+async def test_a_proxy(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.objects["http://cluster.example/x"] = api.objects["/x"] = {"by": "proxy"}
+    path = kubeconfig(tmp_path / "c", "http://cluster.example", **{"proxy-url": api.url})
+    async with await Cluster.open(path) as cluster:
+        assert await cluster.json("/x") == {"by": "proxy"}
