@@ -169,7 +169,11 @@ class Cluster:
             data = await self._read(response)
             if response.status >= 400:  # noqa: PLR2004
                 raise status_error(response.status, data)
-        return orjson.loads(data)
+        try:
+            return orjson.loads(data)
+        except ValueError as error:  # a login page of some proxy
+            text = data[:100].decode("utf-8", "replace")
+            raise ClusterError(f"{self.host} does not answer as a Kubernetes API does: {text!r}") from error
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         try:

@@ -41,8 +41,10 @@ async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "") -> Workl
     """
     if ref.kind == "selector":
         return Workload(ref, f"selector:{ref.name}", {})
-    kinds = (ref.kind,) if ref.kind else ("job",)
-    found = await _named(cluster, ref, kinds) or ([] if ref.kind else await _named(cluster, ref, _OTHERS))
+    if ref.kind:
+        found = await _named(cluster, ref, (ref.kind,))
+    else:
+        found = await _bare(cluster, ref)
     if not found and task_label and not ref.kind:
         found = await _labelled(cluster, ref, task_label)
     if len(found) > 1:
@@ -53,6 +55,19 @@ async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "") -> Workl
     if not found:
         raise await _missing(cluster, ref)
     return await _newest_job(cluster, found[0]) if found[0].ref.kind == "cronjob" else found[0]
+
+
+async def _bare(cluster: Cluster, ref: TaskRef) -> list[Workload]:
+    """Find a Job of that name, else all else that has it; who may not read Jobs may still read one of those."""
+    try:
+        if found := await _named(cluster, ref, ("job",)):
+            return found
+    except NotAllowed:
+        found = await _named(cluster, ref, _OTHERS)
+        if not found:
+            raise
+        return found
+    return await _named(cluster, ref, _OTHERS)
 
 
 async def _named(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...]) -> list[Workload]:
@@ -81,7 +96,8 @@ async def _labelled(cluster: Cluster, ref: TaskRef, label: str) -> list[Workload
     for kind in _LISTED:
         items = (await fetch(cluster, kind, ref.namespace, "", query))["items"]
         if kind == "pod" and items:
-            return [Workload(TaskRef(ref.namespace, "selector", query["labelSelector"]), f"selector:{query}", {})]
+            own = TaskRef(ref.namespace, "selector", query["labelSelector"])
+            return [Workload(own, f"selector:{own.name}", {})]
         if items:
             return [_workload(kind, ref.namespace, item) for item in items]
     return []
@@ -142,6 +158,7 @@ async def list_tasks(cluster: Cluster, namespace: str, selector: str = "") -> li
         Not even pods may be listed.
     """
     query = {"labelSelector": selector} if selector else None
+    # All pods, since those of a selected workload need not have its labels; of the bare ones the server selects.
     answers = await asyncio.gather(
         *(fetch(cluster, kind, namespace, "", query) for kind in _LISTED[:-1]),
         fetch(cluster, "pod", namespace),
@@ -154,10 +171,12 @@ async def list_tasks(cluster: Cluster, namespace: str, selector: str = "") -> li
         if isinstance(answer, BaseException):
             raise answer
         lists[kind] = answer["items"]
+    selected = lists["pod"] if query is None else (await fetch(cluster, "pod", namespace, "", query))["items"]
+    chosen = {pod["metadata"]["uid"] for pod in selected}
     rows = []
     for kind, items in lists.items():
         for item in items:
-            if kind == "pod" and (_controller(item) or not _matches(item, selector)):
+            if kind == "pod" and (_controller(item) or item["metadata"]["uid"] not in chosen):
                 continue
             workload = _workload(kind, namespace, item)
             own = [item] if kind == "pod" else [p for p in lists["pod"] if _owned(p, workload)]
@@ -178,11 +197,6 @@ def describe(workload: Workload, pods: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _controller(pod: dict[str, Any]) -> bool:
     return any(o.get("controller") for o in pod["metadata"].get("ownerReferences", []))
-
-
-def _matches(pod: dict[str, Any], selector: str) -> bool:
-    labels = pod["metadata"].get("labels", {})
-    return all(labels.get(k.strip()) == v.strip() for k, _, v in (p.partition("=") for p in selector.split(",") if p))
 
 
 def _owned(pod: dict[str, Any], workload: Workload) -> bool:
