@@ -65,7 +65,9 @@ class SqliteStore(Store):
         self.url = f"sqlite:///{path}"
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._using = 0  # threads that are at their connections; None are closed under them
+        self._closed = False
         self._changes = Changes(self._open)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -111,13 +113,21 @@ class SqliteStore(Store):
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with _errors(self.path):
-            yield self._db
+        with self._lock:
+            if self._closed:
+                raise StoreError(f"the store {self.path} has been closed")
+            self._using += 1
+        try:
+            with _errors(self.path):
+                yield self._db
+        finally:
+            with self._lock:
+                self._using -= 1
+                self._lock.notify_all()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with _errors(self.path):
-            db = self._db
+        with self._reading() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -128,9 +138,14 @@ class SqliteStore(Store):
                 raise
 
     def close(self) -> None:
-        """Close every connection; the store cannot be used afterwards."""
+        """Close every connection; the store cannot be used afterwards.
+
+        Waits for what other threads are at: SQLite crashes when a connection is closed in the middle of a query.
+        """
         self._changes.close()
         with self._lock:
+            self._closed = True
+            self._lock.wait_for(lambda: not self._using)
             for db in self._connections:
                 db.close()
             self._connections.clear()
