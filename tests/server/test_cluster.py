@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from server.running import Server, logs, records, run_server
+from support.jupyter import Home
 from support.kube import python_job
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def live(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with run_server(tmp_path_factory.mktemp("live"), kubeconfig=sandbox_process.kubeconfig) as server:
+    home = Home(tmp_path_factory.mktemp("live"), sandbox_process.kubeconfig)
+    with run_server(home.path, kubeconfig=home.kubeconfig) as server:
         yield server
+    home.end()  # the recorder outlives its server
 
 
 async def test_three_cases(live: Server, kube: Kube, unique: Callable[[str], str]) -> None:
@@ -60,7 +63,7 @@ async def test_a_task_is_described(live: Server, kube: Kube, unique: Callable[[s
     assert {"type", "reason", "message", "time", "object"} == set(doc["events"][0])
     live.page(name)
     kube.delete("jobs", name)
-    kube.wait_gone("jobs", name)
+    kube.wait_for(lambda: kube.request("GET", kube.path("jobs", name)).status_code == 404, "the Job to go")
     [row] = [t for t in live.get("cortex/tasks").json()["tasks"] if t["name"] == name]
     assert row["recorded"] and row["state"] == "succeeded", "what the cluster has no more is still listed"
     assert live.page(name)["records"][0]["text"] == "x"

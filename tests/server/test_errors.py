@@ -76,6 +76,8 @@ def test_containers_and_pods_that_the_task_does_not_have(server: Server, done: T
     assert (status, error["code"]) == (404, "ContainerNotFound")
     assert error["hint"] == "it has main, proxy"
     assert server.error(logs(done.ref.name), SSE, pod="train-9")[1]["hint"] == "it has train-0, train-1"
+    assert server.error(logs(done.ref.name), container="main,mian")[0] == 404
+    assert len(server.page(done.ref.name, container="main,proxy")["records"]) == 1000
     assert server.page(done.ref.name, pod="train-9*")["records"] == [], "a glob may match nothing"
 
 
