@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 _QUIET_S: Final = 0.25
 #: How many of a container's last lines are compared before its end is believed.
 _PROBE: Final = 8
-#: How often a container that has ended is read in whole before its last lines are given up.
-_LAST_READS: Final = 3
+#: How often a container that has ended is read without anything new before its last lines are given up: with the
+#: waits between, for about six seconds.
+_LAST_READS: Final = 6
 #: A container's state follows the end of its stream by up to about this, seconds.
 _STATE_LAG_S: Final = 1.0
 #: Waits between attempts, seconds.
@@ -73,6 +74,7 @@ class SourceReader:
         self._pods, self._namespace, self._sid, self._source = pods, namespace, sid, source
         self._wait = _FIRST_WAIT_S
         self._clean = False  # the last stream ended as if all were well
+        self._new = False  # it brought new lines
         self.caught_up = False
         self.failure = ""
 
@@ -102,6 +104,7 @@ class SourceReader:
                         f"its last lines could not be read: {self.failure or 'the node gives other ones'}"
                     )
                 last_reads += 1
+            self._new = False
             try:
                 self._clean = await self._read(mode)
                 self.failure = ""
@@ -114,7 +117,9 @@ class SourceReader:
                 last_reads -= mode != "follow"  # an outage is no evidence about the log
                 self._failed(error)
             await self._channel.flush()
-            if mode == "follow" or not self._clean:
+            if self._new:
+                last_reads = 0
+            if mode == "follow" or not self._clean or last_reads > 1:
                 await self._pause(mode)
 
     async def _mode(self) -> str:
@@ -176,7 +181,6 @@ class SourceReader:
                     continue
                 if not chunk:
                     break
-                self._wait = _FIRST_WAIT_S
                 piece = splitter.feed(chunk)
                 if not self.caught_up and piece:
                     last = parse(piece[piece.rfind(b"\n", 0, -1) + 1 :]).times
@@ -196,7 +200,9 @@ class SourceReader:
         if resume.missed is not None:
             self._gap(*resume.missed, "rotated away before they could be read")
             resume.missed = None
-        await self._channel.lines(self._sid, data)
+        if data:
+            self._new, self._wait = True, _FIRST_WAIT_S
+            await self._channel.lines(self._sid, data)
 
     async def _verified(self, *, previous: bool) -> bool:
         """Compare the container's last lines with the last recorded ones.
@@ -241,7 +247,7 @@ class SourceReader:
     async def _pause(self, mode: str) -> None:
         """Wait before the next attempt, but no longer than until the container's state is another."""
         # After a clean end the container has most likely ended, and its state follows within a second.
-        wait = max(self._wait, _STATE_LAG_S) if self._clean else self._wait
+        wait = max(self._wait, _STATE_LAG_S) if self._clean and mode == "follow" else self._wait
         until = time.monotonic() + wait * random.uniform(0.8, 1.2)  # noqa: S311
         while (left := until - time.monotonic()) > 0 and (mode == "unknown" or self._seen() == mode):
             await self._pods.change(left)

@@ -10,6 +10,7 @@ from recording.hand import Hand, source, until
 from recording.node import Node, line, pod
 
 from cortex_jupyter.errors import ClusterError, NotFound
+from cortex_jupyter.recording import source as lib
 from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.source import SourceReader
 from cortex_jupyter.recording.writer import Writer
@@ -67,7 +68,9 @@ class Rig:
 
 
 @pytest.fixture
-def writer(store: SqliteStore) -> Iterator[Writer]:
+def writer(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
+    monkeypatch.setattr(lib, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(lib, "_STATE_LAG_S", 0.3)
     with Writer(store) as one:
         yield one
 
@@ -101,6 +104,24 @@ async def test_a_last_read_that_is_cut_is_read_again(store: SqliteStore, hand: H
     rig = Rig(store, hand, node)
     await rig.run(writer)
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+async def test_last_reads_that_are_cut_again_and_again(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    node = Node(pod("terminated"), LOG)
+    # At the same place each time, and a little further each time.
+    node.scripts = [[LOG[:1000]]] * 4 + [[LOG[: 1000 + 300 * i]] for i in range(8)]  # type: ignore[operator]
+    node.scripts = [list(one) for one in node.scripts]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+async def test_last_lines_that_never_come_are_a_gap(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    node = Node(pod("terminated"), LOG)
+    node.scripts = [[LOG[:1000]] for _ in range(50)]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert rig.texts == ALL[: len(rig.texts)] and len(rig.gaps) == 1 and rig.ended
 
 
 async def test_a_stream_that_pauses_while_it_repeats(store: SqliteStore, hand: Hand, writer: Writer) -> None:
