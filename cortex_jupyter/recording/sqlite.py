@@ -331,7 +331,10 @@ _HOST = socket.gethostname()
 
 def _entry(row: tuple[int, int, str, int, int, bytes]) -> Entry:
     seq, n, event, t_min, t_max, data = row
-    return Entry(seq, n, event, t_min, t_max, zstandard.decompress(data))
+    try:
+        return Entry(seq, n, event, t_min, t_max, zstandard.decompress(data))
+    except zstandard.ZstdError as error:
+        raise StoreError(f"entry {seq} of a recording is damaged: {error}", _WHERE) from error
 
 
 def _info(*row: Any) -> Info:
