@@ -68,12 +68,13 @@ async def _image(cluster: Cluster) -> str:
 def job(image: str) -> dict[str, Any]:
     """Give the Job: three pods, each with an init container, the training, and a sidecar."""
     local = image == _LOCAL
+    length = [{"name": name, "value": os.environ[name]} for name in ("CORTEX_DEMO_SECONDS",) if name in os.environ]
     python = ["busybox", "chroot", "/host", "/usr/bin/python3"] if local else ["python3"]
 
     def container(name: str, role: str) -> dict[str, Any]:
         found: dict[str, Any] = {
             "name": name, "image": image, "command": [*python, "-u", "-c", _PROGRAM.read_text(), role],
-            "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+            "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, *length],
         }  # fmt: skip
         if local:
             found |= {
