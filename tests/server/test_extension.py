@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import httpx
+from server.running import logs, run_server
+
+import cortex_jupyter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.running import Server
+    from server.tape import Tape
+
+
+def test_loading_the_extension_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, cortex_jupyter; cortex_jupyter._jupyter_server_extension_points(); "
+        "print({m.partition('.')[0] for m in sys.modules} & "
+        "{'kubernetes', 'aiohttp', 'pyarrow', 'pandas', 'polars', 'numpy', 'anywidget'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_pages_are_told_that_it_is_there(server: Server) -> None:
+    page = server.get("lab").text
+    assert f'"cortexJupyter": "{cortex_jupyter.__version__}"' in page
+
+
+def test_following_is_activity_only_where_the_setting_says_so(tmp_path: Path, server: Server, tape: Tape) -> None:
+    tape.running()
+    for setting in ("True", "False"):
+        home = tmp_path / setting
+        home.mkdir()
+        options = ("--CortexJupyter.heartbeat_s=0.05", f"--CortexJupyter.keep_alive_while_following={setting}")
+        with run_server(home, *options, CORTEX_STORE=server.store_url) as one:
+
+            def activity(one: Server = one) -> str:
+                # Asking is activity of its own, unless one asks not to be counted.
+                said: str = one.get("api/status", no_track_activity="1").json()["last_activity"]
+                return said
+
+            before = activity()
+            with httpx.stream("GET", one.url + logs(tape.ref.name), params={"follow": "1"}, headers=one.headers) as r:
+                beats = b""
+                for part in r.iter_raw():
+                    beats += part
+                    if beats.count(b": hb\n") > 4:
+                        break
+                assert (activity() != before) == (setting == "True")
+            assert (activity() != before) == (setting == "True"), "nor does the end of a stream count"
