@@ -152,13 +152,13 @@ def finished(pod: dict[str, Any]) -> bool:
 
 
 def exit_of(pods: list[dict[str, Any]]) -> End | None:
-    """Give the end that counts for a task: the newest failure of a main container, else the newest success.
+    """Give the end that counts for a task: the newest failure of a main or init container, else the newest success.
 
     Parameters
     ----------
     pods : list of dict
         Pod objects.
     """
-    ends = [c.end for pod in pods for c in containers(pod) if c.end and c.kind != "sidecar"]
+    ends = [c.end for pod in pods for c in containers(pod) if c.end and c.kind in ("init", "main")]
     bad = [e for e in ends if e.exit_code]
     return max(bad or ends, key=lambda e: e.finished, default=None)
