@@ -52,7 +52,8 @@ class Channel:
         self.size = 0
         self.due = 0.0
         self.written = 0.0
-        self.barriers: list[Callable[[], object]] = []
+        self.given = self.taken = 0  # items so far
+        self.barriers: list[tuple[int, Callable[[], object]]] = []  # after how many items
         self.error: Exception | None = None
 
     def track(self, sid: int, source: Source, anchor: Anchor) -> None:
@@ -98,8 +99,8 @@ class Channel:
         """Wait until everything handed over is committed."""
         done = asyncio.Event()
         with self._writer.lock:
-            self.barriers.append(lambda: self._loop.call_soon_threadsafe(done.set))
-            self.due = 0.0
+            self.barriers.append((self.given, lambda: self._loop.call_soon_threadsafe(done.set)))
+            self.due = time.monotonic()
             self._writer.add(self)
         await done.wait()
         if self.error is not None:
@@ -112,9 +113,10 @@ class Channel:
             if not self.items:
                 self.due = max(time.monotonic(), self.written + INTERVAL_S)
             self.items.append(item)
+            self.given += 1
             self.size += size
             if self.size >= FULL:
-                self.due = 0.0
+                self.due = min(self.due, time.monotonic())
             self._writer.add(self)
 
     # ------------------------------------------------- on the writer's thread
@@ -129,9 +131,17 @@ class Channel:
                 break
         taken, self.items = self.items[:n], self.items[n:]
         self.size -= size
+        self.taken += n
         self.written = time.monotonic()
-        self.due = 0.0 if self.size >= FULL or self.barriers else self.written + INTERVAL_S
+        # Full or not, it stands behind those that are due already: a backlog of one task does not hold up the others.
+        self.due = self.written if self.size >= FULL or self.barriers else self.written + INTERVAL_S
         return taken
+
+    def passed(self) -> list[Callable[[], object]]:
+        """Take the barriers before which everything has been taken, the lock being held."""
+        passed = [call for at, call in self.barriers if at <= self.taken]
+        self.barriers = [(at, call) for at, call in self.barriers if at > self.taken]
+        return passed
 
     def write(self, items: list[Piece | Note]) -> None:
         """Commit items; an error is kept for who hands over next."""
@@ -189,11 +199,9 @@ class Writer:
                 channel = min(self._waiting, key=lambda c: c.due, default=None)
                 if channel is not None and (channel.due <= now or self._stopping):
                     items = channel.take()
-                    barriers: list[Callable[[], object]] = []
                     if not channel.items:
                         self._waiting.discard(channel)
-                        barriers, channel.barriers = channel.barriers, []
-                    return channel, items, barriers
+                    return channel, items, channel.passed()
                 if self._stopping:
                     return None
                 self.lock.wait(None if channel is None else channel.due - now)

@@ -17,7 +17,7 @@ from cortex_jupyter.recording.writer import Writer
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
     from cortex_jupyter.recording.sqlite import SqliteStore
 
@@ -68,7 +68,7 @@ class Rig:
 
 
 @pytest.fixture
-def writer(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
+async def writer(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Writer]:
     monkeypatch.setattr(lib, "_FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(lib, "_STATE_LAG_S", 0.3)
     with Writer(store) as one:

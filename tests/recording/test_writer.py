@@ -1,0 +1,152 @@
+"""The writer thread: everything handed over is committed in order, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from recording.hand import CLUSTER, Hand, source, until
+from recording.node import line
+
+from cortex_jupyter.errors import LeaseLost, StoreError
+from cortex_jupyter.recording.batch import Note
+from cortex_jupyter.recording.store import Anchor, Commit
+from cortex_jupyter.recording.writer import Channel, Writer
+from cortex_jupyter.records import Batch, TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cortex_jupyter.recording.sqlite import SqliteStore
+
+
+@pytest.fixture
+async def writer(store: SqliteStore) -> AsyncIterator[Writer]:
+    with Writer(store) as one:
+        yield one
+
+
+def opened(writer: Writer, hand: Hand) -> Channel:
+    channel = writer.open(hand.lease, "default:job/train-1", 0)
+    channel.track(hand.source(), source(), Anchor())
+    return channel
+
+
+def texts(store: SqliteStore, recording: int) -> list[str]:
+    entries = store.entries(recording, 0, 1 << 30)
+    return [m for e in entries if e.event == "log" for m in Batch.decode(e.data).texts]
+
+
+async def test_lines_and_notices_are_committed_in_order(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    channel = opened(writer, hand)
+    await channel.lines(1, line(1, "a") + line(2, "b")[:-1])
+    channel.note(Note("status", "said", update={"state": "running"}))
+    await channel.lines(1, b"")
+    await channel.lines(1, line(3, "c"))
+    await channel.flush()
+    assert [e.event for e in store.entries(hand.id, 0, 1 << 20)] == ["log", "status", "log"]
+    assert texts(store, hand.id) == ["a", "b", "c"]
+    assert store.sources(hand.id)[1][1].last == channel.anchor(1).last
+    await channel.flush()  # with nothing to do
+
+
+async def test_a_quiet_line_is_there_without_a_flush(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    channel = opened(writer, hand)
+    await channel.lines(1, line(1, "a"))
+    await until(lambda: texts(store, hand.id) == ["a"])
+
+
+async def test_a_backlog_holds_up_neither_others_nor_a_flush(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    busy = opened(writer, hand)
+    quiet = opened(writer, Hand(store, TaskRef("default", "job", "other")))
+    block = line(1, "x" * 1000) * 100
+
+    async def flood() -> None:
+        while True:
+            await busy.lines(1, block)
+
+    flooding = asyncio.create_task(flood())
+    try:
+        await until(lambda: busy.size > 500_000)
+        await quiet.lines(1, line(1, "a"))
+        await asyncio.wait_for(quiet.flush(), 20)
+        # What comes after it is no matter of this one's.
+        await asyncio.wait_for(busy.flush(), 20)
+        assert not flooding.done()
+    finally:
+        flooding.cancel()
+        await asyncio.wait([flooding])
+
+
+async def test_the_order_of_what_is_due(store: SqliteStore, hand: Hand) -> None:
+    writer = Writer(store)  # its thread not started: what it would do, step by step
+    busy, quiet = opened(writer, hand), opened(writer, Hand(store, TaskRef("default", "job", "other")))
+    block = line(1, "x" * 70_000)
+    for _ in range(3):
+        await busy.lines(1, block)
+    flush = asyncio.create_task(busy.flush())
+    await asyncio.sleep(0)
+    await quiet.lines(1, line(1, "a"))
+    for _ in range(3):
+        await busy.lines(1, block)
+    order, flushed_after = [], 0
+    for step in range(1, 8):
+        job = writer._next()
+        assert job is not None
+        order.append(job[0])
+        for barrier in job[2]:
+            barrier()
+            flushed_after = step
+    assert quiet in order[:3]
+    # Three items of its own, and one of the other's between: not what was handed over after it.
+    assert 3 <= flushed_after <= 4
+    await asyncio.wait_for(flush, 20)
+
+
+async def test_whoever_waits_is_told_that_the_lease_is_lost(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    channel = opened(writer, hand)
+    await channel.lines(1, line(1, "a"))
+    await channel.flush()
+    store.leave("me")
+
+    async def flood() -> None:
+        while True:
+            await channel.lines(1, line(2, "x" * 1000) * 100)
+
+    flooding = [asyncio.create_task(flood()) for _ in range(3)]
+    done, waiting = await asyncio.wait(flooding, timeout=20)
+    assert not waiting and all(isinstance(task.exception(), LeaseLost) for task in done)
+    with pytest.raises(LeaseLost):
+        await asyncio.wait_for(channel.flush(), 20)
+    with pytest.raises(LeaseLost):
+        channel.note(Note("status", "x"))
+    assert texts(store, hand.id) == ["a"]
+
+
+async def test_an_error_of_one_is_not_the_others(
+    store: SqliteStore, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, good = opened(writer, hand), opened(writer, Hand(store, TaskRef("default", "job", "other")))
+    commit = store.commit
+
+    def sometimes(lease: object, what: Commit) -> None:
+        if lease is hand.lease:
+            raise StoreError("database or disk is full")
+        commit(lease, what)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(store, "commit", sometimes)
+    await broken.lines(1, line(1, "a"))
+    with pytest.raises(StoreError, match="full"):
+        await asyncio.wait_for(broken.flush(), 20)
+    await good.lines(1, line(1, "b"))
+    await asyncio.wait_for(good.flush(), 20)
+    assert texts(store, store.find(TaskRef("default", "job", "other"), CLUSTER).id) == ["b"]  # type: ignore[union-attr]
+
+
+async def test_what_is_handed_over_is_written_at_the_end(store: SqliteStore, hand: Hand) -> None:
+    with Writer(store) as writer:
+        channel = opened(writer, hand)
+        for i in range(50):
+            await channel.lines(1, line(i, str(i)))
+    assert texts(store, hand.id) == [str(i) for i in range(50)]
