@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import CortexError, LeaseLost
 from cortex_jupyter.recording.compact import compact
-from cortex_jupyter.recording.store import Info, Lease, Recorder, Store
+from cortex_jupyter.recording.store import Commit, Info, Lease, Recorder, Store
 from cortex_jupyter.recording.task import TaskRecorder
 from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.records import notice
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
@@ -118,12 +119,31 @@ class Recording:
         except CortexError as error:
             _log.warning("%s: %s", info.ref.key, error)
             self._later[info.id] = time.monotonic() + 5
+            await self._tell(info.id, error)
         except Exception:  # noqa: BLE001 - one task's fault must not end the others
             _log.exception("%s: recording failed", info.ref.key)
             self._later[info.id] = time.monotonic() + 15
         finally:
             del self._tasks[info.id]
             self._changed.set()
+
+    async def _tell(self, id_: int, error: CortexError) -> None:
+        """Say in the recording why it cannot go on; its readers see nothing else of the recorder."""
+        try:
+            # A lease of its own: what the attempt had still to write must not come after this.
+            lease = await asyncio.to_thread(self._store.lease, id_, self._me.id)
+            info = await asyncio.to_thread(self._store.info, id_)
+            text = f"Log not available yet: {error.message}"
+            if lease is None or info is None or info.done or info.message == text:
+                return
+            said = notice(
+                info.ref.key, info.last_seq + 1, time.time_ns(), "status", text, state=info.state, reason=error.code,
+                notice="state",
+            )  # fmt: skip
+            update = {"message": text, "reason": error.code}
+            await asyncio.to_thread(self._store.commit, lease, Commit([said], update=update))
+        except CortexError as second:
+            _log.warning("%s", second)  # most likely it is the store itself that fails
 
     def _release(self, wanted: set[int]) -> None:
         """Stop what never ends and nobody wants any more."""

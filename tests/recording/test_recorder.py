@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from support.kube import Kube
 
 COUNT = "import time\nfor i in range({n}):\n    print(f'line {{i:08}}', flush=True)\n    time.sleep({pause})"
-Unique = "Callable[[str], str]"
 
 
 class Seen:
@@ -234,6 +233,23 @@ async def test_an_image_that_is_missing_then_there(
     seen = await follow(recordings, name, mend)
     assert list(seen.lines.values()) == [["here"]]
     assert any(m.startswith("Log not available yet: ErrImage") for m in told)
+    kube.delete("jobs", name)
+
+
+async def test_readers_are_told_why_nothing_can_be_recorded(
+    recordings: Recordings, kube: Kube, unique: Any, sandbox: Any
+) -> None:
+    name = unique("denied")
+    kube.create(python_job(name, "print('here')"))
+    sandbox.fault("deny", verb="list", resource="pods")
+
+    def allow(seen: Seen) -> None:
+        if any("forbidden" in message for message in seen.of("status")):
+            sandbox.clear()
+
+    seen = await follow(recordings, name, allow)
+    assert list(seen.lines.values()) == [["here"]]
+    assert seen.of("end") == ["Job complete exit 0"]
     kube.delete("jobs", name)
 
 
