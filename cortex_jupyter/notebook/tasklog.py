@@ -137,8 +137,8 @@ class TaskLog(Snapshot):
     def __init__(self, engine: Runtime, recordings: Recordings, recording: Recording, query: dict[str, Any]) -> None:
         super().__init__(engine, recordings, recording, {k: v for k, v in query.items() if v is not None})
         self._viewer: LogViewer | None = None
-        #: Of the viewer, pixels; set it before the log is shown.
-        self.height = 420
+        #: Of the viewer, in pixels, and how its page gets the lines: `auto`, `sse` or `comm`. To be set before it is shown.
+        self.height, self.transport = 420, "auto"
 
     # ------------------------------------------------------------------- what
 
@@ -296,10 +296,15 @@ class TaskLog(Snapshot):
     def viewer(self) -> LogViewer:
         """The widget that shows this log; the same for all cells that do."""
         if self._viewer is None:
-            from cortex_jupyter.notebook.widget import LogViewer  # noqa: PLC0415 - loads ipywidgets
+            from cortex_jupyter.notebook.widget import LogViewer, for_page  # noqa: PLC0415 - loads ipywidgets
 
-            self._viewer = LogViewer.of(
-                self._engine, self._recordings, self._recording.ref.key, self._query, self.height
+            self._viewer = LogViewer(
+                self._engine,
+                self._recordings,
+                tasks=[self.task],
+                query=for_page(self._query),
+                height=self.height,
+                transport=self.transport,
             )
         return self._viewer
 

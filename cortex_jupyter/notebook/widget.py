@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import anywidget
 import traitlets
@@ -67,22 +67,6 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         super().__init__(**traits)
         self._server = CommServer(engine, recordings, self.send)
         self.on_msg(self._received)
-
-    @classmethod
-    def of(cls, engine: Runtime, recordings: Recordings, task: str, query: dict[str, Any], height: int) -> Self:
-        """Make the viewer of one task.
-
-        Parameters
-        ----------
-        engine : Runtime
-        recordings : Recordings
-        task : str
-            The task's key.
-        query : dict
-            The parameters as they were given.
-        height : int
-        """
-        return cls(engine, recordings, tasks=[task], query=for_page(query), height=height)
 
     def _received(self, _: object, content: dict[str, Any], __: object) -> None:
         # From whatever thread: JupyterLab sends comm messages to a subshell.
