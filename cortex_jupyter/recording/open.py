@@ -8,7 +8,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self
 
-from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, TaskNotFound
+from cortex_jupyter.errors import AmbiguousTask, CortexError, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.recording.feed import Feed
 from cortex_jupyter.recording.launch import ensure_recorder
 from cortex_jupyter.recording.store import Info, Store, open_store
@@ -90,7 +90,7 @@ class Recordings:
         held = await asyncio.to_thread(self.store.find, ref, self.cluster.host if self.cluster else None)
         try:
             workload = await self.resolve(ref)
-        except NotAllowed:
+        except (NotAllowed, AmbiguousTask):
             raise  # what the cluster does not let them read is not read from the recording either
         except CortexError:
             if held is None or not held.last_seq:

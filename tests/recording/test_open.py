@@ -1,0 +1,74 @@
+"""From a name to a recording: what the cluster says, and what is left when it says nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from recording.hand import CLUSTER, Hand
+
+from cortex_jupyter.cluster.workloads import Workload
+from cortex_jupyter.errors import AmbiguousTask, ClusterUnreachable, CortexError, NotAllowed, TaskNotFound
+from cortex_jupyter.recording import open as lib
+from cortex_jupyter.recording.open import Recordings
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.sqlite import SqliteStore
+
+
+class Api:
+    """Of a cluster, what opening needs."""
+
+    host, namespace, kubeconfig, context = CLUSTER, "default", None, None
+
+
+@pytest.fixture
+def recordings(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> Recordings:
+    monkeypatch.setattr(lib, "ensure_recorder", lambda *_: None)
+    cluster: Any = Api()
+    return Recordings(store, cluster)
+
+
+def answering(recordings: Recordings, answer: Workload | CortexError) -> None:
+    async def resolve(_: TaskRef) -> Workload:
+        if isinstance(answer, CortexError):
+            raise answer
+        return answer
+
+    recordings.resolve = resolve  # type: ignore[method-assign]
+
+
+NAME = TaskRef("default", "", "train-1")
+
+
+@pytest.mark.parametrize("error", [TaskNotFound("gone"), ClusterUnreachable("away")])
+async def test_what_is_recorded_is_there_without_the_task(
+    recordings: Recordings, hand: Hand, error: CortexError
+) -> None:
+    answering(recordings, error)
+    with pytest.raises(type(error)):
+        await recordings.find(NAME)  # begun, but empty
+    hand.lines([(1, 1, "a")])
+    found = await recordings.find(NAME)
+    assert (found.id, found.ref.kind, found.workload) == (hand.id, "job", None)
+    assert (await found.caught_up()).last_seq == 1
+
+
+@pytest.mark.parametrize("error", [NotAllowed("pods is forbidden"), AmbiguousTask("two kinds have it")])
+async def test_what_the_cluster_refuses_is_refused(recordings: Recordings, hand: Hand, error: CortexError) -> None:
+    hand.lines([(1, 1, "a")])
+    answering(recordings, error)
+    with pytest.raises(type(error)):
+        await recordings.find(NAME)
+
+
+async def test_a_task_in_the_cluster_is_wanted(recordings: Recordings, store: SqliteStore) -> None:
+    answering(recordings, Workload(TaskRef("default", "job", "train-1"), "u9", {}))
+    found = await recordings.find(NAME)
+    assert [i.id for i in store.wanted(CLUSTER)] == [found.id]
+    assert (await recordings.find(NAME)).id == found.id
+    # Started anew under its name, it is another recording.
+    answering(recordings, Workload(TaskRef("default", "job", "train-1"), "u10", {}))
+    assert (await recordings.find(NAME)).id != found.id
+    assert recordings.feed(found.id) is recordings.feed(found.id)
