@@ -46,6 +46,9 @@ _PATTERN: Final = re.compile(
 _CAPITAL: Final = re.compile(
     r"(?<![\w./=-])(TRACE|DEBUG|DBG|INFO|NOTICE|WARN(?:ING)?|ERROR|ERR|SEVERE|CRIT(?:ICAL)?|FATAL|PANIC)(?![\w./=-])"
 )
+# A search costs ten times a match or a look for words, and few lines are worth one: these say which.
+_SIGNS: Final = ("[", "(", "|", "level", "lvl", "severity")
+_ANY_CAPITAL: Final = re.compile("TRACE|DEBUG|DBG|INFO|NOTICE|WARN|ERR|SEVERE|CRIT|FATAL|PANIC")
 _LETTERS: Final = {
     "t": "trace", "d": "debug", "i": "info", "w": "warning", "e": "error", "f": "critical", "c": "critical",
 }  # fmt: skip
@@ -83,7 +86,11 @@ def level(text: str) -> str | None:
         doc = _json(text)
         if doc is not None:
             return _of_json(doc)
-    match = _PATTERN.search(head)
+    match = _PATTERN.match(head)
+    if match is None:
+        low = head.lower()
+        if any(sign in low for sign in _SIGNS):
+            match = _PATTERN.search(head, 1)
     if match is not None:
         kind, word = match.lastgroup, match[match.lastgroup or 0]
         if kind == "trace":
@@ -91,7 +98,10 @@ def level(text: str) -> str | None:
         if kind == "key" and word.isdecimal():
             return of(int(word))
         return _LETTERS.get(word.lower()) or ALIASES.get(word.lower())
-    words = {ALIASES[w.lower()] for w in _CAPITAL.findall(head)}
+    first = _ANY_CAPITAL.search(head)
+    if first is None:
+        return None
+    words = {ALIASES[w.lower()] for w in _CAPITAL.findall(head, first.start())}
     return words.pop() if len(words) == 1 else None
 
 
