@@ -20,6 +20,7 @@ from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.lines import Splitter, parse
 from cortex_jupyter.recording.resume import Resume, ends_with, recorded_lines
+from cortex_jupyter.recording.store import Anchor
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.pods import End
@@ -75,6 +76,7 @@ class SourceReader:
         self._wait = _FIRST_WAIT_S
         self._clean = False  # the last stream ended as if all were well
         self._new = False  # it brought new lines
+        self._set_back = False  # the newest lines are older than the anchor: the node would drop them
         self.caught_up = False
         self.failure = ""
 
@@ -160,6 +162,8 @@ class SourceReader:
     async def _read(self, mode: str) -> bool:
         """Read one stream to its end; True when the end was clean."""
         anchor = self._channel.anchor(self._sid)
+        if self._set_back:
+            anchor = Anchor(last=anchor.last)  # all of the file, against all that is recorded of it
         recorded = await asyncio.to_thread(recorded_lines, self._store, self._lease.recording, self._sid, anchor)
         self._channel.recall(self._sid, recorded)
         resume = Resume(recorded)
@@ -211,6 +215,7 @@ class SourceReader:
         (`StreamObject` ignores the error: kubernetes staging/src/k8s.io/apiserver/.../writers.go).
         """
         probe = await self._probe(previous=previous)
+        self._set_back = bool(probe and probe[-1][0] < self._channel.anchor(self._sid).second)
         return probe is not None and ends_with(self._channel.recent(self._sid), probe)
 
     async def _whole(self, rest: bytes, *, previous: bool) -> bool:

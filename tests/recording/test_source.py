@@ -124,6 +124,22 @@ async def test_last_lines_that_never_come_are_a_gap(store: SqliteStore, hand: Ha
     assert rig.texts == ALL[: len(rig.texts)] and len(rig.gaps) == 1 and rig.ended
 
 
+async def test_a_clock_that_was_set_back_while_disconnected(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    """The node drops each line that is older than the anchor, though it is new."""
+    back = b"".join(line(i / 100 - 3600, f"back {i}") for i in range(20))
+    node = Node(pod("terminated"), LOG + back)
+
+    async def ends() -> None:
+        node.pod = pod("terminated")
+
+    node.pod = pod()
+    node.scripts = [[LOG, ends, ConnectionResetError()]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert rig.texts == [*ALL, *(f"back {i}" for i in range(20))]
+    assert (rig.gaps, rig.ended) == ([], True)
+
+
 async def test_a_stream_that_pauses_while_it_repeats(store: SqliteStore, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
     rig = Rig(store, hand, node)
