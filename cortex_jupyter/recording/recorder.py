@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -63,19 +64,23 @@ class Recording:
         def wake() -> None:
             loop.call_soon_threadsafe(self._changed.set)
 
-        with Writer(self._store) as writer:
-            await asyncio.to_thread(self._store.beat, self._me)
-            unsubscribe = self._store.subscribe(wake)
-            side = [asyncio.create_task(self._beat()), asyncio.create_task(self._compact())]
-            try:
-                await self._work(writer)
-            finally:
-                unsubscribe()
-                everything = [*side, *self._tasks.values()]
-                for task in everything:
-                    task.cancel()
-                await asyncio.gather(*everything, return_exceptions=True)
-        await asyncio.to_thread(self._store.leave, self._me.id)
+        try:
+            with Writer(self._store) as writer:
+                await asyncio.to_thread(self._store.beat, self._me)
+                unsubscribe = self._store.subscribe(wake)
+                side = [asyncio.create_task(self._beat()), asyncio.create_task(self._compact())]
+                try:
+                    await self._work(writer)
+                finally:
+                    unsubscribe()
+                    everything = [*side, *self._tasks.values()]
+                    for task in everything:
+                        task.cancel()
+                    await asyncio.gather(*everything, return_exceptions=True)
+        finally:
+            # Also when it is stopped or fails: a recorder on another machine would wait for our heartbeat to go cold.
+            with contextlib.suppress(CortexError):
+                await asyncio.to_thread(self._store.leave, self._me.id)
 
     async def _work(self, writer: Writer) -> None:
         busy = time.monotonic()
