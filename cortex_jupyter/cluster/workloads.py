@@ -190,7 +190,9 @@ def _alive(kind: str, pods: list[dict[str, Any]]) -> State:
     if pods and kind == "selector":
         return State("running", "Every pod of this selector has ended", "Ended", end.exit_code if end else None)
     if end and end.exit_code:
-        return State("running", f"Running: the last pod ended with exit {end.exit_code}, waiting for the next", "Retrying")
+        return State(
+            "running", f"Running: the last pod ended with exit {end.exit_code}, waiting for the next", "Retrying"
+        )
     if pods:
         return State("running", "Running", "Running")  # its end is a moment away
     return State("pending", "Log not available yet: no pod has been created", "NoPods")
