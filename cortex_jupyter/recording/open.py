@@ -42,6 +42,7 @@ class Recordings:
         self.store = store
         self.cluster = cluster
         self.task_label = task_label
+        self._configured: tuple[str | None, str | None] = (None, None)
         self._feeds: dict[int, Feed] = {}
 
     @classmethod
@@ -67,7 +68,9 @@ class Recordings:
             cluster = await Cluster.open(kubeconfig, context)
         except NoCluster:
             cluster = None
-        return cls(store, cluster, task_label)
+        found = cls(store, cluster, task_label)
+        found._configured = (kubeconfig, context)
+        return found
 
     async def close(self) -> None:
         """Close the cluster's connections and the store."""
@@ -112,7 +115,9 @@ class Recordings:
         if self.cluster is None:
             from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
 
-            self.cluster = await Cluster.open()  # raises with the reason, or there is a kubeconfig by now
+            self.cluster = await Cluster.open(
+                *self._configured
+            )  # raises with the reason, or there is a kubeconfig by now
         from cortex_jupyter.cluster.tasks import resolve  # noqa: PLC0415
 
         return await resolve(self.cluster, ref, self.task_label)
