@@ -12,6 +12,7 @@ from support.kube import python_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from conftest import SandboxProcess
     from support.kube import Kube
@@ -67,3 +68,10 @@ async def test_a_task_is_described(live: Server, kube: Kube, unique: Callable[[s
     [row] = [t for t in live.get("cortex/tasks").json()["tasks"] if t["name"] == name]
     assert row["recorded"] and row["state"] == "succeeded", "what the cluster has no more is still listed"
     assert live.page(name)["records"][0]["text"] == "x"
+
+
+def test_the_configured_cluster_and_no_other(sandbox_process: SandboxProcess, tmp_path: Path) -> None:
+    options = ("--CortexJupyter.kubeconfig=/not/there",)
+    with run_server(tmp_path, *options, kubeconfig=sandbox_process.kubeconfig) as server:
+        status, error = server.error(logs("any"))
+    assert (status, error["code"]) == (502, "NoCluster") and "/not/there" in error["message"]
