@@ -8,7 +8,7 @@ records as columns. Its `data` is the JSON of one SSE event, encoded once by the
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -132,6 +132,11 @@ class Source:
     kind: str = field(default="main", compare=False)
     run: int = field(default=0, compare=False)
     node: str = field(default="", compare=False)
+    part: int = 0
+
+    def of(self, other: Source) -> bool:
+        """Tell whether this is the other, or a part of it."""
+        return replace(self, part=0) == replace(other, part=0)
 
     @property
     def public(self) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class Container:
         How the newest run ended, where it has.
     previous : tuple of (Source, End) or None
         The run before it, as long as the node remembers.
+    started : int
+        When the newest run started, ns since the epoch; 0 where the node does not say.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Container:
     source: Source | None
     end: End | None
     previous: tuple[Source, End] | None
+    started: int = 0
 
 
 def containers(pod: dict[str, Any]) -> list[Container]:
@@ -104,14 +107,17 @@ def _container(pod: dict[str, Any], name: str, kind: str, status: dict[str, Any]
         previous = (source(last["containerID"], run - 1), _end(last))
     return Container(
         name, kind, state, detail.get("reason") or "", detail.get("message") or "",
-        source(current, run) if current else None, end, previous,
+        source(current, run) if current else None, end, previous, _time(detail.get("startedAt")),
     )  # fmt: skip
 
 
 def _end(terminated: dict[str, Any]) -> End:
-    finished = terminated.get("finishedAt")
     reason = terminated.get("reason") or ("Completed" if terminated.get("exitCode") == 0 else "Error")
-    return End(terminated.get("exitCode", 0), reason, parse_rfc3339(finished) if finished else 0)
+    return End(terminated.get("exitCode", 0), reason, _time(terminated.get("finishedAt")))
+
+
+def _time(text: str | None) -> int:
+    return parse_rfc3339(text) if text else 0
 
 
 def waiting_reason(pod: dict[str, Any]) -> str:

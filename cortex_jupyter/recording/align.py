@@ -84,3 +84,26 @@ class Aligner:
                 same = repeats[same - 1]
             repeats.append(same + 1 if k and arrived[k] == arrived[same] else 0)
         return repeats[n - 1]
+
+
+def seam(lines: Sequence[Line], first: Sequence[Line]) -> int:
+    """Give where in a file's lines those begin that came otherwise; its length where none does.
+
+    Parameters
+    ----------
+    lines : sequence of (int, str)
+        Of a file, to its end.
+    first : sequence of (int, str)
+        The first lines that are had already: they may begin within the file, or right after it.
+
+    Examples
+    --------
+    >>> seam([(1, "a"), (2, "b"), (3, "c")], [(3, "c"), (4, "d")]), seam([(1, "a")], [(2, "b")])
+    (2, 1)
+    """
+    if not first:
+        return len(lines)
+    for i, line in enumerate(lines):
+        if line == first[0] and all(a == b for a, b in zip(lines[i : i + len(first)], first, strict=False)):
+            return i
+    return len(lines)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from cortex_jupyter.recording.lines import parse
+from cortex_jupyter.recording.lines import Lines, parse
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.records import Entry, encode_batch, notice
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.lines import Lines
     from cortex_jupyter.records import Source
 
 _SECOND: Final = 1_000_000_000
@@ -26,6 +25,24 @@ class Piece:
 
     sid: int
     data: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return len(self.data)
+
+
+@dataclass(slots=True)
+class Ready:
+    """Lines that are parsed already: out of a rotated file."""
+
+    sid: int
+    lines: Lines
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return sum(map(len, self.lines.texts))
 
 
 @dataclass(slots=True)
@@ -54,6 +71,11 @@ class Note:
     ended: bool = False
     update: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
+    size: ClassVar[int] = 0
+
+
+#: What a task's readers hand to the writer.
+Item = Piece | Ready | Note
 
 
 class Track:
@@ -124,7 +146,7 @@ class Batcher:
         self.next_seq = next_seq
         self.tracks: dict[int, Track] = {}
 
-    def build(self, items: list[Piece | Note]) -> Commit:
+    def build(self, items: list[Item]) -> Commit:
         """Give the commit of these items; notices stand where they stood between the lines."""
         commit = Commit()
         pieces: dict[int, list[bytes]] = {}
@@ -134,7 +156,10 @@ class Batcher:
                 continue
             self._lines(commit, pieces)
             pieces = {}
-            self._note(commit, item)
+            if isinstance(item, Ready):
+                self._batch(commit, {item.sid: item.lines})
+            else:
+                self._note(commit, item)
         self._lines(commit, pieces)
         return commit
 
@@ -168,7 +193,9 @@ class Batcher:
         else:
             times, texts, sids = self._merged(parsed, first)
         sources = {sid: self.tracks[sid].public for sid in parsed}
-        data = encode_batch(self.task, first, times, sids, None, texts, sources)
+        # Only lines out of files know their origin, and they come alone.
+        streams = lines.streams or None if len(parsed) == 1 else None
+        data = encode_batch(self.task, first, times, sids, streams, texts, sources)
         self._add(commit, Entry(first, len(times), "log", min(times), max(times), data))
         commit.anchors |= {sid: self.tracks[sid].anchor for sid in parsed}
 

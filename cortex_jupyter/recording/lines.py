@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from cortex_jupyter.records import parse_rfc3339
+from cortex_jupyter.records import STREAMS, parse_rfc3339
 
 _SCALE: Final = [10 ** (9 - n) for n in range(10)]
 _NS: Final = 1_000_000_000
@@ -31,12 +31,37 @@ class Lines:
         Whenever the whole second changes: (second in ns, position of the line).
     errors : list of str
         Texts of the kubelet that came in place of lines, without a time.
+    streams : list of int
+        Indexes in `records.STREAMS`, where the origin is known; else empty.
     """
 
     times: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     marks: list[tuple[int, int]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    streams: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def rows(self) -> list[tuple[int, str]]:
+        """Give (time, text) of each line, as alignment compares them."""
+        return list(zip(self.times, self.texts, strict=True))
+
+    def part(self, start: int, end: int | None = None) -> Lines:
+        """Give some of the lines."""
+        return Lines(self.times[start:end], self.texts[start:end], streams=self.streams[start:end]).marked()
+
+    def pick(self, positions: list[int]) -> Lines:
+        """Give the lines at these positions."""
+        streams = [self.streams[i] for i in positions] if self.streams else []
+        return Lines([self.times[i] for i in positions], [self.texts[i] for i in positions], streams=streams).marked()
+
+    def marked(self) -> Lines:
+        """Find the marks again."""
+        seconds = [t - t % _NS for t in self.times]
+        self.marks = [(s, i) for i, s in enumerate(seconds) if not i or s != seconds[i - 1]]
+        return self
 
 
 def parse(piece: bytes, into: Lines | None = None) -> Lines:
@@ -89,6 +114,49 @@ def parse(piece: bytes, into: Lines | None = None) -> Lines:
             continue
         add_time(time)
         add_text(text)
+    return out
+
+
+def reaches(chunk: bytes, time: int) -> bool:
+    """Tell whether the last whole line of a chunk was written at a time or after it."""
+    end = chunk.rfind(b"\n")
+    last = parse(chunk[chunk.rfind(b"\n", 0, end) + 1 : end + 1]).times if end > 0 else []
+    return bool(last) and last[-1] >= time
+
+
+_CRI_STREAMS: Final = {b"stdout": STREAMS.index("stdout"), b"stderr": STREAMS.index("stderr")}
+
+
+def parse_cri(data: bytes) -> Lines:
+    r"""Read a container's log file: `TIME STREAM P|F TEXT` per line, where `P` parts are joined to one line.
+
+    The runtime cuts a line at 16 KiB into parts; its time is that of the first, as the kubelet serves it
+    (staging/src/k8s.io/cri-client/pkg/logs/logs.go).
+
+    Examples
+    --------
+    >>> found = parse_cri(b"2023-11-14T22:13:20.5Z stdout P a\n2023-11-14T22:13:20.6Z stdout F b\n")
+    >>> found.times, found.texts, found.streams
+    ([1700000000500000000], ['ab'], [1])
+    """
+    stamped: list[bytes] = []
+    streams: list[int] = []
+    open_: dict[bytes, tuple[bytes, list[bytes]]] = {}  # the two streams may have a line open at once
+    for line in data.split(b"\n"):
+        stamp, _, rest = line.partition(b" ")
+        stream, _, rest = rest.partition(b" ")
+        tag, _, text = rest.partition(b" ")
+        if stream not in _CRI_STREAMS:
+            continue
+        first, parts = open_.pop(stream, (stamp, []))
+        parts.append(text)
+        if tag[:1] == b"P":
+            open_[stream] = (first, parts)
+            continue
+        stamped.append(first + b" " + b"".join(parts))
+        streams.append(_CRI_STREAMS[stream])
+    out = parse(b"\n".join(stamped) + b"\n") if stamped else Lines()
+    out.streams = streams if len(out) == len(streams) else [0] * len(out)
     return out
 
 

@@ -20,14 +20,14 @@ class Pods:
         Pod UID to Pod object.
     deleted : dict
         The same for pods that are gone: their last state still tells exit codes.
-    synced : bool
-        The first complete list has come.
+    lists : int
+        How many complete lists have come: one at first, one more after each outage.
     """
 
     def __init__(self) -> None:
         self.present: dict[str, dict[str, Any]] = {}
         self.deleted: dict[str, dict[str, Any]] = {}
-        self.synced = False
+        self.lists = 0
         self._changed = asyncio.Event()
 
     @property

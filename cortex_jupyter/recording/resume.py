@@ -30,17 +30,16 @@ class Resume:
     ----------
     decided : bool
         The seam is found: from here on everything is new.
-    missed : tuple of (int, int) or None
-        Times of the last recorded line and of the first new one, where the stream did not overlap what is recorded:
-        lines are missing between them.
+    apart : list of (int, str)
+        Where the stream does not overlap what is recorded, the lines it began with: others are missing before them.
     """
 
     def __init__(self, recorded: list[Line]) -> None:
-        self._last = recorded[-1][0] if recorded else 0
+        self.recorded = recorded
         self._aligner = Aligner(recorded)
         self._held: list[bytes] = []
         self.decided = not recorded
-        self.missed: tuple[int, int] | None = None
+        self.apart: list[Line] = []
 
     async def feed(self, piece: bytes) -> bytes:
         """Take whole lines, give those that are new."""
@@ -53,8 +52,7 @@ class Resume:
         # A text of the kubelet has no time and no place in the file.
         lines = [line for line in piece.split(b"\n") if parse(line).times]
         self._held += lines
-        found = parse(b"\n".join(lines))
-        skip = self._aligner.feed(list(zip(found.times, found.texts, strict=True)))
+        skip = self._aligner.feed(parse(b"\n".join(lines)).rows())
         return b"" if skip is None else self._release(skip)
 
     def end(self) -> bytes:
@@ -65,10 +63,11 @@ class Resume:
 
     def _release(self, skip: int) -> bytes:
         self.decided = True
-        if not self._aligner.overlap:
-            self.missed = (self._last, parse(self._held[0]).times[0])
         new, self._held = self._held[skip:], []
-        return b"\n".join(new) + b"\n" if new else b""
+        data = b"\n".join(new) + b"\n" if new else b""
+        if not self._aligner.overlap:
+            self.apart = parse(data).rows()
+        return data
 
 
 def recorded_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> list[Line]:

@@ -16,13 +16,17 @@ from urllib.parse import quote
 import aiohttp
 
 from cortex_jupyter.cluster.logs import open_log
+from cortex_jupyter.cluster.rotated import RotatedFiles
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.batch import Note
-from cortex_jupyter.recording.lines import Splitter, parse
+from cortex_jupyter.recording.bridge import bridge
+from cortex_jupyter.recording.lines import Splitter, parse, reaches
 from cortex_jupyter.recording.resume import Resume, ends_with, recorded_lines
 from cortex_jupyter.recording.store import Anchor
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from cortex_jupyter.cluster.pods import End
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.align import Line
@@ -33,6 +37,10 @@ if TYPE_CHECKING:
 
 #: A stream that is silent for this long, seconds, has delivered what there was.
 _QUIET_S: Final = 0.25
+#: A running container whose stream is silent for this long is asked for its last line; then ever more rarely.
+_SILENT_S, _LONGEST_SILENT_S = 2.0, 90.0
+#: A stream is opened anew after this long, seconds.
+_OLD_S: Final = 3.75 * 3600
 #: How many of a container's last lines are compared before its end is believed.
 _PROBE: Final = 8
 #: How often a container that has ended is read without anything new before its last lines are given up: with the
@@ -77,6 +85,7 @@ class SourceReader:
         self._clean = False  # the last stream ended as if all were well
         self._new = False  # it brought new lines
         self._set_back = False  # the newest lines are older than the anchor: the node would drop them
+        self._again = False  # we ended it, to open another at once
         self.caught_up = False
         self.failure = ""
 
@@ -102,9 +111,7 @@ class SourceReader:
                 if self._clean and await self._verified(previous=mode == "replaced"):
                     return self._end()
                 if last_reads >= _LAST_READS:
-                    return self._lost(
-                        f"its last lines could not be read: {self.failure or 'the node gives other ones'}"
-                    )
+                    return await self._unverified()
                 last_reads += 1
             self._new = False
             try:
@@ -121,8 +128,13 @@ class SourceReader:
             await self._channel.flush()
             if self._new:
                 last_reads = 0
-            if mode == "follow" or not self._clean or last_reads > 1:
+            if (mode == "follow" or not self._clean or last_reads > 1) and not self._again:
                 await self._pause(mode)
+
+    async def first_lines(self) -> None:
+        """Wait until what the open file holds has been read."""
+        while not self.caught_up:
+            await self._pods.change(1)
 
     async def _mode(self) -> str:
         """Say what to read.
@@ -160,14 +172,13 @@ class SourceReader:
         return "ended" if now.end else "follow"
 
     async def _read(self, mode: str) -> bool:
-        """Read one stream to its end; True when the end was clean."""
+        """Read one stream; True when it came to a clean end."""
         anchor = self._channel.anchor(self._sid)
         if self._set_back:
             anchor = Anchor(last=anchor.last)  # all of the file, against all that is recorded of it
         recorded = await asyncio.to_thread(recorded_lines, self._store, self._lease.recording, self._sid, anchor)
         self._channel.recall(self._sid, recorded)
         resume = Resume(recorded)
-        opened = time.time_ns()
         splitter = Splitter()
         request = open_log(
             self._cluster, self._namespace, self._source, follow=mode == "follow", previous=mode == "replaced",
@@ -177,33 +188,66 @@ class SourceReader:
             # The node answers for whichever run is newest, so it must still be this one now that the stream is open.
             if await self._mode() != mode:
                 return False
-            while True:
-                try:
-                    chunk = await asyncio.wait_for(content.readany(), None if self.caught_up else _QUIET_S)
-                except TimeoutError:
-                    self._caught()  # the seam may still be open: a slow stream has not repeated all it has to
-                    continue
-                if not chunk:
-                    break
-                piece = splitter.feed(chunk)
-                if not self.caught_up and piece:
-                    last = parse(piece[piece.rfind(b"\n", 0, -1) + 1 :]).times
-                    if last and last[0] >= opened:
-                        self._caught()
-                if piece:
-                    await self._deliver(resume, await resume.feed(piece))
+            async for chunk in self._chunks(content, watched=mode == "follow"):
+                if piece := splitter.feed(chunk):
+                    await self._deliver(resume, anchor, await resume.feed(piece))
         rest = splitter.rest()
         if mode != "follow":
             # A last line without newline is a line, but only if it is the whole line.
             if rest and await self._whole(rest, previous=mode == "replaced"):
-                await self._deliver(resume, await resume.feed(rest + b"\n"))
-            await self._deliver(resume, resume.end())
-        return True
+                await self._deliver(resume, anchor, await resume.feed(rest + b"\n"))
+            await self._deliver(resume, anchor, resume.end())
+        return not self._again
 
-    async def _deliver(self, resume: Resume, data: bytes) -> None:
-        if resume.missed is not None:
-            self._gap(*resume.missed, "rotated away before they could be read")
-            resume.missed = None
+    async def _chunks(self, content: aiohttp.StreamReader, *, watched: bool) -> AsyncIterator[bytes]:
+        """Give what arrives; end a stream that has stalled or grown old, with `_again` set."""
+        self._again = False
+        opened, quiet = time.monotonic(), _QUIET_S if not self.caught_up else _SILENT_S
+        begun = time.time_ns()
+        while True:
+            try:
+                chunk = await asyncio.wait_for(content.readany(), quiet)
+            except TimeoutError:
+                caught, self.caught_up = self.caught_up, True
+                if not caught:
+                    self._pods.touch()
+                    quiet = _SILENT_S
+                elif watched and await self._stalled():
+                    self._again = True
+                    return
+                else:
+                    quiet = min(quiet * 2, _LONGEST_SILENT_S)
+                continue
+            if not chunk:
+                return
+            yield chunk
+            quiet = _SILENT_S if self.caught_up else _QUIET_S
+            if not self.caught_up and reaches(chunk, begun):
+                self.caught_up = True
+                self._pods.touch()
+            # The kubelet ends a stream after 4 h (WriteTimeout of its server); ours ends before, at no line in particular.
+            if watched and time.monotonic() - opened > _OLD_S:
+                self._again = True
+                return
+
+    async def _stalled(self) -> bool:
+        """Tell whether there are lines that the open stream does not bring.
+
+        After a rotation a follow may stay on the old file (kubernetes#126564), and a dead connection looks idle.
+        """
+        await self._channel.flush()
+        before = self._channel.recent(self._sid)
+        probe = await self._probe(previous=False)
+        return probe is not None and not ends_with(before, probe) and before == self._channel.recent(self._sid)
+
+    async def _deliver(self, resume: Resume, anchor: Anchor, data: bytes) -> None:
+        if resume.apart:
+            found = await bridge(self._files(), resume.recorded, anchor.second, resume.apart)
+            resume.apart = []
+            if found.missed:
+                self._gap(*found.missed, found.reason, found.hint)
+            await self._channel.ready(self._sid, found.lines)
+            self._new |= len(found.lines) > 0
         if data:
             self._new, self._wait = True, _FIRST_WAIT_S
             await self._channel.lines(self._sid, data)
@@ -242,26 +286,24 @@ class SourceReader:
         if probe.errors and not probe.times:
             self.failure = probe.errors[0]  # "unable to retrieve container logs for containerd://..."
             return None
-        return list(zip(probe.times, probe.texts, strict=True))
+        return probe.rows()
 
     def _failed(self, error: Exception) -> None:
-        self._clean = False
+        self._clean = self._again = False
         self.failure = str(error).partition("\n")[0] or type(error).__name__
         self._pods.touch()
 
     async def _pause(self, mode: str) -> None:
-        """Wait before the next attempt, but no longer than until the container's state is another."""
+        """Wait before the next attempt, but no longer than until its state is another or the API server is back."""
         # After a clean end the container has most likely ended, and its state follows within a second.
         wait = max(self._wait, _STATE_LAG_S) if self._clean and mode == "follow" else self._wait
         until = time.monotonic() + wait * random.uniform(0.8, 1.2)  # noqa: S311
-        while (left := until - time.monotonic()) > 0 and (mode == "unknown" or self._seen() == mode):
+        lists = self._pods.lists
+        while (left := until - time.monotonic()) > 0 and (
+            mode == "unknown" or (self._seen() == mode and self._pods.lists == lists)
+        ):
             await self._pods.change(left)
         self._wait = min(self._wait * 2, _LONGEST_WAIT_S)
-
-    def _caught(self) -> None:
-        if not self.caught_up:
-            self.caught_up = True
-            self._pods.touch()
 
     async def _vanished(self) -> None:
         """End with the pod: complete only if its end was seen before."""
@@ -278,13 +320,27 @@ class SourceReader:
         self._lost("its pod was deleted before the end of its log could be read")
         return None
 
+    async def _unverified(self) -> None:
+        """End where the log's last lines are not the recorded ones: after a rotation they may be in an older file."""
+        anchor = self._channel.anchor(self._sid)
+        recorded = await asyncio.to_thread(recorded_lines, self._store, self._lease.recording, self._sid, anchor)
+        if not self.failure and recorded:
+            found = await bridge(self._files(), recorded, anchor.second, [])
+            await self._channel.ready(self._sid, found.lines)
+            if not found.missed:
+                return self._end()
+        return self._lost(f"its last lines could not be read: {self.failure or 'the node gives other ones'}")
+
+    def _files(self) -> RotatedFiles:
+        return RotatedFiles(self._cluster, self._namespace, self._source)
+
     def _lost(self, reason: str) -> None:
         now = time.time_ns()
         self._gap(self._channel.anchor(self._sid).last or now, now, reason)
         self._end()
 
-    def _gap(self, since: int, until: int, reason: str) -> None:
-        fields = {"from": str(since), "to": str(until), "reason": reason, "lines": None}
+    def _gap(self, since: int, until: int, reason: str, hint: str = "") -> None:
+        fields = {"from": str(since), "to": str(until), "reason": reason, "lines": None, "hint": hint or None}
         message = f"{self._source.pod} · {self._source.container}: lines are missing: {reason}"
         self._channel.note(Note("gap", message, sid=self._sid, fields=fields))
 

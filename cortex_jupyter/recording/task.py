@@ -6,22 +6,19 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cluster.pods import containers
 from cortex_jupyter.cluster.tasks import pods_of, resolve
 from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.cluster.workloads import State, Workload, collection, state_of
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.batch import Note
+from cortex_jupyter.recording.events import record_events
 from cortex_jupyter.recording.pods import Pods
-from cortex_jupyter.recording.source import SourceReader
-from cortex_jupyter.recording.store import Anchor
-from cortex_jupyter.records import parse_rfc3339
+from cortex_jupyter.recording.sources import Sources
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.store import Info, Lease, Store
     from cortex_jupyter.recording.writer import Writer
-    from cortex_jupyter.records import Source
 
 #: State is looked at again at least this often, seconds; watches bring it sooner.
 _LOOK_S: Final = 5.0
@@ -48,7 +45,7 @@ class TaskRecorder:
         self._gone = False
         self._said = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
-        self._readers: dict[Source, SourceReader | None] = {}  # None: read to its end before we came
+        self._sources = Sources(cluster, store, lease, self._channel, self._pods, info.ref.namespace, self._spawn)
         self._failed: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -73,25 +70,27 @@ class TaskRecorder:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _begin(self) -> None:
-        for sid, (source, anchor) in (await asyncio.to_thread(self._store.sources, self._info.id)).items():
-            self._channel.track(sid, source, anchor)
-            if anchor.ended:
-                self._readers[source] = None
-            else:
-                self._read(sid, source)
+        await self._sources.load()
         try:
             workload = await resolve(self._cluster, self._info.ref)
             self._gone = workload.uid != self._info.uid
         except NotFound:
             self._gone = True
         if self._gone:
-            self._pods.synced = True  # sources that are left find out by themselves what can still be read
+            self._pods.lists = 1  # sources that are left find out by themselves what can still be read
             return
         self._workload = workload
         namespace = workload.ref.namespace
         self._spawn(self._watch_pods(collection("pod", namespace), workload.pod_query))
         if workload.ref.kind not in ("pod", "selector"):
             self._spawn(self._watch_object(workload))
+        index = await asyncio.to_thread(self._store.index, self._info.id)
+        # Events are stamped in whole seconds.
+        last = max((t_max for *_, t_max in index), default=0) // 1_000_000_000 * 1_000_000_000
+        self._spawn(record_events(self._cluster, namespace, self._channel, self._ours, last))
+
+    def _ours(self, uid: str) -> bool:
+        return uid == self._info.uid or uid in self._pods.present or uid in self._pods.deleted
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -107,7 +106,7 @@ class TaskRecorder:
     async def _watch_pods(self, path: str, query: dict[str, str]) -> None:
         async for kind, pod in watch(self._cluster, path, query):
             if kind == "SYNC":
-                self._pods.synced = True
+                self._pods.lists += 1
                 self._pods.touch()
             elif kind == "DELETED":
                 self._pods.drop(pod)
@@ -131,14 +130,13 @@ class TaskRecorder:
 
     async def _look(self) -> bool:
         """Take in what has changed; True when the task is over and all of it is recorded."""
-        if not self._pods.synced:
+        if not self._pods.lists:
             return False
         for pod in self._pods.all:
-            await self._take(pod)
+            await self._sources.take(pod)
         state = self._state()
-        working = [r for s, r in self._readers.items() if r is not None]
         if state.over:
-            if working:
+            if self._sources.working:
                 return False
             # The watch of pods may lag behind that of the task: look once more for one that came last.
             if not self._gone and await self._late_pods():
@@ -146,38 +144,10 @@ class TaskRecorder:
             self._end(state)
             return True
         self._say(state)
-        if not self._caught_up and all(r.caught_up for r in working):
+        if not self._caught_up and self._sources.caught_up:
             self._caught_up = True
             self._channel.note(Note(update={"caught_up": 1}))
         return False
-
-    async def _take(self, pod: dict[str, Any]) -> None:
-        for container in containers(pod):
-            if container.previous and container.previous[0] not in self._readers:
-                # The run before the present one: read as long as the node keeps it.
-                await self._add(container.previous[0], 0)
-            if container.source and container.source not in self._readers:
-                detail = next(iter(_states(pod, container.name)), {})
-                await self._add(container.source, parse_rfc3339(detail["startedAt"]) if "startedAt" in detail else 0)
-
-    async def _add(self, source: Source, started: int) -> None:
-        sid = await asyncio.to_thread(self._store.add_source, self._lease, source)
-        self._channel.track(sid, source, Anchor())
-        note = f"{source.pod} · {source.container} started" + (f" (run {source.run + 1})" if source.run else "")
-        self._channel.note(Note("status", note, started, sid, fields={"notice": "started"}))
-        self._read(sid, source)
-
-    def _read(self, sid: int, source: Source) -> None:
-        reader = SourceReader(
-            self._cluster, self._store, self._lease, self._channel, self._pods, self._info.ref.namespace, sid, source
-        )
-        self._readers[source] = reader
-
-        async def run() -> None:
-            await reader.run()
-            self._readers[source] = None
-
-        self._spawn(run())
 
     def _state(self) -> State:
         if self._gone or self._workload is None:
@@ -186,9 +156,8 @@ class TaskRecorder:
             return known if known and known.over else State("gone", f"{word} was deleted before it ended", "Deleted")
         pods = self._pods.all if self._info.ref.kind in ("job", "pod") else list(self._pods.present.values())
         state = state_of(self._workload, pods)
-        failures = [r.failure for r in self._readers.values() if r is not None and r.failure]
-        if state.name == "running" and failures and not self._caught_up:
-            return State("running", f"Log not available yet: {failures[0]}", "ReadFailed")
+        if state.name == "running" and self._sources.failure and not self._caught_up:
+            return State("running", f"Log not available yet: {self._sources.failure}", "ReadFailed")
         return state
 
     def _say(self, state: State) -> None:
@@ -222,15 +191,8 @@ class TaskRecorder:
             pods = await pods_of(self._cluster, self._workload)
         except (ClusterError, NotAllowed):
             return False  # the cluster is away; what was seen has to do
-        before = len(self._readers)
+        before = self._sources.count
         for pod in pods:
             self._pods.put(pod)
-            await self._take(pod)
-        return len(self._readers) > before
-
-
-def _states(pod: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    status = pod.get("status", {})
-    lists = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
-    found = [s for key in lists for s in status.get(key) or [] if s["name"] == name]
-    return [detail for s in found for detail in (s.get("state") or {}).values()]
+            await self._sources.take(pod)
+        return self._sources.count > before

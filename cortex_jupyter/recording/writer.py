@@ -13,11 +13,13 @@ import time
 from typing import TYPE_CHECKING, Final, Self
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.batch import Batcher, Note, Piece, Track
+from cortex_jupyter.recording.batch import Batcher, Note, Piece, Ready, Track
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cortex_jupyter.recording.batch import Item
+    from cortex_jupyter.recording.lines import Lines
     from cortex_jupyter.recording.store import Anchor, Lease, Store
     from cortex_jupyter.records import Source
 
@@ -25,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 0.025
 FULL: Final = 64 << 10
+#: Lines of a batch of parsed ones.
+_LINES: Final = 2000
 #: Bytes a task may have waiting before its readers stop taking in.
 _MOST: Final = 1 << 20
 
@@ -48,7 +52,7 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         # Shared with the writer's thread, under its lock.
-        self.items: list[Piece | Note] = []
+        self.items: list[Item] = []
         self.size = 0
         self.due = 0.0
         self.written = 0.0
@@ -86,14 +90,25 @@ class Channel:
             return
         if data[-1:] != b"\n":
             data += b"\n"
-        while self.size > _MOST and self.error is None:
-            self._room.clear()
-            await self._room.wait()
-        self._put(Piece(sid, data), len(data))
+        await self._until_room()
+        self._put(Piece(sid, data))
+
+    async def ready(self, sid: int, lines: Lines) -> None:
+        """Hand over parsed lines; waits while too much is unwritten.
+
+        Raises
+        ------
+        CortexError
+            What the last commit failed with; nothing more is taken.
+        """
+        for start in range(0, len(lines), _LINES):
+            await self._until_room()
+            part = lines.part(start, start + _LINES)
+            self._put(Ready(sid, part))
 
     def note(self, note: Note) -> None:
         """Hand over a notice, or a change of the recording's row."""
-        self._put(note, 0)
+        self._put(note)
 
     async def flush(self) -> None:
         """Wait until everything handed over is committed."""
@@ -106,7 +121,12 @@ class Channel:
         if self.error is not None:
             raise self.error
 
-    def _put(self, item: Piece | Note, size: int) -> None:
+    async def _until_room(self) -> None:
+        while self.size > _MOST and self.error is None:
+            self._room.clear()
+            await self._room.wait()
+
+    def _put(self, item: Item) -> None:
         if self.error is not None:
             raise self.error
         with self._writer.lock:
@@ -114,19 +134,19 @@ class Channel:
                 self.due = max(time.monotonic(), self.written + INTERVAL_S)
             self.items.append(item)
             self.given += 1
-            self.size += size
+            self.size += item.size
             if self.size >= FULL:
                 self.due = min(self.due, time.monotonic())
             self._writer.add(self)
 
     # ------------------------------------------------- on the writer's thread
 
-    def take(self) -> list[Piece | Note]:
+    def take(self) -> list[Item]:
         """Take about `FULL` bytes of items, the lock being held."""
         size = n = 0
         for item in self.items:
             n += 1
-            size += len(item.data) if isinstance(item, Piece) else 0
+            size += item.size
             if size >= FULL:
                 break
         taken, self.items = self.items[:n], self.items[n:]
@@ -143,7 +163,7 @@ class Channel:
         self.barriers = [(at, call) for at, call in self.barriers if at > self.taken]
         return passed
 
-    def write(self, items: list[Piece | Note]) -> None:
+    def write(self, items: list[Item]) -> None:
         """Commit items; an error is kept for who hands over next."""
         try:
             commit = self._batcher.build(items)
@@ -192,7 +212,7 @@ class Writer:
             for barrier in barriers:
                 barrier()
 
-    def _next(self) -> tuple[Channel, list[Piece | Note], list[Callable[[], object]]] | None:
+    def _next(self) -> tuple[Channel, list[Item], list[Callable[[], object]]] | None:
         with self.lock:
             while True:
                 now = time.monotonic()

@@ -77,6 +77,8 @@ class Node:
         What the API says of the pod now.
     log : bytes
         The container's log file; a request without a script gets it, from `sinceTime` on.
+    files : dict or None
+        The rotated files by name; None where `nodes/proxy` is not allowed.
     scripts : list of list
         What the next log streams give: bytes, errors to raise, or coroutine functions to wait for.
     """
@@ -84,6 +86,7 @@ class Node:
     def __init__(self, one: dict[str, Any] | Exception, log: bytes = b"") -> None:
         self.pod, self.log = one, log
         self.scripts: list[list[Part]] = []
+        self.files: dict[str, bytes] | None = None
         self.asked: list[dict[str, str]] = []
         self.on_json: Callable[[], Awaitable[None]] | None = None
 
@@ -94,8 +97,19 @@ class Node:
             raise self.pod
         return self.pod
 
+    def _file(self, name: str) -> Response:
+        if self.files is None:
+            return Response(403, [b'{"message": "nodes \\"node-1\\" is forbidden"}'])
+        if name:
+            return Response(200, [self.files[name]]) if name in self.files else Response(404, [b"404 page not found"])
+        return Response(200, ["".join(f'<a href="{n}">{n}</a>' for n in ["0.log", *self.files]).encode()])
+
     @asynccontextmanager
-    async def request(self, path: str, query: dict[str, str], **_: Any) -> AsyncIterator[Response]:
+    async def request(self, path: str, query: dict[str, str] | None = None, **_: Any) -> AsyncIterator[Response]:
+        if "/proxy/logs/" in path:
+            yield self._file(path.rpartition("/")[2])
+            return
+        query = query or {}
         self.asked.append(query)
         lines = self.log.splitlines(keepends=True)
         if "tailLines" in query:
@@ -105,3 +119,8 @@ class Node:
         else:
             since = query.get("sinceTime", "").encode()
             yield Response(200, [b"".join(x for x in lines if x[: len(since)] >= since)])
+
+
+def cri(log: bytes) -> bytes:
+    """Give a log as it lies on the node: with the stream and the tag of a whole line after each time."""
+    return b"".join(x.replace(b" ", b" stdout F ", 1) for x in log.splitlines(keepends=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from recording.hand import Hand, source, until
-from recording.node import Node, line, pod
+from recording.node import Node, cri, line, pod
 
 from cortex_jupyter.errors import ClusterError, NotFound
 from cortex_jupyter.recording import source as lib
@@ -244,6 +244,41 @@ async def test_rotation_leaves_a_gap_with_its_bounds(store: SqliteStore, hand: H
     assert rig.texts == [*ALL, "after", "end"]
     gaps = store.complete(hand.id).gaps
     assert [(int(g["to"]) - int(g["from"])) // 1_000_000_000 for g in gaps] == [49]
+
+
+async def test_rotated_files_close_the_gap(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+    node = Node(pod(), LOG)
+    lost = [line(30 + i, f"rotated {i}") for i in range(3)]
+
+    async def ends() -> None:
+        node.pod, node.log = pod("terminated"), line(50, "after") + line(51, "end")
+
+    node.files = {"0.log.20231114-221400": cri(LOG + lost[0]), "0.log.20231114-221410": cri(lost[1] + lost[2])}
+    node.scripts = [[LOG], [line(50, "after"), line(51, "end"), ends]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert rig.texts == [*ALL, "rotated 0", "rotated 1", "rotated 2", "after", "end"]
+    assert not store.complete(hand.id).gaps
+
+
+async def test_a_stalled_stream_is_opened_anew(
+    store: SqliteStore, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortex_jupyter.recording.source._SILENT_S", 0.05)
+    node = Node(pod(), LOG)
+
+    async def written() -> None:
+        node.log = LOG + line(40, "written while the stream stood still")
+        await asyncio.Event().wait()
+
+    async def ends() -> None:
+        node.pod = pod("terminated")
+
+    node.scripts = [[LOG, written], [LOG + line(40, "written while the stream stood still"), ends]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert rig.texts == [*ALL, "written while the stream stood still"]
+    assert not store.complete(hand.id).gaps
 
 
 def test_a_pod_that_is_gone_stays_gone() -> None:

@@ -1,0 +1,91 @@
+"""The log files of a container as they lie on its node, rotated ones included.
+
+`pods/log` never serves a rotated file (kubernetes#59902). The kubelet's own file server does, below
+`/api/v1/nodes/NODE/proxy/logs/pods/`, to whoever may `get nodes/proxy`. It rotates `0.log` to `0.log.TIME`, then
+compresses all but the newest to `0.log.TIME.gz` (pkg/kubelet/logs/container_log_manager.go).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import re
+import zlib
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+import aiohttp
+
+from cortex_jupyter.cluster.session import status_error
+from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotFound
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.records import Source
+
+_HREF = re.compile(rb'href="([^"?]+)"')
+#: Seconds without a byte after which a file is given up.
+_READ_S = 30.0
+
+
+class RotatedFiles:
+    """The rotated files of one run of a container.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    namespace : str
+    source : Source
+    """
+
+    def __init__(self, cluster: Cluster, namespace: str, source: Source) -> None:
+        self._cluster = cluster
+        folder = f"{namespace}_{source.pod}_{source.pod_uid}/{source.container}"
+        self._folder = f"/api/v1/nodes/{quote(source.node)}/proxy/logs/pods/{quote(folder)}/"
+        self._run = source.run
+
+    async def names(self) -> list[str]:
+        """List them, oldest first.
+
+        Raises
+        ------
+        NotAllowed
+            `get nodes/proxy` is not granted.
+        NotFound, ClusterError, ClusterUnreachable
+        """
+        listing = await self._get("")
+        found = {unquote(m.decode()) for m in _HREF.findall(listing)}
+        # A file that is being compressed is there as `.tmp` beside the plain one.
+        mine = re.compile(rf"{self._run}\.log\.(\d{{8}}-\d{{6}})(\.gz)?\Z")
+        whole = {m[1]: name for name in sorted(found, reverse=True) if (m := mine.match(name))}
+        return [whole[stamp] for stamp in sorted(whole)]
+
+    async def read(self, name: str) -> bytes:
+        """Give a file's text, in the format of the container runtime interface.
+
+        Raises
+        ------
+        NotFound
+            It has been rotated away, or compressed, since it was listed.
+        ClusterError
+            It cannot be read.
+        """
+        data = await self._get(name)
+        if not name.endswith(".gz"):
+            return data
+        try:
+            return await asyncio.to_thread(gzip.decompress, data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ClusterError(f"the node's {name} is no whole gzip file: {error}") from error
+
+    async def _get(self, name: str) -> bytes:
+        async with self._cluster.request(self._folder + quote(name), read_timeout=_READ_S) as response:
+            try:
+                data = await response.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise ClusterUnreachable(f"the node broke off {name or 'its listing'}: {error}") from error
+            if response.status == 404:  # noqa: PLR2004
+                raise NotFound(f"the node has no {name or 'such folder'}")
+            if response.status >= 400:  # noqa: PLR2004
+                raise status_error(response.status, data)
+        return data

@@ -1,0 +1,131 @@
+"""First contact with a container that has run for a while: its older lines, out of the rotated files.
+
+They are recorded as a part of their own, since they come after newer lines of the same run: within a part the order
+is that of the file, and what people see is ordered by time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.cluster.rotated import RotatedFiles
+from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.recording.batch import Note
+from cortex_jupyter.recording.bridge import HINT, older
+from cortex_jupyter.recording.resume import recorded_lines
+from cortex_jupyter.recording.store import Anchor
+from cortex_jupyter.records import Batch, rfc3339
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.recording.align import Line
+    from cortex_jupyter.recording.lines import Lines
+    from cortex_jupyter.recording.store import Lease, Store
+    from cortex_jupyter.recording.writer import Channel
+    from cortex_jupyter.records import Source
+
+#: No log is rotated sooner after its start, ns: the least that the kubelet's containerLogMonitorInterval may be.
+ROTATION_NS: Final = 3_000_000_000
+#: The first recorded lines that are looked for in the files; enough to be sure of the place.
+_FIRST: Final = 200
+
+
+class Backfill:
+    """Records the older lines of one source, once, at low priority.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    store : Store
+    lease : Lease
+    channel : Channel
+    namespace : str
+    source : Source
+        The part that is followed.
+    sid : int
+        Its id.
+    """
+
+    def __init__(
+        self, cluster: Cluster, store: Store, lease: Lease, channel: Channel, namespace: str, source: Source, sid: int
+    ) -> None:
+        self._store, self._lease, self._channel = store, lease, channel
+        self._source, self._sid = source, sid
+        self._files = RotatedFiles(cluster, namespace, source)
+
+    async def run(self, part: int = 0) -> None:
+        """Record them; to be called when the open file has been read.
+
+        Parameters
+        ----------
+        part : int, optional
+            The id of the part, where a recorder before us has begun it.
+        """
+        await self._channel.flush()
+        first = await asyncio.to_thread(self._first)
+        begun, done = part, await asyncio.to_thread(self._done, part) if part else []
+        oldest = 0
+        try:
+            async for lines in older(self._files, first):
+                new = _after(lines, done)
+                done = [] if len(new) else done
+                if not len(new):
+                    continue
+                if not begun:
+                    begun = await self._begin()
+                oldest = oldest or new.times[0]
+                await self._channel.ready(begun, new)
+        except NotAllowed:
+            self._say("its older lines cannot be read if they were rotated away", HINT)
+        except (ClusterError, NotFound) as error:
+            self._say(f"its older lines cannot be read: {error.message}")
+        if begun:
+            back = f"its older lines were read from rotated files, back to {rfc3339(oldest)}" if oldest else ""
+            if back:
+                self._say(back)
+            self._channel.note(Note(sid=begun, ended=True))
+
+    async def _begin(self) -> int:
+        source = replace(self._source, part=1)
+        sid = await asyncio.to_thread(self._store.add_source, self._lease, source)
+        self._channel.track(sid, source, Anchor())
+        return sid
+
+    def _say(self, what: str, hint: str = "") -> None:
+        message = f"{self._source.pod} · {self._source.container}: {what}"
+        fields = {"notice": "backfill"} | ({"hint": hint} if hint else {})
+        self._channel.note(Note("status", message, sid=self._sid, fields=fields))
+
+    def _first(self) -> list[Line]:
+        """Give the first recorded lines of the source."""
+        at = 0
+        while entries := self._store.entries(self._lease.recording, at, 1 << 20):
+            found: list[Line] = []
+            for entry in entries:
+                at = entry.last
+                if entry.event == "log":
+                    batch = Batch.decode(entry.data)
+                    rows = zip(batch.sids, batch.times, batch.texts, strict=True)
+                    found += [(t, m) for s, t, m in rows if s == self._sid]
+            if found:
+                return found[:_FIRST]
+        return []
+
+    def _done(self, part: int) -> list[Line]:
+        _, anchor = self._store.sources(self._lease.recording)[part]
+        return recorded_lines(self._store, self._lease.recording, part, anchor)[-_FIRST:]
+
+
+def _after(lines: Lines, done: list[Line]) -> Lines:
+    """Give the lines after those that are recorded; all where none of those is among them."""
+    if not done:
+        return lines
+    rows = lines.rows()
+    for end in range(len(rows), 0, -1):
+        tail = done[-end:]
+        if rows[end - len(tail) : end] == tail:
+            return lines.part(end)
+    # Files from before are whole in the recording, files from after are new.
+    return lines.part(len(rows)) if rows and rows[-1][0] <= done[-1][0] else lines
