@@ -237,7 +237,8 @@ class Recording:
                     return info
                 await self.want()
                 try:
-                    await asyncio.wait_for(changed.wait(), 1)
+                    async with asyncio.timeout(1):
+                        await changed.wait()
                 except TimeoutError:
                     continue
         finally:

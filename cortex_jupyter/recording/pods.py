@@ -58,7 +58,9 @@ class Pods:
     async def change(self, timeout: float) -> None:  # noqa: ASYNC109 - a wait that may end early, not a deadline
         """Wait for the next change, at most that many seconds."""
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout)
+            # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the change.
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
         except TimeoutError:
             return
 

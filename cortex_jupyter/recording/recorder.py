@@ -98,7 +98,8 @@ class Recording:
             # Every commit is a change, our own included; a new wish is looked for ten times a second at most.
             await asyncio.sleep(0.1)
             try:
-                await asyncio.wait_for(self._changed.wait(), _BEAT_S)
+                async with asyncio.timeout(_BEAT_S):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
 

@@ -206,7 +206,8 @@ class SourceReader:
         begun = time.time_ns()
         while True:
             try:
-                chunk = await asyncio.wait_for(content.readany(), quiet)
+                async with asyncio.timeout(quiet):
+                    chunk = await content.readany()
             except TimeoutError:
                 caught, self.caught_up = self.caught_up, True
                 if not caught:

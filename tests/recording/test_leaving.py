@@ -9,6 +9,7 @@ import pytest
 from recording.hand import CLUSTER, Hand, recorder, until
 
 from cortex_jupyter.errors import ClusterUnreachable
+from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.recorder import Recording
 
 if TYPE_CHECKING:
@@ -43,3 +44,14 @@ async def test_a_recorder_without_work_ends(store: SqliteStore) -> None:
     cluster: Any = Away()
     await asyncio.wait_for(Recording(store, cluster, idle=0).run(), 30)
     assert store.recorder(CLUSTER) is None
+
+
+async def test_a_cancellation_that_comes_with_a_change_is_not_forgotten() -> None:
+    pods = Pods()
+    waiting = asyncio.create_task(pods.change(60))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    pods.touch()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
