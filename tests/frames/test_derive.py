@@ -3,42 +3,47 @@ from __future__ import annotations
 import orjson
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cortex_jupyter.frames.derive import derived
+from cortex_jupyter.parsing.fields import fields, message
 
 
-def of(*lines: str) -> list[tuple[str, str | None]]:
+def of(lines: list[str]) -> list[tuple[str, str | None]]:
     found = derived(pa.chunked_array([pa.array(lines, pa.large_string())]))
     return list(zip(found["message"].to_pylist(), found["fields"].to_pylist(), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"msg": "a", "n": 1}', "a"),
-        ('  {"message": "b"} ', "b"),
-        ('{"event": "c", "log": {"level": "x"}}', "c"),
-        ('{"msg": 7, "n": 1}', '{"msg": 7, "n": 1}'),
-    ],
-)
-def test_a_json_line_is_its_own_fields(line: str, message: str) -> None:
-    assert of(line) == [(message, line)]
+def by_line(lines: list[str]) -> list[tuple[str, str | None]]:
+    return [(message(x), None if (f := fields(x)) is None else orjson.dumps(f).decode()) for x in lines]
 
 
-def test_logfmt_becomes_an_object() -> None:
-    ((message, fields),) = of(r'ts=1 level=info msg="a \"quoted\" word" empty= path=/a/b')
-    assert message == 'a "quoted" word'
-    assert fields is not None
-    assert orjson.loads(fields) == {"ts": "1", "level": "info", "msg": 'a "quoted" word', "empty": "", "path": "/a/b"}
+LINES = [
+    '{"msg": "a", "n": 1}', '  {"message": "b"} ', '{"event": "c", "log": {"level": "x"}}', '{"msg": 7, "n": 1}',
+    r'ts=1 level=info msg="a \"quoted\" word" empty= path=/a/b', "{not json}", "{", "loss=0.5", "epoch 3 loss=0.5 lr=1",
+    "a=1 b", "", "[1, 2]", "{}}", "\x1b[31mERROR\x1b[0m \x1b[1;4mno\x1b[m", "plain", 'worker 3: {"loss": 0.5}',
+    "2026-01-31 12:00:00,123 WARNING disk is full", "[2026-01-31T12:00:00Z] [error]: no", "[2026-01-31T12:00:00Z no",
+    "I0102 10:00:00.000001 1 main.go:3] up", "2026-01-31 12:00:00 | INFO | x", "INFO", "INFO: ", "[foo] x", "ERRORS x",
+    "2026-01-31 12:00:00\u00a0INFO\u00a0x", "[ Warning ]\vx", "é 1", "2026/01/31 12:00:00 +0100 - DEBUG - x",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("line", ["{not json}", "{", "loss=0.5", "epoch 3 loss=0.5 lr=1", "a=1 b", "", "[1, 2]", "{}}"])
-def test_other_lines_have_no_fields(line: str) -> None:
-    assert of(line) == [(line, None)]
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_has_what_it_has_alone(line: str) -> None:
+    assert of([line]) == by_line([line])
 
 
-def test_colours_are_no_part_of_the_message() -> None:
-    assert of("\x1b[31mERROR\x1b[0m \x1b[1;4mno\x1b[m", "plain") == [("ERROR no", None), ("plain", None)]
+PIECES = st.sampled_from([
+    "2026-01-31", "12:00:00", ",123", "Z", "+01:00", "INFO", "[warn]", "[x]", "|", "-", ":", " ", "  ", "T", "[", "]",
+    "a=1", 'b="c d"', '{"m":1}', "{", "}", "\x1b[1m", "\u00a0", "\t", "text", "I0102 10:00:00.000001 1 a.go:3] ",
+])  # fmt: skip
+MADE = st.lists(PIECES, max_size=8).map("".join)
+
+
+@given(st.lists(MADE | st.text(max_size=60), max_size=20))
+def test_a_column_has_what_single_lines_have(lines: list[str]) -> None:
+    assert of(lines) == by_line(lines)
 
 
 def test_no_chunk_at_all() -> None:
