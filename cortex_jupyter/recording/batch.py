@@ -99,6 +99,7 @@ class Track:
         self.public = source.public
         self.last = anchor.last
         self.ended = anchor.ended
+        self.complaint = ""
         self.recent: deque[tuple[int, str]] = deque(maxlen=8)
         self._top = anchor.top
         # The marks between the anchor and the latest line are not kept: its place is early enough for all of them.
@@ -180,7 +181,9 @@ class Batcher:
         self._batch(commit, {sid: lines for sid, lines in parsed.items() if lines.times})
         for sid, lines in parsed.items():
             for text in lines.errors:
-                self._note(commit, Note("status", text, sid=sid, fields={"notice": "kubelet"}))
+                if text != self.tracks[sid].complaint:  # an attempt that fails again says the same again
+                    self.tracks[sid].complaint = text
+                    self._note(commit, Note("status", text, sid=sid, fields={"notice": "kubelet"}))
 
     def _batch(self, commit: Commit, parsed: dict[int, Lines]) -> None:
         first = self.next_seq

@@ -46,6 +46,8 @@ _PROBE: Final = 8
 #: How often a container that has ended is read without anything new before its last lines are given up: with the
 #: waits between, for about six seconds.
 _LAST_READS: Final = 6
+#: A container that has ended, on a node that does not answer for this long, is given up, seconds.
+_NODE_LOST_S: Final = 600.0
 #: A container's state follows the end of its stream by up to about this, seconds.
 _STATE_LAG_S: Final = 1.0
 #: Waits between attempts, seconds.
@@ -98,6 +100,7 @@ class SourceReader:
             Nothing can be recorded; LeaseLost among them.
         """
         last_reads = 0
+        reached = time.monotonic()  # when the node last answered
         while True:
             mode = await self._mode()
             if mode == "unknown":
@@ -123,8 +126,13 @@ class SourceReader:
                     return self._lost(f"the node no longer has it: {error.message}")
                 self._failed(error)
             except (ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
-                last_reads -= mode != "follow"  # an outage is no evidence about the log
                 self._failed(error)
+                if mode != "follow":
+                    if time.monotonic() - reached > _NODE_LOST_S:
+                        return self._lost(f"the node did not answer for {_NODE_LOST_S / 60:g} minutes: {self.failure}")
+                    last_reads -= 1  # an outage is no evidence about the log
+            else:
+                reached = time.monotonic()
             await self._channel.flush()
             if self._new:
                 last_reads = 0
@@ -239,7 +247,14 @@ class SourceReader:
         await self._channel.flush()
         before = self._channel.recent(self._sid)
         probe = await self._probe(previous=False)
-        return probe is not None and not ends_with(before, probe) and before == self._channel.recent(self._sid)
+        if probe is None or ends_with(before, probe) or before != self._channel.recent(self._sid):
+            return False
+        self._clock(probe)
+        return True
+
+    def _clock(self, probe: list[Line]) -> None:
+        """Notice that the node's clock was set back: a follow drops every line before its `sinceTime`, new or not."""
+        self._set_back = bool(probe) and probe[-1][0] < self._channel.anchor(self._sid).second
 
     async def _deliver(self, resume: Resume, anchor: Anchor, data: bytes) -> None:
         if resume.apart:
@@ -260,8 +275,10 @@ class SourceReader:
         (`StreamObject` ignores the error: kubernetes staging/src/k8s.io/apiserver/.../writers.go).
         """
         probe = await self._probe(previous=previous)
-        self._set_back = bool(probe and probe[-1][0] < self._channel.anchor(self._sid).second)
-        return probe is not None and ends_with(self._channel.recent(self._sid), probe)
+        if probe is None:
+            return False
+        self._clock(probe)
+        return ends_with(self._channel.recent(self._sid), probe)
 
     async def _whole(self, rest: bytes, *, previous: bool) -> bool:
         """Tell whether the end of a stream is the end of the log, or a text of the kubelet."""
