@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -144,7 +144,6 @@ async def test_two_recorders_at_once(recordings: Recordings, kube: Kube, unique:
     both = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]  # noqa: ASYNC220
     try:
         kube.create(python_job(name, COUNT.format(n=3000, pause=0.0005)))
-        stopped: list[int] = []
 
         def stop(seen: Seen) -> None:
             # The one at work stands still for longer than its lease, then goes on.
@@ -160,7 +159,8 @@ async def test_two_recorders_at_once(recordings: Recordings, kube: Kube, unique:
         assert not seen.of("gap")
     finally:
         for pid in stopped:  # it may be a third, which was started for a reader
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         for process in both:
             process.terminate()
         assert [p.wait(20) for p in both] == [0, 0]
