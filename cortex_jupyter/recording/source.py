@@ -88,6 +88,7 @@ class SourceReader:
         self._new = False  # it brought new lines
         self._set_back = False  # the newest lines are older than the anchor: the node would drop them
         self._again = False  # we ended it, to open another at once
+        self._reached = 0.0  # when the node last answered, monotonic
         self.caught_up = False
         self.failure = ""
 
@@ -100,44 +101,48 @@ class SourceReader:
             Nothing can be recorded; LeaseLost among them.
         """
         last_reads = 0
-        reached = time.monotonic()  # when the node last answered
+        self._reached = time.monotonic()
         while True:
             mode = await self._mode()
-            if mode == "unknown":
-                await self._pause(mode)
-                continue
-            if mode == "gone":
-                return await self._vanished()
-            if mode == "passed":
-                return self._lost("its container was started more than once before its log could be read")
-            if mode != "follow":
-                if self._clean and await self._verified(previous=mode == "replaced"):
-                    return self._end()
-                if last_reads >= _LAST_READS:
-                    return await self._unverified()
-                last_reads += 1
+            match mode:
+                case "unknown":
+                    await self._pause(mode)
+                    continue
+                case "gone":
+                    return await self._vanished()
+                case "passed":
+                    return self._lost("its container was started more than once before its log could be read")
+                case "ended" | "replaced":
+                    if self._clean and await self._verified(previous=mode == "replaced"):
+                        return self._end()
+                    if last_reads >= _LAST_READS:
+                        return await self._unverified()
             self._new = False
-            try:
-                self._clean = await self._read(mode)
-                self.failure = ""
-            except NotFound as error:
-                # The pod exists, or the mode were `gone`: the node has forgotten this run.
-                if mode != "follow":
-                    return self._lost(f"the node no longer has it: {error.message}")
-                self._failed(error)
-            except (ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
-                self._failed(error)
-                if mode != "follow":
-                    if time.monotonic() - reached > _NODE_LOST_S:
-                        return self._lost(f"the node did not answer for {_NODE_LOST_S / 60:g} minutes: {self.failure}")
-                    last_reads -= 1  # an outage is no evidence about the log
-            else:
-                reached = time.monotonic()
+            answered, lost = await self._attempt(mode)
+            if lost:
+                return self._lost(lost)
             await self._channel.flush()
-            if self._new:
-                last_reads = 0
+            # An outage is no evidence about the log.
+            last_reads = 0 if self._new else last_reads + (answered and mode != "follow")
             if (mode == "follow" or not self._clean or last_reads > 1) and not self._again:
                 await self._pause(mode)
+
+    async def _attempt(self, mode: str) -> tuple[bool, str]:
+        """Read once; tell whether the node answered, and why the log is lost where it is."""
+        try:
+            self._clean = await self._read(mode)
+        except NotFound as error:
+            self._failed(error)
+            # The pod exists, or the mode were `gone`: the node has forgotten this run.
+            return True, "" if mode == "follow" else f"the node no longer has it: {error.message}"
+        except (ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._failed(error)
+            lost = mode != "follow" and time.monotonic() - self._reached > _NODE_LOST_S
+            why = f"the node did not answer for {_NODE_LOST_S / 60:g} minutes: {self.failure}"
+            return False, why if lost else ""
+        self.failure = ""
+        self._reached = time.monotonic()
+        return True, ""
 
     async def first_lines(self) -> None:
         """Wait until what the open file holds has been read."""
