@@ -12,10 +12,12 @@ from frames.filled import T0, Filled, Line
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.frames.convert import to_pandas, to_parquet, to_polars
+from cortex_jupyter.frames.ordered import ordered
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.frames.schema import COLUMNS, STATEMENT, schema
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.pages import newest
+from cortex_jupyter.records import Batch
 
 
 def table(filled: Filled, **query: object) -> pa.Table:
@@ -81,6 +83,13 @@ def test_the_order_is_that_of_pages(filled: Filled, seed: int) -> None:
     assert found["seq"].to_pylist() == [r.seq for r in page.records]
     assert found["text"].to_pylist() == [r.text for r in page.records]
     assert found["pod"].to_pylist() == [r.source["pod"] for r in page.records]
+    whole = LogQuery.parse({})
+    assert [r.seq for r in ordered(filled.store, filled.id, whole)] == found["seq"].to_pylist()
+    assert [r.seq for r in ordered(filled.store, filled.id, LogQuery.parse({"tail": 9}))] == found["seq"].to_pylist()[
+        -9:
+    ]
+    part = ordered(filled.store, filled.id, whole, 100, 203)
+    assert [r.seq for r in part] == [seq for seq in found["seq"].to_pylist() if 100 <= seq < 203]
 
 
 def test_window_tail_and_filter(filled: Filled) -> None:
@@ -126,3 +135,15 @@ def test_batches_merged_while_reading_are_read_once(filled: Filled, monkeypatch:
     monkeypatch.setattr(filled.store, "entries", overlapping)
     assert table(filled)["seq"].to_pylist() == list(range(1, 21))
     assert len(calls) > 1 and entries
+
+
+def test_only_what_may_still_move_is_held(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(50):
+        filled.lines([(1 + i % 2, 10 * i + j, f"line {10 * i + j}") for j in range(10)])
+    found = ordered(filled.store, filled.id, LogQuery.parse({}))
+    decoded = []
+    whole = Batch.decode.__func__
+    monkeypatch.setattr(Batch, "decode", classmethod(lambda cls, data: decoded.append(1) or whole(cls, data)))
+    first = [next(found) for _ in range(10)]
+    assert [r.seq for r in first] == list(range(1, 11)) and len(decoded) == 1
+    found.close()

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+CASES = {
+    "pyarrow": ("pandas", "read(store, 1, query)"),
+    "pandas": ("pandas", "to_pandas(None)"),
+    "polars": ("polars", "to_polars(None)"),
+}
+CODE = """
+import sys
+sys.modules[{name!r}] = None  # not to be found
+from cortex_jupyter.errors import MissingExtra
+from cortex_jupyter.frames.convert import to_pandas, to_polars
+from cortex_jupyter.frames.read import read
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.records import TaskRef
+query, store = LogQuery.parse({{}}), open_store(sys.argv[1])
+store.open("test", TaskRef("ml", "job", "a"), "uid")
+try:
+    {what}
+except MissingExtra as error:
+    print(isinstance(error, ImportError), error.message, error.hint, sep="|")
+store.close()
+"""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_missing_library_is_named_with_what_brings_it(name: str, tmp_path: object) -> None:
+    extra, what = CASES[name]
+    command = [sys.executable, "-c", CODE.format(name=name, what=what), f"sqlite:///{tmp_path}/x.sqlite"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (
+        f'True|this needs {name}, which is not installed|pip install "cortex-jupyter[{extra}]"'
+    )
