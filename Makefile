@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-cluster bench lint clean
+.PHONY: setup demo test test-cluster bench torture lint clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,6 +64,11 @@ bench: setup
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
 	env -u KUBECONFIG $(BIN)/python tests/bench/main.py $(ARGS)
+
+# 60 000 lines through rotation and kills, beside kubectl; on the cluster that KUBECONFIG names, else on the sandbox.
+torture: setup
+	@$(call need,kubectl,kubectl)
+	$(BIN)/python tests/torture/main.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) js/node_modules cortex_jupyter/notebook/static dist build
