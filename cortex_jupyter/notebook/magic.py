@@ -16,7 +16,8 @@ from IPython.core.magic_arguments import MagicArgumentParser
 
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.notebook.complete import Completer
-from cortex_jupyter.notebook.tasklog import TaskLog, check, logs, tasks
+from cortex_jupyter.notebook.query import check
+from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
 
 if TYPE_CHECKING:
     import argparse

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.notebook.data import Data
 from cortex_jupyter.notebook.follow import Follow, Frames
+from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.record import Record, Status
 from cortex_jupyter.notebook.runtime import Runtime, runtime
-from cortex_jupyter.notebook.snapshot import Snapshot
 from cortex_jupyter.notebook.tail import LINES, static
-from cortex_jupyter.notebook.tasktable import TaskTable
+from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.parsing.pattern import finder
-from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.pages import newest
 from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.names import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from os import PathLike
 
     from cortex_jupyter.frames.statement import Completeness
     from cortex_jupyter.notebook.widget import LogViewer
+    from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.open import Recording, Recordings
 
-#: The parameters of a query that mean something here.
-NAMES: Final = frozenset(
-    {"since", "until", "tail", "pod", "container", "stream", "level", "grep", "exclude", "timestamps", "pretty"}
-)
-_ELSEWHERE: Final = {
-    "follow": "call .follow() on the log",
-    "limit": "use tail, which gives the newest",
-    "before": "use until",
-    "after": "use since, or slice the log by seq: log[100:200]",
-}
+__all__ = ["TaskLog", "logs", "tasks"]
 
 
 def logs(
@@ -79,55 +69,7 @@ def logs(
     return TaskLog(engine, *engine.run(find()), query)
 
 
-def tasks(
-    namespace: str | None = None, selector: str = "", *, kubeconfig: str | None = None, context: str | None = None
-) -> TaskTable:
-    """List the tasks of a namespace, newest first.
-
-    Parameters
-    ----------
-    namespace : str, optional
-        Else `CORTEX_NAMESPACE`, else the kubeconfig's.
-    selector : str, optional
-        A label selector, `app=x,tier!=y`.
-    kubeconfig, context : str, optional
-        As for `logs`.
-
-    Raises
-    ------
-    NotAllowed, NoCluster, ClusterError
-    """
-    engine = runtime()
-
-    async def listed() -> list[dict[str, Any]]:
-        # Here: the Kubernetes client is a second's import.
-        from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
-        from cortex_jupyter.cluster.tasks import list_tasks  # noqa: PLC0415
-
-        recordings: Recordings = await engine.recordings(kubeconfig, context)
-        if recordings.cluster is None:
-            recordings.cluster = await Cluster.open(kubeconfig, context)
-        return await list_tasks(recordings.cluster, namespace or recordings.namespace, selector)
-
-    return TaskTable(engine.run(listed()))
-
-
-def check(query: dict[str, Any]) -> LogQuery:
-    """Read the parameters of a query, `since` being `all` where it is not given.
-
-    Raises
-    ------
-    BadQuery
-        One is unknown or cannot be understood.
-    """
-    for name in query:
-        if name in _ELSEWHERE:
-            raise BadQuery(f"{name!r} is no parameter of a log in Python", _ELSEWHERE[name])
-    given = {k: v for k, v in query.items() if v is not None}
-    return LogQuery.parse({"since": "all", **given}, allowed=NAMES)
-
-
-class TaskLog(Snapshot):
+class TaskLog(Data):
     """The log of one task; made by `logs`.
 
     As a cell's value it shows the live viewer. What reads a snapshot (`to_pandas`, `len`, iteration, slices,
@@ -209,43 +151,6 @@ class TaskLog(Snapshot):
         """
         check(merged := {**self._query, **query})
         return TaskLog(self._engine, self._recordings, self._recording, merged)
-
-    # -------------------------------------------------------------------- data
-
-    def to_arrow(self) -> Any:
-        """Give a `pyarrow.Table` of the log as it is now.
-
-        Columns: `time` (ns, UTC), `seq`, `namespace`, `task`, `pod`, `container`, `kind`, `run`, `node`, `stream`,
-        `level`, `message`, `text`, `fields`; rows in the order of time, of one source as in its file.
-
-        Raises
-        ------
-        MissingExtra
-            There is no pyarrow.
-        """
-        return self._table()
-
-    def to_pandas(self) -> Any:
-        """Give a `pandas.DataFrame` with the columns of `to_arrow`."""
-        from cortex_jupyter.frames.convert import to_pandas  # noqa: PLC0415
-
-        return to_pandas(self._table())
-
-    def to_polars(self) -> Any:
-        """Give a `polars.DataFrame` with the columns of `to_arrow`."""
-        from cortex_jupyter.frames.convert import to_polars  # noqa: PLC0415
-
-        return to_polars(self._table())
-
-    def to_parquet(self, path: str | PathLike[str]) -> None:
-        """Write the columns of `to_arrow` to a Parquet file, with the completeness statement in its metadata."""
-        from cortex_jupyter.frames.convert import to_parquet  # noqa: PLC0415
-
-        to_parquet(self._table(), path)
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Let polars, pyarrow, DuckDB and pandas read the log directly."""
-        return self._table().__arrow_c_stream__(requested_schema)
 
     # -------------------------------------------------------------------- live
 

@@ -1,11 +1,15 @@
-"""The list of tasks, as a list and as a table."""
+"""The tasks of a namespace, as a list and as a table."""
 
 from __future__ import annotations
 
 from html import escape
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.frames.extras import library
+from cortex_jupyter.notebook.runtime import runtime
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.open import Recordings
 
 _COLUMNS: Final = ("task", "state", "started", "finished", "exit_code", "pods")
 
@@ -52,3 +56,36 @@ class TaskTable(list[dict[str, Any]]):
         head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in _COLUMNS)
         body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in self.rows())
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def tasks(
+    namespace: str | None = None, selector: str = "", *, kubeconfig: str | None = None, context: str | None = None
+) -> TaskTable:
+    """List the tasks of a namespace, newest first.
+
+    Parameters
+    ----------
+    namespace : str, optional
+        Else `CORTEX_NAMESPACE`, else the kubeconfig's.
+    selector : str, optional
+        A label selector, `app=x,tier!=y`.
+    kubeconfig, context : str, optional
+        As for `logs`.
+
+    Raises
+    ------
+    NotAllowed, NoCluster, ClusterError
+    """
+    engine = runtime()
+
+    async def listed() -> list[dict[str, Any]]:
+        # Here: the Kubernetes client is a second's import.
+        from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
+        from cortex_jupyter.cluster.tasks import list_tasks  # noqa: PLC0415
+
+        recordings: Recordings = await engine.recordings(kubeconfig, context)
+        if recordings.cluster is None:
+            recordings.cluster = await Cluster.open(kubeconfig, context)
+        return await list_tasks(recordings.cluster, namespace or recordings.namespace, selector)
+
+    return TaskTable(engine.run(listed()))
