@@ -1,0 +1,47 @@
+"""What is said at the end of `logs`: how many lines, from when to when, what is missing; and `--strict`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from frames.filled import T0
+
+if TYPE_CHECKING:
+    from cli.conftest import Cli
+    from frames.filled import Filled
+
+BERLIN = {"TZ": "Europe/Berlin"}
+
+
+@pytest.fixture
+def holed(filled: Filled) -> Filled:
+    span = {"from": str(T0 + 10**9), "to": str(T0 + 4 * 10**9)}
+    source = {"pod": "train-1-aa", "container": "main"}
+    filled.lines([(1, 0, "a")]).notice("gap", "lines are missing", **span, reason="rotated away", source=source)
+    return filled.lines([(1, 5 * 10**9, "b")])
+
+
+@pytest.mark.parametrize("follow", [(), ("-f",)])
+def test_lines_that_are_missing_are_told_in_local_time_and_strict_fails(
+    cli: Cli, holed: Filled, follow: tuple[str, ...]
+) -> None:
+    holed.end()
+    cli.env |= BERLIN
+    lax, strict = cli("logs", "ml:train-1", *follow), cli("logs", "ml:train-1", "--strict", *follow)
+    assert (lax.returncode, strict.returncode) == (0, 4)
+    assert lax.stdout == strict.stdout == "a\nb\n"
+    assert strict.stderr.splitlines()[-1] == (
+        "2 lines, 01:00:00 to 01:00:05 CET, 3 sources, 1 gap: train-1-aa/main 01:00:01 to 01:00:04 (rotated away)"
+    )
+
+
+def test_the_task_s_own_failure_comes_first(cli: Cli, holed: Filled) -> None:
+    holed.end(3, "failed", "Job failed exit 3")
+    assert cli("logs", "ml:train-1", "-f", "--strict").returncode == 3
+
+
+def test_strict_is_content_with_all_lines(cli: Cli, filled: Filled) -> None:
+    filled.lines([(1, 0, "a")]).end()
+    assert cli("logs", "ml:train-1", "--strict").returncode == 0
+    assert "exit with 4" in cli("logs", "--help").stdout
