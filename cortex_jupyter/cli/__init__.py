@@ -14,7 +14,8 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0; 1 after an error; 2 where the command line is wrong; of `logs -f` the task's.
+        The exit code: 0; 1 after an error; 2 where the command line is wrong; of `logs -f` the task's; 4 of
+        `logs --strict` where lines are missing.
     """
     from cortex_jupyter.cli.main import run  # noqa: PLC0415 - so that the package can be imported for nothing
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: What is shown while a task runs, where `since` is not given (DESIGN section 4.1).
 _WINDOW: Final = "1m"
+#: Exit code of `--strict` where lines are missing.
+_GAPS: Final = 4
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
     if options.since is None and not log.over:
         log = log.filter(since=_WINDOW)
     writer = Writer(log.query, options.output, options.prefix, several=log.several)
-    return _follow(log, writer) if options.follow else _now(log, writer, options)
+    code = _follow(log, writer) if options.follow else _now(log, writer, options)
+    return code or (_GAPS if options.strict and log.complete.gaps else 0)
 
 
 def _now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
@@ -51,8 +54,7 @@ def _now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
         status = log.status
         beyond = f"; it has {statement.records} lines, --since all shows them" if statement.records else ""
         say(f"{status.message}: no lines to show{beyond}")
-    for gap in statement.gaps:
-        say(f"lines are missing from {gap.get('from')} to {gap.get('to')}: {gap.get('reason')}")
+    say(str(statement))
     return 0
 
 

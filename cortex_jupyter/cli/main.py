@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     logs = commands.add_parser("logs", help="write the log of a task", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     _task(logs)
     logs.add_argument("-f", "--follow", action="store_true", help="go on to the task's end; exits with its exit code")
+    logs.add_argument("--strict", action="store_true", help="exit with 4 where lines are missing (with -f, unless the task's own code says that it failed)")  # fmt: skip
     logs.add_argument("-o", "--output", choices=("text", "json", "ndjson"), default="text")
     logs.add_argument("--prefix", choices=("auto", "always", "never"), default="auto", help="pod and container before each line (auto: on a terminal, where there are several)")  # fmt: skip
 

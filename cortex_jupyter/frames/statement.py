@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """What a recording holds, computed from what was committed and not assumed.
+    """What a recording holds, computed from what was committed and not assumed; as text, in local time.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ class Completeness:
 
     Examples
     --------
-    >>> print(Completeness(1203441, "2026-07-01T10:00:01.5Z", "2026-07-01T11:12:44Z", sources=2, done=True))
-    1 203 441 lines, 10:00:01 to 11:12:44 UTC, 2 sources, complete
+    >>> print(Completeness(1203441, None, None, sources=2, done=True))
+    1 203 441 lines, 2 sources, complete
     """
 
     records: int
@@ -65,7 +65,7 @@ class Completeness:
     def __str__(self) -> str:
         parts = [_many(self.records, "line")]
         if self.from_ and self.to:
-            parts.append(f"{_span(self.from_, self.to)} UTC")
+            parts.append(f"{_span(self.from_, self.to)} {_when(self.to):%Z}")
         parts.append(_many(self.sources, "source"))
         if not self.gaps:
             parts.append("complete" if self.done else "complete so far, still running")
@@ -87,7 +87,9 @@ def _span(start: str, end: str) -> str:
 
 
 def _when(text: str) -> datetime:
-    return datetime.fromtimestamp(parse_rfc3339(text) // 1_000_000_000, UTC)
+    # The statement has RFC 3339, a gap's notice nanoseconds.
+    ns = int(text) if text.isdecimal() else parse_rfc3339(text)
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).astimezone()
 
 
 def _gap(gap: dict[str, Any]) -> str:
@@ -95,7 +97,7 @@ def _gap(gap: dict[str, Any]) -> str:
     where = f"{source['pod']}/{source['container']} " if source.get("pod") else ""
     try:
         when = _span(gap["from"], gap["to"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         when = "at an unknown time"
     reason = gap.get("reason") or gap.get("message")
     return f"{where}{when}{f' ({reason})' if reason else ''}"

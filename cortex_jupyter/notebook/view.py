@@ -7,6 +7,7 @@ from typing import Any, Final
 
 # `-word` and `-"two words"` in the page's search box leave lines out (js/src/store/filter.ts, splitExcludes).
 _EXCLUDED: Final = re.compile(r'(?:^|(?<=\s))-(?:"([^"]+)"|([^\s"\d-]\S*))')
+_FLAGGED: Final = re.compile(r"\(\?[aimsux]+\)")
 _SLASHED: Final = re.compile(r"/(.+)/([ims]*)\Z", re.DOTALL)
 
 
@@ -50,6 +51,8 @@ def _pattern(text: str, *, regex: bool) -> str:
         source = text
     else:
         flags, source = "", text if regex else re.sub(r"([\\^$.*+?()\[\]{}|])", r"\\\1", text)
+    if _FLAGGED.match(source):
+        return source
     if not flags and not re.search(r"[A-Z]", re.sub(r"\\.", "", source)):
         flags = "i"
     return f"(?{flags}){source}" if flags else source

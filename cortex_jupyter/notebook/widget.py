@@ -91,13 +91,14 @@ def for_page(query: dict[str, Any]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> for_page({"grep": r"loss=\d", "tail": 5, "since": "10m"})
-    {'grep': '/loss=\\d/', 'tail': 5, 'since': '10m'}
+    >>> for_page({"grep": r"loss=\d", "exclude": "GET /", "tail": 5})
+    {'grep': '/loss=\\d/', 'exclude': '/GET //', 'tail': 5}
     """
     shown: dict[str, Any] = {k: v if isinstance(v, bool) else str(v) for k, v in query.items()}
     if "tail" in shown:
         shown["tail"] = int(shown["tail"])
-    if grep := shown.get("grep"):
+    for name in ("grep", "exclude"):
         # The page takes plain text for text; Python's pattern is a regular expression.
-        shown["grep"] = f"/{grep}/"
+        if pattern := shown.get(name):
+            shown[name] = f"/{pattern}/"
     return shown

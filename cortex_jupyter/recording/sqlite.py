@@ -312,7 +312,8 @@ class SqliteStore(Store):
         with self._reading() as db:
             n, first, last = db.execute(totals, (recording,)).fetchone()
             gaps = db.execute(f"{_ENTRY} WHERE recording=? AND event='gap' ORDER BY seq", (recording,)).fetchall()
-            sources = db.execute("SELECT count(*) FROM source WHERE recording=?", (recording,)).fetchone()[0]
+            runs = "SELECT count(*) FROM source WHERE recording=? AND ifnull(json_extract(source, '$.part'), 0)=0"
+            sources = db.execute(runs, (recording,)).fetchone()[0]
         return Complete(n, first, last, [orjson.loads(_entry(g).data) for g in gaps], sources)
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:

@@ -70,7 +70,7 @@ async def present(cluster: Cluster | None, recording: Recording, info: Info) -> 
 
 
 async def completeness(store: Store, recording: int) -> dict[str, Any]:
-    """Give what is recorded, counted and not assumed: `records`, `from`, `to`, `gaps`."""
+    """Give what is recorded, counted and not assumed: `records`, `from`, `to`, `gaps`, `sources`."""
     return completeness_of(await asyncio.to_thread(store.complete, recording))
 
 
@@ -81,4 +81,5 @@ def completeness_of(complete: Complete) -> dict[str, Any]:
         "from": None if complete.first is None else rfc3339(complete.first),
         "to": None if complete.last is None else rfc3339(complete.last),
         "gaps": complete.gaps,
+        "sources": complete.sources,
     }

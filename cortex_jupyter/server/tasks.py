@@ -120,7 +120,7 @@ async def describe_task(recordings: Recordings, ref: TaskRef) -> dict[str, Any]:
         doc = await _present(cluster, workload)
         if info is not None and info.done:
             doc |= {k: v for k, v in recorded(info).items() if v is not None}
-    empty: dict[str, Any] = {"records": 0, "from": None, "to": None, "gaps": []}
+    empty: dict[str, Any] = {"records": 0, "from": None, "to": None, "gaps": [], "sources": 0}
     held = empty if info is None else await completeness(store, info.id)
     doc["recorded"] = held | {"complete": info is not None and info.done}
     return doc

@@ -58,7 +58,7 @@ async def test_a_task_is_described(live: Server, kube: Kube, unique: Callable[[s
     [row] = [t for t in live.get("cortex/tasks").json()["tasks"] if t["name"] == name]
     assert row["state"] == "succeeded" and row["pods"] == 1 and not row["recorded"]
     doc = live.get(f"cortex/tasks/default/job/{name}").json()
-    assert doc["recorded"] == {"records": 0, "from": None, "to": None, "gaps": [], "complete": False}
+    assert doc["recorded"] == {"records": 0, "from": None, "to": None, "gaps": [], "sources": 0, "complete": False}
     [pod] = doc["pods"]
     assert pod["phase"] == "Succeeded" and pod["containers"][0]["exit_code"] == 0
     assert {"type", "reason", "message", "time", "object"} == set(doc["events"][0])
