@@ -21,10 +21,11 @@ import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from cortex_jupyter.errors import BadQuery, CortexError
-from cortex_jupyter.notebook.page import page
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.records import Cursor, TaskRef
+from cortex_jupyter.server.page import page
 from cortex_jupyter.server.sse import Slot, Stream
+from cortex_jupyter.server.state import present
 from cortex_jupyter.server.window import Window
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+#: What the page may ask of a page of older lines.
+_PAGE: Final = frozenset(
+    {"since", "until", "limit", "before", "after", "pod", "container", "stream", "level", "grep", "exclude"}
+)
 #: Messages a second at most: Jupyter Server cuts off what exceeds its IOPub limit. Messages the page has not taken yet.
 _RATE: Final = 15
 _CREDIT: Final = 8
@@ -138,7 +143,10 @@ class CommServer:
 
     async def _page(self, message: dict[str, Any]) -> None:
         recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
-        found = await page(self._recordings, recording, message.get("query") or {})
+        query = LogQuery.parse(message.get("query") or {}, allowed=_PAGE)
+        info = await recording.info()
+        task = await present(self._recordings.cluster, recording, info)
+        found = await asyncio.to_thread(page, recording, query, info, task)
         self._send({"type": "page", "id": message.get("id"), "page": found}, None)
 
 

@@ -7,25 +7,23 @@ a request that is wrong with an error of its own status, before the first byte.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.parsing.query import MOST, NAMES, LogQuery
-from cortex_jupyter.recording.pages import Page, following, newest
+from cortex_jupyter.parsing.query import NAMES, LogQuery
 from cortex_jupyter.server.names import check_names
+from cortex_jupyter.server.page import page
 from cortex_jupyter.server.sse import Slot
-from cortex_jupyter.server.state import completeness_of, present
+from cortex_jupyter.server.state import present
 from cortex_jupyter.server.streaming import StreamingHandler
-from cortex_jupyter.server.text import row
 from cortex_jupyter.server.window import Window, caught_up
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.open import Recording
-    from cortex_jupyter.recording.store import Info
 
 _ALLOWED: Final = frozenset(NAMES) | {"format", "cursor"}
 #: A page waits so long, seconds, for what had been written; then it answers with what there is.
@@ -66,44 +64,10 @@ class LogsHandler(StreamingHandler):
         info = await caught_up(recording, _SETTLE_S)
         query = query.with_default_since("all" if info.done else "1m")
         task = await present((await self.service.recordings()).cluster, recording, info)
-        self.reply(await asyncio.to_thread(_page, recording, query, info, task))
+        self.reply(await asyncio.to_thread(lambda: orjson.dumps(page(recording, query, info, task))))
 
 
 def _plain(value: str) -> bool:
     if value not in ("", "json", "text"):
         raise BadQuery(f"format={value[:60]!r} is no format", "format is json or text")
     return value == "text"
-
-
-def _page(recording: Recording, query: LogQuery, info: Info, task: dict[str, Any]) -> bytes:
-    """Read a page and write it; in a thread, for it decodes and parses lines."""
-    store, id_ = recording.store, recording.id
-    window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": query.keep()}
-    if query.after is not None:
-        page = following(store, id_, after=query.after.check(id_), limit=query.limit, **window)
-    else:
-        before = query.before.check(id_) if query.before else None
-        page = newest(store, id_, limit=_limit(query), before=before, **window)
-    return orjson.dumps(
-        {
-            "task": task,
-            "records": [row(r.seq, r.time, r.source, r.stream, r.text) for r in page.records],
-            "notices": page.notices,
-            "older": None if page.older is None else str(page.older),
-            "newer": _newer(page, info),
-            "complete": completeness_of(store.complete(id_)) | {"done": info.done},
-        }
-    )
-
-
-def _limit(query: LogQuery) -> int:
-    if query.tail is None:
-        return query.limit
-    return min(query.tail, query.limit if "limit" in query.raw else MOST)
-
-
-def _newer(page: Page, info: Info) -> str | None:
-    """Leave the way forward out where a task that is over has nothing more."""
-    if page.newer is None or (info.done and page.newer.seq >= info.last_seq):
-        return None
-    return str(page.newer)

@@ -1,0 +1,60 @@
+"""A page of a recording as the contract gives it (DESIGN section 4.1), for the HTTP handler and for the comm alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.parsing.query import MOST, LogQuery
+from cortex_jupyter.recording.pages import Page, following, newest
+from cortex_jupyter.server.state import completeness_of
+from cortex_jupyter.server.text import row
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.store import Info
+
+
+def page(recording: Recording, query: LogQuery, info: Info, task: dict[str, Any]) -> dict[str, Any]:
+    """Read one page; it decodes and parses lines, so call it in a thread.
+
+    Parameters
+    ----------
+    recording : Recording
+    query : LogQuery
+    info : Info
+        Of the recording, as it was before the page is read.
+    task : dict
+        What `server.state.present` gives.
+
+    Raises
+    ------
+    CursorNotHeld, StoreError
+    """
+    store, id_ = recording.store, recording.id
+    window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": query.keep()}
+    if query.after is not None:
+        found = following(store, id_, after=query.after.check(id_), limit=query.limit, **window)
+    else:
+        before = query.before.check(id_) if query.before else None
+        found = newest(store, id_, limit=_limit(query), before=before, **window)
+    return {
+        "task": task,
+        "records": [row(r.seq, r.time, r.source, r.stream, r.text) for r in found.records],
+        "notices": found.notices,
+        "older": None if found.older is None else str(found.older),
+        "newer": _newer(found, info),
+        "complete": completeness_of(store.complete(id_)) | {"done": info.done},
+    }
+
+
+def _limit(query: LogQuery) -> int:
+    if query.tail is None:
+        return query.limit
+    return min(query.tail, query.limit if "limit" in query.raw else MOST)
+
+
+def _newer(found: Page, info: Info) -> str | None:
+    """Leave the way forward out where a task that is over has nothing more."""
+    if found.newer is None or (info.done and found.newer.seq >= info.last_seq):
+        return None
+    return str(found.newer)
