@@ -108,3 +108,18 @@ def ends_with(recorded: list[Line], probe: list[Line]) -> bool:
         return recorded[-1][1].endswith(probe[0][1])
     n = min(len(recorded), len(probe) - 1 if len(probe) > 1 else 1)
     return recorded[-n:] == probe[-n:]
+
+
+def complete(recorded: list[Line], probe: list[Line]) -> bool:
+    """Tell whether the last recorded lines are the last ones there are, and not the same ones further up.
+
+    Parameters
+    ----------
+    recorded, probe : list of (int, str)
+        As in `ends_with`. Where all recorded ones have one time, as from a coarse clock, they are all of that time,
+        and if the log has one more of them before, then these may be any.
+    """
+    if not ends_with(recorded, probe):
+        return False
+    n = len(recorded)
+    return not (n and n < len(probe) and len({t for t, _ in probe[-n - 1 :]}) == 1)

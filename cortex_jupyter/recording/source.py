@@ -21,7 +21,7 @@ from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.bridge import bridge
 from cortex_jupyter.recording.lines import Splitter, parse, reaches
-from cortex_jupyter.recording.resume import Resume, ends_with, recorded_lines
+from cortex_jupyter.recording.resume import Resume, complete, ends_with, recorded_lines
 from cortex_jupyter.recording.store import Anchor
 
 if TYPE_CHECKING:
@@ -250,9 +250,10 @@ class SourceReader:
         After a rotation a follow may stay on the old file (kubernetes#126564), and a dead connection looks idle.
         """
         await self._channel.flush()
-        before = self._channel.recent(self._sid)
-        probe = await self._probe(previous=False)
-        if probe is None or ends_with(before, probe) or before != self._channel.recent(self._sid):
+        recent = self._channel.recent(self._sid)
+        before = await self._last_recorded()
+        probe = await self._probe(previous=False, tail=len(before))
+        if probe is None or complete(before, probe) or recent != self._channel.recent(self._sid):
             return False
         self._clock(probe)
         return True
@@ -279,11 +280,25 @@ class SourceReader:
         A break between node and API server looks like a clean end from here
         (`StreamObject` ignores the error: kubernetes staging/src/k8s.io/apiserver/.../writers.go).
         """
-        probe = await self._probe(previous=previous)
+        before = await self._last_recorded()
+        probe = await self._probe(previous=previous, tail=len(before))
         if probe is None:
             return False
         self._clock(probe)
-        return ends_with(self._channel.recent(self._sid), probe)
+        return complete(before, probe)
+
+    async def _last_recorded(self) -> list[Line]:
+        """Give the last recorded lines, enough of them to know their place by; exact after `flush`.
+
+        Where a clock is coarse many lines have one time, and may say the same: then all of those, and one before.
+        """
+        recent = self._channel.recent(self._sid)
+        if not recent or recent[0][0] != recent[-1][0]:
+            return recent
+        anchor = self._channel.anchor(self._sid)
+        lines = await asyncio.to_thread(recorded_lines, self._store, self._lease.recording, self._sid, anchor)
+        other = (i for i in range(len(lines) - 1, -1, -1) if lines[i][0] != recent[-1][0])
+        return lines[next(other, 0) :] or recent
 
     async def _whole(self, rest: bytes, *, previous: bool) -> bool:
         """Tell whether the end of a stream is the end of the log, or a text of the kubelet."""
@@ -293,11 +308,13 @@ class SourceReader:
         probe = await self._probe(previous=previous)
         return bool(probe) and ends_with([(line.times[-1], line.texts[-1])], probe or [])
 
-    async def _probe(self, *, previous: bool) -> list[Line] | None:
+    async def _probe(self, *, previous: bool, tail: int = 0) -> list[Line] | None:
         """Give the container's last lines, None where they cannot be had."""
+        # One more than are compared: the first may be a part of a line.
         request = open_log(
-            self._cluster, self._namespace, self._source, follow=False, previous=previous, tail=_PROBE, read_timeout=30
-        )
+            self._cluster, self._namespace, self._source, follow=False, previous=previous, tail=max(tail + 1, _PROBE),
+            read_timeout=30,
+        )  # fmt: skip
         try:
             async with request as content:
                 splitter = Splitter()  # cuts as the reading did

@@ -156,6 +156,25 @@ async def test_a_stream_that_pauses_while_it_repeats(store: SqliteStore, hand: H
     assert (rig.texts, rig.gaps) == (ALL, [])
 
 
+@pytest.mark.parametrize("before", [b"", line(0, "a"), LOG])
+@pytest.mark.parametrize("had", [1, 7, 8, 40])
+async def test_the_same_line_at_the_same_time_again_and_again(
+    store: SqliteStore, hand: Hand, writer: Writer, before: bytes, had: int
+) -> None:
+    """Its last lines are everywhere the same: they do not prove that all of it has come."""
+    one = line(5, "ok")
+    node = Node(pod(), before + one * 50)
+
+    async def ends() -> None:
+        node.pod = pod("terminated")
+
+    node.scripts = [[before + one * had, ends]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert rig.texts[-50:] == ["ok"] * 50 and len(rig.texts) == len(before.splitlines()) + 50
+    assert (rig.gaps, rig.ended) == ([], True)
+
+
 @pytest.mark.parametrize("log", [LOG[:-1], line(1, "only")[:-1], line(1, "x") + line(1, "x")[:-1]])
 async def test_a_last_line_without_newline_survives_a_takeover(
     store: SqliteStore, hand: Hand, writer: Writer, log: bytes
