@@ -32,7 +32,11 @@ export interface StatusEvent {
   seq?: number;
   time?: string;
   source?: SourceInfo;
-  notice?: "state" | "waiting" | "started" | "ended" | "event";
+  notice?: "state" | "waiting" | "started" | "ended" | "event" | "backfill";
+  level?: string;
+  hint?: string;
+  /** What time it is at the nodes, ns. */
+  now?: string;
   exit_code?: number | null;
   reason?: string | null;
   older?: string | null;
@@ -79,8 +83,19 @@ export interface PageRecord {
 /** A notice inside a page; what kind it is shows in its fields, or in `event` where the server says so. */
 export type PageNotice = (StatusEvent | GapEvent | EndEvent) & { event?: string };
 
+/** The completeness statement: counted by the server in what was committed. */
+export interface Complete {
+  records: number;
+  from: string | null;
+  to: string | null;
+  sources?: number;
+  done?: boolean;
+  gaps: GapEvent[];
+}
+
 export interface LogPage {
   records: PageRecord[];
+  complete?: Complete;
   notices?: PageNotice[];
   older?: string | null;
   newer?: string | null;
@@ -130,7 +145,7 @@ export type Run = [at: number, style: string];
 
 export interface Row {
   id: number;
-  kind: "line" | "notice" | "gap" | "edge";
+  kind: "line" | "notice" | "gap" | "hole" | "edge";
   seq: number;
   time: number;
   source: number;
@@ -146,6 +161,12 @@ export interface Row {
 
 export type LinkState = "connecting" | "live" | "reconnecting" | "waiting" | "stopped" | "done";
 
+/** A gap in words. */
+export interface Missing {
+  text: string;
+  hint: string;
+}
+
 export interface TaskSummary {
   task: string;
   state: TaskState | "";
@@ -154,7 +175,10 @@ export interface TaskSummary {
   exit: number | null;
   lines: number;
   gaps: number;
+  /** The first of them. */
+  missing: Missing[];
   gapLines: number;
+  complete: Complete | null;
 }
 
 export interface Histogram {
@@ -182,6 +206,12 @@ export interface Update {
   /** Rows not searched yet. */
   searching: number;
   rate: number;
+  /** Changes when row ids mean other rows. */
+  generation: number;
+  /** The lines are others than before (a new recording); the reader was at this row. */
+  seek?: number;
+  /** How far the nodes' clock is ahead of the page's, ms. */
+  ahead: number;
   newest: number;
   now: number;
   loading: boolean;
@@ -211,9 +241,12 @@ export type ToStore =
   | { op: "look"; view: string; look: Look }
   | { op: "ack"; view: string }
   | { op: "older"; view: string }
+  | { op: "hole"; view: string; id: number }
   | { op: "text"; view: string; id: number; ask: number }
   | { op: "close"; view: string }
   | { op: "retry"; model: string }
+  /** The page was asleep, hidden or offline: what is open may be dead. */
+  | { op: "wake" }
   | { op: "ping" };
 
 export type FromStore =

@@ -1,5 +1,6 @@
 /** A server's stream as text, a model as anywidget gives it, and a store that runs in the test. */
 
+import { vi } from "vitest";
 import { Engine } from "../src/store/engine.ts";
 import { Hub } from "../src/store/client.ts";
 import type { Model } from "../src/view/session.ts";
@@ -61,4 +62,41 @@ export function fakeModel(traits: Record<string, unknown> = {}): FakeModel {
     },
   };
   return model;
+}
+
+/** A server whose connections the test holds in its hands. */
+export class Server {
+  requests: { url: URL; headers: Record<string, string>; signal: AbortSignal }[] = [];
+  #open: ReadableStreamDefaultController<Uint8Array>[] = [];
+  answer: (() => Response) | undefined;
+
+  readonly fetch = ((input: string, init: RequestInit) => {
+    this.requests.push({ url: new URL(input), headers: init.headers as Record<string, string>, signal: init.signal! });
+    if (this.answer) return Promise.resolve(this.answer());
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        this.#open.push(controller);
+        init.signal?.addEventListener("abort", () => controller.error(init.signal?.reason));
+      },
+    });
+    return Promise.resolve(new Response(body, { headers: { Date: new Date(T0).toUTCString() } }));
+  }) as unknown as typeof fetch;
+
+  async send(text: string): Promise<void> {
+    this.#open.at(-1)?.enqueue(bytesOf(text));
+    await vi.advanceTimersByTimeAsync(1);
+  }
+
+  async drop(): Promise<void> {
+    this.#open.at(-1)?.error(new Error("connection reset"));
+    await vi.advanceTimersByTimeAsync(1);
+  }
+
+  get last(): URLSearchParams {
+    return this.requests.at(-1)!.url.searchParams;
+  }
+}
+
+export function failure(status: number, code: string, message: string, hint = ""): () => Response {
+  return () => Response.json({ error: { code, message, hint } }, { status });
 }

@@ -103,6 +103,17 @@ export class Hub {
     this.#post({ op: "older", view });
   }
 
+  hole(view: string, id: number): void {
+    this.#post({ op: "hole", view, id });
+  }
+
+  /** The page is seen again, or the network is back. That it went says little: a server may be on this machine. */
+  wake(): void {
+    if (this.#connection === undefined) return;
+    this.#post({ op: "config", config: pageConfig() });
+    this.#post({ op: "wake" });
+  }
+
   retry(model: string): void {
     this.#post({ op: "config", config: pageConfig() });
     this.#post({ op: "retry", model });

@@ -24,6 +24,17 @@ function flagsFor(text: string): string {
   return /\p{Lu}/u.test(text.replace(/\\./g, "")) ? "" : "i";
 }
 
+/** A pattern as JavaScript or as Python writes it: `(?i)` in front, `(?P<name>`, `\A` and `\Z`. */
+function fromPython(written: string, flags: string): [source: string, flags: string] {
+  const [head = "", given = ""] = /^\(\?([aimsux]+)\)/.exec(written) ?? [];
+  const source = written
+    .slice(head.length)
+    .replace(/\(\?P</g, "(?<")
+    .replace(/\(\?P=(\w+)\)/g, "\\k<$1>")
+    .replace(/\\./gs, (found) => (found === "\\A" ? "^" : found === "\\Z" ? "$" : found));
+  return [source, [...new Set(`${given.replace(/[^ims]/g, "")}${flags}`)].join("") || (head === "" ? flagsFor(source) : "")];
+}
+
 function literal(text: string): (line: string) => boolean {
   if (flagsFor(text) === "") return (line) => line.includes(text);
   const pattern = new RegExp(escaped(text), "i");
@@ -34,8 +45,8 @@ function literal(text: string): (line: string) => boolean {
 function unwanted(text: string): (line: string) => boolean {
   const [, source, flags] = /^\/(.+)\/([ims]*)$/.exec(text) ?? [];
   if (source === undefined) return literal(text);
-  const pattern = new RegExp(source, flags || flagsFor(source));
-  return (line) => pattern.test(line);
+  const regex = new RegExp(...fromPython(source, flags));
+  return (line) => regex.test(line);
 }
 
 /** `loss -healthz -"GET /"`: what is wanted, and the words to leave out. */
@@ -57,12 +68,11 @@ export function compile(filter: Pick<Filter, "grep" | "regex" | "exclude">): Mat
   const excluded = [...filter.exclude];
   const slashed = /^\/(.+)\/([ims]*)$/.exec(grep);
   if (slashed !== null || (filter.regex && grep !== "")) {
-    const source = slashed ? slashed[1] : grep;
-    const flags = slashed?.[2] || flagsFor(source);
     try {
-      const pattern = new RegExp(source, flags);
+      const [source, flags] = fromPython(slashed ? slashed[1] : grep, slashed?.[2] ?? "");
+      const wanted = new RegExp(source, flags);
       marker = new RegExp(source, `g${flags}`);
-      positive = (line) => pattern.test(line);
+      positive = (line) => wanted.test(line);
       regex = source;
     } catch (reason) {
       error = String(reason instanceof Error ? reason.message : reason).replace(/^Invalid regular expression: /, "");

@@ -1,4 +1,7 @@
-/** Level of a line. One pass of one regex over the head of the line: a level further in is part of the message. */
+/**
+ * Level of a line, as `cortex_jupyter/parsing/level.py` tells it; tests/parsing/lines.json holds both to the same answers.
+ * Only the head of the line counts: a level further in is part of the message.
+ */
 
 import { strip } from "./ansi.ts";
 
@@ -8,35 +11,80 @@ export const ERROR = 5;
 /** What a line without a level counts as, when levels are compared: prints of a training loop are information. */
 export const UNKNOWN_AS = 3;
 
-const HEAD = 400;
-const KLOG = { I: 3, W: 4, E: 5, F: 6 } as const;
-const RANK: Record<string, number> = {
-  trace: 1, verbose: 1, debug: 2, dbg: 2, info: 3, information: 3, notice: 3, warn: 4, warning: 4, wrn: 4,
-  error: 5, err: 5, severe: 5, critical: 6, crit: 6, fatal: 6, panic: 6, emerg: 6, alert: 6,
-};
+const HEAD = 96;
+const NAMES = [
+  "", "trace trc t finest finer verbose", "debug dbg dbug d fine config", "info inf i information informational notice", "warning warn wrn w",
+  "error err eror e severe exception", "critical crit f c fatal ftl panic emerg emergency alert dpanic",
+];
+const RANK = new Map(NAMES.flatMap((names, rank) => names.split(" ").map((name): [string, number] => [name, rank])));
+const KEYS = ["level", "severity", "lvl", "levelname", "log.level", "loglevel", "level_name"];
 
-const PATTERN = new RegExp(
+const WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe|crit(?:ical)?|fatal|panic|emerg|alert|verbose|fine(?:st|r)?";
+const BEGINS = new RegExp(
   [
-    String.raw`^([IWEF])\d{4} \d\d:`,
-    String.raw`["'\s,{](?:level|levelname|severity|lvl|log\.level)["']?\s*[=:]\s*["']?([A-Za-z]+)`,
-    String.raw`^(?:level|lvl|severity)=["']?([A-Za-z]+)`,
-    String.raw`\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|SEVERE|CRITICAL|FATAL|PANIC)\b`,
-    String.raw`(?:^|[\s[(<|])(trace|debug|info|notice|warn|warning|error|err|critical|fatal|panic|Warning|Error|Info|Debug|Fatal)(?=[\])>|:])`,
-    String.raw`(^Traceback \(most recent call last|^[\w.]*(?:Error|Exception|Interrupt|Exit)\b(?=:|$))`,
-    String.raw`\b([A-Z]\w*Warning)(?=:)`,
-  ].join("|"),
+    String.raw`\[?([IWEFDC])(?:\d{4} \d\d:\d\d:\d\d\.\d| \d{4}-\d\d-\d\d \d)`,
+    String.raw`(Traceback \(most recent call last\)|Exception in thread |Caused by: |goroutine \d+ \[|\s+File "[^"]+", line \d+|\s+at [\w$.<>/]+\([^)]*\)\s*$|thread '[^']*' panicked at)`,
+    String.raw`(?:\d[\dTZ:.,+-]*\t)?(${WORD})(?: error)?\s*[:\t]`,
+  ].map((part) => `^${part}`).join("|"),
+  "i",
 );
+const RAISED = /^(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception)(?::|\s*$)/;
+// Searching is dear and few lines are worth it: these say which.
+const SIGNS = /[[(|]|level|lvl|severity/i;
+const INSIDE = new RegExp(String.raw`(?<![\w.])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?([A-Za-z]{3,13}|\d\d)\b|[[(|]\s*(?:(${WORD})|(TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]`, "gi");
+// A capital word counts anywhere in the head, where there is only one kind of it.
+const ANY_CAPITAL = /TRACE|DEBUG|DBG|INFO|NOTICE|WARN|ERR|SEVERE|CRIT|FATAL|PANIC/;
+const CAPITAL = /(?<![\w./=-])(?:TRACE|DEBUG|DBG|INFO|NOTICE|WARN(?:ING)?|ERROR|ERR|SEVERE|CRIT(?:ICAL)?|FATAL|PANIC)(?![\w./=-])/g;
 
 export function levelOf(text: string): number {
-  const head = text.length > HEAD ? text.slice(0, HEAD) : text;
-  const found = PATTERN.exec(head.includes("\u001b") ? strip(head) : head);
-  if (found === null) return 0;
-  if (found[1] !== undefined) return KLOG[found[1] as keyof typeof KLOG];
-  if (found[6] !== undefined) return ERROR;
-  if (found[7] !== undefined) return WARNING;
-  return RANK[(found[2] ?? found[3] ?? found[4] ?? found[5]).toLowerCase()] ?? 0;
+  let head = text.length > HEAD ? text.slice(0, HEAD) : text;
+  if (head.includes("\u001b")) head = strip(text.slice(0, 3 * HEAD)).slice(0, HEAD);
+  if (/^\s*\{/.test(head)) {
+    const fields = parsed(text);
+    if (fields !== null) return ofFields(fields);
+  }
+  const begins = BEGINS.exec(head);
+  if (begins !== null) return begins[2] === undefined ? rankOf(begins[1] ?? begins[3]) : ERROR;
+  if (RAISED.test(head)) return ERROR;
+  if (SIGNS.test(head)) {
+    INSIDE.lastIndex = 0;
+    for (let found = INSIDE.exec(head); found !== null; found = INSIDE.exec(head)) {
+      const [, key, word, short] = found;
+      // Of the short ones only the capitals are levels: "(e)" and "[w]" are prose.
+      if (short === undefined || short === short.toUpperCase()) return key === undefined ? rankOf(word ?? short) : ofValue(/^\d/.test(key) ? Number(key) : key);
+      INSIDE.lastIndex = found.index + 1;
+    }
+  }
+  if (!ANY_CAPITAL.test(head)) return 0;
+  const words = new Set((head.match(CAPITAL) ?? []).map(rankOf));
+  return words.size === 1 ? [...words][0] : 0;
+}
+
+function parsed(text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown> | null) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A name, or a number as bunyan and pino use it, 10 to 60. */
+function ofValue(value: unknown): number {
+  if (typeof value === "string") {
+    const word = value.trim();
+    return /^\d{1,3}$/.test(word) ? ofValue(Number(word)) : word.length > 1 ? rankOf(word) : 0;
+  }
+  return typeof value === "number" && value >= 10 && value <= 60 && value % 10 === 0 ? value / 10 : 0;
+}
+
+/** What a JSON line says; one that names no level may still say it in its message. */
+function ofFields(fields: Record<string, unknown>): number {
+  for (const key of KEYS) if (Object.hasOwn(fields, key)) return ofValue(fields[key]);
+  const said = Object.hasOwn(fields, "msg") ? fields.msg : fields.message;
+  return typeof said === "string" && !/^\s*\{/.test(said) ? levelOf(said) : 0;
 }
 
 export function rankOf(level: string): number {
-  return RANK[level.toLowerCase()] ?? 0;
+  return RANK.get(level.toLowerCase()) ?? 0;
 }

@@ -25,7 +25,7 @@ export function noticeText(event: StatusEvent): string {
     case "waiting":
       return name ? `${name} waiting: ${event.reason ?? said}` : said;
     default:
-      return [name, event.reason && !said.includes(event.reason) ? `${event.reason}: ${said}` : said || (event.state ?? "")].filter(Boolean).join(" · ");
+      return [said.startsWith(name) ? "" : name, event.reason && !said.includes(event.reason) ? `${event.reason}: ${said}` : said || (event.state ?? "")].filter(Boolean).join(" · ");
   }
 }
 

@@ -3,7 +3,7 @@
 import type { Row, Run } from "../types.ts";
 import { ansi } from "./ansi.ts";
 import type { Matcher } from "./filter.ts";
-import { GAP, LEVEL_BITS, NOTICE, type TaskStore } from "./store.ts";
+import { GAP, HOLE, LEVEL_BITS, NOTICE, type TaskStore } from "./store.ts";
 
 /** Longer lines are cut in display; a click asks for the whole text. */
 export const CUT = 4096;
@@ -77,7 +77,7 @@ export function present(store: TaskStore, row: number, id: number, source: numbe
   const raw = store.texts[row];
   const base = { id, seq: store.seq[row], time: store.timeOf(row), source, level: flags & LEVEL_BITS };
   if (flags & NOTICE) {
-    return { ...base, kind: flags & GAP ? "gap" : "notice", text: ansi(raw).text, runs: [], marks: [], more: 0, json: false, hint: store.hints.get(row) };
+    return { ...base, kind: flags & GAP ? "gap" : flags & HOLE ? "hole" : "notice", text: ansi(raw).text, runs: [], marks: [], more: 0, json: false, hint: store.hints.get(row) };
   }
   const clean = ansi(raw.length > CUT ? raw.slice(0, CUT) : raw);
   let { text, runs } = clean;

@@ -4,7 +4,7 @@ import type { Filter } from "../types.ts";
 import { compile, type Matcher } from "./filter.ts";
 import { rankOf, UNKNOWN_AS } from "./level.ts";
 import { Sequence } from "./sequence.ts";
-import { GAP, LEVEL_BITS, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
+import { GAP, HOLE, LEVEL_BITS, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
 
 /** A row's id in a view: the task's slot above, its row below. */
 const SLOT = 2 ** 27;
@@ -84,7 +84,7 @@ export class Selection {
     const flags = store.flags[row];
     if (!this.isOn(slot, store.source[row])) return false;
     // A gap is never filtered away; other notices only where the reader looks for a text.
-    if (flags & NOTICE) return (flags & GAP) > 0 || !this.matcher.active;
+    if (flags & NOTICE) return (flags & (GAP | HOLE)) > 0 || !this.matcher.active;
     if (this.#rank > 0 && ((flags & LEVEL_BITS) || UNKNOWN_AS) < this.#rank) return false;
     if (this.filter.stream !== "" && store.streamOf(row) !== this.filter.stream) return false;
     return !this.matcher.active || this.matcher.test(store.texts[row]);
@@ -96,8 +96,10 @@ export class Selection {
     if (slot === -1 || from >= to) return;
     const ids: number[] = [];
     let sorted = true;
-    for (let i = 0; i < to - from; i++) {
-      ids.push(slot * SLOT + from + i);
+    for (let row = from; row < to; row++) {
+      // A hole that has been filled.
+      if ((store.flags[row] & (GAP | HOLE)) === (GAP | HOLE)) continue;
+      const i = ids.push(slot * SLOT + row) - 1;
       if (i > 0 && sorted && this.#compare(ids[i - 1], ids[i]) > 0) sorted = false;
     }
     if (!sorted) ids.sort(this.#compare);
@@ -105,6 +107,16 @@ export class Selection {
     if (!this.filtered) return;
     if (lowest < this.unsearched) this.refilter(this.filter);
     else this.shown.merge(ids.filter((id) => this.matches(id)));
+  }
+
+  /** A row is no longer shown. */
+  drop(store: TaskStore, row: number): void {
+    const slot = this.stores.indexOf(store);
+    if (slot === -1) return;
+    const id = slot * SLOT + row;
+    if (this.unsearched > 0) this.unsearched = Math.min(this.unsearched, Math.max(0, this.all.length - 1));
+    this.all.remove(id);
+    if (this.filtered) this.shown.remove(id);
   }
 
   refilter(filter: Filter): void {

@@ -36,6 +36,12 @@ export class Sequence {
     return this.lowerBound((other) => this.#compare(other, id) < 0);
   }
 
+  remove(id: number): void {
+    const at = this.#start + this.placeOf(id);
+    if (at >= this.#end || this.#ids[at] !== id) return;
+    this.#ids.copyWithin(at, at + 1, this.#end--);
+  }
+
   /** Merges ids that are in display order among themselves; answers the lowest index that changed. */
   merge(ids: ArrayLike<number>): number {
     const count = ids.length;

@@ -60,8 +60,14 @@ function transfers(message: ToStore): Transferable[] {
   return message.op === "comm" && message.bytes !== undefined ? [message.bytes.buffer as ArrayBuffer] : [];
 }
 
+function watched(hub: Hub): Hub {
+  addEventListener("online", () => hub.wake());
+  document.addEventListener("visibilitychange", () => document.hidden || hub.wake());
+  return hub;
+}
+
 /** Every model has its own instance of this module: only globalThis is the page's. */
 export function pageHub(): Hub {
   const page = globalThis as unknown as Record<symbol, Hub | undefined>;
-  return (page[HUB] ??= new Hub(connect));
+  return (page[HUB] ??= watched(new Hub(connect)));
 }

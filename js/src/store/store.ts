@@ -3,8 +3,8 @@
  * (A byte arena or joined chunks measured slower or heavier; one object per line measured 1.3 times heavier.)
  */
 
-import type { EndEvent, GapEvent, LogEvent, LogPage, SourceInfo, SourceKind, StatusEvent, TaskState } from "../types.ts";
-import { levelOf } from "./level.ts";
+import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Missing, SourceInfo, SourceKind, StatusEvent, TaskState } from "../types.ts";
+import { levelOf, rankOf } from "./level.ts";
 import { endText, gapText, noticeText } from "./notice.ts";
 import { Ranges } from "./ranges.ts";
 import { fromIso, fromNs } from "./time.ts";
@@ -12,10 +12,14 @@ import { fromIso, fromNs } from "./time.ts";
 export const LEVEL_BITS = 7;
 export const NOTICE = 8;
 export const GAP = 16;
+/** Lines that are in the recording and not here, on demand. */
+export const HOLE = 128;
 export const NO_SOURCE = 0xffff;
 const LAST = 8e15;
 const STDOUT = 32;
 const STDERR = 64;
+/** Within this, a page's lines stand before those that are here of their source, whatever their times say. */
+const SEAM = 10_000;
 
 export interface Source {
   pod: string;
@@ -27,6 +31,17 @@ export interface Source {
   lastKey: number;
   state: "waiting" | "running" | "ended";
   exit: number | null;
+}
+
+/** Where lines were left out after a long absence. */
+export interface Hole {
+  row: number;
+  /** Cursor before the first line that is missing. */
+  after: string;
+  from: number;
+  to: number;
+  /** Number of the first line behind it, when that has come. */
+  until: number;
 }
 
 function grown<T extends Float64Array | Float32Array | Uint32Array | Uint16Array | Uint8Array>(array: T, length: number): T {
@@ -49,15 +64,21 @@ export class TaskStore {
   readonly sources: Source[] = [];
   cursor = "";
   older: string | null | undefined;
+  /** What the server counts, once the task has ended. */
+  complete: Complete | null = null;
+  hole: Hole | null = null;
   state: TaskState | "" = "";
   message = "";
   ended = false;
   exit: number | null = null;
   lines = 0;
-  gaps = 0;
+  readonly gaps: Missing[] = [];
   gapLines = 0;
   newest = 0;
+  newestLine = 0;
   readonly #ids = new Map<string, number>();
+  /** Latest key per source of the recording: older lines of a run come as another source of the same name. */
+  readonly #parts = new Map<number, number>();
   readonly #have = new Ranges();
 
   constructor(readonly task: string) {}
@@ -81,14 +102,17 @@ export class TaskStore {
       const id = ids.get(s[i]) ?? this.sourceId({ pod: "?", container: "?" });
       const time = t0 + dt[i] / 1e6;
       const source = this.sources[id];
-      if (time > source.lastKey) source.lastKey = time;
-      this.#push(number, time, source.lastKey, id, this.#lineFlags(m[i], o?.[i] ?? 0), m[i]);
+      const key = Math.max(time, this.#parts.get(s[i]) ?? 0);
+      this.#parts.set(s[i], key);
+      if (key > source.lastKey) source.lastKey = key;
+      this.#push(number, time, key, id, this.#lineFlags(m[i], o?.[i] ?? 0), m[i]);
       source.lines++;
     }
   }
 
-  /** A page of older lines: each source's keys stay below what is here of it already. */
-  addPage(page: LogPage): void {
+  /** A page of older lines: each source's keys stay below what is here of it already. Answers how many are new. */
+  addPage(page: LogPage): number {
+    const before = this.lines;
     const ceiling = this.sources.map((source) => source.firstKey);
     const running: number[] = [];
     for (const record of page.records) {
@@ -97,7 +121,8 @@ export class TaskStore {
       const time = fromIso(record.time);
       running[id] = Math.max(running[id] ?? -Infinity, time);
       const stream = record.stream === "stdout" ? 1 : record.stream === "stderr" ? 2 : 0;
-      this.#push(record.seq, time, Math.min(running[id], ceiling[id] ?? Infinity), id, this.#lineFlags(record.text, stream), record.text);
+      const top = ceiling[id] ?? Infinity;
+      this.#push(record.seq, time, running[id] - top < SEAM ? Math.min(running[id], top) : running[id], id, this.#lineFlags(record.text, stream), record.text);
       this.sources[id].lines++;
     }
     for (const [id, source] of this.sources.entries()) if (running[id] !== undefined && source.lastKey < running[id]) source.lastKey = running[id];
@@ -107,6 +132,15 @@ export class TaskStore {
       else this.addStatus(notice as StatusEvent, false);
     }
     this.older = page.older ?? null;
+    return this.lines - before;
+  }
+
+  /** A row in place of lines that can be asked for. */
+  addHole(after: string, from: number, to: number, until = Infinity): void {
+    this.hole = { row: this.rows, after, from, to, until };
+    const text = `Not loaded: {${from}} to {${to}}`;
+    // After the last line that is here, also one of the same time.
+    this.#push(2 ** 32 - 1, from, from, NO_SOURCE, NOTICE | HOLE, text);
   }
 
   addStatus(event: StatusEvent, live = true): void {
@@ -120,6 +154,7 @@ export class TaskStore {
     const id = event.source ? this.sourceId(event.source) : -1;
     const source = this.sources[id];
     if (live && event.state) this.state = event.state;
+    if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) return;
     if (live && event.notice === "waiting") this.message = event.message ?? event.reason ?? "";
     else if (live && event.notice === "started") this.message = "";
     if (source && event.notice === "started") source.state = "running";
@@ -127,13 +162,14 @@ export class TaskStore {
       source.state = "ended";
       source.exit = event.exit_code ?? null;
     }
-    this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, noticeText(event), event.notice === "ended");
+    if (event.hint) this.hints.set(this.rows, event.hint);
+    this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, rankOf(event.level ?? ""), noticeText(event), event.notice === "ended");
   }
 
-  addGap(event: GapEvent): void {
+  addGap(event: GapEvent, counted = true): void {
     const seq = event.seq ?? -1;
     if (seq >= 0 && !this.#have.add(seq)) return;
-    this.gaps++;
+    if (counted) this.gaps.push({ text: gapText(event), hint: event.hint ?? "" });
     this.gapLines += event.lines ?? 0;
     if (event.hint) this.hints.set(this.rows, event.hint);
     const at = event.from ? fromNs(event.from) : event.to ? fromNs(event.to) : this.newest;
@@ -198,6 +234,8 @@ export class TaskStore {
     if (time > this.newest) this.newest = time;
     const owner = this.sources[source];
     if (owner && !(flags & NOTICE) && key < owner.firstKey) owner.firstKey = key;
-    if (!(flags & NOTICE)) this.lines++;
+    if (flags & NOTICE) return;
+    this.lines++;
+    if (time > this.newestLine) this.newestLine = time;
   }
 }

@@ -12,6 +12,10 @@ const SOURCES_EVERY = 250;
 const HISTOGRAM_EVERY = 500;
 const RATE_OVER = 5000;
 const SETTLE = 500;
+/** After this the place is given up. */
+const SEEK = 5000;
+/** Rows sent above the place that is sought. */
+const MARGIN = 24;
 
 /** Neighbours in number are far apart in colour, for pods that are numbered. */
 function hue(slot: number): number {
@@ -35,7 +39,7 @@ export interface Surroundings {
   now: number;
   live: boolean;
   loading: boolean;
-  rest: Pick<Update, "link" | "transport" | "problem" | "tasks">;
+  rest: Pick<Update, "link" | "transport" | "problem" | "tasks" | "ahead">;
 }
 
 export class View {
@@ -44,6 +48,10 @@ export class View {
   /** The reader went beyond the window by scrolling up. */
   extended = false;
   low = -Infinity;
+  /** The time at which the reader was when the lines were loaded anew, until there is something from then. */
+  seek: number | null = null;
+  generation = 0;
+  readonly #made = Date.now();
   readonly selection: Selection;
   readonly #hues = new Map<string, number>();
   readonly #groups: SourceSummary[] = [];
@@ -85,6 +93,12 @@ export class View {
     return tail === null ? this.low : Math.max(this.low, this.#tailBound(tail));
   }
 
+  /** The time of the row that the reader holds on to. */
+  placeTime(): number | null {
+    const { anchor } = this.look;
+    return anchor === null || anchor < 0 ? null : this.selection.keyOf(anchor);
+  }
+
   #tailBound(tail: number): number {
     const { all, keyOf } = { all: this.selection.all, keyOf: (id: number) => this.selection.keyOf(id) };
     if (all.length === 0) return -Infinity;
@@ -98,7 +112,9 @@ export class View {
   }
 
   /** Whether a second's tick would change what is shown. */
-  isStale({ now, live }: Surroundings): boolean {
+  isStale({ now, live, rest }: Surroundings): boolean {
+    // "last line 12 s ago" counts up.
+    if (rest.link === "reconnecting") return true;
     const { all } = this.selection;
     const low = this.lowBound(now, live);
     const start = this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
@@ -122,7 +138,18 @@ export class View {
     const total = count + 1;
     let { from } = look;
     let shift = 0;
+    const seek = this.seek;
+    let seen: number | undefined;
     if (look.follow) from = total - look.count;
+    else if (seek !== null) {
+      seen = Math.max(0, shown.lowerBound((id) => selection.keyOf(id) < seek) - start) + 1;
+      from = seen - MARGIN;
+      // Lines come in order of time: what stood before the reader's place is here, too.
+      if (stores.some((store) => store.newestLine >= seek) || Date.now() - this.#made > SEEK) {
+        this.seek = null;
+        this.look = seen + start > shown.length ? { ...look, anchor: null } : { ...look, anchor: shown.at(seen + start - 1), anchorIndex: seen };
+      }
+    }
     else if (look.anchor !== null) {
       const index = look.anchor === EDGE_ID ? 0 : Math.max(0, shown.placeOf(look.anchor) - start) + 1;
       shift = index - look.anchorIndex;
@@ -142,6 +169,8 @@ export class View {
       shift,
       follow: look.follow,
       rows,
+      generation: this.generation,
+      seek: seen,
       lines: stores.reduce((sum, store) => sum + store.lines, 0),
       shown: count,
       filtered: selection.filtered,

@@ -3,7 +3,7 @@
  * bytes; what is in the store is acknowledged, so a slow page slows the kernel.
  */
 
-import { windowOf } from "../store/time.ts";
+import { fromNs, windowOf } from "../store/time.ts";
 import type { LogPage, Problem } from "../types.ts";
 import { cursorsOf, type Host, isFatal, type Link, type PageQuery, SILENCE, widestSince } from "./link.ts";
 import { PageError } from "./page.ts";
@@ -28,6 +28,7 @@ export class CommLink implements Link {
   #acked = 0;
   #acking: ReturnType<typeof setTimeout> | undefined;
   #heard = false;
+  #heardAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pages = new Map<number, Waiting>();
   #asked = 0;
@@ -47,6 +48,11 @@ export class CommLink implements Link {
 
   retry(): void {
     this.update(this.#tasks);
+  }
+
+  /** A kernel that speaks is alive; one that was not heard for long is asked again, by cursor. */
+  wake(): void {
+    if (this.#order.some((task) => !this.host.isEnded(task)) && Date.now() - this.#heardAt > SILENCE) this.#open();
   }
 
   close(): void {
@@ -90,6 +96,7 @@ export class CommLink implements Link {
     clearTimeout(this.#timer);
     if (!this.#heard) this.host.onState("live");
     this.#heard = true;
+    this.#heardAt = Date.now();
     // Silence also means a kernel that was restarted and knows nothing of us.
     this.#timer = setTimeout(() => this.#open(), SILENCE);
   }
@@ -105,6 +112,8 @@ export class CommLink implements Link {
       this.#last = n;
       this.#alive();
       this.#splitter.push(bytes, (event) => this.host.onEvent(event, this.#order));
+      if (this.#splitter.now !== undefined) this.host.onClock?.(fromNs(this.#splitter.now), true);
+      this.#splitter.now = undefined;
       this.#acknowledge(n);
       this.host.onChunk();
       if (this.#order.every((task) => this.host.isEnded(task))) {

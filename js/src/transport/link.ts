@@ -8,12 +8,15 @@ export interface Link {
   update(tasks: string[]): void;
   /** Tries again after a stop. */
   retry(): void;
+  /** Timers and connections may have stood still: what is dead is opened again, what waits does so no longer. */
+  wake(): void;
   page(task: string, query: PageQuery): Promise<LogPage>;
   close(): void;
 }
 
 export interface PageQuery {
-  before: string;
+  before?: string;
+  after?: string;
   limit: number;
   since: string;
 }
@@ -29,8 +32,8 @@ export interface Host {
   onState(state: LinkState, problem?: Problem): void;
   /** The place is not held any more: forget what is here of these tasks and begin anew. */
   onCursorLost(tasks: string[], problem: Problem): void;
-  /** Every answer of the server tells what time it is there. */
-  onClock?(serverTime: number): void;
+  /** Every answer of the server tells what time it is there; heartbeats and states what time it is at the nodes. */
+  onClock?(time: number, ofNodes?: boolean): void;
 }
 
 export const SILENCE = 45_000;

@@ -38,7 +38,7 @@ export class PageError extends Error {
 }
 
 export async function fetchPage(fetcher: typeof fetch, config: PageConfig, task: string, query: PageQuery): Promise<LogPage> {
-  const parameters = new URLSearchParams({ before: query.before, limit: String(query.limit), since: query.since });
+  const parameters = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, String(value)]));
   const headers = { ...config.headers, Accept: "application/json" };
   const response = await fetcher(`${config.base}${taskPath(task)}/logs?${parameters}`, { headers, credentials: "same-origin" });
   if (!response.ok) throw new PageError(await errorOf(response));

@@ -16,6 +16,8 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 export class Splitter {
   /** The reconnection time the server asked for. */
   retry: number | undefined;
+  /** The nodes' time, ns, as the last heartbeat said it. */
+  now: string | undefined;
   #rest = new Uint8Array(0);
   #afterCr = false;
   #begun = false;
@@ -64,7 +66,10 @@ export class Splitter {
       return;
     }
     let colon = bytes.subarray(start, Math.min(end, start + 8)).indexOf(58);
-    if (colon === 0) return;
+    if (colon === 0) {
+      this.now = /^: hb (\d+)$/.exec(decoder.decode(bytes.subarray(start, Math.min(end, start + 40))))?.[1] ?? this.now;
+      return;
+    }
     if (colon === -1) colon = end - start;
     const field = decoder.decode(bytes.subarray(start, start + colon));
     const valueAt = start + colon + (bytes[start + colon + 1] === 32 ? 2 : 1);

@@ -1,6 +1,6 @@
 /** The page's one SSE connection, for however many tasks: fetch (EventSource sends no headers), reconnect by cursor. */
 
-import { windowOf } from "../store/time.ts";
+import { fromNs, windowOf } from "../store/time.ts";
 import type { LogPage, PageConfig, Problem } from "../types.ts";
 import { cursorsOf, type Host, isFatal, type Link, type PageQuery, SILENCE, widestSince } from "./link.ts";
 import { errorOf, fetchPage } from "./page.ts";
@@ -9,6 +9,8 @@ import { Splitter } from "./splitter.ts";
 const FIRST_DELAY = 500;
 const LAST_DELAY = 15_000;
 const STOPPING = new Set([400, 401, 403, 404]);
+/** So often is a page that was let in refused before it gives up: tokens and cookies are renewed beside it. */
+const REFUSALS = 5;
 
 export class SseLink implements Link {
   #tasks: string[] = [];
@@ -16,6 +18,11 @@ export class SseLink implements Link {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
   #retry: number | undefined;
+  #refusals = 0;
+  /** The server was here, with our half. */
+  #met = false;
+  #heardAt = 0;
+  #live = false;
 
   constructor(
     private readonly host: Host,
@@ -31,8 +38,12 @@ export class SseLink implements Link {
   }
 
   retry(): void {
-    this.#failures = 0;
+    this.#failures = this.#refusals = 0;
     this.#reopen(0);
+  }
+
+  wake(): void {
+    if (this.#timer !== undefined || (this.#live && Date.now() - this.#heardAt > SILENCE)) this.#reopen(0);
   }
 
   close(): void {
@@ -48,6 +59,8 @@ export class SseLink implements Link {
   #reopen(delay: number): void {
     this.#abort?.abort();
     clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#live = false;
     const open = this.#tasks.filter((task) => !this.host.isEnded(task));
     if (open.length > 0) this.#timer = setTimeout(() => void this.#run(open), delay);
     else if (this.#tasks.length > 0) this.host.onState("done");
@@ -73,10 +86,12 @@ export class SseLink implements Link {
   async #run(tasks: string[]): Promise<void> {
     const abort = new AbortController();
     this.#abort = abort;
+    this.#timer = undefined;
     if (this.#failures === 0) this.host.onState("connecting");
     let silence = setTimeout(() => abort.abort("silence"), SILENCE);
     const heard = (): void => {
       clearTimeout(silence);
+      this.#heardAt = Date.now();
       silence = setTimeout(() => abort.abort("silence"), SILENCE);
     };
     try {
@@ -92,14 +107,16 @@ export class SseLink implements Link {
         await this.#refused(response, tasks);
         return;
       }
+      this.#met = this.#live = true;
+      this.#refusals = 0;
       this.host.onState("live");
       heard();
       await this.#read(response.body.getReader(), tasks, heard);
       this.#again();
-    } catch (reason) {
+    } catch {
       if (this.#abort !== abort || (abort.signal.aborted && abort.signal.reason !== "silence")) return;
-      const text = abort.signal.aborted ? "nothing was heard for 45 s" : reason instanceof Error ? reason.message : String(reason);
-      this.#again({ code: "ConnectionLost", message: text });
+      // That the line is cut is said by the state; what the browser calls it helps nobody.
+      this.#again();
     } finally {
       clearTimeout(silence);
     }
@@ -116,6 +133,8 @@ export class SseLink implements Link {
         this.host.onEvent(event, tasks);
       });
       this.#retry = splitter.retry;
+      if (splitter.now !== undefined) this.host.onClock?.(fromNs(splitter.now), true);
+      splitter.now = undefined;
       this.host.onChunk();
     }
   }
@@ -125,8 +144,13 @@ export class SseLink implements Link {
     if (response.status === 410) {
       this.host.onCursorLost(tasks, problem);
       this.#again();
-    } else if (response.status === 404 && problem.code === "") this.onAbsent();
+    } else if (response.status === 404 && problem.code === "") {
+      // A hub answers so for a server that is being started again.
+      if (this.#met) this.#again();
+      else this.onAbsent();
+    } else if (this.#met && (response.status === 401 || response.status === 403) && this.#refusals++ < REFUSALS) this.#again();
     else if (STOPPING.has(response.status) || isFatal(problem)) this.host.onState("stopped", problem);
-    else this.#again(problem);
+    // A proxy's 502 and the like is a server that is not there; the cluster's trouble has a code of its own.
+    else this.#again(problem.code.startsWith("Http5") ? undefined : problem);
   }
 }

@@ -1,6 +1,6 @@
 /** A row as DOM: spans and text, nothing else. */
 
-import type { Row, Run } from "../types.ts";
+import type { Run } from "../types.ts";
 import { h } from "./dom.ts";
 
 /** The terminal's colours as hues, their lightness and strength being the theme's; black, grey and white as the theme's inks. */
@@ -68,6 +68,6 @@ export function fill(target: HTMLElement, text: string, runs: Run[], marks: numb
 }
 
 /** `{1700000000000}` in a notice is a time to be written in the reader's zone. */
-export function noticeWords(row: Row, clockOf: (ms: number) => string): string {
-  return row.text.replace(/\{(\d+(?:\.\d+)?)\}/g, (_all, ms: string) => clockOf(Number(ms)));
+export function noticeWords(text: string, clockOf: (ms: number) => string): string {
+  return text.replace(/\{(\d+(?:\.\d+)?)\}/g, (_all, ms: string) => clockOf(Number(ms)));
 }

@@ -15,6 +15,8 @@ export interface Label {
 export interface RowActions {
   label(source: number): Label | undefined;
   older(): void;
+  /** Loads what was left out. */
+  hole(id: number): void;
   /** The whole text of a line that was cut. */
   text(id: number): Promise<string>;
   resized(): void;
@@ -75,9 +77,11 @@ function toggle(event: Event, row: Row, message: HTMLElement, actions: RowAction
 }
 
 function noticeRow(row: Row, actions: RowActions, open: Map<number, string>): HTMLElement {
-  const words = noticeWords(row, (ms) => clock(ms).slice(0, 8));
+  const words = noticeWords(row.text, (ms) => clock(ms).slice(0, 8));
   const text = h("span", { class: "cl-nt", title: words }, words);
-  const element = h("div", { class: `cl-r cl-note ${row.kind === "gap" ? "cl-gap" : ""}`, "data-notice": row.kind }, text);
+  const tone = row.kind === "gap" ? "cl-gap" : row.kind === "hole" ? "cl-edge" : row.level >= 4 ? "cl-gaps" : "";
+  const element = h("div", { class: `cl-r cl-note ${tone}`, "data-notice": row.kind }, text);
+  if (row.kind === "hole") element.append(h("button", { type: "button", class: "cl-more", onclick: () => actions.hole(row.id) }, "Load"));
   if (row.hint) {
     const why = (): void => {
       if (!open.delete(row.id)) open.set(row.id, row.hint!);

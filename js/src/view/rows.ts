@@ -41,6 +41,7 @@ export class Rows {
   #asked = "";
   #anchorAsked: number | null = null;
   #shifted = 0;
+  #generation = 0;
 
   constructor(private readonly actions: RowsActions) {
     this.element = h("div", { class: "cl-rows", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0" }, this.#pin, this.#spacer);
@@ -101,7 +102,15 @@ export class Rows {
   }
 
   update(update: Update): void {
-    if (!this.follow && update.rows.length > 0) this.#hold(update);
+    if (update.generation !== this.#generation) {
+      this.#generation = update.generation;
+      this.#made.clear();
+      this.#open.clear();
+      this.#rows = [];
+      this.#anchorAsked = null;
+    }
+    if (!this.follow && update.seek !== undefined) this.place = { index: update.seek, px: 0 };
+    else if (!this.follow && update.rows.length > 0) this.#hold(update);
     this.total = update.total;
     this.#first = update.first;
     this.#rows = update.rows;

@@ -8,6 +8,7 @@ import type { Viewer } from "./viewer.ts";
 
 const STATUS_EVERY = 1000;
 const VIEW_EVERY = 1000;
+const OVER = new Set(["succeeded", "failed", "gone"]);
 
 /** As much of anywidget's model as is used here. */
 export interface Model {
@@ -27,6 +28,7 @@ export class Session {
   #due: Record<string, ReturnType<typeof setTimeout> | undefined> = {};
   #next: Record<string, unknown> = {};
   #closed = false;
+  #opened = false;
   #off: (() => void)[] = [];
 
   constructor(
@@ -90,6 +92,13 @@ export class Session {
   #retask(): void {
     this.hub.resubscribe(this.model, this.tasks);
     this.#apply(this.settings);
+  }
+
+  /** Of a task that is over when it is opened everything is shown (a page bounds it), unless a window was asked for. */
+  opened(tasks: TaskSummary[]): void {
+    if (this.#opened || tasks.some(({ state }) => state === "")) return;
+    this.#opened = true;
+    if (!this.#query.since && tasks.every(({ state }) => OVER.has(state))) this.change({ since: null });
   }
 
   #summary(tasks: TaskSummary[]): void {

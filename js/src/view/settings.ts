@@ -34,8 +34,9 @@ export function fromQuery(query: Query): Settings {
   return { filter, time: query.timestamps ?? true, wrap: false };
 }
 
+/** A word as a pattern; a /pattern/ is one already. */
 function escaped(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
+  return /^\/(.+)\/$/.exec(text)?.[1] ?? text.replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
 }
 
 /** The `view` trait: the filter as Python's own parameters, and which rows are in sight. */

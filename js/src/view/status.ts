@@ -1,8 +1,9 @@
 /** Is it whole and live: state in words, counts, gaps, the zone of the times, the place as code, and the way to the newest line. */
 
-import type { TaskSummary, Update } from "../types.ts";
+import type { Complete, TaskSummary, Update } from "../types.ts";
 import { button, h, say, setFlag } from "./dom.ts";
-import { ago, grouped, zone } from "./format.ts";
+import { ago, grouped, shortClock, zone } from "./format.ts";
+import { noticeWords } from "./line.ts";
 
 type Tone = "good" | "warn" | "bad" | "idle";
 
@@ -15,7 +16,7 @@ export function stateWords(update: Update, follow: boolean): [string, Tone] {
     return [[...new Set(ended.map(({ message }) => message))].join(" · "), failed ? "bad" : "good"];
   }
   if (link === "stopped" || problem?.task) return [`Stopped: ${problem?.message ?? ""}`, "bad"];
-  if (link === "reconnecting") return [`Reconnecting…${newest > 0 ? ` last line ${ago(Math.max(0, now - newest))} ago` : ""}`, "warn"];
+  if (link === "reconnecting") return [`Reconnecting${newest > 0 ? `, last line ${ago(Math.max(0, now - newest))} ago` : "…"}`, "warn"];
   if (link === "waiting") return ["Waiting for the kernel", "idle"];
   if (link === "connecting") return ["Connecting…", "idle"];
   const pending = tasks.find((task) => task.state === "pending");
@@ -30,18 +31,45 @@ function gapWords(tasks: TaskSummary[]): string {
   return `${gaps} gap${gaps === 1 ? "" : "s"}${lines > 0 ? `, ${grouped(lines)} lines` : ""}`;
 }
 
+/** How many lines there are, from when to when, of how many runs, and whether that is all: counted by the server. */
+export function statement(tasks: TaskSummary[]): string {
+  const all = tasks.map(({ complete }) => complete).filter((one) => one !== null);
+  if (all.length === 0 || all.length < tasks.length) return "";
+  const sum = (pick: (one: Complete) => number | undefined): number => all.reduce((total, one) => total + (pick(one) ?? 0), 0);
+  const times = all.flatMap(({ from, to }) => [from, to]).filter((time) => time !== null).map((time) => Date.parse(time));
+  const [first, last] = [Math.min(...times), Math.max(...times)];
+  const day = new Date(first).toDateString() === new Date(last).toDateString() ? "" : `${new Date(first).toLocaleDateString()} `;
+  const until = day === "" ? "" : `${new Date(last).toLocaleDateString()} `;
+  const span = times.length > 0 ? `${day}${shortClock(first, true)} to ${until}${shortClock(last, true)}` : "";
+  const whole = all.every(({ done, gaps }) => done && gaps.length === 0) ? "complete" : "";
+  return [many(sum(({ records }) => records), "line"), span, many(sum(({ sources }) => sources), "source"), whole].filter(Boolean).join(", ");
+}
+
+/** From two seconds on it changes what "the last minute" means. */
+export function clockWords(ahead: number): string {
+  if (Math.abs(ahead) < 2000) return "";
+  return `clock of the cluster is ${(Math.abs(ahead) / 1000).toFixed(1)} s ${ahead > 0 ? "ahead" : "behind"}`;
+}
+
+function many(count: number, word: string): string {
+  return `${grouped(count)} ${word}${count === 1 ? "" : "s"}`;
+}
+
 export class StatusBar {
   readonly element: HTMLElement;
   #state = h("span", { class: "cl-state" });
   #counts = h("span", { "aria-live": "off" });
-  #gaps = h("span", { class: "cl-gaps" });
+  #gaps = h("button", { type: "button", class: "cl-gaps", title: "What is missing, and why", onclick: () => this.#list() });
+  #missing = h("div", { class: "cl-help cl-missing", role: "dialog", "aria-label": "What is missing", hidden: true });
+  #tasks: TaskSummary[] = [];
+  #clock = h("span", { class: "cl-gaps" });
   #place = h("button", { type: "button", class: "cl-code", title: "Copy the lines in sight as code" });
   #pill = button("↓ newest", "Go to the newest line and follow (End)", () => this.newest(), { class: "cl-pill" });
 
   constructor(private readonly newest: () => void) {
     this.#place.addEventListener("click", () => void navigator.clipboard?.writeText(this.#place.textContent ?? ""));
     const zoneText = h("span", { class: "cl-faint", title: "Times are shown in this zone" }, zone());
-    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, h("span", { class: "cl-grow" }), zoneText, this.#place, this.#pill);
+    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, zoneText, this.#place, this.#pill);
   }
 
   update(update: Update, follow: boolean): void {
@@ -50,9 +78,20 @@ export class StatusBar {
     this.#state.dataset.tone = tone;
     const { lines, shown, filtered, rate } = update;
     const rates = rate >= 1 ? ` · ${grouped(rate)}/s` : rate > 0 ? ` · ${rate.toFixed(1)}/s` : "";
-    say(this.#counts, `${filtered ? `${grouped(shown)} of ` : ""}${grouped(lines)} line${lines === 1 ? "" : "s"}${rates}`);
+    const counted = statement(update.tasks);
+    say(this.#counts, `${filtered ? `${grouped(shown)} of ` : ""}${counted || many(lines, "line")}${rates}`);
+    this.#counts.title = counted && `${grouped(lines)} of them are loaded`;
+    this.#tasks = update.tasks;
     say(this.#gaps, gapWords(update.tasks));
+    say(this.#clock, clockWords(update.ahead));
     this.follow(follow);
+  }
+
+  /** The gaps, each with its reason and what would have closed it. */
+  #list(): void {
+    this.#missing.hidden = !this.#missing.hidden;
+    const rows = this.#tasks.flatMap(({ missing }) => missing).map(({ text, hint }) => h("div", {}, noticeWords(text, (ms) => shortClock(ms, true)), h("div", { class: "cl-faint" }, hint)));
+    this.#missing.replaceChildren(...rows);
   }
 
   follow(follow: boolean): void {

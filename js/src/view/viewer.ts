@@ -52,6 +52,7 @@ export class Viewer {
     this.#rows = new Rows({
       label: (source) => this.#labels[source],
       older: () => this.#older(),
+      hole: (id) => hub.hole(this.#view, id),
       text: (id) => hub.text(this.#view, id),
       resized: () => this.#rows.draw(),
       look: (look) => {
@@ -176,6 +177,7 @@ export class Viewer {
   #draw(update: Update): void {
     if (update.sources) this.#showSources(update.sources);
     this.#drawn = update;
+    this.session.opened(update.tasks);
     this.#rows.update(update);
     this.#header.update(update);
     this.#filterBar.update(update);

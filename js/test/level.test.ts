@@ -1,0 +1,15 @@
+/// <reference types="node" />
+import { readFileSync } from "node:fs";
+import { expect, it } from "vitest";
+import { LEVELS, levelOf } from "../src/store/level.ts";
+
+interface Case {
+  line: string;
+  level: string | null;
+}
+
+const cases = JSON.parse(readFileSync(new URL("../../tests/parsing/lines.json", import.meta.url), "utf8")) as Case[];
+
+it("reads enough lines to mean something", () => expect(cases.length).toBeGreaterThan(50));
+
+it.each(cases)("the page and Python see one level: $line", ({ line, level }) => expect(LEVELS[levelOf(line)]).toBe(level ?? ""));

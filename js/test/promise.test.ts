@@ -1,0 +1,254 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { compile } from "../src/store/filter.ts";
+import { Engine } from "../src/store/engine.ts";
+import { Selection } from "../src/store/selection.ts";
+import { TaskStore } from "../src/store/store.ts";
+import type { Complete, TaskSummary, ToStore, Update } from "../src/types.ts";
+import { fromQuery } from "../src/view/settings.ts";
+import { clockWords, statement, stateWords } from "../src/view/status.ts";
+import { failure, logEvent, ns, Server, sse, T0, TASK, W0 } from "./helpers.ts";
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+
+let server: Server;
+let engine: Engine;
+let updates: Update[];
+
+const last = (): Update => updates.at(-1)!;
+const texts = (): string[] => last().rows.filter((row) => row.kind === "line").map((row) => row.text);
+const kinds = (): string[] => last().rows.map((row) => (row.kind === "line" ? row.text : row.kind));
+const line = (seq: number, text: string, at = Date.now()): object => logEvent(seq, [[at, 1, text]]);
+const streams = (): URLSearchParams[] => server.requests.filter(({ url }) => url.pathname.endsWith("/stream")).map(({ url }) => url.searchParams);
+const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(1);
+
+function open(since = "all", asked = "1m"): void {
+  engine.receive({ op: "subscribe", model: "m1", tasks: [TASK], transport: "auto", since: asked });
+  engine.receive({ op: "view", view: "v1", model: "m1", filter: fromQuery({ since }).filter, look: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
+}
+
+/** The machine sleeps: no timer runs, and the time is another one. */
+function sleep(ms: number): void {
+  vi.setSystemTime(Date.now() + ms);
+}
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: T0 });
+  vi.spyOn(console, "error").mockImplementation(() => {});
+  vi.spyOn(console, "warn").mockImplementation(() => {});
+  vi.spyOn(Math, "random").mockReturnValue(1);
+  server = new Server();
+  updates = [];
+  engine = new Engine((message) => {
+    if (message.op !== "update") return;
+    updates.push(message);
+    queueMicrotask(() => engine.receive({ op: "ack", view: message.view } as ToStore));
+  }, true, server.fetch);
+  engine.receive({ op: "config", config: { base: "http://host/cortex/", headers: { Authorization: "token old" } } });
+});
+
+afterEach(() => {
+  engine.stop();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+describe("while disconnected", () => {
+  it("counts up quietly and keeps what it has", async () => {
+    open();
+    await settle();
+    await server.send(sse("log", line(0, "one"), "a1"));
+    server.answer = failure(502, "", "");
+    await server.drop();
+    for (const seconds of [5, 12]) {
+      await vi.advanceTimersByTimeAsync(T0 + seconds * 1000 - Date.now() + 500);
+      expect(stateWords(last(), true)[0]).toMatch(`Reconnecting, last line ${seconds} s ago`);
+    }
+    expect(texts()).toEqual(["one"]);
+    expect(last().problem).toBeNull();
+  });
+
+  it("a page that was let in asks a few times more with its present token before it gives up", async () => {
+    open();
+    await settle();
+    await server.send(sse("log", line(0, "one"), "a1"));
+    server.answer = failure(403, "NotAllowed", "Forbidden");
+    await server.drop();
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(last()).toMatchObject({ link: "reconnecting", problem: null });
+    engine.receive({ op: "config", config: { base: "http://host/cortex/", headers: { Authorization: "token new" } } });
+    server.answer = undefined;
+    await vi.advanceTimersByTimeAsync(15_000);
+    expect(server.requests.at(-1)!.headers.Authorization).toBe("token new");
+    expect(streams().at(-1)!.get("cursor")).toBe("a1");
+    expect(last().link).toBe("live");
+    server.answer = failure(403, "NotAllowed", "Forbidden");
+    await server.drop();
+    await vi.advanceTimersByTimeAsync(10 * MINUTE);
+    expect(last()).toMatchObject({ link: "stopped", problem: { message: "Forbidden" } });
+    expect(texts()).toEqual(["one"]);
+  });
+
+  it("a hub's page for a server that is being started again is no reason to give up", async () => {
+    open();
+    await settle();
+    server.answer = () => new Response("<html>", { status: 404 });
+    await server.drop();
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(last()).toMatchObject({ link: "reconnecting", transport: "sse" });
+  });
+
+  it("does not wait for the end of a pause when the network is back", async () => {
+    open();
+    await settle();
+    server.answer = failure(502, "", "");
+    await server.drop();
+    await vi.advanceTimersByTimeAsync(16_000);
+    const count = streams().length;
+    server.answer = undefined;
+    engine.receive({ op: "wake" });
+    await settle();
+    expect(streams()).toHaveLength(count + 1);
+    expect(last().link).toBe("live");
+  });
+});
+
+describe("after sleep", () => {
+  it("a connection that was silent meanwhile is opened anew, one that spoke is kept", async () => {
+    open();
+    await settle();
+    await server.send(sse("log", line(0, "one"), "a1"));
+    sleep(20_000);
+    engine.receive({ op: "wake" });
+    await settle();
+    expect(streams()).toHaveLength(1);
+    sleep(5 * MINUTE);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(streams()).toHaveLength(2);
+    expect(streams()[1].get("cursor")).toBe("a1");
+  });
+
+  it("of hours the window is asked for, and the rest is there on demand, each line once", async () => {
+    open("1h", "10m");
+    await settle();
+    await server.send(sse("log", line(0, "before"), "a1"));
+    sleep(3 * HOUR);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([streams()[1].get("cursor"), streams()[1].get("since")]).toEqual([null, "10m"]);
+    await server.send(sse("log", line(7, "after"), "a9"));
+    engine.receive({ op: "filter", view: "v1", filter: fromQuery({ since: "all" }).filter });
+    await settle();
+    expect(kinds()).toEqual(["edge", "before", "hole", "after"]);
+    const hole = last().rows[2];
+    expect(hole.text).toMatch(/^Not loaded: \{\d+\} to \{\d+\}$/);
+
+    const record = (seq: number): object => ({ seq, time: new Date(T0 + seq * HOUR / 4).toISOString(), pod: W0.pod, container: "main", run: 0, stream: "stdout", text: `between ${seq}` });
+    server.answer = () => Response.json({ records: [1, 2, 3].map(record), older: "o", newer: "a4" });
+    engine.receive({ op: "hole", view: "v1", id: hole.id });
+    await settle();
+    expect(server.requests.at(-1)!.url.searchParams.get("after")).toBe("a1");
+    expect(kinds()).toEqual(["edge", "before", "between 1", "between 2", "between 3", "hole", "after"]);
+    server.answer = () => Response.json({ records: [4, 5, 7].map(record), older: "o", newer: "a8" });
+    engine.receive({ op: "hole", view: "v1", id: last().rows[5].id });
+    await settle();
+    expect(server.requests.at(-1)!.url.searchParams.get("after")).toBe("a4");
+    expect(kinds()).toEqual(["edge", "before", ...[1, 2, 3, 4, 5].map((i) => `between ${i}`), "after"]);
+    // And the stream goes on from the cursor it has now.
+    server.answer = undefined;
+    await server.drop();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(streams().at(-1)!.get("cursor")).toBe("a9");
+    expect(last().lines).toBe(7);
+  });
+
+  it("a task that ended meanwhile shows its last lines", async () => {
+    open("all", "10m");
+    await settle();
+    await server.send(sse("log", line(0, "before"), "a1"));
+    sleep(3 * HOUR);
+    await vi.advanceTimersByTimeAsync(1000);
+    server.answer = () => Response.json({ records: [{ seq: 1, time: new Date(T0 + HOUR).toISOString(), pod: W0.pod, container: "main", run: 0, text: "the last" }], older: "o", newer: null });
+    await server.send(sse("end", { task: TASK, seq: 2, time: ns(T0 + HOUR + 1), state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "a3"));
+    expect(kinds()).toEqual(["edge", "before", "the last", "notice"]);
+  });
+});
+
+it("a place that is no longer held: said, the window loaded anew, the reader where they were", async () => {
+  open("all", "1m");
+  await settle();
+  const lines = (from: number): string => Array.from({ length: 200 }, (_unused, i) => sse("log", logEvent(from + i, [[T0 - 200_000 + i * 1000, 1, `step ${i}`]]), `a${from + i}`)).join("");
+  await server.send(lines(0));
+  const { rows, first } = { ...last(), first: last().first };
+  const anchor = rows.find((row) => row.text === "step 160")!;
+  engine.receive({ op: "look", view: "v1", look: { from: first, count: 50, follow: false, anchor: anchor.id, anchorIndex: first + rows.indexOf(anchor) } });
+  await settle();
+  const { generation } = last();
+  server.answer = failure(410, "CursorNotHeld", "The recording was removed");
+  await server.drop();
+  await vi.advanceTimersByTimeAsync(501);
+  server.answer = undefined;
+  await vi.advanceTimersByTimeAsync(1100);
+  expect(streams().at(-1)!.has("cursor")).toBe(false);
+  await server.send(lines(1000).split("\n\n").slice(100).join("\n\n"));
+  expect(last().generation).toBeGreaterThan(generation);
+  const sought = updates.findLast(({ seek }) => seek !== undefined)!;
+  expect(sought.rows[sought.seek! - sought.first].text).toBe("step 160");
+  expect(last().follow).toBe(false);
+  expect(last().tasks[0].gaps).toBe(0);
+});
+
+it("the nodes' clock is known from state and heartbeats, the least delayed counting", async () => {
+  open();
+  await settle();
+  expect(last().ahead).toBe(0);
+  await server.send(sse("status", { task: TASK, state: "running", message: "", now: ns(T0 + 3200) }) + `: hb ${ns(T0 + 1000)}\n`);
+  expect(Math.round(last().ahead / 100)).toBe(32);
+  expect(clockWords(last().ahead)).toBe("clock of the cluster is 3.2 s ahead");
+  expect(clockWords(-2500)).toBe("clock of the cluster is 2.5 s behind");
+  expect(clockWords(1900)).toBe("");
+});
+
+it("the statement of an ended task is the server's count", async () => {
+  open();
+  await settle();
+  const complete: Complete = { records: 1_203_441, from: "2026-07-01T10:00:01.5Z", to: "2026-07-01T11:12:44Z", sources: 2, done: true, gaps: [] };
+  server.answer = () => Response.json({ records: [], complete });
+  await server.send(sse("log", line(0, "x"), "a1") + sse("end", { task: TASK, seq: 1, state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "a2"));
+  expect(last().tasks[0].complete).toEqual(complete);
+  const local = (text: string): string => new Date(text).toTimeString().slice(0, 8);
+  expect(statement(last().tasks).replaceAll("\u202f", " ")).toBe(`1 203 441 lines, ${local("2026-07-01T10:00:01Z")} to ${local("2026-07-01T11:12:44Z")}, 2 sources, complete`);
+  const gap = { task: TASK, from: ns(T0), to: ns(T0 + 1), reason: "rotated away" };
+  const holed = [{ ...last().tasks[0], complete: { ...complete, gaps: [gap] } }] as TaskSummary[];
+  expect(statement(holed)).not.toContain("complete");
+});
+
+describe("what a recorder adds later", () => {
+  const filter = fromQuery({ since: "all" }).filter;
+
+  it("older lines of a run are another source of the same name: one entry, ordered by time", () => {
+    const store = new TaskStore(TASK);
+    store.addLog({ ...logEvent(0, [[T0, 1, "now"], [T0 + 1, 1, "later"]]), sources: { 1: W0 } });
+    store.addLog({ ...logEvent(2, [[T0 - 2000, 2, "old 1"], [T0 - 1000, 2, "old 2"]]), sources: { 2: W0 } });
+    store.addLog({ ...logEvent(4, [[T0 + 2, 1, "newest"]]), sources: { 1: W0 } });
+    const selection = new Selection([store], filter);
+    expect(Array.from({ length: 5 }, (_unused, i) => store.texts[selection.all.at(i)])).toEqual(["old 1", "old 2", "now", "later", "newest"]);
+    expect(store.sources).toHaveLength(1);
+  });
+
+  it("a state that the header shows is no row; a warning and its hint are", () => {
+    const store = new TaskStore(TASK);
+    store.addStatus({ task: TASK, seq: 0, notice: "state", state: "running", message: "Running" });
+    expect([store.rows, store.state]).toEqual([0, "running"]);
+    store.addStatus({ task: TASK, seq: 1, notice: "event", message: "p: BackOff: restarting", reason: "BackOff", level: "warning" });
+    store.addStatus({ task: TASK, seq: 2, notice: "backfill", source: W0, message: `${W0.pod} · main: older lines cannot be read`, hint: "allow it" });
+    expect(store.texts).toEqual(["p: BackOff: restarting", `${W0.pod} · main: older lines cannot be read`]);
+    expect(store.hints.get(1)).toBe("allow it");
+  });
+});
+
+it.each([
+  ["/(?i)LOSS/", "loss=1", true], ["/LOSS/", "loss=1", false], ["/(?P<a>x)(?P=a)/", "xx", true], [String.raw`/\Aloss/`, "no loss", false], [String.raw`/done\Z/`, "is done", true], [String.raw`/\\A/`, String.raw`C:\A`, true],
+])("Python's pattern %s on %s: %s", (grep, text, holds) => {
+  const matcher = compile({ grep, regex: false, exclude: [] });
+  expect([matcher.error, matcher.test(text)]).toEqual(["", holds]);
+});
