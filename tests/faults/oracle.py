@@ -1,0 +1,98 @@
+"""What the containers wrote: the CRI files on the sandbox's disk, kept by hard links through rotation and removal.
+
+Read by a parser of its own: it must not share a mistake with what is tested.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    #: A time in ns and a text.
+    Line = tuple[int, str]
+    #: Pod, container, run.
+    Key = tuple[str, str, int]
+
+
+class Disk:
+    """Keeps every log file of the pods whose names begin with a prefix; a context manager."""
+
+    def __init__(self, root: Path, prefix: str, keep: Path) -> None:
+        self._pods, self._prefix, self._keep = root / "var/log/pods", prefix, keep
+        self._kept: dict[int, tuple[Key, Path]] = {}
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        keep.mkdir()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            self.keep()
+
+    def keep(self) -> None:
+        """Link what is new. A compressed file was linked when it was plain."""
+        with self._lock:
+            found = [p for p in self._pods.glob(f"*_{self._prefix}*/*/*.log*") if p.suffix not in (".gz", ".tmp")]
+            for path in sorted(found, key=lambda p: (p.parent, p.suffix == ".log", p.name)):
+                new = self._keep / "new"
+                with suppress(FileNotFoundError):  # renamed meanwhile: the next look finds it
+                    os.link(path, new)
+                    inode = new.stat().st_ino
+                    if inode in self._kept:
+                        new.unlink()
+                        continue
+                    pod = path.parent.parent.name.split("_")[1]
+                    key = (pod, path.parent.name, int(path.name.split(".")[0]))
+                    self._kept[inode] = (key, new.rename(self._keep / f"{len(self._kept):05}"))
+
+    def records(self) -> int:
+        """Count the records so far."""
+        self.keep()
+        return sum(path.read_bytes().count(b"\n") for _, path in list(self._kept.values()))
+
+    def lines(self) -> dict[Key, list[Line]]:
+        """Give every line of every run."""
+        self.keep()
+        data: dict[Key, bytes] = {}
+        for key, path in self._kept.values():
+            data[key] = data.get(key, b"") + path.read_bytes()
+        return {key: _lines(log) for key, log in data.items() if log}
+
+
+def _lines(log: bytes) -> list[Line]:
+    """Join the parts of each line; its time is that of the first part. A last part that no `F` follows is a line."""
+    found: list[Line] = []
+    open_: dict[bytes, tuple[int, bytes]] = {}
+    for record in log.split(b"\n")[:-1]:
+        stamp, stream, tag, text = record.split(b" ", 3)
+        at, before = open_.pop(stream, (0, b""))
+        at = at or _ns(stamp)
+        if tag == b"P":
+            open_[stream] = (at, before + text)
+        else:
+            found.append((at, (before + text).decode()))
+    return found + [(at, text.decode()) for at, text in open_.values()]
+
+
+def _ns(stamp: bytes) -> int:
+    second, _, fraction = stamp.rstrip(b"Z").partition(b".")
+    return _second(second) * 10**9 + int(fraction.ljust(9, b"0"))
+
+
+@lru_cache(1000)
+def _second(text: bytes) -> int:
+    return int(datetime.fromisoformat(text.decode() + "+00:00").timestamp())

@@ -1,0 +1,114 @@
+"""Faults of the recorder and of its store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+from faults.case import Row
+from support.jupyter import counter
+
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from faults.case import Case
+
+#: At how many of its commits the recorder dies, three ways each.
+COMMITS = 6
+
+
+async def killed(case: Case) -> None:
+    for _ in range(3):
+        await case.lines(2000)
+        await case.kill_recorder()
+
+
+def two(case: Case) -> None:
+    for _ in range(2):
+        _start(case, "-m", "cortex_jupyter.recording")
+
+
+async def one_of_two_killed(case: Case) -> None:
+    await case.lines(4000)
+    await case.kill_recorder()
+
+
+async def stood_still(case: Case) -> None:
+    await case.lines(2000)
+    pid = await case.kill_recorder(signal.SIGSTOP)
+    await case.until(lambda: case.recorder() not in (0, pid), "another recorder")
+    await case.lines(1000)
+    os.kill(pid, signal.SIGCONT)
+    log = case.folder / "recorder.log"
+    await case.until(lambda: "another recorder has taken over" in log.read_text(), "the first one to notice")
+
+
+async def every_commit(case: Case) -> None:
+    await case.until(lambda: case.processes, "the recorders")
+    case.hit()
+
+
+async def read_beside_those_that_die(case: Case) -> None:
+    """Read without starting recorders: the row starts them."""
+    recordings = case.recordings
+    workload = await recordings.resolve(TaskRef.parse(case.task))
+    assert recordings.cluster is not None
+    id_ = recordings.store.open(recordings.cluster.host, workload.ref, workload.uid)
+    recordings.store.want(id_, 600)
+    process = _start(case, str(Path(__file__).with_name("crashing.py")), str(COMMITS))
+    async for frame in recordings.feed(id_).frames():
+        case.seen.take(frame.event, orjson.loads(frame.entry.data))
+    assert process.wait(30) == 0, "a recorder did not die where it should"
+
+
+async def locked(case: Case) -> None:
+    await case.lines(3000)
+    with closing(_database(case)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        case.hit()
+        await case.lasts(3)
+        db.execute("ROLLBACK")
+
+
+async def read_only(case: Case) -> None:
+    """Every write of lines fails as in a database that is read-only."""
+    await case.lines(3000)
+    with closing(_database(case)) as db:
+        db.execute(
+            "CREATE TRIGGER readonly BEFORE INSERT ON entry BEGIN"
+            " SELECT raise(ABORT, 'attempt to write a readonly database'); END"
+        )
+        case.hit()
+        await case.lasts(3)
+        db.execute("DROP TRIGGER readonly")
+
+
+def _database(case: Case) -> sqlite3.Connection:
+    return sqlite3.connect(case.folder / "r.sqlite", isolation_level=None, timeout=10)
+
+
+def _start(case: Case, *what: str) -> subprocess.Popen[bytes]:
+    options = ["--store", case.recordings.store.url, "--kubeconfig", str(case.sandbox.kubeconfig), "--idle", "1"]
+    with (case.folder / "recorder.log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, *what, *options], stdout=log, stderr=log)
+    case.processes.append(process)
+    return process
+
+
+LONG = counter(14_000, per_second=2000)
+ROWS = [
+    Row("recorder killed three times", killed, program=LONG),
+    Row(f"recorder killed at {3 * COMMITS} commit points", every_commit, program=counter(16_000, per_second=2000),
+        read=read_beside_those_that_die),
+    Row("two recorders at once, one killed", one_of_two_killed, before=two),
+    Row("recorder stopped for longer than its lease", stood_still, program=LONG),
+    Row("store locked for 3 s", locked),
+    Row("store read-only for 3 s", read_only),
+]  # fmt: skip

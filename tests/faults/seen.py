@@ -1,0 +1,122 @@
+"""What a reader got, and the judgement of it."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from faults.oracle import Key, Line
+
+Object = dict[str, Any]
+
+
+class Seen:
+    """Collects events, from whatever reader.
+
+    Attributes
+    ----------
+    count : int
+        Lines so far.
+    doubled : int
+        Numbers that came a second time, or late.
+    gaps, notices : list of dict
+    end : dict or None
+    """
+
+    def __init__(self) -> None:
+        self._lines: dict[Key, dict[int, list[Line]]] = {}
+        self._last = 0
+        self.count = self.doubled = 0
+        self.gaps: list[Object] = []
+        self.notices: list[Object] = []
+        self.end: Object | None = None
+        self._arrivals: dict[Key, list[float]] = {}
+
+    def take(self, event: str, data: Object) -> None:
+        """Take one event, its data as the contract has it."""
+        if event == "log":
+            self._batch(data)
+        elif event == "gap":
+            self.gaps.append(data)
+        elif event == "end":
+            self.end = data
+        else:
+            self.notices.append(data)
+
+    def _batch(self, data: Object) -> None:
+        first, t0, texts = data["seq"], int(data["t0"]), data["m"]
+        numbers = [first + q for q in data["q"]] if "q" in data else range(first, first + len(texts))
+        sources = {int(i): (s["pod"], s["container"], s["run"]) for i, s in data["sources"].items()}
+        for number, sid, dt, text in zip(numbers, data["s"], data["dt"], texts, strict=True):
+            self.doubled += number <= self._last
+            self._last = max(self._last, number)
+            self._lines.setdefault(sources[sid], {}).setdefault(sid, []).append((t0 + dt, text))
+        self.count += len(texts)
+        for sid in set(data["s"]):
+            self._arrivals.setdefault(sources[sid], []).append(time.monotonic())
+
+    def lines(self) -> dict[Key, list[Line]]:
+        """Give the lines of each run; what was read later out of older files goes where it belongs."""
+        parts = {key: sorted(found.values(), key=lambda lines: lines[0][0]) for key, found in self._lines.items()}
+        return {key: [line for part in found for line in part] for key, found in parts.items()}
+
+    def pause(self, since: float) -> float:
+        """Give the longest time that a source was without a new line after a moment, seconds."""
+        return max((_longest(since, arrivals) for arrivals in self._arrivals.values()), default=0.0)
+
+
+def _longest(since: float, arrivals: list[float]) -> float:
+    times = [max(since, arrivals[0]), *(a for a in arrivals if a > since)]
+    return max((b - a for a, b in pairwise(times)), default=0.0)
+
+
+def judge(wrote: dict[Key, list[Line]], seen: Seen) -> int:
+    """Check all that must hold, and give how many lines are missing, each within a gap that was stated."""
+    assert seen.end is not None, "the end never came"
+    assert not seen.doubled, f"{seen.doubled} numbers came twice"
+    got = seen.lines()
+    assert got.keys() <= wrote.keys(), f"sources that never were: {got.keys() - wrote.keys()}"
+    return sum(_judge(key, lines, got.get(key, []), seen.gaps) for key, lines in wrote.items())
+
+
+def _judge(key: Key, wrote: Sequence[Line], got: Sequence[Line], gaps: Sequence[Object]) -> int:
+    stated = [(int(g["from"]), int(g["to"])) for g in gaps if _key(g) == key]
+    missing = 0
+    for first, last in _holes(key, wrote, got):
+        covered = any(a <= wrote[first][0] and wrote[last][0] <= b for a, b in stated)
+        assert covered, f"{key}: {last - first + 1} lines from {_short(wrote[first])} on are missing, gaps {stated}"
+        missing += last - first + 1
+    for a, b in stated:
+        inside = [line for line in got if a < line[0] < b]
+        assert not inside, f"{key}: {len(inside)} lines lie within a gap {a}..{b}, the first {_short(inside[0])}"
+    return missing
+
+
+def _holes(key: Key, wrote: Sequence[Line], got: Sequence[Line]) -> list[tuple[int, int]]:
+    """Give first and last position of each run of missing lines."""
+    if wrote == got:
+        return []
+    holes: list[tuple[int, int]] = []
+    at = 0
+    for number, line in enumerate([*got, None]):
+        start = at
+        while at < len(wrote) and wrote[at] != line:
+            at += 1
+        assert at < len(wrote) or line is None, f"{key}: doubled, out of order or invented: {number} {_short(line)}"
+        if at > start:
+            holes.append((start, at - 1))
+        at += 1
+    return holes
+
+
+def _key(gap: Object) -> Key | None:
+    source = gap.get("source")
+    return (source["pod"], source["container"], source["run"]) if source else None
+
+
+def _short(line: Line | None) -> str:
+    return f"{line[0]} {line[1][:60]!r}" if line else ""

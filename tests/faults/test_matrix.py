@@ -1,0 +1,46 @@
+"""Each row of the matrix, end to end on the sandbox: every line once and in the order of its file, or a gap says so."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from faults.case import begun
+from faults.matrix import ROWS
+from faults.seen import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from faults.case import Row
+
+
+def _param(row: Row) -> Any:
+    marks = [pytest.mark.xfail(strict=True, reason=row.xfail)] if row.xfail else []
+    return pytest.param(row, id=row.name.replace(" ", "-"), marks=marks)
+
+
+@pytest.mark.parametrize("row", [_param(row) for row in ROWS])
+async def test_row(
+    row: Row, sandbox: Any, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
+) -> None:
+    figures: dict[str, Any] = {"row": row.name, "allowed": row.allowed, "result": "failed"}
+    async with begun(sandbox, unique("f"), tmp_path) as case:
+        try:
+            case.create(row)
+            async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+                group.create_task(row.read(case) if row.read else case.read())  # type: ignore[arg-type]
+                group.create_task(row.fault(case))  # type: ignore[arg-type]
+            wrote = case.disk.lines()
+            figures["in"] = sum(map(len, wrote.values()))
+            figures["missing"] = judge(wrote, case.seen)
+            assert row.allowed == "gaps" or not case.seen.gaps, case.seen.gaps
+            figures["result"] = "ok"
+        finally:
+            seen = case.seen
+            figures |= {"out": seen.count, "doubled": seen.doubled, "gaps": len(seen.gaps)}
+            figures["recovery_s"] = round(seen.pause(case.hit_at or time.monotonic()), 2)
+            result(**figures)
