@@ -49,6 +49,8 @@ def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, cont
     with _lock:
         key = (store.url, host)
         if store.recorder(host) is not None:
+            if key in _started:  # it has shown itself: should it hang from now on, another may begin at once
+                _started[key] = (_started[key][0], float("-inf"))
             return
         if key in _started:
             # Asking also reaps it, should it have been killed.

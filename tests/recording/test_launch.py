@@ -1,0 +1,50 @@
+"""Whether another recorder is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from recording.hand import CLUSTER, recorder
+
+from cortex_jupyter.recording import launch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+class Shown:
+    """Of a store, who lives."""
+
+    url = "sqlite:///shown"
+    lives: Any = None
+
+    def recorder(self, _: str) -> Any:
+        return self.lives
+
+
+def test_one_that_hangs_after_it_had_shown_itself_is_replaced_at_once(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned: list[int] = []
+    monkeypatch.setattr(launch, "_started", {})
+    monkeypatch.setattr(launch, "_spawn", lambda *_: spawned.append(1) or sleeper.pid)
+    store: Any = Shown()
+    launch.ensure_recorder(store, CLUSTER)
+    launch.ensure_recorder(store, CLUSTER)
+    assert len(spawned) == 1, "it is still importing"
+    store.lives = recorder()
+    launch.ensure_recorder(store, CLUSTER)
+    store.lives = None  # its heartbeat has gone cold, though the process is there: SIGSTOP, a node that swaps
+    launch.ensure_recorder(store, CLUSTER)
+    assert len(spawned) == 2
