@@ -78,8 +78,21 @@ class RotatedFiles:
         except (OSError, EOFError, zlib.error) as error:
             raise ClusterError(f"the node's {name} is no whole gzip file: {error}") from error
 
-    async def _get(self, name: str) -> bytes:
-        async with self._cluster.request(self._folder + quote(name), read_timeout=_READ_S) as response:
+    async def tail(self, name: str, size: int) -> bytes:
+        """Give about the last `size` bytes of a file's text; of a compressed one all is read.
+
+        Raises
+        ------
+        NotFound, ClusterError
+            As `read`.
+        """
+        if name.endswith(".gz"):
+            return (await self.read(name))[-size:]
+        return (await self._get(name, {"Range": f"bytes=-{size}"}))[-size:]
+
+    async def _get(self, name: str, headers: dict[str, str] | None = None) -> bytes:
+        path = self._folder + quote(name)
+        async with self._cluster.request(path, read_timeout=_READ_S, headers=headers) as response:
             try:
                 data = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -112,6 +112,7 @@ class Cluster:
         method: str = "GET",
         body: object = None,
         read_timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Open a response to stream from; its status is whatever the server said.
 
@@ -124,6 +125,8 @@ class Cluster:
             For the few requests that are no GET.
         read_timeout : float, optional
             Seconds without a byte after which reading raises; none by default, as for a followed log.
+        headers : mapping, optional
+            More of them.
 
         Raises
         ------
@@ -139,11 +142,9 @@ class Cluster:
         try:
             for attempt in (0, 1):
                 generation = self._generation
-                headers = {
-                    "Accept": "application/json, */*",
-                    "Content-Type": "application/json",
-                } | await self._headers()
-                response = await self._pool().request(method, self.host + path, headers=headers, **options)
+                sent = {"Accept": "application/json, */*", "Content-Type": "application/json", **(headers or {})}
+                sent |= await self._headers()
+                response = await self._pool().request(method, self.host + path, headers=sent, **options)
                 if response.status != 401 or attempt:  # noqa: PLR2004
                     break
                 response.release()

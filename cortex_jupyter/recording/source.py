@@ -73,6 +73,8 @@ class SourceReader:
     ----------
     caught_up : bool
         What had been written before it began has been read.
+    size : int
+        Bytes of new lines so far.
     failure : str
         Why the last attempt brought nothing, empty where it did.
     """
@@ -90,6 +92,7 @@ class SourceReader:
         self._again = False  # we ended it, to open another at once
         self._reached = 0.0  # when the node last answered, monotonic
         self.caught_up = False
+        self.size = 0
         self.failure = ""
 
     async def run(self) -> None:
@@ -272,6 +275,7 @@ class SourceReader:
             self._new |= len(found.lines) > 0
         if data:
             self._new, self._wait = True, _FIRST_WAIT_S
+            self.size += len(data)
             await self._channel.lines(self._sid, data)
 
     async def _verified(self, *, previous: bool) -> bool:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.cluster.pods import containers
+from cortex_jupyter.recording.audit import Audit
 from cortex_jupyter.recording.backfill import ROTATION_NS, Backfill
 from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.source import SourceReader
@@ -75,7 +76,7 @@ class Sources:
             if source.part:
                 continue
             reader = self._readers[source] = None if anchor.ended else self._read(sid, source)
-            part, end = next(((p, a) for p, (s, a) in parts.items() if s.of(source)), (0, None))
+            part, end = next(((p, a) for p, (s, a) in parts.items() if s.part == 1 and s.of(source)), (0, None))
             # Its older lines were being read, or nobody had got to them yet.
             if (end and not end.ended) or (part == 0 and reader):
                 self._fill(sid, source, reader, part)
@@ -119,8 +120,16 @@ class Sources:
             self._cluster, self._store, self._lease, self._channel, self._pods, self._namespace, sid, source
         )
 
+        audit = Audit(self._cluster, self._store, self._lease, self._channel, self._namespace, source, sid, reader)
+
         async def run() -> None:
-            await reader.run()
+            looking = asyncio.create_task(audit.run())
+            try:
+                await reader.run()
+            finally:
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
+            await audit.look(ended=True)
             self._readers[source] = None
 
         self._spawn(run())

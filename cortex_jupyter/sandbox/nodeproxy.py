@@ -6,6 +6,7 @@ Folders are the page of Go's `http.FileServer` (`net/http/fs.go`, `dirList`), fi
 from __future__ import annotations
 
 import html
+import re
 import urllib.parse
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def serve(root: Path, rest: str) -> web.StreamResponse:
+def serve(root: Path, rest: str, wanted: str = "") -> web.StreamResponse:
     """Answer for one path.
 
     Parameters
@@ -24,11 +25,16 @@ def serve(root: Path, rest: str) -> web.StreamResponse:
         The node's `/var/log`.
     rest : str
         What follows `/logs/` in the URL.
+    wanted : str, optional
+        The request's `Range`; the end of a file (`bytes=-N`) is all that is understood.
     """
     path = (root / rest).resolve()
     if not path.is_relative_to(root.resolve()) or not path.exists():
         return web.Response(status=404, text="404 page not found\n")
     if path.is_file():
+        tail = re.fullmatch(r"bytes=-(\d+)", wanted)
+        if tail:
+            return web.Response(status=206, body=path.read_bytes()[-int(tail[1]) :], content_type="text/plain")
         # `as is`: without this a `.gz` would be announced as an encoding and unpacked by the client.
         return web.Response(
             body=path.read_bytes(), content_type="application/x-gzip" if path.suffix == ".gz" else "text/plain"

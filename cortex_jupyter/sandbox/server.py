@@ -89,7 +89,7 @@ class Server:
             _, found_logs, rest = path.partition("/proxy/logs/")
             if not found_logs:
                 raise status.no_such_resource()
-            return nodeproxy.serve(self._kubelet.root / "var/log", rest)
+            return nodeproxy.serve(self._kubelet.root / "var/log", rest, request.headers.get("Range", ""))
         return await self._api.handle(request, where)
 
     @staticmethod

@@ -1,0 +1,180 @@
+"""Prove after each rotation that nothing slipped by: every line of the rotated file's end must be recorded.
+
+A follow that is at the end of the file when it is rotated goes on with the new file at once; what the program wrote to
+the old one between the kubelet's last look and the runtime's switch is skipped without a sign (`ReadLogs` reopens on the
+Create event: staging/src/k8s.io/cri-client/pkg/logs/logs.go). Only the rotated file knows. Its last lines are read with a
+range request and looked for in the recording; what is missing is recorded as a part of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.cluster.rotated import RotatedFiles
+from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.recording.batch import Note
+from cortex_jupyter.recording.bridge import HINT
+from cortex_jupyter.recording.lines import Lines, parse_cri
+from cortex_jupyter.recording.resume import recorded_lines
+from cortex_jupyter.recording.store import Anchor
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.recording.align import Line
+    from cortex_jupyter.recording.source import SourceReader
+    from cortex_jupyter.recording.store import Lease, Store
+    from cortex_jupyter.recording.writer import Channel
+    from cortex_jupyter.records import Source
+
+#: Files are listed this often while the source writes, seconds; the kubelet rotates every ten.
+_EVERY_S: Final = 10.0
+#: A source that has written less since the last look has not been rotated for its size.
+_LEAST: Final = 64 << 10
+#: So much of a rotated file's end is looked at.
+_TAIL: Final = 64 << 10
+#: The part of a source that holds lines which a follow skipped.
+PART: Final = 2
+#: Times of two writers may be out of order by so much, ns.
+_SLACK: Final = 1_000_000_000
+
+
+class Audit:
+    """Checks the rotations of one source.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    store : Store
+    lease : Lease
+    channel : Channel
+    namespace : str
+    source : Source
+    sid : int
+        Its id.
+    reader : SourceReader
+        What follows it.
+    """
+
+    def __init__(
+        self, cluster: Cluster, store: Store, lease: Lease, channel: Channel, namespace: str, source: Source, sid: int,
+        reader: SourceReader,
+    ) -> None:  # fmt: skip
+        self._store, self._lease, self._channel = store, lease, channel
+        self._source, self._sid, self._reader = source, sid, reader
+        self._files = RotatedFiles(cluster, namespace, source)
+        self._checked: set[str] = set()
+        self._size = 0
+        self._late = 0
+
+    async def run(self) -> None:
+        """Look from time to time, until cancelled or not allowed."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            size = self._reader.size
+            if size - self._size >= _LEAST:
+                self._size = size
+                await self.look()
+
+    async def look(self, *, ended: bool = False) -> None:
+        """Check the files that have been rotated since the last look.
+
+        Parameters
+        ----------
+        ended : bool, optional
+            The source has been read to its end: nothing of a rotated file is still to come.
+        """
+        if self._reader.size < _LEAST:
+            return
+        await self._channel.flush()
+        try:
+            for name in await self._files.names():
+                if name.removesuffix(".gz") not in self._checked and await self._check(name, ended=ended):
+                    self._checked.add(name.removesuffix(".gz"))
+        except NotAllowed:
+            if ended and self._reader.size > _ROTATES:
+                self._say("whether lines were skipped when its log was rotated cannot be checked", HINT)
+        except (ClusterError, NotFound):
+            return  # renamed or removed meanwhile, or the node is busy: next time
+
+    async def _check(self, name: str, *, ended: bool) -> bool:
+        """Check one file; False where the follow may still be in it."""
+        tail = await asyncio.to_thread(_last, await self._files.tail(name, _TAIL))
+        if not len(tail):
+            return True
+        first, last = min(tail.times), max(tail.times)
+        recorded = await asyncio.to_thread(self._recorded, first)
+        if not recorded or (not ended and recorded[-1][0] < last + _SLACK):
+            return False
+        if last < recorded[0][0] and await asyncio.to_thread(self._begins_after, last):
+            return True  # from before recording began: the backfill's
+        missing = _missing(tail, recorded)
+        if len(missing) == len(tail):
+            whole = await asyncio.to_thread(parse_cri, await self._files.read(name))
+            recorded = await asyncio.to_thread(self._recorded, min(whole.times))
+            missing = await asyncio.to_thread(_missing, whole, recorded)
+        if len(missing):
+            await self._record(missing)
+        return True
+
+    async def _record(self, lines: Lines) -> None:
+        if not self._late:
+            stored = await asyncio.to_thread(self._store.sources, self._lease.recording)
+            source = replace(self._source, part=PART)
+            self._late = next((sid for sid, (s, _) in stored.items() if s == source), 0)
+            if not self._late:
+                self._late = await asyncio.to_thread(self._store.add_source, self._lease, source)
+                self._channel.track(self._late, source, Anchor())
+        await self._channel.ready(self._late, lines)
+        self._say(f"{len(lines)} lines that the follow had skipped at a rotation were read from the rotated file")
+        await self._channel.flush()
+
+    def _say(self, what: str, hint: str = "") -> None:
+        message = f"{self._source.pod} · {self._source.container}: {what}"
+        fields = {"notice": "audit"} | ({"hint": hint} if hint else {})
+        self._channel.note(Note("status", message, time.time_ns(), fields=fields | {"source": self._source.public}))
+
+    def _recorded(self, since: int) -> list[Line]:
+        """Give the source's recorded lines from a time on, its parts among them, the newest part of the file last."""
+        place = next((seq for seq, _, _, _, t_max in self._store.index(self._lease.recording) if t_max >= since), None)
+        if place is None:
+            return []
+        stored = self._store.sources(self._lease.recording)
+        found: list[Line] = []
+        for sid, (source, _) in sorted(stored.items(), key=lambda item: -item[1][0].part):
+            if source.of(self._source):
+                anchor = Anchor(since, place, last=1)
+                found += recorded_lines(self._store, self._lease.recording, sid, anchor)
+        return found
+
+    def _begins_after(self, moment: int) -> bool:
+        """Tell whether the source's first recorded line came after a moment."""
+        for seq, _, event, t_min, _ in self._store.index(self._lease.recording):
+            if event == "log" and t_min <= moment:
+                found = recorded_lines(self._store, self._lease.recording, self._sid, Anchor(0, seq, last=1))
+                return not found or found[0][0] > moment
+        return True
+
+
+#: A log that has grown beyond this may well have been rotated; the kubelet's default is ten times as much.
+_ROTATES: Final = 1 << 20
+
+
+def _last(data: bytes) -> Lines:
+    """Parse the end of a file, without the line it may begin in the middle of."""
+    return parse_cri(data[data.find(b"\n") + 1 :])
+
+
+def _missing(lines: Lines, recorded: list[Line]) -> Lines:
+    """Give the lines of a file that are not recorded; equal ones count each for itself."""
+    there = Counter(recorded)
+    gone: list[int] = []
+    for i, row in enumerate(lines.rows()):
+        if there[row]:
+            there[row] -= 1
+        else:
+            gone.append(i)
+    return lines.pick(gone)

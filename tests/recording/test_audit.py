@@ -1,0 +1,91 @@
+"""What a follow skipped at a rotation is found in the rotated file, and recorded once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recording.hand import Hand, source
+from recording.node import Node, cri, line, pod
+
+from cortex_jupyter.recording.audit import Audit
+from cortex_jupyter.recording.pods import Pods
+from cortex_jupyter.recording.source import SourceReader
+from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.records import Batch
+
+if TYPE_CHECKING:
+    import pytest
+
+    from cortex_jupyter.recording.sqlite import SqliteStore
+
+OLD = [line(i / 100, f"old {i} " + "x" * 200) for i in range(400)]
+SKIPPED = [line(4 + i / 100, f"skipped {i}") for i in range(3)]
+NEW = [line(10 + i / 100, f"new {i}") for i in range(100)]
+
+
+def texts(store: SqliteStore, hand: Hand) -> list[str]:
+    entries = store.entries(hand.id, 0, 1 << 30)
+    return [m.rstrip("x ") for e in entries if e.event == "log" for m in Batch.decode(e.data).texts]
+
+
+async def recorded(store: SqliteStore, hand: Hand, node: Node) -> list[str]:
+    """Record a stream that went from the old file to the new one, then look at the rotated files twice."""
+    node.scripts = [[b"".join(OLD), b"".join(NEW)]]
+    node.log = b"".join(NEW)
+    sid = hand.source()
+    lease = store.lease(hand.id, "me")
+    assert lease is not None
+    cluster: Any = node
+    with Writer(store) as writer:
+        channel = writer.open(lease, "default:job/train-1", 0)
+        held, anchor = store.sources(hand.id)[sid]
+        channel.track(sid, held, anchor)
+        reader = SourceReader(cluster, store, lease, channel, Pods(), "default", sid, source())
+        audit = Audit(cluster, store, lease, channel, "default", source(), sid, reader)
+        await reader.run()
+        await audit.look(ended=True)
+        await audit.look(ended=True)
+        again = Audit(cluster, store, lease, channel, "default", source(), sid, reader)
+        await again.look(ended=True)
+        await channel.flush()
+    return texts(store, hand)
+
+
+async def test_lines_that_were_skipped_are_recorded_once(store: SqliteStore, hand: Hand) -> None:
+    node = Node(pod("terminated"))
+    node.files = {"0.log.20231114-221400": cri(b"".join(OLD + SKIPPED))}
+    found = await recorded(store, hand, node)
+    assert found == [f"old {i}" for i in range(400)] + [f"new {i}" for i in range(100)] + [
+        f"skipped {i}" for i in range(3)
+    ]
+    (part,) = [s for s, _ in store.sources(hand.id).values() if s.part]
+    assert part.public == source().public
+
+
+async def test_a_whole_file_that_was_skipped_is_recorded_once(store: SqliteStore, hand: Hand) -> None:
+    node = Node(pod("terminated"))
+    whole = [
+        line(5 + i / 1000, f"between {i} " + "x" * 200) for i in range(900)
+    ]  # more than the tail that is looked at
+    node.files = {"0.log.20231114-221400": cri(b"".join(OLD)), "0.log.20231114-221410": cri(b"".join(whole))}
+    found = await recorded(store, hand, node)
+    assert sorted(found) == sorted(
+        [f"old {i}" for i in range(400)] + [f"new {i}" for i in range(100)] + [f"between {i}" for i in range(900)]
+    )
+
+
+async def test_nothing_is_recorded_twice_where_nothing_was_skipped(store: SqliteStore, hand: Hand) -> None:
+    node = Node(pod("terminated"))
+    earlier = [line(-100 + i, f"before recording began {i}") for i in range(5)]
+    node.files = {"0.log.20231114-221200": cri(b"".join(earlier)), "0.log.20231114-221400": cri(b"".join(OLD))}
+    found = await recorded(store, hand, node)
+    assert found == [f"old {i}" for i in range(400)] + [f"new {i}" for i in range(100)]
+
+
+async def test_who_may_not_read_rotated_files_is_told(
+    store: SqliteStore, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortex_jupyter.recording.audit._ROTATES", 1000)
+    await recorded(store, hand, Node(pod("terminated")))
+    said = [e.data for e in store.entries(hand.id, 0, 1 << 30) if b"cannot be checked" in e.data]
+    assert said and all(b"nodes/proxy" in data for data in said)
