@@ -13,6 +13,8 @@
     │   ├── NoCluster      502   no kubeconfig, and not inside a cluster
     │   └── ClusterUnreachable 504
     ├── StoreError         500   the recording cannot be read or written
+    │   ├── StoreFull      507   the disk is full; it passes
+    │   ├── StoreBusy      503   another process writes; it passes
     │   └── LeaseLost      500   another recorder has taken over
     ├── RecorderError      500   the recorder process does not start
     └── MissingExtra       500   an optional library is not installed
@@ -130,6 +132,20 @@ class ClusterUnreachable(ClusterError):
 
 class StoreError(CortexError):
     """The recording cannot be read or written."""
+
+
+class StoreFull(StoreError):
+    """The disk, or a quota, leaves no room to write."""
+
+    status = 507
+    default_hint = "make room on the disk, or set CORTEX_STORE to another place; recording goes on by itself, and loses nothing that the cluster still has"
+
+
+class StoreBusy(StoreError):
+    """Another process has been writing for so long that this one gave up waiting."""
+
+    status = 503
+    default_hint = "try again; if it stays so, a process that holds the store has hung: `cortex-jupyter doctor` names the recorder"
 
 
 class LeaseLost(StoreError):

@@ -53,7 +53,7 @@ async def _record(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    store = await asyncio.to_thread(open_store, options.store)
+    store = await asyncio.to_thread(open_store, options.store, weak=True)
     try:
         async with await Cluster.open(options.kubeconfig, options.context) as cluster:
             await Recording(store, cluster, options.idle).run()

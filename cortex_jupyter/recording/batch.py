@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import orjson
+
 from cortex_jupyter.recording.lines import Lines, parse
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.records import Entry, encode_batch, notice
@@ -122,6 +124,10 @@ class Track:
             while len(self._marks) > 1 and self._marks[0][0] < self._second:
                 self._marks.popleft()
 
+    def shift(self, first: int, by: int) -> None:
+        """Give later numbers to the lines from `first` on."""
+        self._marks = deque((second, n + by if n >= first else n) for second, n in self._marks)
+
     @property
     def anchor(self) -> Anchor:
         """Where to take the source up again."""
@@ -163,6 +169,21 @@ class Batcher:
                 self._note(commit, item)
         self._lines(commit, pieces)
         return commit
+
+    def later(self, commit: Commit, by: int) -> None:
+        """Give later numbers to a commit that was built and not written: something has to come before it."""
+        if not commit.entries:
+            return
+        first = commit.entries[0].seq
+        for entry in commit.entries:
+            doc = orjson.loads(entry.data)
+            entry.data = orjson.dumps(doc | {"seq": doc["seq"] + by})
+            entry.seq += by
+        for sid, track in self.tracks.items():
+            track.shift(first, by)
+            if sid in commit.anchors:
+                commit.anchors[sid] = track.anchor
+        self.next_seq += by
 
     def _note(self, commit: Commit, note: Note) -> None:
         commit.update |= note.update

@@ -12,7 +12,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from cortex_jupyter.errors import CortexError, NotFound
+from cortex_jupyter.errors import CortexError, CursorNotHeld
+from cortex_jupyter.recording.budget import NOT_HELD
 from cortex_jupyter.records import Batch, Cursor, Entry
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Feed:
 
         Raises
         ------
-        NotFound
+        CursorNotHeld
             The recording has left the store.
         """
         self._enter()
@@ -187,7 +188,7 @@ class Feed:
         if not frames:
             info = await asyncio.to_thread(self._store.info, self.recording)
             if info is None:
-                raise NotFound("this recording is no longer held", "start again without a cursor")
+                raise CursorNotHeld("this recording is no longer held", NOT_HELD)
             return None if info.done and at >= info.last_seq else []
         if not self._recent and self._readers and sum(len(f.body) for f in frames) < PIECE:
             # The first reader to reach the end of the recording: from here on the feed reads for all. What was

@@ -16,10 +16,14 @@ from cortex_jupyter.errors import RecorderError
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store
 
-#: A process that has not shown itself in the store for this long after its start, seconds, has failed.
-_START_S: Final = 20.0
+#: A process that has not shown itself in the store for this long after its start, seconds, has failed. It waits itself
+#: for a store that is full or busy (`recorder._APPEAR_S`).
+_START_S: Final = 75.0
+#: After one that failed no other is started for this long, seconds; each further failure doubles it.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
 _lock = threading.Lock()
 _started: dict[tuple[str, str], tuple[int, float]] = {}  # process id, when
+_failed: dict[tuple[str, str], tuple[str, int, float]] = {}  # last words, how often in a row, not before
 
 
 def log_path(store_url: str) -> Path:
@@ -51,6 +55,7 @@ def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, cont
         if store.recorder(host) is not None:
             if key in _started:  # it has shown itself: should it hang from now on, another may begin at once
                 _started[key] = (_started[key][0], float("-inf"))
+            _failed.pop(key, None)
             return
         if key in _started:
             # Asking also reaps it, should it have been killed.
@@ -60,7 +65,13 @@ def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, cont
                 return  # still importing
             if code:
                 del _started[key]
-                raise RecorderError(f"the recorder ended at once with exit code {code}: {_last_words(store.url)}")
+                times = _failed.get(key, ("", 0, 0.0))[1]
+                wait = min(_FIRST_WAIT_S * 2**times, _LONGEST_WAIT_S)
+                words = f"the recorder ended at once with exit code {code}: {_last_words(store.url)}"
+                _failed[key] = (words, times + 1, time.monotonic() + wait)
+        if key in _failed and time.monotonic() < _failed[key][2]:
+            # A store that is damaged, a configuration that is wrong: starting it again and again mends neither.
+            raise RecorderError(_failed[key][0])
         # -P: a `json.py` in the user's folder must not be taken for the library.
         command = [sys.executable, "-P", "-m", "cortex_jupyter.recording", "--store", store.url]
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []

@@ -8,7 +8,8 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self
 
-from cortex_jupyter.errors import AmbiguousTask, CortexError, NoCluster, NotAllowed, TaskNotFound
+from cortex_jupyter.errors import AmbiguousTask, CortexError, CursorNotHeld, NoCluster, NotAllowed, NotFound, StoreError
+from cortex_jupyter.recording.budget import NOT_HELD, Budget
 from cortex_jupyter.recording.feed import Feed
 from cortex_jupyter.recording.launch import ensure_recorder
 from cortex_jupyter.recording.store import Info, Store, open_store
@@ -52,6 +53,7 @@ class Recordings:
         kubeconfig: str | None = None,
         context: str | None = None,
         task_label: str = "",
+        budget: Budget | None = None,
     ) -> Self:
         """Open the store and read the cluster's configuration; nothing is asked of the cluster yet.
 
@@ -63,7 +65,7 @@ class Recordings:
         # Here and not above: readers of what is recorded need no Kubernetes client.
         from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
 
-        store = await asyncio.to_thread(open_store, store_url)
+        store = await asyncio.to_thread(open_store, store_url, budget)
         try:
             cluster = await Cluster.open(kubeconfig, context)
         except NoCluster:
@@ -95,10 +97,12 @@ class Recordings:
             workload = await self.resolve(ref)
         except (NotAllowed, AmbiguousTask):
             raise  # what the cluster does not let them read is not read from the recording either
-        except CortexError:
+        except CortexError as error:
             if held is None or not held.last_seq:
                 raise
-            return Recording(self, held.id, held.ref, None)
+            recording = Recording(self, held.id, held.ref, None, gone=isinstance(error, NotFound))
+            await recording.want()
+            return recording
         assert self.cluster is not None
         id_ = await asyncio.to_thread(self.store.open, self.cluster.host, workload.ref, workload.uid)
         recording = Recording(self, id_, workload.ref, workload)
@@ -139,14 +143,19 @@ class Recording:
         Resolved.
     workload : Workload or None
         The task in the cluster, None where only the recording is left.
+    gone : bool
+        The cluster says that it has no such task; a recorder then gives an unfinished recording its end.
     """
 
-    def __init__(self, recordings: Recordings, id_: int, ref: TaskRef, workload: Workload | None) -> None:
+    def __init__(
+        self, recordings: Recordings, id_: int, ref: TaskRef, workload: Workload | None, *, gone: bool = False
+    ) -> None:
         self._recordings = recordings
         self.store = recordings.store
         self.id = id_
         self.ref = ref
         self.workload = workload
+        self.gone = gone
         self._written = float("-inf")  # when the wish was last written, monotonic
 
     @property
@@ -159,16 +168,16 @@ class Recording:
 
         Raises
         ------
-        TaskNotFound
+        CursorNotHeld
             It has left the store.
         """
         info = await asyncio.to_thread(self.store.info, self.id)
         if info is None:
-            raise TaskNotFound(f"the recording of {self.ref.key} is no longer held")
+            raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", NOT_HELD)
         return info
 
     async def want(self) -> None:
-        """See to it that the wish is written and a recorder runs, unless the recording is complete.
+        """See to it that the wish is written, which keeps it in the store, and that a recorder runs where one is needed.
 
         May be called at any rate: a wish is written only when the last is a third over, a commit wakes every reader.
 
@@ -177,13 +186,17 @@ class Recording:
         RecorderError
             The recorder does not start.
         """
-        if (await self.info()).done or self.workload is None:
-            return
-        cluster = self._recordings.cluster
-        assert cluster is not None
+        done = (await self.info()).done
         if time.monotonic() - self._written > WANTED_S / 3:
-            await asyncio.to_thread(self.store.want, self.id, WANTED_S)
-            self._written = time.monotonic()
+            try:
+                await asyncio.to_thread(self.store.want, self.id, WANTED_S)
+                self._written = time.monotonic()
+            except StoreError as error:
+                # Full, busy or read-only: what is recorded can be read all the same.
+                _log.warning("%s: %s", self.ref.key, error.message)
+        cluster = self._recordings.cluster
+        if done or cluster is None or (self.workload is None and not self.gone):
+            return
         await asyncio.to_thread(ensure_recorder, self.store, cluster.host, cluster.kubeconfig, cluster.context)
 
     @asynccontextmanager
@@ -233,7 +246,7 @@ class Recording:
             while True:
                 changed.clear()
                 info = await self.info()
-                if info.done or info.caught_up or self.workload is None:
+                if info.done or info.caught_up or (self.workload is None and not self.gone):
                     return info
                 await self.want()
                 try:

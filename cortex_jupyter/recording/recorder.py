@@ -7,12 +7,15 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.errors import CortexError, LeaseLost
+from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreFull
 from cortex_jupyter.recording.compact import compact
+from cortex_jupyter.recording.patience import RETRY_S
+from cortex_jupyter.recording.retention import retain
 from cortex_jupyter.recording.store import Commit, Info, Lease, Recorder, Store
 from cortex_jupyter.recording.task import TaskRecorder
 from cortex_jupyter.recording.writer import Writer
@@ -25,8 +28,11 @@ _log = logging.getLogger(__name__)
 
 #: A recorder with nothing to do ends after this long, seconds.
 IDLE_S: Final = 120.0
+#: How long, seconds, it tries to write its first heartbeat into a store that is full or busy.
+_APPEAR_S: Final = 60.0
 _BEAT_S: Final = 1.0
 _COMPACT_S: Final = 10.0
+_RETAIN_S: Final = 60.0
 #: Kinds that end by themselves are recorded to their end, whoever has left; the others as long as they are wanted.
 _ENDING: Final = ("job", "pod")
 
@@ -48,6 +54,8 @@ class Recording:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._leases: dict[int, Lease] = {}
         self._infos: dict[int, Info] = {}
+        self._recorders: dict[int, TaskRecorder] = {}
+        self._large: set[int] = set()  # recordings that have said that they are over the budget
         self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
         self._changed = asyncio.Event()
 
@@ -66,9 +74,9 @@ class Recording:
 
         try:
             with Writer(self._store) as writer:
-                await asyncio.to_thread(self._store.beat, self._me)
+                await self._appear()
                 unsubscribe = self._store.subscribe(wake)
-                side = [asyncio.create_task(self._beat()), asyncio.create_task(self._compact())]
+                side = [asyncio.create_task(c) for c in (self._beat(), self._compact(), self._retain())]
                 try:
                     await self._work(writer)
                 finally:
@@ -82,15 +90,30 @@ class Recording:
             with contextlib.suppress(CortexError):
                 await asyncio.to_thread(self._store.leave, self._me.id)
 
+    async def _appear(self) -> None:
+        """Be seen by who looks for a recorder, as soon as the store takes it."""
+        end = time.monotonic() + _APPEAR_S
+        while True:
+            try:
+                await asyncio.to_thread(self._store.beat, self._me)
+            except (StoreFull, StoreBusy):
+                if time.monotonic() > end:
+                    raise
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
     async def _work(self, writer: Writer) -> None:
         busy = time.monotonic()
         while True:
             self._changed.clear()
-            wanted = await asyncio.to_thread(self._store.wanted, self._cluster.host)
-            for info in wanted:
-                if info.id not in self._tasks and self._later.get(info.id, 0) < time.monotonic():
-                    await self._start(writer, info)
-            self._release({info.id for info in wanted})
+            try:
+                wanted = await self._take(writer)
+            except (StoreFull, StoreBusy) as error:
+                # It passes, and meanwhile the tasks at hand go on.
+                _log.warning("%s", error.message)
+                await asyncio.sleep(RETRY_S)
+                continue
             if self._tasks or wanted:
                 busy = time.monotonic()
             elif time.monotonic() - busy > self._idle:
@@ -103,6 +126,15 @@ class Recording:
             except TimeoutError:
                 continue
 
+    async def _take(self, writer: Writer) -> list[Info]:
+        """Begin what is wanted, end what is not any more; gives what is wanted."""
+        wanted = await asyncio.to_thread(self._store.wanted, self._cluster.host)
+        for info in wanted:
+            if info.id not in self._tasks and self._later.get(info.id, 0) < time.monotonic():
+                await self._start(writer, info)
+        await self._release({info.id for info in wanted})
+        return wanted
+
     async def _start(self, writer: Writer, info: Info) -> None:
         lease = await asyncio.to_thread(self._store.lease, info.id, self._me.id)
         if lease is None:
@@ -113,6 +145,7 @@ class Recording:
             return
         recorder = TaskRecorder(self._cluster, self._store, writer, lease, now)
         self._leases[info.id], self._infos[info.id] = lease, now
+        self._recorders[info.id] = recorder
         self._tasks[info.id] = asyncio.create_task(self._record(recorder, now))
 
     async def _record(self, recorder: TaskRecorder, info: Info) -> None:
@@ -130,7 +163,9 @@ class Recording:
             _log.exception("%s: recording failed", info.ref.key)
             self._later[info.id] = time.monotonic() + 15
         finally:
-            del self._tasks[info.id]
+            # The others only keep what a pass that is under way still asks for.
+            for known in (self._tasks, self._recorders, self._leases, self._infos):
+                known.pop(info.id, None)
             self._changed.set()
 
     async def _tell(self, id_: int, error: CortexError) -> None:
@@ -151,25 +186,61 @@ class Recording:
         except CortexError as second:
             _log.warning("%s", second)  # most likely it is the store itself that fails
 
-    def _release(self, wanted: set[int]) -> None:
+    async def _release(self, wanted: set[int]) -> None:
         """Stop what never ends and nobody wants any more."""
-        for id_, task in self._tasks.items():
-            if id_ not in wanted and self._infos[id_].ref.kind not in _ENDING:
+        for id_, task in list(self._tasks.items()):
+            if id_ not in wanted and self._infos[id_].ref.kind not in _ENDING and not task.cancelling():
                 task.cancel()
+                # Who wants it again must not take what was recorded before for all there is.
+                with contextlib.suppress(LeaseLost):
+                    await asyncio.to_thread(self._store.commit, self._leases[id_], Commit(update={"caught_up": 0}))
 
     async def _beat(self) -> None:
+        said = ""
         while True:
             await asyncio.sleep(_BEAT_S)
             try:
                 await asyncio.to_thread(self._store.beat, self._me)
+                said = ""
             except CortexError as error:
-                _log.warning("%s", error)
+                if error.message != said:  # not every second: our log may be on the same full disk
+                    _log.warning("%s", error.message)
+                said = error.message
+
+    async def _retain(self) -> None:
+        """Keep the store within its budget."""
+        ended = threading.Event()
+        try:
+            while True:
+                try:
+                    await asyncio.to_thread(self._store.keep_reserve)
+                    kept = await asyncio.to_thread(retain, self._store, ended.is_set)
+                    if kept.left:
+                        _log.info("%d recordings have left: the store was over its budget", kept.left)
+                    if kept.over:
+                        await self._say_over(kept.budget)
+                except CortexError as error:
+                    _log.warning("%s", error.message)
+                await asyncio.sleep(_RETAIN_S)
+        finally:
+            ended.set()
+
+    async def _say_over(self, budget: int) -> None:
+        """Say it in a recording that is larger than the whole budget; it goes on."""
+        for id_, recorder in list(self._recorders.items()):
+            if id_ in self._large or await asyncio.to_thread(self._store.bytes_of, id_) <= budget:
+                continue
+            self._large.add(id_)
+            recorder.say(
+                f"This recording is larger than the store's budget of {budget / 1e6:.0f} MB; it goes on",
+                notice="retention", hint="raise store_max_bytes (CORTEX_STORE_MAX_BYTES), or make the task write less",
+            )  # fmt: skip
 
     async def _compact(self) -> None:
         while True:
             await asyncio.sleep(_COMPACT_S)
-            for id_ in list(self._tasks):
+            for id_, lease in list(self._leases.items()):
                 try:
-                    await asyncio.to_thread(compact, self._store, self._leases[id_])
+                    await asyncio.to_thread(compact, self._store, lease)
                 except CortexError as error:
-                    _log.warning("%s: %s", self._infos[id_].ref.key, error)
+                    _log.warning("recording %d cannot be compacted: %s", id_, error.message)

@@ -19,15 +19,19 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import zstandard
 
-from cortex_jupyter.errors import LeaseLost, StoreError
+from cortex_jupyter.errors import CursorNotHeld, LeaseLost, StoreError
+from cortex_jupyter.recording.budget import NOT_HELD, Budget, default_budget
 from cortex_jupyter.recording.changes import Changes
+from cortex_jupyter.recording.leaving import Leaving
+from cortex_jupyter.recording.reserve import Reserve
 from cortex_jupyter.recording.store import HEARTBEAT_S, Anchor, Commit, Complete, Info, Lease, Recorder, Store
+from cortex_jupyter.recording.trouble import WHERE, disk_full, errors
 from cortex_jupyter.records import Entry, Source, TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE recording (
     id INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, namespace TEXT NOT NULL, kind TEXT NOT NULL,
@@ -35,7 +39,8 @@ CREATE TABLE recording (
     message TEXT NOT NULL DEFAULT 'Log not available yet: the recorder is starting', reason TEXT NOT NULL DEFAULT '',
     exit_code INTEGER, started TEXT, finished TEXT, done INTEGER NOT NULL DEFAULT 0,
     caught_up INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0, wanted REAL NOT NULL DEFAULT 0,
-    owner TEXT, epoch INTEGER NOT NULL DEFAULT 0, UNIQUE (cluster, namespace, kind, name, uid));
+    owner TEXT, epoch INTEGER NOT NULL DEFAULT 0, ended REAL, clock_ms INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (cluster, namespace, kind, name, uid));
 CREATE TABLE source (
     recording INTEGER NOT NULL, id INTEGER NOT NULL, source TEXT NOT NULL, second INTEGER NOT NULL DEFAULT 0,
     seq INTEGER NOT NULL DEFAULT 0, last INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0,
@@ -46,14 +51,24 @@ CREATE TABLE entry (
 CREATE UNIQUE INDEX entry_seq ON entry (recording, seq, n, event, t_min, t_max);
 CREATE TABLE recorder (
     id TEXT PRIMARY KEY, cluster TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL, heartbeat REAL NOT NULL);
+CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE leaving (recording INTEGER PRIMARY KEY);
+"""
+#: From version 2. Its file keeps its size: what leaves makes room within it.
+_MIGRATION = """
+ALTER TABLE recording ADD COLUMN ended REAL;
+ALTER TABLE recording ADD COLUMN clock_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE recording SET ended=(SELECT max(t_max) / 1e9 FROM entry WHERE recording=id AND event='end') WHERE done=1;
+CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE leaving (recording INTEGER PRIMARY KEY);
 """
 _INFO = (
     "recording.id, namespace, kind, name, uid, recording.cluster, state, message, reason, exit_code, started, finished, done, "
     # What a recorder said holds while it lives.
-    "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq"
+    "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms"
 )
 _UPDATABLE = frozenset(
-    {"state", "message", "reason", "exit_code", "started", "finished", "done", "caught_up"},
+    {"state", "message", "reason", "exit_code", "started", "finished", "done", "caught_up", "clock_ms"},
 )
 
 
@@ -64,7 +79,7 @@ class SqliteStore(Store):
         self.path = path
         self.url = f"sqlite:///{path}"
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._lock = threading.Condition()
         self._using = 0  # threads that are at their connections; None are closed under them
         self._closed = False
@@ -72,25 +87,44 @@ class SqliteStore(Store):
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise StoreError(f"{path.parent} cannot be made: {error}", _WHERE) from error
+            raise StoreError(f"{path.parent} cannot be made: {error}", WHERE) from error
+        self._leaving = Leaving(self._reading, self._writing)
+        self._reserve = Reserve(path.with_name(path.name + ".reserve"))
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        # Read first: what is complete can be read where nothing can be written.
+        with self._reading() as db:
+            if db.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
+                return
         with self._writing() as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in _SCHEMA.split(";\n"):
+            if version in (0, 2):
+                for statement in (_SCHEMA if version == 0 else _MIGRATION).split(";\n"):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {_VERSION}")
             elif version != _VERSION:
-                raise StoreError(f"{path} was written by another version of cortex-jupyter", _WHERE)
+                raise StoreError(f"{self.path} was written by another version of cortex-jupyter", WHERE)
 
     # ------------------------------------------------------------ connections
 
     def _open(self) -> sqlite3.Connection:
-        with _errors(self.path):
+        with errors(self.path):
+            if _sealed(self.path):
+                return sqlite3.connect(
+                    f"{self.path.as_uri()}?immutable=1", uri=True, isolation_level=None, check_same_thread=False
+                )
             # Made in one thread and closed by close() in another: sqlite is built thread-safe.
             db = sqlite3.connect(self.path, timeout=10, isolation_level=None, check_same_thread=False)
             try:
                 if self.path.stat().st_mode & 0o077:
                     self.path.chmod(0o600)
+                if not self.path.stat().st_size:
+                    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the file has a page
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = NORMAL")
             except BaseException:
@@ -101,7 +135,12 @@ class SqliteStore(Store):
     def _connect(self) -> sqlite3.Connection:
         db = self._open()
         with self._lock:
-            self._connections.append(db)
+            # Whoever calls asyncio.run again and again has new threads each time; each connection is three files.
+            for thread, old in self._connections:
+                if not thread.is_alive():
+                    old.close()
+            self._connections = [pair for pair in self._connections if pair[0].is_alive()]
+            self._connections.append((threading.current_thread(), db))
         return db
 
     @property
@@ -118,7 +157,7 @@ class SqliteStore(Store):
                 raise StoreError(f"the store {self.path} has been closed")
             self._using += 1
         try:
-            with _errors(self.path):
+            with errors(self.path):
                 yield self._db
         finally:
             with self._lock:
@@ -146,7 +185,7 @@ class SqliteStore(Store):
         with self._lock:
             self._closed = True
             self._lock.wait_for(lambda: not self._using)
-            for db in self._connections:
+            for _, db in self._connections:
                 db.close()
             self._connections.clear()
         self._local = threading.local()
@@ -208,7 +247,7 @@ class SqliteStore(Store):
     def recorder(self, cluster: str) -> Recorder | None:
         with self._reading() as db:
             rows = db.execute("SELECT * FROM recorder WHERE cluster=? ORDER BY heartbeat DESC", (cluster,)).fetchall()
-        return next((r for r in (Recorder(*row) for row in rows) if _alive(r)), None)
+        return next((r for r in (Recorder(*row) for row in rows) if self._alive(r)), None)
 
     def lease(self, recording: int, owner: str) -> Lease | None:
         with self._writing() as db:
@@ -217,10 +256,13 @@ class SqliteStore(Store):
                 return None
             if row[0] not in (None, owner):
                 holder = db.execute("SELECT * FROM recorder WHERE id=?", (row[0],)).fetchone()
-                if holder and _alive(Recorder(*holder)):
+                if holder and self._alive(Recorder(*holder)):
                     return None
             db.execute("UPDATE recording SET owner=?, epoch=epoch+1, caught_up=0 WHERE id=?", (owner, recording))
             return Lease(recording, owner, row[1] + 1)
+
+    def _alive(self, recorder: Recorder) -> bool:
+        return _alive(recorder, silent=disk_full(self.path))
 
     def _fence(self, db: sqlite3.Connection, lease: Lease) -> None:
         row = db.execute("SELECT owner, epoch FROM recording WHERE id=?", (lease.recording,)).fetchone()
@@ -257,8 +299,10 @@ class SqliteStore(Store):
                     "UPDATE source SET second=?, seq=?, last=?, ended=?, top=? WHERE recording=? AND id=?",
                     (a.second, a.seq, a.last, a.ended, a.top, lease.recording, id_),
                 )
+            if commit.update.get("done"):
+                commit.update.setdefault("ended", time.time())
             if commit.update:
-                assert commit.update.keys() <= _UPDATABLE | {"last_seq"}
+                assert commit.update.keys() <= _UPDATABLE | {"last_seq", "ended"}
                 assignments = ", ".join(f"{k}=?" for k in commit.update)
                 db.execute(f"UPDATE recording SET {assignments} WHERE id=?", [*commit.update.values(), lease.recording])  # noqa: S608
 
@@ -294,6 +338,8 @@ class SqliteStore(Store):
                 size += len(found[-1].data)
                 if size >= most:
                     break
+        if found and found[0].seq > after + 1:  # numbers have no holes, so it is being deleted
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
         return found
 
     def index(self, recording: int) -> list[tuple[int, int, str, int, int]]:
@@ -323,8 +369,36 @@ class SqliteStore(Store):
         names = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(p.stat().st_size for p in names if p.exists())
 
+    # -------------------------------------------------------------- retention
 
-_WHERE = "move the file away, or set CORTEX_STORE to another place; lines are read again from the cluster where they still are"
+    def budget(self) -> Budget:
+        return self._leaving.budget().over(default_budget(self.path))
+
+    def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
+        self._leaving.set_budget(self._leaving.budget().over(budget) if weak else budget)
+
+    def used(self) -> int:
+        return self._leaving.used()
+
+    def bytes_of(self, recording: int) -> int:
+        return self._leaving.bytes_of(recording)
+
+    def oldest(self) -> tuple[int, float] | None:
+        return self._leaving.oldest()
+
+    def forget(self, recording: int) -> bool:
+        return self._leaving.forget(recording)
+
+    def sweep(self) -> bool:
+        return self._leaving.sweep()
+
+    def keep_reserve(self) -> bool:
+        return self._reserve.keep()
+
+    def release_reserve(self) -> None:
+        self._reserve.release()
+
+
 _ENTRY = "SELECT seq, n, event, t_min, t_max, data FROM entry"
 _HOLDER = "(SELECT max(seq) FROM entry WHERE recording=? AND seq <= ?)"
 _HOST = socket.gethostname()
@@ -335,19 +409,31 @@ def _entry(row: tuple[int, int, str, int, int, bytes]) -> Entry:
     try:
         return Entry(seq, n, event, t_min, t_max, zstandard.decompress(data))
     except zstandard.ZstdError as error:
-        raise StoreError(f"entry {seq} of a recording is damaged: {error}", _WHERE) from error
+        raise StoreError(f"entry {seq} of a recording is damaged: {error}", WHERE) from error
 
 
 def _info(*row: Any) -> Info:
-    return Info(row[0], TaskRef(*row[1:4]), *row[4:12], *map(bool, row[12:14]), row[14])  # type: ignore[call-arg]
+    return Info(row[0], TaskRef(*row[1:4]), *row[4:12], *map(bool, row[12:14]), *row[14:])
 
 
-def _alive(recorder: Recorder) -> bool:
-    """Tell whether a recorder lives: its heartbeat is fresh and, where we can see it, so is its process."""
-    if time.time() - recorder.heartbeat > HEARTBEAT_S:
-        return False
-    if recorder.host != _HOST:
-        return True
+def _sealed(path: Path) -> bool:
+    """Tell whether a store lies on a read-only disk, whole: SQLite then needs no files beside it."""
+    read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+    return bool(read_only) and path.exists() and not path.with_name(path.name + "-wal").exists()
+
+
+def _alive(recorder: Recorder, *, silent: bool) -> bool:
+    """Tell whether a recorder lives: its heartbeat is fresh and, where we can see it, so is its process.
+
+    Parameters
+    ----------
+    recorder : Recorder
+    silent : bool
+        Nobody can write a heartbeat now, so none is expected of a process that we see.
+    """
+    cold = time.time() - recorder.heartbeat > HEARTBEAT_S
+    if recorder.host != _HOST or (cold and not silent):
+        return not cold
     try:
         os.kill(recorder.pid, 0)
         # A zombie takes signals too: killed, and its parent has not looked yet.
@@ -356,11 +442,3 @@ def _alive(recorder: Recorder) -> bool:
         return False
     except OSError:
         return True  # not ours to signal, or no /proc: the heartbeat has to do
-
-
-@contextmanager
-def _errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"the recordings in {path} cannot be used: {error}", _WHERE) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from cortex_jupyter.errors import StoreError
+from cortex_jupyter.recording.budget import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -38,6 +40,8 @@ class Info:
     caught_up : bool
         What had been written when recording began has been read.
     last_seq : int
+    clock_ms : int
+        How far the cluster's clock is ahead of the recorder's.
     """
 
     id: int
@@ -53,6 +57,7 @@ class Info:
     done: bool
     caught_up: bool
     last_seq: int
+    clock_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -101,7 +106,7 @@ class Commit:
         Source id to where it is now.
     update : dict
         Columns of the recording that change: `state`, `message`, `reason`, `exit_code`, `started`, `finished`,
-        `done`, `caught_up`.
+        `done`, `caught_up`, `clock_ms`.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -212,6 +217,33 @@ class Store(Protocol):
     def size(self) -> int:
         """Give the bytes on disk."""
 
+    def budget(self) -> Budget:
+        """Give what holds, both parts of it: what is set, else the default."""
+
+    def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
+        """Set those parts that are given; where `weak`, only those that nobody has set."""
+
+    def used(self) -> int:
+        """Give the bytes that recordings take, room within the file apart."""
+
+    def bytes_of(self, recording: int) -> int:
+        """Give about how many of them are one recording's."""
+
+    def oldest(self) -> tuple[int, float] | None:
+        """Give the complete recording that ended first and that nobody reads, and when it ended (epoch seconds)."""
+
+    def forget(self, recording: int) -> bool:
+        """Make a complete recording that nobody reads unknown; its lines go with `sweep`."""
+
+    def sweep(self) -> bool:
+        """Delete some lines of what is forgotten, or give some room back to the disk; False where nothing is left."""
+
+    def keep_reserve(self) -> bool:
+        """Have a little room set aside for a full disk; False where there is none, or not as much again besides."""
+
+    def release_reserve(self) -> None:
+        """Use that room."""
+
     def close(self) -> None:
         """Release everything."""
 
@@ -229,13 +261,17 @@ def default_url() -> str:
     return f"sqlite:///{Path(jupyter_data_dir()).absolute() / 'cortex' / 'recordings.sqlite'}"
 
 
-def open_store(url: str | None = None) -> Store:
+def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bool = False) -> Store:
     """Open the store a URL names.
 
     Parameters
     ----------
     url : str, optional
         `sqlite:///absolute/path`; else `default_url`.
+    budget : Budget, optional
+        What it may take from now on; parts that are not set are taken from the environment, else left as they are.
+    weak : bool, optional
+        Leave what others have set.
 
     Raises
     ------
@@ -243,9 +279,13 @@ def open_store(url: str | None = None) -> Store:
         No such kind of store, or it cannot be opened.
     """
     url = url or default_url()
+    wish = (budget or Budget()).over(Budget.from_environment())
     parts = urlsplit(url)
     if parts.scheme == "sqlite" and parts.path:
         from cortex_jupyter.recording.sqlite import SqliteStore  # noqa: PLC0415
 
-        return SqliteStore(Path(unquote(parts.path)))
+        store = SqliteStore(Path(unquote(parts.path)))
+        with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
+            store.set_budget(wish, weak=weak)
+        return store
     raise StoreError(f"{url!r} is no store", "set CORTEX_STORE to sqlite:///absolute/path")

@@ -69,6 +69,16 @@ class TaskRecorder:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def say(self, message: str, **fields: Any) -> None:
+        """Put a notice of the recorder's own into the sequence.
+
+        Raises
+        ------
+        CortexError
+            Nothing more can be recorded.
+        """
+        self._channel.note(Note("status", message, fields=fields))
+
     async def _begin(self) -> None:
         await self._sources.load()
         try:

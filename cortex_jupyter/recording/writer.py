@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recording.batch import Batcher, Note, Piece, Ready, Track
+from cortex_jupyter.recording.patience import Patience, Voice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +48,9 @@ class Channel:
     """
 
     def __init__(self, writer: Writer, store: Store, lease: Lease, task: str, last_seq: int) -> None:
-        self._writer, self._store, self._lease = writer, store, lease
+        self._writer, self._lease = writer, lease
         self._batcher = Batcher(task, last_seq + 1)
+        self.voice = Voice(store, lease, self._batcher)
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         # Shared with the writer's thread, under its lock.
@@ -167,7 +169,7 @@ class Channel:
         """Commit items; an error is kept for who hands over next."""
         try:
             commit = self._batcher.build(items)
-            self._store.commit(self._lease, commit)
+            self._writer.patience.commit(self._lease, commit, self.voice)
         except Exception as error:  # noqa: BLE001 - handed to the task's coroutine, which must not wait for ever
             if not isinstance(error, CortexError):
                 _log.exception("A batch of %s cannot be recorded", self._batcher.task)
@@ -182,7 +184,8 @@ class Writer:
         self._store = store
         self.lock = threading.Condition()
         self._waiting: set[Channel] = set()
-        self._stopping = False
+        self._stopping = threading.Event()
+        self.patience = Patience(store, self._stopping, self._voices)
         self._thread = threading.Thread(target=self._run, name="cortex-writer", daemon=True)
 
     def __enter__(self) -> Self:
@@ -191,7 +194,7 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         with self.lock:
-            self._stopping = True
+            self._stopping.set()
             self.lock.notify()
         self._thread.join()
 
@@ -203,6 +206,10 @@ class Writer:
         """Have a channel looked at, the lock being held."""
         self._waiting.add(channel)
         self.lock.notify()
+
+    def _voices(self) -> list[Voice]:
+        with self.lock:
+            return [channel.voice for channel in self._waiting if channel.error is None]
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
@@ -217,11 +224,11 @@ class Writer:
             while True:
                 now = time.monotonic()
                 channel = min(self._waiting, key=lambda c: c.due, default=None)
-                if channel is not None and (channel.due <= now or self._stopping):
+                if channel is not None and (channel.due <= now or self._stopping.is_set()):
                     items = channel.take()
                     if not channel.items:
                         self._waiting.discard(channel)
                     return channel, items, channel.passed()
-                if self._stopping:
+                if self._stopping.is_set():
                     return None
                 self.lock.wait(None if channel is None else channel.due - now)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.errors import CursorNotHeld, RecorderError
 from cortex_jupyter.recording.feed import Frame
 from cortex_jupyter.recording.pages import newest
 from cortex_jupyter.records import Cursor, Entry, notice
@@ -135,6 +135,8 @@ class Window:
         """Give the events that follow, to the end of the task."""
         recording, query, info = self.recording, self.query, self.info
         keep = query.keep()
+        if recording.gone and not info.done:
+            self.info = info = await caught_up(recording, _SETTLE_S)  # a recorder gives it its end
         if query.tail is not None and not self.resumed:
             async with aclosing(self._tail()) as tail:
                 async for frame in tail:
@@ -190,3 +192,7 @@ async def caught_up(recording: Recording, seconds: float) -> Info:
         return await asyncio.wait_for(recording.caught_up(), seconds)
     except TimeoutError:
         return await recording.info()
+    except RecorderError:
+        if not recording.gone:
+            raise
+        return await recording.info()  # nothing new can come

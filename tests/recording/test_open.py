@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,7 +45,7 @@ NAME = TaskRef("default", "", "train-1")
 
 @pytest.mark.parametrize("error", [TaskNotFound("gone"), ClusterUnreachable("away")])
 async def test_what_is_recorded_is_there_without_the_task(
-    recordings: Recordings, hand: Hand, error: CortexError
+    recordings: Recordings, store: SqliteStore, hand: Hand, error: CortexError
 ) -> None:
     answering(recordings, error)
     with pytest.raises(type(error)):
@@ -52,7 +53,15 @@ async def test_what_is_recorded_is_there_without_the_task(
     hand.lines([(1, 1, "a")])
     found = await recordings.find(NAME)
     assert (found.id, found.ref.kind, found.workload) == (hand.id, "job", None)
-    assert (await found.caught_up()).last_seq == 1
+    # Where the cluster says that the task is gone, a recorder gives the recording its end; else nobody can.
+    assert found.gone == isinstance(error, TaskNotFound)
+    assert [i.id for i in store.wanted(CLUSTER)] == [hand.id]
+    if found.gone:
+        waiting = asyncio.create_task(found.caught_up())
+        hand.end()
+        assert (await waiting).done
+    else:
+        assert (await found.caught_up()).last_seq == 1
 
 
 @pytest.mark.parametrize("error", [NotAllowed("pods is forbidden"), AmbiguousTask("two kinds have it")])

@@ -1,0 +1,190 @@
+"""What is over the budget leaves, the longest ended first; what is read or runs never does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from recording.hand import CLUSTER, Hand, until
+
+from cortex_jupyter.errors import BadQuery, CursorNotHeld
+from cortex_jupyter.recording import recorder as recorder_module
+from cortex_jupyter.recording.budget import Budget
+from cortex_jupyter.recording.feed import Feed
+from cortex_jupyter.recording.recorder import Recording
+from cortex_jupyter.recording.retention import retain
+from cortex_jupyter.recording.sqlite import SqliteStore
+from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MB = 1 << 20
+
+
+def task(store: SqliteStore, name: str, megabytes: float = 1.0, *, done: bool = True) -> int:
+    """Record a task of so many MB that do not compress."""
+    hand = Hand(store, TaskRef("default", "job", name))
+    for i in range(int(megabytes * 20)):
+        hand.lines([(i, 1, os.urandom(MB // 20).hex())])
+    if done:
+        hand.end()
+    return hand.id
+
+
+def held(store: SqliteStore) -> set[str]:
+    return {i.ref.name for i in store.recordings()}
+
+
+def test_the_longest_ended_leave_first_and_the_disk_gets_the_room(store: SqliteStore) -> None:
+    for name in ("a", "b", "c"):
+        task(store, name, 2)
+    running = task(store, "running", 2, done=False)
+    full = store.used()
+    store.set_budget(Budget(max_bytes=full - 3 * MB))
+    kept = retain(store)
+    assert held(store) == {"c", "running"} and (kept.left, kept.over) == (2, 0)
+    assert store.used() <= full - 3 * MB
+    assert len(store.index(running)) == 40
+    db = sqlite3.connect(store.path)
+    counted = db.execute("SELECT count(DISTINCT recording), (SELECT count(*) FROM leaving) FROM entry").fetchone()
+    assert counted == (2, 0) and db.execute("PRAGMA freelist_count").fetchone() == (0,)
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    assert store.path.stat().st_size <= full - 3 * MB
+
+
+def test_what_is_read_and_what_runs_never_leaves(store: SqliteStore) -> None:
+    read, _ = task(store, "read"), task(store, "running", done=False)
+    task(store, "old")
+    store.want(read, 60)
+    store.set_budget(Budget(max_bytes=1, max_age_s=0.0))
+    kept = retain(store, now=time.time() + 1)
+    assert held(store) == {"read", "running"} and kept.over > 0
+    assert not store.forget(read)
+    # It came to be read after it was chosen.
+    assert store.oldest() is None
+
+
+def test_age_counts_from_the_end(store: SqliteStore) -> None:
+    task(store, "one", 0.1)
+    assert retain(store, now=time.time() + 29 * 86400).left == 0
+    assert retain(store, now=time.time() + 31 * 86400).left == 1
+    assert held(store) == set()
+
+
+async def test_a_reader_of_what_has_left_is_told(store: SqliteStore) -> None:
+    one = task(store, "one", 3)
+    frames = Feed(store, one).frames()
+    assert (await anext(frames)).last == 1
+    assert store.forget(one)
+    while store.sweep():
+        pass
+    with pytest.raises(CursorNotHeld) as caught:
+        async for _ in frames:
+            pass
+    assert "store_max_bytes" in caught.value.hint
+    with pytest.raises(CursorNotHeld):
+        await anext(Feed(store, one).frames(after=3))
+
+
+def test_a_pass_that_was_broken_off_is_finished_by_the_next(store: SqliteStore) -> None:
+    one = task(store, "one", 4)
+    store.set_budget(Budget(max_age_s=0.0))
+    steps = iter([False, False, False, True, True, True, True, True, True])
+    retain(store, lambda: next(steps), now=time.time() + 1)
+    assert held(store) == set() and store.index(one)
+    retain(store)
+    assert store.index(one) == [] and not store.sweep()
+
+
+def test_a_hole_in_what_is_being_deleted_is_no_log(store: SqliteStore) -> None:
+    one = task(store, "one", 4)
+    store.forget(one)
+    store.sweep()
+    assert store.index(one)
+    with pytest.raises(CursorNotHeld):
+        store.entries(one, 0, 1)
+
+
+def test_settings_live_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite://{tmp_path}/r.sqlite"
+
+    def budget(given: Budget | None = None, *, weak: bool = False) -> Budget:
+        store = open_store(url, given, weak=weak)
+        found = store.budget()
+        store.close()
+        return found
+
+    default = budget()
+    assert default.max_age_s == 30 * 86400 and default.max_bytes and default.max_bytes <= 20 << 30
+    assert budget(Budget(max_bytes=5)) == Budget(5, 30 * 86400)
+    monkeypatch.setenv("CORTEX_STORE_MAX_BYTES", "7kB")
+    monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "2d")
+    # The recorder takes what its reader's server has set, not the environment it was started in.
+    assert budget(weak=True) == Budget(5, 2 * 86400)
+    assert budget() == Budget(7000, 2 * 86400)
+    assert budget(Budget(max_bytes=9)) == Budget(9, 2 * 86400)
+    monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "soon")
+    with pytest.raises(BadQuery, match="soon"):
+        budget()
+    with pytest.raises(BadQuery, match="much"):
+        Budget.read("much")
+
+
+def test_a_store_of_the_version_before_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    store = SqliteStore(path)
+    one = task(store, "one", 0.1)
+    store.close()
+    db = sqlite3.connect(path)
+    for column in ("ended", "clock_ms"):
+        db.execute(f"ALTER TABLE recording DROP COLUMN {column}")
+    db.executescript("DROP TABLE setting; DROP TABLE leaving; PRAGMA user_version = 2")
+    db.close()
+    store = SqliteStore(path)
+    assert store.complete(one).records == 2
+    assert retain(store).left == 1  # its end notice is of 1970
+    store.close()
+
+
+async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    task(store, "old")
+    store.set_budget(Budget(max_bytes=1))
+    store.leave("me")
+    cluster: Any = type("Api", (), {"host": CLUSTER})()
+    monkeypatch.setattr(recorder_module, "_RETAIN_S", 0.01)
+    run = asyncio.create_task(Recording(store, cluster).run())
+    await until(lambda: not held(store))
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+
+async def test_a_running_task_over_the_whole_budget_goes_on_and_says_so(store: SqliteStore) -> None:
+    said: list[str] = []
+    one, other = task(store, "large", 1, done=False), task(store, "small", 0.1, done=False)
+    cluster: Any = type("Api", (), {"host": CLUSTER})()
+    recording = Recording(store, cluster)
+    spoken: Any = type("Spoken", (), {"say": lambda _, message, **__: said.append(message)})
+    recording._recorders = {one: spoken(), other: spoken()}
+    for _ in range(2):
+        await recording._say_over(MB // 2)
+    (message,) = said
+    assert "larger than the store's budget" in message
+    assert len(store.index(one)) == 20
+
+
+def test_connections_of_ended_threads_are_closed(store: SqliteStore) -> None:
+    for _ in range(5):
+        asyncio.run(_read(store))
+    assert len(store._connections) <= 2
+
+
+async def _read(store: SqliteStore) -> None:
+    await asyncio.to_thread(store.recordings)
