@@ -118,12 +118,25 @@ class Case:
         os.kill(pid, number)
         return pid
 
-    def end(self) -> None:
-        """End every process that belongs to this row's store."""
-        for pid in _recorders(self.folder):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-                os.kill(pid, signal.SIGKILL)
+    @staticmethod
+    def pids(folder: Path) -> list[int]:
+        """Give the recorders of the stores in a folder."""
+        found = []
+        for proc in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                line = (proc / "cmdline").read_bytes()
+                state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
+                if f"sqlite://{folder}/".encode() in line and state != "Z":
+                    found.append(int(proc.name))
+        return found
+
+    async def end(self) -> None:
+        """End every process that belongs to this row's store, however often one is started anew."""
+        while left := self.pids(self.folder):
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.02)
         for process in self.processes:
             process.wait(20)
 
@@ -155,18 +168,6 @@ async def begun(sandbox: Any, name: str, folder: Path) -> AsyncIterator[Case]:
             yield case
         finally:
             await recordings.close()
-            case.end()
+            await case.end()
             sandbox.clear()
             sandbox.kube.delete("jobs", name)
-
-
-def _recorders(folder: Path) -> list[int]:
-    """Give the recorders of the stores in a folder."""
-    found = []
-    for proc in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            line = (proc / "cmdline").read_bytes()
-            state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
-            if f"sqlite://{folder}/".encode() in line and state != "Z":
-                found.append(int(proc.name))
-    return found

@@ -1,7 +1,7 @@
 """A recorder that dies at each of its first commits: before it, within its transaction, and after it.
 
-`python crashing.py N RECORDER-OPTIONS`: 3 N recorders one after the other, then one that lives. Exits with 0 only if
-each died where it should.
+`python crashing.py N FLAG RECORDER-OPTIONS`: 3 N recorders one after the other; then the file FLAG is made and one lives.
+Exits with 0 only if each died where it should.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cortex_jupyter.cluster.session  # noqa: F401 - before the forks: imported once
@@ -59,7 +60,8 @@ def run(options: list[str], number: int = 0, place: str = "") -> int:
 
 
 if __name__ == "__main__":
-    most, *rest = sys.argv[1:]
+    most, flag, *rest = sys.argv[1:]
     codes = [run(rest, n, place) for n in range(1, int(most) + 1) for place in ("before", "within", "after")]
+    Path(flag).touch()
     if run(rest) or set(codes) != {DEAD}:
         sys.exit(f"exit codes {codes}")

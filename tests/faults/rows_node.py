@@ -107,7 +107,7 @@ async def cuts(case: Case) -> None:
 
 
 async def order(case: Case) -> None:
-    for round_ in range(7):
+    for round_ in range(5):
         await case.lines(300)
         clock = case.fault("clock", offset=-0.4)
         if round_ % 4 == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
     from faults.case import Case
 
 #: At how many of its commits the recorder dies, three ways each.
-COMMITS = 6
+COMMITS = 8
+#: A file that tells a Job's pods to come to an end.
+FLAG = "/tmp/cortex-{}-over"
+UNTIL_TOLD = f"""
+import os, time
+name, number = os.environ['HOSTNAME'], 0
+flag = '{FLAG}'.format(name.rpartition('-')[0])
+while not os.path.exists(flag):
+    print(*('%s line %08d' % (name, number + i) for i in range(50)), sep='\\n', flush=True)
+    number += 50
+    time.sleep(0.025)
+"""
 
 
 async def killed(case: Case) -> None:
@@ -62,9 +74,13 @@ async def read_beside_those_that_die(case: Case) -> None:
     assert recordings.cluster is not None
     id_ = recordings.store.open(recordings.cluster.host, workload.ref, workload.uid)
     recordings.store.want(id_, 600)
-    process = _start(case, str(Path(__file__).with_name("crashing.py")), str(COMMITS))
-    async for frame in recordings.feed(id_).frames():
-        case.seen.take(frame.event, orjson.loads(frame.entry.data))
+    flag = Path(FLAG.format(case.name))
+    try:
+        process = _start(case, str(Path(__file__).with_name("crashing.py")), str(COMMITS), str(flag))
+        async for frame in recordings.feed(id_).frames():
+            case.seen.take(frame.event, orjson.loads(frame.entry.data))
+    finally:
+        await asyncio.to_thread(flag.unlink, missing_ok=True)
     assert process.wait(30) == 0, "a recorder did not die where it should"
 
 
@@ -105,7 +121,7 @@ def _start(case: Case, *what: str) -> subprocess.Popen[bytes]:
 LONG = counter(14_000, per_second=2000)
 ROWS = [
     Row("recorder killed three times", killed, program=LONG),
-    Row(f"recorder killed at {3 * COMMITS} commit points", every_commit, program=counter(16_000, per_second=2000),
+    Row(f"recorder killed at {3 * COMMITS} commit points", every_commit, program=UNTIL_TOLD,
         read=read_beside_those_that_die),
     Row("two recorders at once, one killed", one_of_two_killed, before=two),
     Row("recorder stopped for longer than its lease", stood_still, program=LONG),

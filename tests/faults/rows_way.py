@@ -33,7 +33,7 @@ async def stall(case: Case) -> None:
 
 async def blind(case: Case) -> None:
     await case.lines(2000)
-    case.fault("blind", count=2)
+    case.fault("blind")
     case.fault("rotate")
 
 

@@ -1,0 +1,59 @@
+"""The components of a cluster on this machine: killed, and started again as they were.
+
+Their process ids lie in files below `pid/` beside the kubeconfig; another cluster has no such folder.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+
+class Component:
+    """One of them.
+
+    Parameters
+    ----------
+    kubeconfig : path
+    name : str
+        `apiserver`, `kubelet`, `containerd`, ...
+    """
+
+    def __init__(self, kubeconfig: str | Path, name: str) -> None:
+        self.name = name
+        self._file = Path(kubeconfig).parent / "pid" / name
+
+    @property
+    def ours(self) -> bool:
+        """Whether the cluster runs on this machine."""
+        return self._file.exists()
+
+    def kill_and_start(self) -> None:
+        """Kill it with SIGKILL and start it again with the same command, environment, folder and log."""
+        pid = int(self._file.read_text())
+        proc = Path(f"/proc/{pid}")
+        command = [os.fsdecode(a) for a in (proc / "cmdline").read_bytes().split(b"\0")[:-1]]
+        pairs = [os.fsdecode(a).partition("=") for a in (proc / "environ").read_bytes().split(b"\0") if a]
+        env, folder = {k: v for k, _, v in pairs}, (proc / "cwd").resolve()
+        # The command's own first word may be relative to a PATH that it was started with.
+        program, log = (proc / "exe").resolve(), (proc / "fd/1").resolve()
+        os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while _runs(pid) and time.monotonic() < end:
+            time.sleep(0.02)
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                command, executable=program, env=env, cwd=folder, start_new_session=True, stdin=subprocess.DEVNULL,
+                stdout=out, stderr=out,
+            )  # fmt: skip
+        self._file.write_text(f"{process.pid}\n")
+
+
+def _runs(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    return False

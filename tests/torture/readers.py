@@ -1,0 +1,114 @@
+"""The readers of the torture: what people use, and ours, on the same pod."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import orjson
+from faults.seen import Seen
+
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cortex_jupyter.recording.open import Recordings
+
+_NUMBER = re.compile(rb" line (\d{8}) ")
+
+
+@dataclass
+class Column:
+    """What one reader got.
+
+    Parameters
+    ----------
+    reader : str
+    numbers : list of int
+        In the order in which they came.
+    gaps : int or None
+        Gap notices, None for a reader that has none.
+    ended : str
+        In what way, in its own words.
+    unaccounted : int
+        Of ours: missing numbers that no gap notice covers.
+    """
+
+    reader: str
+    numbers: list[int]
+    gaps: int | None
+    ended: str
+    unaccounted: int = 0
+
+
+async def peer(name: str, command: list[str], file: Path, kubeconfig: Path) -> Column | None:
+    """Run a program that follows a log; None where it is not installed."""
+    if shutil.which(command[0]) is None:
+        return None
+    env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+    with file.open("wb") as out, file.with_suffix(".err").open("wb") as err:
+        process = await asyncio.create_subprocess_exec(*command, stdout=out, stderr=err, env=env)
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:  # stern never ends by itself
+            process.terminate()
+            code = await process.wait()
+    return await asyncio.to_thread(_column, name, file, code)
+
+
+def _column(name: str, file: Path, code: int) -> Column:
+    words = file.with_suffix(".err").read_text(errors="replace").strip().splitlines()
+    said = f": {words[-1][:60]}" if words else ", without a word"
+    return Column(name, [int(n) for n in _NUMBER.findall(file.read_bytes())], None, f"exit {code}{said}")
+
+
+class Ours:
+    """Reads the recording.
+
+    Attributes
+    ----------
+    seen : Seen
+    """
+
+    def __init__(self, recordings: Recordings, task: str) -> None:
+        self._recordings, self._task = recordings, task
+        self.seen = Seen()
+
+    async def read(self) -> Column:
+        """Read to the end."""
+        recording = await self._recordings.find(TaskRef.parse(self._task))
+        async with recording.wanted():
+            async for frame in recording.feed.frames():
+                self.seen.take(frame.event, orjson.loads(frame.entry.data))
+        (lines,) = self.seen.lines().values()
+        rows = [(t, int(n[1])) for t, text in lines if (n := _NUMBER.search(text.encode()))]
+        gaps = [(int(g["from"]), int(g["to"])) for g in self.seen.gaps]
+        ended = f"end: {self.seen.end['message']}" if self.seen.end else "no end"
+        return Column("cortex-jupyter", [n for _, n in rows], len(gaps), ended, unaccounted(rows, gaps))
+
+
+def unaccounted(rows: list[tuple[int, int]], gaps: list[tuple[int, int]]) -> int:
+    """Count the numbers that are missing between two lines and in no gap between their times.
+
+    Parameters
+    ----------
+    rows : list of (int, int)
+        Time and number of each line.
+    gaps : list of (int, int)
+
+    Examples
+    --------
+    >>> unaccounted([(10, 0), (20, 1), (50, 4), (60, 5), (70, 7)], [(20, 50)])
+    1
+    """
+    missing = 0
+    for (before, a), (after, b) in pairwise(rows):
+        if b != a + 1 and not any(since <= before and after <= until for since, until in gaps):
+            missing += abs(b - a - 1)
+    return missing
