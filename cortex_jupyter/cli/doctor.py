@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cli.terminal import colourful, safe
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.errors import CortexError, NotFound
+from cortex_jupyter.errors import CortexError, NotFound, StoreFull
 from cortex_jupyter.recording.launch import log_path
+from cortex_jupyter.recording.patience import STOPPED
 from cortex_jupyter.recording.store import default_url, open_store
 
 if TYPE_CHECKING:
@@ -169,6 +171,15 @@ def _store(host: str | None) -> Iterator[Finding]:
 def _opened(store: Store, host: str | None) -> Iterator[Finding]:
     held = store.recordings()
     yield Finding(GOOD, f"store: {store.url}, {len(held)} recordings, {store.size() / 1e6:.1f} MB")
+    budget, oldest = store.budget(), store.oldest()
+    days = f"{(budget.max_age_s or 0) / 86400:g} days"
+    kept = f"kept: up to {(budget.max_bytes or 0) / 1e6:.0f} MB, for {days} after a task's end"
+    if oldest is not None:
+        kept += f"; the next to leave ended {(time.time() - oldest[1]) / 86400:.1f} days ago"
+    yield Finding(TOLD, kept)
+    for info in held:
+        if info.message == STOPPED:
+            yield Finding(BAD, f"{info.ref.key}: {info.message}", StoreFull.default_hint)
     recorder = store.recorder(host) if host else None
     if recorder is not None:
         yield Finding(GOOD, f"recorder: process {recorder.pid} on {recorder.host}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import aiohttp
 import orjson
 
+from cortex_jupyter.cluster.clock import Clock
 from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NoCluster, NotAllowed, NotFound
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: Connecting may take this long, seconds; a whole JSON answer twice that.
 CONNECT_S = 10.0
+#: How often, seconds, a pool that is no longer used is looked at.
+_DRAIN_S = 5.0
 
 
 class Cluster:
@@ -46,6 +50,8 @@ class Cluster:
         self._session: aiohttp.ClientSession | None = None
         self._renewing = asyncio.Lock()
         self._generation = 0
+        self._draining: set[asyncio.Task[None]] = set()
+        self.clock = Clock()
 
     @classmethod
     async def open(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
@@ -69,6 +75,9 @@ class Cluster:
 
     async def close(self) -> None:
         """Close every connection."""
+        for task in tuple(self._draining):
+            task.cancel()
+        await asyncio.gather(*self._draining, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -102,6 +111,13 @@ class Cluster:
                 return  # another request has done it meanwhile
             self._configuration, _ = await asyncio.to_thread(_configure, self.kubeconfig, self.context)
             self._generation += 1
+            # A client certificate may be new as well, and a pool keeps its TLS context. What the old one has open goes
+            # on; nothing new is asked of it.
+            old, self._session = self._session, None
+            if old is not None:
+                task = asyncio.create_task(_drain(old))
+                self._draining.add(task)
+                task.add_done_callback(self._draining.discard)
 
     @asynccontextmanager
     async def request(
@@ -144,7 +160,9 @@ class Cluster:
                 generation = self._generation
                 sent = {"Accept": "application/json, */*", "Content-Type": "application/json", **(headers or {})}
                 sent |= await self._headers()
+                asked = time.time()
                 response = await self._pool().request(method, self.host + path, headers=sent, **options)
+                self.clock.heard(response.headers.get("Date"), asked, time.time())
                 if response.status != 401 or attempt:  # noqa: PLR2004
                     break
                 response.release()
@@ -181,6 +199,15 @@ class Cluster:
             return await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterUnreachable(f"{self.host} broke off its answer: {error or type(error).__name__}") from error
+
+
+async def _drain(session: aiohttp.ClientSession) -> None:
+    """Close a pool when nothing of it is in use any more."""
+    try:
+        while getattr(session.connector, "_acquired", None):  # noqa: ASYNC110 - nothing tells when it is
+            await asyncio.sleep(_DRAIN_S)
+    finally:
+        await session.close()
 
 
 def status_error(status: int, body: bytes) -> ClusterError | NotAllowed | NotFound:

@@ -11,7 +11,7 @@ from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing.keep import Filter
 from cortex_jupyter.parsing.level import ALIASES, LEVELS
 from cortex_jupyter.parsing.pattern import finder
-from cortex_jupyter.parsing.when import instant
+from cortex_jupyter.parsing.when import duration, instant
 from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:
@@ -140,6 +140,22 @@ class LogQuery:
         if {"since", "before", "after"} & self.raw.keys():
             return self
         return replace(self, since=instant("since", since, time.time_ns() if now is None else now))
+
+    def ahead(self, by: int) -> Self:
+        """Give the query with its durations counted back from a clock that is so many ns ahead.
+
+        Examples
+        --------
+        >>> query = LogQuery.parse({"since": "2s"}, now=5_000_000_000)
+        >>> query.ahead(1_000_000_000).since
+        4000000000
+        """
+        moved = {
+            name: value + by
+            for name in ("since", "until")
+            if (value := getattr(self, name)) is not None and duration(self.raw.get(name, "0s")) is not None
+        }
+        return replace(self, **moved) if moved and by else self
 
     def keep(self) -> Keep | None:
         """Give the filter for `Feed.frames` and for pages, None where nothing is filtered.

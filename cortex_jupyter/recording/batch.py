@@ -152,6 +152,8 @@ class Batcher:
         self.task = task
         self.next_seq = next_seq
         self.tracks: dict[int, Track] = {}
+        #: How far the latest line was ahead of our clock when it came, ns: its node is at least as far ahead.
+        self.ahead = 0
 
     def build(self, items: list[Item]) -> Commit:
         """Give the commit of these items; notices stand where they stood between the lines."""
@@ -190,6 +192,7 @@ class Batcher:
         track = self.tracks.get(note.sid)
         if track is not None and note.ended:
             track.ended = True
+            track.recent.clear()
             commit.anchors[note.sid] = track.anchor
         if not note.event:
             return
@@ -221,6 +224,7 @@ class Batcher:
         streams = lines.streams or None if len(parsed) == 1 else None
         data = encode_batch(self.task, first, times, sids, streams, texts, sources)
         self._add(commit, Entry(first, len(times), "log", min(times), max(times), data))
+        self.ahead = max(times) - time.time_ns()
         commit.anchors |= {sid: self.tracks[sid].anchor for sid in parsed}
 
     def _merged(self, parsed: dict[int, Lines], first: int) -> tuple[list[int], list[str], list[int]]:

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 #: A wish for a recording holds this long, seconds, and is renewed three times in it.
 WANTED_S: Final = 30.0
+#: `Date` is cut to seconds, so an offset below this, seconds, is none.
+_CLOCK_S: Final = 1.0
 
 
 class Recordings:
@@ -162,6 +164,12 @@ class Recording:
     def feed(self) -> Feed:
         """The live sequence."""
         return self._recordings.feed(self.id)
+
+    def ahead(self, info: Info) -> int:
+        """Give how far the cluster's clock is ahead of ours, ns; 0 where it is not worth a word."""
+        cluster = self._recordings.cluster
+        offset = info.clock_ms / 1000 or (cluster.clock.offset if cluster and self.workload else 0.0)
+        return round(offset * 1e9) if abs(offset) >= _CLOCK_S else 0
 
     async def info(self) -> Info:
         """Give its present state.

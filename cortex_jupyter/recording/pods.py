@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.pods import Container, containers
 
 if TYPE_CHECKING:
     from cortex_jupyter.records import Source
+
+#: UIDs of pods long gone that are still known, so that a late answer does not bring them back.
+_FORGOTTEN: Final = 1000
 
 
 class Pods:
@@ -19,7 +22,7 @@ class Pods:
     present : dict
         Pod UID to Pod object.
     deleted : dict
-        The same for pods that are gone: their last state still tells exit codes.
+        The same for pods that are gone, cut to what is still asked of them: their last state tells exit codes.
     lists : int
         How many complete lists have come: one at first, one more after each outage.
     """
@@ -28,6 +31,7 @@ class Pods:
         self.present: dict[str, dict[str, Any]] = {}
         self.deleted: dict[str, dict[str, Any]] = {}
         self.lists = 0
+        self._forgotten: dict[str, None] = {}  # UIDs, oldest first
         self._changed = asyncio.Event()
 
     @property
@@ -38,7 +42,7 @@ class Pods:
 
     def put(self, pod: dict[str, Any]) -> None:
         """Take the newest state of a pod; one that is gone does not come back with a late answer."""
-        if pod["metadata"]["uid"] in self.deleted:
+        if pod["metadata"]["uid"] in self.deleted or pod["metadata"]["uid"] in self._forgotten:
             return
         self.present[pod["metadata"]["uid"]] = pod
         self.touch()
@@ -47,8 +51,20 @@ class Pods:
         """Take the last state of a pod that has been deleted."""
         uid = pod["metadata"]["uid"]
         self.present.pop(uid, None)
-        self.deleted[uid] = pod
+        self.deleted[uid] = _cut(pod)
         self.touch()
+
+    def forget(self, needed: set[str]) -> None:
+        """Keep of the pods that are gone only these; a Deployment has new ones for ever."""
+        for uid in self.deleted.keys() - needed:
+            del self.deleted[uid]
+            self._forgotten[uid] = None
+        while len(self._forgotten) > _FORGOTTEN:
+            del self._forgotten[next(iter(self._forgotten))]
+
+    def known(self, uid: str) -> bool:
+        """Tell whether a pod is or was one of them."""
+        return uid in self.present or uid in self.deleted or uid in self._forgotten
 
     def touch(self) -> None:
         """Wake whoever waits for a change."""
@@ -71,6 +87,17 @@ class Pods:
     def last_known(self, source: Source) -> Container | None:
         """Give the last known state of that container, its pod being gone or not."""
         return self.container(source) or _named(self.deleted.get(source.pod_uid), source.container)
+
+
+def _cut(pod: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what fills most of a Pod object: environment, volumes, managed fields."""
+    meta, spec, status = pod["metadata"], pod["spec"], pod.get("status", {})
+    kept = {k: v for k, v in meta.items() if k not in ("managedFields", "labels")}
+    groups = ("initContainers", "containers", "ephemeralContainers")
+    lists = {
+        g: [{k: c[k] for k in ("name", "restartPolicy") if k in c} for c in spec[g]] for g in groups if spec.get(g)
+    }
+    return {"metadata": kept, "spec": {"nodeName": spec.get("nodeName", ""), **lists}, "status": status}
 
 
 def _named(pod: dict[str, Any] | None, name: str) -> Container | None:

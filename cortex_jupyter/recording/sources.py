@@ -58,6 +58,17 @@ class Sources:
         return self._backfills > 0 or any(self._readers.values())
 
     @property
+    def reading(self) -> set[str]:
+        """UIDs of the pods of which something is still being read."""
+        return {source.pod_uid for source, reader in self._readers.items() if reader}
+
+    def forget(self) -> None:
+        """Forget those that are read to their end and whose pods are forgotten."""
+        for source in [s for s, reader in self._readers.items() if reader is None]:
+            if source.pod_uid not in self._pods.present and source.pod_uid not in self._pods.deleted:
+                del self._readers[source]
+
+    @property
     def caught_up(self) -> bool:
         """Whether what had been written when reading began has been read; older lines apart."""
         return all(r.caught_up for r in self._readers.values() if r)

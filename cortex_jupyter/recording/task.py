@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 #: State is looked at again at least this often, seconds; watches bring it sooner.
 _LOOK_S: Final = 5.0
+#: A clock that is off by more than this, seconds, is said; a change by less than the other is noise.
+_CLOCK_S, _CLOCK_STEP_S = 2.0, 1.0
+#: Kinds whose state is told by all pods they ever had; the others have new ones for ever.
+_ENDING: Final = ("job", "pod")
 
 
 class TaskRecorder:
@@ -45,6 +49,7 @@ class TaskRecorder:
         self._gone = False
         self._said = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
+        self._offset = info.clock_ms / 1000
         self._sources = Sources(cluster, store, lease, self._channel, self._pods, info.ref.namespace, self._spawn)
         self._failed: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,7 +105,7 @@ class TaskRecorder:
         self._spawn(record_events(self._cluster, namespace, self._channel, self._ours, last))
 
     def _ours(self, uid: str) -> bool:
-        return uid == self._info.uid or uid in self._pods.present or uid in self._pods.deleted
+        return uid == self._info.uid or self._pods.known(uid)
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -142,8 +147,12 @@ class TaskRecorder:
         """Take in what has changed; True when the task is over and all of it is recorded."""
         if not self._pods.lists:
             return False
+        gone = set(self._pods.deleted)  # those that go meanwhile are looked at the next time
         for pod in self._pods.all:
             await self._sources.take(pod)
+        if self._info.ref.kind not in _ENDING:
+            self._pods.forget(self._sources.reading | (self._pods.deleted.keys() - gone))
+            self._sources.forget()
         state = self._state()
         if state.over:
             if self._sources.working:
@@ -154,6 +163,7 @@ class TaskRecorder:
             self._end(state)
             return True
         self._say(state)
+        self._set_clock()
         if not self._caught_up and self._sources.caught_up:
             self._caught_up = True
             self._channel.note(Note(update={"caught_up": 1}))
@@ -164,7 +174,7 @@ class TaskRecorder:
             word = self._info.ref.kind.capitalize() or "Task"
             known = state_of(self._workload, self._pods.all) if self._workload else None
             return known if known and known.over else State("gone", f"{word} was deleted before it ended", "Deleted")
-        pods = self._pods.all if self._info.ref.kind in ("job", "pod") else list(self._pods.present.values())
+        pods = self._pods.all if self._info.ref.kind in _ENDING else list(self._pods.present.values())
         state = state_of(self._workload, pods)
         if state.name == "running" and self._sources.failure and not self._caught_up:
             return State("running", f"Log not available yet: {self._sources.failure}", "ReadFailed")
@@ -182,6 +192,20 @@ class TaskRecorder:
                 fields={"state": state.name, "reason": state.reason, "notice": "state"},
             )
         )
+
+    def _set_clock(self) -> None:
+        """Keep how far the cluster's clock is ahead: what people call the last minute is a minute of its clock."""
+        # A line from the future shows the node to be at least that far ahead; one from the past shows nothing.
+        offset = max(self._cluster.clock.offset, self._channel.ahead)
+        if abs(offset - self._offset) < _CLOCK_STEP_S:
+            return
+        self._offset = offset
+        note = Note(update={"clock_ms": round(offset * 1000)})
+        if abs(offset) > _CLOCK_S:
+            side = "ahead of" if offset > 0 else "behind"
+            note.event, note.fields = "status", {"notice": "clock", "clock_offset_ms": round(offset * 1000)}
+            note.message = f"The cluster's clock is {abs(offset):.1f} s {side} this machine's; times are the cluster's"
+        self._channel.note(note)
 
     def _end(self, state: State) -> None:
         update = self._update(state) | {"done": 1, "caught_up": 1}

@@ -66,6 +66,11 @@ class Channel:
         """Make a source known before its first line."""
         self._batcher.tracks[sid] = Track(source, anchor)
 
+    @property
+    def ahead(self) -> float:
+        """How far the latest line was ahead of our clock when it came, seconds; mostly below 0."""
+        return self._batcher.ahead / 1e9
+
     def anchor(self, sid: int) -> Anchor:
         """Give where a source is; exact after `flush`."""
         return self._batcher.tracks[sid].anchor

@@ -35,6 +35,14 @@ class CortexJupyter(ExtensionApp):
         "",
         help="Where recordings are kept, sqlite:///absolute/path; else CORTEX_STORE, else the user's data directory.",
     ).tag(config=True)
+    store_max_bytes = Unicode(
+        "",
+        help="What recordings may take, such as 50GB; completed ones leave, the longest ended first. Else CORTEX_STORE_MAX_BYTES, else 20 GiB or a tenth of the disk, whichever is less.",
+    ).tag(config=True)
+    store_max_age = Unicode(
+        "",
+        help="How long after its end a task's recording is kept, such as 30d, which is the default; else CORTEX_STORE_MAX_AGE.",
+    ).tag(config=True)
     kubeconfig = Unicode("", help="Path of a kubeconfig; else KUBECONFIG, ~/.kube/config or the pod's own.").tag(
         config=True
     )

@@ -7,6 +7,7 @@ a request that is wrong with an error of its own status, before the first byte.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -62,7 +63,8 @@ class LogsHandler(StreamingHandler):
 
     async def _page(self, recording: Recording, query: LogQuery) -> None:
         info = await caught_up(recording, _SETTLE_S)
-        query = query.with_default_since("all" if info.done else "1m")
+        ahead = recording.ahead(info)
+        query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
         task = await present((await self.service.recordings()).cluster, recording, info)
         self.reply(await asyncio.to_thread(lambda: orjson.dumps(page(recording, query, info, task))))
 

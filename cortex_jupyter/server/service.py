@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jupyter_server._tz import utcnow
 
 from cortex_jupyter.errors import LimitReached, NotAllowed
+from cortex_jupyter.recording.budget import Budget
 from cortex_jupyter.recording.open import Recording, Recordings
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Service:
 
         Raises
         ------
+        BadQuery
+            A setting of the store cannot be read.
         StoreError
             The store cannot be opened; the next request tries again.
         """
@@ -47,8 +50,9 @@ class Service:
                 # In a thread, because it takes a second that kernels would wait for.
                 await asyncio.to_thread(import_module, "cortex_jupyter.cluster.session")
                 app = self.app
+                budget = Budget.read(app.store_max_bytes, app.store_max_age)
                 self._recordings = await Recordings.connect(
-                    app.store_url or None, app.kubeconfig or None, app.context or None, app.task_label
+                    app.store_url or None, app.kubeconfig or None, app.context or None, app.task_label, budget
                 )
             return self._recordings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,8 @@ _log = logging.getLogger(__name__)
 #: Milliseconds after which a client comes back. No empty line follows, here and below: it would end an event, and
 #: some clients (httpx-sse 0.4) then give one that is empty.
 _RETRY: Final = b"retry: 1000\n"
-_BEAT: Final = b": hb\n"
+#: With the cluster's time, ns, by which a page can set its own clock.
+_BEAT: Final = b": hb %d\n"
 _HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
     # Proxies must neither keep nor compress it; nginx must not collect it.
@@ -71,6 +73,7 @@ class Stream:
         # Tornado forgets the first of two flushes that wait at one time, so whole events take turns.
         self._turn = asyncio.Lock()
         self._quiet = True
+        self._ahead = 0  # how far the cluster's clock is ahead of ours, ns
 
     async def run(self) -> None:
         """Write until the last task has ended; returns early when the reader has gone."""
@@ -108,6 +111,7 @@ class Stream:
         assert window is not None
         async with window.recording.wanted():
             await window.settle()
+            self._ahead = window.recording.ahead(window.info)
             await self._write(await window.status(self._cluster, slot.asked))
             async with aclosing(window.frames()) as frames:
                 async for frame in frames:
@@ -137,5 +141,5 @@ class Stream:
             await asyncio.sleep(service.app.heartbeat_s)
             service.active()
             if self._quiet and not self._turn.locked():
-                await self._write(_BEAT)
+                await self._write(_BEAT % (time.time_ns() + self._ahead))
             self._quiet = True

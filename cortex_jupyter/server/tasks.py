@@ -122,6 +122,10 @@ async def describe_task(recordings: Recordings, ref: TaskRef) -> dict[str, Any]:
             doc |= {k: v for k, v in recorded(info).items() if v is not None}
     empty: dict[str, Any] = {"records": 0, "from": None, "to": None, "gaps": [], "sources": 0}
     held = empty if info is None else await completeness(store, info.id)
+    offset = info.clock_ms / 1000 if info else 0.0
+    if not offset and recordings.cluster is not None:
+        offset = recordings.cluster.clock.offset
+    doc["clock"] = {"offset_s": round(offset, 1)}
     doc["recorded"] = held | {"complete": info is not None and info.done}
     return doc
 

@@ -78,7 +78,8 @@ class Window:
             if at > info.last_seq:
                 raise CursorNotHeld("this cursor lies beyond what is recorded: the end of the recording was lost")
             return cls(recording=recording, query=query, info=info, resumed=True, after=at, since=None)
-        query = query.with_default_since("all" if info.done else "1m")
+        ahead = recording.ahead(info)
+        query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
         after = await asyncio.to_thread(start, recording.store, recording.id, query.since)
         return cls(recording=recording, query=query, info=info, resumed=False, after=after, since=query.since)
 
@@ -113,7 +114,8 @@ class Window:
         """
         recording, info = self.recording, self.info
         doc: dict[str, Any] = await present(cluster, recording, info)
-        doc |= {"ref": asked, "time": str(time.time_ns())}
+        now = time.time_ns()
+        doc |= {"ref": asked, "time": str(now), "now": str(now + recording.ahead(info))}
         doc["recorded"] = await completeness(recording.store, recording.id) | {"complete": info.done}
         if not self.resumed:
             older = await asyncio.to_thread(self._older)

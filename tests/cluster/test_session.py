@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,3 +143,27 @@ async def test_a_proxy(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = kubeconfig(tmp_path / "c", "http://cluster.example", **{"proxy-url": api.url})
     async with await Cluster.open(path) as cluster:
         assert await cluster.json("/x") == {"by": "proxy"}
+
+
+async def test_a_renewed_configuration_gets_a_pool_of_its_own(api: Any, cluster: Cluster, tmp_path: Path) -> None:
+    """A client certificate may be new; what the old pool has open goes on."""
+    api.objects["/x"] = {}
+    api.objects["/old"] = answering(599, "{}")
+    async with cluster.request("/old") as open_one:
+        old = cluster._session
+        api.tokens = {"renewed"}
+        kubeconfig(tmp_path / "config", api.url, {"token": "renewed"})
+        assert await cluster.json("/x") == {}
+        assert old is not None and cluster._session is not old
+        assert await open_one.read() == b"{}"
+    await cluster.close()
+    assert old.closed
+
+
+async def test_the_servers_clock_is_heard(api: Any, cluster: Cluster) -> None:
+    async def late(_: web.Request) -> web.Response:
+        return web.json_response({}, headers={"Date": formatdate(time.time() - 3600, usegmt=True)})
+
+    api.objects["/x"] = late
+    await cluster.json("/x")
+    assert -3601.5 < cluster.clock.offset < -3598.5

@@ -49,7 +49,7 @@ def test_following_is_activity_only_where_the_setting_says_so(tmp_path: Path, se
                 beats = b""
                 for part in r.iter_raw():
                     beats += part
-                    if beats.count(b": hb\n") > 4:
+                    if beats.count(b": hb ") > 4:
                         break
                 assert (activity() != before) == (setting == "True")
             assert (activity() != before) == (setting == "True"), "nor does the end of a stream count"

@@ -148,7 +148,7 @@ async def test_heartbeat_while_nothing_comes(server: Server, tape: Tape) -> None
         seen = b""
         async for part in source.response.aiter_bytes():
             seen += part
-            if seen.count(b": hb\n") >= 2:
+            if seen.count(b": hb ") >= 2:
                 break
     assert seen.startswith(b"retry: 1000\n")
 

@@ -1,0 +1,35 @@
+"""How far the server's clock is ahead: bounds from a header that is cut to seconds."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cortex_jupyter.cluster.clock import Clock
+
+
+@given(
+    st.floats(-4000, 4000),
+    st.lists(st.tuples(st.floats(0, 30), st.floats(0, 0.5), st.floats(0, 0.5)), min_size=1, max_size=20),
+)
+def test_the_true_offset_lies_within_what_is_known(offset: float, answers: list[tuple[float, float, float]]) -> None:
+    clock, now = Clock(), 1_700_000_000.0
+    for wait, there, back in answers:
+        now += wait
+        clock.heard(formatdate(int(now + there + offset), usegmt=True), now, now + there + back)
+        now += there + back
+        assert clock._low - 1e-6 <= offset <= clock._high + 1e-6
+        assert abs(clock.offset - offset) < 1.1
+
+
+def test_a_clock_that_was_set_is_followed_and_nonsense_is_not_heard() -> None:
+    clock = Clock()
+    clock.heard(formatdate(1000, usegmt=True), 1000.0, 1000.1)
+    assert abs(clock.offset) < 1
+    clock.heard(formatdate(4600, usegmt=True), 1001.0, 1001.1)
+    assert abs(clock.offset - 3600) < 2
+    for nonsense in (None, "", "yesterday"):
+        clock.heard(nonsense, 1002.0, 1002.1)
+    assert abs(clock.offset - 3600) < 2
