@@ -65,6 +65,16 @@ it("keeps asking a busy kernel every 5 s, and one that fell silent by cursor", a
   expect(states.at(-1)).toBe("waiting");
 });
 
+it("asks again when the page wakes up after a silence, and lets a stream that lives be", async () => {
+  link.update([TASK]);
+  receive(1, sse("log", { task: TASK }, "a1"));
+  link.wake();
+  expect(sent.filter(({ type }) => type === "open")).toHaveLength(1);
+  vi.setSystemTime(Date.now() + 3_600_000);
+  link.wake();
+  expect(sent.at(-1)).toEqual({ type: "open", tasks: [TASK], cursor: "a1" });
+});
+
 it("does not join the rest of an old stream to a new one", () => {
   link.update([TASK]);
   receive(1, "event: log\ndata: {half");

@@ -53,6 +53,39 @@ async function type(text: string): Promise<void> {
   await settle();
 }
 
+describe("what is asked for", () => {
+  it.each([[{}, "succeeded", "All"], [{}, "running", "1m"], [{ since: "5m" }, "succeeded", "5m"]])("%o of a task that is %s shows %s", async (query, state, window) => {
+    show({ query });
+    model.bytes(sse("status", { task: TASK, state, message: "", older: null }));
+    await feed(...lines(3));
+    expect(find('.cl-time [aria-pressed="true"]').textContent).toBe(window);
+  });
+
+  it("draws the volume with the first lines, also when notices came just before", async () => {
+    show();
+    model.bytes(sse("status", { task: TASK, seq: 0, notice: "started", source: W0, time: ns(T0), message: "" }));
+    await settle();
+    feed.seq = 1;
+    await feed(...lines(3));
+    expect(find(".cl-h-all").getAttribute("d")).toContain("M");
+  });
+});
+
+describe("is it whole", () => {
+  it("lists what is missing with its reason and what would have helped, and tells a clock that is off", async () => {
+    show();
+    await feed(...lines(3));
+    model.bytes(`: hb ${ns(T0 + 5000)}\n` + sse("gap", { task: TASK, seq: 3, from: ns(T0), to: ns(T0 + 1000), reason: "rotated away", lines: 12, source: W0, hint: "allow nodes/proxy" }, "c3"));
+    await settle();
+    expect(find("button.cl-gaps").textContent).toBe("1 gap, 12 lines");
+    expect(find(".cl-missing").hidden).toBe(true);
+    find("button.cl-gaps").click();
+    expect(find(".cl-missing").hidden).toBe(false);
+    expect(find(".cl-missing").textContent).toMatch(/^12 lines of .* are missing, \d\d:\d\d:\d\d to \d\d:\d\d:\d\d: rotated awayallow nodes\/proxy$/);
+    expect(status()).toMatch(/clock of the cluster is [45]\.\d s ahead/);
+  });
+});
+
 describe("states in words", () => {
   it("waits for the kernel, then for the container, then is live, then complete", async () => {
     show();

@@ -10,6 +10,7 @@ const BINS = 160;
 const EDGE_ID = -1;
 const SOURCES_EVERY = 250;
 const HISTOGRAM_EVERY = 500;
+const SHORT = 2000;
 const RATE_OVER = 5000;
 const SETTLE = 500;
 /** After this the place is given up. */
@@ -123,7 +124,7 @@ export class View {
 
   #rate(now: number, live: boolean): number {
     const { all } = this.selection;
-    if (!live || all.length === 0) return 0;
+    if (!live || this.selection.stores.every((store) => store.lines === 0)) return 0;
     const from = Math.min(now, Date.now() + 60_000) - RATE_OVER;
     return (all.length - all.lowerBound((id) => this.selection.keyOf(id) < from)) / (RATE_OVER / 1000);
   }
@@ -188,7 +189,8 @@ export class View {
       update.sources = this.#sources();
     }
     const drawn = this.#drawnOf(now, live, low);
-    if (at - this.#histogramAt >= HISTOGRAM_EVERY && drawn !== this.#histogramOf) {
+    // A short log is drawn as it comes; of a long one the bars hardly change.
+    if (at - this.#histogramAt >= (all.length < SHORT ? 0 : HISTOGRAM_EVERY) && drawn !== this.#histogramOf) {
       this.#histogramAt = all.length === 0 ? 0 : at;
       this.#histogramOf = drawn;
       update.histogram = this.#histogram(now, live, low);
