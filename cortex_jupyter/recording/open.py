@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 from cortex_jupyter.errors import AmbiguousTask, CortexError, CursorNotHeld, NoCluster, NotAllowed, NotFound, StoreError
@@ -15,7 +15,7 @@ from cortex_jupyter.recording.launch import ensure_recorder
 from cortex_jupyter.recording.store import Info, Store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
@@ -47,6 +47,8 @@ class Recordings:
         self.task_label = task_label
         self._configured: tuple[str | None, str | None] = (None, None)
         self._feeds: dict[int, Feed] = {}
+        self._readers: dict[int, list[Recording]] = {}
+        self._keepers: dict[int, asyncio.Task[None]] = {}
 
     @classmethod
     async def connect(
@@ -134,6 +136,33 @@ class Recordings:
             self._feeds[recording] = Feed(self.store, recording)
         return self._feeds[recording]
 
+    @contextmanager
+    def reading(self, recording: Recording) -> Iterator[None]:
+        """Keep a recording wanted while the block lasts: one task does so for all its readers in this process."""
+        readers = self._readers.setdefault(recording.id, [])
+        readers.append(recording)
+        if len(readers) == 1:
+            self._keepers[recording.id] = asyncio.create_task(self._keep(readers))
+        try:
+            yield
+        finally:
+            readers.remove(recording)
+            if not readers:
+                del self._readers[recording.id]
+                self._keepers.pop(recording.id).cancel()
+
+    async def _keep(self, readers: list[Recording]) -> None:
+        failures = 0
+        while True:
+            newest = readers[-1]  # who came last knows best what the cluster says of the task
+            try:
+                await newest.want()
+                failures = 0
+            except CortexError as error:
+                failures += 1
+                _log.warning("%s is not being recorded: %s", newest.ref.key, error)
+            await asyncio.sleep(min(2.0**failures, WANTED_S / 3))
+
 
 class Recording:
     """One task's recording, from a reader's side.
@@ -213,22 +242,8 @@ class Recording:
 
         A recorder that dies is noticed within a second and another one started.
         """
-        task = asyncio.create_task(self._keep_wanted())
-        try:
+        with self._recordings.reading(self):
             yield
-        finally:
-            task.cancel()
-
-    async def _keep_wanted(self) -> None:
-        failures = 0
-        while True:
-            try:
-                await self.want()
-                failures = 0
-            except CortexError as error:
-                failures += 1
-                _log.warning("%s is not being recorded: %s", self.ref.key, error)
-            await asyncio.sleep(min(2.0**failures, WANTED_S / 3))
 
     async def caught_up(self) -> Info:
         """Wait until what was written before now has been recorded, as far as can be told.
