@@ -12,4 +12,9 @@ const cases = JSON.parse(readFileSync(new URL("../../tests/parsing/lines.json", 
 
 it("reads enough lines to mean something", () => expect(cases.length).toBeGreaterThan(50));
 
+it.each([
+  ['{"a":{"level":"error"},"level":"info"}', "info"], ['{"msg":"\\"level\\":\\"error\\"","level":"debug"}', "debug"], ['{"severity":"ERROR","level":"info"}', "info"],
+  ['{"n":[1,{"level":"error"}]}', ""], ['{"level": 50 , "x":1}', "error"], ['{"level":"info","x":1', "info"], ['{"key":"level","level":"warn"}', "warning"],
+])("a glance at %s is no guess", (line, level) => expect(LEVELS[levelOf(line)]).toBe(level));
+
 it.each(cases)("the page and Python see one level: $line", ({ line, level }) => expect(LEVELS[levelOf(line)]).toBe(level ?? ""));

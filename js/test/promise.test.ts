@@ -197,6 +197,20 @@ it("a place that is no longer held: said, the window loaded anew, the reader whe
   expect(last().tasks[0].gaps).toBe(0);
 });
 
+it("a place that is lost of one task of several begins anew, the others go on", async () => {
+  const other = "ml:job/score";
+  open();
+  engine.receive({ op: "subscribe", model: "m2", tasks: [other], transport: "auto", since: "1m" });
+  await settle();
+  await server.send(sse("log", line(0, "one"), "a1,") + sse("log", logEvent(0, [[T0, 1, "score"]], other), "a1,b1"));
+  await server.send(sse("error", { task: TASK, code: "CursorNotHeld", message: "The recording was removed" }));
+  await settle();
+  expect(streams().at(-1)!.get("cursor")).toBe(",b1");
+  await server.send(sse("log", line(0, "anew"), "c1,b1"));
+  expect(texts()).toEqual(["anew"]);
+  expect(last().problem).toBeNull();
+});
+
 it("the nodes' clock is known from state and heartbeats, the least delayed counting", async () => {
   open();
   await settle();

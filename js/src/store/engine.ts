@@ -401,7 +401,10 @@ export class Engine {
   #problem(problem: Problem, order: string[]): void {
     for (const task of problem.task ? [problem.task] : order) {
       const held = this.#held.get(task);
-      if (held && problem.task) held.problem = problem;
+      if (held && problem.task && problem.code === "CursorNotHeld") {
+        this.#startAnew([task], problem);
+        this.#linkOf(task)?.link.retry();
+      } else if (held && problem.task) held.problem = problem;
       else {
         const entry = this.#linkOf(task);
         if (entry) entry.problem = problem;
