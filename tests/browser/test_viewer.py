@@ -1,0 +1,158 @@
+"""The viewer in real JupyterLab: nothing lost, nothing twice, nothing executed; what a task says of itself."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+from support.browser import notebook, shot
+from support.jupyter import counter
+from support.kube import IMAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from browser.conftest import Lab
+    from playwright.sync_api import Locator, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+#: Lines that would run, hide, colour or break what a page does not treat as text.
+HOSTILE = r"""
+import sys
+out = sys.stdout
+out.write("<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\n")
+out.write("\x1b[31mred\x1b[0m \x1b]0;title\x07\x1b[2Jend\n")
+out.write(" 10%\r 90%\rdone\n")
+out.write("nul\x00here \u202ereversed\n")
+out.write("x" * (1 << 20) + "\n")
+out.flush()
+"""
+#: JupyterLab saves no state of widgets unless it is told to; with it, nbconvert shows a widget that asks a kernel.
+_AS_SAVED = ("--ExecutePreprocessor.store_widget_state=False",)
+WAIT = 40_000
+
+
+def viewers(page: Page) -> Locator:
+    return page.locator(".cortex-logs")
+
+
+def says(viewer: Locator, words: str | re.Pattern[str]) -> None:
+    expect(viewer.locator("[role=status]")).to_contain_text(words, timeout=WAIT)
+
+
+#: A cell's code.
+ALL = "cortex.logs({!r}, since='all')"
+
+
+def test_two_viewers_of_a_task_share_a_connection_and_live_through_a_reload(
+    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
+) -> None:
+    name = job(counter(450, per_second=50))
+    page = lab.open("shared", ALL.format(name), ALL.format(name))
+    streams: list[str] = []
+    page.on("request", lambda r: streams.append(r.url) if "/cortex/stream" in r.url else None)
+    for i in range(2):
+        expect(viewers(page).nth(i).locator("[data-seq]").first).to_be_visible(timeout=WAIT)
+    assert len(streams) <= 1, streams
+    expect(viewers(page).first.locator(".cl-h-all")).to_have_attribute("d", re.compile("M"), timeout=WAIT)
+    shot(page, "shared-light")
+    page.keyboard.press("Control+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0, timeout=WAIT)
+    lab.setting("themes", "theme", "JupyterLab Dark")
+    page.reload()
+    for i in range(2):
+        says(viewers(page).nth(i), "Job complete exit 0")
+        says(viewers(page).nth(i), re.compile("450 lines, .* 1 source, complete"))
+    shot(page, "shared-dark")
+    lab.setting("themes", "theme", "JupyterLab Light")
+    found = lines_of(viewers(page).first)
+    assert [re.findall(r"line (\d{8})", t) for _, (t,) in sorted(found.items())] == [[f"{i:08}"] for i in range(450)]
+    page.close()
+
+
+def test_a_failure_a_wait_and_hostile_lines(lab: Lab, job: Callable[..., str], sandbox: Any) -> None:
+    failing = job(counter(30, exit_code=3))
+    pending = job(counter(40), image="docker.io/local/missing:1")
+    hostile = job(HOSTILE)
+    page = lab.open("states", *(ALL.format(name) for name in (failing, pending, hostile)))
+    errors: list[str] = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    failed, waiting, evil = (viewers(page).nth(i) for i in range(3))
+    says(failed, "Job failed exit 3")
+    expect(waiting).to_contain_text("Log not available yet: ErrImageNeverPull", timeout=WAIT)
+    waiting.scroll_into_view_if_needed()
+    shot(page, "pending")
+    (pod,) = sandbox.kube.pods_of(pending)
+    change = {"spec": {"containers": [{"name": "main", "image": IMAGE}]}}
+    sandbox.kube.patch("pods", pod["metadata"]["name"], change)
+    says(waiting, "Job complete exit 0")
+    says(waiting, "40 lines")
+    failed.scroll_into_view_if_needed()
+    shot(page, "failed")
+
+    evil.scroll_into_view_if_needed()
+    says(evil, "5 lines")
+    rows = evil.locator("[data-seq] .cl-m")
+    expect(rows).to_have_count(5)
+    texts = rows.all_inner_texts()
+    assert texts[0] == "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
+    assert texts[1:4] == ["red end", "done", "nul\u2400here \ufffdreversed"]
+    assert texts[4].startswith("xxxx") and re.search(r"… 1.044.480 more$", texts[4])
+    assert evil.locator("script, img").count() == 0 and page.evaluate("window.hacked") is None
+    shot(page, "hostile")
+    assert not errors, errors
+    page.close()
+
+
+def test_the_way_through_the_kernel_streams_to_the_end(
+    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
+) -> None:
+    name = job(counter(200, per_second=100))
+    page = lab.open("comm", f"log = {ALL.format(name)}\nlog.transport = 'comm'\nlog")
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if "/cortex/" in r.url else None)
+    says(viewers(page).first, "Job complete exit 0")
+    says(viewers(page).first, "200 lines")
+    assert not asked, asked
+    assert len(lines_of(viewers(page).first)) == 200
+    page.close()
+
+
+def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Callable[..., str]) -> None:
+    name = job("print('<b>bold</b>', flush=True)\n" + counter(50))
+    cell = f"import cortex_jupyter as cortex\nlog = {ALL.format(name)}\nlog.wait()\nlog"
+    notebook(lab.home.path / "static.ipynb", cell)
+    done = lab.home.run("jupyter", "nbconvert", "--execute", "--to", "html", *_AS_SAVED, "static.ipynb")
+    assert done.returncode == 0, done.stderr
+    page = lab.browser.new_page()
+    page.goto((lab.home.path / "static.html").as_uri(), wait_until="domcontentloaded")
+    tail = page.locator(".cortex-logs-static")
+    expect(tail).to_be_visible()
+    expect(tail).to_contain_text("Job complete exit 0")
+    expect(tail).to_contain_text("<b>bold</b>")
+    expect(tail).to_contain_text("line 00000049")
+    shot(page, "static")
+    page.close()
+
+
+def test_the_server_is_killed_and_started_again_under_the_open_page(
+    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
+) -> None:
+    name = job(counter(500, per_second=40))
+    page = lab.open("killed", ALL.format(name))
+    viewer = viewers(page).first
+    expect(viewer.locator("[data-seq]").first).to_be_visible(timeout=WAIT)
+    before = viewer.locator("[data-seq]").count()
+    lab.kill()
+    says(viewer, re.compile(r"Reconnecting, last line \d+ s ago"))
+    assert viewer.locator("[data-seq]").count() >= before
+    shot(page, "reconnecting")
+    lab.restart()
+    says(viewer, "Job complete exit 0")
+    says(viewer, re.compile("500 lines, .* 1 source, complete"))
+    found = lines_of(viewer)
+    assert [re.findall(r"line (\d{8})", t) for _, (t,) in sorted(found.items())] == [[f"{i:08}"] for i in range(500)]
+    page.close()
