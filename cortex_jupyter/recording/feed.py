@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections import deque
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Self
 
 from cortex_jupyter.errors import CortexError, CursorNotHeld
@@ -182,7 +183,8 @@ class Feed:
     async def _after(self, at: int) -> list[Frame] | None:
         """Give what there is after a number; None where nothing will come any more."""
         if self._recent and self._recent[0].entry.seq <= at + 1 <= self._recent[-1].last + 1:
-            frames = [f for f in self._recent if f.last > at]
+            # From the end: a reader that keeps up lacks one frame of hundreds.
+            frames = [*takewhile(lambda f: f.last > at, reversed(self._recent))][::-1]
             return None if not frames and self._recent[-1].event == "end" else frames
         frames = await asyncio.to_thread(self._read, at)
         if not frames:
