@@ -145,7 +145,9 @@ class StoreBusy(StoreError):
     """Another process has been writing for so long that this one gave up waiting."""
 
     status = 503
-    default_hint = "try again; if it stays so, a process that holds the store has hung: `cortex-jupyter doctor` names the recorder"
+    default_hint = (
+        "try again; if it stays so, a process that holds the store has hung: `cortex-jupyter doctor` names the recorder"
+    )
 
 
 class LeaseLost(StoreError):

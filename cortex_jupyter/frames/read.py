@@ -6,11 +6,13 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.frames.derive import derived
 from cortex_jupyter.frames.extras import library
 from cortex_jupyter.frames.order import in_order
 from cortex_jupyter.frames.schema import STATEMENT, schema
 from cortex_jupyter.frames.statement import Completeness
+from cortex_jupyter.recording.budget import NOT_HELD
 from cortex_jupyter.records import STREAMS, Batch
 
 if TYPE_CHECKING:
@@ -59,7 +61,9 @@ def read(store: Store, recording: int, query: LogQuery, progress: Callable[[int]
     if query.tail is not None:
         raw = raw.slice(max(0, len(raw) - query.tail))
     info = store.info(recording)
-    key = (info.ref.namespace, info.ref.key) if info else ("", "")
+    if info is None:  # it left while it was read
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+    key = (info.ref.namespace, info.ref.key)
     sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
     metadata = {STATEMENT: statement.as_json(query=dict(query.raw), rows=len(raw))}
     return _assemble(raw, *key, sources).replace_schema_metadata(metadata)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.recording.budget import NOT_HELD
 from cortex_jupyter.records import Batch, Cursor, Entry
 
 if TYPE_CHECKING:
@@ -123,6 +125,8 @@ def newest(
                 insort(best, (*key, record))
                 if len(best) > limit + 1:
                     del best[0]
+    if store.info(recording) is None:  # it may have left while it was read
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
     more = len(best) > limit
     best = best[-limit:] if limit else []
     # A page that is not full has come to the window's edge; before that there may be more, which another page with the
@@ -179,7 +183,9 @@ def following(
                 more = True
                 break
     info = store.info(recording)
-    done = info is not None and info.done and not more
+    if info is None:
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+    done = info.done and not more
     newer = None if done else Cursor(recording, at)
     older = Cursor(recording, after.seq, _FOREVER) if after.seq else None
     return Page(in_order(found), notices, older, newer)

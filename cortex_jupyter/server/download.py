@@ -50,7 +50,11 @@ class DownloadHandler(StreamingHandler):
         query = LogQuery.parse(self.arguments(), default_since="all", allowed=_ALLOWED)
         recording = await self.service.find(self.reference(namespace, kind, name))
         await check_names(recording, query)
-        await self.until_closed(self._send(recording, query, suffix))
+        await self.until_closed(self._kept(recording, query, suffix))
+
+    async def _kept(self, recording: Recording, query: LogQuery, suffix: str) -> None:
+        async with recording.wanted():  # as long as it takes, so that retention leaves it alone
+            await self._send(recording, query, suffix)
 
     async def _send(self, recording: Recording, query: LogQuery, suffix: str) -> None:
         info = await caught_up(recording, _SETTLE_S)

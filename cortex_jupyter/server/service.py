@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from jupyter_server._tz import utcnow
 
-from cortex_jupyter.errors import LimitReached, NotAllowed
-from cortex_jupyter.recording.budget import Budget
+from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, LimitReached, NoCluster, NotAllowed, TaskNotFound
+from cortex_jupyter.recording.budget import NOT_HELD, Budget
 from cortex_jupyter.recording.open import Recording, Recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.records import TaskRef
+    from cortex_jupyter.records import Cursor, TaskRef
     from cortex_jupyter.server.app import CortexJupyter
 
 
@@ -69,15 +69,32 @@ class Service:
                 f"namespace {namespace!r} is not open on this server", f"open are {', '.join(sorted(allowed))}"
             )
 
-    async def find(self, ref: TaskRef) -> Recording:
+    async def find(self, ref: TaskRef, cursor: Cursor | None = None) -> Recording:
         """Find a task and have it recorded.
+
+        Parameters
+        ----------
+        ref : TaskRef
+        cursor : Cursor, optional
+            What the reader has of it.
 
         Raises
         ------
+        CursorNotHeld
+            There is no such task any more, and its recording has left the store.
         TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster, StoreError
         """
         self.allow(ref.namespace)
-        return await (await self.recordings()).find(ref)
+        recordings = await self.recordings()
+        try:
+            return await recordings.find(ref)
+        except (TaskNotFound, NoCluster, ClusterUnreachable):
+            left = (
+                cursor and cursor.recording and await asyncio.to_thread(recordings.store.info, cursor.recording) is None
+            )
+            if left:
+                raise CursorNotHeld(f"the recording of {ref.key} is no longer held", NOT_HELD) from None
+            raise
 
     @contextmanager
     def streaming(self) -> Iterator[None]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.recording.budget import NOT_HELD
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ def stored(
                 if batch.seqs:
                     yield entry, batch
         after = entries[-1].last
+    if after < upto and store.info(recording) is None:
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
 
 
 def start(store: Store, recording: int, since: int | None) -> int:

@@ -15,10 +15,12 @@ from server.running import TOKEN, logs, run_server
 import cortex_jupyter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from server.running import Server
     from server.tape import Tape
+
+    from cortex_jupyter.recording.store import Store
 
 SSE = {"Accept": "text/event-stream"}
 
@@ -93,6 +95,19 @@ def test_containers_and_pods_that_the_task_does_not_have(server: Server, done: T
 def test_cursors_of_another_recording(server: Server, done: Tape, query: dict[str, str]) -> None:
     status, error = server.error(logs(done.ref.name), **query)  # type: ignore[arg-type]
     assert (status, error["code"], error["hint"]) == (410, "CursorNotHeld", "start again without a cursor")
+
+
+def test_a_recording_that_has_left(server: Server, store: Store, session_tape: Callable[[str], Tape]) -> None:
+    tape = session_tape("left")
+    tape.source()
+    tape.write([(1, 1, "a")])
+    tape.end()
+    assert store.forget(tape.id)
+    for query in ({"headers": SSE, "cursor": f"{tape.id}-1"}, {"after": f"{tape.id}-1"}):
+        status, error = server.error(logs(tape.ref.name), **query)  # type: ignore[arg-type]
+        assert (status, error["code"]) == (410, "CursorNotHeld")
+        assert "store_max_bytes" in error["hint"]
+    assert server.error(logs(tape.ref.name))[0] in (404, 502)
 
 
 def test_a_cursor_beyond_the_recording(server: Server, done: Tape) -> None:

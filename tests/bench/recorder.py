@@ -1,0 +1,221 @@
+"""The recorder by itself: a hundred sources, a quiet one, a takeover, and what the anchors cost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pipe
+from conftest import run_sandbox
+from recording.hand import until
+from report import Report, peak, resident
+from support.kube import python_job
+
+from cortex_jupyter.recording.open import Recordings
+from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.records import Batch, TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from conftest import SandboxProcess
+
+LINES, ROUNDS = 300_000, 3
+_ONE_A_SECOND = "import time\nfor i in range(100_000):\n    print(f'line {i}', flush=True)\n    time.sleep(1)"
+_HUNDRED_A_SECOND = _ONE_A_SECOND.replace("time.sleep(1)", "time.sleep(0.01)")
+_QUIET = "import time\nprint('once', flush=True)\ntime.sleep(3600)"
+#: The recorder with its slow clocks ten times as fast: a minute is six seconds.
+_FAST, _MINUTE_S = 10, 6.0
+_COMPRESSED = f"""
+import sys
+from cortex_jupyter.cluster import watch
+from cortex_jupyter.recording import audit, source, task
+source._SILENT_S /= {_FAST}; source._LONGEST_SILENT_S /= {_FAST}; source._OLD_S /= {_FAST}
+task._LOOK_S /= {_FAST}; watch.WATCH_S //= {_FAST}
+for name in [n for n in vars(audit) if n.endswith("_S") and isinstance(getattr(audit, n), (int, float))]:
+    setattr(audit, name, getattr(audit, name) / {_FAST})
+from cortex_jupyter.recording.__main__ import main
+sys.exit(main())
+"""
+#: The recorder without anchors: their places are neither kept nor written.
+_WITHOUT_ANCHORS = """
+import sys
+from cortex_jupyter.recording import batch, sqlite
+def advance(self, lines, numbers):
+    self.last = lines.times[-1]
+    self.recent.extend(zip(lines.times[-8:], lines.texts[-8:], strict=True))
+batch.Track.advance = advance
+batch.Track.anchor = property(lambda self: sqlite.Anchor(last=self.last, ended=self.ended))
+commit = sqlite.SqliteStore.commit
+def without(self, lease, one):
+    one.anchors = {k: a for k, a in one.anchors.items() if a.ended}
+    commit(self, lease, one)
+sqlite.SqliteStore.commit = without
+from cortex_jupyter.recording.__main__ import main
+sys.exit(main())
+"""
+_WITH = "import sys\nfrom cortex_jupyter.recording.__main__ import main\nsys.exit(main())"
+
+
+def run(report: Report) -> None:
+    """Measure."""
+    with _sandbox() as sandbox:
+        asyncio.run(_hundred(report, sandbox))
+        asyncio.run(_takeover(report, sandbox))
+        asyncio.run(_quiet(report, sandbox))
+    _anchors(report)
+
+
+@contextlib.contextmanager
+def _sandbox() -> Iterator[SandboxProcess]:
+    with tempfile.TemporaryDirectory() as folder, run_sandbox(Path(folder) / "sandbox") as sandbox:
+        yield sandbox
+
+
+@contextlib.asynccontextmanager
+async def _recordings(kubeconfig: Path, program: str = _WITH) -> AsyncIterator[tuple[Recordings, Any]]:
+    """Give a new store whose recorder runs as that program."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(kubeconfig))
+        assert one.cluster is not None
+        host = one.cluster.host
+        process = _start(one.store.url, kubeconfig, program, Path(folder))
+        try:
+            await until(lambda: one.store.recorder(host) is not None)
+            yield one, process
+        finally:
+            for pid in {process.pid, getattr(one.store.recorder(host), "pid", process.pid)}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            await asyncio.to_thread(process.wait)
+            await one.close()
+
+
+def _start(url: str, kubeconfig: Path, program: str, folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", program, "--store", url, "--kubeconfig", str(kubeconfig), *options]
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+async def _hundred(report: Report, sandbox: SandboxProcess) -> None:
+    """A job of ten pods with ten containers each, a line a second and container."""
+    sandbox.kube.create(python_job("hundred", _ONE_A_SECOND, parallelism=10, containers=10))
+    async with _recordings(sandbox.kubeconfig) as (recordings, process):
+        before = resident(process.pid)
+        recording = await recordings.find(TaskRef.parse("hundred"))
+        async with recording.wanted():
+            await until(lambda: recordings.store.complete(recording.id).sources == 100, 180)
+            await asyncio.sleep(20)
+        largest = peak(process.pid)
+    report.add("memory of a recorder of 100 sources", largest, 150, "MB", note=f"{before:.0f} MB before")
+    sandbox.kube.delete("jobs", "hundred")
+
+
+async def _takeover(report: Report, sandbox: SandboxProcess) -> None:
+    """Kill it; until the first line written after that is read."""
+    sandbox.kube.create(python_job("killed", _HUNDRED_A_SECOND))
+    took: list[float] = []
+    async with _recordings(sandbox.kubeconfig) as (recordings, _):
+        assert recordings.cluster is not None
+        recording = await recordings.find(TaskRef.parse("killed"))
+        killed, before = 0, time.monotonic()
+        async with recording.wanted(), contextlib.aclosing(recording.feed.frames()) as frames:  # type: ignore[type-var]
+            async for frame in frames:
+                if frame.event != "log":
+                    continue
+                if killed and max(Batch.decode(frame.entry.data).times) > killed:
+                    took.append(time.monotonic() - before)
+                    killed = 0
+                    if len(took) == ROUNDS:
+                        break
+                    await asyncio.sleep(2)
+                if not killed and (recorder := recordings.store.recorder(recordings.cluster.host)):
+                    os.kill(recorder.pid, signal.SIGKILL)
+                    killed, before = time.time_ns(), time.monotonic()
+    report.add("takeover after kill -9, to the next line", max(took), 3, "s", note=str([round(t, 2) for t in took]))
+    sandbox.kube.delete("jobs", "killed")
+
+
+async def _quiet(report: Report, sandbox: SandboxProcess) -> None:
+    """A container that says nothing: what it costs the API server once the probes have backed off."""
+    sandbox.kube.create(python_job("quiet", _QUIET))
+    counted: list[str] = []
+    there = urlsplit(sandbox.kube.server)
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream = await asyncio.open_connection(there.hostname, there.port)
+
+        async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, *, count: bool) -> None:
+            with contextlib.suppress(OSError):
+                while data := await source.read(1 << 16):
+                    if count:
+                        counted.extend(m.decode() for m in re.findall(rb"^(?:GET|POST) (\S+)", data, re.MULTILINE))
+                    to.write(data)
+                    await to.drain()
+            to.close()
+
+        await asyncio.gather(pump(reader, upstream[1], count=True), pump(upstream[0], writer, count=False))
+
+    proxy = await asyncio.start_server(forward, "127.0.0.1", 0)
+    url = there._replace(netloc=f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}").geturl()
+    with tempfile.TemporaryDirectory() as folder:
+        kubeconfig = Path(folder) / "config"
+        kubeconfig.write_text(sandbox.kubeconfig.read_text().replace(sandbox.kube.server, url))
+        async with _recordings(kubeconfig, _COMPRESSED) as (recordings, _):
+            recording = await recordings.find(TaskRef.parse("quiet"))
+            async with recording.wanted():
+                await recording.caught_up()
+                await asyncio.sleep(4 * _MINUTE_S)
+                counted.clear()
+                await asyncio.sleep(6 * _MINUTE_S)
+    proxy.close()
+    # The watches end every four minutes by our own wish; they are the task's, however many sources it has.
+    of_source = [path for path in counted if "watch=1" not in path]
+    paths = sorted({re.sub(r"\?.*", "", path).rpartition("/")[2] for path in of_source})
+    report.add(
+        "requests a minute for a quiet source", len(of_source) / 6, 1, "", note=f"{paths}, {len(counted)} in all"
+    )
+    sandbox.kube.delete("jobs", "quiet")
+
+
+def _anchors(report: Report) -> None:
+    """Record a backlog, with anchors and without."""
+    costs: dict[str, list[float]] = {"with": [], "without": []}
+    with pipe.backlog(LINES) as (_, home, _):
+        for _ in range(ROUNDS):
+            for name, program in (("with", _WITH), ("without", _WITHOUT_ANCHORS)):
+                costs[name].append(asyncio.run(_ingest(home.kubeconfig, program)))
+    cost, bare = (statistics.median(costs[name]) for name in ("with", "without"))
+    report.add("ingest CPU, with anchors / without", cost / bare, 1.1, note=f"{cost:.2f} s / {bare:.2f} s")
+
+
+async def _ingest(kubeconfig: Path, program: str) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite://{folder}/r.sqlite"
+        recordings = await Recordings.connect(url, str(kubeconfig))
+        assert recordings.cluster is not None
+        workload = await recordings.resolve(TaskRef.parse("backlog"))
+        host = recordings.cluster.host
+        await recordings.close()
+        store = open_store(url)
+        id_ = store.open(host, workload.ref, workload.uid)
+        store.want(id_, 600)
+        process = _start(url, kubeconfig, program, Path(folder), "--idle", "0")
+        _, status, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        info = store.info(id_)
+        assert info is not None and info.done, (Path(folder) / "log").read_text()
+        assert store.complete(id_).records == LINES
+        store.close()
+        return usage.ru_utime + usage.ru_stime
