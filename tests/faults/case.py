@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
+import pytest
 from faults.oracle import Disk
 from faults.seen import Seen
 from support.jupyter import counter
@@ -21,8 +23,7 @@ from cortex_jupyter.recording.open import Recordings
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 #: Lines of each pod of an ordinary row, and how many a second.
 LINES, RATE = 6000, 2000
@@ -41,6 +42,8 @@ class Row:
     restart: str = "Never"
     #: Called before the Job is created.
     before: Callable[[Case], None] | None = None
+    #: The size of the store's own disk in MiB; 0 where it has none.
+    disk: int = 0
     xfail: str = ""
 
 
@@ -126,7 +129,7 @@ class Case:
             with suppress(OSError):
                 line = (proc / "cmdline").read_bytes()
                 state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
-                if f"sqlite://{folder}/".encode() in line and state != "Z":
+                if b"--store" in line and f"{folder}/store/r.sqlite".encode() in line and state != "Z":
                     found.append(int(proc.name))
         return found
 
@@ -159,15 +162,30 @@ class Case:
 
 
 @asynccontextmanager
-async def begun(sandbox: Any, name: str, folder: Path) -> AsyncIterator[Case]:
+async def begun(sandbox: Any, name: str, folder: Path, disk: int = 0) -> AsyncIterator[Case]:
     """Give a case with a store of its own; nothing of it is left afterwards."""
-    recordings = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(sandbox.kubeconfig))
-    with Disk(sandbox.root, name, folder / "kept") as disk:
-        case = Case(sandbox, recordings, disk, name, folder)
+    with _store(folder / "store", disk), Disk(sandbox.root, name, folder / "kept") as wrote:
+        recordings = await Recordings.connect(f"sqlite://{folder}/store/r.sqlite", str(sandbox.kubeconfig))
+        case = Case(sandbox, recordings, wrote, name, folder)
         try:
             yield case
         finally:
-            await recordings.close()
+            await case.recordings.close()
             await case.end()
             sandbox.clear()
             sandbox.kube.delete("jobs", name)
+
+
+@contextmanager
+def _store(folder: Path, disk: int) -> Iterator[None]:
+    folder.mkdir()
+    if not disk:
+        yield
+        return
+    command = ["mount", "-t", "tmpfs", "-o", f"size={disk}m", "none", folder]
+    if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)

@@ -8,17 +8,23 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 from faults.case import Row
+from faults.seen import Seen
 from support.jupyter import counter
 
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recording.open import Recordings
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from faults.case import Case
 
 #: At how many of its commits the recorder dies, three ways each.
@@ -58,7 +64,7 @@ async def stood_still(case: Case) -> None:
     await case.until(lambda: case.recorder() not in (0, pid), "another recorder")
     await case.lines(1000)
     os.kill(pid, signal.SIGCONT)
-    log = case.folder / "recorder.log"
+    log = case.folder / "store/recorder.log"
     await case.until(lambda: "another recorder has taken over" in log.read_text(), "the first one to notice")
 
 
@@ -106,19 +112,73 @@ async def read_only(case: Case) -> None:
         db.execute("DROP TRIGGER readonly")
 
 
+async def full(case: Case) -> None:
+    await case.lines(3000)
+    rest = case.folder / "store/rest"
+    case.hit()
+    _fill(rest)
+    await case.until(lambda: any("disk is full" in n["message"] for n in case.seen.notices), "that the disk is full")
+    await case.written(2000)
+    rest.unlink()
+
+
+def _fill(path: Path) -> None:
+    with path.open("ab", buffering=0) as file:
+        for size in (1 << 16, 4096, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+async def cut_off(case: Case) -> None:
+    await _damage(case, lambda path: os.truncate(path, path.stat().st_size // 2 // 4096 * 4096))
+
+
+async def written_over(case: Case) -> None:
+    def over(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.seek(8192)
+            file.write(b"\xff" * (path.stat().st_size - 8192))
+
+    await _damage(case, over)
+
+
+async def _damage(case: Case, how: Callable[[Path], None]) -> None:
+    """Damage the file under a recorder that has just been killed, so that the next one finds it so."""
+    await case.lines(4000)
+    with closing(_database(case)) as db:
+        await case.kill_recorder()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    how(case.folder / "store/r.sqlite")
+
+
+async def read_again(case: Case) -> None:
+    """Read until the store is said to be damaged, then do as the hint says: move it away, and read from the cluster."""
+    with pytest.raises(CortexError) as caught:
+        await case.read()
+    assert "move the file away" in caught.value.hint, caught.value
+    await case.recordings.close()
+    for path in (case.folder / "store").glob("r.sqlite*"):
+        path.rename(case.folder / path.name)
+    case.recordings = await Recordings.connect(case.recordings.store.url, str(case.sandbox.kubeconfig))
+    case.seen = Seen()
+    await case.read()
+
+
 def _database(case: Case) -> sqlite3.Connection:
-    return sqlite3.connect(case.folder / "r.sqlite", isolation_level=None, timeout=10)
+    return sqlite3.connect(case.folder / "store/r.sqlite", isolation_level=None, timeout=10)
 
 
 def _start(case: Case, *what: str) -> subprocess.Popen[bytes]:
     options = ["--store", case.recordings.store.url, "--kubeconfig", str(case.sandbox.kubeconfig), "--idle", "1"]
-    with (case.folder / "recorder.log").open("ab") as log:
+    with (case.folder / "store/recorder.log").open("ab") as log:
         process = subprocess.Popen([sys.executable, *what, *options], stdout=log, stderr=log)
     case.processes.append(process)
     return process
 
 
 LONG = counter(14_000, per_second=2000)
+UNSAID = "a recorder that finds the store malformed says so in its own log only: readers wait without a word"
 ROWS = [
     Row("recorder killed three times", killed, program=LONG),
     Row(f"recorder killed at {3 * COMMITS} commit points", every_commit, program=UNTIL_TOLD,
@@ -127,4 +187,7 @@ ROWS = [
     Row("recorder stopped for longer than its lease", stood_still, program=LONG),
     Row("store locked for 3 s", locked),
     Row("store read-only for 3 s", read_only),
+    Row("disk of the store full", full, program=LONG, disk=24),
+    Row("store truncated, moved away", cut_off, read=read_again, xfail=UNSAID),
+    Row("store's pages corrupt, moved away", written_over, read=read_again),
 ]  # fmt: skip

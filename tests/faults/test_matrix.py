@@ -28,7 +28,7 @@ async def test_row(
     row: Row, sandbox: Any, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
 ) -> None:
     figures: dict[str, Any] = {"row": row.name, "allowed": row.allowed, "result": "failed"}
-    async with begun(sandbox, unique("f"), tmp_path) as case:
+    async with begun(sandbox, unique("f"), tmp_path, row.disk) as case:
         try:
             case.create(row)
             async with asyncio.timeout(90), asyncio.TaskGroup() as group:

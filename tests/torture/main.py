@@ -53,8 +53,8 @@ def cluster() -> Iterator[tuple[Kube, Callable[[], None]]]:
         sandbox.fault("blind")
 
         def away() -> None:
-            sandbox.fault("status", code=503, path="/api", count=20)
-            sandbox.fault("abort", count=8)
+            sandbox.fault("status", code=503, path="/api", count=8)
+            sandbox.fault("abort", count=2)
 
         yield sandbox.kube, away
 

@@ -163,7 +163,7 @@ async def main(minutes: float, seed: int) -> int:
     begun, rounds = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as name, run_sandbox(Path(name) / "s", "--log-check", "1") as sandbox:
         folder = Path(name)
-        recordings = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(sandbox.kubeconfig))
+        recordings = await Recordings.connect(f"sqlite://{folder}/store/r.sqlite", str(sandbox.kubeconfig))
         soak = Soak(sandbox, recordings, folder, seed)
         try:
             while time.monotonic() < begun + minutes * 60:
