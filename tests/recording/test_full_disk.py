@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from recording.hand import CLUSTER, Hand, recorder, source, until
+from recording.test_recorder import Seen, counted, opened
+from support.kube import python_job
 
 from cortex_jupyter.errors import LeaseLost, RecorderError, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.recording import launch, patience, sqlite
@@ -21,13 +23,15 @@ from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.patience import STOPPED
 from cortex_jupyter.recording.recorder import Recording
 from cortex_jupyter.recording.sqlite import SqliteStore
-from cortex_jupyter.recording.store import Anchor, Commit
+from cortex_jupyter.recording.store import HEARTBEAT_S, Anchor, Commit
 from cortex_jupyter.recording.writer import Writer
 from cortex_jupyter.records import Batch, TaskRef, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from support.kube import Kube
 
 T0 = 1_700_000_000_000_000_000
 
@@ -325,3 +329,30 @@ def test_who_lost_the_lease_while_it_waited_writes_nothing(store: SqliteStore, h
 
     error = asyncio.run(write())
     assert isinstance(error, LeaseLost | StoreFull) and numbers(store, hand.id) == []
+
+
+async def test_the_recorder_process_at_a_full_disk(sandbox: Any, kube: Kube, unique: Any, small: Path) -> None:
+    """The whole way: one process, seen to live, that says it, waits, and has every line once when there is room."""
+    name = unique("full")
+    kube.create(python_job(name, "import os\nfor i in range(6000): print(f'line {i:08}', os.urandom(700).hex())"))
+    async with opened(sandbox, small) as recordings:
+        assert recordings.cluster is not None
+        store, host = recordings.store, recordings.cluster.host
+        assert store.keep_reserve()
+        (small / "rest").write_bytes(bytes(13 << 20))
+        recording = await recordings.find(TaskRef.parse(name))
+        reading = asyncio.create_task(Seen().read(recording))
+        await until(lambda: store.info(recording.id).message == STOPPED, 30)  # type: ignore[union-attr]
+        before = store.recorder(host)
+        assert before is not None
+        # For longer than a heartbeat holds.
+        await asyncio.sleep(HEARTBEAT_S + 1)
+        assert store.recorder(host).pid == before.pid and not reading.done()  # type: ignore[union-attr]
+        (small / "rest").unlink()
+        seen = await asyncio.wait_for(reading, 60)
+        (texts,) = seen.lines.values()
+        assert [text[:13] for text in texts] == counted(6000)
+        assert STOPPED in seen.of("status") and not seen.of("gap")
+        assert seen.of("end") == ["Job complete exit 0"]
+        assert store.recorder(host).pid == before.pid  # type: ignore[union-attr]
+    kube.delete("jobs", name)
