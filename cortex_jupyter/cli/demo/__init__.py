@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _NOTEBOOK: Final = Path(__file__).with_name("demo.ipynb")
 #: JupyterLab has this long to answer, seconds.
 _START_S: Final = 90.0
+#: Seconds in which the recorder may end by itself.
+_GRACE_S: Final = 5.0
 #: No question about news over the first view.
 _QUIET: Final = {"@jupyterlab/apputils-extension/notification.jupyterlab-settings": '{"fetchNews": "false", "checkForUpdates": false}'}  # fmt: skip
 
@@ -146,10 +148,21 @@ def _end_recorder(url: str) -> None:
         store = open_store(url)
         try:
             for cluster in {info.cluster for info in store.recordings()}:
-                if recorder := store.recorder(cluster):
-                    os.kill(recorder.pid, signal.SIGTERM)
+                while recorder := store.recorder(cluster):
+                    _end(recorder.pid)
         finally:
             store.close()
+
+
+def _end(pid: int) -> None:
+    """End a process that is not our child; one that does not end in time has nothing left to save."""
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + _GRACE_S
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.kill(pid, 0)
+            time.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
 
 
 def _quietly(work: Any) -> None:
