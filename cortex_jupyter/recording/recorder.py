@@ -35,6 +35,8 @@ _COMPACT_S: Final = 10.0
 _RETAIN_S: Final = 60.0
 #: Kinds that end by themselves are recorded to their end, whoever has left; the others as long as they are wanted.
 _ENDING: Final = ("job", "pod")
+#: But not in a cluster that has not answered for so long, seconds: a reader who comes back has it go on from its anchor.
+_AWAY_S: Final = 600.0
 
 
 class Recording:
@@ -187,9 +189,10 @@ class Recording:
             _log.warning("%s", second)  # most likely it is the store itself that fails
 
     async def _release(self, wanted: set[int]) -> None:
-        """Stop what never ends and nobody wants any more."""
+        """Stop what nobody wants any more and never ends, or is in a cluster that has been away for long."""
         for id_, task in list(self._tasks.items()):
-            if id_ not in wanted and self._infos[id_].ref.kind not in _ENDING and not task.cancelling():
+            endless = self._infos[id_].ref.kind not in _ENDING or self._recorders[id_].away > _AWAY_S
+            if id_ not in wanted and endless and not task.cancelling():
                 task.cancel()
                 # Who wants it again must not take what was recorded before for all there is.
                 with contextlib.suppress(LeaseLost):

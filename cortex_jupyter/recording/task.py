@@ -47,6 +47,7 @@ class TaskRecorder:
         self._pods = Pods()
         self._workload: Workload | None = None
         self._gone = False
+        self._lost = 0.0  # since when the API server does not answer, monotonic
         self._said = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
         self._offset = info.clock_ms / 1000
@@ -129,6 +130,12 @@ class TaskRecorder:
                 self._gone |= self._info.ref.kind == "pod" and pod["metadata"]["uid"] == self._info.uid
             elif kind != "LOST":
                 self._pods.put(pod)
+            self._lost = (self._lost or time.monotonic()) if kind == "LOST" else 0.0
+
+    @property
+    def away(self) -> float:
+        """How long the API server has not answered, seconds."""
+        return time.monotonic() - self._lost if self._lost else 0.0
 
     async def _watch_object(self, workload: Workload) -> None:
         query = {"fieldSelector": f"metadata.name={workload.ref.name}"}

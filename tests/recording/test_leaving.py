@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from recording.hand import CLUSTER, Hand, recorder, until
+from support.kube import python_job
 
+from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import ClusterUnreachable
+from cortex_jupyter.recording import recorder as lib
 from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.recorder import Recording
+from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from cortex_jupyter.recording.sqlite import SqliteStore
 
 
@@ -55,3 +62,20 @@ async def test_a_cancellation_that_comes_with_a_change_is_not_forgotten() -> Non
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_recorder_whose_cluster_stays_away_ends_when_nobody_reads(
+    store: SqliteStore, new_sandbox: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lib, "_AWAY_S", 0.2)
+    with new_sandbox(tmp_path / "cluster") as sandbox:
+        sandbox.kube.create(python_job("long", "import time; print('x', flush=True); time.sleep(600)"))
+        cluster = await Cluster.open(str(sandbox.kubeconfig))
+        uid = sandbox.kube.get("jobs", "long")["metadata"]["uid"]
+        one = store.open(cluster.host, TaskRef("default", "job", "long"), uid)
+        store.want(one, 3)
+        run = asyncio.create_task(Recording(store, cluster, idle=0).run())
+        await until(lambda: store.complete(one).records == 1)
+    await asyncio.wait_for(run, 60)
+    assert store.recorder(cluster.host) is None and not store.info(one).done  # type: ignore[union-attr]
+    await cluster.close()
