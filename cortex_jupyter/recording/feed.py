@@ -80,6 +80,7 @@ class Feed:
         self._readers = 0
         self._filling: asyncio.Task[None] | None = None
         self._dirty = False
+        self._failure: CortexError | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
 
@@ -106,6 +107,8 @@ class Feed:
         ------
         CursorNotHeld
             The recording has left the store.
+        CortexError
+            Nobody can record it, as `fail` was told.
         """
         self._enter()
         at = after
@@ -124,9 +127,17 @@ class Feed:
                         return
                 # Only who has found nothing waits: a piece of a backlog is followed by the next.
                 if not frames and changed is self._changed:
+                    if self._failure is not None:
+                        raise self._failure
                     await changed.wait()
         finally:
             self._leave()
+
+    def fail(self, error: CortexError | None) -> None:
+        """Tell readers that have all there is why nothing more will come; None when it will again."""
+        self._failure = error
+        if error is not None:
+            self._notify()
 
     def _enter(self) -> None:
         self._readers += 1

@@ -29,6 +29,10 @@ WANTED_S: Final = 30.0
 _CLOCK_S: Final = 1.0
 
 
+#: So often in a row must recording fail before readers are told to give up.
+_FAILURES: Final = 3
+
+
 class Recordings:
     """The recordings of one store, opened by task name. Belongs to one event loop.
 
@@ -158,8 +162,11 @@ class Recordings:
             try:
                 await newest.want()
                 failures = 0
+                newest.feed.fail(None)
             except CortexError as error:
                 failures += 1
+                if failures >= _FAILURES:
+                    newest.feed.fail(error)
                 _log.warning("%s is not being recorded: %s", newest.ref.key, error)
             await asyncio.sleep(min(2.0**failures, WANTED_S / 3))
 

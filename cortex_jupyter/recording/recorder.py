@@ -12,7 +12,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreFull
+from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.recording.compact import compact
 from cortex_jupyter.recording.patience import RETRY_S
 from cortex_jupyter.recording.retention import retain
@@ -59,6 +59,7 @@ class Recording:
         self._recorders: dict[int, TaskRecorder] = {}
         self._large: set[int] = set()  # recordings that have said that they are over the budget
         self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
+        self._damaged: StoreError | None = None  # the store does not even take a message
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -109,6 +110,8 @@ class Recording:
         busy = time.monotonic()
         while True:
             self._changed.clear()
+            if self._damaged is not None:
+                raise self._damaged
             try:
                 wanted = await self._take(writer)
             except (StoreFull, StoreBusy) as error:
@@ -185,8 +188,11 @@ class Recording:
             )  # fmt: skip
             update = {"message": text, "reason": error.code}
             await asyncio.to_thread(self._store.commit, lease, Commit([said], update=update))
-        except CortexError as second:
-            _log.warning("%s", second)  # most likely it is the store itself that fails
+        except (StoreFull, StoreBusy, LeaseLost) as second:
+            _log.warning("%s", second)
+        except StoreError as second:
+            # It is the store itself that fails, so nothing can be said in it. Whoever asks for a recorder is told.
+            self._damaged = second
 
     async def _release(self, wanted: set[int]) -> None:
         """Stop what nobody wants any more and never ends, or is in a cluster that has been away for long."""
