@@ -14,7 +14,8 @@ function unique(names: string[]): boolean {
 export function shortPods(pods: string[], task: string): Map<string, string> {
   let short = pods;
   const stems = pods.map((pod) => pod.replace(RANDOM_END, ""));
-  if (unique(stems)) short = stems;
+  // All or none: a name that only looks as if it ended so would lose what tells it apart.
+  if (unique(stems) && pods.every((pod) => RANDOM_END.test(pod))) short = stems;
   const rest = short.map((name) => (name.startsWith(`${task}-`) ? name.slice(task.length + 1) : name));
   if (unique(rest)) short = rest;
   // A bare index says little: train-0 is w-0 to nobody, but better than 0.
