@@ -38,7 +38,9 @@ _LEAST: Final = 64 << 10
 _TAIL: Final = 64 << 10
 #: The part of a source that holds lines which a follow skipped.
 PART: Final = 2
-#: Times of two writers may be out of order by so much, ns.
+#: The runtime cuts lines that are longer than this into parts (containerd's `max_container_log_line_size`).
+_PART: Final = 16 << 10
+#: Times of two writers may be out of order by so much, ns, and a long line have begun so much before its last part.
 _SLACK: Final = 1_000_000_000
 
 
@@ -103,10 +105,12 @@ class Audit:
     async def _check(self, name: str, *, ended: bool) -> bool:
         """Check one file; False where the follow may still be in it."""
         tail = await asyncio.to_thread(_last, await self._files.tail(name, _TAIL))
+        if not len(tail):  # one long line
+            tail = await asyncio.to_thread(parse_cri, await self._files.read(name))
         if not len(tail):
             return True
         first, last = min(tail.times), max(tail.times)
-        recorded = await asyncio.to_thread(self._recorded, first)
+        recorded = await asyncio.to_thread(self._recorded, first - _SLACK)
         if not recorded or (not ended and recorded[-1][0] < last + _SLACK):
             return False
         if last < recorded[0][0] and await asyncio.to_thread(self._begins_after, last):
@@ -114,7 +118,7 @@ class Audit:
         missing = _missing(tail, recorded)
         if len(missing) == len(tail):
             whole = await asyncio.to_thread(parse_cri, await self._files.read(name))
-            recorded = await asyncio.to_thread(self._recorded, min(whole.times))
+            recorded = await asyncio.to_thread(self._recorded, min(whole.times) - _SLACK)
             missing = await asyncio.to_thread(_missing, whole, recorded)
         if len(missing):
             await self._record(missing)
@@ -164,17 +168,23 @@ _ROTATES: Final = 1 << 20
 
 
 def _last(data: bytes) -> Lines:
-    """Parse the end of a file, without the line it may begin in the middle of."""
-    return parse_cri(data[data.find(b"\n") + 1 :])
+    """Parse the end of a file, without the line of each stream that it may begin in the middle of."""
+    lines = parse_cri(data[data.find(b"\n") + 1 :])
+    begun = {lines.streams.index(stream) for stream in set(lines.streams)}
+    return lines.pick([i for i in range(len(lines)) if i not in begun])
 
 
 def _missing(lines: Lines, recorded: list[Line]) -> Lines:
     """Give the lines of a file that are not recorded; equal ones count each for itself."""
     there = Counter(recorded)
     gone: list[int] = []
+    seen: set[int] = set()
     for i, row in enumerate(lines.rows()):
+        begins = lines.streams[i] not in seen
+        seen.add(lines.streams[i])
         if there[row]:
             there[row] -= 1
-        else:
+        # A file may begin with the rest of a line whose first parts are in the file before it.
+        elif not (begins and row[1] and any(len(m) > _PART and m.endswith(row[1]) for _, m in recorded)):
             gone.append(i)
     return lines.pick(gone)

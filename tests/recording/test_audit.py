@@ -89,3 +89,44 @@ async def test_who_may_not_read_rotated_files_is_told(
     await recorded(store, hand, Node(pod("terminated")))
     said = [e.data for e in store.entries(hand.id, 0, 1 << 30) if b"cannot be checked" in e.data]
     assert said and all(b"nodes/proxy" in data for data in said)
+
+
+def parts(second: float, size: int) -> bytes:
+    """Give a long line as it lies on the node, in parts of 16 KiB."""
+    cut = [16384] * (size // 16384)
+    records = [line(second + i / 1000, "x" * n).replace(b" ", b" stdout P ", 1) for i, n in enumerate(cut)]
+    return b"".join(records) + line(second + 0.9, chr(97 + size % 16) * (size % 16384)).replace(b" ", b" stdout F ", 1)
+
+
+def joined(second: float, size: int) -> bytes:
+    """Give the same line as the API does."""
+    return line(second, "x" * (size // 16384 * 16384) + chr(97 + size % 16) * (size % 16384))
+
+
+async def test_a_look_that_begins_within_a_long_line_invents_none(store: SqliteStore, hand: Hand) -> None:
+    node = Node(pod("terminated"))
+    size = 200_001
+    node.files = {"0.log.20231114-221400": cri(b"".join(OLD)) + parts(5, size) + cri(b"".join(SKIPPED))}
+    OLD.append(joined(5, size))
+    try:
+        found = await recorded(store, hand, node)
+    finally:
+        OLD.pop()
+    assert len(found) == 400 + 1 + 100 + 3 and found[-3:] == [f"skipped {i}" for i in range(3)]
+
+
+async def test_a_file_that_ends_with_a_long_line_and_one_that_begins_within_it(store: SqliteStore, hand: Hand) -> None:
+    node = Node(pod("terminated"))
+    size = 200_001
+    records = parts(5, size).splitlines(keepends=True)
+    node.files = {
+        "0.log.20231114-221400": cri(b"".join(OLD)) + b"".join(records[:5]),
+        "0.log.20231114-221410": b"".join(records[5:]),
+        "0.log.20231114-221420": parts(6, size + 5),
+    }
+    OLD.extend([joined(5, size), joined(6, size + 5)])
+    try:
+        found = await recorded(store, hand, node)
+    finally:
+        del OLD[400:]
+    assert len(found) == 402 + 100
