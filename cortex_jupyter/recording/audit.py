@@ -21,6 +21,7 @@ from cortex_jupyter.recording.bridge import HINT
 from cortex_jupyter.recording.lines import Lines, parse_cri
 from cortex_jupyter.recording.resume import recorded_lines
 from cortex_jupyter.recording.store import Anchor
+from cortex_jupyter.records import STREAMS
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
@@ -120,6 +121,7 @@ class Audit:
             whole = await asyncio.to_thread(parse_cri, await self._files.read(name))
             recorded = await asyncio.to_thread(self._recorded, min(whole.times) - _SLACK)
             missing = await asyncio.to_thread(_missing, whole, recorded)
+            missing = await asyncio.to_thread(_begun_here, missing, whole, recorded)
         if len(missing):
             await self._record(missing)
         return True
@@ -163,15 +165,32 @@ class Audit:
         return True
 
 
+#: The runtime cuts a line into parts of this many bytes (containerd's max_container_log_line_size).
+_PART: Final = 16 << 10
 #: A log that has grown beyond this may well have been rotated; the kubelet's default is ten times as much.
 _ROTATES: Final = 1 << 20
 
 
 def _last(data: bytes) -> Lines:
-    """Parse the end of a file, without the line of each stream that it may begin in the middle of."""
-    lines = parse_cri(data[data.find(b"\n") + 1 :])
-    begun = {lines.streams.index(stream) for stream in set(lines.streams)}
-    return lines.pick([i for i in range(len(lines)) if i not in begun])
+    r"""Parse the end of a file, without the lines it may begin in the middle of.
+
+    A line of the log longer than 16 KiB is several of the file's, of which the last is tagged `F`; a line of each stream
+    may have been begun before.
+
+    Examples
+    --------
+    >>> _last(b"ut P b\n2023-11-14T22:13:20Z stdout F c\n2023-11-14T22:13:21Z stdout F whole\n").texts
+    ['whole']
+    """
+    kept: list[bytes] = []
+    closed: set[bytes] = set()
+    for line in data[data.find(b"\n") + 1 :].split(b"\n"):
+        _, stream, tag, *_ = *line.split(b" ", 3), b"", b"", b""
+        if stream in closed:
+            kept.append(line)
+        elif tag[:1] == b"F":
+            closed.add(stream)
+    return parse_cri(b"\n".join(kept))
 
 
 def _missing(lines: Lines, recorded: list[Line]) -> Lines:
@@ -188,3 +207,11 @@ def _missing(lines: Lines, recorded: list[Line]) -> Lines:
         elif not (begins and row[1] and any(len(m) > _PART and m.endswith(row[1]) for _, m in recorded)):
             gone.append(i)
     return lines.pick(gone)
+
+
+def _begun_here(missing: Lines, whole: Lines, recorded: list[Line]) -> Lines:
+    """Leave out what begins a file but is the end of a line that began in the file before, and is recorded."""
+    first = set(whole.rows()[: len(STREAMS)])
+    ends = [text for _, text in recorded if len(text) > _PART]
+    rows = enumerate(missing.rows())
+    return missing.pick([i for i, row in rows if row not in first or not any(t.endswith(row[1]) for t in ends)])

@@ -28,9 +28,9 @@ def texts(store: SqliteStore, hand: Hand) -> list[str]:
     return [m.rstrip("x ") for e in entries if e.event == "log" for m in Batch.decode(e.data).texts]
 
 
-async def recorded(store: SqliteStore, hand: Hand, node: Node) -> list[str]:
+async def recorded(store: SqliteStore, hand: Hand, node: Node, *more: bytes) -> list[str]:
     """Record a stream that went from the old file to the new one, then look at the rotated files twice."""
-    node.scripts = [[b"".join(OLD), b"".join(NEW)]]
+    node.scripts = [[b"".join([*OLD, *more]), b"".join(NEW)]]
     node.log = b"".join(NEW)
     sid = hand.source()
     lease = store.lease(hand.id, "me")
@@ -130,3 +130,26 @@ async def test_a_file_that_ends_with_a_long_line_and_one_that_begins_within_it(s
     finally:
         del OLD[400:]
     assert len(found) == 402 + 100
+
+
+def long_line() -> tuple[bytes, list[bytes]]:
+    """Give a line of the log, and the parts in which it lies in the file."""
+    parts = [cri(line(4 + i / 100, "y" * 17_000)).replace(b" F ", b" P ") for i in range(6)]
+    return line(4, "y" * 102_000 + "end"), [*parts, cri(line(4.06, "end"))]
+
+
+async def test_the_end_of_a_long_line_is_no_line(store: SqliteStore, hand: Hand) -> None:
+    node, (whole, parts) = Node(pod("terminated")), long_line()
+    node.files = {"0.log.20231114-221400": cri(b"".join(OLD)) + b"".join(parts)}
+    found = await recorded(store, hand, node, whole)
+    assert found == [f"old {i}" for i in range(400)] + ["y" * 102_000 + "end"] + [f"new {i}" for i in range(100)]
+
+
+async def test_a_line_that_was_rotated_in_its_middle_is_no_two_lines(store: SqliteStore, hand: Hand) -> None:
+    node, (whole, parts) = Node(pod("terminated")), long_line()
+    node.files = {
+        "0.log.20231114-221400": cri(b"".join(OLD)) + b"".join(parts[:3]),
+        "0.log.20231114-221410": b"".join(parts[3:]),
+    }
+    found = await recorded(store, hand, node, whole)
+    assert found == [f"old {i}" for i in range(400)] + ["y" * 102_000 + "end"] + [f"new {i}" for i in range(100)]
