@@ -21,7 +21,6 @@ from cortex_jupyter.recording.bridge import HINT
 from cortex_jupyter.recording.lines import Lines, parse_cri
 from cortex_jupyter.recording.resume import recorded_lines
 from cortex_jupyter.recording.store import Anchor
-from cortex_jupyter.records import STREAMS
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
@@ -121,7 +120,6 @@ class Audit:
             whole = await asyncio.to_thread(parse_cri, await self._files.read(name))
             recorded = await asyncio.to_thread(self._recorded, min(whole.times) - _SLACK)
             missing = await asyncio.to_thread(_missing, whole, recorded)
-            missing = await asyncio.to_thread(_begun_here, missing, whole, recorded)
         if len(missing):
             await self._record(missing)
         return True
@@ -165,8 +163,6 @@ class Audit:
         return True
 
 
-#: The runtime cuts a line into parts of this many bytes (containerd's max_container_log_line_size).
-_PART: Final = 16 << 10
 #: A log that has grown beyond this may well have been rotated; the kubelet's default is ten times as much.
 _ROTATES: Final = 1 << 20
 
@@ -207,11 +203,3 @@ def _missing(lines: Lines, recorded: list[Line]) -> Lines:
         elif not (begins and row[1] and any(len(m) > _PART and m.endswith(row[1]) for _, m in recorded)):
             gone.append(i)
     return lines.pick(gone)
-
-
-def _begun_here(missing: Lines, whole: Lines, recorded: list[Line]) -> Lines:
-    """Leave out what begins a file but is the end of a line that began in the file before, and is recorded."""
-    first = set(whole.rows()[: len(STREAMS)])
-    ends = [text for _, text in recorded if len(text) > _PART]
-    rows = enumerate(missing.rows())
-    return missing.pick([i for i, row in rows if row not in first or not any(t.endswith(row[1]) for t in ends)])
