@@ -204,6 +204,7 @@ class SourceReader:
             # The node answers for whichever run is newest, so it must still be this one now that the stream is open.
             if await self._mode() != mode:
                 return False
+            self._wait = min(self._wait, _STATE_LAG_S)  # the node answers again
             async for chunk in self._chunks(content, watched=mode == "follow"):
                 if piece := splitter.feed(chunk):
                     await self._deliver(resume, anchor, await resume.feed(piece))
