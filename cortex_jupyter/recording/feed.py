@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Keep = Callable[[Batch], Sequence[int]]
 
 #: Bytes read from the store at once, and kept for readers that keep up.
-PIECE, RECENT = 1 << 20, 4 << 20
+PIECE, RECENT = 1 << 20, 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
