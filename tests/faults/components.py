@@ -51,6 +51,7 @@ class Component:
                 stdout=out, stderr=out,
             )  # fmt: skip
         self._file.write_text(f"{process.pid}\n")
+        process.returncode = 0  # it outlives this test, which Popen would warn of
 
 
 def _runs(pid: int) -> bool:
