@@ -63,16 +63,18 @@ class Changes:
     def _watch(self, stop: threading.Event) -> None:
         db: sqlite3.Connection | None = None
         seen, quiet = None, 0
-        while not stop.wait(_POLL_S[quiet > _QUIET_POLLS]):
-            # Closed or broken under us: whoever reads next gets the store's own error.
-            with contextlib.suppress(sqlite3.Error, CortexError):
-                db = db or self._connect()
-                version = db.execute("PRAGMA data_version").fetchone()[0]
-                quiet = quiet + 1 if version == seen else 0
-                if version != seen:
-                    seen = version
-                    for callback in tuple(self._callbacks):
-                        with contextlib.suppress(RuntimeError):  # its loop has closed; the others' have not
-                            callback()
-        if db is not None:
-            db.close()
+        try:
+            while not stop.wait(_POLL_S[quiet > _QUIET_POLLS]):
+                # Closed or broken under us: whoever reads next gets the store's own error.
+                with contextlib.suppress(sqlite3.Error, CortexError):
+                    db = db or self._connect()
+                    version = db.execute("PRAGMA data_version").fetchone()[0]
+                    quiet = quiet + 1 if version == seen else 0
+                    if version != seen:
+                        seen = version
+                        for callback in tuple(self._callbacks):
+                            with contextlib.suppress(RuntimeError):  # its loop has closed; the others' have not
+                                callback()
+        finally:
+            if db is not None:
+                db.close()
