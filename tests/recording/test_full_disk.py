@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -248,8 +248,8 @@ def test_a_page_that_is_damaged_is_an_error_that_says_what_to_do(tmp_path: Path)
     data = bytearray(path.read_bytes())
     data[8192:] = b"\xff" * (len(data) - 8192)
     path.write_bytes(data)
-    with pytest.raises(StoreError) as caught:
-        SqliteStore(path).entries(hand.id, 0, 1 << 30)
+    with closing(SqliteStore(path)) as damaged, pytest.raises(StoreError) as caught:
+        damaged.entries(hand.id, 0, 1 << 30)
     assert "CORTEX_STORE" in caught.value.hint and not isinstance(caught.value, StoreFull | StoreBusy)
 
 
@@ -261,8 +261,8 @@ def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
         hand.lines([(i, 1, os.urandom(2000).hex())])
     store.close()
     os.truncate(path, 40_000)
-    with pytest.raises(StoreError, match=r"r\.sqlite"):
-        SqliteStore(path).entries(hand.id, 0, 1 << 30)
+    with closing(SqliteStore(path)) as damaged, pytest.raises(StoreError, match=r"r\.sqlite"):
+        damaged.entries(hand.id, 0, 1 << 30)
 
 
 def test_a_read_only_store_can_be_read(small: Path) -> None:
