@@ -248,7 +248,7 @@ def test_a_page_that_is_damaged_is_an_error_that_says_what_to_do(tmp_path: Path)
     data = bytearray(path.read_bytes())
     data[8192:] = b"\xff" * (len(data) - 8192)
     path.write_bytes(data)
-    with closing(SqliteStore(path)) as damaged, pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as caught, closing(SqliteStore(path)) as damaged:
         damaged.entries(hand.id, 0, 1 << 30)
     assert "CORTEX_STORE" in caught.value.hint and not isinstance(caught.value, StoreFull | StoreBusy)
 
@@ -261,7 +261,7 @@ def test_a_file_that_is_cut_off(tmp_path: Path) -> None:
         hand.lines([(i, 1, os.urandom(2000).hex())])
     store.close()
     os.truncate(path, 40_000)
-    with closing(SqliteStore(path)) as damaged, pytest.raises(StoreError, match=r"r\.sqlite"):
+    with pytest.raises(StoreError, match=r"r\.sqlite"), closing(SqliteStore(path)) as damaged:
         damaged.entries(hand.id, 0, 1 << 30)
 
 
