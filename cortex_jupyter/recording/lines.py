@@ -64,15 +64,13 @@ class Lines:
         return self
 
 
-def parse(piece: bytes, into: Lines | None = None) -> Lines:
+def parse(piece: bytes) -> Lines:
     r"""Split complete lines into times and texts.
 
     Parameters
     ----------
     piece : bytes
         Whole lines; the last may lack its newline.
-    into : Lines, optional
-        Where to append.
 
     Notes
     -----
@@ -87,7 +85,7 @@ def parse(piece: bytes, into: Lines | None = None) -> Lines:
     >>> found.times, found.texts, found.errors
     ([1700000000500000000, 1700000000000000007], ['a b', ''], ['unable to retrieve logs'])
     """
-    out = Lines() if into is None else into
+    out = Lines()
     times, texts = out.times, out.texts
     add_time, add_text = times.append, texts.append
     lines = piece.decode("utf-8", "backslashreplace").split("\n")
@@ -163,11 +161,7 @@ def parse_cri(data: bytes) -> Lines:
 class Splitter:
     """Cuts a byte stream into pieces of whole lines.
 
-    Parameters
-    ----------
-    most : int, optional
-        Bytes from which on a piece is handed out without waiting for more: 64 KiB, measured the best
-        (`research/performance.md` section 1.1).
+    What is there is handed out at once; the writer joins pieces to batches. A line longer than `LONGEST` comes in parts.
     """
 
     def __init__(self) -> None:
