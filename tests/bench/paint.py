@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conftest import run_sandbox
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from support.browser import chromium, notebook
 from support.jupyter import TOKEN, Home, jupyter
 from support.kube import python_job
@@ -46,6 +46,7 @@ def run(report: Report) -> None:
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
                 page.goto(f"{server.url}lab/tree/paint.ipynb?token={TOKEN}")
                 page.wait_for_selector(".jp-CodeCell", timeout=90_000)
+                expect(page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
                 page.evaluate(WATCH)
                 sandbox.kube.create(python_job("paint", PROGRAM, parallelism=2))
                 page.click(".jp-CodeCell .jp-InputArea-editor")

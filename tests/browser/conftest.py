@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
-from support.browser import chromium, notebook
+from playwright.sync_api import sync_playwright
+from support.browser import chromium, notebook, run_all
 from support.jupyter import TOKEN, Home, Jupyter
 from support.kube import python_job
 
@@ -33,11 +33,7 @@ class Lab:
         page = self.browser.new_page(viewport={"width": 1280, "height": 1000})
         # A workspace of its own: the notebooks of other tests are not opened again.
         page.goto(f"{self.server.url}lab/workspaces/{name}/tree/{name}.ipynb?token={TOKEN}")
-        page.wait_for_selector(".jp-CodeCell", timeout=90_000)
-        # What is run before the kernel is there is not run.
-        expect(page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        run_all(page)
         return page
 
     def kill(self) -> None:

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from support.browser import chromium, shot
+from support.browser import chromium, run_all, shot
 from support.jupyter import Home, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from playwright.sync_api import Page
 
 SECONDS = 20
 
@@ -59,8 +57,7 @@ def test_the_demo_streams_a_job_to_its_end_and_loads_the_frame(address: str) -> 
         errors: list[str] = []
         page.on("pageerror", lambda e: errors.append(str(e)))
         page.goto(address)
-        page.wait_for_selector(".jp-CodeCell", timeout=90_000)
-        _run_all(page)
+        run_all(page)
         viewer = page.locator(".cortex-logs").first
         expect(viewer.locator("[data-seq]").first).to_be_visible(timeout=60_000)
         names = viewer.locator("[role=switch]").all_inner_texts()
@@ -77,8 +74,3 @@ def test_the_demo_streams_a_job_to_its_end_and_loads_the_frame(address: str) -> 
         page.wait_for_function(f"() => ({matching})(document.querySelector('.cortex-logs'))", timeout=15_000)
         shot(page, "demo-filtered")
     assert not errors, errors
-
-
-def _run_all(page: Page) -> None:
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()

@@ -8,6 +8,8 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
+from playwright.sync_api import expect
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -37,6 +39,14 @@ def shot(page: Page, name: str) -> None:
     """Leave a picture for whoever looks; CORTEX_SHOTS names the folder."""
     if folder := os.environ.get("CORTEX_SHOTS"):
         page.screenshot(path=f"{folder}/{name}.png")
+
+
+def run_all(page: Page) -> None:
+    """Run every cell of the notebook that is open, as soon as that has an effect: what is run before the kernel is there is not run."""
+    page.wait_for_selector(".jp-CodeCell", timeout=90_000)
+    expect(page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
 
 
 def notebook(path: Path, *cells: str) -> None:
