@@ -48,11 +48,13 @@ lint: setup
 	$(BIN)/lint-imports
 	cd js && npm run --silent lint
 
+# Most tests wait for processes of theirs, so three run at once; a browser wants the machine for itself.
 test: lint
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
 	cd js && npm test --silent
-	env -u KUBECONFIG $(PYTEST) -m 'not cluster' $(TESTARGS)
+	env -u KUBECONFIG $(PYTEST) -m 'not cluster' -n 3 --dist loadfile --ignore tests/browser $(TESTARGS)
+	env -u KUBECONFIG $(PYTEST) tests/browser $(TESTARGS)
 
 # The same assumptions and the main job, on the cluster that KUBECONFIG names.
 test-cluster: setup
