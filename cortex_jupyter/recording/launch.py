@@ -9,9 +9,9 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
 
 from cortex_jupyter.errors import RecorderError
+from cortex_jupyter.recording.store import path_of
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store
@@ -28,10 +28,8 @@ _failed: dict[tuple[str, str], tuple[str, int, float]] = {}  # last words, how o
 
 def log_path(store_url: str) -> Path:
     """Give the file that recorders of this store write their own messages to."""
-    parts = urlsplit(store_url)
-    if parts.scheme == "sqlite":
-        return Path(unquote(parts.path)).with_name("recorder.log")
-    return Path(tempfile.gettempdir()) / "cortex-recorder.log"
+    path = path_of(store_url)
+    return path.with_name("recorder.log") if path else Path(tempfile.gettempdir()) / "cortex-recorder.log"
 
 
 def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, context: str | None = None) -> None:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.recording.budget import Budget
@@ -258,7 +258,31 @@ def default_url() -> str:
         return url
     from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415
 
-    return f"sqlite:///{Path(jupyter_data_dir()).absolute() / 'cortex' / 'recordings.sqlite'}"
+    return url_of(Path(jupyter_data_dir()).absolute() / "cortex" / "recordings.sqlite")
+
+
+def url_of(path: Path) -> str:
+    """Give the URL of a SQLite store.
+
+    Examples
+    --------
+    >>> url_of(Path("/data/my tasks.sqlite"))
+    'sqlite:///data/my%20tasks.sqlite'
+    """
+    return f"sqlite://{quote(str(path))}"
+
+
+def path_of(url: str) -> Path | None:
+    """Give the file a URL names, None where it is of another kind.
+
+    Examples
+    --------
+    >>> path_of("sqlite:///data/tasks.sqlite"), path_of("sqlite:////data/tasks.sqlite")
+    (PosixPath('/data/tasks.sqlite'), PosixPath('/data/tasks.sqlite'))
+    """
+    parts = urlsplit(url)
+    # Some write an absolute path with a fourth slash, as SQLAlchemy has it.
+    return Path("/" + unquote(parts.path).lstrip("/")) if parts.scheme == "sqlite" and parts.path else None
 
 
 def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bool = False) -> Store:
@@ -280,11 +304,10 @@ def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bo
     """
     url = url or default_url()
     wish = (budget or Budget()).over(Budget.from_environment())
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite" and parts.path:
+    if (path := path_of(url)) is not None:
         from cortex_jupyter.recording.sqlite import SqliteStore  # noqa: PLC0415
 
-        store = SqliteStore(Path(unquote(parts.path)))
+        store = SqliteStore(path)
         with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
             store.set_budget(wish, weak=weak)
         return store

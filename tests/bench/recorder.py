@@ -51,12 +51,12 @@ sys.exit(main())
 #: The recorder without anchors: their places are neither kept nor written.
 _WITHOUT_ANCHORS = """
 import sys
-from cortex_jupyter.recording import batch, sqlite
+from cortex_jupyter.recording import batch, sqlite, store
 def advance(self, lines, numbers):
     self.last = lines.times[-1]
     self.recent.extend(zip(lines.times[-8:], lines.texts[-8:], strict=True))
 batch.Track.advance = advance
-batch.Track.anchor = property(lambda self: sqlite.Anchor(last=self.last, ended=self.ended))
+batch.Track.anchor = property(lambda self: store.Anchor(last=self.last, ended=self.ended))
 commit = sqlite.SqliteStore.commit
 def without(self, lease, one):
     one.anchors = {k: a for k, a in one.anchors.items() if a.ended}

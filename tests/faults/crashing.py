@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import cortex_jupyter.cluster.session  # noqa: F401 - before the forks: imported once
 from cortex_jupyter.recording.__main__ import main
+from cortex_jupyter.recording.connections import Connections
 from cortex_jupyter.recording.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ DEAD = 9
 
 def die_at(number: int, place: str) -> None:
     """Have this process die at its commit of that number."""
-    commit, writing = SqliteStore.commit, SqliteStore._writing
+    commit, writing = SqliteStore.commit, Connections.writing
     done = 0
     within = False
 
@@ -40,13 +41,13 @@ def die_at(number: int, place: str) -> None:
             os._exit(DEAD)
 
     @contextmanager
-    def torn(self: SqliteStore) -> Iterator[Any]:
+    def torn(self: Connections) -> Iterator[Any]:
         with writing(self) as db:
             yield db
             if within and db.total_changes:
                 os._exit(DEAD)
 
-    SqliteStore.commit, SqliteStore._writing = dying, torn  # type: ignore[method-assign, assignment]
+    SqliteStore.commit, Connections.writing = dying, torn  # type: ignore[method-assign, assignment]
 
 
 def run(options: list[str], number: int = 0, place: str = "") -> int:

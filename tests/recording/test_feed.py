@@ -214,4 +214,4 @@ async def test_nothing_is_left_when_the_last_reader_has_gone(store: SqliteStore,
         await reader.aclose()  # type: ignore[attr-defined]
     assert not feed._recent and not feed._readers and not store._changes._callbacks
     # Each round had a watching thread with a connection, which is not kept.
-    assert len(store._connections) < 20
+    assert len(store._file._connections) < 20

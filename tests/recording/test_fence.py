@@ -43,7 +43,7 @@ async def test_one_that_was_stopped_for_longer_than_its_lease_cannot_commit(
             recording = await recordings.find(TaskRef.parse(name))
             reading = asyncio.create_task(Seen().read(recording))
             await until(lambda: store.complete(recording.id).records > 50)
-            db = store._db  # type: ignore[attr-defined]
+            db = store._file._db  # type: ignore[attr-defined]
 
             def holder() -> tuple[int, int]:
                 query = "SELECT r.pid, epoch FROM recording JOIN recorder r ON r.id=owner WHERE recording.id=?"

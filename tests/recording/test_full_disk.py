@@ -17,7 +17,7 @@ from recording.test_recorder import Seen, counted, opened
 from support.kube import python_job
 
 from cortex_jupyter.errors import LeaseLost, RecorderError, StoreBusy, StoreError, StoreFull
-from cortex_jupyter.recording import launch, patience, sqlite
+from cortex_jupyter.recording import launch, leases, patience
 from cortex_jupyter.recording import recorder as recorder_module
 from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.patience import STOPPED
@@ -143,7 +143,7 @@ async def test_a_writer_that_ends_at_a_full_disk_gives_up(store: SqliteStore, ha
 @contextmanager
 def limited(store: SqliteStore) -> Iterator[None]:
     """Let the file not grow."""
-    opened = store._connect
+    opened = store._file._connect
 
     def connect() -> sqlite3.Connection:
         db = opened()
@@ -151,11 +151,11 @@ def limited(store: SqliteStore) -> Iterator[None]:
         db.execute(f"PRAGMA max_page_count = {pages}")
         return db
 
-    store._connect = connect  # type: ignore[method-assign]
+    store._file._connect = connect  # type: ignore[method-assign]
     try:
         yield
     finally:
-        store._connect = opened  # type: ignore[method-assign]
+        store._file._connect = opened  # type: ignore[method-assign]
 
 
 def test_a_full_store_can_be_read_and_its_recorder_lives(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def test_a_full_store_can_be_read_and_its_recorder_lives(small: Path, monkeypatc
             hand.lines([(2, 1, os.urandom(50_000).hex())])
         assert "make room" in caught.value.hint
         # Its heartbeat cannot be written either, but its process is there: nobody starts another.
-        monkeypatch.setattr(sqlite, "HEARTBEAT_S", -1.0)
+        monkeypatch.setattr(leases, "HEARTBEAT_S", -1.0)
         assert store.recorder(CLUSTER) is not None
         (small / "rest").unlink()
         assert store.recorder(CLUSTER) is None
@@ -202,14 +202,14 @@ async def test_a_recorder_outlives_a_busy_store(
 def test_a_lock_that_lasts_is_busy_and_a_commit_waits_for_it(
     store: SqliteStore, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = store._connect
+    opened = store._file._connect
 
     def impatient() -> sqlite3.Connection:
         db = opened()
         db.execute("PRAGMA busy_timeout = 1")
         return db
 
-    monkeypatch.setattr(store, "_connect", impatient)
+    monkeypatch.setattr(store._file, "_connect", impatient)
     tried = threading.Event()
     commit = store.commit
 

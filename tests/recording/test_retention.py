@@ -183,7 +183,7 @@ async def test_a_running_task_over_the_whole_budget_goes_on_and_says_so(store: S
 def test_connections_of_ended_threads_are_closed(store: SqliteStore) -> None:
     for _ in range(5):
         asyncio.run(_read(store))
-    assert len(store._connections) <= 2
+    assert len(store._file._connections) <= 2
 
 
 async def _read(store: SqliteStore) -> None:

@@ -24,12 +24,16 @@ def test_a_url_names_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     url = f"sqlite://{tmp_path}/a%20b/r.sqlite"
     store = open_store(url)
     assert (tmp_path / "a b" / "r.sqlite").stat().st_mode & 0o077 == 0
+    assert store.url == url
     store.close()
+    more = open_store(f"sqlite:///{tmp_path}/x.sqlite")
+    assert more.url == f"sqlite://{tmp_path}/x.sqlite", "a slash too many is no part of the name"
+    more.close()
     monkeypatch.setenv("CORTEX_STORE", url)
     assert default_url() == url
     monkeypatch.delenv("CORTEX_STORE")
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
-    assert default_url() == f"sqlite:///{tmp_path}/cortex/recordings.sqlite"
+    assert default_url() == f"sqlite://{tmp_path}/cortex/recordings.sqlite"
     for bad in ("redis://x", "/tmp/x", "sqlite:", "sqlite://"):
         with pytest.raises(StoreError):
             open_store(bad)
@@ -186,7 +190,7 @@ def test_another_version(store: SqliteStore) -> None:
 
 
 def test_a_full_disk_is_an_error_and_passes(store: SqliteStore, hand: Hand) -> None:
-    db = store._db
+    db = store._file._db
     db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
     with pytest.raises(StoreError, match="full"):
         hand.lines([(1, 1, os.urandom(50_000).hex())])
