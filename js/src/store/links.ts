@@ -1,0 +1,142 @@
+/** Who streams what: each task over one link, the page's connection or the comm of the first model that wants it. */
+
+import { CommLink } from "../transport/comm.ts";
+import type { Host, Link } from "../transport/link.ts";
+import type { SseEvent } from "../transport/splitter.ts";
+import { SseLink } from "../transport/sse.ts";
+import type { LinkState, PageConfig, Problem, Transport } from "../types.ts";
+import type { Clock } from "./clock.ts";
+
+export interface Session {
+  tasks: string[];
+  transport: Transport;
+  since: string;
+}
+
+export interface LinkEntry {
+  link: Link;
+  kind: "sse" | "comm";
+  tasks: string[];
+  state: LinkState;
+  problem: Problem | null;
+}
+
+/** What the links ask of what is held, and tell it. */
+export interface Receiver {
+  cursorOf(task: string): string;
+  sinceOf(task: string): string;
+  isEnded(task: string): boolean;
+  onEvent(event: SseEvent, order: string[]): void;
+  onCursorLost(tasks: string[], problem: Problem): void;
+  /** Bytes came: everything before now is here. */
+  onHeard(task: string): void;
+  /** The stream is open: what it begins with follows. */
+  onLive(task: string): void;
+}
+
+export class Links {
+  config: PageConfig = { base: "", headers: {} };
+  readonly sessions = new Map<string, Session>();
+  #sseAbsent = false;
+  readonly #links = new Map<string, LinkEntry>();
+
+  constructor(
+    private readonly receiver: Receiver,
+    private readonly clock: Clock,
+    private readonly actions: { send(model: string, message: Record<string, unknown>): void; headers(): void; changed(): void },
+    private readonly fetcher?: typeof fetch,
+  ) {}
+
+  tasksOf(model: string): string[] {
+    return this.sessions.get(model)?.tasks ?? [];
+  }
+
+  get wanted(): Set<string> {
+    return new Set([...this.sessions.values()].flatMap((session) => session.tasks));
+  }
+
+  of(task: string): LinkEntry | undefined {
+    for (const entry of this.#links.values()) if (entry.tasks.includes(task)) return entry;
+    return undefined;
+  }
+
+  receive(model: string, message: Record<string, unknown>, bytes?: Uint8Array): void {
+    const link = this.#links.get(model)?.link;
+    if (link instanceof CommLink) link.receive(message, bytes);
+  }
+
+  wake(): void {
+    for (const { link } of this.#links.values()) link.wake();
+  }
+
+  close(): void {
+    for (const { link } of this.#links.values()) link.close();
+  }
+
+  /** After the sessions have changed. */
+  assign(): void {
+    const wanted = new Map<string, string[]>();
+    const taken = new Set<string>();
+    for (const [model, session] of this.sessions) {
+      const kind = this.#kindOf(session);
+      const name = kind === "sse" ? "sse" : model;
+      if (!this.#links.has(name)) this.#links.set(name, this.#link(name, kind));
+      for (const task of session.tasks) if (!taken.has(task)) wanted.set(name, [...(wanted.get(name) ?? []), task]);
+      for (const task of session.tasks) taken.add(task);
+    }
+    for (const [name, entry] of this.#links) {
+      const tasks = wanted.get(name) ?? [];
+      if (tasks.join(" ") !== entry.tasks.join(" ")) {
+        entry.tasks = tasks;
+        if (entry.kind === "sse" && this.config.base === "") this.#absent(entry);
+        else entry.link.update(tasks);
+      }
+      if (tasks.length === 0 && name !== "sse") {
+        entry.link.close();
+        this.#links.delete(name);
+      }
+    }
+  }
+
+  #kindOf(session: Session): "sse" | "comm" {
+    if (session.transport !== "auto") return session.transport;
+    return this.config.base === "" || this.#sseAbsent ? "comm" : "sse";
+  }
+
+  #link(name: string, kind: "sse" | "comm"): LinkEntry {
+    const { receiver, clock, actions } = this;
+    const host: Host = {
+      cursorOf: (task) => receiver.cursorOf(task),
+      sinceOf: (task) => receiver.sinceOf(task),
+      isEnded: (task) => receiver.isEnded(task),
+      onEvent: (event, order) => receiver.onEvent(event, order),
+      onChunk: () => {
+        for (const task of entry.tasks) receiver.onHeard(task);
+        actions.changed();
+      },
+      onState: (state, problem) => {
+        if (state === "live") for (const task of entry.tasks) receiver.onLive(task);
+        entry.state = state;
+        entry.problem = problem ?? null;
+        if (state === "reconnecting") actions.headers();
+        actions.changed();
+      },
+      onCursorLost: (tasks, problem) => receiver.onCursorLost(tasks, problem),
+      onClock: (time, ofNodes) => (ofNodes ? clock.nodes(time) : clock.server(time)),
+    };
+    const link =
+      kind === "comm"
+        ? new CommLink(host, (message) => actions.send(name, message))
+        : new SseLink(host, () => this.config, () => this.#absent(entry), this.fetcher);
+    const entry: LinkEntry = { link, kind, tasks: [], state: "connecting", problem: null };
+    return entry;
+  }
+
+  #absent(entry: LinkEntry): void {
+    this.#sseAbsent = true;
+    entry.state = "stopped";
+    entry.problem = { code: "NoServer", message: "This Jupyter server has no cortex-jupyter extension", hint: "Install cortex-jupyter where Jupyter Server runs, or use transport='comm'." };
+    this.assign();
+    this.actions.changed();
+  }
+}
