@@ -154,3 +154,17 @@ it("reads times and windows", () => {
   expect(fromIso("2026-01-01T02:00:00+02:00")).toBe(Date.parse("2026-01-01T00:00:00Z"));
   expect([windowOf("90s"), windowOf("1h30m"), windowOf("all")]).toEqual([90_000, 5_400_000, null]);
 });
+
+it("what notices say stands on the time axis", () => {
+  const store = new TaskStore(TASK);
+  const key = `${TASK}/${W0.pod}/main`;
+  store.addStatus({ task: TASK, seq: 0, notice: "started", time: ns(T0), source: W0 });
+  store.addStatus({ task: TASK, seq: 1, notice: "ended", time: ns(T0 + 5), source: W0, exit_code: 1, reason: "Error" });
+  store.addStatus({ task: TASK, seq: 2, notice: "started", time: ns(T0 + 9), source: { ...W0, run: 1 } });
+  store.addGap({ task: TASK, seq: 3, from: ns(T0 + 10), to: ns(T0 + 20), reason: "rotated away", source: W0 });
+  store.addStatus({ task: TASK, seq: 4, notice: "event", time: ns(T0 + 30), level: "warning", message: "BackOff" });
+  store.addEnd({ task: TASK, seq: 5, time: ns(T0 + 40), state: "failed", message: "Job failed exit 1" });
+  expect(store.marks.map(({ kind, time, to, level, source }) => [kind, time - T0, to - T0, level, source])).toEqual([
+    ["started", 0, 0, 0, key], ["ended", 5, 5, 5, key], ["restart", 9, 9, 0, key], ["gap", 10, 20, 5, key], ["event", 30, 30, 4, ""], ["end", 40, 40, 5, ""],
+  ]);
+});

@@ -62,8 +62,7 @@ export class Selection {
   };
 
   keyOfSource(store: TaskStore, source: number): string {
-    const { pod, container } = store.sources[source];
-    return `${store.task}/${pod}/${container}`;
+    return store.keyOf(store.sources[source]);
   }
 
   isOn(slot: number, source: number): boolean {

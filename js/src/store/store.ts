@@ -3,8 +3,8 @@
  * (A byte arena or joined chunks measured slower or heavier; one object per line measured 1.3 times heavier.)
  */
 
-import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Missing, SourceInfo, SourceKind, StatusEvent, TaskState } from "../types.ts";
-import { levelOf, rankOf } from "./level.ts";
+import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Mark, Missing, SourceInfo, SourceKind, StatusEvent, TaskState } from "../types.ts";
+import { ERROR, levelOf, rankOf } from "./level.ts";
 import { endText, gapText, noticeText } from "./notice.ts";
 import { Ranges } from "./ranges.ts";
 import { fromIso, fromNs } from "./time.ts";
@@ -74,6 +74,8 @@ export class TaskStore {
   lines = 0;
   readonly gaps: Missing[] = [];
   gapLines = 0;
+  /** What the notices say on the time axis, in the order of arrival. */
+  readonly marks: Mark[] = [];
   newest = 0;
   newestLine = 0;
   readonly #ids = new Map<string, number>();
@@ -163,6 +165,11 @@ export class TaskStore {
       source.exit = event.exit_code ?? null;
     }
     if (event.hint) this.hints.set(this.rows, event.hint);
+    if (event.notice === "started" || event.notice === "ended" || event.notice === "event") {
+      const kind = event.notice === "started" && (event.source?.run ?? 0) > 0 ? "restart" : event.notice;
+      const level = Math.max(rankOf(event.level ?? ""), event.notice === "ended" && (event.exit_code ?? 0) !== 0 ? ERROR : 0);
+      this.#mark(kind, event.time ? fromNs(event.time) : this.newest, noticeText(event), level, event.source);
+    }
     this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, rankOf(event.level ?? ""), noticeText(event), event.notice === "ended");
   }
 
@@ -173,6 +180,7 @@ export class TaskStore {
     this.gapLines += event.lines ?? 0;
     if (event.hint) this.hints.set(this.rows, event.hint);
     const at = event.from ? fromNs(event.from) : event.to ? fromNs(event.to) : this.newest;
+    this.#mark("gap", at, gapText(event), ERROR, event.source, event.to ? fromNs(event.to) : at);
     this.#notice(Math.max(seq, 0), at, event.source ? this.sourceId(event.source) : -1, GAP, gapText(event), true);
   }
 
@@ -185,7 +193,17 @@ export class TaskStore {
     if (event.seq !== undefined && !this.#have.add(event.seq)) return;
     // Of a task whose lines are still to be asked for, the end stands after whatever comes.
     const time = Math.max(this.newest, event.time ? fromNs(event.time) : 0) || LAST;
+    if (time !== LAST) this.#mark("end", time, this.message, this.state === "succeeded" ? 0 : ERROR);
     this.#push(event.seq ?? (this.seq[this.rows - 1] ?? 0) + 1, time === LAST ? 0 : time, time, NO_SOURCE, NOTICE, this.message);
+  }
+
+  #mark(kind: Mark["kind"], time: number, text: string, level: number, source?: SourceInfo, to = time): void {
+    this.marks.push({ kind, time, to, text, level, source: source ? this.keyOf(source) : "" });
+  }
+
+  /** A source as readers know it: a container of a pod, its runs together. */
+  keyOf({ pod, container }: { pod: string; container: string }): string {
+    return `${this.task}/${pod}/${container}`;
   }
 
   /** Notices of a source keep their place among its lines; those of the whole task stand at their time. */

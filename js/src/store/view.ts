@@ -273,6 +273,7 @@ export class View {
         else if (level === WARNING) bins[bin + 1]++;
       }
     }
-    return { from, to, bins, count: BINS, low };
+    const marks = stores.flatMap((store) => store.marks).toSorted((a, b) => a.time - b.time);
+    return { from, to, bins, count: BINS, low, whole: false, marks, loaded: [[from, to]] };
   }
 }
