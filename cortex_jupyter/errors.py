@@ -17,6 +17,8 @@
     │   ├── StoreBusy      503   another process writes; it passes
     │   └── LeaseLost      500   another recorder has taken over
     ├── RecorderError      500   the recorder process does not start
+    ├── WaitTimeout        504   what was waited for did not happen in time
+    ├── TaskFailed         500   a task that was waited for ended otherwise than well
     └── MissingExtra       500   an optional library is not installed
 
 The HTTP error body, the CLI's last line, the viewer's error strip and a Python traceback all show
@@ -25,7 +27,10 @@ the same three things: `code`, `message`, `hint` (DESIGN section 4.1).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class CortexError(Exception):
@@ -158,6 +163,38 @@ class RecorderError(CortexError):
     """The recorder process does not start, or ends at once."""
 
     default_hint = "`cortex-jupyter doctor` shows the recorder's own messages"
+
+
+class WaitTimeout(CortexError, TimeoutError):
+    """What was waited for did not happen in time."""
+
+    status = 504
+    default_hint = "wait longer, or look at what there is: the recording goes on"
+
+
+class TaskFailed(CortexError):
+    """A task that was waited for ended otherwise than well.
+
+    Parameters
+    ----------
+    task : str
+        Its key.
+    message : str
+        How it ended, as a person reads it.
+    exit_code : int or None
+    reason : str
+        As Kubernetes names it: `BackoffLimitExceeded`, `OOMKilled`, `DeadlineExceeded`, `Deleted`.
+    records : sequence
+        The last lines, which the message shows too.
+    """
+
+    def __init__(self, task: str, message: str, exit_code: int | None, reason: str, records: Sequence[object]) -> None:
+        lines = "\n".join(f"  {record!r}" for record in records)
+        tail = f"\n\nthe last {len(records)} lines:\n{lines}" if records else "; it wrote no line"
+        super().__init__(
+            f"{task}: {message}{f' ({reason})' if reason else ''}{tail}", "`log.why()` says what led to it"
+        )
+        self.task, self.exit_code, self.reason, self.records = task, exit_code, reason, records
 
 
 class MissingExtra(CortexError, ImportError):

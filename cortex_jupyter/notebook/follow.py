@@ -13,7 +13,7 @@ from cortex_jupyter.records import Batch
 from cortex_jupyter.server.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.parsing.query import LogQuery
@@ -50,15 +50,15 @@ class Frames:
         while (frame := self.next()) is not None:
             yield frame
 
-    def next(self, timeout: float | None = None) -> Frame | None:
-        """Wait for the next event, None at the end.
+    def next(self, timeout: float | None = None, tick: Callable[[], object] | None = None) -> Frame | None:
+        """Wait for the next event, None at the end; `tick` is called a few times a second meanwhile.
 
         Raises
         ------
         TimeoutError
             Nothing came in so many seconds. The reading has ended then.
         """
-        return None if self.over else self._runtime.run(self._more(), timeout=timeout)
+        return None if self.over else self._runtime.run(self._more(), timeout=timeout, tick=tick)
 
     async def anext(self) -> Frame | None:
         """Do as `next`, on the caller's own event loop."""

@@ -107,17 +107,20 @@ class Status:
         Of a task that has ended.
     done : bool
         It has ended and all of its log has been read.
+    reason : str
+        As Kubernetes names it, where it says one.
     """
 
     state: str
     message: str
     exit_code: int | None
     done: bool
+    reason: str = ""
 
     @classmethod
     def of(cls, task: dict[str, Any], *, done: bool) -> Self:
         """Take it from a task as the HTTP contract gives it."""
-        return cls(task["state"], task["message"], task["exit_code"], done)
+        return cls(task["state"], task["message"], task["exit_code"], done, task.get("reason") or "")
 
     def __str__(self) -> str:
         return self.message

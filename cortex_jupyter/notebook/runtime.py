@@ -133,7 +133,9 @@ async def _end(opened: list[Recordings]) -> None:
     me = asyncio.current_task()
     tasks = [t for t in asyncio.all_tasks() if t is not me]
     for task in tasks:
-        task.cancel()
+        # What an interrupt has cancelled is being unwound: a second time would break that.
+        if not task.cancelling():
+            task.cancel()
     await asyncio.wait(tasks, timeout=1) if tasks else None
     await asyncio.get_running_loop().shutdown_asyncgens()
     for recordings in opened:

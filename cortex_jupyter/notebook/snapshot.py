@@ -48,6 +48,11 @@ class Snapshot:
         self._recording = recording
         self._query = query
 
+    @property
+    def status(self) -> Status:
+        """How the task stands, as its recorder saw it last."""
+        return self._engine.run(self._now())
+
     def _parsed(self) -> LogQuery:
         """Read the query anew: `since="10m"` means the ten minutes before this moment."""
         return LogQuery.parse({"since": "all", **self._query})
@@ -57,7 +62,7 @@ class Snapshot:
         return self._watch(self._recording.caught_up(), "reading the log")
 
     def _wait(self, test: Callable[[Info], bool], timeout: float | None = None) -> Info:
-        return self._watch(_until(self._recording, test), "waiting for the task", timeout)
+        return self._watch(until(self._recording, test), "waiting for the task", timeout)
 
     def _watch(self, coroutine: Coroutine[Any, Any, Info], what: str, timeout: float | None = None) -> Info:
         with progress(what) as bar:
@@ -123,7 +128,7 @@ class Snapshot:
         return map(Record.of, records)
 
 
-async def _until(recording: Recording, test: Callable[[Info], bool]) -> Info:
+async def until(recording: Recording, test: Callable[[Info], bool]) -> Info:
     """Wait until a recording's row passes a test; the task stays wanted meanwhile."""
     changed, loop = asyncio.Event(), asyncio.get_running_loop()
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.notebook.data import Data
-from cortex_jupyter.notebook.follow import Follow, Frames
 from cortex_jupyter.notebook.query import check
-from cortex_jupyter.notebook.record import Record, Status
+from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.notebook.runtime import Runtime, runtime
 from cortex_jupyter.notebook.tail import LINES, static
 from cortex_jupyter.notebook.tasktable import tasks
-from cortex_jupyter.parsing.pattern import finder
+from cortex_jupyter.notebook.waiting import Waiting
 from cortex_jupyter.recording.pages import newest
 from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.names import check_names
@@ -69,7 +67,7 @@ def logs(
     return TaskLog(engine, *engine.run(find()), query)
 
 
-class TaskLog(Data):
+class TaskLog(Waiting, Data):
     """The log of one task; made by `logs`.
 
     As a cell's value it shows the live viewer. What reads a snapshot (`to_pandas`, `len`, iteration, slices,
@@ -88,11 +86,6 @@ class TaskLog(Data):
     def task(self) -> str:
         """The task's key, `namespace:kind/name`."""
         return self._recording.ref.key
-
-    @property
-    def status(self) -> Status:
-        """How the task stands, as its recorder saw it last."""
-        return self._engine.run(self._now())
 
     @property
     def state(self) -> str:
@@ -151,49 +144,6 @@ class TaskLog(Data):
         """
         check(merged := {**self._query, **query})
         return TaskLog(self._engine, self._recordings, self._recording, merged)
-
-    # -------------------------------------------------------------------- live
-
-    def follow(self) -> Follow:
-        """Give every record of the log, then those to come, to the task's end; for `for` and `async for`."""
-        return Follow(self.frames())
-
-    def frames(self, query: LogQuery | None = None) -> Frames:
-        """Give the events of the log to the task's end as they are stored: whole batches, and notices."""
-        return Frames(self._engine, self._recording, query or check(self._query))
-
-    def wait(self, pattern: str | None = None, timeout: float | None = None) -> Record | Status:
-        """Block until the task has ended and its log is read, or until a line matches.
-
-        Parameters
-        ----------
-        pattern : str, optional
-            A regular expression; lines that are there already count.
-        timeout : float, optional
-            Seconds.
-
-        Returns
-        -------
-        Record or Status
-            The line that matches; else how the task ended.
-
-        Raises
-        ------
-        TimeoutError
-            Neither happened in time.
-        """
-        until = None if timeout is None else time.monotonic() + timeout
-        if pattern is not None:
-            find = finder("pattern", pattern)
-            following = self.follow()
-            try:
-                while record := following.next(None if until is None else max(0.0, until - time.monotonic())):
-                    if find(record.text):
-                        return record
-            finally:
-                following.close()
-        self._wait(lambda info: info.done, None if until is None else until - time.monotonic())
-        return self.status
 
     # ----------------------------------------------------------------- display
 

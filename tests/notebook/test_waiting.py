@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.jupyter import Home
+from support.kube import python_job
+
+import cortex_jupyter as cortex
+from cortex_jupyter.errors import TaskFailed, WaitTimeout
+from cortex_jupyter.notebook.record import Record, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from frames.filled import Filled
+
+    from cortex_jupyter.notebook.runtime import Runtime
+
+
+def test_a_failed_task_raises_with_what_one_looks_for_first(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, i, f"INFO step {i}") for i in range(100)])
+    filled.end(137, "failed", "Job failed exit 137").update(reason="OOMKilled")
+    log = cortex.logs("ml:train-1")
+    assert log.wait("step 7$", raise_on_failure=True).text == "INFO step 7"  # type: ignore[union-attr]
+    with pytest.raises(TaskFailed) as told:
+        log.wait(raise_on_failure=True)
+    error = told.value
+    assert (error.exit_code, error.reason, error.task) == (137, "OOMKilled", "ml:job/train-1")
+    assert [r.text for r in error.records if isinstance(r, Record)] == [f"INFO step {i}" for i in range(50, 100)]
+    assert "Job failed exit 137 (OOMKilled)" in str(error) and "INFO step 99" in str(error)
+    assert log.wait() == Status("failed", "Job failed exit 137", 137, done=True, reason="OOMKilled")
+    assert isinstance(log.wait("never said"), Status)
+    with pytest.raises(TaskFailed):
+        log.wait("never said", raise_on_failure=True)
+
+
+def test_what_comes_too_late_says_what_there_is(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, 0, "first"), (1, 1, "second")]).update(caught_up=1, state="running", message="Running")
+    log = cortex.logs("ml:train-1")
+    log._recording.workload = _Running()  # type: ignore[assignment]
+    log._recording.want = _nothing  # type: ignore[method-assign]
+    for wait in (lambda: log.wait(timeout=0.1), lambda: log.wait("epoch 10", timeout=0.1)):
+        with pytest.raises(TimeoutError) as told:
+            wait()
+        assert isinstance(told.value, WaitTimeout) and "2 lines so far" in str(told.value)
+    assert "no line matches 'epoch 10' after 0.1 s; Running" in told.value.message
+
+
+async def test_asynchronous_code_awaits_the_log(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, 0, "first")]).update(caught_up=1, state="running")
+    log = await asyncio.to_thread(cortex.logs, "ml:train-1")
+    log._recording.workload = _Running()  # type: ignore[assignment]
+    log._recording.want = _nothing  # type: ignore[method-assign]
+
+    async def ended() -> Status:
+        return await log
+
+    waiting = asyncio.create_task(ended())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await log
+    assert not waiting.done()
+    filled.end()
+    assert (await waiting).message == "Job complete exit 0"
+    assert [r.text async for r in log.follow()] == ["first"]
+
+
+class _Running:
+    obj: dict[str, object] = {}  # noqa: RUF012
+
+
+async def _nothing() -> None: ...
+
+
+PROGRAM = """
+import os, time
+print("first", flush=True)
+while not os.path.exists(%r): time.sleep(0.05)
+print("last", flush=True)
+"""
+WAIT = """
+import sys, cortex_jupyter as cortex
+log = cortex.logs(sys.argv[1])
+log.wait("first")
+print("waiting", flush=True)
+%s
+"""
+
+
+def test_an_interrupt_ends_the_waiting_and_not_the_recording(
+    sandbox: Any, tmp_path: Path, unique: Callable[[str], str]
+) -> None:
+    home, name, gate = Home(tmp_path, sandbox.kubeconfig), unique("wait"), tmp_path / "gate"
+    sandbox.kube.create(python_job(name, PROGRAM % str(gate)))
+    try:
+        ways = ("log.wait()", "log.wait('never')", "[r for r in log.follow()]")
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", WAIT % way, name], env=home.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True,
+            )
+            for way in ways
+        ]  # fmt: skip
+        for waiting in running:
+            assert waiting.stdout is not None and waiting.stdout.readline() == "waiting\n"
+            waiting.send_signal(signal.SIGINT)
+            _, err = waiting.communicate(timeout=10)
+            assert waiting.returncode != 0 and err.rstrip().endswith("KeyboardInterrupt")
+        gate.touch()
+        sandbox.kube.wait_job(name)
+        code = f"import cortex_jupyter as c; log = c.logs({name!r}); log.wait(); print([r.text for r in log])"
+        assert home.python(code) == "['first', 'last']\n"
+    finally:
+        home.end()
+        sandbox.kube.delete("jobs", name)
