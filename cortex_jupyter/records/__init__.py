@@ -1,0 +1,25 @@
+"""The words of the design as types, and the codec of a batch; knows nothing else.
+
+A *recording* is one gapless sequence of numbers (`seq`). Each number is either a record (a log line) or a notice
+(a state, a start, an end, a gap). `Entry` is what a store keeps and what travels: one notice, or one *batch* of
+records as columns. Its `data` is the JSON of one SSE event, encoded once by the recorder and forwarded as those bytes.
+"""
+
+from cortex_jupyter.records.batch import STREAMS, Batch, Entry, Source, encode_batch, notice
+from cortex_jupyter.records.cursor import Cursor
+from cortex_jupyter.records.task import KINDS, TaskRef
+from cortex_jupyter.records.times import parse_rfc3339, rfc3339
+
+__all__ = [
+    "KINDS",
+    "STREAMS",
+    "Batch",
+    "Cursor",
+    "Entry",
+    "Source",
+    "TaskRef",
+    "encode_batch",
+    "notice",
+    "parse_rfc3339",
+    "rfc3339",
+]
