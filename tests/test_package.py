@@ -28,8 +28,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert "cortex_jupyter/notebook/static/widget.js" in names
-    assert "cortex_jupyter/notebook/static/widget.css" in names
+    static = "cortex_jupyter/notebook/static/"
+    assert {n.removeprefix(static) for n in names if n.startswith(static)} == {"loader.js", "viewer.js", "viewer.css"}
     assert any(n.endswith("data/etc/jupyter/jupyter_server_config.d/cortex_jupyter.json") for n in names)
     assert not [n for n in names if n.startswith(("js/", "tests/")) or "node_modules" in n]
 
@@ -54,7 +54,7 @@ def test_installed_into_an_empty_environment_the_extension_is_enabled(wheel: Pat
     assert f"cortex_jupyter {cortex_jupyter.__version__} OK" in shown.replace("\x1b[32m", "").replace("\x1b[0m", ""), (
         shown
     )
-    code = "import cortex_jupyter.notebook.widget as w; print(len(w._bundle('widget.js')))"
+    code = "import cortex_jupyter.notebook.widget as w; print(len(w.bundle('viewer.js')))"
     assert (
         int(subprocess.run([str(python), "-c", code], capture_output=True, text=True, env=env, check=True).stdout) > 0
     )

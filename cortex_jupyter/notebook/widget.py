@@ -1,7 +1,9 @@
-"""The viewer as a widget: the bundle of js/, a few traits, and a comm for pages that reach no server."""
+"""The viewer as a widget: a loader, a few traits, and a comm that brings the viewer and, where no server is reached, the log."""
 
 from __future__ import annotations
 
+import hashlib
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +20,11 @@ if TYPE_CHECKING:
 _STATIC: Final = Path(__file__).parent / "static"
 
 
-def _bundle(name: str) -> str:
+#: A page asks again while nobody answers, so a kernel that was busy finds several questions; one answer reaches all pages.
+_ANSWER_EVERY_S: Final = 0.2
+
+
+def bundle(name: str) -> bytes:
     """Read a file of the built front end.
 
     Raises
@@ -31,13 +37,19 @@ def _bundle(name: str) -> str:
         raise MissingExtra(
             f"the viewer's {name} has not been built", "run `make setup`, or `npm ci && npm run build` in js/"
         )
-    return path.read_text(encoding="utf-8")
+    return path.read_bytes()
+
+
+def version_of(code: bytes, css: bytes) -> str:
+    """Name a build of the viewer, so that a page loads each only once."""
+    return hashlib.sha256(code + css).hexdigest()[:16]
 
 
 class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     """The live viewer of one or more tasks; `TaskLog` makes and shows it.
 
-    Traits carry settings and a summary. Lines are in none of them: a trait is saved in the notebook's file.
+    Traits carry settings and a summary. Neither lines nor the viewer's code are in them: a trait is saved in the
+    notebook's file and sent for each viewer. The code goes to each page once, when its loader asks (js/src/loader.ts).
 
     Parameters
     ----------
@@ -59,18 +71,25 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     height = traitlets.Int(420).tag(sync=True)
     view = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict().tag(sync=True)
+    _viewer = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, engine: Runtime, recordings: Recordings, **traits: Any) -> None:
         # Read here and not when the class is made: without a bundle the module can still be imported.
-        # As attributes and before: anywidget makes a synced trait of what it finds, and of `_css` only then.
-        self._esm, self._css = _bundle("widget.js"), _bundle("widget.css")
-        super().__init__(**traits)
+        # As an attribute and before: anywidget makes a synced trait of what it finds.
+        self._esm = bundle("loader.js").decode()
+        self._parts = [bundle("viewer.js"), bundle("viewer.css")]
+        self._answered = float("-inf")
+        super().__init__(_viewer=version_of(*self._parts), **traits)
         self._server = CommServer(engine, recordings, self.send)
         self.on_msg(self._received)
 
     def _received(self, _: object, content: dict[str, Any], __: object) -> None:
         # From whatever thread: JupyterLab sends comm messages to a subshell.
-        self._server.receive(content)
+        if content.get("type") != "viewer":
+            self._server.receive(content)
+        elif time.monotonic() > self._answered + _ANSWER_EVERY_S:
+            self._answered = time.monotonic()
+            self.send({"type": "viewer", "version": self._viewer}, self._parts)
 
     def close(self) -> None:
         """End the viewer and what it reads."""

@@ -1,11 +1,9 @@
-/**
- * The anywidget: a connection per model, DOM per view. Nothing is awaited in `initialize`: a host gives up on a model whose
- * initialization takes two seconds, and then on every message to it.
- */
+/** The viewer as a widget: a connection per model, DOM per view. A page has one of it (see loader.ts), with its style sheet. */
 
 import { pageHub } from "./store/start.ts";
 import { h } from "./view/dom.ts";
 import { type Model, Session } from "./view/session.ts";
+import { styler } from "./view/style.ts";
 import { Viewer } from "./view/viewer.ts";
 
 interface InitializeProps {
@@ -32,8 +30,9 @@ function once(signal: AbortSignal | undefined, cleanup: () => void): () => void 
   return run;
 }
 
-export default (): Widget => {
-  // Hosts differ in whether a module, and so this factory, is shared by several models, and in whether both calls see one object.
+export default (css = ""): Widget => {
+  const style = styler(css);
+  // Hosts differ in whether this is shared by several models, and in whether both calls see one object.
   const sessions = new Map<Model, Session>();
 
   function open(model: Model): Session {
@@ -61,6 +60,7 @@ export default (): Widget => {
         const viewer = new Viewer(pageHub(), session);
         session.views.add(viewer);
         el.replaceChildren(viewer.root);
+        style(viewer.root);
         return once(signal, () => {
           session.views.delete(viewer);
           viewer.close();

@@ -87,12 +87,18 @@ _READ = """async (viewer) => {
     ;(found[row.dataset.seq] ??= new Set()).add(text)
   } }
   const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+  const drawn = () => [...viewer.querySelectorAll('[data-seq]')].map((row) => row.dataset.seq + ' ' + Math.round(row.getBoundingClientRect().top)).join()
   const seen = async () => { for (let i = 0; i < 3; i++) { take(); await frame() } }
+  const scroll = async (top) => {
+    const [place, before] = [rows.scrollTop, drawn()]
+    rows.scrollTop = top
+    // A busy machine draws later.
+    for (let i = 0; i < 100 && rows.scrollTop !== place && drawn() === before; i++) await frame()
+    await seen()
+  }
   await seen()
   rows.dispatchEvent(new WheelEvent('wheel', { deltaY: -1 }))
-  for (let top = rows.scrollHeight; top > 0; top -= 220) { rows.scrollTop = top; await seen() }
-  rows.scrollTop = 0
-  await seen()
+  for (let top = rows.scrollHeight; top > -220; top -= 220) await scroll(Math.max(0, top))
   return Object.entries(found).map(([seq, texts]) => [Number(seq), [...texts]])
 }"""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -59,11 +60,30 @@ def test_the_viewer_holds_no_line_and_says_what_is_missing(
 
     filled.lines([(1, 1, "a secret line")]).end()
     log = cortex.logs("ml:train-1", grep=r"a\d", tail=5)
-    state = {k: v for k, v in log.viewer.get_state().items() if k not in ("_esm", "_css")}
+    state = log.viewer.get_state()
     assert state["tasks"] == ["ml:job/train-1"] and state["query"] == {"grep": r"/a\d/", "tail": 5}
     assert (state["transport"], state["height"], state["view"], state["status"]) == ("auto", 420, {}, {})
     assert "secret" not in str(state)
     log.viewer.close()
     monkeypatch.setattr(widget, "_STATIC", widget._STATIC / "nowhere")
-    with pytest.raises(MissingExtra, match=r"widget\.js has not been built"):
+    with pytest.raises(MissingExtra, match=r"loader\.js has not been built"):
         _ = cortex.logs("ml:train-1").viewer
+
+
+def test_the_code_of_the_viewer_is_sent_and_not_saved(
+    filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cortex_jupyter.notebook.widget import LogViewer, bundle  # noqa: PLC0415
+
+    sent: list[tuple[dict[str, Any], list[bytes]]] = []
+    monkeypatch.setattr(LogViewer, "send", lambda _, content, buffers=None: sent.append((content, buffers)))
+    filled.lines([(1, 1, "a line")]).end()
+    viewer = cortex.logs("ml:train-1").viewer
+    state = viewer.get_state()
+    # It is saved for each viewer: this bounds what three of them add to a notebook's file.
+    assert len(json.dumps(state)) < 6_000 and len(state["_esm"]) <= 4_000 and "_css" not in state
+    for _ in range(3):
+        viewer._received(viewer, {"type": "viewer"}, [])
+    # What was asked while the kernel was busy is answered once.
+    assert sent == [({"type": "viewer", "version": state["_viewer"]}, [bundle("viewer.js"), bundle("viewer.css")])]
+    viewer.close()

@@ -44,6 +44,8 @@ export class Session {
       summary: (tasks) => this.#summary(tasks),
     });
     this.#on("msg:custom", (message: Record<string, unknown>, buffers?: DataView[]) => {
+      // Another tab's page asked for the viewer.
+      if (message.type === "viewer") return;
       const [buffer] = buffers ?? [];
       // A copy: the bytes go to the worker, and the host may still hold the frame they came in.
       const bytes = buffer && new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength).slice();
