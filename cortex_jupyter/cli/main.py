@@ -82,8 +82,11 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
     to.add_argument("--container", metavar="NAME")
     to.add_argument("--stream", metavar="NAME", help="stdout or stderr")
     to.add_argument("--level", metavar="LEVEL", help="at least this")
-    to.add_argument("--grep", metavar="REGEX")
-    to.add_argument("--exclude", metavar="REGEX")
+    to.add_argument("--grep", metavar="REGEX", action="append", help="may be given several times, as the next two")
+    to.add_argument("--exclude", metavar="REGEX", action="append")
+    to.add_argument(
+        "--where", metavar="CONDITION", action="append", help="on a field: 'status>=500', 'loss<0.1', 'path~/api'"
+    )
     to.add_argument("--timestamps", action="store_true", default=None)
     to.add_argument("--pretty", action="store_true", default=None, help="JSON lines spread out")
 

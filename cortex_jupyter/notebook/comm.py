@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 #: What the page may ask of a page of older lines.
 _PAGE: Final = frozenset(
-    {"since", "until", "limit", "before", "after", "pod", "container", "stream", "level", "grep", "exclude"}
+    {"since", "until", "limit", "before", "after", "pod", "container", "stream", "level", "grep", "exclude", "where"}
 )
 #: Messages a second at most: Jupyter Server cuts off what exceeds its IOPub limit. Messages the page has not taken yet.
 _RATE: Final = 15

@@ -18,6 +18,7 @@ from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.notebook.complete import Completer
 from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
+from cortex_jupyter.parsing.query import SEVERAL
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +38,7 @@ QUERY: Final = {
     "level": "at least this level: warning, error, ...",
     "grep": "only lines that match this regular expression",
     "exclude": "no lines that match this one",
+    "where": "only lines whose field is so: status>=500, loss<0.1, path~/api",
 }
 _VARIABLE: Final = re.compile(r"\{([A-Za-z_]\w*)\}|\$([A-Za-z_]\w*)")
 
@@ -46,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = MagicArgumentParser("tasklogs")
     made.add_argument("task", nargs="?", help="[NAMESPACE:][KIND/]NAME; without it the tasks are listed")
     for name, text in QUERY.items():
-        made.add_argument(f"--{name}", help=text)
+        made.add_argument(f"--{name}", help=text, action="append" if name in SEVERAL else "store")
     made.add_argument("-l", "--selector", help="a label selector: of the list, or in place of a name")
     made.add_argument("-n", "--namespace")
     made.add_argument("--kubeconfig", help="a path")
@@ -77,8 +79,8 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         %tasklogs ml:deployment/api --since 10m --level warning --grep "loss=nan"
         %tasklogs train-1 --df df --wait            at its end, also as a DataFrame
 
-        Options: --since --until --tail --pod --container --stream --level --grep --exclude --namespace --selector
-        --no-timestamps --pretty --height N --df NAME --wait --kubeconfig --context
+        Options: --since --until --tail --pod --container --stream --level --grep --exclude --where --namespace
+        --selector --no-timestamps --pretty --height N --df NAME --wait --kubeconfig --context
         """
         try:
             return self._run(parser().parse_args(split(line)))
@@ -98,6 +100,7 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         if options.df and not options.df.isidentifier():
             raise BadQuery(f"{options.df!r} is no name of a variable", "write --df df")
         query = {name: value for name in QUERY if (value := getattr(options, name)) is not None}
+        query |= {name: query[name][0] for name in SEVERAL if len(query.get(name, ())) == 1}
         query |= {"timestamps": False} if options.no_timestamps else {}
         query |= {"pretty": True} if options.pretty else {}
         check(query)

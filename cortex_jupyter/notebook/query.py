@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.parsing.query import NAMES as EVERYWHERE
 from cortex_jupyter.parsing.query import LogQuery
 
 #: The parameters of a query that mean something here.
-NAMES: Final = frozenset(
-    {"since", "until", "tail", "pod", "container", "stream", "level", "grep", "exclude", "timestamps", "pretty"}
-)
+NAMES: Final = frozenset(EVERYWHERE) - {"follow", "limit", "before", "after"}
 _ELSEWHERE: Final = {
     "follow": "call .follow() on the log",
     "limit": "use tail, which gives the newest",

@@ -46,7 +46,7 @@ def logs(
         Else `KUBECONFIG`, `~/.kube/config`, or the pod we run in.
     **query
         `since` (`90s`, `10m`, RFC 3339, `all`; in Python `all` unless given), `until`, `tail`, `pod`, `container`,
-        `stream`, `level`, `grep`, `exclude`, `timestamps`, `pretty`.
+        `stream`, `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three also as lists), `timestamps`, `pretty`.
 
     Raises
     ------

@@ -28,15 +28,15 @@ class Filter:
         One of `STREAMS`.
     level : str, optional
         The least of `LEVELS` that is wanted.
-    grep, exclude : callable, optional
-        Truthy for a text that is wanted, is not.
+    grep, exclude, where : list of callable
+        Truthy for a text that is wanted, is not, whose field is as it should be; each has to hold.
 
     Examples
     --------
     >>> from cortex_jupyter.records import Batch
     >>> pods = {1: {"pod": "a-1", "container": "main"}, 2: {"pod": "b-1", "container": "main"}}
     >>> batch = Batch("d:job/a", [1, 2, 3], [5, 5, 6], [1, 2, 1], [0, 0, 0], ["x", "x", "y"], pods)
-    >>> Filter(pod="a-*")(batch), Filter(pod="a-*", grep="y".__eq__)(batch), Filter(pod="a-1,b-1")(batch)
+    >>> Filter(pod="a-*")(batch), Filter(pod="a-*", grep=["y".__eq__])(batch), Filter(pod="a-1,b-1")(batch)
     ([0, 2], [2], range(0, 3))
     """
 
@@ -44,8 +44,9 @@ class Filter:
     container: str | None = None
     stream: str | None = None
     level: str | None = None
-    grep: Callable[[str], object] | None = None
-    exclude: Callable[[str], object] | None = None
+    grep: Sequence[Callable[[str], object]] = ()
+    exclude: Sequence[Callable[[str], object]] = ()
+    where: Sequence[Callable[[str], object]] = ()
 
     def __call__(self, batch: Batch) -> Sequence[int]:
         """Give the positions, cheap tests first: the source once per batch, the level, which is dearest, last."""
@@ -58,17 +59,15 @@ class Filter:
             code, streams = STREAMS.index(self.stream), batch.streams
             found = [i for i in found if streams[i] == code]
         texts = batch.texts
-        if self.grep is not None:
-            grep = self.grep
-            found = [i for i in found if grep(texts[i])]
-        if self.exclude is not None:
-            exclude = self.exclude
-            found = [i for i in found if not exclude(texts[i])]
+        for wanted in (*self.grep, *self.where):
+            found = [i for i in found if wanted(texts[i])]
+        for unwanted in self.exclude:
+            found = [i for i in found if not unwanted(texts[i])]
         if self.level:
-            wanted: frozenset[str | None] = frozenset(LEVELS[LEVELS.index(self.level) :])
-            if "info" in wanted:
-                wanted |= {None}  # what a program prints is information
-            found = [i for i in found if level(texts[i]) in wanted]
+            levels: frozenset[str | None] = frozenset(LEVELS[LEVELS.index(self.level) :])
+            if "info" in levels:
+                levels |= {None}  # what a program prints is information
+            found = [i for i in found if level(texts[i]) in levels]
         return found
 
     def _from(self, source: dict[str, Any]) -> bool:

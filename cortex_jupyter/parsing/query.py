@@ -12,6 +12,7 @@ from cortex_jupyter.parsing.keep import Filter
 from cortex_jupyter.parsing.level import ALIASES, LEVELS
 from cortex_jupyter.parsing.pattern import finder
 from cortex_jupyter.parsing.when import duration, instant
+from cortex_jupyter.parsing.where import conditions, holds
 from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ MOST: Final = 10_000
 #: The parameters, in the order in which they are documented.
 NAMES: Final = (
     "follow", "since", "until", "tail", "limit", "before", "after", "pod", "container", "stream", "level", "grep",
-    "exclude", "timestamps", "pretty",
+    "exclude", "where", "timestamps", "pretty",
 )  # fmt: skip
+#: Those of them that may be given several times, as a list in Python; each has to hold.
+SEVERAL: Final = ("grep", "exclude", "where")
 
 _TRUE, _FALSE = frozenset({"", "1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
@@ -54,12 +57,14 @@ class LogQuery:
         `stdout` or `stderr`. Kubernetes before 1.32 does not tell; such lines are in neither.
     level : str or None
         At least this level. Lines of which none can be told count as `info`: what a program prints is information.
-    grep, exclude : str or None
+    grep, exclude : tuple of str
         Regular expressions that a line must, must not contain; see `parsing.pattern` for their bounds.
+    where : tuple of str
+        Conditions on fields, `status>=500`; see `parsing.where`.
     timestamps, pretty : bool
         For text: with each line's time; JSON lines spread out.
     raw : dict
-        The parameters as they were given, as strings.
+        The parameters as they were given, as strings; lists of them where there are several.
     """
 
     follow: bool = False
@@ -73,11 +78,12 @@ class LogQuery:
     container: str | None = None
     stream: str | None = None
     level: str | None = None
-    grep: str | None = None
-    exclude: str | None = None
+    grep: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
     timestamps: bool = False
     pretty: bool = False
-    raw: Mapping[str, str] = field(default_factory=dict, compare=False)
+    raw: Mapping[str, str | list[str]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def parse(
@@ -93,7 +99,7 @@ class LogQuery:
         Parameters
         ----------
         values : mapping
-            Strings as in a URL, or typed: bool, int, timedelta, datetime, Cursor. None and (but for the switches) an
+            Strings as in a URL, or typed: bool, int, timedelta, datetime, Cursor; lists of strings for `SEVERAL`. None and (but for the switches) an
             empty string mean that it is not given.
         default_since : str, optional
             What holds where `since` is not given and no cursor is.
@@ -131,7 +137,7 @@ class LogQuery:
         read |= {k: instant(k, given[k], now) for k in ("since", "until") if k in given}
         if not {"since", "before", "after"} & given.keys():
             read["since"] = instant("since", default_since, now)
-        query = cls(**read, raw={k: _text(v) for k, v in given.items()})
+        query = cls(**read, raw={k: _raw(v) for k, v in given.items()})
         query._check()
         return query
 
@@ -153,7 +159,7 @@ class LogQuery:
         moved = {
             name: value + by
             for name in ("since", "until")
-            if (value := getattr(self, name)) is not None and duration(self.raw.get(name, "0s")) is not None
+            if (value := getattr(self, name)) is not None and duration(str(self.raw.get(name, "0s"))) is not None
         }
         return replace(self, **moved) if moved and by else self
 
@@ -162,15 +168,16 @@ class LogQuery:
 
         It decodes and matches, so it is to be called from a thread. What it needs is compiled here, once.
         """
-        if not any((self.pod, self.container, self.stream, self.level, self.grep, self.exclude)):
+        if not any((self.pod, self.container, self.stream, self.level, self.grep, self.exclude, self.where)):
             return None
         return Filter(
             pod=self.pod,
             container=self.container,
             stream=self.stream,
             level=self.level,
-            grep=finder("grep", self.grep) if self.grep else None,
-            exclude=finder("exclude", self.exclude) if self.exclude else None,
+            grep=[finder("grep", one) for one in self.grep],
+            exclude=[finder("exclude", one) for one in self.exclude],
+            where=[holds(one) for text in self.where for one in conditions(text)],
         )
 
     def _check(self) -> None:
@@ -187,6 +194,12 @@ def _unknown(name: str, names: frozenset[str]) -> BadQuery:
     near = difflib.get_close_matches(name, sorted(names), 1)
     hint = f"did you mean {near[0]!r}?" if near else f"parameters are {', '.join(n for n in NAMES if n in names)}"
     return BadQuery(f"there is no parameter {name[:60]!r}", hint)
+
+
+def _raw(value: object) -> str | list[str]:
+    if isinstance(value, list | tuple):
+        return str(value[0]) if len(value) == 1 else [str(one) for one in value]
+    return _text(value)
 
 
 def _text(value: object) -> str:
@@ -221,6 +234,11 @@ def _word(name: str, value: object) -> str:
     return value
 
 
+def _words(name: str, value: object) -> tuple[str, ...]:
+    several = value if isinstance(value, list | tuple) else [value]
+    return tuple(word for one in several if (word := _word(name, one)))
+
+
 def _choice(name: str, value: object) -> str:
     known = {"stdout": "stdout", "stderr": "stderr"} if name == "stream" else ALIASES
     found = known.get(str(value).strip().lower())
@@ -232,6 +250,6 @@ def _choice(name: str, value: object) -> str:
 
 _READ: Final = {
     "follow": _switch, "timestamps": _switch, "pretty": _switch, "tail": _count, "limit": _count,
-    "before": _cursor, "after": _cursor, "pod": _word, "container": _word, "grep": _word, "exclude": _word,
-    "stream": _choice, "level": _choice,
+    "before": _cursor, "after": _cursor, "pod": _word, "container": _word, "grep": _words, "exclude": _words,
+    "where": _words, "stream": _choice, "level": _choice,
 }  # fmt: skip

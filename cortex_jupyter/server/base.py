@@ -12,6 +12,7 @@ from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery, CortexError, NotFound
+from cortex_jupyter.parsing.query import SEVERAL
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class Handler(ExtensionHandlerMixin, APIHandler):
         service: Service = self.extensionapp.service
         return service
 
-    def arguments(self, *several: str) -> dict[str, str]:
-        """Give the query's arguments, each given once.
+    def arguments(self, *several: str) -> dict[str, Any]:
+        """Give the query's arguments, each given once but those of `SEVERAL`, which may come as a list.
 
         Parameters
         ----------
@@ -58,14 +59,14 @@ class Handler(ExtensionHandlerMixin, APIHandler):
         BadQuery
             Another one is given twice: which holds would be a guess.
         """
-        found: dict[str, str] = {}
+        found: dict[str, Any] = {}
         for name in self.request.query_arguments:
             if name in _JUPYTERS or name in several:
                 continue
             values = self.get_query_arguments(name, strip=False)  # a space counts in `grep`
-            if len(values) > 1:
+            if len(values) > 1 and name not in SEVERAL:
                 raise BadQuery(f"{name!r} is given {len(values)} times", f"give {name} once")
-            found[name] = values[0]
+            found[name] = values if len(values) > 1 else values[0]
         return found
 
     def reference(self, namespace: str, kind: str, name: str) -> TaskRef:

@@ -66,6 +66,10 @@ def test_options_choose_lines(cli: Cli, task: Filled) -> None:
     assert cli("logs", "train-1", "-n", "ml", "--tail", "1", "--pod", "*-aa", "--timestamps").stdout == (
         "2026-01-01T00:00:00.000000099Z INFO step 99\n"
     )
+    conditions = cli("logs", "ml:train-1", "--where", "step>=98", "--where", "step!=98", "--grep", "I", "--grep", "O")
+    assert conditions.stdout == "", "step 99 is no field: there is no = between"
+    wrong = cli("logs", "ml:train-1", "--where", "step")
+    assert wrong.returncode == 2 and "field op value" in wrong.stderr
     prefixed = cli("logs", "ml:train-1", "--tail", "1", "--pod", "*-aa", "--prefix", "always").stdout
     assert prefixed == "train-1-aa/main INFO step 99\n"
 

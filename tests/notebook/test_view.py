@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,3 +88,16 @@ def test_the_code_of_the_viewer_is_sent_and_not_saved(
     # What was asked while the kernel was busy is answered once.
     assert sent == [({"type": "viewer", "version": state["_viewer"]}, [bundle("viewer.js"), bundle("viewer.css")])]
     viewer.close()
+
+
+def test_the_table_of_conditions_holds_for_a_log(filled: Filled, engine: Runtime) -> None:
+    cases = json.loads((Path(__file__).parents[1] / "parsing" / "fixtures" / "where.json").read_text())["cases"]
+    lines = sorted({line for case in cases for line in case["yes"] + case["no"]})
+    filled.lines([(1, i, line) for i, line in enumerate(lines)]).end()
+    log = cortex.logs("ml:train-1")
+    for case in cases:
+        found = {record.text for record in log.filter(where=case["where"])}
+        assert set(case["yes"]) <= found and not found & set(case["no"]), case["where"]
+    several = log.filter(where=["status>=500", "path~/api"], exclude=["nothing", "at all"])
+    assert [record.text for record in several] == ["path=/api/x status=500"]
+    assert "where=['status>=500', 'path~/api']" in repr(several)

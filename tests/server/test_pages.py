@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,13 @@ def test_default_limit_and_bare_kind(server: Server, done: Tape) -> None:
     response = server.get(logs(done.ref.name, kind="task"))
     assert len(response.json()["records"]) == 1000
     assert response.headers["cache-control"] == "no-store"
+
+
+def test_conditions_on_fields_each_have_to_hold(server: Server, done: Tape) -> None:
+    page = server.page(done.ref.name, where=["loss>=0.1", "loss<0.2"], grep=["INFO", "line"], limit=10_000)
+    texts = [t for *_, t in done.lines]
+    expected = [t for t in texts if (found := re.search(r"loss=([0-9.]+)", t)) and 0.1 <= float(found[1]) < 0.2]
+    assert expected and sorted(r["text"] for r in page["records"]) == sorted(t for t in expected if "INFO" in t)
 
 
 @SLOW
