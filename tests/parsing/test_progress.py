@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import io
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tqdm import tqdm
+
+from cortex_jupyter.parsing.progress import progress
+
+CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "fixtures" / "progress.json").read_text())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["line"][:40])
+def test_progress(case: dict[str, Any]) -> None:
+    bar = progress(case["line"])
+    assert (None if bar is None else asdict(bar)) == case["progress"]
+
+
+@pytest.mark.parametrize("options", [{}, {"ascii": True}, {"desc": "train: a"}, {"unit": " examples"}, {"total": None}])
+def test_what_tqdm_itself_draws(options: dict[str, Any]) -> None:
+    out = io.StringIO()
+    with tqdm(**{"total": 400, "file": out, "mininterval": 0, **options}) as bar:
+        bar.update(100)
+        bar.set_postfix(loss=0.5)
+    said = progress(out.getvalue())
+    assert said is not None and said.step == 100 and said.total == options.get("total", 400)
+    assert said.label == options.get("desc", "") and said.unit == options.get("unit", "it").strip()
+    assert said.rest == "loss=0.5" and said.elapsed is not None and said.elapsed <= time.monotonic()
+
+
+@given(st.text(alphabet='0123456789%|█━ [](),:<?/.it/skMGB=>-\r\x1b"', max_size=200))
+def test_texts_that_look_like_bars(text: str) -> None:
+    bar = progress(text)
+    assert bar is None or bar.fraction is None or bar.fraction >= 0
+
+
+def test_a_mebibyte_is_no_trouble() -> None:
+    for line in ("10%| ", "━", "1/2 [=", " ", "a: ", "|", "0.", "\r", "1%|█| 1/2 [00:01<00:01, 1it/s]\r"):
+        progress(line * ((1 << 20) // len(line)))
+        progress(line * (999 // len(line)))
+        progress(f"%|{line * (990 // len(line))}%|")
