@@ -7,6 +7,8 @@ The page asks, the kernel answers; messages are plain dicts:
     page    {"type": "ack", "n": 1}                                                   it is in the page's store
     page    {"type": "page", "id": 7, "task": KEY, "query": {...}}                    older lines
     kernel  {"type": "page", "id": 7, "page": {...}} or {..., "error": {...}}
+    page    {"type": "outline", "id": 8, "task": KEY, "bins": 1000}                   how the lines are spread over time
+    kernel  {"type": "outline", "id": 8, "outline": {...}} or {..., "error": {...}}
     kernel  {"type": "error", "error": {"code", "message", "hint"}}                   the stream could not be opened
     page    {"type": "close"}
 
@@ -23,10 +25,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.records import Cursor, TaskRef
-from cortex_jupyter.server.page import page
+from cortex_jupyter.server.outline import outline
+from cortex_jupyter.server.page import page, place
 from cortex_jupyter.server.sse import Slot, Stream
 from cortex_jupyter.server.state import present
-from cortex_jupyter.server.window import Window
+from cortex_jupyter.server.window import Window, at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -42,7 +45,21 @@ _log = logging.getLogger(__name__)
 
 #: What the page may ask of a page of older lines.
 _PAGE: Final = frozenset(
-    {"since", "until", "limit", "before", "after", "pod", "container", "stream", "level", "grep", "exclude", "where"}
+    {
+        "since",
+        "until",
+        "limit",
+        "before",
+        "after",
+        "at",
+        "pod",
+        "container",
+        "stream",
+        "level",
+        "grep",
+        "exclude",
+        "where",
+    }
 )
 #: Messages a second at most: Jupyter Server cuts off what exceeds its IOPub limit. Messages the page has not taken yet.
 _RATE: Final = 15
@@ -86,9 +103,10 @@ class CommServer:
             case "ack":
                 if self._outlet is not None:
                     self._outlet.ack(int(message.get("n", 0)))
-            case "page":
-                answer = {"type": "page", "id": message.get("id")}
-                task = asyncio.create_task(self._guarded(self._page, message, answer))
+            case "page" | "outline" as kind:
+                answer = {"type": kind, "id": message.get("id")}
+                work = self._page if kind == "page" else self._outline
+                task = asyncio.create_task(self._guarded(work, message, answer))
                 self._pages.add(task)
                 task.add_done_callback(self._pages.discard)
             case "close":
@@ -119,7 +137,8 @@ class CommServer:
         query = LogQuery.parse({"since": message.get("since")}, default_since="1m")
         cursors = [Cursor.parse(c) if c else None for c in str(message.get("cursor") or "").split(",")]
         cursors += [None] * (len(tasks) - len(cursors))
-        slots = await asyncio.gather(*(self._slot(t, query, c) for t, c in zip(tasks, cursors, strict=False)))
+        most = at_most(message.get("most"))
+        slots = await asyncio.gather(*(self._slot(t, query, c, most) for t, c in zip(tasks, cursors, strict=False)))
         if len(slots) == 1 and slots[0].error is not None:
             raise slots[0].error
         self._outlet = outlet = Outlet(self._send)
@@ -132,21 +151,28 @@ class CommServer:
         finally:
             sender.cancel()
 
-    async def _slot(self, asked: str, query: LogQuery, cursor: Cursor | None) -> Slot:
+    async def _slot(self, asked: str, query: LogQuery, cursor: Cursor | None, most: int | None) -> Slot:
         slot = Slot(asked, cursor="" if cursor is None else str(cursor))
         try:
             recording = await self._recordings.find(TaskRef.parse(asked, self._recordings.namespace))
-            slot.window = await Window.open(recording, query, cursor)
+            slot.window = await Window.open(recording, query, cursor, most)
         except CortexError as error:
             slot.error = error
         return slot
 
+    async def _outline(self, message: dict[str, Any]) -> None:
+        recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
+        found = await outline(recording, message.get("bins"))
+        self._send({"type": "outline", "id": message.get("id"), "outline": found}, None)
+
     async def _page(self, message: dict[str, Any]) -> None:
         recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
-        query = LogQuery.parse(message.get("query") or {}, allowed=_PAGE)
+        asked = message.get("query") or {}
+        query = LogQuery.parse(asked, allowed=_PAGE)
+        at = place(asked.get("at"), query)
         info = await recording.info()
         task = await present(self._recordings.cluster, recording, info)
-        found = await asyncio.to_thread(page, recording, query, info, task)
+        found = await asyncio.to_thread(page, recording, query, info, task, at)
         self._send({"type": "page", "id": message.get("id"), "page": found}, None)
 
 

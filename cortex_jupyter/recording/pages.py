@@ -113,7 +113,7 @@ def newest(
             if event != "end" and (entry.t_min, entry.seq) < top:
                 notices.append((entry.t_min, entry.seq, orjson.loads(entry.data)))
             continue
-        for record in _records(entry, keep):
+        for record in records_of(entry, keep):
             key = (record.time, record.seq)
             # Within the row's own numbers: idle entries are merged at any time, also since the index was read. And
             # within what the cursor saw: it may point into an entry, and what comes after it comes with `newer`.
@@ -175,7 +175,7 @@ def following(
                     notices.append(orjson.loads(entry.data))
                 at = entry.last
                 continue
-            wanted = [r for r in _records(entry, keep) if r.seq > at and low <= r.time <= high]
+            wanted = [r for r in records_of(entry, keep) if r.seq > at and low <= r.time <= high]
             room = limit - len(found)
             found += wanted[:room]
             at = entry.last if len(wanted) <= room else found[-1].seq
@@ -205,7 +205,8 @@ def in_order(records: Iterable[Record]) -> list[Record]:
     return [record for _, _, record in sorted(keyed, key=lambda k: k[:2])]
 
 
-def _records(entry: Entry, keep: Keep | None) -> list[Record]:
+def records_of(entry: Entry, keep: Keep | None) -> list[Record]:
+    """Give the records of a batch that a filter wants."""
     batch = Batch.decode(entry.data)
     if keep is not None:
         batch = batch.take(list(keep(batch)))

@@ -11,6 +11,7 @@ from cortex_jupyter._version import __version__
 from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.logs import LogsHandler
+from cortex_jupyter.server.outline import OutlineHandler
 from cortex_jupyter.server.service import Service
 from cortex_jupyter.server.stream import StreamHandler
 from cortex_jupyter.server.tasks import TaskHandler, TasksHandler
@@ -74,6 +75,7 @@ class CortexJupyter(ExtensionApp):
             (r"cortex/tasks", TasksHandler),
             (_TASK, TaskHandler),
             (rf"{_TASK}/logs", LogsHandler),
+            (rf"{_TASK}/outline", OutlineHandler),
             (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
             (r"cortex/stream", StreamHandler),
             (r"cortex(?:/.*)?", NotFoundHandler),

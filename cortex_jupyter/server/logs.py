@@ -17,7 +17,7 @@ from tornado import web
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing.query import NAMES, LogQuery
 from cortex_jupyter.server.names import check_names
-from cortex_jupyter.server.page import page
+from cortex_jupyter.server.page import page, place
 from cortex_jupyter.server.sse import Slot
 from cortex_jupyter.server.state import present
 from cortex_jupyter.server.streaming import StreamingHandler
@@ -26,7 +26,7 @@ from cortex_jupyter.server.window import Window, caught_up
 if TYPE_CHECKING:
     from cortex_jupyter.recording.open import Recording
 
-_ALLOWED: Final = frozenset(NAMES) | {"format", "cursor"}
+_ALLOWED: Final = frozenset(NAMES) | {"format", "cursor", "at"}
 #: A page waits so long, seconds, for what had been written; then it answers with what there is.
 _SETTLE_S: Final = 30.0
 
@@ -49,24 +49,24 @@ class LogsHandler(StreamingHandler):
         await check_names(recording, query)
         info = await recording.info()
         if self._accepts_stream() or (query.follow and not info.done):
-            if query.before:
-                raise BadQuery("before is given for a stream", "a stream goes on; go back by pages")
+            if query.before or arguments.get("at"):
+                raise BadQuery("before or at is given for a stream", "a stream goes on; go back by pages")
             window = await Window.open(recording, query, resume[0] or query.after)
             await self.stream([Slot(ref.key, window)], plain=plain)
         elif arguments.get("cursor"):
             raise BadQuery("cursor is given for a page", "pages take before=`older` or after=`newer`")
         else:
-            await self.until_closed(self._page(recording, query))
+            await self.until_closed(self._page(recording, query, place(arguments.get("at"), query)))
 
     def _accepts_stream(self) -> bool:
         return "text/event-stream" in self.request.headers.get("Accept", "")
 
-    async def _page(self, recording: Recording, query: LogQuery) -> None:
+    async def _page(self, recording: Recording, query: LogQuery, at: int | None) -> None:
         info = await caught_up(recording, _SETTLE_S)
         ahead = recording.ahead(info)
         query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
         task = await present((await self.service.recordings()).cluster, recording, info)
-        self.reply(await asyncio.to_thread(lambda: orjson.dumps(page(recording, query, info, task))))
+        self.reply(await asyncio.to_thread(lambda: orjson.dumps(page(recording, query, info, task, at))))
 
 
 def _plain(value: str) -> bool:

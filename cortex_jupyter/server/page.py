@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing.query import MOST, LogQuery
+from cortex_jupyter.parsing.when import instant
 from cortex_jupyter.recording.pages import Page, following, newest
+from cortex_jupyter.recording.places import around, onward
 from cortex_jupyter.server.state import completeness_of
 from cortex_jupyter.server.text import row
 
@@ -14,7 +18,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Info
 
 
-def page(recording: Recording, query: LogQuery, info: Info, task: dict[str, Any]) -> dict[str, Any]:
+def page(
+    recording: Recording, query: LogQuery, info: Info, task: dict[str, Any], at: int | None = None
+) -> dict[str, Any]:
     """Read one page; it decodes and parses lines, so call it in a thread.
 
     Parameters
@@ -25,6 +31,8 @@ def page(recording: Recording, query: LogQuery, info: Info, task: dict[str, Any]
         Of the recording, as it was before the page is read.
     task : dict
         What `server.state.present` gives.
+    at : int, optional
+        ns since the epoch: the page lies around this moment.
 
     Raises
     ------
@@ -32,7 +40,11 @@ def page(recording: Recording, query: LogQuery, info: Info, task: dict[str, Any]
     """
     store, id_ = recording.store, recording.id
     window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": query.keep()}
-    if query.after is not None:
+    if at is not None:
+        found = around(store, id_, at=at, limit=query.limit, keep=window["keep"])
+    elif query.after is not None and query.after.before is not None:
+        found = onward(store, id_, after=query.after.check(id_), limit=query.limit, keep=window["keep"])
+    elif query.after is not None:
         found = following(store, id_, after=query.after.check(id_), limit=query.limit, **window)
     else:
         before = query.before.check(id_) if query.before else None
@@ -47,6 +59,21 @@ def page(recording: Recording, query: LogQuery, info: Info, task: dict[str, Any]
     }
 
 
+def place(value: object, query: LogQuery) -> int | None:
+    """Read `at`, the moment around which a page lies.
+
+    Raises
+    ------
+    BadQuery
+        It is no time, or a page is asked for in another way too.
+    """
+    if value is None:
+        return None
+    if query.before or query.after or query.tail is not None or "since" in query.raw or query.until is not None:
+        raise BadQuery("at is given with another place", "at takes limit and filters; go on with `older` and `newer`")
+    return instant("at", value, time.time_ns())
+
+
 def _limit(query: LogQuery) -> int:
     if query.tail is None:
         return query.limit
@@ -55,6 +82,6 @@ def _limit(query: LogQuery) -> int:
 
 def _newer(found: Page, info: Info) -> str | None:
     """Leave the way forward out where a task that is over has nothing more."""
-    if found.newer is None or (info.done and found.newer.seq >= info.last_seq):
+    if found.newer is None or (info.done and found.newer.before is None and found.newer.seq >= info.last_seq):
         return None
     return str(found.newer)

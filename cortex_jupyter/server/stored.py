@@ -91,6 +91,16 @@ def start(store: Store, recording: int, since: int | None) -> int:
     return index[-1][0] + index[-1][1] - 1 if index else 0
 
 
+def newest_since(store: Store, recording: int, since: int | None, most: int) -> int | None:
+    """Give the time from which there are about `most` records, or `since` where that is later."""
+    rows = sorted((t_max, t_min, n) for _, n, event, t_min, t_max in store.index(recording) if event == "log")
+    for _, t_min, n in reversed(rows):
+        most -= n
+        if most <= 0:
+            return t_min if since is None else max(since, t_min)
+    return since
+
+
 async def in_thread(iterator: Iterator[T]) -> AsyncGenerator[T]:
     """Run an iterator that blocks in threads, one step at a time."""
     nothing: Any = object()

@@ -16,9 +16,9 @@ from cortex_jupyter.records import Cursor, TaskRef
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.sse import Slot
 from cortex_jupyter.server.streaming import StreamingHandler
-from cortex_jupyter.server.window import Window
+from cortex_jupyter.server.window import Window, at_most
 
-_ALLOWED = frozenset(NAMES) - {"limit", "before", "after", "timestamps", "pretty"} | {"cursor", "task"}
+_ALLOWED = frozenset(NAMES) - {"limit", "before", "after", "timestamps", "pretty"} | {"cursor", "task", "most"}
 
 
 class StreamHandler(StreamingHandler):
@@ -33,9 +33,9 @@ class StreamHandler(StreamingHandler):
         tasks = self.get_query_arguments("task")
         if not tasks:
             raise BadQuery("no task is named", "write stream?task=job/train-1&task=...")
-        most = self.service.app.max_tasks_per_stream
-        if len(tasks) > most:
-            raise LimitReached(f"{len(tasks)} tasks are more than the {most} of one stream", "open a second stream")
+        bound = self.service.app.max_tasks_per_stream
+        if len(tasks) > bound:
+            raise LimitReached(f"{len(tasks)} tasks are more than the {bound} of one stream", "open a second stream")
         cursors = self.resume(arguments.get("cursor"))
         if len(cursors) > len(tasks):
             raise BadQuery(
@@ -43,18 +43,19 @@ class StreamHandler(StreamingHandler):
             )
         cursors += [None] * (len(tasks) - len(cursors))
         pairs = zip(tasks, cursors, strict=True)
-        slots = await asyncio.gather(*(self._slot(task, query, cursor) for task, cursor in pairs))
+        most = at_most(arguments.get("most"))
+        slots = await asyncio.gather(*(self._slot(task, query, cursor, most) for task, cursor in pairs))
         if len(slots) == 1 and slots[0].error is not None:
             raise slots[0].error
         await self.stream(slots)
 
-    async def _slot(self, asked: str, query: LogQuery, cursor: Cursor | None) -> Slot:
+    async def _slot(self, asked: str, query: LogQuery, cursor: Cursor | None, most: int | None) -> Slot:
         slot = Slot(asked, cursor="" if cursor is None else str(cursor))
         try:
             recordings = await self.service.recordings()
             recording = await self.service.find(TaskRef.parse(asked, recordings.namespace), cursor)
             await check_names(recording, query)
-            slot.window = await Window.open(recording, query, cursor)
+            slot.window = await Window.open(recording, query, cursor, most)
         except CortexError as error:
             slot.error = error
         return slot

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.errors import CursorNotHeld, RecorderError
+from cortex_jupyter.errors import BadQuery, CursorNotHeld, RecorderError
 from cortex_jupyter.recording.feed import Frame
 from cortex_jupyter.recording.pages import newest
 from cortex_jupyter.records import Cursor, Entry, notice
 from cortex_jupyter.server.state import completeness, gone, present
-from cortex_jupyter.server.stored import in_thread, start, stored
+from cortex_jupyter.server.stored import in_thread, newest_since, start, stored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -64,8 +64,19 @@ class Window:
     snapshot: int = 0
 
     @classmethod
-    async def open(cls, recording: Recording, query: LogQuery, resume: Cursor | None) -> Window:
+    async def open(
+        cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None = None
+    ) -> Window:
         """Find the place.
+
+        Parameters
+        ----------
+        recording : Recording
+        query : LogQuery
+        resume : Cursor or None
+        most : int, optional
+            Begin with about so many of the window's newest records, whatever the window: a page gets the others as it
+            looks at them. Unlike `tail` it waits for nothing.
 
         Raises
         ------
@@ -80,8 +91,11 @@ class Window:
             return cls(recording=recording, query=query, info=info, resumed=True, after=at, since=None)
         ahead = recording.ahead(info)
         query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
-        after = await asyncio.to_thread(start, recording.store, recording.id, query.since)
-        return cls(recording=recording, query=query, info=info, resumed=False, after=after, since=query.since)
+        since = query.since
+        if most is not None and query.tail is None:
+            since = await asyncio.to_thread(newest_since, recording.store, recording.id, since, most)
+        after = await asyncio.to_thread(start, recording.store, recording.id, since)
+        return cls(recording=recording, query=query, info=info, resumed=False, after=after, since=since)
 
     async def settle(self) -> None:
         """With `tail`: wait for what had been written, then find its oldest record that is wanted."""
@@ -120,6 +134,7 @@ class Window:
         if not self.resumed:
             older = await asyncio.to_thread(self._older)
             doc["older"] = None if older is None else str(older)
+            doc["from"] = None if older is None or self.since is None else str(self.since)
         return b"event: status\ndata: " + orjson.dumps(doc) + b"\n\n"
 
     def _older(self) -> Cursor | None:
@@ -198,3 +213,19 @@ async def caught_up(recording: Recording, seconds: float) -> Info:
         if not recording.gone:
             raise
         return await recording.info()  # nothing new can come
+
+
+def at_most(value: object) -> int | None:
+    """Read `most`.
+
+    Raises
+    ------
+    BadQuery
+        It is no number of records.
+    """
+    if value is None:
+        return None
+    text = str(value).strip()
+    if not text.isdecimal() or not 1 <= len(text) <= 9:  # noqa: PLR2004
+        raise BadQuery(f"most={text[:60]!r} is no number", "write most=20000")
+    return int(text)

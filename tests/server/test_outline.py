@@ -1,0 +1,78 @@
+"""The whole recording at a glance, pages around any moment of it, and streams that begin with its newest lines."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from server.running import logs, records
+from server.tape import T0
+
+from cortex_jupyter.records import rfc3339
+
+if TYPE_CHECKING:
+    from server.running import Server
+    from server.tape import Tape
+
+
+def test_the_outline_counts_every_line_and_tells_what_notices_say(server: Server, done: Tape) -> None:
+    found = server.get(logs(done.ref.name, "outline"), bins=50).json()
+    assert (found["records"], sum(found["lines"]), found["task"]) == (1000, 1000, done.ref.key)
+    assert 25 <= len(found["lines"]) <= 50
+    assert (int(found["first"]), int(found["last"])) == (min(r[1] for r in done.lines), max(r[1] for r in done.lines))
+    assert [n["event"] for n in found["notices"]] == ["status", "gap", "end"]
+    assert [s["container"] for s in found["sources"]] == ["main", "main", "proxy"]
+    assert max(found["lines"]) < 2 * 1000 / len(found["lines"]), "a line a second is even"
+
+
+def test_a_recording_without_lines_has_an_outline(server: Server, tape: Tape) -> None:
+    tape.running()
+    found = server.get(logs(tape.ref.name, "outline")).json()
+    assert (found["records"], found["lines"], found["first"]) == (0, [], None)
+
+
+@pytest.mark.parametrize("query", [{"bins": "0"}, {"bins": "many"}, {"bins": "99999999999"}, {"bin": "5"}])
+def test_a_wrong_outline_is_said(server: Server, done: Tape, query: dict[str, str]) -> None:
+    status, error = server.error(logs(done.ref.name, "outline"), **query)
+    assert (status, error["code"]) == (400, "BadQuery")
+
+
+def test_a_page_around_a_moment_leads_both_ways_to_everything(server: Server, done: Tape) -> None:
+    page = server.page(done.ref.name, at=rfc3339(T0 + 500 * 10**9), limit=100)
+    seqs = [r["seq"] for r in page["records"]]
+    by_time = [q for _, q in sorted((t, q) for q, t, *_ in done.lines)]
+    middle = sum(t < T0 + 500 * 10**9 for _, t, *_ in done.lines)
+    assert sorted(seqs) == sorted(by_time[middle - 50 : middle + 50])
+    seen = list(seqs)
+    older, newer = page["older"], page["newer"]
+    while older:
+        page = server.page(done.ref.name, before=older, limit=333)
+        seen += [r["seq"] for r in page["records"]]
+        older = page["older"]
+    while newer:
+        page = server.page(done.ref.name, after=newer, limit=333)
+        seen += [r["seq"] for r in page["records"]]
+        newer = page["newer"]
+    assert sorted(seen) == sorted(by_time)
+
+
+@pytest.mark.parametrize(
+    "query", [{"at": "soon"}, {"at": rfc3339(T0), "since": "1m"}, {"at": rfc3339(T0), "tail": "5"}]
+)
+def test_a_place_that_is_none_is_said(server: Server, done: Tape, query: dict[str, str]) -> None:
+    status, error = server.error(logs(done.ref.name), **query)
+    assert (status, error["code"]) == (400, "BadQuery")
+
+
+async def test_a_stream_begins_with_the_newest_and_tells_where(server: Server, done: Tape) -> None:
+    events = await server.events("cortex/stream", task=done.ref.key, since="all", most="100")
+    found = [q for q, _ in records(events)]
+    status = json.loads(events[0].data)
+    since = int(status["from"])
+    assert sorted(found) == [q for q, t, *_ in done.lines if t >= since]
+    assert 100 <= len(found) <= 160, "whole batches"
+    page = server.page(done.ref.name, before=status["older"], limit=10_000)
+    assert sorted([*found, *(r["seq"] for r in page["records"])]) == [q for q, *_ in done.lines]
+    whole = await server.events("cortex/stream", task=done.ref.key, since="all", most="5000")
+    assert len(records(whole)) == 1000 and json.loads(whole[0].data)["older"] is None
