@@ -9,25 +9,21 @@ range request and looked for in the recording; what is missing is recorded as a 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.cluster.rotated import RotatedFiles
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
-from cortex_jupyter.recording.batch import Note
+from cortex_jupyter.recording import notices
 from cortex_jupyter.recording.bridge import HINT
 from cortex_jupyter.recording.lines import Lines, parse_cri
 from cortex_jupyter.recording.resume import recorded_lines
 from cortex_jupyter.recording.store import Anchor
 
 if TYPE_CHECKING:
-    from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.align import Line
+    from cortex_jupyter.recording.context import Context
     from cortex_jupyter.recording.source import SourceReader
-    from cortex_jupyter.recording.store import Lease, Store
-    from cortex_jupyter.recording.writer import Channel
     from cortex_jupyter.records import Source
 
 #: Files are listed this often while the source writes, seconds; the kubelet rotates every ten.
@@ -49,11 +45,7 @@ class Audit:
 
     Parameters
     ----------
-    cluster : Cluster
-    store : Store
-    lease : Lease
-    channel : Channel
-    namespace : str
+    context : Context
     source : Source
     sid : int
         Its id.
@@ -61,13 +53,9 @@ class Audit:
         What follows it.
     """
 
-    def __init__(
-        self, cluster: Cluster, store: Store, lease: Lease, channel: Channel, namespace: str, source: Source, sid: int,
-        reader: SourceReader,
-    ) -> None:  # fmt: skip
-        self._store, self._lease, self._channel = store, lease, channel
+    def __init__(self, context: Context, source: Source, sid: int, reader: SourceReader) -> None:
+        self._context, self._channel, self._files = context, context.channel, context.files(source)
         self._source, self._sid, self._reader = source, sid, reader
-        self._files = RotatedFiles(cluster, namespace, source)
         self._checked: set[str] = set()
         self._size = 0
         self._late = 0
@@ -126,39 +114,41 @@ class Audit:
 
     async def _record(self, lines: Lines) -> None:
         if not self._late:
-            stored = await asyncio.to_thread(self._store.sources, self._lease.recording)
+            stored = await asyncio.to_thread(self._context.store.sources, self._context.lease.recording)
             source = replace(self._source, part=PART)
-            self._late = next((sid for sid, (s, _) in stored.items() if s == source), 0)
-            if not self._late:
-                self._late = await asyncio.to_thread(self._store.add_source, self._lease, source)
-                self._channel.track(self._late, source, Anchor())
+            self._late = next((sid for sid, (s, _) in stored.items() if s == source), 0) or await self._context.add(
+                source
+            )
         await self._channel.ready(self._late, lines)
         self._say(f"{len(lines)} lines that the follow had skipped at a rotation were read from the rotated file")
         await self._channel.flush()
 
     def _say(self, what: str, hint: str = "") -> None:
-        message = f"{self._source.pod} · {self._source.container}: {what}"
-        fields = {"notice": "audit"} | ({"hint": hint} if hint else {})
-        self._channel.note(Note("status", message, time.time_ns(), fields=fields | {"source": self._source.public}))
+        self._channel.note(notices.said(self._source, self._sid, "audit", what, hint))
 
     def _recorded(self, since: int) -> list[Line]:
         """Give the source's recorded lines from a time on, its parts among them, the newest part of the file last."""
-        place = next((seq for seq, _, _, _, t_max in self._store.index(self._lease.recording) if t_max >= since), None)
+        place = next(
+            (seq for seq, _, _, _, t_max in self._context.store.index(self._context.lease.recording) if t_max >= since),
+            None,
+        )
         if place is None:
             return []
-        stored = self._store.sources(self._lease.recording)
+        stored = self._context.store.sources(self._context.lease.recording)
         found: list[Line] = []
         for sid, (source, _) in sorted(stored.items(), key=lambda item: -item[1][0].part):
             if source.of(self._source):
                 anchor = Anchor(since, place, last=1)
-                found += recorded_lines(self._store, self._lease.recording, sid, anchor)
+                found += recorded_lines(self._context.store, self._context.lease.recording, sid, anchor)
         return found
 
     def _begins_after(self, moment: int) -> bool:
         """Tell whether the source's first recorded line came after a moment."""
-        for seq, _, event, t_min, _ in self._store.index(self._lease.recording):
+        for seq, _, event, t_min, _ in self._context.store.index(self._context.lease.recording):
             if event == "log" and t_min <= moment:
-                found = recorded_lines(self._store, self._lease.recording, self._sid, Anchor(0, seq, last=1))
+                found = recorded_lines(
+                    self._context.store, self._context.lease.recording, self._sid, Anchor(0, seq, last=1)
+                )
                 return not found or found[0][0] > moment
         return True
 

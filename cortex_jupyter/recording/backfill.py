@@ -10,20 +10,17 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.cluster.rotated import RotatedFiles
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.recording import notices
 from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.bridge import HINT, older
 from cortex_jupyter.recording.resume import recorded_lines
-from cortex_jupyter.recording.store import Anchor
 from cortex_jupyter.records import Batch, rfc3339
 
 if TYPE_CHECKING:
-    from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.align import Line
+    from cortex_jupyter.recording.context import Context
     from cortex_jupyter.recording.lines import Lines
-    from cortex_jupyter.recording.store import Lease, Store
-    from cortex_jupyter.recording.writer import Channel
     from cortex_jupyter.records import Source
 
 #: No log is rotated sooner after its start, ns: the least that the kubelet's containerLogMonitorInterval may be.
@@ -37,23 +34,16 @@ class Backfill:
 
     Parameters
     ----------
-    cluster : Cluster
-    store : Store
-    lease : Lease
-    channel : Channel
-    namespace : str
+    context : Context
     source : Source
         The part that is followed.
     sid : int
         Its id.
     """
 
-    def __init__(
-        self, cluster: Cluster, store: Store, lease: Lease, channel: Channel, namespace: str, source: Source, sid: int
-    ) -> None:
-        self._store, self._lease, self._channel = store, lease, channel
+    def __init__(self, context: Context, source: Source, sid: int) -> None:
+        self._context, self._channel, self._files = context, context.channel, context.files(source)
         self._source, self._sid = source, sid
-        self._files = RotatedFiles(cluster, namespace, source)
 
     async def run(self, part: int = 0) -> None:
         """Record them; to be called when the open file has been read.
@@ -74,7 +64,7 @@ class Backfill:
                 if not len(new):
                     continue
                 if not begun:
-                    begun = await self._begin()
+                    begun = await self._context.add(replace(self._source, part=1))
                 oldest = oldest or new.times[0]
                 await self._channel.ready(begun, new)
         except NotAllowed:
@@ -87,21 +77,13 @@ class Backfill:
                 self._say(back)
             self._channel.note(Note(sid=begun, ended=True))
 
-    async def _begin(self) -> int:
-        source = replace(self._source, part=1)
-        sid = await asyncio.to_thread(self._store.add_source, self._lease, source)
-        self._channel.track(sid, source, Anchor())
-        return sid
-
     def _say(self, what: str, hint: str = "") -> None:
-        message = f"{self._source.pod} · {self._source.container}: {what}"
-        fields = {"notice": "backfill"} | ({"hint": hint} if hint else {})
-        self._channel.note(Note("status", message, sid=self._sid, fields=fields))
+        self._channel.note(notices.said(self._source, self._sid, "backfill", what, hint))
 
     def _first(self) -> list[Line]:
         """Give the first recorded lines of the source."""
         at = 0
-        while entries := self._store.entries(self._lease.recording, at, 1 << 20):
+        while entries := self._context.store.entries(self._context.lease.recording, at, 1 << 20):
             found: list[Line] = []
             for entry in entries:
                 at = entry.last
@@ -114,8 +96,8 @@ class Backfill:
         return []
 
     def _done(self, part: int) -> list[Line]:
-        _, anchor = self._store.sources(self._lease.recording)[part]
-        return recorded_lines(self._store, self._lease.recording, part, anchor)[-_FIRST:]
+        _, anchor = self._context.store.sources(self._context.lease.recording)[part]
+        return recorded_lines(self._context.store, self._context.lease.recording, part, anchor)[-_FIRST:]
 
 
 def _after(lines: Lines, done: list[Line]) -> Lines:

@@ -7,19 +7,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.cluster.pods import containers
+from cortex_jupyter.recording import notices
 from cortex_jupyter.recording.audit import Audit
 from cortex_jupyter.recording.backfill import ROTATION_NS, Backfill
-from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.source import SourceReader
-from cortex_jupyter.recording.store import Anchor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.recording.context import Context
     from cortex_jupyter.recording.pods import Pods
-    from cortex_jupyter.recording.store import Lease, Store
-    from cortex_jupyter.recording.writer import Channel
     from cortex_jupyter.records import Source
 
 
@@ -28,22 +25,14 @@ class Sources:
 
     Parameters
     ----------
-    cluster : Cluster
-    store : Store
-    lease : Lease
-    channel : Channel
+    context : Context
     pods : Pods
-    namespace : str
     spawn : callable
         Runs a coroutine in the background; what it raises ends the task's recording.
     """
 
-    def __init__(
-        self, cluster: Cluster, store: Store, lease: Lease, channel: Channel, pods: Pods, namespace: str,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
-    ) -> None:  # fmt: skip
-        self._cluster, self._store, self._lease, self._channel = cluster, store, lease, channel
-        self._pods, self._namespace, self._spawn = pods, namespace, spawn
+    def __init__(self, context: Context, pods: Pods, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._context, self._channel, self._pods, self._spawn = context, context.channel, pods, spawn
         self._readers: dict[Source, SourceReader | None] = {}  # None: read to its end
         self._backfills = 0
 
@@ -80,7 +69,7 @@ class Sources:
 
     async def load(self) -> None:
         """Take up those that a recorder before us has begun."""
-        stored = await asyncio.to_thread(self._store.sources, self._lease.recording)
+        stored = await asyncio.to_thread(self._context.store.sources, self._context.lease.recording)
         parts = {sid: (source, anchor) for sid, (source, anchor) in stored.items() if source.part}
         for sid, (source, anchor) in stored.items():
             self._channel.track(sid, source, anchor)
@@ -112,26 +101,19 @@ class Sources:
             return
         runs = f"run {first + 1}" if first == last else f"runs {first + 1} to {last + 1}"
         reason = f"{runs} came and went before they could be read"
-        message = f"{source.pod} · {source.container}: lines are missing: {reason}"
         at = now or time.time_ns()
-        fields = {"from": str(at), "to": str(at), "reason": reason, "source": source.public}
-        self._channel.note(Note("gap", message, at, fields=fields))
+        self._channel.note(notices.gap(source, 0, at, at, reason))
 
     async def _add(self, source: Source, started: int) -> None:
-        sid = await asyncio.to_thread(self._store.add_source, self._lease, source)
-        self._channel.track(sid, source, Anchor())
-        note = f"{source.pod} · {source.container} started" + (f" (run {source.run + 1})" if source.run else "")
-        self._channel.note(Note("status", note, started, sid, fields={"notice": "started"}))
+        sid = await self._context.add(source)
+        self._channel.note(notices.started(source, sid, started))
         reader = self._readers[source] = self._read(sid, source)
         if not started or time.time_ns() - started > ROTATION_NS:
             self._fill(sid, source, reader, 0)
 
     def _read(self, sid: int, source: Source) -> SourceReader:
-        reader = SourceReader(
-            self._cluster, self._store, self._lease, self._channel, self._pods, self._namespace, sid, source
-        )
-
-        audit = Audit(self._cluster, self._store, self._lease, self._channel, self._namespace, source, sid, reader)
+        reader = SourceReader(self._context, self._pods, source, sid)
+        audit = Audit(self._context, source, sid, reader)
 
         async def run() -> None:
             looking = asyncio.create_task(audit.run())
@@ -147,7 +129,7 @@ class Sources:
         return reader
 
     def _fill(self, sid: int, source: Source, reader: SourceReader | None, part: int) -> None:
-        backfill = Backfill(self._cluster, self._store, self._lease, self._channel, self._namespace, source, sid)
+        backfill = Backfill(self._context, source, sid)
 
         async def run() -> None:
             if reader:

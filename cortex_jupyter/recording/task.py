@@ -11,6 +11,7 @@ from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.cluster.workloads import State, Workload, collection, state_of
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.batch import Note
+from cortex_jupyter.recording.context import Context
 from cortex_jupyter.recording.events import record_events
 from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.sources import Sources
@@ -42,7 +43,7 @@ class TaskRecorder:
     """
 
     def __init__(self, cluster: Cluster, store: Store, writer: Writer, lease: Lease, info: Info) -> None:
-        self._cluster, self._store, self._lease, self._info = cluster, store, lease, info
+        self._cluster, self._store, self._info = cluster, store, info
         self._channel = writer.open(lease, info.ref.key, info.last_seq)
         self._pods = Pods()
         self._workload: Workload | None = None
@@ -51,7 +52,8 @@ class TaskRecorder:
         self._said = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
         self._offset = info.clock_ms / 1000
-        self._sources = Sources(cluster, store, lease, self._channel, self._pods, info.ref.namespace, self._spawn)
+        context = Context(cluster, info.ref.namespace, store, lease, self._channel)
+        self._sources = Sources(context, self._pods, self._spawn)
         self._failed: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -40,8 +40,8 @@ _FAST, _MINUTE_S = 10, 6.0
 _COMPRESSED = f"""
 import sys
 from cortex_jupyter.cluster import watch
-from cortex_jupyter.recording import audit, source, task
-source._SILENT_S /= {_FAST}; source._LONGEST_SILENT_S /= {_FAST}; source._OLD_S /= {_FAST}
+from cortex_jupyter.recording import audit, stream, task
+stream._SILENT_S /= {_FAST}; stream._LONGEST_SILENT_S /= {_FAST}; stream._OLD_S /= {_FAST}
 task._LOOK_S /= {_FAST}; watch.WATCH_S //= {_FAST}
 for name in [n for n in vars(audit) if n.endswith("_S") and isinstance(getattr(audit, n), (int, float))]:
     setattr(audit, name, getattr(audit, name) / {_FAST})

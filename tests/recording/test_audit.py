@@ -8,6 +8,7 @@ from recording.hand import Hand, source
 from recording.node import Node, cri, line, pod
 
 from cortex_jupyter.recording.audit import Audit
+from cortex_jupyter.recording.context import Context
 from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.source import SourceReader
 from cortex_jupyter.recording.writer import Writer
@@ -40,12 +41,13 @@ async def recorded(store: SqliteStore, hand: Hand, node: Node, *more: bytes) -> 
         channel = writer.open(lease, "default:job/train-1", 0)
         held, anchor = store.sources(hand.id)[sid]
         channel.track(sid, held, anchor)
-        reader = SourceReader(cluster, store, lease, channel, Pods(), "default", sid, source())
-        audit = Audit(cluster, store, lease, channel, "default", source(), sid, reader)
+        context = Context(cluster, "default", store, lease, channel)
+        reader = SourceReader(context, Pods(), source(), sid)
+        audit = Audit(context, source(), sid, reader)
         await reader.run()
         await audit.look(ended=True)
         await audit.look(ended=True)
-        again = Audit(cluster, store, lease, channel, "default", source(), sid, reader)
+        again = Audit(context, source(), sid, reader)
         await again.look(ended=True)
         await channel.flush()
     return texts(store, hand)

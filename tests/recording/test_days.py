@@ -10,6 +10,7 @@ from recording.hand import Hand, source
 from recording.node import T0, pod
 
 from cortex_jupyter.recording.batch import Batcher, Note, Piece, Track
+from cortex_jupyter.recording.context import Context
 from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.sources import Sources
 from cortex_jupyter.recording.store import Anchor
@@ -60,7 +61,7 @@ async def test_runs_of_forgotten_pods_are_forgotten(store: SqliteStore, hand: Ha
     pods = Pods()
     with Writer(store) as writer:
         channel = writer.open(hand.lease, "t", 0)
-        sources = Sources(cluster, store, hand.lease, channel, pods, "default", spawn)
+        sources = Sources(Context(cluster, "default", store, hand.lease, channel), pods, spawn)
         await sources.load()
         pods.put(pod())  # that of number 1
         sources.forget()

@@ -11,6 +11,7 @@ from recording.node import Node, cri, line, pod
 
 from cortex_jupyter.errors import ClusterError, NotFound
 from cortex_jupyter.recording import source as lib
+from cortex_jupyter.recording.context import Context
 from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.source import SourceReader
 from cortex_jupyter.recording.writer import Writer
@@ -46,7 +47,8 @@ class Rig:
             self.pods.put(seen)
         self.channel = channel
         node: Any = self.node
-        self.reader = SourceReader(node, self.store, lease, channel, self.pods, "default", self.sid, source())
+        context = Context(node, "default", self.store, lease, channel)
+        self.reader = SourceReader(context, self.pods, source(), self.sid)
         return self.reader
 
     async def run(self, writer: Writer, *, seen: dict[str, Any] | None = None) -> None:
@@ -183,7 +185,7 @@ async def test_a_last_line_without_newline_survives_a_takeover(
     expected = [one.partition(b" ")[2].decode() for one in log.split(b"\n")]
     for _ in range(3):  # each is killed before it has said the end
         reader = rig.again(writer)
-        await reader._read("ended")
+        await reader._stream.read("ended", reader._mode)
         await rig.channel.flush()
     await rig.run(writer)
     assert (rig.texts, rig.gaps, rig.ended) == (expected, [], True)
@@ -283,7 +285,7 @@ async def test_rotated_files_close_the_gap(store: SqliteStore, hand: Hand, write
 async def test_a_stalled_stream_is_opened_anew(
     store: SqliteStore, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cortex_jupyter.recording.source._SILENT_S", 0.05)
+    monkeypatch.setattr("cortex_jupyter.recording.stream._SILENT_S", 0.05)
     node = Node(pod(), LOG)
 
     async def written() -> None:
