@@ -46,7 +46,11 @@ class Disk:
     def keep(self) -> None:
         """Link what is new. A compressed file was linked when it was plain."""
         with self._lock:
-            found = [p for p in self._pods.glob(f"*_{self._prefix}*/*/*.log*") if p.suffix not in (".gz", ".tmp")]
+            found: list[Path] = []
+            with suppress(FileNotFoundError):  # a pod's folder went while it was read: the next look finds the others
+                found.extend(
+                    p for p in self._pods.glob(f"*_{self._prefix}*/*/*.log*") if p.suffix not in (".gz", ".tmp")
+                )
             for path in sorted(found, key=lambda p: (p.parent, p.suffix == ".log", p.name)):
                 new = self._keep / "new"
                 with suppress(FileNotFoundError):  # renamed meanwhile: the next look finds it
