@@ -150,7 +150,7 @@ def _line(found: re.Match[str]) -> Progress | None:
         step, total, unit, before = float(keras[1]), float(keras[2]), "step", ""
     elif parts:
         scale = parts[4] or parts[2]
-        step, total = (_size(f"{number}{scale[:1]}") for number in (parts[1], parts[3]))
+        step, total = (_size(number + scale[:1].strip("bB")) for number in (parts[1], parts[3]))
         unit = "B" if "b" in scale.lower() else ""
     if step is not None and total:
         fraction = step / total
@@ -159,7 +159,7 @@ def _line(found: re.Match[str]) -> Progress | None:
     if fraction is None:
         return None
     rate, named = _rate(after)
-    elapsed, remaining = _when(after, done=fraction >= 1 or bool(keras and " - ETA" not in after and step == total))
+    elapsed, remaining = _when(after, done=fraction >= 1)
     rest = after.split(" - ", 1)[1].strip() if keras and " - " in after else ""
     return Progress(_label(before), fraction, step, total, rate, unit or named, elapsed, remaining, rest)
 

@@ -157,6 +157,16 @@ export interface Row {
   more: number;
   json: boolean;
   hint?: string;
+  /** Rows below this one, shown or not. */
+  fold?: "open" | "shut";
+  /** It stands below the row of its traceback. */
+  below?: boolean;
+  /** What is said beside the text, dim. */
+  aside?: string;
+  /** Sources with the same traceback. */
+  also?: number[];
+  /** How far a progress bar is, 0 to 1; -1 where it does not say. */
+  bar?: number;
 }
 
 export type LinkState = "connecting" | "live" | "reconnecting" | "waiting" | "stopped" | "done";
@@ -269,6 +279,7 @@ export type ToStore =
   | { op: "ack"; view: string }
   | { op: "older"; view: string }
   | { op: "hole"; view: string; id: number }
+  | { op: "fold"; view: string; id: number }
   | { op: "text"; view: string; id: number; ask: number }
   | { op: "close"; view: string }
   | { op: "retry"; model: string }

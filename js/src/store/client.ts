@@ -107,6 +107,10 @@ export class Hub {
     this.#post({ op: "hole", view, id });
   }
 
+  fold(view: string, id: number): void {
+    this.#post({ op: "fold", view, id });
+  }
+
   /** The page is seen again, or the network is back. That it went says little: a server may be on this machine. */
   wake(): void {
     if (this.#connection === undefined) return;

@@ -111,7 +111,8 @@ export class Engine implements Watcher {
     } else if (message.op === "hole") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
       if (store) void this.#holdings.fill(store.task, 1);
-    } else if (message.op === "text") {
+    } else if (message.op === "fold") view.selection.toggle(message.id);
+    else if (message.op === "text") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
       this.post({ op: "text", ask: message.ask, text: store?.texts[view.selection.rowOf(message.id)] ?? "" });
       return;
@@ -126,6 +127,8 @@ export class Engine implements Watcher {
   // What the holdings tell
 
   taken(store: TaskStore, before: number): void {
+    for (const view of this.#views.values()) view.selection.leave(store);
+    store.folds.settle();
     for (const view of this.#views.values()) view.selection.take(store, before, store.rows);
     this.#search();
   }

@@ -4,7 +4,7 @@ import type { Filter } from "../types.ts";
 import { compile, type Matcher } from "./filter.ts";
 import { rankOf, UNKNOWN_AS } from "./level.ts";
 import { Sequence } from "./sequence.ts";
-import { GAP, HOLE, LEVEL_BITS, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
+import { GAP, HOLE, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
 
 /** A row's id in a view: the task's slot above, its row below. */
 const SLOT = 2 ** 27;
@@ -24,6 +24,8 @@ export class Selection {
   tooSlow = "";
   all: Sequence;
   shown: Sequence;
+  /** Heads of which the rows below are shown. */
+  readonly opened = new Set<number>();
   #enabled: boolean[][] = [];
   #rank = 0;
 
@@ -47,7 +49,8 @@ export class Selection {
   }
 
   keyOf(id: number): number {
-    return this.stores[this.slotOf(id)].key[id % SLOT];
+    const { key, folds } = this.stores[this.slotOf(id)];
+    return key[folds.rootOf(id % SLOT)];
   }
 
   get filtered(): boolean {
@@ -58,8 +61,17 @@ export class Selection {
     const one = this.stores[Math.floor(a / SLOT)];
     const two = this.stores[Math.floor(b / SLOT)];
     const [i, j] = [a % SLOT, b % SLOT];
-    return one.key[i] - two.key[j] || one.seq[i] - two.seq[j] || a - b;
+    const [up, down] = [one.folds.rootOf(i), two.folds.rootOf(j)];
+    const order = one.key[up] - two.key[down] || one.seq[up] - two.seq[down] || a - i + up - (b - j + down);
+    return order || this.#within(one, up, i, j);
   };
+
+  /** Two rows of one root: its own lines, then those of each of its twins. */
+  #within({ folds, seq }: TaskStore, root: number, i: number, j: number): number {
+    const [over, under] = [folds.headOf(i), folds.headOf(j)];
+    if (over !== under) return over === root ? -1 : under === root ? 1 : seq[over] - seq[under] || over - under;
+    return i === over ? (j === over ? 0 : -1) : j === over ? 1 : seq[i] - seq[j] || i - j;
+  }
 
   keyOfSource(store: TaskStore, source: number): string {
     return store.keyOf(store.sources[source]);
@@ -76,32 +88,109 @@ export class Selection {
     return row[source];
   }
 
+  /** Whether a row is shown; rows that belong together are shown or not together. */
   matches(id: number): boolean {
     const slot = this.slotOf(id);
+    const { folds } = this.stores[slot];
+    const root = folds.rootOf(id % SLOT);
+    const fold = folds.heads.get(root);
+    return fold === undefined ? this.#test(slot, root, this.stores[slot].texts[root]) : [root, ...fold.twins].some((row) => this.#test(slot, row, folds.textOf(row)));
+  }
+
+  #test(slot: number, row: number, text: string): boolean {
     const store = this.stores[slot];
-    const row = id % SLOT;
     const flags = store.flags[row];
     if (!this.isOn(slot, store.source[row])) return false;
     // A gap is never filtered away; other notices only where the reader looks for a text.
     if (flags & NOTICE) return (flags & (GAP | HOLE)) > 0 || !this.matcher.active;
-    if (this.#rank > 0 && ((flags & LEVEL_BITS) || UNKNOWN_AS) < this.#rank) return false;
+    if (this.#rank > 0 && (store.levelOf(row) || UNKNOWN_AS) < this.#rank) return false;
     if (this.filter.stream !== "" && store.streamOf(row) !== this.filter.stream) return false;
-    return !this.matcher.active || this.matcher.test(store.texts[row]);
+    return !this.matcher.active || this.matcher.test(text);
+  }
+
+  /** Of one traceback in several pods the one to show: the first whose source is on. */
+  memberOf(slot: number, row: number): number {
+    const store = this.stores[slot];
+    return [row, ...(store.folds.heads.get(row)?.twins ?? [])].find((one) => this.isOn(slot, store.source[one])) ?? row;
+  }
+
+  /** Whether all that a row belongs to is open. */
+  #isOpen(slot: number, row: number): boolean {
+    const { back } = this.stores[slot].folds;
+    for (let at = row; back[at] !== 0; ) {
+      at -= back[at];
+      if (!this.opened.has(slot * SLOT + at)) return false;
+    }
+    return true;
+  }
+
+  /** Opens what belongs to a row, or folds it. */
+  toggle(id: number): void {
+    const slot = this.slotOf(id);
+    if (this.opened.delete(id)) this.#removeAll(this.#below(slot, id % SLOT));
+    else {
+      this.opened.add(id);
+      this.#insert(this.#below(slot, id % SLOT).filter((row) => this.#isOpen(slot, row % SLOT)));
+    }
+  }
+
+  #below(slot: number, head: number): number[] {
+    const { folds } = this.stores[slot];
+    return folds.below(head).flatMap((row) => [slot * SLOT + row, ...(folds.heads.has(row) ? this.#below(slot, row) : [])]);
+  }
+
+  #insert(ids: number[]): void {
+    this.#merge(ids.sort(this.#compare));
+  }
+
+  #removeAll(ids: number[]): void {
+    const gone = new Set(ids);
+    this.all.removeAll(gone);
+    if (!this.filtered) return;
+    this.shown.removeAll(gone);
+    if (this.unsearched > 0) this.refilter(this.filter);
+  }
+
+  /** Rows are about to belong to others: they leave their places while these can be found. */
+  leave(store: TaskStore): void {
+    const slot = this.stores.indexOf(store);
+    const { joining } = store.folds;
+    if (slot === -1 || joining.size === 0) return;
+    const leaving = [...joining.keys()].flatMap((row) => [slot * SLOT + row, ...this.#below(slot, row)]);
+    for (const id of leaving) this.opened.delete(id);
+    this.#removeAll(leaving);
+  }
+
+  /** What has joined a head that is open is shown, and a head that now says what is looked for. */
+  #joined(slot: number, { folds }: TaskStore, from: number): void {
+    for (const head of folds.touched) {
+      const id = slot * SLOT + folds.rootOf(head);
+      if (this.opened.has(slot * SLOT + head)) {
+        const late = folds.below(head).map((row) => slot * SLOT + row).filter((row) => row % SLOT < from && this.#isOpen(slot, row % SLOT) && !this.all.has(row));
+        if (late.length > 0) this.#insert(late);
+      }
+      if (this.filtered && this.all.placeOf(id) >= this.unsearched && !this.shown.has(id) && this.matches(id)) this.shown.merge([id]);
+    }
   }
 
   /** Rows [from, to) of a store are new. */
   take(store: TaskStore, from: number, to: number): void {
     const slot = this.stores.indexOf(store);
-    if (slot === -1 || from >= to) return;
+    if (slot === -1) return;
     const ids: number[] = [];
     let sorted = true;
     for (let row = from; row < to; row++) {
       // A hole that has been filled.
-      if ((store.flags[row] & (GAP | HOLE)) === (GAP | HOLE)) continue;
+      if ((store.flags[row] & (GAP | HOLE)) === (GAP | HOLE) || (store.folds.back[row] !== 0 && !this.#isOpen(slot, row))) continue;
       const i = ids.push(slot * SLOT + row) - 1;
       if (i > 0 && sorted && this.#compare(ids[i - 1], ids[i]) > 0) sorted = false;
     }
     if (!sorted) ids.sort(this.#compare);
+    if (ids.length > 0) this.#merge(ids);
+    this.#joined(slot, store, from);
+  }
+
+  #merge(ids: number[]): void {
     const lowest = this.all.merge(ids);
     if (!this.filtered) return;
     if (lowest < this.unsearched) this.refilter(this.filter);

@@ -42,6 +42,17 @@ export class Sequence {
     this.#ids.copyWithin(at, at + 1, this.#end--);
   }
 
+  has(id: number): boolean {
+    const at = this.placeOf(id);
+    return at < this.length && this.at(at) === id;
+  }
+
+  removeAll(ids: Set<number>): void {
+    let kept = this.#start;
+    for (let at = this.#start; at < this.#end; at++) if (!ids.has(this.#ids[at])) this.#ids[kept++] = this.#ids[at];
+    this.#end = kept;
+  }
+
   /** Merges ids that are in display order among themselves; answers the lowest index that changed. */
   merge(ids: ArrayLike<number>): number {
     const count = ids.length;

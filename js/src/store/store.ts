@@ -4,7 +4,8 @@
  */
 
 import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Mark, Missing, SourceInfo, SourceKind, StatusEvent, TaskState } from "../types.ts";
-import { ERROR, levelOf, rankOf } from "./level.ts";
+import { Folds } from "./folds.ts";
+import { ERROR, levelOf, rankOf, WARNING } from "./level.ts";
 import { endText, gapText, noticeText } from "./notice.ts";
 import { Ranges } from "./ranges.ts";
 import { fromIso, fromNs } from "./time.ts";
@@ -60,6 +61,8 @@ export class TaskStore {
   seq = new Uint32Array(1024);
   source = new Uint16Array(1024);
   flags = new Uint8Array(1024);
+  /** Which rows belong together. */
+  readonly folds = new Folds({ texts: this.texts, pod: (row) => this.sources[this.source[row]]?.pod ?? "", time: (row) => this.timeOf(row) });
   readonly hints = new Map<number, string>();
   readonly sources: Source[] = [];
   cursor = "";
@@ -98,6 +101,7 @@ export class TaskStore {
     const ids = new Map<number, number>();
     for (const [id, info] of Object.entries(event.sources)) ids.set(Number(id), this.sourceId(info));
     const t0 = fromNs(event.t0);
+    const done = this.folds.start(this.rows);
     for (let i = 0; i < m.length; i++) {
       const number = q === undefined ? seq + i : seq + q[i];
       if (!this.#have.add(number)) continue;
@@ -108,8 +112,10 @@ export class TaskStore {
       this.#parts.set(s[i], key);
       if (key > source.lastKey) source.lastKey = key;
       this.#push(number, time, key, id, this.#lineFlags(m[i], o?.[i] ?? 0), m[i]);
+      this.folds.feed(id * 3 + (o?.[i] ?? 0), this.rows - 1);
       source.lines++;
     }
+    done();
   }
 
   /** A page of older lines: each source's keys stay below what is here of it already. Answers how many are new. */
@@ -117,6 +123,7 @@ export class TaskStore {
     const before = this.lines;
     const ceiling = this.sources.map((source) => source.firstKey);
     const running: number[] = [];
+    const done = this.folds.start(this.rows, true);
     for (const record of page.records) {
       if (!this.#have.add(record.seq)) continue;
       const id = this.sourceId({ ...record.source, pod: record.pod, container: record.container, run: record.run });
@@ -125,8 +132,10 @@ export class TaskStore {
       const stream = record.stream === "stdout" ? 1 : record.stream === "stderr" ? 2 : 0;
       const top = ceiling[id] ?? Infinity;
       this.#push(record.seq, time, running[id] - top < SEAM ? Math.min(running[id], top) : running[id], id, this.#lineFlags(record.text, stream), record.text);
+      this.folds.feed(id * 3 + stream, this.rows - 1);
       this.sources[id].lines++;
     }
+    done();
     for (const [id, source] of this.sources.entries()) if (running[id] !== undefined && source.lastKey < running[id]) source.lastKey = running[id];
     for (const notice of page.notices ?? []) {
       if (notice.event === "end") continue;
@@ -193,6 +202,7 @@ export class TaskStore {
     if (event.seq !== undefined && !this.#have.add(event.seq)) return;
     // Of a task whose lines are still to be asked for, the end stands after whatever comes.
     const time = Math.max(this.newest, event.time ? fromNs(event.time) : 0) || LAST;
+    this.folds.start(this.rows)();
     if (time !== LAST) this.#mark("end", time, this.message, this.state === "succeeded" ? 0 : ERROR);
     this.#push(event.seq ?? (this.seq[this.rows - 1] ?? 0) + 1, time === LAST ? 0 : time, time, NO_SOURCE, NOTICE, this.message);
   }
@@ -208,6 +218,7 @@ export class TaskStore {
 
   /** Notices of a source keep their place among its lines; those of the whole task stand at their time. */
   #notice(seq: number, time: number, id: number, flags: number, text: string, afterLines: boolean): void {
+    this.folds.start(this.rows)();
     const source = this.sources[id];
     const key = source && afterLines ? Math.max(time, source.lastKey) : time;
     this.#push(seq, time, key, id < 0 ? NO_SOURCE : id, NOTICE | flags, text);
@@ -230,6 +241,12 @@ export class TaskStore {
     return levelOf(text) | (stream === 1 ? STDOUT : stream === 2 ? STDERR : 0);
   }
 
+  /** A traceback is an error whatever its lines say. */
+  levelOf(row: number): number {
+    const said = this.folds.heads.get(this.folds.headOf(row))?.said;
+    return Math.max(this.flags[row] & LEVEL_BITS, said ? (said.kind === "nccl" ? WARNING : ERROR) : 0);
+  }
+
   streamOf(row: number): string {
     return this.flags[row] & STDERR ? "stderr" : this.flags[row] & STDOUT ? "stdout" : "";
   }
@@ -242,6 +259,7 @@ export class TaskStore {
       this.seq = grown(this.seq, row + 1);
       this.source = grown(this.source, row + 1);
       this.flags = grown(this.flags, row + 1);
+      this.folds.reserve(this.key.length);
     }
     this.texts.push(text);
     this.key[row] = key;

@@ -214,8 +214,16 @@ export class View {
     const slot = this.selection.slotOf(id);
     const row = this.selection.rowOf(id);
     const store = this.selection.stores[slot];
-    const source = store.source[row];
-    return present(store, row, id, source === NO_SOURCE ? -1 : this.#group(slot, source), this.selection.matcher, this.selection.filter.pretty);
+    const member = this.selection.memberOf(slot, row);
+    const shown = present(store, member, id, this.#groupOfRow(slot, member), this.selection.matcher, this.selection.filter.pretty, this.selection.opened.has(id));
+    const twins = store.folds.heads.get(row)?.twins ?? [];
+    if (twins.length > 0) shown.also = [row, ...twins].filter((one) => one !== member).map((one) => this.#groupOfRow(slot, one));
+    return shown;
+  }
+
+  #groupOfRow(slot: number, row: number): number {
+    const source = this.selection.stores[slot].source[row];
+    return source === NO_SOURCE ? -1 : this.#group(slot, source);
   }
 
   /** A source as readers know it: a container of a pod, its runs together. */

@@ -1,5 +1,6 @@
 /** One row's element: edge, time, source, message; or a notice, a gap, the log's beginning. Opens on a click. */
 
+import { strip } from "../store/ansi.ts";
 import type { Row } from "../types.ts";
 import { h } from "./dom.ts";
 import { clock, grouped } from "./format.ts";
@@ -17,11 +18,15 @@ export interface RowActions {
   older(): void;
   /** Loads what was left out. */
   hole(id: number): void;
+  /** Opens or folds what belongs to a row. */
+  fold(id: number): void;
   /** The whole text of a line that was cut. */
   text(id: number): Promise<string>;
   resized(): void;
 }
 
+/** States of a bar that are listed. */
+const HISTORY = 1000;
 const LEVEL_CLASS = ["", "", "", "", "cl-warn", "cl-err", "cl-err"];
 
 export function makeRow(row: Row, actions: RowActions, open: Map<number, string>): HTMLElement {
@@ -35,25 +40,58 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, string>
   const message = h("span", { class: "cl-m" });
   const element = h(
     "div",
-    { class: `cl-r ${LEVEL_CLASS[row.level]}`, "data-seq": row.seq },
+    { class: `cl-r ${LEVEL_CLASS[row.level]} ${row.below ? "cl-below" : ""}`, "data-seq": row.seq },
     h("i", {}),
     h("span", { class: "cl-t", title: new Date(row.time).toISOString() }, clock(row.time)),
     h("span", { class: "cl-s", title: label?.full ?? "", style: `--h:${label?.hue ?? 0}` }, label?.short ?? ""),
     message,
   );
-  if (row.json) message.append(h("span", { class: "cl-tw" }, open.has(row.id) ? "▾ " : "▸ "));
   const whole = open.get(row.id);
+  if (row.json || row.fold) message.append(twisty(row, whole !== undefined, actions, open));
+  if (row.bar !== undefined && row.bar >= 0) message.append(track(row.bar));
   if (whole === undefined || row.json) fill(message, row.text, row.runs, row.marks);
   else message.append(row.more > 0 ? whole : "");
   if (whole !== undefined && row.json) message.append(opened(whole));
   else if (whole !== undefined && row.more === 0) fill(message, row.text, row.runs, row.marks);
+  const aside = [row.aside, also(row, actions)].filter(Boolean).join(" · ");
+  if (aside !== "") message.append(h("span", { class: "cl-aside" }, `  · ${aside}`));
   if (row.more > 0 && whole === undefined) message.append(h("span", { class: "cl-k" }, ` … ${grouped(row.more)} more`));
   if (whole !== undefined) element.classList.add("cl-open");
   message.addEventListener("click", (event) => toggle(event, row, message, actions, open));
   return element;
 }
 
+/** Opens what is below a row: its other rows, or what is in it. */
+function twisty(row: Row, opened: boolean, actions: RowActions, open: Map<number, string>): HTMLElement {
+  const isOpen = row.fold === "open" || opened;
+  const onclick = (event: Event): void => {
+    event.stopPropagation();
+    act(row, actions, open);
+  };
+  return h("button", { type: "button", class: "cl-tw", "aria-expanded": String(isOpen), "aria-label": isOpen ? "Fold" : "Open", onclick }, isOpen ? "▾ " : "▸ ");
+}
+
+function track(share: number): HTMLElement {
+  const percent = Math.floor(100 * Math.min(1, share));
+  return h("span", { class: "cl-track", role: "progressbar", "aria-valuenow": percent, "aria-valuemin": 0, "aria-valuemax": 100 }, h("i", { style: `width:${percent}%` }));
+}
+
+/** The other pods with the same traceback, as many as one reads. */
+function also({ also = [] }: Row, actions: RowActions): string {
+  const names = [...new Set(also.map((source) => actions.label(source)?.short ?? "?"))];
+  if (names.length === 0) return "";
+  return `also in ${names.slice(0, 4).join(", ")}${names.length > 4 ? ` and ${names.length - 4} more` : ""}`;
+}
+
+/** What a bar has shown, one state a line, as it was written. */
+function history(text: string): HTMLElement {
+  const states = text.split("\r").map((state) => strip(state)).filter((state) => state.trim() !== "");
+  const left = states.length - HISTORY;
+  return h("div", { class: "cl-tree" }, left > 0 ? h("div", { class: "cl-k" }, `${grouped(left)} earlier`) : null, ...states.slice(-HISTORY).map((state) => h("div", { class: "cl-leaf" }, state)));
+}
+
 function opened(text: string): HTMLElement {
+  if (text.includes("\r")) return history(text);
   try {
     return tree(JSON.parse(text) as unknown);
   } catch {
@@ -64,15 +102,21 @@ function opened(text: string): HTMLElement {
 function toggle(event: Event, row: Row, message: HTMLElement, actions: RowActions, open: Map<number, string>): void {
   const target = event.target as HTMLElement;
   if (target.closest("a, details, .cl-tree") || String(getSelection() ?? "") !== "") return;
-  if (open.delete(row.id)) actions.resized();
-  else if (row.json || row.more > 0) {
+  if (row.fold === undefined && !row.json && row.more === 0 && !open.has(row.id)) {
+    if (message.scrollWidth <= message.clientWidth) return;
+    open.set(row.id, "");
+    actions.resized();
+  } else act(row, actions, open);
+}
+
+function act(row: Row, actions: RowActions, open: Map<number, string>): void {
+  if (row.fold !== undefined) actions.fold(row.id);
+  else if (open.delete(row.id)) actions.resized();
+  else {
     void actions.text(row.id).then((text) => {
       open.set(row.id, text);
       actions.resized();
     });
-  } else if (message.scrollWidth > message.clientWidth) {
-    open.set(row.id, "");
-    actions.resized();
   }
 }
 

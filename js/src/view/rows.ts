@@ -215,7 +215,7 @@ export class Rows {
     const wanted: HTMLElement[] = [];
     const kept = new Map<number, [number, string, HTMLElement]>();
     for (const row of this.#rows.slice(from - this.#first, end - this.#first)) {
-      const key = `${row.text.length} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)}`;
+      const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.also} ${row.bar}`;
       let made = this.#made.get(row.id);
       if (made === undefined || made[0] !== this.#version || made[1] !== key) made = [this.#version, key, makeRow(row, this.actions, this.#open)];
       kept.set(row.id, made);

@@ -53,6 +53,7 @@ export class Viewer {
       label: (source) => this.#labels[source],
       older: () => this.#older(),
       hole: (id) => hub.hole(this.#view, id),
+      fold: (id) => hub.fold(this.#view, id),
       text: (id) => hub.text(this.#view, id),
       resized: () => this.#rows.draw(),
       look: (look) => {

@@ -1,0 +1,225 @@
+/**
+ * What of a task's rows belongs together: the lines of a traceback, the states of a progress bar, one traceback in many
+ * pods. Found as lines arrive, source by source; a row that belongs to another keeps how far back that one is.
+ */
+
+import { strip } from "./ansi.ts";
+import { begin, beginAbove, type Said, step, titleOf } from "./grammars.ts";
+import { progress } from "./progress.ts";
+
+export interface Fold {
+  /** Of a traceback; null of a progress bar. */
+  said: Said | null;
+  /** Rows below the head. */
+  rows: number;
+  last: number;
+  /** Heads of the same traceback in other pods. */
+  twins: number[];
+}
+
+/** What the folds ask of the rows. */
+interface Rows {
+  readonly texts: string[];
+  pod(row: number): string;
+  time(row: number): number;
+}
+
+interface Open {
+  said: Said;
+  head: number;
+  /** Rows that belong if a later one does. */
+  pending: number[];
+}
+
+/** One stream of one source, line by line. */
+interface Reader {
+  open: Open | null;
+  before: number;
+  bars: Map<string, [head: number, step: number]>;
+}
+
+const REACH = 2000;
+const FAR = 0xffff;
+/** The same failure within this, ms, is one. */
+const TOGETHER = 60_000;
+const VARYING = /0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
+/** First letters of a line that may begin a block; the other ways hold a word. */
+const FIRST = /^[pfuSgtF]|^\s+(?:at |frame #)|^frame #/;
+
+function suspicious(text: string): boolean {
+  return FIRST.test(text) || text.includes("Traceback (m") || text.includes("NCCL WARN") || text.includes(": block: [");
+}
+
+/** Whether a line is worth a closer look. */
+export function isBar(text: string): boolean {
+  return text.includes("%|") || text.includes("━━") || text.includes(" [=") || text.includes(" [>") || text.includes("it [") || text.includes("%] in ");
+}
+
+export class Folds {
+  /** How far back the row is that this one belongs to; 0 for a row of its own. */
+  back = new Uint16Array(1024);
+  readonly heads = new Map<number, Fold>();
+  /** Rows that are shown already and belong to another as it turned out; they join it in `settle`. */
+  readonly joining = new Map<number, number>();
+  /** Heads that say something else than before the last lines. */
+  readonly touched = new Set<number>();
+  #readers: Reader[] = [];
+  #base = 0;
+  #ripe = new Set<number>();
+  readonly #groups = new Map<string, number>();
+
+  constructor(private readonly rows: Rows) {}
+
+  /** Lines follow: those before row `base` have been seen. Older lines are read by themselves, whatever is under way. */
+  start(base: number, older = false): () => void {
+    this.settle();
+    this.touched.clear();
+    this.#base = base;
+    const readers = this.#readers;
+    if (older) this.#readers = [];
+    return () => {
+      this.#group(older);
+      this.#readers = readers;
+    };
+  }
+
+  reserve(length: number): void {
+    if (length <= this.back.length) return;
+    const bigger = new Uint16Array(length);
+    bigger.set(this.back);
+    this.back = bigger;
+  }
+
+  feed(stream: number, row: number): void {
+    const reader = (this.#readers[stream] ??= { open: null, before: -1, bars: new Map() });
+    const { open, before } = reader;
+    const raw = this.rows.texts[row];
+    reader.before = row;
+    if (open === null && before >= 0 && !suspicious(raw) && reader.bars.size === 0 && !isBar(raw) && !raw.includes("\u001b")) return;
+    const text = raw.length > REACH ? raw.slice(0, REACH) : raw;
+    const line = (text.includes("\u001b") ? strip(text) : text).replace(/\r$/, "");
+    if (open !== null) {
+      const verdict = step(open.said, line);
+      if (verdict === "maybe") {
+        if (!isBar(raw)) {
+          open.pending.push(row);
+          return;
+        }
+      } else if (verdict === "yes") {
+        for (const one of [...open.pending, row]) if (!this.#join(one, open.head)) reader.open = null;
+        open.pending = [];
+        const fold = this.heads.get(open.head);
+        if (fold) fold.said = open.said;
+        return;
+      } else reader.open = null;
+    }
+    if (this.#bar(reader, row, raw)) return;
+    if (line !== "") reader.bars.clear();
+    if (reader.open !== null) return;
+    let said = begin(line);
+    let head = row;
+    if (said === null && before >= 0 && /^\s|^frame #/.test(line) && this.back[before] === 0) {
+      said = beginAbove(line, strip(this.rows.texts[before].slice(0, REACH)));
+      head = before;
+    }
+    if (said === null) return;
+    reader.open = { said, head, pending: [] };
+    if (head === row) return;
+    step(said, line);
+    this.#join(row, head);
+    this.heads.get(head)!.said = said;
+  }
+
+  #bar(reader: Reader, row: number, raw: string): boolean {
+    const bar = isBar(raw) ? progress(raw) : null;
+    if (bar === null) return false;
+    const key = `${bar.label} ${bar.total}`;
+    const [head, at] = reader.bars.get(key) ?? [-1, 0];
+    const now = bar.step ?? bar.fraction ?? 0;
+    // One that begins anew is another one.
+    const same = head >= 0 && now >= at && this.#join(row, head);
+    reader.bars.set(key, [same ? head : row, now]);
+    return true;
+  }
+
+  #join(row: number, head: number): boolean {
+    if (row - head > FAR || row <= head) return false;
+    if (row < this.#base) this.joining.set(row, head);
+    else this.back[row] = row - head;
+    const fold = this.heads.get(head) ?? { said: null, rows: 0, last: head, twins: [] };
+    fold.rows++;
+    fold.last = row;
+    this.heads.set(head, fold);
+    this.touched.add(head);
+    return true;
+  }
+
+  /** Rows that turned out to belong to others do so from here on. */
+  settle(): void {
+    for (const [row, head] of this.joining) this.back[row] = row - head;
+    this.joining.clear();
+  }
+
+  /** Tracebacks that have not grown with these lines are whole: those that say the same in another pod become one. */
+  #group(all: boolean): void {
+    for (const head of this.#ripe) {
+      if (this.touched.has(head) && !all) continue;
+      this.#ripe.delete(head);
+      this.#twin(head);
+    }
+    for (const head of this.touched) {
+      if (!this.heads.get(head)?.said?.type) continue;
+      if (all) this.#twin(head);
+      else this.#ripe.add(head);
+    }
+  }
+
+  #twin(head: number): void {
+    const said = this.heads.get(head)!.said!;
+    if (said.frames === 0) return;
+    const sign = [said.kind, said.places, ...[said.type, said.message, ...said.chain].map((text) => text.replace(VARYING, "#"))].join("\n");
+    const first = this.#groups.get(sign);
+    const fold = first === undefined ? undefined : this.heads.get(first);
+    const together = fold && head > first! && Math.abs(this.rows.time(head) - this.rows.time(first!)) < TOGETHER && head - first! <= FAR;
+    if (!together || [first!, ...fold.twins].some((one) => this.rows.pod(one) === this.rows.pod(head))) {
+      this.#groups.set(sign, head);
+      return;
+    }
+    fold.twins.push(head);
+    if (head < this.#base) this.joining.set(head, first!);
+    else this.back[head] = head - first!;
+    this.touched.add(first!);
+  }
+
+  /** The row that this one is part of, with whatever that one is part of. */
+  rootOf(row: number): number {
+    while (this.back[row] !== 0) row -= this.back[row];
+    return row;
+  }
+
+  /** The head that a row stands below, or that it is. */
+  headOf(row: number): number {
+    while (this.back[row] !== 0 && !this.heads.has(row)) row -= this.back[row];
+    return row;
+  }
+
+  /** The rows that belong to a head, its twins among them. */
+  below(head: number): number[] {
+    const fold = this.heads.get(head);
+    if (fold === undefined) return [];
+    const found: number[] = [];
+    for (let row = head + 1; row <= fold.last; row++) if (this.back[row] === row - head && !fold.twins.includes(row)) found.push(row);
+    return [...found, ...fold.twins.filter((row) => this.back[row] === row - head)];
+  }
+
+  /** What is said by a row with all that belongs to it, for a search. */
+  textOf(head: number): string {
+    const fold = this.heads.get(head)!;
+    if (fold.said === null) return this.rows.texts[fold.last];
+    return [head, ...this.below(head)].map((row) => (row !== head && this.heads.has(row) ? this.textOf(row) : this.rows.texts[row])).join("\n");
+  }
+
+  titleOf(head: number): string {
+    return titleOf(this.heads.get(head)!.said!);
+  }
+}

@@ -1,0 +1,220 @@
+/**
+ * The grammars of tracebacks: which lines begin one, which go on, what they say. The same as
+ * `cortex_jupyter/parsing/grammars.py`, which says where the forms come from; tests/parsing/fixtures/blocks.json holds both.
+ */
+
+export interface Said {
+  kind: "python" | "java" | "go" | "native" | "nccl" | "cuda";
+  type: string;
+  message: string;
+  frames: number;
+  /** Of the frames: where a failure happened, as a number. */
+  places: number;
+  chain: string[];
+  state: string;
+  prefix: string;
+  /** Lines since the exception that may be more of its message. */
+  loose: number;
+}
+
+/** It belongs; it belongs if a later one does; it does not. */
+export type Verdict = "yes" | "maybe" | "no";
+
+const HEADER = /^(.*?)(\s*\+ Exception Group )?Traceback \(most recent call last\):\s*$/;
+const BOX = /^(.*?)╭─+ Traceback \(most recent call last\) ─+╮\s*$/;
+const RAISED = /^((?:[A-Za-z_]\w*\.)+\w+|[A-Z_]\w*)(?::(?:\s+(.*)|\s*)|)$/;
+const GROUPED = /^[\s|]*\| ([A-Za-z_][\w.]*): (.*)$/;
+const CHAIN = /^(?:During handling of the above exception, another exception occurred|The above exception was the direct cause of the following exception):$/;
+const FILE = /^[\s|]*File "(.*)", line (\d+)(?:, in (.*)| in (.*)|)$/;
+const BOXED = /^│ (\S+):(\d+) in (\S+)\s*│$/;
+const LOOSE = 20;
+const MORE = /^(?:CUDA kernel errors might|For debugging consider|Compile with `TORCH_USE_CUDA_DSA`|Device-side assert|Exception raised from |\s*frame #\d+: |nccl\w+Error: |Last error:|Cuda failure |See documentation for Memory|If reserved but unallocated|Search for `cuda|The client socket has|Original exception|Exception type:|Detail: )/;
+const AT = /^\s+at (?:[\w$.<>/@ -]+\([^()]*\)(?: ~?\[.*\])?|.*:\d+:\d+\)?)\s*$/;
+const JAVA = /^\s+at (?:.*[/@])?([\w$.<>]+)\(([^:()]*)(?::(\d+))?\)/;
+const SCRIPT = /^\s+at (?:async )?(?:(.+?) \()?(?:file:\/\/)?(.+?):(\d+):\d+\)?\s*$/;
+const THROWN = /((?:[a-zA-Z_$][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable)|\bError)(?::\s*(.*))?$/;
+const CAUSED = /^\s*(?:Caused by|Suppressed|Wrapped by): (.*)$/;
+const GO = /^(panic|fatal error|unexpected fault address|SIG[A-Z]+):? (.*)$/;
+const ROUTINE = /^goroutine \d+ .*\[[^\]]*\]:$/;
+const GO_ON = /^(?:\t\S.*|\[signal .*|\s*panic: .*|exit status \d+|runtime: .*|r\w+\s+0x[0-9a-f]+|\.\.\.additional frames elided\.\.\.)$/;
+const GO_CALL = /^(?:created by )?([\w./*()[\]{}·$@~-]+?)(?:\([^()]*\)| in goroutine \d+)?$/;
+const GO_FILE = /^\t(\S+):(\d+)(?: .*)?$/;
+const NATIVE = /^terminate called after throwing an instance of '(.+)'/;
+const WHAT = /^\s+what\(\):\s+(.*)$/;
+const NATIVE_FRAME = /^\s*frame #\d+: (.+?)(?: \+ 0x[0-9a-f]+)? \((?:0x[0-9a-f]+ in )?(.*)\)$/;
+const FATAL = /^(Fatal Python error): (.*)$/;
+const FATAL_ON = /^(?:(?:Current t|T)hread 0x\S+.*\(most recent call first\):|Python runtime state: .*|Extension modules: .*|\s+(?:File |\.\.\.|<no Python frame>).*)$/;
+const NCCL = /^\S+:\d+:\d+ \[\d+\] (?:\S+ )*?NCCL WARN (.*)$/;
+const NCCL_ON = /^\S+:\d+:\d+ \[\d+\] (?:\S+ )*?NCCL (?:INFO (\S+):(\d+) -> \d+.*|WARN .*)$/;
+const ASSERT = /^(\S+):(\d+): (\S+): block: \[.*?\], thread: \[.*?\] Assertion `(.*)` failed/;
+
+const said = (kind: Said["kind"], type = "", message = "", state = "", prefix = ""): Said => ({ kind, type, message, state, prefix, frames: 0, places: 0, chain: [], loose: 0 });
+
+function frame(block: Said, ...place: (string | undefined)[]): void {
+  block.frames++;
+  for (const text of place) for (let i = 0; i < (text?.length ?? 0); i++) block.places = Math.imul(block.places ^ text!.charCodeAt(i), 16_777_619);
+}
+
+/** What a line that begins a traceback says. */
+export function begin(line: string): Said | null {
+  let found: RegExpExecArray | null = null;
+  if (line.includes("Traceback (most")) {
+    if ((found = HEADER.exec(line))) return said("python", "", "", found[2] ? "group" : "frames", found[1]);
+    return (found = BOX.exec(line)) ? said("python", "", "", "box", found[1]) : null;
+  }
+  switch (line[0]) {
+    case "p": case "f": case "u": case "S":
+      if ((found = GO.exec(line))) return said("go", found[1], found[2].trim(), "panic");
+      break;
+    case "g":
+      if (ROUTINE.test(line)) return said("go", "goroutine", line.slice(10).replace(/:+$/, ""), "calls");
+      break;
+    case "t":
+      if ((found = NATIVE.exec(line))) return said("native", found[1]);
+      break;
+    case "F":
+      if ((found = FATAL.exec(line))) return said("native", found[1], found[2], "python");
+  }
+  if (line.includes("NCCL WARN ") && (found = NCCL.exec(line))) return said("nccl", "NCCL WARN", found[1]);
+  if (line.includes(": block: [") && (found = ASSERT.exec(line))) {
+    const block = said("cuda", "CUDA assertion", found[4]);
+    frame(block, found[1], found[2], found[3]);
+    return block;
+  }
+  return null;
+}
+
+/** What a line says that is known for a head only by the frame that follows it. */
+export function beginAbove(line: string, before: string): Said | null {
+  if (AT.test(line)) {
+    const thrown = THROWN.exec(before);
+    return thrown && said("java", thrown[1], thrown[2] ?? "");
+  }
+  return line.trimStart().startsWith("frame #") && before.startsWith("Exception raised from") ? said("native", "Exception", before) : null;
+}
+
+/** Takes the next line of the source: whether it belongs; keeps what it says. */
+export function step(block: Said, line: string): Verdict {
+  if (block.kind === "python" && block.prefix !== "") {
+    if (line.startsWith(block.prefix)) line = line.slice(block.prefix.length);
+    else if (line.trimEnd() === block.prefix.trimEnd()) line = "";
+  }
+  return STEPS[block.kind](block, line);
+}
+
+function python(block: Said, line: string): Verdict {
+  const blank = line.trim() === "";
+  if (block.state === "raised" || block.state === "chain") return blank ? "maybe" : after(block, line);
+  if (block.state === "group") return group(block, line);
+  if (blank) return "maybe";
+  let found: RegExpExecArray | null;
+  if (block.state === "box" && /^[│╭╰├]/.test(line)) {
+    if ((found = BOXED.exec(line))) frame(block, found[1], found[2], found[3]);
+    return "yes";
+  }
+  if (block.state === "frames" && /^[ \t]/.test(line)) {
+    if ((found = FILE.exec(line))) frame(block, found[1], found[2], found[3]);
+    return "yes";
+  }
+  if ((found = RAISED.exec(line)) === null) return "no";
+  [block.type, block.message, block.state] = [found[1], found[2] ?? "", "raised"];
+  return "yes";
+}
+
+/** A line behind the exception's: more of its message, or the bridge to the next exception. */
+function after(block: Said, line: string): Verdict {
+  const head = block.state === "chain" ? HEADER.exec(line) : null;
+  if (head) {
+    block.chain.push(titleOf(block));
+    block.type = block.message = "";
+    block.state = head[2] ? "group" : "frames";
+    return "yes";
+  }
+  if (CHAIN.test(line)) {
+    [block.state, block.loose] = ["chain", 0];
+    return "yes";
+  }
+  if (block.state === "chain") return "no";
+  if (block.loose === 0 && (MORE.test(line) || /^[ \t]/.test(line))) {
+    const found = NATIVE_FRAME.exec(line);
+    if (found) frame(block, found[2], found[1]);
+    return "yes";
+  }
+  return ++block.loose > LOOSE || begin(line) ? "no" : "maybe";
+}
+
+function group(block: Said, line: string): Verdict {
+  if (line.trim() === "") {
+    block.state = "raised";
+    return "maybe";
+  }
+  if (!/^\s*[|+]/.test(line)) return "no";
+  let found = GROUPED.exec(line);
+  if (found && block.type !== "") block.chain.push(`${found[1]}: ${found[2]}`);
+  else if (found) [block.type, block.message] = [found[1], found[2]];
+  else if ((found = FILE.exec(line))) frame(block, found[1], found[2], found[3]);
+  return "yes";
+}
+
+function java(block: Said, line: string): Verdict {
+  let found = CAUSED.exec(line);
+  if (found) {
+    block.chain.push(found[1]);
+    return "yes";
+  }
+  if ((found = JAVA.exec(line))) frame(block, found[2], found[3], found[1]);
+  else if ((found = SCRIPT.exec(line))) frame(block, found[2], found[3], found[1]);
+  return /^[ \t].*\S/.test(line) ? "yes" : "no";
+}
+
+function go(block: Said, line: string): Verdict {
+  if (line.trim() === "") {
+    if (block.frames > 0) block.state = "others";
+    return "maybe";
+  }
+  if (ROUTINE.test(line)) {
+    block.state = block.frames > 0 ? "others" : "calls";
+    return "yes";
+  }
+  let found = GO_FILE.exec(line);
+  if (found) {
+    if (block.state === "calls") for (const text of [found[1], found[2]]) for (let i = 0; i < text.length; i++) block.places = Math.imul(block.places ^ text.charCodeAt(i), 16_777_619);
+    return "yes";
+  }
+  if (GO_ON.test(line)) return "yes";
+  if (block.state !== "panic" && (line.includes("(") || line.startsWith("created by ")) && (found = GO_CALL.exec(line))) {
+    if (block.state === "calls") frame(block, found[1]);
+    return "yes";
+  }
+  return "no";
+}
+
+function native(block: Said, line: string): Verdict {
+  if (line.trim() === "") return "maybe";
+  let found: RegExpExecArray | null;
+  if (block.state === "python") {
+    if ((found = FILE.exec(line))) frame(block, found[1], found[2], found[4]);
+    return FATAL_ON.test(line) ? "yes" : "no";
+  }
+  if ((found = WHAT.exec(line))) {
+    block.message = found[1];
+    return "yes";
+  }
+  if ((found = NATIVE_FRAME.exec(line))) frame(block, found[2], found[1]);
+  return found || MORE.test(line) ? "yes" : "no";
+}
+
+function nccl(block: Said, line: string): Verdict {
+  if (line.trim() === "") return "maybe";
+  const found = NCCL_ON.exec(line);
+  if (found?.[1]) frame(block, found[1], found[2]);
+  return found ? "yes" : "no";
+}
+
+const cuda = (block: Said, line: string): Verdict => (ASSERT.exec(line)?.[4] === block.message ? "yes" : "no");
+
+const STEPS: Record<Said["kind"], (block: Said, line: string) => Verdict> = { python, java, go, native, nccl, cuda };
+
+export function titleOf(block: Said): string {
+  return block.message === "" ? block.type || "Traceback" : `${block.type}: ${block.message}`;
+}

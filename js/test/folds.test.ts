@@ -1,0 +1,191 @@
+/// <reference types="node" />
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { Folds } from "../src/store/folds.ts";
+import { present } from "../src/store/present.ts";
+import { progress } from "../src/store/progress.ts";
+import { Selection } from "../src/store/selection.ts";
+import { TaskStore } from "../src/store/store.ts";
+import type { Row } from "../src/types.ts";
+import { fromQuery } from "../src/view/settings.ts";
+import { type Line, logEvent, T0, TASK } from "./helpers.ts";
+
+function fixture<T>(name: string): T[] {
+  return JSON.parse(readFileSync(new URL(`../../tests/parsing/fixtures/${name}.json`, import.meta.url), "utf8")) as T[];
+}
+
+interface BlockCase {
+  name: string;
+  lines: [source: string, text: string][];
+  blocks: { kind: string; source: string; type: string; message: string; rows: number[]; chain: string[]; frames: unknown[] }[];
+}
+
+/** As `parsing.blocks` tells it; each line a batch of its own, or all of them one. */
+function blocks(lines: [string, string][], whole: boolean): unknown[] {
+  const texts: string[] = [];
+  const sources = [...new Set(lines.map(([source]) => source))];
+  const folds = new Folds({ texts, pod: (row) => `${row}`, time: () => 0 });
+  folds.reserve(lines.length);
+  let end = folds.start(0);
+  for (const [row, [source, text]] of lines.entries()) {
+    if (!whole) end = folds.start(row);
+    texts.push(text);
+    folds.feed(sources.indexOf(source), row);
+    if (!whole) end();
+  }
+  end();
+  folds.settle();
+  for (const fold of folds.heads.values()) for (const twin of fold.twins) folds.back[twin] = 0;
+  return [...folds.heads]
+    .filter(([, { said }]) => said !== null)
+    .toSorted(([a], [b]) => a - b)
+    .map(([head, fold]) => {
+      const { kind, type, message, chain, frames } = fold.said!;
+      return { kind, source: lines[head][0], type: type || "Traceback", message, rows: [head, ...folds.below(head)].toSorted((a, b) => a - b), chain, frames };
+    });
+}
+
+describe.each(fixture<BlockCase>("blocks"))("the page and Python see the same tracebacks: $name", ({ lines, blocks: expected }) => {
+  it.each([[true], [false]])("in one batch: %s", (whole) => {
+    expect(blocks(lines, whole)).toEqual(expected.map((block) => ({ ...block, frames: block.frames.length })));
+  });
+});
+
+it.each(fixture<{ line: string; progress: object | null }>("progress"))("the page and Python see the same bar: $line", ({ line, progress: expected }) => {
+  const bar = progress(line);
+  expect(bar && { ...bar, rate: bar.rate?.toFixed(6) }).toEqual(expected && { ...expected, rate: (expected as { rate: number | null }).rate?.toFixed(6) });
+});
+
+const ERROR_OF = (step: number): string[] => ["Traceback (most recent call last):", '  File "/app/train.py", line 212, in step', "    assert finite(loss)", `RuntimeError: loss is NaN at step ${step}`];
+const { filter } = fromQuery({ since: "all" });
+
+/** A task and a view of it, as the engine feeds them. */
+class Fed {
+  readonly store = new TaskStore(TASK);
+  readonly selection: Selection;
+  #seq = 0;
+
+  constructor(change: Partial<typeof filter> = {}) {
+    this.selection = new Selection([this.store], { ...filter, ...change });
+  }
+
+  add(...lines: Line[]): this {
+    const before = this.store.rows;
+    this.store.addLog(logEvent(this.#seq, lines));
+    this.#seq += lines.length;
+    this.selection.leave(this.store);
+    this.store.folds.settle();
+    this.selection.take(this.store, before, this.store.rows);
+    return this;
+  }
+
+  get rows(): Row[] {
+    const { selection, store } = this;
+    while (selection.search(false));
+    return Array.from({ length: selection.shown.length }, (_unused, i) => {
+      const id = selection.shown.at(i);
+      return present(store, selection.rowOf(id), id, 0, selection.matcher, true, selection.opened.has(id));
+    });
+  }
+
+  get texts(): string[] {
+    return this.rows.map(({ text }) => text);
+  }
+
+  toggle(index: number): this {
+    this.selection.toggle(this.selection.shown.at(index));
+    return this;
+  }
+}
+
+const at = (from: number, source: 1 | 2, texts: string[]): Line[] => texts.map((text, i): Line => [T0 + from + i, source, text]);
+
+describe("a traceback is one row", () => {
+  it("that says what was raised and opens in one piece, whatever lay between its lines", () => {
+    const [a, b, c, d] = at(10, 1, ERROR_OF(3));
+    const fed = new Fed().add([T0, 1, "before"], a, [T0 + 10, 2, "other 1"], b, [T0 + 11, 2, "other 2"], c).add(d, [T0 + 20, 2, "after"]);
+    expect(fed.texts).toEqual(["before", "RuntimeError: loss is NaN at step 3", "other 1", "other 2", "after"]);
+    expect(fed.rows[1]).toMatchObject({ fold: "shut", level: 5, aside: "1 frame" });
+    expect(fed.toggle(1).texts).toEqual(["before", "RuntimeError: loss is NaN at step 3", ...ERROR_OF(3).slice(1), "other 1", "other 2", "after"]);
+    expect(fed.toggle(1).texts).toHaveLength(5);
+  });
+
+  it("takes lines that come while it is open, and those that turn out to belong", () => {
+    const fed = new Fed().add(...at(0, 1, ERROR_OF(1).slice(0, 2))).toggle(0);
+    expect(fed.add(...at(5, 1, [...ERROR_OF(1).slice(2), ""])).texts).toEqual(["RuntimeError: loss is NaN at step 1", ...ERROR_OF(1).slice(1), ""]);
+    fed.add(...at(10, 1, ["During handling of the above exception, another exception occurred:", "", "Traceback (most recent call last):", '  File "b.py", line 1, in f', "KeyError: 1"]));
+    expect(fed.texts).toHaveLength(10);
+    expect(fed.rows[0]).toMatchObject({ text: "KeyError: 1", aside: "2 frames · 1 more exception" });
+    expect(fed.toggle(0).texts).toEqual(["KeyError: 1"]);
+  });
+
+  it("is found by what any of its lines says, also by one that comes late", () => {
+    const fed = new Fed({ grep: "NaN" }).add([T0, 1, "x"], ...at(1, 1, ERROR_OF(1).slice(0, 3)));
+    expect(fed.texts).toEqual([]);
+    expect(fed.add(...at(5, 1, ERROR_OF(1).slice(3))).texts).toEqual(["RuntimeError: loss is NaN at step 1"]);
+    expect(new Fed({ grep: "train.py" }).add(...at(1, 1, ERROR_OF(1))).toggle(0).texts).toHaveLength(4);
+    expect(new Fed({ exclude: ["NaN"] }).add(...at(1, 1, ERROR_OF(1))).texts).toEqual([]);
+    expect(new Fed({ level: "error" }).add(...at(1, 1, ERROR_OF(1)), [T0 + 9, 1, "INFO x"]).texts).toHaveLength(1);
+  });
+
+  it("of several pods is one with the others, which open below it", () => {
+    const fed = new Fed().add(...at(0, 1, ERROR_OF(1))).add(...at(5, 2, ERROR_OF(2))).add([T0 + 20, 1, "x"], [T0 + 21, 2, "y"]);
+    expect(fed.texts).toEqual(["RuntimeError: loss is NaN at step 1", "x", "y"]);
+    fed.toggle(0);
+    expect(fed.texts.slice(0, 6)).toEqual(["RuntimeError: loss is NaN at step 1", ...ERROR_OF(1).slice(1), "RuntimeError: loss is NaN at step 2", "x"]);
+    expect(fed.toggle(4).texts.slice(4, 9)).toEqual(["RuntimeError: loss is NaN at step 2", ...ERROR_OF(2).slice(1), "x"]);
+    expect(fed.toggle(0).texts).toHaveLength(3);
+    expect(fed.toggle(0).texts).toHaveLength(10);
+  });
+
+  it("of the same pod, or much later, stays a row of its own", () => {
+    const fed = new Fed().add(...at(0, 1, ERROR_OF(1)), [T0 + 5, 1, "x"], ...at(10, 1, ERROR_OF(2)), ...at(70_000, 2, ERROR_OF(3)));
+    fed.add([T0 + 80_000, 1, "y"]).add([T0 + 80_001, 2, "z"]);
+    expect(fed.texts.filter((text) => text.startsWith("RuntimeError"))).toHaveLength(3);
+  });
+
+  it("keeps order under everything that opens, folds and arrives", () => {
+    const fed = new Fed();
+    let random = 7;
+    const next = (n: number): number => (random = (random * 16_807) % 2_147_483_647) % n;
+    const parts = [[...ERROR_OF(1)], [...ERROR_OF(2)]];
+    const here = [0, 0];
+    for (let i = 0; i < 400; i++) {
+      const lines = Array.from({ length: 1 + next(4) }, (_unused, j): Line => {
+        const source = next(2);
+        return [T0 + i * 10 + j, (source + 1) as 1 | 2, next(5) === 0 ? "between" : parts[source][here[source]++ % 4]];
+      });
+      fed.add(...lines);
+      if (fed.selection.shown.length > 0) fed.toggle(next(fed.selection.shown.length));
+      const ids = Array.from({ length: fed.selection.shown.length }, (_unused, k) => fed.selection.shown.at(k));
+      expect(new Set(ids).size).toBe(ids.length);
+      for (const id of ids) expect(fed.selection.shown.has(id)).toBe(true);
+    }
+    for (const id of [...fed.selection.opened]) fed.selection.toggle(id);
+    const whole = new Selection([fed.store], filter);
+    expect(fed.selection.shown.length).toBe(whole.shown.length);
+  });
+});
+
+describe("a progress bar is one row", () => {
+  const bar = (n: number, label = "train"): string => `${label}:  ${n}%|███       | ${n}/100 [00:0${n % 10}<00:07, 10.00it/s]`;
+
+  it("that stands where it began and shows where it is", () => {
+    const fed = new Fed().add([T0, 1, "start"], [T0 + 1, 1, bar(10)], [T0 + 2, 2, "other"]).add([T0 + 3, 1, bar(20)]).add([T0 + 4, 1, bar(30)]);
+    expect(fed.texts).toEqual(["start", "train  30\u202f%  30 / 100  10 it/s  7 s left", "other"]);
+    expect(fed.rows[1]).toMatchObject({ bar: 0.3, aside: "2 updates", fold: "shut" });
+    expect(fed.toggle(1).texts.slice(2, 4)).toEqual([bar(20), bar(30)]);
+  });
+
+  it("of several at once each has its own, and one that begins anew is a new one", () => {
+    const fed = new Fed().add([T0, 1, bar(10, "a")], [T0 + 1, 1, `\u001b[A${bar(50, "b")}`], [T0 + 2, 1, bar(20, "a")], [T0 + 3, 1, bar(60, "b")], [T0 + 4, 1, bar(1, "a")]);
+    expect(fed.rows.map((row) => row.bar)).toEqual([0.2, 0.6, 0.01]);
+    fed.add([T0 + 5, 1, "epoch done"], [T0 + 6, 1, bar(2, "a")]);
+    expect(fed.texts).toHaveLength(5);
+  });
+
+  it("redrawn within a line shows its last state, the others on demand", () => {
+    const fed = new Fed().add([T0, 1, `${bar(10)}\r${bar(40)}\r`]);
+    expect(fed.rows[0]).toMatchObject({ bar: 0.4, aside: "1 update", json: true });
+  });
+});
