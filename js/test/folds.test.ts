@@ -161,7 +161,8 @@ describe("a traceback is one row", () => {
       expect(new Set(ids).size).toBe(ids.length);
       for (const id of ids) expect(fed.selection.shown.has(id)).toBe(true);
     }
-    for (const id of [...fed.selection.opened]) fed.selection.toggle(id);
+    const opened = Array.from(fed.selection.opened);
+    for (const id of opened) fed.selection.toggle(id);
     const whole = new Selection([fed.store], filter);
     expect(fed.selection.shown.length).toBe(whole.shown.length);
   });

@@ -60,7 +60,8 @@ export function begin(line: string): Said | null {
   let found: RegExpExecArray | null = null;
   if (line.includes("Traceback (most")) {
     if ((found = HEADER.exec(line))) return said("python", "", "", found[2] ? "group" : "frames", found[1]);
-    return (found = BOX.exec(line)) ? said("python", "", "", "box", found[1]) : null;
+    found = BOX.exec(line);
+    return found && said("python", "", "", "box", found[1]);
   }
   switch (line[0]) {
     case "p": case "f": case "u": case "S":

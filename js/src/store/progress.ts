@@ -82,10 +82,10 @@ function open([, label, step, unit, elapsed, remaining, speed, rest]: string[]):
 function drawn([, before, behind]: string[]): Progress | null {
   const share = SHARE.exec(behind);
   const parts = PARTS.exec(behind);
-  const keras = /^\s*(\d+)\/(\d+)\s*$/.exec(before);
+  const steps = /^\s*(\d+)\/(\d+)\s*$/.exec(before);
   let [step, total, fraction]: (number | null)[] = [null, null, null];
   let unit = "";
-  if (keras) [step, total, unit, before] = [Number(keras[1]), Number(keras[2]), "step", ""];
+  if (steps) [step, total, unit, before] = [Number(steps[1]), Number(steps[2]), "step", ""];
   else if (parts) {
     const scale = parts[4] || parts[2];
     [step, total] = [size(parts[1] + scale.slice(0, 1).replace(/b/i, "")), size(parts[3] + scale.slice(0, 1).replace(/b/i, ""))];
@@ -96,7 +96,7 @@ function drawn([, before, behind]: string[]): Progress | null {
   if (fraction === null) return null;
   const [rate, named] = rateOf(behind);
   const [elapsed, remaining] = when(behind, fraction >= 1);
-  return bar(before, fraction, step, total, rate, unit || named, elapsed, remaining, keras ? behind.split(" - ").slice(1).join(" - ") : "");
+  return bar(before, fraction, step, total, rate, unit || named, elapsed, remaining, steps ? behind.split(" - ").slice(1).join(" - ") : "");
 }
 
 function keras([, done, of, behind]: string[]): Progress {

@@ -140,7 +140,7 @@ export class Selection {
   }
 
   #insert(ids: number[]): void {
-    this.#merge(ids.sort(this.#compare));
+    this.#merge(ids.toSorted(this.#compare));
   }
 
   #removeAll(ids: number[]): void {

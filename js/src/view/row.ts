@@ -53,7 +53,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, string>
   else message.append(row.more > 0 ? whole : "");
   if (whole !== undefined && row.json) message.append(opened(whole));
   else if (whole !== undefined && row.more === 0) fill(message, row.text, row.runs, row.marks);
-  const aside = [row.aside, also(row, actions)].filter(Boolean).join(" · ");
+  const aside = [row.aside, elsewhere(row, actions)].filter(Boolean).join(" · ");
   if (aside !== "") message.append(h("span", { class: "cl-aside" }, `  · ${aside}`));
   if (row.more > 0 && whole === undefined) message.append(h("span", { class: "cl-k" }, ` … ${grouped(row.more)} more`));
   if (whole !== undefined) element.classList.add("cl-open");
@@ -62,8 +62,8 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, string>
 }
 
 /** Opens what is below a row: its other rows, or what is in it. */
-function twisty(row: Row, opened: boolean, actions: RowActions, open: Map<number, string>): HTMLElement {
-  const isOpen = row.fold === "open" || opened;
+function twisty(row: Row, isWhole: boolean, actions: RowActions, open: Map<number, string>): HTMLElement {
+  const isOpen = row.fold === "open" || isWhole;
   const onclick = (event: Event): void => {
     event.stopPropagation();
     act(row, actions, open);
@@ -77,8 +77,8 @@ function track(share: number): HTMLElement {
 }
 
 /** The other pods with the same traceback, as many as one reads. */
-function also({ also = [] }: Row, actions: RowActions): string {
-  const names = [...new Set(also.map((source) => actions.label(source)?.short ?? "?"))];
+function elsewhere(row: Row, actions: RowActions): string {
+  const names = [...new Set((row.also ?? []).map((source) => actions.label(source)?.short ?? "?"))];
   if (names.length === 0) return "";
   return `also in ${names.slice(0, 4).join(", ")}${names.length > 4 ? ` and ${names.length - 4} more` : ""}`;
 }
