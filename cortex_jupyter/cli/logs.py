@@ -60,7 +60,7 @@ def _now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
 
 def _follow(log: TaskLog, writer: Writer) -> int:
     said, code = "", 0
-    events = log.frames(log.query)
+    events = log.frames()
     try:
         for frame in events:
             if frame.event == "log":

@@ -8,6 +8,7 @@ from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
+from cortex_jupyter.notebook.inorder import held
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.records import Batch
 from cortex_jupyter.server.window import Window
@@ -26,9 +27,24 @@ async def frames(recording: Recording, query: LogQuery) -> AsyncIterator[Frame]:
     async with recording.wanted():
         window = await Window.open(recording, query, None)
         await window.settle()
+        if await asyncio.to_thread(several, recording):
+            async with aclosing(held(window)) as events:
+                async for frame in events:
+                    yield frame
         async with aclosing(window.frames()) as events:
             async for frame in events:
                 yield frame
+
+
+def several(recording: Recording) -> bool:
+    """Tell whether lines come, or may yet come, from several containers; it blocks."""
+    sources = recording.store.sources(recording.id).values()
+    if len({(s.pod, s.container) for s, _ in sources}) > 1:
+        return True
+    spec = recording.workload.obj.get("spec", {}) if recording.workload else {}
+    pod = spec.get("template", {}).get("spec") or spec
+    containers = len(pod.get("containers") or []) + len(pod.get("initContainers") or [])
+    return containers > 1 or max(spec.get("parallelism") or 1, spec.get("replicas") or 1) > 1
 
 
 class Frames:
@@ -86,7 +102,7 @@ class Frames:
 
 
 class Follow:
-    """The records of a task in the order of recording, each once, as they come, to the task's end.
+    """The records of a task, each once, to its end: those that are there in the order of time, then as they come.
 
     An iterator and an asynchronous iterator; `close`, or forgetting it, ends the reading.
     """

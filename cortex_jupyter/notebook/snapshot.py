@@ -54,8 +54,10 @@ class Snapshot:
         return self._engine.run(self._now())
 
     def _parsed(self) -> LogQuery:
-        """Read the query anew: `since="10m"` means the ten minutes before this moment."""
-        return LogQuery.parse({"since": "all", **self._query})
+        """Read the query anew: `since="10m"` means the ten minutes before this moment, by the cluster's clock."""
+        info = self._recording.store.info(self._recording.id)
+        ahead = self._recording.ahead(info) if info else 0
+        return LogQuery.parse({"since": "all", **self._query}).ahead(ahead)
 
     def _settle(self) -> Info:
         """Wait until what had been written before now has been recorded."""

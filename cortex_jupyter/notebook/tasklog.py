@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.notebook.data import Data
+from cortex_jupyter.notebook.follow import several
 from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.notebook.runtime import Runtime, runtime
@@ -115,13 +116,7 @@ class TaskLog(Waiting, Data):
     @property
     def several(self) -> bool:
         """Whether lines come, or may yet come, from several containers."""
-        sources = self._recording.store.sources(self._recording.id).values()
-        if len({(s.pod, s.container) for s, _ in sources}) > 1:
-            return True
-        spec = self._recording.workload.obj.get("spec", {}) if self._recording.workload else {}
-        pod = spec.get("template", {}).get("spec") or spec
-        containers = len(pod.get("containers") or []) + len(pod.get("initContainers") or [])
-        return containers > 1 or max(spec.get("parallelism") or 1, spec.get("replicas") or 1) > 1
+        return several(self._recording)
 
     @property
     def complete(self) -> Completeness:

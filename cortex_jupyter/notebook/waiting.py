@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from cortex_jupyter.notebook.record import Status
-    from cortex_jupyter.parsing.query import LogQuery
 
 #: Lines that the exception of a failed task carries.
 LAST: Final = 50
@@ -32,9 +31,9 @@ class Waiting(Snapshot):
         """Give every record of the log, then those to come, to the task's end; for `for` and `async for`."""
         return Follow(self.frames())
 
-    def frames(self, query: LogQuery | None = None) -> Frames:
-        """Give the events of the log to the task's end as they are stored: whole batches, and notices."""
-        return Frames(self._engine, self._recording, query or check(self._query))
+    def frames(self) -> Frames:
+        """Give the events of the log to the task's end: whole batches, and notices."""
+        return Frames(self._engine, self._recording, check(self._query))
 
     def wait(
         self, pattern: str | None = None, timeout: float | None = None, *, raise_on_failure: bool = False

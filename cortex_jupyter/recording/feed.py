@@ -176,6 +176,10 @@ class Feed:
                     self._forget()
             except CortexError:
                 self._forget()
+            except RuntimeError as error:
+                if "shutdown" not in str(error):
+                    raise
+                return  # the program ends: there are no more threads, and nobody is left to wake
             self._notify()
 
     def _forget(self) -> None:

@@ -1,7 +1,7 @@
 """`make bench`: the budgets of DESIGN section 7 as ratios of one run, or counts.
 
     make bench                 all
-    make bench ARGS="pipe"     one of: pipe, recorder, viewers, paint, frames, imports, page
+    make bench ARGS="pipe"     one of: pipe, recorder, order, viewers, paint, frames, imports, page
 
 Each line: what was measured, the figure, the budget, and whether it holds. The exit code is the number of budgets
 that do not. The machine is noisy: trust ratios above 1.3, not below.
@@ -16,6 +16,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import frames  # noqa: E402 - the folders above come first
 import imports  # noqa: E402
+import order  # noqa: E402
 import page  # noqa: E402
 import paint  # noqa: E402
 import pipe  # noqa: E402
@@ -30,6 +31,7 @@ def main() -> int:
         "imports": imports,
         "pipe": pipe,
         "recorder": recorder,
+        "order": order,
         "viewers": viewers,
         "paint": paint,
         "frames": frames,

@@ -5,11 +5,13 @@ import gzip
 import os
 import pty
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import orjson
 import pyarrow.parquet as pq
 import pytest
+from frames.filled import T0
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +58,32 @@ def test_json_and_ndjson(cli: Cli, task: Filled) -> None:
     }  # fmt: skip
     lines = cli("logs", "ml:train-1", "-f", "-o", "ndjson").stdout.splitlines()
     assert [orjson.loads(x)["seq"] for x in lines] == list(range(1, 102))
+
+
+def test_what_was_there_is_followed_in_the_order_of_time(cli: Cli, filled: Filled) -> None:
+    """Recorders take in a backlog block by block, one container after the other."""
+    for sid in (1, 2):
+        filled.lines([(sid, 10 * i + sid, f"{sid} {i}") for i in range(1500)])
+    filled.notice("gap", "lines are missing", 7005, reason="r", **{"from": "0", "to": "1"})
+    filled.end()
+    done = cli("logs", "ml:train-1", "-f", "-o", "ndjson", "--since", "all")
+    found = [orjson.loads(line) for line in done.stdout.splitlines()]
+    assert [r["text"] for r in found] == [f"{sid} {i}" for i in range(1500) for sid in (1, 2)]
+    assert sorted(r["seq"] for r in found) == list(range(1, 3001))
+    assert done.stderr.splitlines()[:2] == ["lines are missing", "Job complete exit 0"]
+    tail = cli("logs", "ml:train-1", "-f", "--tail", "3")
+    assert tail.stdout.splitlines() == ["2 1498", "1 1499", "2 1499"]
+
+
+def test_a_window_counts_from_the_clusters_clock(cli: Cli, filled: Filled) -> None:
+    """The node's clock is an hour ahead of ours: its last minute has not come here yet."""
+    now = time.time_ns() - T0 + 3_600_000_000_000
+    filled.lines([(1, now - 90_000_000_000, "before"), (1, now - 30_000_000_000, "within")])
+    filled.update(clock_ms=3_600_000)
+    filled.end()
+    for more in ((), ("-f",), ("-o", "ndjson")):
+        done = cli("logs", "ml:train-1", "--since", "1m", *more)
+        assert "within" in done.stdout and "before" not in done.stdout, more
 
 
 def test_options_choose_lines(cli: Cli, task: Filled) -> None:
