@@ -40,6 +40,8 @@ export interface StatusEvent {
   exit_code?: number | null;
   reason?: string | null;
   older?: string | null;
+  /** With `older`: where the stream begins, ns. */
+  from?: string | null;
 }
 
 export interface GapEvent {
@@ -101,6 +103,20 @@ export interface LogPage {
   newer?: string | null;
 }
 
+/** How the lines of a recording are spread over time; times are ns. */
+export interface OutlineDoc {
+  records: number;
+  /** Number of the last record that is counted. */
+  upto: number;
+  first: string | null;
+  last: string | null;
+  /** Where the first bin begins, and how wide each is. */
+  start: string;
+  width: string;
+  lines: number[];
+  notices: PageNotice[];
+}
+
 /** What the view shows. `off` holds the switched-off source groups, `since` the window in milliseconds or null for all. */
 export interface Filter {
   grep: string;
@@ -145,7 +161,7 @@ export type Run = [at: number, style: string];
 
 export interface Row {
   id: number;
-  kind: "line" | "notice" | "gap" | "hole" | "edge";
+  kind: "line" | "notice" | "gap" | "hole" | "edge" | "blank";
   seq: number;
   time: number;
   source: number;

@@ -40,7 +40,7 @@ const receive = (n: number, text: string): void => link.receive({ type: "bytes",
 
 it("acknowledges what is in the store, in time and not one by one, so the kernel can count what is under way", async () => {
   link.update([TASK]);
-  expect(sent).toEqual([{ type: "open", tasks: [TASK], since: "1m" }]);
+  expect(sent).toEqual([{ type: "open", tasks: [TASK], since: "1m", most: 20_000 }]);
   const text = sse("log", { task: TASK }, "a1");
   receive(1, text.slice(0, 20));
   expect(events).toEqual([]);
@@ -89,7 +89,7 @@ it("stops where asking again cannot help, and begins anew where the place is gon
   cursor = "a9";
   link.receive({ type: "error", error: { code: "CursorNotHeld", message: "gone" } });
   expect(lost).toEqual([[TASK]]);
-  expect(sent.at(-1)).toEqual({ type: "open", tasks: [TASK], since: "1m" });
+  expect(sent.at(-1)).toEqual({ type: "open", tasks: [TASK], since: "1m", most: 20_000 });
 });
 
 it("is done with the end, and says nothing more", async () => {

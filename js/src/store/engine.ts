@@ -107,10 +107,14 @@ export class Engine implements Watcher {
       return;
     } else if (message.op === "older") {
       view.extended = true;
-      for (const store of view.selection.stores) void this.#holdings.older(store.task);
+      for (const store of view.selection.stores) {
+        const head = store.spans.find(({ from }) => from === -Infinity);
+        void (head ? this.#holdings.back(store.task, head) : this.#holdings.older(store.task));
+      }
     } else if (message.op === "hole") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
-      if (store) void this.#holdings.fill(store.task, 1);
+      const row = view.selection.rowOf(message.id);
+      if (store) void this.#holdings.on(store.task, store.spans.find((span) => span.row === row));
     } else if (message.op === "fold") view.selection.toggle(message.id);
     else if (message.op === "text") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
@@ -137,6 +141,27 @@ export class Engine implements Watcher {
     for (const view of this.#views.values()) view.selection.drop(store, row);
   }
 
+  thinned(store: TaskStore): void {
+    for (const { selection } of this.#views.values()) if (selection.stores.includes(store)) selection.thin();
+  }
+
+  /** The views are made anew: their rows have other numbers. */
+  moved(store: TaskStore, rows: Int32Array): void {
+    for (const view of this.#views.values()) {
+      const { look, selection } = view;
+      const slot = selection.stores.indexOf(store);
+      if (slot === -1) continue;
+      const mine = look.anchor !== null && look.anchor >= 0 && selection.slotOf(look.anchor) === slot;
+      const anchor = mine ? rows[selection.rowOf(look.anchor!)] : -1;
+      const anew = view.renew(selection.stores, mine ? { ...look, anchor: anchor < 0 ? null : selection.idOf(slot, anchor) } : look);
+      this.#views.set(view.id, anew);
+    }
+  }
+
+  placesIn(store: TaskStore): number[] {
+    return [...this.#views.values()].filter(({ selection }) => selection.stores.includes(store)).map((view) => view.placeTime()).filter((time) => time !== null);
+  }
+
   paged(store: TaskStore): void {
     for (const view of this.#views.values()) if (view.selection.stores.includes(store)) this.#loadForWindow(view);
   }
@@ -151,12 +176,8 @@ export class Engine implements Watcher {
     for (const view of this.#views.values()) {
       const { look, selection, model, id } = view;
       if (!selection.stores.some((store) => tasks.includes(store.task))) continue;
-      const anew = new View(id, model, this.#storesOf(model), selection.filter, { ...look, anchor: null });
-      anew.waiting = view.waiting;
+      const anew = view.renew(this.#storesOf(model), { ...look, anchor: null });
       anew.seek = look.follow ? null : (places.get(id) ?? null);
-      anew.extended = view.extended;
-      anew.low = view.low;
-      anew.generation = view.generation + 1;
       this.#views.set(id, anew);
       if (anew.seek !== null) for (const task of tasks) this.#holdings.reachBack(task, anew.seek);
     }
@@ -211,12 +232,14 @@ export class Engine implements Watcher {
     const update = view.update(this.#surroundings(view));
     if (view.selection.tooSlow) update.filterError = `stopped, too slow: ${view.selection.tooSlow}`;
     this.post(update);
+    if (view.wish) void this.#holdings.look(view.wish.store.task, view.wish);
   }
 
   #second(): void {
     const slept = Date.now() - this.#ticked > SLEPT;
     this.#ticked = Date.now();
     if (slept) this.#links.wake();
+    this.#holdings.second();
     for (const view of this.#views.values()) if (!view.waiting && view.isStale(this.#surroundings(view))) this.#flush(view);
   }
 

@@ -83,6 +83,40 @@ export class Folds {
     };
   }
 
+  /** Rows are gone, each with all that belongs to it. */
+  forget(isGone: (row: number) => boolean): void {
+    this.settle();
+    for (const [head, fold] of this.heads) {
+      if (isGone(head)) this.heads.delete(head);
+      else fold.twins = fold.twins.filter((row) => !isGone(row));
+    }
+    for (const head of this.#ripe) if (isGone(head)) this.#ripe.delete(head);
+    for (const [sign, head] of this.#groups) if (isGone(head)) this.#groups.delete(sign);
+    this.#readers = [];
+  }
+
+  /** Rows have other numbers, -1 for those that are gone. */
+  move(moved: Int32Array): void {
+    const back = new Uint16Array(this.back.length);
+    for (let row = 0; row < moved.length; row++) {
+      if (moved[row] < 0 || this.back[row] === 0) continue;
+      const head = moved[row - this.back[row]];
+      if (head >= 0) back[moved[row]] = moved[row] - head;
+    }
+    this.back = back;
+    const heads = [...this.heads];
+    this.heads.clear();
+    for (const [head, fold] of heads) {
+      let { last } = fold;
+      while (last > head && moved[last] < 0) last--;
+      this.heads.set(moved[head], { ...fold, last: moved[last], twins: fold.twins.map((row) => moved[row]) });
+    }
+    this.#ripe = new Set([...this.#ripe].map((row) => moved[row]));
+    for (const [sign, head] of this.#groups) this.#groups.set(sign, moved[head]);
+    this.touched.clear();
+    this.#readers = [];
+  }
+
   reserve(length: number): void {
     if (length <= this.back.length) return;
     const bigger = new Uint16Array(length);

@@ -1,4 +1,4 @@
-/** What is held of each task: what streams in, its older pages, and what was left out after an absence. */
+/** What is held of each task: what streams in, what was left out, what is loaded and dropped as readers move. */
 
 import type { Link } from "../transport/link.ts";
 import { PageError } from "../transport/page.ts";
@@ -7,15 +7,21 @@ import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent, TaskSummary } 
 import type { Clock } from "./clock.ts";
 import type { Links, Receiver } from "./links.ts";
 import { gapText } from "./notice.ts";
-import { GAP, HOLE, TaskStore } from "./store.ts";
+import { isFull, thin } from "./memory.ts";
+import { Outline } from "./outline.ts";
+import { PAGE_LINES, Pages, type Rows, type Wish } from "./pages.ts";
+import type { Span } from "./spans.ts";
+import { TaskStore } from "./store.ts";
 import { fromNs, sinceOf, windowOf } from "./time.ts";
 
-const PAGE_LINES = 2000;
 /** After a longer absence the window is asked for and not what came in between, which is there on demand. */
 const ABSENCE = 600_000;
-const HOLE_LINES = 5000;
 /** Pages of a hole that ends with the task: nothing more comes, so they are what is shown. */
 const LAST_PAGES = 4;
+/** The outline of a task that goes on is asked for again after so long. */
+const SURVEY_EVERY = 30_000;
+/** Row numbers are given anew when so many rows are gone. */
+const COMPACT = 1_000_000;
 /** A place so far back is still reached by a wider window, and an absence so long by the cursor. */
 const REACH = 3_600_000;
 const LISTED = 50;
@@ -33,6 +39,10 @@ export interface Held {
   stale: boolean;
   /** Begin at least here, whatever the window: somebody was reading there. */
   reach: number;
+  surveyedAt: number;
+  surveying: Promise<void> | undefined;
+  /** The last absence, while it is not known which line came after it. */
+  away: Span | undefined;
 }
 
 /** What the views must be told. */
@@ -41,6 +51,12 @@ export interface Watcher {
   /** Rows from `before` on are new. */
   taken(store: TaskStore, before: number): void;
   dropped(store: TaskStore, row: number): void;
+  /** Many rows are gone. */
+  thinned(store: TaskStore): void;
+  /** Rows have other numbers. */
+  moved(store: TaskStore, rows: Int32Array): void;
+  /** Keys of the rows at which readers of a store are. */
+  placesIn(store: TaskStore): number[];
   /** A page of older lines is here. */
   paged(store: TaskStore): void;
   /** These tasks begin anew, in new stores that `begin` makes. */
@@ -61,7 +77,7 @@ export class Holdings implements Receiver {
   hold(task: string): Held {
     let held = this.#held.get(task);
     if (held === undefined) {
-      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity };
+      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, surveying: undefined, away: undefined };
       this.#held.set(task, held);
     }
     return held;
@@ -84,7 +100,7 @@ export class Holdings implements Receiver {
   }
 
   summary(task: string): TaskSummary {
-    const { complete, ended, exit, gaps, gapLines, lines, message, state } = this.hold(task).store;
+    const { complete, ended, exit, gaps, gapLines, recorded: lines, message, state } = this.hold(task).store;
     const missing = complete ? complete.gaps.map((gap) => ({ text: gapText(gap), hint: gap.hint ?? "" })) : gaps;
     return { task, complete, ended, exit, gaps: missing.length, missing: missing.slice(0, LISTED), gapLines, lines, message, state };
   }
@@ -140,8 +156,8 @@ export class Holdings implements Receiver {
     if (held.stale) {
       const from = store.newest;
       const to = Math.max(from, this.now() - this.#widest(task)[1]);
-      // Two absences are one hole: what is here of it is not taken twice.
-      this.#dig(store, store.hole?.after ?? store.cursor, store.hole?.from ?? from, to);
+      held.away = undefined;
+      this.#rows(store).add(() => (held.away = store.addSpan({ from, to, low: from, high: to, lines: 0, newer: store.cursor, until: Infinity, onDemand: true })));
       store.cursor = "";
       held.stale = false;
     }
@@ -170,21 +186,29 @@ export class Holdings implements Receiver {
     const before = store.rows;
     if (event === "log") {
       const { seq } = data as LogEvent;
-      if (store.hole !== null) store.hole.until = Math.min(store.hole.until, seq);
+      if (held.away !== undefined && store.spans.includes(held.away)) held.away.until = Math.min(held.away.until, seq);
       store.addLog(data as LogEvent);
     } else if (event === "status") {
       const { now } = data as StatusEvent;
       if (now) this.clock.nodes(fromNs(now));
       store.addStatus(data as StatusEvent);
+      // The stream begins: is there anything that it leaves out?
+      if ((data as StatusEvent).seq === undefined) void this.survey(store.task);
     } else if (event === "gap") store.addGap(data as GapEvent);
     else if (event === "end") store.addEnd(data as EndEvent);
     this.watcher.taken(store, before);
-    if (event === "end") void this.#ended(store);
+    this.#bound(held);
+    if (event === "end") void this.#ended(held);
   }
 
-  async #ended(store: TaskStore): Promise<void> {
-    if (store.rows <= 1 && store.older) await this.older(store.task);
-    if (store.hole?.until === Infinity) await this.fill(store.task, LAST_PAGES);
+  async #ended(held: Held): Promise<void> {
+    const { store, away } = held;
+    await held.surveying;
+    await this.survey(store.task);
+    const last = store.spans.at(-1);
+    if (store.lines === 0 && last) await this.#load(held, (pages) => pages.back(last));
+    else if (store.rows <= 1 && store.older) await this.older(store.task);
+    if (away?.until === Infinity) for (let i = 0; i < LAST_PAGES; i++) await this.on(store.task, store.spans.find(({ onDemand }) => onDemand));
     try {
       const page = await this.#linkOf(store.task)?.page(store.task, { limit: 1, since: "all" });
       store.complete = page?.complete ?? null;
@@ -226,70 +250,120 @@ export class Holdings implements Receiver {
 
   // What is asked for
 
-  async older(task: string): Promise<void> {
-    const held = this.#held.get(task);
-    const link = this.#linkOf(task);
-    if (!held || !link || held.loading || !held.store.older) return;
-    held.loading = true;
-    this.watcher.changed();
-    try {
-      const page = await link.page(task, { before: held.store.older, limit: PAGE_LINES, since: "all" });
-      const before = held.store.rows;
-      held.store.addPage(page);
+  /** A page before everything that is here, where nobody has counted what is there. */
+  older(task: string): Promise<void> {
+    const held = this.hold(task);
+    const { older } = held.store;
+    if (!older) return Promise.resolve();
+    return this.#load(held, async (_pages, link) => {
+      const page = await link.page(task, { before: older, limit: PAGE_LINES, since: "all" });
+      this.#rows(held.store).add(() => held.store.addPage(page));
       held.coveredFrom = Math.min(held.coveredFrom, ...page.records.map((record) => Date.parse(record.time)));
       if (held.store.older === null) held.coveredFrom = -Infinity;
-      this.watcher.taken(held.store, before);
-    } catch (reason) {
-      this.#failed(task, reason);
-    }
-    held.loading = false;
-    this.watcher.changed();
-    this.watcher.paged(held.store);
+    });
   }
 
-  /** Loads what was left out, oldest lines first. */
-  async fill(task: string, pages: number): Promise<void> {
-    const held = this.#held.get(task);
-    const link = this.#linkOf(task);
-    if (!held || !link || held.loading) return;
+  /** Somebody looks at rows that are not here. */
+  look(task: string, wish: Wish): Promise<void> {
+    return this.#load(this.hold(task), (pages) => pages.look(wish));
+  }
+
+  back(task: string, span: Span): Promise<void> {
+    return this.#load(this.hold(task), (pages) => pages.back(span));
+  }
+
+  /** The lines after the beginning of what is not here, as a reader goes on reading. */
+  on(task: string, span: Span | undefined): Promise<void> {
+    return span ? this.#load(this.hold(task), (pages) => pages.on(span)) : Promise.resolve();
+  }
+
+  async #load(held: Held, work: (pages: Pages, link: Link) => Promise<void>): Promise<void> {
     const { store } = held;
-    const { older } = store;
+    const link = this.#linkOf(store.task);
+    if (!link || held.loading) return;
     held.loading = true;
     this.watcher.changed();
     try {
-      for (let i = 0; i < pages && store.hole !== null; i++) {
-        const { after, from, to, until } = store.hole;
-        const page = await link.page(task, { after, limit: HOLE_LINES, since: "all" });
-        const before = store.rows;
-        store.addPage(page);
-        this.watcher.taken(store, before);
-        const last = page.records.at(-1);
-        const reached = Math.max(-1, ...page.records.map(({ seq }) => seq));
-        if (!page.newer || page.records.length === 0 || reached >= until) this.#close(store);
-        else this.#dig(store, page.newer, Math.max(from, last ? Date.parse(last.time) : from), to, until);
-      }
+      await work(new Pages(store, link, this.#rows(store)), link);
     } catch (reason) {
-      this.#failed(task, reason);
+      this.#failed(store.task, reason);
     }
-    store.older = older;
     held.loading = false;
+    this.#bound(held);
+    this.watcher.changed();
+    this.watcher.paged(store);
+  }
+
+  /** Counts the whole recording, and makes rows of what is not here. */
+  survey(task: string): Promise<void> {
+    const held = this.hold(task);
+    const link = this.#linkOf(task);
+    if (!link) return Promise.resolve();
+    held.surveyedAt = Date.now();
+    return (held.surveying ??= this.#survey(held, link).finally(() => (held.surveying = undefined)));
+  }
+
+  async #survey(held: Held, link: Link): Promise<void> {
+    const { store } = held;
+    try {
+      const doc = await link.outline(store.task);
+      store.survey(new Outline(doc), doc.notices);
+    } catch (reason) {
+      // Without it the bar spans what is loaded, and older lines come page by page.
+      console.warn("[cortex-jupyter] the outline could not be read", reason);
+      return;
+    }
+    const rows = this.#rows(store);
+    const { outline, older } = store;
+    if (outline === null) return;
+    if (older && !store.spans.some(({ from }) => from === -Infinity)) {
+      const first = store.firstKey;
+      const high = Math.min(first, store.begins, this.now());
+      const lines = outline.between(outline.first, high);
+      if (lines > 0) {
+        store.older = null;
+        rows.add(() => store.addSpan({ from: -Infinity, to: first, low: outline.first, high, lines, older, until: Infinity, onDemand: false }));
+      }
+    }
+    for (const span of store.spans.filter(({ lines }) => lines === 0)) {
+      const lines = outline.between(span.low, span.high);
+      if (lines === 0) continue;
+      rows.close(span);
+      rows.add(() => {
+        const made = store.addSpan({ ...span, lines });
+        if (held.away === span) held.away = made;
+      });
+    }
     this.watcher.changed();
   }
 
-  #dig(store: TaskStore, after: string, from: number, to: number, until?: number): void {
-    this.#close(store);
-    const before = store.rows;
-    store.addHole(after, from, to, until);
-    this.watcher.taken(store, before);
+  /** Once a second: recordings that go on are counted again now and then. */
+  second(): void {
+    for (const { store, surveyedAt } of this.#held.values()) if (store.outline !== null && !store.ended && Date.now() - surveyedAt > SURVEY_EVERY) void this.survey(store.task);
   }
 
-  #close(store: TaskStore): void {
-    if (store.hole === null) return;
-    const { row } = store.hole;
-    store.hole = null;
-    // Both flags at once: a view made later leaves it out, too.
-    store.flags[row] |= GAP | HOLE;
-    this.watcher.dropped(store, row);
+  #rows(store: TaskStore): Rows {
+    return {
+      add: (work) => {
+        const before = store.rows;
+        work();
+        this.watcher.taken(store, before);
+      },
+      close: (span) => {
+        store.closeSpan(span);
+        this.watcher.dropped(store, span.row);
+      },
+    };
+  }
+
+  /** Memory is bounded: what is far from every reader goes. */
+  #bound({ store }: Held): void {
+    if (!isFull(store)) return;
+    const before = store.rows;
+    if (!thin(store, this.watcher.placesIn(store))) return;
+    this.watcher.thinned(store);
+    this.watcher.taken(store, before);
+    if (store.dropped > COMPACT) this.watcher.moved(store, store.compact());
   }
 
   #linkOf(task: string): Link | undefined {

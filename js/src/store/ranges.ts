@@ -3,6 +3,35 @@ export class Ranges {
   readonly #starts: number[] = [];
   readonly #ends: number[] = [];
 
+  /** Numbers, ascending, that are not here any more. */
+  removeAll(numbers: ArrayLike<number>): void {
+    for (let i = 0; i < numbers.length; ) {
+      const from = numbers[i];
+      let to = from + 1;
+      while (++i < numbers.length && numbers[i] === to) to++;
+      this.#remove(from, to);
+    }
+  }
+
+  #remove(from: number, to: number): void {
+    let low = 0;
+    let high = this.#ends.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#ends[middle] <= from) low = middle + 1;
+      else high = middle;
+    }
+    const first = low;
+    while (low < this.#starts.length && this.#starts[low] < to) low++;
+    if (low === first) return;
+    const [start, end] = [this.#starts[first], this.#ends[low - 1]];
+    const left: [number, number][] = [];
+    if (start < from) left.push([start, from]);
+    if (end > to) left.push([to, end]);
+    this.#starts.splice(first, low - first, ...left.map(([one]) => one));
+    this.#ends.splice(first, low - first, ...left.map(([, one]) => one));
+  }
+
   /** False when the number was there already. */
   add(seq: number): boolean {
     const last = this.#ends.length - 1;

@@ -40,6 +40,10 @@ export class Selection {
     this.refilter(filter);
   }
 
+  idOf(slot: number, row: number): number {
+    return slot * SLOT + row;
+  }
+
   slotOf(id: number): number {
     return Math.floor(id / SLOT);
   }
@@ -205,6 +209,15 @@ export class Selection {
     if (this.unsearched > 0) this.unsearched = Math.min(this.unsearched, Math.max(0, this.all.length - 1));
     this.all.remove(id);
     if (this.filtered) this.shown.remove(id);
+  }
+
+  /** Rows of a store are gone. */
+  thin(): void {
+    const here = (id: number): boolean => !this.stores[Math.floor(id / SLOT)].isGone(id % SLOT);
+    this.all.retain(here);
+    if (!this.filtered) return;
+    if (this.unsearched > 0) this.refilter(this.filter);
+    else this.shown.retain(here);
   }
 
   refilter(filter: Filter): void {

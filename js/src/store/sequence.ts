@@ -48,9 +48,17 @@ export class Sequence {
   }
 
   removeAll(ids: Set<number>): void {
-    let kept = this.#start;
-    for (let at = this.#start; at < this.#end; at++) if (!ids.has(this.#ids[at])) this.#ids[kept++] = this.#ids[at];
-    this.#end = kept;
+    this.retain((id) => !ids.has(id));
+  }
+
+  /** Takes away what is not wanted any more. */
+  retain(wanted: (id: number) => boolean): void {
+    let to = this.#start;
+    for (let at = this.#start; at < this.#end; at++) {
+      const id = this.#ids[at];
+      if (wanted(id)) this.#ids[to++] = id;
+    }
+    this.#end = to;
   }
 
   /** Merges ids that are in display order among themselves; answers the lowest index that changed. */

@@ -3,11 +3,15 @@
  * (A byte arena or joined chunks measured slower or heavier; one object per line measured 1.3 times heavier.)
  */
 
-import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Mark, Missing, SourceInfo, SourceKind, StatusEvent, TaskState } from "../types.ts";
+import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Mark, Missing, PageNotice, SourceInfo, SourceKind, StatusEvent, TaskState } from "../types.ts";
 import { Folds } from "./folds.ts";
 import { ERROR, levelOf, rankOf, WARNING } from "./level.ts";
-import { endText, gapText, noticeText } from "./notice.ts";
+import { markOf } from "./marks.ts";
+import { endText, gapText, grouped, noticeText } from "./notice.ts";
+import type { Outline } from "./outline.ts";
 import { Ranges } from "./ranges.ts";
+import { Seam, SEAM } from "./seam.ts";
+import type { Span } from "./spans.ts";
 import { fromIso, fromNs } from "./time.ts";
 
 export const LEVEL_BITS = 7;
@@ -19,8 +23,6 @@ export const NO_SOURCE = 0xffff;
 const LAST = 8e15;
 const STDOUT = 32;
 const STDERR = 64;
-/** Within this, a page's lines stand before those that are here of their source, whatever their times say. */
-const SEAM = 10_000;
 
 export interface Source {
   pod: string;
@@ -32,17 +34,6 @@ export interface Source {
   lastKey: number;
   state: "waiting" | "running" | "ended";
   exit: number | null;
-}
-
-/** Where lines were left out after a long absence. */
-export interface Hole {
-  row: number;
-  /** Cursor before the first line that is missing. */
-  after: string;
-  from: number;
-  to: number;
-  /** Number of the first line behind it, when that has come. */
-  until: number;
 }
 
 function grown<T extends Float64Array | Float32Array | Uint32Array | Uint16Array | Uint8Array>(array: T, length: number): T {
@@ -67,14 +58,24 @@ export class TaskStore {
   readonly sources: Source[] = [];
   cursor = "";
   older: string | null | undefined;
+  /** Where the stream began. */
+  begins = Infinity;
   /** What the server counts, once the task has ended. */
   complete: Complete | null = null;
-  hole: Hole | null = null;
+  outline: Outline | null = null;
+  /** What is not here, by time. */
+  readonly spans: Span[] = [];
   state: TaskState | "" = "";
   message = "";
   ended = false;
   exit: number | null = null;
+  /** Lines that are here, and characters of them. */
   lines = 0;
+  characters = 0;
+  /** Lines that came after those that the outline counts. */
+  #since = 0;
+  /** Rows whose lines have been dropped. */
+  dropped = 0;
   readonly gaps: Missing[] = [];
   gapLines = 0;
   /** What the notices say on the time axis, in the order of arrival. */
@@ -85,11 +86,31 @@ export class TaskStore {
   /** Latest key per source of the recording: older lines of a run come as another source of the same name. */
   readonly #parts = new Map<number, number>();
   readonly #have = new Ranges();
+  readonly #marked = new Set<number>();
 
   constructor(readonly task: string) {}
 
   get rows(): number {
     return this.texts.length;
+  }
+
+  /** Lines of the whole recording, as far as anybody has counted. */
+  get recorded(): number {
+    return Math.max(this.lines, (this.outline?.records ?? 0) + this.#since);
+  }
+
+  /** Key of the first line that is here. */
+  get firstKey(): number {
+    let first = Infinity;
+    for (let row = 0; row < this.rows; row++) if (!(this.flags[row] & (NOTICE | GAP | HOLE)) && this.key[row] < first) first = this.key[row];
+    return first;
+  }
+
+  survey(outline: Outline, notices: PageNotice[] = []): void {
+    this.outline = outline;
+    for (const notice of notices) this.#mark(notice);
+    this.#since = 0;
+    for (let row = 0; row < this.rows; row++) if (this.seq[row] > outline.upto && !(this.flags[row] & NOTICE)) this.#since++;
   }
 
   timeOf(row: number): number {
@@ -111,6 +132,7 @@ export class TaskStore {
       const key = Math.max(time, this.#parts.get(s[i]) ?? 0);
       this.#parts.set(s[i], key);
       if (key > source.lastKey) source.lastKey = key;
+      if (this.outline !== null && number > this.outline.upto) this.#since++;
       this.#push(number, time, key, id, this.#lineFlags(m[i], o?.[i] ?? 0), m[i]);
       this.folds.feed(id * 3 + (o?.[i] ?? 0), this.rows - 1);
       source.lines++;
@@ -118,20 +140,24 @@ export class TaskStore {
     done();
   }
 
-  /** A page of older lines: each source's keys stay below what is here of it already. Answers how many are new. */
-  addPage(page: LogPage): number {
+  /** A page of lines, of this span or before everything: each source's keys stay between what is here of it. Answers how many are new. */
+  addPage(page: LogPage, span?: Span): number {
     const before = this.lines;
-    const ceiling = this.sources.map((source) => source.firstKey);
+    const seam = span ? new Seam(this, span) : undefined;
+    const ceiling = seam?.ceiling ?? this.sources.map((source) => source.firstKey);
+    const floor = seam?.floor ?? [];
     const running: number[] = [];
     const done = this.folds.start(this.rows, true);
     for (const record of page.records) {
-      if (!this.#have.add(record.seq)) continue;
-      const id = this.sourceId({ ...record.source, pod: record.pod, container: record.container, run: record.run });
       const time = fromIso(record.time);
-      running[id] = Math.max(running[id] ?? -Infinity, time);
+      // A page may reach over what is here into another span, which is left as it is.
+      if (seam?.isBeyond(time) || !this.#have.add(record.seq)) continue;
+      const id = this.sourceId({ ...record.source, pod: record.pod, container: record.container, run: record.run });
+      running[id] = Math.max(running[id] ?? (floor[id] - time < SEAM ? floor[id] : -Infinity), time);
       const stream = record.stream === "stdout" ? 1 : record.stream === "stderr" ? 2 : 0;
       const top = ceiling[id] ?? Infinity;
-      this.#push(record.seq, time, running[id] - top < SEAM ? Math.min(running[id], top) : running[id], id, this.#lineFlags(record.text, stream), record.text);
+      const key = running[id] - top < SEAM ? Math.min(running[id], top) : running[id];
+      this.#push(record.seq, time, seam?.between(id, record.seq, time, key) ?? key, id, this.#lineFlags(record.text, stream), record.text);
       this.folds.feed(id * 3 + stream, this.rows - 1);
       this.sources[id].lines++;
     }
@@ -142,23 +168,94 @@ export class TaskStore {
       if (notice.event === "gap" || "from" in notice) this.addGap(notice as GapEvent);
       else this.addStatus(notice as StatusEvent, false);
     }
-    this.older = page.older ?? null;
+    if (span === undefined) this.older = page.older ?? null;
     return this.lines - before;
   }
 
   /** A row in place of lines that can be asked for. */
-  addHole(after: string, from: number, to: number, until = Infinity): void {
-    this.hole = { row: this.rows, after, from, to, until };
-    const text = `Not loaded: {${from}} to {${to}}`;
-    // After the last line that is here, also one of the same time.
-    this.#push(2 ** 32 - 1, from, from, NO_SOURCE, NOTICE | HOLE, text);
+  addSpan(span: Omit<Span, "row">): Span {
+    const made = { ...span, row: this.rows };
+    this.spans.push(made);
+    this.spans.sort((a, b) => a.from - b.from);
+    const about = span.lines > 1 ? `, about ${grouped(span.lines)} lines` : "";
+    const text = `Not loaded: {${Math.floor(span.low)}} to {${Math.floor(span.high)}}${about}`;
+    // After the last line that is here, also one of the same time; the first of all where none is before.
+    if (span.from === -Infinity) this.#push(0, span.low, Math.min(span.low, span.to - 1), NO_SOURCE, NOTICE | HOLE, text);
+    else this.#push(2 ** 32 - 1, span.from, span.from, NO_SOURCE, NOTICE | HOLE, text);
+    return made;
+  }
+
+  /** The row is no longer shown: both flags at once, so that a view made later leaves it out, too. */
+  closeSpan(span: Span): void {
+    const at = this.spans.indexOf(span);
+    if (at !== -1) this.spans.splice(at, 1);
+    this.flags[span.row] |= GAP | HOLE;
+    this.dropped++;
+  }
+
+  /** The key by which a row has its place: that of what it belongs to. */
+  keyShown(row: number): number {
+    return this.key[this.folds.rootOf(row)];
+  }
+
+  isGone(row: number): boolean {
+    return (this.flags[row] & (GAP | HOLE)) === (GAP | HOLE);
+  }
+
+  /** Lines that are not kept; they can come again. */
+  forget(rows: number[]): void {
+    for (const row of rows) {
+      this.characters -= this.texts[row].length;
+      this.texts[row] = "";
+      this.sources[this.source[row]].lines--;
+      this.flags[row] |= GAP | HOLE;
+    }
+    this.#have.removeAll(Uint32Array.from(rows, (row) => this.seq[row]).toSorted());
+    this.folds.forget((row) => this.isGone(row));
+    this.lines -= rows.length;
+    this.dropped += rows.length;
+  }
+
+  /** Rows that are gone leave the arrays, so row numbers change: answers the new ones by the old, -1 for those. */
+  compact(): Int32Array {
+    const moved = new Int32Array(this.rows).fill(-1);
+    const hints = [...this.hints];
+    let to = 0;
+    for (let row = 0; row < moved.length; row++) {
+      if (this.isGone(row)) continue;
+      moved[row] = to;
+      for (const column of [this.key, this.lag, this.seq, this.source, this.flags]) column[to] = column[row];
+      this.texts[to++] = this.texts[row];
+    }
+    this.texts.length = to;
+    this.folds.move(moved);
+    this.hints.clear();
+    for (const [row, hint] of hints) if (moved[row] >= 0) this.hints.set(moved[row], hint);
+    for (const span of this.spans) span.row = moved[span.row];
+    this.dropped = 0;
+    return moved;
+  }
+
+  /** The rows that are here, in the order in which they are shown, those that belong together one after the other. */
+  inOrder(): Uint32Array {
+    const { folds, key, seq } = this;
+    const order: number[] = [];
+    for (let row = 0; row < this.rows; row++) if (!this.isGone(row)) order.push(row);
+    const sorted = order.toSorted((a, b) => {
+      const [up, down] = [folds.rootOf(a), folds.rootOf(b)];
+      return key[up] - key[down] || seq[up] - seq[down] || up - down || a - b;
+    });
+    return Uint32Array.from(sorted);
   }
 
   addStatus(event: StatusEvent, live = true): void {
     if (event.seq === undefined) {
       if (event.state) this.state = event.state;
       this.message = event.message ?? "";
-      if (event.older !== undefined && this.older === undefined) this.older = event.older;
+      if (event.older !== undefined && this.older === undefined) {
+        this.older = event.older;
+        this.begins = event.from ? fromNs(event.from) : Infinity;
+      }
       return;
     }
     if (!this.#have.add(event.seq)) return;
@@ -174,11 +271,7 @@ export class TaskStore {
       source.exit = event.exit_code ?? null;
     }
     if (event.hint) this.hints.set(this.rows, event.hint);
-    if (event.notice === "started" || event.notice === "ended" || event.notice === "event") {
-      const kind = event.notice === "started" && (event.source?.run ?? 0) > 0 ? "restart" : event.notice;
-      const level = Math.max(rankOf(event.level ?? ""), event.notice === "ended" && (event.exit_code ?? 0) !== 0 ? ERROR : 0);
-      this.#mark(kind, event.time ? fromNs(event.time) : this.newest, noticeText(event), level, event.source);
-    }
+    this.#mark({ ...event, event: "status" });
     this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, rankOf(event.level ?? ""), noticeText(event), event.notice === "ended");
   }
 
@@ -189,7 +282,7 @@ export class TaskStore {
     this.gapLines += event.lines ?? 0;
     if (event.hint) this.hints.set(this.rows, event.hint);
     const at = event.from ? fromNs(event.from) : event.to ? fromNs(event.to) : this.newest;
-    this.#mark("gap", at, gapText(event), ERROR, event.source, event.to ? fromNs(event.to) : at);
+    this.#mark({ ...event, event: "gap" });
     this.#notice(Math.max(seq, 0), at, event.source ? this.sourceId(event.source) : -1, GAP, gapText(event), true);
   }
 
@@ -203,12 +296,18 @@ export class TaskStore {
     // Of a task whose lines are still to be asked for, the end stands after whatever comes.
     const time = Math.max(this.newest, event.time ? fromNs(event.time) : 0) || LAST;
     this.folds.start(this.rows)();
-    if (time !== LAST) this.#mark("end", time, this.message, this.state === "succeeded" ? 0 : ERROR);
+    if (time !== LAST) this.#mark({ ...event, state: this.state, event: "end" });
     this.#push(event.seq ?? (this.seq[this.rows - 1] ?? 0) + 1, time === LAST ? 0 : time, time, NO_SOURCE, NOTICE, this.message);
   }
 
-  #mark(kind: Mark["kind"], time: number, text: string, level: number, source?: SourceInfo, to = time): void {
-    this.marks.push({ kind, time, to, text, level, source: source ? this.keyOf(source) : "" });
+  /** Once, whether it comes in the stream, with a page or with the outline. */
+  #mark(notice: PageNotice): void {
+    const { seq } = notice;
+    if (seq !== undefined && this.#marked.has(seq)) return;
+    const mark = markOf(notice, this.newest);
+    if (mark === undefined) return;
+    if (seq !== undefined) this.#marked.add(seq);
+    this.marks.push({ ...mark, source: mark.source ? this.keyOf(mark.source) : "" });
   }
 
   /** A source as readers know it: a container of a pod, its runs together. */
@@ -272,6 +371,7 @@ export class TaskStore {
     if (owner && !(flags & NOTICE) && key < owner.firstKey) owner.firstKey = key;
     if (flags & NOTICE) return;
     this.lines++;
+    this.characters += text.length;
     if (time > this.newestLine) this.newestLine = time;
   }
 }

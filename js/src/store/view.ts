@@ -1,13 +1,17 @@
 /** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
 
-import type { Filter, Histogram, Look, Row, SourceSummary, Update } from "../types.ts";
-import { ERROR, WARNING } from "./level.ts";
+import type { Filter, Look, Row, SourceSummary, Update } from "../types.ts";
+import { histogram } from "./histogram.ts";
+import { type Block, Layout } from "./layout.ts";
+import type { Wish } from "./pages.ts";
 import { present } from "./present.ts";
 import { Selection } from "./selection.ts";
-import { GAP, LEVEL_BITS, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
+import { rowsAfter, rowsOf } from "./spans.ts";
+import { NO_SOURCE, type TaskStore } from "./store.ts";
 
-const BINS = 160;
 const EDGE_ID = -1;
+/** And below: rows that are not here, by their place. */
+const BLANK_ID = -10;
 const SOURCES_EVERY = 250;
 const HISTOGRAM_EVERY = 500;
 const SHORT = 2000;
@@ -51,6 +55,8 @@ export class View {
   low = -Infinity;
   /** The time at which the reader was when the lines were loaded anew, until there is something from then. */
   seek: number | null = null;
+  /** What is looked at and not here. */
+  wish: (Wish & { store: TaskStore }) | null = null;
   generation = 0;
   readonly #made = Date.now();
   readonly selection: Selection;
@@ -74,6 +80,16 @@ export class View {
     public look: Look,
   ) {
     this.selection = new Selection(stores, filter);
+  }
+
+  /** The same view of rows that have other numbers. */
+  renew(stores: TaskStore[], look: Look): View {
+    const anew = new View(this.id, this.model, stores, this.selection.filter, look);
+    anew.waiting = this.waiting;
+    anew.extended = this.extended;
+    anew.low = this.low;
+    anew.generation = this.generation + 1;
+    return anew;
   }
 
   refilter(filter: Filter): void {
@@ -135,30 +151,41 @@ export class View {
     const low = this.lowBound(now, live);
     const start = low === -Infinity ? 0 : shown.lowerBound((id) => selection.keyOf(id) < low);
     const count = shown.length - start;
+    const layout = this.#layout(start, count, low);
     // Row 0 says what lies before the first line.
-    const total = count + 1;
+    const total = layout.total + 1;
     let { from } = look;
     let shift = 0;
     const seek = this.seek;
     let seen: number | undefined;
     if (look.follow) from = total - look.count;
     else if (seek !== null) {
-      seen = Math.max(0, shown.lowerBound((id) => selection.keyOf(id) < seek) - start) + 1;
+      const sought = Math.max(0, shown.lowerBound((id) => selection.keyOf(id) < seek) - start);
+      seen = layout.toBar(sought) + 1;
       from = seen - MARGIN;
       // Lines come in order of time: what stood before the reader's place is here, too.
       if (stores.some((store) => store.newestLine >= seek) || Date.now() - this.#made > SEEK) {
         this.seek = null;
-        this.look = seen + start > shown.length ? { ...look, anchor: null } : { ...look, anchor: shown.at(seen + start - 1), anchorIndex: seen };
+        this.look = sought >= count ? { ...look, anchor: null } : { ...look, anchor: shown.at(sought + start), anchorIndex: seen };
       }
     }
     else if (look.anchor !== null) {
-      const index = look.anchor === EDGE_ID ? 0 : Math.max(0, shown.placeOf(look.anchor) - start) + 1;
+      const index = look.anchor === EDGE_ID ? 0 : layout.toBar(Math.max(0, shown.placeOf(look.anchor) - start)) + 1;
       shift = index - look.anchorIndex;
       from += shift;
     }
     from = Math.max(0, Math.min(from, total - 1));
     const rows: Row[] = [];
-    for (let index = from; index < Math.min(total, from + look.count); index++) rows.push(index === 0 ? this.#edge(loading, start) : this.#row(shown.at(start + index - 1)));
+    this.wish = null;
+    for (let bar = from; bar < Math.min(total, from + look.count); bar++) {
+      const place = bar === 0 ? null : layout.at(bar - 1);
+      if (place === null) rows.push(this.#edge(loading, start));
+      else if ("index" in place) rows.push(this.#row(shown.at(start + place.index)));
+      else {
+        rows.push(this.#blank(bar));
+        this.#look(place.block, place.offset);
+      }
+    }
     const rate = this.#rate(now, live);
     this.#sent = `${start} ${all.length} ${rate}`;
     const update: Update = {
@@ -172,7 +199,7 @@ export class View {
       rows,
       generation: this.generation,
       seek: seen,
-      lines: stores.reduce((sum, store) => sum + store.lines, 0),
+      lines: stores.reduce((sum, store) => sum + store.recorded, 0),
       shown: count,
       filtered: selection.filtered,
       searching: selection.unsearched,
@@ -193,14 +220,44 @@ export class View {
     if (at - this.#histogramAt >= (all.length < SHORT ? 0 : HISTOGRAM_EVERY) && drawn !== this.#histogramOf) {
       this.#histogramAt = all.length === 0 ? 0 : at;
       this.#histogramOf = drawn;
-      update.histogram = this.#histogram(now, live, low);
+      update.histogram = histogram(stores, { now, live, low, newest: this.#newest() });
     }
     return update;
   }
 
+  /** What is not loaded takes its place on the bar, where nothing is filtered. */
+  #layout(start: number, count: number, low: number): Layout {
+    const blocks: Block[] = [];
+    const { selection } = this;
+    for (const [slot, store] of selection.filtered ? [] : selection.stores.entries()) {
+      for (const span of store.spans) {
+        const at = selection.shown.placeOf(selection.idOf(slot, span.row)) - start;
+        const rows = rowsOf(span);
+        if (at >= 0 && rows > 1) blocks.push({ at: at + 1, rows: rows - 1, store, span, skip: 1 });
+        else if (at < 0 && span.high > low && selection.filter.tail === null) {
+          // The window begins within it.
+          const within = rowsAfter(span, low, store.outline);
+          if (within > 0) blocks.push({ at: 0, rows: within, store, span, skip: rows - within });
+        }
+      }
+    }
+    return new Layout(count, blocks.toSorted((a, b) => a.at - b.at));
+  }
+
+  /** Rows that are looked at and not here. */
+  #look({ store, span }: Block, offset: number): void {
+    if (this.look.follow && span.onDemand) return;
+    this.wish ??= { store, span, first: offset, last: offset };
+    if (this.wish.span === span) this.wish.last = offset;
+  }
+
+  #blank(bar: number): Row {
+    return { id: BLANK_ID - bar, kind: "blank", seq: -1, time: 0, source: -1, level: 0, text: "", runs: [], marks: [], more: 0, json: false };
+  }
+
   /** What the histogram depends on. */
   #drawnOf(now: number, live: boolean, low: number): string {
-    return `${this.selection.all.length} ${live ? `${Math.floor(now / 1000)} ${Math.floor(low / 1000)}` : low}`;
+    return `${this.selection.stores.map(({ recorded, spans }) => `${recorded} ${spans.length}`).join(" ")} ${this.selection.all.length} ${live ? `${Math.floor(now / 1000)} ${Math.floor(low / 1000)}` : low}`;
   }
 
   #edge(loading: boolean, hidden: number): Row {
@@ -258,30 +315,5 @@ export class View {
       }
     }
     return this.#groups;
-  }
-
-  #histogram(now: number, live: boolean, low: number): Histogram {
-    const { all, stores } = this.selection;
-    const bins = new Uint32Array(BINS * 4);
-    const to = Math.max(live ? now : 0, this.#newest());
-    const from = all.length > 0 ? this.selection.keyOf(all.at(0)) : to;
-    const scale = BINS / Math.max(1, to - from + 1);
-    for (const store of stores) {
-      const { key, flags } = store;
-      for (let row = 0; row < store.rows; row++) {
-        const bin = Math.min(BINS - 1, Math.max(0, Math.floor((key[row] - from) * scale))) * 4;
-        const flag = flags[row];
-        if (flag & NOTICE) {
-          if (flag & GAP) bins[bin + 3]++;
-          continue;
-        }
-        bins[bin]++;
-        const level = flag & LEVEL_BITS;
-        if (level >= ERROR) bins[bin + 2]++;
-        else if (level === WARNING) bins[bin + 1]++;
-      }
-    }
-    const marks = stores.flatMap((store) => store.marks).toSorted((a, b) => a.time - b.time);
-    return { from, to, bins, count: BINS, low, whole: false, marks, loaded: [[from, to]] };
   }
 }

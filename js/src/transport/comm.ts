@@ -4,8 +4,8 @@
  */
 
 import { fromNs, windowOf } from "../store/time.ts";
-import type { LogPage, Problem } from "../types.ts";
-import { cursorsOf, type Host, isFatal, type Link, type PageQuery, SILENCE, widestSince } from "./link.ts";
+import type { LogPage, OutlineDoc, Problem } from "../types.ts";
+import { BINS, cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, SILENCE, widestSince } from "./link.ts";
 import { PageError } from "./page.ts";
 import { Splitter } from "./splitter.ts";
 
@@ -16,7 +16,7 @@ const ACK_WITHIN = 50;
 const PAGE_TIMEOUT = 30_000;
 
 interface Waiting {
-  resolve(page: LogPage): void;
+  resolve(answer: unknown): void;
   reject(reason: PageError): void;
 }
 
@@ -75,7 +75,7 @@ export class CommLink implements Link {
     this.#last = this.#acked = 0;
     const cursor = cursorsOf(this.#order, this.host);
     const since = widestSince(this.#order, this.host, (text) => windowOf(text) ?? Infinity);
-    this.send({ type: "open", tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since }) });
+    this.send({ type: "open", tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since, most: MOST }) });
     this.#timer = setTimeout(() => this.#open(), ASK_AGAIN);
   }
 
@@ -121,7 +121,7 @@ export class CommLink implements Link {
         this.host.onState("done");
       }
     } else if (message.type === "error") this.#failed(message.error as Problem);
-    else if (message.type === "page") this.#answered(message);
+    else if (message.type === "page" || message.type === "outline") this.#answered(message);
   }
 
   #failed(problem: Problem): void {
@@ -137,8 +137,16 @@ export class CommLink implements Link {
   }
 
   page(task: string, query: PageQuery): Promise<LogPage> {
+    return this.#ask({ type: "page", task, query }) as Promise<LogPage>;
+  }
+
+  outline(task: string): Promise<OutlineDoc> {
+    return this.#ask({ type: "outline", task, bins: BINS }) as Promise<OutlineDoc>;
+  }
+
+  #ask({ type, ...question }: Record<string, unknown>): Promise<unknown> {
     const id = ++this.#asked;
-    this.send({ type: "page", id, task, query });
+    this.send({ type, id, ...question });
     return new Promise((resolve, reject) => {
       this.#pages.set(id, { resolve, reject });
       setTimeout(() => {
@@ -151,6 +159,6 @@ export class CommLink implements Link {
     const waiting = this.#pages.get(Number(message.id));
     this.#pages.delete(Number(message.id));
     if (message.error !== undefined) waiting?.reject(new PageError(message.error as Problem));
-    else waiting?.resolve(message.page as LogPage);
+    else waiting?.resolve(message[message.type as string]);
   }
 }

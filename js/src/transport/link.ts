@@ -1,6 +1,6 @@
 /** What the store needs of a way to the recording, and what the way needs of the store. SSE and comm both are a Link. */
 
-import type { LinkState, LogPage, Problem } from "../types.ts";
+import type { LinkState, LogPage, OutlineDoc, Problem } from "../types.ts";
 import type { SseEvent } from "./splitter.ts";
 
 export interface Link {
@@ -11,15 +11,25 @@ export interface Link {
   /** Timers and connections may have stood still: what is dead is opened again, what waits does so no longer. */
   wake(): void;
   page(task: string, query: PageQuery): Promise<LogPage>;
+  /** How the lines of the whole recording are spread over time. */
+  outline(task: string): Promise<OutlineDoc>;
   close(): void;
 }
 
 export interface PageQuery {
   before?: string;
   after?: string;
+  /** Around this time, RFC 3339. */
+  at?: string;
+  until?: string;
   limit: number;
-  since: string;
+  since?: string;
 }
+
+/** A stream begins with about so many of its window's lines at most: the others come when somebody looks at them. */
+export const MOST = 20_000;
+/** How finely the server counts. */
+export const BINS = 4000;
 
 export interface Host {
   cursorOf(task: string): string;

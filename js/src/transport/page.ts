@@ -1,7 +1,7 @@
 /** The HTTP requests beside the stream: pages of older lines, downloads, and what an error answer says. */
 
-import type { LogPage, PageConfig, Problem } from "../types.ts";
-import type { PageQuery } from "./link.ts";
+import type { LogPage, OutlineDoc, PageConfig, Problem } from "../types.ts";
+import { BINS, type PageQuery } from "./link.ts";
 
 /** `ns:kind/name` as the path below `{base}tasks/`. */
 export function taskPath(task: string): string {
@@ -38,9 +38,17 @@ export class PageError extends Error {
 }
 
 export async function fetchPage(fetcher: typeof fetch, config: PageConfig, task: string, query: PageQuery): Promise<LogPage> {
-  const parameters = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, String(value)]));
+  const parameters = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== undefined).map(([name, value]) => [name, String(value)]));
+  return (await fetchJson(fetcher, config, `${taskPath(task)}/logs?${parameters}`)) as LogPage;
+}
+
+export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, task: string): Promise<OutlineDoc> {
+  return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${BINS}`)) as OutlineDoc;
+}
+
+async function fetchJson(fetcher: typeof fetch, config: PageConfig, path: string): Promise<unknown> {
   const headers = { ...config.headers, Accept: "application/json" };
-  const response = await fetcher(`${config.base}${taskPath(task)}/logs?${parameters}`, { headers, credentials: "same-origin" });
+  const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin" });
   if (!response.ok) throw new PageError(await errorOf(response));
-  return (await response.json()) as LogPage;
+  return response.json();
 }

@@ -1,9 +1,9 @@
 /** The page's one SSE connection, for however many tasks: fetch (EventSource sends no headers), reconnect by cursor. */
 
 import { fromNs, windowOf } from "../store/time.ts";
-import type { LogPage, PageConfig, Problem } from "../types.ts";
-import { cursorsOf, type Host, isFatal, type Link, type PageQuery, SILENCE, widestSince } from "./link.ts";
-import { errorOf, fetchPage } from "./page.ts";
+import type { LogPage, OutlineDoc, PageConfig, Problem } from "../types.ts";
+import { cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, SILENCE, widestSince } from "./link.ts";
+import { errorOf, fetchOutline, fetchPage } from "./page.ts";
 import { Splitter } from "./splitter.ts";
 
 const FIRST_DELAY = 500;
@@ -56,6 +56,10 @@ export class SseLink implements Link {
     return fetchPage(this.fetcher, this.config(), task, query);
   }
 
+  outline(task: string): Promise<OutlineDoc> {
+    return fetchOutline(this.fetcher, this.config(), task);
+  }
+
   #reopen(delay: number): void {
     this.#abort?.abort();
     clearTimeout(this.#timer);
@@ -78,6 +82,7 @@ export class SseLink implements Link {
     const query = new URLSearchParams(tasks.map((task) => ["task", task]));
     const since = widestSince(tasks, this.host, (text) => windowOf(text) ?? Infinity);
     if (since !== "") query.set("since", since);
+    if (since !== "") query.set("most", String(MOST));
     const cursor = cursorsOf(tasks, this.host);
     if (cursor !== "") query.set("cursor", cursor);
     return `${this.config().base}stream?${query}`;

@@ -35,6 +35,8 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, string>
     const ask = row.text === "Older lines" ? h("button", { type: "button", class: "cl-more", onclick: () => actions.older() }, "↑ Load older lines") : row.text;
     return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, ask);
   }
+  // Not here yet: it takes the place that it will need.
+  if (row.kind === "blank") return h("div", { class: "cl-r cl-blank", "aria-hidden": "true" });
   if (row.kind !== "line") return noticeRow(row, actions, open);
   const label = actions.label(row.source);
   const message = h("span", { class: "cl-m" });

@@ -1,0 +1,57 @@
+/** Volume over time: of the whole recording from its outline and what came since, else of what is loaded. */
+
+import type { Histogram } from "../types.ts";
+import { ERROR, WARNING } from "./level.ts";
+import { LEVEL_BITS, NOTICE, type TaskStore } from "./store.ts";
+
+const BINS = 160;
+
+interface Axis {
+  now: number;
+  live: boolean;
+  low: number;
+  newest: number;
+}
+
+export function histogram(stores: TaskStore[], { now, live, low, newest }: Axis): Histogram {
+  const bins = new Uint32Array(BINS * 4);
+  const to = Math.max(live ? now : 0, newest);
+  const from = Math.min(to, ...stores.map(begin));
+  const scale = BINS / Math.max(1, to - from + 1);
+  const binAt = (time: number): number => Math.min(BINS - 1, Math.max(0, Math.floor((time - from) * scale))) * 4;
+  for (const store of stores) {
+    const { key, flags, seq, outline } = store;
+    const upto = outline?.upto ?? -1;
+    for (const [i, count] of outline?.lines.entries() ?? []) if (count > 0) bins[binAt(outline!.start + (i + 0.5) * outline!.width)] += count;
+    for (let row = 0; row < store.rows; row++) {
+      const flag = flags[row];
+      if (flag & NOTICE || store.isGone(row)) continue;
+      const bin = binAt(key[row]);
+      if (seq[row] > upto) bins[bin]++;
+      const level = flag & LEVEL_BITS;
+      if (level >= ERROR) bins[bin + 2]++;
+      else if (level === WARNING) bins[bin + 1]++;
+    }
+    for (const { kind, time } of store.marks) if (kind === "gap") bins[binAt(time) + 3]++;
+  }
+  const marks = stores.flatMap((store) => store.marks).toSorted((a, b) => a.time - b.time);
+  return { from, to, bins, count: BINS, low, whole: stores.every(({ outline }) => outline !== null), marks, loaded: loaded(stores, from, to) };
+}
+
+function begin(store: TaskStore): number {
+  let first = store.outline?.first || Infinity;
+  for (let row = 0; row < store.rows && row < 1; row++) first = Math.min(first, store.firstKey);
+  return Math.min(first, ...store.marks.map(({ time }) => time));
+}
+
+/** What is not in a span of any of the stores. */
+function loaded(stores: TaskStore[], from: number, to: number): [number, number][] {
+  const found: [number, number][] = [];
+  let at = from;
+  for (const { low, high } of stores.flatMap(({ spans }) => spans).toSorted((a, b) => a.low - b.low)) {
+    if (low > at) found.push([at, low]);
+    at = Math.max(at, high);
+  }
+  if (at < to || found.length === 0) found.push([at, to]);
+  return found;
+}

@@ -1,0 +1,28 @@
+/** What a notice is on the time axis. */
+
+import type { EndEvent, GapEvent, Mark, PageNotice, SourceInfo, StatusEvent } from "../types.ts";
+import { ERROR, rankOf } from "./level.ts";
+import { endText, gapText, noticeText } from "./notice.ts";
+import { fromNs } from "./time.ts";
+
+type Marked = Omit<Mark, "source"> & { source?: SourceInfo };
+
+/** None where a notice is nothing that one looks for on the axis; `now` where it does not say when it was. */
+export function markOf(notice: PageNotice, now: number): Marked | undefined {
+  if (notice.event === "end") {
+    const { time, state, exit_code: exit } = notice as EndEvent;
+    const at = time ? fromNs(time) : now;
+    return { kind: "end", time: at, to: at, text: endText(notice as EndEvent), level: state === "succeeded" || exit === 0 ? 0 : ERROR };
+  }
+  if (notice.event === "gap") {
+    const gap = notice as GapEvent;
+    const at = gap.from ? fromNs(gap.from) : gap.to ? fromNs(gap.to) : now;
+    return { kind: "gap", time: at, to: gap.to ? fromNs(gap.to) : at, text: gapText(gap), level: ERROR, source: gap.source };
+  }
+  const { notice: what, time, source, level, exit_code: exit } = notice as StatusEvent;
+  if (what !== "started" && what !== "ended" && what !== "event") return undefined;
+  const at = time ? fromNs(time) : now;
+  const kind = what === "started" && (source?.run ?? 0) > 0 ? "restart" : what;
+  const bad = what === "ended" && (exit ?? 0) !== 0 ? ERROR : 0;
+  return { kind, time: at, to: at, text: noticeText(notice as StatusEvent), level: Math.max(rankOf(level ?? ""), bad), source };
+}

@@ -1,0 +1,96 @@
+/** Keeps a store within bounds: what is far from every reader is dropped, and loaded again when somebody looks at it. */
+
+import { HOLE, NOTICE, type TaskStore } from "./store.ts";
+import { type Span, rowsOf } from "./spans.ts";
+
+/** Lines of a task, and characters of their text, above which some are dropped; so much of that then stays. */
+export const KEEP_LINES = 300_000;
+export const KEEP_TEXT = 64 * 2 ** 20;
+const STAYS = 0.7;
+
+export function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_TEXT): boolean {
+  return store.lines > lines || store.characters > text;
+}
+
+/**
+ * Drops lines; answers whether any.
+ *
+ * `places`: keys of the rows that are looked at; what is nearest to them and to the end stays.
+ */
+export function thin(store: TaskStore, places: number[], lines = KEEP_LINES, text = KEEP_TEXT): boolean {
+  const order = store.inOrder();
+  const count = order.length;
+  const stays = STAYS * count * Math.min(lines / Math.max(1, store.lines), text / Math.max(1, store.characters), 1);
+  const centres = [...places.map((key) => lowerBound(order, store, key)), count].toSorted((a, b) => a - b);
+  // As far around each as keeps about that many.
+  let [low, high] = [0, count];
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1;
+    if (covered(centres, middle, count) <= stays) low = middle;
+    else high = middle - 1;
+  }
+  const holes = runs(centres, low, count);
+  // From the end, so that places before stay what they are.
+  for (const [from, to] of holes.toReversed()) drop(store, order, from, to);
+  return holes.length > 0;
+}
+
+function lowerBound(order: Uint32Array, store: TaskStore, key: number): number {
+  let [low, high] = [0, order.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (store.keyShown(order[middle]) < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function runs(centres: number[], radius: number, count: number): [number, number][] {
+  const found: [number, number][] = [];
+  let at = 0;
+  for (const centre of centres) {
+    if (centre - radius > at) found.push([at, centre - radius]);
+    at = Math.max(at, centre + radius);
+  }
+  if (at < count) found.push([at, count]);
+  return found;
+}
+
+function covered(centres: number[], radius: number, count: number): number {
+  return count - runs(centres, radius, count).reduce((sum, [from, to]) => sum + to - from, 0);
+}
+
+/** Rows [from, to) of the order become one span, together with spans that lie in it or next to it. */
+function drop(store: TaskStore, order: Uint32Array, from: number, to: number): void {
+  const rootAt = (place: number): number => store.folds.rootOf(order[place]);
+  // What belongs together goes or stays together.
+  while (from > 0 && from < to && rootAt(from) === rootAt(from - 1)) from++;
+  while (to > from && to < order.length && rootAt(to) === rootAt(to - 1)) to++;
+  const isSpan = (place: number): boolean => (store.flags[order[place]] & (NOTICE | HOLE)) === (NOTICE | HOLE);
+  if (from > 0 && isSpan(from - 1)) from--;
+  if (to < order.length && isSpan(to)) to++;
+  let [low, high, lines] = [Infinity, -Infinity, 0];
+  const gone: number[] = [];
+  for (let place = from; place < to; place++) {
+    const row = order[place];
+    if (isSpan(place)) {
+      const span = store.spans.find((one) => one.row === row);
+      if (span === undefined) continue;
+      [low, high, lines] = [Math.min(low, span.low), Math.max(high, span.high), lines + rowsOf(span)];
+      store.closeSpan(span);
+    } else if (!(store.flags[row] & NOTICE)) {
+      const time = store.timeOf(row);
+      [low, high, lines] = [Math.min(low, time), Math.max(high, time), lines + 1];
+      gone.push(row);
+    }
+  }
+  if (lines === 0) return;
+  store.forget(gone);
+  const first = from === 0;
+  const span: Omit<Span, "row"> = {
+    from: first ? -Infinity : store.keyShown(order[from - 1]),
+    to: to < order.length ? store.keyShown(order[to]) : high,
+    low, high, lines, until: Infinity, onDemand: false,
+  };
+  store.addSpan(span);
+}

@@ -1,0 +1,57 @@
+/** A recording at a glance, as the server counts it: how many lines there are between two times, and when the nth comes. */
+
+import type { OutlineDoc } from "../types.ts";
+import { fromNs } from "./time.ts";
+
+export class Outline {
+  readonly records: number;
+  /** Number of the last record that is counted. */
+  readonly upto: number;
+  /** ms; both 0 where there is no line. */
+  readonly first: number;
+  readonly last: number;
+  readonly start: number;
+  readonly width: number;
+  readonly lines: number[];
+  /** Lines before each bin. */
+  readonly #before: Float64Array;
+
+  constructor({ records, upto, first, last, start, width, lines }: OutlineDoc) {
+    this.records = records;
+    this.upto = upto;
+    this.first = first === null ? 0 : fromNs(first);
+    this.last = last === null ? 0 : fromNs(last);
+    this.start = fromNs(start);
+    this.width = Number(width) / 1e6;
+    this.lines = lines;
+    this.#before = new Float64Array(lines.length + 1);
+    for (const [i, count] of lines.entries()) this.#before[i + 1] = this.#before[i] + count;
+  }
+
+  /** Lines before a time, as if they were spread evenly within a bin. */
+  #upTo(time: number): number {
+    const at = (time - this.start) / this.width;
+    if (at <= 0 || this.lines.length === 0) return 0;
+    const bin = Math.floor(at);
+    return bin >= this.lines.length ? this.records : this.#before[bin] + this.lines[bin] * (at - bin);
+  }
+
+  between(from: number, to: number): number {
+    return Math.max(0, Math.round(this.#upTo(to) - this.#upTo(from)));
+  }
+
+  /** The time by which so many lines have come since `from`. */
+  timeAfter(from: number, count: number): number {
+    const wanted = this.#upTo(from) + count;
+    let low = 0;
+    let high = this.lines.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#before[middle + 1] < wanted) low = middle + 1;
+      else high = middle;
+    }
+    if (low >= this.lines.length) return this.last;
+    const within = this.lines[low] === 0 ? 0 : (wanted - this.#before[low]) / this.lines[low];
+    return Math.max(from, this.start + (low + within) * this.width);
+  }
+}
