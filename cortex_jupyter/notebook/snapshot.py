@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[tqdm[Any]]:
     """Show a bar, but only where the block lasts longer than a second and somebody looks."""
-    with tqdm(total=total, desc=what, unit=" lines", unit_scale=True, delay=1, leave=False, disable=None) as bar:
+    # A thread that follows a task for a chart has no cell of its own to show a bar in.
+    hidden = None if threading.current_thread() is threading.main_thread() else True
+    with tqdm(total=total, desc=what, unit=" lines", unit_scale=True, delay=1, leave=False, disable=hidden) as bar:
         yield bar
 
 
@@ -75,6 +78,11 @@ class Snapshot:
                     bar.update(info.last_seq - bar.n)
 
             return self._engine.run(coroutine, timeout=timeout, tick=tick)
+
+    def mark(self) -> tuple[int, bool]:
+        """Give the number of the newest record, and whether it is the last."""
+        info = self._engine.run(self._recording.info())
+        return info.last_seq, info.done
 
     async def _now(self) -> Status:
         info = await self._recording.info()

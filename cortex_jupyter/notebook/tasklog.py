@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.notebook.data import Data
+from cortex_jupyter.notebook.analysis import Analysis
 from cortex_jupyter.notebook.follow import several
 from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.record import Record
@@ -68,7 +68,7 @@ def logs(
     return TaskLog(engine, *engine.run(find()), query)
 
 
-class TaskLog(Waiting, Data):
+class TaskLog(Waiting, Analysis):
     """The log of one task; made by `logs`.
 
     As a cell's value it shows the live viewer. What reads a snapshot (`to_pandas`, `len`, iteration, slices,

@@ -1,7 +1,7 @@
 """`make bench`: the budgets of DESIGN section 7 as ratios of one run, or counts.
 
     make bench                 all
-    make bench ARGS="pipe"     one of: pipe, recorder, order, viewers, paint, frames, imports, page
+    make bench ARGS="pipe"     one of: pipe, recorder, order, viewers, paint, frames, text, imports, page
 
 Each line: what was measured, the figure, the budget, and whether it holds. The exit code is the number of budgets
 that do not. The machine is noisy: trust ratios above 1.3, not below.
@@ -21,6 +21,7 @@ import page  # noqa: E402
 import paint  # noqa: E402
 import pipe  # noqa: E402
 import recorder  # noqa: E402
+import text  # noqa: E402
 import viewers  # noqa: E402
 from report import Report  # noqa: E402
 
@@ -35,6 +36,7 @@ def main() -> int:
         "viewers": viewers,
         "paint": paint,
         "frames": frames,
+        "text": text,
         "page": page,
     }
     names = sys.argv[1:] or list(parts)

@@ -1,0 +1,222 @@
+"""The shapes of a million lines at once: what of a line stays the same when its numbers and ids change.
+
+`epoch 3 loss=0.25` and `epoch 4 loss=0.21` have one shape, `epoch · loss=·`. A log of a million lines has some tens or
+hundreds of them, so that what a line means can be found out once per shape by readable Python, and only numbers need be
+read per line. Regular expressions with groups over whole columns take six seconds for that; looking at the bytes with
+numpy takes half a second.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from cortex_jupyter.frames.extras import library
+from cortex_jupyter.parsing.metrics import MARK
+
+#: Bytes that one step looks at, so that what it computes stays in the processor's cache; and of a line, at most.
+_BLOCK: Final = 1 << 20
+_WORD: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_."
+_PRIME: Final = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
+
+
+@dataclass(slots=True)
+class Shapes:
+    """The lines of a column, by shape.
+
+    Parameters
+    ----------
+    shape : numpy.ndarray
+        Of each line, the place of its shape in `texts`.
+    texts : list of str
+        The shapes, each token that has a digit replaced by `MARK`.
+    first, count : numpy.ndarray
+        Of each shape, the first line that has it, and how many have.
+    at : numpy.ndarray
+        Of each line, the place of its first token in `start` and `end`; one more than there are lines.
+    start, end : numpy.ndarray
+        Of each token, its first byte in `data` and the one after its last.
+    data : pyarrow.Buffer
+    """
+
+    shape: Any
+    texts: list[str]
+    first: Any
+    count: Any
+    at: Any
+    start: Any
+    end: Any
+    data: Any
+
+    def tokens(self, places: Any) -> Any:
+        """Give the texts of tokens, without copying the lines.
+
+        Parameters
+        ----------
+        places : numpy.ndarray
+            In `start` and `end`, ascending.
+
+        Returns
+        -------
+        pyarrow.LargeStringArray
+        """
+        pa, np = library("pyarrow"), library("numpy")
+        # The tokens and what lies between them, of which every second is a token.
+        bounds = np.empty(2 * len(places), np.int64)
+        bounds[0::2], bounds[1::2] = self.start[places], self.end[places]
+        kind = pa.large_binary()
+        both = pa.Array.from_buffers(kind, max(0, len(bounds) - 1), [None, pa.py_buffer(bounds), self.data])
+        return both.take(pa.array(np.arange(0, len(bounds), 2))).cast(pa.large_string(), safe=False)
+
+
+def shapes(text: Any) -> Shapes:
+    """Find the shapes of a column of lines.
+
+    Parameters
+    ----------
+    text : pyarrow.ChunkedArray of large_string
+        Without nulls.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> lines = ["epoch 1 loss=0.5", "epoch 2 loss=-1e-05", "f1=0.9 took 3s id x7k2p"]
+    >>> found = shapes(pa.chunked_array([pa.array(lines, pa.large_string())]))
+    >>> [shape.replace(MARK, "·") for shape in found.texts], found.shape.tolist()
+    (['epoch · loss=·', 'f1=· took · id ·'], [0, 0, 1])
+    >>> found.tokens(found.at[:-1]).to_pylist()
+    ['1', '2', '0.9']
+    """
+    pa, np = library("pyarrow"), library("numpy")
+    whole = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+    if len(whole) == 0:
+        none = np.zeros(0, np.int64)
+        return Shapes(none, [], none, none, np.zeros(1, np.int64), none, none, pa.py_buffer(b""))
+    _, offsets, data = whole.buffers()
+    bounds = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
+    data = data if data is not None else pa.py_buffer(b"")
+    held = np.frombuffer(data, np.uint8)
+    blocks = np.searchsorted(bounds, np.arange(bounds[0], bounds[-1] + _BLOCK, _BLOCK), "left")
+    cuts = sorted({0, len(whole), *np.minimum(blocks, len(whole)).tolist()})
+    with ThreadPoolExecutor(pa.cpu_count(), "cortex-shapes") as pool:  # numpy releases the interpreter
+        parts = list(pool.map(lambda a, b: _block(held, bounds[a : b + 1]), cuts[:-1], cuts[1:]))
+    hashes, counts, starts, ends = (np.concatenate(column) for column in zip(*parts, strict=True))
+    at = np.concatenate(([0], np.cumsum(counts)))
+    _, first, shape, count = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(first, kind="stable")  # shapes in the order in which they first occur
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    first, count, shape = first[order], count[order], place[shape]
+    texts = [_masked(held, bounds, at, starts, ends, int(row)) for row in first]
+    return Shapes(shape, texts, first, count, at, starts, ends, data)
+
+
+@cache
+def _tables() -> tuple[Any, Any]:
+    """Give which bytes belong to a word, and a number for each byte from which hashes are made."""
+    np = library("numpy")
+    word = np.zeros(256, np.bool_)
+    word[list(_WORD)] = True
+    return word, np.random.default_rng(7).integers(1, 1 << 63, 256, np.uint64)
+
+
+def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
+    """Give of a run of lines: each one's hash and count of tokens, and where the tokens begin and end."""
+    np = library("numpy")
+    word, numbers = _tables()
+    base, rows = int(bounds[0]), bounds - bounds[0]
+    size = int(rows[-1])
+    if size == 0:
+        none = np.zeros(0, np.int64)
+        return np.zeros(len(rows) - 1, np.uint64), np.zeros(len(rows) - 1, np.int64), none, none
+    # Two spaces before and three after, so that every neighbour of a byte exists.
+    text = np.full(size + 5, 32, np.uint8)
+    text[2:-3] = held[base : base + size]
+    digit = (text >= 48) & (text <= 57)  # noqa: PLR2004 - ASCII
+    inside = word[text]
+    _exponents(np, text, digit, inside, rows)
+    starts, ends = _runs(np, inside[1:-2], rows)
+    ends -= text[ends + 1] == 46  # noqa: PLR2004 - the full stop of a sentence
+    digits = np.concatenate(([0], np.cumsum(digit[2:-3], dtype=np.int32)))
+    some = digits[ends] > digits[starts]
+    starts, ends = starts[some], ends[some]
+    first = np.zeros(size + 1, np.bool_)  # where a line begins
+    first[rows] = True
+    named = _names(text, digit, starts, ends) & ~first[ends]
+    starts, ends = starts[~named], ends[~named]
+    before, signed = text[starts + 1], word[text[starts]] & ~first[np.maximum(starts - 1, 0)]
+    sign = ((before == 45) | (before == 43)) & ~signed & digit[starts + 2]  # noqa: PLR2004 - minus, plus
+    sign &= ~first[starts]  # nothing of the line before is ours
+    starts = starts - sign
+    counts = np.diff(np.searchsorted(starts, rows))
+    # Of each token one byte is kept, as MARK; the rest of it is left out.
+    edges = np.zeros(size + 1, np.int8)
+    edges[starts + 1] += 1
+    edges[ends] -= 1
+    keep = np.cumsum(edges[:-1], dtype=np.int8) == 0
+    kept = text[2:-3].copy()
+    kept[starts] = 0
+    kept = kept[keep]
+    places = np.concatenate(([0], np.cumsum(keep, dtype=np.int64)))[rows]
+    return _hash(np, numbers[kept], places), counts, starts + base, ends + base
+
+
+def _exponents(np: Any, text: Any, digit: Any, inside: Any, rows: Any) -> None:
+    """Make the sign in `1e-05` a part of the word, where all of it is of one line."""
+    signs = np.flatnonzero((text == 45) | (text == 43))  # noqa: PLR2004
+    signs = signs[(signs > 1) & (signs < len(text) - 1)]
+    # The first line that begins after the digit before `e` has to begin after the digit behind the sign.
+    signs = signs[rows[np.minimum(np.searchsorted(rows, signs - 4, "right"), len(rows) - 1)] > signs - 2]
+    low = text[signs - 1] | 32
+    inside[signs[(low == 101) & digit[signs - 2] & digit[signs + 1]]] = True  # noqa: PLR2004 - e
+
+
+def _runs(np: Any, inside: Any, rows: Any) -> tuple[Any, Any]:
+    """Give where runs of word bytes begin and end; none goes beyond its line. `inside` has one byte more on each side."""
+    begins = inside[1:-1] & ~inside[:-2]
+    ends = inside[1:-1] & ~inside[2:]
+    edges = rows[1:-1][(rows[1:-1] > 0) & (rows[1:-1] < len(begins))]
+    begins[edges] = inside[edges + 1]
+    ends[edges - 1] = inside[edges]
+    return np.flatnonzero(begins), np.flatnonzero(ends) + 1
+
+
+def _names(text: Any, digit: Any, starts: Any, ends: Any) -> Any:
+    """Tell which words with a digit are names of something, as `f1` is in `f1=0.9`: these belong to the shape."""
+    after, second = text[ends + 2], text[ends + 3]
+    follows = (after == 61) | (after == 58)  # noqa: PLR2004 - = and :
+    quoted = ((after == 34) | (after == 39)) & ((second == 58) | (second == 115))  # noqa: PLR2004 - "f1": and valid_1's
+    joined = ((after == 45) | (after == 47) | (after == 64)) & ((second | 32) >= 97) & ((second | 32) <= 122)  # noqa: PLR2004 - validation_0-rmse
+    letter = ~digit[starts + 2] & (text[starts + 2] != 46)  # noqa: PLR2004
+    top = text[starts + 1] == 64  # noqa: PLR2004 - acc@5
+    return (letter & (follows | quoted | joined)) | top
+
+
+def _hash(np: Any, values: Any, places: Any) -> Any:
+    """Give the sum of value times PRIME**place of each line, places counted from its own beginning, modulo 2**64."""
+    powers, inverse = _powers(1 << max(16, len(values).bit_length()))
+    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(values * powers[: len(values)])))
+    lengths = (places[1:] - places[:-1]).astype(np.uint64)
+    return (sums[places[1:]] - sums[places[:-1]]) * inverse[places[:-1]] + lengths
+
+
+@cache
+def _powers(size: int) -> tuple[Any, Any]:
+    np = library("numpy")
+    inverse = pow(_PRIME, -1, 1 << 64)
+    return tuple(
+        np.cumprod(np.concatenate((np.ones(1, np.uint64), np.full(size, base, np.uint64))))
+        for base in (_PRIME, inverse)
+    )
+
+
+def _masked(held: Any, bounds: Any, at: Any, starts: Any, ends: Any, row: int) -> str:
+    """Give the shape of one line as text."""
+    parts, place = [], int(bounds[row])
+    for token in range(int(at[row]), int(at[row + 1])):
+        parts.append(held[place : int(starts[token])].tobytes())
+        place = int(ends[token])
+    parts.append(held[place : int(bounds[row + 1])].tobytes())
+    return MARK.encode().join(parts).decode("utf-8", "replace")

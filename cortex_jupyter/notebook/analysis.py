@@ -1,0 +1,71 @@
+"""What the text of a log tells: the half of `TaskLog` that reads lines for what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.notebook.data import Data
+
+if TYPE_CHECKING:
+    from cortex_jupyter.notebook.metrics import Metrics
+
+
+class Analysis(Data):
+    """The part of `TaskLog` that finds metrics, errors, patterns and progress."""
+
+    def metrics(self, *names: str, pattern: str | None = None, path: str | None = None) -> Metrics:
+        r"""Find the numbers that the log reports: a frame with a row per value, and a chart with `.plot()`.
+
+        By themselves are found `loss=0.31 step=400`, `loss: 0.31`, JSON and Python dicts, and what tqdm, Lightning,
+        Transformers, Keras, XGBoost, LightGBM, fairseq and the PyTorch examples write.
+
+        Parameters
+        ----------
+        *names : str
+            Only these; globs (`val_*`).
+        pattern : str, optional
+            A regular expression in place of the known forms; each named group is a value of that name, `step` the step.
+        path : str, optional
+            Only fields of JSON lines at or below this path: `train.loss`.
+
+        Returns
+        -------
+        Metrics
+            Columns `time`, `step`, `name`, `value`, `task`, `pod`, `rank`, `seq`.
+
+        Raises
+        ------
+        BadQuery
+            `pattern` cannot be understood or names no group.
+        MissingExtra
+            There is no pyarrow.
+
+        Examples
+        --------
+        >>> log.metrics().plot()                                            # doctest: +SKIP
+        >>> log.metrics("loss", "val_*").to_pandas()                        # doctest: +SKIP
+        >>> log.metrics(pattern=r"took (?P<took>\S+) at (?P<step>\d+)")     # doctest: +SKIP
+        """
+        from cortex_jupyter.notebook.metrics import Metrics  # noqa: PLC0415 - needs pyarrow, which is optional
+
+        source = _Reported(self, names, pattern, path)
+        return Metrics(source.again(), [source])
+
+
+@dataclass(frozen=True, slots=True)
+class _Reported:
+    """Where metrics came from."""
+
+    log: Analysis
+    names: tuple[str, ...]
+    pattern: str | None
+    path: str | None
+
+    def again(self) -> Any:
+        from cortex_jupyter.frames.metrics import metrics  # noqa: PLC0415
+
+        return metrics(self.log.to_arrow(), self.names, pattern=self.pattern, path=self.path)
+
+    def mark(self) -> tuple[int, bool]:
+        return self.log.mark()

@@ -1,0 +1,235 @@
+r"""What numbers a line reports: `loss=0.31 step=400`, JSON, dicts, progress bars, tables, as the common libraries write them.
+
+A line is read by its *shape*, the line with `MARK` in place of each number or id, so that a rule runs once per kind of
+line and not once per line.
+
+Read are: `name=1`, `name: 1`, logfmt; JSON objects and Python dicts (Hugging Face Transformers), nested ones with dotted
+names; the postfix of tqdm and Lightning (`loss=0.3, v_num=0`); Keras (`- loss: 0.3 - acc: 0.9`); XGBoost and LightGBM
+(`[12]\ttrain-rmse:0.3`); fairseq and Megatron (`| loss 8.1 | lm loss: 9.8E+00 |`); the PyTorch examples
+(`Epoch: [0][10/500]\tLoss 6.9 (7.0)`, `Train Epoch: 1 [640/60000 (1%)]\tLoss: 0.3`); scikit-learn (`loss = 0.3`).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+#: Stands in a shape for each number or id.
+MARK: Final = "\0"
+
+
+@dataclass(slots=True)
+class Reading:
+    """What the lines of one shape report.
+
+    Parameters
+    ----------
+    values : dict
+        Name to the place of its number among the line's tokens; a float where the shape itself says NaN or infinity.
+    step, epoch, bar, rank, tag : int or None
+        Places of the step, of the epoch, of the `10` in a bar's `10/100`, of the rank, of what may be a `[rank3]`.
+    """
+
+    values: dict[str, int | float] = field(default_factory=dict)
+    step: int | None = None
+    epoch: int | None = None
+    bar: int | None = None
+    rank: int | None = None
+    tag: int | None = None
+
+
+_VALUE: Final = r"(?P<value>\0|[-+]?(?i:nan|inf(?:inity)?)\b)%?(?![\w\0]|[-:/.,]\0|-\w)"
+_PAIR: Final = re.compile(rf"(?P<sep>\s*=\s*|\s*:\s+|:)[\[(]?{_VALUE}")
+_LAST: Final = re.compile(r"(?<![\w.?&])([A-Za-z_][\w.@/%+'-]*(?:\[\w+\])?)['\"]?\Z")
+_CUT: Final = re.compile(r"[|,;\t\[\]:(){}\"=]|\s-\s|\s{2,}|\0")
+_WORDS: Final = re.compile(r"[A-Za-z_][\w.@/%+'-]*(?: [A-Za-z_(][\w.@/%+')-]*){0,3}\Z")
+_PIPED: Final = re.compile(rf"\s*([A-Za-z_][\w.@/ ()-]*?)\s*[:=]?\s+{_VALUE}\s*\Z")
+_AVERAGED: Final = re.compile(rf"\s*([A-Za-z_][\w.@/-]*)\s+{_VALUE}\s*\(\s*\0\)")
+_LEVELS: Final = re.compile(r"(?:TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL)\s+")
+#: A word for the step before its number; the first group that a line has counts.
+_STEPS: Final = tuple(
+    re.compile(rf"(?i)(?<![\w./])(?:{words})[\"']?\s*[:=#]?\s*[\[(]?\s*\0(?![\w\0]|[-:.]\0)")
+    for words in (r"(?:\w+[_/])?global[_ ]step", "steps?", "iterations?|iter|updates?|num_updates", "rounds?|batch|it")
+)
+_EPOCH: Final = re.compile(r"(?i)(?<![\w./])epochs?[\"']?\s*[:=#]?\s*[\[(]?\s*\0(?![\w\0]|[-:.]\0)")
+_BAR: Final = re.compile(r"(?:^|[|\s\[])\s*\0/\0(?:\s+\[|\s+[━=>-]|\s*\(|\]|\s+-\s)")
+_ROUND: Final = re.compile(r"\A\s*(?:\0-\0-\0\S* \0:\0:\S*\s+)?\[\0\]\s")
+_RANK: Final = re.compile(r"(?i)(?<![\w])(?:global[_ ])?rank[\"']?\s*[:=#]?\s*\0(?![\w\0])")
+_TAG: Final = re.compile(r"\[\0\]")
+_STEP_NAMES: Final = frozenset(
+    {"step", "steps", "global_step", "trainer/global_step", "iteration", "iterations", "iter", "update", "updates",
+     "num_updates", "round", "batch", "it", "rank", "global_rank"}
+)  # fmt: skip
+_EPOCHS: Final = frozenset({"epoch", "epochs"})
+#: Numbers that say where, who or when, and not how well.
+_OTHER: Final = frozenset(
+    {"pid", "tid", "thread", "port", "seed", "line", "lineno", "level", "ts", "timestamp", "@timestamp", "date",
+     "local_rank", "node_rank", "world_size", "v_num", "eta", "id", "uid", "gid", "version", "http"}
+)  # fmt: skip
+#: Names of a JSON line that hold a time.
+_TIMES: Final = frozenset({"time", "t", "created", "msecs", "relativecreated", "asctime"})
+
+
+def read(shape: str) -> Reading | None:
+    r"""Tell what lines of a shape report.
+
+    Parameters
+    ----------
+    shape : str
+
+    Returns
+    -------
+    Reading or None
+        None where there is neither a value nor an epoch.
+
+    Examples
+    --------
+    >>> read("step \0 loss=\0 acc: \0%")
+    Reading(values={'loss': 1, 'acc': 2}, step=0, epoch=None, bar=None, rank=None, tag=None)
+    >>> read("{'loss': \0, 'eval': {'f1': \0}, 'epoch': \0}").values
+    {'loss': 0, 'eval.f1': 1, 'epoch': 2}
+    >>> read("[\0]\ttrain-rmse:\0\teval-rmse:\0").values, read("listening on \0:\0") is None
+    ({'train-rmse': 1, 'eval-rmse': 2}, True)
+    """
+    found = Reading()
+    if shape.rstrip().endswith("}") and "{" in shape:
+        _object(shape[shape.index("{") :], shape.count(MARK, 0, shape.index("{")), found)
+    if not found.values:
+        _pairs(shape, found)
+        _columns(shape, found)
+    for kind in _STEPS:
+        if (step := kind.search(shape)) is not None:
+            found.step = _place(shape, step.end())
+            break
+    if (epoch := _EPOCH.search(shape)) is not None:
+        found.epoch = _place(shape, epoch.end())
+        found.values.setdefault("epoch", found.epoch)
+    if (bar := _BAR.search(shape)) is not None:
+        found.bar = _place(shape, shape.index(MARK, bar.start()) + 1)
+    if found.step is None and (turn := _ROUND.match(shape)) is not None:
+        found.step = _place(shape, turn.end())
+    if (rank := _RANK.search(shape)) is not None:
+        found.rank = _place(shape, rank.end())
+    if (tag := _TAG.search(shape)) is not None:
+        found.tag = _place(shape, tag.end())
+    found.values = {
+        name: at
+        for name, at in found.values.items()
+        if (low := name.lower()) not in _STEP_NAMES | _OTHER and (name == "epoch" or low.split()[-1] not in _EPOCHS)
+    }
+    return found if found.values else None
+
+
+def _place(shape: str, end: int) -> int:
+    """Give the place of the last mark before `end`."""
+    return shape.count(MARK, 0, end) - 1
+
+
+def _pairs(shape: str, found: Reading) -> None:
+    """Find `name=1` and `name: 1`; `name:1` only in a row of several, since one is a line of a file or a port."""
+    close = [m for m in _PAIR.finditer(shape) if m["sep"] == ":"]
+    row = len(close) > 1 or _ROUND.match(shape) is not None
+    before = 0
+    for match in _PAIR.finditer(shape):
+        left, at = shape[before : match.start()], match.start("value")
+        name = None
+        if match["sep"] != ":" or (row and "/" not in left and not re.search(r"\.\w{1,3}\Z", left)):
+            name = _name(left, spaced="=" not in match["sep"] or match["sep"] != "=", first=before == 0)
+        before = match.end()
+        if name:
+            found.values.setdefault(name, _value(shape, match["value"], at))
+
+
+def _name(left: str, *, spaced: bool, first: bool) -> str | None:
+    """Give the name that stands at the end of what precedes a separator: a word, or a few where they stand apart."""
+    last = _LAST.search(left)
+    if last is None or "\0" in last[1]:
+        return None
+    if spaced:
+        cuts = list(_CUT.finditer(left))
+        words = left[cuts[-1].end() if cuts else 0 :].strip(" '\"-")
+        words = _LEVELS.sub("", words)
+        if (cuts or first) and _WORDS.match(words) and words.endswith(last[1].split()[-1]):
+            return words
+    return last[1]
+
+
+def _columns(shape: str, found: Reading) -> None:
+    """Find what stands in columns: `| loss 8.1 | ppl 279`, and `Loss 6.9 (7.0)` between tabs."""
+    pieces = shape.split("|")
+    rules = ((_PIPED, pieces),) if len(pieces) > 2 else ((_AVERAGED, shape.split("\t")),)  # noqa: PLR2004
+    for rule, parts in rules:
+        at = 0
+        for part in parts:
+            if match := rule.match(part):
+                name = match[1].strip()
+                if "\0" not in name:
+                    found.values.setdefault(name, _value(shape, match["value"], at + match.start("value")))
+            at += len(part) + 1
+
+
+def _value(shape: str, text: str, at: int) -> int | float:
+    return shape.count(MARK, 0, at) if text == MARK else float(text)
+
+
+#: Above every number that a log is likely to hold, and exact as a float: stands for the mark of that place.
+_SENTINEL: Final = 9_007_100_000_000_000
+_NAN: Final = re.compile(r"(?<=[:\s])(-?)(?:nan|NaN|inf|Infinity)(?=\s*[,}\]])")
+
+
+def _object(text: str, before: int, found: Reading) -> None:
+    """Find the numbers of a JSON object or a Python dict."""
+    places = iter(range(before, before + text.count(MARK)))
+    marked = re.sub(MARK, lambda _: str(_SENTINEL + next(places)), text)
+    doc: Any = None
+    try:
+        doc = json.loads(marked)
+        texts = False
+    except (ValueError, RecursionError):
+        try:
+            doc = ast.literal_eval(_NAN.sub("1e999", marked))
+            texts = True  # since Transformers 5 its dicts hold numbers as text
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return
+    if isinstance(doc, dict):
+        _walk(doc, "", found, texts=texts)
+
+
+def _walk(doc: dict[Any, Any], prefix: str, found: Reading, *, texts: bool) -> None:
+    for key, value in doc.items():
+        if not isinstance(key, str):
+            continue
+        name = prefix + key
+        number = int(value) if texts and isinstance(value, str) and value.isdecimal() else value
+        if isinstance(number, dict):
+            _walk(number, f"{name}.", found, texts=texts)
+        elif isinstance(number, bool) or not isinstance(number, int | float) or key.lower() in _TIMES:
+            continue
+        elif isinstance(number, float):
+            if not math.isfinite(number):
+                found.values.setdefault(name, math.nan if texts else number)
+        elif number >= _SENTINEL:
+            found.values.setdefault(name, number - _SENTINEL)
+
+
+_NUMBER: Final = re.compile(
+    r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+    r"(?:(?P<many>[kMGT])|(?:it|[nmuµ]?s|sec|m|min|h|[KMGT]i?B|[KMG]i|B|b|x|pt|W|C))?\Z"
+)
+_MANY: Final = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, None: 1.0}
+
+
+def number(token: str) -> float | None:
+    """Give the number that a token is, its unit left off; None where it is none.
+
+    Examples
+    --------
+    >>> number("0.31"), number("3.6it"), number("12.5k"), number("7f3a"), number("10.0.0.1")
+    (0.31, 3.6, 12500.0, None, None)
+    """
+    match = _NUMBER.match(token)
+    return float(match[1]) * _MANY[match["many"]] if match else None

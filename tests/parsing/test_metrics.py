@@ -1,0 +1,33 @@
+"""What the common libraries write, in metrics.json: a line, what it reports, its step."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from cortex_jupyter.frames.shapes import shapes
+from cortex_jupyter.parsing.metrics import number, read
+
+CASES = json.loads(Path(__file__).with_name("metrics.json").read_text())
+
+
+@pytest.mark.parametrize(("line", "values", "step"), CASES, ids=[c[0][:40] for c in CASES])
+def test_a_line_reports(line: str, values: dict[str, Any], step: float | None) -> None:
+    found = shapes(pa.chunked_array([pa.array([line], pa.large_string())]))
+    reading = read(found.texts[0])
+    tokens = found.tokens(range(len(found.start))).to_pylist()
+    got: dict[str, float] = {}
+    for name, at in (reading.values if reading else {}).items():
+        value = at if isinstance(at, float) else number(tokens[at])
+        if value is not None:
+            got[name] = value
+    assert got.keys() == values.keys()
+    for name, value in values.items():
+        assert got[name] == value or (value == "nan" and math.isnan(got[name])), name
+    stepped = number(tokens[reading.step]) if reading and reading.step is not None else None
+    assert stepped == step or not values
