@@ -1,0 +1,102 @@
+"""A recording of a million lines: the bar stands for all of it, and any place of it is there when one looks."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from server.running import BASE, TOKEN, Server, run_server
+from support.browser import chromium, shot
+from support.recorded import record, show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+LINES = 1_000_000
+
+#: The number of the first line in sight, once rows stand still; null while there is none.
+_SEEN = """() => {
+  const box = document.querySelector('.cl-rows').getBoundingClientRect()
+  const row = document.elementFromPoint(box.x + 300, box.y + box.height / 2)?.closest('[data-seq]')
+  return row ? Number(row.dataset.seq) : null
+}"""
+_DRAG = """(share) => {
+  const rows = document.querySelector('.cl-rows')
+  rows.dispatchEvent(new WheelEvent('wheel', { deltaY: -1 }))
+  rows.scrollTop = share * (rows.scrollHeight - rows.clientHeight)
+}"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with run_server(tmp_path_factory.mktemp("home")) as running:
+        record(running.store_url, "long", LINES)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright, chromium(playwright) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(server: Server, browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1100, "height": 600})
+    show(page, server.url, BASE, TOKEN, json.dumps(["default:job/long"]))
+    expect(page.locator("[role=status]")).to_contain_text(re.compile("1.000.000 lines"), timeout=20_000)
+    yield page
+    page.close()
+
+
+def near(page: Page, share: float) -> int:
+    """Wait for the rows that belong to a place of the bar; gives the number of the one in the middle."""
+    wanted = f"() => Math.abs(({_SEEN})() / {LINES} - {share}) < 0.002"
+    page.wait_for_function(wanted)
+    return int(page.evaluate(_SEEN))
+
+
+def test_the_bar_leads_to_any_place_and_tells_the_truth(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if "/logs?" in r.url else None)
+    for share in (0.5, 0.1, 0.93, 0.31, 0.32):
+        page.evaluate(_DRAG, share)
+        seq = near(page, share)
+        text = page.locator(f"[data-seq='{seq}'] .cl-m").inner_text()
+        assert f"line {seq:08d}" in text
+    shot(page, "long-middle")
+    assert len(asked) < 20, "nothing is loaded but what is looked at"
+
+
+def test_reading_on_from_a_place_comes_to_every_line_in_turn(page: Page) -> None:
+    page.evaluate(_DRAG, 0.4)
+    near(page, 0.4)
+    rows = """(last) => {
+      const rows = [...document.querySelectorAll('.cl-sheet > *')]
+      const seqs = rows.map((row) => Number(row.dataset.seq))
+      return rows.length > 0 && rows.every((row) => row.dataset.seq) && seqs[0] > last && seqs
+    }"""
+    page.mouse.move(500, 400)
+    found: list[int] = []
+    for _ in range(100):
+        page.mouse.wheel(0, 1000)
+        seqs = page.wait_for_function(rows, arg=found[-1] if found else 0).json_value()
+        assert seqs == list(range(seqs[0], seqs[0] + len(seqs))), "rows in sight are in order, none is left out"
+        assert not found or seqs[0] - found[-1] < 200, "a turn of the wheel is a few dozen lines"
+        found.append(seqs[0])
+    assert found[-1] - found[0] > 4000, "beyond the page that was loaded first"
+
+
+def test_home_and_end_are_the_first_and_the_last_line(page: Page) -> None:
+    page.focus(".cl-rows")
+    page.keyboard.press("Home")
+    expect(page.locator("[data-seq='1']")).to_be_visible()
+    expect(page.locator("[data-notice=edge]")).to_have_text("Beginning of the log")
+    page.keyboard.press("End")
+    expect(page.locator(f"[data-seq='{LINES}']")).to_be_visible()
