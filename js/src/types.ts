@@ -131,6 +131,8 @@ export interface Filter {
   since: number | null;
   tail: number | null;
   pretty: boolean;
+  /** Fields that rows show of structured lines, in this order; none: all. */
+  fields: string[];
 }
 
 /** Where the reader's eyes are: rows [from, from+count), held in place by the row `anchor`, which was at `anchorIndex`. */

@@ -1,31 +1,32 @@
 /**
  * What a terminal would show of a line, as plain text and runs of style. Escape sequences other than colours and links are
- * removed; `\r` keeps what was written last; other control codes become visible symbols, so that nothing hides.
+ * removed; of a bar that redraws itself the last state is left; what would be hidden is shown by a sign.
  */
 
 import type { Run } from "../types.ts";
+import { ESCAPES, hides, signed, strip } from "./controls.ts";
 
-// CSI, then OSC and the other string sequences, then two-character escapes; also their one-byte C1 forms.
-const ESCAPES = /(?:\u001b\[|\u009b)([0-?]*)([ -/]*)([@-~]?)|(?:\u001b[\]PX^_]|[\u0090\u0098\u009d-\u009f])([^\u0007\u001b\u009c]*)(?:\u0007|\u001b\\|\u009c)?|\u001b[ -/]*[0-~]?/g;
-const CONTROLS = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
-const CONTROLS_ALL = new RegExp(CONTROLS, "g");
-
-export function strip(text: string): string {
-  return text.replace(ESCAPES, "");
+/** The letters of a text: what redraws itself keeps them and changes its numbers. */
+function letters(text: string): string {
+  return strip(text).replace(/[^\p{L}]+/gu, "");
 }
 
-function visible(code: string): string {
-  const point = code.charCodeAt(0);
-  if (point < 0x20) return String.fromCharCode(0x2400 + point);
-  return point === 0x7f ? "\u2421" : "\ufffd";
-}
-
-/** The last segment that a carriage return left on the line; a bar redrawn in place reads as it did at its end. */
-function lastSegment(text: string): string {
+/** The last state of what carriage returns have drawn in place; a text that one would write over another stays whole. */
+function lastState(text: string): string {
   const body = text.replace(/\r+$/, "");
-  const at = body.lastIndexOf("\r");
-  return at === -1 ? body : body.slice(at + 1);
+  const states = body.split("\r").filter((state) => state.trim() !== "");
+  const last = states.at(-1) ?? "";
+  const said = letters(last);
+  const redrawn = states.slice(-STATES).every((state) => {
+    const other = letters(state);
+    return said.startsWith(other.slice(0, SAME)) || other.startsWith(said.slice(0, SAME));
+  });
+  return redrawn ? last : body;
 }
+
+/** So many states are looked at, and so many letters of each: a label does not change, what a program adds may. */
+const STATES = 20;
+const SAME = 3;
 
 interface Style {
   fg: string;
@@ -87,18 +88,41 @@ function named(style: Style): string {
 }
 
 function safeLink(target: string): string {
-  return /^https?:\/\/[^\s\u0000-\u001f]+$/i.test(target) ? target : "";
+  return !hides(target) && /^https?:\/\/[^\s]+$/i.test(target) ? target : "";
+}
+
+const LINK = /\bhttps?:\/\/[^\s"'<>\u0060)\]]*[^\s"'<>\u0060)\].,;:!?]/g;
+
+/** Addresses in a text that has styles already. */
+function linked(text: string, runs: Run[]): Run[] {
+  if (!text.includes("://") || runs.some(([, style]) => style.includes(" l"))) return runs;
+  const out: Run[] = [];
+  let next = 0;
+  let style = "";
+  for (const found of text.matchAll(LINK)) {
+    const end = found.index + found[0].length;
+    for (; next < runs.length && runs[next][0] <= found.index; next++) out.push([runs[next][0], (style = runs[next][1])]);
+    out.push([found.index, `${style || "a"} l${found[0]}`]);
+    for (; next < runs.length && runs[next][0] <= end; next++) style = runs[next][1];
+    out.push([end, style]);
+  }
+  return [...out, ...runs.slice(next)];
 }
 
 export function ansi(raw: string): { text: string; runs: Run[] } {
-  const line = raw.includes("\r") ? lastSegment(raw) : raw;
-  if (!CONTROLS.test(line)) return { text: line, runs: [] };
+  const line = raw.includes("\r") ? lastState(raw) : raw;
+  if (!hides(line)) return { text: line, runs: [] };
   const runs: Run[] = [];
   const style: Style = { fg: "", bg: "", set: new Set(), link: "" };
   let text = "";
   let at = 0;
   const take = (until: number): void => {
-    text += line.slice(at, until).replace(CONTROLS_ALL, visible);
+    const before = text.length;
+    text += signed(line.slice(at, until), (from, to) => {
+      const name = named(style);
+      if (runs.at(-1)?.[0] === before + from) runs.pop();
+      runs.push([before + from, "x"], [before + to, name]);
+    });
   };
   for (const found of line.matchAll(ESCAPES)) {
     take(found.index);
@@ -111,5 +135,5 @@ export function ansi(raw: string): { text: string; runs: Run[] } {
     if ((runs[runs.length - 1]?.[1] ?? "") !== name) runs.push([text.length, name]);
   }
   take(line.length);
-  return { text, runs };
+  return { text, runs: linked(text, runs) };
 }

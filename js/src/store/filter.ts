@@ -1,7 +1,7 @@
 /** From what the reader typed to a test of a line. Never throws: an invalid regex is an answer too. */
 
 import type { Filter } from "../types.ts";
-import { strip } from "./ansi.ts";
+import { strip } from "./controls.ts";
 
 export interface Matcher {
   test(text: string): boolean;

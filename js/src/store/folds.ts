@@ -3,7 +3,7 @@
  * pods. Found as lines arrive, source by source; a row that belongs to another keeps how far back that one is.
  */
 
-import { strip } from "./ansi.ts";
+import { strip } from "./controls.ts";
 import { begin, beginAbove, type Said, step, titleOf } from "./grammars.ts";
 import { progress } from "./progress.ts";
 

@@ -3,7 +3,7 @@
  * Only the head of the line counts: a level further in is part of the message.
  */
 
-import { strip } from "./ansi.ts";
+import { strip } from "./controls.ts";
 
 export const LEVELS = ["", "trace", "debug", "info", "warning", "error", "critical"] as const;
 export const WARNING = 4;

@@ -1,76 +1,101 @@
 /** A stored line as the row that is drawn: what to write, in which styles, what matched. Done for visible rows only. */
 
 import type { Row, Run } from "../types.ts";
-import { ansi, strip } from "./ansi.ts";
+import { ansi } from "./ansi.ts";
+import { signed, strip } from "./controls.ts";
+import { fieldsOf, type Found, valueText } from "./fields.ts";
 import { barText } from "./bar.ts";
 import type { Matcher } from "./filter.ts";
 import { isBar } from "./folds.ts";
 import { progress } from "./progress.ts";
+import { isSame, stampOf } from "./stamp.ts";
 import { GAP, HOLE, NOTICE, type TaskStore } from "./store.ts";
 
 /** Longer lines are cut in display; a click asks for the whole text. */
 export const CUT = 4096;
 const JSON_MAX = 65_536;
 
-const MESSAGE_KEYS = ["message", "msg", "event", "text", "log"];
-const HIDDEN_KEYS = new Set(["time", "timestamp", "ts", "@timestamp", "asctime"]);
-const LEVEL_KEYS = ["level", "levelname", "severity", "lvl"];
+const MESSAGE_KEYS = ["msg", "message", "event", "log", "text"];
+const TIME_KEYS = new Set(["time", "timestamp", "ts", "@timestamp", "asctime", "t"]);
+const LEVEL_KEYS = ["level", "severity", "lvl", "levelname", "log.level", "loglevel", "level_name"];
+const NUMBER = /^[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?$/i;
 
-function valueText(value: unknown): string {
-  if (typeof value === "string") return /^[^\s"=\u0000-\u001f]+$/.test(value) ? value : JSON.stringify(value);
-  return JSON.stringify(value) ?? "null";
+/** Writes a line piece by piece, each in its style. */
+class Writer {
+  text = "";
+  readonly runs: Run[] = [];
+
+  add(text: string, style = ""): this {
+    if (text === "") return this;
+    if ((this.runs.at(-1)?.[1] ?? "") !== style) this.runs.push([this.text.length, style]);
+    this.text += text;
+    return this;
+  }
+
+  /** A text that may bring colours of its own. */
+  raw(text: string): this {
+    const { text: clean, runs } = ansi(text.replaceAll(/\r?\n/g, " ⏎ "));
+    for (const [at, style] of runs) this.runs.push([this.text.length + at, style]);
+    this.text += clean;
+    if (runs.length > 0) this.runs.push([this.text.length, ""]);
+    return this;
+  }
 }
 
-export function asObject(text: string): Record<string, unknown> | null {
-  if (text.length > JSON_MAX || text[0] !== "{" || text[text.length - 1] !== "}") return null;
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
+/** Whether a field says the time of the row, in whatever way. */
+function isTime(key: string, value: unknown, time: number): boolean {
+  if (!TIME_KEYS.has(key)) return false;
+  if (typeof value === "number") return [value, value * 1000, value / 1e6].some((ms) => isSame({ time: ms, zoned: true }, time));
+  const stamp = stampOf(String(value), time);
+  return stamp !== null && isSame(stamp, time);
 }
 
-/** Message first, then the other fields with dim keys. */
-function fromObject(fields: Record<string, unknown>): { text: string; runs: Run[] } {
-  const rest = { ...fields };
-  const runs: Run[] = [];
-  let text = "";
-  const level = LEVEL_KEYS.find((key) => typeof rest[key] === "string");
-  if (level !== undefined) {
-    text = `${String(rest[level]).toUpperCase()} `;
-    runs.push([0, "w"], [text.length, ""]);
-    delete rest[level];
+function pick(fields: Record<string, unknown>, path: string): unknown {
+  if (Object.hasOwn(fields, path)) return fields[path];
+  let value: unknown = fields;
+  for (const part of path.split(".")) value = typeof value === "object" && value !== null && Object.hasOwn(value, part) ? (value as Record<string, unknown>)[part] : undefined;
+  return value;
+}
+
+/** Level, what stood before the object, message first, then the other fields, or those that were chosen, with dim keys. */
+function fromFields({ before, fields }: Found, time: number, chosen: readonly string[]): { text: string; runs: Run[] } {
+  const out = new Writer();
+  const level = LEVEL_KEYS.find((key) => typeof fields[key] === "string");
+  const message = MESSAGE_KEYS.find((key) => typeof fields[key] === "string");
+  if (before !== "") {
+    const stamp = stampOf(before, time);
+    if (stamp && isSame(stamp, time)) out.add(before.slice(0, stamp.to), "k").raw(before.slice(stamp.to));
+    else out.raw(before);
   }
-  const message = MESSAGE_KEYS.find((key) => typeof rest[key] === "string");
-  if (message !== undefined) {
-    text += ansi(String(rest[message]).replaceAll("\n", " ⏎ ")).text;
-    delete rest[message];
+  if (level !== undefined) out.add(signed(String(fields[level]).toUpperCase()), "w").add(" ");
+  if (message !== undefined) out.raw(String(fields[message]));
+  const shown: [string, unknown][] = chosen.length > 0 ? chosen.map((path) => [path, pick(fields, path)]) : Object.entries(fields).filter(([key, value]) => key !== level && key !== message && !isTime(key, value, time));
+  for (const [key, value] of shown) {
+    if (value === undefined) continue;
+    out.add(out.text === "" || /\s$/.test(out.text) ? "" : "  ").add(`${signed(key)}=`, "k");
+    const written = valueText(value);
+    out.add(signed(written), typeof value === "number" || typeof value === "bigint" || NUMBER.test(written) ? "n" : "");
   }
-  for (const [key, value] of Object.entries(rest)) {
-    if (HIDDEN_KEYS.has(key)) continue;
-    if (text !== "") text += text.endsWith(" ") ? "" : "  ";
-    runs.push([text.length, "k"]);
-    text += `${key}=`;
-    runs.push([text.length, typeof value === "number" ? "n" : ""]);
-    text += valueText(value);
-    runs.push([text.length, ""]);
-  }
-  return { text, runs };
+  return out;
 }
 
 // Words of level, keys, numbers after = or : or alone. Linear: alternatives start on different characters.
 const TOKENS = /\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b|\b(https?:\/\/[^\s"'<>\u0060)\]]+)|(?<![\w.:/-]|\d,)([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?)(?![\w:/-]|\.\d)/gi;
 const TOKEN_HEAD = 600;
 
-/** Numbers, links and the level's word of a plain line. */
-function tokens(text: string): Run[] {
+/** Numbers, links and the level's word of a plain line; its own time dim where it says what the row says. */
+function tokens(text: string, time: number): Run[] {
   const runs: Run[] = [];
-  for (const found of text.slice(0, TOKEN_HEAD).matchAll(TOKENS)) {
+  const stamp = stampOf(text, time);
+  // klog's head says file and line besides, and then a bracket.
+  const dim = stamp && isSame(stamp, time) ? (/^[^\]]{0,60}\] /.exec(/^[IWEFD]\d{4} /.test(text) ? text : "")?.[0].length ?? stamp.to) : 0;
+  if (dim > 0) runs.push([stamp!.from, "k"], [dim, ""]);
+  for (const found of text.slice(dim, TOKEN_HEAD).matchAll(TOKENS)) {
     const [all, word, link] = found;
     if (word !== undefined && word !== word.toUpperCase()) continue;
-    const style = word === undefined ? (link === undefined ? "n" : `a l${link}`) : "w";
-    runs.push([found.index, style], [found.index + all.length, ""]);
+    const address = link?.replace(/[.,;:!?]+$/, "");
+    const style = word === undefined ? (address === undefined ? "n" : `a l${address}`) : "w";
+    runs.push([dim + found.index, style], [dim + found.index + (address ?? all).length, ""]);
   }
   return runs;
 }
@@ -104,7 +129,7 @@ function below(text: string): Run[] {
   return /^[\s|]*File "|^\s+at |^[\s|]*[~^]+\s*$|^\t\S+:\d+|^[\s|]*Traceback /.test(text) ? [[0, "k"]] : [];
 }
 
-export function present(store: TaskStore, row: number, id: number, source: number, matcher: Matcher, pretty: boolean, open = false): Row {
+export function present(store: TaskStore, row: number, id: number, source: number, matcher: Matcher, pretty: boolean, open = false, chosen: readonly string[] = []): Row {
   const flags = store.flags[row];
   const raw = store.texts[row];
   const base = { id, seq: store.seq[row], time: store.timeOf(row), source, level: store.levelOf(row) };
@@ -122,11 +147,12 @@ export function present(store: TaskStore, row: number, id: number, source: numbe
   let { text, runs } = clean;
   const inBlock = folds.back[row] !== 0 && folds.heads.get(folds.headOf(row))?.said !== null;
   if (inBlock) return { ...line, text, runs: runs.length > 0 ? runs : below(text), marks: matcher.find(text), more: Math.max(0, raw.length - CUT), below: true };
-  const fields = runs.length === 0 ? asObject(raw) : null;
-  const more = fields === null ? Math.max(0, raw.length - CUT) : 0;
-  if (fields !== null && pretty) {
-    ({ text, runs } = fromObject(fields));
+  const found = runs.length === 0 && raw.length <= JSON_MAX ? fieldsOf(raw.length > CUT ? raw : text) : null;
+  const more = found === null ? Math.max(0, raw.length - CUT) : 0;
+  if (found !== null && pretty) {
+    ({ text, runs } = fromFields(found, base.time, chosen));
     if (text.length > CUT) text = text.slice(0, CUT);
-  } else if (runs.length === 0) runs = tokens(text);
-  return { ...line, text, runs, marks: matcher.find(text), more, json: fields !== null };
+  } else if (runs.length === 0) runs = tokens(text, base.time);
+  const redrawn = /\r[^\r]/.test(raw) && !text.includes("␍");
+  return { ...line, text, runs, marks: matcher.find(text), more, aside: redrawn ? "redrawn" : undefined, json: found !== null || redrawn };
 }

@@ -3,7 +3,7 @@
  * tests/parsing/fixtures/progress.json holds both.
  */
 
-import { strip } from "./ansi.ts";
+import { strip } from "./controls.ts";
 
 export interface Progress {
   label: string;

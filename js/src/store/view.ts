@@ -272,7 +272,7 @@ export class View {
     const row = this.selection.rowOf(id);
     const store = this.selection.stores[slot];
     const member = this.selection.memberOf(slot, row);
-    const shown = present(store, member, id, this.#groupOfRow(slot, member), this.selection.matcher, this.selection.filter.pretty, this.selection.opened.has(id));
+    const shown = present(store, member, id, this.#groupOfRow(slot, member), this.selection.matcher, this.selection.filter.pretty, this.selection.opened.has(id), this.selection.filter.fields);
     const twins = store.folds.heads.get(row)?.twins ?? [];
     if (twins.length > 0) shown.also = [row, ...twins].filter((one) => one !== member).map((one) => this.#groupOfRow(slot, one));
     return shown;

@@ -6,7 +6,7 @@ import { h } from "./dom.ts";
 /** The terminal's colours as hues, their lightness and strength being the theme's; black, grey and white as the theme's inks. */
 const HUES = [0, 25, 145, 85, 255, 325, 205];
 const INKS: Record<number, string> = { 0: "var(--ink)", 7: "var(--dim)", 8: "var(--faint)", 15: "var(--ink)" };
-const WORDS: Record<string, string> = { n: "cl-n", k: "cl-k", w: "cl-lv", e: "cl-le" };
+const WORDS: Record<string, string> = { n: "cl-n", k: "cl-k", w: "cl-lv", e: "cl-le", x: "cl-ctl" };
 
 /** A background is a tint of its colour, so that text of any colour stays readable on it. */
 function paint(element: HTMLElement, ink: boolean, value: string): void {

@@ -1,11 +1,12 @@
 /** One row's element: edge, time, source, message; or a notice, a gap, the log's beginning. Opens on a click. */
 
-import { strip } from "../store/ansi.ts";
+import { seen, strip } from "../store/controls.ts";
+import { fieldsOf } from "../store/fields.ts";
 import type { Row } from "../types.ts";
 import { h } from "./dom.ts";
 import { clock, grouped } from "./format.ts";
-import { tree } from "./json.ts";
 import { fill, noticeWords } from "./line.ts";
+import { tree, type TreeActions } from "./tree.ts";
 
 export interface Label {
   short: string;
@@ -22,6 +23,7 @@ export interface RowActions {
   fold(id: number): void;
   /** The whole text of a line that was cut. */
   text(id: number): Promise<string>;
+  readonly tree: TreeActions;
   resized(): void;
 }
 
@@ -49,15 +51,17 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, string>
     message,
   );
   const whole = open.get(row.id);
-  if (row.json || row.fold) message.append(twisty(row, whole !== undefined, actions, open));
-  if (row.bar !== undefined && row.bar >= 0) message.append(track(row.bar));
-  if (whole === undefined || row.json) fill(message, row.text, row.runs, row.marks);
-  else message.append(row.more > 0 ? whole : "");
-  if (whole !== undefined && row.json) message.append(opened(whole));
-  else if (whole !== undefined && row.more === 0) fill(message, row.text, row.runs, row.marks);
+  // Above a tree the row stays one line.
+  const line = whole !== undefined && row.json ? h("div", { class: "cl-line" }) : message;
+  if (line !== message) message.append(line, opened(whole!, actions.tree));
+  if (row.json || row.fold) line.append(twisty(row, whole !== undefined, actions, open));
+  else if (row.bar !== undefined) line.append(h("span", { class: "cl-tw" }, "  "));
+  if (row.bar !== undefined && row.bar >= 0) line.append(track(row.bar));
+  if (whole !== undefined && whole !== "" && !row.json) line.append(seen(whole));
+  else fill(line, row.text, row.runs, row.marks);
   const aside = [row.aside, elsewhere(row, actions)].filter(Boolean).join(" · ");
-  if (aside !== "") message.append(h("span", { class: "cl-aside" }, `  · ${aside}`));
-  if (row.more > 0 && whole === undefined) message.append(h("span", { class: "cl-k" }, ` … ${grouped(row.more)} more`));
+  if (aside !== "") line.append(h("span", { class: "cl-aside" }, `  · ${aside}`));
+  if (row.more > 0 && whole === undefined) line.append(h("span", { class: "cl-k" }, ` … ${grouped(row.more)} more`));
   if (whole !== undefined) element.classList.add("cl-open");
   message.addEventListener("click", (event) => toggle(event, row, message, actions, open));
   return element;
@@ -87,23 +91,19 @@ function elsewhere(row: Row, actions: RowActions): string {
 
 /** What a bar has shown, one state a line, as it was written. */
 function history(text: string): HTMLElement {
-  const states = text.split("\r").map((state) => strip(state)).filter((state) => state.trim() !== "");
+  const states = text.split("\r").map(seen).filter((state) => state.trim() !== "");
   const left = states.length - HISTORY;
   return h("div", { class: "cl-tree" }, left > 0 ? h("div", { class: "cl-k" }, `${grouped(left)} earlier`) : null, ...states.slice(-HISTORY).map((state) => h("div", { class: "cl-leaf" }, state)));
 }
 
-function opened(text: string): HTMLElement {
-  if (text.includes("\r")) return history(text);
-  try {
-    return tree(JSON.parse(text) as unknown);
-  } catch {
-    return h("div", { class: "cl-leaf" }, text);
-  }
+function opened(text: string, actions: TreeActions): HTMLElement {
+  const found = /\r[^\r]/.test(text) ? null : fieldsOf(strip(text));
+  return found === null ? history(text) : tree(found.fields, actions);
 }
 
 function toggle(event: Event, row: Row, message: HTMLElement, actions: RowActions, open: Map<number, string>): void {
   const target = event.target as HTMLElement;
-  if (target.closest("a, details, .cl-tree") || String(getSelection() ?? "") !== "") return;
+  if (target.closest("a, button, .cl-tree") || String(getSelection() ?? "") !== "") return;
   if (row.fold === undefined && !row.json && row.more === 0 && !open.has(row.id)) {
     if (message.scrollWidth <= message.clientWidth) return;
     open.set(row.id, "");

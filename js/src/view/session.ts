@@ -79,6 +79,17 @@ export class Session {
     this.#apply({ time, wrap, filter: same ? this.settings.filter : { ...this.settings.filter, ...filter } });
   }
 
+  /** A field comes into the rows, behind those that were chosen, or goes out of them. */
+  chooseField(field: string): void {
+    const { fields } = this.settings.filter;
+    this.change({ fields: fields.includes(field) ? fields.filter((one) => one !== field) : [...fields, field] });
+  }
+
+  /** What a value in a record becomes with one click. */
+  addFilter({ field, value }: { field: string; op: string; value: string }): void {
+    this.change({ grep: `${field} ${value}` });
+  }
+
   /** The reader's regex took too long: without it the lines come back. */
   regexStopped(): void {
     const { grep } = this.settings.filter;

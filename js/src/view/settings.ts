@@ -13,6 +13,7 @@ export type Query = Partial<Record<"since" | "pod" | "container" | "stream" | "l
   tail?: number;
   timestamps?: boolean;
   pretty?: boolean;
+  fields?: string[];
 };
 
 export const DEFAULT_SINCE = "1m";
@@ -30,6 +31,7 @@ export function fromQuery(query: Query): Settings {
     since: windowOf(query.since || DEFAULT_SINCE),
     tail: typeof query.tail === "number" ? query.tail : null,
     pretty: query.pretty ?? true,
+    fields: query.fields ?? [],
   };
   return { filter, time: query.timestamps ?? true, wrap: false };
 }

@@ -56,6 +56,13 @@ export class Viewer {
       fold: (id) => hub.fold(this.#view, id),
       text: (id) => hub.text(this.#view, id),
       resized: () => this.#rows.draw(),
+      tree: {
+        get chosen() {
+          return session.settings.filter.fields;
+        },
+        choose: (field) => session.chooseField(field),
+        filter: (condition) => session.addFilter(condition),
+      },
       look: (look) => {
         if (this.#side) this.#side.look = look;
         hub.look(this.#view, look);
