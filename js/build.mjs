@@ -1,6 +1,6 @@
-// Bundles what hosts load as the widget (loader.js), and the viewer that it asks the kernel for (viewer.js, viewer.css). The
-// store's code becomes a string inside the viewer's: it is started from a blob: URL as a worker, or imported from one into
-// the page where workers are forbidden, so it is in the bundle once.
+// Bundles what hosts load as the widget (loader.js), and the viewer that it asks the kernel for (viewer.js, viewer.css,
+// store.js). The store's code is started from a blob: URL as a worker, or imported from one into the page where workers are
+// forbidden.
 import { mkdir, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,31 +9,19 @@ import * as esbuild from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 export const outdir = resolve(here, "../cortex_jupyter/notebook/static");
 // The loader is copied into every model and into saved notebooks; the rest goes to each page once.
-const LIMITS = { "loader.js": 4_000, "viewer.js": 120_000, "viewer.css": 24_000 };
+const LIMITS = { "loader.js": 4_000, "viewer.js": 120_000, "store.js": 120_000, "viewer.css": 24_000 };
 
 const common = { bundle: true, format: "esm", target: "es2022", minify: true, legalComments: "none", logLevel: "warning" };
-
-export const modules = {
-  name: "modules-as-text",
-  setup(build) {
-    build.onResolve({ filter: /^string:/ }, (args) => ({ path: resolve(args.resolveDir, args.path.slice(7)), namespace: "string" }));
-    build.onLoad({ filter: /.*/, namespace: "string" }, async (args) => {
-      const result = await esbuild.build({ ...common, entryPoints: [args.path], write: false, metafile: true, absWorkingDir: here, plugins: [modules] });
-      const watchFiles = Object.keys(result.metafile.inputs).map((file) => resolve(here, file.replace(/^\w+:/, "")));
-      return { contents: result.outputFiles[0].text, loader: "text", watchFiles };
-    });
-  },
-};
 
 const options = {
   ...common,
   entryPoints: [
     { in: resolve(here, "src/loader.ts"), out: "loader" },
     { in: resolve(here, "src/widget.ts"), out: "viewer" },
+    { in: resolve(here, "src/store/worker.ts"), out: "store" },
     { in: resolve(here, "src/widget.css"), out: "viewer" },
   ],
   outdir,
-  plugins: [modules],
   absWorkingDir: here,
 };
 

@@ -29,7 +29,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     static = "cortex_jupyter/notebook/static/"
-    assert {n.removeprefix(static) for n in names if n.startswith(static)} == {"loader.js", "viewer.js", "viewer.css"}
+    assert {n.removeprefix(static) for n in names if n.startswith(static)} == {
+        "loader.js",
+        "viewer.js",
+        "store.js",
+        "viewer.css",
+    }
     assert any(n.endswith("data/etc/jupyter/jupyter_server_config.d/cortex_jupyter.json") for n in names)
     assert not [n for n in names if n.startswith(("js/", "tests/")) or "node_modules" in n]
 

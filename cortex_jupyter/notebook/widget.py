@@ -40,9 +40,9 @@ def bundle(name: str) -> bytes:
     return path.read_bytes()
 
 
-def version_of(code: bytes, css: bytes) -> str:
+def version_of(*parts: bytes) -> str:
     """Name a build of the viewer, so that a page loads each only once."""
-    return hashlib.sha256(code + css).hexdigest()[:16]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
 
 
 class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
@@ -77,7 +77,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         # Read here and not when the class is made: without a bundle the module can still be imported.
         # As an attribute and before: anywidget makes a synced trait of what it finds.
         self._esm = bundle("loader.js").decode()
-        self._parts = [bundle("viewer.js"), bundle("viewer.css")]
+        self._parts = [bundle("viewer.js"), bundle("viewer.css"), bundle("store.js")]
         self._answered = float("-inf")
         super().__init__(_viewer=version_of(*self._parts), **traits)
         self._server = CommServer(engine, recordings, self.send)

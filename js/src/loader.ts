@@ -10,7 +10,7 @@
 import type { Model } from "./view/session.ts";
 import type { Widget } from "./widget.ts";
 
-type Factory = (css?: string) => Widget;
+type Factory = (css?: string, store?: string) => Widget;
 
 /** The viewer of one version: one promise per page, that any model's kernel may keep. */
 interface Shared {
@@ -28,12 +28,12 @@ const WAITING =
 const page = globalThis as unknown as Record<symbol, Map<string, Shared> | undefined>;
 const viewers = (page[Symbol.for("cortex-jupyter/viewers")] ??= new Map<string, Shared>());
 
-async function start([code, css]: DataView[]): Promise<Factory> {
+async function start([code, css, store]: DataView[]): Promise<Factory> {
   const url = URL.createObjectURL(new Blob([code as DataView<ArrayBuffer>], { type: "text/javascript" }));
   try {
     const { default: factory } = (await import(url)) as { default: Factory };
-    const style = new TextDecoder().decode(css);
-    return () => factory(style);
+    const [style, script] = [css, store].map((part) => new TextDecoder().decode(part));
+    return () => factory(style, script);
   } finally {
     URL.revokeObjectURL(url);
   }

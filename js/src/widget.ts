@@ -30,13 +30,14 @@ function once(signal: AbortSignal | undefined, cleanup: () => void): () => void 
   return run;
 }
 
-export default (css = ""): Widget => {
+/** `css` is the style sheet, `store` the code of the store: the kernel sends the three parts of a viewer together. */
+export default (css = "", store = ""): Widget => {
   const style = styler(css);
   // Hosts differ in whether this is shared by several models, and in whether both calls see one object.
   const sessions = new Map<Model, Session>();
 
   function open(model: Model): Session {
-    const session = new Session(model, pageHub());
+    const session = new Session(model, pageHub(store));
     sessions.set(model, session);
     return session;
   }
@@ -57,7 +58,7 @@ export default (css = ""): Widget => {
     render({ model, el, signal }) {
       try {
         const session = sessionOf(model);
-        const viewer = new Viewer(pageHub(), session);
+        const viewer = new Viewer(pageHub(store), session);
         session.views.add(viewer);
         el.replaceChildren(viewer.root);
         style(viewer.root);

@@ -1,6 +1,5 @@
 /** Starts the store: as a worker from a blob: URL, else the same code imported into the page. */
 
-import code from "string:./worker.ts";
 import type { FromStore, ToStore } from "../types.ts";
 import { type Connection, Hub } from "./client.ts";
 
@@ -10,7 +9,7 @@ interface StoreModule {
   connect(post: (message: FromStore) => void): (message: ToStore) => void;
 }
 
-function connect(onMessage: (message: FromStore) => void): Connection {
+function connect(code: string, onMessage: (message: FromStore) => void): Connection {
   const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   let early: ToStore[] | undefined = [];
   let deliver: (message: ToStore) => void = (message) => early?.push(message);
@@ -67,7 +66,7 @@ function watched(hub: Hub): Hub {
 }
 
 /** Every model has its own instance of this module: only globalThis is the page's. */
-export function pageHub(): Hub {
+export function pageHub(code: string): Hub {
   const page = globalThis as unknown as Record<symbol, Hub | undefined>;
-  return (page[HUB] ??= watched(new Hub(connect)));
+  return (page[HUB] ??= watched(new Hub((onMessage) => connect(code, onMessage))));
 }

@@ -1,5 +1,0 @@
-/** A module bundled as text, see build.mjs. */
-declare module "string:*" {
-  const code: string;
-  export default code;
-}
