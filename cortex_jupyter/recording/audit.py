@@ -17,8 +17,8 @@ from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording import notices
 from cortex_jupyter.recording.bridge import HINT
 from cortex_jupyter.recording.lines import Lines, parse_cri
-from cortex_jupyter.recording.resume import recorded_lines
-from cortex_jupyter.recording.store import Anchor
+from cortex_jupyter.recording.resume import first_lines
+from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.align import Line
@@ -98,15 +98,15 @@ class Audit:
         if not len(tail):
             return True
         first, last = min(tail.times), max(tail.times)
-        recorded = await asyncio.to_thread(self._recorded, first - _SLACK)
-        if not recorded or (not ended and recorded[-1][0] < last + _SLACK):
+        if not ended and self._channel.anchor(self._sid).last < last + _SLACK:
             return False
-        if last < recorded[0][0] and await asyncio.to_thread(self._begins_after, last):
+        recorded = await asyncio.to_thread(self._recorded, first, last)
+        if not recorded and await asyncio.to_thread(self._begins_after, last):
             return True  # from before recording began: the backfill's
         missing = _missing(tail, recorded)
         if len(missing) == len(tail):
             whole = await asyncio.to_thread(parse_cri, await self._files.read(name))
-            recorded = await asyncio.to_thread(self._recorded, min(whole.times) - _SLACK)
+            recorded = await asyncio.to_thread(self._recorded, min(whole.times), max(whole.times))
             missing = await asyncio.to_thread(_missing, whole, recorded)
         if len(missing):
             await self._record(missing)
@@ -126,31 +126,22 @@ class Audit:
     def _say(self, what: str, hint: str = "") -> None:
         self._channel.note(notices.said(self._source, self._sid, "audit", what, hint))
 
-    def _recorded(self, since: int) -> list[Line]:
-        """Give the source's recorded lines from a time on, its parts among them, the newest part of the file last."""
-        place = next(
-            (seq for seq, _, _, _, t_max in self._context.store.index(self._context.lease.recording) if t_max >= since),
-            None,
-        )
-        if place is None:
-            return []
-        stored = self._context.store.sources(self._context.lease.recording)
+    def _recorded(self, first: int, last: int) -> list[Line]:
+        """Give the source's recorded lines about two times, its parts among them."""
+        store, id_ = self._context.store, self._context.lease.recording
+        ours = {sid for sid, (source, _) in store.sources(id_).items() if source.of(self._source)}
+        low, high = first - _SLACK, last + _SLACK
         found: list[Line] = []
-        for sid, (source, _) in sorted(stored.items(), key=lambda item: -item[1][0].part):
-            if source.of(self._source):
-                anchor = Anchor(since, place, last=1)
-                found += recorded_lines(self._context.store, self._context.lease.recording, sid, anchor)
+        for entry in store.batches(id_, low, high):
+            batch = Batch.decode(entry.data)
+            rows = zip(batch.sids, batch.times, batch.texts, strict=True)
+            found += [(t, m) for s, t, m in rows if s in ours and low <= t <= high]
         return found
 
     def _begins_after(self, moment: int) -> bool:
         """Tell whether the source's first recorded line came after a moment."""
-        for seq, _, event, t_min, _ in self._context.store.index(self._context.lease.recording):
-            if event == "log" and t_min <= moment:
-                found = recorded_lines(
-                    self._context.store, self._context.lease.recording, self._sid, Anchor(0, seq, last=1)
-                )
-                return not found or found[0][0] > moment
-        return True
+        first = first_lines(self._context.store, self._context.lease.recording, self._sid)
+        return not first or first[0][0] > moment
 
 
 #: A log that has grown beyond this may well have been rotated; the kubelet's default is ten times as much.

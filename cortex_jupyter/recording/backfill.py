@@ -14,8 +14,8 @@ from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording import notices
 from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.bridge import HINT, older
-from cortex_jupyter.recording.resume import recorded_lines
-from cortex_jupyter.records import Batch, rfc3339
+from cortex_jupyter.recording.resume import first_lines, recorded_lines
+from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.align import Line
@@ -54,11 +54,11 @@ class Backfill:
             The id of the part, where a recorder before us has begun it.
         """
         await self._channel.flush()
-        first = await asyncio.to_thread(self._first)
+        first = await asyncio.to_thread(first_lines, self._context.store, self._context.lease.recording, self._sid)
         begun, done = part, await asyncio.to_thread(self._done, part) if part else []
         oldest = 0
         try:
-            async for lines in older(self._files, first):
+            async for lines in older(self._files, first[:_FIRST]):
                 new = _after(lines, done)
                 done = [] if len(new) else done
                 if not len(new):
@@ -79,21 +79,6 @@ class Backfill:
 
     def _say(self, what: str, hint: str = "") -> None:
         self._channel.note(notices.said(self._source, self._sid, "backfill", what, hint))
-
-    def _first(self) -> list[Line]:
-        """Give the first recorded lines of the source."""
-        at = 0
-        while entries := self._context.store.entries(self._context.lease.recording, at, 1 << 20):
-            found: list[Line] = []
-            for entry in entries:
-                at = entry.last
-                if entry.event == "log":
-                    batch = Batch.decode(entry.data)
-                    rows = zip(batch.sids, batch.times, batch.texts, strict=True)
-                    found += [(t, m) for s, t, m in rows if s == self._sid]
-            if found:
-                return found[:_FIRST]
-        return []
 
     def _done(self, part: int) -> list[Line]:
         _, anchor = self._context.store.sources(self._context.lease.recording)[part]

@@ -22,7 +22,7 @@ _WARM: Final = 10_000_000_000
 _FEW: Final = 8
 
 
-def compact(store: Store, lease: Lease, *, done: bool = False) -> int:
+def compact(store: Store, lease: Lease, after: int = 0, *, done: bool = False) -> int:
     """Merge what can be merged.
 
     Parameters
@@ -30,13 +30,15 @@ def compact(store: Store, lease: Lease, *, done: bool = False) -> int:
     store : Store
     lease : Lease
         A recorder's right to write.
+    after : int, optional
+        What the last pass gave: a pass costs what is new, however long the recording has become.
     done : bool, optional
         The recording is complete: merge the shortest runs too.
 
     Returns
     -------
     int
-        How many entries there are fewer.
+        The number up to which nothing is left to merge while the recording goes on.
 
     Raises
     ------
@@ -44,30 +46,35 @@ def compact(store: Store, lease: Lease, *, done: bool = False) -> int:
     """
     old = time.time_ns() - (0 if done else _WARM)
     runs: list[list[int]] = [[]]
-    size = 0
-    for seq, n, event, _, t_max in store.index(lease.recording):
+    size, last = 0, after
+    settled = None
+    for seq, n, event, _, t_max in store.index(lease.recording, after):
+        last = seq + n - 1
+        small = event == "log" and n < _LINES // 2
+        merges = small and t_max <= old
+        if small and not merges and settled is None:
+            # It merges once it has cooled down, and so may those before it.
+            settled = (runs[-1] or [seq])[0] - 1
         # What is left as it is ends the run: only neighbours may be merged.
-        merges = event == "log" and t_max <= old and n < _LINES // 2
         if not merges or size + n > _LINES:
             runs.append([])
             size = 0
         if merges:
             runs[-1].append(seq)
             size += n
-    fewer = 0
     for run in runs:
         # The last run may still grow; merging it each time would write the same lines again and again.
         if len(run) >= (2 if done else _FEW) and (done or run is not runs[-1]):
-            fewer += _merge(store, lease, run)
-    return fewer
+            _merge(store, lease, run)
+    return (runs[-1] or [last + 1])[0] - 1 if settled is None else settled
 
 
-def _merge(store: Store, lease: Lease, run: list[int]) -> int:
+def _merge(store: Store, lease: Lease, run: list[int]) -> None:
     batches = []
     for seq in run:
         entry = store.entry(lease.recording, seq)
         if entry is None or entry.seq != seq:
-            return 0
+            return
         batches.append(Batch.decode(entry.data))
     first = batches[0]
     times = [t for b in batches for t in b.times]
@@ -81,4 +88,3 @@ def _merge(store: Store, lease: Lease, run: list[int]) -> int:
         {k: v for b in batches for k, v in b.sources.items()},
     )
     store.merge(lease, run, Entry(first.seqs[0], len(times), "log", min(times), max(times), data))
-    return len(run) - 1

@@ -21,7 +21,7 @@ from cortex_jupyter.recording.trouble import WHERE
 from cortex_jupyter.records import Entry, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from cortex_jupyter.recording.connections import Connections
 
@@ -100,11 +100,21 @@ class Entries:
             raise CursorNotHeld("this recording is no longer held", NOT_HELD)
         return found
 
-    def index(self, recording: int) -> list[tuple[int, int, str, int, int]]:
+    def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
+        query = "SELECT seq, n, event, t_min, t_max FROM entry WHERE recording=? AND seq > ? ORDER BY seq"
         with self._file.reading() as db:
-            return db.execute(
-                "SELECT seq, n, event, t_min, t_max FROM entry WHERE recording=? ORDER BY seq", (recording,)
-            ).fetchall()
+            return db.execute(query, (recording, after)).fetchall()
+
+    def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
+        query = "SELECT seq FROM entry WHERE recording=? AND event='log' AND t_max >= ? AND t_min <= ? ORDER BY seq"
+        with self._file.reading() as db:
+            numbers = db.execute(query, (recording, first, last)).fetchall()
+        at = 0
+        for (seq,) in numbers:
+            # Merged meanwhile, one entry may hold several of them.
+            if seq > at and (entry := self.entry(recording, seq)) is not None:
+                at = entry.last
+                yield entry
 
     def entry(self, recording: int, seq: int) -> Entry | None:
         with self._file.reading() as db:

@@ -57,6 +57,7 @@ class Recording:
         self._leases: dict[int, Lease] = {}
         self._infos: dict[int, Info] = {}
         self._recorders: dict[int, TaskRecorder] = {}
+        self._merged: dict[int, int] = {}  # up to which number nothing is left to merge
         self._large: set[int] = set()  # recordings that have said that they are over the budget
         self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
         self._damaged: StoreError | None = None  # the store does not even take a message
@@ -169,7 +170,7 @@ class Recording:
             self._later[info.id] = time.monotonic() + 15
         finally:
             # The others only keep what a pass that is under way still asks for.
-            for known in (self._tasks, self._recorders, self._leases, self._infos):
+            for known in (self._tasks, self._recorders, self._leases, self._infos, self._merged):
                 known.pop(info.id, None)
             self._changed.set()
 
@@ -250,6 +251,7 @@ class Recording:
             await asyncio.sleep(_COMPACT_S)
             for id_, lease in list(self._leases.items()):
                 try:
-                    await asyncio.to_thread(compact, self._store, lease)
+                    after = self._merged.get(id_, 0)
+                    self._merged[id_] = await asyncio.to_thread(compact, self._store, lease, after)
                 except CortexError as error:
                     _log.warning("recording %d cannot be compacted: %s", id_, error.message)

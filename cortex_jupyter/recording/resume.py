@@ -91,6 +91,20 @@ def recorded_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> li
     return found
 
 
+def first_lines(store: Store, recording: int, sid: int) -> list[Line]:
+    """Give a source's first recorded lines: those of the first batch that holds any."""
+    at = 0
+    while entries := store.entries(recording, at, 1 << 20):
+        for entry in entries:
+            at = entry.last
+            if entry.event == "log":
+                batch = Batch.decode(entry.data)
+                rows = zip(batch.sids, batch.times, batch.texts, strict=True)
+                if found := [(t, m) for s, t, m in rows if s == sid]:
+                    return found
+    return []
+
+
 def ends_with(recorded: list[Line], probe: list[Line]) -> bool:
     """Tell whether the last recorded lines are the last lines there are.
 

@@ -13,7 +13,7 @@ from cortex_jupyter.errors import StoreError
 from cortex_jupyter.recording.budget import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from cortex_jupyter.records import Entry, Source, TaskRef
 
@@ -199,8 +199,11 @@ class Store(Protocol):
     def entries(self, recording: int, after: int, most: int) -> list[Entry]:
         """Give the entries that hold numbers above `after`, in order, about `most` bytes of them (at least one)."""
 
-    def index(self, recording: int) -> list[tuple[int, int, str, int, int]]:
-        """Give (seq, n, event, t_min, t_max) of every entry, in order."""
+    def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
+        """Give (seq, n, event, t_min, t_max) of every entry that begins above a number, in order."""
+
+    def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
+        """Give the batches that may hold lines between two times, ns, both inclusive; one at a time in memory."""
 
     def entry(self, recording: int, seq: int) -> Entry | None:
         """Give the entry that holds this number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
@@ -15,7 +16,7 @@ from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.recording import compact as lib
 from cortex_jupyter.recording.compact import compact
 from cortex_jupyter.recording.sqlite import SqliteStore
-from cortex_jupyter.records import Batch, Entry, encode_batch
+from cortex_jupyter.records import Batch, Entry, TaskRef, encode_batch
 
 
 def records(store: SqliteStore, recording: int, after: int = 0) -> list[tuple[int, int, int, str]]:
@@ -49,14 +50,14 @@ def test_every_record_and_every_cursor_stays(sizes: list[int], done: bool) -> No
                     hand.lines([(number, 1 + i % 2, f"{number}.{i}") for i in range(size)])
                 else:
                     hand.notice()
-            before = len(store.index(hand.id))
-            fewer = compact(store, hand.lease, done=done)
-            assert len(store.index(hand.id)) == before - fewer
+            compact(store, hand.lease, done=done)
+            merged = store.index(hand.id)
             for after in range(hand.next):
                 assert records(store, hand.id, after) == [r for r in hand.written if r[0] > after]
                 entry = store.entry(hand.id, after + 1)
                 assert (entry is None) if after + 1 == hand.next else (entry and entry.seq <= after + 1 <= entry.last)
-            assert compact(store, hand.lease, done=done) == 0
+            compact(store, hand.lease, done=done)
+            assert store.index(hand.id) == merged
             assert store.complete(hand.id).records == len(hand.written)
             store.close()
     finally:
@@ -68,6 +69,39 @@ def test_warm_batches_are_left_to_those_who_follow(store: SqliteStore, hand: Han
     for i in range(20):
         hand.lines([(now + i, 1, str(i))])
     assert compact(store, hand.lease) == 0
+    assert len(store.index(hand.id)) == 20
+
+
+@given(st.lists(st.tuples(st.integers(0, 14), st.booleans(), st.booleans()), min_size=1, max_size=60))
+@example([(1, False, False)] * 12 + [(1, True, True)] + [(1, False, True)] * 12)
+def test_passes_that_go_on_from_the_last_do_as_one_that_begins_anew(steps: list[tuple[int, bool, bool]]) -> None:
+    """Each step: a batch of so many lines, whether it is warm, and whether a pass comes after it."""
+    few, lines = lib._FEW, lib._LINES
+    lib._FEW, lib._LINES = 3, 20
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            store = SqliteStore(Path(folder) / "r.sqlite")
+            stepwise, anew = (Hand(store, TaskRef("default", "job", name), name) for name in "ab")
+            place = 0
+            for size, warm, merges in steps:
+                at = time.time_ns() if warm else 1
+                for hand in (stepwise, anew):
+                    if size:
+                        hand.lines([(at, 1, str(i)) for i in range(size)])
+                    else:
+                        hand.notice()
+                if merges:
+                    place = compact(store, stepwise.lease, place)
+                    compact(store, anew.lease)
+            for cold in (False, True):
+                if cold:
+                    with patch.object(lib, "_WARM", 0):
+                        compact(store, stepwise.lease, place)
+                        compact(store, anew.lease)
+                assert store.index(stepwise.id) == store.index(anew.id)
+            store.close()
+    finally:
+        lib._FEW, lib._LINES = few, lines
 
 
 def test_who_has_lost_the_lease_merges_nothing(store: SqliteStore, hand: Hand) -> None:
