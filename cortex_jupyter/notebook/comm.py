@@ -9,6 +9,9 @@ The page asks, the kernel answers; messages are plain dicts:
     kernel  {"type": "page", "id": 7, "page": {...}} or {..., "error": {...}}
     page    {"type": "outline", "id": 8, "task": KEY, "bins": 1000}                   how the lines are spread over time
     kernel  {"type": "outline", "id": 8, "outline": {...}} or {..., "error": {...}}
+    page    {"type": "search", "id": 9, "task": KEY, "query": {...}}                  a filter over the whole recording
+    kernel  {"type": "found", "id": 9} and one buffer                                 of events; at last {..., "done": true}
+    page    {"type": "stop", "id": 9}
     kernel  {"type": "error", "error": {"code", "message", "hint"}}                   the stream could not be opened
     page    {"type": "close"}
 
@@ -20,13 +23,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.records import Cursor, TaskRef
-from cortex_jupyter.server.outline import outline
+from cortex_jupyter.server.glance import outline
 from cortex_jupyter.server.page import page, place
+from cortex_jupyter.server.searching import asked, matches
 from cortex_jupyter.server.sse import Slot, Stream
 from cortex_jupyter.server.state import present
 from cortex_jupyter.server.window import Window, at_most
@@ -85,6 +90,7 @@ class CommServer:
         self._stream: asyncio.Task[None] | None = None
         self._outlet: Outlet | None = None
         self._pages: set[asyncio.Task[None]] = set()
+        self._searches: dict[object, asyncio.Task[None]] = {}
 
     def receive(self, message: dict[str, Any]) -> None:
         """Take a message of the page."""
@@ -93,7 +99,7 @@ class CommServer:
     def close(self) -> None:
         """End what is being sent."""
         if self._engine.alive:
-            self._engine.loop.call_soon_threadsafe(self._stop)
+            self._engine.loop.call_soon_threadsafe(self._end)
 
     def _take(self, message: dict[str, Any]) -> None:
         match message.get("type"):
@@ -109,6 +115,12 @@ class CommServer:
                 task = asyncio.create_task(self._guarded(work, message, answer))
                 self._pages.add(task)
                 task.add_done_callback(self._pages.discard)
+            case "search":
+                answer = {"type": "found", "id": message.get("id"), "done": True}
+                self._searches[message.get("id")] = asyncio.create_task(self._guarded(self._search, message, answer))
+            case "stop":
+                if (search := self._searches.pop(message.get("id"), None)) is not None:
+                    search.cancel()
             case "close":
                 self._stop()
 
@@ -116,6 +128,12 @@ class CommServer:
         if self._stream is not None:
             self._stream.cancel()
         self._stream = self._outlet = None
+
+    def _end(self) -> None:
+        self._stop()
+        for search in self._searches.values():
+            search.cancel()
+        self._searches.clear()
 
     async def _guarded(self, work: Work, message: dict[str, Any], answer: dict[str, Any]) -> None:
         """Do something for the page; what goes wrong is shown there, for nobody else would see it."""
@@ -159,6 +177,17 @@ class CommServer:
         except CortexError as error:
             slot.error = error
         return slot
+
+    async def _search(self, message: dict[str, Any]) -> None:
+        id_ = message.get("id")
+        query = asked(message.get("query") or {})
+        recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
+        async with aclosing(matches(recording, query)) as pieces:
+            async for piece in pieces:
+                self._send({"type": "found", "id": id_}, [piece])
+                await asyncio.sleep(1 / _RATE)
+        self._searches.pop(id_, None)
+        self._send({"type": "found", "id": id_, "done": True}, None)
 
     async def _outline(self, message: dict[str, Any]) -> None:
         recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))

@@ -12,6 +12,7 @@ from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.logs import LogsHandler
 from cortex_jupyter.server.outline import OutlineHandler
+from cortex_jupyter.server.search import SearchHandler
 from cortex_jupyter.server.service import Service
 from cortex_jupyter.server.stream import StreamHandler
 from cortex_jupyter.server.tasks import TaskHandler, TasksHandler
@@ -76,6 +77,7 @@ class CortexJupyter(ExtensionApp):
             (_TASK, TaskHandler),
             (rf"{_TASK}/logs", LogsHandler),
             (rf"{_TASK}/outline", OutlineHandler),
+            (rf"{_TASK}/search", SearchHandler),
             (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
             (r"cortex/stream", StreamHandler),
             (r"cortex(?:/.*)?", NotFoundHandler),

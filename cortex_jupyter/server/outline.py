@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
-
 import orjson
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.recording.outline import outline as counted
 from cortex_jupyter.server.base import Handler
-
-if TYPE_CHECKING:
-    from cortex_jupyter.recording.open import Recording
-
-_BINS: Final = 1000
-_MOST: Final = 10_000
+from cortex_jupyter.server.glance import outline
 
 
 class OutlineHandler(Handler):
@@ -34,30 +24,3 @@ class OutlineHandler(Handler):
                 raise BadQuery(f"there is no parameter {argument[:60]!r}", "the parameter is bins")
         recording = await self.service.find(self.reference(namespace, kind, name))
         self.reply(orjson.dumps(await outline(recording, arguments.get("bins"))))
-
-
-async def outline(recording: Recording, bins: object) -> dict[str, Any]:
-    """Give the outline as the contract has it; times are strings of ns.
-
-    Parameters
-    ----------
-    recording : Recording
-    bins : object
-        As the reader gave it, None for 1 000.
-
-    Raises
-    ------
-    BadQuery
-        `bins` is no number from 1 to 10 000.
-    """
-    text = str(_BINS if bins is None else bins).strip()
-    count = int(text) if text.isdecimal() and len(text) <= len(str(_MOST)) else 0
-    if not 1 <= count <= _MOST:
-        raise BadQuery(f"bins={text[:60]!r} is no number from 1 to {_MOST}", f"write bins={_BINS}")
-    found = await asyncio.to_thread(counted, recording.store, recording.id, count)
-    sources = await asyncio.to_thread(recording.store.sources, recording.id)
-    doc = asdict(found) | {"task": recording.ref.key, "recording": recording.id}
-    doc["sources"] = [source.public for source, _ in sources.values() if not source.part]
-    for name in ("first", "last", "start", "width"):
-        doc[name] = None if doc[name] is None else str(doc[name])
-    return doc

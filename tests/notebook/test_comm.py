@@ -164,3 +164,19 @@ def test_a_bad_request_for_a_page_is_told_to_who_asked(filled: Filled, page: Pag
     page.send(type="page", id=3, task="ml:job/train-1", query={"limit": "99999"})
     answer = page.take()
     assert answer["id"] == 3 and answer["error"]["code"] == "BadQuery"
+
+
+def test_a_search_over_the_recording_comes_in_events_and_can_be_stopped(filled: Filled, page: Page) -> None:
+    filled.lines([(1, i, f"line {i}") for i in range(500)]).end(0, "succeeded", "Job complete exit 0")
+    page.send(type="search", id=7, task="ml:job/train-1", query={"grep": "line 4.$"})
+    events: list[tuple[str, dict[str, Any]]] = []
+    while not page.take(timeout=30).get("done"):
+        events += page.events()
+    assert texts(events) == [f"line {i}" for i in range(40, 50)]
+    assert [name for name, _ in events if name != "progress"] == ["log", "done"]
+    page.send(type="search", id=8, task="ml:job/train-1", query={})
+    refused = page.take()
+    assert refused["error"]["code"] == "BadQuery" and refused["done"]
+    page.send(type="stop", id=7)
+    page.send(type="outline", id=9, task="ml:job/train-1", bins=10)
+    assert page.take()["outline"]["records"] == 500

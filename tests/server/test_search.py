@@ -1,0 +1,95 @@
+"""A filter over the whole recording: newest matches first, with progress; it ends with its reader, and never for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from server.running import logs, records
+from server.tape import T0
+
+from cortex_jupyter.records import rfc3339
+
+if TYPE_CHECKING:
+    from server.running import Server
+    from server.tape import Tape
+
+
+@pytest.mark.parametrize(
+    ("filters", "wanted"),
+    [
+        ({"grep": "line 0007"}, "line 0007"),
+        ({"grep": "(?i)LINE 0007"}, "line 0007"),
+        ({"grep": r"line 0\d\d70 "}, "70 "),
+        ({"level": "error"}, "ERROR"),
+        ({"pod": "train-1", "exclude": "loss=0.[1-9]"}, "WARNING line 000"),
+    ],
+)
+async def test_every_match_comes_once_newest_batches_first(
+    server: Server, done: Tape, filters: dict[str, str], wanted: str
+) -> None:
+    events = await server.events(logs(done.ref.name, "search"), **filters)
+    found = records(events)
+    assert sorted(q for q, _ in found) == [q for q, _, _, text in done.lines if wanted in text]
+    batches = [json.loads(e.data)["seq"] for e in events if e.event == "log"]
+    assert batches == sorted(batches, reverse=True)
+    last = json.loads(events[-1].data)
+    assert (events[-1].event, last["matches"], last["looked"], last["all"]) == ("done", len(found), 1000, True)
+
+
+async def test_a_window_bounds_the_search(server: Server, done: Tape) -> None:
+    low, high = T0 + 100 * 10**9, T0 + 200 * 10**9
+    query = {"grep": "line", "since": rfc3339(low), "until": rfc3339(high)}
+    events = await server.events(logs(done.ref.name, "search"), **query)
+    assert sorted(q for q, _ in records(events)) == [q for q, t, *_ in done.lines if low <= t <= high]
+    assert json.loads(events[-1].data)["to"] == str(low)
+
+
+@pytest.mark.parametrize("query", [{}, {"since": "1m"}, {"grep": "("}, {"grep": "(a+)+$"}, {"limit": "5", "grep": "x"}])
+def test_a_search_for_nothing_or_with_what_cannot_be_is_refused(
+    server: Server, done: Tape, query: dict[str, str]
+) -> None:
+    status, error = server.error(logs(done.ref.name, "search"), **query)
+    assert (status, error["code"]) == (400, "BadQuery")
+
+
+def searchers(server: Server) -> list[str]:
+    """Give the processes that search this server's store."""
+    found = []
+    for proc in Path("/proc").glob("[0-9]*"):
+        try:
+            if (
+                b"server.searcher" in (proc / "cmdline").read_bytes()
+                and str(server.home).encode() in (proc / "environ").read_bytes()
+            ):
+                found.append(proc.name)
+        except OSError:
+            continue
+    return found
+
+
+async def until(server: Server, *, running: bool) -> None:
+    async with asyncio.timeout(20):
+        while bool(searchers(server)) != running:  # noqa: ASYNC110 - other processes tell nobody
+            await asyncio.sleep(0.05)
+
+
+async def test_a_search_ends_when_its_reader_goes(server: Server, tape: Tape) -> None:
+    tape.write([(T0, tape.source(), "x" * 60_000)])
+    tape.end()
+    async with server.stream(logs(tape.ref.name, "search"), grep="x*x*x*x*y"):
+        await until(server, running=True)
+    await until(server, running=False)
+
+
+async def test_a_pattern_that_runs_away_is_named(server: Server, tape: Tape) -> None:
+    tape.write([(T0, tape.source(), "x" * 60_000)])
+    tape.end()
+    events = await server.events(logs(tape.ref.name, "search"), grep="x*x*x*x*y")
+    error = json.loads(events[-1].data)
+    assert (events[-1].event, error["code"]) == ("error", "TooSlow")
+    assert "x*x*x*x*y" in error["message"]
+    assert not searchers(server)
