@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.notebook.data import Data
 
 if TYPE_CHECKING:
+    from cortex_jupyter.frames.comparison import Comparison
+    from cortex_jupyter.frames.patterned import Patterns
     from cortex_jupyter.notebook.metrics import Metrics
 
 
@@ -51,6 +53,56 @@ class Analysis(Data):
 
         source = _Reported(self, names, pattern, path)
         return Metrics(source.again(), [source])
+
+    def patterns(self) -> Patterns:
+        """Group lines that say the same with other values: `epoch <*> loss=<*>`, with counts over time.
+
+        Returns
+        -------
+        Patterns
+            Columns `pattern`, `count`, `share`, `level`, `first`, `last`, `pods`, `counts` (over time), `seq` and
+            `example` (of the first line); the most frequent first.
+
+        Raises
+        ------
+        MissingExtra
+            There is no pyarrow or no numpy.
+
+        Examples
+        --------
+        >>> log.patterns()                                    # doctest: +SKIP
+        >>> log.filter(grep=log.patterns().grep(3))           # doctest: +SKIP
+        """
+        from cortex_jupyter.frames.patterned import Patterns  # noqa: PLC0415
+        from cortex_jupyter.frames.templates import patterns  # noqa: PLC0415
+
+        return Patterns(patterns(self.to_arrow()))
+
+    def compare(self, other: Analysis) -> Comparison:
+        """Compare with another run: the first line that differs, what only one says, what takes longer.
+
+        Numbers, ids and times count as the same. This log is `a`, the other one `b`; pods correspond by the order of
+        their names.
+
+        Parameters
+        ----------
+        other : TaskLog
+
+        Returns
+        -------
+        Comparison
+            A frame of patterns with the counts of both runs; `first`, `durations`, `only_a`, `only_b`.
+
+        Examples
+        --------
+        >>> good.compare(bad)                                 # doctest: +SKIP
+        >>> good.compare(bad).durations.to_pandas()           # doctest: +SKIP
+        """
+        from cortex_jupyter.frames.compare import compare  # noqa: PLC0415
+        from cortex_jupyter.frames.comparison import Comparison  # noqa: PLC0415
+
+        names = (self._recording.ref.key, other._recording.ref.key)
+        return Comparison(compare(self.to_arrow(), other.to_arrow()), names)
 
 
 @dataclass(frozen=True, slots=True)
