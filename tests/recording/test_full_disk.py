@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +30,6 @@ from cortex_jupyter.records import Batch, TaskRef, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.kube import Kube
 
@@ -356,3 +356,50 @@ async def test_the_recorder_process_at_a_full_disk(sandbox: Any, kube: Kube, uni
         assert seen.of("end") == ["Job complete exit 0"]
         assert store.recorder(host).pid == before.pid  # type: ignore[union-attr]
     kube.delete("jobs", name)
+
+
+LIMITED = """
+import asyncio, resource, signal, sys
+from pathlib import Path
+from recording.hand import Hand, source, until
+from recording.test_full_disk import lines, numbers
+from cortex_jupyter.recording import patience
+from cortex_jupyter.recording.patience import STOPPED
+from cortex_jupyter.recording.sqlite import SqliteStore
+from cortex_jupyter.recording.store import Anchor
+from cortex_jupyter.recording.writer import Writer
+
+async def main():
+    patience.RETRY_S = 0.02
+    hand = Hand(store := SqliteStore(Path(sys.argv[1])))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, hard))
+    with Writer(store) as writer:
+        channel = writer.open(hand.lease, "t", 0)
+        channel.track(sid := hand.source(), source(), Anchor())
+        async def write():
+            for first in range(0, 12_000, 100):
+                await channel.lines(sid, lines(first, 100))
+        writing = asyncio.create_task(write())
+        await until(lambda: writer.patience.full)
+        await until(lambda: store.info(hand.id).message == STOPPED)
+        assert not writing.done() and numbers(store, hand.id) != []
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await writing
+        await channel.flush()
+        assert not writer.patience.full
+    assert numbers(store, hand.id) == list(range(12_000))
+    store.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path: Path) -> None:
+    """A batch system's `ulimit -f`; a quota (EDQUOT) shows in the same way."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path / "r.sqlite")]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

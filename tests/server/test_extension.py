@@ -8,6 +8,8 @@ import httpx
 from server.running import logs, run_server
 
 import cortex_jupyter
+from cortex_jupyter.recording.budget import Budget
+from cortex_jupyter.recording.store import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +55,13 @@ def test_following_is_activity_only_where_the_setting_says_so(tmp_path: Path, se
                         break
                 assert (activity() != before) == (setting == "True")
             assert (activity() != before) == (setting == "True"), "nor does the end of a stream count"
+
+
+def test_what_recordings_may_take_is_set_in_the_store(tmp_path: Path) -> None:
+    """So that the recorder, which outlives the server, holds to it."""
+    options = ("--CortexJupyter.store_max_bytes=50MB", "--CortexJupyter.store_max_age=2d")
+    with run_server(tmp_path, *options) as server:
+        server.get("cortex/tasks")  # the first request opens the store
+        store = open_store(server.store_url)
+        assert store.budget() == Budget(50_000_000, 2 * 86400)
+        store.close()
