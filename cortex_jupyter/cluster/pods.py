@@ -120,6 +120,31 @@ def _time(text: str | None) -> int:
     return parse_rfc3339(text) if text else 0
 
 
+def beginning(pod: dict[str, Any]) -> dict[str, Any]:
+    """Say when a pod was created and scheduled, and how many init containers come first: how far it had come before it ran.
+
+    Returns
+    -------
+    dict
+        `created` and `scheduled`, ns since the epoch as strings, and `inits`; what is not known is left out.
+
+    Examples
+    --------
+    >>> when = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:00:02Z"}
+    >>> beginning({"metadata": {"creationTimestamp": "1970-01-01T00:00:01Z"}, "spec": {}, "status": {"conditions": [when]}})
+    {'created': '1000000000', 'scheduled': '2000000000'}
+    """
+    conditions = pod.get("status", {}).get("conditions") or []
+    done = [c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "True"]
+    inits = [c for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") != "Always"]
+    times = {
+        "created": pod["metadata"].get("creationTimestamp"),
+        "scheduled": done[0].get("lastTransitionTime") if done else None,
+    }
+    found: dict[str, Any] = {name: str(_time(text)) for name, text in times.items() if text}
+    return found | ({"inits": len(inits)} if inits else {})
+
+
 def waiting_reason(pod: dict[str, Any]) -> str:
     """Say why a pod writes no log yet, or `""` where a container runs or has run.
 

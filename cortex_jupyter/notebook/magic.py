@@ -16,7 +16,7 @@ from IPython.core.magic_arguments import MagicArgumentParser
 
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.notebook.complete import Completer
-from cortex_jupyter.notebook.query import check
+from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
 from cortex_jupyter.parsing.query import SEVERAL
 
@@ -108,7 +108,7 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         log = logs(task, namespace=namespace, **where, **query)
         self.completer.learn([log.task.rpartition("/")[2]])
         if options.height is not None:
-            log.height = options.height
+            log.looks |= looks({"height": options.height})
         if options.wait:
             log.wait()
         if options.df:

@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing.query import NAMES as EVERYWHERE
 from cortex_jupyter.parsing.query import LogQuery
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: The parameters of a query that mean something here.
 NAMES: Final = frozenset(EVERYWHERE) - {"follow", "limit", "before", "after"}
+#: How times are shown, and what columns there are; `LogViewer` says what each means.
+TIMES: Final = ("local", "utc", "start", "delta", "off")
+COLUMNS: Final = ("pod", "container", "level")
+#: What sets how the viewer looks, and what it has to be.
+LOOKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "time": (lambda v: v in TIMES, f"one of {', '.join(TIMES)}"),
+    "wrap": (lambda v: isinstance(v, bool), "True or False"),
+    "columns": (lambda v: isinstance(v, list | tuple) and set(v) <= set(COLUMNS), f"a list of {', '.join(COLUMNS)}"),
+    "font_size": (lambda v: isinstance(v, int) and 9 <= v <= 20, "a number of pixels from 9 to 20"),  # noqa: PLR2004
+    "height": (lambda v: isinstance(v, int) and v >= 200, "a number of pixels, at least 200"),  # noqa: PLR2004
+}
 _ELSEWHERE: Final = {
     "follow": "call .follow() on the log",
     "limit": "use tail, which gives the newest",
     "before": "use until",
     "after": "use since, or slice the log by seq: log[100:200]",
 }
+
+
+def looks(given: dict[str, Any]) -> dict[str, Any]:
+    """Take out of what was given how the viewer is to look.
+
+    Raises
+    ------
+    BadQuery
+        A value is none of those there are.
+
+    Examples
+    --------
+    >>> given = {"since": "5m", "wrap": True, "time": "utc"}
+    >>> looks(given), given
+    ({'time': 'utc', 'wrap': True}, {'since': '5m'})
+    """
+    found = {name: value for name in LOOKS if (value := given.pop(name, None)) is not None}
+    for name, value in found.items():
+        is_good, what = LOOKS[name]
+        if not is_good(value):
+            raise BadQuery(f"{name}={str(value)[:60]!r} is nothing a viewer knows", f"{name} is {what}")
+    return found
 
 
 def check(query: dict[str, Any]) -> LogQuery:

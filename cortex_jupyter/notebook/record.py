@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from cortex_jupyter.parsing.level import level
 from cortex_jupyter.records import STREAMS, rfc3339
@@ -91,6 +91,20 @@ class Record:
         pod, container, kind = source["pod"], source["container"], source.get("kind", "main")
         run, node = source.get("run", 0), source.get("node") or ""
         return cls(seq, ns, pod, container, kind, run, node, STREAMS[stream], text)
+
+
+class Marked(NamedTuple):
+    """A line that was bookmarked in the viewer.
+
+    Parameters
+    ----------
+    record : Record
+    note : str
+        What was written beside it, or nothing.
+    """
+
+    record: Record
+    note: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from tqdm.auto import tqdm
 
@@ -114,6 +114,12 @@ class Snapshot:
     def __bool__(self) -> bool:
         """Hold, also without a line: else `if log` would read all of it."""
         return True
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[Record]: ...
 
     def __getitem__(self, place: int | slice) -> Record | list[Record]:
         """Give the record with this `seq`, or those with `seq` in the range; negative ones count from the end.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.notebook.analysis import Analysis
 from cortex_jupyter.notebook.follow import several
-from cortex_jupyter.notebook.query import check
-from cortex_jupyter.notebook.record import Record
+from cortex_jupyter.notebook.query import check, looks
+from cortex_jupyter.notebook.record import Marked, Record
 from cortex_jupyter.notebook.runtime import Runtime, runtime
 from cortex_jupyter.notebook.tail import LINES, static
 from cortex_jupyter.notebook.tasktable import tasks
@@ -47,7 +47,8 @@ def logs(
         Else `KUBECONFIG`, `~/.kube/config`, or the pod we run in.
     **query
         `since` (`90s`, `10m`, RFC 3339, `all`; in Python `all` unless given), `until`, `tail`, `pod`, `container`,
-        `stream`, `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three also as lists), `timestamps`, `pretty`.
+        `stream`, `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three also as lists), `timestamps`, `pretty`; and
+        how the viewer looks: `time` (`local`, `utc`, `start`, `delta`, `off`), `wrap`, `columns`, `font_size`, `height`.
 
     Raises
     ------
@@ -56,6 +57,7 @@ def logs(
     BadQuery
         A parameter cannot be understood.
     """
+    shown = looks(query)
     parsed = check(query)
     engine = runtime()
 
@@ -65,7 +67,9 @@ def logs(
         await check_names(recording, parsed)
         return recordings, recording
 
-    return TaskLog(engine, *engine.run(find()), query)
+    log = TaskLog(engine, *engine.run(find()), query)
+    log.looks |= shown
+    return log
 
 
 class TaskLog(Waiting, Analysis):
@@ -78,8 +82,10 @@ class TaskLog(Waiting, Analysis):
     def __init__(self, engine: Runtime, recordings: Recordings, recording: Recording, query: dict[str, Any]) -> None:
         super().__init__(engine, recordings, recording, {k: v for k, v in query.items() if v is not None})
         self._viewer: LogViewer | None = None
-        #: Of the viewer, in pixels, and how its page gets the lines: `auto`, `sse` or `comm`. To be set before it is shown.
-        self.height, self.transport = 420, "auto"
+        #: How the viewer is to look, and how its page gets the lines: `auto`, `sse` or `comm`. To be set before it is shown;
+        #: afterwards the same are traits of `viewer`.
+        self.looks: dict[str, Any] = {}
+        self.transport = "auto"
 
     # ------------------------------------------------------------------- what
 
@@ -137,8 +143,11 @@ class TaskLog(Waiting, Analysis):
         BadQuery
             A parameter cannot be understood.
         """
+        shown = looks(query)
         check(merged := {**self._query, **query})
-        return TaskLog(self._engine, self._recordings, self._recording, merged)
+        log = TaskLog(self._engine, self._recordings, self._recording, merged)
+        log.looks, log.transport = self.looks | shown, self.transport
+        return log
 
     # ----------------------------------------------------------------- display
 
@@ -153,8 +162,8 @@ class TaskLog(Waiting, Analysis):
                 self._recordings,
                 tasks=[self.task],
                 query=for_page(self._query),
-                height=self.height,
                 transport=self.transport,
+                **({"time": "off"} if self._query.get("timestamps") is False else {}) | self.looks,
             )
         return self._viewer
 
@@ -164,6 +173,13 @@ class TaskLog(Waiting, Analysis):
         from cortex_jupyter.notebook.view import query_of  # noqa: PLC0415
 
         return self.filter(**query_of(dict(self.viewer.view)))
+
+    @property
+    def marks(self) -> list[Marked]:
+        """The lines that were bookmarked in the viewer, with their notes, in the order of recording."""
+        noted = {m["seq"]: m["note"] for m in self.viewer.bookmarks if m["task"] == self.task}
+        whole = TaskLog(self._engine, self._recordings, self._recording, {})
+        return [Marked(record, note) for seq, note in sorted(noted.items()) for record in whole[seq : seq + 1]]
 
     def __repr__(self) -> str:
         query = "".join(f", {k}={v!r}" for k, v in self._query.items())

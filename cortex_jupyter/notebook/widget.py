@@ -12,6 +12,7 @@ import traitlets
 
 from cortex_jupyter.errors import MissingExtra
 from cortex_jupyter.notebook.comm import CommServer
+from cortex_jupyter.parsing.query import SEVERAL
 
 if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
@@ -59,8 +60,18 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         What is shown first; `since` is `1m` where it is not given.
     transport : str
         `auto`, `sse` or `comm`.
-    height : int
+    height, font_size : int
         Pixels.
+    time : str
+        How lines' times are shown: `local`, `utc`, `start` (since the task's start), `delta` (since the line before), `off`.
+    wrap : bool
+        Long lines are wrapped.
+    columns : list of str
+        Of `pod`, `container` and `level`.
+    follow : bool
+        The newest line is kept in sight; written by the page as well, as all of these.
+    bookmarks : list of dict
+        `task`, `seq` and `note` of lines that were marked.
     view, status : dict
         Written by the page: the filter as it is now, and the task's state and counts.
     """
@@ -68,7 +79,13 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     tasks = traitlets.List(traitlets.Unicode()).tag(sync=True)
     query = traitlets.Dict().tag(sync=True)
     transport = traitlets.Enum(("auto", "sse", "comm"), "auto").tag(sync=True)
-    height = traitlets.Int(420).tag(sync=True)
+    height = traitlets.Int(420, min=200).tag(sync=True)
+    font_size = traitlets.Int(12, min=9, max=20).tag(sync=True)
+    time = traitlets.Enum(("local", "utc", "start", "delta", "off"), "local").tag(sync=True)
+    wrap = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003
+    columns = traitlets.List(traitlets.Enum(("pod", "container", "level")), ["pod", "container"]).tag(sync=True)
+    follow = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003
+    bookmarks = traitlets.List(traitlets.Dict()).tag(sync=True)
     view = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict().tag(sync=True)
     _viewer = traitlets.Unicode().tag(sync=True)
@@ -111,13 +128,16 @@ def for_page(query: dict[str, Any]) -> dict[str, Any]:
     Examples
     --------
     >>> for_page({"grep": r"loss=\d", "exclude": "GET /", "tail": 5})
-    {'grep': '/loss=\\d/', 'exclude': '/GET //', 'tail': 5}
+    {'grep': ['/loss=\\d/c'], 'exclude': ['/GET //c'], 'tail': 5}
     """
-    shown: dict[str, Any] = {k: v if isinstance(v, bool) else str(v) for k, v in query.items()}
+    shown: dict[str, Any] = {k: v if isinstance(v, bool | list | tuple) else str(v) for k, v in query.items()}
     if "tail" in shown:
         shown["tail"] = int(shown["tail"])
+    for name in SEVERAL:
+        if given := shown.get(name):
+            shown[name] = [given] if isinstance(given, str) else list(given)
     for name in ("grep", "exclude"):
-        # The page takes plain text for text; Python's pattern is a regular expression.
-        if pattern := shown.get(name):
-            shown[name] = f"/{pattern}/"
+        # The page takes plain text for text; Python's pattern is a regular expression, and case counts.
+        if name in shown:
+            shown[name] = [f"/{pattern}/c" for pattern in shown[name]]
     return shown

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.records import Source
 
 
-def started(source: Source, sid: int, at: int) -> Note:
-    """Say that a run started, ns."""
+def started(source: Source, sid: int, at: int, before: dict[str, Any]) -> Note:
+    """Say that a run started, ns; `before` says what its pod had been through by then (`cluster.pods.beginning`)."""
     run = f" (run {source.run + 1})" if source.run else ""
-    return Note("status", f"{_name(source)} started{run}", at, sid, fields={"notice": "started"})
+    return Note("status", f"{_name(source)} started{run}", at, sid, fields={"notice": "started"} | before)
 
 
 def ended(source: Source, sid: int, end: End | None) -> Note:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.cluster.pods import containers
+from cortex_jupyter.cluster.pods import beginning, containers
 from cortex_jupyter.recording import notices
 from cortex_jupyter.recording.audit import Audit
 from cortex_jupyter.recording.backfill import ROTATION_NS, Backfill
@@ -91,7 +91,7 @@ class Sources:
             if new:
                 self._missed(new[0][0], container.started)
             for source, started in new:
-                await self._add(source, started)
+                await self._add(source, started, beginning(pod))
 
     def _missed(self, source: Source, now: int) -> None:
         """Say that runs between those we know and this one came and went; the node keeps no log of them."""
@@ -104,9 +104,9 @@ class Sources:
         at = now or time.time_ns()
         self._channel.note(notices.gap(source, 0, at, at, reason))
 
-    async def _add(self, source: Source, started: int) -> None:
+    async def _add(self, source: Source, started: int, before: dict[str, Any]) -> None:
         sid = await self._context.add(source)
-        self._channel.note(notices.started(source, sid, started))
+        self._channel.note(notices.started(source, sid, started, before))
         reader = self._readers[source] = self._read(sid, source)
         if not started or time.time_ns() - started > ROTATION_NS:
             self._fill(sid, source, reader, 0)

@@ -61,10 +61,10 @@ const rnd = () => (random = (random * 16807) % 2147483647) / 2147483647;
 export function training(feed, start, seconds) {
   const out = [];
   out.push(feed.event("status", { state: "running", message: "", older: "old" }));
-  out.push(feed.notice("status", { notice: "started", time: ns(start), source: SOURCES[6] }));
+  out.push(feed.notice("status", { notice: "started", time: ns(start), source: SOURCES[6], created: ns(start - 16000), scheduled: ns(start - 14000), inits: 1 }));
   out.push(feed.log([[start + 100, 6, "downloading s3://ml/data/shard-0001.tar"], [start + 1900, 6, "fetched 48 shards in 1.8 s"]]));
   out.push(feed.notice("status", { notice: "ended", time: ns(start + 2000), source: SOURCES[6], exit_code: 0, reason: "Completed" }));
-  for (const s of [1, 2, 3]) out.push(feed.notice("status", { notice: "started", time: ns(start + 2100), source: SOURCES[s] }));
+  for (const s of [1, 2, 3]) out.push(feed.notice("status", { notice: "started", time: ns(start + 2100), source: SOURCES[s], created: ns(start - 16000), scheduled: ns(start - 14000 + s * 50), inits: 1 }));
   let step = 1100;
   let restarted = false;
   for (let t = start + 2200; t < start + seconds * 1000; t += 900) {

@@ -39,6 +39,10 @@ export interface StatusEvent {
   now?: string;
   exit_code?: number | null;
   reason?: string | null;
+  /** Of a start: when its pod was created and scheduled, ns, and how many init containers it has. */
+  created?: string;
+  scheduled?: string;
+  inits?: number;
   older?: string | null;
   /** With `older`: where the stream begins, ns. */
   from?: string | null;
@@ -119,9 +123,15 @@ export interface OutlineDoc {
 
 /** What the view shows. `off` holds the switched-off source groups, `since` the window in milliseconds or null for all. */
 export interface Filter {
+  /** What is being typed, see store/terms.ts. */
   grep: string;
   regex: boolean;
+  /** Case counts in what is being typed. */
+  matchCase: boolean;
+  /** The chips: texts or /regexes/ that lines must, must not contain, and conditions on fields. */
+  include: string[];
   exclude: string[];
+  where: string[];
   level: string;
   stream: string;
   off: string[];
@@ -129,6 +139,9 @@ export interface Filter {
   pod: string;
   container: string;
   since: number | null;
+  /** A fixed range in place of a window that ends now, ms. */
+  from: number | null;
+  until: number | null;
   tail: number | null;
   pretty: boolean;
   /** Fields that rows show of structured lines, in this order; none: all. */
@@ -144,6 +157,15 @@ export interface Look {
   anchorIndex: number;
 }
 
+/** Where to go; `from` is the row that the reader is at. */
+export type Jump =
+  | { to: "time"; time: number }
+  | { to: "row"; id: number }
+  | { to: "seq"; task: string; seq: number }
+  | { to: "found" | "error"; by: 1 | -1; from: number | null }
+  /** The last line before the task died. */
+  | { to: "death" };
+
 export interface SourceSummary {
   key: string;
   task: string;
@@ -156,6 +178,9 @@ export interface SourceSummary {
   lines: number;
   state: "waiting" | "running" | "ended";
   exit: number | null;
+  node: string;
+  /** When its last line was written, ms; 0 before there is one. */
+  last: number;
 }
 
 /** A piece of a row's text: from `at` to the next piece, drawn with a class or an ANSI style. */
@@ -195,6 +220,20 @@ export interface Missing {
   hint: string;
 }
 
+/** How far a pod has come: times in ms, 0 where that has not been or is not known. */
+export interface PodPhases {
+  pod: string;
+  created: number;
+  scheduled: number;
+  init: number;
+  initEnd: number;
+  inits: number;
+  initsDone: number;
+  main: number;
+  end: number;
+  exit: number | null;
+}
+
 export interface TaskSummary {
   task: string;
   state: TaskState | "";
@@ -207,6 +246,7 @@ export interface TaskSummary {
   missing: Missing[];
   gapLines: number;
   complete: Complete | null;
+  pods?: PodPhases[];
 }
 
 /** A place on the time axis that is no line: what the notices say, of the whole recording where its outline is known. */
@@ -260,6 +300,10 @@ export interface Update {
   filtered: boolean;
   /** Rows not searched yet. */
   searching: number;
+  /** What is sought without filtering: rows that have it, and where among them the row is that was jumped to last (-1: nowhere). */
+  find?: { count: number; at: number; searching: number; error: string };
+  /** The row that was jumped to, once. */
+  jump?: { row: number; id: number };
   rate: number;
   /** Changes when row ids mean other rows. */
   generation: number;
@@ -299,6 +343,9 @@ export type ToStore =
   | { op: "hole"; view: string; id: number }
   | { op: "fold"; view: string; id: number }
   | { op: "text"; view: string; id: number; ask: number }
+  | { op: "copy"; view: string; from: number; to: number; as: "text" | "json" | "code"; ask: number }
+  | { op: "find"; view: string; term: string }
+  | { op: "jump"; view: string; jump: Jump }
   | { op: "close"; view: string }
   | { op: "retry"; model: string }
   /** The page was asleep, hidden or offline: what is open may be dead. */

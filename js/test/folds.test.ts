@@ -7,7 +7,7 @@ import { progress } from "../src/store/progress.ts";
 import { Selection } from "../src/store/selection.ts";
 import { TaskStore } from "../src/store/store.ts";
 import type { Row } from "../src/types.ts";
-import { fromQuery } from "../src/view/settings.ts";
+import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, T0, TASK } from "./helpers.ts";
 
 function fixture<T>(name: string): T[] {
@@ -57,7 +57,7 @@ it.each(fixture<{ line: string; progress: object | null }>("progress"))("the pag
 });
 
 const ERROR_OF = (step: number): string[] => ["Traceback (most recent call last):", '  File "/app/train.py", line 212, in step', "    assert finite(loss)", `RuntimeError: loss is NaN at step ${step}`];
-const { filter } = fromQuery({ since: "all" });
+const { filter } = fromPlain({ since: "all" });
 
 /** A task and a view of it, as the engine feeds them. */
 class Fed {

@@ -6,7 +6,7 @@ import { compile } from "../src/store/filter.ts";
 import { present } from "../src/store/present.ts";
 import { TaskStore } from "../src/store/store.ts";
 import { makeRow, type RowActions } from "../src/view/row.ts";
-import { fromQuery } from "../src/view/settings.ts";
+import { fromPlain } from "../src/view/settings.ts";
 import { logEvent, T0, TASK } from "./helpers.ts";
 
 const HOSTILE = JSON.parse(readFileSync(`${import.meta.dirname}/../../tests/parsing/fixtures/hostile.json`, "utf8")) as { name: string; line: string; shows: string; links: string[] }[];
@@ -30,7 +30,7 @@ interface Shown {
 function element(line: string, { fields = [], grep = "", open = false, pretty = true }: Shown = {}): HTMLElement {
   const store = new TaskStore(TASK);
   store.addLog(logEvent(0, [[T0, 1, line]]));
-  const row = present(store, 0, 0, 0, compile({ ...fromQuery({}).filter, grep }), pretty, false, fields);
+  const row = present(store, 0, 0, 0, compile({ ...fromPlain({}).filter, grep }), pretty, false, fields);
   return makeRow(row, ACTIONS, open ? new Map([[0, line]]) : new Map());
 }
 

@@ -4,7 +4,7 @@ import { Engine } from "../src/store/engine.ts";
 import { Selection } from "../src/store/selection.ts";
 import { TaskStore } from "../src/store/store.ts";
 import type { Complete, TaskSummary, ToStore, Update } from "../src/types.ts";
-import { fromQuery } from "../src/view/settings.ts";
+import { fromPlain } from "../src/view/settings.ts";
 import { clockWords, statement, stateWords } from "../src/view/status.ts";
 import { failure, logEvent, ns, Server, sse, T0, TASK, W0 } from "./helpers.ts";
 
@@ -24,7 +24,7 @@ const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(1);
 
 function open(since = "all", asked = "1m"): void {
   engine.receive({ op: "subscribe", model: "m1", tasks: [TASK], transport: "auto", since: asked });
-  engine.receive({ op: "view", view: "v1", model: "m1", filter: fromQuery({ since }).filter, look: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
+  engine.receive({ op: "view", view: "v1", model: "m1", filter: fromPlain({ since }).filter, look: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
 }
 
 /** The machine sleeps: no timer runs, and the time is another one. */
@@ -136,7 +136,7 @@ describe("after sleep", () => {
     await vi.advanceTimersByTimeAsync(1000);
     expect([streams()[1].get("cursor"), streams()[1].get("since")]).toEqual([null, "10m"]);
     await server.send(sse("log", line(7, "after"), "a9"));
-    engine.receive({ op: "filter", view: "v1", filter: fromQuery({ since: "all" }).filter });
+    engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all" }).filter });
     await settle();
     expect(kinds()).toEqual(["edge", "before", "hole", "after"]);
     const hole = last().rows[2];
@@ -237,7 +237,7 @@ it("the statement of an ended task is the server's count", async () => {
 });
 
 describe("what a recorder adds later", () => {
-  const filter = fromQuery({ since: "all" }).filter;
+  const filter = fromPlain({ since: "all" }).filter;
 
   it("older lines of a run are another source of the same name: one entry, ordered by time", () => {
     const store = new TaskStore(TASK);

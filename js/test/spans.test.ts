@@ -8,7 +8,7 @@ import { NOTICE, TaskStore } from "../src/store/store.ts";
 import { type Surroundings, View } from "../src/store/view.ts";
 import type { Link, PageQuery } from "../src/transport/link.ts";
 import type { LogPage, PageRecord, Row, Update } from "../src/types.ts";
-import { fromQuery } from "../src/view/settings.ts";
+import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, T0, TASK, W0, W1 } from "./helpers.ts";
 
 type Written = [seq: number, ms: number, source: 1 | 2];
@@ -102,7 +102,7 @@ class Reader {
     store.survey(recording.outline());
     const [, low] = tail[0];
     store.addSpan({ from: -Infinity, to: store.firstKey, low: store.outline!.first, high: low, lines: store.outline!.between(0, low), until: Infinity, onDemand: false });
-    this.view = new View("v", "m", [store], fromQuery({ since: "all" }).filter, { from: 0, count: 40, follow: true, anchor: null, anchorIndex: 0 });
+    this.view = new View("v", "m", [store], fromPlain({ since: "all" }).filter, { from: 0, count: 40, follow: true, anchor: null, anchorIndex: 0 });
     this.draw();
   }
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Engine } from "../src/store/engine.ts";
 import type { FromStore, TaskSummary, ToStore, Update } from "../src/types.ts";
-import { fromQuery } from "../src/view/settings.ts";
+import { fromPlain } from "../src/view/settings.ts";
 import { failure, logEvent, Server, sse, T0, TASK } from "./helpers.ts";
 
 const OTHER = "ml:job/score";
@@ -17,7 +17,7 @@ const line = (seq: number, text: string, task = TASK): object => logEvent(seq, [
 
 function open(model: string, tasks: string[], since = "1m", view = model.replace("m", "v")): void {
   engine.receive({ op: "subscribe", model, tasks, transport: "auto", since });
-  engine.receive({ op: "view", view, model, filter: fromQuery({ since: "all" }).filter, look: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
+  engine.receive({ op: "view", view, model, filter: fromPlain({ since: "all" }).filter, look: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
 }
 
 beforeEach(async () => {

@@ -3,7 +3,7 @@ import { Ranges } from "../src/store/ranges.ts";
 import { Selection } from "../src/store/selection.ts";
 import { TaskStore } from "../src/store/store.ts";
 import { fromIso, fromNs, windowOf } from "../src/store/time.ts";
-import { fromQuery } from "../src/view/settings.ts";
+import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, ns, T0, TASK, W0 } from "./helpers.ts";
 
 function shown(selection: Selection): string[] {
@@ -17,7 +17,7 @@ function fill(store: TaskStore, selection: Selection | undefined, add: () => voi
   selection?.take(store, before, store.rows);
 }
 
-const { filter } = fromQuery({ since: "all" });
+const { filter } = fromPlain({ since: "all" });
 
 describe("the order of lines", () => {
   it("is by time over sources, and within a source as written, even when its clock goes back", () => {

@@ -276,9 +276,14 @@ describe("following is a state", () => {
     await feed(...lines(3));
     const outside = vi.fn();
     document.body.addEventListener("keydown", outside);
-    rows().dispatchEvent(new KeyboardEvent("keydown", { key: "t", bubbles: true }));
-    await settle();
-    expect(viewer.root.classList.contains("cl-notime")).toBe(true);
+    const times: string[] = [];
+    for (let i = 0; i < 5; i++) {
+      rows().dispatchEvent(new KeyboardEvent("keydown", { key: "t", bubbles: true }));
+      await settle();
+      times.push(viewer.root.classList.contains("cl-notime") ? "off" : all("[data-seq] .cl-t")[2].textContent!);
+    }
+    expect(times.slice(0, 4)).toEqual(["22:13:20.020", "+00:00.020", "+00:00.010", "off"]);
+    expect(times[4]).toMatch(/^\d\d:13:20\.020$/);
     expect(outside).not.toHaveBeenCalled();
     rows().dispatchEvent(new KeyboardEvent("keydown", { key: "x", bubbles: true }));
     expect(outside).toHaveBeenCalledTimes(1);

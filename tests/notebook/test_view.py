@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,8 @@ import pytest
 
 import cortex_jupyter as cortex
 from cortex_jupyter.notebook.view import query_of
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from frames.filled import Filled
@@ -19,36 +20,40 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("view", "kept"),
     [
-        ({"grep": "loss"}, ["loss=1", "LOSS=1", "Loss=1"]),
-        ({"grep": "Loss"}, ["Loss=1"]),
-        ({"grep": "a.b"}, ["a.b"]),
-        ({"grep": "/a.b/"}, ["a.b", "axb"]),
-        ({"grep": "a.b", "regex": True}, ["a.b", "axb"]),
-        ({"grep": "loss -=1"}, []),
-        ({"grep": '-"loss"'}, ["a.b", "axb", "x"]),
-        ({"exclude": "/a\\.b|x/"}, ["loss=1", "LOSS=1", "Loss=1"]),
+        ({"grep": ["loss"]}, ["loss=1", "LOSS=1", "Loss=1"]),
+        ({"grep": ["Loss"]}, ["Loss=1"]),
+        ({"grep": ["/loss/c"]}, ["loss=1"]),
+        ({"grep": ["a.b"]}, ["a.b"]),
+        ({"grep": ["/a.b/"]}, ["a.b", "axb"]),
+        ({"grep": ["/(?i)LOSS/"]}, ["loss=1", "LOSS=1", "Loss=1"]),
+        ({"grep": ["loss", "L"]}, ["LOSS=1", "Loss=1"]),
+        ({"exclude": ["loss"]}, ["a.b", "axb", "x"]),
+        ({"exclude": ["/a\\.b|x/"]}, ["loss=1", "LOSS=1", "Loss=1"]),
+        ({"where": ["loss=1"], "exclude": ["/L/"]}, ["loss=1"]),
     ],
 )
 def test_a_filter_of_the_page_means_the_same_in_python(view: dict[str, Any], kept: list[str]) -> None:
-    query = query_of(view)
     lines = ["loss=1", "LOSS=1", "Loss=1", "a.b", "axb", "x"]
-    found = [
-        x for x in lines
-        if ("grep" not in query or re.search(query["grep"], x))
-        and not ("exclude" in query and re.search(query["exclude"], x))
-    ]  # fmt: skip
-    assert found == kept
+    keep = LogQuery.parse(query_of({"shown": view})).keep()
+    sources = {1: {"pod": "a", "container": "main"}}
+    batch = Batch("d:job/a", list(range(6)), [0] * 6, [1] * 6, [0] * 6, lines, sources)
+    assert keep is not None and [lines[i] for i in keep(batch)] == kept
 
 
 def test_the_log_of_what_is_in_view(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1 + i % 2, i, f"INFO loss={i}") for i in range(20)]).end()
     log = cortex.logs("ml:train-1")
-    log.viewer.view = {"since": "all", "grep": "LOSS", "level": "info", "pods": ["train-1-aa"], "containers": ["main"]}
+    log.viewer.view = {
+        "since": "all",
+        "shown": {"grep": ["LOSS"], "level": "info"},
+        "pods": ["train-1-aa"],
+        "containers": ["main"],
+    }
     assert repr(log.view) == (
         "cortex_jupyter.logs('ml:job/train-1', since='all', level='info', grep='LOSS', pod='train-1-aa', container='main')"
     )
     assert len(log.view) == 0
-    log.viewer.view = {**log.viewer.view, "grep": "loss", "pods": ["train-1-aa", "train-1-bb"]}
+    log.viewer.view = {**log.viewer.view, "shown": {"grep": ["loss"]}, "pods": ["train-1-aa", "train-1-bb"]}
     assert len(log.view) == 20
     log.viewer.close()
 
@@ -62,7 +67,7 @@ def test_the_viewer_holds_no_line_and_says_what_is_missing(
     filled.lines([(1, 1, "a secret line")]).end()
     log = cortex.logs("ml:train-1", grep=r"a\d", tail=5)
     state = log.viewer.get_state()
-    assert state["tasks"] == ["ml:job/train-1"] and state["query"] == {"grep": r"/a\d/", "tail": 5}
+    assert state["tasks"] == ["ml:job/train-1"] and state["query"] == {"grep": [r"/a\d/c"], "tail": 5}
     assert (state["transport"], state["height"], state["view"], state["status"]) == ("auto", 420, {}, {})
     assert "secret" not in str(state)
     log.viewer.close()
@@ -86,12 +91,7 @@ def test_the_code_of_the_viewer_is_sent_and_not_saved(
     for _ in range(3):
         viewer._received(viewer, {"type": "viewer"}, [])
     # What was asked while the kernel was busy is answered once.
-    assert sent == [
-        (
-            {"type": "viewer", "version": state["_viewer"]},
-            [bundle("viewer.js"), bundle("viewer.css"), bundle("store.js")],
-        )
-    ]
+    assert sent == [({"type": "viewer", "version": state["_viewer"]}, [bundle(name) for name in ("viewer.js", "viewer.css", "store.js")])]
     viewer.close()
 
 

@@ -1,7 +1,9 @@
 /** The page's side of the store: one per page whatever the number of widgets and module instances, found on globalThis. */
 
 import { pageConfig } from "../transport/config.ts";
-import type { Filter, FromStore, Look, TaskSummary, ToStore, Transport, Update } from "../types.ts";
+import { usesRegex } from "./filter.ts";
+import { isRegex } from "./terms.ts";
+import type { Filter, FromStore, Jump, Look, TaskSummary, ToStore, Transport, Update } from "../types.ts";
 
 /** How long the worker may be deaf while a reader's regex is in use. */
 const DEAF = 2000;
@@ -20,6 +22,8 @@ export interface ViewSide {
   model: string;
   filter: Filter;
   look: Look;
+  /** What is sought without filtering. */
+  find: string;
   update(update: Update): void;
   /** The regex ran away: the view must leave it. */
   regexStopped(): void;
@@ -31,10 +35,6 @@ export interface Connection {
 }
 
 export type Connect = (onMessage: (message: FromStore) => void) => Connection;
-
-function usesRegex({ grep, regex }: Filter): boolean {
-  return (regex && grep !== "") || /^\/.+\/[ims]*$/.test(grep);
-}
 
 export class Hub {
   readonly version = 1;
@@ -91,6 +91,17 @@ export class Hub {
     if (usesRegex(filter)) this.#listen(view);
   }
 
+  find(view: string, term: string): void {
+    this.#post({ op: "find", view, term });
+    const side = this.#views.get(view);
+    if (side) side.find = term;
+    if (isRegex(term)) this.#listen(view);
+  }
+
+  jump(view: string, jump: Jump): void {
+    this.#post({ op: "jump", view, jump });
+  }
+
   look(view: string, look: Look): void {
     this.#post({ op: "look", view, look });
   }
@@ -124,10 +135,19 @@ export class Hub {
   }
 
   text(view: string, id: number): Promise<string> {
+    return this.#asked((ask) => ({ op: "text", view, id, ask }));
+  }
+
+  /** The shown rows from one to another, to be copied. */
+  copy(view: string, from: number, to: number, as: "text" | "json" | "code"): Promise<string> {
+    return this.#asked((ask) => ({ op: "copy", view, from, to, as, ask }));
+  }
+
+  #asked(message: (ask: number) => ToStore): Promise<string> {
     const ask = ++this.#count;
     return new Promise((resolve) => {
       this.#asks.set(ask, resolve);
-      this.#post({ op: "text", view, id, ask });
+      this.#post(message(ask));
     });
   }
 
@@ -147,7 +167,10 @@ export class Hub {
     });
     this.#connection.post({ op: "config", config: pageConfig() });
     for (const [model, session] of this.#sessions) this.#connection.post({ op: "subscribe", model, ...pick(session) });
-    for (const [view, side] of this.#views) this.#connection.post({ op: "view", view, model: side.model, filter: side.filter, look: side.look });
+    for (const [view, side] of this.#views) {
+      this.#connection.post({ op: "view", view, model: side.model, filter: side.filter, look: side.look });
+      if (side.find !== "") this.#connection.post({ op: "find", view, term: side.find });
+    }
   }
 
   #receive(message: FromStore): void {
@@ -174,7 +197,7 @@ export class Hub {
   #heard(): void {
     clearTimeout(this.#guard);
     const side = this.#views.get(this.#suspect);
-    if (side && usesRegex(side.filter)) this.#guard = setTimeout(() => this.#listen(this.#suspect), LISTEN_AGAIN);
+    if (side && (usesRegex(side.filter) || isRegex(side.find))) this.#guard = setTimeout(() => this.#listen(this.#suspect), LISTEN_AGAIN);
   }
 
   #deaf(): void {

@@ -2,6 +2,7 @@
 
 import type { FromStore, ToStore } from "../types.ts";
 import { Clock } from "./clock.ts";
+import { copied } from "./copy.ts";
 import { Holdings, type Watcher } from "./holdings.ts";
 import { Links } from "./links.ts";
 import type { TaskStore } from "./store.ts";
@@ -116,7 +117,15 @@ export class Engine implements Watcher {
       const row = view.selection.rowOf(message.id);
       if (store) void this.#holdings.on(store.task, store.spans.find((span) => span.row === row));
     } else if (message.op === "fold") view.selection.toggle(message.id);
-    else if (message.op === "text") {
+    else if (message.op === "copy") {
+      this.post({ op: "text", ask: message.ask, text: copied(view.selection, message.from, message.to, message.as) });
+      return;
+    } else if (message.op === "find") {
+      view.selection.finder.set(message.term);
+      this.#search();
+    } else if (message.op === "jump") {
+      if (!view.jump(message.jump)) return;
+    } else if (message.op === "text") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
       this.post({ op: "text", ask: message.ask, text: store?.texts[view.selection.rowOf(message.id)] ?? "" });
       return;
@@ -177,6 +186,7 @@ export class Engine implements Watcher {
       const { look, selection, model, id } = view;
       if (!selection.stores.some((store) => tasks.includes(store.task))) continue;
       const anew = view.renew(this.#storesOf(model), { ...look, anchor: null });
+      anew.selection.finder.set(view.selection.finder.term);
       anew.seek = look.follow ? null : (places.get(id) ?? null);
       this.#views.set(id, anew);
       if (anew.seek !== null) for (const task of tasks) this.#holdings.reachBack(task, anew.seek);
@@ -247,7 +257,7 @@ export class Engine implements Watcher {
     if (this.#searching) return;
     let more = false;
     for (const view of this.#views.values()) {
-      if (view.selection.unsearched === 0) continue;
+      if (view.selection.unsearched === 0 && view.selection.finder.unsearched === 0) continue;
       more = view.selection.search(this.guarded) || more;
       this.#changed(view);
     }

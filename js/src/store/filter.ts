@@ -1,7 +1,10 @@
-/** From what the reader typed to a test of a line. Never throws: an invalid regex is an answer too. */
+/** From what the reader typed, and the chips, to a test of a line. Never throws: an invalid regex is an answer too. */
 
 import type { Filter } from "../types.ts";
 import { strip } from "./controls.ts";
+import { rankOf } from "./level.ts";
+import { isRegex, regexOf, type Terms, termsOf, testOf } from "./terms.ts";
+import { conditions, holds, marker } from "./where.ts";
 
 export interface Matcher {
   test(text: string): boolean;
@@ -9,110 +12,87 @@ export interface Matcher {
   find(text: string): number[];
   /** What was typed, when a regex that may explode has to be named. */
   regex: string;
+  /** The least rank of a level that is wanted; 0 for any. */
+  rank: number;
   active: boolean;
   error: string;
 }
 
 const MAX_MARKS = 200;
 
-function escaped(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
+/** What is being typed together with the chips. */
+export function allTerms(filter: Partial<Filter>): Terms {
+  const { grep = "", regex = false, matchCase = false, include = [], exclude = [], where = [], level = "" } = filter;
+  const typed = termsOf(grep, regex, matchCase);
+  return {
+    include: [...include, ...typed.include].filter(Boolean),
+    exclude: [...exclude, ...typed.exclude].filter(Boolean),
+    where: [...where, ...typed.where].filter(Boolean),
+    level: rankOf(typed.level) > rankOf(level) ? typed.level : level,
+  };
 }
 
-/** Case counts when a capital was typed; the letters of `\W` and the like are no capitals. */
-function flagsFor(text: string): string {
-  return /\p{Lu}/u.test(text.replace(/\\./g, "")) ? "" : "i";
+export function usesRegex(filter: Partial<Filter>): boolean {
+  const { include, exclude } = allTerms(filter);
+  return [...include, ...exclude].some(isRegex);
 }
 
-/** A pattern as JavaScript or as Python writes it: `(?i)` in front, `(?P<name>`, `\A` and `\Z`. */
-function fromPython(written: string, flags: string): [source: string, flags: string] {
-  const [head = "", given = ""] = /^\(\?([aimsux]+)\)/.exec(written) ?? [];
-  const source = written
-    .slice(head.length)
-    .replace(/\(\?P</g, "(?<")
-    .replace(/\(\?P=(\w+)\)/g, "\\k<$1>")
-    .replace(/\\./gs, (found) => (found === "\\A" ? "^" : found === "\\Z" ? "$" : found));
-  return [source, [...new Set(`${given.replace(/[^ims]/g, "")}${flags}`)].join("") || (head === "" ? flagsFor(source) : "")];
-}
-
-function literal(text: string): (line: string) => boolean {
-  if (flagsFor(text) === "") return (line) => line.includes(text);
-  const pattern = new RegExp(escaped(text), "i");
-  return (line) => pattern.test(line);
-}
-
-/** What is left out: words, or a /regex/ as Python gives it. */
-function unwanted(text: string): (line: string) => boolean {
-  const [, source, flags] = /^\/(.+)\/([ims]*)$/.exec(text) ?? [];
-  if (source === undefined) return literal(text);
-  const regex = new RegExp(...fromPython(source, flags));
-  return (line) => regex.test(line);
-}
-
-/** `loss -healthz -"GET /"`: what is wanted, and the words to leave out. */
-export function splitExcludes(text: string): { grep: string; exclude: string[] } {
-  const exclude: string[] = [];
-  const grep = text.replace(/(^|\s)-(?:"([^"]+)"|([^\s"\d-]\S*))/g, (_all, _space: string, quoted?: string, word?: string) => {
-    exclude.push((quoted ?? word)!);
-    return "";
-  });
-  return exclude.length > 0 ? { grep: grep.trim(), exclude } : { grep: text, exclude };
-}
-
-export function compile(filter: Pick<Filter, "grep" | "regex" | "exclude">): Matcher {
-  let { grep } = filter;
+export function compile(filter: Partial<Filter>): Matcher {
+  const terms = allTerms(filter);
+  const wanted: ((line: string) => boolean)[] = [];
+  const unwanted: ((line: string) => boolean)[] = [];
+  const markers: RegExp[] = [];
   let error = "";
-  let regex = "";
-  let positive: ((line: string) => boolean) | undefined;
-  let marker: RegExp | undefined;
-  const excluded = [...filter.exclude];
-  const slashed = /^\/(.+)\/([ims]*)$/.exec(grep);
-  if (slashed !== null || (filter.regex && grep !== "")) {
+  const attempt = (what: string, work: () => void): void => {
     try {
-      const [source, flags] = fromPython(slashed ? slashed[1] : grep, slashed?.[2] ?? "");
-      const wanted = new RegExp(source, flags);
-      marker = new RegExp(source, `g${flags}`);
-      positive = (line) => wanted.test(line);
-      regex = source;
+      work();
     } catch (reason) {
-      error = String(reason instanceof Error ? reason.message : reason).replace(/^Invalid regular expression: /, "");
+      error ||= `${what}: ${String(reason instanceof Error ? reason.message : reason).replace(/^Invalid regular expression: /, "")}`;
     }
-  } else {
-    const split = splitExcludes(grep);
-    grep = split.grep;
-    excluded.push(...split.exclude);
-    if (grep !== "") {
-      marker = new RegExp(escaped(grep), `g${flagsFor(grep)}`);
-      positive = literal(grep);
-    }
+  };
+  for (const term of terms.include) {
+    attempt(term, () => {
+      markers.push(regexOf(term, "g"));
+      wanted.push(testOf(term));
+    });
   }
-  const negative: ((line: string) => boolean)[] = [];
-  for (const text of excluded.filter(Boolean)) {
-    try {
-      negative.push(unwanted(text));
-    } catch (reason) {
-      error = `${text}: ${String(reason instanceof Error ? reason.message : reason)}`;
+  for (const term of terms.exclude) attempt(term, () => unwanted.push(testOf(term)));
+  for (const text of terms.where) {
+    const found = conditions(text);
+    if (found === null) error ||= `${text} is no condition on a field: write status>=500 or user="a b"`;
+    for (const condition of found ?? []) {
+      wanted.push(holds(condition));
+      markers.push(marker(condition));
     }
   }
   return {
-    regex,
+    regex: [...terms.include, ...terms.exclude].find(isRegex) ?? "",
+    rank: rankOf(terms.level),
     error,
-    active: positive !== undefined || negative.length > 0,
+    active: wanted.length + unwanted.length > 0,
     test(text) {
       const line = text.includes("\u001b") ? strip(text) : text;
-      if (positive !== undefined && !positive(line)) return false;
-      for (const unwelcome of negative) if (unwelcome(line)) return false;
-      return true;
+      return wanted.every((test) => test(line)) && !unwanted.some((test) => test(line));
     },
-    find(text) {
-      const marks: number[] = [];
-      if (marker === undefined) return marks;
-      marker.lastIndex = 0;
-      for (let found = marker.exec(text); found !== null && marks.length < MAX_MARKS; found = marker.exec(text)) {
-        if (found[0] === "") marker.lastIndex++;
-        else marks.push(found.index, found.index + found[0].length);
-      }
-      return marks;
-    },
+    find: (text) => marksOf(text, markers),
   };
+}
+
+/** Starts and ends, in order and apart from each other. */
+function marksOf(text: string, markers: RegExp[]): number[] {
+  const marks: [number, number][] = [];
+  for (const one of markers) {
+    one.lastIndex = 0;
+    for (let found = one.exec(text); found !== null && marks.length < MAX_MARKS; found = one.exec(text)) {
+      if (found[0] === "") one.lastIndex++;
+      else marks.push([found.index, found.index + found[0].length]);
+    }
+  }
+  if (markers.length > 1) marks.sort((a, b) => a[0] - b[0]);
+  const flat: number[] = [];
+  for (const [from, to] of marks) {
+    if (flat.length > 0 && from <= flat[flat.length - 1]) flat[flat.length - 1] = Math.max(flat[flat.length - 1], to);
+    else flat.push(from, to);
+  }
+  return flat;
 }

@@ -129,7 +129,7 @@ function below(text: string): Run[] {
   return /^[\s|]*File "|^\s+at |^[\s|]*[~^]+\s*$|^\t\S+:\d+|^[\s|]*Traceback /.test(text) ? [[0, "k"]] : [];
 }
 
-export function present(store: TaskStore, row: number, id: number, source: number, matcher: Matcher, pretty: boolean, open = false, chosen: readonly string[] = []): Row {
+export function present(store: TaskStore, row: number, id: number, source: number, matcher: Pick<Matcher, "find">, pretty: boolean, open = false, chosen: readonly string[] = []): Row {
   const flags = store.flags[row];
   const raw = store.texts[row];
   const base = { id, seq: store.seq[row], time: store.timeOf(row), source, level: store.levelOf(row) };

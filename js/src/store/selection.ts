@@ -2,7 +2,8 @@
 
 import type { Filter } from "../types.ts";
 import { compile, type Matcher } from "./filter.ts";
-import { rankOf, UNKNOWN_AS } from "./level.ts";
+import { Finder } from "./find.ts";
+import { UNKNOWN_AS } from "./level.ts";
 import { Sequence } from "./sequence.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
 
@@ -22,6 +23,7 @@ export class Selection {
   /** Rows at the front of `all` that the running search has not reached yet. */
   unsearched = 0;
   tooSlow = "";
+  readonly finder: Finder;
   all: Sequence;
   shown: Sequence;
   /** Heads of which the rows below are shown. */
@@ -35,7 +37,8 @@ export class Selection {
   ) {
     this.filter = filter;
     this.matcher = compile(filter);
-    this.all = this.shown = new Sequence(this.#compare);
+    this.all = this.shown = new Sequence(this.compare);
+    this.finder = new Finder(this);
     for (const store of stores) this.take(store, 0, store.rows);
     this.refilter(filter);
   }
@@ -61,7 +64,7 @@ export class Selection {
     return this.all !== this.shown;
   }
 
-  readonly #compare = (a: number, b: number): number => {
+  readonly compare = (a: number, b: number): number => {
     const one = this.stores[Math.floor(a / SLOT)];
     const two = this.stores[Math.floor(b / SLOT)];
     const [i, j] = [a % SLOT, b % SLOT];
@@ -144,15 +147,19 @@ export class Selection {
   }
 
   #insert(ids: number[]): void {
-    this.#merge(ids.toSorted(this.#compare));
+    this.#merge(ids.toSorted(this.compare));
   }
 
   #removeAll(ids: number[]): void {
     const gone = new Set(ids);
     this.all.removeAll(gone);
-    if (!this.filtered) return;
+    if (!this.filtered) {
+      this.finder.again();
+      return;
+    }
     this.shown.removeAll(gone);
     if (this.unsearched > 0) this.refilter(this.filter);
+    this.finder.again();
   }
 
   /** Rows are about to belong to others: they leave their places while these can be found. */
@@ -187,18 +194,21 @@ export class Selection {
       // A hole that has been filled.
       if ((store.flags[row] & (GAP | HOLE)) === (GAP | HOLE) || (store.folds.back[row] !== 0 && !this.#isOpen(slot, row))) continue;
       const i = ids.push(slot * SLOT + row) - 1;
-      if (i > 0 && sorted && this.#compare(ids[i - 1], ids[i]) > 0) sorted = false;
+      if (i > 0 && sorted && this.compare(ids[i - 1], ids[i]) > 0) sorted = false;
     }
-    if (!sorted) ids.sort(this.#compare);
+    if (!sorted) ids.sort(this.compare);
     if (ids.length > 0) this.#merge(ids);
     this.#joined(slot, store, from);
   }
 
   #merge(ids: number[]): void {
     const lowest = this.all.merge(ids);
-    if (!this.filtered) return;
-    if (lowest < this.unsearched) this.refilter(this.filter);
-    else this.shown.merge(ids.filter((id) => this.matches(id)));
+    if (!this.filtered) this.finder.take(ids, lowest);
+    else if (lowest < this.unsearched) this.refilter(this.filter);
+    else {
+      const shown = ids.filter((id) => this.matches(id));
+      this.finder.take(shown, this.shown.merge(shown));
+    }
   }
 
   /** A row is no longer shown. */
@@ -209,6 +219,7 @@ export class Selection {
     if (this.unsearched > 0) this.unsearched = Math.min(this.unsearched, Math.max(0, this.all.length - 1));
     this.all.remove(id);
     if (this.filtered) this.shown.remove(id);
+    this.finder.drop(id);
   }
 
   /** Rows of a store are gone. */
@@ -224,16 +235,18 @@ export class Selection {
     this.filter = filter;
     this.matcher = compile(filter);
     this.tooSlow = "";
-    this.#rank = rankOf(filter.level);
+    this.#rank = this.matcher.rank;
     this.#enabled = [];
     const everything = !this.matcher.active && this.#rank === 0 && filter.stream === "" && filter.off.length === 0 && filter.pod === "" && filter.container === "";
-    this.shown = everything ? this.all : new Sequence(this.#compare);
+    this.shown = everything ? this.all : new Sequence(this.compare);
     this.unsearched = everything ? 0 : this.all.length;
+    this.finder.again();
   }
 
   /** One slice of the search, newest lines first; true while there is more to do. */
   search(guarded: boolean): boolean {
-    if (this.unsearched === 0) return false;
+    // What is sought is sought among what is shown: after the filter.
+    if (this.unsearched === 0) return this.finder.search(guarded);
     const started = Date.now();
     const from = Math.max(0, this.unsearched - SLICE);
     const found: number[] = [];
@@ -247,7 +260,7 @@ export class Selection {
       }
     }
     this.unsearched = from;
-    this.shown.merge(found);
-    return from > 0;
+    this.finder.take(found, this.shown.merge(found));
+    return from > 0 || this.finder.unsearched > 0;
   }
 }

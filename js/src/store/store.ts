@@ -9,6 +9,7 @@ import { ERROR, levelOf, rankOf, WARNING } from "./level.ts";
 import { markOf } from "./marks.ts";
 import { endText, gapText, grouped, noticeText } from "./notice.ts";
 import type { Outline } from "./outline.ts";
+import { Phases } from "./phases.ts";
 import { Ranges } from "./ranges.ts";
 import { Seam, SEAM } from "./seam.ts";
 import type { Span } from "./spans.ts";
@@ -34,6 +35,7 @@ export interface Source {
   lastKey: number;
   state: "waiting" | "running" | "ended";
   exit: number | null;
+  node: string;
 }
 
 function grown<T extends Float64Array | Float32Array | Uint32Array | Uint16Array | Uint8Array>(array: T, length: number): T {
@@ -78,6 +80,7 @@ export class TaskStore {
   dropped = 0;
   readonly gaps: Missing[] = [];
   gapLines = 0;
+  readonly phases = new Phases();
   /** What the notices say on the time axis, in the order of arrival. */
   readonly marks: Mark[] = [];
   newest = 0;
@@ -258,6 +261,7 @@ export class TaskStore {
       }
       return;
     }
+    this.phases.take(event);
     if (!this.#have.add(event.seq)) return;
     const id = event.source ? this.sourceId(event.source) : -1;
     const source = this.sources[id];
@@ -331,7 +335,7 @@ export class TaskStore {
       this.#ids.set(name, id);
       const kind = info.kind ?? this.sources.find((other) => other.container === info.container)?.kind ?? "main";
       const { pod, container, run = 0 } = info;
-      this.sources.push({ pod, container, kind, run, lines: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null });
+      this.sources.push({ pod, container, kind, run, lines: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "" });
     }
     return id;
   }

@@ -1,7 +1,8 @@
 /** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
 
-import type { Filter, Look, Row, SourceSummary, Update } from "../types.ts";
+import type { Filter, Jump, Look, Row, SourceSummary, Update } from "../types.ts";
 import { histogram } from "./histogram.ts";
+import { destination } from "./jump.ts";
 import { type Block, Layout } from "./layout.ts";
 import type { Wish } from "./pages.ts";
 import { present } from "./present.ts";
@@ -71,6 +72,11 @@ export class View {
   #firstRows = 0;
   #tailLow = -Infinity;
   #sent = "";
+  /** The row that was jumped to last, and whether that is still to be said. */
+  #jumped: number | null = null;
+  #landed = true;
+  /** The time that was jumped to. */
+  #aim: number | null = null;
 
   constructor(
     readonly id: string,
@@ -93,7 +99,8 @@ export class View {
   }
 
   refilter(filter: Filter): void {
-    if (filter.since !== this.selection.filter.since) {
+    const { since, from, until } = this.selection.filter;
+    if (filter.since !== since || filter.from !== from || filter.until !== until) {
       this.extended = false;
       this.low = -Infinity;
     }
@@ -103,11 +110,40 @@ export class View {
 
   /** Where the window begins. It stands still while somebody reads. */
   lowBound(now: number, live: boolean): number {
-    const { since, tail } = this.selection.filter;
+    const { since, from, tail } = this.selection.filter;
     if (this.extended) return -Infinity;
-    if (since === null) this.low = -Infinity;
+    if (from !== null) this.low = from;
+    else if (since === null) this.low = -Infinity;
     else if (this.look.follow || this.low === -Infinity) this.low = (live ? now : this.#newest()) - since;
     return tail === null ? this.low : Math.max(this.low, this.#tailBound(tail));
+  }
+
+  /** Goes to a row; whether there is one. What is out of the window is shown with all that is older. */
+  jump(to: Jump): boolean {
+    const { selection } = this;
+    const id = destination(to, selection, selection.finder, this.low);
+    const time = to.to === "time" ? to.time : null;
+    if (id === null && time === null) return false;
+    if ((time ?? selection.keyOf(id!)) < this.low) this.extended = true;
+    this.#jumped = id;
+    this.#aim = time;
+    this.#landed = false;
+    this.seek = null;
+    this.look = { ...this.look, follow: false, anchor: id ?? EDGE_ID, anchorIndex: 0 };
+    return true;
+  }
+
+  /** Where a time stands among what is not loaded; null where it is. */
+  #blankAt(layout: Layout): number | null {
+    let before = 0;
+    for (const { at, rows, span, store, skip } of this.#aim === null ? [] : layout.blocks) {
+      if (this.#aim! > span.low && this.#aim! < span.high) {
+        const within = rows + skip - rowsAfter(span, this.#aim!, store.outline);
+        return at + before + Math.max(0, Math.min(rows - 1, within - skip)) + 1;
+      }
+      before += rows;
+    }
+    return null;
   }
 
   /** The time of the row that the reader holds on to. */
@@ -150,7 +186,9 @@ export class View {
     const { shown, all, stores } = selection;
     const low = this.lowBound(now, live);
     const start = low === -Infinity ? 0 : shown.lowerBound((id) => selection.keyOf(id) < low);
-    const count = shown.length - start;
+    const { until } = selection.filter;
+    const end = until === null ? shown.length : Math.max(start, shown.lowerBound((id) => selection.keyOf(id) <= until));
+    const count = end - start;
     const layout = this.#layout(start, count, low);
     // Row 0 says what lies before the first line.
     const total = layout.total + 1;
@@ -158,6 +196,7 @@ export class View {
     let shift = 0;
     const seek = this.seek;
     let seen: number | undefined;
+    let jump: Update["jump"];
     if (look.follow) from = total - look.count;
     else if (seek !== null) {
       const sought = Math.max(0, shown.lowerBound((id) => selection.keyOf(id) < seek) - start);
@@ -171,8 +210,16 @@ export class View {
     }
     else if (look.anchor !== null) {
       const index = look.anchor === EDGE_ID ? 0 : layout.toBar(Math.max(0, shown.placeOf(look.anchor) - start)) + 1;
-      shift = index - look.anchorIndex;
-      from += shift;
+      if (this.#landed) {
+        shift = index - look.anchorIndex;
+        from += shift;
+      } else {
+        const blank = this.#blankAt(layout);
+        jump = blank === null ? { row: index, id: look.anchor } : { row: blank, id: BLANK_ID - blank };
+        from = jump.row - Math.floor(look.count / 2);
+        this.look = { ...look, from, anchor: blank === null ? look.anchor : null, anchorIndex: index };
+        this.#landed = true;
+      }
     }
     from = Math.max(0, Math.min(from, total - 1));
     const rows: Row[] = [];
@@ -203,6 +250,8 @@ export class View {
       shown: count,
       filtered: selection.filtered,
       searching: selection.unsearched,
+      find: this.#find(low),
+      jump,
       rate,
       newest: this.#newest(),
       now,
@@ -255,6 +304,15 @@ export class View {
     return { id: BLANK_ID - bar, kind: "blank", seq: -1, time: 0, source: -1, level: 0, text: "", runs: [], marks: [], more: 0, json: false };
   }
 
+  #find(low: number): Update["find"] {
+    const { finder, keyOf } = { finder: this.selection.finder, keyOf: (id: number) => this.selection.keyOf(id) };
+    if (!finder.active && finder.error === "") return undefined;
+    const first = low === -Infinity ? 0 : finder.found.lowerBound((id) => keyOf(id) < low);
+    const at = this.#jumped === null ? -1 : finder.found.placeOf(this.#jumped);
+    const here = at >= first && at < finder.found.length && finder.found.at(at) === this.#jumped;
+    return { count: finder.found.length - first, at: here ? at - first : -1, searching: finder.unsearched, error: finder.error };
+  }
+
   /** What the histogram depends on. */
   #drawnOf(now: number, live: boolean, low: number): string {
     return `${this.selection.stores.map(({ recorded, spans }) => `${recorded} ${spans.length}`).join(" ")} ${this.selection.all.length} ${live ? `${Math.floor(now / 1000)} ${Math.floor(low / 1000)}` : low}`;
@@ -272,7 +330,7 @@ export class View {
     const row = this.selection.rowOf(id);
     const store = this.selection.stores[slot];
     const member = this.selection.memberOf(slot, row);
-    const shown = present(store, member, id, this.#groupOfRow(slot, member), this.selection.matcher, this.selection.filter.pretty, this.selection.opened.has(id), this.selection.filter.fields);
+    const shown = present(store, member, id, this.#groupOfRow(slot, member), this.#marker, this.selection.filter.pretty, this.selection.opened.has(id), this.selection.filter.fields);
     const twins = store.folds.heads.get(row)?.twins ?? [];
     if (twins.length > 0) shown.also = [row, ...twins].filter((one) => one !== member).map((one) => this.#groupOfRow(slot, one));
     return shown;
@@ -281,6 +339,12 @@ export class View {
   #groupOfRow(slot: number, row: number): number {
     const source = this.selection.stores[slot].source[row];
     return source === NO_SOURCE ? -1 : this.#group(slot, source);
+  }
+
+  /** What is sought is marked; else what is filtered by. */
+  get #marker(): { find(text: string): number[] } {
+    const { finder, matcher } = this.selection;
+    return finder.active ? { find: (text) => finder.marks(text) } : matcher;
   }
 
   /** A source as readers know it: a container of a pod, its runs together. */
@@ -295,14 +359,14 @@ export class View {
       group = this.#groups.length;
       this.#groupIds.set(key, group);
       this.#sourcesAt = 0;
-      this.#groups.push({ key, task: store.task, pod, container, kind, hue: hueOf(pod, this.#hues), on: true, runs: 0, lines: 0, state: "running", exit: null });
+      this.#groups.push({ key, task: store.task, pod, container, kind, hue: hueOf(pod, this.#hues), on: true, runs: 0, lines: 0, state: "running", exit: null, node: "", last: 0 });
     }
     this.#groupOf[slot][source] = group;
     return group;
   }
 
   #sources(): SourceSummary[] {
-    for (const group of this.#groups) group.lines = group.runs = 0;
+    for (const group of this.#groups) group.lines = group.runs = group.last = 0;
     for (const [slot, store] of this.selection.stores.entries()) {
       for (const [id, source] of store.sources.entries()) {
         const group = this.#groups[this.#group(slot, id)];
@@ -311,6 +375,8 @@ export class View {
         group.kind = source.kind;
         group.state = source.state;
         group.exit = source.exit;
+        group.node = source.node || group.node;
+        group.last = Math.max(group.last, source.lastKey);
         group.on = this.selection.isOn(slot, id);
       }
     }

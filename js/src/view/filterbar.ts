@@ -1,90 +1,181 @@
-/** What of it: text or regex, level, what is left out as chips, how many match; and how lines are shown. */
+/** What of it: the box, which filters as one types or only finds, the chips, the least level; and how many match. */
 
+import { isRegex, regexOf, termOf, termsOf } from "../store/terms.ts";
 import type { Update } from "../types.ts";
-import { splitExcludes } from "../store/filter.ts";
+import { chipElement, chipsOf } from "./chips.ts";
 import { button, h, say, setFlag } from "./dom.ts";
 import { grouped } from "./format.ts";
-import type { Settings } from "./settings.ts";
+import type { Change, Settings } from "./settings.ts";
 
 const LEVELS: [string, string][] = [["", "all levels"], ["debug", "level ≥ debug"], ["info", "level ≥ info"], ["warning", "level ≥ warning"], ["error", "level ≥ error"]];
+const FILTER = 'Filter: text, /regex/, !not, loss<0.1';
+const FIND = "Find: text or /regex/";
 
-function toggle(label: string, title: string, act: () => void): HTMLButtonElement {
-  return button(label, title, act, { "aria-pressed": "false", class: "" });
+export interface FilterActions {
+  change(change: Change): void;
+  /** Seeks without filtering; "" for nothing. */
+  find(term: string): void;
+  step(by: 1 | -1): void;
+  /** The keys act on the lines again. */
+  leave(): void;
 }
-
-function chip(text: string, remove: () => void): HTMLElement {
-  return h("span", { class: "cl-chip" }, text, button("×", `Remove: ${text}`, remove, { class: "cl-x" }));
-}
-
-export type Change = (change: Partial<Settings["filter"]> & { time?: boolean; wrap?: boolean }) => void;
 
 export class FilterBar {
-  readonly input = h("input", { type: "search", class: "cl-input", placeholder: "Filter: text, /regex/ or -word", "aria-label": "Filter lines", spellcheck: "false", autocomplete: "off" });
-  readonly sources = button("Sources", "Choose sources", () => this.onSources(), { class: "btn cl-only-narrow" });
+  readonly input = h("input", { type: "search", class: "cl-input", placeholder: FILTER, "aria-label": "Filter lines", spellcheck: "false", autocomplete: "off" });
   readonly element: HTMLElement;
-  onSources: () => void = () => {};
-  #regex = button(".*", "Regular expression", () => this.change({ regex: !this.#settings?.filter.regex }), { class: "btn cl-tog" });
+  finding = false;
+  #mode: HTMLButtonElement[];
+  #regex = button(".*", "Regular expression", () => this.#toggle("regex"), { class: "btn cl-tog", "aria-pressed": "false" });
+  #case = button("Aa", "Match case", () => this.#toggle("matchCase"), { class: "btn cl-tog", "aria-pressed": "false" });
   #level = h("select", { class: "cl-chip", "aria-label": "Least level" }, ...LEVELS.map(([value, text]) => h("option", { value }, text)));
   #chips = h("span", { class: "cl-chips" });
   #count = h("span", { class: "cl-dim cl-count", "aria-live": "off" });
+  #steps = h("span", { class: "cl-steps", hidden: true }, button("↑", "Previous match (N)", () => this.actions.step(-1)), button("↓", "Next match (n)", () => this.actions.step(1)));
   #error = h("span", { class: "cl-le cl-count", role: "alert" });
-  #toggles: Record<"time" | "wrap" | "pretty", HTMLButtonElement>;
   #settings: Settings | undefined;
   #chipsOf = "";
+  #sought = "";
+  #seek: Record<"regex" | "matchCase", boolean> = { regex: false, matchCase: false };
 
-  constructor(private readonly change: Change) {
-    this.#toggles = {
-      time: toggle("Time", "Time of each line (t)", () => change({ time: !this.#settings?.time })),
-      wrap: toggle("Wrap", "Wrap long lines (w)", () => change({ wrap: !this.#settings?.wrap })),
-      pretty: toggle("JSON", "JSON lines with the message first (j)", () => change({ pretty: !this.#settings?.filter.pretty })),
-    };
-    this.input.addEventListener("input", () => change({ grep: this.input.value }));
-    this.input.addEventListener("keydown", (event) => event.key === "Enter" && this.#commit());
-    this.#level.addEventListener("change", () => change({ level: this.#level.value }));
+  constructor(private readonly actions: FilterActions, display: HTMLElement) {
+    this.input.addEventListener("input", () => this.#typed());
+    this.input.addEventListener("keydown", (event) => this.#key(event));
+    this.#level.addEventListener("change", () => actions.change({ level: this.#level.value }));
+    this.#mode = [button("Filter", "Show only what matches (/)", () => this.filter(), { class: "" }), button("Find", "Find without filtering (Ctrl+F)", () => this.find(), { class: "" })];
     this.element = h(
       "div",
       { class: "cl-bar cl-filter" },
-      h("span", { class: "cl-faint", "aria-hidden": "true" }, "⌕"),
+      h("span", { class: "cl-seg", role: "group", "aria-label": "What the box does" }, ...this.#mode),
       this.#level,
       this.#chips,
-      this.input,
-      this.#regex,
+      h("span", { class: "cl-box" }, this.input, this.#case, this.#regex),
       this.#error,
-      this.#count,
-      this.sources,
-      h("span", { class: "cl-seg", role: "group", "aria-label": "Columns" }, ...Object.values(this.#toggles)),
+      h("span", { class: "cl-found" }, this.#count, this.#steps),
+      display,
     );
+    this.#showMode();
   }
 
-  /** Enter turns `-word` into a chip. */
+  /** The box filters. */
+  filter(): void {
+    this.#turn(false);
+  }
+
+  find(): void {
+    this.#turn(true);
+  }
+
+  #turn(finding: boolean): void {
+    if (this.finding !== finding) {
+      this.finding = finding;
+      if (!finding) this.#soughtIs("");
+      this.#showMode();
+    }
+    this.input.focus({ preventScroll: true });
+    this.input.select();
+  }
+
+  #showMode(): void {
+    for (const [i, one] of this.#mode.entries()) one.setAttribute("aria-pressed", String(this.finding === (i === 1)));
+    this.input.placeholder = this.finding ? FIND : FILTER;
+    this.input.setAttribute("aria-label", this.finding ? "Find in the lines" : "Filter lines");
+    this.input.value = this.finding ? this.#sought : (this.#settings?.filter.grep ?? "");
+    this.#showSwitches();
+    this.#showCount();
+  }
+
+  #showSwitches(): void {
+    const of = this.finding ? this.#seek : this.#settings?.filter;
+    this.#regex.setAttribute("aria-pressed", String(of?.regex ?? false));
+    this.#case.setAttribute("aria-pressed", String(of?.matchCase ?? false));
+  }
+
+  #toggle(name: "regex" | "matchCase"): void {
+    if (this.finding) {
+      this.#seek[name] = !this.#seek[name];
+      this.#showSwitches();
+      this.#soughtIs(this.#sought);
+    } else this.actions.change({ [name]: !this.#settings?.filter[name] });
+  }
+
+  #typed(): void {
+    if (this.finding) this.#soughtIs(this.input.value);
+    else this.actions.change({ grep: this.input.value });
+  }
+
+  #soughtIs(text: string): void {
+    this.#sought = text;
+    this.actions.find(text === "" ? "" : termOf(text, this.#seek.regex, this.#seek.matchCase));
+  }
+
+  #key(event: KeyboardEvent): void {
+    if (event.key === "Enter") {
+      if (this.finding) this.actions.step(event.shiftKey ? -1 : 1);
+      else this.#commit();
+    } else if (event.key === "Escape") {
+      if (this.finding) this.filter();
+      else if (this.input.value !== "") this.actions.change({ grep: "" });
+      else this.actions.leave();
+    } else if (event.key === "ArrowDown") this.actions.leave();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** Enter turns what is typed into chips. */
   #commit(): void {
     const { filter } = this.#settings ?? {};
-    if (!filter || filter.regex || this.input.value.startsWith("/")) return;
-    const { grep, exclude } = splitExcludes(this.input.value);
-    if (exclude.length > 0) this.change({ grep, exclude: [...new Set([...filter.exclude, ...exclude])] });
+    if (!filter || this.input.value.trim() === "") return;
+    const { include, exclude, where, level } = termsOf(this.input.value, filter.regex, filter.matchCase);
+    if ([...include, ...exclude].some((term) => isRegex(term) && !valid(term))) return;
+    const all = (old: string[], more: string[]): string[] => [...new Set([...old, ...more])];
+    this.actions.change({ grep: "", regex: false, include: all(filter.include, include), exclude: all(filter.exclude, exclude), where: all(filter.where, where), level: level || filter.level });
   }
 
   show(settings: Settings): void {
     this.#settings = settings;
     const { filter } = settings;
-    if (this.input.value !== filter.grep) this.input.value = filter.grep;
+    if (!this.finding && this.input.value !== filter.grep) this.input.value = filter.grep;
     this.#level.value = LEVELS.some(([value]) => value === filter.level) ? filter.level : "";
     setFlag(this.#level, "cl-on", filter.level !== "");
-    this.#regex.setAttribute("aria-pressed", String(filter.regex));
-    for (const [name, on] of [["time", settings.time], ["wrap", settings.wrap], ["pretty", filter.pretty]] as const) this.#toggles[name].setAttribute("aria-pressed", String(on));
-    const chips = JSON.stringify([filter.exclude, filter.pod, filter.container, filter.stream]);
-    if (chips === this.#chipsOf) return;
-    this.#chipsOf = chips;
-    this.#chips.replaceChildren(
-      ...filter.exclude.map((word) => chip(`not “${word}”`, () => this.change({ exclude: filter.exclude.filter((other) => other !== word) }))),
-      ...(["pod", "container", "stream"] as const).filter((name) => filter[name]).map((name) => chip(`${name} ${filter[name]}`, () => this.change({ [name]: "" }))),
-    );
+    this.#showSwitches();
+    const chips = chipsOf(filter);
+    const key = JSON.stringify(chips);
+    if (key === this.#chipsOf) return;
+    this.#chipsOf = key;
+    const actions = { change: this.actions.change, edit: (text: string) => this.#edit(text) };
+    this.#chips.replaceChildren(...chips.map((chip) => chipElement(chip, actions)));
   }
 
-  update({ filterError, filtered, shown, lines, searching }: Update): void {
-    say(this.#error, filterError);
-    setFlag(this.input, "cl-bad", filterError !== "");
-    this.input.setAttribute("aria-invalid", String(filterError !== ""));
-    say(this.#count, !filtered ? "" : searching > 0 ? `${grouped(shown)} so far…` : `${grouped(shown)} of ${grouped(lines)}`);
+  #edit(text: string): void {
+    this.filter();
+    this.input.value = text;
+    this.actions.change({ grep: text });
+  }
+
+  #update: Update | undefined;
+
+  update(update: Update): void {
+    this.#update = update;
+    this.#showCount();
+  }
+
+  #showCount(): void {
+    const { filterError = "", filtered = false, shown = 0, lines = 0, searching = 0, find } = this.#update ?? {};
+    const error = (this.finding && find?.error) || filterError;
+    say(this.#error, error);
+    setFlag(this.input, "cl-bad", error !== "");
+    this.input.setAttribute("aria-invalid", String(error !== ""));
+    this.#steps.hidden = !this.finding || !find || find.count === 0;
+    if (this.finding && find && this.#sought !== "") say(this.#count, find.searching > 0 ? `${grouped(find.count)} so far…` : `${find.at >= 0 ? `${grouped(find.at + 1)} / ` : ""}${grouped(find.count)} of ${grouped(shown)}`);
+    else say(this.#count, !filtered ? "" : searching > 0 ? `${grouped(shown)} so far…` : `${grouped(shown)} of ${grouped(lines)}`);
+  }
+}
+
+function valid(term: string): boolean {
+  try {
+    return regexOf(term) instanceof RegExp;
+  } catch {
+    return false;
   }
 }

@@ -11,6 +11,19 @@ export function clock(ms: number): string {
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
 
+/** The same in UTC. */
+export function utcClock(ms: number): string {
+  return new Date(ms).toISOString().slice(11, 23);
+}
+
+/** How long after something, to the millisecond: `+1:02:03.456`. */
+export function after(ms: number): string {
+  const whole = Math.abs(Math.round(ms));
+  const hours = Math.floor(whole / 3_600_000);
+  const rest = `${two(Math.floor(whole / 60_000) % 60)}:${two(Math.floor(whole / 1000) % 60)}.${String(whole % 1000).padStart(3, "0")}`;
+  return `${ms < 0 ? "−" : "+"}${hours > 0 ? `${hours}:` : ""}${rest}`;
+}
+
 export function shortClock(ms: number, seconds: boolean): string {
   return clock(ms).slice(0, seconds ? 8 : 5);
 }
@@ -22,6 +35,11 @@ export function ago(ms: number): string {
   if (minutes < 60) return minutes < 10 && seconds % 60 ? `${minutes} m ${seconds % 60} s` : `${minutes} m`;
   const hours = Math.floor(minutes / 60);
   return hours < 48 ? `${hours} h ${minutes % 60} m` : `${Math.floor(hours / 24)} d`;
+}
+
+/** A length of time as people say it: `2 s`, `1 h 12 m`. */
+export function lasting(ms: number): string {
+  return ms < 950 ? `${Math.max(0, Math.round(ms / 100) * 100)} ms` : ago(ms);
 }
 
 /** 8123 as "8.1k": for the narrow side list. */

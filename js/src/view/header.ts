@@ -1,41 +1,79 @@
-/** What is it and how far: the task, its state, and what can be done with the whole. */
+/** What is it and how far: the task, its phases, and what can be done with the whole. */
 
-import { taskPath } from "../transport/page.ts";
+import { allTerms } from "../store/filter.ts";
+import { patternOf } from "../store/terms.ts";
 import { pageConfig } from "../transport/config.ts";
+import { taskPath } from "../transport/page.ts";
 import type { TaskSummary, Update } from "../types.ts";
 import { button, h, say, setFlag } from "./dom.ts";
 import { taskParts } from "./format.ts";
+import type { Action } from "./keys.ts";
+import { type Item, Menu } from "./menu.ts";
+import { phaseElements, phasesOf } from "./phases.ts";
+import { type Settings, toPlain } from "./settings.ts";
 
 const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["parquet", "Parquet"]];
 
-export function stateOf(task: TaskSummary): string {
-  if (task.ended) return task.state === "succeeded" ? `Complete · exit ${task.exit ?? 0}` : task.exit === null ? "Failed" : `Failed · exit ${task.exit}`;
-  return { pending: "Pending", running: "Running", succeeded: "Complete", failed: "Failed", gone: "Gone", "": "" }[task.state];
+export interface HeaderActions {
+  fullScreen(): void;
+  help(): void;
+  complain(message: string): void;
+  act(action: Action): void;
+  bookmarks(): Item[];
+  settings(): Settings;
+}
+
+/** The filter as the server's parameters. */
+export function queryOf(settings: Settings): URLSearchParams {
+  const { since = "all", until = "", stream = "", pod = "", container = "" } = toPlain(settings);
+  const { include, exclude, where, level } = allTerms(settings.filter);
+  const all = { since, until, stream, level, pod: globs(pod), container: globs(container), grep: include.map(patternOf), exclude: exclude.map(patternOf), where };
+  return new URLSearchParams(Object.entries(all).flatMap(([name, value]) => [value].flat().filter(Boolean).map((one): [string, string] => [name, one])));
+}
+
+/** The page takes a part of a name for the name. */
+function globs(names: string): string {
+  return names.split(",").filter(Boolean).map((name) => (name.includes("*") ? name : `*${name.trim()}*`)).join(",");
 }
 
 export class Header {
   readonly element: HTMLElement;
+  /** When the first pod's first line could have come, ms; 0 where that is not known. */
+  start = 0;
   #dot = h("span", { class: "cl-dot", "aria-hidden": "true" });
   #name = h("span", { class: "cl-name" });
-  #where = h("span", { class: "cl-dim" });
-  #state = h("span", { class: "cl-phase" });
-  #menu = h("div", { class: "cl-menu", role: "menu", hidden: true });
-  #download = button("Download", "Download the whole log", () => this.#toggle(), { "aria-haspopup": "menu", "aria-expanded": "false" });
+  #where = h("span", { class: "cl-dim cl-where" });
+  #phases = h("span", { class: "cl-phases", "aria-label": "Phases" });
+  #drawn = "";
+  #download: Menu;
   #tasks: string[] = [];
 
-  constructor(fullScreen: () => void, help: () => void, private readonly complain: (message: string) => void) {
-    for (const [format, label] of FORMATS) this.#menu.append(h("button", { type: "button", role: "menuitem", onclick: () => void this.#save(format) }, label));
+  constructor(private readonly actions: HeaderActions) {
+    this.#download = new Menu("Download", "Download the log", () => [
+      "What is shown",
+      ...FORMATS.map(([format, label]) => ({ label, act: () => void this.#save(format, queryOf(actions.settings())) })),
+      "The whole log",
+      ...FORMATS.map(([format, label]) => ({ label: `${label}, all`, act: () => void this.#save(format, new URLSearchParams({ since: "all" })) })),
+    ]);
+    const go = new Menu("Go to", "Go to a place in the log", () => [
+      ...([["A time… (:)", "goto"], ["Oldest line (g)", "oldest"], ["Newest line (G)", "newest"], ["Next error (e)", "nextError"], ["Previous error (E)", "previousError"], ["Before the task died (d)", "death"]] as const).map(([label, action]) => ({ label, act: () => actions.act(action) })),
+      "Bookmarks",
+      ...actions.bookmarks(),
+      { label: "Bookmark this line… (m)", act: () => actions.act("mark") },
+    ]);
     this.element = h(
       "div",
       { class: "cl-bar cl-head" },
       this.#dot,
       this.#name,
       this.#where,
-      this.#state,
+      this.#phases,
       h("span", { class: "cl-grow" }),
-      h("span", { class: "cl-pop" }, this.#download, this.#menu),
-      button("⤢", "Full screen (f)", fullScreen),
-      button("?", "Keys (?)", help),
+      button("Sources", "Choose sources (s)", () => actions.act("sources"), { class: "btn cl-only-narrow" }),
+      go.element,
+      this.#download.element,
+      button("⤢", "Full screen (f)", actions.fullScreen),
+      button("?", "Keys (?)", actions.help),
     );
   }
 
@@ -46,41 +84,38 @@ export class Header {
     say(this.#where, [...new Set(parts.map(({ kind, namespace }) => `${kind} · ${namespace}`))].join(", "));
   }
 
-  update({ tasks, transport }: Update): void {
-    say(this.#state, [...new Set(tasks.map(stateOf))].join(", "));
+  update({ tasks, transport, now }: Update): void {
+    this.#showPhases(tasks, now);
+    const started = tasks.flatMap(({ pods }) => pods ?? []).flatMap(({ init, main }) => [init, main]).filter((time) => time > 0);
+    this.start = started.length > 0 ? Math.min(...started) : 0;
     const failed = tasks.some(({ state }) => state === "failed" || state === "gone");
     setFlag(this.#dot, "cl-bad", failed);
     setFlag(this.#dot, "cl-idle", !failed && tasks.every(({ state }) => state !== "running"));
     setFlag(this.#dot, "cl-good", !failed && tasks.every(({ state }) => state === "succeeded"));
-    this.#download.hidden = transport !== "sse";
+    this.#download.element.hidden = transport !== "sse";
   }
 
-  closeMenu(): boolean {
-    const open = !this.#menu.hidden;
-    this.#menu.hidden = true;
-    this.#download.setAttribute("aria-expanded", "false");
-    return open;
+  #showPhases(tasks: TaskSummary[], now: number): void {
+    // Of several tasks only how each stands.
+    const phases = tasks.length === 1 ? phasesOf(tasks[0], now) : [...new Set(tasks.map((task) => phasesOf(task, now).at(-1)?.name ?? ""))].map((name) => ({ name, length: null, now: true, title: "" }));
+    const elements = phaseElements(phases);
+    const drawn = elements.map(({ textContent, title }) => `${textContent} ${title}`).join("|");
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    this.#phases.replaceChildren(...elements);
   }
 
-  #toggle(): void {
-    if (this.closeMenu()) return;
-    this.#menu.hidden = false;
-    this.#download.setAttribute("aria-expanded", "true");
-    this.#menu.querySelector("button")?.focus();
-  }
-
-  async #save(format: string): Promise<void> {
-    this.closeMenu();
+  async #save(format: string, query: URLSearchParams): Promise<void> {
     const { base, headers } = pageConfig();
     for (const task of this.#tasks) {
       try {
-        const response = await fetch(`${base}${taskPath(task)}/logs.${format}?since=all`, { headers, credentials: "same-origin" });
+        const response = await fetch(`${base}${taskPath(task)}/logs.${format}?${query}`, { headers, credentials: "same-origin" });
         if (!response.ok) throw new Error(`the server answered ${response.status}`);
         const url = URL.createObjectURL(await response.blob());
         h("a", { href: url, download: `${taskParts(task).name}.${format}` }).click();
         setTimeout(() => URL.revokeObjectURL(url), 60_000);
       } catch (reason) {
-        this.complain(`Download failed: ${reason instanceof Error ? reason.message : String(reason)}`);
+        this.actions.complain(`Download failed: ${reason instanceof Error ? reason.message : String(reason)}`);
       }
     }
   }

@@ -28,7 +28,7 @@ function initials(name: string): string {
   return name.replace(/^([a-z])[a-z]+(?=-\d+$)/, "$1");
 }
 
-export function labels(sources: SourceSummary[]): Label[] {
+export function labels(sources: SourceSummary[], columns: readonly string[] = ["pod", "container"]): Label[] {
   const byTask = new Map<string, Set<string>>();
   for (const { task, pod } of sources) byTask.set(task, (byTask.get(task) ?? new Set()).add(pod));
   const short = new Map<string, string>();
@@ -39,7 +39,8 @@ export function labels(sources: SourceSummary[]): Label[] {
   for (const { pod, container, kind } of sources) if (kind === "main") mains.set(pod, (mains.get(pod) ?? new Set()).add(container));
   return sources.map(({ pod, container, kind, hue }) => {
     const several = kind !== "main" || (mains.get(pod)?.size ?? 0) > 1;
-    return { short: several ? `${names.get(pod)} ${container}` : names.get(pod)!, full: `${pod} · ${container}`, hue };
+    const short = [columns.includes("pod") ? names.get(pod)! : "", columns.includes("container") && (several || !columns.includes("pod")) ? container : ""].filter(Boolean).join(" ");
+    return { short, full: `${pod} · ${container}`, hue };
   });
 }
 
@@ -55,6 +56,9 @@ export interface Entry {
   ended: boolean;
   waiting: boolean;
   keys: string[];
+  nodes: string[];
+  /** When its last line was written, ms; 0 before there is one. */
+  last: number;
 }
 
 /** The side list: a row per pod's main container; sidecars and init containers once, with the number of pods. */
@@ -67,13 +71,13 @@ export function entries(sources: SourceSummary[]): Entry[] {
   const severalMains = new Set(sources.filter(({ kind }) => kind === "main").map(({ container }) => container)).size > 1;
   const found = new Map<string, Entry & { pods: number }>();
   for (const source of sources) {
-    const { key, task, pod, container, kind, hue, on, lines, runs, state, exit } = source;
+    const { key, task, pod, container, kind, hue, on, lines, runs, state, exit, node, last } = source;
     const group = kind === "main" ? "" : kind === "sidecar" ? "sidecars" : kind === "init" ? "init" : "ephemeral";
     const id = kind === "main" ? key : `${task} ${kind} ${container}`;
     const name = kind === "main" ? `${short.get(pod)}${severalMains ? ` ${container}` : ""}` : container;
     const entry = found.get(id);
     if (entry === undefined) {
-      found.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts: runs - 1, exit, ended: state === "ended", waiting: state === "waiting", keys: [key], pods: 1 });
+      found.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts: runs - 1, exit, ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], last, pods: 1 });
       continue;
     }
     entry.keys.push(key);
@@ -81,8 +85,11 @@ export function entries(sources: SourceSummary[]): Entry[] {
     entry.lines += lines;
     entry.restarts += runs - 1;
     entry.on ||= on;
+    entry.nodes.push(node);
+    entry.last = Math.max(entry.last, last);
     entry.exit = Math.max(entry.exit ?? 0, exit ?? 0);
     entry.ended &&= state === "ended";
+    entry.waiting &&= state === "waiting";
     entry.full += `, ${pod} ${container}`;
   }
   const order = ["", "sidecars", "init", "ephemeral"];

@@ -1,16 +1,11 @@
-/** What is shown over empty rows, the line that says what is wrong, and the list of keys. */
+/** What is shown over empty rows, and the line that says what is wrong. */
 
-import type { Problem, Update } from "../types.ts";
+import type { Filter, Problem, Update } from "../types.ts";
 import { button, h, say } from "./dom.ts";
 import { ago } from "./format.ts";
 
-const KEYS: [string, string][] = [
-  ["/", "filter"], ["Esc", "clear the filter"], ["End or G", "newest line, follow"], ["Home or g", "oldest line"],
-  ["t", "time"], ["w", "wrap"], ["j", "JSON lines"], ["f", "full screen"], ["?", "these keys"],
-];
-
 /** Why no line is to be seen; empty when there is nothing to say. */
-export function emptyWords(update: Update, since: number | null): string {
+export function emptyWords(update: Update, { since, from }: Pick<Filter, "since" | "from">): string {
   if (update.shown > 0) return "";
   const pending = update.tasks.find((task) => task.state === "pending" && !task.ended);
   if (pending && update.lines === 0) {
@@ -20,6 +15,7 @@ export function emptyWords(update: Update, since: number | null): string {
   if (update.searching > 0) return "Searching…";
   if (update.link === "connecting" || update.link === "waiting") return update.link === "waiting" ? "Waiting for the kernel" : "Connecting…";
   if (update.filtered && update.lines > 0) return "No line matches the filter";
+  if (update.lines > 0 && from !== null) return "No line in this range";
   if (update.lines > 0 && since !== null) return `No line in this window; the newest is ${ago(Math.max(0, update.now - update.newest))} old`;
   if (update.problem) return "";
   if (update.tasks.length > 0 && update.tasks.every((task) => task.ended)) return "The task wrote no lines";
@@ -33,8 +29,8 @@ export class EmptyPanel {
 
   constructor(private readonly older: () => void) {}
 
-  update(update: Update, since: number | null): void {
-    const words = emptyWords(update, since);
+  update(update: Update, filter: Filter): void {
+    const words = emptyWords(update, filter);
     say(this.#text, words);
     this.element.hidden = words === "";
     const edge = update.rows[0];
@@ -64,9 +60,4 @@ export class ProblemBar {
     this.#own = message;
     this.show(null, false);
   }
-}
-
-export function helpPanel(close: () => void): HTMLElement {
-  const list = KEYS.map(([key, what]) => h("div", {}, h("kbd", {}, key), " ", what));
-  return h("div", { class: "cl-help", role: "dialog", "aria-label": "Keys", hidden: true }, h("strong", {}, "Keys"), ...list, button("Close", "Close", close, { class: "btn cl-outline" }));
 }

@@ -4,6 +4,7 @@
  */
 
 import type { Look, Row, Update } from "../types.ts";
+import { Picked } from "./picked.ts";
 import { h, setFlag } from "./dom.ts";
 import { makeRow, type RowActions } from "./row.ts";
 import { contentHeight, fromScrollTop, isSmallMove, type Place, ROW, toScrollTop } from "./scroll.ts";
@@ -16,6 +17,8 @@ export interface RowsActions extends RowActions {
   look(look: Look): void;
   followed(follow: boolean): void;
   reachedTop(): void;
+  /** Dresses a row's element: its time, what is picked or noted of it. */
+  dress(element: HTMLElement, row: Row, before: Row | undefined): void;
 }
 
 export class Rows {
@@ -26,6 +29,7 @@ export class Rows {
   place: Place = { index: 0, px: 0 };
   /** Rows in sight, for the status bar and the kernel. */
   inSight: Row[] = [];
+  readonly picked = new Picked();
   #first = 0;
   #rows: Row[] = [];
   #version = 0;
@@ -41,6 +45,9 @@ export class Rows {
   #asked = "";
   #anchorAsked: number | null = null;
   #shifted = 0;
+  #high = ROW;
+  /** Index of the first row in the sheet. */
+  #filled = 0;
   #generation = 0;
 
   constructor(private readonly actions: RowsActions) {
@@ -65,7 +72,7 @@ export class Rows {
   }
 
   get capacity(): number {
-    return Math.ceil(this.height / ROW) + 2;
+    return Math.ceil(this.height / Math.min(ROW, this.#high)) + 2;
   }
 
   look(): Look {
@@ -89,15 +96,65 @@ export class Rows {
     this.#jumped();
   }
 
+  /** The row that the reader is at: picked, else the first line in sight. */
+  get at(): Row | undefined {
+    const { head } = this.picked;
+    const seen = head === null ? undefined : this.inSight.find(({ id }) => id === head.id);
+    return seen ?? this.inSight[0];
+  }
+
+  /** Puts a row a third down the rows and picks it. */
+  #land({ row, id }: { row: number; id: number }): void {
+    const was = this.follow;
+    this.follow = false;
+    this.place = { index: Math.max(0, row - Math.floor(this.capacity / 3)), px: 0 };
+    this.picked.set(id, row);
+    this.#anchorAsked = null;
+    if (was) this.actions.followed(false);
+  }
+
+  /** Picks the row of an element, or all up to it. */
+  pick(element: Element, upTo: boolean): void {
+    const child = element.closest(".cl-sheet > *");
+    const i = child === null ? -1 : Array.from(this.#sheet.children).indexOf(child);
+    const row = this.#rows[this.#filled + i - this.#first];
+    if (i === -1 || row === undefined || row.id < 0) return;
+    if (upTo) this.picked.extend(row.id, this.#filled + i);
+    else this.picked.set(row.id, this.#filled + i);
+    this.draw();
+  }
+
+  /** Moves what is picked by a row; with Shift its end only. */
+  movePicked(by: 1 | -1, upTo: boolean): boolean {
+    const { head } = this.picked;
+    const index = head === null ? this.place.index : head.index + by;
+    const row = this.#rows[index - this.#first];
+    if (row === undefined || row.id < 0) return false;
+    if (upTo) this.picked.extend(row.id, index);
+    else this.picked.set(row.id, index);
+    const visible = this.capacity - 3;
+    if (index < this.place.index || index > this.place.index + visible) {
+      this.setFollow(false);
+      this.place = { index: Math.max(0, index < this.place.index ? index : index - visible), px: 0 };
+      this.ask();
+    }
+    this.draw();
+    return true;
+  }
+
   /** Everything is drawn anew: names, columns or styles have changed. */
   restyle(): void {
     this.#version++;
     this.draw();
   }
 
-  setWrap(wrap: boolean): void {
+  /** How lines look: wrapped or not, and how high one is, px. */
+  setLooks(wrap: boolean, high: number): void {
+    if (wrap === this.wrap && high === this.#high) return;
     this.wrap = wrap;
+    this.#high = high;
     setFlag(this.element, "cl-wrap", wrap);
+    this.ask(true);
     this.restyle();
   }
 
@@ -108,12 +165,15 @@ export class Rows {
       this.#open.clear();
       this.#rows = [];
       this.#anchorAsked = null;
+      this.picked.clear();
     }
-    if (!this.follow && update.seek !== undefined) this.place = { index: update.seek, px: 0 };
+    if (update.jump !== undefined) this.#land(update.jump);
+    else if (!this.follow && update.seek !== undefined) this.place = { index: update.seek, px: 0 };
     else if (!this.follow && update.rows.length > 0) this.#hold(update);
     this.total = update.total;
     this.#first = update.first;
     this.#rows = update.rows;
+    this.picked.reindex(update.rows, update.first);
     this.#spacer.style.height = `${contentHeight(this.total) + 2 * PADDING}px`;
     this.place.index = Math.max(0, Math.min(this.place.index, this.total - 1));
     this.draw();
@@ -188,7 +248,7 @@ export class Rows {
   }
 
   get #variable(): boolean {
-    return this.wrap || this.#open.size > 0;
+    return this.wrap || this.#open.size > 0 || this.#high !== ROW;
   }
 
   #heights(from: number, end: number): number[] {
@@ -212,12 +272,17 @@ export class Rows {
 
   /** Only what is new is made; what stays keeps its element, and with it the reader's selection. */
   #fill(from: number, end: number): void {
+    this.#filled = from;
     const wanted: HTMLElement[] = [];
     const kept = new Map<number, [number, string, HTMLElement]>();
-    for (const row of this.#rows.slice(from - this.#first, end - this.#first)) {
+    let before: Row | undefined = this.#rows[from - this.#first - 1];
+    for (const [i, row] of this.#rows.slice(from - this.#first, end - this.#first).entries()) {
       const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.also} ${row.bar}`;
       let made = this.#made.get(row.id);
       if (made === undefined || made[0] !== this.#version || made[1] !== key) made = [this.#version, key, makeRow(row, this.actions, this.#open)];
+      setFlag(made[2], "cl-picked", this.picked.has(from + i));
+      this.actions.dress(made[2], row, before);
+      if (row.kind === "line") before = row;
       kept.set(row.id, made);
       wanted.push(made[2]);
     }

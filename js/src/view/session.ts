@@ -1,14 +1,24 @@
 /** One model: its tasks and settings, its comm, and what is written back to Python (seldom, and never a line). */
 
 import type { Hub } from "../store/client.ts";
-import { sinceOf } from "../store/time.ts";
+import { isRegex } from "../store/terms.ts";
+import { quoted } from "../store/where.ts";
 import type { SourceSummary, TaskSummary, Transport } from "../types.ts";
-import { asView, DEFAULT_SINCE, fromQuery, type Query, type Settings } from "./settings.ts";
+import { asView, type Change, DEFAULT_SINCE, fromPlain, type Plain, type Settings } from "./settings.ts";
 import type { Viewer } from "./viewer.ts";
 
 const STATUS_EVERY = 1000;
 const VIEW_EVERY = 1000;
 const OVER = new Set(["succeeded", "failed", "gone"]);
+/** How lines look, as traits of the same names: set from Python or here, and saved with the notebook. */
+const LOOKS = ["time", "wrap", "columns", "font_size"] as const;
+
+/** A line with a note. */
+export interface Bookmark {
+  task: string;
+  seq: number;
+  note: string;
+}
 
 /** As much of anywidget's model as is used here. */
 export interface Model {
@@ -27,6 +37,7 @@ export class Session {
   #written: Record<string, string> = {};
   #due: Record<string, ReturnType<typeof setTimeout> | undefined> = {};
   #next: Record<string, unknown> = {};
+  #restored = false;
   #closed = false;
   #opened = false;
   #off: (() => void)[] = [];
@@ -35,7 +46,10 @@ export class Session {
     readonly widget: Model,
     private readonly hub: Hub,
   ) {
-    this.settings = fromQuery(this.#query);
+    const saved = widget.get("view") as Plain | undefined;
+    // A page that is loaded again shows what it showed.
+    this.#restored = Boolean(saved?.since);
+    this.settings = fromPlain({ ...(this.#restored ? saved : this.#query), ...this.#looks });
     this.model = hub.open({
       tasks: this.tasks,
       transport: (widget.get("transport") as Transport | undefined) ?? "auto",
@@ -51,8 +65,12 @@ export class Session {
       const bytes = buffer && new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength).slice();
       hub.comm(this.model, message, bytes);
     });
-    this.#on("change:query", () => this.#apply(fromQuery(this.#query)));
-    this.#on("change:height", () => this.#apply(this.settings));
+    this.#on("change:query", () => this.#apply(fromPlain({ ...this.#query, ...this.#looks })));
+    for (const name of LOOKS) this.#on(`change:${name}`, () => this.#apply({ ...fromPlain(this.#looks), filter: this.settings.filter }));
+    for (const name of ["height", "bookmarks"]) this.#on(`change:${name}`, () => this.#apply(this.settings));
+    this.#on("change:follow", () => {
+      for (const view of this.views) view.follow(this.follow);
+    });
     this.#on("change:tasks", () => this.#retask());
   }
 
@@ -64,8 +82,27 @@ export class Session {
     return Number(this.widget.get("height")) || 420;
   }
 
-  get #query(): Query {
-    return (this.widget.get("query") as Query | undefined) ?? {};
+  get follow(): boolean {
+    return this.widget.get("follow") !== false;
+  }
+
+  get bookmarks(): Bookmark[] {
+    return (this.widget.get("bookmarks") as Bookmark[] | undefined) ?? [];
+  }
+
+  get #query(): Plain {
+    return (this.widget.get("query") as Plain | undefined) ?? {};
+  }
+
+  get #looks(): Plain {
+    return Object.fromEntries(LOOKS.map((name) => [name, this.widget.get(name)]).filter(([, value]) => value !== undefined)) as Plain;
+  }
+
+  /** A trait that this page has changed. */
+  keep(name: "height" | "follow" | "bookmarks" | (typeof LOOKS)[number], value: unknown): void {
+    if (JSON.stringify(this.widget.get(name)) === JSON.stringify(value)) return;
+    this.widget.set(name, value);
+    this.widget.save_changes();
   }
 
   #on(name: string, callback: (...args: never[]) => void): void {
@@ -73,10 +110,12 @@ export class Session {
     this.#off.push(() => this.widget.off(name, callback));
   }
 
-  change(change: Partial<Settings["filter"]> & { time?: boolean; wrap?: boolean }): void {
-    const { time = this.settings.time, wrap = this.settings.wrap, ...filter } = change;
+  change(change: Change): void {
+    const { time, wrap, columns, fontSize } = { ...this.settings, ...change };
+    const { time: _time, wrap: _wrap, columns: _columns, fontSize: _fontSize, ...filter } = change;
     const same = Object.keys(filter).length === 0;
-    this.#apply({ time, wrap, filter: same ? this.settings.filter : { ...this.settings.filter, ...filter } });
+    this.#apply({ time, wrap, columns, fontSize, filter: same ? this.settings.filter : { ...this.settings.filter, ...filter } });
+    for (const [name, value] of [["time", time], ["wrap", wrap], ["columns", columns], ["font_size", fontSize]] as const) this.keep(name, value);
   }
 
   /** A field comes into the rows, behind those that were chosen, or goes out of them. */
@@ -86,15 +125,22 @@ export class Session {
   }
 
   /** What a value in a record becomes with one click. */
-  addFilter({ field, value }: { field: string; op: string; value: string }): void {
-    this.change({ grep: `${field} ${value}` });
+  addFilter({ field, op, value }: { field: string; op: string; value: string }): void {
+    const { where } = this.settings.filter;
+    const condition = `${field}${op}${quoted(value)}`;
+    if (!where.includes(condition)) this.change({ where: [...where, condition] });
   }
 
   /** The reader's regex took too long: without it the lines come back. */
   regexStopped(): void {
-    const { grep } = this.settings.filter;
-    this.change({ grep: "", regex: false });
-    for (const view of this.views) view.complain(`The regular expression ${grep} took too long on one line and was taken out`);
+    const { grep, regex, include, exclude } = this.settings.filter;
+    const typed = regex || isRegex(grep);
+    const [suspect] = typed ? [grep] : [...include, ...exclude].filter(isRegex);
+    this.change(typed ? { grep: "", regex: false } : { include: include.filter((term) => term !== suspect), exclude: exclude.filter((term) => term !== suspect) });
+    for (const view of this.views) {
+      if (suspect === undefined) view.stopFinding();
+      view.complain(`The regular expression ${suspect ?? "that was sought"} took too long on one line and was taken out`);
+    }
   }
 
   #apply(settings: Settings): void {
@@ -111,7 +157,7 @@ export class Session {
   opened(tasks: TaskSummary[]): void {
     if (this.#opened || tasks.some(({ state }) => state === "")) return;
     this.#opened = true;
-    if (!this.#query.since && tasks.every(({ state }) => OVER.has(state))) this.change({ since: null });
+    if (!this.#query.since && !this.#restored && tasks.every(({ state }) => OVER.has(state))) this.change({ since: null });
   }
 
   #summary(tasks: TaskSummary[]): void {
@@ -121,7 +167,7 @@ export class Session {
   }
 
   sees(sources: SourceSummary[], first: number | null, last: number | null): void {
-    this.#write("view", asView(this.settings, sinceOf(this.settings.filter.since), sources, first, last), VIEW_EVERY);
+    this.#write("view", asView(this.settings, sources, first, last), VIEW_EVERY);
   }
 
   /** At most once in `every` ms, only when changed, and always the newest value in the end. */

@@ -1,60 +1,136 @@
-/** What can be set of a viewer, shared by all views of one model: read from Python's `query`, written back as `view`. */
+/**
+ * What can be set of a viewer, shared by all views of one model. `fromPlain` and `toPlain` are the one way between that and
+ * plain values: Python's `query`, the traits, the saved `view`, an address.
+ */
 
-import { windowOf } from "../store/time.ts";
+import { windowOf, sinceOf } from "../store/time.ts";
+import { allTerms } from "../store/filter.ts";
+import { isRegex } from "../store/terms.ts";
 import type { Filter, SourceSummary } from "../types.ts";
+
+export const TIMES = ["local", "utc", "start", "delta", "off"] as const;
+export type Time = (typeof TIMES)[number];
+export const COLUMNS = ["pod", "container", "level"] as const;
+export type Column = (typeof COLUMNS)[number];
+export const FONTS = { least: 9, usual: 12, most: 20 };
 
 export interface Settings {
   filter: Filter;
-  time: boolean;
+  time: Time;
   wrap: boolean;
+  columns: Column[];
+  /** Of the lines, px. */
+  fontSize: number;
 }
 
-export type Query = Partial<Record<"since" | "pod" | "container" | "stream" | "level" | "grep" | "exclude", string>> & {
-  tail?: number;
+export type Change = Partial<Filter> & Partial<Omit<Settings, "filter">>;
+
+/** Plain values; those of a query as Python has them. */
+export interface Plain {
+  since?: string;
+  /** RFC 3339; with it `since` is one, too. */
+  until?: string;
+  pod?: string;
+  container?: string;
+  stream?: string;
+  level?: string;
+  /** A text or a /regex/; several are chips. */
+  grep?: string | string[];
+  exclude?: string | string[];
+  where?: string | string[];
+  /** What stands in the box. */
+  typed?: string;
+  regex?: boolean;
+  match_case?: boolean;
+  off?: string[];
+  tail?: number | null;
   timestamps?: boolean;
   pretty?: boolean;
   fields?: string[];
-};
+  time?: string;
+  wrap?: boolean;
+  columns?: string[];
+  font_size?: number;
+}
 
 export const DEFAULT_SINCE = "1m";
 
-export function fromQuery(query: Query): Settings {
+function list(value: string | string[] | undefined): string[] {
+  return (Array.isArray(value) ? value : [value]).filter((one): one is string => typeof one === "string" && one !== "");
+}
+
+function instant(text: string | undefined): number | null {
+  const time = /^\d{4}-/.test(text ?? "") ? Date.parse(text!) : Number.NaN;
+  return Number.isNaN(time) ? null : time;
+}
+
+export function fromPlain(plain: Plain): Settings {
+  const grep = list(plain.grep);
+  // One plain text stands in the box, where it is edited.
+  const boxed = plain.typed === undefined && grep.length === 1 && !isRegex(grep[0]);
   const filter: Filter = {
-    grep: query.grep ?? "",
-    regex: false,
-    exclude: query.exclude ? [query.exclude] : [],
-    level: query.level ?? "",
-    stream: query.stream ?? "",
-    off: [],
-    pod: query.pod ?? "",
-    container: query.container ?? "",
-    since: windowOf(query.since || DEFAULT_SINCE),
-    tail: typeof query.tail === "number" ? query.tail : null,
-    pretty: query.pretty ?? true,
-    fields: query.fields ?? [],
+    grep: boxed ? grep[0] : (plain.typed ?? ""),
+    regex: plain.regex ?? false,
+    matchCase: plain.match_case ?? false,
+    include: boxed ? [] : grep,
+    exclude: list(plain.exclude),
+    where: list(plain.where),
+    level: plain.level ?? "",
+    stream: plain.stream ?? "",
+    off: plain.off ?? [],
+    pod: plain.pod ?? "",
+    container: plain.container ?? "",
+    since: instant(plain.since) === null || instant(plain.until) === null ? windowOf(plain.since || DEFAULT_SINCE) : null,
+    from: instant(plain.until) === null ? null : instant(plain.since),
+    until: instant(plain.until),
+    tail: typeof plain.tail === "number" ? plain.tail : null,
+    pretty: plain.pretty ?? true,
+    fields: plain.fields ?? [],
   };
-  return { filter, time: query.timestamps ?? true, wrap: false };
+  const time = TIMES.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
+  const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
+  const size = Number(plain.font_size) || FONTS.usual;
+  return { filter, time, wrap: plain.wrap ?? false, columns, fontSize: Math.max(FONTS.least, Math.min(FONTS.most, size)) };
 }
 
-/** A word as a pattern; a /pattern/ is one already. */
-function escaped(text: string): string {
-  return /^\/(.+)\/$/.exec(text)?.[1] ?? text.replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
+/** What differs from the default, as `fromPlain` reads it. */
+export function toPlain({ filter, time, wrap, columns, fontSize }: Settings): Plain {
+  const { from, until } = filter;
+  const all: Plain = {
+    since: from === null ? sinceOf(filter.since) : new Date(from).toISOString(),
+    until: until === null ? undefined : new Date(until).toISOString(),
+    pod: filter.pod,
+    container: filter.container,
+    stream: filter.stream,
+    level: filter.level,
+    grep: filter.include,
+    exclude: filter.exclude,
+    where: filter.where,
+    typed: filter.grep,
+    regex: filter.regex || undefined,
+    match_case: filter.matchCase || undefined,
+    off: filter.off,
+    tail: filter.tail ?? undefined,
+    pretty: filter.pretty ? undefined : false,
+    fields: filter.fields,
+    time: time === "local" ? undefined : time,
+    wrap: wrap || undefined,
+    columns: columns.join() === "pod,container" ? undefined : columns,
+    font_size: fontSize === FONTS.usual ? undefined : fontSize,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== "" && !(Array.isArray(value) && value.length === 0))) as Plain;
 }
 
-/** The `view` trait: the filter as Python's own parameters, and which rows are in sight. */
-export function asView({ filter, time }: Settings, since: string, sources: SourceSummary[], first: number | null, last: number | null): Record<string, unknown> {
+/** The `view` trait: the settings, what the filter is in Python's own parameters, and which rows are in sight. */
+export function asView(settings: Settings, sources: SourceSummary[], first: number | null, last: number | null): Record<string, unknown> {
   const on = sources.filter((source) => source.on);
   const all = on.length === sources.length;
-  const [exclude, ...more] = filter.exclude;
+  const { include, exclude, where, level } = allTerms(settings.filter);
   return {
-    since,
-    grep: filter.grep,
-    regex: filter.regex,
-    exclude: more.length > 0 ? `/${filter.exclude.map(escaped).join("|")}/` : (exclude ?? ""),
-    level: filter.level,
+    ...toPlain(settings),
+    shown: { grep: include, exclude, where, level },
     pods: all ? [] : [...new Set(on.map(({ pod }) => pod))],
     containers: all ? [] : [...new Set(on.map(({ container }) => container))],
-    timestamps: time,
     first_seq: first,
     last_seq: last,
   };

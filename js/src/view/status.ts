@@ -4,11 +4,12 @@ import type { Complete, TaskSummary, Update } from "../types.ts";
 import { button, h, say, setFlag } from "./dom.ts";
 import { ago, grouped, shortClock, zone } from "./format.ts";
 import { noticeWords } from "./line.ts";
+import type { Time } from "./settings.ts";
 
 type Tone = "good" | "warn" | "bad" | "idle";
 
 /** What the viewer is doing, in words; colour only repeats it. */
-export function stateWords(update: Update, follow: boolean): [string, Tone] {
+export function stateWords(update: Update, follow: boolean, behind: Behind = { lines: 0, time: 0 }): [string, Tone] {
   const { link, problem, tasks, newest, now } = update;
   const ended = tasks.filter((task) => task.ended);
   if (tasks.length > 0 && ended.length === tasks.length) {
@@ -21,7 +22,18 @@ export function stateWords(update: Update, follow: boolean): [string, Tone] {
   if (link === "connecting") return ["Connecting…", "idle"];
   const pending = tasks.find((task) => task.state === "pending");
   if (pending) return [pending.message || "Pending", "idle"];
-  return follow ? ["Live", "good"] : ["Paused, new lines wait below", "idle"];
+  return follow ? ["Live", "good"] : [pausedWords(behind), "idle"];
+}
+
+/** How far the view is behind the newest line, while it stands still. */
+export interface Behind {
+  lines: number;
+  /** ms */
+  time: number;
+}
+
+function pausedWords({ lines, time }: Behind): string {
+  return lines <= 0 ? "Paused" : `Paused: view is ${ago(Math.max(0, time))} behind, ${many(lines, "line")} waiting`;
 }
 
 function gapWords(tasks: TaskSummary[]): string {
@@ -63,17 +75,21 @@ export class StatusBar {
   #missing = h("div", { class: "cl-help cl-missing", role: "dialog", "aria-label": "What is missing", hidden: true });
   #tasks: TaskSummary[] = [];
   #clock = h("span", { class: "cl-gaps" });
+  #zone = h("span", { class: "cl-faint cl-zone", title: "How times are shown" });
   #place = h("button", { type: "button", class: "cl-code", title: "Copy the lines in sight as code" });
+  #sight: [number, number] = [0, 0];
   #pill = button("↓ newest", "Go to the newest line and follow (End)", () => this.newest(), { class: "cl-pill" });
 
-  constructor(private readonly newest: () => void) {
-    this.#place.addEventListener("click", () => void navigator.clipboard?.writeText(this.#place.textContent ?? ""));
-    const zoneText = h("span", { class: "cl-faint", title: "Times are shown in this zone" }, zone());
-    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, zoneText, this.#place, this.#pill);
+  constructor(
+    private readonly newest: () => void,
+    copyCode: (from: number, to: number) => void,
+  ) {
+    this.#place.addEventListener("click", () => copyCode(...this.#sight));
+    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#zone, this.#place, this.#pill);
   }
 
-  update(update: Update, follow: boolean): void {
-    const [words, tone] = stateWords(update, follow);
+  update(update: Update, follow: boolean, behind: Behind): void {
+    const [words, tone] = stateWords(update, follow, behind);
     say(this.#state, `● ${words}`);
     this.#state.dataset.tone = tone;
     const { lines, shown, filtered, rate } = update;
@@ -99,7 +115,13 @@ export class StatusBar {
     this.#pill.setAttribute("aria-pressed", String(follow));
   }
 
+  /** In which way times are shown. */
+  zone(time: Time): void {
+    say(this.#zone, { local: zone(), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
+  }
+
   place(first: number | null, last: number | null): void {
+    if (first !== null && last !== null) this.#sight = [first, last + 1];
     say(this.#place, first === null || last === null ? "" : `log[${first}:${last + 1}]`);
   }
 }

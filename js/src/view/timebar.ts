@@ -1,62 +1,230 @@
-/** When: the windows, and the volume of lines over time with warnings, errors and gaps. */
+/** When: the windows, and the volume of lines over time with warnings, errors, gaps and what happened; to be brushed. */
 
-import type { Histogram } from "../types.ts";
-import { h, svg } from "./dom.ts";
-import { shortClock } from "./format.ts";
+import type { Filter, Histogram, Mark } from "../types.ts";
+import { h, say, svg } from "./dom.ts";
+import { grouped, shortClock } from "./format.ts";
+import { noticeWords } from "./line.ts";
 
 const WINDOWS: [string, number | null][] = [["1m", 60_000], ["5m", 300_000], ["10m", 600_000], ["1h", 3_600_000], ["All", null]];
 const WIDTH = 760;
 const HEIGHT = 34;
 const TICKS = 5;
+/** Less than this is a click, px. */
+const CLICK = 4;
+const DRAWN: readonly Mark["kind"][] = ["restart", "ended", "event", "end"];
 
 export class TimeBar {
   readonly element: HTMLElement;
   #buttons: HTMLButtonElement[];
-  #paths = ["all", "warn", "err", "gap"].map((name) => svg("path", { class: `cl-h-${name}` }));
+  #paths = ["all", "warn", "err", "gap", "mark", "bad"].map((name) => svg("path", { class: `cl-h-${name}`, "vector-effect": "non-scaling-stroke" }));
   #window = svg("rect", { class: "cl-h-window", y: "0", height: String(HEIGHT) });
+  #sight = svg("rect", { class: "cl-h-sight", y: String(HEIGHT - 2), height: "2" });
+  #drag = svg("rect", { class: "cl-h-drag", y: "0", height: String(HEIGHT), width: "0" });
+  #cursor = svg("rect", { class: "cl-h-cursor", y: "0", height: String(HEIGHT), width: "0" });
+  #drawing: SVGElement;
   #ticks = h("div", { class: "cl-ticks", "aria-hidden": "true" });
+  #tip = h("div", { class: "cl-tip", role: "tooltip", hidden: true });
+  #axis: HTMLElement;
+  #histogram: Histogram | undefined;
+  #filter: Pick<Filter, "since" | "from" | "until"> = { since: null, from: null, until: null };
+  /** The keyboard's place, and where a range began with Shift; ms. */
+  #at: number | null = null;
+  #begun: number | null = null;
 
-  constructor(choose: (since: number | null) => void) {
+  constructor(
+    private readonly change: (change: Partial<Filter>) => void,
+    private readonly jump: (time: number) => void,
+  ) {
     this.#buttons = WINDOWS.map(([label, window]) => {
       const title = window === null ? "The whole log" : `The last ${label}`;
-      return h("button", { type: "button", title, "aria-pressed": "false", onclick: () => choose(window) }, label);
+      return h("button", { type: "button", title, "aria-pressed": "false", onclick: () => change({ since: window, from: null, until: null }) }, label);
     });
-    const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": "Lines over time" });
-    drawing.append(...this.#paths, this.#window);
+    const id = `cl-hatch-${Math.random().toString(36).slice(2)}`;
+    const hatch = svg("pattern", { id, width: "5", height: "5", patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
+    hatch.append(svg("rect", { class: "cl-h-hatch", width: "2.5", height: "5" }));
+    this.#paths[3].setAttribute("fill", `url(#${id})`);
+    this.#drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+    this.#drawing.append(hatch, this.#window, ...this.#paths, this.#sight, this.#drag, this.#cursor);
+    this.#axis = h("div", { class: "cl-axis", role: "slider", tabindex: "0", "aria-label": "Time: arrows move, Shift with arrows chooses a range, Enter goes there, Escape shows all", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "100" }, this.#drawing as unknown as Node, this.#tip);
     this.element = h(
       "div",
       { class: "cl-time" },
       h("div", { class: "cl-seg", role: "group", "aria-label": "Window" }, ...this.#buttons),
-      h("div", { class: "cl-hist" }, drawing as unknown as Node, this.#ticks),
+      h("div", { class: "cl-hist" }, this.#axis, this.#ticks),
     );
+    this.#listen();
   }
 
-  show(since: number | null): void {
-    for (const [i, [, window]] of WINDOWS.entries()) this.#buttons[i].setAttribute("aria-pressed", String(window === since));
+  show(filter: Filter): void {
+    this.#filter = filter;
+    for (const [i, [, window]] of WINDOWS.entries()) this.#buttons[i].setAttribute("aria-pressed", String(filter.from === null && window === filter.since));
+    if (this.#histogram) this.#drawWindow();
   }
 
-  draw({ bins, count, from, to, low }: Histogram): void {
+  /** Where the axis begins, ms; 0 before there is one. */
+  get from(): number {
+    return this.#histogram?.from ?? 0;
+  }
+
+  /** The lines in sight. */
+  sees(from: number | undefined, to: number | undefined): void {
+    if (this.#histogram === undefined || from === undefined || to === undefined) return;
+    this.#put(this.#sight, Math.min(from, to), Math.max(from, to), 3);
+  }
+
+  draw(histogram: Histogram, live: boolean): void {
+    this.#histogram = histogram;
+    const { bins, count, from, to, marks = [] } = histogram;
     let highest = 1;
     for (let i = 0; i < count; i++) highest = Math.max(highest, bins[i * 4]);
     const step = WIDTH / count;
-    const paths = ["", "", "", ""];
+    const paths = ["", "", "", "", "", ""];
+    const gaps = marks.filter(({ kind }) => kind === "gap");
     for (let i = 0; i < count; i++) {
       const x = (i * step).toFixed(1);
-      const bar = (height: number): string => `M${x} ${HEIGHT}v-${height.toFixed(1)}h${(step * 0.8).toFixed(1)}v${height.toFixed(1)}z`;
+      const bar = (height: number, base = 0): string => `M${x} ${(HEIGHT - base).toFixed(1)}v-${height.toFixed(1)}h${(step * 0.8).toFixed(1)}v${height.toFixed(1)}z`;
       const [all, warn, err, gap] = bins.subarray(i * 4, i * 4 + 4);
       if (all > 0) paths[0] += bar(2 + ((HEIGHT - 4) * all) / highest);
       // A single error among thousands of lines must still be seen.
       const errors = err > 0 ? Math.max(3, (HEIGHT * err) / highest) : 0;
       if (err > 0) paths[2] += bar(errors);
-      if (warn > 0) paths[1] += bar(errors + Math.max(3, (HEIGHT * warn) / highest));
-      if (gap > 0) paths[3] += `M${x} 0h${Math.max(step, 4).toFixed(1)}v${HEIGHT}h-${Math.max(step, 4).toFixed(1)}z`;
+      if (warn > 0) paths[1] += bar(Math.max(3, (HEIGHT * warn) / highest), errors);
+      if (gap > 0 && gaps.length === 0) paths[3] += `M${x} 0h${Math.max(step, 4).toFixed(1)}v${HEIGHT}h-${Math.max(step, 4).toFixed(1)}z`;
     }
+    for (const { time, to: until } of gaps) {
+      const [x, end] = [this.#x(time), this.#x(until)];
+      paths[3] += `M${x.toFixed(1)} 0h${Math.max(4, end - x).toFixed(1)}v${HEIGHT}h-${Math.max(4, end - x).toFixed(1)}z`;
+    }
+    for (const { kind, level, time } of marks) if (DRAWN.includes(kind)) paths[level >= 5 || kind === "restart" ? 5 : 4] += `M${this.#x(time).toFixed(1)} 0V${HEIGHT}`;
     for (const [i, path] of this.#paths.entries()) path.setAttribute("d", paths[i]);
-    const start = Math.max(0, Math.min(WIDTH, ((low - from) / Math.max(1, to - from)) * WIDTH)) || 0;
-    this.#window.setAttribute("x", start.toFixed(1));
-    this.#window.setAttribute("width", (start <= 1 ? 0 : WIDTH - start).toFixed(1));
+    this.#drawWindow();
     const seconds = to - from < 600_000;
     const ticks = Array.from({ length: TICKS }, (_unused, i) => (to > from ? shortClock(from + ((to - from) * i) / TICKS, seconds) : ""));
-    this.#ticks.replaceChildren(...ticks.map((tick) => h("span", {}, tick)), h("span", {}, to > from ? shortClock(to, seconds) : ""));
+    this.#ticks.replaceChildren(...ticks.map((tick) => h("span", {}, tick)), h("span", {}, to > from ? (live ? "now" : shortClock(to, seconds)) : ""));
+  }
+
+  #drawWindow(): void {
+    const { from, to, low } = this.#histogram!;
+    const [begin, end] = this.#filter.from === null ? [low, to] : [this.#filter.from, this.#filter.until ?? to];
+    const all = begin <= from && end >= to;
+    this.#put(this.#window, begin, end, 1);
+    if (all) this.#window.setAttribute("width", "0");
+  }
+
+  #x(time: number): number {
+    const { from, to } = this.#histogram!;
+    return Math.max(0, Math.min(WIDTH, ((time - from) / Math.max(1, to - from)) * WIDTH)) || 0;
+  }
+
+  #put(rect: SVGElement, from: number, to: number, least: number): void {
+    const x = this.#x(from);
+    const width = Math.max(least, this.#x(to) - x);
+    rect.setAttribute("x", Math.min(x, WIDTH - width).toFixed(1));
+    rect.setAttribute("width", width.toFixed(1));
+  }
+
+  #timeAt(clientX: number): number {
+    const { left, width } = this.#axis.getBoundingClientRect();
+    const { from, to } = this.#histogram!;
+    return from + Math.max(0, Math.min(1, (clientX - left) / Math.max(1, width))) * (to - from);
+  }
+
+  #listen(): void {
+    const axis = this.#axis;
+    let down: number | null = null;
+    axis.addEventListener("pointerdown", (event: PointerEvent) => {
+      if (this.#histogram === undefined || event.button !== 0) return;
+      down = event.clientX;
+      axis.setPointerCapture?.(event.pointerId);
+      event.preventDefault();
+      axis.focus({ preventScroll: true });
+    });
+    axis.addEventListener("pointermove", (event: PointerEvent) => {
+      if (this.#histogram === undefined) return;
+      this.#hover(event.clientX);
+      if (down !== null && Math.abs(event.clientX - down) > CLICK) this.#range(this.#timeAt(down), this.#timeAt(event.clientX));
+    });
+    axis.addEventListener("pointerup", (event: PointerEvent) => {
+      if (down === null || this.#histogram === undefined) return;
+      const [a, b] = [this.#timeAt(down), this.#timeAt(event.clientX)];
+      const dragged = Math.abs(event.clientX - down) > CLICK;
+      down = null;
+      this.#drag.setAttribute("width", "0");
+      if (dragged) this.#narrow(a, b);
+      else this.jump(b);
+    });
+    axis.addEventListener("dblclick", () => this.change({ since: null, from: null, until: null }));
+    axis.addEventListener("pointerleave", () => {
+      this.#tip.hidden = true;
+      this.#cursor.setAttribute("width", "0");
+    });
+    axis.addEventListener("blur", () => this.#unset());
+    axis.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  #range(a: number, b: number): void {
+    this.#put(this.#drag, Math.min(a, b), Math.max(a, b), 1);
+  }
+
+  #narrow(a: number, b: number): void {
+    this.change({ since: null, from: Math.floor(Math.min(a, b)), until: Math.ceil(Math.max(a, b)) });
+  }
+
+  #unset(): void {
+    this.#at = this.#begun = null;
+    this.#tip.hidden = true;
+    this.#drag.setAttribute("width", "0");
+    this.#cursor.setAttribute("width", "0");
+  }
+
+  /** What is at a place, in words. */
+  #hover(clientX: number): void {
+    const { left, width } = this.#axis.getBoundingClientRect();
+    this.#tell(this.#timeAt(clientX), Math.max(0, Math.min(width, clientX - left)), width);
+  }
+
+  #tell(time: number, x: number, width: number): void {
+    const { from, to, bins, count, marks = [] } = this.#histogram!;
+    const bin = (to - from) / count;
+    const i = Math.max(0, Math.min(count - 1, Math.floor((time - from) / Math.max(1, bin))));
+    const [all, warn, err] = bins.subarray(i * 4, i * 4 + 3);
+    const near = Math.max(bin, ((to - from) * 4) / Math.max(1, width));
+    const happened = marks.filter((mark) => time >= mark.time - near && time <= mark.to + near).slice(0, 3);
+    const counts = [`${grouped(all)} line${all === 1 ? "" : "s"}`, warn > 0 ? `${grouped(warn)} warning${warn === 1 ? "" : "s"}` : "", err > 0 ? `${grouped(err)} error${err === 1 ? "" : "s"}` : ""].filter(Boolean).join(", ");
+    const words = [`${shortClock(time, true)} · ${counts}`, ...happened.map(({ text }) => noticeWords(text, (ms) => shortClock(ms, true)))];
+    say(this.#tip, words.join("\n"));
+    this.#tip.hidden = false;
+    this.#tip.style.left = `${Math.round(Math.min(x, width - 40))}px`;
+    this.#tip.style.transform = `translateX(${x > width / 2 ? "-100%" : "0"})`;
+    this.#put(this.#cursor, time, time, 1);
+    this.#axis.setAttribute("aria-valuetext", words.join(". "));
+    this.#axis.setAttribute("aria-valuenow", String(Math.round((100 * (time - from)) / Math.max(1, to - from))));
+  }
+
+  #key(event: KeyboardEvent): void {
+    if (this.#histogram === undefined) return;
+    const { from, to, count } = this.#histogram;
+    const step = (to - from) / count;
+    const by = { ArrowLeft: -step, ArrowRight: step, PageUp: -10 * step, PageDown: 10 * step, Home: from - to, End: to - from }[event.key];
+    if (by !== undefined) {
+      const now = this.#at ?? to;
+      if (event.shiftKey) this.#begun ??= now;
+      else this.#begun = null;
+      this.#at = Math.max(from, Math.min(to, now + by));
+      const { width } = this.#axis.getBoundingClientRect();
+      this.#tell(this.#at, ((this.#at - from) / Math.max(1, to - from)) * width, width);
+      if (this.#begun === null) this.#drag.setAttribute("width", "0");
+      else this.#range(this.#begun, this.#at);
+    } else if (event.key === "Enter" && this.#at !== null) {
+      if (this.#begun === null) this.jump(this.#at);
+      else this.#narrow(this.#begun, this.#at);
+      this.#begun = null;
+      this.#drag.setAttribute("width", "0");
+    } else if (event.key === "Escape" && (this.#begun !== null || this.#filter.from !== null)) {
+      if (this.#begun === null) this.change({ since: null, from: null, until: null });
+      this.#unset();
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
   }
 }

@@ -1,0 +1,101 @@
+/** Find without filtering: which of the shown rows hold a text, searched in slices as the filter is. */
+
+import { isRegex, regexOf, testOf } from "./terms.ts";
+import { strip } from "./controls.ts";
+import type { Selection } from "./selection.ts";
+import { Sequence } from "./sequence.ts";
+import { NOTICE } from "./store.ts";
+
+const SLICE = 50_000;
+/** Where nothing can stop a regex, a slice this slow ends the search. */
+const SLOW = 250;
+
+export class Finder {
+  term = "";
+  error = "";
+  /** Rows at the front of what is shown that have not been looked at. */
+  unsearched = 0;
+  found: Sequence;
+  #test: ((line: string) => boolean) | undefined;
+  #marker: RegExp | undefined;
+
+  constructor(private readonly selection: Selection) {
+    this.found = new Sequence(selection.compare);
+  }
+
+  get active(): boolean {
+    return this.#test !== undefined;
+  }
+
+  set(term: string): void {
+    this.term = term;
+    this.error = "";
+    this.#test = this.#marker = undefined;
+    try {
+      if (term !== "") [this.#test, this.#marker] = [testOf(term), regexOf(term, "g")];
+    } catch (reason) {
+      this.error = String(reason instanceof Error ? reason.message : reason).replace(/^Invalid regular expression: /, "");
+    }
+    this.again();
+  }
+
+  /** What is shown is another selection. */
+  again(): void {
+    this.found = new Sequence(this.selection.compare);
+    this.unsearched = this.active ? this.selection.shown.length : 0;
+  }
+
+  /** Rows have come to what is shown, the lowest of them at this place. */
+  take(ids: number[], lowest: number): void {
+    if (!this.active) return;
+    if (lowest < this.unsearched) this.again();
+    else this.found.merge(ids.filter((id) => this.#matches(id)));
+  }
+
+  drop(id: number): void {
+    if (!this.active) return;
+    this.unsearched = Math.min(this.unsearched, this.selection.shown.length);
+    this.found.remove(id);
+  }
+
+  marks(text: string): number[] {
+    const marks: number[] = [];
+    if (this.#marker === undefined) return marks;
+    this.#marker.lastIndex = 0;
+    for (let found = this.#marker.exec(text); found !== null && marks.length < 200; found = this.#marker.exec(text)) {
+      if (found[0] === "") this.#marker.lastIndex++;
+      else marks.push(found.index, found.index + found[0].length);
+    }
+    return marks;
+  }
+
+  /** One slice, newest first; true while there is more to do. */
+  search(guarded: boolean): boolean {
+    if (this.unsearched === 0) return false;
+    const started = Date.now();
+    const { shown } = this.selection;
+    const from = Math.max(0, this.unsearched - SLICE);
+    const ids: number[] = [];
+    for (let index = from; index < this.unsearched; index++) {
+      const id = shown.at(index);
+      if (this.#matches(id)) ids.push(id);
+      if (!guarded && isRegex(this.term) && (index & 255) === 0 && Date.now() - started > SLOW) {
+        this.error = `stopped, too slow: ${this.term}`;
+        this.unsearched = 0;
+        return false;
+      }
+    }
+    this.unsearched = from;
+    this.found.merge(ids);
+    return from > 0;
+  }
+
+  #matches(id: number): boolean {
+    const { stores, slotOf, rowOf } = this.selection;
+    const store = stores[slotOf(id)];
+    const row = rowOf(id);
+    if (store.flags[row] & NOTICE) return false;
+    const text = store.folds.heads.has(row) ? store.folds.textOf(row) : store.texts[row];
+    return this.#test!(text.includes("\u001b") ? strip(text) : text);
+  }
+}

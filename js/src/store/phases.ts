@@ -1,0 +1,40 @@
+/** How far each pod of a task has come: read from the notices of its containers' starts and ends. */
+
+import type { PodPhases, StatusEvent } from "../types.ts";
+import { fromNs } from "./time.ts";
+
+export class Phases {
+  readonly pods = new Map<string, PodPhases>();
+
+  readonly #taken = new Set<number>();
+
+  take({ seq, notice, source, time, exit_code: exit, created, scheduled, inits }: StatusEvent): void {
+    if (source === undefined || time === undefined || (notice !== "started" && notice !== "ended")) return;
+    // The outline of a recording and its stream both tell of it.
+    if (seq === undefined || this.#taken.has(seq)) return;
+    this.#taken.add(seq);
+    const at = fromNs(time);
+    let pod = this.pods.get(source.pod);
+    if (pod === undefined) this.pods.set(source.pod, (pod = { pod: source.pod, created: 0, scheduled: 0, init: 0, initEnd: 0, inits: 0, initsDone: 0, main: 0, end: 0, exit: null }));
+    if (created) pod.created = fromNs(created);
+    if (scheduled) pod.scheduled = fromNs(scheduled);
+    if (inits) pod.inits = inits;
+    const first = (one: number): number => (one === 0 ? at : Math.min(one, at));
+    if (source.kind === "init") {
+      if (notice === "started") pod.init = first(pod.init);
+      else {
+        pod.initsDone++;
+        pod.initEnd = Math.max(pod.initEnd, at);
+      }
+    } else if ((source.kind ?? "main") === "main") {
+      if (notice === "started") {
+        pod.main = first(pod.main);
+        // It runs again.
+        if (at >= pod.end) [pod.end, pod.exit] = [0, null];
+      } else {
+        pod.end = Math.max(pod.end, at);
+        pod.exit = Math.max(pod.exit ?? 0, exit ?? 0);
+      }
+    }
+  }
+}

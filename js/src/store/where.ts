@@ -1,0 +1,107 @@
+/** Conditions on a field of a line, `status>=500`, as `cortex_jupyter/parsing/where.py` has them; one table holds both. */
+
+import { strip } from "./controls.ts";
+
+export type Condition = [key: string, op: string, value: string];
+
+const CONDITION = /\s*([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)\s*("(?:[^"\\]|\\.)*"|[^\s"][^\s]*)(\s+and\s+|\s*$)/y;
+const SAME: Record<string, string> = { "==": "=", "≥": ">=", "≤": "<=", "≠": "!=" };
+const NUMBER = /^[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)%?$/i;
+/** An object is looked for behind so many braces of a line's text. */
+const TRIES = 4;
+
+const COMPARE: Record<string, (a: number, b: number) => boolean> = {
+  "=": (a, b) => a === b,
+  "!=": (a, b) => a !== b,
+  "<": (a, b) => a < b,
+  "<=": (a, b) => a <= b,
+  ">": (a, b) => a > b,
+  ">=": (a, b) => a >= b,
+};
+
+/** A value as it stands in a condition. */
+export function quoted(value: string): string {
+  return /^[^\s"]+$/.test(value) ? value : `"${value.replace(/["\\]/g, String.raw`\$&`)}"`;
+}
+
+function unquoted(text: string): string {
+  if (text.startsWith('"')) return text.slice(1, -1).replace(/\\(.)/gs, "$1");
+  return text.startsWith("'") ? text.slice(1, -1) : text;
+}
+
+/** The conditions that a text is, several with `and` between; null where it is none. */
+export function conditions(text: string): Condition[] | null {
+  const found: Condition[] = [];
+  CONDITION.lastIndex = 0;
+  for (let match = CONDITION.exec(text); match !== null; match = CONDITION.exec(text)) {
+    const [, key, op, value, after] = match;
+    found.push([key, SAME[op] ?? op, unquoted(value)]);
+    if (CONDITION.lastIndex === text.length) return after.trim() === "" ? found : null;
+  }
+  return null;
+}
+
+function numberOf(text: string): number | null {
+  if (!NUMBER.test(text)) return null;
+  const plain = text.replace(/%$/, "");
+  return /inf/i.test(plain) ? (plain.startsWith("-") ? -Infinity : Infinity) : Number(plain);
+}
+
+/** Where a field is written in a text. */
+function pairOf(key: string, flags = ""): RegExp {
+  const name = key.replace(/[\\^$.*+?()[\]{}|/]/g, String.raw`\$&`);
+  return new RegExp(String.raw`(?<![A-Za-z0-9_.@/-])${name}["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)`, flags);
+}
+
+/** The field with its value, to be marked. */
+export function marker([key]: Condition): RegExp {
+  return pairOf(key, "g");
+}
+
+function said(doc: unknown, key: string): string | null {
+  let value = doc as Record<string, unknown>;
+  if (typeof value === "object" && value !== null && !Array.isArray(value) && Object.hasOwn(value, key)) value = value[key] as Record<string, unknown>;
+  else {
+    for (const part of key.split(".")) {
+      if (typeof value !== "object" || value === null || Array.isArray(value) || !Object.hasOwn(value, part)) return null;
+      value = value[part] as Record<string, unknown>;
+    }
+  }
+  return typeof value === "object" && value !== null ? null : String(value);
+}
+
+function valueOf(line: string, key: string, pair: RegExp): string | null {
+  if (line.trimEnd().endsWith("}")) {
+    let at = -1;
+    for (let i = 0; i < TRIES; i++) {
+      at = line.indexOf("{", at + 1);
+      if (at < 0) break;
+      try {
+        const found = said(JSON.parse(line.slice(at)), key);
+        if (found !== null) return found;
+        break;
+      } catch {
+        // Not here: perhaps behind the next brace.
+      }
+    }
+  }
+  const match = pair.exec(line);
+  return match === null ? null : unquoted(match[1]);
+}
+
+/** The test of a condition: numbers as numbers, all else as text whose case does not count. A line without the field passes none. */
+export function holds([key, op, wanted]: Condition): (line: string) => boolean {
+  const pair = pairOf(key);
+  const head = key.split(".")[0];
+  const number = numberOf(wanted);
+  const text = wanted.toLowerCase();
+  return (line) => {
+    if (!line.includes(head)) return false;
+    const value = valueOf(line.includes("\u001b") ? strip(line) : line, key, pair);
+    if (value === null) return false;
+    if (op === "~" || op === "!~") return value.toLowerCase().includes(text) === (op === "~");
+    const mine = numberOf(value);
+    if (mine !== null && number !== null) return COMPARE[op](mine, number);
+    return (op === "=" || op === "!=") && (value.toLowerCase() === text) === (op === "=");
+  };
+}

@@ -1,0 +1,84 @@
+/** The filter's parts as chips: each can be turned round, written anew and taken out. */
+
+import { isRegex, termWords } from "../store/terms.ts";
+import { conditions, quoted } from "../store/where.ts";
+import type { Filter } from "../types.ts";
+import { button, h } from "./dom.ts";
+import { shortClock } from "./format.ts";
+import { Menu } from "./menu.ts";
+
+export interface ChipActions {
+  change(change: Partial<Filter>): void;
+  /** Puts a text into the box. */
+  edit(text: string): void;
+}
+
+interface Chip {
+  words: string;
+  without: Partial<Filter>;
+  typed?: string;
+  inverted?: Partial<Filter>;
+}
+
+const OPPOSITE: Record<string, string> = { "=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">", "~": "!~", "!~": "~" };
+const WRITTEN: Record<string, string> = { ">=": "≥", "<=": "≤", "!=": "≠", "~": "contains", "!~": "does not contain" };
+
+function whereWords(text: string): string {
+  return (conditions(text) ?? []).map(([key, op, value]) => `${key} ${WRITTEN[op] ?? op} ${value}`).join(" and ") || text;
+}
+
+/** Only a single condition has a simple opposite. */
+function opposite(text: string): string | null {
+  const found = conditions(text) ?? [];
+  return found.length === 1 ? `${found[0][0]}${OPPOSITE[found[0][1]]}${quoted(found[0][2])}` : null;
+}
+
+function without(list: string[], one: string): string[] {
+  return list.filter((other) => other !== one);
+}
+
+function added(list: string[], one: string): string[] {
+  return list.includes(one) ? list : [...list, one];
+}
+
+/** As it is written into the box; a plain text that would be read as something else stands in quotes. */
+function typed(term: string): string {
+  return !isRegex(term) && (conditions(term) !== null || /^[-!"]/.test(term)) ? `"${term}"` : term;
+}
+
+export function chipsOf(filter: Filter): Chip[] {
+  const { include, exclude, where, pod, container, stream, from, until } = filter;
+  const chips: Chip[] = [];
+  if (from !== null && until !== null) {
+    const seconds = until - from < 3_600_000;
+    chips.push({ words: `${shortClock(from, seconds)} to ${shortClock(until, seconds)}`, without: { from: null, until: null } });
+  }
+  for (const term of include) {
+    const rest = without(include, term);
+    chips.push({ words: `contains ${termWords(term)}`, without: { include: rest }, typed: typed(term), inverted: { include: rest, exclude: added(exclude, term) } });
+  }
+  for (const term of exclude) {
+    const rest = without(exclude, term);
+    chips.push({ words: `not ${termWords(term)}`, without: { exclude: rest }, typed: `!${term}`, inverted: { exclude: rest, include: added(include, term) } });
+  }
+  for (const text of where) {
+    const rest = without(where, text);
+    const other = opposite(text);
+    chips.push({ words: whereWords(text), without: { where: rest }, typed: text, inverted: other === null ? undefined : { where: added(rest, other) } });
+  }
+  for (const [name, value] of Object.entries({ pod, container, stream })) if (value) chips.push({ words: `${name} ${value}`, without: { [name]: "" } });
+  return chips;
+}
+
+export function chipElement(chip: Chip, actions: ChipActions): HTMLElement {
+  const remove = (): void => actions.change(chip.without);
+  const menu = new Menu(chip.words, `${chip.words}: invert, edit or remove`, () => [
+    ...(chip.inverted ? [{ label: "Invert", act: () => actions.change(chip.inverted!) }] : []),
+    ...(chip.typed === undefined ? [] : [{ label: "Edit", act: () => {
+      remove();
+      actions.edit(chip.typed!);
+    } }]),
+    { label: "Remove", act: remove },
+  ], "cl-cw");
+  return h("span", { class: "cl-chip" }, menu.element, button("×", `Remove: ${chip.words}`, remove, { class: "cl-x" }));
+}

@@ -1,0 +1,42 @@
+/** How lines are shown: the times, wrapping, JSON; columns and size of the text in a menu. */
+
+import { button, h } from "./dom.ts";
+import { type Item, Menu } from "./menu.ts";
+import { type Change, type Column, COLUMNS, FONTS, type Settings, type Time, TIMES } from "./settings.ts";
+
+const TIME_WORDS: Record<Time, string> = { local: "Local time", utc: "UTC", start: "Since the start", delta: "Since the line before", off: "No times" };
+const COLUMN_WORDS: Record<Column, string> = { pod: "Pod", container: "Container", level: "Level" };
+
+export class Display {
+  readonly element: HTMLElement;
+  #time: Menu;
+  #wrap = button("Wrap", "Wrap long lines (w)", () => this.change({ wrap: !this.settings().wrap }), { class: "" });
+  #json = button("JSON", "JSON lines with the message first (j)", () => this.change({ pretty: !this.settings().filter.pretty }), { class: "" });
+
+  constructor(
+    private readonly settings: () => Settings,
+    private readonly change: (change: Change) => void,
+  ) {
+    const times = (): Item[] => TIMES.map((one) => ({ label: TIME_WORDS[one], checked: settings().time === one, act: () => change({ time: one }) }));
+    this.#time = new Menu("Time", "Time of each line (t)", times, "");
+    const more = new Menu("⋯", "Columns and size", () => this.#more(), "");
+    this.element = h("span", { class: "cl-seg cl-display", role: "group", "aria-label": "Display" }, this.#time.element, this.#wrap, this.#json, more.element);
+  }
+
+  #more(): (Item | string)[] {
+    const { columns, fontSize } = this.settings();
+    const toggled = (column: Column): Column[] => COLUMNS.filter((one) => columns.includes(one) !== (one === column));
+    return [
+      "Columns",
+      ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), stays: true, act: () => this.change({ columns: toggled(one) }) })),
+      `Text, ${fontSize} px`,
+      { label: "Larger (+)", stays: true, act: () => this.change({ fontSize: Math.min(FONTS.most, this.settings().fontSize + 1) }) },
+      { label: "Smaller (−)", stays: true, act: () => this.change({ fontSize: Math.max(FONTS.least, this.settings().fontSize - 1) }) },
+    ];
+  }
+
+  show(): void {
+    const { time, wrap, filter } = this.settings();
+    for (const [one, on] of [[this.#time.button, time !== "off"], [this.#wrap, wrap], [this.#json, filter.pretty]] as const) one.setAttribute("aria-pressed", String(on));
+  }
+}

@@ -1,0 +1,64 @@
+/** How far a task has come, in a strip: each phase with how long it took; of several pods the typical one, and the slowest. */
+
+import type { PodPhases, TaskSummary } from "../types.ts";
+import { h } from "./dom.ts";
+import { lasting } from "./format.ts";
+
+export interface Phase {
+  name: string;
+  /** ms; null where it is not over. */
+  length: number | null;
+  now: boolean;
+  /** Who took how long. */
+  title: string;
+}
+
+type Span = [from: number, to: number];
+
+const SPANS: [name: (pods: PodPhases[]) => string, span: (pod: PodPhases) => Span][] = [
+  [() => "Scheduled", ({ created, scheduled }) => [created, scheduled]],
+  [() => "Pulled", ({ created, scheduled, init, main }) => [scheduled || created, init || main]],
+  [(pods) => `Init ${Math.min(...pods.map(({ initsDone }) => initsDone))}/${Math.max(...pods.map(({ inits, initsDone }) => Math.max(inits, initsDone, 1)))}`, ({ init, initEnd }) => [init, initEnd]],
+];
+
+function median(sorted: number[]): number {
+  return sorted[Math.floor((sorted.length - 1) / 2)];
+}
+
+export function stateOf(task: TaskSummary): string {
+  if (task.ended) return task.state === "succeeded" ? `Complete · exit ${task.exit ?? 0}` : task.exit === null ? "Failed" : `Failed · exit ${task.exit}`;
+  return { pending: "Pending", running: "Running", succeeded: "Complete", failed: "Failed", gone: "Gone", "": "" }[task.state];
+}
+
+/** The phases that the pods have been through, and the present one. */
+export function phasesOf(task: TaskSummary, now: number): Phase[] {
+  const pods = task.pods ?? [];
+  const found: Phase[] = [];
+  for (const [name, span] of SPANS) {
+    const known = pods.map((pod) => ({ pod, span: span(pod) })).filter(({ span: [from, to] }) => from > 0 && to >= from);
+    if (known.length === 0) continue;
+    const lengths = known.map(({ pod: { pod }, span: [from, to] }): [string, number] => [pod, to - from]).toSorted((a, b) => a[1] - b[1]);
+    const typical = median(lengths.map(([, length]) => length));
+    const [slowest, longest] = lengths.at(-1)!;
+    const title = lengths.length > 1 ? `${lasting(typical)} typically; the slowest of ${lengths.length} pods: ${slowest}, ${lasting(longest)}` : `${slowest}: ${lasting(longest)}`;
+    found.push({ name: name(known.map(({ pod }) => pod)), length: typical, now: false, title });
+  }
+  const started = pods.map(({ main }) => main).filter((main) => main > 0);
+  const state = stateOf(task);
+  if (started.length > 0) {
+    const begin = Math.min(...started);
+    const ends = pods.map(({ end }) => end).filter((end) => end > 0);
+    const end = task.ended && ends.length > 0 ? Math.max(...ends) : now;
+    const running = pods.filter((pod) => pod.main > 0 && pod.end === 0).length;
+    const title = task.ended || pods.length < 2 ? "" : `${running} of ${pods.length} pods`;
+    found.push({ name: task.ended ? "Ran" : "Running", length: end > begin ? end - begin : null, now: !task.ended && state === "Running", title });
+  }
+  if (found.at(-1)?.now !== true && state !== "") found.push({ name: state, length: null, now: true, title: task.message });
+  return found;
+}
+
+export function phaseElements(phases: Phase[]): HTMLElement[] {
+  return phases.map(({ name, length, now, title }) =>
+    h("span", { class: now ? "cl-ph cl-now" : "cl-ph", title }, h(now ? "b" : "span", {}, name), length === null ? null : " ", length === null ? null : h("small", {}, lasting(length))),
+  );
+}
