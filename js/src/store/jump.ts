@@ -52,7 +52,7 @@ function nextError(selection: Selection, from: number | null, by: 1 | -1): numbe
   while (index >= 0 && index < shown.length && !isError(selection, shown.at(index))) index += by;
   if (index < 0 || index >= shown.length) return null;
   // Going back, the first line of the block is what one wants to read.
-  while (by < 0 && index > 0 && isError(selection, shown.at(index - 1))) index--;
+  if (by < 0) while (index > 0 && isError(selection, shown.at(index - 1))) index--;
   return shown.at(index);
 }
 

@@ -39,8 +39,8 @@ export function labels(sources: SourceSummary[], columns: readonly string[] = ["
   for (const { pod, container, kind } of sources) if (kind === "main") mains.set(pod, (mains.get(pod) ?? new Set()).add(container));
   return sources.map(({ pod, container, kind, hue }) => {
     const several = kind !== "main" || (mains.get(pod)?.size ?? 0) > 1;
-    const short = [columns.includes("pod") ? names.get(pod)! : "", columns.includes("container") && (several || !columns.includes("pod")) ? container : ""].filter(Boolean).join(" ");
-    return { short, full: `${pod} · ${container}`, hue };
+    const name = [columns.includes("pod") ? names.get(pod)! : "", columns.includes("container") && (several || !columns.includes("pod")) ? container : ""].filter(Boolean).join(" ");
+    return { short: name, full: `${pod} · ${container}`, hue };
   });
 }
 

@@ -11,7 +11,7 @@ const HEIGHT = 34;
 const TICKS = 5;
 /** Less than this is a click, px. */
 const CLICK = 4;
-const DRAWN: readonly Mark["kind"][] = ["restart", "ended", "event", "end"];
+const DRAWN = new Set<Mark["kind"]>(["restart", "ended", "event", "end"]);
 
 export class TimeBar {
   readonly element: HTMLElement;
@@ -95,7 +95,7 @@ export class TimeBar {
       const [x, end] = [this.#x(time), this.#x(until)];
       paths[3] += `M${x.toFixed(1)} 0h${Math.max(4, end - x).toFixed(1)}v${HEIGHT}h-${Math.max(4, end - x).toFixed(1)}z`;
     }
-    for (const { kind, level, time } of marks) if (DRAWN.includes(kind)) paths[level >= 5 || kind === "restart" ? 5 : 4] += `M${this.#x(time).toFixed(1)} 0V${HEIGHT}`;
+    for (const { kind, level, time } of marks) if (DRAWN.has(kind)) paths[level >= 5 || kind === "restart" ? 5 : 4] += `M${this.#x(time).toFixed(1)} 0V${HEIGHT}`;
     for (const [i, path] of this.#paths.entries()) path.setAttribute("d", paths[i]);
     this.#drawWindow();
     const seconds = to - from < 600_000;
