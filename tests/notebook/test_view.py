@@ -91,7 +91,12 @@ def test_the_code_of_the_viewer_is_sent_and_not_saved(
     for _ in range(3):
         viewer._received(viewer, {"type": "viewer"}, [])
     # What was asked while the kernel was busy is answered once.
-    assert sent == [({"type": "viewer", "version": state["_viewer"]}, [bundle(name) for name in ("viewer.js", "viewer.css", "store.js")])]
+    assert sent == [
+        (
+            {"type": "viewer", "version": state["_viewer"]},
+            [bundle(name) for name in ("viewer.js", "viewer.css", "store.js")],
+        )
+    ]
     viewer.close()
 
 

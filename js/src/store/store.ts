@@ -111,7 +111,10 @@ export class TaskStore {
 
   survey(outline: Outline, notices: PageNotice[] = []): void {
     this.outline = outline;
-    for (const notice of notices) this.#mark(notice);
+    for (const notice of notices) {
+      this.#mark(notice);
+      if (notice.event === "status") this.phases.take(notice as StatusEvent);
+    }
     this.#since = 0;
     for (let row = 0; row < this.rows; row++) if (this.seq[row] > outline.upto && !(this.flags[row] & NOTICE)) this.#since++;
   }
