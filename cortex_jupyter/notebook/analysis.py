@@ -9,7 +9,10 @@ from cortex_jupyter.notebook.data import Data
 
 if TYPE_CHECKING:
     from cortex_jupyter.frames.comparison import Comparison
+    from cortex_jupyter.frames.errorlist import Errors
     from cortex_jupyter.frames.patterned import Patterns
+    from cortex_jupyter.frames.progressed import ProgressFrame
+    from cortex_jupyter.frames.why import Why
     from cortex_jupyter.notebook.metrics import Metrics
 
 
@@ -53,6 +56,67 @@ class Analysis(Data):
 
         source = _Reported(self, names, pattern, path)
         return Metrics(source.again(), [source])
+
+    def errors(self) -> Errors:
+        """Find what went wrong: tracebacks, and lines that say error; the same one in many pods is one.
+
+        Read are tracebacks of Python, Java, JavaScript and Go, those of C++ in PyTorch, of CUDA and of NCCL.
+
+        Returns
+        -------
+        Errors
+            A sequence of `Error` (`type`, `message`, `frames`, `count`, `pods`, `first`, `last`, `context`, `text`,
+            `seq`) in the order in which they first occurred; also a frame.
+
+        Raises
+        ------
+        MissingExtra
+            There is no pyarrow or no numpy.
+        """
+        from cortex_jupyter.frames.errorlist import Errors  # noqa: PLC0415
+        from cortex_jupyter.frames.errors import errors  # noqa: PLC0415
+
+        return Errors(errors(self.to_arrow()))
+
+    def why(self) -> Why:
+        """Say what ended the task: exit code and reason, the cluster's events, the last error, the last lines.
+
+        Returns
+        -------
+        Why
+            `summary` is one sentence; `exit_code`, `reason`, `culprit` (the container that failed first), `error`,
+            `errors`, `events`, `containers` with their last lines.
+
+        Raises
+        ------
+        MissingExtra
+            There is no pyarrow or no numpy.
+        """
+        from cortex_jupyter.frames.ends import ending  # noqa: PLC0415
+        from cortex_jupyter.frames.why import Why  # noqa: PLC0415
+
+        table = self.to_arrow()
+        found = ending(self._recording.store, self._recording.id, table)
+        return Why(self._recording.ref.key, self.status, found)
+
+    def progress(self) -> ProgressFrame:
+        """Say how far each container is: its progress bars (tqdm, rich, Keras ...) and counts such as `epoch 3/10`.
+
+        Returns
+        -------
+        ProgressFrame
+            A row per bar: `pod`, `container`, `label`, `step`, `total`, `fraction`, `rate` (per second), `unit`,
+            `elapsed`, `remaining` (seconds), `time`, `seq`.
+
+        Raises
+        ------
+        MissingExtra
+            There is no pyarrow or no numpy.
+        """
+        from cortex_jupyter.frames.progress import found  # noqa: PLC0415
+        from cortex_jupyter.frames.progressed import ProgressFrame  # noqa: PLC0415
+
+        return ProgressFrame(found(self.to_arrow()))
 
     def patterns(self) -> Patterns:
         """Group lines that say the same with other values: `epoch <*> loss=<*>`, with counts over time.

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from frames.test_errors import TRACE
+
+import cortex_jupyter as cortex
+
+if TYPE_CHECKING:
+    from frames.filled import Filled
+
+    from cortex_jupyter.notebook.runtime import Runtime
+    from cortex_jupyter.notebook.tasklog import TaskLog
+
+
+def ended(filled: Filled, code: int, reason: str) -> None:
+    source = filled.sources[2].public
+    filled.notice("status", "bb ended", 10**10, notice="ended", exit_code=code, reason=reason, source=source)
+
+
+def test_a_failed_task(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, i, f"INFO step {i}") for i in range(20)])
+    filled.lines([(2, 100 + i, text.format(3)) for i, text in enumerate(["INFO step 7", *TRACE])])
+    filled.notice("status", "train-1-bb: BackOff: restarting", notice="event", reason="BackOff", level="warning")
+    first = filled.sources[1].public
+    filled.notice("status", "aa ended", 2 * 10**9, notice="ended", exit_code=143, reason="Error", source=first)
+    ended(filled, 1, "Error")
+    filled.end(1, "failed", "Job failed exit 1").update(reason="BackoffLimitExceeded")
+    why = cortex.logs("ml:train-1").why()
+    assert (
+        why.summary
+        == "main of train-1-bb in its run 2 ended with exit code 1, after RuntimeError: CUDA error at step 3: <b>assert</b>"
+    )
+    assert why.exit_code == 1 and why.reason == "BackoffLimitExceeded" and why.error is not None
+    assert why.culprit is not None and why.culprit.last[-1].startswith("RuntimeError")
+    assert [e["reason"] for e in why.events] == ["BackOff"]
+    assert "main of train-1-bb" in str(why) and "INFO step 7" in str(why) and "BackOff: restarting" in str(why)
+    assert "<b>assert" not in why._repr_html_()
+
+
+def test_one_that_used_too_much_memory(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(2, 0, "loading")])
+    ended(filled, 137, "OOMKilled")
+    filled.end(137, "failed", "Job failed exit 137")
+    why = cortex.logs("ml:train-1").why()
+    assert why.summary == "main of train-1-bb in its run 2 was killed for using more memory than its limit (OOMKilled)"
+    assert why.error is None and why.culprit is not None and why.culprit.last == ["loading"]
+
+
+def test_one_that_did_well_runs_or_never_began(filled: Filled, engine: Runtime) -> None:
+    filled.notice("status", "x: FailedScheduling: no node", notice="event", reason="FailedScheduling", level="warning")
+    filled.update(state="pending", message="Log not available yet: Unschedulable", caught_up=1)
+    assert running().why().summary == "it has not started: Log not available yet: Unschedulable"
+    filled.update(state="running", message="Running")
+    assert running().why().summary == "it has not ended: Running"
+    filled.end()
+    assert cortex.logs("ml:train-1").why().summary == "it ended well: Job complete exit 0"
+
+
+def running() -> TaskLog:
+    log = cortex.logs("ml:train-1")
+    log._recording.workload = object()  # type: ignore[assignment]
+    log._recording.want = _nothing  # type: ignore[method-assign]
+    return log
+
+
+async def _nothing() -> None: ...
