@@ -22,8 +22,10 @@ _START_S: Final = 75.0
 #: After one that failed no other is started for this long, seconds; each further failure doubles it.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
 _lock = threading.Lock()
-_started: dict[tuple[str, str], tuple[int, float]] = {}  # process id, when
-_failed: dict[tuple[str, str], tuple[str, int, float]] = {}  # last words, how often in a row, not before
+#: A store's URL, its file, and a cluster: what failed with a file does not hold for the one that takes its place.
+_Key = tuple[str, int, str]
+_started: dict[_Key, tuple[int, float]] = {}  # process id, when
+_failed: dict[_Key, tuple[str, int, float]] = {}  # last words, how often in a row, not before
 
 
 def log_path(store_url: str) -> Path:
@@ -49,7 +51,7 @@ def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, cont
         One that was started here ended at once, with its last words.
     """
     with _lock:
-        key = (store.url, host)
+        key = (store.url, _file(store.url), host)
         if store.recorder(host) is not None:
             if key in _started:  # it has shown itself: should it hang from now on, another may begin at once
                 _started[key] = (_started[key][0], float("-inf"))
@@ -75,6 +77,14 @@ def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, cont
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []
         command += ["--context", context] if context else []
         _started[key] = (_spawn(command, log_path(store.url)), time.monotonic())
+
+
+def _file(store_url: str) -> int:
+    path = path_of(store_url)
+    try:
+        return path.stat().st_ino if path else 0
+    except OSError:
+        return 0
 
 
 def _spawn(command: list[str], log: Path) -> int:

@@ -297,7 +297,8 @@ def test_a_recorder_that_fails_is_not_started_again_and_again(
 
     monkeypatch.setattr(launch, "_spawn", spawn)
     launch.ensure_recorder(store, CLUSTER)
-    (pid, _) = launch._started[store.url, CLUSTER]
+    (key,) = (k for k in launch._started if k[0] == store.url)
+    pid, _ = launch._started[key]
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     for _ in range(3):
         with pytest.raises(RecorderError, match="the file is damaged"):
@@ -305,11 +306,11 @@ def test_a_recorder_that_fails_is_not_started_again_and_again(
     assert len(started) == 1
     # Later another attempt is made.
     monkeypatch.setattr(launch, "_FIRST_WAIT_S", 0.0)
-    words, times, _ = launch._failed[store.url, CLUSTER]
-    launch._failed[store.url, CLUSTER] = words, times, 0.0
+    words, times, _ = launch._failed[key]
+    launch._failed[key] = words, times, 0.0
     launch.ensure_recorder(store, CLUSTER)
     assert len(started) == 2
-    os.waitid(os.P_PID, launch._started[store.url, CLUSTER][0], os.WEXITED)
+    os.waitid(os.P_PID, launch._started[key][0], os.WEXITED)
 
 
 def test_who_lost_the_lease_while_it_waited_writes_nothing(store: SqliteStore, hand: Hand) -> None:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from recording.hand import CLUSTER, recorder
 
+from cortex_jupyter.errors import RecorderError
 from cortex_jupyter.recording import launch
+from cortex_jupyter.recording.store import url_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -31,6 +34,24 @@ class Shown:
 
     def recorder(self, _: str) -> Any:
         return self.lives
+
+
+def test_a_damaged_store_that_was_moved_away_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the hint says is done, and helps at once."""
+    monkeypatch.setattr(launch, "_started", {})
+    monkeypatch.setattr(launch, "_failed", {})
+    monkeypatch.setattr(launch, "_spawn", lambda *_: 1)
+    monkeypatch.setattr(launch, "_exit_code", lambda _: 1)
+    store: Any = Shown()
+    path = tmp_path / "r.sqlite"
+    path.write_text("damaged")
+    store.url = url_of(path)
+    launch.ensure_recorder(store, CLUSTER)
+    with pytest.raises(RecorderError):
+        launch.ensure_recorder(store, CLUSTER)
+    path.rename(tmp_path / "away")
+    path.write_text("new")
+    launch.ensure_recorder(store, CLUSTER)
 
 
 def test_one_that_hangs_after_it_had_shown_itself_is_replaced_at_once(
