@@ -16,6 +16,9 @@
     │   ├── StoreFull      507   the disk is full; it passes
     │   ├── StoreBusy      503   another process writes; it passes
     │   └── LeaseLost      500   another recorder has taken over
+    ├── ArchiveError       502   managed content cannot be read or written
+    │   ├── ArchiveNotFound 404  an object of it is not there
+    │   └── ArchiveDamaged 500   an object of it is not what it should be
     ├── RecorderError      500   the recorder process does not start
     ├── WaitTimeout        504   what was waited for did not happen in time
     ├── TaskFailed         500   a task that was waited for ended otherwise than well
@@ -157,6 +160,27 @@ class StoreBusy(StoreError):
 
 class LeaseLost(StoreError):
     """Another recorder has taken over this task; this one must stop writing."""
+
+
+class ArchiveError(CortexError):
+    """Managed content (a folder, S3, GCS, Azure) cannot be read or written."""
+
+    status = 502
+    default_hint = "check the address, the network and the endpoint (for S3: AWS_ENDPOINT_URL, AWS_REGION); what is recorded stays in the store until it is archived"
+
+
+class ArchiveNotFound(ArchiveError, NotFound):
+    """An object of an archive is not there."""
+
+    status = 404
+    default_hint = "somebody has removed it, or the address is another one"
+
+
+class ArchiveDamaged(ArchiveError):
+    """An object of an archive is not what it should be: cut off, or something else."""
+
+    status = 500
+    default_hint = "fetch it again from where it came; while its recording is in the store, `cortex-jupyter archive --again` writes it anew"
 
 
 class RecorderError(CortexError):

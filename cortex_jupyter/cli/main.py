@@ -45,6 +45,11 @@ def parser() -> argparse.ArgumentParser:
     _task(export, "FILE")
     export.add_argument("file", metavar="FILE", help="by its suffix: .parquet, .ndjson, .txt, .csv, each but the first also with .gz")  # fmt: skip
 
+    archive = commands.add_parser("archive", help="write completed recordings to managed content as Parquet")
+    archive.add_argument("--to", metavar="URL", help="a folder, s3://, gs:// or az:// (default: CORTEX_ARCHIVE)")
+    archive.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
+    archive.add_argument("--again", action="store_true", help="also what is archived already")
+
     commands.add_parser("record", help="run the recorder in the foreground", add_help=False)
 
     demo = commands.add_parser("demo", help="open JupyterLab with a task that is running")

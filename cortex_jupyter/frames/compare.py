@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cortex_jupyter.frames.extras import library
+from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.templates import coded, templated
 
 #: Lines before the first difference that are given with it.

@@ -36,7 +36,7 @@ class Comparison(Found):
     nothing = "neither run has a line"
 
     def __init__(self, found: Compared, names: tuple[str, str]) -> None:
-        from cortex_jupyter.frames.extras import library  # noqa: PLC0415
+        from cortex_jupyter.archive.extra import library  # noqa: PLC0415
 
         pc = library("pyarrow.compute")
         super().__init__(found.patterns)

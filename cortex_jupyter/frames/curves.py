@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cortex_jupyter.frames.extras import library
+from cortex_jupyter.archive.extra import library
 
 #: Panels of a chart, and points of a curve: more than a screen has room for would only cost.
 PANELS: Final = 9

@@ -1,28 +1,16 @@
-"""What is read out of a line: its level, its message, its fields.
-
-The answers are those of `parsing`, but for whole columns at a time: Python looks only at lines that may be JSON or
-logfmt, and most logs have few. The patterns are those of `parsing.fields`, translated to RE2's syntax.
-"""
+"""The columns `message` and `fields`, cut out of the text where `places` says; Python sees only odd lines."""
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
-from cortex_jupyter.frames.extras import library
-from cortex_jupyter.frames.levels import levels
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.frames.jsonlines import slices
+from cortex_jupyter.frames.places import places
 from cortex_jupyter.parsing import fields as rules
-
-#: May hold fields, or colours: ends as an object does, begins with a pair, has an escape code.
-_STRUCTURED: Final = r"\}\s*$|^[A-Za-z_][^=]*=|\x1b"
-#: What of `\s` there is in ASCII and RE2's has not.
-_SPACE: Final = r"\s\x0b\x1c-\x1f"
-#: So far, in bytes, a line is looked through for other digits and spaces than those of ASCII: it goes to Python then.
-_FAR: Final = 200
 
 
 def derived(text: Any) -> dict[str, Any]:
@@ -35,7 +23,7 @@ def derived(text: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `parsing.level.level`, `parsing.fields.message` and, written as JSON, `parsing.fields.fields` give them.
+        As `parsing.level.level`, `parsing.fields.message` and `parsing.fields.fields` give them, the last as JSON text.
 
     Examples
     --------
@@ -44,59 +32,61 @@ def derived(text: Any) -> dict[str, Any]:
     >>> found = derived(pa.chunked_array([pa.array(lines, pa.large_string())]))
     >>> [found[name].to_pylist() for name in ("level", "message")]
     [['warning', 'info', None], ['hot', 'step done', '12:00 plain']]
-    >>> found["fields"].to_pylist()[1:]
-    ['{"level":"info","msg":"step done"}', None]
+    >>> found["fields"].to_pylist()
+    ['{"level": "warn", "msg": "hot", "t": 84}', '{"level":"info","msg":"step done"}', None]
+    """
+    found = places(text)
+    return {"level": found["level"], **cut(text, found["message_at"], found["message_len"], found["fields_at"])}
+
+
+def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any) -> dict[str, Any]:
+    """Give `message` and `fields` of a column of lines whose places are known.
+
+    Parameters
+    ----------
+    text, message_at, message_len, fields_at : pyarrow.ChunkedArray
+        In the same chunks; see `places`.
     """
     pa = library("pyarrow")
-    with ThreadPoolExecutor(pa.cpu_count(), "cortex-derive") as pool:  # Arrow releases the interpreter
-        parts = list(pool.map(_structured, text.chunks))
+    chunks = zip(text.chunks, message_at.chunks, message_len.chunks, fields_at.chunks, strict=True)
+    with ThreadPoolExecutor(pa.cpu_count(), "cortex-derive") as pool:  # Arrow and numpy release the interpreter
+        parts = list(pool.map(lambda chunk: _cut(*chunk), chunks))
     kind = pa.large_string()
     return {
-        "level": levels(text),
         "message": pa.chunked_array([message for message, _ in parts], kind),
         "fields": pa.chunked_array([fields for _, fields in parts], kind),
     }
 
 
-def _structured(text: Any) -> tuple[Any, Any]:
-    """Give message and fields of one chunk."""
+def _cut(text: Any, at: Any, length: Any, fields_at: Any) -> tuple[Any, Any]:
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     kind = pa.large_string()
-    data = text.cast(pa.large_binary())  # in bytes RE2 is ten times quicker
-    rest = pc.struct_field(pc.extract_regex(data, _head()), "rest")
-    message, fields = pc.if_else(pc.equal(rest, b""), data, rest), pa.nulls(len(text), kind)
-    foreign = pc.match_substring_regex(pc.binary_slice(data, 0, _FAR), r"[^\x00-\x7f]")
-    looks = pc.or_(pc.match_substring_regex(data, _STRUCTURED), foreign)
-    if pc.any(looks).as_py():
-        found = [_both(line) for line in pc.filter(text, looks).to_pylist()]
-        said, held = (pa.array(column, kind) for column in zip(*found, strict=True))
-        message = pc.replace_with_mask(message, looks, said.cast(pa.large_binary()))
-        fields = pc.replace_with_mask(fields, looks, held)
-    return message.cast(kind), fields
+    data = text.cast(pa.large_binary())
+    message = _string(slices(data, at.fill_null(0), length))
+    fields = pa.nulls(len(text), kind)
+    held = pc.is_valid(fields_at)
+    if pc.any(held).as_py():
+        whole = pc.filter(fields_at, held)
+        fields = pc.replace_with_mask(
+            fields, held, _string(slices(pc.filter(data, held), pc.max_element_wise(whole, 0), pa.nulls(len(whole), pa.int32())))
+        )  # fmt: skip
+    odd = pc.or_(pc.is_null(at), pc.fill_null(pc.equal(fields_at, -1), fill_value=False))
+    if pc.any(odd).as_py():
+        rows = [_both(line) for line in pc.filter(text, odd).to_pylist()]
+        said, read = (pa.array(column, kind) for column in zip(*rows, strict=True))
+        message = pc.replace_with_mask(message, odd, said)
+        fields = pc.replace_with_mask(fields, odd, read)
+    return message, fields
+
+
+def _string(data: Any) -> Any:
+    """Take bytes for text: pieces of a text between characters, which need not be looked through again."""
+    pa = library("pyarrow")
+    return pa.Array.from_buffers(pa.large_string(), len(data), data.buffers(), offset=data.offset)
 
 
 def _both(line: str) -> tuple[str, str | None]:
     found = rules.fields(line)
     if found is None:
         return rules.message(line), None
-    written = orjson.dumps(found).decode()
-    if line[0] == "{":  # the same object, which need not be read again
-        return next(
-            (found[key] for key in rules.MESSAGE if isinstance(found.get(key), str)), rules.plain(line)
-        ), written
-    return rules.message(line), written
-
-
-@cache
-def _head() -> str:
-    """Give the pattern of what `parsing.fields.message` takes off, and of the `rest`, in RE2's syntax.
-
-    RE2 has no conditional, so brackets around a time become an alternative. Which words in brackets count as a level
-    is said in the pattern.
-    """
-    klog, time, level = (p.pattern for p in (rules._KLOG, rules._TIME, rules._LEVEL))  # noqa: SLF001 - one definition
-    clock, after = time.removeprefix(r"(\[)?").split(r"(?(1)\])")
-    time = rf"(?:\[{clock}\]|{clock}){after}"
-    level = level.replace("[A-Za-z]{3,11}", f"(?i:{'|'.join(sorted(rules._BOXED, key=len, reverse=True))})")  # noqa: SLF001
-    both = rf"(?s)^(?:{klog}|(?:{time})?(?:{level})?)(?P<rest>.*)"
-    return re.sub(r"(\[\^)?\\s", lambda found: f"[^{_SPACE}" if found[1] else f"[{_SPACE}]", both)
+    return rules.message(line), orjson.dumps(found).decode()

@@ -6,8 +6,8 @@ import re
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.frames.extras import library
 from cortex_jupyter.frames.shapes import Shapes, shapes
 from cortex_jupyter.parsing import metrics as rules
 from cortex_jupyter.parsing.pattern import finder

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.frames.read import batches
 from cortex_jupyter.recording.pages import Record
+from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.store import Store
-    from cortex_jupyter.records import Batch
+    from cortex_jupyter.recording.store import Readable
+
+#: Bytes read from the store at once.
+_PIECE: Final = 4 << 20
 
 
-def ordered(store: Store, recording: int, query: LogQuery, start: int = 0, stop: int | None = None) -> Iterator[Record]:
+def ordered(
+    store: Readable, recording: int, query: LogQuery, start: int = 0, stop: int | None = None
+) -> Iterator[Record]:
     """Give the records of a query's window, filtered, ordered by time, within one source as in its file.
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     recording : int
     query : LogQuery
         Its window, filter and `tail` hold.
@@ -46,7 +51,7 @@ def ordered(store: Store, recording: int, query: LogQuery, start: int = 0, stop:
         yield from deque(found, query.tail)
 
 
-def _sorted(store: Store, recording: int, query: LogQuery, start: int, stop: int | None) -> Iterator[Record]:
+def _sorted(store: Readable, recording: int, query: LogQuery, start: int, stop: int | None) -> Iterator[Record]:
     floors = _floors(store, recording)
     low = query.since if query.since is not None else -1
     high = query.until if query.until is not None else 1 << 63
@@ -66,7 +71,7 @@ def _sorted(store: Store, recording: int, query: LogQuery, start: int, stop: int
         yield heapq.heappop(waiting)[2]
 
 
-def _floors(store: Store, recording: int) -> deque[tuple[int, int]]:
+def _floors(store: Readable, recording: int) -> deque[tuple[int, int]]:
     """Give for each entry its number and the earliest time in it and in all that follow it."""
     floor, floors = 1 << 63, []
     for seq, _, event, t_min, _ in reversed(store.index(recording)):
@@ -79,3 +84,47 @@ def _floors(store: Store, recording: int) -> deque[tuple[int, int]]:
 def _records(batch: Batch) -> Iterator[Record]:
     rows = zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)
     return (Record(seq, at, sid, batch.sources[sid], stream, text) for seq, at, sid, stream, text in rows)
+
+
+def batches(
+    store: Readable, recording: int, query: LogQuery, start: int = 0, stop: int | None = None
+) -> Iterator[Batch]:
+    """Give the batches that hold records of a query's window, filtered, in the order of recording.
+
+    A batch on the window's edge may hold records outside of it; of numbers, only `start <= seq < stop`.
+    """
+    keep = query.keep()
+    low, high = query.since, query.until
+    index = [row for row in store.index(recording) if row[2] == "log" and _overlaps(row, low, high)]
+    if not index:
+        return
+    at, end = max(start, index[0][0]) - 1, index[-1][0] + index[-1][1] - 1
+    end = end if stop is None else min(end, stop - 1)
+    if at >= end:
+        return
+    # The next piece is read and unpacked while this one is decoded: zstd and SQLite release the interpreter.
+    with ThreadPoolExecutor(1, "cortex-frames") as pool:
+        ahead = pool.submit(store.entries, recording, at, _PIECE)
+        while entries := ahead.result():
+            if entries[-1].last < end:
+                ahead = pool.submit(store.entries, recording, entries[-1].last, _PIECE)
+            for entry in entries:
+                if (
+                    entry.last > at
+                    and entry.event == "log"
+                    and _overlaps((0, 0, "", entry.t_min, entry.t_max), low, high)
+                ):
+                    batch = Batch.decode(entry.data)
+                    if entry.seq <= at or entry.last > end:  # batches are merged at any time
+                        batch = batch.take([i for i, seq in enumerate(batch.seqs) if at < seq <= end])
+                    if keep is not None:
+                        batch = batch.take(list(keep(batch)))
+                    if len(batch):
+                        yield batch
+                at = max(at, entry.last)
+            if at >= end:
+                return
+
+
+def _overlaps(row: tuple[int, int, str, int, int], low: int | None, high: int | None) -> bool:
+    return (low is None or row[4] >= low) and (high is None or row[3] <= high)

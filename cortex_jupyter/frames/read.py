@@ -1,37 +1,36 @@
-"""From the batches of a recording to one Arrow table, column by column; no Python object outlives its batch."""
+"""From a recording or an archive to one Arrow table, column by column; no Python object outlives its piece."""
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from cortex_jupyter.archive import layout
+from cortex_jupyter.archive.columns import tables
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.order import ascending, in_order, ordered
+from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.frames.derive import derived
-from cortex_jupyter.frames.extras import library
-from cortex_jupyter.frames.order import in_order
-from cortex_jupyter.frames.schema import STATEMENT, schema
+from cortex_jupyter.frames.derive import cut
+from cortex_jupyter.frames.places import places
+from cortex_jupyter.frames.schema import schema
+from cortex_jupyter.frames.select import select
 from cortex_jupyter.frames.statement import Completeness
 from cortex_jupyter.recording.budget import NOT_HELD
-from cortex_jupyter.records import STREAMS, Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cortex_jupyter.archive.held import Held
     from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.store import Store
-
-#: Bytes read from the store at once, and rows of an Arrow chunk: live batches of a few lines are gathered.
-_PIECE: Final = 4 << 20
-_CHUNK: Final = 16_384
+    from cortex_jupyter.recording.store import Readable
 
 
-def read(store: Store, recording: int, query: LogQuery, progress: Callable[[int], object] | None = None) -> Any:
+def read(store: Readable, recording: int, query: LogQuery, progress: Callable[[int], object] | None = None) -> Any:
     """Read a recording, as it is now, into a table.
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     recording : int
     query : LogQuery
         Its window and its filter hold; what concerns pages does not.
@@ -50,144 +49,72 @@ def read(store: Store, recording: int, query: LogQuery, progress: Callable[[int]
         There is no pyarrow.
     StoreError
     """
-    pa = library("pyarrow")
     statement = Completeness.of(store, recording)
-    columns = _Columns(pa)
-    for batch in batches(store, recording, query):
-        columns.add(batch)
+    rows = stored(store, recording, query, progress)
+    metadata = {layout.STATEMENT: statement.as_json(query=dict(query.raw), rows=len(rows))}
+    return frame(rows).replace_schema_metadata(metadata)
+
+
+def frame(rows: Any) -> Any:
+    """Give the columns of a frame from those of an archive's file."""
+    pa = library("pyarrow")
+    found = cut(rows["text"], rows["message_at"], rows["message_len"], rows["fields_at"])
+    target = schema()
+    return pa.table(
+        [found.get(name, rows[name] if name not in found else None) for name in target.names], schema=target
+    )
+
+
+def stored(store: Readable, recording: int, query: LogQuery, progress: Callable[[int], object] | None = None) -> Any:
+    """Give the rows that a query wants, in the order of reading, as the columns of an archive's file."""
+    pa = library("pyarrow")
+    if isinstance(store, ArchiveStore):
+        rows = _archived(store.held(recording), query)
         if progress is not None:
-            progress(len(batch))
-    raw = in_order(_window(columns.table(), query))
+            progress(len(rows))
+    else:
+        found = []
+        for piece, _ in pieces(store, recording, query):
+            found.append(piece)
+            if progress is not None:
+                progress(len(piece))
+        rows = in_order(pa.concat_tables(found) if found else layout.schema().empty_table())
+        if store.info(recording) is None:  # it left while it was read
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+    return rows if query.tail is None else rows.slice(max(0, len(rows) - query.tail))
+
+
+def stored_pieces(
+    store: Readable, recording: int, query: LogQuery, stop: int | None = None
+) -> Iterator[tuple[Any, bool]]:
+    """Give the same by and by, of numbers those below `stop`, for what does not fit into memory; and whether its order is certain."""
     if query.tail is not None:
-        raw = raw.slice(max(0, len(raw) - query.tail))
+        yield stored(store, recording, query), True
+    elif isinstance(store, ArchiveStore):
+        held = store.held(recording)
+        for piece in held.file.pieces(held.groups(query.since, query.until), layout.schema().names):
+            yield select(piece, query), held.ordered
+    else:
+        yield from ordered(pieces(store, recording, query, stop))
+
+
+def pieces(store: Readable, recording: int, query: LogQuery, stop: int | None = None) -> Iterator[tuple[Any, int]]:
+    """Give the rows of a recording that a query wants in order of number; and the earliest time in what follows."""
     info = store.info(recording)
-    if info is None:  # it left while it was read
+    if info is None:
         raise CursorNotHeld("this recording is no longer held", NOT_HELD)
     key = (info.ref.namespace, info.ref.key)
-    sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
-    metadata = {STATEMENT: statement.as_json(query=dict(query.raw), rows=len(raw))}
-    return _assemble(raw, *key, sources).replace_schema_metadata(metadata)
+    for raw, floor in tables(store, recording, query.since, query.until, stop):
+        # Read anew: a source may have begun since.
+        sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
+        yield select(layout.dress(raw, key, sources, places(raw["text"])), query), floor
 
 
-def batches(store: Store, recording: int, query: LogQuery, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
-    """Give the batches that hold records of a query's window, filtered, in the order of recording.
-
-    A batch on the window's edge may hold records outside of it; of numbers, only `start <= seq < stop`.
-    """
-    keep = query.keep()
-    low, high = query.since, query.until
-    index = [row for row in store.index(recording) if row[2] == "log" and _overlaps(row, low, high)]
-    if not index:
-        return
-    at, end = max(start, index[0][0]) - 1, index[-1][0] + index[-1][1] - 1
-    end = end if stop is None else min(end, stop - 1)
-    if at >= end:
-        return
-    # The next piece is read and unpacked while this one is decoded: zstd and SQLite release the interpreter.
-    with ThreadPoolExecutor(1, "cortex-frames") as pool:
-        ahead = pool.submit(store.entries, recording, at, _PIECE)
-        while entries := ahead.result():
-            if entries[-1].last < end:
-                ahead = pool.submit(store.entries, recording, entries[-1].last, _PIECE)
-            for entry in entries:
-                if (
-                    entry.last > at
-                    and entry.event == "log"
-                    and _overlaps((0, 0, "", entry.t_min, entry.t_max), low, high)
-                ):
-                    batch = Batch.decode(entry.data)
-                    if entry.seq <= at or entry.last > end:  # batches are merged at any time
-                        batch = batch.take([i for i, seq in enumerate(batch.seqs) if at < seq <= end])
-                    if keep is not None:
-                        batch = batch.take(list(keep(batch)))
-                    if len(batch):
-                        yield batch
-                at = max(at, entry.last)
-            if at >= end:
-                return
-
-
-def _overlaps(row: tuple[int, int, str, int, int], low: int | None, high: int | None) -> bool:
-    return (low is None or row[4] >= low) and (high is None or row[3] <= high)
-
-
-class _Columns:
-    """Gathers batches into chunks of arrays."""
-
-    def __init__(self, pa: Any) -> None:
-        self._pa = pa
-        self._types = {
-            "time": pa.int64(), "seq": pa.int64(), "sid": pa.int32(), "stream": pa.int8(), "text": pa.large_string(),
-        }  # fmt: skip
-        self._waiting: deque[Batch] = deque()
-        self._rows = 0
-        self._chunks: list[Any] = []
-
-    def add(self, batch: Batch) -> None:
-        self._waiting.append(batch)
-        self._rows += len(batch)
-        if self._rows >= _CHUNK:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        batch = self._waiting.popleft()
-        for more in self._waiting:
-            batch.times += more.times
-            batch.seqs += more.seqs
-            batch.sids += more.sids
-            batch.streams += more.streams
-            batch.texts += more.texts
-        self._waiting.clear()
-        self._rows = 0
-        columns = (batch.times, batch.seqs, batch.sids, batch.streams, batch.texts)
-        arrays = [self._pa.array(c, t) for c, t in zip(columns, self._types.values(), strict=True)]
-        self._chunks.append(self._pa.record_batch(arrays, names=list(self._types)))
-
-    def table(self) -> Any:
-        self._flush()
-        return self._pa.Table.from_batches(self._chunks, self._pa.schema(list(self._types.items())))
-
-
-def _window(table: Any, query: LogQuery) -> Any:
-    pc = library("pyarrow.compute")
-    if query.since is not None:
-        table = table.filter(pc.field("time") >= query.since)
-    if query.until is not None:
-        table = table.filter(pc.field("time") <= query.until)
-    return table
-
-
-def _assemble(raw: Any, namespace: str, task: str, sources: dict[int, dict[str, Any]]) -> Any:
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
-    target, n = schema(), len(raw)
-    place = pc.index_in(raw["sid"], value_set=pa.array(sources, pa.int32()))
-
-    def few(indices: Any, values: list[Any]) -> Any:
-        distinct = list(dict.fromkeys(values))
-        codes = pa.array([distinct.index(v) for v in values], pa.int32())
-        dictionary = pa.array(distinct, pa.string())
-        chunks = [pa.DictionaryArray.from_arrays(codes.take(c), dictionary) for c in indices.chunks]
-        return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
-
-    def of_source(name: str) -> Any:
-        return few(place, [source.get(name) or "" for source in sources.values()])
-
-    zero = pa.chunked_array([pa.array([0], pa.int32()).take(pa.nulls(n, pa.int32()).fill_null(0))])
-    runs = pa.array([source.get("run", 0) for source in sources.values()], pa.int32())
-    columns = {
-        "time": raw["time"].cast(target.field("time").type),
-        "seq": raw["seq"],
-        "namespace": few(zero, [namespace]),
-        "task": few(zero, [task]),
-        "pod": of_source("pod"),
-        "container": of_source("container"),
-        "kind": of_source("kind"),
-        "run": runs.take(place),
-        "node": of_source("node"),
-        "stream": few(raw["stream"], list(STREAMS)),
-        "text": raw["text"],
-        **derived(raw["text"]),
-    }
-    return pa.table([columns[name] for name in target.names], schema=target)
+def _archived(held: Held, query: LogQuery) -> Any:
+    groups = None if query.since is None and query.until is None else held.groups(query.since, query.until)
+    rows = select(held.file.read(groups, layout.schema().names), query)
+    whole = len(rows) == held.complete.records
+    if (whole and held.ordered) or ascending(rows["time"]):
+        return rows
+    # Where times run backwards, the place of a line depends on which others are there.
+    return in_order(rows.sort_by("seq"))

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from cortex_jupyter.frames.extras import library
+from cortex_jupyter.archive.extra import library
 
 COLUMNS: Final = (
     "time", "seq", "namespace", "task", "pod", "container", "kind", "run", "node", "stream", "level", "message",
     "text", "fields",
 )  # fmt: skip
-
-#: Where the completeness statement stands in the metadata of a table and of a Parquet file, as JSON.
-STATEMENT: Final = b"cortex_jupyter.complete"
 
 
 def schema() -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from cortex_jupyter.frames.extras import library
+from cortex_jupyter.archive.extra import library
 from cortex_jupyter.parsing.metrics import MARK
 
 #: Bytes that one step looks at, so that what it computes stays in the processor's cache; and of a line, at most.

@@ -11,7 +11,7 @@ import orjson
 from cortex_jupyter.records import parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.store import Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Completeness:
     gaps: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, store: Store, recording: int) -> Self:
+    def of(cls, store: Readable, recording: int) -> Self:
         """Ask the store."""
         found, info = store.complete(recording), store.info(recording)
         first, last = (None if t is None else rfc3339(t) for t in (found.first, found.last))

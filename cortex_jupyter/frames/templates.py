@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cortex_jupyter.frames.extras import library
+from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.shapes import shapes
 from cortex_jupyter.parsing.templates import Templates
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.notebook.snapshot import Snapshot
+from cortex_jupyter.notebook.snapshot import Snapshot, progress
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -39,10 +39,21 @@ class Data(Snapshot):
         return to_polars(self._table())
 
     def to_parquet(self, path: str | PathLike[str]) -> None:
-        """Write the columns of `to_arrow` to a Parquet file, with the completeness statement in its metadata."""
-        from cortex_jupyter.frames.convert import to_parquet  # noqa: PLC0415
+        """Write the log to a Parquet file, in the layout of an archive, with the completeness statement in its metadata.
 
-        to_parquet(self._table(), path)
+        The columns are those of `to_arrow` but `message` and `fields`, which would double the file: `cortex.open` gives
+        them again.
+
+        Raises
+        ------
+        BadQuery
+            It cannot be written there.
+        """
+        from cortex_jupyter.frames.parquet import to_parquet  # noqa: PLC0415
+
+        self._settle()
+        with progress("writing the log", self._statement().records) as bar:
+            to_parquet(self._recording.store, self._recording.id, self._parsed(), path, bar.update)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Let polars, pyarrow, DuckDB and pandas read the log directly."""

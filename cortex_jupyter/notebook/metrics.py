@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from cortex_jupyter.frames.extras import library
+from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.found import Found, cell, html_table
 from cortex_jupyter.notebook.chart import Chart
 

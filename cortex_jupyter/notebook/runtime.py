@@ -13,6 +13,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.recording.open import Recordings
 from cortex_jupyter.recording.store import default_url
 
@@ -100,12 +101,21 @@ class Runtime:
         StoreError, NoCluster
             The second only where a kubeconfig is named and cannot be used.
         """
-        key = (default_url(), kubeconfig, context, os.environ.get("KUBECONFIG"), os.environ.get("CORTEX_NAMESPACE"))
+        key = (
+            default_url(),
+            kubeconfig,
+            context,
+            os.environ.get("KUBECONFIG"),
+            os.environ.get("CORTEX_NAMESPACE"),
+            os.environ.get("CORTEX_ARCHIVE"),
+        )
         assert self._opening is not None
         async with self._opening:
             found = self._opened.get(key)
             if found is None:
-                found = await Recordings.connect(key[0], kubeconfig, context, os.environ.get("CORTEX_TASK_LABEL", ""))
+                found = await Recordings.connect(
+                    key[0], kubeconfig, context, os.environ.get("CORTEX_TASK_LABEL", ""), archive=archive_of
+                )
                 if found.cluster is None and (kubeconfig or context):
                     await found.close()
                     from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415 - heavy

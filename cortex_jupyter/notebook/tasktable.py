@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.frames.extras import library
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.errors import NoCluster
 from cortex_jupyter.notebook.runtime import runtime
+from cortex_jupyter.server.tasklist import list_tasks
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.open import Recordings
@@ -61,7 +64,7 @@ class TaskTable(list[dict[str, Any]]):
 def tasks(
     namespace: str | None = None, selector: str = "", *, kubeconfig: str | None = None, context: str | None = None
 ) -> TaskTable:
-    """List the tasks of a namespace, newest first.
+    """List the tasks of a namespace, newest first, also those of which only the recording or the archive is left.
 
     Parameters
     ----------
@@ -79,13 +82,13 @@ def tasks(
     engine = runtime()
 
     async def listed() -> list[dict[str, Any]]:
-        # Here: the Kubernetes client is a second's import.
-        from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
-        from cortex_jupyter.cluster.tasks import list_tasks  # noqa: PLC0415
-
         recordings: Recordings = await engine.recordings(kubeconfig, context)
         if recordings.cluster is None:
-            recordings.cluster = await Cluster.open(kubeconfig, context)
-        return await list_tasks(recordings.cluster, namespace or recordings.namespace, selector)
+            # Tried again: by now there may be a kubeconfig. Without one, what is recorded or archived is listed.
+            from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415 - a second's import
+
+            with contextlib.suppress(NoCluster):
+                recordings.cluster = await Cluster.open(kubeconfig, context)
+        return await list_tasks(recordings, namespace or recordings.namespace, selector)
 
     return TaskTable(engine.run(listed()))

@@ -79,16 +79,25 @@ def message(text: str) -> str:
     found = (_json(line) if line.lstrip()[:1] == "{" else None) or _logfmt(line)
     if found is not None:
         return next((found[key] for key in MESSAGE if isinstance(found.get(key), str)), line)
-    rest = line
+    return without_head(line) or line
+
+
+def without_head(line: str) -> str:
+    """Give a line without the time and the level at its very beginning.
+
+    Examples
+    --------
+    >>> without_head("2026-01-31 12:00:00,123 WARNING disk is full")
+    'disk is full'
+    """
     if head := _KLOG.match(line):
-        rest = line[head.end() :]
-    else:
-        if head := _TIME.match(rest):
-            rest = rest[head.end() :]
-        head = _LEVEL.match(rest)
-        if head and (head["word"] or head["box"].lower() in _BOXED):
-            rest = rest[head.end() :]
-    return rest or line
+        return line[head.end() :]
+    if head := _TIME.match(line):
+        line = line[head.end() :]
+    head = _LEVEL.match(line)
+    if head and (head["word"] or head["box"].lower() in _BOXED):
+        line = line[head.end() :]
+    return line
 
 
 def _json(line: str) -> dict[str, Any] | None:

@@ -71,8 +71,9 @@ class Filter:
         return found
 
     def _from(self, source: dict[str, Any]) -> bool:
-        return _named(source["pod"], self.pod) and _named(source["container"], self.container)
+        return named(source["pod"], self.pod) and named(source["container"], self.container)
 
 
-def _named(name: str, wanted: str | None) -> bool:
+def named(name: str, wanted: str | None) -> bool:
+    """Tell whether a name is wanted: any is where nothing is said, else by name or glob, several with commas between."""
     return not wanted or any(fnmatchcase(name, one.strip()) for one in wanted.split(","))

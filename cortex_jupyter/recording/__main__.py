@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 
@@ -55,6 +56,8 @@ async def _record(options: argparse.Namespace) -> None:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     store = await asyncio.to_thread(open_store, options.store, weak=True)
     try:
+        if url := os.environ.get("CORTEX_ARCHIVE"):  # readers have said it already, where it was they who started us
+            await asyncio.to_thread(store.set_setting, "archive", url)
         async with await Cluster.open(options.kubeconfig, options.context) as cluster:
             await Recording(store, cluster, options.idle).run()
     finally:

@@ -20,7 +20,7 @@ from cortex_jupyter.records import Batch, Cursor, Entry
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.store import Readable
 
     #: Gives the positions of a batch's records that are wanted.
     Keep = Callable[[Batch], Sequence[int]]
@@ -67,11 +67,11 @@ class Feed:
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     recording : int
     """
 
-    def __init__(self, store: Store, recording: int) -> None:
+    def __init__(self, store: Readable, recording: int) -> None:
         self._store = store
         self.recording = recording
         self._recent: deque[Frame] = deque()

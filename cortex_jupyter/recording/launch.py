@@ -60,7 +60,7 @@ def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, cont
         if key in _started:
             # Asking also reaps it, should it have been killed.
             pid, at = _started[key]
-            code = _exit_code(pid)
+            code = exit_code(pid)
             if code is None and time.monotonic() - at < _START_S:
                 return  # still importing
             if code:
@@ -76,7 +76,7 @@ def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, cont
         command = [sys.executable, "-P", "-m", "cortex_jupyter.recording", "--store", store.url]
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []
         command += ["--context", context] if context else []
-        _started[key] = (_spawn(command, log_path(store.url)), time.monotonic())
+        _started[key] = (spawn(command, log_path(store.url)), time.monotonic())
 
 
 def _file(store_url: str) -> int:
@@ -87,7 +87,7 @@ def _file(store_url: str) -> int:
         return 0
 
 
-def _spawn(command: list[str], log: Path) -> int:
+def spawn(command: list[str], log: Path) -> int:
     """Start a process that outlives the kernel or server that asked for it."""
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     # Not subprocess.Popen, which believes that a child is waited for and warns when it is not.
@@ -104,7 +104,7 @@ def _spawn(command: list[str], log: Path) -> int:
     )
 
 
-def _exit_code(pid: int) -> int | None:
+def exit_code(pid: int) -> int | None:
     """Give a child's exit code, None while it runs; one that was killed is as good as ended."""
     try:
         done, status = os.waitpid(pid, os.WNOHANG)

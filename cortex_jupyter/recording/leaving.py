@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 #: Entries that are deleted, and pages that are given back, in one transaction.
 _ENTRIES: Final = 50
 _PAGES: Final = 256
-#: What may leave: complete, and read by nobody.
-_FREE: Final = "done=1 AND wanted < ?"
+#: What may leave: complete, read by nobody and, where there is an archive, in it.
+_SET: Final = "(SELECT value FROM setting WHERE key='archive')"
+_ARCHIVED: Final = "EXISTS (SELECT 1 FROM setting WHERE key='archived:' || recording.id AND value="
+_FREE: Final = f"done=1 AND wanted < ? AND (ifnull({_SET}, '') = '' OR {_ARCHIVED}{_SET}))"
 
 
 class Leaving:
@@ -42,6 +44,23 @@ class Leaving:
         size, age = rows.get("max_bytes"), rows.get("max_age_s")
         return Budget(None if size is None else int(size), None if age is None else float(age))
 
+    def setting(self, name: str) -> str:
+        with self._file.reading() as db:
+            row = db.execute("SELECT value FROM setting WHERE key=?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def set_setting(self, name: str, value: str) -> None:
+        with self._file.writing() as db:
+            db.execute("INSERT OR REPLACE INTO setting VALUES (?,?)", (name, value))
+
+    def unarchived(self, url: str) -> list[int]:
+        query = f"SELECT id FROM recording WHERE done=1 AND NOT {_ARCHIVED}?) ORDER BY ended, id"  # noqa: S608
+        with self._file.reading() as db:
+            return [int(row[0]) for row in db.execute(query, (url,)).fetchall()]
+
+    def archived(self, recording: int, url: str) -> None:
+        self.set_setting(f"archived:{recording}", url)
+
     def used(self) -> int:
         with self._file.reading() as db:
             pages, free, size = (
@@ -68,6 +87,7 @@ class Leaving:
                 return False
             db.execute("INSERT INTO leaving VALUES (?)", (recording,))
             db.execute("DELETE FROM source WHERE recording=?", (recording,))
+            db.execute("DELETE FROM setting WHERE key=?", (f"archived:{recording}",))
         return True
 
     def sweep(self) -> bool:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
-from cortex_jupyter.errors import AmbiguousTask, CortexError, CursorNotHeld, NoCluster, NotAllowed, NotFound, StoreError
+from cortex_jupyter.errors import (
+    AmbiguousTask,
+    ArchiveError,
+    CortexError,
+    CursorNotHeld,
+    NoCluster,
+    NotAllowed,
+    NotFound,
+    StoreError,
+)
 from cortex_jupyter.recording.budget import NOT_HELD, Budget
 from cortex_jupyter.recording.feed import Feed
 from cortex_jupyter.recording.launch import ensure_recorder
-from cortex_jupyter.recording.store import Info, Store, open_store
+from cortex_jupyter.recording.store import Info, Readable, Store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
@@ -43,10 +53,15 @@ class Recordings:
         None where there is none: what is recorded can still be read.
     task_label : str, optional
         As in `cluster.tasks.resolve`.
+    archive : Readable, optional
+        Where completed recordings are kept when they have left the store.
     """
 
-    def __init__(self, store: Store, cluster: Cluster | None, task_label: str = "") -> None:
+    def __init__(
+        self, store: Store, cluster: Cluster | None, task_label: str = "", archive: Readable | None = None
+    ) -> None:
         self.store = store
+        self.archive = archive
         self.cluster = cluster
         self.task_label = task_label
         self._configured: tuple[str | None, str | None] = (None, None)
@@ -62,8 +77,14 @@ class Recordings:
         context: str | None = None,
         task_label: str = "",
         budget: Budget | None = None,
+        archive: Callable[[Store], Readable | None] = lambda _: None,
     ) -> Self:
         """Open the store and read the cluster's configuration; nothing is asked of the cluster yet.
+
+        Parameters
+        ----------
+        archive : callable, optional
+            Gives the archive that belongs to a store, None where it has none.
 
         Raises
         ------
@@ -78,7 +99,7 @@ class Recordings:
             cluster = await Cluster.open(kubeconfig, context)
         except NoCluster:
             cluster = None
-        found = cls(store, cluster, task_label)
+        found = cls(store, cluster, task_label, await asyncio.to_thread(archive, store))
         found._configured = (kubeconfig, context)
         return found
 
@@ -107,15 +128,49 @@ class Recordings:
             raise  # what the cluster does not let them read is not read from the recording either
         except CortexError as error:
             if held is None or not held.last_seq:
-                raise
+                archived = await self._archived(ref)
+                if archived is None:
+                    raise
+                return Recording(self, archived.id, archived.ref, None, store=self.archive)
             recording = Recording(self, held.id, held.ref, None, gone=isinstance(error, NotFound))
             await recording.want()
             return recording
         assert self.cluster is not None
+        if held is None or held.uid != workload.uid:
+            with contextlib.suppress(ArchiveError):  # it must not keep a task from being recorded
+                archived = await self._archived(workload.ref)
+                if archived is not None and archived.uid == workload.uid:
+                    return Recording(self, archived.id, archived.ref, workload, store=self.archive)
         id_ = await asyncio.to_thread(self.store.open, self.cluster.host, workload.ref, workload.uid)
         recording = Recording(self, id_, workload.ref, workload)
         await recording.want()
         return recording
+
+    async def _archived(self, ref: TaskRef) -> Info | None:
+        if self.archive is None:
+            return None
+        return await asyncio.to_thread(self.archive.find, ref, self.cluster.host if self.cluster else None)
+
+    async def where(self, ref: TaskRef, cluster: str | None) -> tuple[Readable, Info | None]:
+        """Give what is recorded of a task and, where nothing is, what is archived; and where that is."""
+        info = await asyncio.to_thread(self.store.find, ref, cluster)
+        if info is None and self.archive is not None:
+            with contextlib.suppress(ArchiveError):  # the answer without it is right too
+                return self.archive, await asyncio.to_thread(self.archive.find, ref, cluster)
+        return self.store, info
+
+    async def held(self, namespace: str) -> list[Info]:
+        """Give what is recorded or archived of a namespace, newest first; of each recording once."""
+        found = [i for i in await asyncio.to_thread(self.store.recordings, namespace) if i.last_seq]
+        if self.archive is not None:
+            try:
+                archived = await asyncio.to_thread(self.archive.recordings, namespace)
+            except ArchiveError as error:
+                _log.warning("archived tasks are not listed: %s", error.message)
+                archived = []
+            known = {info.id for info in found}
+            found += [info for info in archived if info.id not in known]
+        return sorted(found, key=lambda info: info.id, reverse=True)
 
     async def resolve(self, ref: TaskRef) -> Workload:
         """Find a task in the cluster.
@@ -134,10 +189,10 @@ class Recordings:
 
         return await resolve(self.cluster, ref, self.task_label)
 
-    def feed(self, recording: int) -> Feed:
+    def feed(self, recording: int, store: Readable | None = None) -> Feed:
         """Give the one feed of a recording in this process."""
         if recording not in self._feeds:
-            self._feeds[recording] = Feed(self.store, recording)
+            self._feeds[recording] = Feed(store or self.store, recording)
         return self._feeds[recording]
 
     @contextmanager
@@ -186,10 +241,18 @@ class Recording:
     """
 
     def __init__(
-        self, recordings: Recordings, id_: int, ref: TaskRef, workload: Workload | None, *, gone: bool = False
+        self,
+        recordings: Recordings,
+        id_: int,
+        ref: TaskRef,
+        workload: Workload | None,
+        *,
+        gone: bool = False,
+        store: Readable | None = None,
     ) -> None:
         self._recordings = recordings
-        self.store = recordings.store
+        #: Where it is read from: the store, or the archive.
+        self.store: Readable = store or recordings.store
         self.id = id_
         self.ref = ref
         self.workload = workload
@@ -199,7 +262,7 @@ class Recording:
     @property
     def feed(self) -> Feed:
         """The live sequence."""
-        return self._recordings.feed(self.id)
+        return self._recordings.feed(self.id, self.store)
 
     def ahead(self, info: Info) -> int:
         """Give how far the cluster's clock is ahead of ours, ns; 0 where it is not worth a word."""
@@ -241,7 +304,9 @@ class Recording:
         cluster = self._recordings.cluster
         if done or cluster is None or (self.workload is None and not self.gone):
             return
-        await asyncio.to_thread(ensure_recorder, self.store, cluster.host, cluster.kubeconfig, cluster.context)
+        await asyncio.to_thread(
+            ensure_recorder, self._recordings.store, cluster.host, cluster.kubeconfig, cluster.context
+        )
 
     @asynccontextmanager
     async def wanted(self) -> AsyncIterator[None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.store import Readable
 
 #: Notices told at most, the newest: each is a read of its own.
 _NOTICES: Final = 500
@@ -48,12 +48,12 @@ class Outline:
     notices: list[dict[str, Any]]
 
 
-def outline(store: Store, recording: int, bins: int) -> Outline:
+def outline(store: Readable, recording: int, bins: int) -> Outline:
     """Count the lines of a recording over time; it blocks.
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     recording : int
     bins : int
         Bins at most; there are more than half as many where the recording is longer than `bins` milliseconds.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.recording.feed import Keep
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.store import Readable
 
 _FOREVER = (1 << 63, 0)
 
@@ -71,7 +71,7 @@ class Page:
 
 
 def newest(
-    store: Store,
+    store: Readable,
     recording: int,
     *,
     limit: int,
@@ -84,7 +84,7 @@ def newest(
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     recording : int
     limit : int
     before : Cursor, optional
@@ -143,7 +143,7 @@ def _anything_before(index: list[tuple[int, int, str, int, int]], low: tuple[int
 
 
 def following(
-    store: Store,
+    store: Readable,
     recording: int,
     *,
     after: Cursor,

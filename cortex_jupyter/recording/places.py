@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cortex_jupyter.recording.feed import Keep
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.store import Readable
 
 
-def around(store: Store, recording: int, *, at: int, limit: int, keep: Keep | None = None) -> Page:
+def around(store: Readable, recording: int, *, at: int, limit: int, keep: Keep | None = None) -> Page:
     """Give the records on both sides of a moment.
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     recording : int
     at : int
         ns since the epoch.
@@ -56,12 +56,12 @@ def around(store: Store, recording: int, *, at: int, limit: int, keep: Keep | No
     return Page(records, [*before.notices, *after.notices], before.older, after.newer)
 
 
-def onward(store: Store, recording: int, *, after: Cursor, limit: int, keep: Keep | None = None) -> Page:
+def onward(store: Readable, recording: int, *, after: Cursor, limit: int, keep: Keep | None = None) -> Page:
     """Give the oldest records that lie after a place, by time.
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     recording : int
     after : Cursor
         `newer` of `around`: with a (time, seq) of its own, up to which the reader has everything.

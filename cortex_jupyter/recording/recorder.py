@@ -13,6 +13,7 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreError, StoreFull
+from cortex_jupyter.recording.archiving import archive_completed
 from cortex_jupyter.recording.compact import compact
 from cortex_jupyter.recording.patience import RETRY_S
 from cortex_jupyter.recording.retention import retain
@@ -62,6 +63,7 @@ class Recording:
         self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
         self._damaged: StoreError | None = None  # the store does not even take a message
         self._changed = asyncio.Event()
+        self._completed = asyncio.Event()
 
     async def run(self) -> None:
         """Record until there is nothing left to do; cancel to end earlier.
@@ -80,7 +82,9 @@ class Recording:
             with Writer(self._store) as writer:
                 await self._appear()
                 unsubscribe = self._store.subscribe(wake)
-                side = [asyncio.create_task(c) for c in (self._beat(), self._compact(), self._retain())]
+                side = [
+                    asyncio.create_task(c) for c in (self._beat(), self._compact(), self._retain(), self._archive())
+                ]
                 try:
                     await self._work(writer)
                 finally:
@@ -159,6 +163,7 @@ class Recording:
             await recorder.run()
             lease = self._leases[info.id]
             await asyncio.to_thread(compact, self._store, lease, done=True)
+            self._completed.set()
         except LeaseLost:
             _log.warning("%s: another recorder has taken over", info.ref.key)
         except CortexError as error:
@@ -234,6 +239,17 @@ class Recording:
                 await asyncio.sleep(_RETAIN_S)
         finally:
             ended.set()
+
+    async def _archive(self) -> None:
+        """Archive each recording when it is complete, and what an earlier recorder has left."""
+        while True:
+            self._completed.clear()
+            try:
+                await archive_completed(self._store)
+            except CortexError as error:
+                _log.warning("%s", error.message)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._completed.wait(), _RETAIN_S)
 
     async def _say_over(self, budget: int) -> None:
         """Say it in a recording that is larger than the whole budget; it goes on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +53,9 @@ class SqliteStore(Entries, Leases, Leaving, Store):
             if row := db.execute(query, key).fetchone():
                 return int(row[0])
         with self._file.writing() as db:
-            db.execute("INSERT OR IGNORE INTO recording (cluster, namespace, kind, name, uid) VALUES (?,?,?,?,?)", key)
+            newest = db.execute("SELECT ifnull(max(id), 0) FROM recording").fetchone()[0]
+            insert = "INSERT OR IGNORE INTO recording (id, cluster, namespace, kind, name, uid) VALUES (?,?,?,?,?,?)"
+            db.execute(insert, (max(_new_id(), newest + 1), *key))
             return int(db.execute(query, key).fetchone()[0])
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
@@ -67,8 +70,9 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         found = self._infos("WHERE id=?", [recording])
         return found[0] if found else None
 
-    def recordings(self) -> list[Info]:
-        return self._infos("ORDER BY id DESC", [])
+    def recordings(self, namespace: str = "") -> list[Info]:
+        where, values = ("WHERE namespace=? ", [namespace]) if namespace else ("", [])
+        return self._infos(f"{where}ORDER BY id DESC", values)
 
     def _infos(self, tail: str, values: list[Any]) -> list[Info]:
         with self._file.reading() as db:
@@ -94,6 +98,14 @@ class SqliteStore(Entries, Leases, Leaving, Store):
 
     def release_reserve(self) -> None:
         self._reserve.release()
+
+
+def _new_id() -> int:
+    """Give an id that no other store gives: those of several may share an archive, where a recording keeps its own.
+
+    Milliseconds since 2025 and 12 random bits; JavaScript's numbers hold it until 2059.
+    """
+    return (time.time_ns() // 1_000_000 - 1_735_689_600_000) << 12 | secrets.randbits(12)
 
 
 def _info(*row: Any) -> Info:

@@ -146,13 +146,10 @@ class Complete:
     sources: int
 
 
-class Store(Protocol):
-    """Where recordings are kept. Every method blocks and may be called from any thread."""
+class Readable(Protocol):
+    """What readers need of a store, be it recordings or an archive. Every method blocks and may be called from any thread."""
 
     url: str
-
-    def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
-        """Give the id of a task's recording, begun where there is none."""
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
         """Give the newest recording of that name (of any kind where the reference has none)."""
@@ -160,11 +157,36 @@ class Store(Protocol):
     def info(self, recording: int) -> Info | None:
         """Give one recording, None where it is no longer held."""
 
-    def recordings(self) -> list[Info]:
-        """Give all, newest first."""
+    def recordings(self, namespace: str = "") -> list[Info]:
+        """Give all, or those of one namespace, newest first."""
 
     def want(self, recording: int, seconds: float) -> None:
         """Say that somebody reads it for that long from now on."""
+
+    def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
+        """Give the sources by id."""
+
+    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
+        """Give the entries that hold numbers above `after`, in order, about `most` bytes of them (at least one)."""
+
+    def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
+        """Give (seq, n, event, t_min, t_max) of every entry that begins above a number, in order."""
+
+    def entry(self, recording: int, seq: int) -> Entry | None:
+        """Give the entry that holds this number."""
+
+    def complete(self, recording: int) -> Complete:
+        """Count what is there."""
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back, from a thread, after each change by anyone; gives what ends it."""
+
+
+class Store(Readable, Protocol):
+    """Where recordings are kept. Every method blocks and may be called from any thread."""
+
+    def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
+        """Give the id of a task's recording, begun where there is none."""
 
     def wanted(self, cluster: str) -> list[Info]:
         """Give what is wanted now and not done."""
@@ -181,9 +203,6 @@ class Store(Protocol):
     def recorder(self, cluster: str) -> Recorder | None:
         """Give a living recorder of that cluster."""
 
-    def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
-        """Give the sources by id."""
-
     def add_source(self, lease: Lease, source: Source) -> int:
         """Add one, giving its id."""
 
@@ -196,26 +215,11 @@ class Store(Protocol):
             Another recorder has taken over.
         """
 
-    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
-        """Give the entries that hold numbers above `after`, in order, about `most` bytes of them (at least one)."""
-
-    def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
-        """Give (seq, n, event, t_min, t_max) of every entry that begins above a number, in order."""
-
     def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
         """Give the batches that may hold lines between two times, ns, both inclusive; one at a time in memory."""
 
-    def entry(self, recording: int, seq: int) -> Entry | None:
-        """Give the entry that holds this number."""
-
-    def complete(self, recording: int) -> Complete:
-        """Count what is there."""
-
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
         """Put one entry in the place of several that it holds; nothing happens where they are no longer those."""
-
-    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back, from a thread, after each change by anyone; gives what ends it."""
 
     def size(self) -> int:
         """Give the bytes on disk."""
@@ -225,6 +229,18 @@ class Store(Protocol):
 
     def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
         """Set those parts that are given; where `weak`, only those that nobody has set."""
+
+    def setting(self, name: str) -> str:
+        """Give what is set for all who use this store, "" where nothing is."""
+
+    def set_setting(self, name: str, value: str) -> None:
+        """Set it."""
+
+    def unarchived(self, url: str) -> list[int]:
+        """Give the complete recordings that are not in this archive yet, the longest ended first."""
+
+    def archived(self, recording: int, url: str) -> None:
+        """Note that one is there. While an archive is set, no other may leave."""
 
     def used(self) -> int:
         """Give the bytes that recordings take, room within the file apart."""

@@ -45,6 +45,10 @@ class CortexJupyter(ExtensionApp):
         "",
         help="How long after its end a task's recording is kept, such as 30d, which is the default; else CORTEX_STORE_MAX_AGE.",
     ).tag(config=True)
+    archive_url = Unicode(
+        "",
+        help="Where completed recordings are written as Parquet: a folder, s3://, gs:// or az://; else CORTEX_ARCHIVE. They leave the store only when they are there.",
+    ).tag(config=True)
     kubeconfig = Unicode("", help="Path of a kubeconfig; else KUBECONFIG, ~/.kube/config or the pod's own.").tag(
         config=True
     )

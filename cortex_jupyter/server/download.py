@@ -63,8 +63,7 @@ class DownloadHandler(StreamingHandler):
         with tempfile.TemporaryDirectory(prefix="cortex-") as folder:
             if suffix == "parquet":
                 path = Path(folder) / "logs.parquet"
-                await asyncio.to_thread(_parquet, recording, query, path)
-                pieces = _pieces(path)
+                pieces = _pieces(await asyncio.to_thread(_parquet, recording, query, path))
             elif suffix == "txt":
                 pieces = (text.lines(batch, query).encode("utf-8", "replace") for batch in batches)
             else:
@@ -96,12 +95,15 @@ def _select(recording: Recording, query: LogQuery, info: Info) -> Iterator[Batch
     return (batch for _, batch in held if batch is not None)
 
 
-def _parquet(recording: Recording, query: LogQuery, path: Path) -> None:
+def _parquet(recording: Recording, query: LogQuery, path: Path) -> Path:
+    """Give the file to send: the archive's own where it holds just that, else one that is written by row groups."""
     # Here and not above: with it comes pyarrow, which is an extra and takes half a second.
-    from cortex_jupyter.frames.convert import to_parquet  # noqa: PLC0415
-    from cortex_jupyter.frames.read import read  # noqa: PLC0415
+    from cortex_jupyter.frames.parquet import file_of, to_parquet  # noqa: PLC0415
 
-    to_parquet(read(recording.store, recording.id, query), path)
+    held = file_of(recording.store, recording.id, query)
+    if held is None:
+        to_parquet(recording.store, recording.id, query, path)
+    return held or path
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

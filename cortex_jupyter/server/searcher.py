@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter.archive.store import reading
 from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.store import open_store
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cortex_jupyter.recording.feed import Keep
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.store import Readable
 
 #: Progress is told so often, seconds: a reader sees that it goes on, and the server that it has not run away.
 _TELL_S: Final = 0.1
@@ -36,12 +36,12 @@ _MEANS: Final = re.compile(r"[\\.^$*+?{}\[\]|()]")
 _ESCAPED: Final = re.compile(r"\\([^A-Za-z0-9])")
 
 
-def search(store: Store, recording: int, query: LogQuery, most: int) -> Iterator[bytes]:
+def search(store: Readable, recording: int, query: LogQuery, most: int) -> Iterator[bytes]:
     """Give what matches as events, newest first.
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     recording : int
     query : LogQuery
         `since`, `until` and the filters count.
@@ -118,14 +118,11 @@ def main() -> None:
     """Do what the input asks for."""
     os.nice(5)  # kernels and the server come first
     asked = orjson.loads(sys.stdin.buffer.readline())
-    store = open_store(asked["store"])
-    try:
+    with reading(asked["store"]) as store:
         query = LogQuery.parse(asked["query"])
         for event in search(store, asked["recording"], query, asked["most"]):
             sys.stdout.buffer.write(event)
             sys.stdout.buffer.flush()
-    finally:
-        store.close()
 
 
 if __name__ == "__main__":

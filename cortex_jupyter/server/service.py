@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_server._tz import utcnow
 
+from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, LimitReached, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.recording.budget import NOT_HELD, Budget
 from cortex_jupyter.recording.open import Recording, Recordings
@@ -52,7 +53,12 @@ class Service:
                 app = self.app
                 budget = Budget.read(app.store_max_bytes, app.store_max_age)
                 self._recordings = await Recordings.connect(
-                    app.store_url or None, app.kubeconfig or None, app.context or None, app.task_label, budget
+                    app.store_url or None,
+                    app.kubeconfig or None,
+                    app.context or None,
+                    app.task_label,
+                    budget,
+                    lambda store: archive_of(store, app.archive_url or None),
                 )
             return self._recordings
 

@@ -11,7 +11,7 @@ from cortex_jupyter.records import rfc3339
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.open import Recording
-    from cortex_jupyter.recording.store import Complete, Info, Store
+    from cortex_jupyter.recording.store import Complete, Info, Readable
 
 
 def recorded(info: Info) -> dict[str, Any]:
@@ -69,7 +69,7 @@ async def present(cluster: Cluster | None, recording: Recording, info: Info) -> 
     return recorded(info) | now | {"started": workload.started, "finished": workload.finished}
 
 
-async def completeness(store: Store, recording: int) -> dict[str, Any]:
+async def completeness(store: Readable, recording: int) -> dict[str, Any]:
     """Give what is recorded, counted and not assumed: `records`, `from`, `to`, `gaps`, `sources`."""
     return completeness_of(await asyncio.to_thread(store.complete, recording))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from cortex_jupyter.recording.feed import Keep
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.store import Readable
     from cortex_jupyter.records import Entry
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ _PIECE = 1 << 20
 
 
 def stored(
-    store: Store,
+    store: Readable,
     recording: int,
     *,
     upto: int,
@@ -40,7 +40,7 @@ def stored(
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     recording : int
     upto, after : int
     since, until : int, optional
@@ -80,7 +80,7 @@ def stored(
         raise CursorNotHeld("this recording is no longer held", NOT_HELD)
 
 
-def start(store: Store, recording: int, since: int | None) -> int:
+def start(store: Readable, recording: int, since: int | None) -> int:
     """Give the number after which a window begins: what lies before it need not even be unpacked."""
     if since is None:
         return 0
@@ -91,7 +91,7 @@ def start(store: Store, recording: int, since: int | None) -> int:
     return index[-1][0] + index[-1][1] - 1 if index else 0
 
 
-def newest_since(store: Store, recording: int, since: int | None, most: int) -> int | None:
+def newest_since(store: Readable, recording: int, since: int | None, most: int) -> int | None:
     """Give the time from which there are about `most` records, or `since` where that is later."""
     rows = sorted((t_max, t_min, n) for _, n, event, t_min, t_max in store.index(recording) if event == "log")
     for _, t_min, n in reversed(rows):

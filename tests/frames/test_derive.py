@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pyarrow as pa
 import pytest
@@ -10,13 +12,14 @@ from cortex_jupyter.frames.derive import derived
 from cortex_jupyter.parsing.fields import fields, message
 
 
-def of(lines: list[str]) -> list[tuple[str, str | None]]:
+def of(lines: list[str]) -> list[tuple[str, dict[str, Any] | None]]:
     found = derived(pa.chunked_array([pa.array(lines, pa.large_string())]))
-    return list(zip(found["message"].to_pylist(), found["fields"].to_pylist(), strict=True))
+    read = [None if text is None else orjson.loads(text) for text in found["fields"].to_pylist()]
+    return list(zip(found["message"].to_pylist(), read, strict=True))
 
 
-def by_line(lines: list[str]) -> list[tuple[str, str | None]]:
-    return [(message(x), None if (f := fields(x)) is None else orjson.dumps(f).decode()) for x in lines]
+def by_line(lines: list[str]) -> list[tuple[str, dict[str, Any] | None]]:
+    return [(message(x), fields(x)) for x in lines]
 
 
 LINES = [

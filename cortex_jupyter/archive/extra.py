@@ -8,7 +8,9 @@ from typing import Any, Final
 from cortex_jupyter.errors import MissingExtra
 
 #: Which extra of ours brings a library.
-_EXTRA: Final = {"pyarrow": "pandas", "numpy": "pandas", "pandas": "pandas", "polars": "polars"}
+_EXTRA: Final = {"pyarrow": "pandas", "pandas": "pandas", "polars": "polars", "numpy": "pandas", "obstore": "archive"} | {
+    "duckdb": "sql", "dask": "dask",
+}  # fmt: skip
 
 
 def library(name: str) -> Any:

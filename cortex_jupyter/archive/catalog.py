@@ -1,0 +1,168 @@
+"""What an archive holds: a manifest per task, written last, so that what has one is whole.
+
+`NAMESPACE/KIND/NAME/ID.parquet` is a file and `....json` its manifest. Nothing is changed once it is written, so that a
+manifest is read once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from cortex_jupyter.archive import layout
+from cortex_jupyter.archive.file import ParquetFile
+from cortex_jupyter.archive.held import Held
+from cortex_jupyter.archive.write import About, Written, write
+from cortex_jupyter.errors import ArchiveNotFound, CursorNotHeld
+from cortex_jupyter.recording.budget import NOT_HELD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cortex_jupyter.archive.objects import Objects
+    from cortex_jupyter.recording.store import Info, Readable
+    from cortex_jupyter.records import TaskRef
+
+    Rows = Callable[[Readable, int], Iterable[tuple[Any, bool]]]
+
+_MANIFEST: Final = ".json"
+#: Manifests that are asked for at one time: each is a small request, and a thousand of them one second.
+_AT_ONCE: Final = 32
+
+
+class Catalog:
+    """The tasks of one archive.
+
+    Parameters
+    ----------
+    objects : Objects
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+        self._known: dict[str, Held] = {}
+
+    def all(self, namespace: str = "") -> list[Held]:
+        """Give all tasks, those of one namespace where it is named, newest first.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        return self._below(f"{quote(namespace, safe='')}/" if namespace else "")
+
+    def find(self, ref: TaskRef, cluster: str | None = None) -> Held | None:
+        """Give the newest recording of a task, of any kind where the reference has none.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        prefix = f"{folder(ref)}/" if ref.kind else f"{quote(ref.namespace, safe='')}/"
+        held = [h for h in self._below(prefix) if h.info.ref.name == ref.name and cluster in (None, h.info.cluster)]
+        held.sort(key=lambda h: (h.info.ref.kind == "job", h.info.id), reverse=True)
+        return held[0] if held else None
+
+    def by_id(self, recording: int) -> Held | None:
+        """Give one recording.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        for known in self._known.values():
+            if known.info.id == recording:
+                return known
+        return next((h for h in self.all() if h.info.id == recording), None)
+
+    def put(
+        self,
+        store: Readable,
+        recording: int,
+        rows: Rows,
+        progress: Callable[[int], object] = int,
+        *,
+        again: bool = False,
+    ) -> Held:
+        """Archive a completed recording, or do nothing where it is archived already; may be begun again at any time.
+
+        Parameters
+        ----------
+        store : Readable
+        recording : int
+        rows : callable
+            Gives the rows of a recording, as `write` takes them.
+        progress : callable, optional
+            Called with the number of rows of each piece.
+        again : bool, optional
+            Write it anew where it is archived already.
+
+        Raises
+        ------
+        ArchiveError
+            The recording stays where it is.
+        CursorNotHeld, StoreError, MissingExtra
+        """
+        info = store.info(recording)
+        if info is None:
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+        name = f"{folder(info.ref)}/{recording}"
+        if not again:
+            with contextlib.suppress(ArchiveNotFound):
+                return self._load(name + _MANIFEST)
+        # Written here and sent from here: an object cannot be written by and by and read back, and a bucket never
+        # holds the half of one. What a crash leaves is in the system's folder for that.
+        with tempfile.TemporaryDirectory(prefix="cortex-archive-") as scratch:
+            path = Path(scratch) / "task.parquet"
+            about = About.of(store, recording)
+            written = write(path, rows(store, recording), about, progress)
+            self.objects.put(f"{name}.parquet", path)
+        self.objects.put(name + _MANIFEST, orjson.dumps(_manifest(about, written, f"{recording}.parquet")))
+        return self._load(name + _MANIFEST)
+
+    def _below(self, prefix: str) -> list[Held]:
+        names = [n for n in self.objects.names(prefix) if n.endswith(_MANIFEST)]
+        new = [n for n in names if n not in self._known]
+        if new:
+            with ThreadPoolExecutor(min(_AT_ONCE, len(new)), "cortex-manifests") as pool:
+                list(pool.map(self._try, new))
+        held = [self._known[n] for n in names if n in self._known]
+        return sorted(held, key=lambda h: h.info.id, reverse=True)
+
+    def _try(self, name: str) -> None:
+        with contextlib.suppress(ArchiveNotFound):  # removed since it was listed
+            self._load(name)
+
+    def _load(self, name: str) -> Held:
+        doc = orjson.loads(self.objects.get(name))
+        file = ParquetFile(self.objects, f"{name.rpartition('/')[0]}/{doc['file']}", doc["size"], doc["footer"])
+        held = self._known[name] = Held(file, doc)
+        return held
+
+
+def folder(ref: TaskRef) -> str:
+    """Give the name under which a task's files stand.
+
+    Examples
+    --------
+    >>> from cortex_jupyter.records import TaskRef
+    >>> folder(TaskRef("ml", "selector", "app=x,tier in (a)"))
+    'ml/selector/app%3Dx%2Ctier%20in%20%28a%29'
+    """
+    return "/".join(quote(part, safe="") for part in (ref.namespace, ref.kind, ref.name))
+
+
+def _manifest(about: About, written: Written, file: str) -> dict[str, Any]:
+    """Give what makes a file an archive, and what a list of tasks or a filter needs to leave it unopened."""
+    info: Info = about.info
+    return asdict(info) | {
+        "version": layout.VERSION, "file": file, "size": written.size, "footer": written.footer,
+        "first": about.complete.first, "last": about.complete.last, "levels": written.levels, "complete": about.statement,
+    }  # fmt: skip

@@ -1,0 +1,183 @@
+"""Reading a Parquet file by parts, wherever it lies: the footer once, then of the row groups those that are wanted.
+
+pyarrow would ask an object store for each column chunk; here what lies side by side is one request.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.write import TAIL
+from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cortex_jupyter.archive.objects import Objects
+
+#: Read of a file's end where the footer's size is not known: enough for most (`research/performance.md` section 5).
+_GUESS: Final = 65_536
+#: A hole of so many bytes is read rather than asked around; and so much is asked for at once.
+_HOLE: Final = 1 << 20
+_MOST: Final = 64 << 20
+_MAGIC: Final = b"PAR1"
+
+
+class ParquetFile:
+    """One Parquet file.
+
+    Parameters
+    ----------
+    objects : Objects
+    name : str
+    size, footer : int, optional
+        Bytes, where they are known: each saves a request.
+    """
+
+    def __init__(self, objects: Objects, name: str, size: int | None = None, footer: int | None = None) -> None:
+        self.objects, self.name = objects, name
+        self._size, self._footer = size, footer
+
+    @property
+    def path(self) -> str:
+        """What other libraries call it."""
+        return self.objects.path(self.name)
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes."""
+        return self.objects.size(self.name) if self._size is None else self._size
+
+    @cached_property
+    def metadata(self) -> Any:
+        """The footer as `pyarrow.parquet.FileMetaData`.
+
+        Raises
+        ------
+        ArchiveDamaged, ArchiveError
+        """
+        pq = library("pyarrow.parquet")
+        want = min(self._footer or _GUESS, self.size)
+        tail = self._range(self.size - want, self.size) if want else b""
+        if len(tail) < TAIL or tail[-4:] != _MAGIC:
+            raise ArchiveDamaged(f"{self.path} is no Parquet file, or was cut off: it does not end as one")
+        need = int.from_bytes(tail[-8:-4], "little") + TAIL
+        if need > self.size:
+            raise ArchiveDamaged(f"{self.path} was cut off: its footer is longer than the file")
+        if need > len(tail):
+            tail = self._range(self.size - need, self.size - len(tail)) + tail
+        with self._readable():
+            return pq.read_metadata(io.BytesIO(_MAGIC + tail[-need:]))
+
+    @cached_property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where the bytes of each row group lie: first, and after the last."""
+        found = []
+        for i in range(self.metadata.num_row_groups):
+            group = self.metadata.row_group(i)
+            chunks = [group.column(j) for j in range(group.num_columns)]
+            starts = [min(c.dictionary_page_offset or c.data_page_offset, c.data_page_offset) for c in chunks]
+            ends = [s + c.total_compressed_size for s, c in zip(starts, chunks, strict=True)]
+            found.append((min(starts, default=0), max(ends, default=0)))
+        return found
+
+    def statistics(self, column: str) -> list[tuple[Any, Any] | None]:
+        """Give the least and the greatest value of a column for each row group; None where the file does not say."""
+        names = [self.metadata.schema.column(i).path for i in range(self.metadata.num_columns)]
+        if column not in names:
+            return [None] * self.metadata.num_row_groups
+        place, found = names.index(column), []
+        for i in range(self.metadata.num_row_groups):
+            held = self.metadata.row_group(i).column(place).statistics
+            found.append((held.min_raw, held.max_raw) if held is not None and held.has_min_max else None)
+        return found
+
+    def read(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> Any:
+        """Read row groups, all of them by default, as one table.
+
+        Raises
+        ------
+        ArchiveDamaged, ArchiveError
+        """
+        pq = library("pyarrow.parquet")
+        wanted = range(self.metadata.num_row_groups) if groups is None else groups
+        names = None if columns is None else list(columns)
+        with self._readable():
+            if self.objects.folder is not None:
+                file = pq.ParquetFile(self.objects.folder / self.name, metadata=self.metadata, memory_map=True)
+            else:
+                file = pq.ParquetFile(_Parts(self._parts(wanted)), metadata=self.metadata, pre_buffer=False)
+            with file:
+                return file.read_row_groups(list(wanted), names) if groups is not None else file.read(names)
+
+    def pieces(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """Read row groups one after the other, for what does not fit into memory."""
+        for group in range(self.metadata.num_row_groups) if groups is None else groups:
+            yield self.read([group], columns)
+
+    def _parts(self, groups: Sequence[int]) -> list[tuple[int, bytes]]:
+        """Fetch the bytes of row groups, those that lie side by side in one request."""
+        runs: list[list[int]] = []
+        for start, end in sorted(self.spans[g] for g in groups):
+            if runs and start - runs[-1][1] <= _HOLE and end - runs[-1][0] <= _MOST:
+                runs[-1][1] = max(end, runs[-1][1])
+            else:
+                runs.append([start, end])
+        return [(start, self._range(start, end)) for start, end in runs]
+
+    def _range(self, start: int, end: int) -> bytes:
+        try:
+            found = self.objects.range(self.name, start, end)
+        except ArchiveNotFound:
+            raise
+        except ArchiveError:
+            if self.objects.size(self.name) < end:
+                raise ArchiveDamaged(
+                    f"{self.path} was cut off: it is shorter than it was when it was written"
+                ) from None
+            raise
+        if len(found) < end - start:
+            raise ArchiveDamaged(f"{self.path} was cut off: it is shorter than it was when it was written")
+        return found
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        pa = library("pyarrow")
+        try:
+            yield
+        except (pa.ArrowException, OSError, EOFError) as error:
+            raise ArchiveDamaged(f"{self.path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+
+
+class _Parts(io.RawIOBase):
+    """A file of which some parts are there."""
+
+    def __init__(self, parts: list[tuple[int, bytes]]) -> None:
+        self._parts, self._at = parts, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        end = max((start + len(part) for start, part in self._parts), default=0)
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: end}[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        for start, part in self._parts:
+            if start <= self._at < start + len(part):
+                at = self._at - start
+                found = part[at:] if size < 0 else part[at : at + size]
+                self._at += len(found)
+                return found
+        raise EOFError(f"byte {self._at} was not asked for")

@@ -1,0 +1,178 @@
+"""One archived recording, read as a store reads one of its own: by number, by time, by entry."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.archive import layout
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.errors import ArchiveDamaged
+from cortex_jupyter.recording.store import Complete, Info
+from cortex_jupyter.records import STREAMS, Entry, Source, TaskRef, encode_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cortex_jupyter.archive.file import ParquetFile
+
+#: Row groups that are kept decoded: neighbours of what is read are read next.
+_KEPT: Final = 4
+_COLUMNS: Final = ("time", "seq", "stream", "text", "source")
+
+
+class Held:
+    """An archived recording.
+
+    Parameters
+    ----------
+    file : ParquetFile
+    about : dict, optional
+        What the manifest says; else the file's own metadata is read when it is needed.
+    """
+
+    def __init__(self, file: ParquetFile, about: dict[str, Any] | None = None) -> None:
+        self.file = file
+        self._about = about
+        self._lock = Lock()
+        self._groups: OrderedDict[int, tuple[Any, Any]] = OrderedDict()
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """The key-value metadata of the file."""
+        return self.file.metadata.metadata or {}
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What the store knew.
+
+        Raises
+        ------
+        ArchiveDamaged
+            The file is not one of ours, or of a version that is not known here.
+        """
+        if self._about is not None:
+            return self._about
+        try:
+            doc: dict[str, Any] = orjson.loads(self.metadata[layout.ABOUT])
+        except (KeyError, orjson.JSONDecodeError) as error:
+            raise ArchiveDamaged(f"{self.file.path} is no archive of a task", "`cortex_jupyter.open` reads any file of logs") from error  # fmt: skip
+        if doc.get("version") != layout.VERSION:
+            hint = "update cortex-jupyter; pandas, polars and DuckDB read the file as it is"
+            raise ArchiveDamaged(f"{self.file.path} was written by another version, {doc.get('version')!r}", hint)
+        statement = orjson.loads(self.metadata[layout.STATEMENT])
+        return doc | {"complete": statement}
+
+    @cached_property
+    def info(self) -> Info:
+        """What is known of the recording as a whole."""
+        doc = self.about
+        ref = TaskRef(**doc["ref"])
+        names = ("uid", "cluster", "state", "message", "reason", "exit_code", "started", "finished")
+        known: dict[str, Any] = {name: doc[name] for name in (*names, "last_seq", "clock_ms")}
+        return Info(id=doc["id"], ref=ref, done=True, caught_up=True, **known)
+
+    @cached_property
+    def complete(self) -> Complete:
+        """The completeness statement."""
+        doc = self.about
+        said = doc["complete"]
+        return Complete(said["records"], doc["first"], doc["last"], said["gaps"], said["sources"])
+
+    @cached_property
+    def sources(self) -> dict[int, Source]:
+        """The sources by id."""
+        doc = orjson.loads(self.metadata[layout.ABOUT])
+        return {one.pop("id"): Source(**one) for one in doc["sources"]}
+
+    @cached_property
+    def ordered(self) -> bool:
+        """Whether the rows stand in the order of reading."""
+        return bool(orjson.loads(self.metadata[layout.ABOUT])["ordered"])
+
+    @cached_property
+    def _blocks(self) -> list[layout.Block]:
+        return layout.unpack_blocks(self.metadata[layout.BLOCKS])
+
+    @cached_property
+    def _notices(self) -> list[Entry]:
+        return layout.unpack_notices(self.metadata[layout.NOTICES])
+
+    @cached_property
+    def _items(self) -> list[tuple[int, layout.Block | Entry]]:
+        both: list[tuple[int, layout.Block | Entry]] = [(b.seq, b) for b in self._blocks]
+        both += [(e.seq, e) for e in self._notices]
+        return sorted(both, key=lambda item: item[0])
+
+    @cached_property
+    def index(self) -> list[tuple[int, int, str, int, int]]:
+        """As `Store.index`."""
+        return [(i.seq, i.n, i.event if isinstance(i, Entry) else "log", i.t_min, i.t_max) for _, i in self._items]
+
+    def entry(self, seq: int) -> Entry | None:
+        """As `Store.entry`."""
+        place = bisect_right(self._items, seq, key=lambda item: item[0]) - 1
+        if place < 0:
+            return None
+        item = self._items[place][1]
+        if item.seq + item.n <= seq:
+            return None
+        return item if isinstance(item, Entry) else self._entry(item)
+
+    def entries(self, after: int, most: int) -> Iterator[Entry]:
+        """As `Store.entries`."""
+        place = max(bisect_right(self._items, after + 1, key=lambda item: item[0]) - 1, 0)
+        size = 0
+        for _, item in self._items[place:]:
+            if item.seq + item.n - 1 <= after:
+                continue
+            entry = item if isinstance(item, Entry) else self._entry(item)
+            yield entry
+            size += len(entry.data)
+            if size >= most:
+                return
+
+    def groups(self, since: int | None, until: int | None) -> list[int]:
+        """Give the row groups that may hold lines of a window of time."""
+        low = -(1 << 63) if since is None else since
+        high = 1 << 63 if until is None else until
+        return [i for i, held in enumerate(self.file.statistics("time")) if held is None or (held[1] >= low and held[0] <= high)]  # fmt: skip
+
+    def _entry(self, block: layout.Block) -> Entry:
+        """Make the batch of a block: the lines with its numbers, in their order."""
+        pa, np = library("pyarrow"), library("numpy")
+        parts = []
+        for group in range(block.first, block.last + 1):
+            table, seqs = self._group(group)
+            low, high = np.searchsorted(seqs, (block.seq, block.seq + block.n))
+            if high > low:
+                parts.append(table.slice(low, high - low))
+        rows = pa.concat_tables(parts).sort_by("seq") if len(parts) > 1 else parts[0]
+        if len(rows) != block.n:
+            raise ArchiveDamaged(f"{self.file.path} does not hold all lines from {block.seq} to {block.seq + block.n - 1}")  # fmt: skip
+        times, sids = rows["time"].cast(pa.int64()).to_pylist(), rows["source"].to_pylist()
+        streams = [STREAMS.index(s) for s in rows["stream"].to_pylist()]
+        public = {sid: self.sources[sid].public for sid in set(sids)}
+        data = encode_batch(self.info.ref.key, block.seq, times, sids, streams, rows["text"].to_pylist(), public)
+        return Entry(block.seq, block.n, "log", block.t_min, block.t_max, data)
+
+    def _group(self, group: int) -> tuple[Any, Any]:
+        """Give a row group in order of number, and its numbers."""
+        with self._lock:
+            found = self._groups.get(group)
+            if found is None:
+                table = self.file.read([group], _COLUMNS)
+                seqs = table["seq"].combine_chunks().to_numpy()
+                if (seqs[1:] < seqs[:-1]).any():
+                    table = table.sort_by("seq")
+                    seqs = table["seq"].combine_chunks().to_numpy()
+                found = self._groups[group] = (table, seqs)
+                if len(self._groups) > _KEPT:
+                    self._groups.popitem(last=False)
+            self._groups.move_to_end(group)
+            return found

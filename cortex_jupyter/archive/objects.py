@@ -1,0 +1,200 @@
+"""A folder or a bucket by its URL; each failure says what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import quote, unquote, urlsplit
+
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.errors import ArchiveError, ArchiveNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https", "file")
+#: A reader waits in front of a page: it tries again for so long, seconds, and no longer.
+_PATIENCE_S: Final = 20
+_TIMEOUT_S: Final = 60
+
+
+class Objects:
+    """Everything below one URL.
+
+    Parameters
+    ----------
+    url : str
+        `/folder`, `file:///folder`, `s3://bucket/prefix`, `gs://...`, `az://...`. Credentials and endpoints are those of
+        the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...: https://developmentseed.org/obstore/latest/authentication/).
+
+    Raises
+    ------
+    ArchiveError
+        The URL names no such place.
+    MissingExtra
+        There is no obstore.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        stores, obstore = library("obstore.store"), library("obstore")
+        self._api: Any = obstore
+        self.folder = folder_of(url)
+        try:
+            if self.folder is not None:
+                self._store: Any = stores.LocalStore(self.folder, mkdir=True)
+                return
+            scheme = urlsplit(url).scheme
+            if scheme not in SCHEMES:
+                raise ArchiveError(f"{url[:200]!r} is no place for an archive", _HINT)
+            self._store = stores.from_url(
+                self.url,
+                client_options={"timeout": f"{_TIMEOUT_S}s", "connect_timeout": "5s", "allow_http": True},
+                retry_config={"max_retries": 6, "retry_timeout": _seconds(_PATIENCE_S)},
+            )
+        except (ValueError, OSError, self._api.exceptions.BaseError) as error:
+            raise ArchiveError(f"{url[:200]!r} is no place for an archive: {_first(error)}", _HINT) from error
+
+    @classmethod
+    def beside(cls, url: str) -> tuple[Self, str]:
+        """Give the place that holds one object, and its name there.
+
+        Examples
+        --------
+        >>> Objects.beside("/tmp/a/b.parquet")[1]
+        'b.parquet'
+        """
+        parent, _, name = url.rpartition("/")
+        return cls(parent if parent or not url.startswith("/") else "/") if parent else cls("."), name
+
+    def path(self, name: str) -> str:
+        """Give what other libraries (polars, DuckDB, pyarrow) call an object: a path, or a URL."""
+        return str(self.folder / name) if self.folder is not None else f"{self.url}/{name}"
+
+    def put(self, name: str, content: bytes | Path, *, create: bool = False) -> bool:
+        """Write an object; it is there whole or not at all.
+
+        Parameters
+        ----------
+        name : str
+        content : bytes or path
+            A file goes up in parts, so that its size does not matter.
+        create : bool, optional
+            Leave what is there already.
+
+        Returns
+        -------
+        bool
+            Whether it was written.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        mode = "create" if create else "overwrite"
+        with self._errors(name, "written"):
+            try:
+                # An upload in parts has no condition on what is there.
+                multipart = not isinstance(content, bytes) and not create
+                self._api.put(self._store, name, content, mode=mode, use_multipart=multipart)
+            except self._api.exceptions.AlreadyExistsError:
+                return False
+        return True
+
+    def get(self, name: str) -> bytes:
+        """Read an object.
+
+        Raises
+        ------
+        ArchiveNotFound, ArchiveError
+        """
+        with self._errors(name, "read"):
+            return bytes(self._api.get(self._store, name).bytes())
+
+    def range(self, name: str, start: int, end: int) -> bytes:
+        """Read the bytes from `start` up to, without, `end`.
+
+        Raises
+        ------
+        ArchiveNotFound, ArchiveError
+        """
+        with self._errors(name, "read"):
+            return bytes(self._api.get_range(self._store, name, start=start, end=end))
+
+    def size(self, name: str) -> int:
+        """Give an object's size, bytes.
+
+        Raises
+        ------
+        ArchiveNotFound, ArchiveError
+        """
+        with self._errors(name, "read"):
+            return int(self._api.head(self._store, name)["size"])
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        """Give the names of all objects below a prefix.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        with self._errors(prefix, "listed"):
+            for piece in self._api.list(self._store, prefix or None, chunk_size=1000):
+                yield from (one["path"] for one in piece)
+
+    def delete(self, name: str) -> None:
+        """Delete an object, where it is.
+
+        Raises
+        ------
+        ArchiveError
+        """
+        with contextlib.suppress(ArchiveNotFound), self._errors(name, "deleted"):
+            self._api.delete(self._store, name)
+
+    @contextlib.contextmanager
+    def _errors(self, name: str, what: str) -> Iterator[None]:
+        kinds = self._api.exceptions
+        try:
+            yield
+        except (kinds.NotFoundError, FileNotFoundError) as error:
+            raise ArchiveNotFound(f"{self.path(name)} is not there") from error
+        except (kinds.PermissionDeniedError, kinds.UnauthenticatedError) as error:
+            message = f"{self.path(name)} may not be {what}: {_first(error)}"
+            raise ArchiveError(message, "check the credentials (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the profile's role) and the bucket's policy") from error  # fmt: skip
+        except (kinds.BaseError, OSError, ValueError) as error:
+            raise ArchiveError(f"{self.path(name)} cannot be {what}: {_first(error)}") from error
+
+
+_HINT: Final = "write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+
+
+def folder_of(url: str) -> Path | None:
+    """Give the folder that a URL means, None for one of a network.
+
+    Examples
+    --------
+    >>> folder_of("file:///a%20b"), folder_of("s3://bucket/x")
+    (PosixPath('/a b'), None)
+    """
+    if url.startswith("file://"):
+        return Path(unquote(urlsplit(url).path))
+    return None if "://" in url else Path(url).expanduser().absolute()
+
+
+def url_of(path: Path) -> str:
+    """Give the URL of a folder."""
+    return f"file://{quote(str(path.absolute()))}"
+
+
+def _seconds(seconds: float) -> Any:
+    from datetime import timedelta  # noqa: PLC0415
+
+    return timedelta(seconds=seconds)
+
+
+def _first(error: BaseException) -> str:
+    """Give the first line of a message, which is what a person needs of obstore's."""
+    text = str(error).strip()
+    return (text.splitlines() or [type(error).__name__])[0].removeprefix("Generic ")[:300]

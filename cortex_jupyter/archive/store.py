@@ -1,0 +1,144 @@
+"""An archive with the face of a store: pages, streams, downloads and frames read it without knowing which it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Protocol
+
+from cortex_jupyter.errors import CursorNotHeld, StoreError
+from cortex_jupyter.recording.budget import NOT_HELD
+from cortex_jupyter.recording.store import Anchor, Readable, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.recording.store import Complete, Info, Store
+    from cortex_jupyter.records import Entry, Source, TaskRef
+
+
+class Tasks(Protocol):
+    """Where archived recordings are looked up: a catalog, or the one that a file is."""
+
+    def all(self, namespace: str = "") -> list[Held]:
+        """Give all, newest first."""
+
+    def find(self, ref: TaskRef, cluster: str | None = None) -> Held | None:
+        """Give the newest of a task."""
+
+    def by_id(self, recording: int) -> Held | None:
+        """Give one."""
+
+
+class ArchiveStore(Readable):
+    """What is archived, for readers; see `recording.store.Readable`.
+
+    Parameters
+    ----------
+    url : str
+    tasks : Tasks, optional
+        Else the catalog at the URL; opened when it is first asked, so that who needs no archive is not held up by one.
+    """
+
+    def __init__(self, url: str, tasks: Tasks | None = None) -> None:
+        self.url = url
+        self._tasks = tasks
+
+    @property
+    def tasks(self) -> Tasks:
+        """Where it looks.
+
+        Raises
+        ------
+        ArchiveError, MissingExtra
+        """
+        if self._tasks is None:
+            from cortex_jupyter.archive.catalog import Catalog  # noqa: PLC0415 - needs obstore
+            from cortex_jupyter.archive.objects import Objects  # noqa: PLC0415
+
+            self._tasks = Catalog(Objects(self.url))
+        return self._tasks
+
+    def held(self, recording: int) -> Held:
+        """Give an archived recording.
+
+        Raises
+        ------
+        CursorNotHeld
+            There is none of that id.
+        """
+        found = self.tasks.by_id(recording)
+        if found is None:
+            raise CursorNotHeld("this recording is no longer archived", NOT_HELD)
+        return found
+
+    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:  # noqa: D102
+        found = self.tasks.find(ref, cluster)
+        return None if found is None else found.info
+
+    def info(self, recording: int) -> Info | None:  # noqa: D102
+        found = self.tasks.by_id(recording)
+        return None if found is None else found.info
+
+    def recordings(self, namespace: str = "") -> list[Info]:  # noqa: D102
+        return [held.info for held in self.tasks.all(namespace)]
+
+    def want(self, recording: int, seconds: float) -> None:  # noqa: D102 - nothing leaves an archive by itself
+        pass
+
+    def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:  # noqa: D102
+        return {sid: (source, Anchor(ended=True)) for sid, source in self.held(recording).sources.items()}
+
+    def entries(self, recording: int, after: int, most: int) -> list[Entry]:  # noqa: D102
+        return list(self.held(recording).entries(after, most))
+
+    def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:  # noqa: D102
+        index = self.held(recording).index
+        return index[bisect_right(index, after, key=lambda row: row[0]) :] if after else list(index)
+
+    def entry(self, recording: int, seq: int) -> Entry | None:  # noqa: D102
+        return self.held(recording).entry(seq)
+
+    def complete(self, recording: int) -> Complete:  # noqa: D102
+        return self.held(recording).complete
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002, D102 - nothing changes
+        return lambda: None
+
+
+def archive_of(store: Store, url: str | None = None) -> ArchiveStore | None:
+    """Give the archive of a store: what is set now holds for all who use the store, its recorder among them.
+
+    Parameters
+    ----------
+    store : Store
+    url : str, optional
+        Else `CORTEX_ARCHIVE`, else what somebody has set before. An empty string means none from now on.
+    """
+    url = os.environ.get("CORTEX_ARCHIVE") if url is None else url
+    if url is None:
+        url = store.setting("archive")
+    elif url != store.setting("archive"):
+        with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
+            store.set_setting("archive", url)
+    return ArchiveStore(url) if url else None
+
+
+@contextlib.contextmanager
+def reading(url: str) -> Iterator[Readable]:
+    """Open what a reader's `store.url` names, in another process: a store or an archive.
+
+    Raises
+    ------
+    StoreError, ArchiveError
+    """
+    if not url.startswith("sqlite:"):
+        yield ArchiveStore(url)
+        return
+    store = open_store(url)
+    try:
+        yield store
+    finally:
+        store.close()

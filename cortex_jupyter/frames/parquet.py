@@ -1,0 +1,77 @@
+"""A log as a Parquet file: the layout of an archive, row group by row group."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.archive.write import About, write
+from cortex_jupyter.frames.convert import whole
+from cortex_jupyter.frames.read import stored_pieces
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.recording.store import Readable
+
+#: Parameters that change neither which rows there are nor their order.
+_HARMLESS = frozenset({"timestamps", "pretty"})
+
+
+def to_parquet(
+    store: Readable,
+    recording: int,
+    query: LogQuery,
+    path: str | os.PathLike[str],
+    progress: Callable[[int], object] = int,
+) -> None:
+    """Write what a query wants of a log.
+
+    The file has the columns of `to_arrow` but `message` and `fields`, which would double it and are cut out of `text`
+    again by whatever reads it here (`cortex_jupyter.open`). It appears under its name when it is whole; what stood
+    there before stays until then.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    query : LogQuery
+    path : path
+    progress : callable, optional
+        Called with the number of rows of each piece.
+
+    Raises
+    ------
+    BadQuery
+        It cannot be written there.
+    MissingExtra, StoreError, ArchiveError
+    """
+
+    def made(temporary: Path) -> None:
+        archived = file_of(store, recording, query)
+        if archived is not None:
+            shutil.copyfile(archived, temporary)
+            return
+        about = About.of(store, recording)
+        about.more = {"query": dict(query.raw)}
+        write(temporary, stored_pieces(store, recording, query, about.info.last_seq + 1), about, progress)
+
+    whole(path, made)
+
+
+def everything(query: LogQuery) -> bool:
+    """Tell whether a query wants all lines."""
+    raw = query.raw.keys() - _HARMLESS
+    return raw <= {"since"} and query.since is None
+
+
+def file_of(store: Readable, recording: int, query: LogQuery) -> Path | None:
+    """Give the file that holds just what a query wants, where there is one on this machine."""
+    if not isinstance(store, ArchiveStore) or not everything(query):
+        return None
+    file = store.held(recording).file
+    return None if file.objects.folder is None else file.objects.folder / file.name

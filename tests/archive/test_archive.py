@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+from archive.made import archived, lively
+
+from cortex_jupyter.archive import layout, order
+from cortex_jupyter.archive.catalog import Catalog
+from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.order import ordered
+from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, CursorNotHeld
+from cortex_jupyter.frames.ordered import ordered as records
+from cortex_jupyter.frames.read import read, stored_pieces
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.recording.outline import outline
+from cortex_jupyter.recording.pages import following, newest
+from cortex_jupyter.records import Batch, Cursor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frames.filled import Filled
+
+QUERIES: list[dict[str, object]] = [
+    {}, {"tail": 700}, {"level": "warning"}, {"grep": "loss=0.4.*1"}, {"grep": "step 12"}, {"exclude": "INFO"},
+    {"pod": "train-1-a*", "level": "info"}, {"since": "2026-01-01T00:00:00.2Z"}, {"container": "prepare"},
+    {"since": "2026-01-01T00:00:00.1Z", "until": "2026-01-01T00:00:00.3Z", "grep": "é|no"}, {"where": "n>4000"},
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many row groups and blocks in a few thousand lines."""
+    monkeypatch.setattr(layout, "_GROUP", 1000)
+    monkeypatch.setattr(layout, "_BLOCK", 700)
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=str)
+def test_a_frame_of_the_archive_is_that_of_the_recording(
+    filled: Filled, tmp_path: Path, query: dict[str, object]
+) -> None:
+    store, held = archived(lively(filled), str(tmp_path / "archive"))
+    parsed = LogQuery.parse(query)
+    ours, theirs = read(store, held.info.id, parsed), read(filled.store, filled.id, parsed)
+    assert len(ours) and ours.equals(theirs)
+    assert ours.schema.metadata == theirs.schema.metadata
+    if not query:
+        assert ours["seq"].to_pylist() == [r.seq for r in records(store, held.info.id, parsed)]
+        assert held.file.metadata.num_row_groups == 10
+
+
+@pytest.mark.parametrize("query", [{}, {"grep": "loss"}, {"level": "error"}], ids=str)
+def test_pages_of_the_archive_are_those_of_the_recording(
+    filled: Filled, tmp_path: Path, query: dict[str, object]
+) -> None:
+    store, _ = archived(lively(filled), str(tmp_path / "archive"))
+    keep = LogQuery.parse(query).keep()
+    before, after = None, Cursor(0, 0)
+    for _ in range(100):
+        pages = [newest(s, filled.id, limit=977, before=before, keep=keep) for s in (store, filled.store)]
+        assert pages[0] == pages[1]
+        if (before := pages[0].older) is None:
+            break
+    seqs = []
+    for _ in range(100):
+        pages = [following(s, filled.id, after=after, limit=977, keep=keep) for s in (store, filled.store)]
+        seqs += [[r.seq for r in p.records] for p in pages]
+        assert pages[0].records == pages[1].records and pages[0].notices == pages[1].notices
+        if pages[0].newer is None:
+            break
+        after = pages[0].newer
+    assert pages[0].newer is None and sum(map(len, seqs[::2])) == sum(map(len, seqs[1::2])) > 0
+
+
+def test_entries_are_gapless_and_hold_what_was_recorded(filled: Filled, tmp_path: Path) -> None:
+    store, held = archived(lively(filled), str(tmp_path / "archive"))
+    at, rows = 0, {}
+    while entries := store.entries(filled.id, at, 100_000):
+        for entry in entries:
+            assert entry.seq == at + 1
+            at = entry.last
+            if entry.event == "log":
+                batch = Batch.decode(entry.data)
+                assert (min(batch.times), max(batch.times)) == (entry.t_min, entry.t_max)
+                rows |= {s: (t, batch.sources[i], o, m) for s, t, i, o, m in zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)}  # fmt: skip
+    assert at == held.info.last_seq
+    known = {}
+    for entry in filled.store.entries(filled.id, 0, 1 << 30):
+        if entry.event == "log":
+            batch = Batch.decode(entry.data)
+            known |= {s: (t, batch.sources[i], o, m) for s, t, i, o, m in zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)}  # fmt: skip
+        else:
+            assert store.entry(filled.id, entry.seq) == entry
+    assert rows == known
+    assert store.info(filled.id) == replace(filled.store.info(filled.id), caught_up=True)
+    assert store.complete(filled.id) == filled.store.complete(filled.id)
+    assert outline(store, filled.id, 50).records == outline(filled.store, filled.id, 50).records
+
+
+@pytest.mark.parametrize("what", ["nothing", "only notices"])
+def test_a_log_without_lines(filled: Filled, tmp_path: Path, what: str) -> None:
+    if what == "only notices":
+        filled.notice("status", "waiting")
+    store, held = archived(filled.end(), str(tmp_path / "archive"))
+    assert held.complete.records == 0 and len(read(store, filled.id, LogQuery.parse({}))) == 0
+    assert read(store, filled.id, LogQuery.parse({})).equals(read(filled.store, filled.id, LogQuery.parse({})))
+    assert newest(store, filled.id, limit=5) == newest(filled.store, filled.id, limit=5)
+
+
+def test_the_file_serves_others(filled: Filled, tmp_path: Path) -> None:
+    _, held = archived(lively(filled), str(tmp_path / "archive"))
+    table = pq.read_table(held.file.path)
+    assert table.num_rows == 9050
+    said = orjson.loads(table.schema.metadata[layout.STATEMENT])
+    assert said["records"] == 9050 and said["done"] and said["gaps"][0]["reason"] == "rotated away"
+    times = held.file.statistics("time")
+    assert all(times) and held.file.statistics("text") == [None] * len(times)
+
+
+def test_putting_it_again_does_nothing_and_a_crash_before_the_manifest_is_made_good(
+    filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lively(filled, 600)
+    url = str(tmp_path / "archive")
+    put, calls, dies_at = Objects.put, [], [0]
+
+    def dies(self: Objects, name: str, content: bytes | Path, **options: bool) -> bool:
+        calls.append(name)
+        if len(calls) == dies_at[0]:
+            raise KeyboardInterrupt
+        return put(self, name, content, **options)
+
+    monkeypatch.setattr(Objects, "put", dies)
+    for place in (1, 2):  # before the file is there, and between file and manifest
+        calls.clear()
+        dies_at[0] = place
+        with pytest.raises(KeyboardInterrupt):
+            archived(filled, url)
+        assert Catalog(Objects(url)).all() == [] and Catalog(Objects(url)).by_id(filled.id) is None
+    dies_at[0] = 0
+    store, held = archived(filled, url)
+    assert store.info(filled.id) == replace(filled.store.info(filled.id), caught_up=True)
+    calls.clear()
+    assert archived(filled, url)[1].about == held.about and not calls
+
+
+def test_lookups(filled: Filled, tmp_path: Path) -> None:
+    store, _ = archived(lively(filled, 300), str(tmp_path / "archive"))
+    again = Catalog(Objects(str(tmp_path / "archive")))
+    bare = type(filled.ref)("ml", "", "train-1")
+    assert store.find(filled.ref) == store.find(bare, "test") == again.find(bare).info
+    assert (
+        store.find(filled.ref, "other cluster") is None and store.find(type(filled.ref)("ml", "pod", "train-1")) is None
+    )
+    assert [i.id for i in store.recordings("ml")] == [filled.id] and store.recordings("other") == []
+    with pytest.raises(CursorNotHeld):
+        store.index(7)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 20, -1, -2000])
+def test_a_file_that_was_cut_off_says_so(filled: Filled, tmp_path: Path, cut: int) -> None:
+    _, held = archived(lively(filled), str(tmp_path / "archive"))
+    path = held.file.objects.folder / held.file.name
+    path.write_bytes(path.read_bytes()[:cut])
+    fresh = Catalog(Objects(str(tmp_path / "archive"))).by_id(filled.id)
+    with pytest.raises((ArchiveDamaged, ArchiveNotFound), match=r"cut off|cannot be read"):
+        fresh.entry(1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ordering_by_pieces_is_ordering_at_once(filled: Filled, seed: int) -> None:
+    lively(filled, 2000, seed)
+    whole = read(filled.store, filled.id, LogQuery.parse({}))["seq"].to_pylist()
+    found = list(stored_pieces(filled.store, filled.id, LogQuery.parse({})))
+    assert [s for piece, _ in found for s in piece["seq"].to_pylist()] == whole
+    assert all(sure for _, sure in found)
+
+
+def test_what_waits_is_bounded_and_said(filled: Filled) -> None:
+    import pyarrow as pa  # noqa: PLC0415
+
+    pieces = [
+        (pa.table({"time": range(i, i + 10), "seq": range(i, i + 10), "source": [1] * 10}), -1)
+        for i in range(0, 100, 10)
+    ]
+    found = list(ordered(pieces, most=20))
+    assert [s for p, _ in found for s in p["seq"].to_pylist()] == list(range(100))
+    assert not all(sure for _, sure in found) and max(len(p) for p, _ in found) <= 30
+    assert order.MOST > 20
