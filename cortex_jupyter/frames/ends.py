@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.errors import Error, errors
-from cortex_jupyter.frames.extras import library
 from cortex_jupyter.frames.templates import coded
 from cortex_jupyter.parsing.fields import plain
 from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.store import Readable
 
 #: Lines of each container that are given, and characters of each.
 LAST: Final = 10
@@ -76,12 +76,12 @@ class Ending:
     error: Error | None
 
 
-def ending(store: Store, recording: int, table: Any) -> Ending:
+def ending(store: Readable, recording: int, table: Any) -> Ending:
     """Put together what ended a task.
 
     Parameters
     ----------
-    store : Store
+    store : Readable
     recording : int
     table : pyarrow.Table
         Its records.
@@ -102,7 +102,7 @@ def ending(store: Store, recording: int, table: Any) -> Ending:
     return Ending(list(containers.values()), events, found, culprit, _error(found, culprit, table))
 
 
-def _containers(store: Store, recording: int) -> dict[tuple[str, str, int], Container]:
+def _containers(store: Readable, recording: int) -> dict[tuple[str, str, int], Container]:
     found = {}
     for source, _ in store.sources(recording).values():
         found[source.pod, source.container, source.run] = Container(
@@ -111,7 +111,9 @@ def _containers(store: Store, recording: int) -> dict[tuple[str, str, int], Cont
     return found
 
 
-def _notices(store: Store, recording: int, containers: dict[tuple[str, str, int], Container]) -> list[dict[str, Any]]:
+def _notices(
+    store: Readable, recording: int, containers: dict[tuple[str, str, int], Container]
+) -> list[dict[str, Any]]:
     """Read how containers ended, and give the warnings and gaps between the lines."""
     events = []
     for seq, _, event, at, _ in store.index(recording):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.frames.extras import library
+from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.shapes import shapes
 from cortex_jupyter.frames.templates import coded
 from cortex_jupyter.parsing.blocks import Block, Blocks, Frame
