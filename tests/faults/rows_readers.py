@@ -146,6 +146,8 @@ async def _sip(case: Case, client: Client) -> None:
         client.feed(data.partition(b"\r\n\r\n")[2])
         while data := await loop.sock_recv(connection, SIP if case.seen.end is None else 1 << 20):
             client.feed(data)
+            if case.seen.end is not None:  # the fast one has all: no need to be slow any more
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
             at = case.seen.count + 100
             await until(lambda at=at: case.seen.end or case.seen.count >= at)
 

@@ -1,4 +1,4 @@
-"""Each row of the matrix, end to end on the sandbox: every line once and in the order of its file, or a gap says so."""
+"""A row of the matrix, end to end on the sandbox: every line once and in the order of its file, or a gap says so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from faults.case import begun
-from faults.matrix import ROWS
 from faults.seen import judge
 
 if TYPE_CHECKING:
@@ -18,17 +17,19 @@ if TYPE_CHECKING:
     from faults.case import Row
 
 
-def _param(row: Row) -> Any:
-    marks = [pytest.mark.xfail(strict=True, reason=row.xfail)] if row.xfail else []
-    return pytest.param(row, id=row.name.replace(" ", "-"), marks=marks)
+def each(rows: list[Row]) -> Any:
+    """Run a test with each of some rows. They are in several files, so that they run beside each other."""
+    params = []
+    for row in rows:
+        marks = [pytest.mark.xfail(strict=True, reason=row.xfail)] if row.xfail else []
+        params.append(pytest.param(row, id=row.name.replace(" ", "-"), marks=marks))
+    return pytest.mark.parametrize("row", params)
 
 
-@pytest.mark.parametrize("row", [_param(row) for row in ROWS])
-async def test_row(
-    row: Row, sandbox: Any, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
-) -> None:
+async def hold(row: Row, sandbox: Any, name: str, folder: Path, result: Callable[..., None]) -> None:
+    """Have the fault strike while a task is recorded and read, and judge what was read by what is on the disk."""
     figures: dict[str, Any] = {"row": row.name, "allowed": row.allowed, "result": "failed"}
-    async with begun(sandbox, unique("f"), tmp_path, row.disk) as case:
+    async with begun(sandbox, name, folder, row.disk) as case:
         try:
             case.create(row)
             async with asyncio.timeout(90), asyncio.TaskGroup() as group:
