@@ -35,6 +35,8 @@ export interface StatusEvent {
   notice?: "state" | "waiting" | "started" | "ended" | "event" | "backfill";
   level?: string;
   hint?: string;
+  /** Of the first row: the search that it tells of. */
+  remote?: RemoteSearch;
   /** What time it is at the nodes, ns. */
   now?: string;
   exit_code?: number | null;
@@ -286,6 +288,17 @@ export interface Histogram {
   loaded: [number, number][];
 }
 
+/** A filter over what is not loaded. */
+export interface RemoteSearch {
+  state: "running" | "stopped" | "done" | "failed";
+  /** Everything since then has been searched, ms; Infinity at first. */
+  to: number;
+  /** Rows that match, here and there. */
+  matches: number;
+  /** What is wrong. */
+  message: string;
+}
+
 export interface Update {
   op: "update";
   view: string;
@@ -304,6 +317,8 @@ export interface Update {
   find?: { count: number; at: number; searching: number; error: string };
   /** The row that was jumped to, once. */
   jump?: { row: number; id: number };
+  /** What is said of the rest of the recording. */
+  remote?: RemoteSearch;
   rate: number;
   /** Changes when row ids mean other rows. */
   generation: number;
@@ -341,6 +356,8 @@ export type ToStore =
   | { op: "ack"; view: string }
   | { op: "older"; view: string }
   | { op: "hole"; view: string; id: number }
+  /** Go on with the search of what is not loaded, or stop it. */
+  | { op: "search"; view: string; go: boolean }
   | { op: "fold"; view: string; id: number }
   | { op: "text"; view: string; id: number; ask: number }
   | { op: "copy"; view: string; from: number; to: number; as: "text" | "json" | "code"; ask: number }

@@ -114,6 +114,10 @@ export class Hub {
     this.#post({ op: "older", view });
   }
 
+  search(view: string, go: boolean): void {
+    this.#post({ op: "search", view, go });
+  }
+
   hole(view: string, id: number): void {
     this.#post({ op: "hole", view, id });
   }

@@ -3,6 +3,17 @@ export class Ranges {
   readonly #starts: number[] = [];
   readonly #ends: number[] = [];
 
+  has(seq: number): boolean {
+    let low = 0;
+    let high = this.#ends.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#ends[middle] <= seq) low = middle + 1;
+      else high = middle;
+    }
+    return low < this.#starts.length && this.#starts[low] <= seq;
+  }
+
   /** Numbers, ascending, that are not here any more. */
   removeAll(numbers: ArrayLike<number>): void {
     for (let i = 0; i < numbers.length; ) {

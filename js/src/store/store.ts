@@ -90,6 +90,10 @@ export class TaskStore {
   readonly #parts = new Map<number, number>();
   readonly #have = new Ranges();
   readonly #marked = new Set<number>();
+  /** Lines that a search has found where nothing else is loaded, by number. */
+  readonly #found = new Map<number, number>();
+  /** Some of them have come with what is around them. */
+  replaced = false;
 
   constructor(readonly task: string) {}
 
@@ -116,7 +120,7 @@ export class TaskStore {
       if (notice.event === "status") this.phases.take(notice as StatusEvent);
     }
     this.#since = 0;
-    for (let row = 0; row < this.rows; row++) if (this.seq[row] > outline.upto && !(this.flags[row] & NOTICE)) this.#since++;
+    for (let row = 0; row < this.rows; row++) if (this.seq[row] > outline.upto && !(this.flags[row] & (NOTICE | HOLE))) this.#since++;
   }
 
   timeOf(row: number): number {
@@ -132,6 +136,7 @@ export class TaskStore {
     for (let i = 0; i < m.length; i++) {
       const number = q === undefined ? seq + i : seq + q[i];
       if (!this.#have.add(number)) continue;
+      this.#leave(number);
       const id = ids.get(s[i]) ?? this.sourceId({ pod: "?", container: "?" });
       const time = t0 + dt[i] / 1e6;
       const source = this.sources[id];
@@ -158,6 +163,7 @@ export class TaskStore {
       const time = fromIso(record.time);
       // A page may reach over what is here into another span, which is left as it is.
       if (seam?.isBeyond(time) || !this.#have.add(record.seq)) continue;
+      this.#leave(record.seq);
       const id = this.sourceId({ ...record.source, pod: record.pod, container: record.container, run: record.run });
       running[id] = Math.max(running[id] ?? (floor[id] - time < SEAM ? floor[id] : -Infinity), time);
       const stream = record.stream === "stdout" ? 1 : record.stream === "stderr" ? 2 : 0;
@@ -176,6 +182,46 @@ export class TaskStore {
     }
     if (span === undefined) this.older = page.older ?? null;
     return this.lines - before;
+  }
+
+  /** Matches of a search, in places of which nothing else is here. */
+  addFound(event: LogEvent): void {
+    const { m, dt, s, o, q, seq } = event;
+    const ids = new Map<number, number>();
+    for (const [id, info] of Object.entries(event.sources)) ids.set(Number(id), this.sourceId(info));
+    const t0 = fromNs(event.t0);
+    for (let i = 0; i < m.length; i++) {
+      const number = q === undefined ? seq + i : seq + q[i];
+      if (this.#have.has(number) || this.#found.has(number)) continue;
+      const time = t0 + dt[i] / 1e6;
+      this.#found.set(number, this.rows);
+      this.#push(number, time, time, ids.get(s[i])!, this.#lineFlags(m[i], o?.[i] ?? 0) | HOLE, m[i]);
+      this.lines--;
+      this.characters -= m[i].length;
+    }
+  }
+
+  isFound(row: number): boolean {
+    return (this.flags[row] & (HOLE | NOTICE | GAP)) === HOLE;
+  }
+
+  get found(): number[] {
+    return [...this.#found.values()];
+  }
+
+  forgetFound(): void {
+    for (const number of [...this.#found.keys()]) this.#leave(number);
+  }
+
+  /** A line that was found alone is here with the others, or not needed any more. */
+  #leave(number: number): void {
+    const row = this.#found.get(number);
+    if (row === undefined) return;
+    this.#found.delete(number);
+    this.texts[row] = "";
+    this.flags[row] |= GAP | HOLE;
+    this.dropped++;
+    this.replaced = true;
   }
 
   /** A row in place of lines that can be asked for. */
@@ -238,6 +284,7 @@ export class TaskStore {
     this.hints.clear();
     for (const [row, hint] of hints) if (moved[row] >= 0) this.hints.set(moved[row], hint);
     for (const span of this.spans) span.row = moved[span.row];
+    for (const [number, row] of this.#found) this.#found.set(number, moved[row]);
     this.dropped = 0;
     return moved;
   }
@@ -246,7 +293,7 @@ export class TaskStore {
   inOrder(): Uint32Array {
     const { folds, key, seq } = this;
     const order: number[] = [];
-    for (let row = 0; row < this.rows; row++) if (!this.isGone(row)) order.push(row);
+    for (let row = 0; row < this.rows; row++) if (!this.isGone(row) && !this.isFound(row)) order.push(row);
     const sorted = order.toSorted((a, b) => {
       const [up, down] = [folds.rootOf(a), folds.rootOf(b)];
       return key[up] - key[down] || seq[up] - seq[down] || up - down || a - b;

@@ -5,7 +5,7 @@
 
 import { fromNs, windowOf } from "../store/time.ts";
 import type { LogPage, OutlineDoc, Problem } from "../types.ts";
-import { BINS, cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, SILENCE, widestSince } from "./link.ts";
+import { BINS, cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, type SearchQuery, type SearchSink, SILENCE, widestSince } from "./link.ts";
 import { PageError } from "./page.ts";
 import { Splitter } from "./splitter.ts";
 
@@ -31,6 +31,7 @@ export class CommLink implements Link {
   #heardAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pages = new Map<number, Waiting>();
+  #searches = new Map<number, [Splitter, SearchSink]>();
   #asked = 0;
 
   constructor(
@@ -120,7 +121,8 @@ export class CommLink implements Link {
         clearTimeout(this.#timer);
         this.host.onState("done");
       }
-    } else if (message.type === "error") this.#failed(message.error as Problem);
+    } else if (message.type === "found") this.#found(message, bytes);
+    else if (message.type === "error") this.#failed(message.error as Problem);
     else if (message.type === "page" || message.type === "outline") this.#answered(message);
   }
 
@@ -142,6 +144,23 @@ export class CommLink implements Link {
 
   outline(task: string): Promise<OutlineDoc> {
     return this.#ask({ type: "outline", task, bins: BINS }) as Promise<OutlineDoc>;
+  }
+
+  search(task: string, query: SearchQuery, sink: SearchSink): () => void {
+    const id = ++this.#asked;
+    this.#searches.set(id, [new Splitter(), sink]);
+    this.send({ type: "search", id, task, query });
+    return () => {
+      if (this.#searches.delete(id)) this.send({ type: "stop", id });
+    };
+  }
+
+  #found(message: Record<string, unknown>, bytes: Uint8Array | undefined): void {
+    const id = Number(message.id);
+    const [splitter, sink] = this.#searches.get(id) ?? [];
+    if (bytes !== undefined) splitter?.push(bytes, (event) => sink?.event(event));
+    if (message.done !== true || !this.#searches.delete(id)) return;
+    sink?.end(message.error as Problem | undefined);
   }
 
   #ask({ type, ...question }: Record<string, unknown>): Promise<unknown> {

@@ -13,7 +13,26 @@ export interface Link {
   page(task: string, query: PageQuery): Promise<LogPage>;
   /** How the lines of the whole recording are spread over time. */
   outline(task: string): Promise<OutlineDoc>;
+  /** A filter over the whole recording, newest matches first; answers how to stop it. */
+  search(task: string, query: SearchQuery, sink: SearchSink): () => void;
   close(): void;
+}
+
+/** As the server has them: regular expressions are Python's. */
+export interface SearchQuery {
+  grep: string[];
+  exclude: string[];
+  where: string[];
+  level?: string;
+  stream?: string;
+  since: string;
+  until: string;
+}
+
+export interface SearchSink {
+  event(event: SseEvent): void;
+  /** Nothing more comes. */
+  end(problem?: Problem): void;
 }
 
 export interface PageQuery {

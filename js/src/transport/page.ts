@@ -1,7 +1,8 @@
 /** The HTTP requests beside the stream: pages of older lines, downloads, and what an error answer says. */
 
 import type { LogPage, OutlineDoc, PageConfig, Problem } from "../types.ts";
-import { BINS, type PageQuery } from "./link.ts";
+import { BINS, type PageQuery, type SearchQuery, type SearchSink } from "./link.ts";
+import { Splitter } from "./splitter.ts";
 
 /** `ns:kind/name` as the path below `{base}tasks/`. */
 export function taskPath(task: string): string {
@@ -44,6 +45,25 @@ export async function fetchPage(fetcher: typeof fetch, config: PageConfig, task:
 
 export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, task: string): Promise<OutlineDoc> {
   return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${BINS}`)) as OutlineDoc;
+}
+
+/** Events until the server ends them, or `signal` does. */
+export async function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: string, query: SearchQuery, sink: SearchSink, signal: AbortSignal): Promise<void> {
+  const pairs = Object.entries(query).flatMap(([name, value]: [string, string | string[] | undefined]) => (value === undefined ? [] : [value].flat().map((one): [string, string] => [name, one])));
+  const headers = { ...config.headers, Accept: "text/event-stream" };
+  try {
+    const response = await fetcher(`${config.base}${taskPath(task)}/search?${new URLSearchParams(pairs)}`, { headers, credentials: "same-origin", cache: "no-store", signal });
+    if (!response.ok || response.body === null) {
+      sink.end(await errorOf(response));
+      return;
+    }
+    const splitter = new Splitter();
+    const reader = response.body.getReader();
+    for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) splitter.push(value!, (event) => sink.event(event));
+    sink.end();
+  } catch (reason) {
+    if (!signal.aborted) sink.end({ code: "SearchFailed", message: `The search was cut off: ${reason instanceof Error ? reason.message : String(reason)}` });
+  }
 }
 
 async function fetchJson(fetcher: typeof fetch, config: PageConfig, path: string): Promise<unknown> {

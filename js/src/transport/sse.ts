@@ -2,8 +2,8 @@
 
 import { fromNs, windowOf } from "../store/time.ts";
 import type { LogPage, OutlineDoc, PageConfig, Problem } from "../types.ts";
-import { cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, SILENCE, widestSince } from "./link.ts";
-import { errorOf, fetchOutline, fetchPage } from "./page.ts";
+import { cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, type SearchQuery, type SearchSink, SILENCE, widestSince } from "./link.ts";
+import { errorOf, fetchOutline, fetchPage, fetchSearch } from "./page.ts";
 import { Splitter } from "./splitter.ts";
 
 const FIRST_DELAY = 500;
@@ -58,6 +58,12 @@ export class SseLink implements Link {
 
   outline(task: string): Promise<OutlineDoc> {
     return fetchOutline(this.fetcher, this.config(), task);
+  }
+
+  search(task: string, query: SearchQuery, sink: SearchSink): () => void {
+    const abort = new AbortController();
+    void fetchSearch(this.fetcher, this.config(), task, query, sink, abort.signal);
+    return () => abort.abort();
   }
 
   #reopen(delay: number): void {

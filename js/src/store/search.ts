@@ -1,0 +1,101 @@
+/** One view's filter over what is not loaded: asked of the server task by task, newest first, until it has been everywhere or is stopped. */
+
+import type { LogEvent, RemoteSearch } from "../types.ts";
+import type { Link, SearchQuery } from "../transport/link.ts";
+import type { SseEvent } from "../transport/splitter.ts";
+import type { TaskStore } from "./store.ts";
+import { fromNs } from "./time.ts";
+
+interface Progress {
+  to: string;
+  matches: number;
+  looked: number;
+  lines: number;
+  all?: boolean;
+}
+
+interface Hooks {
+  linkOf(task: string): Link | undefined;
+  /** Rows were found; the views take them. */
+  found(store: TaskStore, event: LogEvent): void;
+  changed(): void;
+}
+
+export class Search {
+  state: RemoteSearch["state"] = "running";
+  /** Everything since then has been searched, ms. */
+  to = Infinity;
+  looked = 0;
+  message = "";
+  #stop: () => void = () => {};
+  /** Tasks still to be searched, each up to where. */
+  readonly #left: [store: TaskStore, until: number][];
+
+  constructor(
+    readonly stores: TaskStore[],
+    private readonly query: Omit<SearchQuery, "since" | "until">,
+    /** Where the window begins, ms. */
+    private readonly low: number,
+    private readonly hooks: Hooks,
+  ) {
+    this.#left = stores.filter(({ spans }) => spans.some(({ high }) => high > low)).map((store) => [store, Math.max(...store.spans.map(({ high }) => high))]);
+    this.#next();
+  }
+
+  stop(): void {
+    this.#stop();
+    if (this.state === "running") this.state = "stopped";
+  }
+
+  /** After a stop, from there. */
+  go(): void {
+    if (this.state === "done" || this.state === "running") return;
+    this.state = "running";
+    this.#next();
+  }
+
+  #next(): void {
+    const [next] = this.#left;
+    const link = next && this.hooks.linkOf(next[0].task);
+    if (next === undefined || link === undefined) {
+      this.state = next === undefined ? "done" : "stopped";
+      this.hooks.changed();
+      return;
+    }
+    const [store, until] = next;
+    const since = Math.max(this.low, Math.min(...store.spans.map(({ low }) => low)));
+    const range = { since: new Date(Math.floor(since)).toISOString(), until: new Date(Math.floor(until) + 1).toISOString() };
+    this.#stop = link.search(store.task, { ...this.query, ...range }, {
+      event: (event) => this.#event(store, event),
+      end: (problem) => {
+        if (this.state !== "running") return;
+        if (problem === undefined) this.#next();
+        else this.#fail(problem.message);
+      },
+    });
+  }
+
+  #event(store: TaskStore, { event, data }: SseEvent): void {
+    if (this.state !== "running") return;
+    if (event === "log") this.hooks.found(store, JSON.parse(data) as LogEvent);
+    else if (event === "error") this.#fail((JSON.parse(data) as { message: string }).message);
+    else if (event === "progress" || event === "done") {
+      const { to, looked, all } = JSON.parse(data) as Progress;
+      this.looked = looked;
+      const time = fromNs(to);
+      if (time < 8e15) this.to = Math.min(this.to, time);
+      this.#left[0][1] = Math.min(this.#left[0][1], this.to);
+      if (event === "done" && all) this.#left.shift();
+      // So many matches that nobody reads them all: it goes on when asked to.
+      else if (event === "done") this.state = "stopped";
+      this.hooks.changed();
+    }
+  }
+
+  #fail(message: string): void {
+    this.state = "failed";
+    this.message = message;
+    this.#stop();
+    this.hooks.changed();
+  }
+}
