@@ -35,8 +35,6 @@ export interface StatusEvent {
   notice?: "state" | "waiting" | "started" | "ended" | "event" | "backfill";
   level?: string;
   hint?: string;
-  /** Of the first row: the search that it tells of. */
-  remote?: RemoteSearch;
   /** What time it is at the nodes, ns. */
   now?: string;
   exit_code?: number | null;
@@ -212,6 +210,8 @@ export interface Row {
   also?: number[];
   /** How far a progress bar is, 0 to 1; -1 where it does not say. */
   bar?: number;
+  /** Of the first row: the search that it tells of. */
+  remote?: RemoteSearch;
 }
 
 export type LinkState = "connecting" | "live" | "reconnecting" | "waiting" | "stopped" | "done";

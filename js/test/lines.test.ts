@@ -14,7 +14,7 @@ const ALLOWED = new Set(["DIV", "I", "SPAN", "A", "BUTTON", "DETAILS", "SUMMARY"
 const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
 const ACTIONS: RowActions = {
   label: () => ({ short: "w-0", full: "worker-0", hue: 0 }),
-  older: vi.fn(), hole: vi.fn(), fold: vi.fn(), resized: vi.fn(),
+  older: vi.fn(), hole: vi.fn(), search: vi.fn(), fold: vi.fn(), resized: vi.fn(),
   text: () => Promise.resolve(""),
   tree: { chosen: [], choose: vi.fn(), filter: vi.fn() },
 };

@@ -100,3 +100,34 @@ def test_home_and_end_are_the_first_and_the_last_line(page: Page) -> None:
     expect(page.locator("[data-notice=edge]")).to_have_text("Beginning of the log")
     page.keyboard.press("End")
     expect(page.locator(f"[data-seq='{LINES}']")).to_be_visible()
+
+
+def test_a_filter_finds_what_is_not_loaded_and_says_how_far_it_is(page: Page) -> None:
+    box = page.locator("input[type=search]")
+    box.fill("line 00123456")
+    row = page.locator("[data-seq='123456']")
+    expect(row).to_be_visible(timeout=20_000)
+    expect(page.locator("[data-notice=edge]")).to_contain_text("there are no more matches before", timeout=20_000)
+    assert page.locator("[data-seq]").count() == 1
+    # Without the filter it stands among what is around it, once that is loaded, and once.
+    box.fill("")
+    page.wait_for_function("() => document.querySelector('.cl-rows').scrollHeight > 1e6")
+    page.evaluate(_DRAG, 0.123456)
+    near(page, 0.123456)
+    page.wait_for_function("() => [...document.querySelectorAll('.cl-sheet > *')].every((row) => row.dataset.seq)")
+    seqs = page.evaluate("() => [...document.querySelectorAll('[data-seq]')].map((row) => Number(row.dataset.seq))")
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+
+
+def test_a_search_that_finds_too_much_waits_and_goes_on(page: Page) -> None:
+    page.locator("input[type=search]").fill("/ERROR line/")
+    bar = page.locator(".cl-filter")
+    expect(bar).to_contain_text(re.compile(r"searched back to \d\d:\d\d:\d\d"), timeout=20_000)
+    more = bar.get_by_role("button", name="Search on")
+    expect(more).to_be_visible(timeout=20_000)
+    before = page.locator(".cl-filter .cl-count:not([role])").inner_text()
+    shot(page, "long-search")
+    more.click()
+    expect(page.locator(".cl-filter .cl-count:not([role])")).not_to_have_text(before, timeout=20_000)
+    texts = page.locator("[data-seq] .cl-m").all_inner_texts()
+    assert texts and all("ERROR line" in text for text in texts)

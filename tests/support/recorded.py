@@ -73,8 +73,8 @@ window.model = {
   get: (name) => traits[name], set: (name, value) => { traits[name] = value }, save_changes() {}, send() {},
   on: (name, f) => (handlers[name] ??= new Set()).add(f), off: (name, f) => handlers[name]?.delete(f),
 }
-const css = await (await fetch('static-viewer/viewer.css')).text()
-const widget = (await import(new URL('static-viewer/viewer.js', location.href))).default(css)
+const text = async (name) => (await fetch(`static-viewer/${name}`)).text()
+const widget = (await import(new URL('static-viewer/viewer.js', location.href))).default(await text('viewer.css'), await text('store.js'))
 widget.initialize({ model })
 widget.render({ model, el: document.getElementById('cell') })
 </script>"""

@@ -1,15 +1,19 @@
 /** The store's side of the page: messages in, views out. Runs in a worker, or in the page where workers are forbidden. */
 
-import type { FromStore, ToStore } from "../types.ts";
+import type { FromStore, LogEvent, ToStore } from "../types.ts";
 import { Clock } from "./clock.ts";
 import { copied } from "./copy.ts";
 import { Holdings, type Watcher } from "./holdings.ts";
 import { Links } from "./links.ts";
+import { remoteQuery } from "./remote.ts";
+import { Search } from "./search.ts";
 import type { TaskStore } from "./store.ts";
 import { type Surroundings, View } from "./view.ts";
 
 const AUTO_PAGES = 25;
 const KEEP = 5000;
+/** After so long without another key a filter is asked of the server. */
+const TYPED = 400;
 const SUMMARY_EVERY = 500;
 const TICK = 1000;
 /** Ticks that are so far apart: the machine slept. */
@@ -22,6 +26,7 @@ export class Engine implements Watcher {
   readonly #links: Links;
   readonly #views = new Map<string, View>();
   #searching = false;
+  #seeking: ReturnType<typeof setTimeout> | undefined;
   #summaryDue = false;
   readonly #tick: ReturnType<typeof setInterval>;
 
@@ -42,6 +47,8 @@ export class Engine implements Watcher {
 
   stop(): void {
     clearInterval(this.#tick);
+    clearTimeout(this.#seeking);
+    for (const view of this.#views.values()) view.search?.stop();
     this.#links.close();
   }
 
@@ -70,6 +77,7 @@ export class Engine implements Watcher {
         this.#search();
         break;
       case "close":
+        this.#views.get(message.view)?.search?.stop();
         this.#views.delete(message.view);
         break;
       case "retry":
@@ -98,6 +106,9 @@ export class Engine implements Watcher {
       for (const task of this.#links.tasksOf(view.model)) this.#holdings.hold(task).autoPages = 0;
       this.#search();
       this.#loadForWindow(view);
+      this.#endSearch(view);
+      clearTimeout(this.#seeking);
+      this.#seeking = setTimeout(() => this.#seek(), TYPED);
     } else if (message.op === "look") {
       if (message.look.follow && !view.look.follow) view.extended = false;
       if (message.look.follow) view.seek = null;
@@ -108,6 +119,7 @@ export class Engine implements Watcher {
       return;
     } else if (message.op === "older") {
       view.extended = true;
+      this.#endSearch(view);
       for (const store of view.selection.stores) {
         const head = store.spans.find(({ from }) => from === -Infinity);
         void (head ? this.#holdings.back(store.task, head) : this.#holdings.older(store.task));
@@ -116,6 +128,9 @@ export class Engine implements Watcher {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
       const row = view.selection.rowOf(message.id);
       if (store) void this.#holdings.on(store.task, store.spans.find((span) => span.row === row));
+    } else if (message.op === "search") {
+      if (message.go) view.search?.go();
+      else view.search?.stop();
     } else if (message.op === "fold") view.selection.toggle(message.id);
     else if (message.op === "copy") {
       this.post({ op: "text", ask: message.ask, text: copied(view.selection, message.from, message.to, message.as) });
@@ -250,7 +265,43 @@ export class Engine implements Watcher {
     this.#ticked = Date.now();
     if (slept) this.#links.wake();
     this.#holdings.second();
+    this.#seek();
     for (const view of this.#views.values()) if (!view.waiting && view.isStale(this.#surroundings(view))) this.#flush(view);
+  }
+
+  /** What is looked for and not loaded is asked of the server. */
+  #seek(): void {
+    for (const view of this.#views.values()) {
+      const { filter, matcher, stores } = view.selection;
+      if (view.search !== null || matcher.error !== "") continue;
+      const query = remoteQuery(filter);
+      const { now, live } = this.#surroundings(view);
+      const low = view.lowBound(now, live);
+      if (query === null || !stores.some(({ spans }) => spans.some(({ high }) => high > low))) continue;
+      view.search = new Search(stores, query, low, {
+        linkOf: (task) => this.#links.of(task)?.link,
+        found: (store, event) => this.#found(store, event),
+        changed: () => this.#changed(view),
+      });
+      this.#changed(view);
+    }
+  }
+
+  #found(store: TaskStore, event: LogEvent): void {
+    const before = store.rows;
+    store.addFound(event);
+    this.taken(store, before);
+  }
+
+  /** What was found for another filter goes, where no other view looks for anything there. */
+  #endSearch(view: View): void {
+    view.search?.stop();
+    view.search = null;
+    for (const store of view.selection.stores) {
+      if (store.found.length === 0 || [...this.#views.values()].some(({ search }) => search?.stores.includes(store))) continue;
+      store.forgetFound();
+      this.thinned(store);
+    }
   }
 
   #search(): void {

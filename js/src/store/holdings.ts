@@ -347,6 +347,8 @@ export class Holdings implements Receiver {
       add: (work) => {
         const before = store.rows;
         work();
+        if (store.replaced) this.watcher.thinned(store);
+        store.replaced = false;
         this.watcher.taken(store, before);
       },
       close: (span) => {

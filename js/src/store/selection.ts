@@ -60,6 +60,11 @@ export class Selection {
     return key[folds.rootOf(id % SLOT)];
   }
 
+  /** Lines are looked for, not only sources chosen. */
+  get narrowed(): boolean {
+    return this.matcher.active || this.#rank > 0 || this.filter.stream !== "";
+  }
+
   get filtered(): boolean {
     return this.all !== this.shown;
   }
@@ -109,7 +114,7 @@ export class Selection {
     const flags = store.flags[row];
     if (!this.isOn(slot, store.source[row])) return false;
     // A gap is never filtered away; other notices only where the reader looks for a text.
-    if (flags & NOTICE) return (flags & (GAP | HOLE)) > 0 || !this.matcher.active;
+    if (flags & NOTICE) return flags & HOLE ? !this.narrowed : (flags & GAP) > 0 || !this.matcher.active;
     if (this.#rank > 0 && (store.levelOf(row) || UNKNOWN_AS) < this.#rank) return false;
     if (this.filter.stream !== "" && store.streamOf(row) !== this.filter.stream) return false;
     return !this.matcher.active || this.matcher.test(text);
@@ -190,7 +195,12 @@ export class Selection {
     if (slot === -1) return;
     const ids: number[] = [];
     let sorted = true;
+    const found: number[] = [];
     for (let row = from; row < to; row++) {
+      if (store.isFound(row)) {
+        found.push(slot * SLOT + row);
+        continue;
+      }
       // A hole that has been filled.
       if ((store.flags[row] & (GAP | HOLE)) === (GAP | HOLE) || (store.folds.back[row] !== 0 && !this.#isOpen(slot, row))) continue;
       const i = ids.push(slot * SLOT + row) - 1;
@@ -198,7 +208,15 @@ export class Selection {
     }
     if (!sorted) ids.sort(this.compare);
     if (ids.length > 0) this.#merge(ids);
+    this.#find(found);
     this.#joined(slot, store, from);
+  }
+
+  /** Lines that were found alone are shown where lines are looked for: elsewhere they would stand among what is not here. */
+  #find(ids: number[]): void {
+    if (!this.narrowed || ids.length === 0) return;
+    const shown = ids.filter((id) => this.matches(id)).toSorted(this.compare);
+    this.finder.take(shown, this.shown.merge(shown));
   }
 
   #merge(ids: number[]): void {
@@ -226,9 +244,12 @@ export class Selection {
   thin(): void {
     const here = (id: number): boolean => !this.stores[Math.floor(id / SLOT)].isGone(id % SLOT);
     this.all.retain(here);
-    if (!this.filtered) return;
-    if (this.unsearched > 0) this.refilter(this.filter);
-    else this.shown.retain(here);
+    if (this.filtered && this.unsearched > 0) {
+      this.refilter(this.filter);
+      return;
+    }
+    if (this.filtered) this.shown.retain(here);
+    this.finder.again();
   }
 
   refilter(filter: Filter): void {
@@ -241,6 +262,7 @@ export class Selection {
     this.shown = everything ? this.all : new Sequence(this.compare);
     this.unsearched = everything ? 0 : this.all.length;
     this.finder.again();
+    for (const [slot, store] of this.stores.entries()) this.#find(store.found.map((row) => slot * SLOT + row));
   }
 
   /** One slice of the search, newest lines first; true while there is more to do. */

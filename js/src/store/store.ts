@@ -136,7 +136,7 @@ export class TaskStore {
     for (let i = 0; i < m.length; i++) {
       const number = q === undefined ? seq + i : seq + q[i];
       if (!this.#have.add(number)) continue;
-      this.#leave(number);
+      if (this.#found.size > 0) this.#leave(number);
       const id = ids.get(s[i]) ?? this.sourceId({ pod: "?", container: "?" });
       const time = t0 + dt[i] / 1e6;
       const source = this.sources[id];
@@ -210,7 +210,7 @@ export class TaskStore {
   }
 
   forgetFound(): void {
-    for (const number of [...this.#found.keys()]) this.#leave(number);
+    for (const number of this.#found.keys()) this.#leave(number);
   }
 
   /** A line that was found alone is here with the others, or not needed any more. */

@@ -1,11 +1,12 @@
 /** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
 
-import type { Filter, Jump, Look, Row, SourceSummary, Update } from "../types.ts";
+import type { Filter, Jump, Look, RemoteSearch, Row, SourceSummary, Update } from "../types.ts";
 import { histogram } from "./histogram.ts";
 import { destination } from "./jump.ts";
 import { type Block, Layout } from "./layout.ts";
 import type { Wish } from "./pages.ts";
 import { present } from "./present.ts";
+import type { Search } from "./search.ts";
 import { Selection } from "./selection.ts";
 import { rowsAfter, rowsOf } from "./spans.ts";
 import { NO_SOURCE, type TaskStore } from "./store.ts";
@@ -41,6 +42,13 @@ function hueOf(pod: string, taken: Map<string, number>): number {
   return hue(slot);
 }
 
+/** How far it is, with its time as `{ms}`. */
+function searchText({ state, to, message }: RemoteSearch): string {
+  if (state === "failed") return message;
+  if (state === "done") return "Searched to here: there are no more matches before";
+  return to === Infinity ? "Searching what is not loaded…" : `${state === "running" ? "Searching, back" : "Searched back"} to {${Math.floor(to)}}`;
+}
+
 export interface Surroundings {
   now: number;
   live: boolean;
@@ -56,6 +64,8 @@ export class View {
   low = -Infinity;
   /** The time at which the reader was when the lines were loaded anew, until there is something from then. */
   seek: number | null = null;
+  /** The filter over what is not loaded. */
+  search: Search | null = null;
   /** What is looked at and not here. */
   wish: (Wish & { store: TaskStore }) | null = null;
   generation = 0;
@@ -94,6 +104,7 @@ export class View {
     anew.waiting = this.waiting;
     anew.extended = this.extended;
     anew.low = this.low;
+    anew.search = this.search;
     anew.generation = this.generation + 1;
     return anew;
   }
@@ -250,6 +261,7 @@ export class View {
       shown: count,
       filtered: selection.filtered,
       searching: selection.unsearched,
+      remote: this.#remote(count),
       find: this.#find(low),
       jump,
       rate,
@@ -278,7 +290,7 @@ export class View {
   #layout(start: number, count: number, low: number): Layout {
     const blocks: Block[] = [];
     const { selection } = this;
-    for (const [slot, store] of selection.filtered ? [] : selection.stores.entries()) {
+    for (const [slot, store] of selection.narrowed ? [] : selection.stores.entries()) {
       for (const span of store.spans) {
         const at = selection.shown.placeOf(selection.idOf(slot, span.row)) - start;
         const rows = rowsOf(span);
@@ -318,7 +330,14 @@ export class View {
     return `${this.selection.stores.map(({ recorded, spans }) => `${recorded} ${spans.length}`).join(" ")} ${this.selection.all.length} ${live ? `${Math.floor(now / 1000)} ${Math.floor(low / 1000)}` : low}`;
   }
 
+  #remote(matches: number): RemoteSearch | undefined {
+    const { search } = this;
+    return search === null ? undefined : { state: search.state, to: search.to, matches, message: search.message };
+  }
+
   #edge(loading: boolean, hidden: number): Row {
+    const remote = this.#remote(0);
+    if (remote !== undefined) return { id: EDGE_ID, kind: "edge", seq: -1, time: 0, source: -1, level: 0, text: searchText(remote), runs: [], marks: [], more: 0, json: false, aside: remote.state, remote };
     const older = hidden > 0 || this.selection.stores.some((store) => store.older !== null && store.older !== undefined);
     const known = this.selection.stores.some((store) => store.rows > 0 || store.state !== "");
     const text = loading ? "Loading older lines…" : older ? "Older lines" : known ? "Beginning of the log" : "";

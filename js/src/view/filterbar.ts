@@ -1,10 +1,10 @@
 /** What of it: the box, which filters as one types or only finds, the chips, the least level; and how many match. */
 
 import { isRegex, regexOf, termOf, termsOf } from "../store/terms.ts";
-import type { Update } from "../types.ts";
+import type { RemoteSearch, Update } from "../types.ts";
 import { chipElement, chipsOf } from "./chips.ts";
 import { button, h, say, setFlag } from "./dom.ts";
-import { grouped } from "./format.ts";
+import { grouped, shortClock } from "./format.ts";
 import type { Change, Settings } from "./settings.ts";
 
 const LEVELS: [string, string][] = [["", "all levels"], ["debug", "level ≥ debug"], ["info", "level ≥ info"], ["warning", "level ≥ warning"], ["error", "level ≥ error"]];
@@ -15,9 +15,18 @@ export interface FilterActions {
   change(change: Change): void;
   /** Seeks without filtering; "" for nothing. */
   find(term: string): void;
+  /** Goes on with the search of what is not loaded, or stops it. */
+  search(go: boolean): void;
   step(by: 1 | -1): void;
   /** The keys act on the lines again. */
   leave(): void;
+}
+
+/** How far what is not loaded has been searched. */
+function backWords(remote: RemoteSearch | undefined): string {
+  if (!remote || remote.state === "done") return "";
+  if (remote.state === "failed") return ", the rest could not be searched";
+  return remote.to === Infinity ? ", searching…" : `, searched back to ${shortClock(remote.to, true)}`;
 }
 
 export class FilterBar {
@@ -31,6 +40,7 @@ export class FilterBar {
   #chips = h("span", { class: "cl-chips" });
   #count = h("span", { class: "cl-dim cl-count", "aria-live": "off" });
   #steps = h("span", { class: "cl-steps", hidden: true }, button("↑", "Previous match (N)", () => this.actions.step(-1)), button("↓", "Next match (n)", () => this.actions.step(1)));
+  #remote = h("button", { type: "button", class: "cl-more", hidden: true, onclick: () => this.actions.search(this.#update?.remote?.state !== "running") });
   #error = h("span", { class: "cl-le cl-count", role: "alert" });
   #settings: Settings | undefined;
   #chipsOf = "";
@@ -50,7 +60,7 @@ export class FilterBar {
       this.#chips,
       h("span", { class: "cl-box" }, this.input, this.#case, this.#regex),
       this.#error,
-      h("span", { class: "cl-found" }, this.#count, this.#steps),
+      h("span", { class: "cl-found" }, this.#count, this.#remote, this.#steps),
       display,
     );
     this.#showMode();
@@ -161,14 +171,17 @@ export class FilterBar {
   }
 
   #showCount(): void {
-    const { filterError = "", filtered = false, shown = 0, lines = 0, searching = 0, find } = this.#update ?? {};
+    const { filterError = "", filtered = false, shown = 0, lines = 0, searching = 0, find, remote } = this.#update ?? {};
     const error = (this.finding && find?.error) || filterError;
     say(this.#error, error);
     setFlag(this.input, "cl-bad", error !== "");
     this.input.setAttribute("aria-invalid", String(error !== ""));
     this.#steps.hidden = !this.finding || !find || find.count === 0;
     if (this.finding && find && this.#sought !== "") say(this.#count, find.searching > 0 ? `${grouped(find.count)} so far…` : `${find.at >= 0 ? `${grouped(find.at + 1)} / ` : ""}${grouped(find.count)} of ${grouped(shown)}`);
-    else say(this.#count, !filtered ? "" : searching > 0 ? `${grouped(shown)} so far…` : `${grouped(shown)} of ${grouped(lines)}`);
+    else say(this.#count, !filtered ? "" : searching > 0 ? `${grouped(shown)} so far…` : `${grouped(shown)} of ${grouped(lines)}${backWords(remote)}`);
+    this.#remote.hidden = this.finding || !remote || remote.state === "done";
+    say(this.#remote, remote?.state === "running" ? "Stop" : remote?.state === "failed" ? "Try again" : "Search on");
+    this.#remote.title = remote?.message || "The lines that are not loaded are searched by the server";
   }
 }
 

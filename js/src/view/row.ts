@@ -2,7 +2,7 @@
 
 import { seen, strip } from "../store/controls.ts";
 import { fieldsOf } from "../store/fields.ts";
-import type { Row } from "../types.ts";
+import type { RemoteSearch, Row } from "../types.ts";
 import { h } from "./dom.ts";
 import { clock, grouped } from "./format.ts";
 import { fill, noticeWords } from "./line.ts";
@@ -19,6 +19,8 @@ export interface RowActions {
   older(): void;
   /** Loads what was left out. */
   hole(id: number): void;
+  /** Goes on with the search of what is not loaded, or stops it. */
+  search(go: boolean): void;
   /** Opens or folds what belongs to a row. */
   fold(id: number): void;
   /** The whole text of a line that was cut. */
@@ -31,8 +33,16 @@ export interface RowActions {
 const HISTORY = 1000;
 const LEVEL_CLASS = ["", "", "", "", "cl-warn", "cl-err", "cl-err"];
 
+function searchRow({ text }: Row, { state }: RemoteSearch, actions: RowActions): HTMLElement {
+  const words = noticeWords(text, (ms) => clock(ms).slice(0, 8));
+  const said: Record<string, string> = { running: "Stop", stopped: "Search on", failed: "Try again", done: "" };
+  const ask = said[state] === "" ? "" : h("button", { type: "button", class: "cl-more", onclick: () => actions.search(state !== "running") }, said[state]);
+  return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, h("span", { class: "cl-nt", title: words }, words), ask);
+}
+
 export function makeRow(row: Row, actions: RowActions, open: Map<number, string>): HTMLElement {
   if (row.kind === "edge") {
+    if (row.remote) return searchRow(row, row.remote, actions);
     if (row.text === "") return h("div", { class: "cl-r" });
     const ask = row.text === "Older lines" ? h("button", { type: "button", class: "cl-more", onclick: () => actions.older() }, "↑ Load older lines") : row.text;
     return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, ask);

@@ -62,6 +62,7 @@ export class Viewer {
       older: () => this.#older(),
       hole: (id) => hub.hole(this.#view, id),
       fold: (id) => hub.fold(this.#view, id),
+      search: (go) => hub.search(this.#view, go),
       text: (id) => hub.text(this.#view, id),
       resized: () => this.#rows.draw(),
       tree: {
@@ -96,6 +97,7 @@ export class Viewer {
     this.#filterBar = new FilterBar({
       change,
       find: (term) => hub.find(this.#view, term),
+      search: (go) => hub.search(this.#view, go),
       step: (by) => this.#jump({ to: "found", by, from: this.#rows.at?.id ?? null }),
       leave: () => this.#focus(),
     }, this.#display.element);
