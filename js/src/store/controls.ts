@@ -7,8 +7,9 @@ export const ESCAPES = /(?:\u001b\[|\u009b)([0-?]*)([ -/]*)([@-~]?)|(?:\u001b[\]
 const HIDDEN = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|(?<![^\u0000-\u00ff])[\u200c\u200d]|[\u200c\u200d](?![^\u0000-\u00ff])|\u034f|\udb40[\udc00-\udfff]/;
 const EVERY = new RegExp(HIDDEN, "g");
 
+const C0 = "NUL SOH STX ETX EOT ENQ ACK BEL BS TAB LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US".split(" ");
 const NAMES: Record<number, string> = {
-  0x7f: "␡", 0xad: "SHY", 0x61c: "ALM", 0x200b: "ZWSP", 0x200c: "ZWNJ", 0x200d: "ZWJ", 0x200e: "LRM", 0x200f: "RLM", 0x202a: "LRE", 0x202b: "RLE", 0x202c: "PDF",
+  0x7f: "DEL", 0xad: "SHY", 0x61c: "ALM", 0x200b: "ZWSP", 0x200c: "ZWNJ", 0x200d: "ZWJ", 0x200e: "LRM", 0x200f: "RLM", 0x202a: "LRE", 0x202b: "RLE", 0x202c: "PDF",
   0x202d: "LRO", 0x202e: "RLO", 0x2060: "WJ", 0x2066: "LRI", 0x2067: "RLI", 0x2068: "FSI", 0x2069: "PDI", 0xfeff: "BOM",
 };
 
@@ -23,7 +24,7 @@ export function hides(text: string): boolean {
 /** The sign by which such a letter is shown. */
 function sign(letter: string): string {
   const point = letter.codePointAt(0)!;
-  return point < 0x20 ? String.fromCharCode(0x2400 + point) : (NAMES[point] ?? `U+${point.toString(16).toUpperCase().padStart(4, "0")}`);
+  return C0[point] ?? NAMES[point] ?? `U+${point.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
 /** Writes a text with signs in place of what is hidden; `at` is told where each sign is. */

@@ -43,12 +43,9 @@ const FAR = 0xffff;
 /** The same failure within this, ms, is one. */
 const TOGETHER = 60_000;
 const VARYING = /0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
-/** First letters of a line that may begin a block; the other ways hold a word. */
+/** First letters of a line that may begin a block, and what is in all others and in bars: one look that most lines do not pass. */
 const FIRST = /^[pfuSgtF]|^\s+(?:at |frame #)|^frame #/;
-
-function suspicious(text: string): boolean {
-  return FIRST.test(text) || text.includes("Traceback (m") || text.includes("NCCL WARN") || text.includes(": block: [");
-}
+const SIGN = /[%━[\u001b]|Traceback/;
 
 /** Whether a line is worth a closer look. */
 export function isBar(text: string): boolean {
@@ -129,7 +126,7 @@ export class Folds {
     const { open, before } = reader;
     const raw = this.rows.texts[row];
     reader.before = row;
-    if (open === null && before >= 0 && !suspicious(raw) && reader.bars.size === 0 && !isBar(raw) && !raw.includes("\u001b")) return;
+    if (open === null && before >= 0 && reader.bars.size === 0 && !FIRST.test(raw) && !SIGN.test(raw)) return;
     const text = raw.length > REACH ? raw.slice(0, REACH) : raw;
     const line = (text.includes("\u001b") ? strip(text) : text).replace(/\r$/, "");
     if (open !== null) {

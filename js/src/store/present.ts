@@ -153,6 +153,6 @@ export function present(store: TaskStore, row: number, id: number, source: numbe
     ({ text, runs } = fromFields(found, base.time, chosen));
     if (text.length > CUT) text = text.slice(0, CUT);
   } else if (runs.length === 0) runs = tokens(text, base.time);
-  const redrawn = /\r[^\r]/.test(raw) && !text.includes("␍");
+  const redrawn = /\r[^\r]/.test(raw) && !runs.some(([, style]) => style === "x");
   return { ...line, text, runs, marks: matcher.find(text), more, aside: redrawn ? "redrawn" : undefined, json: found !== null || redrawn };
 }
