@@ -99,7 +99,7 @@ def test_a_failure_a_wait_and_hostile_lines(lab: Lab, job: Callable[..., str], s
     expect(rows).to_have_count(5)
     texts = rows.all_inner_texts()
     assert texts[0] == "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>"
-    assert texts[1:4] == ["red end", "done", "nul\u2400here \ufffdreversed"]
+    assert texts[1:4] == ["red end", "▸ done  · redrawn", "nulNULhere RLOreversed"]
     assert texts[4].startswith("xxxx") and re.search(r"… 1.044.480 more$", texts[4])
     assert evil.locator("script, img").count() == 0 and page.evaluate("window.hacked") is None
     shot(page, "hostile")

@@ -9,10 +9,10 @@ const INKS: Record<number, string> = { 0: "var(--ink)", 7: "var(--dim)", 8: "var
 const WORDS: Record<string, string> = { n: "cl-n", k: "cl-k", w: "cl-lv", e: "cl-le", x: "cl-ctl" };
 
 /** A background is a tint of its colour, so that text of any colour stays readable on it. */
-function paint(element: HTMLElement, ink: boolean, value: string): void {
+function paint(element: HTMLElement, ink: boolean, value: string, turned: boolean): void {
   const number = Number(value);
   const [name, kind] = ink ? ["--c", value.startsWith("#") ? "cl-rgb" : "cl-fg"] : ["--bg", "cl-bg"];
-  if (INKS[number] && ink) element.style.color = INKS[number];
+  if (INKS[number] && ink) element.style.color = turned ? "" : INKS[number];
   else {
     const hue = String(HUES[number % 8]);
     const colour = value.startsWith("#") ? `rgb(${value.slice(1)})` : (INKS[number] ?? (ink ? hue : `oklch(from var(--base) l c ${hue})`));
@@ -25,10 +25,12 @@ function styled(run: string): HTMLElement {
   if (!run.startsWith("a ")) return h("span", { class: WORDS[run] ?? "" });
   const words = run.slice(2).split(" ");
   const link = words.find((word) => word.startsWith("l"))?.slice(1);
+  // Turned round the colour is the paper and the paper the ink.
+  const turned = words.includes("v");
   const element = link ? h("a", { href: link, target: "_blank", rel: "noopener noreferrer", class: "cl-a" }) : h("span", { class: "cl-a" });
   for (const word of words) {
     const value = word.slice(1);
-    if (value !== "" && (word[0] === "f" || word[0] === "g")) paint(element, word[0] === "f", value);
+    if (value !== "" && (word[0] === "f" || (word[0] === "g" && !turned))) paint(element, word[0] === "f", value, turned);
     else if (word[0] !== "l") element.classList.add(`cl-a${word[0]}`);
   }
   return element;

@@ -1,0 +1,224 @@
+"""What the viewer makes of lines, in real Chromium and without a server: a page feeds it (js/harness)."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from support.browser import chromium, shot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Locator, Page
+
+ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "cortex_jupyter" / "notebook" / "static"
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+HOSTILE: list[dict[str, Any]] = json.loads((ROOT / "tests/parsing/fixtures/hostile.json").read_text())
+TRACEBACK = [
+    "Traceback (most recent call last):",
+    '  File "/app/train.py", line 212, in step',
+    "    assert torch.isfinite(loss)",
+    "RuntimeError: loss is NaN at step {}",
+]
+BAR = "train:  {0}%|██▏       | {0}/100 [00:40<01:05,  3.10it/s]"
+
+#: The least contrast of the rows' texts with their paper, and where; colours as Chromium itself paints them.
+CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
+  const paint = (...colours) => {
+    canvas.clearRect(0, 0, 1, 1)
+    for (const colour of colours) { canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1) }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)
+  }
+  const linear = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
+  let worst = [99, '']
+  for (const span of document.querySelectorAll('.cl-m span, .cl-m a')) {
+    const papers = []
+    for (let at = span; at; at = at.parentElement) papers.unshift(getComputedStyle(at).backgroundColor)
+    const style = getComputedStyle(span)
+    const paper = paint('white', ...papers)
+    canvas.globalAlpha = Number(style.opacity)
+    const ink = luminance(paint('white', ...papers, style.color))
+    canvas.globalAlpha = 1
+    const ground = luminance(paper)
+    const contrast = (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05)
+    if (contrast < worst[0]) worst = [contrast, span.className + ' ' + span.textContent + ' ' + style.color + ' on ' + paper]
+  }
+  return worst
+}"""
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """The harness's page with the viewer as it is built."""
+
+    extensions_map: ClassVar[dict[str, str]] = {
+        ".html": "text/html", ".mjs": "text/javascript", ".js": "text/javascript", "": "text/plain",
+    }  # fmt: skip
+
+    def translate_path(self, path: str) -> str:
+        name = path.partition("?")[0].lstrip("/")
+        return str(STATIC / name.removeprefix("static/") if name.startswith("static/") else ROOT / "js/harness" / name)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[tuple[Browser, str]]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with sync_playwright() as playwright, chromium(playwright) as browser:
+            yield browser, f"http://127.0.0.1:{server.server_port}/page.html"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(request: pytest.FixtureRequest, site: tuple[Browser, str]) -> Iterator[Page]:
+    browser, url = site
+    page = browser.new_page(viewport={"width": 1180, "height": 760}, device_scale_factor=1.5)
+    page.goto(f"{url}#{request.param}")
+    page.wait_for_function("window.ready === true")
+    page.evaluate("() => { model.traits.height = 720; model.emit('change:height') }")
+    page.evaluate("() => model.bytes(feed.event('status', { state: 'running', message: '', older: null }))")
+    yield page
+    page.close()
+
+
+def feed(page: Page, *lines: str | tuple[int, str]) -> None:
+    """Write lines, of source 1 where none is named, a millisecond apart."""
+    rows = [(1, line) if isinstance(line, str) else line for line in lines]
+    page.evaluate(
+        """rows => { const now = window.clock ??= Date.now() - 30000
+           window.clock += rows.length
+           model.bytes(feed.log(rows.map(([source, text], i) => [now + i, source, text]))) }""",
+        rows,
+    )
+
+
+def picture(page: Page, name: str) -> None:
+    shot(page, f"{name}-{page.url.partition('#')[2]}")
+
+
+def messages(page: Page) -> Locator:
+    return page.locator("[data-seq] .cl-m")
+
+
+def test_hostile_lines_are_text_that_hides_nothing(page: Page) -> None:
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.evaluate("() => { window.alert = () => { window.hacked = true } }")
+    title = page.title()
+    feed(page, *(case["line"] for case in HOSTILE), "x" * (1 << 20))
+    expect(messages(page)).to_have_count(len(HOSTILE) + 1)
+    picture(page, "hostile-lines")
+    assert [row.text_content() for row in messages(page).all()[:-1]] == [case["shows"] for case in HOSTILE]
+    page.locator(".cl-tw[aria-expanded=false]").evaluate_all("all => all.forEach((one) => one.click())")
+    messages(page).last.evaluate("(one) => one.click()")
+    expect(messages(page).last).to_have_text("x" * (1 << 20))
+    assert page.locator(".cl-rows :is(script, img, iframe, b)").count() == 0
+    links = page.locator(".cl-rows a").evaluate_all("links => links.map((link) => [link.protocol, link.rel])")
+    assert {tuple(link) for link in links} <= {("https:", "noopener noreferrer"), ("http:", "noopener noreferrer")}
+    assert page.evaluate("window.hacked") is None and page.title() == title
+    assert not errors, errors
+
+
+def test_all_colours_are_readable(page: Page) -> None:
+    attributes = [0, 1, 2, 3, 4, 7]
+    for level in ("", "ERROR "):
+        feed(
+            page,
+            *(
+                level + "".join(f"\x1b[{a};{c}m{c}\x1b[0m" for c in (*range(30, 38), *range(90, 98)))
+                for a in attributes
+            ),
+        )
+        feed(page, *(level + "".join(f"\x1b[38;5;{16 * row + i}m{i:3}" for i in range(16)) for row in range(16)))
+        for bg in (40, 41, 42, 43, 44, 45, 46, 47, 100, 103, 107):
+            feed(
+                page,
+                f"{level}\x1b[{bg}mplain \x1b[31mred \x1b[34mblue \x1b[33myellow \x1b[37mwhite \x1b[30mblack\x1b[0m",
+            )
+        feed(
+            page,
+            *(
+                f"{level}\x1b[38;2;{r};{g};{b}mtrue"
+                for r in (0, 128, 255)
+                for g in (0, 128, 255)
+                for b in (0, 128, 255)
+            ),
+        )
+    worst = 99.0
+    where = ""
+    expect(messages(page).last).to_contain_text("true")
+    picture(page, "colours")
+    for top in (0, 400, 800, 1200, 1600, 2000):
+        page.locator(".cl-rows").evaluate(
+            "(rows, top) => { rows.dispatchEvent(new WheelEvent('wheel', { deltaY: -1 })); rows.scrollTop = top }", top
+        )
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        found, place = page.evaluate(CONTRAST)
+        if found < worst:
+            worst, where = found, place
+    assert worst >= 4.5, (worst, where)
+
+
+def test_a_traceback_folds_and_opens_by_mouse_and_keyboard_and_a_search_finds_what_is_in_it(page: Page) -> None:
+    feed(page, "before", *TRACEBACK[:3], TRACEBACK[3].format(5), (2, "between"), "after")
+    for line in TRACEBACK:
+        feed(page, (3, line.format(7)))
+    feed(page, (3, "restarted"))
+    expect(messages(page)).to_have_text(
+        ["before", "▸ RuntimeError: loss is NaN at step 5  · 1 frame · also in w-2", "between", "after", "restarted"]
+    )
+    picture(page, "traceback-folded")
+    messages(page).nth(1).click()
+    expect(messages(page)).to_have_count(9)
+    expect(messages(page).nth(2)).to_have_text(TRACEBACK[1])
+    expect(messages(page).nth(5)).to_have_text("▸ RuntimeError: loss is NaN at step 7  · 1 frame")
+    picture(page, "traceback-open")
+    page.locator(".cl-tw").first.focus()
+    page.keyboard.press("Enter")
+    expect(messages(page)).to_have_count(5)
+    page.fill("input[type=search]", "isfinite")
+    expect(messages(page)).to_have_count(1)
+    expect(messages(page)).to_contain_text("loss is NaN")
+
+
+def test_a_progress_bar_updates_in_its_place_and_keeps_its_history(page: Page) -> None:
+    feed(page, "start", BAR.format(10), (2, "other"), f"{BAR.format(12)}\r{BAR.format(15)}")
+    bar = page.locator("[role=progressbar]")
+    expect(bar).to_have_attribute("aria-valuenow", "15")
+    for share in (40, 62):
+        feed(page, BAR.format(share))
+        expect(bar).to_have_attribute("aria-valuenow", str(share))
+    expect(messages(page)).to_have_count(3)
+    expect(messages(page).nth(1)).to_have_text("▸ train  62\u202f%  62 / 100  3.1 it/s  1 m 05 s left  · 3 updates")
+    picture(page, "progress")
+    messages(page).nth(1).click()
+    expect(messages(page)).to_have_count(6)
+
+
+def test_a_record_opens_as_a_tree_whose_values_become_filters_and_fields_of_the_rows(page: Page) -> None:
+    record = {"level": "info", "msg": "saved", "step": 7, "meta": {"host": "gpu-1", "note": "one\ntwo"}}
+    feed(page, "before", json.dumps(record), json.dumps(record | {"step": 8, "meta": {"host": "gpu-2"}}))
+    messages(page).nth(1).click()
+    leaf = page.locator(".cl-leaf", has_text="host")
+    expect(leaf).to_be_visible()
+    picture(page, "record-open")
+    leaf.locator(".cl-key").click()
+    expect(messages(page).nth(2)).to_have_text("▸ INFO saved  meta.host=gpu-2")
+    leaf.hover()
+    leaf.locator(".cl-act").first.click()
+    expect(messages(page)).to_have_count(1)
