@@ -25,11 +25,13 @@ function styled(run: string): HTMLElement {
   if (!run.startsWith("a ")) return h("span", { class: WORDS[run] ?? "" });
   const words = run.slice(2).split(" ");
   const link = words.find((word) => word.startsWith("l"))?.slice(1);
-  // Turned round the colour is the paper and the paper the ink.
+  // Turned round the colour is the paper and the paper the ink; on a paper of its own a text is in the ink, or many pairs could not be read.
   const turned = words.includes("v");
+  const own = !turned && words.some((word) => /^g./.test(word));
   const element = link ? h("a", { href: link, target: "_blank", rel: "noopener noreferrer", class: "cl-a" }) : h("span", { class: "cl-a" });
   for (const word of words) {
     const value = word.slice(1);
+    if (value !== "" && word[0] === "f" && own) continue;
     if (value !== "" && (word[0] === "f" || (word[0] === "g" && !turned))) paint(element, word[0] === "f", value, turned);
     else if (word[0] !== "l") element.classList.add(`cl-a${word[0]}`);
   }
