@@ -295,7 +295,7 @@ def test_a_recorder_that_fails_is_not_started_again_and_again(
         log.write_text("the file is damaged\n")
         return os.posix_spawn(sys.executable, [sys.executable, "-c", "raise SystemExit(1)"], os.environ)
 
-    monkeypatch.setattr(launch, "_spawn", spawn)
+    monkeypatch.setattr(launch, "spawn", spawn)
     launch.ensure_recorder(store, CLUSTER)
     (key,) = (k for k in launch._started if k[0] == store.url)
     pid, _ = launch._started[key]

@@ -40,8 +40,8 @@ def test_a_damaged_store_that_was_moved_away_is_forgotten(tmp_path: Path, monkey
     """What the hint says is done, and helps at once."""
     monkeypatch.setattr(launch, "_started", {})
     monkeypatch.setattr(launch, "_failed", {})
-    monkeypatch.setattr(launch, "_spawn", lambda *_: 1)
-    monkeypatch.setattr(launch, "_exit_code", lambda _: 1)
+    monkeypatch.setattr(launch, "spawn", lambda *_: 1)
+    monkeypatch.setattr(launch, "exit_code", lambda _: 1)
     store: Any = Shown()
     path = tmp_path / "r.sqlite"
     path.write_text("damaged")
@@ -59,7 +59,7 @@ def test_one_that_hangs_after_it_had_shown_itself_is_replaced_at_once(
 ) -> None:
     spawned: list[int] = []
     monkeypatch.setattr(launch, "_started", {})
-    monkeypatch.setattr(launch, "_spawn", lambda *_: spawned.append(1) or sleeper.pid)
+    monkeypatch.setattr(launch, "spawn", lambda *_: spawned.append(1) or sleeper.pid)
     store: Any = Shown()
     launch.ensure_recorder(store, CLUSTER)
     launch.ensure_recorder(store, CLUSTER)
