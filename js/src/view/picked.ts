@@ -11,13 +11,18 @@ export class Picked {
   #tail: End | null = null;
   head: End | null = null;
 
-  set(id: number, index: number): void {
+  /** Picked by the reader, and not only gone to. */
+  deliberate = false;
+
+  set(id: number, index: number, deliberate = true): void {
     this.#tail = this.head = { id, index };
+    this.deliberate = deliberate;
   }
 
   extend(id: number, index: number): void {
     this.#tail ??= { id, index };
     this.head = { id, index };
+    this.deliberate = true;
   }
 
   clear(): void {

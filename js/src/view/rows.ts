@@ -108,7 +108,7 @@ export class Rows {
     const was = this.follow;
     this.follow = false;
     this.place = { index: Math.max(0, row - Math.floor(this.capacity / 3)), px: 0 };
-    this.picked.set(id, row);
+    this.picked.set(id, row, false);
     this.#anchorAsked = null;
     if (was) this.actions.followed(false);
   }
@@ -296,10 +296,17 @@ export class Rows {
     this.#made = kept;
   }
 
+  /** The bar has been moved and its event is still to come: what was drawn meanwhile must not put it back. */
+  #movedAway(): boolean {
+    const { clientHeight, scrollHeight, scrollTop } = this.element;
+    return Math.abs(scrollTop - this.#lastTop) >= 1.5 && scrollTop < scrollHeight - clientHeight - 2;
+  }
+
   /** The scroll bar shows the place. */
   #sync(): void {
     this.#setTop = toScrollTop(this.place, this.total, this.height - 2 * PADDING);
     if (this.follow) this.#setTop = contentHeight(this.total) + 2 * PADDING;
+    else if (this.#movedAway()) return;
     if (Math.abs(this.element.scrollTop - this.#setTop) >= 1) this.element.scrollTop = this.#setTop;
     this.#lastTop = this.#setTop = this.element.scrollTop;
   }

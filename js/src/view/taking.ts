@@ -45,7 +45,7 @@ export class Taking {
   }
 
   update(): void {
-    this.bar.update(this.rows.picked.count);
+    this.bar.update(this.rows.picked.deliberate ? this.rows.picked.count : 0);
   }
 
   move(by: 1 | -1): void {
@@ -66,6 +66,8 @@ export class Taking {
   copy(as: CopyAs): void {
     const ends = this.rows.picked.ends ?? (this.rows.at ? [this.rows.at.id, this.rows.at.id] : null);
     if (ends === null) return;
+    this.rows.picked.deliberate = this.rows.picked.count > 0;
+    this.update();
     void this.actions.copy(ends[0], ends[1], as).then((text) => this.#take(text, as === "code" ? text : "copied"));
   }
 
