@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
             f"{target.name!r} does not say what to write",
             f"end the name in one of {', '.join(_KINDS)}, all but .parquet also followed by .gz",
         )
-    log = log_of(options)
+    log = log_of(options).mask() if options.mask else log_of(options)
     if kind == ".parquet":
         log.to_parquet(target)
     else:

@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write the log of a task to a file")
     _task(export, "FILE")
     export.add_argument("file", metavar="FILE", help="by its suffix: .parquet, .ndjson, .txt, .csv, each but the first also with .gz")  # fmt: skip
+    export.add_argument("--mask", action="store_true", help="tokens, keys, passwords and e-mail addresses masked")
 
     archive = commands.add_parser("archive", help="write completed recordings to managed content as Parquet")
     archive.add_argument("--to", metavar="URL", help="a folder, s3://, gs:// or az:// (default: CORTEX_ARCHIVE)")

@@ -30,6 +30,8 @@ class Completeness:
         The task has ended and everything it wrote has been read.
     gaps : list of dict
         Where lines are missing: `from`, `to`, `reason`, `source`.
+    masked : dict
+        How many secrets were masked, by kind, in what goes with this statement.
 
     Examples
     --------
@@ -43,6 +45,7 @@ class Completeness:
     sources: int
     done: bool
     gaps: list[dict[str, Any]] = field(default_factory=list)
+    masked: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, store: Readable, recording: int) -> Self:
@@ -53,10 +56,11 @@ class Completeness:
 
     def as_dict(self) -> dict[str, Any]:
         """Give the `complete` of the HTTP contract, and `sources` and `done`."""
-        return {
+        found = {
             "records": self.records, "from": self.from_, "to": self.to, "gaps": self.gaps,
             "sources": self.sources, "done": self.done,
         }  # fmt: skip
+        return found | ({"masked": self.masked} if self.masked else {})
 
     def as_json(self, **more: Any) -> bytes:
         """Give the same as JSON, as it stands in the metadata of tables and Parquet files."""
@@ -67,6 +71,9 @@ class Completeness:
         if self.from_ and self.to:
             parts.append(f"{_span(self.from_, self.to)} {_when(self.to):%Z}")
         parts.append(_many(self.sources, "source"))
+        if self.masked:
+            kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.masked.items()))
+            parts.append(f"{_many(sum(self.masked.values()), 'secret')} masked ({kinds})")
         if not self.gaps:
             parts.append("complete" if self.done else "complete so far, still running")
             return ", ".join(parts)

@@ -13,11 +13,31 @@ if TYPE_CHECKING:
     from cortex_jupyter.frames.patterned import Patterns
     from cortex_jupyter.frames.progressed import ProgressFrame
     from cortex_jupyter.frames.why import Why
+    from cortex_jupyter.notebook.masked import Masked
     from cortex_jupyter.notebook.metrics import Metrics
 
 
 class Analysis(Data):
     """The part of `TaskLog` that finds metrics, errors, patterns and progress."""
+
+    def mask(self) -> Masked:
+        """Give the log with tokens, keys, passwords and e-mail addresses masked, as data and for export.
+
+        The rules are those of detect-secrets. What is stored stays as it is; what was masked is counted in the
+        completeness statement.
+
+        Raises
+        ------
+        MissingExtra
+            There is no detect-secrets.
+
+        Examples
+        --------
+        >>> log.mask().to_parquet("train.parquet")            # doctest: +SKIP
+        """
+        from cortex_jupyter.notebook.masked import Masked  # noqa: PLC0415
+
+        return Masked(self)
 
     def metrics(self, *names: str, pattern: str | None = None, path: str | None = None) -> Metrics:
         r"""Find the numbers that the log reports: a frame with a row per value, and a chart with `.plot()`.

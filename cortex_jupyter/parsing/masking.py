@@ -103,6 +103,11 @@ class Mask:
         self._rules = rules()
         self._hints = tuple({hint for _, hints, _ in self._rules for hint in hints} - set(_NAMES))
 
+    @property
+    def worth(self) -> str:
+        """A pattern in RE2's syntax for the lines that may hold a secret."""
+        return f"{'|'.join(map(re.escape, self._hints))}|(?i:{'|'.join(_NAMES)})|^\\s*[^ ]{{60,}}\\s*$"
+
     def __call__(self, text: str) -> str:
         """Give the line with its secrets masked."""
         if not self._worth(text):
