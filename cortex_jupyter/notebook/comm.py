@@ -191,7 +191,7 @@ class CommServer:
 
     async def _outline(self, message: dict[str, Any]) -> None:
         recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
-        found = await outline(recording, message.get("bins"))
+        found = await outline(recording, message.get("bins"), levels=bool(message.get("levels")))
         self._send({"type": "outline", "id": message.get("id"), "outline": found}, None)
 
     async def _page(self, message: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.recording.outline import outline as counted
+from cortex_jupyter.server.levels import levels_of
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.open import Recording
@@ -16,7 +17,7 @@ _BINS: Final = 1000
 _MOST: Final = 10_000
 
 
-async def outline(recording: Recording, bins: object) -> dict[str, Any]:
+async def outline(recording: Recording, bins: object, *, levels: bool = False) -> dict[str, Any]:
     """Give the outline as the contract has it; times are strings of ns.
 
     Parameters
@@ -24,6 +25,9 @@ async def outline(recording: Recording, bins: object) -> dict[str, Any]:
     recording : Recording
     bins : object
         As the reader gave it, None for 1 000.
+    levels : bool, optional
+        With `warnings` and `errors` of each bin, and how many records have been looked at for them (`counted`): that
+        goes on in another process, so ask again while it is less than there are.
 
     Raises
     ------
@@ -38,6 +42,10 @@ async def outline(recording: Recording, bins: object) -> dict[str, Any]:
     sources = await asyncio.to_thread(recording.store.sources, recording.id)
     doc = asdict(found) | {"task": recording.ref.key, "recording": recording.id}
     doc["sources"] = [source.public for source, _ in sources.values() if not source.part]
+    if levels and found.lines:
+        known = levels_of(recording.store, recording.id)
+        bounds = (found.start, found.width, len(found.lines))
+        doc["counted"], doc["warnings"], doc["errors"] = await asyncio.to_thread(known.bins, *bounds)
     for name in ("first", "last", "start", "width"):
         doc[name] = None if doc[name] is None else str(doc[name])
     return doc

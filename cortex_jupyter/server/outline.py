@@ -20,7 +20,7 @@ class OutlineHandler(Handler):
         """Answer with JSON."""
         arguments = self.arguments()
         for argument in arguments:
-            if argument != "bins":
-                raise BadQuery(f"there is no parameter {argument[:60]!r}", "the parameter is bins")
+            if argument not in ("bins", "levels"):
+                raise BadQuery(f"there is no parameter {argument[:60]!r}", "parameters are bins, levels")
         recording = await self.service.find(self.reference(namespace, kind, name))
-        self.reply(orjson.dumps(await outline(recording, arguments.get("bins"))))
+        self.reply(orjson.dumps(await outline(recording, arguments.get("bins"), levels="levels" in arguments)))

@@ -118,6 +118,10 @@ export interface OutlineDoc {
   start: string;
   width: string;
   lines: number[];
+  /** Where asked for: warnings and errors of each bin, and records that have been looked at for them. */
+  warnings?: number[];
+  errors?: number[];
+  counted?: number;
   notices: PageNotice[];
 }
 

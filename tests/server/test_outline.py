@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,3 +77,15 @@ async def test_a_stream_begins_with_the_newest_and_tells_where(server: Server, d
     assert sorted([*found, *(r["seq"] for r in page["records"])]) == [q for q, *_ in done.lines]
     whole = await server.events("cortex/stream", task=done.ref.key, since="all", most="5000")
     assert len(records(whole)) == 1000 and json.loads(whole[0].data)["older"] is None
+
+
+def test_levels_are_counted_aside_and_lie_where_the_lines_are(server: Server, done: Tape) -> None:
+    query = {"bins": 50, "levels": "true"}
+    end = time.monotonic() + 30
+    while (found := server.get(logs(done.ref.name, "outline"), **query).json())["counted"] < 1000:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    texts = [text for *_, text in done.lines]
+    assert sum(found["warnings"]) == sum(t.startswith("WARNING") for t in texts)
+    assert sum(found["errors"]) == sum(t.startswith("ERROR") for t in texts)
+    assert len(found["errors"]) == len(found["lines"]) and max(found["errors"]) < 30

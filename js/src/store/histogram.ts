@@ -22,12 +22,19 @@ export function histogram(stores: TaskStore[], { now, live, low, newest }: Axis)
   for (const store of stores) {
     const { key, flags, seq, outline } = store;
     const upto = outline?.upto ?? -1;
-    for (const [i, count] of outline?.lines.entries() ?? []) if (count > 0) bins[binAt(outline!.start + (i + 0.5) * outline!.width)] += count;
+    for (const [i, count] of outline?.lines.entries() ?? []) {
+      if (count === 0) continue;
+      const bin = binAt(outline!.start + (i + 0.5) * outline!.width);
+      bins[bin] += count;
+      bins[bin + 1] += outline!.warnings?.[i] ?? 0;
+      bins[bin + 2] += outline!.errors?.[i] ?? 0;
+    }
     for (let row = 0; row < store.rows; row++) {
       const flag = flags[row];
       if (flag & NOTICE || store.isGone(row)) continue;
       const bin = binAt(key[row]);
       if (seq[row] > upto) bins[bin]++;
+      if (outline?.errors && seq[row] <= upto) continue;
       const level = flag & LEVEL_BITS;
       if (level >= ERROR) bins[bin + 2]++;
       else if (level === WARNING) bins[bin + 1]++;

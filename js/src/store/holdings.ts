@@ -20,6 +20,8 @@ const ABSENCE = 600_000;
 const LAST_PAGES = 4;
 /** The outline of a task that goes on is asked for again after so long. */
 const SURVEY_EVERY = 30_000;
+/** While the server is still counting warnings and errors. */
+const LEVELS_EVERY = 3000;
 /** Row numbers are given anew when so many rows are gone. */
 const COMPACT = 1_000_000;
 /** A place so far back is still reached by a wider window, and an absence so long by the cursor. */
@@ -41,6 +43,8 @@ export interface Held {
   reach: number;
   surveyedAt: number;
   surveying: Promise<void> | undefined;
+  /** Warnings and errors of what is not loaded are being counted. */
+  uncounted: boolean;
   /** The last absence, while it is not known which line came after it. */
   away: Span | undefined;
 }
@@ -77,7 +81,7 @@ export class Holdings implements Receiver {
   hold(task: string): Held {
     let held = this.#held.get(task);
     if (held === undefined) {
-      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, surveying: undefined, away: undefined };
+      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, surveying: undefined, uncounted: false, away: undefined };
       this.#held.set(task, held);
     }
     return held;
@@ -306,7 +310,8 @@ export class Holdings implements Receiver {
   async #survey(held: Held, link: Link): Promise<void> {
     const { store } = held;
     try {
-      const doc = await link.outline(store.task);
+      // Of what is loaded the levels are known here.
+      const doc = await link.outline(store.task, store.spans.length > 0);
       store.survey(new Outline(doc), doc.notices);
     } catch (reason) {
       // Without it the bar spans what is loaded, and older lines come page by page.
@@ -334,12 +339,16 @@ export class Holdings implements Receiver {
         if (held.away === span) held.away = made;
       });
     }
+    held.uncounted = store.spans.length > 0 && outline.errors === null;
     this.watcher.changed();
   }
 
-  /** Once a second: recordings that go on are counted again now and then. */
+  /** Once a second: recordings that go on are counted again now and then, and those whose levels are being counted. */
   second(): void {
-    for (const { store, surveyedAt } of this.#held.values()) if (store.outline !== null && !store.ended && Date.now() - surveyedAt > SURVEY_EVERY) void this.survey(store.task);
+    for (const { store, surveyedAt, uncounted } of this.#held.values()) {
+      const again = uncounted ? LEVELS_EVERY : store.ended ? Infinity : SURVEY_EVERY;
+      if (store.outline !== null && Date.now() - surveyedAt > again) void this.survey(store.task);
+    }
   }
 
   #rows(store: TaskStore): Rows {

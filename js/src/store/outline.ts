@@ -3,6 +3,8 @@
 import type { OutlineDoc } from "../types.ts";
 import { fromNs } from "./time.ts";
 
+const NEARLY = 0.98;
+
 export class Outline {
   readonly records: number;
   /** Number of the last record that is counted. */
@@ -13,10 +15,13 @@ export class Outline {
   readonly start: number;
   readonly width: number;
   readonly lines: number[];
+  /** Of each bin, once nearly all lines have been looked at for them. */
+  readonly warnings: number[] | null;
+  readonly errors: number[] | null;
   /** Lines before each bin. */
   readonly #before: Float64Array;
 
-  constructor({ records, upto, first, last, start, width, lines }: OutlineDoc) {
+  constructor({ records, upto, first, last, start, width, lines, warnings, errors, counted = 0 }: OutlineDoc) {
     this.records = records;
     this.upto = upto;
     this.first = first === null ? 0 : fromNs(first);
@@ -24,6 +29,10 @@ export class Outline {
     this.start = fromNs(start);
     this.width = Number(width) / 1e6;
     this.lines = lines;
+    // Of a task that goes on the newest are always still to be counted.
+    const whole = counted >= records * NEARLY;
+    this.warnings = whole && warnings ? warnings : null;
+    this.errors = whole && errors ? errors : null;
     this.#before = new Float64Array(lines.length + 1);
     for (const [i, count] of lines.entries()) this.#before[i + 1] = this.#before[i] + count;
   }

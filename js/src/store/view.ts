@@ -327,7 +327,7 @@ export class View {
 
   /** What the histogram depends on. */
   #drawnOf(now: number, live: boolean, low: number): string {
-    return `${this.selection.stores.map(({ recorded, spans }) => `${recorded} ${spans.length}`).join(" ")} ${this.selection.all.length} ${live ? `${Math.floor(now / 1000)} ${Math.floor(low / 1000)}` : low}`;
+    return `${this.selection.stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${this.selection.all.length} ${live ? `${Math.floor(now / 1000)} ${Math.floor(low / 1000)}` : low}`;
   }
 
   #remote(matches: number): RemoteSearch | undefined {

@@ -142,8 +142,8 @@ export class CommLink implements Link {
     return this.#ask({ type: "page", task, query }) as Promise<LogPage>;
   }
 
-  outline(task: string): Promise<OutlineDoc> {
-    return this.#ask({ type: "outline", task, bins: BINS }) as Promise<OutlineDoc>;
+  outline(task: string, levels: boolean): Promise<OutlineDoc> {
+    return this.#ask({ type: "outline", task, bins: BINS, levels }) as Promise<OutlineDoc>;
   }
 
   search(task: string, query: SearchQuery, sink: SearchSink): () => void {

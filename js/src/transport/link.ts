@@ -12,7 +12,7 @@ export interface Link {
   wake(): void;
   page(task: string, query: PageQuery): Promise<LogPage>;
   /** How the lines of the whole recording are spread over time. */
-  outline(task: string): Promise<OutlineDoc>;
+  outline(task: string, levels: boolean): Promise<OutlineDoc>;
   /** A filter over the whole recording, newest matches first; answers how to stop it. */
   search(task: string, query: SearchQuery, sink: SearchSink): () => void;
   close(): void;

@@ -43,8 +43,8 @@ export async function fetchPage(fetcher: typeof fetch, config: PageConfig, task:
   return (await fetchJson(fetcher, config, `${taskPath(task)}/logs?${parameters}`)) as LogPage;
 }
 
-export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, task: string): Promise<OutlineDoc> {
-  return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${BINS}`)) as OutlineDoc;
+export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, task: string, levels: boolean): Promise<OutlineDoc> {
+  return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${BINS}${levels ? "&levels=true" : ""}`)) as OutlineDoc;
 }
 
 /** Events until the server ends them, or `signal` does. */

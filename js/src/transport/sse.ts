@@ -56,8 +56,8 @@ export class SseLink implements Link {
     return fetchPage(this.fetcher, this.config(), task, query);
   }
 
-  outline(task: string): Promise<OutlineDoc> {
-    return fetchOutline(this.fetcher, this.config(), task);
+  outline(task: string, levels: boolean): Promise<OutlineDoc> {
+    return fetchOutline(this.fetcher, this.config(), task, levels);
   }
 
   search(task: string, query: SearchQuery, sink: SearchSink): () => void {

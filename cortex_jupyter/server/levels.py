@@ -1,0 +1,88 @@
+"""How many warnings and errors there are when, of whole recordings: counted once by a process, and kept in this one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.store import Readable
+
+_SECOND: Final = 1_000_000_000
+_COMMAND: Final = (sys.executable, "-m", "cortex_jupyter.server.counter")
+
+
+class Levels:
+    """The levels of one recording.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    """
+
+    def __init__(self, store: Readable, recording: int) -> None:
+        self._store, self._recording = store, recording
+        self._lock = threading.Lock()
+        #: By a batch's first number: its count, and [second, warnings, errors] of the seconds that have any.
+        self._counts: dict[int, tuple[int, list[list[int]]]] = {}
+        self._counting: threading.Thread | None = None
+
+    def bins(self, start: int, width: int, count: int) -> tuple[int, list[int], list[int]]:
+        """Give what is known, and have the rest counted; it blocks for a moment.
+
+        Parameters
+        ----------
+        start, width, count : int
+            Of the bins, ns.
+
+        Returns
+        -------
+        tuple
+            Records that have been looked at, and of each bin the warnings and the errors.
+        """
+        index = {seq: n for seq, n, event, _, _ in self._store.index(self._recording) if event == "log"}
+        with self._lock:
+            known = {seq: seconds for seq, (n, seconds) in self._counts.items() if index.get(seq) == n}
+        if missing := [seq for seq in reversed(index) if seq not in known]:
+            self._count(missing)
+        warnings, errors = [0] * count, [0] * count
+        for seconds in known.values():
+            for second, some, more in seconds:
+                # A second may begin before the first bin.
+                at = min(count - 1, max(0, (second * _SECOND - start) // width))
+                warnings[at] += some
+                errors[at] += more
+        return sum(index[seq] for seq in known), warnings, errors
+
+    def _count(self, seqs: list[int]) -> None:
+        with self._lock:
+            if self._counting is not None and self._counting.is_alive():
+                return
+            self._counting = threading.Thread(target=self._run, args=(seqs,), daemon=True, name="cortex-levels")
+            self._counting.start()
+
+    def _run(self, seqs: list[int]) -> None:
+        ask = orjson.dumps({"store": self._store.url, "recording": self._recording, "seqs": seqs})
+        pipe = subprocess.PIPE
+        with subprocess.Popen(_COMMAND, stdin=pipe, stdout=pipe) as process:  # noqa: S603 - ours
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(ask + b"\n")
+            process.stdin.close()
+            for line in process.stdout:
+                seq, n, seconds = orjson.loads(line)
+                with self._lock:
+                    self._counts[seq] = (n, seconds)
+
+
+_known: dict[tuple[str, int], Levels] = {}
+
+
+def levels_of(store: Readable, recording: int) -> Levels:
+    """Give the one of a recording in this process."""
+    return _known.setdefault((store.url, recording), Levels(store, recording))
