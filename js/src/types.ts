@@ -150,6 +150,8 @@ export interface Filter {
   pretty: boolean;
   /** Fields that rows show of structured lines, in this order; none: all. */
   fields: string[];
+  /** Equal lines that follow each other are one row: exactly equal ones, or those that differ in numbers only. */
+  same: "" | "exact" | "masked";
 }
 
 /** Where the reader's eyes are: rows [from, from+count), held in place by the row `anchor`, which was at `anchorIndex`. */
@@ -212,6 +214,9 @@ export interface Row {
   aside?: string;
   /** Sources with the same traceback. */
   also?: number[];
+  /** Of equal lines: how many, and when the last was. */
+  times?: number;
+  until?: number;
   /** How far a progress bar is, 0 to 1; -1 where it does not say. */
   bar?: number;
   /** Of the first row: the search that it tells of. */

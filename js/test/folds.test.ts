@@ -190,3 +190,34 @@ describe("a progress bar is one row", () => {
     expect(fed.rows[0]).toMatchObject({ bar: 0.4, aside: "1 update", json: true });
   });
 });
+
+describe("equal lines that follow each other", () => {
+  const lines: Line[] = [[T0, 1, "GET /healthz 200 in 3 ms"], [T0 + 1, 2, "other"], [T0 + 2, 1, "GET /healthz 200 in 3 ms"], [T0 + 3, 1, "GET /healthz 200 in 7 ms"], ...at(10, 1, ERROR_OF(1)), [T0 + 20, 1, "GET /healthz 200 in 9 ms"]];
+
+  it("stay one by one until that is asked for", () => {
+    expect(new Fed().add(...lines).texts).toHaveLength(6);
+  });
+
+  it.each([["exact", 2, 5], ["masked", 3, 4]] as const)("%s: become one row with how many and until when", (same, times, rows) => {
+    const fed = new Fed();
+    fed.store.refold(same);
+    for (const line of lines) fed.add(line);
+    expect(fed.rows[0]).toMatchObject({ text: "GET /healthz 200 in 3 ms", times, until: T0 + times, fold: "shut" });
+    expect(fed.texts).toHaveLength(rows);
+    expect(fed.toggle(0).texts.slice(0, times)).toEqual(lines.filter(([, source]) => source === 1).slice(0, times).map(([, , text]) => text));
+    fed.store.refold("");
+    fed.selection.reload();
+    expect(fed.texts).toHaveLength(6);
+    fed.store.refold(same);
+    fed.selection.reload();
+    expect(fed.texts).toHaveLength(rows);
+  });
+
+  it("are found by any of them", () => {
+    const fed = new Fed({ grep: "7 ms" });
+    fed.store.refold("masked");
+    for (const line of lines) fed.add(line);
+    expect(fed.rows).toMatchObject([{ times: 3 }]);
+    expect(new Fed({ grep: "5 ms" }).add(...lines).texts).toEqual([]);
+  });
+});

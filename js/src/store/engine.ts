@@ -73,6 +73,7 @@ export class Engine implements Watcher {
         break;
       case "view":
         this.#views.set(message.view, new View(message.view, message.model, this.#storesOf(message.model), message.filter, message.look));
+        this.#refold(this.#views.get(message.view)!);
         this.#changed(this.#views.get(message.view));
         this.#search();
         break;
@@ -103,6 +104,7 @@ export class Engine implements Watcher {
     if (view === undefined) return;
     if (message.op === "filter") {
       view.refilter(message.filter);
+      this.#refold(view);
       for (const task of this.#links.tasksOf(view.model)) this.#holdings.hold(task).autoPages = 0;
       this.#search();
       this.#loadForWindow(view);
@@ -146,6 +148,17 @@ export class Engine implements Watcher {
       return;
     }
     this.#changed(view);
+  }
+
+  /** A task's lines are folded for all its viewers alike: as far as any of them asks. */
+  #refold(asking: View): void {
+    for (const store of asking.selection.stores) {
+      const views = [...this.#views.values()].filter(({ selection }) => selection.stores.includes(store));
+      const same = (["masked", "exact"] as const).find((one) => views.some(({ selection }) => selection.filter.same === one)) ?? "";
+      if (store.folds.same === same) continue;
+      store.refold(same);
+      for (const { selection } of views) selection.reload();
+    }
   }
 
   #storesOf(model: string): TaskStore[] {

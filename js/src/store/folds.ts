@@ -36,12 +36,19 @@ interface Reader {
   open: Open | null;
   before: number;
   bars: Map<string, [head: number, step: number]>;
+  /** The line that those after it are compared with. */
+  same: [head: number, text: string] | null;
 }
+
+/** Which lines that follow each other in a stream are folded: none, equal ones, those that differ in numbers only. */
+export type Same = "" | "exact" | "masked";
 
 const REACH = 2000;
 const FAR = 0xffff;
 /** The same failure within this, ms, is one. */
 const TOGETHER = 60_000;
+/** Numbers, and names that machines give. */
+const MASKED = /\b[0-9a-f]{8,}\b|\b[0-9a-f]{4,}(?:-[0-9a-f]{4,})+\b|0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
 const VARYING = /0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
 /** First letters of a line that may begin a block, and what is in all others and in bars: one look that most lines do not pass. */
 const FIRST = /^[pfuSgtF]|^\s+(?:at |frame #)|^frame #/;
@@ -65,7 +72,10 @@ export class Folds {
   #ripe = new Set<number>();
   readonly #groups = new Map<string, number>();
 
-  constructor(private readonly rows: Rows) {}
+  constructor(
+    private readonly rows: Rows,
+    readonly same: Same = "",
+  ) {}
 
   /** Lines follow: those before row `base` have been seen. Older lines are read by themselves, whatever is under way. */
   start(base: number, older = false): () => void {
@@ -122,11 +132,14 @@ export class Folds {
   }
 
   feed(stream: number, row: number): void {
-    const reader = (this.#readers[stream] ??= { open: null, before: -1, bars: new Map() });
+    const reader = (this.#readers[stream] ??= { open: null, before: -1, bars: new Map(), same: null });
     const { open, before } = reader;
     const raw = this.rows.texts[row];
     reader.before = row;
-    if (open === null && before >= 0 && reader.bars.size === 0 && !FIRST.test(raw) && !SIGN.test(raw)) return;
+    if (open === null && before >= 0 && reader.bars.size === 0 && !FIRST.test(raw) && !SIGN.test(raw)) {
+      if (this.same !== "") this.#equal(reader, row, raw);
+      return;
+    }
     const text = raw.length > REACH ? raw.slice(0, REACH) : raw;
     const line = (text.includes("\u001b") ? strip(text) : text).replace(/\r$/, "");
     if (open !== null) {
@@ -141,6 +154,7 @@ export class Folds {
         open.pending = [];
         const fold = this.heads.get(open.head);
         if (fold) fold.said = open.said;
+        reader.same = null;
         return;
       } else reader.open = null;
     }
@@ -153,12 +167,21 @@ export class Folds {
       said = beginAbove(line, strip(this.rows.texts[before].slice(0, REACH)));
       head = before;
     }
-    if (said === null) return;
+    if (said === null) {
+      if (this.same !== "") this.#equal(reader, row, raw);
+      return;
+    }
+    reader.same = null;
     reader.open = { said, head, pending: [] };
     if (head === row) return;
     step(said, line);
     this.#join(row, head);
     this.heads.get(head)!.said = said;
+  }
+
+  #equal(reader: Reader, row: number, raw: string): void {
+    const text = this.same === "exact" ? raw : raw.slice(0, REACH).replace(MASKED, "#");
+    if (reader.same?.[1] !== text || !this.#join(row, reader.same[0])) reader.same = [row, text];
   }
 
   #bar(reader: Reader, row: number, raw: string): boolean {
@@ -170,6 +193,7 @@ export class Folds {
     // One that begins anew is another one.
     const same = head >= 0 && now >= at && this.#join(row, head);
     reader.bars.set(key, [same ? head : row, now]);
+    reader.same = null;
     return true;
   }
 
@@ -246,7 +270,8 @@ export class Folds {
   /** What is said by a row with all that belongs to it, for a search. */
   textOf(head: number): string {
     const fold = this.heads.get(head)!;
-    if (fold.said === null) return this.rows.texts[fold.last];
+    // Of a bar its last state counts; of equal lines any of them.
+    if (fold.said === null && isBar(this.rows.texts[head])) return this.rows.texts[fold.last];
     return [head, ...this.below(head)].map((row) => (row !== head && this.heads.has(row) ? this.textOf(row) : this.rows.texts[row])).join("\n");
   }
 

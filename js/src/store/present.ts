@@ -28,7 +28,8 @@ class Writer {
   add(text: string, style = ""): this {
     if (text === "") return this;
     if ((this.runs.at(-1)?.[1] ?? "") !== style) this.runs.push([this.text.length, style]);
-    this.text += text;
+    const before = this.text.length;
+    this.text += signed(text, (from, to) => this.runs.push([before + from, "x"], [before + to, style]));
     return this;
   }
 
@@ -67,14 +68,14 @@ function fromFields({ before, fields }: Found, time: number, chosen: readonly st
     if (stamp && isSame(stamp, time)) out.add(before.slice(0, stamp.to), "k").raw(before.slice(stamp.to));
     else out.raw(before);
   }
-  if (level !== undefined) out.add(signed(String(fields[level]).toUpperCase()), "w").add(" ");
+  if (level !== undefined) out.add(String(fields[level]).toUpperCase(), "w").add(" ");
   if (message !== undefined) out.raw(String(fields[message]));
   const shown: [string, unknown][] = chosen.length > 0 ? chosen.map((path) => [path, pick(fields, path)]) : Object.entries(fields).filter(([key, value]) => key !== level && key !== message && !isTime(key, value, time));
   for (const [key, value] of shown) {
     if (value === undefined) continue;
-    out.add(out.text === "" || /\s$/.test(out.text) ? "" : "  ").add(`${signed(key)}=`, "k");
+    out.add(out.text === "" || /\s$/.test(out.text) ? "" : "  ").add(`${key}=`, "k");
     const written = valueText(value);
-    out.add(signed(written), typeof value === "number" || typeof value === "bigint" || NUMBER.test(written) ? "n" : "");
+    out.add(written, typeof value === "number" || typeof value === "bigint" || NUMBER.test(written) ? "n" : "");
   }
   return out;
 }
@@ -153,6 +154,7 @@ export function present(store: TaskStore, row: number, id: number, source: numbe
     ({ text, runs } = fromFields(found, base.time, chosen));
     if (text.length > CUT) text = text.slice(0, CUT);
   } else if (runs.length === 0) runs = tokens(text, base.time);
+  const equal = fold === undefined ? {} : { fold: open ? ("open" as const) : ("shut" as const), times: fold.rows + 1, until: store.timeOf(fold.last) };
   const redrawn = /\r[^\r]/.test(raw) && !runs.some(([, style]) => style === "x");
-  return { ...line, text, runs, marks: matcher.find(text), more, aside: redrawn ? "redrawn" : undefined, json: found !== null || redrawn };
+  return { ...line, text, runs, marks: matcher.find(text), more, aside: redrawn ? "redrawn" : undefined, json: found !== null || redrawn, ...equal };
 }

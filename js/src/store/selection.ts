@@ -3,6 +3,7 @@
 import type { Filter } from "../types.ts";
 import { compile, type Matcher } from "./filter.ts";
 import { Finder } from "./find.ts";
+import { isBar } from "./folds.ts";
 import { UNKNOWN_AS } from "./level.ts";
 import { Sequence } from "./sequence.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
@@ -39,8 +40,15 @@ export class Selection {
     this.matcher = compile(filter);
     this.all = this.shown = new Sequence(this.compare);
     this.finder = new Finder(this);
-    for (const store of stores) this.take(store, 0, store.rows);
-    this.refilter(filter);
+    this.reload();
+  }
+
+  /** What belongs together has changed. */
+  reload(): void {
+    this.opened.clear();
+    this.all = this.shown = new Sequence(this.compare);
+    for (const store of this.stores) this.take(store, 0, store.rows);
+    this.refilter(this.filter);
   }
 
   idOf(slot: number, row: number): number {
@@ -106,7 +114,11 @@ export class Selection {
     const { folds } = this.stores[slot];
     const root = folds.rootOf(id % SLOT);
     const fold = folds.heads.get(root);
-    return fold === undefined ? this.#test(slot, root, this.stores[slot].texts[root]) : [root, ...fold.twins].some((row) => this.#test(slot, row, folds.textOf(row)));
+    const { texts } = this.stores[slot];
+    if (fold === undefined) return this.#test(slot, root, texts[root]);
+    // Of equal lines each is looked at: their numbers may differ.
+    if (fold.said === null && !isBar(texts[root])) return [root, ...folds.below(root)].some((row) => this.#test(slot, row, texts[row]));
+    return [root, ...fold.twins].some((row) => this.#test(slot, row, folds.textOf(row)));
   }
 
   #test(slot: number, row: number, text: string): boolean {
@@ -185,8 +197,15 @@ export class Selection {
         const late = folds.below(head).map((row) => slot * SLOT + row).filter((row) => row % SLOT < from && this.#isOpen(slot, row % SLOT) && !this.all.has(row));
         if (late.length > 0) this.#insert(late);
       }
-      if (this.filtered && this.all.placeOf(id) >= this.unsearched && !this.shown.has(id) && this.matches(id)) this.shown.merge([id]);
+      if (this.filtered && this.all.placeOf(id) >= this.unsearched && !this.shown.has(id) && this.#nowMatches(slot, head)) this.shown.merge([id]);
     }
+  }
+
+  /** Whether a head is wanted by what has joined it: of equal lines only the last is new. */
+  #nowMatches(slot: number, head: number): boolean {
+    const { folds, texts } = this.stores[slot];
+    const { said, last } = folds.heads.get(head)!;
+    return said === null ? this.#test(slot, last, texts[last]) : this.matches(slot * SLOT + head);
   }
 
   /** Rows [from, to) of a store are new. */

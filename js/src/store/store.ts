@@ -4,7 +4,7 @@
  */
 
 import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Mark, Missing, PageNotice, SourceInfo, SourceKind, StatusEvent, TaskState } from "../types.ts";
-import { Folds } from "./folds.ts";
+import { Folds, type Same } from "./folds.ts";
 import { ERROR, levelOf, rankOf, WARNING } from "./level.ts";
 import { markOf } from "./marks.ts";
 import { endText, gapText, grouped, noticeText } from "./notice.ts";
@@ -55,7 +55,7 @@ export class TaskStore {
   source = new Uint16Array(1024);
   flags = new Uint8Array(1024);
   /** Which rows belong together. */
-  readonly folds = new Folds({ texts: this.texts, pod: (row) => this.sources[this.source[row]]?.pod ?? "", time: (row) => this.timeOf(row) });
+  folds = this.#foldsOf("");
   readonly hints = new Map<number, string>();
   readonly sources: Source[] = [];
   cursor = "";
@@ -287,6 +287,24 @@ export class TaskStore {
     for (const [number, row] of this.#found) this.#found.set(number, moved[row]);
     this.dropped = 0;
     return moved;
+  }
+
+  #foldsOf(same: Same): Folds {
+    return new Folds({ texts: this.texts, pod: (row) => this.sources[this.source[row]]?.pod ?? "", time: (row) => this.timeOf(row) }, same);
+  }
+
+  /** Equal lines are folded, or are not any more: what belongs together is found anew. */
+  refold(same: Same): void {
+    this.folds = this.#foldsOf(same);
+    this.folds.reserve(this.key.length);
+    const order: number[] = [];
+    for (let row = 0; row < this.rows; row++) if (!(this.flags[row] & (NOTICE | HOLE))) order.push(row);
+    const done = this.folds.start(0);
+    for (const row of order.toSorted((a, b) => this.seq[a] - this.seq[b])) this.folds.feed(this.source[row] * 3 + (this.flags[row] & STDERR ? 2 : this.flags[row] & STDOUT ? 1 : 0), row);
+    done();
+    this.folds.start(this.rows)();
+    this.folds.settle();
+    this.folds.touched.clear();
   }
 
   /** The rows that are here, in the order in which they are shown, those that belong together one after the other. */

@@ -7,6 +7,8 @@ import { type Change, type Column, COLUMNS, FONTS, type Settings, type Time, TIM
 const TIME_WORDS: Record<Time, string> = { local: "Local time", utc: "UTC", start: "Since the start", delta: "Since the line before", off: "No times" };
 const COLUMN_WORDS: Record<Column, string> = { pod: "Pod", container: "Container", level: "Level" };
 
+export const SAME = [["", "One by one"], ["exact", "Folded"], ["masked", "Folded, whatever their numbers"]] as const;
+
 export class Display {
   readonly element: HTMLElement;
   #time: Menu;
@@ -24,11 +26,13 @@ export class Display {
   }
 
   #more(): (Item | string)[] {
-    const { columns, fontSize } = this.settings();
+    const { columns, fontSize, filter } = this.settings();
     const toggled = (column: Column): Column[] => COLUMNS.filter((one) => columns.includes(one) !== (one === column));
     return [
       "Columns",
       ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), stays: true, act: () => this.change({ columns: toggled(one) }) })),
+      "Equal lines (u)",
+      ...SAME.map(([same, label]) => ({ label, checked: filter.same === same, act: () => this.change({ same }) })),
       `Text, ${fontSize} px`,
       { label: "Larger (+)", stays: true, act: () => this.change({ fontSize: Math.min(FONTS.most, this.settings().fontSize + 1) }) },
       { label: "Smaller (−)", stays: true, act: () => this.change({ fontSize: Math.max(FONTS.least, this.settings().fontSize - 1) }) },

@@ -69,7 +69,8 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, string>
   if (row.bar !== undefined && row.bar >= 0) line.append(track(row.bar));
   if (whole !== undefined && whole !== "" && !row.json) line.append(seen(whole));
   else fill(line, row.text, row.runs, row.marks);
-  const aside = [row.aside, elsewhere(row, actions)].filter(Boolean).join(" · ");
+  const times = row.times === undefined ? "" : `× ${grouped(row.times)} until ${clock(row.until!)}`;
+  const aside = [times, row.aside, elsewhere(row, actions)].filter(Boolean).join(" · ");
   if (aside !== "") line.append(h("span", { class: "cl-aside" }, `  · ${aside}`));
   if (row.more > 0 && whole === undefined) line.append(h("span", { class: "cl-k" }, ` … ${grouped(row.more)} more`));
   if (whole !== undefined) element.classList.add("cl-open");

@@ -277,7 +277,7 @@ export class Rows {
     const kept = new Map<number, [number, string, HTMLElement]>();
     let before: Row | undefined = this.#rows[from - this.#first - 1];
     for (const [i, row] of this.#rows.slice(from - this.#first, end - this.#first).entries()) {
-      const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.also} ${row.bar}`;
+      const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.also} ${row.bar} ${row.times}`;
       let made = this.#made.get(row.id);
       if (made === undefined || made[0] !== this.#version || made[1] !== key) made = [this.#version, key, makeRow(row, this.actions, this.#open)];
       setFlag(made[2], "cl-picked", this.picked.has(from + i));

@@ -3,7 +3,7 @@
 import type { Hub, ViewSide } from "../store/client.ts";
 import type { Jump, SourceSummary, Update } from "../types.ts";
 import { h, setFlag } from "./dom.ts";
-import { Display } from "./display.ts";
+import { Display, SAME } from "./display.ts";
 import { dress } from "./dress.ts";
 import { FilterBar } from "./filterbar.ts";
 import { Header } from "./header.ts";
@@ -383,6 +383,7 @@ export class Viewer {
       time: () => change({ time: TIMES[(TIMES.indexOf(settings.time) + 1) % TIMES.length] }),
       wrap: () => change({ wrap: !settings.wrap }),
       json: () => change({ pretty: !settings.filter.pretty }),
+      same: () => change({ same: SAME[(SAME.findIndex(([same]) => same === settings.filter.same) + 1) % SAME.length][0] }),
       bigger: () => change({ fontSize: Math.min(FONTS.most, settings.fontSize + 1) }),
       smaller: () => change({ fontSize: Math.max(FONTS.least, settings.fontSize - 1) }),
       full: () => this.#fullScreen(),
