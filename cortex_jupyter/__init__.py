@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "TaskLog": "cortex_jupyter.notebook.tasklog",
+    "open": "cortex_jupyter.notebook.opened",
     "logs": "cortex_jupyter.notebook.tasklog",
     "tasks": "cortex_jupyter.notebook.tasklog",
     "load_ipython_extension": "cortex_jupyter.notebook.magic",
     "errors": "",
 }
 
-__all__ = ["TaskLog", "__version__", "load_ipython_extension", "logs", "tasks"]
+__all__ = ["TaskLog", "__version__", "load_ipython_extension", "logs", "open", "tasks"]
 
 
 def __getattr__(name: str) -> Any:

@@ -95,6 +95,11 @@ def group_rows(rows: int) -> int:
     return min(max(_GROUP, rows // _GROUPS), _LARGEST)
 
 
+def block_rows() -> int:
+    """Give how many numbers a block of the index has at most."""
+    return _BLOCK
+
+
 def dress(raw: Any, task: tuple[str, str], sources: dict[int, dict[str, Any]], places: dict[str, Any]) -> Any:
     """Give the columns of a file.
 

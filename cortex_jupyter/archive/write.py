@@ -38,6 +38,8 @@ class About:
     blocks : list of Block
     more : dict
         What else the statement in the file is to say.
+    growing : bool
+        Nothing but `info` is known before the last row has come.
     """
 
     info: Info
@@ -46,6 +48,7 @@ class About:
     notices: list[Entry] = field(default_factory=list)
     blocks: list[layout.Block] = field(default_factory=list)
     more: dict[str, Any] = field(default_factory=dict)
+    growing: bool = False
 
     @classmethod
     def of(cls, store: Readable, recording: int) -> About:
@@ -129,7 +132,9 @@ def write(
     levels: Counter[str] = Counter()
     rows, group, sure = 0, 0, True
     waiting: list[Any] = []
-    target = layout.schema().with_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
+    target = layout.schema()
+    if not about.growing:
+        target = target.with_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
     with pq.ParquetWriter(path, target, **layout.options()) as writer:
 
         def flush(table: Any) -> None:
@@ -155,6 +160,8 @@ def write(
             flush(pa.concat_tables(waiting))
         if rows == about.complete.records:  # what a filter has left is no archive
             writer.add_key_value_metadata(about.metadata(sorted_=sure))
+            if about.growing:
+                writer.add_key_value_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(size - TAIL)

@@ -86,6 +86,8 @@ class TaskLog(Waiting, Analysis):
         #: afterwards the same are traits of `viewer`.
         self.looks: dict[str, Any] = {}
         self.transport = "auto"
+        #: The file it was opened from; "" for a task's.
+        self.opened = ""
 
     # ------------------------------------------------------------------- what
 
@@ -146,7 +148,7 @@ class TaskLog(Waiting, Analysis):
         shown = looks(query)
         check(merged := {**self._query, **query})
         log = TaskLog(self._engine, self._recordings, self._recording, merged)
-        log.looks, log.transport = self.looks | shown, self.transport
+        log.looks, log.transport, log.opened = self.looks | shown, self.transport, self.opened
         return log
 
     # ----------------------------------------------------------------- display
@@ -183,7 +185,8 @@ class TaskLog(Waiting, Analysis):
 
     def __repr__(self) -> str:
         query = "".join(f", {k}={v!r}" for k, v in self._query.items())
-        return f"cortex_jupyter.logs({self.task!r}{query})"
+        call = f"open({self.opened!r}" if self.opened else f"logs({self.task!r}"
+        return f"cortex_jupyter.{call}{query})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": repr(self)}

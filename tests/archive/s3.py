@@ -124,7 +124,7 @@ def gate(port: int) -> Iterator[Gate]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do  # noqa: N815 - http.server's names
 
         def log_message(self, *_: Any) -> None:
             pass

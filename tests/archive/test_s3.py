@@ -56,7 +56,9 @@ def test_an_archive_in_s3_is_read_like_the_recording(s3: Gate, url: str, filled:
 
 def test_a_window_reads_its_share(s3: Gate, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "_GROUP", 1500)
-    lines = [(1 + i % 2, i * 1_000_000, f"2026-01-01 INFO {i:x} {hash(str(i)):x} {hash(i * 7.1):x}") for i in range(150_000)]
+    lines = [
+        (1 + i % 2, i * 1_000_000, f"2026-01-01 INFO {i:x} {hash(str(i)):x} {hash(i * 7.1):x}") for i in range(150_000)
+    ]
     for start in range(0, len(lines), 2000):
         filled.lines(lines[start : start + 2000])
     _, held = archived(filled.end(), url)

@@ -1,0 +1,108 @@
+"""`cortex.open`: the log in a file, of whatever origin, as the same object as a task's; no cluster is asked."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.errors import TaskNotFound
+from cortex_jupyter.notebook.query import check
+from cortex_jupyter.notebook.runtime import runtime
+from cortex_jupyter.notebook.snapshot import progress
+from cortex_jupyter.notebook.tasklog import TaskLog
+from cortex_jupyter.recording.open import Recording, Recordings
+from cortex_jupyter.server.names import check_names
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.records import TaskRef
+
+
+def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as in `gzip.open`; used as `cortex.open`
+    r"""Open a file of logs; as a cell's value it shows the viewer.
+
+    Parameters
+    ----------
+    url : str or path
+        A path, or an object's URL (`s3://`, `gs://`, `az://`, `https://`). Parquet of ours or any other with a column
+        of text, NDJSON, or text; the last two also packed with gzip or zstd. What is not ours is read once from end to
+        end, and written to a temporary file.
+    **query
+        As for `logs`.
+
+    Returns
+    -------
+    TaskLog
+
+    Raises
+    ------
+    ArchiveNotFound, ArchiveDamaged, ArchiveError, MissingExtra
+    BadQuery
+        A parameter cannot be understood.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "old.log")
+    >>> _ = path.write_text("2026-01-31 12:00:00 INFO on\n2026-01-31 12:00:01 ERROR hot\n")
+    >>> [(r.level, r.text[20:]) for r in open(path)]
+    [('info', 'INFO on'), ('error', 'ERROR hot')]
+    """
+    from cortex_jupyter.frames.opening import opened  # noqa: PLC0415 - needs pyarrow and obstore
+
+    parsed = check(query)
+    scratch = Path(tempfile.mkdtemp(prefix="cortex-open-"))
+    try:
+        with progress(f"reading {str(url).rpartition('/')[2]}") as bar:
+            held = opened(str(url), scratch, bar.update)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    # It is there for as long as somebody may read it.
+    weakref.finalize(held, shutil.rmtree, scratch, ignore_errors=True)
+    engine = runtime()
+
+    async def find() -> tuple[_Opened, Recording]:
+        recordings = _Opened(ArchiveStore(held.file.path, _One(held)))
+        recording = await recordings.find(held.info.ref)
+        await check_names(recording, parsed)
+        return recordings, recording
+
+    log = TaskLog(engine, *engine.run(find()), query)
+    log.opened = str(url)
+    log.transport = "comm"  # the server does not know this file
+    return log
+
+
+class _One:
+    """The one recording that a file is."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+
+    def all(self, namespace: str = "") -> list[Held]:
+        return [self._held] if namespace in ("", self._held.info.ref.namespace) else []
+
+    def find(self, ref: TaskRef, cluster: str | None = None) -> Held | None:  # noqa: ARG002 - it is of no cluster
+        return self._held if ref.name == self._held.info.ref.name else None
+
+    def by_id(self, recording: int) -> Held | None:
+        return self._held if recording == self._held.info.id else None
+
+
+class _Opened(Recordings):
+    """A file in the place of a store; nothing is ever recorded into it."""
+
+    def __init__(self, file: ArchiveStore) -> None:
+        super().__init__(cast("Store", file), None)
+
+    async def resolve(self, ref: TaskRef) -> NoReturn:
+        """Find nothing: the file is all there is."""
+        raise TaskNotFound(f"{ref.key} is a file, and no task of a cluster")

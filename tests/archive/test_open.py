@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import gzip
+import math
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from archive.made import archived, lively
+
+import cortex_jupyter as cortex
+from cortex_jupyter.archive import layout
+from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, BadQuery
+from cortex_jupyter.frames.convert import to_pandas, to_polars
+from cortex_jupyter.frames.read import read
+from cortex_jupyter.frames.schema import COLUMNS, schema
+from cortex_jupyter.parsing.query import LogQuery
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frames.filled import Filled
+
+LINES = ["2026-01-31 12:00:00,500 INFO on", "no time", '{"ts": 1769860802.25, "level": "error", "msg": "hot"}', "é"]
+TIMES = [1_769_860_800_500_000_000, 1_769_860_800_500_000_000, 1_769_860_802_250_000_000, 1_769_860_802_250_000_000]
+
+
+def rows(log: Any) -> list[tuple[int, str]]:
+    table = log.to_arrow()
+    return list(zip(table["time"].cast(pa.int64()).to_pylist(), table["text"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_text_packed_or_not(tmp_path: Path, suffix: str, ending: str) -> None:
+    data = ("\ufeff" + ending.join(LINES)).encode()
+    pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[suffix]
+    path = tmp_path / f"Old Run.log{suffix}"
+    path.write_bytes(pack(data))
+    log = cortex.open(path)
+    assert rows(log) == list(zip(TIMES, LINES, strict=True))
+    assert log.complete.records == 4 and log.complete.done and log.over and log.state == "succeeded"
+    assert [r.text for r in log.filter(level="error")] == LINES[2:3]
+    assert repr(log.filter(level="error")) == f"cortex_jupyter.open({str(path)!r}, level='error')"
+    assert [r.text for r in log.follow()] == LINES and log.wait("hot").seq == 3
+
+
+def test_times_before_lines_are_taken_off_where_all_have_one(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("2026-01-31T12:00:00.000000005Z one\n2026-01-31T13:00:01+01:00 two\n")
+    assert rows(cortex.open(tmp_path / "a.log")) == [
+        (1_769_860_800_000_000_005, "one"),
+        (1_769_860_801_000_000_000, "two"),
+    ]
+
+
+def test_our_own_exports_come_back(filled: Filled, tmp_path: Path) -> None:
+    _, held = archived(lively(filled, 600), str(tmp_path / "archive"))
+    log = cortex.open(held.file.path)
+    whole = read(filled.store, filled.id, LogQuery.parse({}))
+    assert log.to_arrow().equals(whole) and log.task == "ml:job/train-1" and log.complete.gaps
+    log.filter(level="warning").to_parquet(tmp_path / "some.parquet")
+    part = cortex.open(tmp_path / "some.parquet")
+    assert part.to_arrow()["text"].to_pylist() == log.filter(level="warning").to_arrow()["text"].to_pylist()
+    (tmp_path / "a.ndjson").write_bytes(b"".join(orjson.dumps(r.as_dict()) + b"\n" for r in log))
+    back = cortex.open(tmp_path / "a.ndjson").to_arrow()
+    for name in ("time", "pod", "container", "run", "stream", "level", "text"):
+        assert back[name].to_pylist() == whole[name].to_pylist(), name
+
+
+@pytest.mark.parametrize(
+    ("columns", "texts"),
+    [
+        (
+            {"message": ["a", "b"], "timestamp": pd.to_datetime(["2026-01-31 12:00:00", "2026-01-31 12:00:01"])},
+            ["a", "b"],
+        ),
+        ({"ts": [1_769_860_800_000, 1_769_860_801_000], "line": [b"a", b"\xff"]}, ["a", "\\xff"]),
+        ({"Time": ["2026-01-31T12:00:00Z", None], "Msg": ["a", None], "pod": ["p", "q"]}, ["a", ""]),
+        ({"n": [1, 2], "x": [0.5, math.nan]}, ['{"n":1,"x":0.5}', '{"n":2,"x":null}']),
+    ],
+)
+def test_parquet_of_others(tmp_path: Path, columns: dict[str, Any], texts: list[str]) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    log = cortex.open(tmp_path / "x.parquet")
+    assert log.to_arrow()["text"].to_pylist() == texts and log.to_arrow().schema.equals(schema())
+    if "n" not in columns:
+        assert log.to_arrow()["time"][0].as_py() == pd.Timestamp("2026-01-31 12:00:00Z")
+
+
+def test_another_version_of_ours_is_read_as_any_parquet(
+    filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "VERSION", 0)
+    _, held = archived(lively(filled, 600), str(tmp_path / "archive"))
+    monkeypatch.undo()
+    with pytest.raises(ArchiveDamaged, match="another version"):
+        type(held)(held.file).info  # noqa: B018 - as it is read
+    log = cortex.open(held.file.path)
+    whole = read(filled.store, filled.id, LogQuery.parse({}))
+    assert log.to_arrow().select(["time", "pod", "text"]).equals(whole.select(["time", "pod", "text"]))
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "match"),
+    [
+        (None, ArchiveNotFound, "is not there"),
+        (gzip.compress(b"x" * 100_000)[:-20], ArchiveDamaged, "cut off"),
+        (b"PAR1" + b"x" * 50, ArchiveDamaged, "cut off|no Parquet"),
+        ("folder", BadQuery, "is a folder"),
+    ],
+)
+def test_what_cannot_be_read_says_so(tmp_path: Path, content: Any, error: type[Exception], match: str) -> None:
+    path = tmp_path / "x.log"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(error, match=match):
+        cortex.open(path)
+
+
+DEEP = '{"a":' * 2000 + "1" + "}" * 2000
+BAD: dict[str, list[str]] = {
+    "empty": [],
+    "a mixture": ['{"a": 1}', "plain", '{"a": "x"}', "a=1 b=2", "[1, 2]"],
+    "long lines": ["x" * (1 << 20), '{"msg": "' + "y" * (1 << 20) + '"}'],
+    "double fields": ['{"level": "info", "level": "error", "msg": "a", "msg": "b"}'],
+    "numbers that JSON has not": ['{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}', '{"a": -Infinity, "msg": "x"}'],
+    "depth": [DEEP, '{"msg": "x", "a": ' + "[" * 400 + "]" * 400 + "}"],
+    "many keys": [f'{{"k{i}": {i}, "msg": "m{i}"}}' for i in range(10_000)],
+    "escapes": ["\x1b[31mERROR\x1b[0m", "a\x00b", '{"msg": "\\ud83d"}', '{"msg": "\\u0000"}', "\u2028", "\r"],
+    "no text": ["", " ", "{}", "null", '""'],
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_typed_frames(filled: Filled, tmp_path: Path, name: str) -> None:
+    """Recorded, archived, and read from a text file: the same columns, and the text as it was."""
+    from frames.test_derive import by_line  # noqa: PLC0415
+
+    lines = BAD[name]
+    if lines:
+        filled.lines([(1, (i * 7919) % 997, text) for i, text in enumerate(lines)])  # times out of order
+    store, held = archived(filled.end(), str(tmp_path / "archive"))
+    (tmp_path / "x.log").write_text("\n".join(lines) + "\n" if lines else "", newline="")
+    query = LogQuery.parse({})
+    tables = [
+        read(filled.store, filled.id, query),
+        read(store, held.info.id, query),
+        cortex.open(tmp_path / "x.log").to_arrow(),
+    ]
+    for table in tables:
+        assert table.schema.equals(schema())
+        assert [t.rstrip("\r") for t in table["text"].to_pylist()] == [t.rstrip("\r") for t in lines]
+        assert tuple(to_pandas(table).columns) == COLUMNS == tuple(to_polars(table).columns)
+    found = [(m, None if f is None else orjson.loads(f)) for m, f in zip(*(tables[1][n].to_pylist() for n in ("message", "fields")), strict=True)]  # fmt: skip
+    assert found == by_line(lines)
+
+
+def test_bytes_that_are_not_utf8_survive(tmp_path: Path) -> None:
+    (tmp_path / "x.log").write_bytes(b"a\xff\nb\n")
+    assert [r.text for r in cortex.open(tmp_path / "x.log")] == ["a\\xff", "b"]
