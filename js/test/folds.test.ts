@@ -221,3 +221,26 @@ describe("equal lines that follow each other", () => {
     expect(new Fed({ grep: "5 ms" }).add(...lines).texts).toEqual([]);
   });
 });
+
+describe("what is folded away", () => {
+  const fed = (): Fed => new Fed().add([T0, 1, "x"], ...at(1, 1, ERROR_OF(1)), [T0 + 9, 1, "y"]);
+
+  it("opens where a search found something below, not where its own row says it", () => {
+    const { selection } = fed();
+    selection.finder.set("finite(loss)");
+    selection.revealFound(selection.shown.at(1));
+    expect(selection.shown.length).toBe(6);
+    const other = fed().selection;
+    other.finder.set("NaN");
+    other.revealFound(other.shown.at(1));
+    expect(other.shown.length).toBe(3);
+  });
+
+  it("opens for a line that is gone to by its number", () => {
+    const { selection } = fed();
+    selection.reveal(TASK, 3);
+    expect(selection.shown.length).toBe(6);
+    selection.reveal(TASK, 0);
+    expect(selection.shown.length).toBe(6);
+  });
+});

@@ -158,6 +158,25 @@ export class Selection {
     }
   }
 
+  /** A line that is folded away comes to be seen. */
+  reveal(task: string, seq: number): void {
+    for (const [slot, store] of this.stores.entries()) {
+      if (task !== "" && store.task !== task) continue;
+      const row = store.seq.subarray(0, store.rows).indexOf(seq);
+      for (let at = row; at > 0 && store.folds.back[at] !== 0; ) {
+        at -= store.folds.back[at];
+        if (!this.opened.has(slot * SLOT + at)) this.toggle(slot * SLOT + at);
+      }
+    }
+  }
+
+  /** What was found below the row of a traceback comes to be seen; what that row says itself is. */
+  revealFound(id: number): void {
+    const { folds } = this.stores[this.slotOf(id)];
+    const fold = folds.heads.get(id % SLOT);
+    if (fold?.said && !this.opened.has(id) && this.finder.marks(folds.titleOf(id % SLOT)).length === 0) this.toggle(id);
+  }
+
   #below(slot: number, head: number): number[] {
     const { folds } = this.stores[slot];
     return folds.below(head).flatMap((row) => [slot * SLOT + row, ...(folds.heads.has(row) ? this.#below(slot, row) : [])]);

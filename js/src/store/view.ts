@@ -132,9 +132,11 @@ export class View {
   /** Goes to a row; whether there is one. What is out of the window is shown with all that is older. */
   jump(to: Jump): boolean {
     const { selection } = this;
+    if (to.to === "seq") selection.reveal(to.task, to.seq);
     const id = destination(to, selection, selection.finder, this.low);
     const time = to.to === "time" ? to.time : null;
     if (id === null && time === null) return false;
+    if (to.to === "found" && id !== null) selection.revealFound(id);
     if ((time ?? selection.keyOf(id!)) < this.low) this.extended = true;
     this.#jumped = id;
     this.#aim = time;
