@@ -29,7 +29,7 @@ async def start() -> None:
     async with await Cluster.open() as cluster:
         jobs = collection("job", cluster.namespace)
         await _delete(cluster, jobs)
-        image = os.environ.get("CORTEX_DEMO_IMAGE") or await _image(cluster)
+        image = os.environ.get("CORTEX_DEMO_IMAGE") or await image_of(cluster)
         await cluster.json(jobs, method="POST", body=job(image))
 
 
@@ -56,7 +56,8 @@ async def _delete(cluster: Cluster, jobs: str) -> None:
         return
 
 
-async def _image(cluster: Cluster) -> str:
+async def image_of(cluster: Cluster) -> str:
+    """Give an image that runs Python there."""
     try:
         nodes = (await cluster.json("/api/v1/nodes"))["items"]
     except CortexError:

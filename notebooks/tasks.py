@@ -1,0 +1,108 @@
+"""Example tasks for the notebooks: Jobs that look like a training and compute nothing, on the cluster of `KUBECONFIG`.
+
+Without a cluster: `python -m cortex_jupyter.sandbox` runs one on this machine, whose pods are processes, and prints the
+path of its kubeconfig.
+"""
+
+import json
+import os
+
+from cortex_jupyter.cli.demo.cluster import image_of
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.cluster.workloads import collection
+from cortex_jupyter.errors import NotFound
+from cortex_jupyter.notebook.runtime import runtime
+
+LOCAL = "docker.io/local/busybox:1"  # an image without Python, but with the node's own below /host
+
+PROGRAM = """
+import json, logging, math, os, random, sys, time
+o = json.loads(os.environ["OPTIONS"])
+rank, seconds, epochs, steps = int(os.environ.get("JOB_COMPLETION_INDEX", 0)), o["seconds"], o["epochs"], o["steps"]
+r = random.Random(f"{o['seed']}-{rank}")
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+log = logging.getLogger("trainer")
+pause = seconds / (epochs * steps + 8)
+for shard in range(1, 5):
+    print(f"shard {shard}/4 verified, {r.randint(180, 220)} MiB", flush=True)
+    time.sleep(pause * o["loading"])
+log.info("model resnet-demo, 25.6 M parameters, batch 256, seed %d", o["seed"])
+for epoch in range(1, epochs + 1):
+    for step in range(1, steps + 1):
+        done = epoch - 1 + step / steps
+        loss = 2.3 * math.exp(-o["rate"] * done) + 0.08 + r.gauss(0, 0.02) + (1.5 if rank == o["straggler"] else 0)
+        total = (epoch - 1) * steps + step
+        if total == o["diverge"] and rank == o["bad"]:
+            log.warning("gradient norm %.1f, loss scale halved", r.uniform(40, 90))
+            log.error("loss is nan at step %d", total)
+        if total >= o["fail"] and rank == o["bad"]:
+            def forward(batch):
+                raise RuntimeError("CUDA error: device-side assert triggered (batch %d)" % batch)
+            forward(total)
+        lost = o["diverge"] and total >= o["diverge"] and rank == o["bad"]
+        log.info("step %d loss=%s lr=%.2e samples/s=%.0f", total, "nan" if lost else f"{loss:.4f}", 3e-4 * 0.5 * (1 + math.cos(math.pi * done / epochs)), r.gauss(2950, 60))
+        time.sleep(pause)
+    done = epoch * 20 // epochs
+    print(f"\\repoch: {epoch * 100 // epochs:3d}%|{'#' * done}{' ' * (20 - done)}| {epoch}/{epochs} [00:{epoch:02d}<00:{epochs - epoch:02d},  1.00it/s]", flush=True)
+    print(json.dumps({"level": "info", "msg": "epoch done", "epoch": epoch, "step": total, "val_acc": round(1 - math.exp(-0.5 * epoch), 4)}), flush=True)
+log.info("training finished, weights saved to /models/resnet-demo.pt")
+"""
+
+OPTIONS = {
+    "seconds": 20, "epochs": 4, "steps": 40, "seed": 1, "rate": 0.6, "loading": 1, "diverge": 0, "fail": 1 << 30, "bad": 0,
+    "straggler": -1,
+}  # fmt: skip
+
+
+def start(name: str, pods: int = 1, **options: float) -> str:
+    """Start an example, in place of one of that name; `OPTIONS` are the options. Gives its name."""
+    runtime().run(_create(name, pods, OPTIONS | options))
+    return name
+
+
+def clean(*names: str) -> None:
+    """Delete examples, and their pods."""
+
+    async def delete() -> None:
+        async with await Cluster.open() as cluster:
+            for name in names:
+                await _delete(cluster, name)
+
+    runtime().run(delete())
+
+
+async def _create(name, pods, options):
+    async with await Cluster.open() as cluster:
+        await _delete(cluster, name)
+        image = os.environ.get("CORTEX_DEMO_IMAGE") or await image_of(cluster)
+        await cluster.json(collection("job", cluster.namespace), method="POST", body=job(name, pods, image, options))
+
+
+async def _delete(cluster, name):
+    path = f"{collection('job', cluster.namespace)}/{name}"
+    try:
+        await cluster.json(path, method="DELETE", body={"propagationPolicy": "Background"})
+        while True:
+            await cluster.json(path)
+    except NotFound:
+        return
+
+
+def job(name, pods, image, options):
+    """Give the Job: an Indexed one, so that each pod knows its rank."""
+    python = ["busybox", "chroot", "/host", "/usr/bin/python3"] if image == LOCAL else ["python3"]
+    container = {
+        "name": "train", "image": image, "command": [*python, "-u", "-c", PROGRAM],
+        "env": [{"name": "OPTIONS", "value": json.dumps(options)}],
+    }  # fmt: skip
+    spec = {"restartPolicy": "Never", "containers": [container]}
+    if image == LOCAL:
+        container |= {
+            "imagePullPolicy": "Never",
+            "volumeMounts": [{"name": "host", "mountPath": "/host", "readOnly": True}],
+        }
+        spec["volumes"] = [{"name": "host", "hostPath": {"path": "/"}}]
+    return {
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+        "spec": {"parallelism": pods, "completions": pods, "completionMode": "Indexed", "backoffLimit": 0, "template": {"spec": spec}},
+    }  # fmt: skip

@@ -1,0 +1,107 @@
+"""The notebooks, each run by a kernel of its own against one sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+from support.jupyter import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+#: Quick, and few pods.
+SHORT: dict[str, dict[str, Any]] = {
+    "first-look": {"seconds": 1.5}, "why-did-it-die": {"seconds": 1.5}, "curves-from-text": {"seconds": 3},
+    "compare-two-runs": {"seconds": 1.5}, "64-pods": {"pods": 12, "seconds": 1},
+}  # fmt: skip
+EXPECTED: dict[str, dict[str, list[str]]] = {
+    "first-look": {
+        "live": ["application/vnd.jupyter.widget-view+json", "cortex-logs-static"], "line": ["epoch done"], "end": ["Job complete exit 0"],
+        "complete": ["2 sources, complete"], "progress": ["epoch"], "patterns": ["step"], "curves": ["<svg", "rank 1"],
+    },
+    "why-did-it-die": {
+        "why-cell": ["train of dying-1-", "ended with exit code 1, after RuntimeError: CUDA error", "forward"],
+        "attributes": ["(1, 'dying-1-", "'RuntimeError', 'forward')"], "errors-cell": ["loss is nan at step 96", "RuntimeError"],
+        "curve": ["NaN from step 96"], "raised": ["50 lines"],
+    },
+    "curves-from-text": {
+        "plot": ["application/vnd.jupyter.widget-view+json", "<svg", "rank 2"], "metrics": ["samples/s", "val_acc"], "pivot": ["2"],
+        "sql": ["loss"], "pattern": ["curves-0-"], "more": ["curves-2", "<svg"],
+    },
+    "compare-two-runs": {
+        "comparison": ["The first line that differs", "gradient norm", "loss is nan at step", "the whole run"], "durations": ["phase"],
+        "only": ["loss is nan at step"], "first": ["gradient norm"], "losses": ["<svg", "good", "bad"],
+    },
+    "64-pods": {"complete": ["12 sources, complete"], "plot": ["12 sources", "far from the others"], "worst": ["7"], "patterns": ["12"]},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(sandbox_process: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    home = Home(tmp_path_factory.mktemp("home"), sandbox_process.kubeconfig)
+    yield home
+    home.end()
+
+
+@pytest.fixture(scope="module")
+def run(home: Home) -> dict[str, Any]:
+    """All of them, two at a time."""
+    env = {**home.env, "PYTHONPATH": os.pathsep.join([str(FOLDER.parent), str(FOLDER)])}
+    turn = asyncio.Semaphore(2)
+
+    async def execute(name: str) -> Any:
+        notebook: Any = load_notebook_node(str(FOLDER / f"{name}.ipynb"))
+        assert not any(cell.get("outputs") for cell in notebook.cells)
+        notebook = parameterize_notebook(notebook, SHORT[name])
+        client: Any = NotebookClient(notebook, timeout=90, kernel_name="python3", store_widget_state=True)
+        async with turn:
+            await client.async_execute(env=env, cwd=str(FOLDER))
+        if folder := os.environ.get("CORTEX_TEST_SHOTS"):
+            nbformat.write(notebook, Path(folder) / f"{name}.ipynb")
+        return notebook
+
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*map(execute, SHORT))
+
+    return dict(zip(SHORT, asyncio.run(all_of_them()), strict=True))
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_notebook_runs_and_shows(run: dict[str, Any], name: str) -> None:
+    shown = {cell.id: str(cell.outputs) for cell in run[name].cells if cell.cell_type == "code"}
+    for id_, words in EXPECTED[name].items():
+        assert not [word for word in words if word not in shown[id_]], f"{id_}: {shown[id_][:3000]}"
+    assert len(nbformat.writes(run[name])) < 1_200_000, "a saved notebook stays small"
+
+
+def test_every_notebook_is_tested() -> None:
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} - {"demo"} == set(SHORT)
+
+
+def test_papermill_stops_at_a_task_that_failed(home: Home) -> None:
+    cells = [
+        nbformat.v4.new_code_cell("seconds = 9", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(
+            "import cortex_jupyter as cortex\nfrom tasks import start\nstart('stops', seconds=seconds, fail=1)\n"
+            "cortex.logs('stops').wait(timeout=60, raise_on_failure=True)"
+        ),
+        nbformat.v4.new_code_cell("print('never')"),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), home.path / "in.ipynb")
+    env = {**home.env, "PYTHONPATH": os.pathsep.join([str(FOLDER.parent), str(FOLDER)])}
+    home = type("Here", (Home,), {"env": env})(home.path, home.kubeconfig)
+    done = home.run("papermill", "in.ipynb", "out.ipynb", "-p", "seconds", "0.5", "--no-progress-bar")
+    assert done.returncode != 0 and "TaskFailed" in done.stderr and "CUDA error" in done.stderr
+    assert "never" not in str(
+        [cell.get("outputs") for cell in nbformat.read(home.path / "out.ipynb", as_version=4).cells]
+    )
