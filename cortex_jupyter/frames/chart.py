@@ -76,7 +76,8 @@ def _legend(panels: Sequence[Panel], note: str) -> str:
     if any(p.band for p in panels):
         keys = [(COLOURS[0], f"{len(labels)} sources: their median, from the least to the most")]
         if any(p.apart for p in panels):
-            keys.append((COLOURS[1], "far from the others"))
+            apart = list(dict.fromkeys(c.label for p in panels for c in p.apart))
+            keys.append((COLOURS[1], f"far from the others: {', '.join(apart)}"))
     else:
         keys = [(colour(i), label) for i, label in enumerate(labels)] if len(labels) > 1 else []
     parts = [f'<span class="key"><i style="background:{c}"></i>{escape(text)}</span>' for c, text in keys]

@@ -42,7 +42,7 @@ class Reading:
     tag: int | None = None
 
 
-_VALUE: Final = r"(?P<value>\0|[-+]?(?i:nan|inf(?:inity)?)\b)%?(?![\w\0]|[-:/.,]\0|-\w)"
+_VALUE: Final = r"(?P<value>\0|[-+]?(?i:nan|inf(?:inity)?)\b)(?!%\|)%?(?![\w\0]|[-:/.,]\0|-\w)"
 _PAIR: Final = re.compile(rf"(?P<sep>\s*=\s*|\s*:\s+|:)[\[(]?{_VALUE}")
 _LAST: Final = re.compile(r"(?<![\w.?&])([A-Za-z_][\w.@/%+'-]*(?:\[\w+\])?)['\"]?\Z")
 _CUT: Final = re.compile(r"[|,;\t\[\]:(){}\"=]|\s-\s|\s{2,}|\0")
@@ -55,7 +55,7 @@ _STEPS: Final = tuple(
     re.compile(rf"(?i)(?<![\w./])(?:{words})[\"']?\s*[:=#]?\s*[\[(]?\s*\0(?![\w\0]|[-:.]\0)")
     for words in (r"(?:\w+[_/])?global[_ ]step", "steps?", "iterations?|iter|updates?|num_updates", "rounds?|batch|it")
 )
-_EPOCH: Final = re.compile(r"(?i)(?<![\w./])epochs?[\"']?\s*[:=#]?\s*[\[(]?\s*\0(?![\w\0]|[-:.]\0)")
+_EPOCH: Final = re.compile(r"(?i)(?<![\w./])epochs?[\"']?\s*[:=#]?\s*[\[(]?\s*\0(?![\w\0%]|[-:.]\0)")
 _BAR: Final = re.compile(r"(?:^|[|\s\[])\s*\0/\0(?:\s+\[|\s+[━=>-]|\s*\(|\]|\s+-\s)")
 _ROUND: Final = re.compile(r"\A\s*(?:\0-\0-\0\S* \0:\0:\S*\s+)?\[\0\]\s")
 _RANK: Final = re.compile(r"(?i)(?<![\w])(?:global[_ ])?rank[\"']?\s*[:=#]?\s*\0(?![\w\0])")

@@ -21,6 +21,8 @@ _SAME: Final = 0.5
 _WORDS: Final = 60
 _BRANCHES: Final = 100
 _RUN: Final = re.compile(r"<\*>(?:[-:./,+]?<\*>)+")
+#: What a progress bar has drawn so far.
+_DRAWN: Final = re.compile(r"\|[#█▏▎▍▌▋▊▉ =>.\0]{3,}\||(?<=\[)[=>.]{5,}(?=\])|[━╸╺─╾]{5,}")
 _SIGNED: Final = re.compile(r"(?<=[\s=:([,])[-+]<\*>")
 
 
@@ -72,6 +74,8 @@ class Templates:
         count : int
             Lines that have this shape.
         """
+        if "|" in shape or "━" in shape or "[" in shape:
+            shape = _DRAWN.sub(lambda bar: f"|{MARK}|" if bar[0][0] == "|" else MARK, shape)
         words = shape.replace(MARK, ANY).split(maxsplit=_WORDS)
         key = (len(words), self._first(words))
         near = self._tree.setdefault(key, [])

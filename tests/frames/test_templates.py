@@ -54,6 +54,15 @@ def test_words_that_vary_are_found_without_a_digit_and_prose_is_not_lumped_toget
     ]  # fmt: skip
 
 
+def test_a_bar_is_one_pattern_however_far_it_is() -> None:
+    rows: list[Row] = [
+        (float(i), "p", f"train: {i * 10}%|{'#' * i}{' ' * (10 - i)}| {i}/10 [00:0{i}<00:09,  1.00it/s]")
+        for i in range(10)
+    ]
+    rows += [(20.0 + i, "p", f"{i}/9 {'━' * (i + 5)} 2s 20ms/step") for i in range(9)]
+    assert [r["count"] for r in patterns(table(rows)).to_pylist()] == [10, 9]
+
+
 def test_a_pattern_gives_the_expression_that_finds_its_lines() -> None:
     rows = run(bad=20)
     found = Patterns(patterns(table(rows)))
