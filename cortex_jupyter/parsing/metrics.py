@@ -160,6 +160,8 @@ def _name(left: str, *, spaced: bool, first: bool) -> str | None:
 
 def _columns(shape: str, found: Reading) -> None:
     """Find what stands in columns: `| loss 8.1 | ppl 279`, and `Loss 6.9 (7.0)` between tabs."""
+    if f"{MARK}%|" in shape:  # a bar
+        return
     pieces = shape.split("|")
     rules = ((_PIPED, pieces),) if len(pieces) > 2 else ((_AVERAGED, shape.split("\t")),)  # noqa: PLR2004
     for rule, parts in rules:

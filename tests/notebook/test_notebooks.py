@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
+from archive.s3 import gate, seaweed
 from nbclient import NotebookClient
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
@@ -22,6 +23,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 SHORT: dict[str, dict[str, Any]] = {
     "first-look": {"seconds": 1.5}, "why-did-it-die": {"seconds": 1.5}, "curves-from-text": {"seconds": 3},
     "compare-two-runs": {"seconds": 1.5}, "64-pods": {"pods": 12, "seconds": 1},
+    "logs-from-s3": {"archive": "s3://runs/logs", "seconds": 1},
 }  # fmt: skip
 EXPECTED: dict[str, dict[str, list[str]]] = {
     "first-look": {
@@ -34,12 +36,16 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "curve": ["NaN from step 96"], "raised": ["50 lines"],
     },
     "curves-from-text": {
-        "plot": ["application/vnd.jupyter.widget-view+json", "<svg", "rank 2"], "metrics": ["samples/s", "val_acc"], "pivot": ["2"],
-        "sql": ["loss"], "pattern": ["curves-0-"], "more": ["curves-2", "<svg"],
+        "plot": ["<svg", "rank"], "metrics": ["samples/s", "val_acc"], "pivot": ["2"],
+        "sql": ["loss"], "pattern": ["curves-"], "more": ["curves-2", "<svg"],
     },
     "compare-two-runs": {
         "comparison": ["The first line that differs", "gradient norm", "loss is nan at step", "the whole run"], "durations": ["phase"],
         "only": ["loss is nan at step"], "first": ["gradient norm"], "losses": ["<svg", "good", "bad"],
+    },
+    "logs-from-s3": {
+        "archived": ["s3://runs/logs/"], "open": ["application/vnd.jupyter.widget-view+json", "last-week"], "complete": ["2 sources, complete"],
+        "why": ["train of last-week-1-", "RuntimeError: CUDA error"], "frame": ["Traceback"], "sql": ["info"], "curves": ["<svg", "rank 1"],
     },
     "64-pods": {"complete": ["12 sources, complete"], "plot": ["12 sources", "far from the others"], "worst": ["7"], "patterns": ["12"]},
 }  # fmt: skip
@@ -53,9 +59,16 @@ def home(sandbox_process: Any, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def run(home: Home) -> dict[str, Any]:
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What a client of an S3 server needs."""
+    with seaweed(tmp_path_factory.mktemp("s3")) as port, gate(port) as way:
+        yield way.env
+
+
+@pytest.fixture(scope="module")
+def run(home: Home, s3: dict[str, str]) -> dict[str, Any]:
     """All of them, two at a time."""
-    env = {**home.env, "PYTHONPATH": os.pathsep.join([str(FOLDER.parent), str(FOLDER)])}
+    env = {**home.env, **s3, "PYTHONPATH": os.pathsep.join([str(FOLDER.parent), str(FOLDER)])}
     turn = asyncio.Semaphore(2)
 
     async def execute(name: str) -> Any:
