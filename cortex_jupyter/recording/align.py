@@ -8,13 +8,17 @@ what is recorded from that second on: the longest one that matches is skipped.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     #: A time in ns and a text.
     Line = tuple[int, str]
+
+
+#: So many lines may be hidden for each that is recorded, before the last recorded one is given up.
+_HIDDEN: Final = 100
 
 
 class Aligner:
@@ -41,6 +45,9 @@ class Aligner:
         self._at = 0  # how many recorded lines have been looked at
         self._same = 0  # how many before that place are the first that arrived
         self._repeats: list[int] = []
+        # Where lines between the recorded ones are not recorded: how often the last one is still to come, and up to
+        # where that has been looked for.
+        self._last = self._looked = 0
         self.overlap = True
 
     def feed(self, lines: Sequence[Line]) -> int | None:
@@ -53,6 +60,8 @@ class Aligner:
         """
         self._arrived.extend(lines)
         recorded, arrived = self._recorded, self._arrived
+        if self._last:
+            return self._after_last()
         at, same = self._at, self._same
         while at < len(recorded):
             if same == len(arrived):
@@ -64,14 +73,36 @@ class Aligner:
                 same = self._repeated(same)
             else:
                 at += 1
+        if not same and arrived and [line for line in recorded if line[0] == arrived[0][0]] == arrived[:1]:
+            # One that is recorded and no other of its time: `sinceTime` hid lines between then, while a clock was set
+            # back, that come now. The others come in the order of the file, so new ones follow the last of them.
+            self._last = recorded[recorded.index(arrived[0]) :].count(recorded[-1])
+            return self._after_last()
         self.overlap = bool(same) or not recorded
         return same
+
+    def _after_last(self) -> int | None:
+        recorded, arrived = self._recorded, self._arrived
+        while self._looked < len(arrived):
+            self._last -= arrived[self._looked] == recorded[-1]
+            self._looked += 1
+            if not self._last:
+                return self._looked
+        if len(arrived) <= _HIDDEN * (1 + len(recorded)):
+            return None
+        return self._apart()
+
+    def _apart(self) -> int:
+        self.overlap = False
+        return 0
 
     def settle(self) -> int:
         """Decide with what there is: nothing more comes.
 
         All that arrived agrees with the recorded lines so far, so all of it is recorded.
         """
+        if self._last:
+            return self._apart()
         return len(self._arrived) if self._recorded else 0
 
     def _repeated(self, n: int) -> int:

@@ -77,6 +77,15 @@ class Audit:
         ended : bool, optional
             The source has been read to its end: nothing of a rotated file is still to come.
         """
+        if ended and (rows := await self._reader.skipped()):
+            await self._channel.flush()
+            log = Lines([t for t, _ in rows], [m for _, m in rows])
+            recorded = await asyncio.to_thread(self._recorded, min(log.times), max(log.times))
+            missing = await asyncio.to_thread(_missing, log, recorded)
+            if len(missing):
+                await self._record(
+                    missing, "bear older times than those before them, and that the node had left out, were read again"
+                )
         if self._reader.size < _LEAST:
             return
         await self._channel.flush()
@@ -109,10 +118,10 @@ class Audit:
             recorded = await asyncio.to_thread(self._recorded, min(whole.times), max(whole.times))
             missing = await asyncio.to_thread(_missing, whole, recorded)
         if len(missing):
-            await self._record(missing)
+            await self._record(missing, "the follow had skipped at a rotation were read from the rotated file")
         return True
 
-    async def _record(self, lines: Lines) -> None:
+    async def _record(self, lines: Lines, why: str) -> None:
         if not self._late:
             stored = await asyncio.to_thread(self._context.store.sources, self._context.lease.recording)
             source = replace(self._source, part=PART)
@@ -120,7 +129,7 @@ class Audit:
                 source
             )
         await self._channel.ready(self._late, lines)
-        self._say(f"{len(lines)} lines that the follow had skipped at a rotation were read from the rotated file")
+        self._say(f"{len(lines)} lines that {why}")
         await self._channel.flush()
 
     def _say(self, what: str, hint: str = "") -> None:
@@ -176,8 +185,9 @@ def _missing(lines: Lines, recorded: list[Line]) -> Lines:
     gone: list[int] = []
     seen: set[int] = set()
     for i, row in enumerate(lines.rows()):
-        begins = lines.streams[i] not in seen
-        seen.add(lines.streams[i])
+        stream = lines.streams[i] if lines.streams else 0
+        begins = stream not in seen
+        seen.add(stream)
         if there[row]:
             there[row] -= 1
         # A file may begin with the rest of a line whose first parts are in the file before it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -97,18 +98,25 @@ class LastLines:
         other = (i for i in range(len(lines) - 1, -1, -1) if lines[i][0] != recent[-1][0])
         return lines[next(other, 0) :] or recent
 
+    async def log(self, *, previous: bool) -> list[Line] | None:
+        """Give all lines of the container's open file, None where they cannot be had."""
+        return await self._read(previous=previous, tail=None)
+
     async def _probe(self, *, previous: bool, tail: int = 0) -> list[Line] | None:
         """Give the container's last lines, None where they cannot be had."""
         # One more than are compared: the first may be a part of a line.
+        return await self._read(previous=previous, tail=max(tail + 1, _PROBE))
+
+    async def _read(self, *, previous: bool, tail: int | None) -> list[Line] | None:
         request = open_log(
             self._context.cluster, self._context.namespace, self._source, follow=False, previous=previous,
-            tail=max(tail + 1, _PROBE), read_timeout=30,
+            tail=tail, read_timeout=30,
         )  # fmt: skip
         try:
             async with request as content:
                 splitter = Splitter()  # cuts as the reading did
                 data = splitter.feed(await content.read())
-                probe = parse(data + splitter.rest())
+                probe = await asyncio.to_thread(parse, data + splitter.rest())
         except (ClusterError, NotFound, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
             self._failed(error)
             return None

@@ -22,6 +22,7 @@ from cortex_jupyter.recording.stream import Stream
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.pods import End
+    from cortex_jupyter.recording.align import Line
     from cortex_jupyter.recording.context import Context
     from cortex_jupyter.recording.pods import Pods
     from cortex_jupyter.records import Source
@@ -73,6 +74,19 @@ class SourceReader:
     def size(self) -> int:
         """Bytes of new lines so far."""
         return self._stream.size
+
+    async def skipped(self) -> list[Line]:
+        """Give what its streams may have passed over: all lines of a log that has ended, where one began at a time.
+
+        `sinceTime` has the node drop every line that says it is older, also a new one, written while a clock was set
+        back; once the clock is right again, nothing at the log's end shows it.
+        """
+        mode = await self._mode()
+        if not self._stream.skipping or mode not in ("ended", "replaced"):
+            return []
+        found = await self._last.log(previous=mode == "replaced")
+        # The node answers for whichever run is newest.
+        return found if found and await self._mode() == mode else []
 
     async def run(self) -> None:
         """Read to the end of the run.
@@ -206,6 +220,9 @@ class SourceReader:
         """End where the log's last lines are not the recorded ones: after a rotation they may be in an older file."""
         anchor = self._channel.anchor(self._sid)
         recorded = await self._context.recorded(self._sid, anchor)
+        log = await self.skipped()
+        if log and log[-1:] == recorded[-1:]:
+            return self._end()  # what is missing lies further up, and the audit finds it
         if not self.failure and recorded:
             found = await bridge(self._context.files(self._source), recorded, anchor.second, [])
             await self._channel.ready(self._sid, found.lines)

@@ -49,6 +49,8 @@ class Stream:
         What had been written before it began has been read.
     size : int
         Bytes of new lines so far.
+    skipping : bool
+        A stream was asked to begin at a time: the node left out lines that say they are older, be they new or not.
     opened, new, again : bool
         Of the last stream: the node answered; it brought new lines; we ended it, to open another at once.
     """
@@ -57,7 +59,7 @@ class Stream:
         self, context: Context, source: Source, sid: int, last: LastLines, touch: Callable[[], object]
     ) -> None:
         self._context, self._source, self._sid, self._last, self._touch = context, source, sid, last, touch
-        self.caught_up = self.opened = self.new = self.again = False
+        self.caught_up = self.skipping = self.opened = self.new = self.again = False
         self.size = 0
 
     async def read(self, mode: str, now: Callable[[], Awaitable[str]]) -> bool:
@@ -82,6 +84,7 @@ class Stream:
         recorded = await self._context.recorded(self._sid, anchor)
         channel.recall(self._sid, recorded)
         resume = Resume(recorded)
+        self.skipping |= bool(recorded)
         splitter = Splitter()
         previous = mode == "replaced"
         request = open_log(

@@ -26,7 +26,8 @@ steps = st.one_of(
     st.sampled_from([-3_600_000, 3_600_000, -5_000, 5_000, -2_100, -1_900]),
 )  # fmt: skip
 files = st.lists(st.tuples(steps, st.sampled_from(["ok", "loss", "x"])), min_size=1, max_size=30)
-#: Without a clock set back by seconds: lines that are older than the anchor are dropped by the node itself.
+#: Without a clock set back by seconds: lines that are older than the anchor are dropped by the node itself. What becomes
+#: of those is in test_set_back.py; it takes the reader, and a look at the whole log at its end.
 mild = st.one_of(st.integers(0, 700), st.integers(-30, 30), st.just(0), st.just(3_600_000))
 mild_files = st.lists(st.tuples(mild, st.sampled_from(["ok", "loss", "x"])), min_size=1, max_size=30)
 sizes = st.lists(st.integers(1, 6), min_size=1, max_size=12)

@@ -1,0 +1,100 @@
+"""Clocks that are set back while recorders come and go: the reader, its node's filter and the audit together."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from recording.hand import Hand, source
+from recording.node import Node, pod
+from recording.test_takeover import as_bytes, files, lines_of
+
+from cortex_jupyter.recording import source as lib
+from cortex_jupyter.recording.audit import Audit
+from cortex_jupyter.recording.context import Context
+from cortex_jupyter.recording.pods import Pods
+from cortex_jupyter.recording.source import SourceReader
+from cortex_jupyter.recording.sqlite import SqliteStore
+from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.records import Batch
+
+Line = tuple[int, str]
+
+
+class Life:
+    """One source, recorded by one recorder after the other."""
+
+    def __init__(self, store: SqliteStore, lines: list[Line]) -> None:
+        self.store, self.lines = store, lines
+        self.hand = Hand(store)
+        self.sid = self.hand.source()
+        self.node: Any = Node(pod("terminated"))
+
+    async def record(self, upto: int, *, last: bool = False) -> None:
+        """Have another recorder read the file as far as it is written; the last one to the end of the run."""
+        self.node.log = as_bytes(self.lines[:upto])
+        lease, info = self.store.lease(self.hand.id, "me"), self.store.info(self.hand.id)
+        assert lease is not None and info is not None
+        with Writer(self.store) as writer:
+            channel = writer.open(lease, "t", info.last_seq)
+            for sid, (held, anchor) in self.store.sources(self.hand.id).items():
+                channel.track(sid, held, anchor)
+            context = Context(self.node, "default", self.store, lease, channel)
+            reader = SourceReader(context, Pods(), source(), self.sid)
+            if not last:
+                await reader._stream.read("ended", reader._mode)
+            else:
+                await reader.run()
+                await Audit(context, source(), self.sid, reader).look(ended=True)
+            await channel.flush()
+
+    def recorded(self) -> dict[int, list[Line]]:
+        """Give the lines of the source and of its parts."""
+        found: dict[int, list[Line]] = {}
+        for entry in self.store.entries(self.hand.id, 0, 1 << 30):
+            if entry.event == "log":
+                batch = Batch.decode(entry.data)
+                for sid, at, text in zip(batch.sids, batch.times, batch.texts, strict=True):
+                    found.setdefault(sid, []).append((at, text))
+        return found
+
+
+def in_order(part: list[Line], whole: list[Line]) -> bool:
+    rest = iter(whole)
+    return all(line in rest for line in part)
+
+
+@settings(max_examples=60)
+@given(files, st.lists(st.integers(0, 31), max_size=5))
+@example([(0, "a"), (700, "b"), (-50_000, "hidden"), (51_000, "c"), (700, "d")], [2])
+@example([(0, "a"), (700, "b"), (-50_000, "hidden"), (51_000, "c"), (700, "d"), (-60_000, "back for good")], [2, 5])
+def test_every_line_is_there_once(deltas: list[tuple[int, str]], reads: list[int]) -> None:
+    # Each text once: a line that says the same at the same time is told apart by nothing.
+    lines = [(at, f"{text} {i}") for i, (at, text) in enumerate(lines_of(deltas))]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(lib, "_FIRST_WAIT_S", 0.001),
+        patch.object(lib, "_LONGEST_WAIT_S", 0.002),
+    ):
+        store = SqliteStore(Path(folder) / "r.sqlite")
+        try:
+            life = Life(store, lines)
+
+            async def run() -> None:
+                for upto in sorted(reads):
+                    await life.record(min(upto, len(lines)))
+                await life.record(len(lines), last=True)
+
+            asyncio.run(run())
+            found = life.recorded()
+            assert Counter(line for part in found.values() for line in part) == Counter(lines)
+            assert all(in_order(part, lines) for part in found.values())
+            assert not store.complete(life.hand.id).gaps
+        finally:
+            store.close()
