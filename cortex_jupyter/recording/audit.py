@@ -77,15 +77,9 @@ class Audit:
         ended : bool, optional
             The source has been read to its end: nothing of a rotated file is still to come.
         """
-        if ended and (rows := await self._reader.skipped()):
-            await self._channel.flush()
-            log = Lines([t for t, _ in rows], [m for _, m in rows])
-            recorded = await asyncio.to_thread(self._recorded, min(log.times), max(log.times))
-            missing = await asyncio.to_thread(_missing, log, recorded)
-            if len(missing):
-                await self._record(
-                    missing, "bear older times than those before them, and that the node had left out, were read again"
-                )
+        if ended:
+            async with self._context.large:
+                await self._compare()
         if self._reader.size < _LEAST:
             return
         await self._channel.flush()
@@ -98,6 +92,18 @@ class Audit:
                 self._say("whether lines were skipped when its log was rotated cannot be checked", HINT)
         except (ClusterError, NotFound):
             return  # renamed or removed meanwhile, or the node is busy: next time
+
+    async def _compare(self) -> None:
+        """Look for lines of the open file that the node left out, where it may have."""
+        rows = await self._reader.skipped()
+        if not rows:
+            return
+        await self._channel.flush()
+        log = Lines([t for t, _ in rows], [m for _, m in rows])
+        recorded = await asyncio.to_thread(self._recorded, min(log.times), max(log.times))
+        missing = await asyncio.to_thread(_missing, log, recorded)
+        if len(missing):
+            await self._record(missing, "the node had left out, since they bear older times, were read again")
 
     async def _check(self, name: str, *, ended: bool) -> bool:
         """Check one file; False where the follow may still be in it."""

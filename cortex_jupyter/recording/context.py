@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.cluster.rotated import RotatedFiles
@@ -30,6 +30,8 @@ class Context:
     store : Store
     lease : Lease
     channel : Channel
+    large : asyncio.Lock, optional
+        Held by whoever has a whole log in memory: a hundred pods may end at once.
     """
 
     cluster: Cluster
@@ -37,6 +39,7 @@ class Context:
     store: Store
     lease: Lease
     channel: Channel
+    large: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def add(self, source: Source) -> int:
         """Make a source known, giving its id."""
