@@ -213,6 +213,14 @@ describe("equal lines that follow each other", () => {
     expect(fed.texts).toHaveLength(rows);
   });
 
+  it("are folded behind a traceback too, once it is known that they are not its message", () => {
+    const fed = new Fed();
+    fed.store.refold("exact");
+    fed.add(...at(0, 1, ERROR_OF(1)));
+    for (let i = 0; i < 40; i++) fed.add([T0 + 100 + i, 1, "again"]);
+    expect(fed.rows.map(({ times }) => times)).toEqual([undefined, 40]);
+  });
+
   it("are found by any of them", () => {
     const fed = new Fed({ grep: "7 ms" });
     fed.store.refold("masked");

@@ -156,7 +156,10 @@ export class Folds {
         if (fold) fold.said = open.said;
         reader.same = null;
         return;
-      } else reader.open = null;
+      } else {
+        reader.open = null;
+        if (this.same !== "") for (const one of open.pending) this.#equal(reader, one, this.rows.texts[one]);
+      }
     }
     if (this.#bar(reader, row, raw)) return;
     if (line !== "") reader.bars.clear();
