@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 _LAZY = {
     "TaskLog": "cortex_jupyter.notebook.tasklog",
     "open": "cortex_jupyter.notebook.opened",
+    "scan": "cortex_jupyter.notebook.scan",
     "logs": "cortex_jupyter.notebook.tasklog",
     "tasks": "cortex_jupyter.notebook.tasklog",
     "load_ipython_extension": "cortex_jupyter.notebook.magic",
     "errors": "",
 }
 
-__all__ = ["TaskLog", "__version__", "load_ipython_extension", "logs", "open", "tasks"]
+__all__ = ["TaskLog", "__version__", "load_ipython_extension", "logs", "open", "scan", "tasks"]
 
 
 def __getattr__(name: str) -> Any:

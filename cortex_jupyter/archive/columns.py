@@ -68,16 +68,22 @@ def columns(batches: Sequence[bytes]) -> Any:
 
 
 def pieces(
-    store: Readable, recording: int, since: int | None = None, until: int | None = None, stop: int | None = None
+    store: Readable,
+    recording: int,
+    since: int | None = None,
+    until: int | None = None,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Iterator[list[Entry]]:
-    """Give the `log` entries that may hold lines of a window of time, some at a time; of numbers, those below `stop`.
+    """Give the `log` entries that may hold lines of a window of time, some at a time; of numbers, from `start` to below `stop`.
 
     The next are read and unpacked while these are worked at: zstd and SQLite release the interpreter.
     """
     index = [row for row in store.index(recording) if row[2] == "log" and _overlaps(row[3], row[4], since, until)]
+    index = [row for row in index if row[0] + row[1] > start and (stop is None or row[0] < stop)]
     if not index:
         return
-    at, end = index[0][0] - 1, index[-1][0] + index[-1][1] - 1
+    at, end = max(index[0][0], start) - 1, index[-1][0] + index[-1][1] - 1
     end = end if stop is None else min(end, stop - 1)
     with ThreadPoolExecutor(1, "cortex-entries") as pool:
         ahead = pool.submit(store.entries, recording, at, PIECE)
@@ -113,7 +119,12 @@ def floors(index: list[tuple[int, int, str, int, int]]) -> dict[int, int]:
 
 
 def tables(
-    store: Readable, recording: int, since: int | None = None, until: int | None = None, stop: int | None = None
+    store: Readable,
+    recording: int,
+    since: int | None = None,
+    until: int | None = None,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Iterator[tuple[Any, int]]:
     """Give the rows of all entries that `pieces` gives, about `ROWS` at a time, in order of number.
 
@@ -124,8 +135,8 @@ def tables(
     """
     low = floors(store.index(recording))
     waiting: list[bytes] = []
-    rows, done = 0, -1
-    for entries in pieces(store, recording, since, until, stop):
+    rows, done = 0, start - 1
+    for entries in pieces(store, recording, since, until, start, stop):
         for entry in entries:
             waiting.append(_part(entry, done, stop))
             rows, done = rows + entry.n, max(done, entry.last)

@@ -27,10 +27,10 @@ ABOUT: Final = b"cortex_jupyter.archive"
 STATEMENT: Final = b"cortex_jupyter.complete"
 NOTICES: Final = b"cortex_jupyter.notices"
 BLOCKS: Final = b"cortex_jupyter.blocks"
-#: Columns with few values, columns that grow, and those that other readers skip by.
+#: Columns with few values; columns that grow; where message and fields are in the text, see `frames.places`.
 FEW: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level")
 _GROWING: Final = ("time", "seq")
-_PLACES: Final = ("message_at", "message_len", "fields_at")
+PLACES: Final = ("message_at", "message_len", "fields_at")
 #: Rows of a row group: a window wastes one at each edge, and each costs 1.5 kB of footer.
 _GROUP: Final = 65_536
 _LARGEST: Final = 262_144
@@ -66,14 +66,14 @@ def schema() -> Any:
     few = pa.dictionary(pa.int32(), pa.string())
     types = {"time": pa.timestamp("ns", "UTC"), "seq": pa.int64()}
     types |= dict.fromkeys(FEW[:5], few) | {"run": pa.int32()} | dict.fromkeys(FEW[5:], few)
-    types |= {"text": pa.large_string(), "source": pa.int32()} | dict.fromkeys(_PLACES, pa.int32())
+    types |= {"text": pa.large_string(), "source": pa.int32()} | dict.fromkeys(PLACES, pa.int32())
     return pa.schema(list(types.items()))
 
 
 def options() -> dict[str, Any]:
     """Give what `pyarrow.parquet.ParquetWriter` is to do."""
     growing = dict.fromkeys(_GROWING, "DELTA_BINARY_PACKED")
-    few = [*FEW, "run", "source", *_PLACES]
+    few = [*FEW, "run", "source", *PLACES]
     return {
         "compression": "zstd",
         "compression_level": 1,  # smaller than level 3 on such text, and faster: measured

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from cortex_jupyter.errors import CursorNotHeld, StoreError
 from cortex_jupyter.recording.budget import NOT_HELD
@@ -30,6 +30,39 @@ class Tasks(Protocol):
 
     def by_id(self, recording: int) -> Held | None:
         """Give one."""
+
+
+class One:
+    """The one recording that a file is.
+
+    Parameters
+    ----------
+    held : Held
+    """
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """Open the file at a URL."""
+        from cortex_jupyter.archive.file import ParquetFile  # noqa: PLC0415 - needs obstore
+        from cortex_jupyter.archive.held import Held  # noqa: PLC0415
+        from cortex_jupyter.archive.objects import Objects  # noqa: PLC0415
+
+        return cls(Held(ParquetFile(*Objects.beside(url))))
+
+    def all(self, namespace: str = "") -> list[Held]:
+        """Give it, where it is of that namespace."""
+        return [self._held] if namespace in ("", self._held.info.ref.namespace) else []
+
+    def find(self, ref: TaskRef, cluster: str | None = None) -> Held | None:  # noqa: ARG002 - it is of no cluster
+        """Give it, where it is that task's."""
+        return self._held if ref.name == self._held.info.ref.name else None
+
+    def by_id(self, recording: int) -> Held | None:
+        """Give it, where it is that recording."""
+        return self._held if recording == self._held.info.id else None
 
 
 class ArchiveStore(Readable):
@@ -135,7 +168,7 @@ def reading(url: str) -> Iterator[Readable]:
     StoreError, ArchiveError
     """
     if not url.startswith("sqlite:"):
-        yield ArchiveStore(url)
+        yield ArchiveStore(url, One.at(url) if url.endswith(".parquet") else None)
         return
     store = open_store(url)
     try:

@@ -46,6 +46,13 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("file", metavar="FILE", help="by its suffix: .parquet, .ndjson, .txt, .csv, each but the first also with .gz")  # fmt: skip
     export.add_argument("--mask", action="store_true", help="tokens, keys, passwords and e-mail addresses masked")
 
+    sql = commands.add_parser("sql", help="ask logs by SQL: `select level, count(*) from logs group by 1`")
+    sql.add_argument("statement", metavar="SQL", help="for DuckDB; the table is `logs`")
+    sql.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or files (default: all that are recorded or archived of the namespace)")  # fmt: skip
+    sql.add_argument("-n", "--namespace", metavar="NS", help="default: CORTEX_NAMESPACE, else the kubeconfig's")
+    sql.add_argument("-o", "--output", choices=("text", "ndjson", "csv"), default="text")
+    sql.add_argument("--rows", type=int, default=1000, metavar="N", help="of a text table at most")
+
     archive = commands.add_parser("archive", help="write completed recordings to managed content as Parquet")
     archive.add_argument("--to", metavar="URL", help="a folder, s3://, gs:// or az:// (default: CORTEX_ARCHIVE)")
     archive.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.columns import tables
@@ -12,20 +12,30 @@ from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.frames.derive import cut
 from cortex_jupyter.frames.places import places
-from cortex_jupyter.frames.schema import schema
+from cortex_jupyter.frames.schema import COLUMNS, schema
 from cortex_jupyter.frames.select import select
 from cortex_jupyter.frames.statement import Completeness
 from cortex_jupyter.recording.budget import NOT_HELD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from cortex_jupyter.archive.held import Held
     from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.store import Readable
 
+#: Columns of a frame that a file has not.
+_CUT: Final = frozenset({"message", "fields"})
 
-def read(store: Readable, recording: int, query: LogQuery, progress: Callable[[int], object] | None = None) -> Any:
+
+def read(
+    store: Readable,
+    recording: int,
+    query: LogQuery,
+    progress: Callable[[int], object] | None = None,
+    columns: Sequence[str] = COLUMNS,
+    start: int = 0,
+) -> Any:
     """Read a recording, as it is now, into a table.
 
     Parameters
@@ -36,6 +46,10 @@ def read(store: Readable, recording: int, query: LogQuery, progress: Callable[[i
         Its window and its filter hold; what concerns pages does not.
     progress : callable, optional
         Called with the number of records of each piece.
+    columns : sequence of str, optional
+        Only these, in the order of `schema`: what is not asked for is neither read nor computed.
+    start : int, optional
+        Only records with `seq` from here on.
 
     Returns
     -------
@@ -50,31 +64,48 @@ def read(store: Readable, recording: int, query: LogQuery, progress: Callable[[i
     StoreError
     """
     statement = Completeness.of(store, recording)
-    rows = stored(store, recording, query, progress)
+    rows = stored(store, recording, query, progress, columns, start)
     metadata = {layout.STATEMENT: statement.as_json(query=dict(query.raw), rows=len(rows))}
-    return frame(rows).replace_schema_metadata(metadata)
+    return frame(rows, columns).replace_schema_metadata(metadata)
 
 
-def frame(rows: Any) -> Any:
-    """Give the columns of a frame from those of an archive's file."""
+def frame(rows: Any, columns: Sequence[str] = COLUMNS) -> Any:
+    """Give columns of a frame from those of an archive's file."""
     pa = library("pyarrow")
-    found = cut(rows["text"], rows["message_at"], rows["message_len"], rows["fields_at"])
-    target = schema()
-    return pa.table(
-        [found.get(name, rows[name] if name not in found else None) for name in target.names], schema=target
-    )
+    target = pa.schema([field for field in schema() if field.name in columns])
+    found: dict[str, Any] = {}
+    if _CUT & set(columns):
+        found = cut(rows["text"], *(rows[name] for name in layout.PLACES))
+    return pa.table([found.get(name, None) if name in _CUT else rows[name] for name in target.names], schema=target)
 
 
-def stored(store: Readable, recording: int, query: LogQuery, progress: Callable[[int], object] | None = None) -> Any:
+def _needed(query: LogQuery, columns: Sequence[str]) -> list[str]:
+    """Give the columns of a file that a query and these columns of a frame need."""
+    wanted = {"time", "seq", "source", *columns}
+    wanted |= {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
+    wanted |= {"text"} if query.grep or query.exclude or query.where else set()
+    wanted |= {"text", *layout.PLACES} if _CUT & wanted else set()
+    return [name for name in layout.schema().names if name in wanted]
+
+
+def stored(
+    store: Readable,
+    recording: int,
+    query: LogQuery,
+    progress: Callable[[int], object] | None = None,
+    columns: Sequence[str] = COLUMNS,
+    start: int = 0,
+) -> Any:
     """Give the rows that a query wants, in the order of reading, as the columns of an archive's file."""
-    pa = library("pyarrow")
+    pa, pc = library("pyarrow"), library("pyarrow.compute")
     if isinstance(store, ArchiveStore):
-        rows = _archived(store.held(recording), query)
+        rows = _archived(store.held(recording), query, _needed(query, columns))
+        rows = rows.filter(pc.field("seq") >= start) if start else rows
         if progress is not None:
             progress(len(rows))
     else:
         found = []
-        for piece, _ in pieces(store, recording, query):
+        for piece, _ in pieces(store, recording, query, start):
             found.append(piece)
             if progress is not None:
                 progress(len(piece))
@@ -95,24 +126,26 @@ def stored_pieces(
         for piece in held.file.pieces(held.groups(query.since, query.until), layout.schema().names):
             yield select(piece, query), held.ordered
     else:
-        yield from ordered(pieces(store, recording, query, stop))
+        yield from ordered(pieces(store, recording, query, stop=stop))
 
 
-def pieces(store: Readable, recording: int, query: LogQuery, stop: int | None = None) -> Iterator[tuple[Any, int]]:
+def pieces(
+    store: Readable, recording: int, query: LogQuery, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[Any, int]]:
     """Give the rows of a recording that a query wants in order of number; and the earliest time in what follows."""
     info = store.info(recording)
     if info is None:
         raise CursorNotHeld("this recording is no longer held", NOT_HELD)
     key = (info.ref.namespace, info.ref.key)
-    for raw, floor in tables(store, recording, query.since, query.until, stop):
+    for raw, floor in tables(store, recording, query.since, query.until, start, stop):
         # Read anew: a source may have begun since.
         sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
         yield select(layout.dress(raw, key, sources, places(raw["text"])), query), floor
 
 
-def _archived(held: Held, query: LogQuery) -> Any:
+def _archived(held: Held, query: LogQuery, columns: list[str]) -> Any:
     groups = None if query.since is None and query.until is None else held.groups(query.since, query.until)
-    rows = select(held.file.read(groups, layout.schema().names), query)
+    rows = select(held.file.read(groups, columns), query)
     whole = len(rows) == held.complete.records
     if (whole and held.ordered) or ascending(rows["time"]):
         return rows

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.snapshot import Snapshot, progress
+from cortex_jupyter.parsing.when import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from os import PathLike
 
 
@@ -32,11 +37,113 @@ class Data(Snapshot):
 
         return to_pandas(self._table())
 
-    def to_polars(self) -> Any:
-        """Give a `polars.DataFrame` with the columns of `to_arrow`."""
+    def to_polars(self, *, lazy: bool = False) -> Any:
+        """Give a `polars.DataFrame` with the columns of `to_arrow`.
+
+        Parameters
+        ----------
+        lazy : bool, optional
+            A `polars.LazyFrame`: filters and columns reach down to the archive or the recording.
+        """
         from cortex_jupyter.frames.convert import to_polars  # noqa: PLC0415
 
-        return to_polars(self._table())
+        if not lazy:
+            return to_polars(self._table())
+        from cortex_jupyter.frames.lazy import lazy as scan  # noqa: PLC0415
+
+        self._settle()
+        return scan(self._recording.store, self._recording.id, self._parsed())
+
+    def sql(self, statement: str) -> Any:
+        """Ask the log by SQL, as the table `log`.
+
+        Parameters
+        ----------
+        statement : str
+            For DuckDB: `select level, count(*) from log group by 1`. Only the columns that it names are read. `time` is
+            a TIMESTAMP in UTC.
+
+        Returns
+        -------
+        duckdb.DuckDBPyRelation
+            Shows as a table; `.df()`, `.pl()`, `.arrow()`, `.fetchall()`.
+
+        Raises
+        ------
+        BadQuery
+            DuckDB cannot run it.
+        MissingExtra
+            There is no duckdb.
+        """
+        from cortex_jupyter.frames.sql import needed, run  # noqa: PLC0415
+
+        return run(statement, "log", self._table(needed(statement)))
+
+    def fields(self) -> Any:
+        """Give the fields of JSON and logfmt lines as columns with types of their own.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per line that has fields: `time`, `seq`, `pod`, `level`, and the fields. Where values of one field are
+            of several kinds it is text; `frame.attrs["conflicts"]` says which, `attrs["left_out"]` how many fields
+            beyond the 500 most frequent there are.
+        """
+        from cortex_jupyter.frames.columns import WITH, fields  # noqa: PLC0415
+        from cortex_jupyter.frames.convert import to_pandas  # noqa: PLC0415
+
+        found = fields(self._table((*WITH, "fields")))
+        frame = to_pandas(found.table)
+        frame.attrs |= {"conflicts": found.conflicts, "left_out": found.left_out}
+        return frame
+
+    def follow_frames(self, every: str = "5s", kind: str = "pandas") -> Iterator[Any]:
+        """Give what there is as a frame and then, to the task's end, what is new.
+
+        Parameters
+        ----------
+        every : str, optional
+            The time between two looks; where nothing is new none is given.
+        kind : str, optional
+            `pandas`, `polars` or `arrow`.
+
+        Yields
+        ------
+        pandas.DataFrame, polars.DataFrame or pyarrow.Table
+            With the columns of `to_arrow`. Each line comes once.
+
+        Raises
+        ------
+        BadQuery
+            `every` is no duration, or `kind` is none of the three.
+        """
+        from cortex_jupyter.frames.convert import to_pandas, to_polars  # noqa: PLC0415
+        from cortex_jupyter.frames.read import read  # noqa: PLC0415
+
+        kinds: dict[str, Callable[[Any], Any]] = {
+            "pandas": to_pandas,
+            "polars": to_polars,
+            "arrow": lambda table: table,
+        }
+        convert = kinds.get(kind)
+        pause = duration(every)
+        if convert is None or not pause:
+            raise BadQuery(f"every={every!r}, kind={kind!r} cannot be followed", "write every='5s' and kind='pandas', 'polars' or 'arrow'")  # fmt: skip
+        query, start = self._parsed(), 0
+        while True:
+            info = self._settle()
+            if info.last_seq >= start:
+                table = read(self._recording.store, self._recording.id, query, start=start)
+                # Up to what was there when it was looked: what came meanwhile is for the next look.
+                pc: Any = library("pyarrow.compute")
+                table = table.filter(pc.less_equal(pc.field("seq"), info.last_seq))
+                start = info.last_seq + 1
+                if len(table):
+                    yield convert(table)
+            if info.done:
+                return
+            with contextlib.suppress(TimeoutError):
+                self._wait(lambda info: info.done, pause / 1e9)
 
     def to_parquet(self, path: str | PathLike[str]) -> None:
         """Write the log to a Parquet file, in the layout of an archive, with the completeness statement in its metadata.

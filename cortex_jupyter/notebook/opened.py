@@ -8,7 +8,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.archive.store import ArchiveStore, One
 from cortex_jupyter.errors import TaskNotFound
 from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.runtime import runtime
@@ -20,7 +20,6 @@ from cortex_jupyter.server.names import check_names
 if TYPE_CHECKING:
     from os import PathLike
 
-    from cortex_jupyter.archive.held import Held
     from cortex_jupyter.recording.store import Store
     from cortex_jupyter.records import TaskRef
 
@@ -70,7 +69,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as 
     engine = runtime()
 
     async def find() -> tuple[_Opened, Recording]:
-        recordings = _Opened(ArchiveStore(held.file.path, _One(held)))
+        recordings = _Opened(ArchiveStore(held.file.path, One(held)))
         recording = await recordings.find(held.info.ref)
         await check_names(recording, parsed)
         return recordings, recording
@@ -79,22 +78,6 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as 
     log.opened = str(url)
     log.transport = "comm"  # the server does not know this file
     return log
-
-
-class _One:
-    """The one recording that a file is."""
-
-    def __init__(self, held: Held) -> None:
-        self._held = held
-
-    def all(self, namespace: str = "") -> list[Held]:
-        return [self._held] if namespace in ("", self._held.info.ref.namespace) else []
-
-    def find(self, ref: TaskRef, cluster: str | None = None) -> Held | None:  # noqa: ARG002 - it is of no cluster
-        return self._held if ref.name == self._held.info.ref.name else None
-
-    def by_id(self, recording: int) -> Held | None:
-        return self._held if recording == self._held.info.id else None
 
 
 class _Opened(Recordings):

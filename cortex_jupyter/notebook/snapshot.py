@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, overload
 from tqdm.auto import tqdm
 
 from cortex_jupyter.frames.ordered import ordered
+from cortex_jupyter.frames.schema import COLUMNS
 from cortex_jupyter.frames.statement import Completeness
 from cortex_jupyter.notebook.record import Record, Status
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.server.state import present
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.recording.open import Recording, Recordings
@@ -62,6 +63,11 @@ class Snapshot:
         ahead = self._recording.ahead(info) if info else 0
         return LogQuery.parse({"since": "all", **self._query}).ahead(ahead)
 
+    @property
+    def place(self) -> tuple[str, int, dict[str, Any]]:
+        """Where the log is, and what of it: enough for another process to read it."""
+        return self._recording.store.url, self._recording.id, dict(self._query)
+
     def _settle(self) -> Info:
         """Wait until what had been written before now has been recorded."""
         return self._watch(self._recording.caught_up(), "reading the log")
@@ -91,13 +97,13 @@ class Snapshot:
     def _statement(self) -> Completeness:
         return Completeness.of(self._recording.store, self._recording.id)
 
-    def _table(self) -> Any:
+    def _table(self, columns: Sequence[str] = COLUMNS) -> Any:
         from cortex_jupyter.frames.read import read  # noqa: PLC0415 - needs pyarrow, which is optional
 
         self._settle()
         store, id_ = self._recording.store, self._recording.id
         with progress("loading the log", self._statement().records) as bar:
-            return read(store, id_, self._parsed(), bar.update)
+            return read(store, id_, self._parsed(), bar.update, columns)
 
     def records(self) -> Iterator[Record]:
         """Give the records of the log as it is now, in the order of `to_arrow`; needs no pyarrow."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Self
@@ -112,7 +113,7 @@ class Recordings:
     @property
     def namespace(self) -> str:
         """The namespace that holds where a task names none."""
-        return self.cluster.namespace if self.cluster else "default"
+        return self.cluster.namespace if self.cluster else os.environ.get("CORTEX_NAMESPACE") or "default"
 
     async def find(self, ref: TaskRef) -> Recording:
         """Find a task, in the cluster or else among what is recorded, and begin to record it where needed.

@@ -1,0 +1,179 @@
+"""`cortex.scan`: the logs of many tasks as one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.store import ArchiveStore, reading
+from cortex_jupyter.frames.schema import COLUMNS, schema
+from cortex_jupyter.notebook.opened import open as open_file
+from cortex_jupyter.notebook.query import check
+from cortex_jupyter.notebook.runtime import runtime
+from cortex_jupyter.notebook.snapshot import progress
+from cortex_jupyter.notebook.tasklog import TaskLog, logs
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.recording.open import Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from os import PathLike
+
+
+def scan(
+    tasks: Iterable[str | PathLike[str] | TaskLog] | None = None, *, namespace: str | None = None, **query: Any
+) -> Scan:
+    """Give the logs of many tasks as one table, none of them read yet.
+
+    Parameters
+    ----------
+    tasks : iterable of str, path or TaskLog, optional
+        Tasks, or files as for `open`. All that are recorded or archived of a namespace where none is given.
+    namespace : str, optional
+        Where a task names none; else `CORTEX_NAMESPACE`, else the kubeconfig's.
+    **query
+        As for `logs`. Archived tasks whose manifest excludes it are not opened.
+
+    Raises
+    ------
+    BadQuery, TaskNotFound, ArchiveError
+    """
+    parsed = check(query)
+    found = _held(namespace, query) if tasks is None else [_log(one, namespace, query) for one in tasks]
+    return Scan([log for log in found if _may_hold(log, parsed)], query)
+
+
+class Scan:
+    """Many logs as one table; made by `scan`.
+
+    Attributes
+    ----------
+    logs : list of TaskLog
+        Those that may hold what is asked for.
+    """
+
+    def __init__(self, found: Sequence[TaskLog], query: dict[str, Any]) -> None:
+        self.logs = list(found)
+        self._query = query
+
+    def to_arrow(self, columns: Sequence[str] = COLUMNS) -> Any:
+        """Give a `pyarrow.Table`, task after task, with the columns of `TaskLog.to_arrow`."""
+        pa = library("pyarrow")
+        with progress("reading tasks", len(self.logs)) as bar:
+            tables = []
+            for log in self.logs:
+                tables.append(log._table(columns).replace_schema_metadata(None))  # noqa: SLF001 - by columns
+                bar.update()
+        if not tables:
+            return pa.schema([f for f in schema() if f.name in columns]).empty_table()
+        return pa.concat_tables(tables).unify_dictionaries()
+
+    def to_pandas(self) -> Any:
+        """Give a `pandas.DataFrame`."""
+        from cortex_jupyter.frames.convert import to_pandas  # noqa: PLC0415
+
+        return to_pandas(self.to_arrow())
+
+    def to_polars(self, *, lazy: bool = True) -> Any:
+        """Give a `polars.LazyFrame`, or a `DataFrame` where it is not to be lazy."""
+        pl = library("polars")
+        if not self.logs:
+            empty = pl.from_arrow(self.to_arrow())
+            return empty.lazy() if lazy else empty
+        frames = pl.concat([log.to_polars(lazy=True) for log in self.logs])
+        return frames if lazy else frames.collect()
+
+    def to_dask(self) -> Any:
+        """Give a `dask.dataframe.DataFrame`, a partition per task, which the workers read themselves.
+
+        They have to reach the store or the archive: an archive in object storage, from whatever machine.
+
+        Raises
+        ------
+        MissingExtra
+            There is no dask.
+        """
+        dd = library("dask.dataframe")
+        parts = [log.place for log in self.logs]
+        meta = _converted(schema().empty_table())
+        return dd.from_map(_part, parts, meta=meta) if parts else dd.from_pandas(meta, npartitions=1)
+
+    def sql(self, statement: str) -> Any:
+        """Ask all of them by SQL, as the table `logs`; else as `TaskLog.sql`."""
+        from cortex_jupyter.frames.sql import needed, run  # noqa: PLC0415
+
+        return run(statement, "logs", self.to_arrow(needed(statement)))
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Let polars, pyarrow, DuckDB and pandas read them."""
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def __len__(self) -> int:
+        return len(self.logs)
+
+    def __repr__(self) -> str:
+        query = "".join(f", {k}={v!r}" for k, v in self._query.items())
+        return f"cortex_jupyter.scan({[log.opened or log.task for log in self.logs]!r}{query})"
+
+
+def _log(one: str | PathLike[str] | TaskLog, namespace: str | None, query: dict[str, Any]) -> TaskLog:
+    if isinstance(one, TaskLog):
+        return one.filter(**query) if query else one
+    text = str(one)
+    if not isinstance(one, str) or "://" in text or Path(text).expanduser().is_file():
+        return open_file(text, **query)
+    return logs(text, namespace=namespace, **query)
+
+
+def _held(namespace: str | None, query: dict[str, Any]) -> list[TaskLog]:
+    """Give the tasks that are recorded or archived; the cluster is not asked for each of them."""
+    engine = runtime()
+
+    async def find() -> list[TaskLog]:
+        recordings = await engine.recordings()
+        found = []
+        for info in await recordings.held(namespace or recordings.namespace):
+            archived = recordings.archive if recordings.store.info(info.id) is None else None
+            found.append(TaskLog(engine, recordings, Recording(recordings, info.id, info.ref, None, store=archived), query))  # fmt: skip
+        return found
+
+    return engine.run(find())
+
+
+def _may_hold(log: TaskLog, query: LogQuery) -> bool:
+    """Tell whether a log may hold what is asked for, by what its manifest says."""
+    url, recording, _ = log.place
+    store = log._recording.store  # noqa: SLF001 - the same room
+    if not isinstance(store, ArchiveStore) or not url:
+        return True
+    about = store.held(recording).about
+    first, last = about["first"], about["last"]
+    if first is None:
+        return False
+    if (query.since is not None and last < query.since) or (query.until is not None and first > query.until):
+        return False
+    levels = about.get("levels")
+    if query.level is None or levels is None:
+        return True
+    from cortex_jupyter.frames.select import levels_of  # noqa: PLC0415
+
+    return any(levels.get(name) for name in levels_of(query.level))
+
+
+def _part(place: tuple[str, int, dict[str, Any]]) -> Any:
+    """Read one task, on whatever machine."""
+    from cortex_jupyter.frames.read import read  # noqa: PLC0415
+
+    url, recording, query = place
+    with reading(url) as store:
+        return _converted(read(store, recording, LogQuery.parse({"since": "all", **query})))
+
+
+def _converted(table: Any) -> Any:
+    """Give pandas without categories, whose values would differ from partition to partition."""
+    from cortex_jupyter.frames.convert import to_pandas  # noqa: PLC0415
+
+    frame = to_pandas(table)
+    few = [name for name in frame.columns if str(frame[name].dtype) == "category"]
+    return frame.astype(dict.fromkeys(few, frame["text"].dtype))
