@@ -16,12 +16,15 @@ NAMES: Final = frozenset(EVERYWHERE) - {"follow", "limit", "before", "after"}
 #: How times are shown, and what columns there are; `LogViewer` says what each means.
 TIMES: Final = ("local", "utc", "start", "delta", "off")
 COLUMNS: Final = ("pod", "container", "level")
+FOLDS: Final = ("", "exact", "masked")
 #: What sets how the viewer looks, and what it has to be.
 LOOKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "time": (lambda v: v in TIMES, f"one of {', '.join(TIMES)}"),
     "wrap": (lambda v: isinstance(v, bool), "True or False"),
     "columns": (lambda v: isinstance(v, list | tuple) and set(v) <= set(COLUMNS), f"a list of {', '.join(COLUMNS)}"),
     "font_size": (lambda v: isinstance(v, int) and 9 <= v <= 20, "a number of pixels from 9 to 20"),  # noqa: PLR2004
+    "fields": (lambda v: isinstance(v, list | tuple) and all(isinstance(f, str) for f in v), "a list of fields' names"),
+    "fold": (lambda v: v in FOLDS, f"one of {', '.join(map(repr, FOLDS))}"),
     "height": (lambda v: isinstance(v, int) and v >= 200, "a number of pixels, at least 200"),  # noqa: PLR2004
 }
 _ELSEWHERE: Final = {

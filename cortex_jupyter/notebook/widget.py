@@ -68,6 +68,10 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         Long lines are wrapped.
     columns : list of str
         Of `pod`, `container` and `level`.
+    fields : list of str
+        What rows show of JSON and logfmt lines behind the message, in this order; nothing: all fields.
+    fold : str
+        Equal lines that follow each other are one row: `exact`ly equal ones, or `masked`, whatever their numbers.
     follow : bool
         The newest line is kept in sight; written by the page as well, as all of these.
     bookmarks : list of dict
@@ -84,6 +88,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     time = traitlets.Enum(("local", "utc", "start", "delta", "off"), "local").tag(sync=True)
     wrap = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003
     columns = traitlets.List(traitlets.Enum(("pod", "container", "level")), ["pod", "container"]).tag(sync=True)
+    fields = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    fold = traitlets.Enum(("", "exact", "masked"), "").tag(sync=True)
     follow = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003
     bookmarks = traitlets.List(traitlets.Dict()).tag(sync=True)
     view = traitlets.Dict().tag(sync=True)

@@ -11,7 +11,7 @@ const STATUS_EVERY = 1000;
 const VIEW_EVERY = 1000;
 const OVER = new Set(["succeeded", "failed", "gone"]);
 /** How lines look, as traits of the same names: set from Python or here, and saved with the notebook. */
-const LOOKS = ["time", "wrap", "columns", "font_size"] as const;
+const LOOKS = ["time", "wrap", "columns", "font_size", "fields", "fold"] as const;
 
 /** A line with a note. */
 export interface Bookmark {
@@ -66,7 +66,7 @@ export class Session {
       hub.comm(this.model, message, bytes);
     });
     this.#on("change:query", () => this.#apply(fromPlain({ ...this.#query, ...this.#looks })));
-    for (const name of LOOKS) this.#on(`change:${name}`, () => this.#apply({ ...fromPlain(this.#looks), filter: this.settings.filter }));
+    for (const name of LOOKS) this.#on(`change:${name}`, () => this.#relook(name));
     for (const name of ["height", "bookmarks"]) this.#on(`change:${name}`, () => this.#apply(this.settings));
     this.#on("change:follow", () => {
       for (const view of this.views) view.follow(this.follow);
@@ -98,6 +98,13 @@ export class Session {
     return Object.fromEntries(LOOKS.map((name) => [name, this.widget.get(name)]).filter(([, value]) => value !== undefined)) as Plain;
   }
 
+  #relook(name: string): void {
+    const looks = fromPlain(this.#looks);
+    const { fields, same } = looks.filter;
+    // The store is told only of what it has to do with.
+    this.#apply({ ...looks, filter: name === "fields" || name === "fold" ? { ...this.settings.filter, fields, same } : this.settings.filter });
+  }
+
   /** A trait that this page has changed. */
   keep(name: "height" | "follow" | "bookmarks" | (typeof LOOKS)[number], value: unknown): void {
     if (JSON.stringify(this.widget.get(name)) === JSON.stringify(value)) return;
@@ -115,7 +122,7 @@ export class Session {
     const { time: _time, wrap: _wrap, columns: _columns, fontSize: _fontSize, ...filter } = change;
     const same = Object.keys(filter).length === 0;
     this.#apply({ time, wrap, columns, fontSize, filter: same ? this.settings.filter : { ...this.settings.filter, ...filter } });
-    for (const [name, value] of [["time", time], ["wrap", wrap], ["columns", columns], ["font_size", fontSize]] as const) this.keep(name, value);
+    for (const [name, value] of [["time", time], ["wrap", wrap], ["columns", columns], ["font_size", fontSize], ["fields", this.settings.filter.fields], ["fold", this.settings.filter.same]] as const) this.keep(name, value);
   }
 
   /** A field comes into the rows, behind those that were chosen, or goes out of them. */

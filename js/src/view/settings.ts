@@ -47,7 +47,7 @@ export interface Plain {
   timestamps?: boolean;
   pretty?: boolean;
   fields?: string[];
-  same?: string;
+  fold?: string;
   time?: string;
   wrap?: boolean;
   columns?: string[];
@@ -87,7 +87,7 @@ export function fromPlain(plain: Plain): Settings {
     tail: typeof plain.tail === "number" ? plain.tail : null,
     pretty: plain.pretty ?? true,
     fields: plain.fields ?? [],
-    same: plain.same === "exact" || plain.same === "masked" ? plain.same : "",
+    same: plain.fold === "exact" || plain.fold === "masked" ? plain.fold : "",
   };
   const time = TIMES.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
   const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
@@ -115,7 +115,7 @@ export function toPlain({ filter, time, wrap, columns, fontSize }: Settings): Pl
     tail: filter.tail ?? undefined,
     pretty: filter.pretty ? undefined : false,
     fields: filter.fields,
-    same: filter.same,
+    fold: filter.same,
     time: time === "local" ? undefined : time,
     wrap: wrap || undefined,
     columns: columns.join() === "pod,container" ? undefined : columns,
