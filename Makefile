@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-cluster bench torture lint clean
+.PHONY: setup demo test test-cluster bench torture lint docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -72,5 +72,9 @@ torture: setup
 	@$(call need,kubectl,kubectl)
 	$(BIN)/python tests/torture/main.py $(ARGS)
 
+# The API reference, from the docstrings.
+docs: setup
+	$(BIN)/python docs/reference.py
+
 clean:
-	rm -rf $(VENV) js/node_modules cortex_jupyter/notebook/static dist build
+	rm -rf docs/reference $(VENV) js/node_modules cortex_jupyter/notebook/static dist build

@@ -204,4 +204,4 @@ class _Reported:
         return metrics(self.log.to_arrow(), self.names, pattern=self.pattern, path=self.path)
 
     def mark(self) -> tuple[int, bool]:
-        return self.log.mark()
+        return self.log._mark()  # noqa: SLF001 - a part of the log

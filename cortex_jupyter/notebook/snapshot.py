@@ -85,7 +85,7 @@ class Snapshot:
 
             return self._engine.run(coroutine, timeout=timeout, tick=tick)
 
-    def mark(self) -> tuple[int, bool]:
+    def _mark(self) -> tuple[int, bool]:
         """Give the number of the newest record, and whether it is the last."""
         info = self._engine.run(self._recording.info())
         return info.last_seq, info.done

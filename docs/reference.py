@@ -1,0 +1,43 @@
+"""Writes the API reference from the docstrings, by pdoc: `make docs`, or `python docs/reference.py FOLDER`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pdoc
+
+import cortex_jupyter
+
+#: What public calls give, and where that is written.
+PAGES = (
+    "errors", "notebook.record", "notebook.follow", "notebook.tasktable", "notebook.metrics", "notebook.chart", "notebook.masked",
+    "frames.found", "frames.errorlist", "frames.errors", "frames.why", "frames.ends", "frames.patterned", "frames.comparison",
+    "frames.compare", "frames.progressed", "frames.statement", "parsing.blocks", "parsing.query",
+)  # fmt: skip
+
+
+def write(folder: Path) -> None:
+    """Write the reference into a folder."""
+    for name in cortex_jupyter.__all__:
+        setattr(cortex_jupyter, name, getattr(cortex_jupyter, name))  # pdoc looks for what is loaded
+    log = cortex_jupyter.TaskLog
+    for base in reversed(log.__mro__[1:-1]):
+        if base.__module__.startswith("cortex_jupyter."):
+            for name, member in vars(base).items():
+                if not name.startswith("_"):
+                    setattr(
+                        log, name, vars(log).get(name, member)
+                    )  # the reader of one class wants all of it on one page
+    pdoc.render.configure(
+        docformat="numpy", show_source=False, footer_text=f"cortex-jupyter {cortex_jupyter.__version__}"
+    )
+    modules = [f"cortex_jupyter.{page}" for page in PAGES]
+    for module in modules:
+        import_module(module)
+    pdoc.pdoc("cortex_jupyter", "!cortex_jupyter.", *modules, output_directory=folder)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("reference")))
