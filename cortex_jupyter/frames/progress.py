@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.templates import coded
 from cortex_jupyter.parsing.progress import Progress, progress
+from cortex_jupyter.records import Batch
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.store import Readable
 
 #: What a bar's line has somewhere (`parsing.progress`), and what counts towards a total; in RE2's syntax.
 _BAR: Final = r"%\||━|\d/\d+ \[[=>.]|%\] in |it \[|/s\]"
@@ -17,6 +22,9 @@ _COUNTED: Final = re.compile(
 _LIKELY: Final = (
     r"(?i:epoch|step|iter|batch|shard|part|file|round|fold|trial|chunk|task)s?[ :=#]*\[? *[0-9]+ *(?:/|of) *[0-9]"
 )
+#: For a list of tasks, so many of a task's newest lines, and bytes of them.
+_GLANCE: Final = 300
+_GLANCE_BYTES: Final = 1 << 18
 #: Of a source so many of its newest lines are looked at.
 _NEWEST: Final = 2000
 
@@ -61,6 +69,35 @@ def found(table: Any) -> Any:
         ("elapsed", pa.float64()), ("remaining", pa.float64()), ("time", pa.timestamp("us", "UTC")), ("seq", pa.int64()),
     ]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
+
+
+def lately(store: Readable, recording: int, last: int) -> dict[str, Any] | None:
+    """Give how far a task is by its very last lines, without reading its log; needs no pyarrow.
+
+    Parameters
+    ----------
+    store : Store
+    recording : int
+    last : int
+        Its newest number.
+
+    Returns
+    -------
+    dict or None
+        The bar with the least done of those that the last lines show, as a row of `found`; None where there is none.
+    """
+    lines: dict[str, list[tuple[str, int]]] = {}
+    for entry in store.entries(recording, max(0, last - _GLANCE), _GLANCE_BYTES):
+        if entry.event == "log":
+            batch = Batch.decode(entry.data)
+            for at, sid, text in zip(batch.times, batch.sids, batch.texts, strict=True):
+                lines.setdefault(batch.sources[sid]["pod"], []).append((text, at))
+    bars = []
+    for own in lines.values():
+        times = [at for _, at in own]
+        bars += [bar for bar, _ in _newest([text for text, _ in own], list(range(len(own))), times)]
+    known = [bar for bar in bars if bar.fraction is not None]
+    return asdict(min(known, key=lambda bar: bar.fraction or 0.0)) if known else None
 
 
 def _newest(lines: list[str], rows: list[int], times: Any) -> list[tuple[Progress, int]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import NoCluster
+from cortex_jupyter.frames.progress import lately
+from cortex_jupyter.frames.progressed import said
 from cortex_jupyter.notebook.runtime import runtime
+from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.tasklist import list_tasks
 
 if TYPE_CHECKING:
@@ -42,21 +46,26 @@ class TaskTable(list[dict[str, Any]]):
             frame[name] = pd.to_datetime(frame[name], utc=True)
         return frame.astype({"exit_code": "Int64", "pods": "Int64"})
 
+    @property
+    def _shown(self) -> tuple[str, ...]:
+        """The columns; how far a task is, where one says so."""
+        return (*_COLUMNS, "progress") if any(task.get("progress") for task in self) else _COLUMNS
+
     def rows(self) -> list[tuple[str, ...]]:
         """Give the cells of the table, without its head."""
-        return [tuple("" if task.get(c) is None else str(task[c]) for c in _COLUMNS) for task in self]
+        return [tuple("" if task.get(c) is None else str(task[c]) for c in self._shown) for task in self]
 
     def __repr__(self) -> str:
         if not self:
             return "no tasks"
-        rows = [tuple(c.upper() for c in _COLUMNS), *self.rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+        rows = [tuple(c.upper() for c in self._shown), *self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(self._shown))]
         return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
     def _repr_html_(self) -> str:
         if not self:
             return "<i>no tasks</i>"
-        head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in _COLUMNS)
+        head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in self._shown)
         body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in self.rows())
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -89,6 +98,19 @@ def tasks(
 
             with contextlib.suppress(NoCluster):
                 recordings.cluster = await Cluster.open(kubeconfig, context)
-        return await list_tasks(recordings, namespace or recordings.namespace, selector)
+        found = await list_tasks(recordings, namespace or recordings.namespace, selector)
+        await asyncio.to_thread(_add_progress, recordings, found)
+        return found
 
     return TaskTable(engine.run(listed()))
+
+
+def _add_progress(recordings: Recordings, found: list[dict[str, Any]]) -> None:
+    """Say of tasks that run and are recorded how far they are, by their last lines."""
+    cluster = recordings.cluster.host if recordings.cluster else None
+    for task in found:
+        if task["state"] == "running":
+            info = recordings.store.find(TaskRef.parse(task["task"]), cluster)
+            row = lately(recordings.store, info.id, info.last_seq) if info and not info.done else None
+            if row is not None:
+                task["progress"] = said(row)

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 from frames.rows import Row, table
 
 from cortex_jupyter.frames.errorlist import Errors
 from cortex_jupyter.frames.errors import errors
 from cortex_jupyter.frames.progress import found as progress
-from cortex_jupyter.frames.progressed import ProgressFrame
+from cortex_jupyter.frames.progress import lately
+from cortex_jupyter.frames.progressed import ProgressFrame, said
+
+if TYPE_CHECKING:
+    from frames.filled import Filled
 
 TRACE = [
     "Traceback (most recent call last):",
@@ -70,3 +76,11 @@ def test_progress_of_bars_and_of_counts() -> None:
     shown = ProgressFrame(progress(table(rows)))
     assert "62%, 62/100, 1 it/s, 38 s left" in repr(shown) and "62.0%" in shown._repr_html_()
     assert repr(ProgressFrame(progress(table([])))) == "no progress bars"
+
+
+def test_how_far_a_task_is_by_its_last_lines(filled: Filled) -> None:
+    assert lately(filled.store, filled.id, 0) is None
+    filled.lines([(1, i * 10**9, f"INFO epoch {1 + i // 100}/8 loss=1") for i in range(400)])
+    filled.lines([(2, 400 * 10**9 + i, f"{i}%|#  | {i}/100 [00:10<01:30,  1.00it/s]") for i in range(3, 90)])
+    row = lately(filled.store, filled.id, filled.next - 1)
+    assert row is not None and said(row) == "epoch 50%, 4/8, 0.00752 epoch/s, 8 min 52 s left"

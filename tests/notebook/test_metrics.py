@@ -9,6 +9,7 @@ import pytest
 from frames.filled import Filled
 
 import cortex_jupyter as cortex
+from cortex_jupyter.notebook.tasktable import TaskTable, _add_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,3 +64,13 @@ def until(test: Callable[[], Any]) -> None:
     while not test():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_the_list_of_tasks_says_how_far_they_are(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, i * 10**9, f"epoch {i}/8") for i in range(1, 5)]).update(state="running", caught_up=1)
+    found = [{"task": "ml:job/train-1", "state": "running"}, {"task": "ml:job/other", "state": "running"}]
+    recordings = engine.run(engine.recordings())
+    _add_progress(recordings, found)
+    assert found[0]["progress"] == "epoch 50%, 4/8, 1 epoch/s, 4 s left" and "progress" not in found[1]
+    assert "50%" in repr(TaskTable(found)) and "4 s left" in TaskTable(found)._repr_html_()
+    assert "PROGRESS" not in repr(TaskTable(found[1:]))
