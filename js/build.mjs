@@ -1,5 +1,5 @@
 // Bundles what hosts load as the widget (loader.js), and the viewer that it asks the kernel for (viewer.js, viewer.css,
-// store.js). The store's code is started from a blob: URL as a worker, or imported from one into the page where workers are
+// store.js), and the viewer's own page (page.js, page.css). The store's code is started from a blob: URL as a worker, or imported from one into the page where workers are
 // forbidden.
 import { mkdir, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
@@ -9,7 +9,7 @@ import * as esbuild from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 export const outdir = resolve(here, "../cortex_jupyter/notebook/static");
 // The loader is copied into every model and into saved notebooks; the rest goes to each page once.
-const LIMITS = { "loader.js": 4_000, "viewer.js": 120_000, "store.js": 120_000, "viewer.css": 24_000 };
+const LIMITS = { "loader.js": 4_000, "viewer.js": 120_000, "store.js": 120_000, "viewer.css": 24_000, "page.js": 120_000, "page.css": 4_000 };
 
 const common = { bundle: true, format: "esm", target: "es2022", minify: true, legalComments: "none", logLevel: "warning" };
 
@@ -23,6 +23,16 @@ const options = {
   ],
   outdir,
   absWorkingDir: here,
+};
+
+/** The viewer's own page loads all of it as one script. */
+const page = {
+  ...options,
+  format: "iife",
+  entryPoints: [
+    { in: resolve(here, "src/page/page.ts"), out: "page" },
+    { in: resolve(here, "src/page/page.css"), out: "page" },
+  ],
 };
 
 async function check() {
@@ -43,10 +53,12 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await rm(outdir, { recursive: true, force: true });
   await mkdir(outdir, { recursive: true });
   if (process.argv.includes("--watch")) {
-    const context = await esbuild.context({ ...options, logLevel: "info" });
-    await context.watch();
+    for (const one of [options, page]) {
+      const context = await esbuild.context({ ...one, logLevel: "info" });
+      await context.watch();
+    }
   } else {
-    await esbuild.build(options);
+    await Promise.all([options, page].map((one) => esbuild.build(one)));
     await check();
   }
 }

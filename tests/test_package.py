@@ -34,6 +34,8 @@ def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Pa
         "viewer.js",
         "store.js",
         "viewer.css",
+        "page.js",
+        "page.css",
     }
     assert any(n.endswith("data/etc/jupyter/jupyter_server_config.d/cortex_jupyter.json") for n in names)
     assert not [n for n in names if n.startswith(("js/", "tests/")) or "node_modules" in n]

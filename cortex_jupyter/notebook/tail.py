@@ -6,6 +6,8 @@ import re
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter.notebook.ansi import spans
+from cortex_jupyter.parsing.fields import plain
 from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 #: Lines, and characters of each, that are kept in the notebook's file.
 LINES: Final = 200
 _WIDTH: Final = 500
-_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
+#: Escape sequences but those of colours and weights.
+_ESCAPES: Final = re.compile(r"\x1b(?!\[[0-9;:]*m)(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # Colours by the theme, where there is one; else by transparency, which serves a light and a dark page alike.
 _BOX: Final = "max-height:24em;overflow:auto;border:1px solid rgba(128,128,128,.4);border-radius:3px;padding:.4em .6em;"
@@ -31,7 +34,7 @@ _LEVELS: Final = {
 }
 
 
-def static(task: str, status: Status, query: dict[str, str], records: Sequence[Record]) -> str:
+def static(task: str, status: Status, query: dict[str, str], records: Sequence[Record], complete: str = "") -> str:
     """Write the end of a log.
 
     Parameters
@@ -43,6 +46,8 @@ def static(task: str, status: Status, query: dict[str, str], records: Sequence[R
         The filter, as it was given.
     records : sequence of Record
         The last `LINES` are shown.
+    complete : str
+        How many lines the recording has, and whether that is all.
 
     Returns
     -------
@@ -54,13 +59,14 @@ def static(task: str, status: Status, query: dict[str, str], records: Sequence[R
     filters = " ".join(f"{k}={v}" for k, v in query.items())
     head = f"<b>{escape(task)}</b> · {escape(status.message)}" + (f" · {escape(filters)}" if filters else "")
     body = "".join(_row(r, several) for r in shown) or f'<div style="{_DIM}">no lines yet</div>'
-    count = f"the last {len(shown)} lines" if len(shown) > 1 else "the log"
-    hint = f"{count} when this cell was run; run it again for the live view"
+    count = f"The last {len(shown)} lines" if len(shown) > 1 else "The log"
+    hint = f"{count} when this cell was run; run it again for the live view."
+    foot = f"<div>{escape(complete)}</div>" if complete else ""
     return (
         f'<div class="cortex-logs-static" style="margin:.2em 0">'
         f'<div style="padding:.2em 0">{head}</div>'
         f'<div style="{_BOX}{_BOX_TEXT}">{body}</div>'
-        f'<div style="{_DIM};font-size:90%;padding:.2em 0">{hint}</div></div>'
+        f'<div style="font-size:90%;padding:.2em 0">{foot}<div style="{_DIM}">{hint}</div></div></div>'
     )
 
 
@@ -68,18 +74,25 @@ def _row(record: Record, several: bool) -> str:  # noqa: FBT001
     source = f"{record.pod}/{record.container} " if several else ""
     dim = f'<span style="{_DIM}">{rfc3339(record.ns)[11:23]} {escape(source)}</span>'
     style = _LEVELS.get(record.level or "", "")
-    return f"<div{f' style={chr(34)}{style}{chr(34)}' if style else ''}>{dim}{escape(plain(record.text))}</div>"
+    text = "".join(
+        f'<span style="{css}">{escape(part)}</span>' if css else escape(part) for css, part in looks(record.text)
+    )
+    return f"<div{f' style={chr(34)}{style}{chr(34)}' if style else ''}>{dim}{text}</div>"
 
 
-def plain(text: str) -> str:
-    r"""Give a line as a person may read it: no escape codes, of a progress bar the last state, nothing that hides.
+def looks(text: str) -> list[tuple[str, str]]:
+    r"""Give a line as a person may read it: of a progress bar the last state, nothing that hides, and colours as CSS.
 
     Examples
     --------
-    >>> plain("\x1b[31mred\x1b[0m"), plain(" 10%\r 20%\r"), plain("a\x00b")
-    ('red', ' 20%', 'a�b')
+    >>> looks(" 10%\r 20%\r"), looks("a\x00b\x1b[2J"), looks("\x1b[3mx")
+    ([('', ' 20%')], [('', 'a�b')], [('font-style:italic', 'x')])
     """
     text = _ESCAPES.sub("", text)
-    text = next((part for part in reversed(text.split("\r")) if part), "")
-    text = _CONTROL.sub("\ufffd", text)
-    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]} … {len(text) - _WIDTH} more characters"
+    text = next((part for part in reversed(text.split("\r")) if plain(part)), "")
+    found, room = [], _WIDTH
+    for css, part in spans(text):
+        if room > 0:
+            found.append((css, _CONTROL.sub("\ufffd", part[:room])))
+        room -= len(part)
+    return found if room >= 0 else [*found, ("", f" … {-room} more characters")]

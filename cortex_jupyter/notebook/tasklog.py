@@ -197,7 +197,8 @@ class TaskLog(Waiting, Analysis):
         store, id_ = self._recording.store, self._recording.id
         page = newest(store, id_, limit=LINES, since=query.since, until=query.until, keep=query.keep())
         records = [Record.of(r) for r in page.records]
-        bundle["text/html"] = static(self.task, self.status, {k: str(v) for k, v in self._query.items()}, records)
+        query_shown = {k: str(v) for k, v in self._query.items()}
+        bundle["text/html"] = static(self.task, self.status, query_shown, records, str(self._statement()))
         return bundle | self.viewer.mimebundle()
 
     def __iter__(self) -> Iterator[Record]:

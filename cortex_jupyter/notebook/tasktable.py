@@ -12,6 +12,7 @@ from cortex_jupyter.errors import NoCluster
 from cortex_jupyter.frames.progress import lately
 from cortex_jupyter.frames.progressed import said
 from cortex_jupyter.notebook.runtime import runtime
+from cortex_jupyter.notebook.served import page_of
 from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.tasklist import list_tasks
 
@@ -66,8 +67,16 @@ class TaskTable(list[dict[str, Any]]):
         if not self:
             return "<i>no tasks</i>"
         head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in self._shown)
-        body = "".join(f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>" for row in self.rows())
+        body = "".join(
+            f"<tr><td>{_link(row[0])}</td>{''.join(f'<td>{escape(c)}</td>' for c in row[1:])}</tr>"
+            for row in self.rows()
+        )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _link(task: str) -> str:
+    page = page_of(task)
+    return f'<a href="{escape(page)}" target="_blank" rel="noopener">{escape(task)}</a>' if page else escape(task)
 
 
 def tasks(

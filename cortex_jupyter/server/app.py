@@ -14,8 +14,10 @@ from cortex_jupyter.server.logs import LogsHandler
 from cortex_jupyter.server.outline import OutlineHandler
 from cortex_jupyter.server.search import SearchHandler
 from cortex_jupyter.server.service import Service
+from cortex_jupyter.server.static import StaticHandler
 from cortex_jupyter.server.stream import StreamHandler
 from cortex_jupyter.server.tasks import TaskHandler, TasksHandler
+from cortex_jupyter.server.view import ViewHandler
 
 _TASK = r"cortex/tasks/([^/]+)/([^/]+)/([^/]+)"
 
@@ -84,6 +86,8 @@ class CortexJupyter(ExtensionApp):
             (rf"{_TASK}/search", SearchHandler),
             (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
             (r"cortex/stream", StreamHandler),
+            (r"cortex/view", ViewHandler),
+            (r"cortex/static/([^/]+)", StaticHandler),
             (r"cortex(?:/.*)?", NotFoundHandler),
         ])  # fmt: skip
 

@@ -32,7 +32,7 @@ export interface StatusEvent {
   seq?: number;
   time?: string;
   source?: SourceInfo;
-  notice?: "state" | "waiting" | "started" | "ended" | "event" | "backfill";
+  notice?: "state" | "waiting" | "started" | "ended" | "event" | "backfill" | "clock" | "retention";
   level?: string;
   hint?: string;
   /** What time it is at the nodes, ns. */
@@ -156,6 +156,8 @@ export interface Filter {
 
 /** Where the reader's eyes are: rows [from, from+count), held in place by the row `anchor`, which was at `anchorIndex`. */
 export interface Look {
+  /** The time of the row to begin with, where somebody read before; in a view's first look. */
+  seek?: number;
   from: number;
   count: number;
   follow: boolean;

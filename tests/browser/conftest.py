@@ -27,12 +27,18 @@ class Lab:
     server: Jupyter
     browser: Browser
 
-    def open(self, name: str, *cells: str) -> Page:
-        """Open a new notebook of these cells and run them."""
+    def open(self, name: str, *cells: str, init: str = "", app: str = "lab") -> Page:
+        """Open a new notebook of these cells and run them; `init` runs before the page's own scripts.
+
+        `app` is `lab`, or `notebooks` for Notebook 7.
+        """
         notebook(self.home.path / f"{name}.ipynb", "import cortex_jupyter as cortex", *cells)
         page = self.browser.new_page(viewport={"width": 1280, "height": 1000})
+        if init:
+            page.add_init_script(init)
         # A workspace of its own: the notebooks of other tests are not opened again.
-        page.goto(f"{self.server.url}lab/workspaces/{name}/tree/{name}.ipynb?token={TOKEN}")
+        place = f"lab/workspaces/{name}/tree" if app == "lab" else app
+        page.goto(f"{self.server.url}{place}/{name}.ipynb?token={TOKEN}")
         run_all(page)
         return page
 
@@ -78,27 +84,34 @@ def job(sandbox: Any, unique: Callable[[str], str]) -> Iterator[Callable[..., st
         sandbox.kube.delete("jobs", name)
 
 
-#: Scrolls through a viewer from its newest line to its oldest, and gives what its rows say by number.
+#: Scrolls through a viewer from its newest line to its oldest, and gives what its rows say by number. Each step is done when
+#: a row of the step before is still there and others are new: so no row is passed over, however late a busy machine draws.
 _READ = """async (viewer) => {
   const rows = viewer.querySelector('[role=log]')
   const found = {}
-  const take = () => { for (const row of viewer.querySelectorAll('[data-seq]')) {
-    const text = row.querySelector('.cl-m').textContent
-    ;(found[row.dataset.seq] ??= new Set()).add(text)
-  } }
+  const drawn = () => [...viewer.querySelectorAll('[data-seq]')]
   const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
-  const drawn = () => [...viewer.querySelectorAll('[data-seq]')].map((row) => row.dataset.seq + ' ' + Math.round(row.getBoundingClientRect().top)).join()
-  const seen = async () => { for (let i = 0; i < 3; i++) { take(); await frame() } }
-  const scroll = async (top) => {
-    const [place, before] = [rows.scrollTop, drawn()]
-    rows.scrollTop = top
-    // A busy machine draws later.
-    for (let i = 0; i < 100 && rows.scrollTop !== place && drawn() === before; i++) await frame()
-    await seen()
-  }
-  await seen()
+  const seqs = () => drawn().map((row) => row.dataset.seq)
+  const take = async () => { for (let i = 0; i < 3; i++) {
+    for (const row of drawn()) (found[row.dataset.seq] ??= new Set()).add(row.querySelector('.cl-m').textContent)
+    await frame()
+  } }
+  rows.scrollTop = rows.scrollHeight
+  for (let i = 0, last = ''; i < 30 || last !== seqs().join(); i++) { last = seqs().join(); await frame() }
+  await take()
   rows.dispatchEvent(new WheelEvent('wheel', { deltaY: -1 }))
-  for (let top = rows.scrollHeight; top > -220; top -= 220) await scroll(Math.max(0, top))
+  for (let step = 0; step < 5000; step++) {
+    const before = seqs()
+    const top = rows.scrollTop
+    rows.scrollTop = Math.max(0, top - 220)
+    for (let i = 0; i < 100 && rows.scrollTop !== top && seqs().join() === before.join(); i++) await frame()
+    for (let i = 0; i < 50 && before.length > 0 && !seqs().some((seq) => before.includes(seq)); i++) {
+      await frame()
+      if (i > 5) rows.scrollTop += 60
+    }
+    await take()
+    if (top === 0 && rows.scrollTop === 0) break
+  }
   return Object.entries(found).map(([seq, texts]) => [Number(seq), [...texts]])
 }"""
 

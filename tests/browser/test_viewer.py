@@ -117,12 +117,14 @@ def test_the_way_through_the_kernel_streams_to_the_end(
     says(viewers(page).first, "Job complete exit 0")
     says(viewers(page).first, "200 lines")
     assert not asked, asked
-    assert len(lines_of(viewers(page).first)) == 200
+    found = lines_of(viewers(page).first)
+    missing = sorted(set(range(min(found), max(found) + 1)) - set(found))
+    assert len(found) == 200, (min(found), max(found), missing)
     page.close()
 
 
 def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Callable[..., str]) -> None:
-    name = job("print('<b>bold</b>', flush=True)\n" + counter(50))
+    name = job("print('<b>bold</b> \\x1b[32mgreen\\x1b[0m', flush=True)\n" + counter(50))
     cell = f"import cortex_jupyter as cortex\nlog = {ALL.format(name)}\nlog.wait()\nlog"
     notebook(lab.home.path / "static.ipynb", cell)
     done = lab.home.run("jupyter", "nbconvert", "--execute", "--to", "html", *_AS_SAVED, "static.ipynb")
@@ -134,6 +136,8 @@ def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Calla
     expect(tail).to_contain_text("Job complete exit 0")
     expect(tail).to_contain_text("<b>bold</b>")
     expect(tail).to_contain_text("line 00000049")
+    expect(tail).to_contain_text(re.compile("51 lines, .* 1 source, complete"))
+    expect(tail.locator("span", has_text="green").last).to_have_css("color", re.compile("rgb"))
     shot(page, "static")
     page.close()
 

@@ -52,6 +52,14 @@ def test_what_hides_or_moves_is_shown_or_gone() -> None:
     assert " 20%" in seen(static("t", RUNNING, {}, [record("10%\r 20%\r")])).text
 
 
+def test_colours_stay_and_the_statement_is_there() -> None:
+    line = "\x1b[1;31mfailed\x1b[0m \x1b[38;2;255;255;0m<y>\x1b[39m \x1b[37mwhite \x1b[48;5;196;3mbold"
+    html = static("t", RUNNING, {}, [record(line)], "1 203 lines, 2 sources, complete")
+    assert '<span style="font-weight:600;color:#d04545">failed</span>' in html
+    assert "&lt;y&gt;</span> white " in html and '<span style="font-style:italic">bold</span>' in html
+    assert seen(html).text.count("1 203 lines, 2 sources, complete") == 1
+
+
 def test_it_is_short() -> None:
     records = [record(f"line {i} {'x' * 2000}", n=i) for i in range(1000)]
     html = static("t", RUNNING, {}, records)

@@ -19,7 +19,7 @@ const HISTOGRAM_EVERY = 500;
 const SHORT = 2000;
 const RATE_OVER = 5000;
 const SETTLE = 500;
-/** After this the place is given up. */
+/** So long after the first line the place is given up. */
 const SEEK = 5000;
 /** Rows sent above the place that is sought. */
 const MARGIN = 24;
@@ -63,13 +63,13 @@ export class View {
   extended = false;
   low = -Infinity;
   /** The time at which the reader was when the lines were loaded anew, until there is something from then. */
-  seek: number | null = null;
+  seek: number | null;
   /** The filter over what is not loaded. */
   search: Search | null = null;
   /** What is looked at and not here. */
   wish: (Wish & { store: TaskStore }) | null = null;
   generation = 0;
-  readonly #made = Date.now();
+  #made = Date.now();
   readonly selection: Selection;
   readonly #hues = new Map<string, number>();
   readonly #groups: SourceSummary[] = [];
@@ -96,6 +96,7 @@ export class View {
     public look: Look,
   ) {
     this.selection = new Selection(stores, filter);
+    this.seek = look.follow ? null : (look.seek ?? null);
   }
 
   /** The same view of rows that have other numbers. */
@@ -215,6 +216,8 @@ export class View {
       const sought = Math.max(0, shown.lowerBound((id) => selection.keyOf(id) < seek) - start);
       seen = layout.toBar(sought) + 1;
       from = seen - MARGIN;
+      // Nothing has come yet: a recorder may have to be started first.
+      if (stores.every((store) => store.lines === 0)) this.#made = Date.now();
       // Lines come in order of time: what stood before the reader's place is here, too.
       if (stores.some((store) => store.newestLine >= seek) || Date.now() - this.#made > SEEK) {
         this.seek = null;

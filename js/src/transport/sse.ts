@@ -98,7 +98,7 @@ export class SseLink implements Link {
     const abort = new AbortController();
     this.#abort = abort;
     this.#timer = undefined;
-    if (this.#failures === 0) this.host.onState("connecting");
+    if (this.#failures === 0) this.host.onState(this.#met ? "reconnecting" : "connecting");
     let silence = setTimeout(() => abort.abort("silence"), SILENCE);
     const heard = (): void => {
       clearTimeout(silence);

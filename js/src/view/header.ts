@@ -2,6 +2,7 @@
 
 import { allTerms } from "../store/filter.ts";
 import { patternOf } from "../store/terms.ts";
+import { toAddress } from "../page/address.ts";
 import { pageConfig } from "../transport/config.ts";
 import { taskPath } from "../transport/page.ts";
 import type { TaskSummary, Update } from "../types.ts";
@@ -46,6 +47,7 @@ export class Header {
   #phases = h("span", { class: "cl-phases", "aria-label": "Phases" });
   #drawn = "";
   #download: Menu;
+  #page = h("a", { class: "btn", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#aim(), onfocus: () => this.#aim() }, "↗");
   #tasks: string[] = [];
 
   constructor(private readonly actions: HeaderActions) {
@@ -72,6 +74,7 @@ export class Header {
       button("Sources", "Choose sources (s)", () => actions.act("sources"), { class: "btn cl-only-narrow" }),
       go.element,
       this.#download.element,
+      this.#page,
       button("⤢", "Full screen (f)", actions.fullScreen),
       button("?", "Keys (?)", actions.help),
     );
@@ -93,6 +96,12 @@ export class Header {
     setFlag(this.#dot, "cl-idle", !failed && tasks.every(({ state }) => state !== "running"));
     setFlag(this.#dot, "cl-good", !failed && tasks.every(({ state }) => state === "succeeded"));
     this.#download.element.hidden = transport !== "sse";
+    this.#page.hidden = transport !== "sse" || document.querySelector("main.cl-page") !== null;
+  }
+
+  /** The page shows what is shown here. */
+  #aim(): void {
+    this.#page.href = `${pageConfig().base}view?${toAddress(this.#tasks, { ...toPlain(this.actions.settings()) })}`;
   }
 
   #showPhases(tasks: TaskSummary[], now: number): void {

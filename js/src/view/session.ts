@@ -20,6 +20,9 @@ export interface Bookmark {
   note: string;
 }
 
+/** With the place where somebody reads. */
+type Placed = Plain & { at?: string };
+
 /** As much of anywidget's model as is used here. */
 export interface Model {
   get(name: string): unknown;
@@ -34,6 +37,8 @@ export class Session {
   settings: Settings;
   readonly model: string;
   readonly views = new Set<Viewer>();
+  /** The time where somebody read before the page was loaded again. */
+  readonly at: number | null;
   #written: Record<string, string> = {};
   #due: Record<string, ReturnType<typeof setTimeout> | undefined> = {};
   #next: Record<string, unknown> = {};
@@ -46,10 +51,12 @@ export class Session {
     readonly widget: Model,
     private readonly hub: Hub,
   ) {
-    const saved = widget.get("view") as Plain | undefined;
+    const saved = widget.get("view") as Placed | undefined;
     // A page that is loaded again shows what it showed.
     this.#restored = Boolean(saved?.since);
     this.settings = fromPlain({ ...(this.#restored ? saved : this.#query), ...this.#looks });
+    const at = Date.parse((saved ?? this.#query as Placed).at ?? "");
+    this.at = Number.isNaN(at) || this.follow ? null : at;
     this.model = hub.open({
       tasks: this.tasks,
       transport: (widget.get("transport") as Transport | undefined) ?? "auto",
@@ -173,8 +180,10 @@ export class Session {
     this.#write("status", { task, state, message, lines: sum(({ lines }) => lines), gaps: sum(({ gaps }) => gaps) }, STATUS_EVERY);
   }
 
-  sees(sources: SourceSummary[], first: number | null, last: number | null): void {
-    this.#write("view", asView(this.settings, sources, first, last), VIEW_EVERY);
+  /** Which rows are in sight, and the time of the first where they stand still. */
+  sees(sources: SourceSummary[], first: number | null, last: number | null, at: number | undefined): void {
+    const place = at === undefined ? {} : { at: new Date(at).toISOString() };
+    this.#write("view", { ...asView(this.settings, sources, first, last), ...place }, VIEW_EVERY);
   }
 
   /** At most once in `every` ms, only when changed, and always the newest value in the end. */

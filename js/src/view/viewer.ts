@@ -115,7 +115,7 @@ export class Viewer {
     this.#side = {
       model: session.model,
       filter: session.settings.filter,
-      look: this.#rows.look(),
+      look: { ...this.#rows.look(), ...(session.at === null ? {} : { follow: false, seek: session.at }) },
       find: "",
       update: (update) => this.#receive(update),
       regexStopped: () => session.regexStopped(),
@@ -271,7 +271,7 @@ export class Viewer {
     }
     this.#status.place(first, last);
     this.#timeBar.sees(this.#rows.inSight[0]?.time, this.#rows.inSight.at(-1)?.time);
-    this.session.sees(this.#sources, first, last);
+    this.session.sees(this.#sources, first, last, this.#rows.follow ? undefined : this.#rows.inSight[0]?.time);
   }
 
   #behind({ total, newest }: Update): { lines: number; time: number } {

@@ -1,0 +1,89 @@
+"""The terminal's colours and weights as CSS, for a page of which nobody knows whether it is light or dark."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SGR: Final = re.compile(r"\x1b\[([0-9;:]*)m")
+_LEVELS: Final = (0, 95, 135, 175, 215, 255)
+#: xterm's eight hues; black, grey and white are the page's own ink.
+_HUES: Final = (None, (205, 0, 0), (0, 205, 0), (205, 205, 0), (0, 0, 238), (205, 0, 205), (0, 205, 205), None)
+#: As bright as white and black are equally far from: 4.6 to 1 on both.
+_LUMINANCE: Final = 0.18
+_FLAGS: Final = {1: "font-weight:600", 2: "opacity:.65", 3: "font-style:italic", 4: "text-decoration:underline"}
+_OFF: Final = {22: (1, 2), 23: (3,), 24: (4,)}
+
+
+def spans(text: str) -> Iterator[tuple[str, str]]:
+    r"""Cut a line where its looks change.
+
+    Codes are those of ECMA-48 (SGR) with the 256 colours and true colour of ISO 8613-6; backgrounds are left out.
+
+    Yields
+    ------
+    tuple of str and str
+        CSS, empty for the page's own looks, and text.
+
+    Examples
+    --------
+    >>> list(spans("a \x1b[1;31mred\x1b[0m b"))
+    [('', 'a '), ('font-weight:600;color:#d04545', 'red'), ('', ' b')]
+    """
+    flags: set[int] = set()
+    colour, start = "", 0
+    for match in _SGR.finditer(text):
+        if match.start() > start:
+            yield _css(flags, colour), text[start : match.start()]
+        start = match.end()
+        codes = iter([int(c or 0) for c in re.split("[;:]", match[1])])
+        for code in codes:
+            if code == 0:
+                flags, colour = set(), ""
+            elif code in _FLAGS:
+                flags.add(code)
+            elif code in _OFF:
+                flags.difference_update(_OFF[code])
+            elif code in (38, 48):
+                found = _extended(codes)
+                colour = found if code == 38 else colour  # noqa: PLR2004 - the code of foregrounds
+            elif 30 <= code <= 37 or 90 <= code <= 97:  # noqa: PLR2004 - the codes of colours
+                colour = _legible(_HUES[code % 10])
+            elif code == 39:  # noqa: PLR2004 - the page's own
+                colour = ""
+    if start < len(text):
+        yield _css(flags, colour), text[start:]
+
+
+def _css(flags: set[int], colour: str) -> str:
+    return ";".join([_FLAGS[f] for f in sorted(flags)] + ([f"color:{colour}"] if colour else []))
+
+
+def _extended(codes: Iterator[int]) -> str:
+    kind = next(codes, 0)
+    if kind == 2:  # noqa: PLR2004 - true colour
+        return _legible((next(codes, 0), next(codes, 0), next(codes, 0)))
+    number = next(codes, 0)
+    if number < 16:  # noqa: PLR2004 - the terminal's own sixteen
+        return _legible(_HUES[number % 8])
+    if number < 232:  # noqa: PLR2004 - the colour cube; what follows is grey
+        cube = number - 16
+        return _legible((_LEVELS[cube // 36], _LEVELS[cube // 6 % 6], _LEVELS[cube % 6]))
+    return ""
+
+
+def _legible(rgb: tuple[int, int, int] | None) -> str:
+    """Give a colour of the same hue that is read on light and on dark; none for greys."""
+    if rgb is None or max(rgb) - min(rgb) < 40:  # noqa: PLR2004 - too pale to have a hue
+        return ""
+    light = [(min(c, 255) / 255) ** 2.2 for c in rgb]
+    luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]
+    if luminance >= _LUMINANCE:
+        light = [c * _LUMINANCE / luminance for c in light]
+    else:
+        white = (_LUMINANCE - luminance) / (1 - luminance)
+        light = [c + (1 - c) * white for c in light]
+    return "#" + "".join(f"{round(min(c, 1) ** (1 / 2.2) * 255):02x}" for c in light)

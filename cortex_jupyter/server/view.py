@@ -1,0 +1,133 @@
+"""`GET cortex/view?task=REF&...`: the viewer as a page of its own, and without a task a list of them.
+
+The page's script reads the rest of the address (js/src/page). Nothing in the page is inline, so that its policy can be strict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from html import escape
+from http.client import responses
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import orjson
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.extension.handler import ExtensionHandlerMixin
+from jupyter_server.utils import url_path_join
+from tornado import web
+
+from cortex_jupyter._version import __version__
+from cortex_jupyter.errors import CortexError, LimitReached
+from cortex_jupyter.records import TaskRef
+from cortex_jupyter.server.static import address_of
+from cortex_jupyter.server.tasklist import list_tasks
+
+if TYPE_CHECKING:
+    from cortex_jupyter.server.service import Service
+
+#: The store runs as a worker from a blob: URL, and downloads are made as one.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; worker-src blob:; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+_COLUMNS: Final = ("state", "started", "finished", "exit_code", "pods")
+
+
+class ViewHandler(ExtensionHandlerMixin, JupyterHandler):
+    """A page for a browser: who is not known is asked to log in, and errors are pages too."""
+
+    auth_resource = "cortex-jupyter"
+
+    def set_default_headers(self) -> None:
+        """Forbid all that the page does not need."""
+        super().set_default_headers()
+        self.set_header("Content-Security-Policy", _POLICY)
+        self.set_header("Cache-Control", "no-store")
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Show the tasks that the address names, or which there are."""
+        service: Service = self.extensionapp.service
+        recordings = await service.recordings()
+        asked = self.get_query_arguments("task")
+        most = service.app.max_tasks_per_stream
+        if len(asked) > most:
+            raise LimitReached(f"{len(asked)} tasks are more than the {most} of one page", "open a second page")
+        if not asked:
+            namespace = self.get_query_argument("namespace", recordings.namespace)
+            service.allow(namespace)
+            rows = await list_tasks(recordings, namespace, self.get_query_argument("selector", ""))
+            self._page(f"Tasks in {namespace}", _table(namespace, rows))
+            return
+        refs = [TaskRef.parse(task, recordings.namespace) for task in asked]
+        found = await asyncio.gather(*(service.find(ref) for ref in refs))
+        # So that the browser has the cookie whose value hubs want to see in each request of the page.
+        _ = self.xsrf_token
+        base = url_path_join(self.base_url, "cortex")
+        said = {
+            "baseUrl": self.base_url,
+            "cortexJupyter": __version__,
+            "cortexTasks": [recording.ref.key for recording in found],
+            "cortexStore": url_path_join(base, address_of("store.js")),
+        }
+        config = orjson.dumps(said).decode().replace("<", "\\u003c")
+        scripts = (
+            f'<script id="jupyter-config-data" type="application/json">{config}</script>'
+            f'<script src="{base}/{address_of("page.js")}" defer></script>'
+        )
+        self._page(", ".join(ref.name for ref in refs), '<main class="cl-page"></main>', scripts)
+
+    def _page(self, title: str, body: str, head: str = "") -> None:
+        base = url_path_join(self.base_url, "cortex")
+        sheets = "".join(f'<link rel="stylesheet" href="{base}/{address_of(n)}">' for n in ("viewer.css", "page.css"))
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.finish(
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            f"<title>{escape(title)}</title>{sheets}{head}</head><body>{body}</body></html>"
+        )
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Tell an error as a page that says what to do next."""
+        error = (kwargs.get("exc_info") or (None, None, None))[1]
+        message, hint = responses.get(status_code, "Refused"), ""
+        if isinstance(error, CortexError):
+            self.set_status(status_code := error.status)
+            message, hint = error.message, error.hint or ""
+        elif not isinstance(error, web.HTTPError):
+            message, hint = (
+                "The server failed on this request",
+                "This is a bug of cortex-jupyter; the server's log says more.",
+            )
+        body = f'<div class="plain"><h1>{escape(message)}</h1><p>{escape(hint)}</p><p><a href="view">All tasks</a></p></div>'
+        self._page(f"{status_code} · {message}", body)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Leave our own errors out of the server's log: they are answers, and their text may hold names."""
+        if not isinstance(value, CortexError):
+            super().log_exception(typ, value, tb)
+
+
+def _table(namespace: str, tasks: list[dict[str, Any]]) -> str:
+    """Write the tasks, each a link to its log.
+
+    Examples
+    --------
+    >>> _table("ml", [])
+    '<div class="plain"><h1>Tasks in ml</h1><p>There are none.</p></div>'
+    """
+    rows = "".join(
+        f'<tr><td><a href="view?task={quote(t["task"])}">{escape(t["task"])}</a></td>'
+        + "".join(f'<td data-{c}="{escape(_cell(t[c]))}">{escape(_cell(t[c]))}</td>' for c in _COLUMNS)
+        + "</tr>"
+        for t in tasks
+    )
+    head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in ("task", *_COLUMNS))
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if rows else "<p>There are none.</p>"
+    return f'<div class="plain"><h1>Tasks in {escape(namespace)}</h1>{table}</div>'
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).replace("T", " ")

@@ -1,0 +1,68 @@
+/**
+ * The viewer as a page of its own. The server says which tasks (in the page's configuration, as JupyterLab does), the address
+ * says the rest and follows what the reader changes. A classic script without modules: hubs let those pass by cookie alone.
+ */
+
+import { pageConfig } from "../transport/config.ts";
+import { taskParts } from "../view/format.ts";
+import type { Model } from "../view/session.ts";
+import viewer from "../widget.ts";
+import { fromAddress, toAddress } from "./address.ts";
+
+interface Said {
+  cortexTasks: string[];
+  /** Where the store's code is. */
+  cortexStore: string;
+}
+
+function themed(): void {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const show = (): void => void (document.body.dataset.jpThemeLight = String(!dark.matches));
+  dark.addEventListener("change", show);
+  show();
+}
+
+function titled(tasks: string[], status: { state?: string }): void {
+  const names = tasks.map((task) => taskParts(task).name).join(", ");
+  document.title = [names, status.state].filter(Boolean).join(" · ");
+}
+
+/** As much of a widget's model as the viewer uses; what it keeps is the address. */
+function modelOf(tasks: string[]): Model {
+  const plain = fromAddress(new URLSearchParams(location.search));
+  const looks = { time: plain.time, wrap: plain.wrap, columns: plain.columns, font_size: plain.font_size };
+  // Without a window the viewer chooses, by whether the task is over.
+  const shown = plain.since ? { view: plain } : { query: plain };
+  const traits: Record<string, unknown> = { tasks, transport: "sse", follow: plain.at === undefined, ...looks, ...shown };
+  return {
+    get: (name) => traits[name],
+    set(name, value) {
+      traits[name] = value;
+    },
+    save_changes() {
+      const { view = plain, status = {} } = traits;
+      history.replaceState(null, "", `?${toAddress(tasks, view as Record<string, unknown>)}`);
+      titled(tasks, status as { state?: string });
+    },
+    send() {},
+    on() {},
+    off() {},
+  };
+}
+
+async function start(): Promise<void> {
+  themed();
+  const { cortexTasks: tasks, cortexStore } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as Said;
+  titled(tasks, {});
+  const response = await fetch(cortexStore, { headers: pageConfig().headers, credentials: "same-origin" });
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  const widget = viewer("", await response.text());
+  const model = modelOf(tasks);
+  widget.initialize({ model });
+  widget.render({ model, el: document.querySelector("main")! });
+}
+
+start().catch((reason: unknown) => {
+  console.error("[cortex-jupyter]", reason);
+  document.querySelector("main")!.textContent = `The log viewer could not start: ${String(reason)}`;
+});

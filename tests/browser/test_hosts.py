@@ -1,0 +1,119 @@
+"""The same viewer in Notebook 7, and as a page of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+from support.browser import shot
+from support.jupyter import TOKEN, counter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from browser.conftest import Lab
+    from playwright.sync_api import Locator
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+WAIT = 40_000
+
+
+def says(viewer: Locator, words: str | re.Pattern[str]) -> None:
+    expect(viewer.locator("[role=status]")).to_contain_text(words, timeout=WAIT)
+
+
+@pytest.mark.parametrize("transport", ["auto", "comm"])
+def test_notebook_7_streams_a_job_to_its_end(
+    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]], transport: str
+) -> None:
+    name = job(counter(300, per_second=100))
+    cell = f"log = cortex.logs({name!r}, since='all')\nlog.transport = {transport!r}\nlog"
+    page = lab.open(f"seven-{transport}", cell, "cortex.tasks()", app="notebooks")
+    errors: list[str] = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if "/cortex/stream" in r.url else None)
+    viewer = page.locator(".cortex-logs").first
+    says(viewer, "Job complete exit 0")
+    says(viewer, re.compile("300 lines, .* 1 source, complete"))
+    shot(page, f"seven-{transport}")
+    found = lines_of(viewer)
+    assert [re.findall(r"line (\d{8})", t) for _, (t,) in sorted(found.items())] == [[f"{i:08}"] for i in range(300)]
+    assert bool(asked) == (transport == "auto") and not errors, (asked, errors)
+    # The table of tasks leads to the page of each.
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name=name).click()
+    says(opened.value.locator(".cortex-logs"), "Job complete exit 0")
+    opened.value.close()
+    page.close()
+
+
+def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: Callable[..., str]) -> None:
+    name = job("import time\nfor i in range(600): print('line %08d' % i, flush=True); time.sleep(0.002)")
+    page = lab.browser.new_page(viewport={"width": 1280, "height": 800})
+    said: list[str] = []
+    page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: said.append(str(e)))
+    page.goto(f"{lab.server.url}cortex/view?task={name}&token={TOKEN}")
+    viewer = page.locator(".cortex-logs")
+    says(viewer, "Job complete exit 0")
+    shot(page, "page-light")
+    # The token that let the reader in is not in what they pass on.
+    expect(page).to_have_url(re.compile(rf"/cortex/view\?task=default%3Ajob%2F{name}(?!.*token)"), timeout=WAIT)
+    expect(page).to_have_title(f"{name} · succeeded")
+    viewer.locator("input[type=search]").fill("line 00000[0-4]")
+    viewer.get_by_role("button", name="Regular expression").click()
+    expect(viewer.locator("[role=status]")).to_contain_text("500 of", timeout=WAIT)
+    rows = viewer.locator("[role=log]")
+    rows.hover()
+    page.mouse.wheel(0, -1500)
+    expect(page).to_have_url(re.compile(r"at=\d{4}"), timeout=WAIT)
+    seen = viewer.locator("[data-seq] .cl-m").all_inner_texts()
+    expect(page).to_have_url(re.compile(r"regex=true"))
+    page.emulate_media(color_scheme="dark")
+    page.reload()
+    expect(viewer.locator("[role=status]")).to_contain_text("500 of", timeout=WAIT)
+    expect(viewer.locator("[data-seq] .cl-m", has_text=seen[len(seen) // 2])).to_be_visible(timeout=WAIT)
+    shot(page, "page-dark")
+    assert not said, said
+
+    page.goto(f"{lab.server.url}cortex/view?task=job/no-such-thing")
+    expect(page.locator("h1")).to_contain_text("no-such-thing")
+    shot(page, "page-missing")
+    page.goto(f"{lab.server.url}cortex/view")
+    page.get_by_role("link", name=name).click()
+    says(viewer, "Job complete exit 0")
+    page.close()
+
+
+def test_ten_viewers_two_tabs_and_a_kernel_that_is_started_again(lab: Lab, job: Callable[..., str]) -> None:
+    """One connection for all viewers of a page, the code of the viewer once, and nothing is lost on the way."""
+    name = job(counter(400, per_second=50))
+    cell = f"for _ in range(10):\n    display(cortex.logs({name!r}, since='all'))"
+    page = lab.open("ten", cell)
+    streams: list[str] = []
+    page.on("request", lambda r: streams.append(r.url) if "/cortex/stream" in r.url else None)
+    viewers = page.locator(".cortex-logs")
+    expect(viewers).to_have_count(10, timeout=WAIT)
+    expect(viewers.first.locator("[data-seq]").first).to_be_visible(timeout=WAIT)
+    assert len(streams) == 1, streams
+    shot(page, "ten")
+    page.keyboard.press("Control+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0, timeout=WAIT)
+
+    other = page.context.new_page()
+    other.goto(page.url)
+    second = other.locator(".cortex-logs").first
+    says(second, re.compile("400 lines, .* 1 source, complete"))
+    says(viewers.first, re.compile("400 lines, .* 1 source, complete"))
+    other.close()
+
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.get_by_role("menuitem", name="Restart Kernel and Run All Cells…").click()
+    page.get_by_role("button", name="Restart").last.click()
+    expect(page.locator(".jp-CodeCell .jp-InputPrompt").last).to_have_text("[2]:", timeout=WAIT)
+    expect(viewers).to_have_count(10, timeout=WAIT)
+    says(viewers.first, re.compile("400 lines, .* 1 source, complete"))
+    page.close()

@@ -1,0 +1,62 @@
+"""The viewer as a page of its own: who may have it, what it may do, and what it says where there is nothing to show."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from server.running import Server
+    from server.tape import Tape
+
+
+def test_the_page_names_its_tasks_and_may_run_only_the_server_s_own_script(server: Server, done: Tape) -> None:
+    page = server.get("cortex/view", task=f"job/{done.ref.name}", grep="</script><b>")
+    assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+    assert (policy["default-src"], policy["script-src"], policy["style-src"]) == ("'none'", "'self'", "'self'")
+    said = json.loads(
+        re.findall(r'<script id="jupyter-config-data" type="application/json">(.*?)</script>', page.text)[0]
+    )
+    assert said["cortexTasks"] == [done.ref.key] and "token" not in said
+    assert "<b>" not in page.text
+    sources = re.findall(r'(?:src|href)="(\S+?)"', page.text)
+    assert len(sources) == 3
+    for source in [*sources, said["cortexStore"]]:
+        part = httpx.get(httpx.URL(server.url).join(source), headers=server.headers)
+        assert part.status_code == 200 and "immutable" in part.headers["cache-control"], source
+        assert part.headers["content-type"] in ("text/javascript; charset=utf-8", "text/css; charset=utf-8")
+        again = httpx.get(str(part.url), headers={**server.headers, "If-None-Match": part.headers["etag"]})
+        assert again.status_code == 304 and not again.content
+
+
+@pytest.mark.parametrize(
+    ("task", "status", "words"),
+    [
+        ("job/<b>x</b>", 400, "<b>x</b>"),
+        ("nothing-of-that-name", 502, "kubeconfig"),
+        ("", 400, "task"),
+    ],
+)
+def test_a_reference_to_nothing_gives_a_page_that_says_so(server: Server, task: str, status: int, words: str) -> None:
+    page = server.get("cortex/view", task=task)
+    assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert words in html.unescape(re.findall("<h1>(.*?)</h1>", page.text)[0]), page.text
+    assert "<b>" not in page.text and "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_who_is_not_known_is_asked_to_log_in(server: Server, done: Tape) -> None:
+    page = httpx.get(server.url + "cortex/view", params={"task": done.ref.key})
+    assert page.status_code == 302 and "/login?next=" in page.headers["location"]
+    assert httpx.get(server.url + "cortex/static/page.js").status_code == 403
+
+
+def test_without_a_task_the_tasks_are_links(server: Server, done: Tape) -> None:
+    page = server.get("cortex/view", namespace=done.ref.namespace)
+    assert f'href="view?task={done.ref.key.replace(":", "%3A")}"' in page.text
+    assert server.get("cortex/static/loader.js").json()["error"]["code"] == "NotFound"
