@@ -39,7 +39,8 @@ async def frames(recording: Recording, query: LogQuery) -> AsyncIterator[Frame]:
 def several(recording: Recording) -> bool:
     """Tell whether lines come, or may yet come, from several containers; it blocks."""
     sources = recording.store.sources(recording.id).values()
-    if len({(s.pod, s.container) for s, _ in sources}) > 1:
+    # Of these two kinds no specification says how many pods there are.
+    if recording.ref.kind in ("selector", "daemonset") or len({(s.pod, s.container) for s, _ in sources}) > 1:
         return True
     spec = recording.workload.obj.get("spec", {}) if recording.workload else {}
     pod = spec.get("template", {}).get("spec") or spec
