@@ -110,15 +110,17 @@ export class Selection {
 
   /** Whether a row is shown; rows that belong together are shown or not together. */
   matches(id: number): boolean {
-    const slot = this.slotOf(id);
-    const { folds } = this.stores[slot];
-    const root = folds.rootOf(id % SLOT);
+    const slot = Math.floor(id / SLOT);
+    const row = id % SLOT;
+    const { folds, texts } = this.stores[slot];
+    // Nearly all rows stand alone.
+    if (folds.back[row] === 0 && !folds.heads.has(row)) return this.#test(slot, row, texts[row]);
+    const root = folds.rootOf(row);
     const fold = folds.heads.get(root);
-    const { texts } = this.stores[slot];
     if (fold === undefined) return this.#test(slot, root, texts[root]);
     // Of equal lines each is looked at: their numbers may differ.
-    if (fold.said === null && !isBar(texts[root])) return [root, ...folds.below(root)].some((row) => this.#test(slot, row, texts[row]));
-    return [root, ...fold.twins].some((row) => this.#test(slot, row, folds.textOf(row)));
+    if (fold.said === null && !isBar(texts[root])) return [root, ...folds.below(root)].some((one) => this.#test(slot, one, texts[one]));
+    return [root, ...fold.twins].some((one) => this.#test(slot, one, folds.textOf(one)));
   }
 
   #test(slot: number, row: number, text: string): boolean {
