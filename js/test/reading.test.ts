@@ -293,6 +293,17 @@ describe("looks", () => {
     expect(model.traits.height).toBe(200);
   });
 
+  it("Enter opens the line that is picked, and folds it", async () => {
+    show();
+    await feed([T0, 1, "a"], [T0 + 1, 1, '{"msg":"m","a":1}']);
+    find("[data-seq='1'] .cl-t").click();
+    await settle();
+    await key("Enter");
+    expect(find(".cl-tree").textContent).toContain("a: 1");
+    await key("Enter");
+    expect(find(".cl-tree")).toBeNull();
+  });
+
   it("chosen fields and folded lines, too", async () => {
     show({ fields: ["b"], fold: "" });
     await feed([T0, 1, '{"msg":"m","a":1,"b":2}'], [T0 + 1, 1, "same 1"], [T0 + 2, 1, "same 1"], [T0 + 3, 1, "same 2"]);

@@ -4,7 +4,7 @@ import { button, h } from "./dom.ts";
 
 export type Action =
   | "filter" | "find" | "next" | "previous" | "escape" | "newest" | "oldest" | "follow" | "goto" | "nextError" | "previousError" | "death"
-  | "same" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources";
+  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources";
 
 const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Action, what: string][]][] = [
   ["Look for", [
@@ -28,6 +28,7 @@ const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Acti
     [["t"], "t", "time", "times: local, UTC, since start, since before, off"],
     [["w"], "w", "wrap", "wrap long lines"],
     [["j"], "j", "json", "JSON lines with the message first"],
+    [["Enter", "o"], "Enter", "open", "open or fold the picked line"],
     [["u"], "u", "same", "fold equal lines, then whatever their numbers"],
     [["s"], "s", "sources", "sources"],
     [["f"], "f", "full", "full screen"],

@@ -124,6 +124,12 @@ export class Rows {
     this.draw();
   }
 
+  /** Opens what is below or within the picked row, or folds it. */
+  openPicked(): void {
+    const element = this.picked.head === null ? undefined : this.#made.get(this.picked.head.id)?.[2];
+    element?.querySelector<HTMLElement>("button.cl-tw, .cl-m")?.click();
+  }
+
   /** Moves what is picked by a row; with Shift its end only. */
   movePicked(by: 1 | -1, upTo: boolean): boolean {
     const { head } = this.picked;

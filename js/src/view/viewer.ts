@@ -354,8 +354,8 @@ export class Viewer {
     }
     const picks = event.shiftKey && !control && (event.key === "ArrowUp" || event.key === "ArrowDown");
     const action = picks ? undefined : actionOf(event);
-    // A button in focus is pressed by the space bar.
-    if ((event.key === " " || event.key === "-") && target instanceof HTMLButtonElement) return;
+    // What is in focus is pressed by the space bar and by Enter.
+    if ([" ", "-", "Enter"].includes(event.key) && (target as Element).closest("button, a, summary")) return;
     if (action === undefined && !picks) return;
     event.preventDefault();
     event.stopPropagation();
@@ -383,6 +383,7 @@ export class Viewer {
       time: () => change({ time: TIMES[(TIMES.indexOf(settings.time) + 1) % TIMES.length] }),
       wrap: () => change({ wrap: !settings.wrap }),
       json: () => change({ pretty: !settings.filter.pretty }),
+      open: () => this.#rows.openPicked(),
       same: () => change({ same: SAME[(SAME.findIndex(([same]) => same === settings.filter.same) + 1) % SAME.length][0] }),
       bigger: () => change({ fontSize: Math.min(FONTS.most, settings.fontSize + 1) }),
       smaller: () => change({ fontSize: Math.max(FONTS.least, settings.fontSize - 1) }),
