@@ -6,11 +6,11 @@ import { pathToFileURL } from "node:url";
 import * as esbuild from "esbuild";
 
 const lines = Number(process.argv[2] ?? 1_000_000);
-const entry = 'export { TaskStore } from "./src/store/store.ts"; export { Selection } from "./src/store/selection.ts"; export { fromQuery } from "./src/view/settings.ts";';
+const entry = 'export { TaskStore } from "./src/store/store.ts"; export { Selection } from "./src/store/selection.ts"; export { fromPlain } from "./src/view/settings.ts";';
 const { outputFiles } = await esbuild.build({ stdin: { contents: entry, resolveDir: join(import.meta.dirname, "..") }, bundle: true, format: "esm", write: false });
 const file = join(await mkdtemp(join(tmpdir(), "store-")), "store.mjs");
 await writeFile(file, outputFiles[0].contents);
-const { TaskStore, Selection, fromQuery } = await import(pathToFileURL(file).href);
+const { TaskStore, Selection, fromPlain } = await import(pathToFileURL(file).href);
 
 const used = () => {
   globalThis.gc();
@@ -19,7 +19,7 @@ const used = () => {
 };
 const before = used();
 const store = new TaskStore("default:job/x");
-const selection = new Selection([store], fromQuery({ since: "all" }).filter);
+const selection = new Selection([store], fromPlain({ since: "all" }).filter);
 let text = 0;
 const started = performance.now();
 for (let at = 0; at < lines; at += 1000) {

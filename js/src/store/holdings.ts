@@ -20,6 +20,8 @@ const ABSENCE = 600_000;
 const LAST_PAGES = 4;
 /** The outline of a task that goes on is asked for again after so long. */
 const SURVEY_EVERY = 30_000;
+/** After a page that did not come, or brought nothing. */
+const REST = 3000;
 /** While the server is still counting warnings and errors. */
 const LEVELS_EVERY = 3000;
 /** Row numbers are given anew when so many rows are gone. */
@@ -45,6 +47,8 @@ export interface Held {
   surveying: Promise<void> | undefined;
   /** Warnings and errors of what is not loaded are being counted. */
   uncounted: boolean;
+  /** What is looked at is not loaded before this. */
+  restUntil: number;
   /** The last absence, while it is not known which line came after it. */
   away: Span | undefined;
 }
@@ -81,7 +85,7 @@ export class Holdings implements Receiver {
   hold(task: string): Held {
     let held = this.#held.get(task);
     if (held === undefined) {
-      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, surveying: undefined, uncounted: false, away: undefined };
+      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, surveying: undefined, uncounted: false, restUntil: 0, away: undefined };
       this.#held.set(task, held);
     }
     return held;
@@ -268,8 +272,16 @@ export class Holdings implements Receiver {
   }
 
   /** Somebody looks at rows that are not here. */
-  look(task: string, wish: Wish): Promise<void> {
-    return this.#load(this.hold(task), (pages) => pages.look(wish));
+  async look(task: string, wish: Wish): Promise<void> {
+    const held = this.hold(task);
+    const { store } = held;
+    if (held.loading || Date.now() < held.restUntil) return;
+    const before = `${store.lines} ${store.spans.length}`;
+    held.restUntil = Infinity;
+    await this.#load(held, (pages) => pages.look(wish));
+    // What fails or brings nothing is not asked for again and again as long as somebody looks.
+    held.restUntil = before === `${store.lines} ${store.spans.length}` ? Date.now() + REST : 0;
+    if (held.restUntil === 0) this.watcher.changed();
   }
 
   back(task: string, span: Span): Promise<void> {

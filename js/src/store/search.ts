@@ -85,7 +85,11 @@ export class Search {
       const time = fromNs(to);
       if (time < 8e15) this.to = Math.min(this.to, time);
       this.#left[0][1] = Math.min(this.#left[0][1], this.to);
-      if (event === "done" && all) this.#left.shift();
+      if (event === "done" && all) {
+        this.#left.shift();
+        this.#stop();
+        this.#next();
+      }
       // So many matches that nobody reads them all: it goes on when asked to.
       else if (event === "done") this.state = "stopped";
       this.hooks.changed();

@@ -143,7 +143,7 @@ export class TaskStore {
       const key = Math.max(time, this.#parts.get(s[i]) ?? 0);
       this.#parts.set(s[i], key);
       if (key > source.lastKey) source.lastKey = key;
-      if (this.outline !== null && number > this.outline.upto) this.#since++;
+      if (this.outline === null || number > this.outline.upto) this.#since++;
       this.#push(number, time, key, id, this.#lineFlags(m[i], o?.[i] ?? 0), m[i]);
       this.folds.feed(id * 3 + (o?.[i] ?? 0), this.rows - 1);
       source.lines++;

@@ -60,7 +60,7 @@ export async function fetchSearch(fetcher: typeof fetch, config: PageConfig, tas
     const splitter = new Splitter();
     const reader = response.body.getReader();
     for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) splitter.push(value!, (event) => sink.event(event));
-    sink.end();
+    if (!signal.aborted) sink.end();
   } catch (reason) {
     if (!signal.aborted) sink.end({ code: "SearchFailed", message: `The search was cut off: ${reason instanceof Error ? reason.message : String(reason)}` });
   }

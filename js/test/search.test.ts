@@ -1,0 +1,110 @@
+/** A filter over what is not loaded: matches are rows like others, and only where lines are looked for. */
+
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { Engine } from "../src/store/engine.ts";
+import type { OutlineDoc, PageRecord, ToStore, Update } from "../src/types.ts";
+import { fromPlain } from "../src/view/settings.ts";
+import { logEvent, ns, Server, sse, T0, TASK, W0 } from "./helpers.ts";
+
+let server: Server;
+let engine: Engine;
+let update: Update;
+
+const shown = (): string[] => update.rows.map((row) => (row.kind === "line" ? row.text : row.kind));
+const searches = (): URLSearchParams[] => server.requests.filter(({ url }) => url.pathname.endsWith("/search")).map(({ url }) => url.searchParams);
+const settle = (ms = 1): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
+const progress = (event: string, at: number, matches: number, all = true): string => sse(event, { to: ns(at), matches, looked: 5, lines: 9, all });
+const record = (seq: number): PageRecord => ({ seq, time: new Date(T0 - 1000 + seq * 10).toISOString(), pod: W0.pod, container: "main", run: 0, text: `step ${seq}` });
+
+/** Of a hundred lines the last ten are here. */
+const OUTLINE: OutlineDoc = {
+  records: 100, upto: 100, first: ns(T0 - 990), last: ns(T0), start: ns(T0 - 1000), width: `${100 * 1e6}`,
+  lines: [9, 10, 10, 10, 10, 10, 10, 10, 10, 10, 1], notices: [],
+};
+
+function filter(grep: string): void {
+  engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all", grep }).filter });
+}
+
+beforeEach(async () => {
+  vi.useFakeTimers({ now: T0 });
+  vi.spyOn(console, "error").mockImplementation(() => {});
+  server = new Server();
+  engine = new Engine((message) => {
+    if (message.op !== "update") return;
+    update = message;
+    queueMicrotask(() => engine.receive({ op: "ack", view: message.view } as ToStore));
+  }, true, server.fetch);
+  engine.receive({ op: "config", config: { base: "http://host/cortex/", headers: {} } });
+  engine.receive({ op: "subscribe", model: "m1", tasks: [TASK], transport: "auto", since: "all" });
+  engine.receive({ op: "view", view: "v1", model: "m1", filter: fromPlain({ since: "all" }).filter, look: { from: 0, count: 10, follow: true, anchor: null, anchorIndex: 0 } });
+  await settle();
+  await server.send(sse("log", logEvent(91, Array.from({ length: 10 }, (_unused, i) => [T0 - 1000 + (91 + i) * 10, 1, `step ${91 + i}`])), "a100"));
+  server.answer = () => Response.json(OUTLINE);
+  await server.send(sse("status", { task: TASK, state: "running", message: "", older: "o", from: ns(T0 - 90) }));
+  server.answer = undefined;
+  await settle(10);
+});
+
+afterEach(() => {
+  engine.stop();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+it("what is not loaded takes its place on the bar", () => {
+  expect(Math.abs(update.total - 101)).toBeLessThan(3);
+  expect(update.lines).toBe(100);
+  expect(shown().slice(-10)).toEqual(Array.from({ length: 10 }, (_unused, i) => `step ${91 + i}`));
+});
+
+it("is asked of the server once the reader has stopped typing, and its matches stand in their places", async () => {
+  filter("step");
+  filter("step 4");
+  await settle(500);
+  expect(searches()).toHaveLength(1);
+  expect(searches()[0].get("grep")).toBe("(?i)step 4");
+  await server.send(sse("log", { ...logEvent(45, [[T0 - 550, 1, "step 45"], [T0 - 510, 1, "step 49"]]), q: [0, 4] }) + progress("progress", T0 - 560, 2));
+  expect(shown()).toEqual(["edge", "step 45", "step 49", "step 94"].slice(0, 3));
+  expect(update.remote).toMatchObject({ state: "running", to: T0 - 560 });
+  expect(update.rows[0].text).toBe(`Searching, back to {${T0 - 560}}`);
+  await server.send(sse("log", logEvent(40, [[T0 - 600, 1, "step 40"]])) + sse("log", logEvent(45, [[T0 - 550, 1, "step 45"]])) + progress("done", T0 - 1000, 3));
+  expect(shown()).toEqual(["edge", "step 40", "step 45", "step 49"]);
+  expect(update.remote?.state).toBe("done");
+});
+
+it("shows nothing of it without the filter, and what is loaded later stands there once", async () => {
+  filter("step 4");
+  await settle(500);
+  await server.send(sse("log", logEvent(45, [[T0 - 550, 1, "step 45"]])) + progress("done", T0 - 1000, 1));
+  filter("");
+  await settle();
+  expect(update.rows.filter(({ kind }) => kind === "line")).toHaveLength(10);
+  filter("step 45");
+  await settle(500);
+  await server.send(sse("log", logEvent(45, [[T0 - 550, 1, "step 45"]])) + progress("done", T0 - 1000, 1));
+  server.answer = () => Response.json({ records: Array.from({ length: 90 }, (_unused, i) => record(i + 1)), older: null });
+  engine.receive({ op: "older", view: "v1" });
+  await settle(10);
+  expect(shown()).toEqual(["edge", "step 45"]);
+  filter("");
+  engine.receive({ op: "look", view: "v1", look: { from: 0, count: 200, follow: true, anchor: null, anchorIndex: 0 } });
+  await settle();
+  expect(shown()).toEqual(["edge", ...Array.from({ length: 100 }, (_unused, i) => `step ${i + 1}`)]);
+});
+
+it("can be stopped and gone on with from there", async () => {
+  filter("step");
+  await settle(500);
+  await server.send(progress("progress", T0 - 300, 0));
+  const first = server.requests.find(({ url }) => url.pathname.endsWith("/search"))!;
+  engine.receive({ op: "search", view: "v1", go: false });
+  await settle();
+  expect(first.signal.aborted).toBe(true);
+  expect(update.remote?.state).toBe("stopped");
+  engine.receive({ op: "search", view: "v1", go: true });
+  await settle();
+  expect(Date.parse(searches()[1].get("until")!)).toBe(T0 - 299);
+  await server.send(sse("error", { code: "TooSlow", message: "'step' takes too long on one line; the search was stopped" }));
+  expect(update.remote).toMatchObject({ state: "failed", message: expect.stringContaining("takes too long") });
+});
