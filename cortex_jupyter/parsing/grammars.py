@@ -51,7 +51,8 @@ class Said:
     loose: int = 0
 
 
-_HEADER: Final = re.compile(r"^(.*?)(\s*\+ Exception Group )?Traceback \(most recent call last\):\s*$")
+_HEADER: Final = "Traceback (most recent call last):"
+_GROUP: Final = "+ Exception Group "
 _BOX: Final = re.compile(r"^(.*?)╭─+ Traceback \(most recent call last\) ─+╮\s*$")
 #: A bare small word is not the name of an exception.
 _RAISED: Final = re.compile(r"^((?:[A-Za-z_]\w*\.)+\w+|[A-Z_]\w*)(?::(?:\s+(.*)|\s*)|)$")
@@ -77,7 +78,7 @@ _SCRIPT: Final = re.compile(r"^\s+at (?:async )?(?:(.+?) \()?(?:file://)?(.+?):(
 _THROWN: Final = re.compile(r"((?:[a-zA-Z_$][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable)|\bError)(?::\s*(.*))?$")
 _CAUSED: Final = re.compile(r"^\s*(?:Caused by|Suppressed|Wrapped by): (.*)$")
 _GO: Final = re.compile(r"^(panic|fatal error|unexpected fault address|SIG[A-Z]+):? (.*)$")
-_ROUTINE: Final = re.compile(r"^goroutine \d+ .*\[[^\]]*\]:$")
+_ROUTINE: Final = re.compile(r"^goroutine \d+ [^\[]*\[[^\]]*\]:$")
 _GO_ON: Final = re.compile(
     r"^(?:\t\S.*|\[signal .*|\s*panic: .*|created by \S.*|exit status \d+|runtime: .*|r\w+\s+0x[0-9a-f]+"
     r"|\.\.\.additional frames elided\.\.\.)$"
@@ -102,8 +103,8 @@ def begin(line: str) -> Said | None:
     said: Said | None = None
     first = line[:1]
     if "Traceback (most" in line:
-        if head := _HEADER.match(line):
-            said = Said("python", state="group" if head[2] else "frames", prefix=head[1])
+        if start := _header(line):
+            said = Said("python", state=start[0], prefix=start[1])
         elif head := _BOX.match(line):
             said = Said("python", state="box", prefix=head[1])
     elif first and first in "pfuS" and (head := _GO.match(line)):
@@ -119,6 +120,14 @@ def begin(line: str) -> Said | None:
     elif ": block: [" in line and (head := _ASSERT.match(line)):
         said = Said("cuda", "CUDA assertion", head[4], [Frame(head[1], int(head[2]), head[3])])
     return said
+
+
+def _header(line: str) -> tuple[str, str] | None:
+    """Give the state and the prefix of a line that ends as Python's header; a regular expression would be slow on blanks."""
+    before, found, after = line.partition(_HEADER)
+    if not found or after.strip():
+        return None
+    return ("group", before[: -len(_GROUP)].rstrip()) if before.endswith(_GROUP) else ("frames", before)
 
 
 def begin_above(line: str, before: str) -> Said | None:
@@ -158,10 +167,10 @@ def _python(said: Said, line: str) -> str:
 
 def _after(said: Said, line: str) -> str:
     """Take a line behind the exception's: more of its message, or the bridge to the next exception."""
-    if said.state == "chain" and (head := _HEADER.match(line)):
+    if said.state == "chain" and (head := _header(line)):
         said.chain.append(f"{said.type}: {said.message}" if said.message else said.type)
         said.type = said.message = ""
-        said.state = "group" if head[2] else "frames"
+        said.state = head[0]
         return YES
     if _CHAIN.match(line):
         said.state, said.loose = "chain", 0

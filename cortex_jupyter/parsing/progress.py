@@ -61,12 +61,12 @@ _KERAS: Final = re.compile(r"^\s*(\d+)/(\d+|Unknown) \[[=>.]+\](.*)$")
 _ALIVE: Final = re.compile(
     rf"^(?:(.*?) )?\|[^|]*\| (?:({_NUMBER})/({_NUMBER}) )?\[?(\d+)%\]? in ({_NUMBER})s \(([^)]*)\)(.*)$"
 )
-_SHARE: Final = re.compile(rf"({_NUMBER})\s?%")
+_SHARE: Final = re.compile(rf"(?<![\d.])({_NUMBER})\s?%")
 _PARTS: Final = re.compile(
-    rf"({_NUMBER})\s?((?:[kKMGTP]i?)?[bB]?)/({_NUMBER})\s?((?:[kKMGTP]i?)?[bB]?(?:ytes)?)(?![\w/])"
+    rf"(?<![\d.])({_NUMBER})\s?((?:[kKMGTP]i?)?[bB]?)/({_NUMBER})\s?((?:[kKMGTP]i?)?[bB]?(?:ytes)?)(?![\w/])"
 )
-_SPEED: Final = re.compile(rf"({_NUMBER})\s?((?:[kKMGTP]i?)?)([A-Za-z]+)/s(?:ec)?\b")
-_SLOW: Final = re.compile(rf"({_NUMBER})\s?(ms|us|s)/([A-Za-z]+)")
+_SPEED: Final = re.compile(rf"(?<![\d.])({_NUMBER})\s?((?:[kKMGTP]i?)?)([A-Za-z]+)/s(?:ec)?\b")
+_SLOW: Final = re.compile(rf"(?<![\d.])({_NUMBER})\s?(ms|us|s)/([A-Za-z]+)")
 _WHEN: Final = re.compile(r"(?:(eta)[: ]\s*)?(?<![\d:.])((?:\d+:)?\d+:\d\d|\d+s\b)", re.IGNORECASE)
 _SCALE: Final = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
 _SIGNS: Final = ("%|", "━", " [=", " [>", "%] in ", "it [", "/s]")

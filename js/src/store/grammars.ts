@@ -20,7 +20,8 @@ export interface Said {
 /** It belongs; it belongs if a later one does; it does not. */
 export type Verdict = "yes" | "maybe" | "no";
 
-const HEADER = /^(.*?)(\s*\+ Exception Group )?Traceback \(most recent call last\):\s*$/;
+const HEADER = "Traceback (most recent call last):";
+const GROUP = "+ Exception Group ";
 const BOX = /^(.*?)╭─+ Traceback \(most recent call last\) ─+╮\s*$/;
 const RAISED = /^((?:[A-Za-z_]\w*\.)+\w+|[A-Z_]\w*)(?::(?:\s+(.*)|\s*)|)$/;
 const GROUPED = /^[\s|]*\| ([A-Za-z_][\w.]*): (.*)$/;
@@ -35,7 +36,7 @@ const SCRIPT = /^\s+at (?:async )?(?:(.+?) \()?(?:file:\/\/)?(.+?):(\d+):\d+\)?\
 const THROWN = /((?:[a-zA-Z_$][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable)|\bError)(?::\s*(.*))?$/;
 const CAUSED = /^\s*(?:Caused by|Suppressed|Wrapped by): (.*)$/;
 const GO = /^(panic|fatal error|unexpected fault address|SIG[A-Z]+):? (.*)$/;
-const ROUTINE = /^goroutine \d+ .*\[[^\]]*\]:$/;
+const ROUTINE = /^goroutine \d+ [^[]*\[[^\]]*\]:$/;
 const GO_ON = /^(?:\t\S.*|\[signal .*|\s*panic: .*|exit status \d+|runtime: .*|r\w+\s+0x[0-9a-f]+|\.\.\.additional frames elided\.\.\.)$/;
 const GO_CALL = /^(?:created by )?([\w./*()[\]{}·$@~-]+?)(?:\([^()]*\)| in goroutine \d+)?$/;
 const GO_FILE = /^\t(\S+):(\d+)(?: .*)?$/;
@@ -59,7 +60,8 @@ function frame(block: Said, ...place: (string | undefined)[]): void {
 export function begin(line: string): Said | null {
   let found: RegExpExecArray | null = null;
   if (line.includes("Traceback (most")) {
-    if ((found = HEADER.exec(line))) return said("python", "", "", found[2] ? "group" : "frames", found[1]);
+    const head = header(line);
+    if (head) return said("python", "", "", ...head);
     found = BOX.exec(line);
     return found && said("python", "", "", "box", found[1]);
   }
@@ -83,6 +85,14 @@ export function begin(line: string): Said | null {
     return block;
   }
   return null;
+}
+
+/** State and prefix of a line that ends as Python's header; a regular expression would be slow on blanks. */
+function header(line: string): [state: string, prefix: string] | null {
+  const at = line.indexOf(HEADER);
+  if (at < 0 || line.slice(at + HEADER.length).trim() !== "") return null;
+  const before = line.slice(0, at);
+  return before.endsWith(GROUP) ? ["group", before.slice(0, -GROUP.length).trimEnd()] : ["frames", before];
 }
 
 /** What a line says that is known for a head only by the frame that follows it. */
@@ -124,11 +134,11 @@ function python(block: Said, line: string): Verdict {
 
 /** A line behind the exception's: more of its message, or the bridge to the next exception. */
 function after(block: Said, line: string): Verdict {
-  const head = block.state === "chain" ? HEADER.exec(line) : null;
+  const head = block.state === "chain" ? header(line) : null;
   if (head) {
     block.chain.push(titleOf(block));
     block.type = block.message = "";
-    block.state = head[2] ? "group" : "frames";
+    [block.state] = head;
     return "yes";
   }
   if (CHAIN.test(line)) {

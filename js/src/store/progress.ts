@@ -30,10 +30,10 @@ const OPEN = new RegExp(String.raw`^(?:(.*?):\s+)?(${SIZE})([A-Za-z]+) ${TIMES}\
 const LINE = /^(.*?)[━╸╺─╾]{5,}(.*)$/;
 const KERAS = /^\s*(\d+)\/(\d+|Unknown) \[[=>.]+\](.*)$/;
 const ALIVE = new RegExp(String.raw`^(?:(.*?) )?\|[^|]*\| (?:(${NUMBER})/(${NUMBER}) )?\[?(\d+)%\]? in (${NUMBER})s \(([^)]*)\)(.*)$`);
-const SHARE = new RegExp(String.raw`(${NUMBER})\s?%`);
-const PARTS = new RegExp(String.raw`(${NUMBER})\s?((?:[kKMGTP]i?)?[bB]?)/(${NUMBER})\s?((?:[kKMGTP]i?)?[bB]?(?:ytes)?)(?![\w/])`);
-const SPEED = new RegExp(String.raw`(${NUMBER})\s?((?:[kKMGTP]i?)?)([A-Za-z]+)/s(?:ec)?\b`);
-const SLOW = new RegExp(String.raw`(${NUMBER})\s?(ms|us|s)/([A-Za-z]+)`);
+const SHARE = new RegExp(String.raw`(?<![\d.])(${NUMBER})\s?%`);
+const PARTS = new RegExp(String.raw`(?<![\d.])(${NUMBER})\s?((?:[kKMGTP]i?)?[bB]?)/(${NUMBER})\s?((?:[kKMGTP]i?)?[bB]?(?:ytes)?)(?![\w/])`);
+const SPEED = new RegExp(String.raw`(?<![\d.])(${NUMBER})\s?((?:[kKMGTP]i?)?)([A-Za-z]+)/s(?:ec)?\b`);
+const SLOW = new RegExp(String.raw`(?<![\d.])(${NUMBER})\s?(ms|us|s)/([A-Za-z]+)`);
 const WHEN = /(?:(eta)[: ]\s*)?(?<![\d:.])((?:\d+:)?\d+:\d\d|\d+s\b)/i;
 const SCALE: Record<string, number> = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12, p: 1e15 };
 const SIGNS = ["%|", "━", " [=", " [>", "%] in ", "it [", "/s]"];
