@@ -66,11 +66,13 @@ def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: 
     viewer.locator("input[type=search]").fill("line 00000[0-4]")
     viewer.get_by_role("button", name="Regular expression").click()
     expect(viewer.locator("[role=status]")).to_contain_text("500 of", timeout=WAIT)
+    expect(viewer.locator("[data-seq]", has_text="line 00000499")).to_be_visible(timeout=WAIT)
     rows = viewer.locator("[role=log]")
     rows.hover()
     page.mouse.wheel(0, -1500)
     expect(page).to_have_url(re.compile(r"at=\d{4}"), timeout=WAIT)
     seen = viewer.locator("[data-seq] .cl-m").all_inner_texts()
+    assert "line 00000000" not in seen
     expect(page).to_have_url(re.compile(r"regex=true"))
     page.emulate_media(color_scheme="dark")
     page.reload()
@@ -103,8 +105,8 @@ def test_ten_viewers_two_tabs_and_a_kernel_that_is_started_again(lab: Lab, job: 
     page.keyboard.press("Control+s")
     expect(page.locator(".jp-mod-dirty")).to_have_count(0, timeout=WAIT)
 
-    other = page.context.new_page()
-    other.goto(page.url)
+    other = lab.browser.new_page()
+    other.goto(f"{page.url}?token={TOKEN}")
     second = other.locator(".cortex-logs").first
     says(second, re.compile("400 lines, .* 1 source, complete"))
     says(viewers.first, re.compile("400 lines, .* 1 source, complete"))

@@ -44,8 +44,8 @@ def shot(page: Page, name: str) -> None:
 def run_all(page: Page) -> None:
     """Run every cell of the notebook that is open: again where that had no effect, for what is run before the kernel is there is not run."""
     page.wait_for_selector(".jp-CodeCell", timeout=90_000)
-    idle = page.get_by_text("| Idle").or_(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]"))
-    expect(idle.first).to_be_visible(timeout=60_000)
+    seven = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    expect(seven if "/notebooks/" in page.url else page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
     for _ in range(5):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
