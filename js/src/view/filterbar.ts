@@ -177,7 +177,7 @@ export class FilterBar {
     setFlag(this.input, "cl-bad", error !== "");
     this.input.setAttribute("aria-invalid", String(error !== ""));
     this.#steps.hidden = !this.finding || !find || find.count === 0;
-    if (this.finding && find && this.#sought !== "") say(this.#count, find.searching > 0 ? `${grouped(find.count)} so far…` : `${find.at >= 0 ? `${grouped(find.at + 1)} / ` : ""}${grouped(find.count)} of ${grouped(shown)}`);
+    if (this.finding && find && this.#sought !== "") say(this.#count, find.searching > 0 ? `${grouped(find.count)} so far…` : `${find.at >= 0 ? `${grouped(find.at + 1)} / ` : ""}${grouped(find.count)} of ${grouped(filtered ? shown : lines)}`);
     else say(this.#count, !filtered ? "" : searching > 0 ? `${grouped(shown)} so far…` : `${grouped(shown)} of ${grouped(lines)}${backWords(remote)}`);
     this.#remote.hidden = this.finding || !remote || remote.state === "done";
     say(this.#remote, remote?.state === "running" ? "Stop" : remote?.state === "failed" ? "Try again" : "Search on");

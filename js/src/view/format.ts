@@ -39,7 +39,7 @@ export function ago(ms: number): string {
 
 /** A length of time as people say it: `2 s`, `1 h 12 m`. */
 export function lasting(ms: number): string {
-  return ms < 950 ? `${Math.max(0, Math.round(ms / 100) * 100)} ms` : ago(ms);
+  return ms < 950 ? "< 1 s" : ago(ms);
 }
 
 /** 8123 as "8.1k": for the narrow side list. */

@@ -63,6 +63,8 @@ export class Header {
       ...actions.bookmarks(),
       { label: "Bookmark this line… (m)", act: () => actions.act("mark") },
     ]);
+    go.button.dataset.icon = "⌖";
+    this.#download.button.dataset.icon = "⤓";
     this.element = h(
       "div",
       { class: "cl-bar cl-head" },
@@ -71,7 +73,7 @@ export class Header {
       this.#where,
       this.#phases,
       h("span", { class: "cl-grow" }),
-      button("Sources", "Choose sources (s)", () => actions.act("sources"), { class: "btn cl-only-narrow" }),
+      button("Sources", "Choose sources (s)", () => actions.act("sources"), { class: "btn cl-only-narrow", "data-icon": "☰" }),
       go.element,
       this.#download.element,
       this.#page,

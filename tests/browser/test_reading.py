@@ -1,0 +1,170 @@
+"""Reading in real JupyterLab: filters as chips, finding, brushing the axis, bookmarks; what the kernel knows of it; contrast and narrow cells."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from browser.conftest import Lab
+    from playwright.sync_api import Locator, Page
+
+from support.browser import shot
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+WAIT = 40_000
+
+#: A training whose loss becomes NaN, in three seconds: 300 lines, one of ten a probe, an error near the end.
+TRAINING = """
+import json, time
+for i in range(300):
+    time.sleep(0.01)
+    if i % 10 == 9: print('GET /healthz 200', flush=True)
+    elif i == 271: print('ERROR loss is NaN', flush=True)
+    elif i % 7 == 0: print(json.dumps({'level': 'info', 'message': 'saved', 'step': i}), flush=True)
+    else: print(f'WARNING step={i} loss={3 - i / 100:.2f}' if i % 50 == 1 else f'INFO step={i} loss={3 - i / 100:.2f}', flush=True)
+"""
+
+#: The least contrast of visible texts with what is behind them (WCAG 2.2, 1.4.3), and where that is.
+CONTRAST = """(viewer) => {
+  const context = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
+  const rgba = (color) => { context.clearRect(0, 0, 1, 1); context.fillStyle = color; context.fillRect(0, 0, 1, 1); return [...context.getImageData(0, 0, 1, 1).data] }
+  const over = ([r, g, b, a], under) => [r, g, b].map((one, i) => (one * a + under[i] * (255 - a)) / 255)
+  const behind = (element) => {
+    const layers = []
+    for (let one = element; one; one = one.parentElement) { const color = rgba(getComputedStyle(one).backgroundColor); layers.push(color); if (color[3] === 255) break }
+    return layers.reverse().reduce((under, layer) => over(layer, under), [255, 255, 255])
+  }
+  const light = (color) => { const [r, g, b] = color.map((one) => one / 255).map((one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)); return 0.2126 * r + 0.7152 * g + 0.0722 * b }
+  const found = []
+  const walker = document.createTreeWalker(viewer, NodeFilter.SHOW_TEXT)
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const element = node.parentElement
+    if (!node.textContent.trim() || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true }) || element.closest('.cl-hid, [aria-hidden=true], .cl-off')) continue
+    const under = behind(element)
+    const [a, b] = [light(over(rgba(getComputedStyle(element).color), under)), light(under)]
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), `${element.className}: ${node.textContent.slice(0, 30)}`])
+  }
+  return found.sort((a, b) => a[0] - b[0]).slice(0, 4)
+}"""
+
+
+def opened(lab: Lab, name: str, code: str, *more: str) -> tuple[Page, Locator]:
+    page = lab.open(name, code, *more)
+    viewer = page.locator(".cortex-logs").first
+    expect(viewer.locator("[role=status]")).to_contain_text("300 lines", timeout=WAIT)
+    return page, viewer
+
+
+def texts(viewer: Locator) -> list[str]:
+    return viewer.locator("[data-seq] .cl-m").all_inner_texts()
+
+
+def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Callable[..., str]) -> None:
+    training = job(TRAINING)
+    after = "print([r.text for r in log.view], repr(log.view), log.marks)"
+    page, viewer = opened(lab, "reading", f"log = cortex.logs({training!r}, since='all', time='utc')\nlog", "1")
+    box = viewer.locator("input[type=search]")
+    for text in ("!GET /healthz", "step>=262", "loss<0.35"):
+        box.fill(text)
+        box.press("Enter")
+    expect(viewer.locator(".cl-chips .cl-cw")).to_have_text(["not “GET /healthz”", "step ≥ 262", "loss < 0.35"])
+    expect(viewer.locator(".cl-found")).to_have_text(re.compile(r"^\d+ of 300"))
+    shown = [t for t in texts(viewer) if "NaN" not in t]
+    assert shown and all(re.search(r"step=2[6-9]\d loss=0\.[0-3]", t) for t in shown), shown
+    shot(page, "reading-chips")
+
+    # What the kernel says is exactly what is shown.
+    viewer.locator("[data-seq] .cl-t").nth(3).click()
+    page.keyboard.press("m")
+    page.keyboard.type("where it begins")
+    page.keyboard.press("Enter")
+    expect(viewer.locator(".cl-noted")).to_have_attribute("data-note", "where it begins")
+    page.wait_for_timeout(1200)  # the trait is written at most once a second
+    cell = page.locator(".jp-CodeCell").last
+    cell.locator(".jp-InputArea-editor").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type(after)
+    page.keyboard.press("Control+Enter")
+    output = cell.locator(".jp-OutputArea-output").last
+    expect(output).to_contain_text("where=['step>=262', 'loss<0.35']", timeout=WAIT)
+    expect(output).to_contain_text("note='where it begins'")
+    said = output.inner_text()
+    for text in shown:
+        assert text in said
+    count = int(viewer.locator(".cl-found").inner_text().split()[0])
+    assert said.count("step=") == count + 1, "the lines that are shown, and that of the bookmark"
+
+    for chip in ("not “GET /healthz”", "step ≥ 262", "loss < 0.35"):
+        viewer.get_by_role("button", name=f"Remove: {chip}", exact=True).click()
+    viewer.locator(".cl-rows").focus()
+    page.keyboard.press("Control+f")
+    page.keyboard.type("healthz")
+    expect(viewer.locator(".cl-found")).to_contain_text("30 of 300")
+    page.keyboard.press("Enter")
+    expect(viewer.locator(".cl-picked")).to_contain_text("GET /healthz")
+    assert any("loss" in t for t in texts(viewer)), "finding hides nothing"
+    shot(page, "reading-find")
+    page.keyboard.press("Escape")
+    viewer.locator(".cl-rows").focus()
+    page.keyboard.press("E")
+    expect(viewer.locator(".cl-picked")).to_contain_text("ERROR loss is NaN")
+
+    # None of the keys is taken from the notebook while the viewer has no focus.
+    cell.locator(".jp-InputArea-editor").click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("nNgGfwt?em:/")
+    expect(cell.locator(".cm-content")).to_have_text("nNgGfwt?em:/")
+    assert not {"cl-full", "cl-notime"} & set(str(viewer.get_attribute("class")).split())
+    page.close()
+
+
+def test_the_axis_is_brushed_and_texts_can_be_read(lab: Lab, job: Callable[..., str]) -> None:
+    training = job(TRAINING)
+    contrast: dict[str, list[Any]] = {}
+    for theme in ("Light", "Dark"):
+        lab.setting("themes", "theme", f"JupyterLab {theme}")
+        page, viewer = opened(lab, f"axis-{theme}", f"cortex.logs({training!r}, since='all', columns=['pod', 'level'])")
+        axis = viewer.locator(".cl-axis")
+        place = axis.bounding_box()
+        assert place is not None
+        page.mouse.move(place["x"] + place["width"] * 0.3, place["y"] + 10)
+        expect(viewer.locator("[role=tooltip]")).to_contain_text("line")
+        page.mouse.down()
+        page.mouse.move(place["x"] + place["width"] * 0.98, place["y"] + 12, steps=3)
+        page.mouse.up()
+        expect(viewer.locator(".cl-chips .cl-cw")).to_have_text(re.compile(r"\d\d:\d\d:\d\d to \d\d:\d\d:\d\d"))
+        viewer.locator("[data-seq] .cl-t").nth(3).click()
+        viewer.get_by_role("button", name="Copy the picked lines").click()
+        page.mouse.move(0, 0)
+        contrast[theme] = viewer.evaluate(CONTRAST)
+        shot(page, f"reading-{theme.lower()}")
+        page.keyboard.press("Escape")
+        axis.dblclick()
+        expect(viewer.locator(".cl-chips .cl-cw")).to_have_count(0)
+        if theme == "Dark":
+            _narrow(page, viewer)
+        page.close()
+    lab.setting("themes", "theme", "JupyterLab Light")
+    assert all(found[0][0] >= 4.5 for found in contrast.values()), contrast
+
+
+def _narrow(page: Page, viewer: Locator) -> None:
+    """At 400 px everything is there, within the viewer, and nothing lies over anything."""
+    viewer.evaluate("(v) => { v.style.width = '400px' }")
+    expect(viewer).to_have_class(re.compile("cl-narrow"))
+    viewer.get_by_role("button", name="Choose sources (s)").click()
+    expect(viewer.locator("[role=switch]").first).to_be_visible()
+    shot(page, "reading-narrow")
+    page.keyboard.press("s")
+    outside = viewer.evaluate(
+        """(v) => { const { left, right } = v.getBoundingClientRect()
+        return [...v.querySelectorAll('button, input, select')].filter((one) => one.checkVisibility() && one.getClientRects().length)
+          .filter((one) => { const r = one.getBoundingClientRect(); return r.right > right + 1 || r.left < left - 1 }).map((one) => one.outerHTML.slice(0, 80)) }"""
+    )
+    assert outside == []
