@@ -63,8 +63,8 @@ export class Header {
       ...actions.bookmarks(),
       { label: "Bookmark this line… (m)", act: () => actions.act("mark") },
     ]);
-    go.button.dataset.icon = "⌖";
-    this.#download.button.dataset.icon = "⤓";
+    go.button.dataset.icon = "→";
+    this.#download.button.dataset.icon = "↓";
     this.element = h(
       "div",
       { class: "cl-bar cl-head" },
