@@ -4,6 +4,7 @@ import type { FromStore, LogEvent, ToStore } from "../types.ts";
 import { Clock } from "./clock.ts";
 import { copied } from "./copy.ts";
 import { Holdings, type Watcher } from "./holdings.ts";
+import { PAGE_LINES } from "./pages.ts";
 import { Links } from "./links.ts";
 import { remoteQuery } from "./remote.ts";
 import { Search } from "./search.ts";
@@ -222,9 +223,15 @@ export class Engine implements Watcher {
     this.changed();
   }
 
-  /** A window wider than what is here asks for pages until it is covered; "all" asks as the reader scrolls. */
+  /** What a window lacks by no more than a page comes at once; nobody has counted: pages until it is covered. */
   #loadForWindow(view: View): void {
     const { since } = view.selection.filter;
+    const { now, live } = this.#surroundings(view);
+    const low = view.lowBound(now, live);
+    for (const store of view.selection.stores) {
+      const span = store.spans.find(({ high, onDemand }) => !onDemand && high > low);
+      if (span && span.lines <= PAGE_LINES) void this.#holdings.look(store.task, { span, first: span.lines - 1, last: span.lines - 1 });
+    }
     for (const store of view.selection.stores) {
       const held = this.#holdings.get(store.task);
       if (!held || !store.older || held.autoPages >= (since === null ? 1 : AUTO_PAGES)) continue;

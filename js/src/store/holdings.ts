@@ -353,6 +353,7 @@ export class Holdings implements Receiver {
     }
     held.uncounted = store.spans.length > 0 && outline.errors === null;
     this.watcher.changed();
+    this.watcher.paged(store);
   }
 
   /** Once a second: recordings that go on are counted again now and then, and those whose levels are being counted. */

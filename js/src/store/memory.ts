@@ -1,7 +1,7 @@
 /** Keeps a store within bounds: what is far from every reader is dropped, and loaded again when somebody looks at it. */
 
 import { HOLE, NOTICE, type TaskStore } from "./store.ts";
-import { type Span, rowsOf } from "./spans.ts";
+import { linesOf, type Span } from "./spans.ts";
 
 /** Lines of a task, and characters of their text, above which some are dropped; so much of that then stays. */
 export const KEEP_LINES = 300_000;
@@ -76,7 +76,7 @@ function drop(store: TaskStore, order: Uint32Array, from: number, to: number): v
     if (isSpan(place)) {
       const span = store.spans.find((one) => one.row === row);
       if (span === undefined) continue;
-      [low, high, lines] = [Math.min(low, span.low), Math.max(high, span.high), lines + rowsOf(span)];
+      [low, high, lines] = [Math.min(low, span.low), Math.max(high, span.high), lines + linesOf(span)];
       store.closeSpan(span);
     } else if (!(store.flags[row] & NOTICE)) {
       const time = store.timeOf(row);

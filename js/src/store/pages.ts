@@ -2,12 +2,11 @@
 
 import type { Link, PageQuery } from "../transport/link.ts";
 import type { LogPage } from "../types.ts";
-import { rowsOf, type Span, timeAt } from "./spans.ts";
+import { HOLE_LINES, linesOf, rowsOf, type Span, timeAt } from "./spans.ts";
 import { NOTICE, type TaskStore } from "./store.ts";
 import { fromIso } from "./time.ts";
 
 export const PAGE_LINES = 2000;
-const HOLE_LINES = 5000;
 /** Pages that bring nothing new are followed by another, so often. */
 const AGAIN = 5;
 
@@ -90,7 +89,7 @@ export class Pages {
     const lead = Math.max(1, offset - page.records.filter((record) => fromIso(record.time) < time).length);
     const rest = { ...span, until: Infinity, onDemand: false };
     const before = page.older && low >= span.low ? { ...rest, high: low, older: page.older, newer: span.onDemand ? undefined : span.newer, lines: lead } : null;
-    const behind = Math.max(1, rowsOf(span) - (before ? lead : 0) - page.records.length);
+    const behind = Math.max(1, linesOf(span) - (before ? lead : 0) - page.records.length);
     const after = page.newer && high <= span.high ? { ...rest, low: high, newer: page.newer, lines: behind } : null;
     this.#take(page, span, before, after);
   }
@@ -109,7 +108,7 @@ export class Pages {
         first = Math.min(first, store.key[row]);
         last = Math.max(last, store.key[row]);
       }
-      const lines = Math.max(1, rowsOf(span) - added);
+      const lines = Math.max(1, linesOf(span) - added);
       if (before) made = store.addSpan({ ...before, lines: after ? before.lines : lines, to: first });
       if (after) store.addSpan({ ...after, lines: before ? after.lines : lines, from: last });
     });

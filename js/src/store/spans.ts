@@ -22,13 +22,21 @@ export interface Span {
   newer?: string;
   /** With `newer` in the order of recording: number of the first line behind it, when that has come. */
   until: number;
-  /** Left out on purpose: loaded only when asked for, or scrolled into. */
+  /** Left out after an absence. */
   onDemand: boolean;
 }
 
-/** Rows it stands for. */
-export function rowsOf({ lines }: Span): number {
+/** Of an absence so many lines come with one click, and are one row until then. */
+export const HOLE_LINES = 5000;
+
+/** Lines that are missing, as far as anybody knows. */
+export function linesOf({ lines }: Span): number {
   return Math.max(1, lines);
+}
+
+/** Rows it stands for. */
+export function rowsOf(span: Span): number {
+  return span.onDemand && span.lines <= HOLE_LINES ? 1 : linesOf(span);
 }
 
 /** Rows of it that lie after a time. */
