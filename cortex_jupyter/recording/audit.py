@@ -115,6 +115,8 @@ class Audit:
         first, last = min(tail.times), max(tail.times)
         if not ended and self._channel.anchor(self._sid).last < last + _SLACK:
             return False
+        # The anchor may be ahead of what is committed.
+        await self._channel.flush()
         recorded = await asyncio.to_thread(self._recorded, first, last)
         if not recorded and await asyncio.to_thread(self._begins_after, last):
             return True  # from before recording began: the backfill's

@@ -21,7 +21,7 @@ for second in range(5):
 TWO_WRITERS = """
 import os, threading, time
 def write(fd, word):
-    for i in range(3000):
+    for i in range(5000):
         os.write(fd, b'%s %08d\\n' % (word, i))
         if i % 20 == 19: time.sleep(0.012)
 threads = [threading.Thread(target=write, args=a) for a in ((1, b'out'), (2, b'err'))]

@@ -31,7 +31,7 @@ async def test_one_that_was_stopped_for_longer_than_its_lease_cannot_commit(
     sandbox: Any, kube: Kube, unique: Any, tmp_path: Path
 ) -> None:
     name = unique("fence")
-    kube.create(python_job(name, COUNT.format(n=800, pause=0.01)))
+    kube.create(python_job(name, COUNT.format(n=1500, pause=0.01)))
     async with opened(sandbox, tmp_path) as recordings:
         assert recordings.cluster is not None
         host = recordings.cluster.host
@@ -60,7 +60,7 @@ async def test_one_that_was_stopped_for_longer_than_its_lease_cannot_commit(
             second, newer = holder()
             assert newer > epoch and second in {p.pid for p in both} - {first}
             seen = await asyncio.wait_for(reading, 90)
-            assert exactly(seen, 800) and not seen.of("gap")
+            assert exactly(seen, 1500) and not seen.of("gap")
             # With nothing wanted and nothing running both end by themselves.
             for process in both:
                 assert await asyncio.to_thread(process.wait, 60) == 0
