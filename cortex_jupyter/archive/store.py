@@ -7,7 +7,7 @@ import os
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Protocol, Self
 
-from cortex_jupyter.errors import CursorNotHeld, StoreError
+from cortex_jupyter.errors import ArchiveError, CursorNotHeld, MissingExtra, StoreError
 from cortex_jupyter.recording.budget import NOT_HELD
 from cortex_jupyter.recording.store import Anchor, Readable, open_store
 
@@ -157,6 +157,25 @@ def archive_of(store: Store, url: str | None = None) -> ArchiveStore | None:
         with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
             store.set_setting("archive", url)
     return ArchiveStore(url) if url else None
+
+
+def nearest(store: Readable, archive: Readable | None, recording: int) -> Readable:
+    """Give where a recording is read fastest as columns: its archive, where that is on this machine.
+
+    Parameters
+    ----------
+    store : Readable
+        Where it is.
+    archive : Readable or None
+    recording : int
+    """
+    if not isinstance(archive, ArchiveStore) or isinstance(store, ArchiveStore) or "://" in archive.url:
+        return store
+    setting: Callable[[str], str] = getattr(store, "setting", lambda _: "")
+    with contextlib.suppress(ArchiveError, MissingExtra):
+        if setting(f"archived:{recording}") == archive.url and archive.info(recording) is not None:
+            return archive
+    return store
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -11,6 +11,9 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.jsonlines import slices
 from cortex_jupyter.frames.places import places
 from cortex_jupyter.parsing import fields as rules
+
+#: Rows that one thread cuts at once.
+_PIECE: Final = 131_072
 
 
 def derived(text: Any) -> dict[str, Any]:
@@ -45,12 +48,14 @@ def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any) -> dict[st
     Parameters
     ----------
     text, message_at, message_len, fields_at : pyarrow.ChunkedArray
-        In the same chunks; see `places`.
+        See `places`.
     """
     pa = library("pyarrow")
-    chunks = zip(text.chunks, message_at.chunks, message_len.chunks, fields_at.chunks, strict=True)
+    rows = pa.table([text, message_at, message_len, fields_at], names=["0", "1", "2", "3"])
+    # In pieces, for all processors: what was read from a file may be one chunk.
+    pieces = rows.to_batches(max_chunksize=_PIECE)
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-derive") as pool:  # Arrow and numpy release the interpreter
-        parts = list(pool.map(lambda chunk: _cut(*chunk), chunks))
+        parts = list(pool.map(lambda piece: _cut(*piece.columns), pieces))
     kind = pa.large_string()
     return {
         "message": pa.chunked_array([message for message, _ in parts], kind),
@@ -62,14 +67,18 @@ def _cut(text: Any, at: Any, length: Any, fields_at: Any) -> tuple[Any, Any]:
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     kind = pa.large_string()
     data = text.cast(pa.large_binary())
-    message = _string(slices(data, at.fill_null(0), length))
+    if not at.null_count and length.null_count == len(length) and pc.max(at).as_py() == 0:
+        message = text  # no line has a head
+    else:
+        message = _string(slices(data, at.fill_null(0), length))
     fields = pa.nulls(len(text), kind)
-    held = pc.is_valid(fields_at)
-    if pc.any(held).as_py():
-        whole = pc.filter(fields_at, held)
-        fields = pc.replace_with_mask(
-            fields, held, _string(slices(pc.filter(data, held), pc.max_element_wise(whole, 0), pa.nulls(len(whole), pa.int32())))
-        )  # fmt: skip
+    if fields_at.null_count < len(fields_at):
+        # One pass: nothing is cut out where there are none, and then it is null.
+        held = pc.is_valid(fields_at)
+        size = pc.if_else(held, pa.scalar(None, pa.int32()), pa.scalar(0, pa.int32()))
+        parts = slices(data, pc.max_element_wise(fields_at.fill_null(0), pa.scalar(0, pa.int32())), size)
+        valid = pc.invert(pc.is_null(fields_at)).buffers()[1]
+        fields = pa.Array.from_buffers(kind, len(parts), [valid, *parts.buffers()[1:]])
     odd = pc.or_(pc.is_null(at), pc.fill_null(pc.equal(fields_at, -1), fill_value=False))
     if pc.any(odd).as_py():
         rows = [_both(line) for line in pc.filter(text, odd).to_pylist()]

@@ -133,7 +133,7 @@ def slices(data: Any, start: Any, size: Any) -> Any:
     both = np.empty(2 * n, np.int64)
     both[0::2], both[1::2] = low, high
     cuts = pa.Array.from_buffers(data.type, 2 * n - 1, [None, pa.py_buffer(both), data.buffers()[2]])
-    return cuts.take(pa.array(np.arange(0, 2 * n, 2)))
+    return cuts.take(pa.array(np.arange(0, 2 * n, 2, dtype=np.int32)))
 
 
 def _levels(said: Any, message: Any) -> Any:

@@ -52,7 +52,7 @@ class Data(Snapshot):
         from cortex_jupyter.frames.lazy import lazy as scan  # noqa: PLC0415
 
         self._settle()
-        return scan(self._recording.store, self._recording.id, self._parsed())
+        return scan(self._columnar(), self._recording.id, self._parsed())
 
     def sql(self, statement: str) -> Any:
         """Ask the log by SQL, as the table `log`.
@@ -160,7 +160,7 @@ class Data(Snapshot):
 
         self._settle()
         with progress("writing the log", self._statement().records) as bar:
-            to_parquet(self._recording.store, self._recording.id, self._parsed(), path, bar.update)
+            to_parquet(self._columnar(), self._recording.id, self._parsed(), path, bar.update)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Let polars, pyarrow, DuckDB and pandas read the log directly."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from tqdm.auto import tqdm
 
+from cortex_jupyter.archive.store import nearest
 from cortex_jupyter.frames.ordered import ordered
 from cortex_jupyter.frames.schema import COLUMNS
 from cortex_jupyter.frames.statement import Completeness
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.recording.open import Recording, Recordings
-    from cortex_jupyter.recording.store import Info
+    from cortex_jupyter.recording.store import Info, Readable
 
 
 @contextmanager
@@ -97,11 +98,15 @@ class Snapshot:
     def _statement(self) -> Completeness:
         return Completeness.of(self._recording.store, self._recording.id)
 
+    def _columnar(self) -> Readable:
+        """Where whole columns are read from."""
+        return nearest(self._recording.store, self._recordings.archive, self._recording.id)
+
     def _table(self, columns: Sequence[str] = COLUMNS) -> Any:
         from cortex_jupyter.frames.read import read  # noqa: PLC0415 - needs pyarrow, which is optional
 
         self._settle()
-        store, id_ = self._recording.store, self._recording.id
+        store, id_ = self._columnar(), self._recording.id
         with progress("loading the log", self._statement().records) as bar:
             return read(store, id_, self._parsed(), bar.update, columns)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,21 +43,69 @@ store.commit(lease, Commit([end], {}, {"done": 1, "state": "succeeded", "exit_co
 store.close()
 """
 
+_RECORDED = """
+import json, time
+import pandas, pyarrow
+import cortex_jupyter as cortex
+log = cortex.logs("frames")
+times = []
+for _ in range(3):
+    started = time.perf_counter(); log.to_pandas(); times.append(time.perf_counter() - started)
+print(json.dumps({"pandas": min(times)}))
+"""
+
+_ARCHIVE = """
+import json, resource, sys, time
+from cortex_jupyter.cli.main import run
+import pyarrow.parquet as pq
+from cortex_jupyter.archive import layout
+def cpu():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+before, at = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, cpu()
+assert run(["archive"]) == 0
+found = {"archive": cpu() - at, "archive_rss": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+from pathlib import Path
+path = next(Path("archive").rglob("*.parquet"))
+found["size"] = path.stat().st_size
+import pyarrow as pa
+pa.set_cpu_count(1)
+table = pq.read_table(path)
+at = cpu()
+pq.write_table(table, "copy.parquet", row_group_size=65_536, **layout.options())
+found["write"] = cpu() - at
+from cortex_jupyter.frames.places import places
+at = cpu()
+places(pa.chunked_array([table["text"].combine_chunks().slice(i, 65_536) for i in range(0, len(table), 65_536)]))
+found["places"] = cpu() - at
+print(json.dumps(found))
+"""
+
 _READ = """
-import json, sys, time
+import json, re, resource, subprocess, sys, time
+from pathlib import Path
 import pandas, polars, pyarrow.parquet
 import cortex_jupyter as cortex
 log = cortex.logs("frames")
-log.to_parquet("frames.parquet")
+path = next(Path("archive").rglob("*.parquet"))
+text = int(sys.argv[1])
 found = {}
-def best(name, run):
-    times = []
-    for _ in range(3):
-        started = time.perf_counter(); run(); times.append(time.perf_counter() - started)
-    found[name] = min(times)
-best("table", lambda: pyarrow.parquet.read_table("frames.parquet"))
-best("pandas from the recording", log.to_pandas)
-best("polars from the recording", log.to_polars)
+def peak(run):
+    Path("/proc/self/clear_refs").write_text("5")
+    now = int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+    kept = run()
+    most = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+    return (most - now) * 1024 / text
+found["memory"] = peak(log.to_pandas)
+runs = {"table": lambda: pyarrow.parquet.read_table(path), "pandas": log.to_pandas, "polars": log.to_polars}
+times = {name: [] for name in runs}
+for _ in range(5):  # one after the other, so that what else the machine does meets all of them
+    for name, run in runs.items():
+        started = time.perf_counter(); run(); times[name].append(time.perf_counter() - started)
+found |= {name: min(taken) for name, taken in times.items()}
+started = time.perf_counter()
+found["errors"] = log.filter(grep="step 99").to_arrow().num_rows
+found["grep"] = time.perf_counter() - started
 found["rows"] = len(log.to_arrow())
 print(json.dumps(found))
 """
@@ -64,22 +115,50 @@ def run(report: Report) -> None:
     """Measure."""
     with tempfile.TemporaryDirectory() as folder:
         env = {"HOME": folder, "PATH": "/usr/bin:/bin", "CORTEX_STORE": f"sqlite://{folder}/frames.sqlite"}
+        env |= {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
         lines = subprocess.run([sys.executable, "-c", program(LINES)], capture_output=True, check=True).stdout
+        Path(folder, "lines.txt").write_bytes(lines)
         subprocess.run([sys.executable, "-c", _FILL], input=lines, env=env, check=True)
-        done = subprocess.run(
-            [sys.executable, "-c", _READ], capture_output=True, text=True, env=env, cwd=folder, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
+        recorded = _python(_RECORDED, folder, env)
+        env |= {"CORTEX_ARCHIVE": f"{folder}/archive"}
+        made = _python(_ARCHIVE, folder, env)
+        found = _python(_READ, folder, env, str(len(lines)))
         assert found["rows"] == LINES
-        parquet = Path(folder, "frames.parquet").stat().st_size
-        zipped = subprocess.run(["gzip", "-6", "-c"], input=lines, capture_output=True, check=True).stdout
+        zipped = len(subprocess.run(["gzip", "-6", "-c"], input=lines, capture_output=True, check=True).stdout)
+        plain = _rg(folder)
     for name in ("pandas", "polars"):
-        note = f"{found[f'{name} from the recording']:.2f} s / {found['table']:.2f} s"
+        note = f"{found[name]:.2f} s / {found['table']:.2f} s"
+        what = f"1 M archived lines to {name} / read_table of the file"
+        report.add(what, found[name] / found["table"], 1.5, note=note)
+    report.add("1 M recorded lines to pandas / read_table of the file", recorded["pandas"] / found["table"], None)
+    report.add("memory of 1 M archived lines to pandas / text", found["memory"], 3.0)
+    report.add("archive / gzip -6 of the text", made["size"] / zipped, 1.0)
+    report.add("CPU to write 1 M rows as Parquet, one core", made["write"], 1.0, "s")
+    report.add("CPU to archive 1 M lines, all of it: read, derive, write", made["archive"], None, "s")
+    report.add("memory added by that", made["archive_rss"], None, "MB")
+    report.add("CPU to find level, message and fields in 1 M lines", made["places"], 3.0, "s")
+    if plain is not None:
         report.add(
-            f"1 M completed lines to {name} / read_table of the file",
-            found[f"{name} from the recording"] / found["table"],
-            1.5,
-            note=note,
+            "grep over the archive / rg over the text", found["grep"] / plain, 3.0, note=f"{found['grep']:.2f} s"
         )
-    report.add("Parquet / gzip -6 of the text", parquet / len(zipped), 1.0)
+
+
+def _python(code: str, folder: str, env: dict[str, str], *arguments: str) -> dict[str, float]:
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _rg(folder: str) -> float | None:
+    """Give how long ripgrep takes, where it is installed."""
+    rg = shutil.which("rg")
+    if rg is None:
+        return None
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run([rg, "step 99", f"{folder}/lines.txt"], stdout=subprocess.PIPE, check=True)
+        taken.append(time.perf_counter() - started)
+    return min(taken)

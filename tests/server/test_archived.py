@@ -1,0 +1,85 @@
+"""What a server answers about a task is the same from its recording and, when that has left, from the archive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+from archive.made import archived
+from server.running import logs, records, run_server
+from server.tape import T0, Tape
+
+from cortex_jupyter.recording.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from server.running import Server
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("archive")
+
+
+@pytest.fixture(scope="module")
+def own(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with run_server(tmp_path_factory.mktemp("home"), f"--CortexJupyter.archive_url={place}") as running:
+        yield running
+
+
+async def answers(server: Server, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for query in (
+        {},
+        {"limit": "50"},
+        {"level": "error", "limit": "7"},
+        {"grep": "line 0.*7", "after": "0", "limit": "20"},
+    ):
+        page = found[str(query)] = server.page(name, **query)
+        found[f"{query} older"] = (
+            server.page(name, before=page["older"], limit="9")["records"] if page["older"] else None
+        )
+    for suffix in ("ndjson", "txt"):
+        found[suffix] = server.get(logs(name, f"logs.{suffix}"), level="warning").text
+    found["events"] = records(await server.events(logs(name), {"Accept": "text/event-stream"}, since="all"))
+    found["task"] = server.get(f"cortex/tasks/default/job/{name}").json()
+    found["listed"] = [t for t in server.get("cortex/tasks", namespace="default").json()["tasks"] if t["name"] == name]
+    found["outline"] = {
+        k: v for k, v in server.get(logs(name, "outline")).json().items() if k in ("records", "first", "last")
+    }
+    return found
+
+
+async def test_the_archive_answers_like_the_recording(own: Server, place: Path, tmp_path: Path) -> None:
+    store = open_store(own.store_url)
+    tape = Tape(store, "archived")
+    sids = [tape.source("train-0"), tape.source("train-1")]
+    for batch in range(20):
+        rows = [(T0 + i * 10**9 - (i % 5) * 7 * 10**8, sids[i % 2], f"{('INFO', 'ERROR')[i % 2]} line {i:05d}", 1 + i % 2) for i in range(batch * 50, batch * 50 + 50)]  # fmt: skip
+        tape.write(rows)
+    tape.note("gap", "lines are missing", T0 + 32 * 10**9, reason="rotated", source=1)
+    tape.end()
+    tape.close()
+    before = await answers(own, "archived")
+    assert len(before["events"]) == 1000 and store.setting("archive") == str(place)
+    _, held = archived(tape, str(place))  # type: ignore[arg-type]
+    store.archived(tape.id, str(place))
+    with store._file.writing() as db:  # our own reading has just wanted it
+        db.execute("UPDATE recording SET wanted=0")
+    assert store.forget(tape.id)
+    while store.sweep():
+        pass
+    assert store.find(tape.ref) is None
+    after = await answers(own, "archived")
+    for name, answer in before.items():
+        assert after[name] == answer, name
+    whole = own.get(logs("archived", "logs.parquet"))
+    assert whole.content == (held.file.objects.folder / held.file.name).read_bytes()
+    (tmp_path / "some.parquet").write_bytes(own.get(logs("archived", "logs.parquet"), level="error").content)
+    assert pq.read_table(tmp_path / "some.parquet")["level"].to_pylist() == ["error"] * 500
+    hits = own.get(logs("archived", "search"), grep="line 00007", most="10").text
+    assert "line 00007" in hits or "00007" in hits
+    store.close()
