@@ -66,7 +66,7 @@ class Recordings:
         self.cluster = cluster
         self.task_label = task_label
         self._configured: tuple[str | None, str | None] = (None, None)
-        self._feeds: dict[int, Feed] = {}
+        self._feeds: dict[tuple[str, int], Feed] = {}
         self._readers: dict[int, list[Recording]] = {}
         self._keepers: dict[int, asyncio.Task[None]] = {}
 
@@ -192,9 +192,11 @@ class Recordings:
 
     def feed(self, recording: int, store: Readable | None = None) -> Feed:
         """Give the one feed of a recording in this process."""
-        if recording not in self._feeds:
-            self._feeds[recording] = Feed(store or self.store, recording)
-        return self._feeds[recording]
+        place = store or self.store
+        key = (place.url, recording)  # it may have left for the archive since
+        if key not in self._feeds:
+            self._feeds[key] = Feed(place, recording)
+        return self._feeds[key]
 
     @contextmanager
     def reading(self, recording: Recording) -> Iterator[None]:

@@ -80,6 +80,5 @@ async def test_the_archive_answers_like_the_recording(own: Server, place: Path, 
     assert whole.content == (held.file.objects.folder / held.file.name).read_bytes()
     (tmp_path / "some.parquet").write_bytes(own.get(logs("archived", "logs.parquet"), level="error").content)
     assert pq.read_table(tmp_path / "some.parquet")["level"].to_pylist() == ["error"] * 500
-    hits = own.get(logs("archived", "search"), grep="line 00007", most="10").text
-    assert "line 00007" in hits or "00007" in hits
+    assert "line 00007" in own.get(logs("archived", "search"), grep="line 00007").text
     store.close()
