@@ -266,7 +266,7 @@ export class Engine implements Watcher {
     const entry = tasks.length > 0 ? this.#links.of(tasks[0]) : undefined;
     const live = held.some(({ store }) => !store.ended);
     const done = !live && held.length > 0;
-    const problem = held.find((one) => one.problem !== null)?.problem ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
+    const problem = held.find((one) => one.problem !== null)?.problem ?? held.find((one) => one.trouble !== null)?.trouble ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
     const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", problem, ahead: this.#clock.ahead, tasks: tasks.map((task) => this.#holdings.summary(task)) };
     return { now: this.#holdings.now(), live, loading: held.some((one) => one.loading), rest };
   }
@@ -286,6 +286,7 @@ export class Engine implements Watcher {
     if (slept) this.#links.wake();
     this.#holdings.second();
     this.#seek();
+    for (const { wish } of this.#views.values()) if (wish) void this.#holdings.look(wish.store.task, wish);
     for (const view of this.#views.values()) if (!view.waiting && view.isStale(this.#surroundings(view))) this.#flush(view);
   }
 

@@ -47,6 +47,8 @@ export interface Held {
   surveying: Promise<void> | undefined;
   /** Warnings and errors of what is not loaded are being counted. */
   uncounted: boolean;
+  /** Why lines that were looked at did not come. */
+  trouble: Problem | null;
   /** What is looked at is not loaded before this. */
   restUntil: number;
   /** The last absence, while it is not known which line came after it. */
@@ -85,7 +87,7 @@ export class Holdings implements Receiver {
   hold(task: string): Held {
     let held = this.#held.get(task);
     if (held === undefined) {
-      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, surveying: undefined, uncounted: false, restUntil: 0, away: undefined };
+      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, surveying: undefined, uncounted: false, trouble: null, restUntil: 0, away: undefined };
       this.#held.set(task, held);
     }
     return held;
@@ -301,6 +303,7 @@ export class Holdings implements Receiver {
     this.watcher.changed();
     try {
       await work(new Pages(store, link, this.#rows(store)), link);
+      held.trouble = null;
     } catch (reason) {
       this.#failed(store.task, reason);
     }
@@ -395,8 +398,7 @@ export class Holdings implements Receiver {
   }
 
   #failed(task: string, reason: unknown): void {
-    const entry = this.links.of(task);
     const text = reason instanceof Error ? reason.message : String(reason);
-    if (entry) entry.problem = reason instanceof PageError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
+    this.hold(task).trouble = reason instanceof PageError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
   }
 }
