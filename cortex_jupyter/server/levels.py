@@ -51,12 +51,15 @@ class Levels:
         if missing := [seq for seq in reversed(index) if seq not in known]:
             self._count(missing)
         warnings, errors = [0] * count, [0] * count
+        parts = max(1, _SECOND // width)
         for seconds in known.values():
             for second, some, more in seconds:
-                # A second may begin before the first bin.
-                at = min(count - 1, max(0, (second * _SECOND - start) // width))
-                warnings[at] += some
-                errors[at] += more
+                # Bins narrower than a second share what it has; it may begin before the first of them.
+                for part in range(parts):
+                    at = (second * _SECOND + part * _SECOND // parts - start) // width
+                    at = min(count - 1, max(0, at))
+                    warnings[at] += some * (part + 1) // parts - some * part // parts
+                    errors[at] += more * (part + 1) // parts - more * part // parts
         return sum(index[seq] for seq in known), warnings, errors
 
     def _count(self, seqs: list[int]) -> None:
