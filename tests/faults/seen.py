@@ -61,12 +61,24 @@ class Seen:
 
     def lines(self) -> dict[Key, list[Line]]:
         """Give the lines of each run; what was read later out of older files goes where it belongs."""
-        parts = {key: sorted(found.values(), key=lambda lines: lines[0][0]) for key, found in self._lines.items()}
-        return {key: [line for part in found for line in part] for key, found in parts.items()}
+        return {key: _merged(list(found.values())) for key, found in self._lines.items()}
 
     def pause(self, since: float) -> float:
         """Give the longest time that a source was without a new line after a moment, seconds."""
         return max((_longest(since, arrivals) for arrivals in self._arrivals.values()), default=0.0)
+
+
+def _merged(parts: list[list[Line]]) -> list[Line]:
+    """Put parts of a run together by time, each kept in its own order: a file that a follow skipped lies between others."""
+    if len(parts) == 1:
+        return parts[0]
+    keyed: list[tuple[int, int, int, Line]] = []
+    for number, part in enumerate(parts):
+        latest = 0
+        for i, line in enumerate(part):
+            latest = max(latest, line[0])
+            keyed.append((latest, number, i, line))
+    return [line for *_, line in sorted(keyed)]
 
 
 def _longest(since: float, arrivals: list[float]) -> float:
