@@ -222,8 +222,9 @@ export class Rows {
     const from = place.index;
     const end = Math.min(this.total, from + this.capacity + back + (this.#variable ? 0 : Math.ceil(Math.max(0, place.px) / ROW)));
     if (from < this.#first || Math.min(end, this.#first + this.#rows.length) < Math.min(end, from + 1)) {
-      // Not here yet; the rows asked for will draw it.
+      // Not here yet; the rows asked for will draw it. The move is done with: it must not be made again each time.
       place.index = from;
+      place.px += back * ROW;
       this.ask();
       return;
     }
