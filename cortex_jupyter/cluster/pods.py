@@ -185,11 +185,18 @@ def finished(pod: dict[str, Any]) -> bool:
 def exit_of(pods: list[dict[str, Any]]) -> End | None:
     """Give the end that counts for a task: the newest failure of a main or init container, else the newest success.
 
+    When one pod fails for good the Job's controller deletes those that still run, and they end with 143 or 137: that is what
+    came of it and not why, so a pod that is being deleted counts only where there is no other failure
+    (`deleteActivePods` in kubernetes/pkg/controller/job/job_controller.go).
+
     Parameters
     ----------
     pods : list of dict
         Pod objects.
     """
-    ends = [c.end for pod in pods for c in containers(pod) if c.end and c.kind in ("init", "main")]
-    bad = [e for e in ends if e.exit_code]
-    return max(bad or ends, key=lambda e: e.finished, default=None)
+    ends = [
+        (c.end, "deletionTimestamp" not in pod["metadata"])
+        for pod in pods for c in containers(pod) if c.end and c.kind in ("init", "main")
+    ]  # fmt: skip
+    newest = max(ends, key=lambda e: (e[0].exit_code != 0, e[1], e[0].finished), default=None)
+    return newest[0] if newest else None

@@ -156,3 +156,11 @@ def test_states_of_a_pod_and_others() -> None:
     assert state(some, pod(status("m", ended(), "c1"), phase="Succeeded"))[0] == "running"
     one = pod(status("m", waiting("ImagePullBackOff", PULL)), phase="Pending")
     assert state(some, one)[:2] == ("pending", f"Log not available yet: ImagePullBackOff: {PULL}")
+
+
+def test_the_failure_counts_and_not_what_it_brought_upon_the_other_pods() -> None:
+    failed = pod(status("m", ended(3, at="2023-11-14T22:14:20Z"), "c1"), phase="Failed")
+    deleted = pod(status("m", ended(143, at="2023-11-14T22:14:22Z"), "c2"))
+    deleted["metadata"]["deletionTimestamp"] = "2023-11-14T22:14:21Z"
+    assert state(job(("Failed", "BackoffLimitExceeded")), failed, deleted)[2] == 3
+    assert state(job(("Failed", "DeadlineExceeded")), deleted)[2] == 143
