@@ -1,4 +1,4 @@
-"""A page that was away: refused, or with a place that is held no more. Nothing is lost or doubled in what it shows."""
+"""A page that was away and then refused. Nothing is lost or doubled in what it shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import shot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,23 +66,4 @@ def test_a_page_that_is_refused_goes_on_with_the_cookie_that_it_is_given_then(
     says(viewer, re.compile("800 lines, .* 1 source, complete"))
     assert len(sent) >= 3 and sent[-1] == "renewed", sent
     whole(lines_of(viewer), 800)
-    page.close()
-
-
-def test_a_recording_that_is_gone_is_said_and_loaded_anew(
-    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
-) -> None:
-    page, viewer = opened(lab, "gone", job(steady(900)), since="all")
-    says(viewer, re.compile(r"[2-9]\d\d lines"))
-    lab.kill()
-    says(viewer, "Reconnecting")
-    lab.home.end()
-    for file in lab.home.path.rglob("*.sqlite*"):
-        file.unlink()
-    lab.restart()
-    expect(viewer.locator("[data-notice]", has_text="the window was loaded anew")).to_have_count(1, timeout=WAIT)
-    shot(page, "loaded-anew")
-    says(viewer, "Job complete exit 0")
-    says(viewer, re.compile("900 lines, .* 1 source, complete"))
-    whole(lines_of(viewer), 900)
     page.close()
