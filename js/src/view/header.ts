@@ -16,8 +16,6 @@ import { type Settings, toPlain } from "./settings.ts";
 const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["parquet", "Parquet"]];
 
 export interface HeaderActions {
-  fullScreen(): void;
-  help(): void;
   complain(message: string): void;
   act(action: Action): void;
   bookmarks(): Item[];
@@ -77,8 +75,8 @@ export class Header {
       go.element,
       this.#download.element,
       this.#page,
-      button("⤢", "Full screen (f)", actions.fullScreen),
-      button("?", "Keys (?)", actions.help),
+      button("⤢", "Full screen (f)", () => actions.act("full")),
+      button("?", "Keys (?)", () => actions.act("help")),
     );
   }
 

@@ -1,27 +1,26 @@
-/** One view: the strips together, and the store's updates drawn once a frame. */
+/** One view: the strips together, and what each update of the store and each change of the settings means to them. */
 
 import type { Hub, ViewSide } from "../store/client.ts";
 import type { Jump, SourceSummary, Update } from "../types.ts";
+import { Commands } from "./commands.ts";
+import { Display } from "./display.ts";
 import { h, setFlag } from "./dom.ts";
-import { Display, SAME } from "./display.ts";
 import { dress } from "./dress.ts";
 import { FilterBar } from "./filterbar.ts";
+import { grip } from "./grip.ts";
 import { Header } from "./header.ts";
-import { type Action, actionOf, helpPanel } from "./keys.ts";
 import { labels } from "./names.ts";
+import { Painter } from "./painter.ts";
 import { EmptyPanel, ProblemBar } from "./panel.ts";
 import type { Label } from "./row.ts";
 import { Rows } from "./rows.ts";
 import type { Session } from "./session.ts";
-import { FONTS, TIMES } from "./settings.ts";
 import { Sources } from "./sources.ts";
 import { StatusBar } from "./status.ts";
 import { Taking } from "./taking.ts";
 import { TimeBar } from "./timebar.ts";
 
 const NARROW = 620;
-/** Least time between two acknowledgements: about two updates a frame. */
-const ACK_AGAIN = 8;
 /** Height of a row over the size of its text, as 19 px over 12. */
 const LEADING = 19 / 12;
 
@@ -35,22 +34,17 @@ export class Viewer {
   #status: StatusBar;
   #empty: EmptyPanel;
   #problem: ProblemBar;
-  #help: HTMLElement;
   #taking: Taking;
+  #commands: Commands;
+  #painter: Painter;
   readonly #display: Display;
   #labels: Label[] = [];
   #labelsOf = "";
   #sources: SourceSummary[] = [];
-  #pending: Update | undefined;
   #drawn: Update | undefined;
-  #frame = 0;
-  #visible = true;
-  #held = false;
-  #acking: ReturnType<typeof setTimeout> | undefined;
-  #ackedAt = 0;
   #view = "";
   #side: ViewSide | undefined;
-  #observers: { disconnect(): void }[] = [];
+  #resize: ResizeObserver | undefined;
 
   constructor(
     private readonly hub: Hub,
@@ -92,32 +86,32 @@ export class Viewer {
       now: () => this.#drawn?.now ?? Date.now(),
       complain: (message) => this.#problem.complain(message),
     });
-    this.#header = new Header({ fullScreen: () => this.#fullScreen(), help: () => this.#toggleHelp(), complain: (message) => this.#problem.complain(message), act: (action) => this.#act(action), bookmarks: () => this.#taking.items(), settings: () => session.settings });
+    this.#header = new Header({ complain: (message) => this.#problem.complain(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#taking.items(), settings: () => session.settings });
     this.#display = new Display(() => session.settings, change);
     this.#filterBar = new FilterBar({
       change,
       find: (term) => hub.find(this.#view, term),
       search: (go) => hub.search(this.#view, go),
       step: (by) => this.#jump({ to: "found", by, from: this.#rows.at?.id ?? null }),
-      leave: () => this.#focus(),
+      leave: () => this.#commands.focus(),
     }, this.#display.element);
     this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }));
     this.#sourceList = new Sources((off) => change({ off, pod: "", container: "" }));
-    this.#status = new StatusBar(() => this.#newest(), (from, to) => this.#taking.code(from, to));
+    this.#status = new StatusBar(() => this.#commands.act("newest"), (from, to) => this.#taking.code(from, to));
     this.#empty = new EmptyPanel(() => this.#older());
     this.#problem = new ProblemBar(() => hub.retry(session.model));
-    this.#help = helpPanel(() => this.#toggleHelp());
+    this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, taking: this.#taking, jump: (to) => this.#jump(to) });
     const main = h("div", { class: "cl-main" }, this.#rows.element, this.#empty.element, this.#taking.prompt.element);
     const body = h("div", { class: "cl-body" }, this.#sourceList.element, main);
-    this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#taking.bar.element, this.#status.element, this.#grip(), this.#help);
-    this.root.addEventListener("keydown", (event) => this.#key(event));
+    this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#taking.bar.element, this.#status.element, grip(this.root, (height) => session.keep("height", height)), this.#commands.help);
+    this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => hub.ack(this.#view), complain: (message) => this.#problem.complain(message) });
     this.settings();
     this.#side = {
       model: session.model,
       filter: session.settings.filter,
       look: { ...this.#rows.look(), ...(session.at === null ? {} : { follow: false, seek: session.at }) },
       find: "",
-      update: (update) => this.#receive(update),
+      update: (update) => this.#painter.receive(update),
       regexStopped: () => session.regexStopped(),
     };
     this.#view = hub.addView(this.#side);
@@ -162,71 +156,20 @@ export class Viewer {
   }
 
   close(): void {
-    cancelAnimationFrame(this.#frame);
-    clearTimeout(this.#acking);
-    for (const observer of this.#observers) observer.disconnect();
+    this.#painter.close();
+    this.#resize?.disconnect();
     this.hub.closeView(this.#view);
     this.root.remove();
   }
 
   #observe(): void {
-    if (typeof ResizeObserver === "function") {
-      const resize = new ResizeObserver(() => {
-        setFlag(this.root, "cl-narrow", this.root.clientWidth < NARROW);
-        this.#rows.measure();
-      });
-      resize.observe(this.root);
-      resize.observe(this.#rows.element);
-      this.#observers.push(resize);
-    }
-    if (typeof IntersectionObserver === "function") {
-      const seen = new IntersectionObserver((entries) => {
-        this.#visible = entries[entries.length - 1].isIntersecting;
-        if (this.#visible && this.#held) this.#schedule();
-      });
-      seen.observe(this.root);
-      this.#observers.push(seen);
-    }
-    const shown = (): void => {
-      if (!document.hidden && this.#held) this.#schedule();
-    };
-    document.addEventListener("visibilitychange", shown);
-    this.#observers.push({ disconnect: () => document.removeEventListener("visibilitychange", shown) });
-  }
-
-  /** Nothing is drawn and nothing more is sent while nobody can see it; the store keeps all lines meanwhile. */
-  #receive(update: Update): void {
-    update.sources ??= this.#pending?.sources;
-    update.histogram ??= this.#pending?.histogram;
-    update.jump ??= this.#pending?.jump;
-    this.#pending = update;
-    if (this.#visible && !document.hidden) {
-      this.#schedule();
-    } else this.#held = true;
-  }
-
-  /** Not only after the frame: what arrives before it is drawn with it, a line must not wait for the frame after. */
-  #ack(): void {
-    const wait = Math.max(0, this.#ackedAt + ACK_AGAIN - performance.now());
-    this.#acking ??= setTimeout(() => {
-      this.#acking = undefined;
-      this.#ackedAt = performance.now();
-      this.hub.ack(this.#view);
-    }, wait);
-  }
-
-  #schedule(): void {
-    this.#held = false;
-    this.#ack();
-    this.#frame ||= requestAnimationFrame(() => {
-      this.#frame = 0;
-      try {
-        if (this.#pending) this.#draw(this.#pending);
-      } catch (reason) {
-        this.#problem.complain(`The viewer failed to draw: ${reason instanceof Error ? reason.message : String(reason)}`);
-      }
-      this.#pending = undefined;
+    if (typeof ResizeObserver !== "function") return;
+    this.#resize = new ResizeObserver(() => {
+      setFlag(this.root, "cl-narrow", this.root.clientWidth < NARROW);
+      this.#rows.measure();
     });
+    this.#resize.observe(this.root);
+    this.#resize.observe(this.#rows.element);
   }
 
   #draw(update: Update): void {
@@ -288,123 +231,8 @@ export class Viewer {
     this.hub.jump(this.#view, to);
   }
 
-  #focus(): void {
-    this.#rows.element.focus({ preventScroll: true });
-  }
-
   #older(): void {
     if (this.#rows.follow && this.#rows.total > 1) this.#rows.setFollow(false);
     this.hub.older(this.#view);
-  }
-
-  #newest(): void {
-    this.#rows.setFollow(true);
-    this.#focus();
-  }
-
-  #toggleHelp(): void {
-    this.#help.hidden = !this.#help.hidden;
-    if (this.#help.hidden) this.#focus();
-    else this.#help.querySelector("button")?.focus();
-  }
-
-  #fullScreen(): void {
-    if (document.fullscreenElement) void document.exitFullscreen();
-    else if (this.root.requestFullscreen) void this.root.requestFullscreen().catch(() => this.root.classList.toggle("cl-full"));
-    else this.root.classList.toggle("cl-full");
-  }
-
-  /** The lower edge, to be dragged or moved with the arrow keys: how high the viewer is. */
-  #grip(): HTMLElement {
-    const grip = h("div", { class: "cl-grip", role: "separator", "aria-orientation": "horizontal", "aria-label": "Height", tabindex: "0", title: "Drag to change the height" });
-    const set = (height: number): void => {
-      const bounded = Math.round(Math.max(200, Math.min(3000, height)));
-      this.root.style.setProperty("--height", `${bounded}px`);
-      this.session.keep("height", bounded);
-    };
-    grip.addEventListener("pointerdown", (down: PointerEvent) => {
-      const [from, height] = [down.clientY, this.root.offsetHeight];
-      grip.setPointerCapture(down.pointerId);
-      const move = (event: PointerEvent): void => this.root.style.setProperty("--height", `${Math.max(200, height + event.clientY - from)}px`);
-      grip.addEventListener("pointermove", move);
-      grip.addEventListener("pointerup", () => {
-        grip.removeEventListener("pointermove", move);
-        set(this.root.offsetHeight);
-      }, { once: true });
-      down.preventDefault();
-    });
-    grip.addEventListener("keydown", (event) => {
-      const by = { ArrowDown: 40, ArrowUp: -40 }[event.key];
-      if (by === undefined) return;
-      set(this.root.offsetHeight + by);
-      event.preventDefault();
-      event.stopPropagation();
-    });
-    return grip;
-  }
-
-  #key(event: KeyboardEvent): void {
-    const { target } = event;
-    const typing = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
-    const control = event.ctrlKey || event.metaKey;
-    if (typing && event.key !== "Escape" && !(control && event.key === "f")) {
-      // What is typed here is not a command of the notebook.
-      event.stopPropagation();
-      return;
-    }
-    const picks = event.shiftKey && !control && (event.key === "ArrowUp" || event.key === "ArrowDown");
-    const action = picks ? undefined : actionOf(event);
-    // What is in focus is pressed by the space bar and by Enter.
-    if ([" ", "-", "Enter"].includes(event.key) && (target as Element).closest("button, a, summary")) return;
-    if (action === undefined && !picks) return;
-    event.preventDefault();
-    event.stopPropagation();
-    if (picks) this.#taking.move(event.key === "ArrowUp" ? -1 : 1);
-    else this.#act(action!);
-  }
-
-  #act(action: Action): void {
-    const { settings } = this.session;
-    const change = this.session.change.bind(this.session);
-    const at = this.#rows.at?.id ?? null;
-    const act: Record<Action, () => void> = {
-      filter: () => this.#filterBar.filter(),
-      find: () => this.#filterBar.find(),
-      next: () => this.#jump({ to: "found", by: 1, from: at }),
-      previous: () => this.#jump({ to: "found", by: -1, from: at }),
-      nextError: () => this.#jump({ to: "error", by: 1, from: at }),
-      previousError: () => this.#jump({ to: "error", by: -1, from: at }),
-      death: () => this.#jump({ to: "death" }),
-      escape: () => this.#escape(),
-      newest: () => this.#newest(),
-      oldest: () => this.#rows.toTop(),
-      follow: () => (this.#rows.follow ? this.#rows.setFollow(false) : this.#newest()),
-      goto: () => this.#taking.goTo(),
-      time: () => change({ time: TIMES[(TIMES.indexOf(settings.time) + 1) % TIMES.length] }),
-      wrap: () => change({ wrap: !settings.wrap }),
-      json: () => change({ pretty: !settings.filter.pretty }),
-      open: () => this.#rows.openPicked(),
-      same: () => change({ same: SAME[(SAME.findIndex(([same]) => same === settings.filter.same) + 1) % SAME.length][0] }),
-      bigger: () => change({ fontSize: Math.min(FONTS.most, settings.fontSize + 1) }),
-      smaller: () => change({ fontSize: Math.max(FONTS.least, settings.fontSize - 1) }),
-      full: () => this.#fullScreen(),
-      help: () => this.#toggleHelp(),
-      mark: () => this.#taking.mark(),
-      copy: () => this.#taking.copy("text"),
-      copyCode: () => this.#taking.copy("code"),
-      context: () => this.#taking.context(),
-      sources: () => this.root.classList.toggle(this.root.classList.contains("cl-narrow") ? "cl-sources" : "cl-nosources"),
-    };
-    act[action]();
-  }
-
-  #escape(): void {
-    if (!this.#help.hidden) this.#toggleHelp();
-    else if (this.#taking.escape()) return;
-    else if (this.#filterBar.finding) {
-      this.#filterBar.filter();
-      this.#focus();
-    } else if (this.session.settings.filter.grep !== "") this.session.change({ grep: "" });
-    else this.root.classList.remove("cl-full", "cl-sources");
   }
 }
