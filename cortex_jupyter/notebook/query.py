@@ -23,6 +23,7 @@ LOOKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "wrap": (lambda v: isinstance(v, bool), "True or False"),
     "columns": (lambda v: isinstance(v, list | tuple) and set(v) <= set(COLUMNS), f"a list of {', '.join(COLUMNS)}"),
     "font_size": (lambda v: isinstance(v, int) and 9 <= v <= 20, "a number of pixels from 9 to 20"),  # noqa: PLR2004
+    "newest_first": (lambda v: isinstance(v, bool), "True or False"),
     "fields": (lambda v: isinstance(v, list | tuple) and all(isinstance(f, str) for f in v), "a list of fields' names"),
     "fold": (lambda v: v in FOLDS, f"one of {', '.join(map(repr, FOLDS))}"),
     "height": (lambda v: isinstance(v, int) and v >= 200, "a number of pixels, at least 200"),  # noqa: PLR2004

@@ -68,6 +68,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         Long lines are wrapped.
     columns : list of str
         Of `pod`, `container` and `level`.
+    newest_first : bool
+        The newest line is on top.
     fields : list of str
         What rows show of JSON and logfmt lines behind the message, in this order; nothing: all fields.
     fold : str
@@ -88,6 +90,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     time = traitlets.Enum(("local", "utc", "start", "delta", "off"), "local").tag(sync=True)
     wrap = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003
     columns = traitlets.List(traitlets.Enum(("pod", "container", "level")), ["pod", "container"]).tag(sync=True)
+    newest_first = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003
     fields = traitlets.List(traitlets.Unicode()).tag(sync=True)
     fold = traitlets.Enum(("", "exact", "masked"), "").tag(sync=True)
     follow = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003

@@ -161,6 +161,8 @@ export interface Look {
   from: number;
   count: number;
   follow: boolean;
+  /** The newest row on top. */
+  newestFirst?: boolean;
   anchor: number | null;
   anchorIndex: number;
 }
@@ -317,6 +319,8 @@ export interface Update {
   first: number;
   shift: number;
   follow: boolean;
+  /** Of these rows: the newest is row 0. */
+  newestFirst: boolean;
   rows: Row[];
   tasks: TaskSummary[];
   lines: number;

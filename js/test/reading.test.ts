@@ -293,6 +293,57 @@ describe("looks", () => {
     expect(model.traits.height).toBe(200);
   });
 
+  it("newest first: on top and followed there, the place kept, turned round about the row that is read", async () => {
+    show({ newest_first: true });
+    await feed(...lines(200, (i) => `line ${i}`));
+    expect(find(".cl-pill").textContent).toBe("↑ newest");
+    expect(messages().slice(0, 3)).toEqual(["line 199", "line 198", "line 197"]);
+    await feed([T0 + 300_000, 1, "newer"]);
+    expect(messages()[0]).toBe("newer");
+    find(".cl-rows").dispatchEvent(new WheelEvent("wheel", { deltaY: 100 }));
+    find(".cl-rows").scrollTop = 50 * 19;
+    find(".cl-rows").dispatchEvent(new Event("scroll"));
+    await settle(400);
+    const top = messages()[0];
+    expect(top).toMatch(/^line 1[45]\d$/);
+    await feed([T0 + 301_000, 1, "newest"]);
+    expect(messages()[0]).toBe(top);
+    expect(find("[role=status]").textContent).toMatch(/5\d lines waiting/);
+    await key("r");
+    expect(model.traits.newest_first).toBe(false);
+    expect(messages()[0]).toBe(top);
+    expect(messages()[1]).toBe(`line ${Number(top.slice(5)) + 1}`);
+    await key("r");
+    await key("g");
+    expect(messages().at(-1)).toBe("line 0");
+    await key("G");
+    expect(messages()[0]).toBe("newest");
+    // The next is the one below.
+    await key("f", { ctrlKey: true });
+    await type("line 1");
+    await key("n");
+    expect(picked()).toEqual(["line 199"]);
+    expect(find(".cl-found").textContent).toMatch(/^1 \/ 111 of/);
+  });
+
+  it("newest first: a traceback is read from its first line, and what is copied is in order", async () => {
+    const writeText = vi.fn(() => Promise.resolve());
+    vi.stubGlobal("navigator", { clipboard: { writeText } });
+    show({ newest_first: true });
+    const traceback = ["Traceback (most recent call last):", '  File "a.py", line 1, in f', "KeyError: 1"];
+    await feed([T0, 1, "before"], ...traceback.map((text, i): Line => [T0 + 1 + i, 1, text]), [T0 + 9, 1, "after"], [T0 + 10, 1, "last"]);
+    await settle(2000);
+    find(".cl-tw").click();
+    await settle();
+    expect(messages().map((text) => text.trim().split(/[ :]/)[0])).toEqual(["last", "after", expect.stringMatching(/KeyError|▾/), "File", "KeyError", "before"]);
+    all("[data-seq] .cl-t")[1].click();
+    await settle();
+    all("[data-seq] .cl-t")[3].dispatchEvent(new MouseEvent("click", { shiftKey: true, bubbles: true }));
+    await key("y");
+    expect(writeText).toHaveBeenCalledWith(`${traceback.slice(0, 2).join("\n")}\nafter\n`);
+    vi.unstubAllGlobals();
+  });
+
   it("Enter opens the line that is picked, and folds it", async () => {
     show();
     await feed([T0, 1, "a"], [T0 + 1, 1, '{"msg":"m","a":1}']);

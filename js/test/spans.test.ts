@@ -95,14 +95,14 @@ class Reader {
   readonly view: View;
   update!: Update;
 
-  constructor(readonly recording: Recording, begin: number) {
+  constructor(readonly recording: Recording, begin: number, readonly newestFirst = false) {
     const { store } = this;
     const tail = recording.byTime.slice(-begin);
     for (const line of tail.toSorted((a, b) => a[0] - b[0])) this.live(line);
     store.survey(recording.outline());
     const [, low] = tail[0];
     store.addSpan({ from: -Infinity, to: store.firstKey, low: store.outline!.first, high: low, lines: store.outline!.between(0, low), until: Infinity, onDemand: false });
-    this.view = new View("v", "m", [store], fromPlain({ since: "all" }).filter, { from: 0, count: 40, follow: true, anchor: null, anchorIndex: 0 });
+    this.view = new View("v", "m", [store], fromPlain({ since: "all" }).filter, { from: 0, count: 40, follow: true, newestFirst: this.newestFirst, anchor: null, anchorIndex: 0 });
     this.draw();
   }
 
@@ -130,7 +130,7 @@ class Reader {
 
   /** Drags the bar to a row; what is not there is loaded, as the engine does it. */
   async to(bar: number): Promise<void> {
-    this.view.look = { from: Math.max(0, Math.min(bar, this.update.total - 40)), count: 40, follow: false, anchor: null, anchorIndex: 0 };
+    this.view.look = { from: Math.max(0, Math.min(bar, this.update.total - 40)), count: 40, follow: false, newestFirst: this.newestFirst, anchor: null, anchorIndex: 0 };
     const link = { page: (_task: string, query: PageQuery) => Promise.resolve(this.recording.page(query)) } as unknown as Link;
     for (let i = 0; i < 30; i++) {
       this.draw();
@@ -179,11 +179,11 @@ class Reader {
   }
 }
 
-describe.each(Array.from({ length: 12 }, (_unused, seed) => [seed]))("a recording that is looked at in any order (%i)", (seed) => {
+describe.each(Array.from({ length: 14 }, (_unused, seed): [number, boolean] => [seed, seed % 2 > 0]))("a recording that is looked at in any order (%i, newest first: %s)", (seed, newestFirst) => {
   it("no line twice, order right, place kept, and in the end everything", async () => {
     const pick = random(seed + 1);
     const recording = new Recording(pick, 1500);
-    const reader = new Reader(recording, 30 + pick(200));
+    const reader = new Reader(recording, 30 + pick(200), newestFirst);
     for (let i = 0; i < 25; i++) {
       await reader.to(pick(reader.update.total));
       const held = reader.held();
@@ -201,7 +201,7 @@ describe.each(Array.from({ length: 12 }, (_unused, seed) => [seed]))("a recordin
     }
     for (let i = 0; i < 400 && reader.store.spans.length > 0; i++) {
       const bar = reader.view.selection.shown.placeOf(reader.view.selection.idOf(0, reader.store.spans[0].row));
-      await reader.to(bar + 1);
+      await reader.to(newestFirst ? reader.update.total - 2 - bar : bar + 1);
       if (reader.store.spans.length > 0 && reader.view.wish === null) await new Pages(reader.store, { page: (_task: string, query: PageQuery) => Promise.resolve(recording.page(query)) } as unknown as Link, reader.rows).on(reader.store.spans[0]);
     }
     expect(reader.store.spans).toEqual([]);
@@ -210,22 +210,23 @@ describe.each(Array.from({ length: 12 }, (_unused, seed) => [seed]))("a recordin
   });
 });
 
-it("the bar stands for the whole recording, and leads to where it points", async () => {
+it.each([false, true])("the bar stands for the whole recording, and leads to where it points (newest first: %s)", async (newestFirst) => {
   const recording = new Recording(random(3), 20_000);
   recording.most = 2000;
-  const reader = new Reader(recording, 100);
+  const reader = new Reader(recording, 100, newestFirst);
   expect(Math.abs(reader.update.total - 20_000)).toBeLessThan(50);
   for (const share of [0.5, 0.1, 0.9, 0.3, 0.7]) {
     await reader.to(Math.round(share * reader.update.total));
     const seqs = reader.update.rows.filter(({ kind }) => kind === "line").map(({ seq }) => seq);
     expect(seqs.length).toBeGreaterThanOrEqual(30);
-    expect(Math.abs(seqs[20] / 20_000 - share)).toBeLessThan(0.01);
+    expect(Math.abs(seqs[20] / 20_000 - (newestFirst ? 1 - share : share))).toBeLessThan(0.01);
+    expect(seqs[0] < seqs[29]).toBe(!newestFirst);
     expect(Math.abs(reader.update.total - 20_000)).toBeLessThan(200);
   }
   // Nothing was loaded but what was looked at.
   expect(recording.asked.length).toBeLessThan(12);
-  await reader.to(0);
-  expect(reader.update.rows.slice(0, 3).map(({ kind, text }) => (kind === "line" ? text : kind))).toEqual(["edge", "line 1", "line 2"]);
+  await reader.to(newestFirst ? reader.update.total - 1 : 0);
+  expect((newestFirst ? reader.update.rows.toReversed() : reader.update.rows).slice(0, 3).map(({ kind, text }) => (kind === "line" ? text : kind))).toEqual(["edge", "line 1", "line 2"]);
 });
 
 it("rows that are gone leave the arrays", () => {

@@ -168,3 +168,45 @@ def _narrow(page: Page, viewer: Locator) -> None:
           .filter((one) => { const r = one.getBoundingClientRect(); return r.right > right + 1 || r.left < left - 1 }).map((one) => one.outerHTML.slice(0, 80)) }"""
     )
     assert outside == []
+
+
+def test_newest_first_keeps_the_newest_on_top_and_the_place_of_who_reads_on(lab: Lab, job: Callable[..., str]) -> None:
+    name = job("import time\nfor i in range(100000): print(f'line {i}', flush=True); time.sleep(0.02)")
+    page = lab.open("newest", f"log = cortex.logs({name!r}, since='all', newest_first=True)\nlog")
+    viewer = page.locator(".cortex-logs").first
+    rows = viewer.locator("[role=log]")
+    number = "(v) => [...v.querySelectorAll('[data-seq] .cl-m')].map((m) => Number(m.textContent.split(' ')[1]))"
+    expect(viewer.locator("[data-seq]", has_text=re.compile(r"line \d{3}$")).first).to_be_visible(timeout=WAIT)
+    seen = viewer.evaluate(number)
+    assert seen == list(range(seen[0], seen[0] - len(seen), -1)), "the newest on top, none left out"
+    page.wait_for_function(f"(was) => ({number})(document.querySelector('.cortex-logs'))[0] > was + 20", arg=seen[0])
+    assert rows.evaluate("(r) => r.scrollTop") == 0
+
+    # Who reads on keeps the place; the bar, which stands for more, moves away from its top.
+    rows.hover()
+    page.mouse.wheel(0, 200)
+    expect(viewer.locator("[role=status]")).to_contain_text("Paused")
+    top, bar = viewer.evaluate(number)[0], rows.evaluate("(r) => r.scrollTop")
+    page.wait_for_function(
+        "(was) => document.querySelector('.cortex-logs [role=log]').scrollTop > was + 19 * 50", arg=bar
+    )
+    assert viewer.evaluate(number)[0] == top
+    expect(viewer.locator("[role=status]")).to_contain_text("lines waiting")
+    shot(page, "newest-first")
+
+    rows.focus()
+    page.keyboard.press("g")
+    expect(viewer.locator("[data-seq]").last).to_contain_text("line 0")
+    place = rows.evaluate("(r) => r.scrollTop / (r.scrollHeight - r.clientHeight)")
+    assert place > 0.99, "the bar is at its end where the log begins"
+    page.keyboard.press("r")
+    expect(viewer.locator("[data-seq]").nth(1)).to_contain_text(re.compile(r"line \d{1,2}$"))
+    seen = viewer.evaluate(number)
+    assert seen == list(range(seen[0], seen[0] + len(seen)))
+    viewer.get_by_role("button", name="Columns, order and size").click()
+    viewer.get_by_role("menuitemcheckbox", name="Newest first").click()
+    page.keyboard.press("Escape")
+    rows.focus()
+    page.keyboard.press("G")
+    page.wait_for_function(f"(was) => ({number})(document.querySelector('.cortex-logs'))[0] > was", arg=top + 50)
+    page.close()

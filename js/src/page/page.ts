@@ -30,7 +30,7 @@ function titled(tasks: string[], status: { state?: string }): void {
 /** As much of a widget's model as the viewer uses; what it keeps is the address. */
 function modelOf(tasks: string[]): Model {
   const plain = fromAddress(new URLSearchParams(location.search));
-  const looks = { time: plain.time, wrap: plain.wrap, columns: plain.columns, font_size: plain.font_size };
+  const looks = { time: plain.time, wrap: plain.wrap, columns: plain.columns, newest_first: plain.newest_first, font_size: plain.font_size };
   // Without a window the viewer chooses, by whether the task is over.
   const shown = plain.since ? { view: plain } : { query: plain };
   const traits: Record<string, unknown> = { tasks, transport: "sse", follow: plain.at === undefined, ...looks, ...shown };

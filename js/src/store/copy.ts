@@ -7,13 +7,12 @@ import { NOTICE } from "./store.ts";
 /** More than a clipboard and a page are glad of. */
 const MOST = 100_000;
 
-export function copied(selection: Selection, from: number, to: number, as: "text" | "json" | "code"): string {
-  const { shown, stores } = selection;
+export function copied(selection: Selection, ids: number[], as: "text" | "json" | "code"): string {
+  const { stores } = selection;
   const lines: string[] = [];
   let [low, high] = [Infinity, -Infinity];
-  const end = Math.min(shown.placeOf(to), shown.length - 1);
-  for (let index = shown.placeOf(from); index <= end && lines.length < MOST; index++) {
-    const id = shown.at(index);
+  for (const id of ids) {
+    if (lines.length >= MOST) break;
     const store = stores[selection.slotOf(id)];
     const row = selection.rowOf(id);
     if (store.flags[row] & NOTICE) continue;

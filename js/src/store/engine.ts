@@ -136,7 +136,7 @@ export class Engine implements Watcher {
       else view.search?.stop();
     } else if (message.op === "fold") view.selection.toggle(message.id);
     else if (message.op === "copy") {
-      this.post({ op: "text", ask: message.ask, text: copied(view.selection, message.from, message.to, message.as) });
+      this.post({ op: "text", ask: message.ask, text: copied(view.selection, view.between(message.from, message.to), message.as) });
       return;
     } else if (message.op === "find") {
       view.selection.finder.set(message.term);

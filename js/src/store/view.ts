@@ -4,6 +4,7 @@ import type { Filter, Jump, Look, RemoteSearch, Row, SourceSummary, Update } fro
 import { histogram } from "./histogram.ts";
 import { destination } from "./jump.ts";
 import { type Block, Layout } from "./layout.ts";
+import { Order } from "./order.ts";
 import type { Wish } from "./pages.ts";
 import { present } from "./present.ts";
 import type { Search } from "./search.ts";
@@ -87,6 +88,7 @@ export class View {
   #landed = true;
   /** The time that was jumped to. */
   #aim: number | null = null;
+  #order: Order | undefined;
 
   constructor(
     readonly id: string,
@@ -134,7 +136,9 @@ export class View {
   jump(to: Jump): boolean {
     const { selection } = this;
     if (to.to === "seq") selection.reveal(to.task, to.seq);
-    const id = destination(to, selection, selection.finder, this.low);
+    // The next is the one below.
+    const going = "by" in to && this.look.newestFirst ? { ...to, by: to.by === 1 ? (-1 as const) : (1 as const) } : to;
+    const id = destination(going, selection, selection.finder, this.low);
     const time = to.to === "time" ? to.time : null;
     if (id === null && time === null) return false;
     if (to.to === "found" && id !== null) selection.revealFound(id);
@@ -158,6 +162,11 @@ export class View {
       before += rows;
     }
     return null;
+  }
+
+  /** Rows from one to another as they are shown, by time. */
+  between(from: number, to: number): number[] {
+    return this.#order?.between(from, to) ?? [];
   }
 
   /** The time of the row that the reader holds on to. */
@@ -204,17 +213,17 @@ export class View {
     const end = until === null ? shown.length : Math.max(start, shown.lowerBound((id) => selection.keyOf(id) <= until));
     const count = end - start;
     const layout = this.#layout(start, count, low);
-    // Row 0 says what lies before the first line.
-    const total = layout.total + 1;
+    const order = (this.#order = new Order(selection, layout, start, end, look.newestFirst ?? false));
+    const { total } = order;
     let { from } = look;
     let shift = 0;
     const seek = this.seek;
     let seen: number | undefined;
     let jump: Update["jump"];
-    if (look.follow) from = total - look.count;
+    if (look.follow) from = look.newestFirst ? 0 : total - look.count;
     else if (seek !== null) {
       const sought = Math.max(0, shown.lowerBound((id) => selection.keyOf(id) < seek) - start);
-      seen = layout.toBar(sought) + 1;
+      seen = order.shownAt(Math.min(total - 1, layout.toBar(sought) + 1));
       from = seen - MARGIN;
       // Nothing has come yet: a recorder may have to be started first.
       if (stores.every((store) => store.lines === 0)) this.#made = Date.now();
@@ -225,13 +234,13 @@ export class View {
       }
     }
     else if (look.anchor !== null) {
-      const index = look.anchor === EDGE_ID ? 0 : layout.toBar(Math.max(0, shown.placeOf(look.anchor) - start)) + 1;
+      const index = order.shownAt(look.anchor === EDGE_ID ? 0 : Math.min(total - 1, layout.toBar(Math.max(0, shown.placeOf(look.anchor) - start)) + 1));
       if (this.#landed) {
         shift = index - look.anchorIndex;
         from += shift;
       } else {
         const blank = this.#blankAt(layout);
-        jump = blank === null ? { row: index, id: look.anchor } : { row: blank, id: BLANK_ID - blank };
+        jump = blank === null ? { row: index, id: look.anchor } : { row: order.shownAt(blank), id: BLANK_ID - blank };
         from = jump.row - Math.floor(look.count / 2);
         this.look = { ...look, from, anchor: blank === null ? look.anchor : null, anchorIndex: index };
         this.#landed = true;
@@ -240,7 +249,8 @@ export class View {
     from = Math.max(0, Math.min(from, total - 1));
     const rows: Row[] = [];
     this.wish = null;
-    for (let bar = from; bar < Math.min(total, from + look.count); bar++) {
+    for (let at = from; at < Math.min(total, from + look.count); at++) {
+      const bar = order.byTime(at);
       const place = bar === 0 ? null : layout.at(bar - 1);
       if (place === null) rows.push(this.#edge(loading, start));
       else if ("index" in place) rows.push(this.#row(shown.at(start + place.index)));
@@ -259,6 +269,7 @@ export class View {
       first: from,
       shift,
       follow: look.follow,
+      newestFirst: look.newestFirst ?? false,
       rows,
       generation: this.generation,
       seek: seen,
@@ -314,7 +325,9 @@ export class View {
   #look({ store, span }: Block, offset: number): void {
     if (this.look.follow && span.onDemand) return;
     this.wish ??= { store, span, first: offset, last: offset };
-    if (this.wish.span === span) this.wish.last = offset;
+    if (this.wish.span !== span) return;
+    this.wish.first = Math.min(this.wish.first, offset);
+    this.wish.last = Math.max(this.wish.last, offset);
   }
 
   #blank(bar: number): Row {
@@ -327,7 +340,8 @@ export class View {
     const first = low === -Infinity ? 0 : finder.found.lowerBound((id) => keyOf(id) < low);
     const at = this.#jumped === null ? -1 : finder.found.placeOf(this.#jumped);
     const here = at >= first && at < finder.found.length && finder.found.at(at) === this.#jumped;
-    return { count: finder.found.length - first, at: here ? at - first : -1, searching: finder.unsearched, error: finder.error };
+    const count = finder.found.length - first;
+    return { count, at: !here ? -1 : this.look.newestFirst ? count - 1 - (at - first) : at - first, searching: finder.unsearched, error: finder.error };
   }
 
   /** What the histogram depends on. */

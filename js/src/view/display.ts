@@ -21,16 +21,18 @@ export class Display {
   ) {
     const times = (): Item[] => TIMES.map((one) => ({ label: TIME_WORDS[one], checked: settings().time === one, act: () => change({ time: one }) }));
     this.#time = new Menu("Time", "Time of each line (t)", times, "");
-    const more = new Menu("⋯", "Columns and size", () => this.#more(), "");
+    const more = new Menu("⋯", "Columns, order and size", () => this.#more(), "");
     this.element = h("span", { class: "cl-seg cl-display", role: "group", "aria-label": "Display" }, this.#time.element, this.#wrap, this.#json, more.element);
   }
 
   #more(): (Item | string)[] {
-    const { columns, fontSize, filter } = this.settings();
+    const { columns, newestFirst, fontSize, filter } = this.settings();
     const toggled = (column: Column): Column[] => COLUMNS.filter((one) => columns.includes(one) !== (one === column));
     return [
       "Columns",
       ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), stays: true, act: () => this.change({ columns: toggled(one) }) })),
+      "Order (r)",
+      { label: "Newest first", checked: newestFirst, stays: true, act: () => this.change({ newestFirst: !newestFirst }) },
       "Equal lines (u)",
       ...SAME.map(([same, label]) => ({ label, checked: filter.same === same, act: () => this.change({ same }) })),
       `Text, ${fontSize} px`,

@@ -4,7 +4,7 @@ import { button, h } from "./dom.ts";
 
 export type Action =
   | "filter" | "find" | "next" | "previous" | "escape" | "newest" | "oldest" | "follow" | "goto" | "nextError" | "previousError" | "death"
-  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources";
+  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources" | "reverse";
 
 const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Action, what: string][]][] = [
   ["Look for", [
@@ -30,6 +30,7 @@ const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Acti
     [["j"], "j", "json", "JSON lines with the message first"],
     [["Enter", "o"], "Enter", "open", "open or fold the picked line"],
     [["u"], "u", "same", "fold equal lines, then whatever their numbers"],
+    [["r"], "r", "reverse", "newest line on top, or at the bottom"],
     [["s"], "s", "sources", "sources"],
     [["f"], "f", "full", "full screen"],
     [["+", "="], "+", "bigger", "larger text"],

@@ -16,7 +16,8 @@ const PADDING = 4;
 export interface RowsActions extends RowActions {
   look(look: Look): void;
   followed(follow: boolean): void;
-  reachedTop(): void;
+  /** The oldest row is in sight. */
+  reachedOldest(): void;
   /** Dresses a row's element: its time, what is picked or noted of it. */
   dress(element: HTMLElement, row: Row, before: Row | undefined): void;
 }
@@ -25,6 +26,9 @@ export class Rows {
   readonly element: HTMLElement;
   follow = true;
   wrap = false;
+  /** The newest row is row 0, of the rows that are here. */
+  newestFirst = false;
+  #wanted = false;
   total = 1;
   place: Place = { index: 0, px: 0 };
   /** Rows in sight, for the status bar and the kernel. */
@@ -54,11 +58,11 @@ export class Rows {
     this.element = h("div", { class: "cl-rows", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0" }, this.#pin, this.#spacer);
     const { element } = this;
     element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    element.addEventListener("wheel", (event) => event.deltaY < 0 && this.#leave(), { passive: true });
+    element.addEventListener("wheel", (event) => this.#leadsAway(event.deltaY) && this.#leave(), { passive: true });
     element.addEventListener("touchmove", () => this.#leave(), { passive: true });
     element.addEventListener("pointerdown", (event) => (this.#grabbed = event.target === element));
     element.addEventListener("pointerup", () => (this.#grabbed = false));
-    element.addEventListener("keydown", (event) => ["PageUp", "ArrowUp"].includes(event.key) && this.#leave());
+    element.addEventListener("keydown", (event) => (this.newestFirst ? ["PageDown", "ArrowDown"] : ["PageUp", "ArrowUp"]).includes(event.key) && this.#leave());
     this.#sheet.addEventListener("toggle", () => this.draw(), { capture: true });
   }
 
@@ -79,7 +83,7 @@ export class Rows {
     const { index } = this.place;
     const at = this.#rows.findIndex((row, i) => row.id >= 0 && this.#first + i >= index);
     const anchor = this.follow || at === -1 ? null : this.#rows[at].id;
-    return { from: Math.max(0, index - OVER), count: this.capacity + 2 * OVER, follow: this.follow, anchor, anchorIndex: anchor === null ? 0 : this.#first + at };
+    return { from: Math.max(0, index - OVER), count: this.capacity + 2 * OVER, follow: this.follow, newestFirst: this.#wanted, anchor, anchorIndex: anchor === null ? 0 : this.#first + at };
   }
 
   setFollow(follow: boolean): void {
@@ -90,9 +94,16 @@ export class Rows {
     this.draw();
   }
 
-  toTop(): void {
+  /** Which row is on top; the row being read stays in sight. */
+  setOrder(newestFirst: boolean): void {
+    if (newestFirst === this.#wanted) return;
+    this.#wanted = newestFirst;
+    this.ask(true);
+  }
+
+  toOldest(): void {
     this.setFollow(false);
-    this.place = { index: 0, px: 0 };
+    this.place = { index: this.newestFirst ? this.total - 1 : 0, px: 0 };
     this.#jumped();
   }
 
@@ -176,6 +187,7 @@ export class Rows {
     if (update.jump !== undefined) this.#land(update.jump);
     else if (!this.follow && update.seek !== undefined) this.place = { index: update.seek, px: 0 };
     else if (!this.follow && update.rows.length > 0) this.#hold(update);
+    this.newestFirst = update.newestFirst;
     this.total = update.total;
     this.#first = update.first;
     this.#rows = update.rows;
@@ -196,7 +208,8 @@ export class Rows {
   }
 
   draw(): void {
-    if (this.follow) this.#drawTail();
+    if (this.follow && this.newestFirst) this.#drawHead();
+    else if (this.follow) this.#drawTail();
     else this.#drawPlace();
   }
 
@@ -212,6 +225,14 @@ export class Rows {
     this.place = { index: from, px: hidden };
     this.#forward(heights);
     this.#move(hidden);
+    this.#sync();
+  }
+
+  #drawHead(): void {
+    if (this.#first > 0) return;
+    this.place = { index: 0, px: 0 };
+    this.#fill(0, Math.min(this.capacity, this.#rows.length));
+    this.#move(0);
     this.#sync();
   }
 
@@ -251,7 +272,7 @@ export class Rows {
     this.#move(hidden);
     if (this.#resting === undefined) this.#sync();
     this.ask();
-    if (place.index === 0 && this.total > 1) this.actions.reachedTop();
+    if (this.total > 1 && (this.newestFirst ? here === this.total : place.index === 0)) this.actions.reachedOldest();
   }
 
   get #variable(): boolean {
@@ -282,14 +303,12 @@ export class Rows {
     this.#filled = from;
     const wanted: HTMLElement[] = [];
     const kept = new Map<number, [number, string, HTMLElement]>();
-    let before: Row | undefined = this.#rows[from - this.#first - 1];
     for (const [i, row] of this.#rows.slice(from - this.#first, end - this.#first).entries()) {
       const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.also} ${row.bar} ${row.times}`;
       let made = this.#made.get(row.id);
       if (made === undefined || made[0] !== this.#version || made[1] !== key) made = [this.#version, key, makeRow(row, this.actions, this.#open)];
       setFlag(made[2], "cl-picked", this.picked.has(from + i));
-      this.actions.dress(made[2], row, before);
-      if (row.kind === "line") before = row;
+      this.actions.dress(made[2], row, this.#before(from - this.#first + i));
       kept.set(row.id, made);
       wanted.push(made[2]);
     }
@@ -303,6 +322,14 @@ export class Rows {
     this.#made = kept;
   }
 
+  /** The line before a row, by time. */
+  #before(at: number): Row | undefined {
+    const by = this.newestFirst ? 1 : -1;
+    let before = at + by;
+    while (this.#rows[before] !== undefined && this.#rows[before].kind !== "line") before += by;
+    return this.#rows[before];
+  }
+
   /** The bar has been moved and its event is still to come: what was drawn meanwhile must not put it back. */
   #movedAway(): boolean {
     const { clientHeight, scrollHeight, scrollTop } = this.element;
@@ -312,7 +339,8 @@ export class Rows {
   /** The scroll bar shows the place. */
   #sync(): void {
     this.#setTop = toScrollTop(this.place, this.total, this.height - 2 * PADDING);
-    if (this.follow) this.#setTop = contentHeight(this.total) + 2 * PADDING;
+    if (this.follow && this.newestFirst) this.#setTop = 0;
+    else if (this.follow) this.#setTop = contentHeight(this.total) + 2 * PADDING;
     else if (this.#movedAway()) return;
     if (Math.abs(this.element.scrollTop - this.#setTop) >= 1) this.element.scrollTop = this.#setTop;
     this.#lastTop = this.#setTop = this.element.scrollTop;
@@ -324,7 +352,7 @@ export class Rows {
     this.#lastTop = top;
     if (Math.abs(top - this.#setTop) < 1.5) return;
     if (this.follow) {
-      if (this.#grabbed && delta < 0) this.#leave();
+      if (this.#grabbed && this.#leadsAway(delta)) this.#leave();
       else {
         this.#sync();
         return;
@@ -350,7 +378,12 @@ export class Rows {
     this.#sync();
   }
 
-  /** Leaving is only possible where there is something above. */
+  /** From the newest line. */
+  #leadsAway(delta: number): boolean {
+    return this.newestFirst ? delta > 0 : delta < 0;
+  }
+
+  /** Leaving is only possible where there is more than is in sight. */
   #leave(): void {
     if (this.follow && this.total * ROW > this.height) this.setFollow(false);
   }

@@ -19,6 +19,8 @@ export interface Settings {
   time: Time;
   wrap: boolean;
   columns: Column[];
+  /** The newest line on top. */
+  newestFirst: boolean;
   /** Of the lines, px. */
   fontSize: number;
 }
@@ -52,6 +54,7 @@ export interface Plain {
   wrap?: boolean;
   columns?: string[];
   font_size?: number;
+  newest_first?: boolean;
 }
 
 export const DEFAULT_SINCE = "1m";
@@ -92,11 +95,11 @@ export function fromPlain(plain: Plain): Settings {
   const time = TIMES.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
   const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
   const size = Number(plain.font_size) || FONTS.usual;
-  return { filter, time, wrap: plain.wrap ?? false, columns, fontSize: Math.max(FONTS.least, Math.min(FONTS.most, size)) };
+  return { filter, time, wrap: plain.wrap ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONTS.least, Math.min(FONTS.most, size)) };
 }
 
 /** What differs from the default, as `fromPlain` reads it. */
-export function toPlain({ filter, time, wrap, columns, fontSize }: Settings): Plain {
+export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize }: Settings): Plain {
   const { from, until } = filter;
   const all: Plain = {
     since: from === null ? sinceOf(filter.since) : new Date(from).toISOString(),
@@ -119,6 +122,7 @@ export function toPlain({ filter, time, wrap, columns, fontSize }: Settings): Pl
     time: time === "local" ? undefined : time,
     wrap: wrap || undefined,
     columns: columns.join() === "pod,container" ? undefined : columns,
+    newest_first: newestFirst || undefined,
     font_size: fontSize === FONTS.usual ? undefined : fontSize,
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== "" && !(Array.isArray(value) && value.length === 0))) as Plain;

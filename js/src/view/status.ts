@@ -100,6 +100,7 @@ export class StatusBar {
     this.#tasks = update.tasks;
     say(this.#gaps, gapWords(update.tasks));
     say(this.#clock, clockWords(update.ahead));
+    say(this.#pill, update.newestFirst ? "↑ newest" : "↓ newest");
     this.follow(follow);
   }
 

@@ -71,7 +71,7 @@ export class Viewer {
         hub.look(this.#view, look);
       },
       followed: (follow) => this.#followed(follow),
-      reachedTop: () => this.#drawn && !this.#drawn.loading && this.#drawn.rows[0]?.text === "Older lines" && this.#older(),
+      reachedOldest: () => this.#drawn && !this.#drawn.loading && this.#drawn.rows.at(this.#drawn.newestFirst ? -1 : 0)?.text === "Older lines" && this.#older(),
       dress: (element, row, before) => dress(element, row, before, {
         time: session.settings.time,
         start: this.#header.start || this.#timeBar.from || row.time,
@@ -122,7 +122,7 @@ export class Viewer {
   /** The settings have changed, here or in another view of the same model, or in Python. */
   settings(): void {
     const { settings, height, tasks } = this.session;
-    const { time, wrap, columns, fontSize } = settings;
+    const { time, wrap, columns, newestFirst, fontSize } = settings;
     this.#header.tasks(tasks);
     this.#filterBar.show(settings);
     this.#display.show();
@@ -133,6 +133,7 @@ export class Viewer {
     this.root.style.setProperty("--row", `${Math.round(fontSize * LEADING)}px`);
     setFlag(this.root, "cl-notime", time === "off");
     setFlag(this.root, "cl-levels", columns.includes("level"));
+    this.#rows.setOrder(newestFirst);
     this.#rows.setLooks(wrap, Math.round(fontSize * LEADING));
     this.#showLabels();
     if (this.#side && this.#side.filter !== settings.filter) {
@@ -218,8 +219,9 @@ export class Viewer {
   }
 
   #behind({ total, newest }: Update): { lines: number; time: number } {
-    const last = this.#rows.inSight.at(-1);
-    return { lines: total - this.#rows.place.index - Math.max(1, this.#rows.inSight.length), time: last === undefined ? 0 : newest - last.time };
+    const { newestFirst, place, inSight } = this.#rows;
+    const last = inSight.at(newestFirst ? 0 : -1);
+    return { lines: newestFirst ? place.index : total - place.index - Math.max(1, inSight.length), time: last === undefined ? 0 : newest - last.time };
   }
 
   #followed(follow: boolean): void {
