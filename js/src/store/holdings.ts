@@ -277,12 +277,12 @@ export class Holdings implements Receiver {
   async look(task: string, wish: Wish): Promise<void> {
     const held = this.hold(task);
     const { store } = held;
-    if (held.loading || Date.now() < held.restUntil) return;
+    if (held.loading || performance.now() < held.restUntil) return;
     const before = `${store.lines} ${store.spans.length}`;
     held.restUntil = Infinity;
     await this.#load(held, (pages) => pages.look(wish));
     // What fails or brings nothing is not asked for again and again as long as somebody looks.
-    held.restUntil = before === `${store.lines} ${store.spans.length}` ? Date.now() + REST : 0;
+    held.restUntil = before === `${store.lines} ${store.spans.length}` ? performance.now() + REST : 0;
     if (held.restUntil === 0) this.watcher.changed();
   }
 
@@ -318,7 +318,7 @@ export class Holdings implements Receiver {
     const held = this.hold(task);
     const link = this.#linkOf(task);
     if (!link) return Promise.resolve();
-    held.surveyedAt = Date.now();
+    held.surveyedAt = performance.now();
     return (held.surveying ??= this.#survey(held, link).finally(() => (held.surveying = undefined)));
   }
 
@@ -363,7 +363,7 @@ export class Holdings implements Receiver {
   second(): void {
     for (const { store, surveyedAt, uncounted } of this.#held.values()) {
       const again = uncounted ? LEVELS_EVERY : store.ended ? Infinity : SURVEY_EVERY;
-      if (store.outline !== null && Date.now() - surveyedAt > again) void this.survey(store.task);
+      if (store.outline !== null && performance.now() - surveyedAt > again) void this.survey(store.task);
     }
   }
 

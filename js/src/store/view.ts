@@ -76,9 +76,10 @@ export class View {
   readonly #groups: SourceSummary[] = [];
   readonly #groupIds = new Map<string, number>();
   readonly #groupOf: number[][] = [];
-  #sourcesAt = 0;
+  /** By a clock that is never set back. */
+  #sourcesAt = -Infinity;
   #sourcesOf = -1;
-  #histogramAt = 0;
+  #histogramAt = -Infinity;
   #histogramOf = "";
   #firstRows = 0;
   #tailLow = -Infinity;
@@ -118,7 +119,7 @@ export class View {
       this.extended = false;
       this.low = -Infinity;
     }
-    this.#sourcesAt = 0;
+    this.#sourcesAt = -Infinity;
     this.selection.refilter(filter);
   }
 
@@ -286,16 +287,16 @@ export class View {
       loading,
       filterError: selection.matcher.error,
     };
-    const at = Date.now();
+    const at = performance.now();
     if (at - this.#sourcesAt >= SOURCES_EVERY) {
-      this.#sourcesAt = all.length === 0 ? 0 : at;
+      this.#sourcesAt = all.length === 0 ? -Infinity : at;
       this.#sourcesOf = all.length;
       update.sources = this.#sources();
     }
     const drawn = this.#drawnOf(now, live, low);
     // A short log is drawn as it comes; of a long one the bars hardly change.
     if (at - this.#histogramAt >= (all.length < SHORT ? 0 : HISTOGRAM_EVERY) && drawn !== this.#histogramOf) {
-      this.#histogramAt = all.length === 0 ? 0 : at;
+      this.#histogramAt = all.length === 0 ? -Infinity : at;
       this.#histogramOf = drawn;
       update.histogram = histogram(stores, { now, live, low, newest: this.#newest() });
     }
@@ -396,7 +397,7 @@ export class View {
     if (group === undefined) {
       group = this.#groups.length;
       this.#groupIds.set(key, group);
-      this.#sourcesAt = 0;
+      this.#sourcesAt = -Infinity;
       this.#groups.push({ key, task: store.task, pod, container, kind, hue: hueOf(pod, this.#hues), on: true, runs: 0, lines: 0, state: "running", exit: null, node: "", last: 0 });
     }
     this.#groupOf[slot][source] = group;
