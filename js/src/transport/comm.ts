@@ -59,6 +59,7 @@ export class CommLink implements Link {
   close(): void {
     clearTimeout(this.#timer);
     clearTimeout(this.#acking);
+    this.#acking = undefined;
     if (this.#order.length > 0) this.send({ type: "close" });
     this.#order = [];
   }
@@ -81,25 +82,34 @@ export class CommLink implements Link {
   }
 
   /** An acknowledgement stands for all before it: each one costs the kernel a message with its answers, so they are few. */
-  #acknowledge(n: number): void {
+  #acknowledge(): void {
     const now = (): void => {
       clearTimeout(this.#acking);
       this.#acking = undefined;
-      this.#acked = n;
-      this.send({ type: "ack", n });
+      if (this.#acked === this.#last) return;
+      this.#acked = this.#last;
+      this.send({ type: "ack", n: this.#last });
     };
-    clearTimeout(this.#acking);
-    if (n - this.#acked >= ACK_EVERY) now();
-    else this.#acking = setTimeout(now, ACK_WITHIN);
+    if (this.#last - this.#acked >= ACK_EVERY) now();
+    else this.#acking ??= setTimeout(now, ACK_WITHIN);
   }
 
   #alive(): void {
-    clearTimeout(this.#timer);
-    if (!this.#heard) this.host.onState("live");
-    this.#heard = true;
     this.#heardAt = Date.now();
-    // Silence also means a kernel that was restarted and knows nothing of us.
-    this.#timer = setTimeout(() => this.#open(), SILENCE);
+    if (this.#heard) return;
+    this.#heard = true;
+    this.host.onState("live");
+    clearTimeout(this.#timer);
+    this.#listen(SILENCE);
+  }
+
+  /** Silence also means a kernel that was restarted and knows nothing of us. One timer: to set it anew for each message costs more than the message. */
+  #listen(wait: number): void {
+    this.#timer = setTimeout(() => {
+      const quiet = Date.now() - this.#heardAt;
+      if (quiet >= SILENCE) this.#open();
+      else this.#listen(SILENCE - quiet);
+    }, wait);
   }
 
   receive(message: Record<string, unknown>, bytes?: Uint8Array): void {
@@ -115,7 +125,7 @@ export class CommLink implements Link {
       this.#splitter.push(bytes, (event) => this.host.onEvent(event, this.#order));
       if (this.#splitter.now !== undefined) this.host.onClock?.(fromNs(this.#splitter.now), true);
       this.#splitter.now = undefined;
-      this.#acknowledge(n);
+      this.#acknowledge();
       this.host.onChunk();
       if (this.#order.every((task) => this.host.isEnded(task))) {
         clearTimeout(this.#timer);
@@ -128,6 +138,7 @@ export class CommLink implements Link {
 
   #failed(problem: Problem): void {
     clearTimeout(this.#timer);
+    this.#heard = false;
     if (problem.code === "CursorNotHeld") {
       this.host.onCursorLost(this.#order, problem);
       this.#open();

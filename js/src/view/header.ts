@@ -7,7 +7,7 @@ import { pageConfig } from "../transport/config.ts";
 import { taskPath } from "../transport/page.ts";
 import type { TaskSummary, Update } from "../types.ts";
 import { button, h, say, setFlag } from "./dom.ts";
-import { taskParts } from "./format.ts";
+import { lasting, taskParts } from "./format.ts";
 import type { Action } from "./keys.ts";
 import { type Item, Menu } from "./menu.ts";
 import { phaseElements, phasesOf } from "./phases.ts";
@@ -107,11 +107,10 @@ export class Header {
   #showPhases(tasks: TaskSummary[], now: number): void {
     // Of several tasks only how each stands.
     const phases = tasks.length === 1 ? phasesOf(tasks[0], now) : [...new Set(tasks.map((task) => phasesOf(task, now).at(-1)?.name ?? ""))].map((name) => ({ name, length: null, now: true, title: "" }));
-    const elements = phaseElements(phases);
-    const drawn = elements.map(({ textContent, title }) => `${textContent} ${title}`).join("|");
+    const drawn = phases.map(({ name, length, title }) => `${name} ${length === null ? "" : lasting(length)} ${title}`).join("|");
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;
-    this.#phases.replaceChildren(...elements);
+    this.#phases.replaceChildren(...phaseElements(phases));
   }
 
   async #save(format: string, query: URLSearchParams): Promise<void> {

@@ -52,7 +52,10 @@ export class Rows {
   #high = ROW;
   /** Index of the first row in the sheet. */
   #filled = 0;
+  /** The bar stands at its end, or will when the frame is laid out. */
+  #atEnd = false;
   #generation = 0;
+  readonly #grown = typeof ResizeObserver === "function" ? new ResizeObserver(() => this.follow && this.#sync()) : undefined;
 
   constructor(private readonly actions: RowsActions) {
     this.element = h("div", { class: "cl-rows", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0" }, this.#pin, this.#spacer);
@@ -64,6 +67,12 @@ export class Rows {
     element.addEventListener("pointerup", () => (this.#grabbed = false));
     element.addEventListener("keydown", (event) => (this.newestFirst ? ["PageDown", "ArrowDown"] : ["PageUp", "ArrowUp"]).includes(event.key) && this.#leave());
     this.#sheet.addEventListener("toggle", () => this.draw(), { capture: true });
+    // While following the bar is moved when the frame has been laid out: to ask sooner would lay it out twice.
+    this.#grown?.observe(this.#spacer);
+  }
+
+  close(): void {
+    this.#grown?.disconnect();
   }
 
   /** Measured when it changes, not each time: asking the DOM would lay it out in the middle of drawing. */
@@ -89,6 +98,7 @@ export class Rows {
   setFollow(follow: boolean): void {
     if (this.follow === follow) return;
     this.follow = follow;
+    this.#atEnd = false;
     this.actions.followed(follow);
     this.ask(true);
     this.draw();
@@ -187,6 +197,7 @@ export class Rows {
     if (update.jump !== undefined) this.#land(update.jump);
     else if (!this.follow && update.seek !== undefined) this.place = { index: update.seek, px: 0 };
     else if (!this.follow && update.rows.length > 0) this.#hold(update);
+    if (update.newestFirst !== this.newestFirst) this.#atEnd = false;
     this.newestFirst = update.newestFirst;
     this.total = update.total;
     this.#first = update.first;
@@ -225,7 +236,7 @@ export class Rows {
     this.place = { index: from, px: hidden };
     this.#forward(heights);
     this.#move(hidden);
-    this.#sync();
+    if (!this.#atEnd || this.#grown === undefined) this.#sync();
   }
 
   #drawHead(): void {
@@ -233,7 +244,7 @@ export class Rows {
     this.place = { index: 0, px: 0 };
     this.#fill(0, Math.min(this.capacity, this.#rows.length));
     this.#move(0);
-    this.#sync();
+    if (!this.#atEnd) this.#sync();
   }
 
   #drawPlace(): void {
@@ -339,6 +350,7 @@ export class Rows {
   /** The scroll bar shows the place. */
   #sync(): void {
     this.#setTop = toScrollTop(this.place, this.total, this.height - 2 * PADDING);
+    this.#atEnd = this.follow;
     if (this.follow && this.newestFirst) this.#setTop = 0;
     else if (this.follow) this.#setTop = contentHeight(this.total) + 2 * PADDING;
     else if (this.#movedAway()) return;
@@ -351,6 +363,7 @@ export class Rows {
     const delta = top - this.#lastTop;
     this.#lastTop = top;
     if (Math.abs(top - this.#setTop) < 1.5) return;
+    this.#atEnd = false;
     if (this.follow) {
       if (this.#grabbed && this.#leadsAway(delta)) this.#leave();
       else {

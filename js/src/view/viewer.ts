@@ -159,6 +159,7 @@ export class Viewer {
   close(): void {
     this.#painter.close();
     this.#resize?.disconnect();
+    this.#rows.close();
     this.hub.closeView(this.#view);
     this.root.remove();
   }
