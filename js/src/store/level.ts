@@ -58,8 +58,13 @@ export function levelOf(text: string): number {
     }
   }
   if (!ANY_CAPITAL.test(head)) return 0;
-  const words = new Set((head.match(CAPITAL) ?? []).map(rankOf));
-  return words.size === 1 ? [...words][0] : 0;
+  let level = 0;
+  for (const word of head.match(CAPITAL) ?? []) {
+    const rank = rankOf(word);
+    if (level !== 0 && rank !== level) return 0;
+    level = rank;
+  }
+  return level;
 }
 
 const QUOTED = KEYS.map((key) => `"${key}"`);

@@ -49,8 +49,8 @@ export class TaskStore {
   readonly texts: string[] = [];
   /** Sort key: the running maximum of time within a source, so that a source always reads in its own order. */
   key = new Float64Array(1024);
-  /** How far the key is ahead of the line's own time. */
-  lag = new Float32Array(1024);
+  /** How far the key is ahead of the line's own time; as long as the last row of which it is, which is seldom. */
+  lag = new Float32Array(0);
   seq = new Uint32Array(1024);
   source = new Uint16Array(1024);
   flags = new Uint8Array(1024);
@@ -124,7 +124,7 @@ export class TaskStore {
   }
 
   timeOf(row: number): number {
-    return this.key[row] - this.lag[row];
+    return row < this.lag.length ? this.key[row] - this.lag[row] : this.key[row];
   }
 
   addLog(event: LogEvent): void {
@@ -272,11 +272,13 @@ export class TaskStore {
   compact(): Int32Array {
     const moved = new Int32Array(this.rows).fill(-1);
     const hints = [...this.hints];
+    if (this.lag.length > 0) this.lag = grown(this.lag, this.rows);
+    const columns = this.lag.length > 0 ? [this.key, this.lag, this.seq, this.source, this.flags] : [this.key, this.seq, this.source, this.flags];
     let to = 0;
     for (let row = 0; row < moved.length; row++) {
       if (this.isGone(row)) continue;
       moved[row] = to;
-      for (const column of [this.key, this.lag, this.seq, this.source, this.flags]) column[to] = column[row];
+      for (const column of columns) column[to] = column[row];
       this.texts[to++] = this.texts[row];
     }
     this.texts.length = to;
@@ -310,13 +312,22 @@ export class TaskStore {
   /** The rows that are here, in the order in which they are shown, those that belong together one after the other. */
   inOrder(): Uint32Array {
     const { folds, key, seq } = this;
-    const order: number[] = [];
-    for (let row = 0; row < this.rows; row++) if (!this.isGone(row) && !this.isFound(row)) order.push(row);
-    const sorted = order.toSorted((a, b) => {
-      const [up, down] = [folds.rootOf(a), folds.rootOf(b)];
+    const compare = (a: number, b: number): number => {
+      const up = folds.rootOf(a);
+      const down = folds.rootOf(b);
       return key[up] - key[down] || seq[up] - seq[down] || up - down || a - b;
-    });
-    return Uint32Array.from(sorted);
+    };
+    const order = new Uint32Array(this.rows);
+    let count = 0;
+    let sorted = true;
+    for (let row = 0; row < this.rows; row++) {
+      if (this.isGone(row) || this.isFound(row)) continue;
+      if (sorted && count > 0 && compare(order[count - 1], row) > 0) sorted = false;
+      order[count++] = row;
+    }
+    const found = order.subarray(0, count);
+    // Lines of one source come in order, and so do nearly all others.
+    return sorted ? found : found.toSorted(compare);
   }
 
   addStatus(event: StatusEvent, live = true): void {
@@ -426,7 +437,6 @@ export class TaskStore {
     const row = this.texts.length;
     if (row >= this.key.length) {
       this.key = grown(this.key, row + 1);
-      this.lag = grown(this.lag, row + 1);
       this.seq = grown(this.seq, row + 1);
       this.source = grown(this.source, row + 1);
       this.flags = grown(this.flags, row + 1);
@@ -434,7 +444,8 @@ export class TaskStore {
     }
     this.texts.push(text);
     this.key[row] = key;
-    this.lag[row] = key - time;
+    if (key !== time) this.lag = grown(this.lag, row + 1);
+    if (row < this.lag.length) this.lag[row] = key - time;
     this.seq[row] = seq;
     this.source[row] = source;
     this.flags[row] = flags;
