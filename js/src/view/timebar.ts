@@ -4,6 +4,7 @@ import type { Filter, Histogram, Mark } from "../types.ts";
 import { h, say, svg } from "./dom.ts";
 import { grouped, shortClock } from "./format.ts";
 import { noticeWords } from "./line.ts";
+import { ticks } from "./ticks.ts";
 
 const WINDOWS: [string, number | null][] = [["1m", 60_000], ["5m", 300_000], ["10m", 600_000], ["1h", 3_600_000], ["All", null]];
 const WIDTH = 760;
@@ -98,9 +99,10 @@ export class TimeBar {
     for (const { kind, level, time } of marks) if (DRAWN.has(kind)) paths[level >= 5 || kind === "restart" ? 5 : 4] += `M${this.#x(time).toFixed(1)} 0V${HEIGHT}`;
     for (const [i, path] of this.#paths.entries()) path.setAttribute("d", paths[i]);
     this.#drawWindow();
-    const seconds = to - from < 600_000;
-    const ticks = Array.from({ length: TICKS }, (_unused, i) => (to > from ? shortClock(from + ((to - from) * i) / TICKS, seconds) : ""));
-    this.#ticks.replaceChildren(...ticks.map((tick) => h("span", {}, tick)), h("span", {}, to > from ? (live ? "now" : shortClock(to, seconds)) : ""));
+    // The last is the end of the axis.
+    const times = ticks(from, to + (to - from) / TICKS, TICKS + 1);
+    if (live && to > from) times[TICKS] = "now";
+    this.#ticks.replaceChildren(...times.map((time) => h("span", {}, time)));
   }
 
   #drawWindow(): void {
