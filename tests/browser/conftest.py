@@ -27,13 +27,13 @@ class Lab:
     server: Jupyter
     browser: Browser
 
-    def open(self, name: str, *cells: str, init: str = "", app: str = "lab") -> Page:
+    def open(self, name: str, *cells: str, init: str = "", app: str = "lab", scale: int = 1) -> Page:
         """Open a new notebook of these cells and run them; `init` runs before the page's own scripts.
 
-        `app` is `lab`, or `notebooks` for Notebook 7.
+        `app` is `lab`, or `notebooks` for Notebook 7; `scale` is how many of the screen's pixels one of the page's is wide.
         """
         notebook(self.home.path / f"{name}.ipynb", "import cortex_jupyter as cortex", *cells)
-        page = self.browser.new_page(viewport={"width": 1280, "height": 1000})
+        page = self.browser.new_page(viewport={"width": 1280, "height": 1000}, device_scale_factor=scale)
         if init:
             page.add_init_script(init)
         # A workspace of its own: the notebooks of other tests are not opened again.

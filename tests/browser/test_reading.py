@@ -154,20 +154,37 @@ def test_the_axis_is_brushed_and_texts_can_be_read(lab: Lab, job: Callable[..., 
     assert all(found[0][0] >= 4.5 for found in contrast.values()), contrast
 
 
+#: What can be pressed or typed in and is not within the viewer.
+OUTSIDE = """(v) => { const { left, right, top, bottom } = v.getBoundingClientRect()
+  return [...v.querySelectorAll('button, input, select, .cl-phases, .cl-status > *')].filter((one) => one.checkVisibility() && one.getClientRects().length && !one.closest('.cl-menu, .cl-side, [role=log]'))
+    .filter((one) => { const r = one.getBoundingClientRect(); return r.right > right + 1 || r.left < left - 1 || r.bottom > bottom + 1 || r.top < top - 1 }).map((one) => one.outerHTML.slice(0, 80)) }"""
+
+
 def _narrow(page: Page, viewer: Locator) -> None:
-    """At 400 px everything is there, within the viewer, and nothing lies over anything."""
-    viewer.evaluate("(v) => { v.style.width = '400px' }")
-    expect(viewer).to_have_class(re.compile("cl-narrow"))
+    """From 400 px down to 270 everything is there, within the viewer, nothing over anything, and how the task stands is read whole."""
+    for width in (400, 270):
+        viewer.evaluate("(v, width) => { v.style.width = `${width}px` }", width)
+        expect(viewer).to_have_class(re.compile("cl-narrow.*cl-slim"))
+        assert viewer.evaluate(OUTSIDE) == [], width
+        state = viewer.locator(".cl-ph.cl-now")
+        assert state.evaluate(
+            "(e) => e.scrollWidth <= e.clientWidth && e.parentElement.scrollWidth <= e.parentElement.clientWidth"
+        ), width
+        assert viewer.locator(".cl-filter").evaluate("(e) => e.offsetHeight") < 100
     viewer.get_by_role("button", name="Choose sources (s)").click()
     expect(viewer.locator("[role=switch]").first).to_be_visible()
     shot(page, "reading-narrow")
     page.keyboard.press("s")
-    outside = viewer.evaluate(
-        """(v) => { const { left, right } = v.getBoundingClientRect()
-        return [...v.querySelectorAll('button, input, select')].filter((one) => one.checkVisibility() && one.getClientRects().length)
-          .filter((one) => { const r = one.getBoundingClientRect(); return r.right > right + 1 || r.left < left - 1 }).map((one) => one.outerHTML.slice(0, 80)) }"""
-    )
-    assert outside == []
+    # What has no button there is in the menus.
+    viewer.get_by_role("button", name="Columns, order and size").click()
+    viewer.get_by_role("menuitemcheckbox", name="Wrap (w)").click()
+    expect(viewer.locator(".cl-rows.cl-wrap")).to_have_count(1)
+    shot(page, "reading-slim-menu")
+    page.keyboard.press("Escape")
+    viewer.get_by_role("button", name="Go to a place in the log").click()
+    viewer.get_by_role("menuitem", name="Keys (?)").click()
+    expect(viewer.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
 
 
 def test_newest_first_keeps_the_newest_on_top_and_the_place_of_who_reads_on(lab: Lab, job: Callable[..., str]) -> None:
@@ -209,4 +226,56 @@ def test_newest_first_keeps_the_newest_on_top_and_the_place_of_who_reads_on(lab:
     rows.focus()
     page.keyboard.press("G")
     page.wait_for_function(f"(was) => ({number})(document.querySelector('.cortex-logs'))[0] > was", arg=top + 50)
+    page.close()
+
+
+def test_at_200_percent_nothing_lies_outside_and_all_can_be_reached(lab: Lab, job: Callable[..., str]) -> None:
+    name = job(TRAINING)
+    page = lab.open("zoom", f"cortex.logs({name!r}, since='all')", scale=2)
+    viewer = page.locator(".cortex-logs").first
+    expect(viewer.locator("[role=status]")).to_contain_text("300 lines", timeout=WAIT)
+    # As Chromium zooms a window of 1280 px: half as many CSS pixels, each twice as large.
+    page.set_viewport_size({"width": 640, "height": 500})
+    page.keyboard.press("Control+b")
+    viewer.scroll_into_view_if_needed()
+    page.wait_for_function("innerWidth === 640 && devicePixelRatio === 2")
+    expect(viewer).to_have_class(re.compile("cl-narrow"))
+    assert viewer.evaluate(OUTSIDE) == []
+    box = viewer.bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 640, "nobody has to scroll sideways"
+    shot(page, "zoom-200")
+    # Each control is reached by Tab, in sight when it has the focus.
+    viewer.locator(".cl-head button").first.focus()
+    reached = []
+    for _ in range(40):
+        reached.append(
+            page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent")
+        )
+        seen = page.evaluate(
+            "(() => { const r = document.activeElement.getBoundingClientRect(); return r.left >= 0 && r.right <= innerWidth && r.bottom > 0 && r.top < innerHeight })()"
+        )
+        assert seen, reached[-1]
+        page.keyboard.press("Tab")
+        if not page.evaluate("document.activeElement.closest('.cortex-logs') !== null"):
+            break
+    for one in (
+        "Choose sources (s)",
+        "Go to a place in the log",
+        "Download the log",
+        "Filter lines",
+        "Least level",
+        "Wrap long lines (w)",
+        "Log lines",
+        "Go to the newest line and follow (End)",
+    ):
+        assert one in reached, (one, reached)
+    viewer.get_by_role("button", name="Go to a place in the log").click()
+    menu = viewer.get_by_role("menu").filter(visible=True)
+    place = menu.bounding_box()
+    assert place is not None
+    assert place["x"] >= box["x"]
+    assert place["x"] + place["width"] <= box["x"] + box["width"]
+    shot(page, "zoom-200-menu")
     page.close()

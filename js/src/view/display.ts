@@ -19,16 +19,27 @@ export class Display {
     private readonly settings: () => Settings,
     private readonly change: (change: Change) => void,
   ) {
-    const times = (): Item[] => TIMES.map((one) => ({ label: TIME_WORDS[one], checked: settings().time === one, act: () => change({ time: one }) }));
-    this.#time = new Menu("Time", "Time of each line (t)", times, "");
+    this.#time = new Menu("Time", "Time of each line (t)", () => this.#times(), "");
     const more = new Menu("⋯", "Columns, order and size", () => this.#more(), "");
     this.element = h("span", { class: "cl-seg cl-display", role: "group", "aria-label": "Display" }, this.#time.element, this.#wrap, this.#json, more.element);
+  }
+
+  #times(): Item[] {
+    return TIMES.map((one) => ({ label: TIME_WORDS[one], checked: this.settings().time === one, act: () => this.change({ time: one }) }));
   }
 
   #more(): (Item | string)[] {
     const { columns, newestFirst, fontSize, filter } = this.settings();
     const toggled = (column: Column): Column[] => COLUMNS.filter((one) => columns.includes(one) !== (one === column));
+    // Where there is no room for the buttons.
+    const folded: (Item | string)[] = this.element.closest(".cl-slim") === null ? [] : [
+      { label: "Wrap (w)", checked: this.settings().wrap, stays: true, act: () => this.change({ wrap: !this.settings().wrap }) },
+      { label: "JSON, message first (j)", checked: filter.pretty, stays: true, act: () => this.change({ pretty: !this.settings().filter.pretty }) },
+      "Times (t)",
+      ...this.#times(),
+    ];
     return [
+      ...folded,
       "Columns",
       ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), stays: true, act: () => this.change({ columns: toggled(one) }) })),
       "Order (r)",

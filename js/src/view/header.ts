@@ -45,7 +45,7 @@ export class Header {
   #phases = h("span", { class: "cl-phases", "aria-label": "Phases" });
   #drawn = "";
   #download: Menu;
-  #page = h("a", { class: "btn", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#aim(), onfocus: () => this.#aim() }, "↗");
+  #page = h("a", { class: "btn cl-wide", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#aim(), onfocus: () => this.#aim() }, "↗");
   #tasks: string[] = [];
 
   constructor(private readonly actions: HeaderActions) {
@@ -60,6 +60,7 @@ export class Header {
       "Bookmarks",
       ...actions.bookmarks(),
       { label: "Bookmark this line… (m)", act: () => actions.act("mark") },
+      ...this.#folded(),
     ]);
     go.button.dataset.icon = "→";
     this.#download.button.dataset.icon = "↓";
@@ -75,9 +76,19 @@ export class Header {
       go.element,
       this.#download.element,
       this.#page,
-      button("⤢", "Full screen (f)", () => actions.act("full")),
-      button("?", "Keys (?)", () => actions.act("help")),
+      button("⤢", "Full screen (f)", () => actions.act("full"), { class: "btn cl-wide" }),
+      button("?", "Keys (?)", () => actions.act("help"), { class: "btn cl-wide" }),
     );
+  }
+
+  /** What has no button where there is no room. */
+  #folded(): (Item | string)[] {
+    if (this.element.closest(".cl-slim") === null) return [];
+    const page = (): void => {
+      this.#aim();
+      this.#page.click();
+    };
+    return ["Viewer", { label: "Full screen (f)", act: () => this.actions.act("full") }, { label: "Keys (?)", act: () => this.actions.act("help") }, ...(this.#page.hidden ? [] : [{ label: "A page of its own", act: page }])];
   }
 
   tasks(tasks: string[]): void {

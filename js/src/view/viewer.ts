@@ -20,7 +20,9 @@ import { StatusBar } from "./status.ts";
 import { Taking } from "./taking.ts";
 import { TimeBar } from "./timebar.ts";
 
+/** So wide, px, the side list becomes a menu; and here what is not needed all the time. */
 const NARROW = 620;
+const SLIM = 440;
 /** Height of a row over the size of its text, as 19 px over 12. */
 const LEADING = 19 / 12;
 
@@ -168,6 +170,7 @@ export class Viewer {
     if (typeof ResizeObserver !== "function") return;
     this.#resize = new ResizeObserver(() => {
       setFlag(this.root, "cl-narrow", this.root.clientWidth < NARROW);
+      setFlag(this.root, "cl-slim", this.root.clientWidth < SLIM);
       this.#rows.measure();
     });
     this.#resize.observe(this.root);
