@@ -72,11 +72,15 @@ def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: 
     page.mouse.wheel(0, -300)
     expect(page).to_have_url(re.compile(r"at=\d{4}"), timeout=WAIT)
     seen = viewer.locator("[data-seq] .cl-m").all_inner_texts()
+    # As far as the wheel was moved, and no further.
+    assert "line 00000440" <= seen[0] <= "line 00000470", seen
     expect(page).to_have_url(re.compile(r"regex=true"))
     page.emulate_media(color_scheme="dark")
     page.reload()
     expect(viewer.locator("[role=status]")).to_contain_text("500 of", timeout=WAIT)
     expect(viewer.locator("[data-seq] .cl-m", has_text=seen[len(seen) // 2])).to_be_visible(timeout=WAIT)
+    (first, *_) = viewer.locator("[data-seq] .cl-m").all_inner_texts()
+    assert abs(int(first[-8:]) - int(seen[0][-8:])) <= 5, (first, seen)
     shot(page, "page-dark")
     assert not said, said
 
@@ -86,4 +90,37 @@ def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: 
     page.goto(f"{lab.server.url}cortex/view")
     page.get_by_role("link", name=name).click()
     says(viewer, "Job complete exit 0")
+    page.close()
+
+
+def test_ten_viewers_two_tabs_and_a_kernel_that_is_started_again(lab: Lab, job: Callable[..., str]) -> None:
+    """One connection for all viewers of a page, the code of the viewer once, and nothing is lost on the way."""
+    name = job(counter(400, per_second=50))
+    cell = f"for _ in range(10):\n    display(cortex.logs({name!r}, since='all'))"
+    page = lab.open("ten", cell, "import os\nprint('kernel', os.getpid())")
+    streams: list[str] = []
+    page.on("request", lambda r: streams.append(r.url) if "/cortex/stream" in r.url else None)
+    viewers = page.locator(".cortex-logs")
+    expect(viewers).to_have_count(10, timeout=WAIT)
+    expect(viewers.first.locator("[data-seq]").first).to_be_visible(timeout=WAIT)
+    assert len(streams) == 1, streams
+    shot(page, "ten")
+    page.keyboard.press("Control+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0, timeout=WAIT)
+
+    other = lab.browser.new_page()
+    other.goto(f"{page.url}?token={TOKEN}")
+    second = other.locator(".cortex-logs").first
+    says(second, re.compile("400 lines, .* 1 source, complete"))
+    says(viewers.first, re.compile("400 lines, .* 1 source, complete"))
+    other.close()
+
+    kernel = page.locator(".jp-OutputArea-output", has_text="kernel")
+    before = kernel.inner_text().split()[1]
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.get_by_role("menuitem", name="Restart Kernel and Run All Cells…").click()
+    page.locator(".jp-Dialog button.jp-mod-accept").click()
+    expect(kernel).to_have_text(re.compile(rf"kernel (?!{before}\b)\d+"), timeout=WAIT)
+    expect(viewers).to_have_count(10, timeout=WAIT)
+    says(viewers.first, re.compile("400 lines, .* 1 source, complete"))
     page.close()
