@@ -68,11 +68,11 @@ export function fakeModel(traits: Record<string, unknown> = {}): FakeModel {
 export class Server {
   requests: { url: URL; headers: Record<string, string>; signal: AbortSignal }[] = [];
   #open: ReadableStreamDefaultController<Uint8Array>[] = [];
-  answer: (() => Response) | undefined;
+  answer: ((url: URL) => Response) | undefined;
 
   readonly fetch = ((input: string, init: RequestInit) => {
     this.requests.push({ url: new URL(input), headers: init.headers as Record<string, string>, signal: init.signal! });
-    if (this.answer) return Promise.resolve(this.answer());
+    if (this.answer) return Promise.resolve(this.answer(new URL(input)));
     const body = new ReadableStream<Uint8Array>({
       start: (controller) => {
         this.#open.push(controller);

@@ -197,6 +197,54 @@ it("a place that is no longer held: said, the window loaded anew, the reader whe
   expect(last().tasks[0].gaps).toBe(0);
 });
 
+/** The reader is at "step 160", and the recording is removed. */
+async function removed(start: number): Promise<void> {
+  open("all", "1m");
+  await settle();
+  const lines = Array.from({ length: 200 }, (_unused, i) => sse("log", logEvent(i, [[start + i * 1000, 1, `step ${i}`]]), `a${i}`));
+  await server.send(lines.join(""));
+  const { first, rows } = last();
+  const at = rows.findIndex((row) => row.text === "step 160");
+  engine.receive({ op: "look", view: "v1", look: { from: first, count: 50, follow: false, anchor: rows[at].id, anchorIndex: first + at } });
+  await settle();
+  server.answer = failure(410, "CursorNotHeld", "The recording was removed");
+  await server.drop();
+  await vi.advanceTimersByTimeAsync(501);
+  server.answer = undefined;
+  await vi.advanceTimersByTimeAsync(1100);
+}
+
+it("a recorder that begins anew has the newest lines first: the reader's place is waited for", async () => {
+  const start = T0 - 200_000;
+  await removed(start);
+  // Older lines of a run are another source of the recording.
+  const part = (seq: number, source: 1 | 2, from: number, to: number): string => sse("log", logEvent(seq, Array.from({ length: to - from }, (_unused, i) => [start + (from + i) * 1000, source, `step ${from + i}`])), `b${seq}`);
+  await server.send(part(1000, 1, 180, 200));
+  expect(last().seek).toBeDefined();
+  await server.send(part(2000, 2, 0, 180));
+  const sought = updates.findLast(({ seek }) => seek !== undefined)!;
+  expect(sought.rows[sought.seek! - sought.first].text).toBe("step 160");
+  await server.send(part(3000, 1, 200, 201));
+  expect(last().seek).toBeUndefined();
+});
+
+it("a place hours back, which the window does not reach, is loaded by its time", async () => {
+  const start = T0 - 5 * HOUR;
+  await removed(start);
+  const outline = { records: 18_000, upto: 17_999, first: ns(start), last: ns(T0), start: ns(start), width: "1000000000", lines: Array.from({ length: 18_000 }, () => 1), notices: [] };
+  const record = (i: number): object => ({ seq: i, time: new Date(start + i * 1000).toISOString(), pod: W0.pod, container: "main", run: 0, stream: "stdout", text: `step ${i}` });
+  server.answer = (url: URL) => {
+    if (url.pathname.endsWith("/outline")) return Response.json(outline);
+    const from = Math.max(0, Math.floor((Date.parse(url.searchParams.get("at")!) - start) / 1000) - 50);
+    return Response.json({ records: Array.from({ length: 2000 }, (_unused, i) => record(from + i)), older: from > 0 ? "o" : null, newer: "n" });
+  };
+  await server.send(sse("status", { task: TASK, state: "running", older: "o", from: ns(T0 - 60_000) }) + sse("log", logEvent(17_990, [[T0 - 10_000, 1, "newest"]]), "c1"));
+  await settle();
+  await vi.advanceTimersByTimeAsync(2000);
+  expect(texts()).toContain("step 160");
+  expect(last().seek).toBeUndefined();
+});
+
 it("a place that is lost of one task of several begins anew, the others go on", async () => {
   const other = "ml:job/score";
   open();

@@ -118,3 +118,28 @@ def test_a_page_that_is_refused_goes_on_with_the_cookie_that_it_is_given_then(
     assert len(sent) >= 3 and sent[-1] == "renewed", sent
     whole(lines_of(viewer), 800)
     page.close()
+
+
+def test_a_recording_that_is_gone_is_said_and_loaded_anew(
+    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
+) -> None:
+    page, viewer = opened(lab, "gone", job(steady(700)), since="all")
+    says(viewer, re.compile(r"[2-9]\d\d lines"))
+    viewer.locator("[role=log]").hover()
+    page.mouse.wheel(0, -900)
+    expect(viewer.get_by_role("button", name="newest")).to_be_visible(timeout=WAIT)
+    reading = viewer.locator("[data-seq] .cl-m").first.inner_text()
+    lab.kill()
+    says(viewer, "Reconnecting")
+    lab.home.end()
+    for file in lab.home.path.rglob("*.sqlite*"):
+        file.unlink()
+    lab.restart()
+    expect(viewer.locator("[data-notice]", has_text="the window was loaded anew")).to_have_count(1, timeout=WAIT)
+    says(viewer, "Job complete exit 0")
+    shot(page, "loaded-anew")
+    # The reader is where they were.
+    expect(viewer.locator("[data-seq] .cl-m").first).to_have_text(reading)
+    says(viewer, re.compile("700 lines, .* 1 source, complete"))
+    whole(lines_of(viewer), 700)
+    page.close()

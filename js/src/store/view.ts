@@ -153,11 +153,11 @@ export class View {
   }
 
   /** Where a time stands among what is not loaded; null where it is. */
-  #blankAt(layout: Layout): number | null {
+  #blankAt(layout: Layout, time: number | null): number | null {
     let before = 0;
-    for (const { at, rows, span, store, skip } of this.#aim === null ? [] : layout.blocks) {
-      if (this.#aim! > span.low && this.#aim! < span.high) {
-        const within = rows + skip - rowsAfter(span, this.#aim!, store.outline);
+    for (const { at, rows, span, store, skip } of time === null ? [] : layout.blocks) {
+      if (time! > span.low && time! < span.high) {
+        const within = rows + skip - rowsAfter(span, time!, store.outline);
         return at + before + Math.max(0, Math.min(rows - 1, within - skip)) + 1;
       }
       before += rows;
@@ -224,14 +224,16 @@ export class View {
     if (look.follow) from = look.newestFirst ? 0 : total - look.count;
     else if (seek !== null) {
       const sought = Math.max(0, shown.lowerBound((id) => selection.keyOf(id) < seek) - start);
-      seen = order.shownAt(Math.min(total - 1, layout.toBar(sought) + 1));
+      const blank = this.#blankAt(layout, seek);
+      seen = order.shownAt(blank ?? Math.min(total - 1, layout.toBar(sought) + 1));
       from = seen - MARGIN;
       // Nothing has come yet: a recorder may have to be started first.
       if (stores.every((store) => store.lines === 0)) this.#made = Date.now();
-      // Lines come in order of time: what stood before the reader's place is here, too.
-      if (stores.some((store) => store.newestLine >= seek) || Date.now() - this.#made > SEEK) {
+      // A recorder that begins anew has the newest lines first: what stood before the reader's place is here, or known to be missing.
+      const known = blank !== null || stores.some((store) => store.firstKey <= seek && store.newestLine >= seek);
+      if (known || Date.now() - this.#made > SEEK) {
         this.seek = null;
-        this.look = sought >= count ? { ...look, anchor: null } : { ...look, anchor: shown.at(sought + start), anchorIndex: seen };
+        this.look = { ...look, from: Math.max(0, from), anchor: blank !== null || sought >= count ? null : shown.at(sought + start), anchorIndex: seen };
       }
     }
     else if (look.anchor !== null) {
@@ -240,7 +242,7 @@ export class View {
         shift = index - look.anchorIndex;
         from += shift;
       } else {
-        const blank = this.#blankAt(layout);
+        const blank = this.#blankAt(layout, this.#aim);
         jump = blank === null ? { row: index, id: look.anchor } : { row: order.shownAt(blank), id: BLANK_ID - blank };
         from = jump.row - Math.floor(look.count / 2);
         this.look = { ...look, from, anchor: blank === null ? look.anchor : null, anchorIndex: index };

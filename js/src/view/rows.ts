@@ -381,6 +381,8 @@ export class Rows {
     this.#resting = setTimeout(() => {
       this.#resting = undefined;
       this.#sync();
+      // Should the lines be loaded anew, the reader's place is known to the row.
+      if (!this.follow) this.ask(true);
     }, SCROLL_REST);
     this.draw();
   }
