@@ -4,43 +4,33 @@
  */
 
 import type { Look, Row, Update } from "../types.ts";
-import { Picked } from "./picked.ts";
 import { h, setFlag } from "./dom.ts";
-import { makeRow, type RowActions } from "./row.ts";
+import { Picked } from "./picked.ts";
 import { contentHeight, fromScrollTop, isSmallMove, type Place, ROW, toScrollTop } from "./scroll.ts";
+import { Sheet, type SheetActions } from "./sheet.ts";
 
 const OVER = 24;
 const SCROLL_REST = 140;
 const PADDING = 4;
 
-export interface RowsActions extends RowActions {
+export interface RowsActions extends SheetActions {
   look(look: Look): void;
   followed(follow: boolean): void;
   /** The oldest row is in sight. */
   reachedOldest(): void;
-  /** Dresses a row's element: its time, what is picked or noted of it. */
-  dress(element: HTMLElement, row: Row, before: Row | undefined): void;
 }
 
 export class Rows {
   readonly element: HTMLElement;
   follow = true;
   wrap = false;
-  /** The newest row is row 0, of the rows that are here. */
-  newestFirst = false;
   #wanted = false;
   total = 1;
   place: Place = { index: 0, px: 0 };
   /** Rows in sight, for the status bar and the kernel. */
   inSight: Row[] = [];
   readonly picked = new Picked();
-  #first = 0;
-  #rows: Row[] = [];
-  #version = 0;
-  #made = new Map<number, [version: number, key: string, element: HTMLElement]>();
-  #open = new Map<number, string>();
-  #sheet = h("div", { class: "cl-sheet" });
-  #pin = h("div", { class: "cl-pin" }, this.#sheet);
+  #sheet: Sheet;
   #spacer = h("div", { class: "cl-spacer" });
   #lastTop = 0;
   #setTop = 0;
@@ -50,15 +40,15 @@ export class Rows {
   #anchorAsked: number | null = null;
   #shifted = 0;
   #high = ROW;
-  /** Index of the first row in the sheet. */
-  #filled = 0;
   /** The bar stands at its end, or will when the frame is laid out. */
   #atEnd = false;
   #generation = 0;
   readonly #grown = typeof ResizeObserver === "function" ? new ResizeObserver(() => this.follow && this.#sync()) : undefined;
 
   constructor(private readonly actions: RowsActions) {
-    this.element = h("div", { class: "cl-rows", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0" }, this.#pin, this.#spacer);
+    this.#sheet = new Sheet(actions, this.picked);
+    const pin = h("div", { class: "cl-pin" }, this.#sheet.element);
+    this.element = h("div", { class: "cl-rows", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0" }, pin, this.#spacer);
     const { element } = this;
     element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     element.addEventListener("wheel", (event) => this.#leadsAway(event.deltaY) && this.#leave(), { passive: true });
@@ -66,13 +56,18 @@ export class Rows {
     element.addEventListener("pointerdown", (event) => (this.#grabbed = event.target === element));
     element.addEventListener("pointerup", () => (this.#grabbed = false));
     element.addEventListener("keydown", (event) => (this.newestFirst ? ["PageDown", "ArrowDown"] : ["PageUp", "ArrowUp"]).includes(event.key) && this.#leave());
-    this.#sheet.addEventListener("toggle", () => this.draw(), { capture: true });
+    this.#sheet.element.addEventListener("toggle", () => this.draw(), { capture: true });
     // While following the bar is moved when the frame has been laid out: to ask sooner would lay it out twice.
     this.#grown?.observe(this.#spacer);
   }
 
   close(): void {
     this.#grown?.disconnect();
+  }
+
+  /** The newest row is row 0, of the rows that are here. */
+  get newestFirst(): boolean {
+    return this.#sheet.newestFirst;
   }
 
   /** Measured when it changes, not each time: asking the DOM would lay it out in the middle of drawing. */
@@ -90,9 +85,8 @@ export class Rows {
 
   look(): Look {
     const { index } = this.place;
-    const at = this.#rows.findIndex((row, i) => row.id >= 0 && this.#first + i >= index);
-    const anchor = this.follow || at === -1 ? null : this.#rows[at].id;
-    return { from: Math.max(0, index - OVER), count: this.capacity + 2 * OVER, follow: this.follow, newestFirst: this.#wanted, anchor, anchorIndex: anchor === null ? 0 : this.#first + at };
+    const anchor = this.follow ? undefined : this.#sheet.firstFrom(index);
+    return { from: Math.max(0, index - OVER), count: this.capacity + 2 * OVER, follow: this.follow, newestFirst: this.#wanted, anchor: anchor?.id ?? null, anchorIndex: anchor?.index ?? 0 };
   }
 
   setFollow(follow: boolean): void {
@@ -136,18 +130,16 @@ export class Rows {
 
   /** Picks the row of an element, or all up to it. */
   pick(element: Element, upTo: boolean): void {
-    const child = element.closest(".cl-sheet > *");
-    const i = child === null ? -1 : Array.from(this.#sheet.children).indexOf(child);
-    const row = this.#rows[this.#filled + i - this.#first];
-    if (i === -1 || row === undefined || row.id < 0) return;
-    if (upTo) this.picked.extend(row.id, this.#filled + i);
-    else this.picked.set(row.id, this.#filled + i);
+    const row = this.#sheet.rowOf(element);
+    if (row === undefined) return;
+    if (upTo) this.picked.extend(row.id, row.index);
+    else this.picked.set(row.id, row.index);
     this.draw();
   }
 
   /** Opens what is below or within the picked row, or folds it. */
   openPicked(): void {
-    const element = this.picked.head === null ? undefined : this.#made.get(this.picked.head.id)?.[2];
+    const element = this.picked.head === null ? undefined : this.#sheet.elementOf(this.picked.head.id);
     element?.querySelector<HTMLElement>("button.cl-tw, .cl-m")?.click();
   }
 
@@ -155,7 +147,7 @@ export class Rows {
   movePicked(by: 1 | -1, upTo: boolean): boolean {
     const { head } = this.picked;
     const index = head === null ? this.place.index : head.index + by;
-    const row = this.#rows[index - this.#first];
+    const row = this.#sheet.row(index);
     if (row === undefined || row.id < 0) return false;
     if (upTo) this.picked.extend(row.id, index);
     else this.picked.set(row.id, index);
@@ -171,7 +163,7 @@ export class Rows {
 
   /** Everything is drawn anew: names, columns or styles have changed. */
   restyle(): void {
-    this.#version++;
+    this.#sheet.restyle();
     this.draw();
   }
 
@@ -188,9 +180,7 @@ export class Rows {
   update(update: Update): void {
     if (update.generation !== this.#generation) {
       this.#generation = update.generation;
-      this.#made.clear();
-      this.#open.clear();
-      this.#rows = [];
+      this.#sheet.clear();
       this.#anchorAsked = null;
       this.picked.clear();
     }
@@ -198,10 +188,8 @@ export class Rows {
     else if (!this.follow && update.seek !== undefined) this.place = { index: update.seek, px: 0 };
     else if (!this.follow && update.rows.length > 0) this.#hold(update);
     if (update.newestFirst !== this.newestFirst) this.#atEnd = false;
-    this.newestFirst = update.newestFirst;
     this.total = update.total;
-    this.#first = update.first;
-    this.#rows = update.rows;
+    this.#sheet.take(update);
     this.picked.reindex(update.rows, update.first);
     this.#spacer.style.height = `${contentHeight(this.total) + 2 * PADDING}px`;
     this.place.index = Math.max(0, Math.min(this.place.index, this.total - 1));
@@ -210,10 +198,9 @@ export class Rows {
 
   /** The first line in sight stays where it is, whatever came before it. */
   #hold(update: Update): void {
-    const at = this.#rows.findIndex((row, i) => row.id >= 0 && this.#first + i >= this.place.index);
-    const id = at === -1 ? null : this.#rows[at].id;
-    const now = id === null ? -1 : update.rows.findIndex((row) => row.id === id);
-    if (now !== -1) this.place.index += update.first + now - (this.#first + at);
+    const held = this.#sheet.firstFrom(this.place.index);
+    const now = held === undefined ? -1 : update.rows.findIndex((row) => row.id === held.id);
+    if (held !== undefined && now !== -1) this.place.index += update.first + now - held.index;
     else if (this.#anchorAsked !== null) this.place.index += update.shift - this.#shifted;
     this.#shifted = update.shift;
   }
@@ -225,11 +212,11 @@ export class Rows {
   }
 
   #drawTail(): void {
-    const end = this.#first + this.#rows.length;
+    const { end, rows } = this.#sheet;
     if (end < this.total) return;
-    const count = Math.min(this.capacity, this.#rows.length);
+    const count = Math.min(this.capacity, rows.length);
     const from = end - count;
-    this.#fill(from, end);
+    this.#sheet.fill(from, end);
     const heights = this.#heights(from, end);
     const room = this.height - 2 * PADDING;
     const hidden = Math.max(0, heights.reduce((sum, one) => sum + one, 0) - room);
@@ -240,9 +227,9 @@ export class Rows {
   }
 
   #drawHead(): void {
-    if (this.#first > 0) return;
+    if (this.#sheet.first > 0) return;
     this.place = { index: 0, px: 0 };
-    this.#fill(0, Math.min(this.capacity, this.#rows.length));
+    this.#sheet.fill(0, Math.min(this.capacity, this.#sheet.end));
     this.#move(0);
     if (!this.#atEnd) this.#sync();
   }
@@ -253,15 +240,15 @@ export class Rows {
     place.index -= back;
     const from = place.index;
     const end = Math.min(this.total, from + this.capacity + back + (this.#variable ? 0 : Math.ceil(Math.max(0, place.px) / ROW)));
-    if (from < this.#first || Math.min(end, this.#first + this.#rows.length) < Math.min(end, from + 1)) {
+    if (from < this.#sheet.first || Math.min(end, this.#sheet.end) < Math.min(end, from + 1)) {
       // Not here yet; the rows asked for will draw it. The move is done with: it must not be made again each time.
       place.index = from;
       place.px += back * ROW;
       this.ask();
       return;
     }
-    this.#fill(from, end);
-    const here = Math.min(end, this.#first + this.#rows.length);
+    this.#sheet.fill(from, end);
+    const here = Math.min(end, this.#sheet.end);
     const heights = this.#heights(from, here);
     for (let i = 0; i < back; i++) place.px += heights[i];
     if (place.px < 0) place.px = 0;
@@ -287,12 +274,12 @@ export class Rows {
   }
 
   get #variable(): boolean {
-    return this.wrap || this.#open.size > 0 || this.#high !== ROW;
+    return this.wrap || this.#sheet.uneven || this.#high !== ROW;
   }
 
   #heights(from: number, end: number): number[] {
     if (!this.#variable) return Array.from({ length: Math.max(0, end - from) }, () => ROW);
-    return Array.from(this.#sheet.children, (child) => (child as HTMLElement).offsetHeight || ROW);
+    return this.#sheet.heights();
   }
 
   #forward(heights: number[]): void {
@@ -304,41 +291,10 @@ export class Rows {
   }
 
   #move(hidden: number): void {
-    this.#sheet.style.transform = `translateY(${Math.round(PADDING - hidden)}px)`;
+    this.#sheet.element.style.transform = `translateY(${Math.round(PADDING - hidden)}px)`;
     const { index } = this.place;
-    this.inSight = this.#rows.slice(Math.max(0, index - this.#first), index - this.#first + this.capacity - 2).filter((row) => row.kind === "line");
-  }
-
-  /** Only what is new is made; what stays keeps its element, and with it the reader's selection. */
-  #fill(from: number, end: number): void {
-    this.#filled = from;
-    const wanted: HTMLElement[] = [];
-    const kept = new Map<number, [number, string, HTMLElement]>();
-    for (const [i, row] of this.#rows.slice(from - this.#first, end - this.#first).entries()) {
-      const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.also} ${row.bar} ${row.times}`;
-      let made = this.#made.get(row.id);
-      if (made === undefined || made[0] !== this.#version || made[1] !== key) made = [this.#version, key, makeRow(row, this.actions, this.#open)];
-      setFlag(made[2], "cl-picked", this.picked.has(from + i));
-      this.actions.dress(made[2], row, this.#before(from - this.#first + i));
-      kept.set(row.id, made);
-      wanted.push(made[2]);
-    }
-    const stays = new Set(wanted);
-    for (const child of Array.from(this.#sheet.children)) if (!stays.has(child as HTMLElement)) child.remove();
-    let next = this.#sheet.firstChild;
-    for (const element of wanted) {
-      if (element === next) next = next.nextSibling;
-      else this.#sheet.insertBefore(element, next);
-    }
-    this.#made = kept;
-  }
-
-  /** The line before a row, by time. */
-  #before(at: number): Row | undefined {
-    const by = this.newestFirst ? 1 : -1;
-    let before = at + by;
-    while (this.#rows[before] !== undefined && this.#rows[before].kind !== "line") before += by;
-    return this.#rows[before];
+    const { first, rows } = this.#sheet;
+    this.inSight = rows.slice(Math.max(0, index - first), index - first + this.capacity - 2).filter((row) => row.kind === "line");
   }
 
   /** The bar has been moved and its event is still to come: what was drawn meanwhile must not put it back. */
@@ -406,9 +362,9 @@ export class Rows {
   /** Asks for rows when those in sight come near the end of what is here. */
   ask(force = false): void {
     const { index } = this.place;
-    const end = this.#first + this.#rows.length;
+    const { first, end } = this.#sheet;
     const near = OVER / 3;
-    const enough = index - this.#first >= Math.min(near, index) && end - index - this.capacity >= Math.min(near, this.total - index - this.capacity);
+    const enough = index - first >= Math.min(near, index) && end - index - this.capacity >= Math.min(near, this.total - index - this.capacity);
     if (!force && (this.follow || enough)) return;
     const look = this.look();
     const key = `${look.from} ${look.count} ${look.follow} ${look.anchor} ${look.anchorIndex}`;

@@ -1,0 +1,117 @@
+/** The rows that are here, of all there are, and the elements of those that are drawn. */
+
+import type { Row, Update } from "../types.ts";
+import { h, setFlag } from "./dom.ts";
+import type { Picked } from "./picked.ts";
+import { makeRow, type RowActions } from "./row.ts";
+import { ROW } from "./scroll.ts";
+
+export interface SheetActions extends RowActions {
+  /** Dresses a row's element: its time, what is picked or noted of it. */
+  dress(element: HTMLElement, row: Row, before: Row | undefined): void;
+}
+
+export class Sheet {
+  readonly element = h("div", { class: "cl-sheet" });
+  /** Index of the first row that is here. */
+  first = 0;
+  rows: Row[] = [];
+  /** The newest row is row 0. */
+  newestFirst = false;
+  /** Index of the first row that is drawn. */
+  #drawn = 0;
+  #version = 0;
+  #made = new Map<number, [version: number, key: string, element: HTMLElement]>();
+  #open = new Map<number, string>();
+
+  constructor(
+    private readonly actions: SheetActions,
+    private readonly picked: Picked,
+  ) {}
+
+  /** Index after the last row that is here. */
+  get end(): number {
+    return this.first + this.rows.length;
+  }
+
+  /** Rows have other heights than a line. */
+  get uneven(): boolean {
+    return this.#open.size > 0;
+  }
+
+  row(index: number): Row | undefined {
+    return this.rows[index - this.first];
+  }
+
+  /** The first row from an index that has something to hold on to. */
+  firstFrom(index: number): { id: number; index: number } | undefined {
+    const at = this.rows.findIndex((row, i) => row.id >= 0 && this.first + i >= index);
+    return at === -1 ? undefined : { id: this.rows[at].id, index: this.first + at };
+  }
+
+  take({ first, rows, newestFirst }: Update): void {
+    this.first = first;
+    this.rows = rows;
+    this.newestFirst = newestFirst;
+  }
+
+  /** Other rows come. */
+  clear(): void {
+    this.#made.clear();
+    this.#open.clear();
+    this.rows = [];
+  }
+
+  /** What is drawn is drawn anew. */
+  restyle(): void {
+    this.#version++;
+  }
+
+  /** The row of an element. */
+  rowOf(element: Element): { id: number; index: number } | undefined {
+    const child = element.closest(".cl-sheet > *");
+    const i = child === null ? -1 : Array.from(this.element.children).indexOf(child);
+    const row = i === -1 ? undefined : this.row(this.#drawn + i);
+    return row === undefined || row.id < 0 ? undefined : { id: row.id, index: this.#drawn + i };
+  }
+
+  elementOf(id: number): HTMLElement | undefined {
+    return this.#made.get(id)?.[2];
+  }
+
+  heights(): number[] {
+    return Array.from(this.element.children, (child) => (child as HTMLElement).offsetHeight || ROW);
+  }
+
+  /** Only what is new is made; what stays keeps its element, and with it the reader's selection. */
+  fill(from: number, end: number): void {
+    this.#drawn = from;
+    const wanted: HTMLElement[] = [];
+    const kept = new Map<number, [number, string, HTMLElement]>();
+    for (const [i, row] of this.rows.slice(from - this.first, end - this.first).entries()) {
+      const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.also} ${row.bar} ${row.times}`;
+      let made = this.#made.get(row.id);
+      if (made === undefined || made[0] !== this.#version || made[1] !== key) made = [this.#version, key, makeRow(row, this.actions, this.#open)];
+      setFlag(made[2], "cl-picked", this.picked.has(from + i));
+      this.actions.dress(made[2], row, this.#before(from - this.first + i));
+      kept.set(row.id, made);
+      wanted.push(made[2]);
+    }
+    const stays = new Set(wanted);
+    for (const child of Array.from(this.element.children)) if (!stays.has(child as HTMLElement)) child.remove();
+    let next = this.element.firstChild;
+    for (const element of wanted) {
+      if (element === next) next = next.nextSibling;
+      else this.element.insertBefore(element, next);
+    }
+    this.#made = kept;
+  }
+
+  /** The line before a row, by time. */
+  #before(at: number): Row | undefined {
+    const by = this.newestFirst ? 1 : -1;
+    let before = at + by;
+    while (this.rows[before] !== undefined && this.rows[before].kind !== "line") before += by;
+    return this.rows[before];
+  }
+}
