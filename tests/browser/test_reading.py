@@ -177,6 +177,10 @@ def _narrow(page: Page, viewer: Locator) -> None:
     page.keyboard.press("s")
     # What has no button there is in the menus.
     viewer.get_by_role("button", name="Columns, order and size").click()
+    list_, whole = viewer.get_by_role("menu").filter(visible=True).bounding_box(), viewer.bounding_box()
+    assert list_ is not None
+    assert whole is not None
+    assert list_["y"] + list_["height"] <= whole["y"] + whole["height"], "nothing of the menu is cut off"
     viewer.get_by_role("menuitemcheckbox", name="Wrap (w)").click()
     expect(viewer.locator(".cl-rows.cl-wrap")).to_have_count(1)
     shot(page, "reading-slim-menu")

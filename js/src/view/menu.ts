@@ -2,6 +2,10 @@
 
 import { h } from "./dom.ts";
 
+/** How high a list is, px: no higher than there is room below its button, unless that is next to nothing. */
+const LEAST = 120;
+const MOST = 300;
+
 export interface Item {
   label: string;
   act: () => void;
@@ -52,10 +56,11 @@ export class Menu {
     this.button.setAttribute("aria-expanded", "true");
     document.addEventListener("pointerdown", this.#outside, true);
     // Not beyond the viewer's edges, which cut off what is there.
-    const { left, right } = this.element.closest(".cortex-logs")?.getBoundingClientRect() ?? { left: 0, right: 0 };
+    const { left, right, bottom } = this.element.closest(".cortex-logs")?.getBoundingClientRect() ?? { left: 0, right: 0, bottom: 0 };
     const at = this.element.getBoundingClientRect();
     const toTheRight = at.left + this.#list.offsetWidth < right;
     this.#list.style.left = toTheRight ? "0" : "auto";
+    this.#list.style.maxHeight = `${Math.max(LEAST, Math.min(MOST, bottom - at.bottom - 8))}px`;
     this.#list.style.right = toTheRight ? "auto" : `${Math.min(0, at.right - left - this.#list.offsetWidth)}px`;
     this.#buttons[focus]?.focus();
   }
