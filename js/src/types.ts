@@ -253,6 +253,8 @@ export interface TaskSummary {
   task: string;
   state: TaskState | "";
   message: string;
+  /** Why the recorder takes nothing in at present. */
+  stopped?: string;
   ended: boolean;
   exit: number | null;
   lines: number;

@@ -314,3 +314,19 @@ it.each([
   const matcher = compile({ grep, regex: false, exclude: [] });
   expect([matcher.error, matcher.test(text)]).toEqual(["", holds]);
 });
+
+it("a full disk is said in the bar and in a row, until there is room", async () => {
+  const state = (seq: number, message: string, reason: string): string => sse("status", { task: TASK, seq, time: ns(Date.now()), notice: "state", state: "running", message, reason });
+  const full = "Recording stopped: the disk is full; it goes on when there is room";
+  open();
+  await settle();
+  await server.send(sse("log", line(0, "one")) + state(1, full, "StoreFull"));
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(stateWords(last(), true)).toEqual([full, "bad"]);
+  expect(last().rows.map(({ text }) => text)).toEqual(["Beginning of the log", "one", full]);
+  expect(last().rows[2].level).toBe(5);
+  await server.send(state(2, "Running", "") + sse("log", line(3, "two")));
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(stateWords(last(), true)[0]).toBe("Live");
+  expect(last().rows.map(({ text }) => text).slice(2)).toEqual([full, "There is room again: recording goes on", "two"]);
+});

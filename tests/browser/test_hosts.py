@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
 from support.browser import shot
-from support.jupyter import TOKEN, counter
+from support.jupyter import TOKEN, counter, jupyter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +92,27 @@ def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: 
     page.get_by_role("link", name=name).click()
     says(viewer, "Job complete exit 0")
     page.close()
+
+
+def test_a_server_without_the_extension_is_no_hindrance_and_said_quietly(
+    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
+) -> None:
+    name = job(counter(300, per_second=100))
+    with jupyter(lab.home, "lab", "--ServerApp.jpserver_extensions={'cortex_jupyter': False}") as server:
+        page = replace(lab, server=server).open("bare", f"cortex.logs({name!r}, since='all')")
+        asked: list[str] = []
+        page.on("request", lambda r: asked.append(r.url) if "/cortex/" in r.url else None)
+        viewer = page.locator(".cortex-logs").first
+        says(viewer, "through the kernel")
+        says(viewer, "Job complete exit 0")
+        says(viewer, re.compile("300 lines, .* 1 source, complete"))
+        shot(page, "bare")
+        found = lines_of(viewer)
+        assert [re.findall(r"line (\d{8})", t) for _, (t,) in sorted(found.items())] == [
+            [f"{i:08}"] for i in range(300)
+        ]
+        assert not asked, asked
+        page.close()
 
 
 def test_ten_viewers_two_tabs_and_a_kernel_that_is_started_again(lab: Lab, job: Callable[..., str]) -> None:

@@ -11,10 +11,16 @@ function exitText(code: number | null | undefined, reason: string | null | undef
   return [code === null || code === undefined ? "" : `exit ${code}`, reason && reason !== "Completed" ? reason : ""].filter(Boolean).join(", ");
 }
 
+/** The recorder takes nothing in; what it says of that. */
+export function stoppedText({ reason, message }: StatusEvent): string {
+  return reason === "StoreFull" ? (message ?? "The disk is full") : "";
+}
+
 export function noticeText(event: StatusEvent): string {
   const name = who(event.source);
   const run = event.source?.run ? ` again (run ${event.source.run + 1})` : "";
   const said = event.message ?? event.reason ?? "";
+  if (stoppedText(event)) return said;
   switch (event.notice) {
     case "started":
       return `${name} started${run}`;

@@ -7,7 +7,7 @@ import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Mark, Missing, Pa
 import { Folds, type Same } from "./folds.ts";
 import { ERROR, levelOf, rankOf, WARNING } from "./level.ts";
 import { markOf } from "./marks.ts";
-import { endText, gapText, grouped, noticeText } from "./notice.ts";
+import { endText, gapText, grouped, noticeText, stoppedText } from "./notice.ts";
 import type { Outline } from "./outline.ts";
 import { Phases } from "./phases.ts";
 import { Ranges } from "./ranges.ts";
@@ -69,6 +69,8 @@ export class TaskStore {
   readonly spans: Span[] = [];
   state: TaskState | "" = "";
   message = "";
+  /** Why nothing is taken in at present. */
+  stopped = "";
   ended = false;
   exit: number | null = null;
   /** Lines that are here, and characters of them. */
@@ -334,6 +336,7 @@ export class TaskStore {
     if (event.seq === undefined) {
       if (event.state) this.state = event.state;
       this.message = event.message ?? "";
+      this.stopped = stoppedText(event);
       if (event.older !== undefined && this.older === undefined) {
         this.older = event.older;
         this.begins = event.from ? fromNs(event.from) : Infinity;
@@ -345,6 +348,9 @@ export class TaskStore {
     const id = event.source ? this.sourceId(event.source) : -1;
     const source = this.sources[id];
     if (live && event.state) this.state = event.state;
+    const was = this.stopped;
+    if (live && event.notice === "state") this.stopped = stoppedText(event);
+    if (was && !this.stopped) this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, "There is room again: recording goes on", false);
     if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) return;
     if (live && event.notice === "waiting") this.message = event.message ?? event.reason ?? "";
     else if (live && event.notice === "started") this.message = "";
@@ -355,7 +361,7 @@ export class TaskStore {
     }
     if (event.hint) this.hints.set(this.rows, event.hint);
     this.#mark({ ...event, event: "status" });
-    this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, rankOf(event.level ?? ""), noticeText(event), event.notice === "ended");
+    this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, stoppedText(event) ? ERROR : rankOf(event.level ?? ""), noticeText(event), event.notice === "ended");
   }
 
   addGap(event: GapEvent, counted = true): void {
@@ -371,6 +377,7 @@ export class TaskStore {
 
   addEnd(event: EndEvent): void {
     this.ended = true;
+    this.stopped = "";
     this.state = event.state ?? (event.exit_code === 0 ? "succeeded" : "failed");
     this.exit = event.exit_code ?? null;
     this.message = endText(event);

@@ -20,6 +20,8 @@ export function stateWords(update: Update, follow: boolean, behind: Behind = { l
   if (link === "reconnecting") return [`Reconnecting${newest > 0 ? `, last line ${ago(Math.max(0, now - newest))} ago` : "…"}`, "warn"];
   if (link === "waiting") return ["Waiting for the kernel", "idle"];
   if (link === "connecting") return ["Connecting…", "idle"];
+  const stopped = tasks.find((task) => task.stopped)?.stopped;
+  if (stopped) return [stopped, "bad"];
   const pending = tasks.find((task) => task.state === "pending");
   if (pending) return [pending.message || "Pending", "idle"];
   return follow ? ["Live", "good"] : [pausedWords(behind), "idle"];
@@ -75,6 +77,7 @@ export class StatusBar {
   #missing = h("div", { class: "cl-help cl-missing", role: "dialog", "aria-label": "What is missing", hidden: true });
   #tasks: TaskSummary[] = [];
   #clock = h("span", { class: "cl-gaps" });
+  #way = h("span", { class: "cl-faint cl-zone", title: "With the cortex-jupyter extension in this Jupyter server lines come past the kernel, also while it is busy" });
   #zone = h("span", { class: "cl-faint cl-zone", title: "How times are shown" });
   #place = h("button", { type: "button", class: "cl-code", title: "Copy the lines in sight as code" });
   #sight: [number, number] = [0, 0];
@@ -85,7 +88,7 @@ export class StatusBar {
     copyCode: (from: number, to: number) => void,
   ) {
     this.#place.addEventListener("click", () => copyCode(...this.#sight));
-    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#zone, this.#place, this.#pill);
+    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#way, this.#zone, this.#place, this.#pill);
   }
 
   update(update: Update, follow: boolean, behind: Behind): void {
@@ -100,6 +103,7 @@ export class StatusBar {
     this.#tasks = update.tasks;
     say(this.#gaps, gapWords(update.tasks));
     say(this.#clock, clockWords(update.ahead));
+    say(this.#way, update.transport === "comm" && ["live", "done"].includes(update.link) ? "through the kernel" : "");
     say(this.#pill, update.newestFirst ? "↑ newest" : "↓ newest");
     this.follow(follow);
   }
