@@ -16,7 +16,7 @@ from cortex_jupyter.archive.write import TAIL
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cortex_jupyter.archive.objects import Objects
 
@@ -26,6 +26,8 @@ _GUESS: Final = 65_536
 _HOLE: Final = 1 << 20
 _MOST: Final = 64 << 20
 _MAGIC: Final = b"PAR1"
+#: Columns whose dictionary also says what there might have been; nobody can tell from a row group's one value.
+_CLOSED: Final = frozenset({"stream", "level"})
 
 
 class ParquetFile:
@@ -97,8 +99,24 @@ class ParquetFile:
             found.append((held.min_raw, held.max_raw) if held is not None and held.has_min_max else None)
         return found
 
-    def read(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> Any:
+    def read(
+        self,
+        groups: Sequence[int] | None = None,
+        columns: Sequence[str] | None = None,
+        each: Callable[[Any], Any] | None = None,
+        progress: Callable[[int], object] = int,
+    ) -> Any:
         """Read row groups, all of them by default, as one table.
+
+        Parameters
+        ----------
+        groups : sequence of int, optional
+        columns : sequence of str, optional
+        each : callable, optional
+            What to make of the table of each row group, in the thread that has read it: what it leaves out is gone
+            before the next is read.
+        progress : callable, optional
+            Called with the number of rows of each row group.
 
         Raises
         ------
@@ -108,20 +126,61 @@ class ParquetFile:
         wanted = list(range(self.metadata.num_row_groups) if groups is None else groups)
         names = None if columns is None else list(columns)
         parts = self._parts(wanted) if self.objects.folder is None else []
+
+        def one(group: int) -> Any:
+            with self._readable():
+                table = self._group(group, names, parts)
+            return table if each is None else each(table)
+
         # Row group by row group: read at once, each column would be copied together, with twice the memory.
-        with self._readable(), ThreadPoolExecutor(pa.cpu_count(), "cortex-parquet") as pool:
-            tables = list(pool.map(lambda group: self._group(group, names, parts), wanted))
+        with ThreadPoolExecutor(pa.cpu_count(), "cortex-parquet") as pool:
+            tables = []
+            for group, table in zip(wanted, pool.map(one, wanted), strict=True):
+                progress(self.metadata.row_group(group).num_rows)
+                tables.append(table)
         if tables:
-            return pa.concat_tables(tables)
-        empty = self.metadata.schema.to_arrow_schema().empty_table()
-        return empty if names is None else empty.select(names)
+            return pa.concat_tables(tables).unify_dictionaries()
+        empty = self._schema.empty_table()
+        empty = empty if names is None else empty.select(names)
+        return empty if each is None else each(empty)
+
+    @cached_property
+    def _schema(self) -> Any:
+        return self.metadata.schema.to_arrow_schema()
 
     def _group(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]]) -> Any:
-        pq = library("pyarrow.parquet")
+        pa, pq = library("pyarrow"), library("pyarrow.parquet")
         place = _Parts(parts) if self.objects.folder is None else self.objects.folder / self.name
         local = self.objects.folder is not None
+        wanted = [field for field in self._schema if names is None or field.name in names]
+        same = self._same(group, wanted)
+        read = [field.name for field in wanted if field.name not in same]
         with pq.ParquetFile(place, metadata=self.metadata, memory_map=local, pre_buffer=False) as file:
-            return file.read_row_groups([group], names, use_threads=False)
+            table = file.read_row_groups([group], read, use_threads=False)
+        found = [same[f.name] if f.name in same else table[f.name] for f in wanted]
+        return pa.table(found, schema=pa.schema(wanted, self._schema.metadata))
+
+    def _same(self, group: int, wanted: Sequence[Any]) -> dict[str, Any]:
+        """Give the columns that have one value throughout a row group, as its statistics say: those need not be read."""
+        pa, np = library("pyarrow"), library("numpy")
+        held = self.metadata.row_group(group)
+        rows = held.num_rows
+        zeros = pa.array(np.zeros(rows, np.int32))  # one for all
+        found = {}
+        for field in wanted[1:]:  # one column is read in any case
+            said = held.column(self._schema.get_field_index(field.name)).statistics
+            if said is None or not said.has_null_count:
+                continue
+            if said.null_count == rows:
+                found[field.name] = pa.nulls(rows, field.type)
+            elif said.null_count or not said.has_min_max or said.min != said.max:
+                continue
+            elif pa.types.is_dictionary(field.type) and field.name not in _CLOSED:
+                value = pa.array([said.min], field.type.value_type)
+                found[field.name] = pa.DictionaryArray.from_arrays(zeros, value).cast(field.type)
+            elif pa.types.is_int32(field.type):
+                found[field.name] = zeros if said.min == 0 else pa.repeat(pa.scalar(said.min, field.type), rows)
+        return found
 
     def pieces(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Read row groups one after the other, for what does not fit into memory."""

@@ -32,7 +32,25 @@ def to_pandas(table: Any) -> Any:
     def dtype(kind: Any) -> Any:
         return text if pa.types.is_large_string(kind) else None
 
-    return table.to_pandas(types_mapper=dtype)
+    few = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    plain = table.drop_columns(few).to_pandas(types_mapper=dtype)
+    columns = {name: _categories(table[name]) if name in few else plain[name] for name in table.column_names}
+    return pd.DataFrame(columns, copy=False)
+
+
+def _categories(column: Any) -> Any:
+    """Give a dictionary column as a `pandas.Categorical`: a byte for each row at once, where Arrow has four first."""
+    pd, np = library("pandas"), library("numpy")
+    known = dict.fromkeys(value for chunk in column.chunks for value in chunk.dictionary.to_pylist())
+    places = {value: place for place, value in enumerate(known)}
+    codes = np.full(len(column), -1, np.min_scalar_type(-len(known) - 1))
+    at = 0
+    for chunk in column.chunks:
+        own = np.array([*(places[value] for value in chunk.dictionary.to_pylist()), -1], codes.dtype)
+        indices = chunk.indices.fill_null(len(own) - 1) if chunk.null_count else chunk.indices
+        codes[at : at + len(chunk)] = own[indices.to_numpy()]
+        at += len(chunk)
+    return pd.Categorical.from_codes(codes, pd.Index(list(known), dtype="str"), validate=False)
 
 
 def to_polars(table: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any, Final
 import orjson
 
 from cortex_jupyter.archive.extra import library
-from cortex_jupyter.frames.jsonlines import slices
 from cortex_jupyter.frames.places import places
+from cortex_jupyter.frames.views import Views
 from cortex_jupyter.parsing import fields as rules
 
 #: Rows that one thread cuts at once.
@@ -42,56 +42,61 @@ def derived(text: Any) -> dict[str, Any]:
     return {"level": found["level"], **cut(text, found["message_at"], found["message_len"], found["fields_at"])}
 
 
-def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any) -> dict[str, Any]:
+def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any, *, shared: bool = False) -> dict[str, Any]:
     """Give `message` and `fields` of a column of lines whose places are known.
 
     Parameters
     ----------
     text, message_at, message_len, fields_at : pyarrow.ChunkedArray
         See `places`.
+    shared : bool, optional
+        Give `string_view` instead of `large_string`: 16 bytes a line, and the bytes of the text itself.
     """
     pa = library("pyarrow")
     rows = pa.table([text, message_at, message_len, fields_at], names=["0", "1", "2", "3"])
+    kind = pa.string_view() if shared else pa.large_string()
     # In pieces, for all processors: what was read from a file may be one chunk.
-    pieces = rows.to_batches(max_chunksize=_PIECE)
-    with ThreadPoolExecutor(pa.cpu_count(), "cortex-derive") as pool:  # Arrow and numpy release the interpreter
-        parts = list(pool.map(lambda piece: _cut(*piece.columns), pieces))
-    kind = pa.large_string()
+    pieces = [piece.columns for piece in rows.to_batches(max_chunksize=_PIECE)]
+    if len(pieces) <= 1:
+        parts = [_cut(columns, kind) for columns in pieces]
+    else:
+        with ThreadPoolExecutor(pa.cpu_count(), "cortex-derive") as pool:  # Arrow and numpy release the interpreter
+            parts = list(pool.map(lambda columns: _cut(columns, kind), pieces))
     return {
         "message": pa.chunked_array([message for message, _ in parts], kind),
         "fields": pa.chunked_array([fields for _, fields in parts], kind),
     }
 
 
-def _cut(text: Any, at: Any, length: Any, fields_at: Any) -> tuple[Any, Any]:
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
-    kind = pa.large_string()
-    data = text.cast(pa.large_binary())
-    if not at.null_count and length.null_count == len(length) and pc.max(at).as_py() == 0:
-        message = text  # no line has a head
-    else:
-        message = _string(slices(data, at.fill_null(0), length))
-    fields = pa.nulls(len(text), kind)
-    if fields_at.null_count < len(fields_at):
-        # One pass: nothing is cut out where there are none, and then it is null.
-        held = pc.is_valid(fields_at)
-        size = pc.if_else(held, pa.scalar(None, pa.int32()), pa.scalar(0, pa.int32()))
-        parts = slices(data, pc.max_element_wise(fields_at.fill_null(0), pa.scalar(0, pa.int32())), size)
-        valid = pc.invert(pc.is_null(fields_at)).buffers()[1]
-        fields = pa.Array.from_buffers(kind, len(parts), [valid, *parts.buffers()[1:]])
+def _cut(columns: list[Any], kind: Any) -> tuple[Any, Any]:
+    text, at, length, fields_at = columns
+    pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
     odd = pc.or_(pc.is_null(at), pc.fill_null(pc.equal(fields_at, -1), fill_value=False))
-    if pc.any(odd).as_py():
-        rows = [_both(line) for line in pc.filter(text, odd).to_pylist()]
-        said, read = (pa.array(column, kind) for column in zip(*rows, strict=True))
-        message = pc.replace_with_mask(message, odd, said)
-        fields = pc.replace_with_mask(fields, odd, read)
-    return message, fields
-
-
-def _string(data: Any) -> Any:
-    """Take bytes for text: pieces of a text between characters, which need not be looked through again."""
-    pa = library("pyarrow")
-    return pa.Array.from_buffers(pa.large_string(), len(data), data.buffers(), offset=data.offset)
+    where = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
+    said, read = None, None
+    if len(where):
+        lines = [_both(line) for line in pc.filter(text, odd).to_pylist()]
+        said, read = (pa.array(column, pa.large_string()) for column in zip(*lines, strict=True))
+    if said is None and length.null_count == len(length) and not pc.max(at).as_py():
+        message = text.cast(kind)  # no line has a head
+    else:
+        views = Views(len(text))
+        views.set(None, text, at.fill_null(0), length)
+        if said is not None:
+            views.set(where, said)
+        message = views.array().cast(kind)
+    if fields_at.null_count == len(text):
+        return message, pa.nulls(len(text), kind)
+    held = pc.is_valid(fields_at).to_numpy(zero_copy_only=False)
+    views, lines = Views(len(text)), np.flatnonzero(held)
+    start = pc.max_element_wise(fields_at.drop_null(), pa.scalar(0, pa.int32()))
+    views.set(lines, text, start, rows=lines)
+    if read is not None:
+        views.set(where, read)
+        held = held.copy()
+        held[where] = read.is_valid().to_numpy(zero_copy_only=False)
+    valid = pa.py_buffer(np.packbits(held, bitorder="little"))
+    return message, views.array(valid).cast(kind)
 
 
 def _both(line: str) -> tuple[str, str | None]:

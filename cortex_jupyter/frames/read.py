@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive import layout
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.store import Readable
 
-#: Columns of a frame that a file has not.
+#: Columns of a frame that a file has not; and columns of a file by which rows are put in order.
 _CUT: Final = frozenset({"message", "fields"})
+_ORDER: Final = frozenset({"time", "seq", "source"})
 
 
 def read(
@@ -35,6 +37,8 @@ def read(
     progress: Callable[[int], object] | None = None,
     columns: Sequence[str] = COLUMNS,
     start: int = 0,
+    *,
+    shared: bool = False,
 ) -> Any:
     """Read a recording, as it is now, into a table.
 
@@ -50,6 +54,8 @@ def read(
         Only these, in the order of `schema`: what is not asked for is neither read nor computed.
     start : int, optional
         Only records with `seq` from here on.
+    shared : bool, optional
+        `message` and `fields` are `string_view`, of the bytes of `text`: less memory, for who can read it.
 
     Returns
     -------
@@ -64,19 +70,30 @@ def read(
     StoreError
     """
     statement = Completeness.of(store, recording)
-    rows = stored(store, recording, query, progress, columns, start)
+    # Of a tail only what is left is cut; else each piece at once, while its text is at hand.
+    each = None if query.tail is not None else partial(_finished, columns, shared=shared)
+    rows = stored(store, recording, query, progress, columns, start, each)
     metadata = {layout.STATEMENT: statement.as_json(query=dict(query.raw), rows=len(rows))}
-    return frame(rows, columns).replace_schema_metadata(metadata)
+    return frame(rows, columns, shared=shared).replace_schema_metadata(metadata)
 
 
-def frame(rows: Any, columns: Sequence[str] = COLUMNS) -> Any:
+def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) -> Any:
     """Give columns of a frame from those of an archive's file."""
     pa = library("pyarrow")
-    target = pa.schema([field for field in schema() if field.name in columns])
-    found: dict[str, Any] = {}
+    if not _CUT & set(columns) <= set(rows.column_names):
+        rows = _finished(columns, rows, shared=shared)
+    target = [field for field in schema() if field.name in columns]
+    if shared:
+        target = [field.with_type(pa.string_view()) if field.name in _CUT else field for field in target]
+    return pa.table([rows[field.name] for field in target], schema=pa.schema(target))
+
+
+def _finished(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
+    """Cut message and fields out of the text, where they are asked for; what only helps to find them is left out."""
+    found = {name: rows[name] for name in rows.column_names if name in columns or name in _ORDER}
     if _CUT & set(columns):
-        found = cut(rows["text"], *(rows[name] for name in layout.PLACES))
-    return pa.table([found.get(name, None) if name in _CUT else rows[name] for name in target.names], schema=target)
+        found |= cut(rows["text"], *(rows[name] for name in layout.PLACES), shared=shared)
+    return library("pyarrow").table(found)
 
 
 def _needed(query: LogQuery, columns: Sequence[str]) -> list[str]:
@@ -95,18 +112,17 @@ def stored(
     progress: Callable[[int], object] | None = None,
     columns: Sequence[str] = COLUMNS,
     start: int = 0,
+    each: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Give the rows that a query wants, in the order of reading, as the columns of an archive's file."""
+    """Give the rows that a query wants, in the order of reading, as the columns of an archive's file, or what `each` makes of them."""
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     if isinstance(store, ArchiveStore):
-        rows = _archived(store.held(recording), query, _needed(query, columns))
+        rows = _archived(store.held(recording), query, _needed(query, columns), each, progress or int)
         rows = rows.filter(pc.field("seq") >= start) if start else rows
-        if progress is not None:
-            progress(len(rows))
     else:
         found = []
         for piece, _ in pieces(store, recording, query, start):
-            found.append(piece)
+            found.append(piece if each is None else each(piece))
             if progress is not None:
                 progress(len(piece))
         rows = in_order(pa.concat_tables(found) if found else layout.schema().empty_table())
@@ -143,9 +159,19 @@ def pieces(
         yield select(layout.dress(raw, key, sources, places(raw["text"])), query), floor
 
 
-def _archived(held: Held, query: LogQuery, columns: list[str]) -> Any:
+def _archived(
+    held: Held,
+    query: LogQuery,
+    columns: list[str],
+    each: Callable[[Any], Any] | None,
+    progress: Callable[[int], object],
+) -> Any:
+    def chosen(rows: Any) -> Any:
+        rows = select(rows, query)
+        return rows if each is None else each(rows)
+
     groups = None if query.since is None and query.until is None else held.groups(query.since, query.until)
-    rows = select(held.file.read(groups, columns), query)
+    rows = held.file.read(groups, columns, chosen, progress)
     whole = len(rows) == held.complete.records
     if (whole and held.ordered) or ascending(rows["time"]):
         return rows

@@ -48,7 +48,7 @@ class Data(Snapshot):
         from cortex_jupyter.frames.convert import to_polars  # noqa: PLC0415
 
         if not lazy:
-            return to_polars(self._table())
+            return to_polars(self._table(shared=True))
         from cortex_jupyter.frames.lazy import lazy as scan  # noqa: PLC0415
 
         self._settle()

@@ -1,0 +1,53 @@
+"""Pieces of texts as Arrow's string views."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pyarrow as pa
+
+from cortex_jupyter.frames import views as module
+from cortex_jupyter.frames.derive import cut
+from cortex_jupyter.frames.places import places
+from cortex_jupyter.frames.views import Views
+
+if TYPE_CHECKING:
+    import pytest
+
+LINES = [
+    "", "short", "exactly 12 b", "a line of thirteen", "é" * 40, "2026-01-31 12:00:00 INFO a message that is long",
+    '{"level":"warn","msg":"hot"}', '{"msg":"a long enough message","n":1}', "a=1 b=2 msg=hello", "\x1b[31mred\x1b[0m",
+    'before {"n": 1}', "2026-01-31 12:00:00 INFO x",
+]  # fmt: skip
+
+
+def test_message_and_fields_are_the_same_whether_they_share_the_text_or_not() -> None:
+    text = pa.chunked_array([pa.array(LINES * 3, pa.large_string()).slice(2), pa.array([], pa.large_string())])
+    found = places(text)
+    at = [found[name] for name in ("message_at", "message_len", "fields_at")]
+    own, shared = cut(text, *at), cut(text, *at, shared=True)
+    for name in ("message", "fields"):
+        assert shared[name].type == pa.string_view()
+        assert shared[name].to_pylist() == own[name].to_pylist()
+        assert pl.from_arrow(pa.table({name: shared[name]}))[name].to_list() == own[name].to_pylist()
+        for chunk in shared[name].chunks:
+            chunk.validate(full=True)
+
+
+def test_a_line_of_nothing_but_colour_says_nothing() -> None:
+    text = pa.chunked_array([pa.array(["\x1b[1m"], pa.large_string())])
+    found = places(text)
+    assert cut(text, *(found[name] for name in ("message_at", "message_len", "fields_at")))["message"].to_pylist() == [
+        ""
+    ]
+
+
+def test_places_that_do_not_fit_into_a_view_are_counted_from_a_later_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STEP", 64)
+    lines = pa.array([f"line {i} with some more text" for i in range(50)], pa.large_string())
+    views = Views(len(lines))
+    views.set(None, lines, pa.array([5] * len(lines), pa.int32()))
+    found = views.array()
+    found.validate(full=True)
+    assert found.to_pylist() == [line[5:] for line in lines.to_pylist()]
