@@ -103,7 +103,7 @@ def test_a_server_without_the_extension_is_no_hindrance_and_said_quietly(
         asked: list[str] = []
         page.on("request", lambda r: asked.append(r.url) if "/cortex/" in r.url else None)
         viewer = page.locator(".cortex-logs").first
-        says(viewer, "through the kernel")
+        says(viewer, "via kernel")
         says(viewer, "Job complete exit 0")
         says(viewer, re.compile("300 lines, .* 1 source, complete"))
         shot(page, "bare")

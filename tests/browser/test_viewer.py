@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 from support.browser import notebook, shot
-from support.jupyter import counter
+from support.jupyter import TOKEN, counter
 from support.kube import IMAGE
 
 if TYPE_CHECKING:
@@ -127,8 +127,9 @@ def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Calla
     name = job("print('<b>bold</b> \\x1b[32mgreen\\x1b[0m', flush=True)\n" + counter(50))
     cell = f"import cortex_jupyter as cortex\nlog = {ALL.format(name)}\nlog.wait()\nlog"
     notebook(lab.home.path / "static.ipynb", cell)
-    done = lab.home.run("jupyter", "nbconvert", "--execute", "--to", "html", *_AS_SAVED, "static.ipynb")
-    assert done.returncode == 0, done.stderr
+    for how in (("--execute", "--to", "notebook", "--inplace", *_AS_SAVED), ("--to", "html")):
+        done = lab.home.run("jupyter", "nbconvert", *how, "static.ipynb")
+        assert done.returncode == 0, done.stderr
     page = lab.browser.new_page()
     page.goto((lab.home.path / "static.html").as_uri(), wait_until="domcontentloaded")
     tail = page.locator(".cortex-logs-static")
@@ -139,6 +140,13 @@ def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Calla
     expect(tail).to_contain_text(re.compile("51 lines, .* 1 source, complete"))
     expect(tail.locator("span", has_text="green").last).to_have_css("color", re.compile("rgb"))
     shot(page, "static")
+    # The saved notebook, opened on another day: no kernel knows the viewer.
+    page.goto(f"{lab.server.url}lab/workspaces/static/tree/static.ipynb?token={TOKEN}")
+    expect(page.get_by_text("| Idle")).to_be_visible(timeout=WAIT)
+    expect(tail).to_contain_text("line 00000049", timeout=WAIT)
+    expect(tail).to_contain_text(re.compile("51 lines, .* 1 source, complete"))
+    expect(page.get_by_text("Error displaying widget")).to_have_count(0)
+    shot(page, "tomorrow")
     page.close()
 
 

@@ -103,7 +103,7 @@ export class StatusBar {
     this.#tasks = update.tasks;
     say(this.#gaps, gapWords(update.tasks));
     say(this.#clock, clockWords(update.ahead));
-    say(this.#way, update.transport === "comm" && ["live", "done"].includes(update.link) ? "through the kernel" : "");
+    say(this.#way, update.transport === "comm" && ["live", "done"].includes(update.link) ? "via kernel" : "");
     say(this.#pill, update.newestFirst ? "↑ newest" : "↓ newest");
     this.follow(follow);
   }
