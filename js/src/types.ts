@@ -314,6 +314,18 @@ export interface RemoteSearch {
   message: string;
 }
 
+/** The search for the next match or error in what is not loaded. */
+export interface Beyond {
+  state: "running" | "none" | "failed";
+  /** Everything since then has been searched, ms; Infinity at first. */
+  to: number;
+  what: "match" | "error";
+  /** In time, as seen by the reader. */
+  later: boolean;
+  /** What is wrong. */
+  message: string;
+}
+
 export interface Update {
   op: "update";
   view: string;
@@ -336,6 +348,7 @@ export interface Update {
   jump?: { row: number; id: number };
   /** What is said of the rest of the recording. */
   remote?: RemoteSearch;
+  beyond?: Beyond;
   rate: number;
   /** Changes when row ids mean other rows. */
   generation: number;

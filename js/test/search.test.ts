@@ -1,14 +1,16 @@
 /** A filter over what is not loaded: matches are rows like others, and only where lines are looked for. */
 
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Engine } from "../src/store/engine.ts";
-import type { OutlineDoc, PageRecord, ToStore, Update } from "../src/types.ts";
+import type { Jump, OutlineDoc, PageRecord, ToStore, Update } from "../src/types.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { logEvent, ns, Server, sse, T0, TASK, W0 } from "./helpers.ts";
 
 let server: Server;
 let engine: Engine;
 let update: Update;
+/** Where jumps have led. */
+let jumped: { row: number; id: number }[] = [];
 
 const shown = (): string[] => update.rows.map((row) => (row.kind === "line" ? row.text : row.kind));
 const searches = (): URLSearchParams[] => server.requests.filter(({ url }) => url.pathname.endsWith("/search")).map(({ url }) => url.searchParams);
@@ -27,12 +29,14 @@ function filter(grep: string): void {
 }
 
 beforeEach(async () => {
+  jumped = [];
   vi.useFakeTimers({ now: T0 });
   vi.spyOn(console, "error").mockImplementation(() => {});
   server = new Server();
   engine = new Engine((message) => {
     if (message.op !== "update") return;
     update = message;
+    if (message.jump) jumped.push(message.jump);
     queueMicrotask(() => engine.receive({ op: "ack", view: message.view } as ToStore));
   }, true, server.fetch);
   engine.receive({ op: "config", config: { base: "http://host/cortex/", headers: {} } });
@@ -91,6 +95,57 @@ it("shows nothing of it without the filter, and what is loaded later stands ther
   engine.receive({ op: "look", view: "v1", look: { from: 0, count: 200, follow: true, anchor: null, anchorIndex: 0 } });
   await settle();
   expect(shown()).toEqual(["edge", ...Array.from({ length: 100 }, (_unused, i) => `step ${i + 1}`)]);
+});
+
+describe("the next in what is not loaded", () => {
+  const asked = (): URLSearchParams[] => searches();
+  const at = (seq: number): number => update.rows.find((row) => row.seq === seq)!.id;
+  const jump = (to: Jump): Promise<unknown> => {
+    engine.receive({ op: "jump", view: "v1", jump: to });
+    return settle(10);
+  };
+  const answers = (url: URL): Response => (url.pathname.endsWith("/search") ? new Response(null) : url.pathname.endsWith("/outline") ? Response.json(OUTLINE) : Response.json({ records: Array.from({ length: 90 }, (_unused, i) => record(i + 1)), older: null }));
+
+  it("match is asked of the server, and the lines around it are loaded and gone to", async () => {
+    engine.receive({ op: "find", view: "v1", term: "step" });
+    await settle(10);
+    await jump({ to: "found", by: -1, from: at(98) });
+    expect(asked()).toHaveLength(0);
+    jumped = [];
+    engine.receive({ op: "find", view: "v1", term: "step 4" });
+    await settle(10);
+    // Here there is only "step 94", which the way round the end leads to; what is not loaded is before that.
+    await jump({ to: "found", by: -1, from: at(94) });
+    expect(asked().map((query) => [query.get("grep"), query.get("level")])).toEqual([["(?i)step 4", null]]);
+    expect(update.beyond).toMatchObject({ state: "running", what: "match", later: false });
+    server.answer = answers;
+    await server.send(sse("log", { ...logEvent(45, [[T0 - 550, 1, "step 45"], [T0 - 510, 1, "step 49"]]), q: [0, 4] }));
+    // It is asked for until it comes.
+    await settle(6000);
+    expect(update.beyond).toBeUndefined();
+    expect(jumped.map(({ id }) => update.rows.find((row) => row.id === id)?.text)).toEqual(["step 49"]);
+  });
+
+  it("error, of which there is none: said, and then what is here", async () => {
+    await jump({ to: "error", by: -1, from: at(95) });
+    expect(asked().map((query) => query.get("level"))).toEqual(["error"]);
+    await server.send(progress("progress", T0 - 500, 0));
+    expect(update.beyond).toMatchObject({ state: "running", to: T0 - 500 });
+    await server.send(progress("done", T0 - 1000, 0));
+    expect(update.beyond).toMatchObject({ state: "none", what: "error" });
+    expect(jumped).toEqual([]);
+  });
+
+  it("failed, or wanted no more", async () => {
+    await jump({ to: "error", by: -1, from: at(95) });
+    await server.send(sse("error", { code: "Gone", message: "the server is full" }));
+    expect(update.beyond).toMatchObject({ state: "failed", message: "the server is full" });
+    await jump({ to: "error", by: -1, from: at(95) });
+    engine.receive({ op: "look", view: "v1", look: { from: 0, count: 10, follow: true, anchor: null, anchorIndex: 0 } });
+    await settle(10);
+    expect(update.beyond).toBeUndefined();
+    expect(server.requests.filter(({ url }) => url.pathname.endsWith("/search")).every(({ signal }) => signal.aborted)).toBe(true);
+  });
 });
 
 it("can be stopped and gone on with from there", async () => {

@@ -131,3 +131,21 @@ def test_a_search_that_finds_too_much_waits_and_goes_on(page: Page) -> None:
     expect(page.locator(".cl-filter .cl-count:not([role])")).not_to_have_text(before, timeout=20_000)
     texts = page.locator("[data-seq] .cl-m").all_inner_texts()
     assert texts and all("ERROR line" in text for text in texts)
+
+
+def test_the_next_match_is_found_in_what_is_not_loaded_back_and_on(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if "/logs?" in r.url else None)
+    page.locator(".cl-rows").focus()
+    page.keyboard.press("Control+f")
+    page.keyboard.type("/line 00[27]34567/")
+    expect(page.locator(".cl-found")).to_contain_text("0 of")
+    page.locator(".cl-rows").focus()
+    for key, seq in (("N", "00734567"), ("N", "00234567"), ("n", "00734567")):
+        page.keyboard.press(key)
+        expect(page.locator(".cl-picked")).to_contain_text(f"line {seq}", timeout=20_000)
+    assert len(asked) < 12, "nothing is loaded but what is gone to"
+    shot(page, "long-found")
+    page.keyboard.press("N")
+    page.keyboard.press("N")
+    expect(page.locator("[role=status]")).to_contain_text("No earlier match in what is not loaded", timeout=20_000)

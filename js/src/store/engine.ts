@@ -1,6 +1,7 @@
 /** The store's side of the page: messages in, views out. Runs in a worker, or in the page where workers are forbidden. */
 
-import type { FromStore, LogEvent, ToStore } from "../types.ts";
+import type { FromStore, Jump, LogEvent, ToStore } from "../types.ts";
+import { between, Beyond } from "./beyond.ts";
 import { Clock } from "./clock.ts";
 import { copied } from "./copy.ts";
 import { Holdings, type Watcher } from "./holdings.ts";
@@ -8,6 +9,7 @@ import { PAGE_LINES } from "./pages.ts";
 import { Links } from "./links.ts";
 import { remoteQuery } from "./remote.ts";
 import { Search } from "./search.ts";
+import { rowsAfter, rowsOf } from "./spans.ts";
 import type { TaskStore } from "./store.ts";
 import { type Surroundings, View } from "./view.ts";
 
@@ -49,7 +51,10 @@ export class Engine implements Watcher {
   stop(): void {
     clearInterval(this.#tick);
     clearTimeout(this.#seeking);
-    for (const view of this.#views.values()) view.search?.stop();
+    for (const view of this.#views.values()) {
+      view.search?.stop();
+      view.beyond?.stop();
+    }
     this.#links.close();
   }
 
@@ -80,6 +85,7 @@ export class Engine implements Watcher {
         break;
       case "close":
         this.#views.get(message.view)?.search?.stop();
+        this.#views.get(message.view)?.beyond?.stop();
         this.#views.delete(message.view);
         break;
       case "retry":
@@ -103,6 +109,11 @@ export class Engine implements Watcher {
   #forView(message: Extract<ToStore, { view: string }>): void {
     const view = this.#views.get(message.view);
     if (view === undefined) return;
+    // Whatever else the reader wants: the next is not what is waited for any more.
+    if (["filter", "find", "jump"].includes(message.op) || (message.op === "look" && message.look.follow)) {
+      view.beyond?.stop();
+      view.beyond = null;
+    }
     if (message.op === "filter") {
       view.refilter(message.filter);
       this.#refold(view);
@@ -142,7 +153,7 @@ export class Engine implements Watcher {
       view.selection.finder.set(message.term);
       this.#search();
     } else if (message.op === "jump") {
-      if (!view.jump(message.jump)) return;
+      if (!this.#goBeyond(view, message.jump) && !view.jump(message.jump)) return;
     } else if (message.op === "text") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
       this.post({ op: "text", ask: message.ask, text: store?.texts[view.selection.rowOf(message.id)] ?? "" });
@@ -171,7 +182,13 @@ export class Engine implements Watcher {
   taken(store: TaskStore, before: number): void {
     for (const view of this.#views.values()) view.selection.leave(store);
     store.folds.settle();
-    for (const view of this.#views.values()) view.selection.take(store, before, store.rows);
+    for (const view of this.#views.values()) {
+      view.selection.take(store, before, store.rows);
+      const goal = view.beyond?.goal;
+      if (goal?.store !== store || !store.isHere(goal.seq)) continue;
+      view.beyond = null;
+      view.jump({ to: "seq", task: store.task, seq: goal.seq });
+    }
     this.#search();
   }
 
@@ -214,7 +231,9 @@ export class Engine implements Watcher {
     for (const view of this.#views.values()) {
       const { look, selection, model, id } = view;
       if (!selection.stores.some((store) => tasks.includes(store.task))) continue;
+      view.beyond?.stop();
       const anew = view.renew(this.#storesOf(model), { ...look, anchor: null });
+      anew.beyond = null;
       anew.selection.finder.set(view.selection.finder.term);
       anew.seek = look.follow ? null : (places.get(id) ?? null);
       this.#views.set(id, anew);
@@ -286,6 +305,7 @@ export class Engine implements Watcher {
     if (slept) this.#links.wake();
     this.#holdings.second();
     this.#seek();
+    for (const view of this.#views.values()) this.#fetch(view);
     for (const { wish } of this.#views.values()) if (wish) void this.#holdings.look(wish.store.task, wish);
     for (const view of this.#views.values()) if (!view.waiting && view.isStale(this.#surroundings(view))) this.#flush(view);
   }
@@ -306,6 +326,40 @@ export class Engine implements Watcher {
       });
       this.#changed(view);
     }
+  }
+
+  /** Looks for the next in what is not loaded; whether there is something in the way to the next that is here. */
+  #goBeyond(view: View, jump: Jump): boolean {
+    if (jump.to !== "found" && jump.to !== "error") return false;
+    const step = view.inTime(jump);
+    const where = between(step, view.selection);
+    if (where.length === 0) return false;
+    const { id } = view;
+    // The view may have been made anew meanwhile.
+    const now = (): View | undefined => this.#views.get(id);
+    view.beyond = new Beyond(step, where, view.selection, {
+      linkOf: (task) => this.#links.of(task)?.link,
+      found: () => this.#fetch(now()),
+      none: () => void now()?.jump(jump),
+      changed: () => this.#changed(now()),
+    });
+    return true;
+  }
+
+  /** Loads the lines around what was found in what is not loaded. */
+  #fetch(view: View | undefined): void {
+    const goal = view?.beyond?.goal;
+    const span = goal?.store.spans.find(({ low, high }) => goal.time >= Math.floor(low) && goal.time <= high + 1);
+    if (!view || !goal) return;
+    if (span === undefined) {
+      // It has been loaded meanwhile, or is gone.
+      view.beyond = null;
+      view.jump({ to: "time", time: goal.time });
+      this.#changed(view);
+      return;
+    }
+    const first = Math.max(0, rowsOf(span) - rowsAfter(span, goal.time, goal.store.outline));
+    void this.#holdings.look(goal.store.task, { span, first, last: first, time: goal.time });
   }
 
   #found(store: TaskStore, event: LogEvent): void {

@@ -21,6 +21,8 @@ export interface Wish {
   span: Span;
   first: number;
   last: number;
+  /** What is looked for is there, ms. */
+  time?: number;
 }
 
 function iso(ms: number): string {
@@ -40,9 +42,10 @@ export class Pages {
     private readonly rows: Rows,
   ) {}
 
-  async look({ span, first, last }: Wish): Promise<void> {
+  async look({ span, first, last, time }: Wish): Promise<void> {
     const rows = rowsOf(span);
-    if (rows - last <= PAGE_LINES) await this.back(span);
+    if (time !== undefined) await this.#around(span, first, time);
+    else if (rows - last <= PAGE_LINES) await this.back(span);
     else if (first <= PAGE_LINES / 2) await this.on(span);
     else await this.#around(span, first);
   }
@@ -79,9 +82,9 @@ export class Pages {
     this.#take(page, span, null, whole ? null : { ...span, low: Math.max(span.low, high), newer: page.newer ?? undefined });
   }
 
-  async #around(span: Span, offset: number): Promise<void> {
+  async #around(span: Span, offset: number, at?: number): Promise<void> {
     const { store, link } = this;
-    const time = timeAt(span, offset, store.outline);
+    const time = at ?? timeAt(span, offset, store.outline);
     const page = await link.page(store.task, { at: iso(time), limit: PAGE_LINES });
     if (!store.spans.includes(span)) return;
     const [low, high] = reach(page);

@@ -203,6 +203,11 @@ export class TaskStore {
     }
   }
 
+  /** Whether a line has come, and not only been found. */
+  isHere(seq: number): boolean {
+    return this.#have.has(seq);
+  }
+
   isFound(row: number): boolean {
     return (this.flags[row] & (HOLE | NOTICE | GAP)) === HOLE;
   }

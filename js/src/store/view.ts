@@ -1,6 +1,7 @@
 /** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
 
 import type { Filter, Jump, Look, RemoteSearch, Row, SourceSummary, Update } from "../types.ts";
+import type { Beyond } from "./beyond.ts";
 import { histogram } from "./histogram.ts";
 import { destination } from "./jump.ts";
 import { type Block, Layout } from "./layout.ts";
@@ -67,6 +68,8 @@ export class View {
   seek: number | null;
   /** The filter over what is not loaded. */
   search: Search | null = null;
+  /** The next match or error, looked for in what is not loaded. */
+  beyond: Beyond | null = null;
   /** What is looked at and not here. */
   wish: (Wish & { store: TaskStore }) | null = null;
   generation = 0;
@@ -109,6 +112,7 @@ export class View {
     anew.extended = this.extended;
     anew.low = this.low;
     anew.search = this.search;
+    anew.beyond = this.beyond;
     anew.generation = this.generation + 1;
     return anew;
   }
@@ -133,13 +137,16 @@ export class View {
     return tail === null ? this.low : Math.max(this.low, this.#tailBound(tail));
   }
 
+  /** The next is the one below: newest first, the one before. */
+  inTime<To extends Jump>(to: To): To {
+    return "by" in to && this.look.newestFirst ? { ...to, by: to.by === 1 ? -1 : 1 } : to;
+  }
+
   /** Goes to a row; whether there is one. What is out of the window is shown with all that is older. */
   jump(to: Jump): boolean {
     const { selection } = this;
     if (to.to === "seq") selection.reveal(to.task, to.seq);
-    // The next is the one below.
-    const going = "by" in to && this.look.newestFirst ? { ...to, by: to.by === 1 ? (-1 as const) : (1 as const) } : to;
-    const id = destination(going, selection, selection.finder, this.low);
+    const id = destination(this.inTime(to), selection, selection.finder, this.low);
     const time = to.to === "time" ? to.time : null;
     if (id === null && time === null) return false;
     if (to.to === "found" && id !== null) selection.revealFound(id);
@@ -281,6 +288,7 @@ export class View {
       filtered: selection.filtered,
       searching: selection.unsearched,
       remote: this.#remote(count),
+      beyond: this.beyond?.said,
       find: this.#find(low),
       jump,
       rate,

@@ -1,6 +1,6 @@
 /** Is it whole and live: state in words, counts, gaps, the zone of the times, the place as code, and the way to the newest line. */
 
-import type { Complete, TaskSummary, Update } from "../types.ts";
+import type { Beyond, Complete, TaskSummary, Update } from "../types.ts";
 import { button, h, say, setFlag } from "./dom.ts";
 import { ago, grouped, shortClock, zone } from "./format.ts";
 import { noticeWords } from "./line.ts";
@@ -10,7 +10,8 @@ type Tone = "good" | "warn" | "bad" | "idle";
 
 /** What the viewer is doing, in words; colour only repeats it. */
 export function stateWords(update: Update, follow: boolean, behind: Behind = { lines: 0, time: 0 }): [string, Tone] {
-  const { link, problem, tasks, newest, now } = update;
+  const { link, problem, tasks, newest, now, beyond } = update;
+  if (beyond) return [beyondWords(beyond), beyond.state === "failed" ? "warn" : "idle"];
   const ended = tasks.filter((task) => task.ended);
   if (tasks.length > 0 && ended.length === tasks.length) {
     const failed = ended.some((task) => task.state !== "succeeded");
@@ -25,6 +26,12 @@ export function stateWords(update: Update, follow: boolean, behind: Behind = { l
   const pending = tasks.find((task) => task.state === "pending");
   if (pending) return [pending.message || "Pending", "idle"];
   return follow ? ["Live", "good"] : [pausedWords(behind), "idle"];
+}
+
+function beyondWords({ state, to, what, later, message }: Beyond): string {
+  if (state === "failed") return `What is not loaded could not be searched: ${message}`;
+  if (state === "none") return `No ${later ? "later" : "earlier"} ${what} in what is not loaded`;
+  return `Looking for the ${later ? "next" : "previous"} ${what} in what is not loaded${to === Infinity ? "…" : `, searched back to ${shortClock(to, true)}`}`;
 }
 
 /** How far the view is behind the newest line, while it stands still. */

@@ -1,0 +1,158 @@
+/** The next match, or the next error, in what is not loaded: the server looks for it, and the lines around it are loaded. */
+
+import type { Link, SearchQuery } from "../transport/link.ts";
+import type { SseEvent } from "../transport/splitter.ts";
+import type { Beyond as Said, Jump, LogEvent } from "../types.ts";
+import { destination } from "./jump.ts";
+import type { Selection } from "./selection.ts";
+import type { Span } from "./spans.ts";
+import type { TaskStore } from "./store.ts";
+import { patternOf } from "./terms.ts";
+import { fromNs } from "./time.ts";
+
+type Step = Extract<Jump, { by: 1 | -1 }>;
+
+interface Progress {
+  to: string;
+  all?: boolean;
+}
+
+/** What of a task lies between the reader and the next that is here. */
+export interface Between {
+  store: TaskStore;
+  spans: Span[];
+}
+
+/** A line that is not here. */
+export interface Goal {
+  store: TaskStore;
+  seq: number;
+  time: number;
+}
+
+/** Where the next could be that is not here; `by` in time. Where lines are filtered, their own search finds what is not here. */
+export function between(to: Step, selection: Selection): Between[] {
+  const { from, by } = to;
+  if (from === null || from < 0 || selection.narrowed || selection.filter.pod !== "" || selection.filter.container !== "") return [];
+  if (to.to === "found" && (!selection.finder.active || selection.finder.error !== "")) return [];
+  const here = selection.keyOf(from);
+  const next = destination(to, selection, selection.finder, -Infinity);
+  const isAhead = next !== null && (by > 0 ? selection.compare(next, from) > 0 : selection.compare(next, from) < 0);
+  const aim = isAhead ? selection.keyOf(next) : by * Infinity;
+  const inWay = ({ low, high }: Span): boolean => (by > 0 ? high > here && low < aim : low < here && high > aim);
+  return selection.stores.map((store) => ({ store, spans: store.spans.filter(inWay) })).filter(({ spans }) => spans.length > 0);
+}
+
+interface Hooks {
+  linkOf(task: string): Link | undefined;
+  /** There is a goal. */
+  found(): void;
+  /** There is none. */
+  none(): void;
+  changed(): void;
+}
+
+export class Beyond {
+  state: Said["state"] = "running";
+  to = Infinity;
+  message = "";
+  #goal: Goal | null = null;
+  #left: Set<TaskStore>;
+  #stops = new Map<TaskStore, () => void>();
+
+  constructor(
+    readonly step: Step,
+    where: Between[],
+    private readonly selection: Selection,
+    private readonly hooks: Hooks,
+  ) {
+    this.#left = new Set(where.map(({ store }) => store));
+    for (const one of where) this.#ask(one, Math.max(...one.spans.map(({ high }) => high)));
+  }
+
+  /** What has been found, once all tasks have been searched. */
+  get goal(): Goal | null {
+    return this.#left.size === 0 ? this.#goal : null;
+  }
+
+  get said(): Said {
+    const { state, to, message, step } = this;
+    return { state, to, message, what: step.to === "found" ? "match" : "error", later: step.by > 0 };
+  }
+
+  stop(): void {
+    for (const stop of this.#stops.values()) stop();
+    this.#left.clear();
+  }
+
+  #ask({ store, spans }: Between, until: number): void {
+    const { term } = this.selection.finder;
+    const query: Omit<SearchQuery, "since" | "until"> = this.step.to === "found" ? { grep: [patternOf(term)], exclude: [], where: [] } : { grep: [], exclude: [], where: [], level: "error" };
+    const since = Math.min(...spans.map(({ low }) => low));
+    const range = { since: new Date(Math.floor(since)).toISOString(), until: new Date(Math.floor(until) + 1).toISOString() };
+    const stop = this.hooks.linkOf(store.task)?.search(store.task, { ...query, ...range }, {
+      event: (event) => this.#event({ store, spans }, event),
+      end: (problem) => {
+        if (problem !== undefined) this.#fail(problem.message);
+        else this.#done(store);
+      },
+    });
+    if (stop === undefined) this.#done(store);
+    else this.#stops.set(store, stop);
+  }
+
+  #event(one: Between, { event, data }: SseEvent): void {
+    if (!this.#left.has(one.store)) return;
+    if (event === "error") this.#fail((JSON.parse(data) as { message: string }).message);
+    else if (event === "log") {
+      const best = this.#best(one, JSON.parse(data) as LogEvent);
+      if (best === null) return;
+      if (this.#goal === null || (best.time - this.#goal.time) * this.step.by < 0) this.#goal = best;
+      // The newest come first: going back, this is the next.
+      if (this.step.by < 0) this.#done(one.store);
+    } else if (event === "progress" || event === "done") {
+      const { to, all } = JSON.parse(data) as Progress;
+      const time = fromNs(to);
+      if (time < 8e15) this.to = Math.min(this.to, time);
+      if (event === "done" && all) this.#done(one.store);
+      else if (event === "done") {
+        // So many matches that the server rests: the next in time is before all of them.
+        this.#stops.get(one.store)?.();
+        this.#ask(one, time);
+      }
+      this.hooks.changed();
+    }
+  }
+
+  /** Of the lines of an event the next that is not here, of sources that are shown. */
+  #best({ store, spans }: Between, { seq, t0, dt, q, s, sources }: LogEvent): Goal | null {
+    let best: Goal | null = null;
+    for (const [i, offset] of dt.entries()) {
+      const time = fromNs(t0) + offset / 1e6;
+      const source = sources[s[i]];
+      if (!spans.some(({ low, high }) => time >= Math.floor(low) && time <= high + 1) || this.selection.filter.off.includes(store.keyOf(source))) continue;
+      const number = seq + (q === undefined ? i : q[i]);
+      if (store.isHere(number)) continue;
+      if (best === null || (time - best.time) * this.step.by < 0) best = { store, seq: number, time };
+    }
+    return best;
+  }
+
+  #done(store: TaskStore): void {
+    this.#stops.get(store)?.();
+    if (!this.#left.delete(store) || this.#left.size > 0) return;
+    if (this.#goal === null) {
+      this.state = "none";
+      this.hooks.none();
+    } else this.hooks.found();
+    this.hooks.changed();
+  }
+
+  #fail(message: string): void {
+    this.stop();
+    this.#goal = null;
+    this.state = "failed";
+    this.message = message;
+    this.hooks.changed();
+  }
+}
