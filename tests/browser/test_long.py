@@ -144,8 +144,10 @@ def test_the_next_match_is_found_in_what_is_not_loaded_back_and_on(page: Page) -
     for key, seq in (("N", "00734567"), ("N", "00234567"), ("n", "00734567")):
         page.keyboard.press(key)
         expect(page.locator(".cl-picked")).to_contain_text(f"line {seq}", timeout=20_000)
+    expect(page.locator("[role=status]")).not_to_contain_text("what is not loaded")
     assert len(asked) < 12, "nothing is loaded but what is gone to"
     shot(page, "long-found")
     page.keyboard.press("N")
+    expect(page.locator(".cl-picked")).to_contain_text("line 00234567", timeout=20_000)
     page.keyboard.press("N")
     expect(page.locator("[role=status]")).to_contain_text("No earlier match in what is not loaded", timeout=20_000)

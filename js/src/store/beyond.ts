@@ -30,15 +30,21 @@ export interface Goal {
   time: number;
 }
 
+/** The next that is here, not counting the way round the end. */
+export function ahead(to: Step, selection: Selection): number | null {
+  const next = destination(to, selection, selection.finder, -Infinity);
+  if (next === null || to.from === null) return next;
+  return selection.compare(next, to.from) * to.by > 0 ? next : null;
+}
+
 /** Where the next could be that is not here; `by` in time. Where lines are filtered, their own search finds what is not here. */
 export function between(to: Step, selection: Selection): Between[] {
   const { from, by } = to;
   if (from === null || from < 0 || selection.narrowed || selection.filter.pod !== "" || selection.filter.container !== "") return [];
   if (to.to === "found" && (!selection.finder.active || selection.finder.error !== "")) return [];
   const here = selection.keyOf(from);
-  const next = destination(to, selection, selection.finder, -Infinity);
-  const isAhead = next !== null && (by > 0 ? selection.compare(next, from) > 0 : selection.compare(next, from) < 0);
-  const aim = isAhead ? selection.keyOf(next) : by * Infinity;
+  const next = ahead(to, selection);
+  const aim = next === null ? by * Infinity : selection.keyOf(next);
   const inWay = ({ low, high }: Span): boolean => (by > 0 ? high > here && low < aim : low < here && high > aim);
   return selection.stores.map((store) => ({ store, spans: store.spans.filter(inWay) })).filter(({ spans }) => spans.length > 0);
 }

@@ -1,7 +1,7 @@
 /** The store's side of the page: messages in, views out. Runs in a worker, or in the page where workers are forbidden. */
 
 import type { FromStore, Jump, LogEvent, ToStore } from "../types.ts";
-import { between, Beyond } from "./beyond.ts";
+import { ahead, between, Beyond } from "./beyond.ts";
 import { Clock } from "./clock.ts";
 import { copied } from "./copy.ts";
 import { Holdings, type Watcher } from "./holdings.ts";
@@ -340,7 +340,12 @@ export class Engine implements Watcher {
     view.beyond = new Beyond(step, where, view.selection, {
       linkOf: (task) => this.#links.of(task)?.link,
       found: () => this.#fetch(now()),
-      none: () => void now()?.jump(jump),
+      none: () => {
+        const asking = now();
+        // The next is here: nothing to be said.
+        if (asking && ahead(step, asking.selection) !== null) asking.beyond = null;
+        asking?.jump(jump);
+      },
       changed: () => this.#changed(now()),
     });
     return true;
