@@ -68,7 +68,7 @@ FILTER = """(text) => new Promise((resolve) => {
 
 LIVE = """([rate, seconds, perBatch]) => new Promise((resolve) => {
   const painted = [], seen = new Set();
-  let longest = 0, lastFrame = performance.now(), sent = 0, n = 1e6;
+  let longest = 0, frames = 0, late = 0, lastFrame = performance.now(), sent = 0, n = 1e6;
   const observer = new MutationObserver(() => requestAnimationFrame(() => {
     const now = performance.now();
     for (const row of document.querySelectorAll("[data-seq]")) {
@@ -77,7 +77,7 @@ LIVE = """([rate, seconds, perBatch]) => new Promise((resolve) => {
     }
   }));
   observer.observe(document.querySelector(".cl-rows"), { childList: true, subtree: true, characterData: true });
-  const frame = (now) => { longest = Math.max(longest, now - lastFrame); lastFrame = now; if (!stop) requestAnimationFrame(frame) };
+  const frame = (now) => { frames++; if (now - lastFrame > 50) late++; longest = Math.max(longest, now - lastFrame); lastFrame = now; if (!stop) requestAnimationFrame(frame) };
   let stop = false;
   requestAnimationFrame(frame);
   const timer = setInterval(() => {
@@ -90,9 +90,36 @@ LIVE = """([rate, seconds, perBatch]) => new Promise((resolve) => {
     clearInterval(timer); stop = true; observer.disconnect();
     painted.sort((a, b) => a - b);
     const at = (q) => +painted[Math.floor((painted.length - 1) * q)].toFixed(1);
-    resolve({ lines_per_s: rate, sent, painted: painted.length, p50_ms: at(.5), p95_ms: at(.95), longest_frame_gap_ms: +longest.toFixed(1) });
+    resolve({ lines_per_s: rate, sent, painted: painted.length, p50_ms: at(.5), p95_ms: at(.95), longest_frame_gap_ms: +longest.toFixed(1), frames_per_s: Math.round(frames / seconds), frames_over_50_ms: late });
   }, seconds * 1000);
 })"""
+
+
+IDLE = """(lines) => {
+  model.bytes(feed.event('status', { state: 'running', message: '', older: null }));
+  for (let i = 1; i < 10; i++) another();
+  const rows = Array.from({ length: lines }, (_unused, i) => [Date.now() - (lines - i) * 20, 1 + (i % 3), `INFO step ${i} loss=0.5 lr=3.0e-4`]);
+  model.bytes(feed.log(rows));
+  model.bytes(`: hb ${Date.now()}000000\\n\\n`);
+}"""
+
+
+def cpu(pids: list[int]) -> float:
+    """CPU seconds of processes: user and system, in ticks of 10 ms."""
+    stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / 100
+
+
+def idle(height: int) -> dict[str, object]:
+    """Ten viewers of a task that runs and says nothing: the share of a core that Chromium takes."""
+    with browser_page(height=height) as page:
+        page.evaluate(IDLE, 60_000)
+        page.wait_for_timeout(8000)
+        session = page.context.browser.new_browser_cdp_session()
+        pids = [one["id"] for one in session.send("SystemInfo.getProcessInfo")["processInfo"]]
+        before = cpu(pids)
+        page.wait_for_timeout(10_000)
+        return {"viewers": 10, "window_height": height, "share_of_a_core": round((cpu(pids) - before) / 10, 4)}
 
 
 def show(name: str, figures: dict[str, object]) -> None:
@@ -105,6 +132,9 @@ def memory() -> None:
     print(done.stdout.strip(), flush=True)
 
 
+# In a window of a notebook's height, and in one where all of them are in sight.
+for tall in [900, 5400]:
+    show("idle", idle(tall))
 with browser_page() as page:
     page.wait_for_timeout(300)
     page.evaluate("() => { model.traits.query = { since: 'all' }; model.emit('change:query') }")

@@ -18,8 +18,11 @@ const EDGE_ID = -1;
 const BLANK_ID = -10;
 const SOURCES_EVERY = 250;
 const HISTOGRAM_EVERY = 500;
+/** The time axis is drawn anew when it has moved by this share of its length: about two pixels. */
+const AXIS_STEP = 1 / 400;
 const SHORT = 2000;
 const RATE_OVER = 5000;
+const SECOND = 1000;
 const SETTLE = 500;
 /** So long after the first line the place is given up. */
 const SEEK = 5000;
@@ -84,6 +87,9 @@ export class View {
   #sourcesOf = -1;
   #histogramAt = -Infinity;
   #histogramOf = "";
+  #axisStep = SECOND;
+  /** The second that was told last: what has lasted so long counts up. */
+  #toldAt = 0;
   #firstRows = 0;
   #tailLow = -Infinity;
   #sent = "";
@@ -202,7 +208,7 @@ export class View {
     const { all } = this.selection;
     const low = this.lowBound(now, live);
     const start = this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
-    return `${start} ${all.length} ${this.#rate(now, live)}` !== this.#sent || this.#sourcesOf !== all.length || this.#drawnOf(now, live, low) !== this.#histogramOf;
+    return `${start} ${all.length} ${this.#rate(now, live)}` !== this.#sent || this.#sourcesOf !== all.length || (live && this.#toldAt !== Math.floor(now / SECOND)) || this.#drawnOf(now, live, low) !== this.#histogramOf;
   }
 
   #rate(now: number, live: boolean): number {
@@ -303,12 +309,14 @@ export class View {
       this.#sourcesOf = all.length;
       update.sources = this.#sources();
     }
+    this.#toldAt = Math.floor(now / SECOND);
     const drawn = this.#drawnOf(now, live, low);
     // A short log is drawn as it comes; of a long one the bars hardly change.
     if (at - this.#histogramAt >= (all.length < SHORT ? 0 : HISTOGRAM_EVERY) && drawn !== this.#histogramOf) {
       this.#histogramAt = all.length === 0 ? -Infinity : at;
-      this.#histogramOf = drawn;
       update.histogram = histogram(stores, { now, live, low, newest: this.#newest() });
+      this.#axisStep = Math.max(SECOND, (update.histogram.to - update.histogram.from) * AXIS_STEP);
+      this.#histogramOf = this.#drawnOf(now, live, low);
     }
     return update;
   }
@@ -357,7 +365,7 @@ export class View {
 
   /** What the histogram depends on. */
   #drawnOf(now: number, live: boolean, low: number): string {
-    return `${this.selection.stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${this.selection.all.length} ${live ? `${Math.floor(now / 1000)} ${Math.floor(low / 1000)}` : low}`;
+    return `${this.selection.stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${this.selection.all.length} ${live ? `${Math.floor(now / this.#axisStep)} ${Math.round((now - low) / this.#axisStep)}` : low}`;
   }
 
   #remote(matches: number): RemoteSearch | undefined {

@@ -1,7 +1,7 @@
 /** When: the windows, and the volume of lines over time with warnings, errors, gaps and what happened; to be brushed. */
 
 import type { Filter, Histogram, Mark } from "../types.ts";
-import { h, say, svg } from "./dom.ts";
+import { h, put, say, svg } from "./dom.ts";
 import { grouped, shortClock } from "./format.ts";
 import { noticeWords } from "./line.ts";
 import { ticks } from "./ticks.ts";
@@ -97,20 +97,21 @@ export class TimeBar {
       paths[3] += `M${x.toFixed(1)} 0h${Math.max(4, end - x).toFixed(1)}v${HEIGHT}h-${Math.max(4, end - x).toFixed(1)}z`;
     }
     for (const { kind, level, time } of marks) if (DRAWN.has(kind)) paths[level >= 5 || kind === "restart" ? 5 : 4] += `M${this.#x(time).toFixed(1)} 0V${HEIGHT}`;
-    for (const [i, path] of this.#paths.entries()) path.setAttribute("d", paths[i]);
+    for (const [i, path] of this.#paths.entries()) put(path, "d", paths[i]);
     this.#drawWindow();
     // The last is the end of the axis.
     const times = ticks(from, to + (to - from) / TICKS, TICKS + 1);
     if (live && to > from) times[TICKS] = "now";
-    this.#ticks.replaceChildren(...times.map((time) => h("span", {}, time)));
+    if (this.#ticks.children.length !== times.length) this.#ticks.replaceChildren(...times.map(() => h("span", {})));
+    for (const [i, time] of times.entries()) say(this.#ticks.children[i] as HTMLElement, time);
   }
 
   #drawWindow(): void {
     const { from, to, low } = this.#histogram!;
     const [begin, end] = this.#filter.from === null ? [low, to] : [this.#filter.from, this.#filter.until ?? to];
     const all = begin <= from && end >= to;
-    this.#put(this.#window, begin, end, 1);
-    if (all) this.#window.setAttribute("width", "0");
+    if (all) put(this.#window, "width", "0");
+    else this.#put(this.#window, begin, end, 1);
   }
 
   #x(time: number): number {
@@ -121,8 +122,8 @@ export class TimeBar {
   #put(rect: SVGElement, from: number, to: number, least: number): void {
     const x = this.#x(from);
     const width = Math.max(least, this.#x(to) - x);
-    rect.setAttribute("x", Math.min(x, WIDTH - width).toFixed(1));
-    rect.setAttribute("width", width.toFixed(1));
+    put(rect, "x", Math.min(x, WIDTH - width).toFixed(1));
+    put(rect, "width", width.toFixed(1));
   }
 
   #timeAt(clientX: number): number {
