@@ -67,9 +67,10 @@ def seaweed(folder: Path) -> Iterator[int]:
     (folder / "s3.json").write_text(json.dumps({"identities": [known]}))
     names = ("s3", "master", "volume", "filer")
     ports = {f"-{name}.port{kind}": str(free()) for name in names for kind in ("", ".grpc")}
+    ports |= {"-s3.port.iceberg": "0", "-s3.port.lance": "0"}  # fixed ports otherwise, which a second server would want
     options = ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3", "-s3.config", str(folder / "s3.json")]
     options += ["-dir", str(folder), "-master.volumeSizeLimitMB", "64", "-volume.max", "8"]
-    options += ["-master.electionTimeout", "1s", "-master.raftHashicorp=false"]
+    options += ["-master.electionTimeout", "1s", "-master.raftHashicorp=false", "-master.telemetry=false"]
     with (folder / "weed.log").open("wb") as log:
         process = subprocess.Popen([weed, "server", *options, *(x for pair in ports.items() for x in pair)], stdout=log, stderr=log)  # fmt: skip
     try:
