@@ -81,7 +81,13 @@ class Runtime:
         """
         assert threading.current_thread() is not self._thread, "the loop would wait for itself"
         bounded = asyncio.wait_for(coroutine, timeout) if timeout is not None else coroutine
-        future = self.submit(bounded)
+        try:
+            future = self.submit(bounded)
+        except BaseException:
+            # An interrupt in this very moment: what never runs is closed, else it warns of that when it is collected.
+            bounded.close()
+            coroutine.close()
+            raise
         try:
             while tick is not None:
                 done, _ = concurrent.futures.wait([future], _TICK_S)

@@ -98,9 +98,10 @@ def test_an_interrupt_ends_the_waiting_and_not_the_recording(
 ) -> None:
     home, name, gate = Home(tmp_path, sandbox.kubeconfig), unique("wait"), tmp_path / "gate"
     sandbox.kube.create(python_job(name, PROGRAM % str(gate)))
+    running: list[subprocess.Popen[str]] = []
     try:
         ways = ("log.wait()", "log.wait('never')", "[r for r in log.follow()]")
-        running = [
+        running += [
             subprocess.Popen(
                 [sys.executable, "-c", WAIT % way, name], env=home.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 text=True,
@@ -111,11 +112,16 @@ def test_an_interrupt_ends_the_waiting_and_not_the_recording(
             assert waiting.stdout is not None and waiting.stdout.readline() == "waiting\n"
             waiting.send_signal(signal.SIGINT)
             _, err = waiting.communicate(timeout=10)
-            assert waiting.returncode != 0 and err.rstrip().endswith("KeyboardInterrupt")
+            # The interrupt may come before the waiting has quite begun: then a warning stands behind it.
+            assert waiting.returncode != 0 and "KeyboardInterrupt" in err.splitlines(), err
         gate.touch()
         sandbox.kube.wait_job(name)
         code = f"import cortex_jupyter as c; log = c.logs({name!r}); log.wait(); print([r.text for r in log])"
         assert home.python(code) == "['first', 'last']\n"
     finally:
+        for waiting in running:
+            if waiting.poll() is None:
+                waiting.kill()
+                waiting.communicate()
         home.end()
         sandbox.kube.delete("jobs", name)
