@@ -65,6 +65,19 @@ def texts(viewer: Locator) -> list[str]:
     return viewer.locator("[data-seq] .cl-m").all_inner_texts()
 
 
+def _run_until(page: Page, output: Locator, words: re.Pattern[str]) -> None:
+    """Run the cell until the kernel says so: the page writes its traits at most once a second."""
+    for left in reversed(range(10)):
+        page.keyboard.press("Control+Enter")
+        try:
+            expect(output).to_contain_text(words, timeout=WAIT if left == 0 else 2000)
+        except AssertionError:
+            if left == 0:
+                raise
+        else:
+            return
+
+
 def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Callable[..., str]) -> None:
     training = job(TRAINING)
     after = "print([r.text for r in log.view], repr(log.view), log.marks)"
@@ -85,15 +98,13 @@ def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Calla
     page.keyboard.type("where it begins")
     page.keyboard.press("Enter")
     expect(viewer.locator(".cl-noted")).to_have_attribute("data-note", "where it begins")
-    page.wait_for_timeout(1200)  # the trait is written at most once a second
     cell = page.locator(".jp-CodeCell").last
     cell.locator(".jp-InputArea-editor").click()
     page.keyboard.press("Control+a")
     page.keyboard.type(after)
-    page.keyboard.press("Control+Enter")
     output = cell.locator(".jp-OutputArea-output").last
-    expect(output).to_contain_text("where=['step>=262', 'loss<0.35']", timeout=WAIT)
-    expect(output).to_contain_text("note='where it begins'")
+    filters, note = "where=['step>=262', 'loss<0.35']", "note='where it begins'"
+    _run_until(page, output, re.compile(f"{re.escape(filters)}.*{re.escape(note)}", re.DOTALL))
     said = output.inner_text()
     for text in shown:
         assert text in said
