@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.frames.statement import Completeness
     from cortex_jupyter.notebook.widget import LogViewer
     from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.open import Recording, Recordings
+    from cortex_jupyter.recording.open import Recordings
+    from cortex_jupyter.recording.reading import Recording
 
 __all__ = ["TaskLog", "logs", "tasks"]
 

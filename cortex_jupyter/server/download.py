@@ -25,7 +25,7 @@ from cortex_jupyter.server.window import caught_up
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.reading import Recording
     from cortex_jupyter.recording.store import Info
     from cortex_jupyter.records import Batch
 

@@ -11,7 +11,7 @@ from cortex_jupyter.recording.outline import outline as counted
 from cortex_jupyter.server.levels import levels_of
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.reading import Recording
 
 _BINS: Final = 1000
 _MOST: Final = 10_000

@@ -14,7 +14,7 @@ from cortex_jupyter.server.state import completeness_of
 from cortex_jupyter.server.text import row
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.reading import Recording
     from cortex_jupyter.recording.store import Info
 
 

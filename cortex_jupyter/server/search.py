@@ -14,7 +14,7 @@ from cortex_jupyter.server.streaming import StreamingHandler
 
 if TYPE_CHECKING:
     from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.reading import Recording
 
 
 class SearchHandler(StreamingHandler):

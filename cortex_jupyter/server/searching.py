@@ -19,7 +19,7 @@ from cortex_jupyter.records import rfc3339
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.reading import Recording
 
 #: What a search may be narrowed by.
 FILTERS: Final = frozenset({"since", "until", "pod", "container", "stream", "level", "grep", "exclude", "where"})

@@ -12,11 +12,12 @@ from jupyter_server._tz import utcnow
 from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, LimitReached, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.recording.budget import NOT_HELD, Budget
-from cortex_jupyter.recording.open import Recording, Recordings
+from cortex_jupyter.recording.open import Recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cortex_jupyter.recording.reading import Recording
     from cortex_jupyter.records import Cursor, TaskRef
     from cortex_jupyter.server.app import CortexJupyter
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.open import Recording
+    from cortex_jupyter.recording.reading import Recording
     from cortex_jupyter.recording.store import Info
     from cortex_jupyter.records import Batch
 

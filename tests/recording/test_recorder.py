@@ -15,7 +15,7 @@ import pytest
 from recording.hand import until
 from support.kube import pod_spec, python_container, python_job, python_pod
 
-from cortex_jupyter.recording.open import Recording, Recordings
+from cortex_jupyter.recording.open import Recordings
 from cortex_jupyter.recording.pages import newest
 from cortex_jupyter.records import Batch, TaskRef
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.kube import Kube
+
+    from cortex_jupyter.recording.reading import Recording
 
 COUNT = "import time\nfor i in range({n}):\n    print(f'line {{i:08}}', flush=True)\n    time.sleep({pause})"
 

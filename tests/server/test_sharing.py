@@ -8,7 +8,8 @@ from server.tape import T0, Tape
 
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.feed import Frame
-from cortex_jupyter.recording.open import Recording, Recordings
+from cortex_jupyter.recording.open import Recordings
+from cortex_jupyter.recording.reading import Recording
 from cortex_jupyter.recording.store import open_store
 from cortex_jupyter.records import Batch, Entry
 from cortex_jupyter.server.sse import Slot, Stream
