@@ -93,6 +93,10 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
     to.add_argument("--tail", metavar="N", help="only so many of the newest")
     to.add_argument("--pod", metavar="NAME", help="a glob, or several with commas")
     to.add_argument("--container", metavar="NAME")
+    to.add_argument(
+        "--run", metavar="N", help="of each container: 0 is the first, -1 the newest, POD/CONTAINER/0 of one"
+    )
+    to.add_argument("-p", "--previous", dest="run", action="store_const", const="-2", help="the run before the newest: --run -2")  # fmt: skip
     to.add_argument("--stream", metavar="NAME", help="stdout or stderr")
     to.add_argument("--level", metavar="LEVEL", help="at least this")
     to.add_argument("--grep", metavar="REGEX", action="append", help="may be given several times, as the next two")

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import argparse
 
 _NAMES: Final = (
-    "since", "until", "tail", "pod", "container", "stream", "level", "grep", "exclude", "where",
-    "timestamps", "pretty",
+    "since", "until", "tail", "pod", "container", "run", "stream", "level", "grep", "exclude",
+    "where", "timestamps", "pretty",
 )  # fmt: skip
 
 

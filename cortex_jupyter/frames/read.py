@@ -100,6 +100,7 @@ def _needed(query: LogQuery, columns: Sequence[str]) -> list[str]:
     """Give the columns of a file that a query and these columns of a frame need."""
     wanted = {"time", "seq", "source", *columns}
     wanted |= {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
+    wanted |= {"pod", "container", "run"} if query.run else set()
     wanted |= {"text"} if query.grep or query.exclude or query.where else set()
     wanted |= {"text", *layout.PLACES} if _CUT & wanted else set()
     return [name for name in layout.schema().names if name in wanted]

@@ -10,13 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.extra import library
-from cortex_jupyter.parsing.keep import Filter, named
+from cortex_jupyter.frames.templates import coded
+from cortex_jupyter.parsing.keep import Filter
 from cortex_jupyter.parsing.level import LEVELS
+from cortex_jupyter.parsing.sources import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.parsing.sources import Runs
 
 _PLAIN = re.compile(r"[^\\.^$*+?{}\[\]|()]+")
 
@@ -41,6 +44,8 @@ def select(table: Any, query: LogQuery) -> Any:
     for column, wanted in (("pod", keep.pod), ("container", keep.container)):
         if wanted:
             table = _few(table, column, partial(_named, wanted))
+    if keep.run:
+        table = _ran(table, keep.run)
     if keep.stream:
         table = _few(table, "stream", lambda name: name == keep.stream)
     if keep.level:
@@ -57,6 +62,18 @@ def select(table: Any, query: LogQuery) -> Any:
 
 def _named(wanted: str, name: str | None) -> bool:
     return named(name or "", wanted)
+
+
+def _ran(table: Any, wanted: Runs) -> Any:
+    """Keep the rows of the runs that are wanted."""
+    if not len(table):
+        return table
+    np = library("numpy")
+    (pods, pod_names), (containers, container_names) = coded(table["pod"]), coded(table["container"])
+    runs = table["run"].to_numpy()
+    found, each = np.unique(np.stack((pods, containers, runs)), axis=1, return_inverse=True)
+    good = [wanted.wants(pod_names[p] or "", container_names[c] or "", run) for p, c, run in found.T.tolist()]
+    return table.filter(library("pyarrow").array(np.asarray(good, bool)[each.reshape(-1)]))
 
 
 def levels_of(least: str) -> Sequence[str]:

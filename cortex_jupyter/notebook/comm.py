@@ -59,6 +59,7 @@ _PAGE: Final = frozenset(
         "at",
         "pod",
         "container",
+        "run",
         "stream",
         "level",
         "grep",

@@ -34,6 +34,7 @@ QUERY: Final = {
     "tail": "only so many of the newest",
     "pod": "only this pod; a glob, or several with commas",
     "container": "only this container",
+    "run": "only this run of a container: 0 is the first, -1 the newest, -2 the one before",
     "stream": "stdout or stderr",
     "level": "at least this level: warning, error, ...",
     "grep": "only lines that match this regular expression",
@@ -79,7 +80,7 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         %tasklogs ml:deployment/api --since 10m --level warning --grep "loss=nan"
         %tasklogs train-1 --df df --wait            at its end, also as a DataFrame
 
-        Options: --since --until --tail --pod --container --stream --level --grep --exclude --where --namespace
+        Options: --since --until --tail --pod --container --run --stream --level --grep --exclude --where --namespace
         --selector --no-timestamps --pretty --height N --df NAME --wait --kubeconfig --context
         """
         try:

@@ -167,7 +167,8 @@ def _part(place: tuple[str, int, dict[str, Any]]) -> Any:
 
     url, recording, query = place
     with reading(url) as store:
-        return _converted(read(store, recording, LogQuery.parse({"since": "all", **query})))
+        parsed = LogQuery.parse({"since": "all", **query}).among(store, recording)
+        return _converted(read(store, recording, parsed))
 
 
 def _converted(table: Any) -> Any:

@@ -63,7 +63,8 @@ class Snapshot:
         """Read the query anew: `since="10m"` means the ten minutes before this moment, by the cluster's clock."""
         info = self._recording.store.info(self._recording.id)
         ahead = self._recording.ahead(info) if info else 0
-        return LogQuery.parse({"since": "all", **self._query}).ahead(ahead)
+        query = LogQuery.parse({"since": "all", **self._query}).ahead(ahead)
+        return query.among(self._recording.store, self._recording.id)
 
     @property
     def place(self) -> tuple[str, int, dict[str, Any]]:

@@ -48,7 +48,7 @@ def logs(
         Else `KUBECONFIG`, `~/.kube/config`, or the pod we run in.
     **query
         `since` (`90s`, `10m`, RFC 3339, `all`; in Python `all` unless given), `until`, `tail`, `pod`, `container`,
-        `stream`, `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three also as lists), `timestamps`, `pretty`; and
+        `run` (of each container: 0 is the first, -1 the newest, -2 the one before it; `POD/CONTAINER/0` is of one), `stream`, `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three also as lists), `timestamps`, `pretty`; and
         how the viewer looks: `time` (`local`, `utc`, `start`, `delta`, `off`), `wrap`, `columns`, `font_size`, `newest_first`,
         `fields` (those of JSON lines that rows show), `fold` (equal lines: `exact`, or `masked` for whatever their numbers), `height`.
 

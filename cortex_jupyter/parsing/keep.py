@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.parsing.level import LEVELS, level
+from cortex_jupyter.parsing.sources import named
 from cortex_jupyter.records import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from cortex_jupyter.parsing.sources import Runs
     from cortex_jupyter.records import Batch
 
 
@@ -24,6 +25,8 @@ class Filter:
     ----------
     pod, container : str, optional
         Exact name or glob, or several with commas between: no Kubernetes name holds one.
+    run : Runs, optional
+        Which runs of containers.
     stream : str, optional
         One of `STREAMS`.
     level : str, optional
@@ -42,6 +45,7 @@ class Filter:
 
     pod: str | None = None
     container: str | None = None
+    run: Runs | None = None
     stream: str | None = None
     level: str | None = None
     grep: Sequence[Callable[[str], object]] = ()
@@ -51,7 +55,7 @@ class Filter:
     def __call__(self, batch: Batch) -> Sequence[int]:
         """Give the positions, cheap tests first: the source once per batch, the level, which is dearest, last."""
         found: Sequence[int] = range(len(batch))
-        if self.pod or self.container:
+        if self.pod or self.container or self.run:
             sids = {id_ for id_, source in batch.sources.items() if self._from(source)}
             if len(sids) < len(batch.sources):
                 found = [i for i, sid in enumerate(batch.sids) if sid in sids]
@@ -71,9 +75,7 @@ class Filter:
         return found
 
     def _from(self, source: dict[str, Any]) -> bool:
-        return named(source["pod"], self.pod) and named(source["container"], self.container)
-
-
-def named(name: str, wanted: str | None) -> bool:
-    """Tell whether a name is wanted: any is where nothing is said, else by name or glob, several with commas between."""
-    return not wanted or any(fnmatchcase(name, one.strip()) for one in wanted.split(","))
+        pod, container = source["pod"], source["container"]
+        if not (named(pod, self.pod) and named(container, self.container)):
+            return False
+        return self.run is None or self.run.wants(pod, container, source.get("run", 0))

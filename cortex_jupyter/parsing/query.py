@@ -11,6 +11,7 @@ from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing.keep import Filter
 from cortex_jupyter.parsing.level import ALIASES, LEVELS
 from cortex_jupyter.parsing.pattern import finder
+from cortex_jupyter.parsing.sources import Runs
 from cortex_jupyter.parsing.when import duration, instant
 from cortex_jupyter.parsing.where import conditions, holds
 from cortex_jupyter.records import Cursor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cortex_jupyter.recording.feed import Keep
+    from cortex_jupyter.recording.store import Readable
 
 #: Records of a page where `limit` is not given, and at most.
 LIMIT: Final = 1000
@@ -26,8 +28,8 @@ MOST: Final = 10_000
 
 #: The parameters, in the order in which they are documented.
 NAMES: Final = (
-    "follow", "since", "until", "tail", "limit", "before", "after", "pod", "container", "stream", "level", "grep",
-    "exclude", "where", "timestamps", "pretty",
+    "follow", "since", "until", "tail", "limit", "before", "after", "pod", "container", "run", "stream", "level",
+    "grep", "exclude", "where", "timestamps", "pretty",
 )  # fmt: skip
 #: Those of them that may be given several times, as a list in Python; each has to hold.
 SEVERAL: Final = ("grep", "exclude", "where")
@@ -53,6 +55,9 @@ class LogQuery:
         Where a page begins.
     pod, container : str or None
         Exact name, or a glob (`train-*`), or several with commas between.
+    run : Runs or None
+        Which runs of containers: `0` is the first, `-1` the newest (and those to come), `-2` the one before it, which is what
+        `kubectl logs --previous` gives; `POD/CONTAINER/0` is of one container; several with commas between.
     stream : str or None
         `stdout` or `stderr`. Kubernetes before 1.32 does not tell; such lines are in neither.
     level : str or None
@@ -76,6 +81,7 @@ class LogQuery:
     after: Cursor | None = None
     pod: str | None = None
     container: str | None = None
+    run: Runs | None = None
     stream: str | None = None
     level: str | None = None
     grep: tuple[str, ...] = ()
@@ -163,16 +169,24 @@ class LogQuery:
         }
         return replace(self, **moved) if moved and by else self
 
+    def among(self, store: Readable, recording: int) -> Self:
+        """Give the query for one recording: what counts its runs from the newest is counted now; it may read the store."""
+        if self.run is None or self.run.counted:
+            return self
+        sources = [source for source, _ in store.sources(recording).values()]
+        return replace(self, run=self.run.among((s.pod, s.container, s.run) for s in sources))
+
     def keep(self) -> Keep | None:
         """Give the filter for `Feed.frames` and for pages, None where nothing is filtered.
 
         It decodes and matches, so it is to be called from a thread. What it needs is compiled here, once.
         """
-        if not any((self.pod, self.container, self.stream, self.level, self.grep, self.exclude, self.where)):
+        if not any((self.pod, self.container, self.run, self.stream, self.level, self.grep, self.exclude, self.where)):
             return None
         return Filter(
             pod=self.pod,
             container=self.container,
+            run=self.run,
             stream=self.stream,
             level=self.level,
             grep=[finder("grep", one) for one in self.grep],
@@ -234,6 +248,10 @@ def _word(name: str, value: object) -> str:
     return value
 
 
+def _runs(name: str, value: object) -> Runs:
+    return Runs.parse(_word(name, str(value) if isinstance(value, int) and not isinstance(value, bool) else value))
+
+
 def _words(name: str, value: object) -> tuple[str, ...]:
     several = value if isinstance(value, list | tuple) else [value]
     return tuple(word for one in several if (word := _word(name, one)))
@@ -250,6 +268,6 @@ def _choice(name: str, value: object) -> str:
 
 _READ: Final = {
     "follow": _switch, "timestamps": _switch, "pretty": _switch, "tail": _count, "limit": _count,
-    "before": _cursor, "after": _cursor, "pod": _word, "container": _word, "grep": _words, "exclude": _words,
-    "where": _words, "stream": _choice, "level": _choice,
+    "before": _cursor, "after": _cursor, "pod": _word, "container": _word, "run": _runs, "grep": _words,
+    "exclude": _words, "where": _words, "stream": _choice, "level": _choice,
 }  # fmt: skip

@@ -58,6 +58,7 @@ class DownloadHandler(StreamingHandler):
 
     async def _send(self, recording: Recording, query: LogQuery, suffix: str) -> None:
         info = await caught_up(recording, _SETTLE_S)
+        query = await asyncio.to_thread(query.among, recording.store, recording.id)
         batches = await asyncio.to_thread(_select, recording, query, info)
         pieces: Iterator[bytes]
         with tempfile.TemporaryDirectory(prefix="cortex-") as folder:

@@ -1,4 +1,4 @@
-"""Whether the containers and pods that a query names can exist."""
+"""Whether the containers, pods and runs that a query names can exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def check_names(recording: Recording, query: LogQuery) -> None:
     ContainerNotFound
     """
     containers, pods = _exact(query.container), _exact(query.pod)
-    if not (containers or pods):
+    if not (containers or pods or query.run):
         return
     sources = [s for s, _ in (await asyncio.to_thread(recording.store.sources, recording.id)).values()]
     done = (await recording.info()).done
@@ -33,6 +33,7 @@ async def check_names(recording: Recording, query: LogQuery) -> None:
         _check("container", containers, declared | {s.container for s in sources})
     if done:
         _check("pod", pods, {s.pod for s in sources})
+        _check_run(query, {(s.pod, s.container, s.run) for s in sources})
 
 
 def _exact(names: str | None) -> list[str]:
@@ -45,6 +46,18 @@ def _check(word: str, names: list[str], known: set[str]) -> None:
         if name not in known:
             has = ", ".join(sorted(known)[:20]) or "none"
             raise ContainerNotFound(f"the task has no {word} {name[:253]!r}", f"it has {has}")
+
+
+def _check_run(query: LogQuery, known: set[tuple[str, str, int]]) -> None:
+    if query.run is None or any(query.run.among(known).wants(*one) for one in known):
+        return
+    last = max((run for *_, run in known), default=0)
+    has = (
+        f"its containers have the runs 0 to {last}"
+        if last
+        else "none of its containers was restarted: each has the run 0"
+    )
+    raise ContainerNotFound(f"the task has no run {str(query.raw['run'])[:60]!r}", has)
 
 
 def _declared(recording: Recording) -> set[str]:

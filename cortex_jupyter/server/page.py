@@ -39,6 +39,7 @@ def page(
     CursorNotHeld, StoreError
     """
     store, id_ = recording.store, recording.id
+    query = query.among(store, id_)
     window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": query.keep()}
     if at is not None:
         found = around(store, id_, at=at, limit=query.limit, keep=window["keep"])

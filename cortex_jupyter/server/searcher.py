@@ -119,7 +119,7 @@ def main() -> None:
     os.nice(5)  # kernels and the server come first
     asked = orjson.loads(sys.stdin.buffer.readline())
     with reading(asked["store"]) as store:
-        query = LogQuery.parse(asked["query"])
+        query = LogQuery.parse(asked["query"]).among(store, asked["recording"])
         for event in search(store, asked["recording"], query, asked["most"]):
             sys.stdout.buffer.write(event)
             sys.stdout.buffer.flush()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.reading import Recording
 
 #: What a search may be narrowed by.
-FILTERS: Final = frozenset({"since", "until", "pod", "container", "stream", "level", "grep", "exclude", "where"})
+FILTERS: Final = frozenset({"since", "until", "pod", "container", "run", "stream", "level", "grep", "exclude", "where"})
 #: Matches after which it stops and says so: nobody reads more.
 _MOST: Final = 10_000
 #: Without a word for so long, seconds, it is in a pattern that does not come to an end.
@@ -95,5 +95,5 @@ def asked(values: dict[str, Any]) -> LogQuery:
     """
     query = LogQuery.parse(values, allowed=FILTERS)
     if not (FILTERS - {"since", "until"}) & query.raw.keys():
-        raise BadQuery("nothing is searched for", "give grep, exclude, where, level, stream, pod or container")
+        raise BadQuery("nothing is searched for", "give grep, exclude, where, level, stream, pod, container or run")
     return query

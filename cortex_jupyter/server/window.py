@@ -84,6 +84,7 @@ class Window:
             The cursor points into another recording, or beyond what this one holds.
         """
         info = await recording.info()
+        query = await asyncio.to_thread(query.among, recording.store, recording.id)
         if resume is not None:
             at = resume.check(recording.id).seq
             if at > info.last_seq:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 QUERIES: list[dict[str, object]] = [
     {}, {"tail": 700}, {"level": "warning"}, {"grep": "loss=0.4.*1"}, {"grep": "step 12"}, {"exclude": "INFO"},
-    {"pod": "train-1-a*", "level": "info"}, {"since": "2026-01-01T00:00:00.2Z"}, {"container": "prepare"},
+    {"pod": "train-1-a*", "level": "info"}, {"since": "2026-01-01T00:00:00.2Z"}, {"container": "prepare"}, {"run": 1},
+    {"run": "*/main/0,*/prepare/-1", "grep": "step"},
     {"since": "2026-01-01T00:00:00.1Z", "until": "2026-01-01T00:00:00.3Z", "grep": "é|no"}, {"where": "n>4000"},
 ]  # fmt: skip
 
@@ -44,7 +45,7 @@ def test_a_frame_of_the_archive_is_that_of_the_recording(
     filled: Filled, tmp_path: Path, query: dict[str, object]
 ) -> None:
     store, held = archived(lively(filled), str(tmp_path / "archive"))
-    parsed = LogQuery.parse(query)
+    parsed = LogQuery.parse(query).among(store, held.info.id)
     ours, theirs = read(store, held.info.id, parsed), read(filled.store, filled.id, parsed)
     assert len(ours) and ours.equals(theirs)
     assert ours.schema.metadata == theirs.schema.metadata

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from frames.filled import T0
 
+from cortex_jupyter.records import Source
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -102,6 +104,23 @@ def test_options_choose_lines(cli: Cli, task: Filled) -> None:
     assert prefixed == "train-1-aa/main INFO step 99\n"
 
 
+def test_one_run_of_a_container(cli: Cli, task: Filled) -> None:
+    again = Source("train-1-aa", "uid-a", "main", "c4", "main", 1, "node-1")
+    sid = task.store.add_source(task.lease, again)
+    task.sources[sid] = again
+    task.lines([(sid, 200, "once more")])
+
+    def numbers(*options: str) -> list[str]:
+        done = cli("logs", "ml:train-1", "--timestamps", *options)
+        assert done.returncode == 0, done.stderr
+        return [line.rpartition(" ")[2] for line in done.stdout.splitlines()]
+
+    first = [str(i) for i in range(100)]
+    assert numbers("--previous") == numbers("--run", "-2") == numbers("--run", "train-1-aa/main/0") == first
+    assert numbers("-p", "-f", "--tail", "2") == first[-2:]
+    assert numbers("--run", "-1", "--pod", "*-aa") == ["more"]
+
+
 def test_nothing_to_show_is_said(cli: Cli, task: Filled) -> None:
     done = cli("logs", "ml:train-1", "--since", "1m")
     assert done.returncode == 0 and done.stdout == ""
@@ -118,6 +137,13 @@ def test_nothing_to_show_is_said(cli: Cli, task: Filled) -> None:
         (["logs", "ml:train-1", "--since", "soon"], 2, "error: since='soon' is no duration and no time\n\nhint: write"),
         (["logs", "ml:train-1", "--nope"], 2, "error: unrecognized arguments: --nope\n\nhint: "),
         (["logs", "ml:train-1", "--container", "nginx"], 1, "error: the task has no container 'nginx'\n\nhint: it has"),
+        (
+            ["logs", "ml:train-1", "--run", "7"],
+            1,
+            "error: the task has no run '7'\n\nhint: its containers have the runs 0 to 1",
+        ),
+        (["logs", "ml:train-1", "--previous"], 1, "error: the task has no run '-2'"),
+        (["logs", "ml:train-1", "--run", "first"], 2, "error: run='first' is no run\n\nhint: run=0 is the first run"),
         (["logs", "ml:train-1", "-f", "-o", "json"], 2, "error: -o json is one document"),
         (["logs"], 2, "error: name one task"),
         (["export", "ml:train-1", "x.doc"], 2, "error: 'x.doc' does not say what to write"),

@@ -1,0 +1,52 @@
+"""Pods, containers and runs that are asked for, by page, stream, search and download alike: one table for all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from server.running import logs, records
+from server.tape import T0, Tape
+from support.sources import CASES, SOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from server.running import Server
+
+
+@pytest.fixture(scope="module")
+def restarted(session_tape: Callable[[str], Tape]) -> Tape:
+    tape = session_tape("restarted")
+    for i, (pod, container, run) in enumerate(SOURCES):
+        tape.write([(T0 + i, tape.source(pod, container, run=run), f"line {i}")])
+    tape.end()
+    return tape
+
+
+@pytest.mark.parametrize(("values", "kept"), CASES, ids=str)
+async def test_what_is_asked_for_comes(
+    server: Server, restarted: Tape, values: dict[str, str], kept: list[int]
+) -> None:
+    name = restarted.ref.name
+    if not kept:  # nothing can ever match
+        for place in ("logs", "logs.txt", "search"):
+            status, error = server.error(logs(name, place), **values)
+            assert status == 404 and error["code"] == "ContainerNotFound" and error["hint"]
+        return
+    texts = [f"line {i}" for i in kept]
+    assert [record["text"] for record in server.page(name, **values)["records"]] == texts
+    assert server.get(logs(name, "logs.txt"), **values).text.splitlines() == texts
+    assert [text for _, text in records(await server.events(logs(name), follow="true", since="all", **values))] == texts
+    tail = server.page(name, tail="1", **values)["records"]
+    assert [record["text"] for record in tail] == texts[-1:]
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"), [case for case in CASES if case[0].get("run", "").startswith("-2")], ids=str
+)
+async def test_what_is_asked_for_is_found(
+    server: Server, restarted: Tape, values: dict[str, str], kept: list[int]
+) -> None:
+    found = records(await server.events(logs(restarted.ref.name, "search"), **values))
+    assert sorted(text for _, text in found) == [f"line {i}" for i in kept]
