@@ -89,6 +89,7 @@ class Node:
         self.files: dict[str, bytes] | None = None
         self.asked: list[dict[str, str]] = []
         self.on_json: Callable[[], Awaitable[None]] | None = None
+        self.on_file: Callable[[], Awaitable[None]] | None = None
 
     async def json(self, path: str, query: dict[str, str] | None = None) -> Any:
         if self.on_json is not None:
@@ -107,6 +108,8 @@ class Node:
     @asynccontextmanager
     async def request(self, path: str, query: dict[str, str] | None = None, **_: Any) -> AsyncIterator[Response]:
         if "/proxy/logs/" in path:
+            if self.on_file is not None:
+                await self.on_file()
             yield self._file(path.rpartition("/")[2])
             return
         query = query or {}

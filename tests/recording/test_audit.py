@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
-from recording.hand import Hand, source
+from recording.hand import Hand, source, until
 from recording.node import Node, cri, line, pod
 
 from cortex_jupyter.recording.audit import Audit
 from cortex_jupyter.recording.context import Context
 from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.source import SourceReader
+from cortex_jupyter.recording.sqlite import SqliteStore
 from cortex_jupyter.recording.writer import Writer
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
-    from cortex_jupyter.recording.sqlite import SqliteStore
+    from cortex_jupyter.recording.store import Commit, Lease
 
 OLD = [line(i / 100, f"old {i} " + "x" * 200) for i in range(400)]
 SKIPPED = [line(4 + i / 100, f"skipped {i}") for i in range(3)]
@@ -91,6 +95,61 @@ async def test_who_may_not_read_rotated_files_is_told(
     await recorded(store, hand, Node(pod("terminated")))
     said = [e.data for e in store.entries(hand.id, 0, 1 << 30) if b"cannot be checked" in e.data]
     assert said and all(b"nodes/proxy" in data for data in said)
+
+
+class SlowDisk(SqliteStore):
+    """A store whose commits can be held up."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.free = threading.Event()
+        self.free.set()
+
+    def commit(self, lease: Lease, commit: Commit) -> None:
+        assert self.free.wait(60)
+        super().commit(lease, commit)
+
+
+async def test_lines_that_are_not_committed_yet_are_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SlowDisk(tmp_path / "slow.sqlite")
+    hand, node = Hand(store), Node(pod("terminated"))
+    node.scripts, node.log = [[b"".join(OLD)]], b"".join(OLD)
+    node.files = {"0.log.20231114-221400": cri(b"".join(OLD + SKIPPED))}
+    sid = hand.source()
+    lease = store.lease(hand.id, "me")
+    assert lease is not None
+    cluster: Any = node
+    with Writer(store) as writer:
+        channel = writer.open(lease, "default:job/train-1", 0)
+        channel.track(sid, *store.sources(hand.id)[sid])
+        context = Context(cluster, "default", store, lease, channel)
+        reader = SourceReader(context, Pods(), source(), sid)
+        await reader.run()
+
+        async def late() -> None:
+            """The follow brings the rest while the audit reads the file; the disk holds the commit up."""
+            node.on_file = None
+            store.free.clear()
+            await channel.lines(sid, b"".join(SKIPPED + NEW))
+            await until(lambda: channel.anchor(sid).last > 1_700_000_010_000_000_000)
+
+        async def flush() -> None:
+            store.free.set()
+            await flushed()
+
+        flushed = channel.flush
+        await channel.flush()
+        node.on_file = late
+        monkeypatch.setattr(channel, "flush", flush)
+        await Audit(context, source(), sid, reader).look()
+        await flush()
+    found = texts(store, hand)
+    store.close()
+    assert found == [f"old {i}" for i in range(400)] + [f"skipped {i}" for i in range(3)] + [
+        f"new {i}" for i in range(100)
+    ]
 
 
 def parts(second: float, size: int) -> bytes:
