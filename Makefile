@@ -24,8 +24,10 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt hatchling hatch-jupyter-builder editables
 	HATCH_JUPYTER_BUILDER_SKIP_NPM=1 $(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[test]'
-	# An editable install places no shared data, so the extension is enabled by hand.
+	# An editable install places no shared data, so both extensions are put in their places by hand.
 	install -D -m 644 cortex_jupyter/etc/cortex_jupyter.json $(VENV)/etc/jupyter/jupyter_server_config.d/cortex_jupyter.json
+	mkdir -p $(VENV)/share/jupyter/labextensions
+	ln -sfn $(CURDIR)/cortex_jupyter/labextension $(VENV)/share/jupyter/labextensions/cortex-jupyter
 	touch $@
 
 js/node_modules/.stamp: js/package.json js/package-lock.json
@@ -77,4 +79,4 @@ docs: setup
 	$(BIN)/python docs/reference.py
 
 clean:
-	rm -rf docs/reference $(VENV) js/node_modules cortex_jupyter/notebook/static dist build
+	rm -rf docs/reference $(VENV) js/node_modules cortex_jupyter/notebook/static cortex_jupyter/labextension dist build

@@ -1,13 +1,14 @@
 // Bundles what hosts load as the widget (loader.js), and the viewer that it asks the kernel for (viewer.js, viewer.css,
-// store.js), and the viewer's own page (page.js, page.css). The store's code is started from a blob: URL as a worker, or imported from one into the page where workers are
-// forbidden.
-import { mkdir, rm, stat } from "node:fs/promises";
+// store.js), the viewer's own page (page.js, page.css), and JupyterLab's extension (labextension/). The store's code is started
+// from a blob: URL as a worker, or imported from one into the page where workers are forbidden.
+import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 export const outdir = resolve(here, "../cortex_jupyter/notebook/static");
+const labextension = resolve(here, "../cortex_jupyter/labextension");
 // The loader is copied into every model and into saved notebooks; the rest goes to each page once.
 const LIMITS = { "loader.js": 4_000, "viewer.js": 120_000, "store.js": 120_000, "viewer.css": 24_000, "page.js": 120_000, "page.css": 4_000 };
 
@@ -35,6 +36,23 @@ const page = {
   ],
 };
 
+/** JupyterLab's extension; named by what is in it, for browsers keep it. */
+const lab = {
+  ...options,
+  format: "iife",
+  entryPoints: [resolve(here, "src/lab/lab.ts")],
+  entryNames: "[name].[hash]",
+  outdir: resolve(labextension, "static"),
+  metafile: true,
+};
+
+/** What JupyterLab reads of it. */
+async function describe({ metafile }) {
+  const { name, version, description, license } = JSON.parse(await readFile(resolve(here, "package.json"), "utf8"));
+  const load = `static/${Object.keys(metafile.outputs)[0].split("/").at(-1)}`;
+  await writeFile(resolve(labextension, "package.json"), `${JSON.stringify({ name, version, description, license, jupyterlab: { extension: true, _build: { load, extension: "./extension" } } }, null, 2)}\n`);
+}
+
 async function check() {
   let failed = false;
   for (const [name, limit] of Object.entries(LIMITS)) {
@@ -50,15 +68,18 @@ async function check() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   // What an older build left would be in the wheel.
-  await rm(outdir, { recursive: true, force: true });
-  await mkdir(outdir, { recursive: true });
+  for (const folder of [outdir, labextension]) {
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(folder, { recursive: true });
+  }
   if (process.argv.includes("--watch")) {
+    await esbuild.build(lab).then(describe);
     for (const one of [options, page]) {
       const context = await esbuild.context({ ...one, logLevel: "info" });
       await context.watch();
     }
   } else {
-    await Promise.all([options, page].map((one) => esbuild.build(one)));
+    await Promise.all([...[options, page].map((one) => esbuild.build(one)), esbuild.build(lab).then(describe)]);
     await check();
   }
 }

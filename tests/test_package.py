@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from jupyterlab_server.config import get_federated_extensions
 
 import cortex_jupyter
 
@@ -38,7 +39,7 @@ def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Pa
         "page.css",
     }
     assert any(n.endswith("data/etc/jupyter/jupyter_server_config.d/cortex_jupyter.json") for n in names)
-    assert not [n for n in names if n.startswith(("js/", "tests/")) or "node_modules" in n]
+    assert not [n for n in names if n.startswith(("js/", "tests/", "cortex_jupyter/lab")) or "node_modules" in n]
 
 
 def test_the_front_end_has_the_version_of_the_package() -> None:
@@ -61,6 +62,10 @@ def test_installed_into_an_empty_environment_the_extension_is_enabled(wheel: Pat
     assert f"cortex_jupyter {cortex_jupyter.__version__} OK" in shown.replace("\x1b[32m", "").replace("\x1b[0m", ""), (
         shown
     )
+    labextensions = tmp_path / "venv" / "share" / "jupyter" / "labextensions"
+    lab = get_federated_extensions([str(labextensions)])["cortex-jupyter"]
+    assert lab["version"] == cortex_jupyter.__version__
+    assert (labextensions / "cortex-jupyter" / lab["jupyterlab"]["_build"]["load"]).is_file()
     code = "import cortex_jupyter.notebook.widget as w; print(len(w.bundle('viewer.js')))"
     assert (
         int(subprocess.run([str(python), "-c", code], capture_output=True, text=True, env=env, check=True).stdout) > 0

@@ -1,4 +1,4 @@
-"""The same viewer in Notebook 7, and as a page of its own."""
+"""The same viewer in Notebook 7, and as a page of its own; the ways that lead there."""
 
 from __future__ import annotations
 
@@ -88,9 +88,35 @@ def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: 
     page.goto(f"{lab.server.url}cortex/view?task=job/no-such-thing")
     expect(page.locator("h1")).to_contain_text("no-such-thing")
     shot(page, "page-missing")
-    page.goto(f"{lab.server.url}cortex/view")
-    page.get_by_role("link", name=name).click()
-    says(viewer, "Job complete exit 0")
+    page.close()
+
+
+@pytest.mark.parametrize("app", ["lab", "tree"])
+def test_the_launcher_and_the_view_menu_lead_to_the_tasks_and_on_to_a_log(
+    lab: Lab, job: Callable[..., str], app: str
+) -> None:
+    name = job(counter(30))
+    page = lab.browser.new_page()
+    page.goto(f"{lab.server.url}{app}?token={TOKEN}")
+    if app == "lab":
+        way = page.locator(".jp-LauncherCard", has_text="Task Logs")
+        # The icon is drawn in the theme's colours.
+        fill, theme = way.locator("svg .jp-icon3").evaluate(
+            "(e) => [getComputedStyle(e).fill, getComputedStyle(document.body).getPropertyValue('--jp-inverse-layout-color3')]"
+        )
+        way.locator("svg").evaluate("(e, color) => { e.parentElement.style.color = color }", theme)
+        assert fill == way.locator("svg").evaluate("(e) => getComputedStyle(e.parentElement).color")
+    else:
+        page.get_by_role("menuitem", name="View", exact=True).click(timeout=WAIT)
+        way = page.get_by_role("menuitem", name="Task Logs")
+    with page.expect_popup() as opened:
+        way.click()
+    tasks = opened.value
+    assert tasks.url == f"{lab.server.url}cortex/view"
+    shot(page, f"way-{app}")
+    tasks.get_by_role("link", name=name).click()
+    says(tasks.locator(".cortex-logs"), "Job complete exit 0")
+    tasks.close()
     page.close()
 
 
