@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -18,7 +19,30 @@ _PLAIN: Final = r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$"
 _RANK: Final = re.compile(r"(?:rank)?(\d{1,6})\Z")
 
 
-def metrics(table: Any, names: tuple[str, ...] = (), *, pattern: str | None = None, path: str | None = None) -> Any:
+@dataclass(slots=True)
+class Carried:
+    """What the lines of a source take over from those before them, where a log is read in pieces.
+
+    Parameters
+    ----------
+    epochs : dict
+        By task and pod: the time (ns) of the line that began the epoch, and the epoch.
+    ranks : dict
+        By task and pod.
+    """
+
+    epochs: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+    ranks: dict[tuple[str, str], float] = field(default_factory=dict)
+
+
+def metrics(
+    table: Any,
+    names: tuple[str, ...] = (),
+    *,
+    pattern: str | None = None,
+    path: str | None = None,
+    carried: Carried | None = None,
+) -> Any:
     r"""Find the numbers that lines report.
 
     Parameters
@@ -32,6 +56,8 @@ def metrics(table: Any, names: tuple[str, ...] = (), *, pattern: str | None = No
         is the step.
     path : str, optional
         Only fields of JSON lines below this one, `train.loss` or `$.train`.
+    carried : Carried, optional
+        Of the pieces before; what the next one takes over is noted in it.
 
     Returns
     -------
@@ -57,7 +83,7 @@ def metrics(table: Any, names: tuple[str, ...] = (), *, pattern: str | None = No
         found = _read(shapes(text), path)
     lines, codes, said, values, steps, epochs, ranks = found
     order = np.argsort(lines, kind="stable")
-    tidy = _tidy(table, rows, lines, order, codes, said, values, steps, epochs, ranks)
+    tidy = _tidy(table, rows, lines, order, codes, said, values, steps, epochs, ranks, carried)
     if not names:
         return tidy
     wanted = np.array([any(fnmatchcase(name, glob) for glob in names) for name in said], np.bool_)
@@ -242,7 +268,7 @@ def _stated(hits: list[dict[str, str | None]], name: str) -> Any:
 
 def _tidy(
     table: Any, rows: Any, lines: Any, order: Any, codes: Any, said: list[str], values: Any, steps: Any, epochs: Any,
-    ranks: Any,
+    ranks: Any, carried: Carried | None,
 ) -> Any:  # fmt: skip
     """Assemble the frame."""
     pa, np, pc = library("pyarrow"), library("numpy"), library("pyarrow.compute")
@@ -254,6 +280,9 @@ def _tidy(
     source = pod.indices.to_numpy() * max(1, len(task.dictionary)) + task.indices.to_numpy()
     step = _carried(steps[order], epochs[order], source)
     rank = _by_source(ranks[order], source)
+    if carried is not None:
+        time = table["time"].take(records).cast(pa.int64()).to_numpy()
+        _take_over(carried, _keys(source, pod, task), time, step, epochs[order], rank)
     index = np.array([
         _index(p, t) for p in pod.dictionary.to_pylist() for t in task.dictionary.to_pylist()
     ] or [np.nan], np.float64)  # fmt: skip
@@ -286,6 +315,32 @@ def _carried(steps: Any, epochs: Any, source: Any) -> Any:
     filled = np.empty_like(steps)
     filled[order] = carried
     return np.where(np.isnan(steps), filled, steps)
+
+
+def _keys(source: Any, pod: Any, task: Any) -> dict[tuple[str, str], Any]:
+    """Give the rows of each source by its task and pod."""
+    np = library("numpy")
+    pods, tasks = pod.dictionary.to_pylist(), task.dictionary.to_pylist()
+    each = {int(number): np.flatnonzero(source == number) for number in np.unique(source)}
+    return {(tasks[n % len(tasks)], pods[n // len(tasks)]): rows for n, rows in each.items()}
+
+
+def _take_over(
+    carried: Carried, sources: dict[tuple[str, str], Any], time: Any, step: Any, epochs: Any, rank: Any
+) -> None:
+    """Give rows the epoch and the rank that earlier pieces of their source had, and note those of this piece."""
+    np = library("numpy")
+    for key, rows in sources.items():
+        since, epoch = carried.epochs.get(key, (0, np.nan))
+        without = rows[np.isnan(step[rows]) & (time[rows] >= since)]
+        step[without] = epoch
+        said = rows[~np.isnan(epochs[rows])]
+        if len(said) and time[said[-1]] >= since:
+            carried.epochs[key] = (int(time[said[-1]]), float(epochs[said[-1]]))
+        if key in carried.ranks:
+            rank[rows] = carried.ranks[key]
+        elif not np.isnan(rank[rows[0]]):
+            carried.ranks[key] = float(rank[rows[0]])
 
 
 def _by_source(ranks: Any, source: Any) -> Any:

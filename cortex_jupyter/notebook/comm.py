@@ -10,6 +10,7 @@ The page asks, the kernel answers; messages are plain dicts:
     page    {"type": "outline", "id": 8, "task": KEY, "bins": 1000}                   how the lines are spread over time
     kernel  {"type": "outline", "id": 8, "outline": {...}} or {..., "error": {...}}
     page    {"type": "search", "id": 9, "task": KEY, "query": {...}}                  a filter over the whole recording
+    page    {"type": "metrics", "id": 9, "task": KEY}                                 the numbers that all of it reports
     kernel  {"type": "found", "id": 9} and one buffer                                 of events; at last {..., "done": true}
     page    {"type": "stop", "id": 9}
     kernel  {"type": "error", "error": {"code", "message", "hint"}}                   the stream could not be opened
@@ -30,6 +31,7 @@ from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.records import Cursor, TaskRef
 from cortex_jupyter.server.glance import outline
+from cortex_jupyter.server.metrics import measured
 from cortex_jupyter.server.page import page, place
 from cortex_jupyter.server.searching import asked, matches
 from cortex_jupyter.server.sse import Slot, Stream
@@ -116,7 +118,7 @@ class CommServer:
                 task = asyncio.create_task(self._guarded(work, message, answer))
                 self._pages.add(task)
                 task.add_done_callback(self._pages.discard)
-            case "search":
+            case "search" | "metrics":
                 answer = {"type": "found", "id": message.get("id"), "done": True}
                 self._searches[message.get("id")] = asyncio.create_task(self._guarded(self._search, message, answer))
             case "stop":
@@ -181,9 +183,9 @@ class CommServer:
 
     async def _search(self, message: dict[str, Any]) -> None:
         id_ = message.get("id")
-        query = asked(message.get("query") or {})
+        query = asked(message.get("query") or {}) if message["type"] == "search" else None
         recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
-        async with aclosing(matches(recording, query)) as pieces:
+        async with aclosing(measured(recording) if query is None else matches(recording, query)) as pieces:
             async for piece in pieces:
                 self._send({"type": "found", "id": id_}, [piece])
                 await asyncio.sleep(1 / _RATE)

@@ -11,6 +11,7 @@ from cortex_jupyter._version import __version__
 from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.logs import LogsHandler
+from cortex_jupyter.server.metrics import MetricsHandler
 from cortex_jupyter.server.outline import OutlineHandler
 from cortex_jupyter.server.search import SearchHandler
 from cortex_jupyter.server.service import Service
@@ -84,6 +85,7 @@ class CortexJupyter(ExtensionApp):
             (rf"{_TASK}/logs", LogsHandler),
             (rf"{_TASK}/outline", OutlineHandler),
             (rf"{_TASK}/search", SearchHandler),
+            (rf"{_TASK}/metrics", MetricsHandler),
             (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
             (r"cortex/stream", StreamHandler),
             (r"cortex/view", ViewHandler),

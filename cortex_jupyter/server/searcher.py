@@ -13,13 +13,14 @@ import os
 import re
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from cortex_jupyter.archive.store import reading
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.records import Batch
+from cortex_jupyter.server.process import event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,9 +67,9 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
         now = time.monotonic()
         if matches >= most or now - told > _TELL_S:
             told = now
-            yield _tell("progress", to=str(t_max), matches=matches, looked=looked, lines=total)
+            yield event("progress", to=str(t_max), matches=matches, looked=looked, lines=total)
         if matches >= most:
-            yield _tell("done", to=str(t_max), matches=matches, looked=looked, lines=total, all=False)
+            yield event("done", to=str(t_max), matches=matches, looked=looked, lines=total, all=False)
             return
         looked += n
         entry = store.entry(recording, seq)
@@ -78,7 +79,7 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
         if batch.seqs:
             matches += len(batch)
             yield b"event: log\ndata: " + batch.encode() + b"\n\n"
-    yield _tell("done", to=str(low), matches=matches, looked=looked, lines=total, all=True)
+    yield event("done", to=str(low), matches=matches, looked=looked, lines=total, all=True)
 
 
 def _within(batch: Batch, keep: Keep, numbers: tuple[int, int], times: tuple[int, int]) -> Batch:
@@ -110,18 +111,14 @@ def _contains(needle: bytes) -> Callable[[bytes], bool]:
     return lambda data: needle in data
 
 
-def _tell(event: str, **doc: Any) -> bytes:
-    return f"event: {event}\ndata: ".encode() + orjson.dumps(doc) + b"\n\n"
-
-
 def main() -> None:
     """Do what the input asks for."""
     os.nice(5)  # kernels and the server come first
     asked = orjson.loads(sys.stdin.buffer.readline())
     with reading(asked["store"]) as store:
         query = LogQuery.parse(asked["query"]).among(store, asked["recording"])
-        for event in search(store, asked["recording"], query, asked["most"]):
-            sys.stdout.buffer.write(event)
+        for told in search(store, asked["recording"], query, asked["most"]):
+            sys.stdout.buffer.write(told)
             sys.stdout.buffer.flush()
 
 

@@ -5,16 +5,13 @@ The work is done by a process of its own (`server.searcher`), which ends with it
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import sys
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
-
-import orjson
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.records import rfc3339
+from cortex_jupyter.server.process import EndedEarlyError, event, output
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -27,9 +24,6 @@ FILTERS: Final = frozenset({"since", "until", "pod", "container", "run", "stream
 _MOST: Final = 10_000
 #: Without a word for so long, seconds, it is in a pattern that does not come to an end.
 _DEAF_S: Final = 3.0
-#: It needs a moment to start, seconds, more on a machine that is busy.
-_START_S: Final = 20.0
-_PIECE: Final = 1 << 18
 
 
 async def matches(recording: Recording, query: LogQuery, most: int = _MOST) -> AsyncGenerator[bytes]:
@@ -47,29 +41,17 @@ async def matches(recording: Recording, query: LogQuery, most: int = _MOST) -> A
     bytes
         A pattern that runs away ends with an `error` event that names it.
     """
-    command = (sys.executable, "-m", "cortex_jupyter.server.searcher")
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=_PIECE)
-    assert process.stdin is not None
-    assert process.stdout is not None
     ask = {"store": recording.store.url, "recording": recording.id, "query": _raw(query), "most": most}
     try:
-        process.stdin.write(orjson.dumps(ask) + b"\n")
-        process.stdin.close()
-        patience = _START_S
-        while piece := await asyncio.wait_for(process.stdout.read(_PIECE), patience):
-            patience = _DEAF_S
-            yield piece
-        if await process.wait():
-            yield _error("SearchFailed", "the search ended early", "the server's log says why")
+        async with aclosing(output("cortex_jupyter.server.searcher", ask, _DEAF_S)) as pieces:
+            async for piece in pieces:
+                yield piece
+    except EndedEarlyError:
+        yield event("error", code="SearchFailed", message="the search ended early", hint="the server's log says why")
     except TimeoutError:
         named = next(iter((*query.grep, *query.exclude, *query.where)), "this")
-        hint = "leave a repetition out, or search for a text"
-        yield _error("TooSlow", f"{named[:80]!r} takes too long on one line; the search was stopped", hint)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        message = f"{named[:80]!r} takes too long on one line; the search was stopped"
+        yield event("error", code="TooSlow", message=message, hint="leave a repetition out, or search for a text")
 
 
 def _raw(query: LogQuery) -> dict[str, str | list[str]]:
@@ -79,10 +61,6 @@ def _raw(query: LogQuery) -> dict[str, str | list[str]]:
         if (value := getattr(query, name)) is not None:
             raw[name] = rfc3339(value)
     return raw
-
-
-def _error(code: str, message: str, hint: str) -> bytes:
-    return b"event: error\ndata: " + orjson.dumps({"code": code, "message": message, "hint": hint}) + b"\n\n"
 
 
 def asked(values: dict[str, Any]) -> LogQuery:

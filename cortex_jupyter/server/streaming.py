@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import BadQuery
@@ -12,7 +13,7 @@ from cortex_jupyter.server.base import Handler
 from cortex_jupyter.server.sse import Slot, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import AsyncGenerator, Awaitable
 
 
 class StreamingHandler(Handler):
@@ -47,6 +48,22 @@ class StreamingHandler(Handler):
         async def run() -> None:
             with self.service.streaming():
                 await Stream(self, cluster, slots, plain=plain).run()
+
+        await self.until_closed(run())
+
+    async def events(self, pieces: AsyncGenerator[bytes]) -> None:
+        """Answer with an event stream that is written elsewhere."""
+        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.set_header("Cache-Control", "no-cache, no-transform")
+        self.set_header("X-Accel-Buffering", "no")
+
+        async def run() -> None:
+            with self.service.streaming():
+                await self.flush()  # the headers: a reader knows that it is heard
+                async with aclosing(pieces):
+                    async for piece in pieces:
+                        self.write(piece)
+                        await self.flush()
 
         await self.until_closed(run())
 

@@ -180,3 +180,14 @@ def test_a_search_over_the_recording_comes_in_events_and_can_be_stopped(filled: 
     page.send(type="stop", id=7)
     page.send(type="outline", id=9, task="ml:job/train-1", bins=10)
     assert page.take()["outline"]["records"] == 500
+
+
+def test_the_metrics_of_a_recording_come_in_events(filled: Filled, page: Page) -> None:
+    filled.lines([(1, i, f"step={i} loss={1 / (i + 1)}") for i in range(5)]).end(0, "succeeded", "Job complete exit 0")
+    page.send(type="metrics", id=7, task="ml:job/train-1")
+    events: list[tuple[str, dict[str, Any]]] = []
+    while not page.take(timeout=30).get("done"):
+        events += page.events()
+    [points] = [data for name, data in events if name == "points"]
+    assert [one["value"] for one in points["series"]] == [[1 / (i + 1) for i in range(5)]]
+    assert [name for name, _ in events if name != "progress"] == ["points", "done"]

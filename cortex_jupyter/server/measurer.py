@@ -1,0 +1,93 @@
+"""A process that finds the numbers that a recording's lines report: `python -m cortex_jupyter.server.measurer`.
+
+It reads one line of JSON from its input and writes Server-Sent Events, from the beginning of the recording on: `points`
+with rows of `log.metrics()`, thinned out so that a picture of all of it looks the same; `progress`; at the end `done`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.store import reading
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.frames.metrics import Carried, metrics
+from cortex_jupyter.frames.read import stored_pieces
+from cortex_jupyter.frames.thinned import thinned
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.server.process import event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cortex_jupyter.recording.store import Readable
+
+#: Stretches of time of which four points are kept: more than a chart beside lines has pixels.
+_STRETCHES: Final = 400
+#: Different names that are told: where keys of JSON are ids there are as many as lines.
+_NAMES: Final = 100
+
+
+def measure(store: Readable, recording: int) -> Iterator[bytes]:
+    """Give what a recording's lines report as events, oldest first.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+
+    Yields
+    ------
+    bytes
+        Whole events. `points` has `series`: for each `name`, `pod` and `container` its `rank` and, as lists, `time` (ns),
+        `step`, `value`, `seq`. `progress` and `done` say how many lines were looked at, how many there are and how many
+        names were `left_out`.
+    """
+    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    rows = [row for row in store.index(recording) if row[2] == "log"]
+    total, looked = sum(row[1] for row in rows), 0
+    start = min((row[3] for row in rows), default=0)
+    width = (max((row[4] for row in rows), default=0) - start) // _STRETCHES + 1
+    names: dict[str, bool] = {}
+    carried = Carried()
+    for piece, _ in stored_pieces(store, recording, LogQuery.parse({"since": "all"})):
+        found = metrics(piece, carried=carried)
+        for name in pc.unique(found["name"]).to_pylist():
+            names.setdefault(name, len(names) < _NAMES)
+        # The container, which a frame of metrics has not: by number, of which those of a piece are not always in order.
+        at = pc.index_in(found["seq"], piece["seq"])
+        who = pc.binary_join_element_wise(*(piece[c].cast(pa.string()).take(at) for c in ("pod", "container")), "\0")
+        ranks = dict(zip(who.to_pylist(), found["rank"].to_pylist(), strict=True))
+        series = []
+        for one in thinned(found, who.combine_chunks().dictionary_encode(), start, width):
+            if names[one["name"]]:
+                pod, container = (source := one.pop("source")).split("\0")
+                series.append(one | {"pod": pod, "container": container, "rank": ranks[source]})
+        if series:
+            yield event("points", series=series)
+        looked += len(piece)
+        yield event("progress", looked=looked, lines=total, left_out=list(names.values()).count(False))
+    yield event("done", looked=looked, lines=total, left_out=list(names.values()).count(False))
+
+
+def main() -> None:
+    """Do what the input asks for."""
+    os.nice(10)  # kernels, the server and searches come first
+    asked: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
+    try:
+        with reading(asked["store"]) as store:
+            for told in measure(store, asked["recording"]):
+                sys.stdout.buffer.write(told)
+                sys.stdout.buffer.flush()
+    except CortexError as error:
+        sys.stdout.buffer.write(event("error", **error.as_dict()))
+    except BrokenPipeError:  # nobody wants to know any more
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

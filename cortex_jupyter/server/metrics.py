@@ -1,0 +1,46 @@
+"""`GET cortex/tasks/NAMESPACE/KIND/NAME/metrics`: the numbers that a whole recording reports, for a chart, as an event stream."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.server.process import EndedEarlyError, event, output
+from cortex_jupyter.server.streaming import StreamingHandler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from cortex_jupyter.recording.reading import Recording
+
+#: A piece of 65 536 lines takes a fraction of a second; on a machine that is busy, longer.
+_DEAF_S: Final = 60.0
+
+
+async def measured(recording: Recording) -> AsyncGenerator[bytes]:
+    """Give the events of `server.measurer.measure`, in pieces as they come."""
+    ask = {"store": recording.store.url, "recording": recording.id}
+    try:
+        async with aclosing(output("cortex_jupyter.server.measurer", ask, _DEAF_S)) as pieces:
+            async for piece in pieces:
+                yield piece
+    except (EndedEarlyError, TimeoutError):
+        message = "the metrics could not be read to the end"
+        yield event("error", code="MetricsFailed", message=message, hint="the server's log says why")
+
+
+class MetricsHandler(StreamingHandler):
+    """The metrics of one task's recording."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, namespace: str, kind: str, name: str) -> None:
+        """Answer with an event stream; it ends when the reader goes."""
+        for argument in self.arguments():
+            raise BadQuery(f"there is no parameter {argument[:60]!r}", "metrics are of the whole recording")
+        recording = await self.service.find(self.reference(namespace, kind, name))
+        await self.events(measured(recording))
