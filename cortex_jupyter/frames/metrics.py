@@ -11,6 +11,7 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.frames.shapes import Shapes, shapes
 from cortex_jupyter.parsing import metrics as rules
+from cortex_jupyter.parsing.fields import ESCAPES
 from cortex_jupyter.parsing.pattern import finder
 
 #: May report a number, or begins an epoch; in RE2's syntax.
@@ -95,7 +96,7 @@ def _lines(table: Any) -> tuple[Any, Any]:
     pc, np = library("pyarrow.compute"), library("numpy")
     text = table["text"]
     if pc.any(pc.match_substring(text, "\x1b"), min_count=0).as_py():
-        text = pc.replace_substring_regex(text, r"\x1b\[[0-?]*[ -/]*[@-~]", "")
+        text = pc.replace_substring_regex(text, ESCAPES, "")
     rows = np.arange(len(text))
     if pc.any(pc.match_substring(text, "\r"), min_count=0).as_py():
         states = pc.split_pattern(text.combine_chunks(), "\r")

@@ -10,7 +10,9 @@ import orjson
 #: Where structured loggers put what a person reads: zap, zerolog, logrus, slog, pino; python-json-logger; structlog.
 MESSAGE: Final = ("msg", "message", "event", "log", "text")
 
-_ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # ECMA-48 5.4: control sequences, colours among them
+#: ECMA-48 5.4: control sequences, colours among them; 5.6: control strings, titles and links among them.
+ESCAPES: Final = r"\x1b(?:\[[0-?]*[ -/]*[@-~]?|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?)"
+_ESCAPES: Final = re.compile(ESCAPES)
 _PAIR: Final = re.compile(r'([A-Za-z_][\w.@/-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
 #: A date with a clock, in brackets or not, or klog's head up to its `]`.
 _KLOG: Final = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6}\s+\d+ [^\s\]]+:\d+\] ")
@@ -18,23 +20,25 @@ _TIME: Final = re.compile(
     r"(\[)?\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?(?(1)\])(?:\s*[|:-]\s+|\s+)"
 )
 _LEVEL: Final = re.compile(
-    r"(?:\[\s*(?P<box>[A-Za-z]{3,11})\s*\]:?|(?P<word>TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|CRITICAL|FATAL):?)"
+    r"(?:\[\s*(?P<box>[A-Za-z]{3,11})\s*\]:?|(?P<word>TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERROR|SEVERE|CRITICAL|FATAL):?)"
     r"(?:\s+(?:[|:-]\s+)?)"
 )
-_BOXED: Final = frozenset({"trace", "debug", "info", "notice", "warn", "warning", "error", "critical", "fatal"})
+_BOXED: Final = frozenset(
+    {"trace", "debug", "info", "notice", "warn", "warning", "error", "severe", "critical", "fatal"}
+)
 #: An object is looked for behind so many braces of a line's text.
 _TRIES: Final = 4
 
 
 def plain(text: str) -> str:
-    r"""Give a line without colours and other control sequences.
+    r"""Give a line without colours, links and other control sequences.
 
     Examples
     --------
-    >>> plain("\x1b[31mred\x1b[0m")
-    'red'
+    >>> plain("\x1b[31mred\x1b[0m \x1b]8;;file:///a.py\x1b\\a.py\x1b]8;;\x1b\\")
+    'red a.py'
     """
-    return _ANSI.sub("", text) if "\x1b" in text else text
+    return _ESCAPES.sub("", text) if "\x1b" in text else text
 
 
 def fields(text: str) -> dict[str, Any] | None:

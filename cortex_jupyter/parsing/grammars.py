@@ -3,7 +3,8 @@ r"""The grammars of tracebacks: which lines begin one, which go on, what they sa
 Each grammar is a small machine over the lines of one source. `js/src/store/grammars.ts` is the same in the page;
 `tests/parsing/fixtures/blocks.json` holds both to the same answers.
 
-Where the forms come from: Python's `traceback` and `faulthandler` modules and PEP 654 (exception groups);
+Where the forms come from: Python's `traceback` and `faulthandler` modules and PEP 654 (exception groups); rich, loguru;
+pytest's `_pytest/_code/code.py` (`ExceptionRepr`: the styles long, short and native);
 `java.lang.Throwable.printStackTrace` and logback's `ThrowableProxyConverter`; V8's `Error.prototype.stack`; Go's
 `runtime/panic.go` and `traceback.go`; PyTorch's `c10/util/Backtrace.cpp` and its device assertions; NCCL's `debug.cc`.
 """
@@ -49,6 +50,8 @@ class Said:
     prefix: str = ""
     #: Lines since the exception that may be more of its message.
     loose: int = 0
+    #: Function and code that pytest shows above the place.
+    above: tuple[str, str] = ("", "")
 
 
 _HEADER: Final = "Traceback (most recent call last):"
@@ -61,8 +64,8 @@ _CHAIN: Final = re.compile(
     r"^(?:During handling of the above exception, another exception occurred"
     r"|The above exception was the direct cause of the following exception):$"
 )
-_FILE: Final = re.compile(r'^[\s|]*File "(.*)", line (\d+)(?:, in (.*)| in (.*)|)$')
-_BOXED: Final = re.compile(r"^│ (\S+):(\d+) in (\S+)\s*│$")
+_FILE: Final = re.compile(r'^[\s|>]*File "(.*)", line (\d+)(?:, in (.*)| in (.*)|)$')
+_BOXED: Final = re.compile(r"^│ (\S+):(\d+) in (\S+)\s*│\s*$")
 _NO_CODE: Final = re.compile(r"^[\s|]*(?:[~^\s]+|\[Previous line repeated .*|File .*|\+[-+].*)$")
 #: So many lines of a message are waited for the sentence that chains it to the next exception.
 _LOOSE: Final = 20
@@ -72,11 +75,19 @@ _MORE: Final = re.compile(
     r"|Exception raised from |\s*frame #\d+: |nccl\w+Error: |Last error:|Cuda failure |See documentation for Memory"
     r"|If reserved but unallocated|Search for `cuda|The client socket has|Original exception|Exception type:|Detail: )"
 )
+#: Of pytest: the head of a failed test, what ends its part, what was raised, the place, the function above it.
+_TEST: Final = re.compile(r"^_+ [^_\s].* _+$")
+_PART: Final = re.compile(r"^(?:=+ .* =+|-+ Captured .* -+)$")
+_RAISED_IN: Final = re.compile(r"^E(?: {2,}(.*))?$")
+_PLACE: Final = re.compile(r"^(\S[^:]*):(\d+): ?(?:in (.+)|([A-Za-z_][\w.]*)|)$")
+_DEF: Final = re.compile(r"^\s+(?:async )?def (\w+)\(")
+#: So many lines of code and of values are waited for what was raised.
+_SHOWN: Final = 200
 _AT: Final = re.compile(r"^\s+at (?:[\w$.<>/@ -]+\([^()]*\)(?: ~?\[.*\])?|.*:\d+:\d+\)?)\s*$")
 _JAVA: Final = re.compile(r"^\s+at (?:.*[/@])?([\w$.<>]+)\(([^:()]*)(?::(\d+))?\)")
 _SCRIPT: Final = re.compile(r"^\s+at (?:async )?(?:(.+?) \()?(?:file://)?(.+?):(\d+):\d+\)?\s*$")
 _THROWN: Final = re.compile(r"((?:[a-zA-Z_$][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable)|\bError)(?::\s*(.*))?$")
-_CAUSED: Final = re.compile(r"^\s*(?:Caused by|Suppressed|Wrapped by): (.*)$")
+_CAUSED: Final = re.compile(r"^\s*(?:Caused by|Suppressed|Wrapped by|\[cause\]): (.*)$")
 _GO: Final = re.compile(r"^(panic|fatal error|unexpected fault address|SIG[A-Z]+):? (.*)$")
 _ROUTINE: Final = re.compile(r"^goroutine \d+ [^\[]*\[[^\]]*\]:$")
 _GO_ON: Final = re.compile(
@@ -115,6 +126,8 @@ def begin(line: str) -> Said | None:
         said = Said("native", head[1])
     elif first == "F" and (head := _FATAL.match(line)):
         said = Said("native", head[1], head[2], state="python")
+    elif first == "_" and _TEST.match(line):
+        said = Said("python", state="test")
     elif "NCCL WARN " in line and (head := _NCCL.match(line)):
         said = Said("nccl", "NCCL WARN", head[1])
     elif ": block: [" in line and (head := _ASSERT.match(line)):
@@ -151,15 +164,15 @@ def _python(said: Said, line: str) -> str:
     blank = not line.strip()
     if said.state in ("raised", "chain"):
         return MAYBE if blank else _after(said, line)
-    if said.state == "group":
-        return _group(said, line)
+    if part := _PARTS.get(said.state):
+        return part(said, line)
     if blank:
         return MAYBE
     if said.state == "box" and line[0] in "│╰├":
         if found := _BOXED.match(line):
             said.frames.append(Frame(found[1], int(found[2]), found[3]))
         return YES
-    if said.state == "frames" and line[0] in " \t":
+    if said.state == "frames" and (line[0] in " \t" or line.startswith("> File ")):
         _frame(said, line)
         return YES
     return _raised(said, line)
@@ -187,7 +200,7 @@ def _after(said: Said, line: str) -> str:
 
 def _raised(said: Said, line: str) -> str:
     if found := _RAISED.match(line):
-        said.type, said.message, said.state = found[1], found[2] or "", "raised"
+        said.type, said.message, said.state = found[1], (found[2] or "").rstrip(), "raised"
         return YES
     return NO
 
@@ -206,6 +219,38 @@ def _group(said: Said, line: str) -> str:
     else:
         _frame(said, line)
     return YES
+
+
+def _test(said: Said, line: str) -> str:
+    """Take a line of what pytest shows of a failed test; all lines up to the last that tells something belong."""
+    if raised := _RAISED_IN.match(line):
+        text = (raised[1] or "").strip()
+        if said.state == "test" and said.type:
+            said.chain.append(f"{said.type}: {said.message}" if said.message else said.type)
+        if said.state == "test" or (not said.type and said.message.startswith('File "')):
+            found = _RAISED.match(text)
+            bare = "AssertionError" if text.startswith("assert ") else ""
+            said.type, said.message = (found[1], found[2] or "") if found else (bare, text)
+        said.state, said.loose = "test raised", 0
+        return YES
+    said.loose += 1
+    if begin(line) or _PART.match(line) or said.loose > _SHOWN:
+        return NO
+    if place := _PLACE.match(line):
+        function, code = said.above
+        said.frames.append(Frame(place[1], int(place[2]), place[3] or function, code))
+        if said.state == "test raised":
+            said.type = said.type or place[4] or ""
+        said.state, said.above = "test", ("", "")
+        return YES if said.type or said.message else MAYBE
+    if found := _DEF.match(line):
+        said.above = (found[1], "")
+    elif line.startswith(">"):
+        said.above = (said.above[0], line[1:].strip())
+    elif said.frames and not said.frames[-1].code and line.startswith("    ") and line.strip():
+        last = said.frames[-1]
+        said.frames[-1] = Frame(last.file, last.line, last.function, line.strip())
+    return MAYBE
 
 
 def _frame(said: Said, line: str) -> None:
@@ -279,4 +324,5 @@ def _cuda(said: Said, line: str) -> str:
     return YES if (found := _ASSERT.match(line)) and found[4] == said.message else NO
 
 
+_PARTS: Final = {"group": _group, "test": _test, "test raised": _test}
 _STEPS: Final = {"python": _python, "java": _java, "go": _go, "native": _native, "nccl": _nccl, "cuda": _cuda}

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from cortex_jupyter.parsing.fields import plain
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -34,9 +36,12 @@ _WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe|crit
 _PATTERN: Final = re.compile(
     rf"""
     \A\[?(?P<klog>[IWEFDC])(?:\d{{4}}\ \d\d:\d\d:\d\d\.\d|\ \d{{4}}-\d\d-\d\d\ \d)
-    | \A(?P<trace>Traceback\ \(most\ recent\ call\ last\)|Exception\ in\ thread\ |Caused\ by:\ |goroutine\ \d+\ \[
-        |\s+File\ "[^"]+",\ line\ \d+|\s+at\ [\w$.<>/]+\([^)]*\)\s*$|thread\ '[^']*'\ panicked\ at
-        |(?-i:(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception))(?::|\s*$))
+    | \A(?P<trace>[\s╭─]*Traceback\ \(most\ recent\ call\ last\)|Exception\ in\ thread\ |Caused\ by:\ |goroutine\ \d+\ \[
+        |\s+File\ "[^"]+(?:"?,?\ ?\Z|",\ l)|\s+at\ (?:[\w$.<>/@]+\([^)]*(?:\)\s*)?|[\w$.<>/@]{{80,}}|.*[A-Za-z/>]\S*:\d+:\d+\)?(?:\ \{{)?\s*)\Z
+        |thread\ '[^']*'\ panicked\ at
+        |(?-i:(?:[\w$]+\.)*[A-Z][\w$]*(?:Error|Exception))(?::|\s*$)|(?-i:E)\ {{3,}}\S)
+    | \A(?P<warn>(?-i:(?:\s*\S+:\d+:\ |\(node:\d+\)\ (?:\[\w+\]\ )?)(?:\w+\.)*\w*Warning:\ ))
+    | \A\d+:[A-Z]\ \d\d\ \w{{3}}\ \d{{4}}\ [\d:.]+\ (?P<sign>[-.*\#])[ ]
     | (?<![\w.])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?(?P<key>[A-Za-z]{{3,13}}|\d\d)\b
     | [\[(|]\s*(?P<box>{_WORD}|(?-i:TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]
     | \A(?:\d[\dTZ:.,+-]*\t)?(?P<first>{_WORD})(?:\ error)?\s*[:\t]
@@ -51,8 +56,8 @@ _SIGNS: Final = ("[", "(", "|", "level", "lvl", "severity")
 _ANY_CAPITAL: Final = re.compile("TRACE|DEBUG|DBG|INFO|NOTICE|WARN|ERR|SEVERE|CRIT|FATAL|PANIC")
 _LETTERS: Final = {
     "t": "trace", "d": "debug", "i": "info", "w": "warning", "e": "error", "f": "critical", "c": "critical",
+    ".": "debug", "-": "debug", "*": "info", "#": "warning",
 }  # fmt: skip
-_ANSI: Final = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]")
 
 
 def level(text: str) -> str | None:
@@ -70,7 +75,8 @@ def level(text: str) -> str | None:
     Notes
     -----
     klog: https://github.com/kubernetes/klog (`Lmmdd hh:mm:ss.uuuuuu`); Tornado and Jupyter: `[I yyyy-mm-dd`; bunyan and pino number levels 10 to 60
-    (https://getpino.io/#/docs/api?id=logger-level); Python's `logging` writes names.
+    (https://getpino.io/#/docs/api?id=logger-level); Python's `logging` writes names, its `warnings` a category; pytest puts
+    `E` before what a test raised; Valkey and Redis write `.-*#` (`serverLogRaw` in server.c).
 
     Examples
     --------
@@ -81,7 +87,7 @@ def level(text: str) -> str | None:
     """
     head = text[:_HEAD]
     if "\x1b" in head:
-        head = _ANSI.sub("", text[: 3 * _HEAD])[:_HEAD]
+        head = plain(text[: 3 * _HEAD])[:_HEAD]
     if head.lstrip()[:1] == "{":
         doc = _json(text)
         if doc is not None:
@@ -93,8 +99,8 @@ def level(text: str) -> str | None:
             match = _PATTERN.search(head, 1)
     if match is not None:
         kind, word = match.lastgroup, match[match.lastgroup or 0]
-        if kind == "trace":
-            return "error"
+        if kind in ("trace", "warn"):
+            return "error" if kind == "trace" else "warning"
         if kind == "key" and word.isdecimal():
             return of(int(word))
         return _LETTERS.get(word.lower()) or ALIASES.get(word.lower())

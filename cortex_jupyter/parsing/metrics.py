@@ -70,6 +70,10 @@ _OTHER: Final = frozenset(
     {"pid", "tid", "thread", "port", "seed", "line", "lineno", "level", "ts", "timestamp", "@timestamp", "date",
      "local_rank", "node_rank", "world_size", "v_num", "eta", "id", "uid", "gid", "version", "http"}
 )  # fmt: skip
+#: The same at the end of several words: `Booting worker with pid: 7`.
+_WHO: Final = frozenset({"pid", "tid", "port", "id", "uid", "gid"})
+#: Code and values that pytest, rich and pip show of an error.
+_CODE: Final = re.compile(r"\s*│|> |E {3}")
 #: Names of a JSON line that hold a time.
 _TIMES: Final = frozenset({"time", "t", "created", "msecs", "relativecreated", "asctime"})
 
@@ -96,6 +100,8 @@ def read(shape: str) -> Reading | None:
     ({'train-rmse': 1, 'eval-rmse': 2}, True)
     """
     found = Reading()
+    if _CODE.match(shape):
+        return None
     if shape.rstrip().endswith("}") and "{" in shape:
         _object(shape[shape.index("{") :], shape.count(MARK, 0, shape.index("{")), found)
     if not found.values:
@@ -119,7 +125,9 @@ def read(shape: str) -> Reading | None:
     found.values = {
         name: at
         for name, at in found.values.items()
-        if (low := name.lower()) not in _STEP_NAMES | _OTHER and (name == "epoch" or low.split()[-1] not in _EPOCHS)
+        if (low := name.lower()) not in _STEP_NAMES | _OTHER
+        and (last := low.split()[-1]) not in _WHO
+        and (name == "epoch" or last not in _EPOCHS)
     }
     return found if found.values else None
 
@@ -154,8 +162,8 @@ def _name(left: str, *, spaced: bool, first: bool) -> str | None:
         words = left[cuts[-1].end() if cuts else 0 :].strip(" '\"-")
         words = _LEVELS.sub("", words)
         if (cuts or first) and _WORDS.match(words) and words.endswith(last[1].split()[-1]):
-            return words
-    return last[1]
+            return words.rstrip("'")
+    return last[1].rstrip("'")
 
 
 def _columns(shape: str, found: Reading) -> None:

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { Folds } from "../src/store/folds.ts";
+import { LEVELS, levelOf } from "../src/store/level.ts";
 import { present } from "../src/store/present.ts";
 import { progress } from "../src/store/progress.ts";
 import { Selection } from "../src/store/selection.ts";
@@ -54,6 +55,40 @@ describe.each(fixture<BlockCase>("blocks"))("the page and Python see the same tr
 it.each(fixture<{ line: string; progress: object | null }>("progress"))("the page and Python see the same bar: $line", ({ line, progress: expected }) => {
   const bar = progress(line);
   expect(bar && { ...bar, rate: bar.rate?.toFixed(6) }).toEqual(expected && { ...expected, rate: (expected as { rate: number | null }).rate?.toFixed(6) });
+});
+
+interface Program {
+  name: string;
+  levels: Record<string, number>;
+  blocks: { kind: string; type: string; message: string; chain: string[]; rows: [first: number, last: number]; frames: number }[];
+  bars: [row: number, label: string, fraction: number][];
+}
+
+describe.each(JSON.parse(readFileSync(new URL("../../tests/programs/programs.json", import.meta.url), "utf8")) as Program[])("what $name printed", ({ name, levels, blocks: expected, bars }) => {
+  const texts = readFileSync(new URL(`../../tests/programs/logs/${name}.log`, import.meta.url), "utf8").replace(/\n$/, "").split("\n");
+
+  it("has the levels that Python sees", () => {
+    const found: Record<string, number> = {};
+    for (const text of texts) {
+      const level = LEVELS[levelOf(text)];
+      if (level !== "") found[level] = (found[level] ?? 0) + 1;
+    }
+    expect(found).toEqual(levels);
+  });
+
+  it("has the tracebacks that Python sees", () => {
+    const found = blocks(texts.map((text): [string, string] => ["a", text]), false) as { rows: number[] }[];
+    expect(found).toEqual(expected.map((block) => ({ ...block, source: "a", rows: expect.anything() as unknown })));
+    expect(found.map(({ rows }) => [rows[0], rows.at(-1)])).toEqual(expected.map(({ rows }) => rows));
+  });
+
+  it("has the bars that Python sees", () => {
+    const found = texts.flatMap((text, row) => {
+      const bar = progress(text);
+      return bar === null ? [] : [[row, bar.label, Number((bar.fraction ?? 0).toFixed(4))]];
+    });
+    expect(found).toEqual(bars);
+  });
 });
 
 const ERROR_OF = (step: number): string[] => ["Traceback (most recent call last):", '  File "/app/train.py", line 212, in step', "    assert finite(loss)", `RuntimeError: loss is NaN at step ${step}`];

@@ -51,7 +51,7 @@ const TOGETHER = 60_000;
 const MASKED = /\b[0-9a-f]{8,}\b|\b[0-9a-f]{4,}(?:-[0-9a-f]{4,})+\b|0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
 const VARYING = /0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
 /** First letters of a line that may begin a block, and what is in all others and in bars: one look that most lines do not pass. */
-const FIRST = /^[pfuSgtF]|^\s+(?:at |frame #)|^frame #/;
+const FIRST = /^[pfuSgtF_]|^\s+(?:at |frame #)|^frame #/;
 const SIGN = /[%━[\u001b]|Traceback/;
 
 /** Whether a line is worth a closer look. */

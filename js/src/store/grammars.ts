@@ -26,15 +26,20 @@ const BOX = /^(.*?)╭─+ Traceback \(most recent call last\) ─+╮\s*$/;
 const RAISED = /^((?:[A-Za-z_]\w*\.)+\w+|[A-Z_]\w*)(?::(?:\s+(.*)|\s*)|)$/;
 const GROUPED = /^[\s|]*\| ([A-Za-z_][\w.]*): (.*)$/;
 const CHAIN = /^(?:During handling of the above exception, another exception occurred|The above exception was the direct cause of the following exception):$/;
-const FILE = /^[\s|]*File "(.*)", line (\d+)(?:, in (.*)| in (.*)|)$/;
-const BOXED = /^│ (\S+):(\d+) in (\S+)\s*│$/;
+const FILE = /^[\s|>]*File "(.*)", line (\d+)(?:, in (.*)| in (.*)|)$/;
+const BOXED = /^│ (\S+):(\d+) in (\S+)\s*│\s*$/;
 const LOOSE = 20;
 const MORE = /^(?:CUDA kernel errors might|For debugging consider|Compile with `TORCH_USE_CUDA_DSA`|Device-side assert|Exception raised from |\s*frame #\d+: |nccl\w+Error: |Last error:|Cuda failure |See documentation for Memory|If reserved but unallocated|Search for `cuda|The client socket has|Original exception|Exception type:|Detail: )/;
+const TEST = /^_+ [^_\s].* _+$/;
+const PART = /^(?:=+ .* =+|-+ Captured .* -+)$/;
+const RAISED_IN = /^E(?: {2,}(.*))?$/;
+const PLACE = /^(\S[^:]*):(\d+): ?(?:in (.+)|([A-Za-z_][\w.]*)|)$/;
+const SHOWN = 200;
 const AT = /^\s+at (?:[\w$.<>/@ -]+\([^()]*\)(?: ~?\[.*\])?|.*:\d+:\d+\)?)\s*$/;
 const JAVA = /^\s+at (?:.*[/@])?([\w$.<>]+)\(([^:()]*)(?::(\d+))?\)/;
 const SCRIPT = /^\s+at (?:async )?(?:(.+?) \()?(?:file:\/\/)?(.+?):(\d+):\d+\)?\s*$/;
 const THROWN = /((?:[a-zA-Z_$][\w$]*\.)*[A-Z][\w$]*(?:Exception|Error|Throwable)|\bError)(?::\s*(.*))?$/;
-const CAUSED = /^\s*(?:Caused by|Suppressed|Wrapped by): (.*)$/;
+const CAUSED = /^\s*(?:Caused by|Suppressed|Wrapped by|\[cause\]): (.*)$/;
 const GO = /^(panic|fatal error|unexpected fault address|SIG[A-Z]+):? (.*)$/;
 const ROUTINE = /^goroutine \d+ [^[]*\[[^\]]*\]:$/;
 const GO_ON = /^(?:\t\S.*|\[signal .*|\s*panic: .*|exit status \d+|runtime: .*|r\w+\s+0x[0-9a-f]+|\.\.\.additional frames elided\.\.\.)$/;
@@ -77,6 +82,9 @@ export function begin(line: string): Said | null {
       break;
     case "F":
       if ((found = FATAL.exec(line))) return said("native", found[1], found[2], "python");
+      break;
+    case "_":
+      if (TEST.test(line)) return said("python", "", "", "test");
   }
   if (line.includes("NCCL WARN ") && (found = NCCL.exec(line))) return said("nccl", "NCCL WARN", found[1]);
   if (line.includes(": block: [") && (found = ASSERT.exec(line))) {
@@ -117,18 +125,19 @@ function python(block: Said, line: string): Verdict {
   const blank = line.trim() === "";
   if (block.state === "raised" || block.state === "chain") return blank ? "maybe" : after(block, line);
   if (block.state === "group") return group(block, line);
+  if (block.state === "test" || block.state === "test raised") return test(block, line);
   if (blank) return "maybe";
   let found: RegExpExecArray | null;
   if (block.state === "box" && /^[│╭╰├]/.test(line)) {
     if ((found = BOXED.exec(line))) frame(block, found[1], found[2], found[3]);
     return "yes";
   }
-  if (block.state === "frames" && /^[ \t]/.test(line)) {
+  if (block.state === "frames" && /^(?:[ \t]|> File )/.test(line)) {
     if ((found = FILE.exec(line))) frame(block, found[1], found[2], found[3]);
     return "yes";
   }
   if ((found = RAISED.exec(line)) === null) return "no";
-  [block.type, block.message, block.state] = [found[1], found[2] ?? "", "raised"];
+  [block.type, block.message, block.state] = [found[1], (found[2] ?? "").trimEnd(), "raised"];
   return "yes";
 }
 
@@ -165,6 +174,27 @@ function group(block: Said, line: string): Verdict {
   else if (found) [block.type, block.message] = [found[1], found[2]];
   else if ((found = FILE.exec(line))) frame(block, found[1], found[2], found[3]);
   return "yes";
+}
+
+/** What pytest shows of a failed test; all lines up to the last that tells something belong. */
+function test(block: Said, line: string): Verdict {
+  let found = RAISED_IN.exec(line);
+  if (found) {
+    const text = (found[1] ?? "").trim();
+    if (block.state === "test" && block.type !== "") block.chain.push(titleOf(block));
+    if (block.state === "test" || (block.type === "" && block.message.startsWith('File "'))) {
+      const raised = RAISED.exec(text);
+      [block.type, block.message] = raised ? [raised[1], raised[2] ?? ""] : [text.startsWith("assert ") ? "AssertionError" : "", text];
+    }
+    [block.state, block.loose] = ["test raised", 0];
+    return "yes";
+  }
+  if (begin(line) || PART.test(line) || ++block.loose > SHOWN) return "no";
+  if ((found = PLACE.exec(line)) === null) return "maybe";
+  frame(block, found[1], found[2]);
+  if (block.state === "test raised") block.type ||= found[4] ?? "";
+  block.state = "test";
+  return block.type || block.message ? "yes" : "maybe";
 }
 
 function java(block: Said, line: string): Verdict {

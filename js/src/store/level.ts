@@ -6,6 +6,8 @@
 import { strip } from "./controls.ts";
 
 export const LEVELS = ["", "trace", "debug", "info", "warning", "error", "critical"] as const;
+const DEBUG = 2;
+const INFO = 3;
 export const WARNING = 4;
 export const ERROR = 5;
 /** What a line without a level counts as, when levels are compared: prints of a training loop are information. */
@@ -23,12 +25,15 @@ const WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe
 const BEGINS = new RegExp(
   [
     String.raw`\[?([IWEFDC])(?:\d{4} \d\d:\d\d:\d\d\.\d| \d{4}-\d\d-\d\d \d)`,
-    String.raw`(Traceback \(most recent call last\)|Exception in thread |Caused by: |goroutine \d+ \[|\s+File "[^"]+", line \d+|\s+at [\w$.<>/]+\([^)]*\)\s*$|thread '[^']*' panicked at)`,
+    String.raw`([\s╭─]*Traceback \(most recent call last\)|Exception in thread |Caused by: |goroutine \d+ \[|\s+File "[^"]+(?:"?,? ?$|", l)|\s+at (?:[\w$.<>/@]+\([^)]*(?:\)\s*)?|[\w$.<>/@]{80,}|.*[A-Za-z/>]\S*:\d+:\d+\)?(?: \{)?\s*)$|thread '[^']*' panicked at)`,
     String.raw`(?:\d[\dTZ:.,+-]*\t)?(${WORD})(?: error)?\s*[:\t]`,
   ].map((part) => `^${part}`).join("|"),
   "i",
 );
-const RAISED = /^(?:[\w$]+\.)*[A-Z]\w*(?:Error|Exception)(?::|\s*$)/;
+const RAISED = /^(?:(?:[\w$]+\.)*[A-Z][\w$]*(?:Error|Exception)(?::|\s*$)|E {3,}\S)/;
+const WARNED = /^(?:\s*\S+:\d+: |\(node:\d+\) (?:\[\w+\] )?)(?:\w+\.)*\w*Warning: /;
+/** Valkey's and Redis' one sign for a level. */
+const SIGNED = /^\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([-.*#]) /;
 // Searching is dear and few lines are worth it: these say which.
 const SIGNS = /[[(|]|level|lvl|severity/i;
 const INSIDE = new RegExp(String.raw`(?<![\w.])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?([A-Za-z]{3,13}|\d\d)\b|[[(|]\s*(?:(${WORD})|(TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]`, "gi");
@@ -48,6 +53,9 @@ export function levelOf(text: string): number {
   const begins = BEGINS.exec(head);
   if (begins !== null) return begins[2] === undefined ? rankOf(begins[1] ?? begins[3]) : ERROR;
   if (RAISED.test(head)) return ERROR;
+  if (head.includes("Warning: ") && WARNED.test(head)) return WARNING;
+  const signed = SIGNED.exec(head);
+  if (signed !== null) return { "#": WARNING, "*": INFO }[signed[1]] ?? DEBUG;
   if (SIGNS.test(head)) {
     INSIDE.lastIndex = 0;
     for (let found = INSIDE.exec(head); found !== null; found = INSIDE.exec(head)) {
