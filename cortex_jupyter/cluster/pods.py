@@ -8,6 +8,7 @@ from typing import Any
 from cortex_jupyter.records import Source, parse_rfc3339
 
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"  # kubectl/pkg/cmd/util/podcmd
+_INDEX = "batch.kubernetes.io/job-completion-index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +122,22 @@ def _time(text: str | None) -> int:
 
 
 def beginning(pod: dict[str, Any]) -> dict[str, Any]:
-    """Say when a pod was created and scheduled, and how many init containers come first: how far it had come before it ran.
+    """Say how far a pod had come before it ran, and which of an indexed Job's it is.
 
     Returns
     -------
     dict
-        `created` and `scheduled`, ns since the epoch as strings, and `inits`; what is not known is left out.
+        `created` and `scheduled`, ns since the epoch as strings; `inits`, how many init containers come first; `index`, its
+        completion index (https://kubernetes.io/docs/concepts/workloads/controllers/job/#completion-mode). What is not known
+        is left out.
 
     Examples
     --------
     >>> when = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:00:02Z"}
     >>> beginning({"metadata": {"creationTimestamp": "1970-01-01T00:00:01Z"}, "spec": {}, "status": {"conditions": [when]}})
     {'created': '1000000000', 'scheduled': '2000000000'}
+    >>> beginning({"metadata": {"annotations": {"batch.kubernetes.io/job-completion-index": "3"}}, "spec": {}})
+    {'index': 3}
     """
     conditions = pod.get("status", {}).get("conditions") or []
     done = [c for c in conditions if c["type"] == "PodScheduled" and c["status"] == "True"]
@@ -142,7 +147,8 @@ def beginning(pod: dict[str, Any]) -> dict[str, Any]:
         "scheduled": done[0].get("lastTransitionTime") if done else None,
     }
     found: dict[str, Any] = {name: str(_time(text)) for name, text in times.items() if text}
-    return found | ({"inits": len(inits)} if inits else {})
+    index = (pod["metadata"].get("annotations") or {}).get(_INDEX, "")
+    return found | ({"inits": len(inits)} if inits else {}) | ({"index": int(index)} if index.isdecimal() else {})
 
 
 def waiting_reason(pod: dict[str, Any]) -> str:

@@ -15,12 +15,13 @@ def query_of(view: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     view : dict
-        The widget's trait `view`; `shown` has the filter's parts as js/src/store/terms.ts reads them.
+        The widget's trait `view`; `shown` has the filter's parts as js/src/store/terms.ts reads them,
+        and which sources are shown (js/src/store/sources.ts).
 
     Examples
     --------
-    >>> shown = {"grep": ["loss"], "exclude": ["healthz", "GET"], "where": ["step>3"], "level": "warning"}
-    >>> query_of({"since": "10m", "shown": shown, "pods": ["a", "b"]})
+    >>> shown = {"grep": ["loss"], "exclude": ["healthz", "GET"], "where": ["step>3"], "level": "warning", "pod": "a,b"}
+    >>> query_of({"since": "10m", "shown": shown})
     {'since': '10m', 'level': 'warning', 'grep': '(?i)loss', 'exclude': ['(?i)healthz', 'GET'], 'where': 'step>3', 'pod': 'a,b'}
     """
     shown: dict[str, Any] = view.get("shown") or {}
@@ -31,10 +32,7 @@ def query_of(view: dict[str, Any]) -> dict[str, Any]:
         parts = [part if name == "where" else _pattern(part) for part in shown.get(name) or ()]
         if parts:
             found[name] = parts[0] if len(parts) == 1 else parts
-    for name in ("pod", "container"):
-        if view.get(f"{name}s"):
-            found[name] = ",".join(view[f"{name}s"])
-    return found
+    return found | {name: shown[name] for name in ("pod", "container", "run") if shown.get(name)}
 
 
 def _pattern(term: str) -> str:

@@ -43,6 +43,8 @@ export interface StatusEvent {
   created?: string;
   scheduled?: string;
   inits?: number;
+  /** The pod's, where the Job is indexed. */
+  index?: number;
   older?: string | null;
   /** With `older`: where the stream begins, ns. */
   from?: string | null;
@@ -123,9 +125,10 @@ export interface OutlineDoc {
   errors?: number[];
   counted?: number;
   notices: PageNotice[];
+  sources?: SourceInfo[];
 }
 
-/** What the view shows. `off` holds the switched-off source groups, `since` the window in milliseconds or null for all. */
+/** What the view shows. `off` holds the keys of the sources that are switched off, or of single runs of them, `since` the window in milliseconds or null for all. */
 export interface Filter {
   /** What is being typed, see store/terms.ts. */
   grep: string;
@@ -139,9 +142,10 @@ export interface Filter {
   level: string;
   stream: string;
   off: string[];
-  /** Given from Python: only pods and containers with these names, until the reader chooses. */
+  /** Given from Python: only pods, containers and runs with these names, until the reader chooses. See store/sources.ts. */
   pod: string;
   container: string;
+  run: string;
   since: number | null;
   /** A fixed range in place of a window that ends now, ms. */
   from: number | null;
@@ -176,6 +180,22 @@ export type Jump =
   /** The last line before the task died. */
   | { to: "death" };
 
+/** One run of a source. */
+export interface RunSummary {
+  key: string;
+  /** Restarts before it: 0 is the first. */
+  run: number;
+  on: boolean;
+  lines: number;
+  state: "waiting" | "running" | "ended";
+  exit: number | null;
+  /** When it started and ended, ms; 0 where that is not known. */
+  begun: number;
+  ended: number;
+  /** When its last line that is here was written, ms; 0 before there is one. */
+  last: number;
+}
+
 export interface SourceSummary {
   key: string;
   task: string;
@@ -183,9 +203,14 @@ export interface SourceSummary {
   container: string;
   kind: SourceKind;
   hue: number;
+  /** Whether any run is. */
   on: boolean;
-  runs: number;
+  /** From the first to the newest. */
+  runs: RunSummary[];
+  /** The completion index of its pod; null where there is none. */
+  index: number | null;
   lines: number;
+  /** Of the newest run. */
   state: "waiting" | "running" | "ended";
   exit: number | null;
   node: string;

@@ -136,6 +136,45 @@ describe("the next in what is not loaded", () => {
     expect(jumped).toEqual([]);
   });
 
+  it("match within what is filtered, and among chosen pods, is asked for so", async () => {
+    engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all", grep: "step", level: "info", pod: "*-0", run: "0" }).filter });
+    engine.receive({ op: "find", view: "v1", term: "/[48]$/" });
+    // Before the filter itself is asked of the server.
+    await settle(10);
+    await jump({ to: "found", by: -1, from: at(94) });
+    const [query] = asked();
+    expect([query.getAll("grep"), query.get("level"), query.get("pod"), query.get("run")]).toEqual([["(?i)step", "(?i)[48]$"], "info", "*-0", "0"]);
+    server.answer = answers;
+    await server.send(sse("log", { ...logEvent(84, [[T0 - 160, 2, "step 84"], [T0 - 120, 1, "step 88"]]), q: [0, 4] }));
+    await settle(6000);
+    expect(jumped.map(({ id }) => update.rows.find((row) => row.id === id)?.text)).toEqual(["step 88"]);
+  });
+
+  it("is not asked for where the filter's own search has been, and is there where it has not", async () => {
+    filter("step 4");
+    await settle(500);
+    await server.send(sse("log", { ...logEvent(45, [[T0 - 550, 1, "step 45"], [T0 - 510, 1, "step 49"]]), q: [0, 4] }) + progress("progress", T0 - 560, 2));
+    engine.receive({ op: "find", view: "v1", term: "4" });
+    await settle(10);
+    await jump({ to: "found", by: -1, from: at(49) });
+    expect(jumped.map(({ id }) => update.rows.find((row) => row.id === id)?.text)).toEqual(["step 45"]);
+    expect(asked()).toHaveLength(1);
+    await jump({ to: "found", by: -1, from: at(45) });
+    expect(asked()).toHaveLength(2);
+    const [, query] = asked();
+    expect([query.getAll("grep"), Date.parse(query.get("until")!)]).toEqual([["(?i)step 4", "(?i)4"], T0 - 559]);
+    // The other way all is here that matches.
+    await jump({ to: "found", by: 1, from: at(45) });
+    expect(asked()).toHaveLength(2);
+  });
+
+  it("error of a pod that is chosen in Python", async () => {
+    engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all", container: "main", level: "info" }).filter });
+    await settle(10);
+    await jump({ to: "error", by: -1, from: at(95) });
+    expect(asked().map((query) => [query.get("level"), query.get("container")])).toEqual([["error", "main"]]);
+  });
+
   it("failed, or wanted no more", async () => {
     await jump({ to: "error", by: -1, from: at(95) });
     await server.send(sse("error", { code: "Gone", message: "the server is full" }));

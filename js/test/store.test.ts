@@ -97,7 +97,7 @@ describe("filters", () => {
     expect(select({ level: "warning" })).toEqual(["WARNING slow disk", "ERROR Disk failed"]);
     expect(select({ level: "info" })).toHaveLength(5);
     expect(select({ off: [`${TASK}/${W0.pod}/main`] })).toHaveLength(2);
-    expect(select({ pod: "worker-0" })).toHaveLength(3);
+    expect(select({ pod: "*worker-0" })).toHaveLength(3);
   });
 
   it("an invalid regex is said, and shows everything", () => {

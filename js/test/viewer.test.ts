@@ -217,7 +217,7 @@ describe("filtering while lines arrive", () => {
     expect(messages()).toEqual(["step 1", "step 3"]);
     expect(all("[role=switch]")[0].getAttribute("aria-checked")).toBe("false");
     await settle(1500);
-    expect(model.traits.view).toMatchObject({ since: "all", pods: [W1.pod], first_seq: 1, last_seq: 3 });
+    expect(model.traits.view).toMatchObject({ since: "all", shown: { pod: W1.pod }, first_seq: 1, last_seq: 3 });
   });
 
   it("Python's query is the beginning", async () => {

@@ -45,16 +45,16 @@ def test_the_log_of_what_is_in_view(filled: Filled, engine: Runtime) -> None:
     log = cortex.logs("ml:train-1")
     log.viewer.view = {
         "since": "all",
-        "shown": {"grep": ["LOSS"], "level": "info"},
-        "pods": ["train-1-aa"],
-        "containers": ["main"],
+        "shown": {"grep": ["LOSS"], "level": "info", "pod": "train-1-aa", "container": "main"},
     }
     assert repr(log.view) == (
         "cortex_jupyter.logs('ml:job/train-1', since='all', level='info', grep='LOSS', pod='train-1-aa', container='main')"
     )
     assert len(log.view) == 0
-    log.viewer.view = {**log.viewer.view, "shown": {"grep": ["loss"]}, "pods": ["train-1-aa", "train-1-bb"]}
+    log.viewer.view = {**log.viewer.view, "shown": {"grep": ["loss"], "pod": "train-1-aa,train-1-bb"}}
     assert len(log.view) == 20
+    log.viewer.view = {"since": "all", "shown": {"run": "train-1-aa/*/*,train-1-bb/main/0"}}
+    assert len(log.view) == 10 and "run='train-1-aa/*/*,train-1-bb/main/0'" in repr(log.view)
     log.viewer.close()
 
 

@@ -1,14 +1,17 @@
 /** The next match, or the next error, in what is not loaded: the server looks for it, and the lines around it are loaded. */
 
-import type { Link, SearchQuery } from "../transport/link.ts";
+import type { Link } from "../transport/link.ts";
 import type { SseEvent } from "../transport/splitter.ts";
 import type { Beyond as Said, Jump, LogEvent } from "../types.ts";
 import { destination } from "./jump.ts";
+import { ERROR, rankOf } from "./level.ts";
+import type { RemoteQuery } from "./remote.ts";
 import type { Selection } from "./selection.ts";
 import type { Span } from "./spans.ts";
 import type { TaskStore } from "./store.ts";
 import { patternOf } from "./terms.ts";
 import { fromNs } from "./time.ts";
+import type { View } from "./view.ts";
 
 type Step = Extract<Jump, { by: 1 | -1 }>;
 
@@ -20,7 +23,7 @@ interface Progress {
 /** What of a task lies between the reader and the next that is here. */
 export interface Between {
   store: TaskStore;
-  spans: Span[];
+  spans: Pick<Span, "low" | "high">[];
 }
 
 /** A line that is not here. */
@@ -37,16 +40,18 @@ export function ahead(to: Step, selection: Selection): number | null {
   return selection.compare(next, to.from) * to.by > 0 ? next : null;
 }
 
-/** Where the next could be that is not here; `by` in time. Where lines are filtered, their own search finds what is not here. */
-export function between(to: Step, selection: Selection): Between[] {
+/** Where the next could be that is not here; `by` in time. What is filtered has been found by its own search, as far back as `searchedTo`. */
+export function between(to: Step, selection: Selection, searchedTo: number): Between[] {
   const { from, by } = to;
-  if (from === null || from < 0 || selection.narrowed || selection.filter.pod !== "" || selection.filter.container !== "") return [];
+  if (from === null || from < 0 || selection.matcher.error !== "") return [];
   if (to.to === "found" && (!selection.finder.active || selection.finder.error !== "")) return [];
   const here = selection.keyOf(from);
   const next = ahead(to, selection);
   const aim = next === null ? by * Infinity : selection.keyOf(next);
-  const inWay = ({ low, high }: Span): boolean => (by > 0 ? high > here && low < aim : low < here && high > aim);
-  return selection.stores.map((store) => ({ store, spans: store.spans.filter(inWay) })).filter(({ spans }) => spans.length > 0);
+  // Where lines have been found alone, the reader stands in the midst of what is not here.
+  const left = ({ low, high }: Span): Pick<Span, "low" | "high"> => (by > 0 ? { low: Math.max(low, here), high: Math.min(high, searchedTo) } : { low, high: Math.min(high, searchedTo, here) });
+  const inWay = ({ low, high }: Pick<Span, "low" | "high">): boolean => low < high && (by > 0 ? high > here && low < aim : low < here && high > aim);
+  return selection.stores.map((store) => ({ store, spans: store.spans.map(left).filter(inWay) })).filter(({ spans }) => spans.length > 0);
 }
 
 interface Hooks {
@@ -69,7 +74,7 @@ export class Beyond {
   constructor(
     readonly step: Step,
     where: Between[],
-    private readonly selection: Selection,
+    private readonly view: View,
     private readonly hooks: Hooks,
   ) {
     this.#left = new Set(where.map(({ store }) => store));
@@ -92,8 +97,7 @@ export class Beyond {
   }
 
   #ask({ store, spans }: Between, until: number): void {
-    const { term } = this.selection.finder;
-    const query: Omit<SearchQuery, "since" | "until"> = this.step.to === "found" ? { grep: [patternOf(term)], exclude: [], where: [] } : { grep: [], exclude: [], where: [], level: "error" };
+    const query = this.#query(store);
     const since = Math.min(...spans.map(({ low }) => low));
     const range = { since: new Date(Math.floor(since)).toISOString(), until: new Date(Math.floor(until) + 1).toISOString() };
     const stop = this.hooks.linkOf(store.task)?.search(store.task, { ...query, ...range }, {
@@ -105,6 +109,13 @@ export class Beyond {
     });
     if (stop === undefined) this.#done(store);
     else this.#stops.set(store, stop);
+  }
+
+  /** What is looked for, within what is shown. */
+  #query(store: TaskStore): RemoteQuery {
+    const query = this.view.remoteQuery(store);
+    if (this.step.to === "found") return { ...query, grep: [...query.grep, patternOf(this.view.selection.finder.term)] };
+    return rankOf(query.level ?? "") > ERROR ? query : { ...query, level: "error" };
   }
 
   #event(one: Between, { event, data }: SseEvent): void {
@@ -135,13 +146,20 @@ export class Beyond {
     let best: Goal | null = null;
     for (const [i, offset] of dt.entries()) {
       const time = fromNs(t0) + offset / 1e6;
-      const source = sources[s[i]];
-      if (!spans.some(({ low, high }) => time >= Math.floor(low) && time <= high + 1) || this.selection.filter.off.includes(store.keyOf(source))) continue;
+      const { run = 0, ...source } = sources[s[i]];
+      if (!spans.some(({ low, high }) => time >= Math.floor(low) && time <= high + 1) || !this.view.selection.wants(store, { run, ...source })) continue;
       const number = seq + (q === undefined ? i : q[i]);
-      if (store.isHere(number)) continue;
+      if (store.isHere(number) || this.#isFrom(store, number)) continue;
       if (best === null || (time - best.time) * this.step.by < 0) best = { store, seq: number, time };
     }
     return best;
+  }
+
+  /** The row that the reader is at may be one that was found alone. */
+  #isFrom(store: TaskStore, seq: number): boolean {
+    const { selection } = this.view;
+    const { from } = this.step;
+    return from !== null && selection.stores[selection.slotOf(from)] === store && store.seq[selection.rowOf(from)] === seq;
   }
 
   #done(store: TaskStore): void {

@@ -7,7 +7,6 @@ import { copied } from "./copy.ts";
 import { Holdings, type Watcher } from "./holdings.ts";
 import { PAGE_LINES } from "./pages.ts";
 import { Links } from "./links.ts";
-import { remoteQuery } from "./remote.ts";
 import { Search } from "./search.ts";
 import { rowsAfter, rowsOf } from "./spans.ts";
 import type { TaskStore } from "./store.ts";
@@ -313,13 +312,12 @@ export class Engine implements Watcher {
   /** What is looked for and not loaded is asked of the server. */
   #seek(): void {
     for (const view of this.#views.values()) {
-      const { filter, matcher, stores } = view.selection;
-      if (view.search !== null || matcher.error !== "") continue;
-      const query = remoteQuery(filter);
+      const { matcher, narrowed, stores } = view.selection;
+      if (view.search !== null || matcher.error !== "" || !narrowed) continue;
       const { now, live } = this.#surroundings(view);
       const low = view.lowBound(now, live);
-      if (query === null || !stores.some(({ spans }) => spans.some(({ high }) => high > low))) continue;
-      view.search = new Search(stores, query, low, {
+      if (!stores.some(({ spans }) => spans.some(({ high }) => high > low))) continue;
+      view.search = new Search(stores, (store) => view.remoteQuery(store), low, {
         linkOf: (task) => this.#links.of(task)?.link,
         found: (store, event) => this.#found(store, event),
         changed: () => this.#changed(view),
@@ -332,12 +330,12 @@ export class Engine implements Watcher {
   #goBeyond(view: View, jump: Jump): boolean {
     if (jump.to !== "found" && jump.to !== "error") return false;
     const step = view.inTime(jump);
-    const where = between(step, view.selection);
+    const where = between(step, view.selection, view.searchedTo);
     if (where.length === 0) return false;
     const { id } = view;
     // The view may have been made anew meanwhile.
     const now = (): View | undefined => this.#views.get(id);
-    view.beyond = new Beyond(step, where, view.selection, {
+    view.beyond = new Beyond(step, where, view, {
       linkOf: (task) => this.#links.of(task)?.link,
       found: () => this.#fetch(now()),
       none: () => {

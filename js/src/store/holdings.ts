@@ -327,7 +327,9 @@ export class Holdings implements Receiver {
     try {
       // Of what is loaded the levels are known here.
       const doc = await link.outline(store.task, store.spans.length > 0);
-      store.survey(new Outline(doc), doc.notices);
+      store.survey(new Outline(doc), doc.notices, doc.sources);
+      // Sources may have come to be known.
+      this.watcher.taken(store, store.rows);
     } catch (reason) {
       // Without it the bar spans what is loaded, and older lines come page by page.
       console.warn("[cortex-jupyter] the outline could not be read", reason);

@@ -1,8 +1,9 @@
 /** One view's filter over what is not loaded: asked of the server task by task, newest first, until it has been everywhere or is stopped. */
 
 import type { LogEvent, RemoteSearch } from "../types.ts";
-import type { Link, SearchQuery } from "../transport/link.ts";
+import type { Link } from "../transport/link.ts";
 import type { SseEvent } from "../transport/splitter.ts";
+import type { RemoteQuery } from "./remote.ts";
 import type { TaskStore } from "./store.ts";
 import { fromNs } from "./time.ts";
 
@@ -33,7 +34,7 @@ export class Search {
 
   constructor(
     readonly stores: TaskStore[],
-    private readonly query: Omit<SearchQuery, "since" | "until">,
+    private readonly queryOf: (store: TaskStore) => RemoteQuery,
     /** Where the window begins, ms. */
     private readonly low: number,
     private readonly hooks: Hooks,
@@ -65,7 +66,7 @@ export class Search {
     const [store, until] = next;
     const since = Math.max(this.low, Math.min(...store.spans.map(({ low }) => low)));
     const range = { since: new Date(Math.floor(since)).toISOString(), until: new Date(Math.floor(until) + 1).toISOString() };
-    this.#stop = link.search(store.task, { ...this.query, ...range }, {
+    this.#stop = link.search(store.task, { ...this.queryOf(store), ...range }, {
       event: (event) => this.#event(store, event),
       end: (problem) => {
         if (this.state !== "running") return;

@@ -6,6 +6,7 @@ import { Finder } from "./find.ts";
 import { isBar } from "./folds.ts";
 import { UNKNOWN_AS } from "./level.ts";
 import { Sequence } from "./sequence.ts";
+import { chooser, type RunOf } from "./sources.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
 
 /** A row's id in a view: the task's slot above, its row below. */
@@ -13,10 +14,6 @@ const SLOT = 2 ** 27;
 const SLICE = 50_000;
 /** Where nothing can stop a regex, a slice this slow ends the search. */
 const SLOW = 250;
-
-function named(name: string, wanted: string): boolean {
-  return wanted === "" || wanted.split(",").some((part) => part !== "" && name.includes(part.trim()));
-}
 
 export class Selection {
   filter: Filter;
@@ -30,6 +27,8 @@ export class Selection {
   /** Heads of which the rows below are shown. */
   readonly opened = new Set<number>();
   #enabled: boolean[][] = [];
+  /** Of each store, and how many sources it had then: what was newest may not be so any more. */
+  #choosers: { wants: (one: RunOf) => boolean; among: number }[] = [];
   #rank = 0;
 
   constructor(
@@ -73,6 +72,12 @@ export class Selection {
     return this.matcher.active || this.#rank > 0 || this.filter.stream !== "";
   }
 
+  /** Only some of the sources are shown. */
+  get someSources(): boolean {
+    const { off, pod, container, run } = this.filter;
+    return off.length > 0 || `${pod}${container}${run}` !== "";
+  }
+
   get filtered(): boolean {
     return this.all !== this.shown;
   }
@@ -100,12 +105,22 @@ export class Selection {
   isOn(slot: number, source: number): boolean {
     if (source === NO_SOURCE) return true;
     const row = (this.#enabled[slot] ??= []);
-    if (row[source] === undefined) {
-      const store = this.stores[slot];
-      const { pod, container } = store.sources[source];
-      row[source] = !this.filter.off.includes(this.keyOfSource(store, source)) && named(pod, this.filter.pod) && named(container, this.filter.container);
-    }
-    return row[source];
+    return (row[source] ??= this.wants(this.stores[slot], this.stores[slot].sources[source]));
+  }
+
+  /** Whether a run of a source is shown, also one of which nothing is here. */
+  wants(store: TaskStore, source: RunOf): boolean {
+    const { off } = this.filter;
+    if (off.length > 0 && (off.includes(store.keyOf(source)) || off.includes(store.runKeyOf(source)))) return false;
+    const slot = this.stores.indexOf(store);
+    this.#choosers[slot] ??= { wants: chooser(this.filter, store.sources), among: store.sources.length };
+    return this.#choosers[slot].wants(source);
+  }
+
+  /** Runs that are counted from the newest are others when there is a newer one. */
+  #recount(): void {
+    if (!this.filter.run.includes("-") || this.#choosers.every(({ among }, slot) => among === this.stores[slot].sources.length)) return;
+    this.refilter(this.filter);
   }
 
   /** Whether a row is shown; rows that belong together are shown or not together. */
@@ -233,6 +248,7 @@ export class Selection {
   take(store: TaskStore, from: number, to: number): void {
     const slot = this.stores.indexOf(store);
     if (slot === -1) return;
+    this.#recount();
     const ids: number[] = [];
     let sorted = true;
     const found: number[] = [];
@@ -298,7 +314,8 @@ export class Selection {
     this.tooSlow = "";
     this.#rank = this.matcher.rank;
     this.#enabled = [];
-    const everything = !this.matcher.active && this.#rank === 0 && filter.stream === "" && filter.off.length === 0 && filter.pod === "" && filter.container === "";
+    this.#choosers = [];
+    const everything = !this.narrowed && !this.someSources;
     this.shown = everything ? this.all : new Sequence(this.compare);
     this.unsearched = everything ? 0 : this.all.length;
     this.finder.again();

@@ -36,6 +36,11 @@ export interface Source {
   state: "waiting" | "running" | "ended";
   exit: number | null;
   node: string;
+  /** When it started and ended, ms; 0 where that is not known. */
+  begun: number;
+  ended: number;
+  /** The completion index of its pod. */
+  index: number | null;
 }
 
 function grown<T extends Float64Array | Float32Array | Uint32Array | Uint16Array | Uint8Array>(array: T, length: number): T {
@@ -115,11 +120,14 @@ export class TaskStore {
     return first;
   }
 
-  survey(outline: Outline, notices: PageNotice[] = []): void {
+  survey(outline: Outline, notices: PageNotice[] = [], sources: SourceInfo[] = []): void {
     this.outline = outline;
+    for (const source of sources) this.sourceId(source);
     for (const notice of notices) {
       this.#mark(notice);
-      if (notice.event === "status") this.phases.take(notice as StatusEvent);
+      if (notice.event !== "status") continue;
+      this.phases.take(notice as StatusEvent);
+      this.#tell(notice as StatusEvent);
     }
     this.#since = 0;
     for (let row = 0; row < this.rows; row++) if (this.seq[row] > outline.upto && !(this.flags[row] & (NOTICE | HOLE))) this.#since++;
@@ -351,7 +359,6 @@ export class TaskStore {
     this.phases.take(event);
     if (!this.#have.add(event.seq)) return;
     const id = event.source ? this.sourceId(event.source) : -1;
-    const source = this.sources[id];
     if (live && event.state) this.state = event.state;
     const was = this.stopped;
     if (live && event.notice === "state") this.stopped = stoppedText(event);
@@ -359,14 +366,19 @@ export class TaskStore {
     if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) return;
     if (live && event.notice === "waiting") this.message = event.message ?? event.reason ?? "";
     else if (live && event.notice === "started") this.message = "";
-    if (source && event.notice === "started") source.state = "running";
-    if (source && event.notice === "ended") {
-      source.state = "ended";
-      source.exit = event.exit_code ?? null;
-    }
+    this.#tell(event);
     if (event.hint) this.hints.set(this.rows, event.hint);
     this.#mark({ ...event, event: "status" });
     this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, stoppedText(event) ? ERROR : rankOf(event.level ?? ""), noticeText(event), event.notice === "ended");
+  }
+
+  /** What a notice says of a source, whether it comes in the stream, with a page or with the outline. */
+  #tell({ notice, source: info, time, exit_code: exit, index }: StatusEvent): void {
+    if (info === undefined || (notice !== "started" && notice !== "ended")) return;
+    const source = this.sources[this.sourceId(info)];
+    const at = time ? fromNs(time) : 0;
+    if (notice === "started") [source.begun, source.index] = [at, index ?? null];
+    else [source.state, source.exit, source.ended] = ["ended", exit ?? null, at];
   }
 
   addGap(event: GapEvent, counted = true): void {
@@ -410,6 +422,11 @@ export class TaskStore {
     return `${this.task}/${pod}/${container}`;
   }
 
+  /** One run of it alone. */
+  runKeyOf(source: { pod: string; container: string; run?: number }): string {
+    return `${this.keyOf(source)}/${source.run ?? 0}`;
+  }
+
   /** Notices of a source keep their place among its lines; those of the whole task stand at their time. */
   #notice(seq: number, time: number, id: number, flags: number, text: string, afterLines: boolean): void {
     this.folds.start(this.rows)();
@@ -426,7 +443,7 @@ export class TaskStore {
       this.#ids.set(name, id);
       const kind = info.kind ?? this.sources.find((other) => other.container === info.container)?.kind ?? "main";
       const { pod, container, run = 0 } = info;
-      this.sources.push({ pod, container, kind, run, lines: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "" });
+      this.sources.push({ pod, container, kind, run, lines: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", begun: 0, ended: 0, index: null });
     }
     return id;
   }

@@ -8,6 +8,7 @@ import { type Block, Layout } from "./layout.ts";
 import { Order } from "./order.ts";
 import type { Wish } from "./pages.ts";
 import { present } from "./present.ts";
+import { type RemoteQuery, remoteQuery } from "./remote.ts";
 import type { Search } from "./search.ts";
 import { Selection } from "./selection.ts";
 import { rowsAfter, rowsOf } from "./spans.ts";
@@ -52,6 +53,18 @@ function searchText({ state, to, message }: RemoteSearch): string {
   if (state === "failed") return message;
   if (state === "done") return "Searched to here: there are no more matches before";
   return to === Infinity ? "Searching what is not loaded…" : `${state === "running" ? "Searching, back" : "Searched back"} to {${Math.floor(to)}}`;
+}
+
+/** What of a source follows from its runs. */
+function summarize(group: SourceSummary): void {
+  const { runs } = group;
+  runs.sort((a, b) => a.run - b.run);
+  const newest = runs.at(-1);
+  for (const one of runs) if (one !== newest) one.state = "ended";
+  group.on = runs.some(({ on }) => on);
+  group.lines = runs.reduce((sum, { lines }) => sum + lines, 0);
+  group.last = Math.max(0, ...runs.map(({ last }) => last));
+  if (newest) [group.state, group.exit] = [newest.state, newest.exit];
 }
 
 export interface Surroundings {
@@ -146,6 +159,17 @@ export class View {
   /** The next is the one below: newest first, the one before. */
   inTime<To extends Jump>(to: To): To {
     return "by" in to && this.look.newestFirst ? { ...to, by: to.by === 1 ? -1 : 1 } : to;
+  }
+
+  /** Its filter, as one of its tasks can be asked for it. */
+  remoteQuery(store: TaskStore): RemoteQuery {
+    return remoteQuery(this.selection.filter, this.sources().filter(({ task }) => task === store.task));
+  }
+
+  /** What is shown of everything since then is here, although it is not loaded, ms. */
+  get searchedTo(): number {
+    if (this.search === null) return Infinity;
+    return this.search.state === "done" ? -Infinity : this.search.to;
   }
 
   /** Goes to a row; whether there is one. What is out of the window is shown with all that is older. */
@@ -307,7 +331,7 @@ export class View {
     if (at - this.#sourcesAt >= SOURCES_EVERY) {
       this.#sourcesAt = all.length === 0 ? -Infinity : at;
       this.#sourcesOf = all.length;
-      update.sources = this.#sources();
+      update.sources = this.sources();
     }
     this.#toldAt = Math.floor(now / SECOND);
     const drawn = this.#drawnOf(now, live, low);
@@ -404,7 +428,6 @@ export class View {
     return finder.active ? { find: (text) => finder.marks(text) } : matcher;
   }
 
-  /** A source as readers know it: a container of a pod, its runs together. */
   #group(slot: number, source: number): number {
     const known = (this.#groupOf[slot] ??= [])[source];
     if (known !== undefined) return known;
@@ -416,27 +439,26 @@ export class View {
       group = this.#groups.length;
       this.#groupIds.set(key, group);
       this.#sourcesAt = -Infinity;
-      this.#groups.push({ key, task: store.task, pod, container, kind, hue: hueOf(pod, this.#hues), on: true, runs: 0, lines: 0, state: "running", exit: null, node: "", last: 0 });
+      this.#groups.push({ key, task: store.task, pod, container, kind, hue: hueOf(pod, this.#hues), on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", last: 0 });
     }
     this.#groupOf[slot][source] = group;
     return group;
   }
 
-  #sources(): SourceSummary[] {
-    for (const group of this.#groups) group.lines = group.runs = group.last = 0;
+  /** The sources as readers know them: containers of pods, with their runs. */
+  sources(): SourceSummary[] {
+    for (const group of this.#groups) group.runs = [];
     for (const [slot, store] of this.selection.stores.entries()) {
       for (const [id, source] of store.sources.entries()) {
+        const { run, lines, state, exit, begun, ended, lastKey, kind, node, index } = source;
         const group = this.#groups[this.#group(slot, id)];
-        group.lines += source.lines;
-        group.runs++;
-        group.kind = source.kind;
-        group.state = source.state;
-        group.exit = source.exit;
-        group.node = source.node || group.node;
-        group.last = Math.max(group.last, source.lastKey);
-        group.on = this.selection.isOn(slot, id);
+        group.runs.push({ key: store.runKeyOf(source), run, on: this.selection.isOn(slot, id), lines, state, exit, begun, ended, last: Math.max(0, lastKey) });
+        group.kind = kind;
+        group.node = node || group.node;
+        group.index = index ?? group.index;
       }
     }
+    for (const group of this.#groups) summarize(group);
     return this.#groups;
   }
 }

@@ -25,6 +25,9 @@ export interface SearchQuery {
   where: string[];
   level?: string;
   stream?: string;
+  pod?: string;
+  container?: string;
+  run?: string;
   since: string;
   until: string;
 }

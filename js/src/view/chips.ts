@@ -47,7 +47,7 @@ function typed(term: string): string {
 }
 
 export function chipsOf(filter: Filter): Chip[] {
-  const { include, exclude, where, pod, container, stream, from, until } = filter;
+  const { include, exclude, where, pod, container, run, stream, from, until } = filter;
   const chips: Chip[] = [];
   if (from !== null && until !== null) {
     const seconds = until - from < 3_600_000;
@@ -66,7 +66,7 @@ export function chipsOf(filter: Filter): Chip[] {
     const other = opposite(text);
     chips.push({ words: whereWords(text), without: { where: rest }, typed: text, inverted: other === null ? undefined : { where: added(rest, other) } });
   }
-  for (const [name, value] of Object.entries({ pod, container, stream })) if (value) chips.push({ words: `${name} ${value}`, without: { [name]: "" } });
+  for (const [name, value] of Object.entries({ pod, container, run, stream })) if (value) chips.push({ words: `${name} ${value}`, without: { [name]: "" } });
   return chips;
 }
 

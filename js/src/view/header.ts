@@ -1,11 +1,12 @@
 /** What is it and how far: the task, its phases, and what can be done with the whole. */
 
 import { allTerms } from "../store/filter.ts";
+import { chosenBriefly } from "../store/sources.ts";
 import { patternOf } from "../store/terms.ts";
 import { toAddress } from "../page/address.ts";
 import { pageConfig } from "../transport/config.ts";
 import { taskPath } from "../transport/page.ts";
-import type { TaskSummary, Update } from "../types.ts";
+import type { SourceSummary, TaskSummary, Update } from "../types.ts";
 import { button, h, say, setFlag } from "./dom.ts";
 import { lasting, taskParts } from "./format.ts";
 import type { Action } from "./keys.ts";
@@ -20,19 +21,15 @@ export interface HeaderActions {
   act(action: Action): void;
   bookmarks(): Item[];
   settings(): Settings;
+  sources(): SourceSummary[];
 }
 
-/** The filter as the server's parameters. */
-export function queryOf(settings: Settings): URLSearchParams {
-  const { since = "all", until = "", stream = "", pod = "", container = "" } = toPlain(settings);
+/** The filter as the server's parameters, for the task that has these sources. */
+export function queryOf(settings: Settings, sources: SourceSummary[]): URLSearchParams {
+  const { since = "all", until = "", stream = "" } = toPlain(settings);
   const { include, exclude, where, level } = allTerms(settings.filter);
-  const all = { since, until, stream, level, pod: globs(pod), container: globs(container), grep: include.map(patternOf), exclude: exclude.map(patternOf), where };
+  const all = { since, until, stream, level, ...chosenBriefly(settings.filter, sources), grep: include.map(patternOf), exclude: exclude.map(patternOf), where };
   return new URLSearchParams(Object.entries(all).flatMap(([name, value]) => [value].flat().filter(Boolean).map((one): [string, string] => [name, one])));
-}
-
-/** The page takes a part of a name for the name. */
-function globs(names: string): string {
-  return names.split(",").filter(Boolean).map((name) => (name.includes("*") ? name : `*${name.trim()}*`)).join(",");
 }
 
 export class Header {
@@ -51,9 +48,9 @@ export class Header {
   constructor(private readonly actions: HeaderActions) {
     this.#download = new Menu("Download", "Download the log", () => [
       "What is shown",
-      ...FORMATS.map(([format, label]) => ({ label, act: () => void this.#save(format, queryOf(actions.settings())) })),
+      ...FORMATS.map(([format, label]) => ({ label, act: () => void this.#save(format, (task) => queryOf(actions.settings(), actions.sources().filter((source) => source.task === task))) })),
       "The whole log",
-      ...FORMATS.map(([format, label]) => ({ label: `${label}, all`, act: () => void this.#save(format, new URLSearchParams({ since: "all" })) })),
+      ...FORMATS.map(([format, label]) => ({ label: `${label}, all`, act: () => void this.#save(format, () => new URLSearchParams({ since: "all" })) })),
     ]);
     const go = new Menu("Go to", "Go to a place in the log", () => [
       ...([["A time… (:)", "goto"], ["Oldest line (g)", "oldest"], ["Newest line (G)", "newest"], ["Next error (e)", "nextError"], ["Previous error (E)", "previousError"], ["Before the task died (d)", "death"]] as const).map(([label, action]) => ({ label, act: () => actions.act(action) })),
@@ -124,11 +121,11 @@ export class Header {
     this.#phases.replaceChildren(...phaseElements(phases));
   }
 
-  async #save(format: string, query: URLSearchParams): Promise<void> {
+  async #save(format: string, query: (task: string) => URLSearchParams): Promise<void> {
     const { base, headers } = pageConfig();
     for (const task of this.#tasks) {
       try {
-        const response = await fetch(`${base}${taskPath(task)}/logs.${format}?${query}`, { headers, credentials: "same-origin" });
+        const response = await fetch(`${base}${taskPath(task)}/logs.${format}?${query(task)}`, { headers, credentials: "same-origin" });
         if (!response.ok) throw new Error(`the server answered ${response.status}`);
         const url = URL.createObjectURL(await response.blob());
         h("a", { href: url, download: `${taskParts(task).name}.${format}` }).click();

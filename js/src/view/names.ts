@@ -1,6 +1,6 @@
 /** Short names of sources: what tells the pods of a task apart, not what they share. */
 
-import type { SourceSummary } from "../types.ts";
+import type { RunSummary, SourceSummary } from "../types.ts";
 import type { Label } from "./row.ts";
 
 /** Kubernetes' random ends: five letters without vowels, after a ReplicaSet's hash. */
@@ -28,11 +28,26 @@ function initials(name: string): string {
   return name.replace(/^([a-z])[a-z]+(?=-\d+$)/, "$1");
 }
 
-export function labels(sources: SourceSummary[], columns: readonly string[] = ["pod", "container"]): Label[] {
-  const byTask = new Map<string, Set<string>>();
-  for (const { task, pod } of sources) byTask.set(task, (byTask.get(task) ?? new Set()).add(pod));
+/** Pods of an indexed Job go by their index. */
+function shortOf(sources: SourceSummary[]): Map<string, string> {
   const short = new Map<string, string>();
-  for (const [task, pods] of byTask) for (const [pod, name] of shortPods([...pods], task.replace(/^.*\//, ""))) short.set(pod, name);
+  for (const task of new Set(sources.map((source) => source.task))) {
+    const mine = sources.filter((source) => source.task === task);
+    const pods = [...new Set(mine.map(({ pod }) => pod))];
+    for (const [pod, name] of shortPods(pods, task.replace(/^.*\//, ""))) short.set(pod, name);
+    const indexes = new Map(mine.flatMap(({ pod, index }) => (index === null ? [] : [[pod, index] as const])));
+    if (indexes.size < pods.length) continue;
+    const taken = [...indexes.values()];
+    for (const [pod, index] of indexes) {
+      const again = taken.filter((other) => other === index).length > 1;
+      short.set(pod, again ? `#${index} ${pod.slice(pod.lastIndexOf("-") + 1)}` : `#${index}`);
+    }
+  }
+  return short;
+}
+
+export function labels(sources: SourceSummary[], columns: readonly string[] = ["pod", "container"]): Label[] {
+  const short = shortOf(sources);
   const brief = new Map([...short].map(([pod, name]) => [pod, initials(name)]));
   const names = unique([...brief.values()]) ? brief : short;
   const mains = new Map<string, Set<string>>();
@@ -42,6 +57,11 @@ export function labels(sources: SourceSummary[], columns: readonly string[] = ["
     const name = [columns.includes("pod") ? names.get(pod)! : "", columns.includes("container") && (several || !columns.includes("pod")) ? container : ""].filter(Boolean).join(" ");
     return { short: name, full: `${pod} · ${container}`, hue };
   });
+}
+
+/** A run of a source by itself. */
+export interface RunEntry extends RunSummary {
+  name: string;
 }
 
 export interface Entry {
@@ -59,31 +79,32 @@ export interface Entry {
   nodes: string[];
   /** When its last line was written, ms; 0 before there is one. */
   last: number;
+  /** Of one container that was restarted. */
+  runs: RunEntry[];
 }
 
 /** The side list: a row per pod's main container; sidecars and init containers once, with the number of pods. */
 export function entries(sources: SourceSummary[]): Entry[] {
-  const short = new Map<string, string>();
-  for (const task of new Set(sources.map((source) => source.task))) {
-    const pods = [...new Set(sources.filter((source) => source.task === task).map(({ pod }) => pod))];
-    for (const [pod, name] of shortPods(pods, task.replace(/^.*\//, ""))) short.set(pod, name);
-  }
+  const short = shortOf(sources);
   const severalMains = new Set(sources.filter(({ kind }) => kind === "main").map(({ container }) => container)).size > 1;
-  const found = new Map<string, Entry & { pods: number }>();
+  const found = new Map<string, Entry & { pods: number; index: number }>();
   for (const source of sources) {
-    const { key, task, pod, container, kind, hue, on, lines, runs, state, exit, node, last } = source;
+    const { key, task, pod, container, kind, hue, on, lines, runs, state, exit, node, last, index } = source;
     const group = kind === "main" ? "" : kind === "sidecar" ? "sidecars" : kind === "init" ? "init" : "ephemeral";
     const id = kind === "main" ? key : `${task} ${kind} ${container}`;
     const name = kind === "main" ? `${short.get(pod)}${severalMains ? ` ${container}` : ""}` : container;
+    // As Kubernetes counts them: some may have come and gone before they could be read.
+    const restarts = runs.at(-1)?.run ?? 0;
     const entry = found.get(id);
     if (entry === undefined) {
-      found.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts: runs - 1, exit, ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], last, pods: 1 });
+      found.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts, exit, ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], last, runs: runEntries(runs), pods: 1, index: index ?? Infinity });
       continue;
     }
     entry.keys.push(key);
     entry.pods++;
     entry.lines += lines;
-    entry.restarts += runs - 1;
+    entry.restarts += restarts;
+    entry.runs = [];
     entry.on ||= on;
     entry.nodes.push(node);
     entry.last = Math.max(entry.last, last);
@@ -94,6 +115,11 @@ export function entries(sources: SourceSummary[]): Entry[] {
   }
   const order = ["", "sidecars", "init", "ephemeral"];
   return [...found.values()]
-    .map(({ pods, ...entry }) => (pods > 1 ? { ...entry, name: `${entry.name} ×${pods}` } : entry))
-    .toSorted((a, b) => order.indexOf(a.group) - order.indexOf(b.group) || a.name.localeCompare(b.name, undefined, { numeric: true }));
+    .toSorted((a, b) => order.indexOf(a.group) - order.indexOf(b.group) || (a.index === b.index ? 0 : a.index - b.index) || a.name.localeCompare(b.name, undefined, { numeric: true }))
+    .map(({ pods, index: _index, ...entry }) => (pods > 1 ? { ...entry, name: `${entry.name} ×${pods}` } : entry));
+}
+
+/** Numbered as in the query's `run`: by the restarts before each. */
+function runEntries(runs: RunSummary[]): RunEntry[] {
+  return runs.length < 2 ? [] : runs.map((one) => ({ ...one, name: one.run === 0 ? "first run" : `restart ${one.run}` }));
 }

@@ -5,6 +5,7 @@
 
 import { windowOf, sinceOf } from "../store/time.ts";
 import { allTerms } from "../store/filter.ts";
+import { chosen } from "../store/sources.ts";
 import { isRegex } from "../store/terms.ts";
 import type { Filter, SourceSummary } from "../types.ts";
 
@@ -34,6 +35,7 @@ export interface Plain {
   until?: string;
   pod?: string;
   container?: string;
+  run?: string;
   stream?: string;
   level?: string;
   /** A text or a /regex/; several are chips. */
@@ -84,6 +86,7 @@ export function fromPlain(plain: Plain): Settings {
     off: plain.off ?? [],
     pod: plain.pod ?? "",
     container: plain.container ?? "",
+    run: String(plain.run ?? ""),
     since: instant(plain.since) === null || instant(plain.until) === null ? windowOf(plain.since || DEFAULT_SINCE) : null,
     from: instant(plain.until) === null ? null : instant(plain.since),
     until: instant(plain.until),
@@ -106,6 +109,7 @@ export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize }: 
     until: until === null ? undefined : new Date(until).toISOString(),
     pod: filter.pod,
     container: filter.container,
+    run: filter.run,
     stream: filter.stream,
     level: filter.level,
     grep: filter.include,
@@ -130,14 +134,10 @@ export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize }: 
 
 /** The `view` trait: the settings, what the filter is in Python's own parameters, and which rows are in sight. */
 export function asView(settings: Settings, sources: SourceSummary[], first: number | null, last: number | null): Record<string, unknown> {
-  const on = sources.filter((source) => source.on);
-  const all = on.length === sources.length;
   const { include, exclude, where, level } = allTerms(settings.filter);
   return {
     ...toPlain(settings),
-    shown: { grep: include, exclude, where, level },
-    pods: all ? [] : [...new Set(on.map(({ pod }) => pod))],
-    containers: all ? [] : [...new Set(on.map(({ container }) => container))],
+    shown: { grep: include, exclude, where, level, ...chosen(settings.filter, sources) },
     first_seq: first,
     last_seq: last,
   };

@@ -1,23 +1,32 @@
-/** The side list: who writes. A click shows only that one, its switch takes it in or out. */
+/** The side list: who writes. A click shows only that one, its switch takes it in or out; what was restarted opens into its runs. */
 
-import type { SourceSummary } from "../types.ts";
+import type { RunSummary, SourceSummary } from "../types.ts";
 import { button, h, say, setFlag } from "./dom.ts";
 import { ago, brief, grouped } from "./format.ts";
-import { type Entry, entries } from "./names.ts";
+import { type Entry, entries, type RunEntry } from "./names.ts";
+import { Switches } from "./switches.ts";
 
 interface Made {
   element: HTMLElement;
   toggle: HTMLButtonElement;
   only: HTMLButtonElement;
   count: HTMLElement;
-  restarts: HTMLElement;
+  fold: HTMLButtonElement;
 }
 
 /** How a source stands, in words. */
-export function standing({ ended, exit, waiting }: Entry): string {
+export function standing({ ended, exit, waiting }: Pick<Entry, "ended" | "exit" | "waiting">): string {
   if (waiting) return "waiting";
   if (!ended) return "running";
   return exit === null ? "ended" : exit === 0 ? "done" : `failed, exit ${exit}`;
+}
+
+function runStanding({ state, exit }: RunSummary): string {
+  return standing({ ended: state === "ended", waiting: state === "waiting", exit });
+}
+
+function counted(lines: number): string {
+  return `${grouped(lines)} ${lines === 1 ? "line" : "lines"}`;
 }
 
 export class Sources {
@@ -27,19 +36,28 @@ export class Sources {
   #made = new Map<string, Made>();
   #shape = "";
   #entries: Entry[] = [];
-  #keys: string[] = [];
+  #switches = new Switches([]);
+  #now = 0;
+  /** Whose runs are shown. */
+  #open = new Set<string>();
 
-  constructor(private readonly choose: (off: string[]) => void) {}
+  constructor(
+    private readonly choose: (off: string[]) => void,
+    private readonly go: (time: number) => void,
+  ) {}
 
   update(sources: SourceSummary[], now: number): void {
     this.#entries = entries(sources);
-    this.#keys = sources.map(({ key }) => key);
-    const shape = this.#entries.map(({ name, group }) => `${group} ${name}`).join("|");
-    if (shape !== this.#shape) this.#build();
-    this.#shape = shape;
+    this.#switches = new Switches(sources);
+    this.#now = now;
+    this.#draw();
+  }
+
+  #draw(): void {
+    this.#reshape();
     const on = this.#entries.filter((entry) => entry.on).length;
     say(this.#head, `${on} of ${this.#entries.length} source${this.#entries.length === 1 ? "" : "s"}`);
-    for (const entry of this.#entries) this.#show(entry, now);
+    for (const entry of this.#entries) this.#show(entry);
     const others = this.#entries.filter(({ group }) => group !== "");
     this.#others.hidden = others.length === 0;
     say(this.#others, others.some((entry) => entry.on) ? "Hide init and sidecars" : "Show init and sidecars");
@@ -49,79 +67,134 @@ export class Sources {
     return this.#entries.length;
   }
 
+  #isOpen({ keys, on, runs }: Entry): boolean {
+    return this.#open.has(keys[0]) || (on && runs.some((one) => !one.on));
+  }
+
+  #reshape(): void {
+    const shape = this.#entries.map((entry) => `${entry.group} ${entry.name} ${this.#isOpen(entry) ? entry.runs.length : ""}`).join("|");
+    if (shape !== this.#shape) this.#build();
+    this.#shape = shape;
+  }
+
   #build(): void {
-    const focused = document.activeElement?.closest<HTMLElement>(".cl-src")?.dataset.key;
+    const { activeElement } = document;
+    const focused = activeElement?.closest<HTMLElement>(".cl-src")?.dataset.key;
+    const part = (["toggle", "fold", "only"] as const).find((name) => this.#made.get(focused ?? "")?.[name] === activeElement);
     this.#made.clear();
     this.element.replaceChildren(this.#head);
     let group = "";
     for (const entry of this.#entries) {
+      const { keys: [id], name, full } = entry;
       if (entry.group !== group) this.element.append(h("h4", {}, (group = entry.group)));
-      const id = entry.keys[0];
-      const count = h("small", {});
-      const restarts = h("span", { class: "cl-le" });
-      const label = `${entry.name} ${entry.full}`;
-      const toggle = h("button", { type: "button", role: "switch", class: "cl-swb", "aria-label": label, onclick: () => this.#toggle(id) }, h("span", { class: `cl-sw ${entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label));
-      const only = h("button", { type: "button", class: "cl-only", onclick: () => this.#only(id) }, h("span", { class: "cl-sn" }, entry.name, " ", restarts), count);
-      const element = h("div", { class: "cl-src", style: `--h:${entry.hue}`, "data-key": id }, toggle, only);
-      this.#made.set(id, { element, toggle, only, count, restarts });
-      this.element.append(element);
+      this.#add(id, entry, name, `${name} ${full}`, () => this.#toggle(id), () => this.#only(id));
+      if (this.#isOpen(entry)) for (const one of entry.runs) this.#add(one.key, entry, one.name, `${name} ${one.name}`, () => this.choose(this.#switches.toggledRun(id, one.key)), () => this.#onlyRun(id, one.key)).classList.add("cl-run");
     }
     this.element.append(this.#others);
-    if (focused) this.#made.get(focused)?.only.focus();
+    if (focused && part) this.#made.get(focused)?.[part].focus();
   }
 
-  #show(entry: Entry, now: number): void {
+  #add(id: string, entry: Entry, name: string, label: string, toggled: () => void, only: () => void): HTMLElement {
+    const made: Made = {
+      toggle: h("button", { type: "button", role: "switch", class: "cl-swb", "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
+      only: h("button", { type: "button", class: "cl-only", onclick: only }, h("span", { class: "cl-sn" }, name)),
+      fold: button("", "", () => this.#fold(entry.keys[0]), { class: "cl-le cl-runs", hidden: true }),
+      count: h("small", { onclick: only }),
+      element: h("div", { class: "cl-src", style: `--h:${entry.hue}`, "data-key": id }),
+    };
+    made.element.append(made.toggle, made.only, made.fold, made.count);
+    this.#made.set(id, made);
+    this.element.append(made.element);
+    return made.element;
+  }
+
+  #show(entry: Entry): void {
     const made = this.#made.get(entry.keys[0]);
     if (made === undefined) return;
-    const { element, toggle, only, count, restarts } = made;
-    if (toggle.getAttribute("aria-checked") !== String(entry.on)) toggle.setAttribute("aria-checked", String(entry.on));
-    setFlag(element, "cl-off", !entry.on);
+    const { fold, only } = made;
     const bad = entry.ended && (entry.exit ?? 0) !== 0;
-    say(count, entry.waiting ? "waiting" : bad ? `exit ${entry.exit}` : `${entry.ended && entry.exit === 0 ? "✓ " : ""}${brief(entry.lines)}`);
-    setFlag(count, "cl-le", bad);
-    say(restarts, entry.restarts > 0 ? `↻${entry.restarts}` : "");
+    this.#paint(made, entry.name, entry.on, bad, entry.waiting ? "waiting" : bad ? `exit ${entry.exit}` : `${entry.ended && entry.exit === 0 ? "✓ " : ""}${brief(entry.lines)}`);
+    const { restarts } = entry;
+    const times = `${restarts} ${restarts === 1 ? "time" : "times"}`;
+    const open = this.#isOpen(entry);
+    fold.hidden = restarts === 0;
+    fold.disabled = entry.runs.length === 0;
+    say(fold, restarts > 0 ? `↻${restarts}` : "");
+    if (restarts > 0) fold.title = entry.runs.length > 0 ? `Restarted ${times}: ${open ? "fold" : "show"} its runs` : `Restarted ${times}`;
+    if (restarts > 0) fold.setAttribute("aria-label", fold.title);
+    fold.setAttribute("aria-expanded", String(open));
     const nodes = [...new Set(entry.nodes)].filter(Boolean);
-    const words = [
+    only.title = [
       entry.full,
       standing(entry),
-      `${grouped(entry.lines)} lines${entry.last > 0 ? `, the last ${ago(Math.max(0, now - entry.last))} ago` : ""}`,
-      entry.restarts > 0 ? `restarted ${entry.restarts} ${entry.restarts === 1 ? "time" : "times"}; the lines of all runs are here` : "",
+      `${counted(entry.lines)}${entry.last > 0 ? `, the last ${this.#ago(entry.last)} ago` : ""}`,
+      restarts > 0 ? `restarted ${times}; the lines of all runs are here` : "",
       nodes.length > 0 ? `on ${nodes.join(", ")}` : "",
       entry.on ? "Click: only this one" : "Click: only this one; its lines are hidden now",
-    ].filter(Boolean);
-    only.title = words.join("\n");
-    const said = `${entry.name}, ${standing(entry)}, ${grouped(entry.lines)} lines: show only this one`;
-    if (only.getAttribute("aria-label") !== said) only.setAttribute("aria-label", said);
-    toggle.title = entry.on ? `Hide ${entry.name}` : `Show ${entry.name}`;
+    ].filter(Boolean).join("\n");
+    this.#name(only, `${entry.name}, ${standing(entry)}, ${counted(entry.lines)}: show only this one`);
+    if (open) for (const one of entry.runs) this.#showRun(one, entry);
   }
 
-  #off(): Set<string> {
-    return new Set(this.#entries.filter((entry) => !entry.on).flatMap((entry) => entry.keys));
+  #showRun(one: RunEntry, entry: Entry): void {
+    const made = this.#made.get(one.key);
+    if (made === undefined) return;
+    const bad = one.state === "ended" && (one.exit ?? 0) !== 0;
+    const lines = one.lines > 0 || one.state !== "ended" ? brief(one.lines) : "";
+    const said = one.state === "ended" && one.exit !== null ? (bad ? `exit ${one.exit}` : "✓") : "";
+    this.#paint(made, `${one.name} of ${entry.name}`, one.on, bad, [said, lines].filter(Boolean).join(bad ? " · " : " "));
+    made.only.title = [
+      `${one.name}${one === entry.runs.at(-1) ? ", the newest" : ""}`,
+      runStanding(one),
+      one.begun > 0 ? `started ${this.#ago(one.begun)} ago` : "",
+      one.lines > 0 ? counted(one.lines) : one.state === "ended" ? "none of its lines is loaded" : "no lines yet",
+      "Click: only this run",
+    ].filter(Boolean).join("\n");
+    this.#name(made.only, `${one.name} of ${entry.name}, ${runStanding(one)}, ${counted(one.lines)}: show only this run`);
   }
 
-  #set(entriesToSet: Entry[], on: boolean): void {
-    const off = this.#off();
-    for (const { keys } of entriesToSet) for (const key of keys) if (on) off.delete(key);
-      else off.add(key);
-    this.choose([...off]);
+  #paint({ element, toggle, count }: Made, name: string, on: boolean, bad: boolean, text: string): void {
+    if (toggle.getAttribute("aria-checked") !== String(on)) toggle.setAttribute("aria-checked", String(on));
+    setFlag(element, "cl-off", !on);
+    say(count, text);
+    setFlag(count, "cl-le", bad);
+    toggle.title = on ? `Hide ${name}` : `Show ${name}`;
+  }
+
+  #ago(time: number): string {
+    return ago(Math.max(0, this.#now - time));
+  }
+
+  #name(element: HTMLElement, name: string): void {
+    if (element.getAttribute("aria-label") !== name) element.setAttribute("aria-label", name);
+  }
+
+  #fold(id: string): void {
+    if (!this.#open.delete(id)) this.#open.add(id);
+    this.#draw();
   }
 
   #toggle(id: string): void {
     const entry = this.#entries.find(({ keys }) => keys[0] === id);
-    if (entry) this.#set([entry], !entry.on);
+    if (entry) this.choose(this.#switches.set(entry.keys, !entry.on));
   }
 
   #toggleOthers(): void {
     const others = this.#entries.filter(({ group }) => group !== "");
-    this.#set(others, !others.some((entry) => entry.on));
+    this.choose(this.#switches.set(others.flatMap(({ keys }) => keys), !others.some((entry) => entry.on)));
   }
 
-  /** Only this one; all again when it was the only one. */
   #only(id: string): void {
     const entry = this.#entries.find(({ keys }) => keys[0] === id);
-    if (!entry) return;
-    const others = this.#keys.filter((key) => !entry.keys.includes(key));
-    const alone = entry.on && others.length > 0 && others.every((key) => this.#off().has(key));
-    this.choose(alone ? [] : others);
+    if (entry) this.choose(this.#switches.only(entry.keys));
+  }
+
+  /** Of a run that has ended one wants to see the end, which may lie before the window. */
+  #onlyRun(id: string, key: string): void {
+    const run = this.#entries.find(({ keys }) => keys[0] === id)?.runs.find((one) => one.key === key);
+    const off = this.#switches.onlyRun(id, key);
+    this.choose(off);
+    const end = run?.ended || run?.last || 0;
+    if (off.length > 0 && run?.state === "ended" && end > 0) this.go(end);
   }
 }

@@ -8,7 +8,7 @@ import type { Rows } from "./rows.ts";
 import type { Bookmark, Session } from "./session.ts";
 import { readTime } from "./when.ts";
 
-const UNFILTERED = { grep: "", regex: false, include: [], exclude: [], where: [], level: "", stream: "", off: [], pod: "", container: "" };
+const UNFILTERED = { grep: "", regex: false, include: [], exclude: [], where: [], level: "", stream: "", off: [], pod: "", container: "", run: "" };
 
 export interface TakingActions {
   /** The task of a source. */

@@ -88,7 +88,7 @@ export class Viewer {
       now: () => this.#drawn?.now ?? Date.now(),
       complain: (message) => this.#problem.complain(message),
     });
-    this.#header = new Header({ complain: (message) => this.#problem.complain(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#taking.items(), settings: () => session.settings });
+    this.#header = new Header({ complain: (message) => this.#problem.complain(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#taking.items(), settings: () => session.settings, sources: () => this.#sources });
     this.#display = new Display(() => session.settings, change);
     this.#filterBar = new FilterBar({
       change,
@@ -98,7 +98,7 @@ export class Viewer {
       leave: () => this.#commands.focus(),
     }, this.#display.element);
     this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }));
-    this.#sourceList = new Sources((off) => change({ off, pod: "", container: "" }));
+    this.#sourceList = new Sources((off) => change({ off, pod: "", container: "", run: "" }), (time) => this.#jump({ to: "time", time }));
     this.#status = new StatusBar(() => this.#commands.act("newest"), (from, to) => this.#taking.code(from, to));
     this.#empty = new EmptyPanel(() => this.#older());
     this.#problem = new ProblemBar(() => hub.retry(session.model));
