@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cli.terminal import colourful, safe
+from cortex_jupyter.cluster.access import may
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import CortexError, NotFound, StoreFull
 from cortex_jupyter.recording.launch import log_path
@@ -107,11 +108,11 @@ async def _cluster(options: argparse.Namespace) -> list[Finding]:
         try:
             version = (await cluster.json("/version"))["gitVersion"]
         except CortexError as error:
-            return [Finding(BAD, f"cluster: {cluster.host}: {error.message}", error.hint), *_store(cluster.host)]
+            return [Finding(BAD, f"cluster: {cluster.host}: {error.message}", error.hint), *_store(cluster.id)]
         who = await _who(cluster)
         found = [Finding(GOOD, f"cluster: {cluster.host}, Kubernetes {version}{who}")]
         found += await asyncio.gather(*(_right(cluster, namespace, right) for right in _RIGHTS))
-        return [*found, *_store(cluster.host)]
+        return [*found, *_store(cluster.id)]
 
 
 async def _who(cluster: Cluster) -> str:
@@ -126,10 +127,10 @@ async def _who(cluster: Cluster) -> str:
 async def _right(cluster: Cluster, namespace: str, right: Right) -> Finding:
     name = f"{right.resource}/{right.sub}" if right.sub else right.resource
     where = f" in namespace {namespace}" if right.inside else ""
+    asked = {"group": right.group, "resource": right.resource, "subresource": right.sub}
+    asked["namespace"] = namespace if right.inside else ""
     try:
-        missing = [
-            verb for verb in right.verbs if not await _may(cluster, namespace if right.inside else "", right, verb)
-        ]
+        missing = [verb for verb in right.verbs if not await may(cluster, asked | {"verb": verb})]
     except NotFound:
         return Finding(TOLD, f"{name}{where}: the cluster does not tell what you may do")
     except CortexError as error:
@@ -140,20 +141,7 @@ async def _right(cluster: Cluster, namespace: str, right: Right) -> Finding:
     return Finding(GOOD, f"you may {', '.join(right.verbs)} {name}{where}")
 
 
-async def _may(cluster: Cluster, namespace: str, right: Right, verb: str) -> bool:
-    attributes = {
-        "group": right.group, "resource": right.resource, "subresource": right.sub, "verb": verb,
-        "namespace": namespace,
-    }  # fmt: skip
-    body = {
-        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {k: v for k, v in attributes.items() if v}},
-    }  # fmt: skip
-    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-    return bool((await cluster.json(path, method="POST", body=body))["status"]["allowed"])
-
-
-def _store(host: str | None) -> Iterator[Finding]:
+def _store(cluster: str | None) -> Iterator[Finding]:
     url = default_url()
     try:
         store = open_store(url)
@@ -161,14 +149,14 @@ def _store(host: str | None) -> Iterator[Finding]:
         yield Finding(BAD, f"store: {error.message}", error.hint)
         return
     try:
-        yield from _opened(store, host)
+        yield from _opened(store, cluster)
     except CortexError as error:
         yield Finding(BAD, f"store: {error.message}", error.hint)
     finally:
         store.close()
 
 
-def _opened(store: Store, host: str | None) -> Iterator[Finding]:
+def _opened(store: Store, cluster: str | None) -> Iterator[Finding]:
     held = store.recordings()
     yield Finding(GOOD, f"store: {store.url}, {len(held)} recordings, {store.size() / 1e6:.1f} MB")
     budget, oldest = store.budget(), store.oldest()
@@ -180,7 +168,7 @@ def _opened(store: Store, host: str | None) -> Iterator[Finding]:
     for info in held:
         if info.message == STOPPED:
             yield Finding(BAD, f"{info.ref.key}: {info.message}", StoreFull.default_hint)
-    recorder = store.recorder(host) if host else None
+    recorder = store.recorder(cluster) if cluster else None
     if recorder is not None:
         yield Finding(GOOD, f"recorder: process {recorder.pid} on {recorder.host}")
     else:

@@ -36,7 +36,10 @@ class Cluster:
     Attributes
     ----------
     host : str
-        The API server's URL; identifies the cluster in a store.
+        The API server's URL.
+    id : str
+        What identifies the cluster in a store: `CORTEX_CLUSTER`, else `host`. Where a store is shared by processes that
+        reach the API server by different addresses (a pod does it by another than a laptop), all set the same.
     namespace : str
         What holds where a task names none: `CORTEX_NAMESPACE`, else the kubeconfig's, else the pod's own.
     """
@@ -46,6 +49,7 @@ class Cluster:
         self.kubeconfig = kubeconfig
         self.context = context
         self.host: str = configuration.host.rstrip("/")
+        self.id = os.environ.get("CORTEX_CLUSTER") or self.host
         self.namespace = os.environ.get("CORTEX_NAMESPACE") or namespace
         self._session: aiohttp.ClientSession | None = None
         self._renewing = asyncio.Lock()

@@ -116,7 +116,7 @@ def tasks(
 
 def _add_progress(recordings: Recordings, found: list[dict[str, Any]]) -> None:
     """Say of tasks that run and are recorded how far they are, by their last lines."""
-    cluster = recordings.cluster.host if recordings.cluster else None
+    cluster = recordings.cluster.id if recordings.cluster else None
     for task in found:
         if task["state"] == "running":
             info = recordings.store.find(TaskRef.parse(task["task"]), cluster)

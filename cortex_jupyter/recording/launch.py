@@ -34,14 +34,14 @@ def log_path(store_url: str) -> Path:
     return path.with_name("recorder.log") if path else Path(tempfile.gettempdir()) / "cortex-recorder.log"
 
 
-def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, context: str | None = None) -> None:
+def ensure_recorder(store: Store, cluster: str, kubeconfig: str | None = None, context: str | None = None) -> None:
     """Start a recorder unless one lives; returns at once, it blocks only for the look into the store.
 
     Parameters
     ----------
     store : Store
-    host : str
-        The API server's URL, by which stores tell clusters apart.
+    cluster : str
+        `Cluster.id`, by which stores tell clusters apart.
     kubeconfig, context : str, optional
         What the recorder is to use; else it finds them as we did, from the same environment.
 
@@ -51,8 +51,8 @@ def ensure_recorder(store: Store, host: str, kubeconfig: str | None = None, cont
         One that was started here ended at once, with its last words.
     """
     with _lock:
-        key = (store.url, _file(store.url), host)
-        if store.recorder(host) is not None:
+        key = (store.url, _file(store.url), cluster)
+        if store.recorder(cluster) is not None:
             if key in _started:  # it has shown itself: should it hang from now on, another may begin at once
                 _started[key] = (_started[key][0], float("-inf"))
             _failed.pop(key, None)

@@ -108,7 +108,7 @@ class Recording:
         if done or cluster is None or (self.workload is None and not self.gone):
             return
         await asyncio.to_thread(
-            ensure_recorder, self._recordings.store, cluster.host, cluster.kubeconfig, cluster.context
+            ensure_recorder, self._recordings.store, cluster.id, cluster.kubeconfig, cluster.context
         )
 
     @asynccontextmanager

@@ -53,7 +53,7 @@ class Recording:
 
     def __init__(self, store: Store, cluster: Cluster, idle: float = IDLE_S) -> None:
         self._store, self._cluster, self._idle = store, cluster, idle
-        self._me = Recorder(uuid.uuid4().hex, cluster.host, socket.gethostname(), os.getpid(), 0)
+        self._me = Recorder(uuid.uuid4().hex, cluster.id, socket.gethostname(), os.getpid(), 0)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._leases: dict[int, Lease] = {}
         self._infos: dict[int, Info] = {}
@@ -138,7 +138,7 @@ class Recording:
 
     async def _take(self, writer: Writer) -> list[Info]:
         """Begin what is wanted, end what is not any more; gives what is wanted."""
-        wanted = await asyncio.to_thread(self._store.wanted, self._cluster.host)
+        wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)
         for info in wanted:
             if info.id not in self._tasks and self._later.get(info.id, 0) < time.monotonic():
                 await self._start(writer, info)

@@ -20,8 +20,8 @@ kind                    what happens
 `blind`                 a follow does not notice a rotation: it stays with the old file, open and silent,
                         until the next one (a 1.20 kubelet at most rotations)
 `expire`                (at once) all held versions are forgotten: running watches end with 410
-`deny`                  `verb` on `resource` (`pods/log`; `*`) in `namespace` is forbidden, and access
-                        reviews say so
+`deny`                  `verb` on `resource` (`pods/log`; `*`) in `namespace` is forbidden, for `user` and the
+                        object `name` if given, and access reviews say so
 `rotate`                (at once) the logs of matching containers are rotated
 `delete-log`            (at once) their files are removed, and the runtime forgets the runs
 `kill`                  (at once) they get `signal` (default 9)
@@ -65,6 +65,8 @@ _PARAMETERS = frozenset(
         "verb",
         "resource",
         "namespace",
+        "name",
+        "user",
         "signal",
         "offset",
         "resolution",
@@ -188,10 +190,10 @@ class Faults:
         """Give the fault of a watch stream: one that names its path."""
         return next((f for f in self._find(STREAM - {"garbage"}, path=path) if "path" in f.options), None)
 
-    def denied(self, verb: str, resource: str, namespace: str) -> bool:
+    def denied(self, verb: str, resource: str, namespace: str, *, name: str, user: str) -> bool:
         """Whether a fault forbids this."""
         for fault in self._find(frozenset({"deny"})):
-            wanted = {"verb": verb, "resource": resource, "namespace": namespace}
+            wanted = {"verb": verb, "resource": resource, "namespace": namespace, "name": name, "user": user}
             if all(fault.options.get(k, "*") in ("*", v) for k, v in wanted.items()):
                 self.use(fault)
                 return True

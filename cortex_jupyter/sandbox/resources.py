@@ -96,8 +96,9 @@ def _list(group: str) -> dict[str, Any]:
             for sub in r.subresources
         ]
     if group == "authorization.k8s.io":
-        review = {"name": "selfsubjectaccessreviews", "singularName": "selfsubjectaccessreview", "namespaced": False}
-        found.append(review | {"kind": "SelfSubjectAccessReview", "verbs": ["create"]})
+        for kind in ("SelfSubjectAccessReview", "SubjectAccessReview"):
+            names = {"name": f"{kind.lower()}s", "singularName": kind.lower()}
+            found.append(names | {"namespaced": False, "kind": kind, "verbs": ["create"]})
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",

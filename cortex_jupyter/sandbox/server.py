@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: The user whom the token names, in the texts of refusals.
 USER = "sandbox"
+_REVIEWS = tuple(f"/apis/authorization.k8s.io/v1/{kind}accessreviews" for kind in ("selfsubject", "subject"))
 
 
 class Server:
@@ -73,14 +74,14 @@ class Server:
             return web.Response(text="ok")
         if found := discovery(path) or openapi(path, self._prefix):
             return answer(found)
-        if path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" and request.method == "POST":
+        if path in _REVIEWS and request.method == "POST":
             return answer(self._review(await body(request)), 201)
         where = target(path)
         verb = VERBS.get(request.method, "")
         if not where.name and verb in ("get", "delete"):
             watching = request.query.get("watch", "").lower() in ("true", "1")
             verb = "deletecollection" if verb == "delete" else "watch" if watching else "list"
-        if self._faults.denied(verb, where.permission, where.namespace):
+        if self._faults.denied(verb, where.permission, where.namespace, name=where.name, user=USER):
             raise self._forbidden(verb, where.permission, where.resource.group, where.namespace, where.name)
         if where.permission == "pods/log":
             return await pod_log(self._kubelet, request, where)
@@ -102,9 +103,11 @@ class Server:
         return ApiError(403, text, details={"name": name, "group": group, "kind": plural})
 
     def _review(self, review: dict[str, Any]) -> dict[str, Any]:
-        wanted = (review.get("spec") or {}).get("resourceAttributes") or {}
+        spec = review.get("spec") or {}
+        wanted = spec.get("resourceAttributes") or {}
         permission = wanted.get("resource", "") + (f"/{wanted['subresource']}" if wanted.get("subresource") else "")
-        denied = self._faults.denied(wanted.get("verb", ""), permission, wanted.get("namespace", ""))
+        about = {"name": wanted.get("name", ""), "user": spec.get("user", USER)}
+        denied = self._faults.denied(wanted.get("verb", ""), permission, wanted.get("namespace", ""), **about)
         return review | {
             "status": {"allowed": not denied, "reason": "" if not denied else "the sandbox was told to deny it"}
         }

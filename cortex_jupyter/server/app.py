@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Bool, Float, Int, List, Unicode
+from traitlets import Bool, Enum, Float, Int, List, Unicode
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.server.base import NotFoundHandler
@@ -59,6 +59,19 @@ class CortexJupyter(ExtensionApp):
     namespaces = List(Unicode(), help="Namespaces whose tasks may be read; empty for all the cluster allows.").tag(
         config=True
     )
+    access_for = Enum(
+        ["server", "user"],
+        "server",
+        help="Whose right to `get pods/log` counts where recordings or archives are shared: this server's own (a single-user server, whose kernels have the same credentials), or that of each user who asks (a service for many).",
+    ).tag(config=True)
+    access_prefix = Unicode(
+        "",
+        help="With access_for='user': what Kubernetes knows users and groups by before their names, as its --oidc-username-prefix.",
+    ).tag(config=True)
+    access_each = Bool(
+        default_value=False,
+        help="Whether a task is shown only to who may also `get` the workload itself, so that RBAC's resourceNames count.",
+    ).tag(config=True)
     task_label = Unicode("", help="The label by which a launcher marks its workloads with its own task id.").tag(
         config=True
     )

@@ -48,7 +48,7 @@ class DownloadHandler(StreamingHandler):
     async def get(self, namespace: str, kind: str, name: str, suffix: str) -> None:
         """Send the file."""
         query = LogQuery.parse(self.arguments(), default_since="all", allowed=_ALLOWED)
-        recording = await self.service.find(self.reference(namespace, kind, name))
+        recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
         await check_names(recording, query)
         await self.until_closed(self._kept(recording, query, suffix))
 

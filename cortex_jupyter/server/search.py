@@ -18,6 +18,6 @@ class SearchHandler(StreamingHandler):
     async def get(self, namespace: str, kind: str, name: str) -> None:
         """Answer with an event stream; it ends when the reader goes."""
         query = asked(self.arguments())
-        recording = await self.service.find(self.reference(namespace, kind, name))
+        recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
         await check_names(recording, query)
         await self.events(matches(recording, query))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_server._tz import utcnow
 
 from cortex_jupyter.archive.store import archive_of
+from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, LimitReached, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.recording.budget import NOT_HELD, Budget
 from cortex_jupyter.recording.open import Recordings
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.reading import Recording
     from cortex_jupyter.records import Cursor, TaskRef
     from cortex_jupyter.server.app import CortexJupyter
+
+#: How the names begin that Kubernetes keeps for itself.
+_SYSTEM: Final = "system:"
 
 
 class Service:
@@ -60,11 +64,35 @@ class Service:
                     app.task_label,
                     budget,
                     lambda store: archive_of(store, app.archive_url or None),
+                    Access(each=app.access_each) if app.access_for == "user" or app.access_each else None,
                 )
             return self._recordings
 
+    def person(self, user: Any) -> Person | None:
+        """Give on whose behalf is read when a user of this server asks; None: on this process's own.
+
+        Parameters
+        ----------
+        user : jupyter_server.auth.User
+            A Hub's user brings its groups with it.
+
+        Raises
+        ------
+        NotAllowed
+            Kubernetes would take the name for one of its own.
+        """
+        app = self.app
+        if app.access_for == "server":
+            return None
+        groups = (getattr(user, "hub_user", None) or {}).get("groups") or ()
+        name, *names = (app.access_prefix + one for one in (user.username, *groups))
+        # These are not anybody's to choose: `system:masters` may do everything.
+        if name.startswith(_SYSTEM):
+            raise NotAllowed(f"the user name {name!r} is one of Kubernetes' own", "set CortexJupyter.access_prefix")
+        return Person(name, (*(n for n in names if not n.startswith(_SYSTEM)), "system:authenticated"))
+
     def allow(self, namespace: str) -> None:
-        """Check that tasks of a namespace may be read.
+        """Check that tasks of a namespace may be read on this server at all.
 
         Raises
         ------
@@ -76,12 +104,14 @@ class Service:
                 f"namespace {namespace!r} is not open on this server", f"open are {', '.join(sorted(allowed))}"
             )
 
-    async def find(self, ref: TaskRef, cursor: Cursor | None = None) -> Recording:
+    async def find(self, ref: TaskRef, user: Any, cursor: Cursor | None = None) -> Recording:
         """Find a task and have it recorded.
 
         Parameters
         ----------
         ref : TaskRef
+        user : jupyter_server.auth.User
+            Who asks.
         cursor : Cursor, optional
             What the reader has of it.
 
@@ -94,7 +124,7 @@ class Service:
         self.allow(ref.namespace)
         recordings = await self.recordings()
         try:
-            return await recordings.find(ref)
+            return await recordings.find(ref, self.person(user))
         except (TaskNotFound, NoCluster, ClusterUnreachable):
             left = (
                 cursor and cursor.recording and await asyncio.to_thread(recordings.store.info, cursor.recording) is None
@@ -102,6 +132,19 @@ class Service:
             if left:
                 raise CursorNotHeld(f"the recording of {ref.key} is no longer held", NOT_HELD) from None
             raise
+
+    async def check(self, ref: TaskRef, user: Any) -> None:
+        """Check that somebody who reads a task may go on.
+
+        Raises
+        ------
+        NotAllowed
+        ClusterError, ClusterUnreachable
+            The cluster cannot be asked.
+        """
+        recordings, person = await self.recordings(), self.person(user)
+        await recordings.allow(ref.namespace, person)
+        await recordings.check(ref, person)
 
     @contextmanager
     def streaming(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from tornado.iostream import StreamClosedError
 
-from cortex_jupyter.errors import CortexError
+from cortex_jupyter.errors import CortexError, NotAllowed
 from cortex_jupyter.server import text
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Stream:
         self._handler, self._cluster, self._slots, self._plain = handler, cluster, slots, plain
         # Tornado forgets the first of two flushes that wait at one time, so whole events take turns.
         self._turn = asyncio.Lock()
+        self._pumps: list[asyncio.Task[None]] = []
         self._quiet = True
         self._ahead = 0  # how far the cluster's clock is ahead of ours, ns
 
@@ -80,7 +81,7 @@ class Stream:
         for name, value in _HEADERS.items():
             self._handler.set_header(name, value)
         beat = asyncio.create_task(self._beat())
-        pumps = [asyncio.create_task(self._pump(slot)) for slot in self._slots]
+        pumps = self._pumps = [asyncio.create_task(self._pump(slot)) for slot in self._slots]
         try:
             await self._write(_RETRY)
             await asyncio.gather(*pumps)
@@ -94,7 +95,11 @@ class Stream:
     async def _pump(self, slot: Slot) -> None:
         try:
             await self._task(slot)
-        except (asyncio.CancelledError, StreamClosedError):
+        except asyncio.CancelledError:
+            if slot.error is None:
+                raise
+            await self._error(slot, slot.error.as_dict())  # `_recheck` has ended it
+        except StreamClosedError:
             raise
         except CortexError as error:
             await self._error(slot, error.as_dict())
@@ -140,6 +145,20 @@ class Stream:
         while True:
             await asyncio.sleep(service.app.heartbeat_s)
             service.active()
+            await self._recheck()
             if self._quiet and not self._turn.locked():
                 await self._write(_BEAT % (time.time_ns() + self._ahead))
             self._quiet = True
+
+    async def _recheck(self) -> None:
+        """End what may not be read any more; a stream that is open for days must not outlive the right to it."""
+        handler = self._handler
+        for slot, pump in zip(self._slots, self._pumps, strict=True):
+            if slot.window is not None and not pump.done():
+                try:
+                    await handler.service.check(slot.window.recording.ref, handler.current_user)
+                except NotAllowed as error:
+                    slot.error = error
+                    pump.cancel()
+                except CortexError:
+                    continue  # the cluster does not answer now; it is asked again

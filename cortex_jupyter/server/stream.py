@@ -53,7 +53,7 @@ class StreamHandler(StreamingHandler):
         slot = Slot(asked, cursor="" if cursor is None else str(cursor))
         try:
             recordings = await self.service.recordings()
-            recording = await self.service.find(TaskRef.parse(asked, recordings.namespace), cursor)
+            recording = await self.service.find(TaskRef.parse(asked, recordings.namespace), self.current_user, cursor)
             await check_names(recording, query)
             slot.window = await Window.open(recording, query, cursor, most)
         except CortexError as error:

@@ -6,19 +6,22 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound
+from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.state import completeness, gone, recorded
 
 if TYPE_CHECKING:
+    from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
     from cortex_jupyter.recording.open import Recordings
-    from cortex_jupyter.records import TaskRef
 
 #: Pods whose events are asked for, newest first; each is a request.
 _PODS: Final = 20
 
 
-async def list_tasks(recordings: Recordings, namespace: str, selector: str = "") -> list[dict[str, Any]]:
+async def list_tasks(
+    recordings: Recordings, namespace: str, selector: str = "", person: Person | None = None
+) -> list[dict[str, Any]]:
     """List tasks, of the cluster, of the recordings and of the archive.
 
     Parameters
@@ -27,6 +30,8 @@ async def list_tasks(recordings: Recordings, namespace: str, selector: str = "")
     namespace : str
     selector : str, optional
         A label selector. Recordings keep no labels, so with it only the cluster's tasks are given.
+    person : Person, optional
+        On whose behalf.
 
     Raises
     ------
@@ -34,13 +39,14 @@ async def list_tasks(recordings: Recordings, namespace: str, selector: str = "")
         There is none, and nothing is recorded.
     NotAllowed, ClusterError
     """
-    held = await recordings.held(namespace)
+    held = await recordings.held(namespace, person)
     rows: list[dict[str, Any]] = []
     if recordings.cluster is not None:
         from cortex_jupyter.cluster.tasks import list_tasks as present  # noqa: PLC0415
 
-        host = recordings.cluster.host
-        rows = await present(recordings.cluster, namespace, selector)
+        host = recordings.cluster.id
+        listed_now = await present(recordings.cluster, namespace, selector)
+        rows = [row for row in listed_now if await recordings.mine(TaskRef.parse(row["task"]), person)]
         held = [i for i in held if i.cluster == host]
     elif not held:
         raise NoCluster("there is no kubeconfig, and no task of this namespace is recorded")
@@ -55,19 +61,37 @@ async def list_tasks(recordings: Recordings, namespace: str, selector: str = "")
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
 
 
-async def describe_task(recordings: Recordings, ref: TaskRef) -> dict[str, Any]:
+async def describe_task(recordings: Recordings, ref: TaskRef, person: Person | None = None) -> dict[str, Any]:
     """Give one task as the contract has it.
+
+    Parameters
+    ----------
+    recordings : Recordings
+    ref : TaskRef
+    person : Person, optional
+        On whose behalf.
 
     Raises
     ------
     TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster
     """
+    await recordings.allow(ref.namespace, person)
+    try:
+        doc = await _described(recordings, ref)
+    except NotFound:
+        await recordings.check(ref, person)
+        raise
+    await recordings.check(TaskRef.parse(doc["task"]), person)
+    return doc
+
+
+async def _described(recordings: Recordings, ref: TaskRef) -> dict[str, Any]:
     try:
         workload = await recordings.resolve(ref)
     except NotAllowed:
         raise
     except CortexError:
-        host = recordings.cluster.host if recordings.cluster else None
+        host = recordings.cluster.id if recordings.cluster else None
         store, info = await recordings.where(ref, host)
         if info is None or not info.last_seq:
             raise
@@ -75,7 +99,7 @@ async def describe_task(recordings: Recordings, ref: TaskRef) -> dict[str, Any]:
     else:
         cluster = recordings.cluster
         assert cluster is not None
-        store, info = await recordings.where(workload.ref, cluster.host)
+        store, info = await recordings.where(workload.ref, cluster.id)
         info = info if info is not None and info.uid == workload.uid else None
         doc = await _present(cluster, workload)
         if info is not None and info.done:

@@ -25,7 +25,8 @@ class TasksHandler(Handler):
         recordings = await self.service.recordings()
         namespace = arguments.get("namespace") or recordings.namespace
         self.service.allow(namespace)
-        rows = await list_tasks(recordings, namespace, arguments.get("selector", ""))
+        person = self.service.person(self.current_user)
+        rows = await list_tasks(recordings, namespace, arguments.get("selector", ""), person)
         self.reply(orjson.dumps({"tasks": rows}))
 
 
@@ -40,4 +41,5 @@ class TaskHandler(Handler):
             raise BadQuery(f"there is no parameter {argument[:60]!r}", "this address has none")
         ref = self.reference(namespace, kind, name)
         self.service.allow(namespace)
-        self.reply(orjson.dumps(await describe_task(await self.service.recordings(), ref)))
+        person = self.service.person(self.current_user)
+        self.reply(orjson.dumps(await describe_task(await self.service.recordings(), ref, person)))

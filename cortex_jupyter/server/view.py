@@ -59,11 +59,12 @@ class ViewHandler(ExtensionHandlerMixin, JupyterHandler):
         if not asked:
             namespace = self.get_query_argument("namespace", recordings.namespace)
             service.allow(namespace)
-            rows = await list_tasks(recordings, namespace, self.get_query_argument("selector", ""))
+            person = service.person(self.current_user)
+            rows = await list_tasks(recordings, namespace, self.get_query_argument("selector", ""), person)
             self._page(f"Tasks in {namespace}", _table(namespace, rows))
             return
         refs = [TaskRef.parse(task, recordings.namespace) for task in asked]
-        found = await asyncio.gather(*(service.find(ref) for ref in refs))
+        found = await asyncio.gather(*(service.find(ref, self.current_user) for ref in refs))
         # So that the browser has the cookie whose value hubs want to see in each request of the page.
         _ = self.xsrf_token
         base = url_path_join(self.base_url, "cortex")

@@ -89,7 +89,7 @@ async def _recordings(kubeconfig: Path, program: str = _WITH) -> AsyncIterator[t
     with tempfile.TemporaryDirectory() as folder:
         one = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(kubeconfig))
         assert one.cluster is not None
-        host = one.cluster.host
+        host = one.cluster.id
         process = _start(one.store.url, kubeconfig, program, Path(folder))
         try:
             await until(lambda: one.store.recorder(host) is not None)
@@ -140,7 +140,7 @@ async def _takeover(report: Report, sandbox: SandboxProcess) -> None:
                     if len(took) == ROUNDS:
                         break
                     await asyncio.sleep(2)
-                if not killed and (recorder := recordings.store.recorder(recordings.cluster.host)):
+                if not killed and (recorder := recordings.store.recorder(recordings.cluster.id)):
                     os.kill(recorder.pid, signal.SIGKILL)
                     killed, before = time.time_ns(), time.monotonic()
     report.add("takeover after kill -9, to the next line", max(took), 3, "s", note=str([round(t, 2) for t in took]))
@@ -206,7 +206,7 @@ async def _ingest(kubeconfig: Path, program: str) -> float:
         recordings = await Recordings.connect(url, str(kubeconfig))
         assert recordings.cluster is not None
         workload = await recordings.resolve(TaskRef.parse("backlog"))
-        host = recordings.cluster.host
+        host = recordings.cluster.id
         await recordings.close()
         store = open_store(url)
         id_ = store.open(host, workload.ref, workload.uid)

@@ -34,7 +34,7 @@ async def test_one_that_was_stopped_for_longer_than_its_lease_cannot_commit(
     kube.create(python_job(name, COUNT.format(n=1500, pause=0.01)))
     async with opened(sandbox, tmp_path) as recordings:
         assert recordings.cluster is not None
-        host = recordings.cluster.host
+        host = recordings.cluster.id
         store, log = recordings.store, tmp_path / "both.log"
         both = [run(store.url, sandbox.kubeconfig, log) for _ in range(2)]  # at once
         try:
@@ -80,7 +80,7 @@ async def test_a_task_that_went_while_nobody_recorded_gets_its_end(
     kube.create(python_job(name, COUNT.format(n=100_000, pause=0.01)))
     async with opened(sandbox, tmp_path) as recordings:
         assert recordings.cluster is not None
-        host, store = recordings.cluster.host, recordings.store
+        host, store = recordings.cluster.id, recordings.store
         recording = await recordings.find(TaskRef.parse(name))
         reading = asyncio.create_task(Seen().read(recording))
         await until(lambda: store.complete(recording.id).records > 50)

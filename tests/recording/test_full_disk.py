@@ -338,7 +338,7 @@ async def test_the_recorder_process_at_a_full_disk(sandbox: Any, kube: Kube, uni
     kube.create(python_job(name, "import os\nfor i in range(6000): print(f'line {i:08}', os.urandom(700).hex())"))
     async with opened(sandbox, small) as recordings:
         assert recordings.cluster is not None
-        store, host = recordings.store, recordings.cluster.host
+        store, host = recordings.store, recordings.cluster.id
         assert store.keep_reserve()
         (small / "rest").write_bytes(bytes(13 << 20))
         recording = await recordings.find(TaskRef.parse(name))

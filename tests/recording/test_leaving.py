@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Away:
     """A cluster that does not answer."""
 
-    host = CLUSTER
+    id = CLUSTER
 
     async def json(self, *_: object, **__: object) -> Any:
         raise ClusterUnreachable("it does not answer")
@@ -72,10 +72,10 @@ async def test_a_recorder_whose_cluster_stays_away_ends_when_nobody_reads(
         sandbox.kube.create(python_job("long", "import time; print('x', flush=True); time.sleep(600)"))
         cluster = await Cluster.open(str(sandbox.kubeconfig))
         uid = sandbox.kube.get("jobs", "long")["metadata"]["uid"]
-        one = store.open(cluster.host, TaskRef("default", "job", "long"), uid)
+        one = store.open(cluster.id, TaskRef("default", "job", "long"), uid)
         store.want(one, 3)
         run = asyncio.create_task(Recording(store, cluster, idle=0).run())
         await until(lambda: store.complete(one).records == 1)
     await asyncio.wait_for(run, 60)
-    assert store.recorder(cluster.host) is None and not store.info(one).done  # type: ignore[union-attr]
+    assert store.recorder(cluster.id) is None and not store.info(one).done  # type: ignore[union-attr]
     await cluster.close()

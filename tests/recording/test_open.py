@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Api:
     """Of a cluster, what opening needs."""
 
-    host, namespace, kubeconfig, context = CLUSTER, "default", None, None
+    id, namespace, kubeconfig, context = CLUSTER, "default", None, None
 
 
 @pytest.fixture

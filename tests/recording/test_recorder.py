@@ -77,10 +77,10 @@ async def opened(sandbox: Any, folder: Path) -> AsyncIterator[Recordings]:
         yield one
     finally:
         assert one.cluster is not None
-        recorder = one.store.recorder(one.cluster.host)
+        recorder = one.store.recorder(one.cluster.id)
         if recorder is not None and recorder.pid != os.getpid():
             os.kill(recorder.pid, signal.SIGTERM)
-            await until(lambda: one.store.recorder(one.cluster.host) is None)  # type: ignore[union-attr]
+            await until(lambda: one.store.recorder(one.cluster.id) is None)  # type: ignore[union-attr]
         await one.close()
 
 
@@ -126,7 +126,7 @@ async def test_killed_in_mid_stream(recordings: Recordings, kube: Kube, unique: 
     def kill(seen: Seen) -> None:
         if len(killed) < 3 and seen.count > 1500 * (len(killed) + 1):
             assert recordings.cluster is not None
-            found = recordings.store.recorder(recordings.cluster.host)
+            found = recordings.store.recorder(recordings.cluster.id)
             if found is not None and found.pid not in killed:
                 os.kill(found.pid, signal.SIGKILL)
                 killed.add(found.pid)
@@ -150,7 +150,7 @@ async def test_two_recorders_at_once(recordings: Recordings, kube: Kube, unique:
         def stop(seen: Seen) -> None:
             # The one at work stands still for longer than its lease, then goes on.
             if seen.count > 1000 and not stopped:
-                found = recordings.store.recorder(recordings.cluster.host)  # type: ignore[union-attr]
+                found = recordings.store.recorder(recordings.cluster.id)  # type: ignore[union-attr]
                 if found is not None:
                     stopped.append(found.pid)
                     os.kill(found.pid, signal.SIGSTOP)

@@ -157,7 +157,7 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
     task(store, "old")
     store.set_budget(Budget(max_bytes=1))
     store.leave("me")
-    cluster: Any = type("Api", (), {"host": CLUSTER})()
+    cluster: Any = type("Api", (), {"id": CLUSTER})()
     monkeypatch.setattr(recorder_module, "_RETAIN_S", 0.01)
     run = asyncio.create_task(Recording(store, cluster).run())
     await until(lambda: not held(store))
@@ -169,7 +169,7 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
 async def test_a_running_task_over_the_whole_budget_goes_on_and_says_so(store: SqliteStore) -> None:
     said: list[str] = []
     one, other = task(store, "large", 1, done=False), task(store, "small", 0.1, done=False)
-    cluster: Any = type("Api", (), {"host": CLUSTER})()
+    cluster: Any = type("Api", (), {"id": CLUSTER})()
     recording = Recording(store, cluster)
     spoken: Any = type("Spoken", (), {"say": lambda _, message, **__: said.append(message)})
     recording._recorders = {one: spoken(), other: spoken()}

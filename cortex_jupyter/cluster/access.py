@@ -1,0 +1,152 @@
+"""Whether Kubernetes lets someone read logs: it is asked, and its answer holds for some seconds.
+
+A store or an archive that several people share knows nothing of their rights, so what it gives is bound to the right that
+guards the same lines in the cluster: `get pods/log` in the task's namespace. A namespace that has been deleted keeps no
+RoleBindings, so its tasks are open only to those who may read logs in every namespace, through a ClusterRoleBinding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.cluster.workloads import COLLECTIONS
+from cortex_jupyter.errors import NotAllowed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.records import TaskRef
+
+#: An answer holds so long, seconds: a right that is taken away ends reading not later.
+HOLDS_S: Final = 10.0
+_PATH: Final = "/apis/authorization.k8s.io/v1"
+_READ_LOGS: Final = {"verb": "get", "resource": "pods", "subresource": "log"}
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone on whose behalf a service reads; Kubernetes knows them by this.
+
+    Parameters
+    ----------
+    name : str
+        The user name, as the API server's own authentication would give it.
+    groups : tuple of str
+    """
+
+    name: str
+    groups: tuple[str, ...] = ()
+
+
+async def may(cluster: Cluster, attributes: Mapping[str, str], person: Person | None = None) -> bool:
+    """Ask the cluster whether something may be done.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    attributes : mapping
+        `ResourceAttributes`: verb, group, resource, subresource, namespace, name; empty ones are left out.
+    person : Person, optional
+        By whom; else by us. Asking for others needs the verb `create subjectaccessreviews`, which the ClusterRole
+        `system:auth-delegator` has.
+
+    Raises
+    ------
+    NotFound
+        The cluster has no such review.
+    NotAllowed
+        We may not ask.
+    ClusterError, ClusterUnreachable
+
+    Notes
+    -----
+    https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access
+    """
+    spec: dict[str, Any] = {"resourceAttributes": {k: v for k, v in attributes.items() if v}}
+    kind = "SelfSubjectAccessReview"
+    if person is not None:
+        kind = "SubjectAccessReview"
+        spec |= {"user": person.name, "groups": list(person.groups)}
+    body = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
+    answer = await cluster.json(f"{_PATH}/{kind.lower()}s", method="POST", body=body)
+    return bool(answer["status"]["allowed"])
+
+
+class Access:
+    """The rights to read, for all who read through this process.
+
+    Parameters
+    ----------
+    each : bool, optional
+        Whether a right is asked for the task as well (`get` on the workload itself, so that RBAC's `resourceNames` count).
+    """
+
+    def __init__(self, *, each: bool = False) -> None:
+        self.each = each
+        self._answers: dict[tuple[Person | None, tuple[str, ...]], tuple[float, asyncio.Task[bool]]] = {}
+
+    async def namespace(self, cluster: Cluster, namespace: str, person: Person | None = None) -> None:
+        """Check that logs of a namespace may be read. What is not there is answered like what is not theirs.
+
+        Raises
+        ------
+        NotAllowed
+        ClusterError, ClusterUnreachable
+            The cluster cannot be asked.
+        """
+        if not await self._may(cluster, _READ_LOGS | {"namespace": namespace}, person):
+            raise NotAllowed(f"{_who(person)} may not read logs in namespace {namespace!r}")
+
+    async def task(self, cluster: Cluster, ref: TaskRef, person: Person | None = None) -> bool:
+        """Tell whether a task of a namespace that may be read may be read itself.
+
+        Raises
+        ------
+        ClusterError, ClusterUnreachable
+        """
+        if not self.each:
+            return True
+        wanted = {"verb": "get", "namespace": ref.namespace} | _workload(ref.kind)
+        # First whether all of the kind may be: who lists a thousand tasks asks once.
+        if await self._may(cluster, wanted, person):
+            return True
+        return bool(ref.kind and ref.kind != "selector") and await self._may(
+            cluster, wanted | {"name": ref.name}, person
+        )
+
+    async def _may(self, cluster: Cluster, attributes: Mapping[str, str], person: Person | None) -> bool:
+        key = (person, (cluster.id, *(f"{k}={v}" for k, v in attributes.items())))
+        now = time.monotonic()
+        known = self._answers.get(key)
+        if known is None or known[0] <= now or _failed(known[1]):
+            self._answers = {k: v for k, v in self._answers.items() if v[0] > now}
+            asking = asyncio.create_task(may(cluster, attributes, person))
+            asking.add_done_callback(_failed)  # or asyncio complains of an error that nobody waited for
+            known = self._answers[key] = (now + HOLDS_S, asking)
+        # Shielded: others wait for the same answer, and a reader that goes away must not take it from them.
+        return await asyncio.shield(known[1])
+
+
+def _failed(asking: asyncio.Task[bool]) -> bool:
+    return asking.done() and (asking.cancelled() or asking.exception() is not None)
+
+
+def _workload(kind: str) -> dict[str, str]:
+    """Give group and resource of a kind; of an open one, and of a selector, the pods'.
+
+    Examples
+    --------
+    >>> _workload("job"), _workload("pod")
+    ({'group': 'batch', 'resource': 'jobs'}, {'group': '', 'resource': 'pods'})
+    """
+    paths, plural = COLLECTIONS.get(kind) or COLLECTIONS["pod"]
+    group = paths[0].split("/")[2] if paths[0].startswith("/apis/") else ""
+    return {"group": group, "resource": plural}
+
+
+def _who(person: Person | None) -> str:
+    return "you" if person is None else f"user {person.name!r}"
