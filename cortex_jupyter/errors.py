@@ -14,7 +14,8 @@
     │   └── ClusterUnreachable 504
     ├── StoreError         500   the recording cannot be read or written
     │   ├── StoreFull      507   the disk is full; it passes
-    │   ├── StoreBusy      503   another process writes; it passes
+    │   ├── StoreBusy      503   it cannot be written now; it passes
+    │   │   └── StoreUnreachable 503  its server does not answer; it passes
     │   └── LeaseLost      500   another recorder has taken over
     ├── ArchiveError       502   managed content cannot be read or written
     │   ├── ArchiveNotFound 404  an object of it is not there
@@ -156,6 +157,12 @@ class StoreBusy(StoreError):
     default_hint = (
         "try again; if it stays so, a process that holds the store has hung: `cortex-jupyter doctor` names the recorder"
     )
+
+
+class StoreUnreachable(StoreBusy):
+    """The server that keeps the recordings does not answer, or cannot now."""
+
+    default_hint = "check that the Valkey server of CORTEX_STORE runs and can be reached; reading and recording go on by themselves when it answers"
 
 
 class LeaseLost(StoreError):

@@ -137,7 +137,7 @@ class ArchiveStore(Readable):
     def complete(self, recording: int) -> Complete:  # noqa: D102
         return self.held(recording).complete
 
-    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002, D102 - nothing changes
+    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:  # noqa: ARG002, D102 - nothing changes
         return lambda: None
 
 

@@ -164,7 +164,7 @@ async def until(recording: Recording, test: Callable[[Info], bool]) -> Info:
     def wake() -> None:
         loop.call_soon_threadsafe(changed.set)
 
-    unsubscribe = recording.store.subscribe(wake)
+    unsubscribe = recording.store.subscribe(wake, recording.id)
     try:
         async with recording.wanted():
             while True:

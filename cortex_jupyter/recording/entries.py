@@ -6,16 +6,15 @@ A batch is one zstd-compressed blob, not a row per line: half the CPU and a quar
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 import orjson
-import zstandard
 
-from cortex_jupyter.errors import CursorNotHeld, StoreError
+from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.recording.budget import NOT_HELD
 from cortex_jupyter.recording.leases import fence
+from cortex_jupyter.recording.packing import pack, unpack
 from cortex_jupyter.recording.store import Anchor, Commit, Complete, Lease
 from cortex_jupyter.recording.trouble import WHERE
 from cortex_jupyter.records import Entry, Source
@@ -54,7 +53,7 @@ class Entries:
 
     def commit(self, lease: Lease, commit: Commit) -> None:
         # Compressed before the transaction begins, so that it is short.
-        rows = [(lease.recording, e.seq, e.n, e.event, e.t_min, e.t_max, _pack(e.data)) for e in commit.entries]
+        rows = [(lease.recording, e.seq, e.n, e.event, e.t_min, e.t_max, pack(e.data)) for e in commit.entries]
         with self._file.writing() as db:
             fence(db, lease)
             if rows:
@@ -73,7 +72,7 @@ class Entries:
                 db.execute(f"UPDATE recording SET {assignments} WHERE id=?", [*commit.update.values(), lease.recording])  # noqa: S608
 
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
-        data = _pack(new.data)
+        data = pack(new.data)
         with self._file.writing() as db:
             fence(db, lease)
             range_ = (lease.recording, new.seq, new.last)
@@ -92,7 +91,7 @@ class Entries:
         query = f"{_ENTRY} WHERE recording=? AND seq >= ifnull({_HOLDER}, 0) AND seq+n-1 > ? ORDER BY seq"
         with self._file.reading() as db:
             for row in db.execute(query, (recording, recording, after + 1, after)):
-                found.append(_entry(row))
+                found.append(unpack(WHERE, *row))
                 size += len(found[-1].data)
                 if size >= most:
                     break
@@ -119,7 +118,7 @@ class Entries:
     def entry(self, recording: int, seq: int) -> Entry | None:
         with self._file.reading() as db:
             row = db.execute(f"{_ENTRY} WHERE recording=? AND seq={_HOLDER}", (recording, recording, seq)).fetchone()
-        return _entry(row) if row and row[0] + row[1] > seq else None
+        return unpack(WHERE, *row) if row and row[0] + row[1] > seq else None
 
     def complete(self, recording: int) -> Complete:
         totals = "SELECT ifnull(sum(n), 0), min(t_min), max(t_max) FROM entry WHERE recording=? AND event='log'"
@@ -128,22 +127,4 @@ class Entries:
             gaps = db.execute(f"{_ENTRY} WHERE recording=? AND event='gap' ORDER BY seq", (recording,)).fetchall()
             runs = "SELECT count(*) FROM source WHERE recording=? AND ifnull(json_extract(source, '$.part'), 0)=0"
             sources = db.execute(runs, (recording,)).fetchone()[0]
-        return Complete(n, first, last, [orjson.loads(_entry(g).data) for g in gaps], sources)
-
-
-_packers = threading.local()
-
-
-def _pack(data: bytes) -> bytes:
-    packer: zstandard.ZstdCompressor | None = getattr(_packers, "one", None)
-    if packer is None:
-        packer = _packers.one = zstandard.ZstdCompressor(level=1)
-    return packer.compress(data)
-
-
-def _entry(row: tuple[int, int, str, int, int, bytes]) -> Entry:
-    seq, n, event, t_min, t_max, data = row
-    try:
-        return Entry(seq, n, event, t_min, t_max, zstandard.decompress(data))
-    except zstandard.ZstdError as error:
-        raise StoreError(f"entry {seq} of a recording is damaged: {error}", WHERE) from error
+        return Complete(n, first, last, [orjson.loads(unpack(WHERE, *g).data) for g in gaps], sources)

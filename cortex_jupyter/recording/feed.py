@@ -142,7 +142,7 @@ class Feed:
     def _enter(self) -> None:
         self._readers += 1
         if self._readers == 1:
-            self._unsubscribe = self._store.subscribe(self._signal)
+            self._unsubscribe = self._store.subscribe(self._signal, self.recording)
 
     def _leave(self) -> None:
         self._readers -= 1

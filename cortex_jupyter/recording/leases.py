@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import LeaseLost
+from cortex_jupyter.recording.liveness import HOST, process_lives
 from cortex_jupyter.recording.store import HEARTBEAT_S, Lease, Recorder
 from cortex_jupyter.recording.trouble import disk_full
 
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     import sqlite3
 
     from cortex_jupyter.recording.connections import Connections
-
-_HOST: Final = socket.gethostname()
 
 
 def fence(db: sqlite3.Connection, lease: Lease) -> None:
@@ -81,13 +77,6 @@ def _alive(recorder: Recorder, *, silent: bool) -> bool:
         Nobody can write a heartbeat now, so none is expected of a process that we see.
     """
     cold = time.time() - recorder.heartbeat > HEARTBEAT_S
-    if recorder.host != _HOST or (cold and not silent):
+    if recorder.host != HOST or (cold and not silent):
         return not cold
-    try:
-        os.kill(recorder.pid, 0)
-        # A zombie takes signals too: killed, and its parent has not looked yet.
-        return Path(f"/proc/{recorder.pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # not ours to signal, or no /proc: the heartbeat has to do
+    return process_lives(recorder)

@@ -139,7 +139,7 @@ class Recording:
         def wake() -> None:
             loop.call_soon_threadsafe(changed.set)
 
-        unsubscribe = self.store.subscribe(wake)
+        unsubscribe = self.store.subscribe(wake, self.id)
         try:
             while True:
                 changed.clear()

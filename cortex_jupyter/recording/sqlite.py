@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.recording.changes import Changes
 from cortex_jupyter.recording.connections import Connections
 from cortex_jupyter.recording.entries import Entries
+from cortex_jupyter.recording.ids import new_id
 from cortex_jupyter.recording.leases import Leases
 from cortex_jupyter.recording.leaving import Leaving
 from cortex_jupyter.recording.reserve import Reserve
@@ -55,7 +55,7 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         with self._file.writing() as db:
             newest = db.execute("SELECT ifnull(max(id), 0) FROM recording").fetchone()[0]
             insert = "INSERT OR IGNORE INTO recording (id, cluster, namespace, kind, name, uid) VALUES (?,?,?,?,?,?)"
-            db.execute(insert, (max(_new_id(), newest + 1), *key))
+            db.execute(insert, (max(new_id(), newest + 1), *key))
             return int(db.execute(query, key).fetchone()[0])
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
@@ -86,7 +86,7 @@ class SqliteStore(Entries, Leases, Leaving, Store):
     def wanted(self, cluster: str) -> list[Info]:
         return self._infos("WHERE cluster=? AND done=0 AND wanted > ?", [cluster, time.time()])
 
-    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:  # noqa: ARG002 - a file tells that it changed, not where
         return self._changes.subscribe(callback)
 
     def size(self) -> int:
@@ -98,14 +98,6 @@ class SqliteStore(Entries, Leases, Leaving, Store):
 
     def release_reserve(self) -> None:
         self._reserve.release()
-
-
-def _new_id() -> int:
-    """Give an id that no other store gives: those of several may share an archive, where a recording keeps its own.
-
-    Milliseconds since 2025 and 12 random bits; JavaScript's numbers hold it until 2059.
-    """
-    return (time.time_ns() // 1_000_000 - 1_735_689_600_000) << 12 | secrets.randbits(12)
 
 
 def _info(*row: Any) -> Info:

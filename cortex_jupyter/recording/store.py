@@ -178,8 +178,16 @@ class Readable(Protocol):
     def complete(self, recording: int) -> Complete:
         """Count what is there."""
 
-    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back, from a thread, after each change by anyone; gives what ends it."""
+    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
+        """Call back, from a thread, after each change of a recording by anyone, else after each new wish.
+
+        It may call more often: once when it begins, and after it could not look for a while.
+
+        Returns
+        -------
+        callable
+            Ends it.
+        """
 
 
 class Store(Readable, Protocol):
@@ -209,10 +217,14 @@ class Store(Readable, Protocol):
     def commit(self, lease: Lease, commit: Commit) -> None:
         """Write, all or nothing.
 
+        Where it is not known whether a commit was written (the way to the store broke), the same may be committed again.
+
         Raises
         ------
         LeaseLost
-            Another recorder has taken over.
+            Another recorder has taken over, or the store has lost what was committed before.
+        StoreFull, StoreBusy
+            It passes.
         """
 
     def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
