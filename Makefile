@@ -54,6 +54,7 @@ lint: setup
 test: lint
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
+	@$(call need,valkey-server,valkey-server)
 	cd js && npm test --silent
 	env -u KUBECONFIG $(PYTEST) -m 'not cluster' -n 3 --dist loadfile --ignore tests/browser $(TESTARGS)
 	env -u KUBECONFIG $(PYTEST) tests/browser $(TESTARGS)
@@ -67,6 +68,7 @@ test-cluster: setup
 bench: setup
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
+	@$(call need,valkey-server,valkey-server)
 	env -u KUBECONFIG $(BIN)/python tests/bench/main.py $(ARGS)
 
 # 60 000 lines through rotation and kills, beside kubectl; on the cluster that KUBECONFIG names, else on the sandbox.

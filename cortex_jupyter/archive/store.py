@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from cortex_jupyter.errors import ArchiveError, CursorNotHeld, MissingExtra, StoreError
 from cortex_jupyter.recording.budget import NOT_HELD
-from cortex_jupyter.recording.store import Anchor, Readable, open_store
+from cortex_jupyter.recording.store import Anchor, Readable, is_store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,7 +186,7 @@ def reading(url: str) -> Iterator[Readable]:
     ------
     StoreError, ArchiveError
     """
-    if not url.startswith("sqlite:"):
+    if not is_store(url):
         yield ArchiveStore(url, One.at(url) if url.endswith(".parquet") else None)
         return
     store = open_store(url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -30,8 +29,13 @@ _failed: dict[_Key, tuple[str, int, float]] = {}  # last words, how often in a r
 
 def log_path(store_url: str) -> Path:
     """Give the file that recorders of this store write their own messages to."""
-    path = path_of(store_url)
-    return path.with_name("recorder.log") if path else Path(tempfile.gettempdir()) / "cortex-recorder.log"
+    if (path := path_of(store_url)) is not None:
+        return path.with_name("recorder.log")
+    from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415
+
+    folder = Path(jupyter_data_dir()) / "cortex"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder / "recorder.log"
 
 
 def ensure_recorder(store: Store, cluster: str, kubeconfig: str | None = None, context: str | None = None) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from cortex_jupyter.errors import StoreError
+from cortex_jupyter.errors import MissingExtra, StoreError
 from cortex_jupyter.recording.budget import Budget
 
 if TYPE_CHECKING:
@@ -279,6 +280,7 @@ class Store(Readable, Protocol):
         """Release everything."""
 
 
+_SERVERS: Final = ("valkey:", "valkeys:")
 #: A recorder that has not said so for this long, seconds, is dead and its tasks are taken over.
 HEARTBEAT_S = 3.0
 
@@ -290,6 +292,11 @@ def default_url() -> str:
     from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415
 
     return url_of(Path(jupyter_data_dir()).absolute() / "cortex" / "recordings.sqlite")
+
+
+def is_store(url: str) -> bool:
+    """Tell whether a URL names a store; else it may name an archive."""
+    return url.startswith(("sqlite:", *_SERVERS))
 
 
 def url_of(path: Path) -> str:
@@ -322,7 +329,8 @@ def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bo
     Parameters
     ----------
     url : str, optional
-        `sqlite:///absolute/path`; else `default_url`.
+        `sqlite:///absolute/path` or `valkey://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE][?replicas=1]` (`valkeys://` for
+        TLS); else `default_url`.
     budget : Budget, optional
         What it may take from now on; parts that are not set are taken from the environment, else left as they are.
     weak : bool, optional
@@ -332,14 +340,31 @@ def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bo
     ------
     StoreError
         No such kind of store, or it cannot be opened.
+    MissingExtra
     """
-    url = url or default_url()
-    wish = (budget or Budget()).over(Budget.from_environment())
+    store = _opened(url or default_url())
+    with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
+        store.set_budget((budget or Budget()).over(Budget.from_environment()), weak=weak)
+    return store
+
+
+def _opened(url: str) -> Store:
     if (path := path_of(url)) is not None:
         from cortex_jupyter.recording.sqlite import SqliteStore  # noqa: PLC0415
 
-        store = SqliteStore(path)
-        with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
-            store.set_budget(wish, weak=weak)
-        return store
-    raise StoreError(f"{url!r} is no store", "set CORTEX_STORE to sqlite:///absolute/path")
+        return SqliteStore(path)
+    if not url.startswith(_SERVERS):
+        shown = re.sub(r"//.*@", "//", url)  # a password is for the server alone
+        raise StoreError(f"{shown!r} is no store", "set CORTEX_STORE to sqlite:///absolute/path or valkey://host")
+    try:
+        from cortex_jupyter.recording.valkey.address import Address  # noqa: PLC0415
+        from cortex_jupyter.recording.valkey.store import ValkeyStore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            "recordings on a server need valkey, which is not installed", 'pip install "cortex-jupyter[valkey]"'
+        ) from error
+    address = Address.parse(url)
+    if address.password:
+        # For the recorder and the other processes that we start: everybody may read their command lines.
+        os.environ["CORTEX_STORE_PASSWORD"] = address.password
+    return ValkeyStore(address)

@@ -6,16 +6,22 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from cortex_jupyter.recording.store import Anchor, Commit, Lease, Recorder
+import pytest
+
+from cortex_jupyter.recording.store import Anchor, Commit, Lease, Recorder, Store
 from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from cortex_jupyter.recording.sqlite import SqliteStore
-
+#: Gives an empty store of one kind.
+NewStore = Callable[[], AbstractContextManager[Store]]
+#: For what is about a file, or about SQLite.
+on_sqlite = pytest.mark.parametrize("new_store", ["sqlite"], indirect=True)
 CLUSTER = "https://cluster"
 REF = TaskRef("default", "job", "train-1")
 
@@ -32,7 +38,7 @@ def recorder(name: str = "me", pid: int | None = None, host: str | None = None) 
 class Hand:
     """Writes a recording as a recorder does, without a cluster."""
 
-    def __init__(self, store: SqliteStore, ref: TaskRef = REF, uid: str = "u1", owner: str = "me") -> None:
+    def __init__(self, store: Store, ref: TaskRef = REF, uid: str = "u1", owner: str = "me") -> None:
         self.store = store
         self.id = store.open(CLUSTER, ref, uid)
         store.beat(recorder(owner))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from support.kube import Kube
 
-    from cortex_jupyter.recording.sqlite import SqliteStore
+    from cortex_jupyter.recording.store import Store
 
 
 async def test_a_node_that_is_an_hour_ahead(sandbox: Any, kube: Kube, unique: Any, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ async def test_a_node_that_is_an_hour_ahead(sandbox: Any, kube: Kube, unique: An
     kube.delete("jobs", name)
 
 
-async def test_what_is_known_of_the_clock(store: SqliteStore, hand: Hand) -> None:
+async def test_what_is_known_of_the_clock(store: Store, hand: Hand) -> None:
     cluster: Any = type("Api", (), {"clock": Clock()})()
     recordings = Recordings(store, cluster)
     workload: Any = object()

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from recording.hand import Hand, recorder
+from recording.hand import Hand, NewStore, recorder
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.recording import compact as lib
 from cortex_jupyter.recording.compact import compact
-from cortex_jupyter.recording.sqlite import SqliteStore
 from cortex_jupyter.records import Batch, Entry, TaskRef, encode_batch
 
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.store import Store
 
-def records(store: SqliteStore, recording: int, after: int = 0) -> list[tuple[int, int, int, str]]:
+
+def records(store: Store, recording: int, after: int = 0) -> list[tuple[int, int, int, str]]:
     """Give every record with a number above `after`, and check that no number is missing or doubled."""
     entries = store.entries(recording, after, 1 << 30)
     assert [e.seq for e in entries[1:]] == [e.last + 1 for e in entries[:-1]]
@@ -38,12 +39,11 @@ def records(store: SqliteStore, recording: int, after: int = 0) -> list[tuple[in
 @given(st.lists(st.integers(0, 14), min_size=1, max_size=40), st.booleans())
 @example([5, 5, 15, 5, 5, 0], True)
 @example([1] * 10 + [12] + [1] * 10 + [0], False)
-def test_every_record_and_every_cursor_stays(sizes: list[int], done: bool) -> None:
+def test_every_record_and_every_cursor_stays(new_store: NewStore, sizes: list[int], done: bool) -> None:
     few, lines = lib._FEW, lib._LINES
     lib._FEW, lib._LINES = 3, 20
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            store = SqliteStore(Path(folder) / "r.sqlite")
+        with new_store() as store:
             hand = Hand(store)
             for number, size in enumerate(sizes):
                 if size:
@@ -59,12 +59,11 @@ def test_every_record_and_every_cursor_stays(sizes: list[int], done: bool) -> No
             compact(store, hand.lease, done=done)
             assert store.index(hand.id) == merged
             assert store.complete(hand.id).records == len(hand.written)
-            store.close()
     finally:
         lib._FEW, lib._LINES = few, lines
 
 
-def test_warm_batches_are_left_to_those_who_follow(store: SqliteStore, hand: Hand) -> None:
+def test_warm_batches_are_left_to_those_who_follow(store: Store, hand: Hand) -> None:
     now = time.time_ns()
     for i in range(20):
         hand.lines([(now + i, 1, str(i))])
@@ -74,13 +73,14 @@ def test_warm_batches_are_left_to_those_who_follow(store: SqliteStore, hand: Han
 
 @given(st.lists(st.tuples(st.integers(0, 14), st.booleans(), st.booleans()), min_size=1, max_size=60))
 @example([(1, False, False)] * 12 + [(1, True, True)] + [(1, False, True)] * 12)
-def test_passes_that_go_on_from_the_last_do_as_one_that_begins_anew(steps: list[tuple[int, bool, bool]]) -> None:
+def test_passes_that_go_on_from_the_last_do_as_one_that_begins_anew(
+    new_store: NewStore, steps: list[tuple[int, bool, bool]]
+) -> None:
     """Each step: a batch of so many lines, whether it is warm, and whether a pass comes after it."""
     few, lines = lib._FEW, lib._LINES
     lib._FEW, lib._LINES = 3, 20
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            store = SqliteStore(Path(folder) / "r.sqlite")
+        with new_store() as store:
             stepwise, anew = (Hand(store, TaskRef("default", "job", name), name) for name in "ab")
             place = 0
             for size, warm, merges in steps:
@@ -99,12 +99,11 @@ def test_passes_that_go_on_from_the_last_do_as_one_that_begins_anew(steps: list[
                         compact(store, stepwise.lease, place)
                         compact(store, anew.lease)
                 assert store.index(stepwise.id) == store.index(anew.id)
-            store.close()
     finally:
         lib._FEW, lib._LINES = few, lines
 
 
-def test_who_has_lost_the_lease_merges_nothing(store: SqliteStore, hand: Hand) -> None:
+def test_who_has_lost_the_lease_merges_nothing(store: Store, hand: Hand) -> None:
     for i in range(20):
         hand.lines([(i, 1, str(i))])
     store.leave("me")
@@ -115,7 +114,7 @@ def test_who_has_lost_the_lease_merges_nothing(store: SqliteStore, hand: Hand) -
     assert records(store, hand.id) == hand.written
 
 
-def test_two_who_merge_at_once_lose_nothing(store: SqliteStore, hand: Hand) -> None:
+def test_two_who_merge_at_once_lose_nothing(store: Store, hand: Hand) -> None:
     """The pass over a living recording and the one at its end, of which one had looked before the other wrote."""
     for i in range(20):
         hand.lines([(i, 1, str(i))])

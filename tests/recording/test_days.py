@@ -20,7 +20,7 @@ from cortex_jupyter.records import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from cortex_jupyter.recording.sqlite import SqliteStore
+    from cortex_jupyter.recording.store import Store
 
 
 def large(number: int) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def test_pods_that_nobody_asks_for_are_forgotten_but_known() -> None:
     assert sys.getsizeof(pods._forgotten) < 100_000
 
 
-async def test_runs_of_forgotten_pods_are_forgotten(store: SqliteStore, hand: Hand) -> None:
+async def test_runs_of_forgotten_pods_are_forgotten(store: Store, hand: Hand) -> None:
     def spawn(reading: Coroutine[Any, Any, None]) -> None:
         reading.close()
 

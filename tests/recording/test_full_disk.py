@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recording.hand import CLUSTER, Hand, recorder, source, until
+from recording.hand import CLUSTER, Hand, on_sqlite, recorder, source, until
 from recording.test_recorder import Seen, counted, opened
 from support.kube import python_job
 
@@ -128,6 +128,7 @@ async def test_a_full_disk_stops_the_reading_and_is_said_and_passes(small: Path)
         store.close()
 
 
+@on_sqlite
 async def test_a_writer_that_ends_at_a_full_disk_gives_up(store: SqliteStore, hand: Hand) -> None:
     """Within the process a page limit stands for the disk."""
     writer = Writer(store)
@@ -178,6 +179,7 @@ def test_a_full_store_can_be_read_and_its_recorder_lives(small: Path, monkeypatc
         store.close()
 
 
+@on_sqlite
 async def test_a_recorder_outlives_a_busy_store(
     store: SqliteStore, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +201,7 @@ async def test_a_recorder_outlives_a_busy_store(
     assert not failures
 
 
+@on_sqlite
 def test_a_lock_that_lasts_is_busy_and_a_commit_waits_for_it(
     store: SqliteStore, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +288,7 @@ def test_a_read_only_store_can_be_read(small: Path) -> None:
         subprocess.run(["mount", "-o", "remount,rw", small], check=True)
 
 
+@on_sqlite
 def test_a_recorder_that_fails_is_not_started_again_and_again(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +317,7 @@ def test_a_recorder_that_fails_is_not_started_again_and_again(
     os.waitid(os.P_PID, launch._started[key][0], os.WEXITED)
 
 
+@on_sqlite
 def test_who_lost_the_lease_while_it_waited_writes_nothing(store: SqliteStore, hand: Hand) -> None:
     async def write() -> Exception | None:
         with Writer(store) as writer:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cortex_jupyter.recording.sqlite import SqliteStore
+    from cortex_jupyter.recording.store import Store
 
 
 class Away:
@@ -32,7 +32,7 @@ class Away:
         raise ClusterUnreachable("it does not answer")
 
 
-async def test_a_recorder_that_is_stopped_leaves_at_once(store: SqliteStore, hand: Hand) -> None:
+async def test_a_recorder_that_is_stopped_leaves_at_once(store: Store, hand: Hand) -> None:
     store.leave("me")
     store.want(hand.id, 60)
     cluster: Any = Away()
@@ -47,7 +47,7 @@ async def test_a_recorder_that_is_stopped_leaves_at_once(store: SqliteStore, han
     assert store.lease(hand.id, "other") is not None
 
 
-async def test_a_recorder_without_work_ends(store: SqliteStore) -> None:
+async def test_a_recorder_without_work_ends(store: Store) -> None:
     cluster: Any = Away()
     await asyncio.wait_for(Recording(store, cluster, idle=0).run(), 30)
     assert store.recorder(CLUSTER) is None
@@ -65,7 +65,7 @@ async def test_a_cancellation_that_comes_with_a_change_is_not_forgotten() -> Non
 
 
 async def test_a_recorder_whose_cluster_stays_away_ends_when_nobody_reads(
-    store: SqliteStore, new_sandbox: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, new_sandbox: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lib, "_AWAY_S", 0.2)
     with new_sandbox(tmp_path / "cluster") as sandbox:

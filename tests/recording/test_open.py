@@ -15,7 +15,7 @@ from cortex_jupyter.recording.open import Recordings
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.sqlite import SqliteStore
+    from cortex_jupyter.recording.store import Store
 
 
 class Api:
@@ -25,7 +25,7 @@ class Api:
 
 
 @pytest.fixture
-def recordings(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> Recordings:
+def recordings(store: Store, monkeypatch: pytest.MonkeyPatch) -> Recordings:
     monkeypatch.setattr(lib, "ensure_recorder", lambda *_: None)
     cluster: Any = Api()
     return Recordings(store, cluster)
@@ -45,7 +45,7 @@ NAME = TaskRef("default", "", "train-1")
 
 @pytest.mark.parametrize("error", [TaskNotFound("gone"), ClusterUnreachable("away")])
 async def test_what_is_recorded_is_there_without_the_task(
-    recordings: Recordings, store: SqliteStore, hand: Hand, error: CortexError
+    recordings: Recordings, store: Store, hand: Hand, error: CortexError
 ) -> None:
     answering(recordings, error)
     with pytest.raises(type(error)):
@@ -72,7 +72,7 @@ async def test_what_the_cluster_refuses_is_refused(recordings: Recordings, hand:
         await recordings.find(NAME)
 
 
-async def test_a_task_in_the_cluster_is_wanted(recordings: Recordings, store: SqliteStore) -> None:
+async def test_a_task_in_the_cluster_is_wanted(recordings: Recordings, store: Store) -> None:
     answering(recordings, Workload(TaskRef("default", "job", "train-1"), "u9", {}))
     found = await recordings.find(NAME)
     assert [i.id for i in store.wanted(CLUSTER)] == [found.id]

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from recording.hand import Hand
+from recording.hand import Hand, NewStore
 
 from cortex_jupyter.recording.compact import compact
 from cortex_jupyter.recording.pages import Page, following, in_order, newest
-from cortex_jupyter.recording.sqlite import SqliteStore
 from cortex_jupyter.records import Batch, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from cortex_jupyter.recording.store import Store
 
 #: A recording: batches of (time, source), with notices between (None).
 line = st.tuples(st.integers(0, 12), st.integers(1, 3))
@@ -26,7 +25,7 @@ recordings = st.lists(st.none() | st.lists(line, min_size=1, max_size=6), max_si
 bounds = st.none() | st.integers(-1, 13)
 
 
-def filled(store: SqliteStore, parts: list[list[tuple[int, int]] | None]) -> Hand:
+def filled(store: Store, parts: list[list[tuple[int, int]] | None]) -> Hand:
     hand = Hand(store)
     write(hand, parts)
     return hand
@@ -73,12 +72,11 @@ def in_file_order(page: Page) -> bool:
 @example([[(1, 1)] * 6, [(1, 1)] * 6], 5, None, None, False, True)
 @example([[(1, 1), (2, 1), (3, 1)]], 2, 2, None, False, False)
 def test_backwards_each_record_once(
-    parts: list[list[tuple[int, int]] | None], limit: int, since: int | None, until: int | None, filtered: bool,
+    new_store: NewStore, parts: list[list[tuple[int, int]] | None], limit: int, since: int | None, until: int | None, filtered: bool,
     compacting: bool,
 ) -> None:  # fmt: skip
     keep = odd if filtered else None
-    with tempfile.TemporaryDirectory() as folder:
-        store = SqliteStore(Path(folder) / "r.sqlite")
+    with new_store() as store:
         hand = filled(store, parts)
         expected = {q for q in inside(hand, since, until) if q % 2 or not filtered}
 
@@ -100,17 +98,15 @@ def test_backwards_each_record_once(
         assert all(newer[0] >= older[1] for newer, older in pairwise(edges))
         notices = Counter(n["seq"] for p in pages for n in p.notices)
         assert all(n == 1 for n in notices.values())
-        store.close()
 
 
 @given(recordings, recordings, st.integers(1, 7), bounds, bounds, st.booleans(), st.booleans())
 def test_forwards_each_record_once(
-    parts: list[list[tuple[int, int]] | None], more: list[list[tuple[int, int]] | None], limit: int,
+    new_store: NewStore, parts: list[list[tuple[int, int]] | None], more: list[list[tuple[int, int]] | None], limit: int,
     since: int | None, until: int | None, filtered: bool, compacting: bool,
 ) -> None:  # fmt: skip
     keep = odd if filtered else None
-    with tempfile.TemporaryDirectory() as folder:
-        store = SqliteStore(Path(folder) / "r.sqlite")
+    with new_store() as store:
         hand = filled(store, parts)
         seen, notices, cursor = Counter[int](), Counter[int](), Cursor.parse("0")
         rest = list(more)
@@ -132,14 +128,14 @@ def test_forwards_each_record_once(
             raise AssertionError("there is no newest page")
         assert seen == Counter(q for q in inside(hand, since, until) if q % 2 or not filtered)
         assert sorted(notices) == [i for i in range(1, hand.next - 1) if i not in {w[0] for w in hand.written}]
-        store.close()
 
 
 @given(recordings, st.integers(1, 7), st.integers(0, 40))
-def test_both_ways_from_any_place_meet(parts: list[list[tuple[int, int]] | None], limit: int, at: int) -> None:
+def test_both_ways_from_any_place_meet(
+    new_store: NewStore, parts: list[list[tuple[int, int]] | None], limit: int, at: int
+) -> None:
     """A page forward from a place, and the older ones before it: together everything, nothing twice."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = SqliteStore(Path(folder) / "r.sqlite")
+    with new_store() as store:
         hand = filled(store, parts)
         at = min(at, hand.next - 1)
         page = following(store, hand.id, after=Cursor(hand.id, at), limit=1000)
@@ -149,21 +145,20 @@ def test_both_ways_from_any_place_meet(parts: list[list[tuple[int, int]] | None]
             older = back(lambda: None, lambda c: newest(store, hand.id, limit=limit, before=c or first))
             seen += [r.seq for p in older for r in p.records]
         assert sorted(seen) == [w[0] for w in hand.written]
-        store.close()
 
 
-def test_lines_of_one_source_keep_the_order_of_their_file(store: SqliteStore, hand: Hand) -> None:
+def test_lines_of_one_source_keep_the_order_of_their_file(store: Store, hand: Hand) -> None:
     hand.lines([(30, 1, "a"), (10, 1, "b"), (20, 2, "x"), (40, 1, "c"), (25, 2, "y")])
     assert [r.text for r in newest(store, hand.id, limit=10).records] == ["x", "y", "a", "b", "c"]
     assert in_order([]) == []
 
 
-def test_an_empty_recording_has_an_empty_page(store: SqliteStore, hand: Hand) -> None:
+def test_an_empty_recording_has_an_empty_page(store: Store, hand: Hand) -> None:
     page = newest(store, hand.id, limit=10, since=0)
     assert (page.records, page.older, page.newer) == ([], None, Cursor(hand.id, 0))
 
 
-def test_the_page_at_the_edge_of_the_window_says_that_there_is_more(store: SqliteStore, hand: Hand) -> None:
+def test_the_page_at_the_edge_of_the_window_says_that_there_is_more(store: Store, hand: Hand) -> None:
     hand.lines([(1, 1, "a"), (2, 1, "b")])
     page = newest(store, hand.id, limit=10, since=2)
     assert [r.text for r in page.records] == ["b"]

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
-from recording.hand import Hand
+from recording.hand import Hand, NewStore
 from recording.test_pages import filled, recordings, write
 
 from cortex_jupyter.recording.compact import compact
 from cortex_jupyter.recording.outline import outline
 from cortex_jupyter.recording.pages import newest
 from cortex_jupyter.recording.places import around, onward
-from cortex_jupyter.recording.sqlite import SqliteStore
 from cortex_jupyter.records import Cursor
 
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.store import Store
 
-def walk(store: SqliteStore, hand: Hand, at: int, limit: int) -> tuple[list[int], list[int], list[int]]:
+
+def walk(store: Store, hand: Hand, at: int, limit: int) -> tuple[list[int], list[int], list[int]]:
     """Give the numbers before, in and after the page around a moment."""
     page = around(store, hand.id, at=at, limit=limit)
     before: list[int] = []
@@ -36,10 +37,9 @@ def walk(store: SqliteStore, hand: Hand, at: int, limit: int) -> tuple[list[int]
 
 @given(recordings, st.integers(-1, 14), st.integers(1, 5))
 def test_pages_lead_from_a_moment_to_everything_once(
-    parts: list[list[tuple[int, int]] | None], at: int, limit: int
+    new_store: NewStore, parts: list[list[tuple[int, int]] | None], at: int, limit: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        store = SqliteStore(Path(folder) / "s.sqlite")
+    with new_store() as store:
         hand = filled(store, parts)
         before, here, after = walk(store, hand, at, limit)
         assert sorted(before + here + after) == [q for q, *_ in hand.written]
@@ -47,15 +47,13 @@ def test_pages_lead_from_a_moment_to_everything_once(
         low, high = [times[q] for q in here], [times[q] for q in after]
         assert not low or not high or max(low) <= min(high)
         assert not before or not low or max(times[q] for q in before) <= min(low)
-        store.close()
 
 
 @given(recordings, recordings, st.integers(1, 6))
 def test_a_place_stays_what_it_was_while_lines_arrive(
-    parts: list[list[tuple[int, int]] | None], more: list[list[tuple[int, int]] | None], limit: int
+    new_store: NewStore, parts: list[list[tuple[int, int]] | None], more: list[list[tuple[int, int]] | None], limit: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        store = SqliteStore(Path(folder) / "s.sqlite")
+    with new_store() as store:
         hand = filled(store, parts)
         first = around(store, hand.id, at=5, limit=limit)
         known = [q for q, *_ in hand.written]
@@ -65,15 +63,13 @@ def test_a_place_stays_what_it_was_while_lines_arrive(
             one = onward(store, hand.id, after=newer, limit=limit)
             seen, newer = seen + [r.seq for r in one.records], one.newer
         assert len(set(seen)) == len(seen) and set(seen) <= set(known)
-        store.close()
 
 
 @given(recordings, st.integers(1, 8))
 def test_the_outline_counts_each_line_once_and_in_its_time(
-    parts: list[list[tuple[int, int]] | None], bins: int
+    new_store: NewStore, parts: list[list[tuple[int, int]] | None], bins: int
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        store = SqliteStore(Path(folder) / "s.sqlite")
+    with new_store() as store:
         hand = Hand(store)
         second = 1_000_000_000
         write(hand, [part and [(t * second, s) for t, s in part] for part in parts])
@@ -90,4 +86,3 @@ def test_the_outline_counts_each_line_once_and_in_its_time(
                 for time in times:
                     counts[(time - found.start) // found.width] += 1
                 assert found.lines == counts
-        store.close()

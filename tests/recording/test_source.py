@@ -20,7 +20,7 @@ from cortex_jupyter.records import Batch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from cortex_jupyter.recording.sqlite import SqliteStore
+    from cortex_jupyter.recording.store import Store
 
 GONE = NotFound('pods "pod-1" not found')
 
@@ -28,7 +28,7 @@ GONE = NotFound('pods "pod-1" not found')
 class Rig:
     """A reader of pod 1 with a recorder's means around it; `again` is another recorder that takes over."""
 
-    def __init__(self, store: SqliteStore, hand: Hand, node: Node) -> None:
+    def __init__(self, store: Store, hand: Hand, node: Node) -> None:
         self.store, self.hand, self.node = store, hand, node
         self.sid = hand.source()
         self.writer: Writer
@@ -70,7 +70,7 @@ class Rig:
 
 
 @pytest.fixture
-async def writer(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Writer]:
+async def writer(store: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Writer]:
     monkeypatch.setattr(lib, "_FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(lib, "_STATE_LAG_S", 0.3)
     with Writer(store) as one:
@@ -81,13 +81,13 @@ LOG = b"".join(line(i / 100, f"line {i}") for i in range(100))
 ALL = [f"line {i}" for i in range(100)]
 
 
-async def test_a_container_that_has_ended(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_container_that_has_ended(store: Store, hand: Hand, writer: Writer) -> None:
     rig = Rig(store, hand, Node(pod("terminated"), LOG))
     await rig.run(writer)
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_a_clean_end_of_a_stream_is_no_end(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_clean_end_of_a_stream_is_no_end(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod(), LOG)
 
     async def ends() -> None:
@@ -100,7 +100,7 @@ async def test_a_clean_end_of_a_stream_is_no_end(store: SqliteStore, hand: Hand,
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_a_last_read_that_is_cut_is_read_again(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_last_read_that_is_cut_is_read_again(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
     node.scripts = [[LOG[:1234]], []]
     rig = Rig(store, hand, node)
@@ -108,7 +108,7 @@ async def test_a_last_read_that_is_cut_is_read_again(store: SqliteStore, hand: H
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_last_reads_that_are_cut_again_and_again(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_last_reads_that_are_cut_again_and_again(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
     # At the same place each time, and a little further each time.
     node.scripts = [[LOG[:1000]]] * 4 + [[LOG[: 1000 + 300 * i]] for i in range(8)]  # type: ignore[operator]
@@ -118,7 +118,7 @@ async def test_last_reads_that_are_cut_again_and_again(store: SqliteStore, hand:
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_last_lines_that_never_come_are_a_gap(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_last_lines_that_never_come_are_a_gap(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
     node.scripts = [[LOG[:1000]] for _ in range(50)]
     rig = Rig(store, hand, node)
@@ -126,7 +126,7 @@ async def test_last_lines_that_never_come_are_a_gap(store: SqliteStore, hand: Ha
     assert rig.texts == ALL[: len(rig.texts)] and len(rig.gaps) == 1 and rig.ended
 
 
-async def test_a_clock_that_was_set_back_while_disconnected(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_clock_that_was_set_back_while_disconnected(store: Store, hand: Hand, writer: Writer) -> None:
     """The node drops each line that is older than the anchor, though it is new."""
     back = b"".join(line(i / 100 - 3600, f"back {i}") for i in range(20))
     node = Node(pod("terminated"), LOG + back)
@@ -142,7 +142,7 @@ async def test_a_clock_that_was_set_back_while_disconnected(store: SqliteStore, 
     assert (rig.gaps, rig.ended) == ([], True)
 
 
-async def test_a_stream_that_pauses_while_it_repeats(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_stream_that_pauses_while_it_repeats(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
     rig = Rig(store, hand, node)
 
@@ -161,7 +161,7 @@ async def test_a_stream_that_pauses_while_it_repeats(store: SqliteStore, hand: H
 @pytest.mark.parametrize("before", [b"", line(0, "a"), LOG])
 @pytest.mark.parametrize("had", [1, 7, 8, 40])
 async def test_the_same_line_at_the_same_time_again_and_again(
-    store: SqliteStore, hand: Hand, writer: Writer, before: bytes, had: int
+    store: Store, hand: Hand, writer: Writer, before: bytes, had: int
 ) -> None:
     """Its last lines are everywhere the same: they do not prove that all of it has come."""
     one = line(5, "ok")
@@ -179,7 +179,7 @@ async def test_the_same_line_at_the_same_time_again_and_again(
 
 @pytest.mark.parametrize("log", [LOG[:-1], line(1, "only")[:-1], line(1, "x") + line(1, "x")[:-1]])
 async def test_a_last_line_without_newline_survives_a_takeover(
-    store: SqliteStore, hand: Hand, writer: Writer, log: bytes
+    store: Store, hand: Hand, writer: Writer, log: bytes
 ) -> None:
     rig = Rig(store, hand, Node(pod("terminated"), log))
     expected = [one.partition(b" ")[2].decode() for one in log.split(b"\n")]
@@ -191,13 +191,13 @@ async def test_a_last_line_without_newline_survives_a_takeover(
     assert (rig.texts, rig.gaps, rig.ended) == (expected, [], True)
 
 
-async def test_a_last_line_of_a_mebibyte(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_last_line_of_a_mebibyte(store: Store, hand: Hand, writer: Writer) -> None:
     rig = Rig(store, hand, Node(pod("terminated"), line(1, "a") + line(2, "x" * (1 << 20))))
     await rig.run(writer)
     assert [len(t) for t in rig.texts] == [1, 1 << 20] and rig.gaps == []
 
 
-async def test_a_takeover_while_the_api_server_is_away(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_takeover_while_the_api_server_is_away(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(ClusterError("etcdserver: leader changed"), LOG)
     rig = Rig(store, hand, node)
     run = asyncio.create_task(rig.run(writer))
@@ -208,7 +208,7 @@ async def test_a_takeover_while_the_api_server_is_away(store: SqliteStore, hand:
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_the_run_before_the_present_one(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_the_run_before_the_present_one(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod(number=1, last=0), LOG)
     rig = Rig(store, hand, node)
     await rig.run(writer)
@@ -217,7 +217,7 @@ async def test_the_run_before_the_present_one(store: SqliteStore, hand: Hand, wr
 
 
 async def test_a_run_that_two_others_followed_is_not_mixed_with_the_next(
-    store: SqliteStore, hand: Hand, writer: Writer
+    store: Store, hand: Hand, writer: Writer
 ) -> None:
     node = Node(pod(number=2, last=1), line(1, "of another run"))
     rig = Rig(store, hand, node)
@@ -225,7 +225,7 @@ async def test_a_run_that_two_others_followed_is_not_mixed_with_the_next(
     assert rig.texts == [] and len(rig.gaps) == 1 and rig.ended
 
 
-async def test_a_pod_that_is_deleted_after_it_ended(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_pod_that_is_deleted_after_it_ended(store: Store, hand: Hand, writer: Writer) -> None:
     """A Job with a time to live of zero: the watch tells how it ended, perhaps after the API says it is gone."""
     node = Node(pod(), LOG)
     rig = Rig(store, hand, node)
@@ -239,7 +239,7 @@ async def test_a_pod_that_is_deleted_after_it_ended(store: SqliteStore, hand: Ha
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_a_pod_that_is_deleted_while_it_ran_leaves_a_gap(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_pod_that_is_deleted_while_it_ran_leaves_a_gap(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod(), LOG)
     rig = Rig(store, hand, node)
 
@@ -253,7 +253,7 @@ async def test_a_pod_that_is_deleted_while_it_ran_leaves_a_gap(store: SqliteStor
     assert rig.texts == ALL[: len(rig.texts)]
 
 
-async def test_rotation_leaves_a_gap_with_its_bounds(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_rotation_leaves_a_gap_with_its_bounds(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod(), LOG)
 
     async def ends() -> None:
@@ -267,7 +267,7 @@ async def test_rotation_leaves_a_gap_with_its_bounds(store: SqliteStore, hand: H
     assert [(int(g["to"]) - int(g["from"])) // 1_000_000_000 for g in gaps] == [49]
 
 
-async def test_rotated_files_close_the_gap(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_rotated_files_close_the_gap(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod(), LOG)
     lost = [line(30 + i, f"rotated {i}") for i in range(3)]
 
@@ -283,7 +283,7 @@ async def test_rotated_files_close_the_gap(store: SqliteStore, hand: Hand, write
 
 
 async def test_a_stalled_stream_is_opened_anew(
-    store: SqliteStore, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cortex_jupyter.recording.stream._SILENT_S", 0.05)
     node = Node(pod(), LOG)

@@ -18,11 +18,11 @@ from cortex_jupyter.records import Batch, TaskRef
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from cortex_jupyter.recording.sqlite import SqliteStore
+    from cortex_jupyter.recording.store import Store
 
 
 @pytest.fixture
-async def writer(store: SqliteStore) -> AsyncIterator[Writer]:
+async def writer(store: Store) -> AsyncIterator[Writer]:
     with Writer(store) as one:
         yield one
 
@@ -33,12 +33,12 @@ def opened(writer: Writer, hand: Hand) -> Channel:
     return channel
 
 
-def texts(store: SqliteStore, recording: int) -> list[str]:
+def texts(store: Store, recording: int) -> list[str]:
     entries = store.entries(recording, 0, 1 << 30)
     return [m for e in entries if e.event == "log" for m in Batch.decode(e.data).texts]
 
 
-async def test_lines_and_notices_are_committed_in_order(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_lines_and_notices_are_committed_in_order(store: Store, hand: Hand, writer: Writer) -> None:
     channel = opened(writer, hand)
     await channel.lines(1, line(1, "a") + line(2, "b")[:-1])
     channel.note(Note("status", "said", update={"state": "running"}))
@@ -51,13 +51,13 @@ async def test_lines_and_notices_are_committed_in_order(store: SqliteStore, hand
     await channel.flush()  # with nothing to do
 
 
-async def test_a_quiet_line_is_there_without_a_flush(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_quiet_line_is_there_without_a_flush(store: Store, hand: Hand, writer: Writer) -> None:
     channel = opened(writer, hand)
     await channel.lines(1, line(1, "a"))
     await until(lambda: texts(store, hand.id) == ["a"])
 
 
-async def test_a_backlog_holds_up_neither_others_nor_a_flush(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_a_backlog_holds_up_neither_others_nor_a_flush(store: Store, hand: Hand, writer: Writer) -> None:
     busy = opened(writer, hand)
     quiet = opened(writer, Hand(store, TaskRef("default", "job", "other")))
     block = line(1, "x" * 1000) * 100
@@ -79,7 +79,7 @@ async def test_a_backlog_holds_up_neither_others_nor_a_flush(store: SqliteStore,
         await asyncio.wait([flooding])
 
 
-async def test_the_order_of_what_is_due(store: SqliteStore, hand: Hand) -> None:
+async def test_the_order_of_what_is_due(store: Store, hand: Hand) -> None:
     writer = Writer(store)  # its thread not started: what it would do, step by step
     busy, quiet = opened(writer, hand), opened(writer, Hand(store, TaskRef("default", "job", "other")))
     block = line(1, "x" * 70_000)
@@ -104,7 +104,7 @@ async def test_the_order_of_what_is_due(store: SqliteStore, hand: Hand) -> None:
     await asyncio.wait_for(flush, 20)
 
 
-async def test_whoever_waits_is_told_that_the_lease_is_lost(store: SqliteStore, hand: Hand, writer: Writer) -> None:
+async def test_whoever_waits_is_told_that_the_lease_is_lost(store: Store, hand: Hand, writer: Writer) -> None:
     channel = opened(writer, hand)
     await channel.lines(1, line(1, "a"))
     await channel.flush()
@@ -125,7 +125,7 @@ async def test_whoever_waits_is_told_that_the_lease_is_lost(store: SqliteStore, 
 
 
 async def test_an_error_of_one_is_not_the_others(
-    store: SqliteStore, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, good = opened(writer, hand), opened(writer, Hand(store, TaskRef("default", "job", "other")))
     commit = store.commit
@@ -144,7 +144,7 @@ async def test_an_error_of_one_is_not_the_others(
     assert texts(store, store.find(TaskRef("default", "job", "other"), CLUSTER).id) == ["b"]  # type: ignore[union-attr]
 
 
-async def test_what_is_handed_over_is_written_at_the_end(store: SqliteStore, hand: Hand) -> None:
+async def test_what_is_handed_over_is_written_at_the_end(store: Store, hand: Hand) -> None:
     with Writer(store) as writer:
         channel = opened(writer, hand)
         for i in range(50):

@@ -1,0 +1,182 @@
+"""The way to one Valkey server: connections for any thread, scripts, and what the server has to be like."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import valkey
+from valkey.backoff import NoBackoff
+from valkey.exceptions import NoScriptError, ReadOnlyError
+from valkey.retry import Retry
+
+from cortex_jupyter.errors import StoreBusy, StoreError
+from cortex_jupyter.recording.valkey.trouble import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cortex_jupyter.recording.valkey.address import Address
+
+#: A server that has not answered for so long, seconds, is away.
+_TIMEOUT_S: Final = 5.0
+#: How long a commit waits for replicas, ms.
+_WAIT_MS: Final = 3000
+_VERSION: Final = "1"
+#: https://valkey.io/topics/eval-intro/#eval-flags: what only reads, and the little that has to be said when memory is
+#: full. All else is refused then as a whole, before it begins.
+_FLAGS: Final = {
+    "infos": "no-writes", "wanted": "no-writes", "entries": "no-writes", "entry": "no-writes", "oldest": "no-writes",
+    "say": "allow-oom", "beat": "allow-oom", "lease": "allow-oom", "want": "allow-oom", "forget": "allow-oom",
+    "leave": "allow-oom", "merge": "allow-oom",
+}  # fmt: skip
+
+
+@cache
+def _script(name: str) -> tuple[str, str]:
+    """Give a script and its SHA1, by which the server keeps it; `say` is a commit that is a notice."""
+    folder = resources.files("cortex_jupyter.recording.valkey") / "scripts"
+    body = (folder / f"{'commit' if name == 'say' else name}.lua").read_text()
+    text = f"#!lua flags={_FLAGS.get(name, '')}\n{(folder / 'common.lua').read_text()}{body}"
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Link:
+    """Speaks with the server; safe to use from any thread.
+
+    Parameters
+    ----------
+    address : Address
+
+    Raises
+    ------
+    StoreError
+        The server is not there, or not fit to keep recordings.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        tls = {"ssl": True, "ssl_ca_certs": address.ca or None, "ssl_check_hostname": True} if address.tls else {}
+        self.client = valkey.Valkey(
+            address.host, address.port, address.database, username=address.user or None,
+            password=address.password or None, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S / 2,
+            socket_keepalive=True, client_name="cortex-jupyter",
+            # Once: a connection that lay idle while the server was started anew. Everything we ask may be asked twice.
+            retry=Retry(NoBackoff(), 1), **tls,
+        )  # fmt: skip
+        self._closed = False
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close every connection; nothing can be asked afterwards."""
+        self._closed = True
+        self.client.close()
+
+    def ask(self, *command: Any) -> Any:
+        """Give the answer to one command.
+
+        Raises
+        ------
+        StoreError
+        """
+        return self._do(lambda: self.client.execute_command(*command))
+
+    def call(self, script: str, *arguments: Any) -> Any:
+        """Give what one of our scripts gives.
+
+        Raises
+        ------
+        StoreError
+        """
+        text, sha = _script(script)
+
+        def run() -> Any:
+            try:
+                return self.client.evalsha(sha, 0, *arguments)
+            except NoScriptError:
+                return self.client.eval(text, 0, *arguments)
+
+        return self._do(run)
+
+    def secured(self, script: str, *arguments: Any) -> None:
+        """Run a script, and wait until as many replicas as are asked for have what it wrote.
+
+        Raises
+        ------
+        StoreBusy
+            They have not, or not yet.
+        StoreError
+        """
+        if not self.address.replicas:
+            self.call(script, *arguments)
+            return
+        text, sha = _script(script)
+
+        def run() -> int:
+            # `WAIT` is about what its own connection wrote.
+            for command in (("EVALSHA", sha), ("EVAL", text)):
+                pipe = self.client.pipeline(transaction=False)
+                pipe.execute_command(*command, 0, *arguments)
+                pipe.execute_command("WAIT", self.address.replicas, _WAIT_MS)
+                done, have = pipe.execute(raise_on_error=False)
+                if isinstance(done, NoScriptError):
+                    continue
+                for answer in (done, have):
+                    if isinstance(answer, Exception):
+                        raise answer
+                return int(have)
+            raise AssertionError
+
+        have = self._do(run)
+        if have < self.address.replicas:
+            raise StoreBusy(
+                f"{have} of {self.address.replicas} replicas of {self.address.url} have confirmed what was written",
+                "bring the replicas back; recording goes on by itself, and loses nothing that the cluster still has",
+            )
+
+    def info(self, section: str) -> dict[str, Any]:
+        """Give what the server says of itself."""
+        found: dict[str, Any] = self._do(lambda: self.client.info(section))
+        return found
+
+    def _do(self, what: Callable[[], Any]) -> Any:
+        if self._closed:
+            raise StoreError(f"the store {self.address.url} has been closed")
+        with errors(self.address.url):
+            try:
+                return what()
+            except ReadOnlyError:
+                # It was the primary: whoever is now is found by connecting anew.
+                self.client.connection_pool.disconnect(inuse_connections=False)
+                raise
+
+    def _prepare(self) -> None:
+        url = self.address.url
+        server = self.info("server")
+        if int(str(server.get("redis_version", "0")).split(".")[0]) < 7:  # noqa: PLR2004 - flags of scripts
+            raise StoreError(f"{url} is too old", "use Valkey, or Redis 7.0 or newer")
+        if server.get("redis_mode", server.get("server_mode")) == "cluster":
+            raise StoreError(f"{url} is a cluster", "use a server on its own, with replicas for safety")
+        if self.info("replication").get("role") != "master":
+            raise StoreError(
+                f"{url} is a read-only replica", "set CORTEX_STORE to the primary, or a name that follows it"
+            )
+        policy = str(self.info("memory").get("maxmemory_policy", "noeviction"))
+        if policy.startswith("allkeys"):
+            raise StoreError(
+                f"{url} throws recordings away when its memory is full (maxmemory-policy {policy})",
+                "CONFIG SET maxmemory-policy noeviction, also in its configuration file",
+            )
+        held = self.ask("GET", "cortex:version")
+        if held is None:
+            self.ask("SET", "cortex:version", _VERSION)
+        elif held.decode() != _VERSION:
+            raise StoreError(
+                f"{url} was written by another version of cortex-jupyter", "set CORTEX_STORE to another database of it"
+            )

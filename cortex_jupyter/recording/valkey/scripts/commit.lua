@@ -1,0 +1,45 @@
+-- ARGV: id, owner, epoch; how many entries, of each: seq, n, head, data; how many anchors, of each: source, anchor;
+-- then columns of the row. All of it is one transaction for replicas and the append-only file.
+local id, row, live, index = ARGV[1], key(ARGV[1]), key(ARGV[1], 'live'), key(ARGV[1], 'index')
+local lost = fence(id, ARGV[2], ARGV[3])
+if lost then
+  return lost
+end
+local count, at = tonumber(ARGV[4]), 5
+if count > 0 then
+  local last = tonumber(call('HGET', row, 'last_seq'))
+  local first = ARGV[at]
+  if tonumber(first) <= last then
+    local there = call('XRANGE', live, first .. '-0', first .. '-0')[1]
+    if there and there[2][2] == ARGV[at + 2] and there[2][4] == ARGV[at + 3] then
+      -- The same again, after an attempt that heard no answer. Written, so that a `WAIT` after it waits for it.
+      call('HSET', row, 'last_seq', integer(last))
+      return 0
+    end
+  end
+  local bytes = 0
+  for i = at, at + 4 * count - 1, 4 do
+    if tonumber(ARGV[i]) ~= last + 1 then
+      return redis.error_reply('LEASE the store ends at record ' .. integer(last) .. ', not before ' .. ARGV[i])
+    end
+    last, bytes = last + ARGV[i + 1], bytes + #ARGV[i + 3] + BESIDE
+  end
+  for i = at, at + 4 * count - 1, 4 do
+    call('XADD', live, ARGV[i] .. '-0', 'h', ARGV[i + 2], 'd', ARGV[i + 3])
+    call('ZADD', index, ARGV[i], ARGV[i] .. ' ' .. ARGV[i + 2])
+  end
+  call('HSET', row, 'last_seq', integer(last))
+  grow(id, bytes)
+end
+at = at + 4 * count
+for i = at + 1, at + 2 * ARGV[at], 2 do
+  call('HSET', key(id, 'anchors'), ARGV[i], ARGV[i + 1])
+end
+for i = at + 1 + 2 * ARGV[at], #ARGV, 2 do
+  call('HSET', row, ARGV[i], ARGV[i + 1])
+  if ARGV[i] == 'done' and ARGV[i + 1] ~= '0' and ARGV[i + 1] ~= 'false' then
+    call('ZADD', 'cortex:done', 'NX', integer(now_ms()), id)
+  end
+end
+changed(id)
+return 1

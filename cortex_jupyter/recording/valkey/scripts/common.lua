@@ -1,0 +1,56 @@
+-- Before every script. A recording's keys are "cortex:ID" and "cortex:ID:...". Numbers of records and ids are below
+-- 2^53, so that Lua has them exactly; times in ns are not, and are only passed on.
+local call = redis.call
+
+local function key(id, part)
+  return part and 'cortex:' .. id .. ':' .. part or 'cortex:' .. id
+end
+
+local function now_ms()
+  local time = call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+local function lives(recorder)
+  return recorder and call('EXISTS', 'cortex:recorder:' .. recorder) == 1
+end
+
+-- Refuses a lease that is no longer held: an error to return, nil where it is.
+local function fence(id, owner, epoch)
+  local held = call('HMGET', key(id), 'owner', 'epoch')
+  if held[1] ~= owner or held[2] ~= epoch then
+    return redis.error_reply('LEASE another recorder has taken over this task')
+  end
+end
+
+local function changed(id)
+  call('PUBLISH', 'cortex:changed:' .. id, '')
+end
+
+-- The first number of the entry that holds one, or nil.
+local function holder(id, seq)
+  local found = call('ZRANGE', key(id, 'index'), seq, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, 1)[1]
+  return found and string.match(found, '^%d+')
+end
+
+-- What an entry takes beside its data: its place in the stream and in the index.
+local BESIDE = 300
+
+local function grow(id, bytes)
+  call('HINCRBY', key(id), 'bytes', integer(bytes))
+  call('INCRBY', 'cortex:bytes', integer(bytes))
+end
+
+-- Whether a recording may leave: complete, read by nobody and, where there is an archive, in it.
+local function free(id, now)
+  local archive = call('HGET', 'cortex:settings', 'archive')
+  if archive and archive ~= '' and call('HGET', 'cortex:settings', 'archived:' .. id) ~= archive then
+    return false
+  end
+  local wanted = call('ZSCORE', 'cortex:wanted', id)
+  return call('ZSCORE', 'cortex:done', id) and not (wanted and tonumber(wanted) > now)
+end

@@ -1,0 +1,16 @@
+-- ARGV: id, owner, epoch, source. Gives its number; the one it has where it was added already, by an attempt that
+-- heard no answer.
+local id, sources = ARGV[1], key(ARGV[1], 'sources')
+local lost = fence(id, ARGV[2], ARGV[3])
+if lost then
+  return lost
+end
+local all = call('HGETALL', sources)
+for i = 2, #all, 2 do
+  if all[i] == ARGV[4] then
+    return tonumber(all[i - 1])
+  end
+end
+local number = #all / 2 + 1
+call('HSET', sources, number, ARGV[4])
+return number

@@ -1,0 +1,1 @@
+return call('ZRANGE', 'cortex:wanted', '(' .. integer(now_ms()), '+inf', 'BYSCORE')

@@ -1,0 +1,107 @@
+"""Recordings on a Valkey server: any number of recorders and readers on any number of machines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.recording.ids import new_id
+from cortex_jupyter.recording.store import Info, Store
+from cortex_jupyter.recording.valkey.changes import Changes
+from cortex_jupyter.recording.valkey.entries import Entries
+from cortex_jupyter.recording.valkey.leases import Leases
+from cortex_jupyter.recording.valkey.leaving import Leaving
+from cortex_jupyter.recording.valkey.link import Link
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cortex_jupyter.recording.valkey.address import Address
+
+#: As `open` begins a recording; each is kept as JSON.
+_BEGINNING: Final[dict[str, Any]] = {
+    "state": "pending", "message": "Log not available yet: the recorder is starting", "reason": "", "exit_code": None,
+    "started": None, "finished": None, "done": 0, "caught_up": 0, "last_seq": 0, "clock_ms": 0,
+}  # fmt: skip
+_COLUMNS: Final = ("namespace", "kind", "name", "uid", "cluster", *_BEGINNING)
+#: Recordings that are asked for at once: the server answers nobody else meanwhile.
+_SOME: Final = 500
+
+
+class ValkeyStore(Entries, Leases, Leaving, Store):
+    """A store on a server; see `recording.store.Store` for what each method does.
+
+    Parameters
+    ----------
+    address : Address
+
+    Raises
+    ------
+    StoreError
+        The server is not there, or not fit to keep recordings.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.url = address.url
+        self._link = Link(address)
+        self._changes = Changes(self._link.client)
+
+    def close(self) -> None:
+        self._changes.close()
+        self._link.close()
+
+    def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
+        name = f"{cluster} {ref.namespace}/{ref.kind}/{ref.name} {uid}"
+        if (there := self._link.ask("HGET", "cortex:uids", name)) is not None:
+            return int(there)
+        row = {"namespace": ref.namespace, "kind": ref.kind, "name": ref.name, "uid": uid, "cluster": cluster}
+        columns = [x for k, v in (row | _BEGINNING).items() for x in (k, orjson.dumps(v))]
+        return int(self._link.call("open", name, _names(ref), new_id(), *columns))
+
+    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
+        found = [
+            info for info in self._infos(self._link.ask("SMEMBERS", _names(ref)))
+            if info.ref.kind == (ref.kind or info.ref.kind) and info.cluster == (cluster or info.cluster)
+        ]  # fmt: skip
+        return max(found, key=lambda info: (info.ref.kind == "job", info.id), default=None)
+
+    def info(self, recording: int) -> Info | None:
+        return next(iter(self._infos([recording])), None)
+
+    def recordings(self, namespace: str = "") -> list[Info]:
+        found = self._infos(self._link.ask("ZRANGE", "cortex:recordings", 0, -1, "REV"))
+        return [info for info in found if info.ref.namespace == (namespace or info.ref.namespace)]
+
+    def want(self, recording: int, seconds: float) -> None:
+        self._link.call("want", recording, int(seconds * 1000))
+
+    def wanted(self, cluster: str) -> list[Info]:
+        return [i for i in self._infos(self._link.call("wanted")) if i.cluster == cluster and not i.done]
+
+    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
+        channel = "cortex:wishes" if recording is None else f"cortex:changed:{recording}"
+        return self._changes.subscribe(callback, channel)
+
+    def size(self) -> int:
+        return int(self._link.info("memory")["used_memory"])
+
+    def _infos(self, ids: Iterable[Any]) -> list[Info]:
+        some = list(ids)
+        found = []
+        for at in range(0, len(some), _SOME):
+            found += self._link.call("infos", len(_COLUMNS), *_COLUMNS, *some[at : at + _SOME])
+        return [_info(*row) for row in found]
+
+
+def _names(ref: TaskRef) -> str:
+    return f"cortex:named:{ref.namespace}/{ref.name}"
+
+
+def _info(id_: bytes, lives: int, *row: bytes) -> Info:
+    columns: dict[str, Any] = dict(zip(_COLUMNS, map(orjson.loads, row), strict=True))
+    ref = TaskRef(columns.pop("namespace"), columns.pop("kind"), columns.pop("name"))
+    # What a recorder said holds while it lives.
+    done, caught_up = bool(columns.pop("done")), bool(columns.pop("caught_up") and lives)
+    return Info(int(id_), ref, done=done, caught_up=caught_up, **columns)
