@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,24 @@ _MOST: Final = 64 << 20
 _MAGIC: Final = b"PAR1"
 #: Columns whose dictionary also says what there might have been; nobody can tell from a row group's one value.
 _CLOSED: Final = frozenset({"stream", "level"})
+#: Where a row stands in its row group, while rows are chosen.
+_ROW: Final = "cortex.row"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which rows are wanted.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        What it looks at.
+    select : callable
+        Gives the rows of a table of these columns that are wanted, and keeps what other columns there are.
+    """
+
+    columns: Sequence[str]
+    select: Callable[[Any], Any]
 
 
 class ParquetFile:
@@ -105,6 +124,7 @@ class ParquetFile:
         columns: Sequence[str] | None = None,
         each: Callable[[Any], Any] | None = None,
         progress: Callable[[int], object] = int,
+        choice: Choice | None = None,
     ) -> Any:
         """Read row groups, all of them by default, as one table.
 
@@ -117,6 +137,8 @@ class ParquetFile:
             before the next is read.
         progress : callable, optional
             Called with the number of rows of each row group.
+        choice : Choice, optional
+            Which rows are wanted: the other columns of a row group are decoded where it leaves any.
 
         Raises
         ------
@@ -129,7 +151,10 @@ class ParquetFile:
 
         def one(group: int) -> Any:
             with self._readable():
-                table = self._group(group, names, parts)
+                if choice is None:
+                    table = self._group(group, names, parts)
+                else:
+                    table = self._chosen(group, names, parts, choice)
             return table if each is None else each(table)
 
         # Row group by row group: read at once, each column would be copied together, with twice the memory.
@@ -148,6 +173,20 @@ class ParquetFile:
     def _schema(self) -> Any:
         return self.metadata.schema.to_arrow_schema()
 
+    def _chosen(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]], choice: Choice) -> Any:
+        pa, np = library("pyarrow"), library("numpy")
+        wanted = [field for field in self._schema if names is None or field.name in names]
+        looked = self._group(group, list(choice.columns), parts)
+        found = choice.select(looked.append_column(_ROW, pa.array(np.arange(len(looked)))))
+        rest = [field.name for field in wanted if field.name not in choice.columns]
+        if not len(found):
+            others = pa.schema(wanted).empty_table()
+        else:
+            others = self._group(group, rest, parts)
+            others = others if len(found) == len(looked) else others.take(found[_ROW])
+        columns = [(others if field.name in rest else found)[field.name] for field in wanted]
+        return pa.table(columns, schema=pa.schema(wanted, self._schema.metadata))
+
     def _group(self, group: int, names: list[str] | None, parts: list[tuple[int, bytes]]) -> Any:
         pa, pq = library("pyarrow"), library("pyarrow.parquet")
         place = _Parts(parts) if self.objects.folder is None else self.objects.folder / self.name
@@ -162,10 +201,10 @@ class ParquetFile:
 
     def _same(self, group: int, wanted: Sequence[Any]) -> dict[str, Any]:
         """Give the columns that have one value throughout a row group, as its statistics say: those need not be read."""
-        pa, np = library("pyarrow"), library("numpy")
+        pa = library("pyarrow")
         held = self.metadata.row_group(group)
         rows = held.num_rows
-        zeros = pa.array(np.zeros(rows, np.int32))  # one for all
+        zeros = self._zeros.slice(0, rows)
         found = {}
         for field in wanted[1:]:  # one column is read in any case
             said = held.column(self._schema.get_field_index(field.name)).statistics
@@ -181,6 +220,13 @@ class ParquetFile:
             elif pa.types.is_int32(field.type):
                 found[field.name] = zeros if said.min == 0 else pa.repeat(pa.scalar(said.min, field.type), rows)
         return found
+
+    @cached_property
+    def _zeros(self) -> Any:
+        """Zeros for the rows of any row group."""
+        np, held = library("numpy"), self.metadata
+        most = max((held.row_group(i).num_rows for i in range(held.num_row_groups)), default=0)
+        return library("pyarrow").array(np.zeros(most, np.int32))
 
     def pieces(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Read row groups one after the other, for what does not fit into memory."""

@@ -71,32 +71,33 @@ def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any, *, shared:
 def _cut(columns: list[Any], kind: Any) -> tuple[Any, Any]:
     text, at, length, fields_at = columns
     pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
-    odd = pc.or_(pc.is_null(at), pc.fill_null(pc.equal(fields_at, -1), fill_value=False))
-    where = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
-    said, read = None, None
-    if len(where):
+    held = fields_at.is_valid().to_numpy(zero_copy_only=False)
+    where: Any = None
+    said: Any = None
+    read: Any = None
+    if at.null_count or pc.equal(pc.min(fields_at), -1).as_py():
+        odd = pc.or_(at.is_null(), pc.fill_null(pc.equal(fields_at, -1), fill_value=False))
         lines = [_both(line) for line in pc.filter(text, odd).to_pylist()]
         said, read = (pa.array(column, pa.large_string()) for column in zip(*lines, strict=True))
-    if said is None and length.null_count == len(length) and not pc.max(at).as_py():
+        where = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
+    if where is None and length.null_count == len(length) and pc.equal(pc.max(at), 0).as_py():
         message = text.cast(kind)  # no line has a head
     else:
         views = Views(len(text))
-        views.set(None, text, at.fill_null(0), length)
-        if said is not None:
+        views.set(None, text, at, length)
+        if where is not None:
             views.set(where, said)
+        # A view first and then the copy: its size is known, where gathering would double a buffer until it fits.
         message = views.array().cast(kind)
-    if fields_at.null_count == len(text):
+    if not held.any():
         return message, pa.nulls(len(text), kind)
-    held = pc.is_valid(fields_at).to_numpy(zero_copy_only=False)
-    views, lines = Views(len(text)), np.flatnonzero(held)
-    start = pc.max_element_wise(fields_at.drop_null(), pa.scalar(0, pa.int32()))
-    views.set(lines, text, start, rows=lines)
-    if read is not None:
+    views, rows = Views(len(text)), np.flatnonzero(held)
+    views.set(rows, text, fields_at, rows=rows)
+    if where is not None:
         views.set(where, read)
         held = held.copy()
         held[where] = read.is_valid().to_numpy(zero_copy_only=False)
-    valid = pa.py_buffer(np.packbits(held, bitorder="little"))
-    return message, views.array(valid).cast(kind)
+    return message, views.array(pa.py_buffer(np.packbits(held, bitorder="little"))).cast(kind)
 
 
 def _both(line: str) -> tuple[str, str | None]:

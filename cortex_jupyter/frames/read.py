@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.columns import tables
 from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.file import Choice
 from cortex_jupyter.archive.order import ascending, in_order, ordered
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
@@ -96,12 +97,18 @@ def _finished(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
     return library("pyarrow").table(found)
 
 
-def _needed(query: LogQuery, columns: Sequence[str]) -> list[str]:
-    """Give the columns of a file that a query and these columns of a frame need."""
-    wanted = {"time", "seq", "source", *columns}
-    wanted |= {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
+def _looked_at(query: LogQuery) -> list[str]:
+    """Give the columns of a file that `select` looks at."""
+    wanted = {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
     wanted |= {"pod", "container", "run"} if query.run else set()
     wanted |= {"text"} if query.grep or query.exclude or query.where else set()
+    wanted |= {"time"} if query.since is not None or query.until is not None else set()
+    return [name for name in layout.schema().names if name in wanted]
+
+
+def _needed(columns: Sequence[str]) -> list[str]:
+    """Give the columns of a file that these columns of a frame need."""
+    wanted = {*_ORDER, *columns}
     wanted |= {"text", *layout.PLACES} if _CUT & wanted else set()
     return [name for name in layout.schema().names if name in wanted]
 
@@ -118,7 +125,7 @@ def stored(
     """Give the rows that a query wants, in the order of reading, as the columns of an archive's file, or what `each` makes of them."""
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     if isinstance(store, ArchiveStore):
-        rows = _archived(store.held(recording), query, _needed(query, columns), each, progress or int)
+        rows = _archived(store.held(recording), query, _needed(columns), each, progress or int)
         rows = rows.filter(pc.field("seq") >= start) if start else rows
     else:
         found = []
@@ -167,12 +174,10 @@ def _archived(
     each: Callable[[Any], Any] | None,
     progress: Callable[[int], object],
 ) -> Any:
-    def chosen(rows: Any) -> Any:
-        rows = select(rows, query)
-        return rows if each is None else each(rows)
-
     groups = None if query.since is None and query.until is None else held.groups(query.since, query.until)
-    rows = held.file.read(groups, columns, chosen, progress)
+    looked = _looked_at(query)
+    choice = Choice(looked, partial(select, query=query)) if looked else None
+    rows = held.file.read(groups, columns, each, progress, choice)
     whole = len(rows) == held.complete.records
     if (whole and held.ordered) or ascending(rows["time"]):
         return rows

@@ -38,17 +38,21 @@ class Views:
             Which views; None for all.
         data : pyarrow.LargeBinaryArray or pyarrow.LargeStringArray
         start, size : pyarrow.Int32Array, optional
-            From the first byte, to the end; so also where `size` is null.
+            From the first byte, to the end; so also where they are null. Nothing reaches beyond its value.
         rows : numpy.ndarray of int, optional
             Which values; else all.
         """
         np = library("numpy")
         offsets = np.frombuffer(data.buffers()[1], np.int64, len(data) + 1 + data.offset)[data.offset :]
-        low, high = (offsets[:-1], offsets[1:]) if rows is None else (offsets[rows], offsets[rows + 1])
+        low, high = offsets[:-1], offsets[1:]
         if start is not None:
-            low = np.minimum(low + start.to_numpy(zero_copy_only=False), high)
+            low = np.clip(low + start.fill_null(0).to_numpy(), low, high)
         if size is not None and size.null_count < len(size):
-            high = np.minimum(low + size.fill_null(2**31 - 1).to_numpy(zero_copy_only=False), high)
+            some = np.flatnonzero(size.is_valid().to_numpy(zero_copy_only=False))
+            high, begin = high.copy(), low[some]
+            high[some] = np.clip(begin + size.drop_null().to_numpy(), begin, high[some])
+        if rows is not None:
+            low, high = low[rows], high[rows]
         values = data.buffers()[2]
         if values is None or not values.size:
             self._rows[slice(None) if where is None else where] = 0

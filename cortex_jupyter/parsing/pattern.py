@@ -60,10 +60,41 @@ def finder(name: str, pattern: str) -> Callable[[str], object]:
             f"{name}={pattern[:60]!r} repeats what itself repeats, which can take for ever",
             "leave one of the repetitions out: (a+)+ finds what a+ finds",
         )
-    if not re.search(r"[\\.^$*+?{}\[\]|()]", pattern):
+    if _plain(pattern):
         return lambda text: pattern in text  # three times faster
     search = compiled.search
     return lambda text: search(text, 0, REACH)
+
+
+def literal(pattern: str) -> tuple[str, bool]:
+    r"""Give a text that every line with a match holds, and whether holding it is a match.
+
+    Parameters
+    ----------
+    pattern : str
+        One that `finder` takes; nothing is the pattern that every line matches, and nobody knows for which.
+
+    Examples
+    --------
+    >>> literal("step 99"), literal(r"(?:a|b) loss=\d+ \(best\)"), literal("(?i)loss")
+    (('step 99', True), (' (best)', False), ('', False))
+    """
+    if pattern and _plain(pattern):
+        return pattern, True
+    parsed = sre.parse(pattern)
+    if parsed.state.flags & re.IGNORECASE:
+        return "", False
+    runs = [""]
+    for op, value in parsed:
+        if op is sre.LITERAL and not 0xD800 <= value < 0xE000:  # noqa: PLR2004 - surrogates are in no text
+            runs[-1] += chr(value)
+        else:
+            runs.append("")
+    return max(runs, key=len), False
+
+
+def _plain(pattern: str) -> bool:
+    return not re.search(r"[\\.^$*+?{}\[\]|()]", pattern)
 
 
 #: From so many repetitions on, two to the power of them is for ever.
