@@ -12,6 +12,7 @@ from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.logs import LogsHandler
 from cortex_jupyter.server.metrics import MetricsHandler
+from cortex_jupyter.server.openapi import OpenApiHandler
 from cortex_jupyter.server.outline import OutlineHandler
 from cortex_jupyter.server.search import SearchHandler
 from cortex_jupyter.server.service import Service
@@ -101,6 +102,7 @@ class CortexJupyter(ExtensionApp):
             (rf"{_TASK}/metrics", MetricsHandler),
             (rf"{_TASK}/logs\.(ndjson|txt|parquet)", DownloadHandler),
             (r"cortex/stream", StreamHandler),
+            (r"cortex/openapi\.json", OpenApiHandler),
             (r"cortex/view", ViewHandler),
             (r"cortex/static/([^/]+)", StaticHandler),
             (r"cortex(?:/.*)?", NotFoundHandler),

@@ -1,0 +1,123 @@
+"""The server against its own description, with whatever may be sent to it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlencode
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from server.running import TOKEN, Server
+
+from cortex_jupyter.parsing.query import NAMES
+from cortex_jupyter.server.app import CortexJupyter
+from cortex_jupyter.server.openapi import PARAMETERS, document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from server.tape import Tape
+
+_FIELDS = (
+    "0", "-1", "1", "99999999999999999999", "1e9", "NaN", "all", "10m", "90s", "-5m", "2026-01-31T12:00:00Z", "9999-99-99T00:00:00Z",
+    "train-0", "*", "[", "train-[0-9", "main,proxy", "line 0", "(", "(a+)+$", "(?P<a>.)(?P=a)", "loss>=0.5", "loss", ">", "a.b.c==1",
+    "warning", "stdout", "true", "maybe", "1-2", "1-2-3-4", "1-1,1-1", "9223372036854775807-9223372036854775807", "json", "text",
+    "../../etc/passwd", "a\r\nSet-Cookie: x=1", "\0", "\x1b[31m", "<script>alert(1)</script>", "' OR 1=1 --", "ü" * 300,
+    "default:job/done", "http://169.254.169.254/latest", "s3://bucket/x", "file:///etc/passwd", "${jndi:ldap://x}",
+)  # fmt: skip
+#: What a header or a path may bring besides.
+_ANY = st.one_of(st.sampled_from(_FIELDS), st.text(max_size=40))
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, headers=server.headers, timeout=60) as client:
+        yield client
+
+
+def test_every_address_and_every_parameter_is_described(client: httpx.Client) -> None:
+    served = client.get("cortex/openapi.json").json()
+    assert [unquote(one["url"]) for one in served["servers"]] == [client.base_url.path + "cortex"]
+    assert served["paths"] == document()["paths"]
+    assert tuple(PARAMETERS) == NAMES
+    app = CortexJupyter()
+    app.handlers = []
+    app.initialize_handlers()
+    routes = [re.compile(pattern + r"\Z") for pattern, *_ in app.handlers[:-1]]
+    paths = ["cortex" + path.format(namespace="a", kind="job", name="b") for path in document()["paths"]]
+    described = [any(route.match(path) for path in paths) for route in routes]
+    pages = [route.pattern for route, known in zip(routes, described, strict=True) if not known]
+    assert pages == [r"cortex/view\Z", r"cortex/static/([^/]+)\Z"], "what a browser is given is no interface"
+    assert all(any(route.match(path) for route in routes) for path in paths)
+
+
+def _schema(schema: dict[str, Any]) -> Draft202012Validator:
+    return Draft202012Validator(schema | {"components": document()["components"]})
+
+
+def _conforms(answer: httpx.Response, operation: dict[str, Any]) -> None:
+    declared = operation["responses"].get(str(answer.status_code))
+    assert declared is not None, f"{answer.status_code} is not described: {answer.text[:200]}"
+    kind = answer.headers["content-type"].partition(";")[0]
+    assert kind in declared["content"], kind
+    if kind == "application/json":
+        _schema(declared["content"][kind]["schema"]).validate(answer.json())
+    assert answer.status_code != 500, answer.text
+    assert "Traceback" not in answer.text and TOKEN not in answer.text
+    assert "set-cookie" not in answer.headers or "x=1" not in answer.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("path", document()["paths"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_sent_is_answered_as_described(
+    client: httpx.Client, done: Tape, path: str, data: st.DataObject
+) -> None:
+    operation = document()["paths"][path]["get"]
+    names = [p["name"] for p in operation["parameters"] if p["in"] == "query"]
+    ours = {"namespace": "default", "kind": "job", "name": done.ref.name}
+    place = {k: data.draw(st.one_of(st.just(v), st.just(v), _ANY), k) for k, v in ours.items()}
+    key = st.sampled_from([*names, "nonsense"]) if names else st.just("nonsense")
+    query = data.draw(st.lists(st.tuples(key, _ANY), max_size=4), "query")
+    if "task" in names:
+        query.append(("task", data.draw(st.one_of(st.just(done.ref.key), _ANY), "task")))
+    url = (
+        "cortex"
+        + path.format(**{k: quote(v, safe="") for k, v in place.items()})
+        + "?"
+        + urlencode(query, errors="replace")
+    )
+    headers = {"Last-Event-ID": data.draw(st.sampled_from([f for f in _FIELDS if f.isascii() and f.isprintable()]))}
+    headers |= {"Accept": data.draw(st.sampled_from(["*/*", "text/event-stream", "application/json"]))}
+    answer = client.get(url, headers=headers if data.draw(st.booleans()) else {})
+    if answer.status_code == 404 and answer.json()["error"]["code"] == "NotFound":
+        return  # a name with a `/` in it leads elsewhere
+    _conforms(answer, operation)
+
+
+@pytest.mark.parametrize(
+    "task", ["http://169.254.169.254/x", "//evil.test/x", "ml:job/../../nodes", "s3://bucket/x", "a@evil.test:80/x"]
+)
+def test_a_task_reference_leads_nowhere_else(client: httpx.Client, task: str) -> None:
+    answer = client.get("cortex/stream", params={"task": task})
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == "BadQuery", answer.text
+
+
+def test_records_are_only_of_the_task_that_was_asked_for(client: httpx.Client, done: Tape, session_tape: Any) -> None:
+    """A cursor of another recording opens nothing, however it is made."""
+    other = session_tape("other")
+    other.source()
+    other.write([(1, 1, "not yours")])
+    other.end()
+    for cursor in (f"{other.id}-0", f"{other.id}-1", f"{other.id}-1-1-1"):
+        for query in ({"after": cursor}, {"before": cursor}, {"cursor": cursor}):
+            for accept in ("application/json", "text/event-stream"):
+                url = f"cortex/tasks/default/job/{done.ref.name}/logs"
+                answer = client.get(url, params=query, headers={"Accept": accept})
+                assert answer.status_code in (400, 410) and "not yours" not in answer.text
+                assert set(json.loads(answer.text)) == {"error"}
