@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.frames.search import any_holds, matching
 from cortex_jupyter.frames.shapes import Shapes, shapes
 from cortex_jupyter.parsing import metrics as rules
 from cortex_jupyter.parsing.fields import ESCAPES
@@ -74,31 +75,30 @@ def metrics(
     MissingExtra
         There is no pyarrow or no numpy.
     """
-    pc, np = library("pyarrow.compute"), library("numpy")
+    np = library("numpy")
     text, rows = _lines(table)
     if pattern is not None:
         found = _matched(text, pattern)
     else:
-        likely = pc.match_substring_regex(text, _LIKELY)
+        likely = matching(text, _LIKELY)
         text, rows = text.filter(likely), rows[likely.to_numpy(zero_copy_only=False)]
         found = _read(shapes(text), path)
     lines, codes, said, values, steps, epochs, ranks = found
-    order = np.argsort(lines, kind="stable")
-    tidy = _tidy(table, rows, lines, order, codes, said, values, steps, epochs, ranks, carried)
+    tidy = _tidy(table, rows, lines, codes, said, values, steps, epochs, ranks, carried)
     if not names:
         return tidy
     wanted = np.array([any(fnmatchcase(name, glob) for glob in names) for name in said], np.bool_)
-    return tidy.filter(library("pyarrow").array(wanted[codes[order]]))
+    return tidy.filter(library("pyarrow").array(wanted[codes]))
 
 
 def _lines(table: Any) -> tuple[Any, Any]:
     """Give the texts without colours, a progress bar's states one by one, and the row of each."""
     pc, np = library("pyarrow.compute"), library("numpy")
     text = table["text"]
-    if pc.any(pc.match_substring(text, "\x1b"), min_count=0).as_py():
+    if any_holds(text, "\x1b"):
         text = pc.replace_substring_regex(text, ESCAPES, "")
     rows = np.arange(len(text))
-    if pc.any(pc.match_substring(text, "\r"), min_count=0).as_py():
+    if any_holds(text, "\r"):
         states = pc.split_pattern(text.combine_chunks(), "\r")
         rows = pc.list_parent_indices(states).to_numpy(zero_copy_only=False)
         text = library("pyarrow").chunked_array([states.flatten()])
@@ -106,58 +106,48 @@ def _lines(table: Any) -> tuple[Any, Any]:
 
 
 def _read(found: Shapes, path: str | None) -> tuple[Any, ...]:
-    """Read each shape once, and the tokens of all lines that have it at once."""
+    """Read each shape once, and the tokens of all lines that have it at once; values in the order of the lines."""
     np = library("numpy")
     prefix = re.sub(r"^\$\.?", "", path) if path is not None else None
-    order = np.argsort(found.shape, kind="stable")
-    begins = np.concatenate(([0], np.cumsum(found.count)))
+    readings = [
+        reading if (reading := rules.read(shape)) is not None and (prefix is None or "{" in shape) else rules.Reading()
+        for shape in found.texts
+    ]
+    for reading in readings if prefix is not None else ():
+        reading.values = {
+            name: at for name, at in reading.values.items() if name == prefix or name.startswith(f"{prefix}.")
+        }
+    many = np.array([len(reading.values) for reading in readings], np.int64)[found.shape]
+    end = np.cumsum(many)
+    begin, total = end - many, int(end[-1]) if len(end) else 0
+    codes, values, places = np.zeros(total, np.int32), np.full(total, np.nan), np.full(total, -1)
+    # What is the same for all values of a line.
+    step, epoch, rank, tag = (np.full(len(many), -1) for _ in range(4))
     said: dict[str, int] = {}
-    parts: list[tuple[Any, int, Any, Any, Any, Any, Any, Any]] = []
-    for place, shape in enumerate(found.texts):
-        reading = rules.read(shape)
-        if reading is None or (prefix is not None and "{" not in shape):
+    order = np.argsort(found.shape, kind="stable")
+    ends = np.cumsum(found.count)
+    for reading, lines in zip(readings, np.split(order, ends[:-1]), strict=True) if readings else ():
+        if not reading.values:
             continue
-        lines = order[begins[place] : begins[place + 1]]
         first = found.at[lines]
-        none = np.full(len(lines), -1)
-
-        def token(at: int | None, first: Any = first, none: Any = none) -> Any:
-            return none if at is None else first + at
-
-        step = reading.step if reading.step is not None else reading.epoch if reading.epoch is not None else reading.bar
-        for name, at in reading.values.items():
-            if prefix is not None and name != prefix and not name.startswith(f"{prefix}."):
-                continue
-            constant = at if isinstance(at, float) else np.nan
-            code = said.setdefault(name, len(said))
-            value = token(None if isinstance(at, float) else at)
-            parts.append(
-                (
-                    lines,
-                    code,
-                    constant,
-                    value,
-                    token(step),
-                    token(reading.epoch),
-                    token(reading.rank),
-                    token(reading.tag),
-                )
-            )
-    if not parts:
-        none = np.zeros(0, np.int64)
-        return none, none, [], np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0)
-    lengths = [len(part[0]) for part in parts]
-    lines = np.concatenate([part[0] for part in parts])
-    codes = np.repeat(np.array([part[1] for part in parts]), lengths)
-    constants = np.repeat(np.array([part[2] for part in parts], np.float64), lengths)
-    value, step, epoch, rank, tag = (np.concatenate([part[i] for part in parts]) for i in range(3, 8))
-    values, valid = _numbers(found, value)
-    values = np.where(value < 0, constants, values)
-    keep = valid | (value < 0)
-    ranks = _ranks(found, rank, tag)
-    columns = (lines, codes, values, _numbers(found, step)[0], _numbers(found, epoch)[0], ranks)
-    lines, codes, values, steps, epochs, ranks = (column[keep] for column in columns)
-    return lines, codes, list(said), values, steps, epochs, ranks
+        turn = next((at for at in (reading.step, reading.epoch, reading.bar) if at is not None), None)
+        for column, at in ((step, turn), (epoch, reading.epoch), (rank, reading.rank), (tag, reading.tag)):
+            if at is not None:
+                column[lines] = first + at
+        for i, (name, where) in enumerate(reading.values.items()):
+            row = begin[lines] + i
+            codes[row] = said.setdefault(name, len(said))
+            if isinstance(where, float):
+                values[row] = where
+            else:
+                places[row] = first + where
+    stated = places < 0
+    numbers, valid = _numbers(found, places)
+    values = np.where(stated, values, numbers)
+    keep = np.flatnonzero(valid | stated)
+    lines = np.repeat(np.arange(len(many)), many)[keep]
+    steps, epochs = (_numbers(found, column)[0][lines] for column in (step, epoch))
+    return lines, codes[keep], list(said), values[keep], steps, epochs, _ranks(found, rank, tag)[lines]
 
 
 def _numbers(found: Shapes, places: Any) -> tuple[Any, Any]:
@@ -168,7 +158,7 @@ def _numbers(found: Shapes, places: Any) -> tuple[Any, Any]:
     if not len(own):
         return values, have
     tokens = found.tokens(own)
-    plain = pc.match_substring_regex(tokens, _PLAIN)
+    plain = matching(tokens, _PLAIN)
     if pc.all(plain).as_py():
         numbers = tokens.cast(pa.float64()).to_numpy(zero_copy_only=False)
     else:
@@ -182,12 +172,15 @@ def _numbers(found: Shapes, places: Any) -> tuple[Any, Any]:
 
 
 def _own(found: Shapes, places: Any) -> tuple[Any, Any, Any]:
-    """Give which places are of a token, those tokens once and in order, and each one's place among them."""
+    """Give which places are of a token, those tokens in order, and each one's place among them."""
     np = library("numpy")
     have = places >= 0
+    own = places[have]
+    if (own[1:] > own[:-1]).all():
+        return have, own, slice(None)
     wanted = np.zeros(len(found.start), np.bool_)
-    wanted[places[have]] = True
-    return have, np.flatnonzero(wanted), (np.cumsum(wanted, dtype=np.int32) - 1)[places[have]]
+    wanted[own] = True
+    return have, np.flatnonzero(wanted), (np.cumsum(wanted, dtype=np.int32) - 1)[own]
 
 
 def _ranks(found: Shapes, rank: Any, tag: Any) -> Any:
@@ -227,22 +220,16 @@ def _matched(text: Any, pattern: str) -> tuple[Any, ...]:
             hits.append(match.groupdict())
             rows.append(line)
     columns = {name: _floats([hit[name] for hit in hits]) for name in groups}
-    lines, none = np.array(rows, np.int64), np.full(len(rows), np.nan)
+    none = np.full(len(rows), np.nan)
     said = [name for name in groups if name not in ("step", "rank")]
     many = len(said)
-    values = np.concatenate([columns[name] for name in said])
-    keep = ~np.isnan(values) | np.concatenate([_stated(hits, name) for name in said])
-    codes = np.repeat(np.arange(many), len(rows))
-    found = (
-        np.tile(lines, many),
-        codes,
-        values,
-        np.tile(columns.get("step", none), many),
-        np.tile(none, many),
-        np.tile(columns.get("rank", none), many),
-    )
-    lines, codes, values, steps, epochs, ranks = (column[keep] for column in found)
-    return lines, codes, said, values, steps, epochs, ranks
+    values = np.stack([columns[name] for name in said], axis=1).reshape(-1)
+    stated = np.stack([_stated(hits, name) for name in said], axis=1).reshape(-1)
+    keep = np.flatnonzero(~np.isnan(values) | stated)
+    codes = np.tile(np.arange(many), len(rows))
+    each = (np.array(rows, np.int64), columns.get("step", none), none, columns.get("rank", none))
+    lines, steps, epochs, ranks = (np.repeat(column, many)[keep] for column in each)
+    return lines, codes[keep], said, values[keep], steps, epochs, ranks
 
 
 def _floats(texts: list[str | None]) -> Any:
@@ -268,32 +255,32 @@ def _stated(hits: list[dict[str, str | None]], name: str) -> Any:
 
 
 def _tidy(
-    table: Any, rows: Any, lines: Any, order: Any, codes: Any, said: list[str], values: Any, steps: Any, epochs: Any,
-    ranks: Any, carried: Carried | None,
+    table: Any, rows: Any, lines: Any, codes: Any, said: list[str], values: Any, steps: Any, epochs: Any, ranks: Any,
+    carried: Carried | None,
 ) -> Any:  # fmt: skip
     """Assemble the frame."""
     pa, np, pc = library("pyarrow"), library("numpy"), library("pyarrow.compute")
-    at = rows[lines[order]]
+    at = rows[lines]
     records = pa.array(at)
     pods = table["pod"].combine_chunks() if isinstance(table["pod"], pa.ChunkedArray) else table["pod"]
     keys = table["task"].combine_chunks() if isinstance(table["task"], pa.ChunkedArray) else table["task"]
     pod, task = pods.take(records), keys.take(records)
     source = pod.indices.to_numpy() * max(1, len(task.dictionary)) + task.indices.to_numpy()
-    step = _carried(steps[order], epochs[order], source)
-    rank = _by_source(ranks[order], source)
+    step = _carried(steps, epochs, source)
+    rank = _by_source(ranks, source)
     if carried is not None:
         time = table["time"].take(records).cast(pa.int64()).to_numpy()
-        _take_over(carried, _keys(source, pod, task), time, step, epochs[order], rank)
+        _take_over(carried, _keys(source, pod, task), time, step, epochs, rank)
     index = np.array([
         _index(p, t) for p in pod.dictionary.to_pylist() for t in task.dictionary.to_pylist()
     ] or [np.nan], np.float64)  # fmt: skip
     rank = np.where(np.isnan(rank), index[source] if len(source) else rank, rank)
-    names = pa.DictionaryArray.from_arrays(pa.array(codes[order], pa.int32()), pa.array(said, pa.string()))
+    names = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(said, pa.string()))
     return pa.table({
         "time": table["time"].take(records),
         "step": pa.array(step, pa.float64(), from_pandas=True),
         "name": pc.dictionary_encode(names.cast(pa.string())) if len(said) != len(set(said)) else names,
-        "value": pa.array(values[order], pa.float64()),
+        "value": pa.array(values, pa.float64()),
         "task": task,
         "pod": pod,
         "rank": pa.array(rank, pa.float64(), from_pandas=True).cast(pa.int32()),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.jsonlines import json_places
+from cortex_jupyter.frames.search import holding
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.parsing import level as level_rules
 
@@ -84,7 +85,7 @@ def _chunk(text: Any) -> tuple[Any, ...]:
     braced = pc.and_not(_matching(data, _among(first, {123, *_BLANKS}), _BRACED), objects)
     ended = _matching(data, pc.and_not(_among(last, {125, *_BLANKS}), objects), _ENDED)
     odd = pc.or_(pc.or_(braced, ended), _matching(data, _among(first, _LETTERS), _PAIR))
-    odd = pc.or_(odd, pc.match_substring(data, b"\x1b"))
+    odd = pc.or_(odd, holding(data, "\x1b"))
     objects = pc.and_not(objects, odd)
     if pc.any(odd).as_py():
         at = pc.if_else(odd, None, at)

@@ -5,11 +5,11 @@ Source, stream and level are columns with few values; only patterns look at text
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.extra import library
+from cortex_jupyter.frames.search import holding
 from cortex_jupyter.frames.templates import coded
 from cortex_jupyter.parsing.keep import Filter
 from cortex_jupyter.parsing.level import LEVELS
@@ -98,8 +98,7 @@ def _texts(table: Any, pattern: str, find: Callable[[str], object], *, wanted: b
     needed, whole = literal(pattern)
     masks = []
     for chunk in table["text"].chunks:
-        # RE2 finds a word in bytes four times faster than `match_substring`, and ten times faster than in text.
-        mask = pc.match_substring_regex(chunk.cast(pa.large_binary()), re.escape(needed))
+        mask = holding(chunk, needed)
         if not whole:
             asked = [bool(find(text)) for text in chunk.filter(mask).to_pylist()]
             mask = pc.replace_with_mask(mask, mask, pa.array(asked, pa.bool_()))

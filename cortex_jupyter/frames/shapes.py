@@ -17,7 +17,7 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.parsing.metrics import MARK
 
 #: Bytes that one step looks at, so that what it computes stays in the processor's cache; and of a line, at most.
-_BLOCK: Final = 1 << 20
+_BLOCK: Final = 1 << 17
 _WORD: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_."
 _PRIME: Final = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 
@@ -139,7 +139,8 @@ def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     _exponents(np, text, digit, inside, rows)
     starts, ends = _runs(np, inside[1:-2], rows)
     ends -= text[ends + 1] == 46  # noqa: PLR2004 - the full stop of a sentence
-    digits = np.concatenate(([0], np.cumsum(digit[2:-3], dtype=np.int32)))
+    digits = np.zeros(size + 1, np.int32)
+    np.cumsum(digit[2:-3], dtype=np.int32, out=digits[1:])
     some = digits[ends] > digits[starts]
     starts, ends = starts[some], ends[some]
     first = np.zeros(size + 1, np.bool_)  # where a line begins
@@ -150,7 +151,7 @@ def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     sign = ((before == 45) | (before == 43)) & ~signed & digit[starts + 2]  # noqa: PLR2004 - minus, plus
     sign &= ~first[starts]  # nothing of the line before is ours
     starts = starts - sign
-    counts = np.diff(np.searchsorted(starts, rows))
+    begun = np.searchsorted(starts, rows)
     # Of each token one byte is kept, as MARK; the rest of it is left out.
     edges = np.zeros(size + 1, np.int8)
     edges[starts + 1] += 1
@@ -158,9 +159,15 @@ def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     keep = np.cumsum(edges[:-1], dtype=np.int8) == 0
     kept = text[2:-3].copy()
     kept[starts] = 0
-    kept = kept[keep]
-    places = np.concatenate(([0], np.cumsum(keep, dtype=np.int64)))[rows]
-    return _hash(np, numbers[kept], places), counts, starts + base, ends + base
+    left_out = np.concatenate(([0], np.cumsum(ends - starts - 1)))
+    return _hash(np, numbers[kept[keep]], rows - left_out[begun]), np.diff(begun), *_from(base, starts, ends)
+
+
+def _from(base: int, *places: Any) -> list[Any]:
+    """Count places from the first byte of all; four bytes each as long as that is possible."""
+    np = library("numpy")
+    kind = np.int32 if base < (1 << 31) - 2 * _BLOCK else np.int64
+    return [(place + base).astype(kind) for place in places]
 
 
 def _exponents(np: Any, text: Any, digit: Any, inside: Any, rows: Any) -> None:
