@@ -125,9 +125,10 @@ def read(shape: str) -> Reading | None:
     found.values = {
         name: at
         for name, at in found.values.items()
-        if (low := name.lower()) not in _STEP_NAMES | _OTHER
-        and (last := low.split()[-1]) not in _WHO
-        and (name == "epoch" or last not in _EPOCHS)
+        if (words := name.lower().split())
+        and name.lower() not in _STEP_NAMES | _OTHER
+        and words[-1] not in _WHO
+        and (name == "epoch" or words[-1] not in _EPOCHS)
     }
     return found if found.values else None
 
@@ -188,6 +189,7 @@ def _value(shape: str, text: str, at: int) -> int | float:
 
 #: Above every number that a log is likely to hold, and exact as a float: stands for the mark of that place.
 _SENTINEL: Final = 9_007_100_000_000_000
+_MARKED: Final = re.compile(r"90071\d{11}")
 _NAN: Final = re.compile(r"(?<=[:\s])(-?)(?:nan|NaN|inf|Infinity)(?=\s*[,}\]])")
 
 
@@ -211,7 +213,7 @@ def _object(text: str, before: int, found: Reading) -> None:
 
 def _walk(doc: dict[Any, Any], prefix: str, found: Reading, *, texts: bool) -> None:
     for key, value in doc.items():
-        if not isinstance(key, str):
+        if not isinstance(key, str) or _MARKED.search(key):  # a name with a number in it is another in each line
             continue
         name = prefix + key
         number = int(value) if texts and isinstance(value, str) and value.isdecimal() else value
