@@ -17,6 +17,7 @@ NAMES: Final = frozenset(EVERYWHERE) - {"follow", "limit", "before", "after"}
 TIMES: Final = ("local", "utc", "start", "delta", "off")
 COLUMNS: Final = ("pod", "container", "level")
 FOLDS: Final = ("", "exact", "masked")
+CHARTS: Final = ("", "time", "step")
 #: What sets how the viewer looks, and what it has to be.
 LOOKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "time": (lambda v: v in TIMES, f"one of {', '.join(TIMES)}"),
@@ -26,6 +27,8 @@ LOOKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "newest_first": (lambda v: isinstance(v, bool), "True or False"),
     "fields": (lambda v: isinstance(v, list | tuple) and all(isinstance(f, str) for f in v), "a list of fields' names"),
     "fold": (lambda v: v in FOLDS, f"one of {', '.join(map(repr, FOLDS))}"),
+    "chart": (lambda v: v in CHARTS, f"one of {', '.join(map(repr, CHARTS))}"),
+    "chart_log": (lambda v: isinstance(v, bool), "True or False"),
     "height": (lambda v: isinstance(v, int) and v >= 200, "a number of pixels, at least 200"),  # noqa: PLR2004
 }
 _ELSEWHERE: Final = {

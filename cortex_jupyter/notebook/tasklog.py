@@ -50,7 +50,8 @@ def logs(
         `since` (`90s`, `10m`, RFC 3339, `all`; in Python `all` unless given), `until`, `tail`, `pod`, `container`,
         `run` (of each container: 0 is the first, -1 the newest, -2 the one before it; `POD/CONTAINER/0` is of one), `stream`, `level`, `grep`, `exclude`, `where` (`"status>=500"`; these three also as lists), `timestamps`, `pretty`; and
         how the viewer looks: `time` (`local`, `utc`, `start`, `delta`, `off`), `wrap`, `columns`, `font_size`, `newest_first`,
-        `fields` (those of JSON lines that rows show), `fold` (equal lines: `exact`, or `masked` for whatever their numbers), `height`.
+        `fields` (those of JSON lines that rows show), `fold` (equal lines: `exact`, or `masked` for whatever their numbers),
+        `chart` (of the metrics, beside the lines: over `time` or `step`), `chart_log`, `height`.
 
     Raises
     ------

@@ -74,6 +74,10 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         What rows show of JSON and logfmt lines behind the message, in this order; nothing: all fields.
     fold : str
         Equal lines that follow each other are one row: `exact`ly equal ones, or `masked`, whatever their numbers.
+    chart : str
+        A chart of the metrics beside the lines, over `time` or `step`; nothing: none.
+    chart_log : bool
+        Its values on a logarithmic scale.
     follow : bool
         The newest line is kept in sight; written by the page as well, as all of these.
     bookmarks : list of dict
@@ -93,6 +97,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     newest_first = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003
     fields = traitlets.List(traitlets.Unicode()).tag(sync=True)
     fold = traitlets.Enum(("", "exact", "masked"), "").tag(sync=True)
+    chart = traitlets.Enum(("", "time", "step"), "").tag(sync=True)
+    chart_log = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003
     follow = traitlets.Bool(True).tag(sync=True)  # noqa: FBT003
     bookmarks = traitlets.List(traitlets.Dict()).tag(sync=True)
     view = traitlets.Dict().tag(sync=True)

@@ -175,7 +175,8 @@ export interface Look {
 export type Jump =
   | { to: "time"; time: number }
   | { to: "row"; id: number }
-  | { to: "seq"; task: string; seq: number }
+  /** With its time also to a line that is not loaded. */
+  | { to: "seq"; task: string; seq: number; time?: number }
   | { to: "found" | "error"; by: 1 | -1; from: number | null }
   /** The last line before the task died. */
   | { to: "death" };
@@ -328,6 +329,34 @@ export interface Histogram {
   loaded: [number, number][];
 }
 
+/** The values of one metric of one source, thinned out: each is a line of the log; in the order of time. */
+export interface Curve {
+  name: string;
+  /** As `SourceSummary.key` has it. */
+  source: string;
+  task: string;
+  /** ms. */
+  time: Float64Array;
+  /** NaN where the line names none. */
+  step: Float64Array;
+  value: Float64Array;
+  seq: Float64Array;
+}
+
+/** What the lines of a view's tasks report. */
+export interface Chart {
+  curves: Curve[];
+  /** Of what: all of the log; all of it so far as it has been read; or only the lines that are loaded. */
+  of: "all" | "reading" | "loaded";
+  /** Lines read by the server, and lines there are. */
+  looked: number;
+  lines: number;
+  /** Why only of what is loaded. */
+  message: string;
+  /** Metrics beyond the most that are kept. */
+  leftOut: number;
+}
+
 /** A filter over what is not loaded. */
 export interface RemoteSearch {
   state: "running" | "stopped" | "done" | "failed";
@@ -390,6 +419,8 @@ export interface Update {
   filterError: string;
   sources?: SourceSummary[];
   histogram?: Histogram;
+  /** Where one is shown and it has changed. */
+  chart?: Chart;
 }
 
 export interface PageConfig {
@@ -417,6 +448,7 @@ export type ToStore =
   | { op: "text"; view: string; id: number; ask: number }
   | { op: "copy"; view: string; from: number; to: number; as: "text" | "json" | "code"; ask: number }
   | { op: "find"; view: string; term: string }
+  | { op: "chart"; view: string; on: boolean }
   | { op: "jump"; view: string; jump: Jump }
   | { op: "close"; view: string }
   | { op: "retry"; model: string }

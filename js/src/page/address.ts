@@ -3,9 +3,9 @@
 import type { Plain } from "../view/settings.ts";
 
 const LISTS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
-const FLAGS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "newest_first"]);
+const FLAGS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "newest_first", "chart_log"]);
 const NUMBERS = new Set(["tail", "font_size"]);
-const TEXTS = new Set(["since", "until", "pod", "container", "run", "stream", "level", "typed", "time", "at"]);
+const TEXTS = new Set(["since", "until", "pod", "container", "run", "stream", "level", "typed", "time", "at", "chart"]);
 
 /** A place in the log besides the settings: the time of the first row in sight, where somebody reads. */
 export type Address = Plain & { at?: string };

@@ -24,6 +24,8 @@ export interface ViewSide {
   look: Look;
   /** What is sought without filtering. */
   find: string;
+  /** Its chart is shown. */
+  chart: boolean;
   update(update: Update): void;
   /** The regex ran away: the view must leave it. */
   regexStopped(): void;
@@ -61,7 +63,11 @@ export class Hub {
     if (!session) return;
     session.tasks = tasks;
     this.#post({ op: "subscribe", model, ...pick(session) });
-    for (const [view, side] of this.#views) if (side.model === model) this.#post({ op: "view", view, model, filter: side.filter, look: side.look });
+    for (const [view, side] of this.#views) {
+      if (side.model !== model) continue;
+      this.#post({ op: "view", view, model, filter: side.filter, look: side.look });
+      if (side.chart) this.#post({ op: "chart", view, on: true });
+    }
   }
 
   comm(model: string, message: Record<string, unknown>, bytes?: Uint8Array): void {
@@ -96,6 +102,13 @@ export class Hub {
     const side = this.#views.get(view);
     if (side) side.find = term;
     if (isRegex(term)) this.#listen(view);
+  }
+
+  chart(view: string, on: boolean): void {
+    const side = this.#views.get(view);
+    if (side === undefined || side.chart === on) return;
+    side.chart = on;
+    this.#post({ op: "chart", view, on });
   }
 
   jump(view: string, jump: Jump): void {
@@ -174,6 +187,7 @@ export class Hub {
     for (const [view, side] of this.#views) {
       this.#connection.post({ op: "view", view, model: side.model, filter: side.filter, look: side.look });
       if (side.find !== "") this.#connection.post({ op: "find", view, term: side.find });
+      if (side.chart) this.#connection.post({ op: "chart", view, on: true });
     }
   }
 

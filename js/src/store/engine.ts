@@ -1,7 +1,8 @@
 /** The store's side of the page: messages in, views out. Runs in a worker, or in the page where workers are forbidden. */
 
 import type { FromStore, Jump, LogEvent, ToStore } from "../types.ts";
-import { ahead, between, Beyond } from "./beyond.ts";
+import { ahead, between, Beyond, type Goal } from "./beyond.ts";
+import { Charts } from "./charts.ts";
 import { Clock } from "./clock.ts";
 import { copied } from "./copy.ts";
 import { Holdings, type Watcher } from "./holdings.ts";
@@ -27,6 +28,17 @@ export class Engine implements Watcher {
   readonly #holdings = new Holdings(this.#clock, this);
   readonly #links: Links;
   readonly #views = new Map<string, View>();
+  readonly #charts = new Charts({
+    linkOf: (task) => this.#links.of(task)?.link,
+    seen: (store) => this.#chartsOf(store).some(({ waiting }) => !waiting),
+    soon,
+    changed: (store) => {
+      for (const view of this.#chartsOf(store)) {
+        view.chartDue = true;
+        this.#changed(view);
+      }
+    },
+  });
   #searching = false;
   #seeking: ReturnType<typeof setTimeout> | undefined;
   #summaryDue = false;
@@ -54,6 +66,7 @@ export class Engine implements Watcher {
       view.search?.stop();
       view.beyond?.stop();
     }
+    this.#charts.close();
     this.#links.close();
   }
 
@@ -79,6 +92,7 @@ export class Engine implements Watcher {
       case "view":
         this.#views.set(message.view, new View(message.view, message.model, this.#storesOf(message.model), message.filter, message.look));
         this.#refold(this.#views.get(message.view)!);
+        this.#chart();
         this.#changed(this.#views.get(message.view));
         this.#search();
         break;
@@ -86,6 +100,7 @@ export class Engine implements Watcher {
         this.#views.get(message.view)?.search?.stop();
         this.#views.get(message.view)?.beyond?.stop();
         this.#views.delete(message.view);
+        this.#chart();
         break;
       case "retry":
         for (const task of links.tasksOf(message.model)) {
@@ -111,7 +126,7 @@ export class Engine implements Watcher {
     // Whatever else the reader wants: the next is not what is waited for any more.
     if (["filter", "find", "jump"].includes(message.op) || (message.op === "look" && message.look.follow)) {
       view.beyond?.stop();
-      view.beyond = null;
+      view.beyond = view.goal = null;
     }
     if (message.op === "filter") {
       view.refilter(message.filter);
@@ -129,6 +144,7 @@ export class Engine implements Watcher {
     } else if (message.op === "ack") {
       view.waiting = false;
       if (view.dirty) this.#flush(view);
+      if (view.charted) this.#charts.read();
       return;
     } else if (message.op === "older") {
       view.extended = true;
@@ -151,8 +167,11 @@ export class Engine implements Watcher {
     } else if (message.op === "find") {
       view.selection.finder.set(message.term);
       this.#search();
+    } else if (message.op === "chart") {
+      view.charted = view.chartDue = message.on;
+      this.#chart();
     } else if (message.op === "jump") {
-      if (!this.#goBeyond(view, message.jump) && !view.jump(message.jump)) return;
+      if (!this.#goBeyond(view, message.jump) && !view.jump(this.#near(view, message.jump))) return;
     } else if (message.op === "text") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
       this.post({ op: "text", ask: message.ask, text: store?.texts[view.selection.rowOf(message.id)] ?? "" });
@@ -172,6 +191,15 @@ export class Engine implements Watcher {
     }
   }
 
+  #chartsOf(store: TaskStore): View[] {
+    return [...this.#views.values()].filter(({ charted, selection }) => charted && selection.stores.includes(store));
+  }
+
+  /** Charts are kept of what is shown in any view. */
+  #chart(): void {
+    this.#charts.show(new Set([...this.#views.values()].filter(({ charted }) => charted).flatMap(({ selection }) => selection.stores)));
+  }
+
   #storesOf(model: string): TaskStore[] {
     return this.#links.tasksOf(model).map((task) => this.#holdings.hold(task).store);
   }
@@ -183,12 +211,13 @@ export class Engine implements Watcher {
     store.folds.settle();
     for (const view of this.#views.values()) {
       view.selection.take(store, before, store.rows);
-      const goal = view.beyond?.goal;
+      const goal = goalOf(view);
       if (goal?.store !== store || !store.isHere(goal.seq)) continue;
-      view.beyond = null;
+      view.beyond = view.goal = null;
       view.jump({ to: "seq", task: store.task, seq: goal.seq });
     }
     this.#search();
+    this.#charts.read();
   }
 
   dropped(store: TaskStore, row: number): void {
@@ -201,6 +230,7 @@ export class Engine implements Watcher {
 
   /** The views are made anew: their rows have other numbers. */
   moved(store: TaskStore, rows: Int32Array): void {
+    this.#charts.moved(store, rows);
     for (const view of this.#views.values()) {
       const { look, selection } = view;
       const slot = selection.stores.indexOf(store);
@@ -238,6 +268,7 @@ export class Engine implements Watcher {
       this.#views.set(id, anew);
       if (anew.seek !== null) for (const task of tasks) this.#holdings.reachBack(task, anew.seek);
     }
+    this.#chart();
     this.changed();
   }
 
@@ -294,6 +325,8 @@ export class Engine implements Watcher {
     view.waiting = true;
     const update = view.update(this.#surroundings(view));
     if (view.selection.tooSlow) update.filterError = `stopped, too slow: ${view.selection.tooSlow}`;
+    if (view.chartDue) update.chart = this.#charts.of(view.selection.stores);
+    view.chartDue = false;
     this.post(update);
     if (view.wish) void this.#holdings.look(view.wish.store.task, view.wish);
   }
@@ -349,14 +382,23 @@ export class Engine implements Watcher {
     return true;
   }
 
+  /** A line that is not loaded is gone to by its time, and itself when it is there. */
+  #near(view: View, jump: Jump): Jump {
+    const store = jump.to === "seq" ? view.selection.stores.find(({ task }) => task === jump.task) : undefined;
+    if (jump.to !== "seq" || jump.time === undefined || store === undefined || store.isHere(jump.seq)) return jump;
+    view.goal = { store, seq: jump.seq, time: jump.time };
+    this.#fetch(view);
+    return view.goal === null ? jump : { to: "time", time: jump.time };
+  }
+
   /** Loads the lines around what was found in what is not loaded. */
   #fetch(view: View | undefined): void {
-    const goal = view?.beyond?.goal;
+    const goal = view && goalOf(view);
     const span = goal?.store.spans.find(({ low, high }) => goal.time >= Math.floor(low) && goal.time <= high + 1);
     if (!view || !goal) return;
     if (span === undefined) {
       // It has been loaded meanwhile, or is gone.
-      view.beyond = null;
+      view.beyond = view.goal = null;
       view.jump({ to: "time", time: goal.time });
       this.#changed(view);
       return;
@@ -397,6 +439,11 @@ export class Engine implements Watcher {
       this.#search();
     });
   }
+}
+
+/** The line that is being loaded to be gone to. */
+function goalOf(view: View): Goal | null | undefined {
+  return view.goal ?? view.beyond?.goal;
 }
 
 /** After whatever waits already: unlike a timer, without a least delay. */

@@ -51,6 +51,10 @@ const COLOUR = /\u001b\[[0-?]*[ -/]*[@-~]/g;
 /** A line is read up to here: longer ones report no metrics, and rules may look at each pair of spaces. */
 const LONGEST = 8192;
 const SHAPES = 4000;
+/** The same at the end of several words: `Booting worker with pid: 7`. */
+const WHO = new Set(["pid", "tid", "port", "id", "uid", "gid"]);
+/** Code and values that pytest, rich and pip show of an error. */
+const CODE = /^(?:\s*│|> |E {3})/;
 
 /** A word for a number, then the number. */
 function numbered(words: string, more = ""): RegExp {
@@ -85,6 +89,7 @@ export function reportedBy(text: string): Reported[] {
 
 /** What lines of a shape report; null where there is neither a value nor an epoch. */
 function read(shape: string): Reading | null {
+  if (CODE.test(shape)) return null;
   let found = new Map<string, number>();
   const brace = shape.indexOf("{");
   if (brace >= 0 && shape.trimEnd().endsWith("}")) found = numbersOf(shape.slice(brace), placeAt(shape, brace)) ?? found;
@@ -99,7 +104,8 @@ function read(shape: string): Reading | null {
   const bar = BAR.exec(shape);
   const values = [...found].filter(([name]) => {
     const low = name.trim().toLowerCase();
-    return low !== "" && !OTHER.has(name.toLowerCase()) && (name === "epoch" || !EPOCHS.has(low.split(/\s+/).at(-1)!));
+    const end = low.split(/\s+/).at(-1)!;
+    return low !== "" && !OTHER.has(name.toLowerCase()) && !WHO.has(end) && (name === "epoch" || !EPOCHS.has(end));
   });
   if (values.length === 0) return null;
   const at = step ? last(shape, step) : round ? last(shape, round) : epoch ? last(shape, epoch) : bar ? placeAt(shape, shape.indexOf(MARK, bar.index) + 1) - 1 : -1;
@@ -146,9 +152,9 @@ function nameIn(left: string, spaced: boolean, first: boolean): string | undefin
   if (spaced) {
     const cut = [...left.matchAll(CUT)].at(-1);
     const words = left.slice(cut ? cut.index + cut[0].length : 0).replace(/^[ '"-]+|[ '"-]+$/g, "").replace(LEVELS, "");
-    if ((cut || first) && WORDS.test(words) && words.endsWith(name.split(/\s+/).at(-1)!)) return words;
+    if ((cut || first) && WORDS.test(words) && words.endsWith(name.split(/\s+/).at(-1)!)) return words.replace(/'+$/, "");
   }
-  return name;
+  return name.replace(/'+$/, "");
 }
 
 /** What stands in columns: `| loss 8.1 | ppl 279`, and `Loss 6.9 (7.0)` between tabs. */

@@ -1,7 +1,7 @@
 /** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
 
 import type { Filter, Jump, Look, RemoteSearch, Row, SourceSummary, Update } from "../types.ts";
-import type { Beyond } from "./beyond.ts";
+import type { Beyond, Goal } from "./beyond.ts";
 import { histogram } from "./histogram.ts";
 import { destination } from "./jump.ts";
 import { type Block, Layout } from "./layout.ts";
@@ -86,6 +86,11 @@ export class View {
   search: Search | null = null;
   /** The next match or error, looked for in what is not loaded. */
   beyond: Beyond | null = null;
+  /** A line that is gone to and not here. */
+  goal: Goal | null = null;
+  /** Its metrics are shown; and are others than were sent. */
+  charted = false;
+  chartDue = false;
   /** What is looked at and not here. */
   wish: (Wish & { store: TaskStore }) | null = null;
   generation = 0;
@@ -132,6 +137,7 @@ export class View {
     anew.low = this.low;
     anew.search = this.search;
     anew.beyond = this.beyond;
+    anew.charted = anew.chartDue = this.charted;
     anew.generation = this.generation + 1;
     return anew;
   }

@@ -158,9 +158,17 @@ export class CommLink implements Link {
   }
 
   search(task: string, query: SearchQuery, sink: SearchSink): () => void {
+    return this.#events({ type: "search", task, query }, sink);
+  }
+
+  metrics(task: string, sink: SearchSink): () => void {
+    return this.#events({ type: "metrics", task }, sink);
+  }
+
+  #events({ type, ...question }: Record<string, unknown>, sink: SearchSink): () => void {
     const id = ++this.#asked;
     this.#searches.set(id, [new Splitter(), sink]);
-    this.send({ type: "search", id, task, query });
+    this.send({ type, id, ...question });
     return () => {
       if (this.#searches.delete(id)) this.send({ type: "stop", id });
     };

@@ -15,6 +15,8 @@ export interface Link {
   outline(task: string, levels: boolean): Promise<OutlineDoc>;
   /** A filter over the whole recording, newest matches first; answers how to stop it. */
   search(task: string, query: SearchQuery, sink: SearchSink): () => void;
+  /** The numbers that the whole recording reports; answers how to stop it. */
+  metrics(task: string, sink: SearchSink): () => void;
   close(): void;
 }
 

@@ -47,12 +47,16 @@ export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, ta
   return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${BINS}${levels ? "&levels=true" : ""}`)) as OutlineDoc;
 }
 
-/** Events until the server ends them, or `signal` does. */
-export async function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: string, query: SearchQuery, sink: SearchSink, signal: AbortSignal): Promise<void> {
+export function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: string, query: SearchQuery, sink: SearchSink, signal: AbortSignal): Promise<void> {
   const pairs = Object.entries(query).flatMap(([name, value]: [string, string | string[] | undefined]) => (value === undefined ? [] : [value].flat().map((one): [string, string] => [name, one])));
+  return fetchEvents(fetcher, config, `${taskPath(task)}/search?${new URLSearchParams(pairs)}`, sink, signal);
+}
+
+/** Events until the server ends them, or `signal` does. */
+export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, path: string, sink: SearchSink, signal: AbortSignal): Promise<void> {
   const headers = { ...config.headers, Accept: "text/event-stream" };
   try {
-    const response = await fetcher(`${config.base}${taskPath(task)}/search?${new URLSearchParams(pairs)}`, { headers, credentials: "same-origin", cache: "no-store", signal });
+    const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin", cache: "no-store", signal });
     if (!response.ok || response.body === null) {
       sink.end(await errorOf(response));
       return;
@@ -62,7 +66,7 @@ export async function fetchSearch(fetcher: typeof fetch, config: PageConfig, tas
     for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) splitter.push(value!, (event) => sink.event(event));
     if (!signal.aborted) sink.end();
   } catch (reason) {
-    if (!signal.aborted) sink.end({ code: "SearchFailed", message: `The search was cut off: ${reason instanceof Error ? reason.message : String(reason)}` });
+    if (!signal.aborted) sink.end({ code: "SearchFailed", message: `The answer was cut off: ${reason instanceof Error ? reason.message : String(reason)}` });
   }
 }
 

@@ -3,7 +3,7 @@
 import { fromNs, windowOf } from "../store/time.ts";
 import type { LogPage, OutlineDoc, PageConfig, Problem } from "../types.ts";
 import { cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, type SearchQuery, type SearchSink, SILENCE, widestSince } from "./link.ts";
-import { errorOf, fetchOutline, fetchPage, fetchSearch } from "./page.ts";
+import { errorOf, fetchEvents, fetchOutline, fetchPage, fetchSearch, taskPath } from "./page.ts";
 import { Splitter } from "./splitter.ts";
 
 const FIRST_DELAY = 500;
@@ -63,6 +63,12 @@ export class SseLink implements Link {
   search(task: string, query: SearchQuery, sink: SearchSink): () => void {
     const abort = new AbortController();
     void fetchSearch(this.fetcher, this.config(), task, query, sink, abort.signal);
+    return () => abort.abort();
+  }
+
+  metrics(task: string, sink: SearchSink): () => void {
+    const abort = new AbortController();
+    void fetchEvents(this.fetcher, this.config(), `${taskPath(task)}/metrics`, sink, abort.signal);
     return () => abort.abort();
   }
 

@@ -53,6 +53,7 @@ export class Commands {
       time: () => change({ time: TIMES[(TIMES.indexOf(settings.time) + 1) % TIMES.length] }),
       wrap: () => change({ wrap: !settings.wrap }),
       reverse: () => change({ newestFirst: !settings.newestFirst }),
+      chart: () => change({ chart: settings.chart === "" ? "time" : "" }),
       json: () => change({ pretty: !settings.filter.pretty }),
       open: () => rows.openPicked(),
       same: () => change({ same: SAME[(SAME.findIndex(([same]) => same === settings.filter.same) + 1) % SAME.length][0] }),

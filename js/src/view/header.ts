@@ -7,7 +7,7 @@ import { toAddress } from "../page/address.ts";
 import { pageConfig } from "../transport/config.ts";
 import { taskPath } from "../transport/page.ts";
 import type { SourceSummary, TaskSummary, Update } from "../types.ts";
-import { button, h, say, setFlag } from "./dom.ts";
+import { button, h, put, say, setFlag } from "./dom.ts";
 import { lasting, taskParts } from "./format.ts";
 import type { Action } from "./keys.ts";
 import { type Item, Menu } from "./menu.ts";
@@ -43,6 +43,7 @@ export class Header {
   #drawn = "";
   #download: Menu;
   #page = h("a", { class: "btn cl-wide", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#aim(), onfocus: () => this.#aim() }, "↗");
+  #chart = button("Metrics", "Chart of the metrics (p)", () => this.actions.act("chart"), { "data-icon": "∿", "aria-pressed": "false" });
   #tasks: string[] = [];
 
   constructor(private readonly actions: HeaderActions) {
@@ -70,6 +71,7 @@ export class Header {
       this.#phases,
       h("span", { class: "cl-grow" }),
       button("Sources", "Choose sources (s)", () => actions.act("sources"), { class: "btn cl-only-narrow", "data-icon": "☰" }),
+      this.#chart,
       go.element,
       this.#download.element,
       this.#page,
@@ -90,6 +92,7 @@ export class Header {
 
   tasks(tasks: string[]): void {
     this.#tasks = tasks;
+    put(this.#chart, "aria-pressed", String(this.actions.settings().chart !== ""));
     const parts = tasks.map(taskParts);
     say(this.#name, parts.map(({ name }) => name).join(", ") || "no task");
     say(this.#where, [...new Set(parts.map(({ kind, namespace }) => `${kind} · ${namespace}`))].join(", "));

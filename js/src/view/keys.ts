@@ -4,7 +4,7 @@ import { button, h } from "./dom.ts";
 
 export type Action =
   | "filter" | "find" | "next" | "previous" | "escape" | "newest" | "oldest" | "follow" | "goto" | "nextError" | "previousError" | "death"
-  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources" | "reverse";
+  | "same" | "open" | "time" | "wrap" | "json" | "full" | "help" | "bigger" | "smaller" | "mark" | "copy" | "copyCode" | "context" | "sources" | "reverse" | "chart";
 
 const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Action, what: string][]][] = [
   ["Look for", [
@@ -32,6 +32,7 @@ const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Acti
     [["u"], "u", "same", "fold equal lines, then whatever their numbers"],
     [["r"], "r", "reverse", "newest line on top, or at the bottom"],
     [["s"], "s", "sources", "sources"],
+    [["p"], "p", "chart", "chart of the metrics, beside the lines"],
     [["f"], "f", "full", "full screen"],
     [["+", "="], "+", "bigger", "larger text"],
     [["-"], "−", "smaller", "smaller text"],

@@ -42,6 +42,7 @@ export class Painter {
   receive(update: Update): void {
     update.sources ??= this.#pending?.sources;
     update.histogram ??= this.#pending?.histogram;
+    update.chart ??= this.#pending?.chart;
     update.jump ??= this.#pending?.jump;
     this.#pending = update;
     if (this.#visible && !document.hidden) this.#schedule();

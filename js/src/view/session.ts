@@ -11,7 +11,7 @@ const STATUS_EVERY = 1000;
 const VIEW_EVERY = 1000;
 const OVER = new Set(["succeeded", "failed", "gone"]);
 /** How lines look, as traits of the same names: set from Python or here, and saved with the notebook. */
-const LOOKS = ["time", "wrap", "columns", "newest_first", "font_size", "fields", "fold"] as const;
+const LOOKS = ["time", "wrap", "columns", "newest_first", "font_size", "fields", "fold", "chart", "chart_log"] as const;
 
 /** A line with a note. */
 export interface Bookmark {
@@ -125,11 +125,15 @@ export class Session {
   }
 
   change(change: Change): void {
-    const { time, wrap, columns, newestFirst, fontSize } = { ...this.settings, ...change };
-    const { time: _time, wrap: _wrap, columns: _columns, newestFirst: _newestFirst, fontSize: _fontSize, ...filter } = change;
-    const same = Object.keys(filter).length === 0;
-    this.#apply({ time, wrap, columns, newestFirst, fontSize, filter: same ? this.settings.filter : { ...this.settings.filter, ...filter } });
-    for (const [name, value] of [["time", time], ["wrap", wrap], ["columns", columns], ["newest_first", newestFirst], ["font_size", fontSize], ["fields", this.settings.filter.fields], ["fold", this.settings.filter.same]] as const) this.keep(name, value);
+    const { filter: before, ...looks } = this.settings;
+    const given = Object.entries(change);
+    const isLook = ([name]: [string, unknown]): boolean => name in looks;
+    const filter = given.filter((one) => !isLook(one));
+    this.#apply({ ...looks, ...Object.fromEntries(given.filter(isLook)), filter: filter.length === 0 ? before : { ...before, ...Object.fromEntries(filter) } });
+    const { time, wrap, columns, newestFirst, fontSize, chart, chartLog } = this.settings;
+    const { fields, same } = this.settings.filter;
+    const traits = { time, wrap, columns, newest_first: newestFirst, font_size: fontSize, fields, fold: same, chart, chart_log: chartLog };
+    for (const name of LOOKS) this.keep(name, traits[name]);
   }
 
   /** A field comes into the rows, behind those that were chosen, or goes out of them. */

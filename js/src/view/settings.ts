@@ -13,6 +13,9 @@ export const TIMES = ["local", "utc", "start", "delta", "off"] as const;
 export type Time = (typeof TIMES)[number];
 export const COLUMNS = ["pod", "container", "level"] as const;
 export type Column = (typeof COLUMNS)[number];
+/** What a chart's curves are drawn over; "" without one. */
+export const CHARTS = ["", "time", "step"] as const;
+export type ChartBy = (typeof CHARTS)[number];
 export const FONTS = { least: 9, usual: 12, most: 20 };
 
 export interface Settings {
@@ -24,6 +27,9 @@ export interface Settings {
   newestFirst: boolean;
   /** Of the lines, px. */
   fontSize: number;
+  chart: ChartBy;
+  /** The chart's values on a logarithmic scale. */
+  chartLog: boolean;
 }
 
 export type Change = Partial<Filter> & Partial<Omit<Settings, "filter">>;
@@ -57,6 +63,8 @@ export interface Plain {
   columns?: string[];
   font_size?: number;
   newest_first?: boolean;
+  chart?: string;
+  chart_log?: boolean;
 }
 
 export const DEFAULT_SINCE = "1m";
@@ -98,11 +106,11 @@ export function fromPlain(plain: Plain): Settings {
   const time = TIMES.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
   const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
   const size = Number(plain.font_size) || FONTS.usual;
-  return { filter, time, wrap: plain.wrap ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONTS.least, Math.min(FONTS.most, size)) };
+  return { filter, time, wrap: plain.wrap ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONTS.least, Math.min(FONTS.most, size)), chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
 }
 
 /** What differs from the default, as `fromPlain` reads it. */
-export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize }: Settings): Plain {
+export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, chart, chartLog }: Settings): Plain {
   const { from, until } = filter;
   const all: Plain = {
     since: from === null ? sinceOf(filter.since) : new Date(from).toISOString(),
@@ -128,6 +136,8 @@ export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize }: 
     columns: columns.join() === "pod,container" ? undefined : columns,
     newest_first: newestFirst || undefined,
     font_size: fontSize === FONTS.usual ? undefined : fontSize,
+    chart,
+    chart_log: chartLog || undefined,
   };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== "" && !(Array.isArray(value) && value.length === 0))) as Plain;
 }

@@ -2,6 +2,7 @@
 
 import type { Hub, ViewSide } from "../store/client.ts";
 import type { Jump, SourceSummary, Update } from "../types.ts";
+import { ChartPanel } from "./chartpanel.ts";
 import { Commands } from "./commands.ts";
 import { Display } from "./display.ts";
 import { h, setFlag } from "./dom.ts";
@@ -33,6 +34,7 @@ export class Viewer {
   #timeBar: TimeBar;
   #sourceList: Sources;
   #rows: Rows;
+  #chart: ChartPanel;
   #status: StatusBar;
   #empty: EmptyPanel;
   #problem: ProblemBar;
@@ -99,12 +101,13 @@ export class Viewer {
     }, this.#display.element);
     this.#timeBar = new TimeBar(change, (time) => this.#jump({ to: "time", time }));
     this.#sourceList = new Sources((off) => change({ off, pod: "", container: "", run: "" }), (time) => this.#jump({ to: "time", time }));
+    this.#chart = new ChartPanel(change, (to) => this.#jump(to));
     this.#status = new StatusBar(() => this.#commands.act("newest"), (from, to) => this.#taking.code(from, to));
     this.#empty = new EmptyPanel(() => this.#older());
     this.#problem = new ProblemBar(() => hub.retry(session.model));
     this.#commands = new Commands(this.root, session, { rows: this.#rows, filterBar: this.#filterBar, taking: this.#taking, jump: (to) => this.#jump(to) });
     const main = h("div", { class: "cl-main" }, this.#rows.element, this.#empty.element, this.#taking.prompt.element);
-    const body = h("div", { class: "cl-body" }, this.#sourceList.element, main);
+    const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element);
     this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#taking.bar.element, this.#status.element, grip(this.root, (height) => session.keep("height", height)), this.#commands.help);
     this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => hub.ack(this.#view), complain: (message) => this.#problem.complain(message) });
     this.settings();
@@ -113,10 +116,12 @@ export class Viewer {
       filter: session.settings.filter,
       look: { ...this.#rows.look(), ...(session.at === null ? {} : { follow: false, seek: session.at }) },
       find: "",
+      chart: false,
       update: (update) => this.#painter.receive(update),
       regexStopped: () => session.regexStopped(),
     };
     this.#view = hub.addView(this.#side);
+    hub.chart(this.#view, session.settings.chart !== "");
     if (!session.follow) this.#rows.setFollow(false);
     this.#observe();
   }
@@ -135,6 +140,9 @@ export class Viewer {
     this.root.style.setProperty("--row", `${Math.round(fontSize * LEADING)}px`);
     setFlag(this.root, "cl-notime", time === "off");
     setFlag(this.root, "cl-levels", columns.includes("level"));
+    setFlag(this.root, "cl-charted", settings.chart !== "");
+    this.#chart.show(settings);
+    if (this.#side) this.hub.chart(this.#view, this.#chart.on);
     this.#rows.setOrder(newestFirst);
     this.#rows.setLooks(wrap, Math.round(fontSize * LEADING));
     this.#showLabels();
@@ -172,6 +180,7 @@ export class Viewer {
       setFlag(this.root, "cl-narrow", this.root.clientWidth < NARROW);
       setFlag(this.root, "cl-slim", this.root.clientWidth < SLIM);
       this.#rows.measure();
+      this.#chart.draw();
     });
     this.#resize.observe(this.root);
     this.#resize.observe(this.#rows.element);
@@ -193,6 +202,7 @@ export class Viewer {
     this.#taking.update();
     this.#problem.show(update.problem, update.link === "stopped" || Boolean(update.problem?.task));
     if (update.histogram) this.#timeBar.draw(update.histogram, update.link !== "done");
+    this.#chart.update(update.chart, update.histogram, this.#sources, this.#labels);
     this.#place();
   }
 

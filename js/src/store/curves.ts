@@ -1,0 +1,177 @@
+/** The metrics of one task: curves that grow with its lines, each thinned out so that it looks the same. */
+
+import type { Curve } from "../types.ts";
+import { reportedBy } from "./metrics.ts";
+import { NOTICE, type TaskStore } from "./store.ts";
+
+/** A curve is thinned out when it has so many points; half as many are left at most. */
+const FULL = 4096;
+/** Of all curves together, on the way to the page. */
+const SENT = 60_000;
+const LEAST = 120;
+/** Different metrics that are kept. */
+const NAMES = 100;
+/** Points of a stretch of time that are kept: first, last, least, most (M4, as frames/thinned.py), and the first that is no number. */
+const KEPT = 5;
+/** Rows that are read without looking at the clock. */
+const SLICE = 64;
+
+interface Point {
+  time: number;
+  step: number;
+  value: number;
+  seq: number;
+}
+
+/** As the server sends them: the lists are of one length. */
+export interface SeriesDoc {
+  name: string;
+  pod: string;
+  container: string;
+  time: number[];
+  step: (number | null)[];
+  value: (number | string)[];
+  seq: number[];
+}
+
+export class Curves {
+  readonly #points = new Map<string, { name: string; source: string; points: Point[]; sorted: boolean }>();
+  readonly #names = new Set<string>();
+  readonly #leftOut = new Set<string>();
+  /** The epoch that each source is in, and the key of the line that says so. */
+  readonly #epochs = new Map<number, { since: number; epoch: number }>();
+  #next = 0;
+
+  constructor(readonly store: TaskStore) {}
+
+  get leftOut(): number {
+    return this.#leftOut.size;
+  }
+
+  get behind(): boolean {
+    return this.#next < this.store.rows;
+  }
+
+  /** Reads lines that have come, for so long, ms; whether there is something new. */
+  read(most: number): boolean {
+    const { store } = this;
+    const end = performance.now() + most;
+    let found = false;
+    for (let row = this.#next; row < store.rows; row++) {
+      if (row % SLICE === 0 && performance.now() > end) break;
+      this.#next = row + 1;
+      // What a search has found elsewhere is read by the server.
+      if (store.flags[row] & NOTICE || store.isGone(row) || store.isFound(row)) continue;
+      for (const { values, step, epoch } of reportedBy(store.texts[row])) {
+        const at = this.#stepOf(row, step, epoch);
+        for (const [name, value] of values) this.#add(name, this.#sourceOf(row), { time: store.timeOf(row), step: at, value, seq: store.seq[row] });
+        found = true;
+      }
+    }
+    return found;
+  }
+
+  /** Rows have other numbers. */
+  moved(rows: Int32Array): void {
+    let next = 0;
+    for (let row = 0; row < this.#next; row++) if (rows[row] >= 0) next++;
+    this.#next = next;
+  }
+
+  /** What the server has found. A line that is here, too, is the same point. */
+  take({ name, pod, container, time, step, value, seq }: SeriesDoc): void {
+    const source = this.store.keyOf({ pod, container });
+    for (const [i, number] of seq.entries()) this.#add(name, source, { time: time[i] / 1e6, step: step[i] ?? Number.NaN, value: numberOf(value[i]), seq: number });
+  }
+
+  /** `share` of the points that all tasks of a view may send. */
+  curves(share: number): Curve[] {
+    const most = Math.max(LEAST, Math.floor((SENT * share) / Math.max(1, this.#points.size)));
+    return [...this.#points.values()].map((series) => {
+      settle(series);
+      const points = series.points.length > most ? thinned(series.points, Math.floor(most / KEPT)) : series.points;
+      const column = (pick: (point: Point) => number): Float64Array => Float64Array.from(points, pick);
+      return { name: series.name, source: series.source, task: this.store.task, time: column(({ time }) => time), step: column(({ step }) => step), value: column(({ value }) => value), seq: column(({ seq }) => seq) };
+    });
+  }
+
+  #sourceOf(row: number): string {
+    const source = this.store.sources[this.store.source[row]];
+    return source ? this.store.keyOf(source) : "";
+  }
+
+  /** A line without a step has the epoch that its source is in; what comes before that line says nothing of it. */
+  #stepOf(row: number, step: number, epoch: number): number {
+    const id = this.store.source[row];
+    const key = this.store.key[row];
+    const last = this.#epochs.get(id);
+    const isLater = last === undefined || key >= last.since;
+    if (!Number.isNaN(epoch) && isLater) this.#epochs.set(id, { since: key, epoch });
+    return Number.isNaN(step) && last && isLater ? last.epoch : step;
+  }
+
+  #add(name: string, source: string, point: Point): void {
+    if (!this.#names.has(name)) {
+      if (this.#names.size >= NAMES) {
+        if (this.#leftOut.size < 10 * NAMES) this.#leftOut.add(name);
+        return;
+      }
+      this.#names.add(name);
+    }
+    const key = `${name}\n${source}`;
+    let series = this.#points.get(key);
+    if (series === undefined) this.#points.set(key, (series = { name, source, points: [], sorted: true }));
+    const last = series.points.at(-1);
+    if (last && (last.time > point.time || (last.time === point.time && last.seq >= point.seq))) series.sorted = false;
+    series.points.push(point);
+    if (series.points.length < FULL) return;
+    settle(series);
+    series.points = thinned(series.points, FULL / 2 / KEPT);
+  }
+}
+
+function numberOf(value: number | string): number {
+  return typeof value === "number" ? value : Number(value.replace("inf", "Infinity"));
+}
+
+/** By time, and what came from here and from the server once. */
+function settle(series: { points: Point[]; sorted: boolean }): void {
+  if (series.sorted) return;
+  series.sorted = true;
+  series.points.sort((a, b) => a.seq - b.seq);
+  series.points = series.points.filter((point, i, all) => {
+    for (let before = i - 1; before >= 0 && all[before].seq === point.seq; before--) {
+      if (!Object.is(all[before].value, point.value)) continue;
+      // What the server says of a step knows what was before.
+      if (Number.isNaN(all[before].step)) all[before].step = point.step;
+      return false;
+    }
+    return true;
+  });
+  series.points.sort((a, b) => a.time - b.time || a.seq - b.seq);
+}
+
+function thinned(points: Point[], stretches: number): Point[] {
+  const from = points[0].time;
+  const width = (points.at(-1)!.time - from) / stretches || 1;
+  const kept: Point[] = [];
+  for (let begin = 0; begin < points.length; ) {
+    const stretch = Math.floor((points[begin].time - from) / width);
+    let end = begin + 1;
+    while (end < points.length && Math.floor((points[end].time - from) / width) === stretch) end++;
+    const chosen = new Set([begin, end - 1]);
+    let [least, most, lost] = [-1, -1, -1];
+    for (let i = begin; i < end; i++) {
+      const { value } = points[i];
+      if (!Number.isFinite(value)) lost = lost < 0 ? i : lost;
+      else {
+        if (least < 0 || value < points[least].value) least = i;
+        if (most < 0 || value > points[most].value) most = i;
+      }
+    }
+    for (const i of [least, most, lost]) if (i >= 0) chosen.add(i);
+    for (const i of [...chosen].toSorted((a, b) => a - b)) kept.push(points[i]);
+    begin = end;
+  }
+  return kept;
+}

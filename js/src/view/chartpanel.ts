@@ -1,0 +1,181 @@
+/** The chart beside the lines: a small picture per metric, over the same time as the time axis, or over steps. */
+
+import type { Chart, Filter, Histogram, Jump, SourceSummary } from "../types.ts";
+import { button, h, put, say } from "./dom.ts";
+import { shortClock } from "./format.ts";
+import { type Lost, type Multiple, multiplesOf, timeOf } from "./multiples.ts";
+import { type Axis, Plot, type PlotActions, valueOf } from "./plot.ts";
+import type { Label } from "./row.ts";
+import { rounded, short } from "./scale.ts";
+import type { Change, Settings } from "./settings.ts";
+import { ticks } from "./ticks.ts";
+
+const NOTHING = "No numbers that vary are reported in these lines. loss=0.31, JSON, tqdm, Keras, Lightning and others are found by themselves.";
+/** Height of a picture, px: what there is, shared. */
+const LEAST = 58;
+const MOST = 150;
+const TITLE = 20;
+const TICKS = 3;
+/** Sources whose values are said at once. */
+const SAID = 8;
+
+export class ChartPanel {
+  #by = (["time", "step"] as const).map((by) => h("button", { type: "button", title: `Over ${by}`, "aria-pressed": "false", onclick: () => this.change({ chart: by }) }, by === "time" ? "Time" : "Step"));
+  #log = h("button", { type: "button", title: "Logarithmic scale", "aria-pressed": "false", onclick: () => this.change({ chartLog: !this.#settings!.chartLog }) }, "log");
+  #of = h("span", { class: "cl-dim cl-of" });
+  #plots = h("div", { class: "cl-plots" });
+  #empty = h("p", { class: "cl-dim", hidden: true });
+  #ticks = h("div", { class: "cl-pt", "aria-hidden": "true" });
+  #tip = h("div", { class: "cl-tip cl-ptip", role: "tooltip", hidden: true });
+  readonly element = h(
+    "div",
+    { class: "cl-chart", role: "group", "aria-label": "Chart of the metrics", hidden: true },
+    h("div", { class: "cl-bar cl-chead" }, h("span", { class: "cl-seg", role: "group", "aria-label": "Over" }, ...this.#by), h("span", { class: "cl-seg" }, this.#log), this.#of, h("span", { class: "cl-grow" }), button("×", "Close the chart (p)", () => this.change({ chart: "" }), { class: "btn cl-x" })),
+    this.#plots,
+    this.#empty,
+    this.#ticks,
+    this.#tip,
+  );
+  #made: Plot[] = [];
+  #settings: Settings | undefined;
+  #chart: Chart | undefined;
+  #histogram: Histogram | undefined;
+  #sources: SourceSummary[] = [];
+  #labels: Label[] = [];
+  #shown: Multiple[] = [];
+  #axis: Axis | undefined;
+
+  constructor(
+    private readonly change: (change: Change) => void,
+    private readonly jump: (jump: Jump) => void,
+  ) {}
+
+  get on(): boolean {
+    return !this.element.hidden;
+  }
+
+  /** The settings have changed. */
+  show(settings: Settings): void {
+    this.#settings = settings;
+    this.element.hidden = settings.chart === "";
+    for (const [i, by] of this.#by.entries()) put(by, "aria-pressed", String(settings.chart === ["time", "step"][i]));
+    put(this.#log, "aria-pressed", String(settings.chartLog));
+    this.draw();
+  }
+
+  update(chart: Chart | undefined, histogram: Histogram | undefined, sources: SourceSummary[], labels: Label[]): void {
+    const same = chart === undefined && histogram === undefined && sources === this.#sources && labels === this.#labels;
+    this.#chart = chart ?? this.#chart;
+    this.#histogram = histogram ?? this.#histogram;
+    this.#sources = sources;
+    this.#labels = labels;
+    if (!same) this.draw();
+  }
+
+  draw(): void {
+    const { filter, chart: by, chartLog } = this.#settings!;
+    if (by === "" || this.#chart === undefined || this.#histogram === undefined) return;
+    const { shown, more, stepless } = multiplesOf(this.#chart, this.#sources, this.#labels, by);
+    this.#shown = shown;
+    const axis = this.#axisOf(by, chartLog, filter);
+    this.#axis = axis;
+    while (this.#made.length < shown.length) this.#made.push(this.#plot());
+    if (this.#plots.children.length !== shown.length) this.#plots.replaceChildren(...this.#made.slice(0, shown.length).map(({ element }) => element));
+    for (const [i, multiple] of shown.entries()) this.#made[i].draw(multiple, axis);
+    this.#say(this.#chart, more, stepless);
+    this.#drawTicks(axis);
+  }
+
+  #plot(): Plot {
+    const actions: PlotActions = {
+      point: (plot, x) => this.#point(plot, x),
+      jump: (point) => this.#go(point),
+      narrow: (a, b) => this.#narrow(a, b),
+      widen: () => this.change({ since: null, from: null, until: null }),
+    };
+    return new Plot(actions);
+  }
+
+  #axisOf(by: "time" | "step", log: boolean, filter: Filter): Axis {
+    const { from, to, low } = this.#histogram!;
+    const room = this.#plots.clientHeight || LEAST * 3;
+    const height = Math.max(LEAST, Math.min(MOST, Math.floor(room / Math.max(1, this.#shown.length)) - TITLE));
+    const size = { by, log, width: this.#plots.clientWidth || 300, height };
+    const window = filter.from === null ? [low, to] : [filter.from, filter.until ?? to];
+    if (by === "time") return { ...size, from, to, low: window[0], high: window[1] };
+    let [first, last, least, most] = [Infinity, -Infinity, Infinity, -Infinity];
+    for (const { lines } of this.#shown) {
+      for (const { x, time } of lines) {
+        for (let i = 0; i < x.length; i++) {
+          if (Number.isNaN(x[i])) continue;
+          [first, last] = [Math.min(first, x[i]), Math.max(last, x[i])];
+          if (time[i] >= window[0] && time[i] <= window[1]) [least, most] = [Math.min(least, x[i]), Math.max(most, x[i])];
+        }
+      }
+    }
+    return first > last ? { ...size, from: 0, to: 1, low: 0, high: 1 } : { ...size, from: first, to: Math.max(last, first + 1e-9), low: Math.min(least, last), high: Math.max(most, first) };
+  }
+
+  #say(chart: Chart, more: number, stepless: number): void {
+    const { of, looked, lines, message, leftOut } = chart;
+    const share = lines > 0 ? ` ${Math.floor((100 * looked) / lines)} %` : "";
+    const words = of === "reading" ? `reading${share}…` : of === "loaded" ? "only of the lines loaded here" : stepless > 0 ? `${stepless} without steps` : more + leftOut > 0 ? `${more + leftOut} more metrics` : "";
+    say(this.#of, words);
+    put(this.#of, "title", of === "loaded" ? message : of === "reading" ? "The whole log is read for it" : "Of the whole log");
+    this.#of.classList.toggle("cl-gaps", of === "loaded");
+    say(this.#empty, this.#shown.length > 0 ? "" : stepless > 0 ? "No line names a step." : of === "reading" ? "Reading the log…" : NOTHING);
+    this.#empty.hidden = this.#empty.textContent === "";
+  }
+
+  #drawTicks({ by, from, to }: Axis): void {
+    const times = ticks(from, to + (to - from) / TICKS, TICKS + 1).map((text, i): [number, string] => [i / TICKS, text]);
+    const steps = (): [number, string][] => rounded(from, to, TICKS).map((step) => [(step - from) / (to - from), short(step, 3)]);
+    const all = this.#shown.length === 0 ? [] : by === "time" ? times : steps();
+    if (this.#ticks.children.length !== all.length) this.#ticks.replaceChildren(...all.map(() => h("span", {})));
+    for (const [i, [share, text]] of all.entries()) {
+      const tick = this.#ticks.children[i] as HTMLElement;
+      say(tick, text);
+      tick.style.left = `${(100 * share).toFixed(1)}%`;
+      // Within the chart at its ends.
+      tick.style.transform = `translateX(${share < 0.05 ? 0 : share > 0.95 ? -100 : -50}%)`;
+    }
+  }
+
+  /** One place in all pictures; what is there is said beside the one it is in. */
+  #point(plot: Plot, x: number | null): void {
+    for (const other of this.#made.slice(0, this.#shown.length)) if (other !== plot) other.point(x);
+    const points = plot.point(x, plot.pointer);
+    this.#tip.hidden = x === null || points.length === 0;
+    if (x === null || points.length === 0) return;
+    const { line, at } = points[0];
+    const when = [shortClock(line.time[at], true), Number.isNaN(line.step[at]) ? "" : `step ${short(line.step[at], 6)}`].filter(Boolean).join(" · ");
+    const rows = points.slice(0, SAID).map((point, i) => h(i === 0 ? "b" : "span", { class: "cl-s", style: `--h:${point.line.hue}` }, "● ", h("span", {}, `${short(valueOf(point))} ${point.line.label}`)));
+    this.#tip.replaceChildren(h("span", {}, when), ...rows, ...(points.length > SAID ? [h("span", { class: "cl-faint" }, `and ${points.length - SAID} more`)] : []));
+    plot.tell(`${when}. ${points.slice(0, SAID).map((point) => `${point.line.label} ${short(valueOf(point))}`.trim()).join(", ")}`, x);
+    const place = plot.area.getBoundingClientRect();
+    const panel = this.element.getBoundingClientRect();
+    const left = place.left - panel.left + plot.xOf(x);
+    const right = left > panel.width / 2;
+    this.#tip.style.left = `${Math.round(right ? left - 10 : left + 10)}px`;
+    this.#tip.style.transform = right ? "translateX(-100%)" : "";
+    this.#tip.style.top = `${Math.round(Math.min(place.top - panel.top + 6, Math.max(0, panel.height - 24 - 17 * Math.min(points.length, SAID + 1))))}px`;
+  }
+
+  #go(point: Lost): void {
+    const { filter } = this.#settings!;
+    const time = timeOf(point);
+    if (filter.from !== null && (time < filter.from || time > (filter.until ?? Infinity))) this.change({ since: null, from: null, until: null });
+    this.jump({ to: "seq", task: point.line.task, seq: point.line.seq[point.at], time });
+  }
+
+  /** The window becomes what was chosen: of steps, the time in which they were. */
+  #narrow(a: number, b: number): void {
+    let [from, until] = [a, b];
+    if (this.#axis!.by === "step") {
+      const times = this.#shown.flatMap(({ lines }) => lines.flatMap(({ x, time }) => [...time].filter((_unused, i) => x[i] >= a && x[i] <= b)));
+      if (times.length === 0) return;
+      [from, until] = [times.reduce((least, time) => Math.min(least, time)), times.reduce((most, time) => Math.max(most, time))];
+    }
+    this.change({ since: null, from: Math.floor(from), until: Math.ceil(until) });
+  }
+}

@@ -1,0 +1,259 @@
+// @vitest-environment happy-dom
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Curves } from "../src/store/curves.ts";
+import { TaskStore } from "../src/store/store.ts";
+import { Session } from "../src/view/session.ts";
+import { scaleOf, short } from "../src/view/scale.ts";
+import { Viewer } from "../src/view/viewer.ts";
+import { bytesOf, engineHub, type FakeModel, fakeModel, type Line, logEvent, ns, sse, T0, TASK, W0 } from "./helpers.ts";
+
+let model: FakeModel;
+let session: Session;
+let viewer: Viewer;
+let seq = 0;
+
+const settle = (ms = 700): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
+const find = <T extends HTMLElement>(selector: string): T => viewer.root.querySelector<T>(selector)!;
+const all = (selector: string): HTMLElement[] => [...viewer.root.querySelectorAll<HTMLElement>(selector)];
+const messages = (): string[] => all("[data-seq] .cl-m").map((element) => element.textContent ?? "");
+const names = (): string[] => all(".cl-pn").map((element) => element.textContent ?? "");
+const said = (): string => find(".cl-of").textContent ?? "";
+/** Of the first picture: each line's points. */
+const paths = (plot = 0): string[] => [...all(".cl-plot")[plot].querySelectorAll(".cl-pc path")].map((path) => path.getAttribute("d") ?? "");
+
+function show(traits: Record<string, unknown> = {}): void {
+  const hub = engineHub();
+  model = fakeModel(traits);
+  session = new Session(model, hub);
+  viewer = new Viewer(hub, session);
+  session.views.add(viewer);
+  document.body.replaceChildren(viewer.root);
+}
+
+async function feed(...lines: Line[]): Promise<void> {
+  model.bytes(sse("log", logEvent(seq, lines), `c${seq}`));
+  seq += lines.length;
+  await settle();
+}
+
+/** Two sources, a line a second: the second one's loss is NaN from step 80 on. */
+const training = (from: number, to: number): Line[] =>
+  Array.from({ length: to - from }, (_unused, i): Line => {
+    const step = from + i;
+    const source = ((step % 2) + 1) as 1 | 2;
+    return [T0 + step * 1000, source, `step=${step} loss=${source === 2 && step > 80 ? "nan" : (2 - step / 100).toFixed(2)} lr=0.001 acc=${step}%`];
+  });
+
+function pointer(type: string, clientX: number, plot = 0): void {
+  all(".cl-plot")[plot].dispatchEvent(new MouseEvent(type, { clientX, clientY: 20, button: 0, bubbles: true }));
+}
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: T0 + 100_000, toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date", "requestAnimationFrame", "cancelAnimationFrame"] });
+  seq = 0;
+  vi.spyOn(console, "error").mockImplementation(() => {});
+  vi.spyOn(console, "warn").mockImplementation(() => {});
+});
+
+afterEach(() => {
+  session?.close();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+describe("the chart beside the lines", () => {
+  it("is off until asked for by button, key or trait, and is kept", async () => {
+    show();
+    await feed(...training(0, 20));
+    expect(find(".cl-chart").hidden).toBe(true);
+    find('[aria-label="Chart of the metrics (p)"]').click();
+    await settle();
+    expect(names()).toEqual(["loss", "acc"]);
+    expect(model.traits.chart).toBe("time");
+    find(".cl-rows").dispatchEvent(new KeyboardEvent("keydown", { key: "p", bubbles: true }));
+    expect([find(".cl-chart").hidden, model.traits.chart]).toEqual([true, ""]);
+    model.traits.chart = "step";
+    model.emit("change:chart");
+    await settle();
+    expect(find(".cl-chart").hidden).toBe(false);
+    expect(paths()).toHaveLength(2);
+  });
+
+  it("grows with the lines that come, and rests with them", async () => {
+    show({ chart: "time" });
+    await feed(...training(0, 20));
+    expect(paths()[0].split("L")).toHaveLength(10);
+    await feed(...training(20, 60));
+    expect(paths()[0].split("L")).toHaveLength(30);
+    const before = all(".cl-pc path").map((path) => path.getAttribute("d"));
+    await feed([T0 + 60_000, 1, "no numbers"]);
+    expect(all(".cl-pc path")).toHaveLength(before.length);
+    expect(find(".cl-plot").getAttribute("aria-label")).toMatch(/^loss, 2 sources, from 1.41 to 2, newest 1.41\./);
+  });
+
+  it("marks where a value becomes NaN, and leads there", async () => {
+    show({ chart: "time" });
+    await feed(...training(0, 100));
+    const lost = find(".cl-lost");
+    expect(lost.textContent).toBe("NaN from step 81");
+    expect(all(".cl-lost").filter(({ hidden }) => !hidden)).toHaveLength(1);
+    expect(find(".cl-px").getAttribute("d")).not.toBe("");
+    lost.click();
+    await settle();
+    expect(find(".cl-picked .cl-m").textContent).toContain("step=81  loss=nan");
+    expect(find("[role=status]").textContent).toContain("Paused");
+  });
+
+  it("says what is under the pointer, and a click goes to its line", async () => {
+    show({ chart: "time" });
+    await feed(...training(0, 100));
+    pointer("pointermove", 40 + 252 / 2);
+    expect(find(".cl-ptip").textContent).toMatch(/step 49● 1.51 w-1● 1.5 w-0/);
+    // One place in all pictures.
+    expect(all(".cl-pcur").every((one) => one.getAttribute("d") !== "")).toBe(true);
+    pointer("pointerdown", 40);
+    pointer("pointerup", 40);
+    await settle();
+    expect(find(".cl-picked .cl-m").textContent).toMatch(/step=[01] /);
+    pointer("pointerleave", 0);
+    expect(find(".cl-ptip").hidden).toBe(true);
+  });
+
+  it("is brushed as the time axis is, by pointer and keys, over steps too", async () => {
+    show({ chart: "time", query: { since: "all" } });
+    await feed(...training(0, 100));
+    pointer("pointerdown", 40);
+    pointer("pointermove", 40 + 126);
+    pointer("pointerup", 40 + 126);
+    await settle();
+    expect(messages().length).toBeLessThan(60);
+    expect(all(".cl-chips .cl-cw")).toHaveLength(1);
+    const plot = find(".cl-plot");
+    for (const key of ["Escape", "End", "Home"]) plot.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    await settle();
+    expect(all(".cl-chips .cl-cw")).toHaveLength(0);
+    expect(plot.getAttribute("aria-valuetext")).toMatch(/step [01]\. /);
+    all(".cl-chead button").find(({ textContent }) => textContent === "Step")!.click();
+    await settle();
+    for (const [key, shiftKey] of [["End", false], ["PageUp", true], ["Enter", false]] as const) find(".cl-plot").dispatchEvent(new KeyboardEvent("keydown", { key, shiftKey, bubbles: true }));
+    await settle();
+    const { from, until } = session.settings.filter;
+    expect([Math.round((from! - T0) / 1000), Math.round((until! - T0) / 1000)]).toEqual([90, 99]);
+  });
+
+  it("shows the sources that are switched on", async () => {
+    show({ chart: "time" });
+    await feed(...training(0, 40));
+    all("[role=switch]")[0].click();
+    await settle();
+    expect(paths()).toHaveLength(1);
+  });
+
+  it("says so where there is nothing to draw, or no step", async () => {
+    show({ chart: "step" });
+    await feed([T0, 1, "hello"], [T0 + 1, 1, "world"]);
+    expect(find(".cl-chart p").textContent).toContain("No numbers that vary");
+    await feed([T0 + 2, 1, "loss=1"], [T0 + 3, 1, "loss=2"]);
+    expect(find(".cl-chart p").textContent).toBe("No line names a step.");
+  });
+});
+
+describe("what is not loaded", () => {
+  const asked = (): Record<string, unknown>[] => model.sent.filter(({ type }) => type === "metrics");
+  const answer = (id: unknown, event: string, data: object): void => model.emit("msg:custom", { type: "found", id }, [new DataView(bytesOf(sse(event, data)).buffer)]);
+
+  async function behind(): Promise<void> {
+    show({ chart: "time" });
+    model.bytes(sse("status", { task: TASK, state: "running", message: "", older: "c0", from: ns(T0 + 50_000) }));
+    seq = 50;
+    await feed(...training(50, 80));
+  }
+
+  it("is read by the kernel or the server, once, and joined with what is here", async () => {
+    await behind();
+    expect(said()).toBe("reading…");
+    const [{ id, task }] = asked();
+    expect(task).toBe(TASK);
+    const early = { name: "loss", pod: W0.pod, container: "main", rank: null, time: [0, 10, 50].map((second) => (T0 + second * 1000) * 1e6), step: [0, 10, 50], value: ["nan", 1.9, 1.5], seq: [0, 10, 50] };
+    answer(id, "points", { series: [early] });
+    answer(id, "progress", { looked: 30, lines: 60, left_out: 0 });
+    await settle();
+    expect(said()).toBe("reading 50 %…");
+    // 10 to 78 by twos from 50 on: line 50 is in both and drawn once.
+    expect(paths().find((path) => path.split("L").length === 16)).toBeDefined();
+    answer(id, "done", { looked: 60, lines: 60, left_out: 0 });
+    await settle();
+    expect([said(), find(".cl-lost").textContent]).toEqual(["", "NaN from step 0"]);
+    await feed(...training(80, 90));
+    expect(asked()).toHaveLength(1);
+  });
+
+  it("is said to be missing where it cannot be read", async () => {
+    await behind();
+    model.emit("msg:custom", { type: "found", id: asked()[0].id, done: true, error: { code: "MissingExtra", message: "this needs pyarrow, which is not installed" } }, []);
+    await settle();
+    expect(said()).toBe("only of the lines loaded here");
+    expect(find(".cl-of").title).toContain("pyarrow");
+    expect(names()).toEqual(["loss", "acc"]);
+  });
+
+  it("is not asked for where nobody looks at a chart, and no more when it is closed", async () => {
+    await behind();
+    find(".cl-chead .cl-x").click();
+    await settle();
+    expect(model.sent.at(-1)).toMatchObject({ type: "stop", id: asked()[0].id });
+  });
+});
+
+describe("curves", () => {
+  function curvesOf(values: (string | number)[]): { time: Float64Array; value: Float64Array; seq: Float64Array; step: Float64Array } {
+    const store = new TaskStore(TASK);
+    const curves = new Curves(store);
+    for (let at = 0; at < values.length; at += 1000) {
+      store.addLog(logEvent(at, values.slice(at, at + 1000).map((value, i): Line => [T0 + at + i, 1, `loss=${value}`])));
+      while (curves.behind) curves.read(Infinity);
+    }
+    return curves.curves(1)[0];
+  }
+
+  it("of very many points keep those that are seen, as they were written", () => {
+    const values: (number | string)[] = Array.from({ length: 50_000 }, (_unused, i) => (i * 7919) % 997);
+    values[12_345] = 5000;
+    values[33_333] = -7;
+    values[44_444] = "nan";
+    const { value, seq: kept } = curvesOf(values);
+    expect(value.length).toBeLessThan(4200);
+    for (const number of [0, 12_345, 33_333, 44_444, 49_999]) expect(kept).toContain(number);
+    expect([...kept].every((number, i) => Object.is(value[i], Number(values[number] === "nan" ? Number.NaN : values[number])))).toBe(true);
+  });
+
+  it("take the epoch of their source for a step, not that of older lines that come later", () => {
+    const store = new TaskStore(TASK);
+    store.addLog(logEvent(10, [[T0, 1, "Epoch 3/5"], [T0 + 1, 1, "loss=1"], [T0 + 2, 2, "loss=2"]]));
+    const curves = new Curves(store);
+    curves.read(Infinity);
+    store.addPage({ records: [{ seq: 1, time: new Date(T0 - 50).toISOString(), pod: W0.pod, container: "main", text: "loss=9" }, { seq: 2, time: new Date(T0 - 40).toISOString(), pod: W0.pod, container: "main", text: "Epoch 2/5" }] });
+    store.addLog(logEvent(20, [[T0 + 5, 1, "loss=0.5"]]));
+    curves.read(Infinity);
+    const [first, second] = curves.curves(1).filter(({ name }) => name === "loss");
+    expect([[...first.value], [...first.step], [...second.step]]).toEqual([[9, 1, 0.5], [Number.NaN, 3, 3], [Number.NaN]]);
+  });
+
+  it("are of a hundred metrics at most", () => {
+    const store = new TaskStore(TASK);
+    store.addLog(logEvent(0, Array.from({ length: 150 }, (_unused, i): Line => [T0 + i, 1, `key${"abcdefghij"[i % 10]}${String.fromCharCode(97 + Math.floor(i / 10))}=${i}`])));
+    const curves = new Curves(store);
+    curves.read(Infinity);
+    expect([curves.curves(1).length, curves.leftOut]).toEqual([100, 50]);
+  });
+});
+
+describe("axes", () => {
+  it("have round values, on a logarithmic scale powers of ten", () => {
+    expect(scaleOf(0.03, 2.3, false, 4).ticks).toEqual([0, 0.5, 1, 1.5, 2]);
+    expect(scaleOf(0.001, 50, true, 3).ticks).toEqual([0.001, 0.1, 10]);
+    expect(scaleOf(-1, 1, true, 2).at(0)).toBeCloseTo(0.5);
+    expect(scaleOf(3, 3, false, 2).at(3)).toBeCloseTo(0.5);
+    expect([0.25, 0.0003, 12_500, 3e6, 40, Number.NaN, -Infinity].map((value) => short(value))).toEqual(["0.25", "3e-4", "12.5k", "3M", "40", "NaN", "−∞"]);
+  });
+});

@@ -1,0 +1,100 @@
+"""The chart beside the lines, in JupyterLab on the sandbox: it grows with the task, and answers what was before the NaN."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+from support.browser import shot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from browser.conftest import Lab
+    from playwright.sync_api import Locator, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+WAIT = 60_000
+
+#: Two workers; the gradients of one explode at step 700, and its loss is NaN from 760 on.
+PROGRAM = """
+import math, os, time
+rank = int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
+def train(steps):
+    for i in steps:
+        bad = rank == 1 and i >= 700
+        loss = "nan" if bad and i >= 760 else f"{2.1 * math.exp(-i / 260) + 0.4 + 0.05 * rank + math.sin(i * 1.7) / 30 + (i - 700) ** 2 / 900 * bad:.4f}"
+        print(f"INFO step {i} loss={loss} acc={1 - math.exp(-i / 300) * 0.9:.4f} grad_norm={1 + math.sin(i) ** 2 + 0.6 * (i - 700) * bad:.3f}", flush=True)
+        if i == 760 and rank == 1: print("WARNING loss is not finite, the update is skipped", flush=True)
+        time.sleep(0.004)
+train(range(400))
+while not os.path.exists(%r): time.sleep(0.05)
+train(range(400, 1000))
+"""
+
+
+def plot(viewer: Locator, name: str) -> Locator:
+    return viewer.locator(".cl-mult", has=viewer.page.get_by_text(name, exact=True)).locator(".cl-plot")
+
+
+def drag(page: Page, area: Locator, a: float, b: float) -> None:
+    box = area.bounding_box()
+    assert box
+    left, width, y = box["x"] + 40, box["width"] - 48, box["y"] + box["height"] / 2
+    page.mouse.move(left + a * width, y)
+    page.mouse.down()
+    page.mouse.move(left + b * width, y, steps=5)
+    page.mouse.up()
+
+
+def test_the_chart_beside_the_lines_of_a_task_that_runs_and_when_it_has_ended(
+    lab: Lab, job: Callable[..., str], tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    name = job(PROGRAM % str(gate), parallelism=2, completionMode="Indexed")
+    page = lab.open("beside", f"log = cortex.logs({name!r}, since='all', height=560)\nlog", "log.viewer.chart")
+    viewer = page.locator(".cortex-logs").first
+    expect(viewer.locator("[role=status]")).to_contain_text("800 lines", timeout=WAIT)
+    viewer.get_by_role("button", name="Chart of the metrics (p)").click()
+    expect(viewer.locator(".cl-pn")).to_have_text(["loss", "acc", "grad_norm"], timeout=WAIT)
+    loss = plot(viewer, "loss")
+    expect(loss.locator(".cl-pc path")).to_have_count(2)
+    expect(viewer.get_by_text("NaN from")).to_have_count(0)
+    before = loss.get_attribute("aria-label")
+    gate.touch()
+    lost = viewer.get_by_text("NaN from step 760")
+    expect(lost).to_be_visible(timeout=WAIT)
+    assert loss.get_attribute("aria-label") != before
+    expect(viewer.locator("[role=status]")).to_contain_text("Job complete exit 0", timeout=WAIT)
+    shot(page, "beside-ended")
+    lost.click()
+    picked = viewer.locator(".cl-picked")
+    expect(picked).to_contain_text("step 760 loss=nan")
+    expect(viewer.locator(".cl-warn")).to_contain_text("not finite")
+    shot(page, "beside-nan")
+    drag(page, loss, 0.7, 0.8)
+    expect(viewer.locator(".cl-chips .cl-cw")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d to "))
+    expect(loss.locator(".cl-h-window")).not_to_have_attribute("width", "0")
+    viewer.locator(".cl-rows").press("g")
+    # Rows and chart are of the same part.
+    first = viewer.locator("[data-seq] .cl-m").first
+    expect(first).to_contain_text(re.compile(r"step [4-7]\d\d "))
+    loss.hover(position={"x": 60, "y": 30})
+    expect(viewer.locator(".cl-ptip")).to_contain_text(re.compile(r"\d\d:\d\d:\d\d · step \d+"))
+    shot(page, "beside-brushed")
+    loss.dblclick()
+    expect(viewer.locator(".cl-chips .cl-cw")).to_have_count(0)
+    page.close()
+    lab.setting("themes", "theme", "JupyterLab Dark")
+    page = lab.open("besides", f"log = cortex.logs({name!r}, chart='step', height=560)\nlog")
+    viewer = page.locator(".cortex-logs").first
+    expect(viewer.get_by_text("NaN from step 760")).to_be_visible(timeout=WAIT)
+    grads = plot(viewer, "grad_norm")
+    grads.click(position={"x": (grads.bounding_box() or {"width": 0})["width"] - 9, "y": 8})
+    expect(viewer.locator(".cl-picked")).to_contain_text(re.compile(r"step 9\d\d loss="))
+    shot(page, "beside-dark")
+    page.close()
+    lab.setting("themes", "theme", "JupyterLab Light")
