@@ -43,7 +43,8 @@ interface Reader {
 /** Which lines that follow each other in a stream are folded: none, equal ones, those that differ in numbers only. */
 export type Same = "" | "exact" | "masked";
 
-const REACH = 2000;
+/** Characters of a line that are looked at. */
+export const REACH = 2000;
 const FAR = 0xffff;
 /** The same failure within this, ms, is one. */
 const TOGETHER = 60_000;
@@ -53,6 +54,11 @@ const VARYING = /0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
 /** First letters of a line that may begin a block, and what is in all others and in bars: one look that most lines do not pass. */
 const FIRST = /^[pfuSgtF_]|^\s+(?:at |frame #)|^frame #/;
 const SIGN = /[%━[\u001b]|Traceback/;
+
+/** Whether a line may begin a block, or be a bar. */
+export function isRemarkable(text: string): boolean {
+  return FIRST.test(text) || SIGN.test(text);
+}
 
 /** Whether a line is worth a closer look. */
 export function isBar(text: string): boolean {
@@ -70,6 +76,8 @@ export class Folds {
   #readers: Reader[] = [];
   #base = 0;
   #ripe = new Set<number>();
+  /** Streams whose readers know of rows that are gone. */
+  readonly #cut = new Set<number>();
   readonly #groups = new Map<string, number>();
 
   constructor(
@@ -82,11 +90,13 @@ export class Folds {
     this.settle();
     this.touched.clear();
     this.#base = base;
+    this.#cut.clear();
     const readers = this.#readers;
     if (older) this.#readers = [];
     return () => {
       this.#group(older);
       this.#readers = readers;
+      for (const stream of this.#cut) delete readers[stream];
     };
   }
 
@@ -94,12 +104,20 @@ export class Folds {
   forget(isGone: (row: number) => boolean): void {
     this.settle();
     for (const [head, fold] of this.heads) {
-      if (isGone(head)) this.heads.delete(head);
-      else fold.twins = fold.twins.filter((row) => !isGone(row));
+      if (isGone(head)) {
+        this.heads.delete(head);
+        this.touched.delete(head);
+      } else fold.twins = fold.twins.filter((row) => !isGone(row));
     }
     for (const head of this.#ripe) if (isGone(head)) this.#ripe.delete(head);
     for (const [sign, head] of this.#groups) if (isGone(head)) this.#groups.delete(sign);
     this.#readers = [];
+  }
+
+  /** Rows of these streams, gone, come again as others, while older lines are read. */
+  again(isGone: (row: number) => boolean, streams: number[]): void {
+    for (const stream of streams) this.#cut.add(stream);
+    this.forget(isGone);
   }
 
   /** Rows have other numbers, -1 for those that are gone. */
@@ -136,7 +154,7 @@ export class Folds {
     const { open, before } = reader;
     const raw = this.rows.texts[row];
     reader.before = row;
-    if (open === null && before >= 0 && reader.bars.size === 0 && !FIRST.test(raw) && !SIGN.test(raw)) {
+    if (open === null && before >= 0 && reader.bars.size === 0 && !isRemarkable(raw)) {
       if (this.same !== "") this.#equal(reader, row, raw);
       return;
     }

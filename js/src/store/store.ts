@@ -14,6 +14,7 @@ import { Ranges } from "./ranges.ts";
 import { Seam, SEAM } from "./seam.ts";
 import type { Span } from "./spans.ts";
 import { fromIso, fromNs } from "./time.ts";
+import { torn } from "./torn.ts";
 
 export const LEVEL_BITS = 7;
 export const NOTICE = 8;
@@ -164,6 +165,7 @@ export class TaskStore {
   /** A page of lines, of this span or before everything: each source's keys stay between what is here of it. Answers how many are new. */
   addPage(page: LogPage, span?: Span): number {
     const before = this.lines;
+    const start = this.rows;
     const seam = span ? new Seam(this, span) : undefined;
     const ceiling = seam?.ceiling ?? this.sources.map((source) => source.firstKey);
     const floor = seam?.floor ?? [];
@@ -183,6 +185,7 @@ export class TaskStore {
       this.folds.feed(id * 3 + stream, this.rows - 1);
       this.sources[id].lines++;
     }
+    this.#mend(start);
     done();
     for (const [id, source] of this.sources.entries()) if (running[id] !== undefined && source.lastKey < running[id]) source.lastKey = running[id];
     for (const notice of page.notices ?? []) {
@@ -192,6 +195,27 @@ export class TaskStore {
     }
     if (span === undefined) this.older = page.older ?? null;
     return this.lines - before;
+  }
+
+  /** A block of which one part was here: rows belong to those before them, so it comes again as a whole. */
+  #mend(start: number): void {
+    for (const rows of torn(this, start)) {
+      const lines = rows.map((row) => ({ row, time: this.timeOf(row), text: this.texts[row], flags: this.flags[row] }));
+      for (const { row, text } of lines) {
+        this.characters -= text.length;
+        this.texts[row] = "";
+        this.flags[row] |= GAP | HOLE;
+      }
+      this.lines -= rows.length;
+      this.dropped += rows.length;
+      this.replaced = true;
+      const stream = this.streamKey(rows[0]);
+      this.folds.again((row) => this.isGone(row), [stream]);
+      for (const { row, time, text, flags } of lines) {
+        this.#push(this.seq[row], time, this.key[row], this.source[row], flags, text);
+        this.folds.feed(stream, this.rows - 1);
+      }
+    }
   }
 
   /** Matches of a search, in places of which nothing else is here. */
@@ -317,7 +341,7 @@ export class TaskStore {
     const order: number[] = [];
     for (let row = 0; row < this.rows; row++) if (!(this.flags[row] & (NOTICE | HOLE))) order.push(row);
     const done = this.folds.start(0);
-    for (const row of order.toSorted((a, b) => this.seq[a] - this.seq[b])) this.folds.feed(this.source[row] * 3 + (this.flags[row] & STDERR ? 2 : this.flags[row] & STDOUT ? 1 : 0), row);
+    for (const row of order.toSorted((a, b) => this.seq[a] - this.seq[b])) this.folds.feed(this.streamKey(row), row);
     done();
     this.folds.start(this.rows)();
     this.folds.settle();
@@ -456,6 +480,11 @@ export class TaskStore {
   levelOf(row: number): number {
     const said = this.folds.heads.get(this.folds.headOf(row))?.said;
     return Math.max(this.flags[row] & LEVEL_BITS, said ? (said.kind === "nccl" ? WARNING : ERROR) : 0);
+  }
+
+  /** The lines of one stream of one source have the same. */
+  streamKey(row: number): number {
+    return this.source[row] * 3 + (this.flags[row] & STDERR ? 2 : this.flags[row] & STDOUT ? 1 : 0);
   }
 
   streamOf(row: number): string {
