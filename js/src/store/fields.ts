@@ -22,10 +22,12 @@ export function parsed(text: string): unknown {
 
 /** The fields of a line without escape sequences: of a JSON object, also behind a text, or of nothing but `key=value` pairs. */
 export function fieldsOf(line: string): Found | null {
-  return line.trimEnd().endsWith("}") ? (json(line) ?? logfmt(line)) : logfmt(line);
+  return objectIn(line) ?? logfmt(line);
 }
 
-function json(line: string): Found | null {
+/** The object at the end of a line, also behind a text. */
+export function objectIn(line: string): Found | null {
+  if (!line.trimEnd().endsWith("}")) return null;
   let at = -1;
   for (let i = 0; i < TRIES; i++) {
     at = line.indexOf("{", at + 1);

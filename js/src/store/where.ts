@@ -1,14 +1,13 @@
 /** Conditions on a field of a line, `status>=500`, as `cortex_jupyter/parsing/where.py` has them; one table holds both. */
 
 import { strip } from "./controls.ts";
+import { objectIn } from "./fields.ts";
 
 export type Condition = [key: string, op: string, value: string];
 
 const CONDITION = /\s*([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)\s*("(?:[^"\\]|\\.)*"|[^\s"][^\s]*)(\s+and\s+|\s*$)/y;
 const SAME: Record<string, string> = { "==": "=", "≥": ">=", "≤": "<=", "≠": "!=" };
 const NUMBER = /^[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)%?$/i;
-/** An object is looked for behind so many braces of a line's text. */
-const TRIES = 4;
 
 const COMPARE: Record<string, (a: number, b: number) => boolean> = {
   "=": (a, b) => a === b,
@@ -71,20 +70,8 @@ function said(doc: unknown, key: string): string | null {
 }
 
 function valueOf(line: string, key: string, pair: RegExp): string | null {
-  if (line.trimEnd().endsWith("}")) {
-    let at = -1;
-    for (let i = 0; i < TRIES; i++) {
-      at = line.indexOf("{", at + 1);
-      if (at < 0) break;
-      try {
-        const found = said(JSON.parse(line.slice(at)), key);
-        if (found !== null) return found;
-        break;
-      } catch {
-        // Not here: perhaps behind the next brace.
-      }
-    }
-  }
+  const found = said(objectIn(line)?.fields, key);
+  if (found !== null) return found;
   const match = pair.exec(line);
   return match === null ? null : unquoted(match[1]);
 }
