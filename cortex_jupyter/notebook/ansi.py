@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import colorsys
 import re
+import zlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -56,6 +58,18 @@ def spans(text: str) -> Iterator[tuple[str, str]]:
                 colour = ""
     if start < len(text):
         yield _css(flags, colour), text[start:]
+
+
+def tint(name: str) -> str:
+    """Give a colour that a name keeps, for a source's.
+
+    Examples
+    --------
+    >>> tint("train-0") == tint("train-0"), len({tint(f"train-{i}") for i in range(12)}) > 5
+    (True, True)
+    """
+    red, green, blue = colorsys.hls_to_rgb(zlib.crc32(name.encode()) % 12 / 12, 0.45, 0.6)
+    return _legible((round(red * 255), round(green * 255), round(blue * 255)))
 
 
 def _css(flags: set[int], colour: str) -> str:

@@ -9,7 +9,7 @@ from cortex_jupyter.notebook.follow import several
 from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.record import Marked, Record
 from cortex_jupyter.notebook.runtime import Runtime, runtime
-from cortex_jupyter.notebook.tail import LINES, static
+from cortex_jupyter.notebook.tail import LOOKED_AT, static
 from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.notebook.waiting import Waiting
 from cortex_jupyter.recording.pages import newest
@@ -197,7 +197,7 @@ class TaskLog(Waiting, Analysis):
             return bundle
         query = self._parsed()
         store, id_ = self._recording.store, self._recording.id
-        page = newest(store, id_, limit=LINES, since=query.since, until=query.until, keep=query.keep())
+        page = newest(store, id_, limit=LOOKED_AT, since=query.since, until=query.until, keep=query.keep())
         records = [Record.of(r) for r in page.records]
         query_shown = {k: str(v) for k, v in self._query.items()}
         bundle["text/html"] = static(self.task, self.status, query_shown, records, str(self._statement()))

@@ -60,6 +60,38 @@ def test_colours_stay_and_the_statement_is_there() -> None:
     assert seen(html).text.count("1 203 lines, 2 sources, complete") == 1
 
 
+def trace(pod: str, step: int) -> list[Record]:
+    texts = ["Traceback (most recent call last):", '  File "train.py", line 41, in <step>', "    loss.backward()"]
+    return [record(text, pod, n) for n, text in enumerate([*texts, f"RuntimeError: <nan> at step {step}"])]
+
+
+def test_a_progress_bar_is_one_row_with_its_last_state() -> None:
+    bars = [record(f"train: {i:3d}%|{'█' * (i // 10):10}| {i}/100 [00:01<00:01, 9.0it/s]", n=i) for i in range(101)]
+    noise = [record(f"a line {i}", "q", i) for i in range(3)]
+    html = static("t", RUNNING, {}, [*bars[:40], *noise, *bars[40:], record("after")])
+    assert html.count("it/s]") == 1 and "100/100" in html and "101 states" in html
+    assert html.index("100/100") < html.index("a line 0") < html.index("after"), "it stands where it began"
+    assert "The last 105 lines" in html
+    assert static("t", RUNNING, {}, [*bars, *bars]).count("it/s]") == 2, "what begins anew is another one"
+    assert static("t", RUNNING, {}, [*bars, record("epoch 1"), *bars[50:]]).count("it/s]") == 2
+
+
+def test_a_traceback_is_folded_and_told_once_for_all_its_pods() -> None:
+    mixed = [line for pair in zip(trace("p", 3), trace("q", 4), strict=True) for line in pair]
+    html = static("t", RUNNING, {}, [record("before"), *mixed, *trace("r", 5), record("after", "q")])
+    found = seen(html)
+    assert found.tags <= {"div", "b", "span", "details", "summary"} and found.attributes <= {"style", "class", "open"}
+    assert html.count("<details") == 1 and "<b>RuntimeError: &lt;nan&gt; at step 3</b>" in html
+    assert "1 frame · also in q, r" in found.text and found.text.count("loss.backward()") == 1
+    assert "The last 14 lines" in found.text
+    other = [record("Traceback (most recent call last):"), record('  File "b.py", line 2, in f'), record("KeyError: 1")]
+    html = static("t", RUNNING, {}, [*trace("p", 3), record("between"), *other])
+    assert html.count("<details style") == 1 and html.count("<details open") == 1, "the last is open"
+    deep = [other[0], *[record(f'  File "b.py", line {i}, in f') for i in range(5000)], other[2]]
+    html = static("t", RUNNING, {}, [record("far away"), *deep])
+    assert "4802 more lines" in html and "far away" not in html and len(html) < 60_000
+
+
 def test_it_is_short() -> None:
     records = [record(f"line {i} {'x' * 2000}", n=i) for i in range(1000)]
     html = static("t", RUNNING, {}, records)
