@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from browser.conftest import Lab
     from playwright.sync_api import Locator, Page
 
-from support.browser import shot
+from support.browser import run_until, shot
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 WAIT = 40_000
@@ -65,19 +65,6 @@ def texts(viewer: Locator) -> list[str]:
     return viewer.locator("[data-seq] .cl-m").all_inner_texts()
 
 
-def _run_until(page: Page, output: Locator, words: re.Pattern[str]) -> None:
-    """Run the cell until the kernel says so: the page writes its traits at most once a second."""
-    for left in reversed(range(10)):
-        page.keyboard.press("Control+Enter")
-        try:
-            expect(output).to_contain_text(words, timeout=WAIT if left == 0 else 2000)
-        except AssertionError:
-            if left == 0:
-                raise
-        else:
-            return
-
-
 def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Callable[..., str]) -> None:
     training = job(TRAINING)
     after = "print([r.text for r in log.view], repr(log.view), log.marks)"
@@ -104,7 +91,7 @@ def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Calla
     page.keyboard.type(after)
     output = cell.locator(".jp-OutputArea-output").last
     filters, note = "where=['step>=262', 'loss<0.35']", "note='where it begins'"
-    _run_until(page, output, re.compile(f"{re.escape(filters)}.*{re.escape(note)}", re.DOTALL))
+    run_until(page, output, re.compile(f"{re.escape(filters)}.*{re.escape(note)}", re.DOTALL))
     said = output.inner_text()
     for text in shown:
         assert text in said

@@ -124,7 +124,10 @@ def test_the_way_through_the_kernel_streams_to_the_end(
 
 
 def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Callable[..., str]) -> None:
-    name = job("print('<b>bold</b> \\x1b[32mgreen\\x1b[0m', flush=True)\n" + counter(50))
+    bar = "for i in range(101): print(f'train: {i:3d}%|{chr(9608) * (i // 10):10}| {i}/100 [00:01<00:01, 9.0it/s]', flush=True)\n"
+    name = job(
+        f"print('<b>bold</b> \\x1b[32mgreen\\x1b[0m', flush=True)\n{bar}{counter(50)}\nraise ValueError('no loss')"
+    )
     cell = f"import cortex_jupyter as cortex\nlog = {ALL.format(name)}\nlog.wait()\nlog"
     notebook(lab.home.path / "static.ipynb", cell)
     for how in (("--execute", "--to", "notebook", "--inplace", *_AS_SAVED), ("--to", "html")):
@@ -134,17 +137,21 @@ def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Calla
     page.goto((lab.home.path / "static.html").as_uri(), wait_until="domcontentloaded")
     tail = page.locator(".cortex-logs-static")
     expect(tail).to_be_visible()
-    expect(tail).to_contain_text("Job complete exit 0")
+    expect(tail).to_contain_text("Job failed exit 1")
     expect(tail).to_contain_text("<b>bold</b>")
     expect(tail).to_contain_text("line 00000049")
-    expect(tail).to_contain_text(re.compile("51 lines, .* 1 source, complete"))
+    expect(tail).to_contain_text(re.compile("155 lines, .* 1 source, complete"))
+    expect(tail.get_by_text("it/s]")).to_have_count(1)
+    expect(tail.get_by_text("101 states")).to_be_visible()
+    expect(tail.locator("summary")).to_contain_text("ValueError: no loss · 1 frame")
     expect(tail.locator("span", has_text="green").last).to_have_css("color", re.compile("rgb"))
     shot(page, "static")
     # The saved notebook, opened on another day: no kernel knows the viewer.
     page.goto(f"{lab.server.url}lab/workspaces/static/tree/static.ipynb?token={TOKEN}")
     expect(page.get_by_text("| Idle")).to_be_visible(timeout=WAIT)
     expect(tail).to_contain_text("line 00000049", timeout=WAIT)
-    expect(tail).to_contain_text(re.compile("51 lines, .* 1 source, complete"))
+    expect(tail).to_contain_text(re.compile("155 lines, .* 1 source, complete"))
+    expect(tail.locator("summary")).to_contain_text("ValueError: no loss · 1 frame")
     expect(page.get_by_text("Error displaying widget")).to_have_count(0)
     shot(page, "tomorrow")
     page.close()

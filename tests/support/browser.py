@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page, Playwright
+    from playwright.sync_api import Browser, Locator, Page, Playwright
 
 #: Debian's Chromium as root in a container; without the last ones it looks for its maker's hosts at every start.
 _FLAGS = (
@@ -51,6 +52,19 @@ def run_all(page: Page) -> None:
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         with contextlib.suppress(AssertionError):
             expect(page.locator(".jp-CodeCell .jp-InputPrompt").first).not_to_have_text("[ ]:")
+            return
+
+
+def run_until(page: Page, output: Locator, words: re.Pattern[str]) -> None:
+    """Run the cell until the kernel says so: the page writes its traits at most once a second."""
+    for left in reversed(range(10)):
+        page.keyboard.press("Control+Enter")
+        try:
+            expect(output).to_contain_text(words, timeout=40_000 if left == 0 else 2000)
+        except AssertionError:
+            if left == 0:
+                raise
+        else:
             return
 
 

@@ -10,6 +10,8 @@ interface Made {
   element: HTMLElement;
   toggle: HTMLButtonElement;
   only: HTMLButtonElement;
+  /** How it ended, and how many lines there are. */
+  end: HTMLElement;
   count: HTMLElement;
   fold: HTMLButtonElement;
 }
@@ -99,10 +101,11 @@ export class Sources {
       toggle: h("button", { type: "button", role: "switch", class: "cl-swb", "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
       only: h("button", { type: "button", class: "cl-only", onclick: only }, h("span", { class: "cl-sn" }, name)),
       fold: button("", "", () => this.#fold(entry.keys[0]), { class: "cl-le cl-runs", hidden: true }),
-      count: h("small", { onclick: only }),
+      end: h("span", {}),
+      count: h("span", {}),
       element: h("div", { class: "cl-src", style: `--h:${entry.hue}`, "data-key": id }),
     };
-    made.element.append(made.toggle, made.only, made.fold, made.count);
+    made.element.append(made.toggle, made.only, made.fold, h("small", { onclick: only }, made.end, made.count));
     this.#made.set(id, made);
     this.element.append(made.element);
     return made.element;
@@ -113,7 +116,7 @@ export class Sources {
     if (made === undefined) return;
     const { fold, only } = made;
     const bad = entry.ended && (entry.exit ?? 0) !== 0;
-    this.#paint(made, entry.name, entry.on, bad, entry.waiting ? "waiting" : bad ? `exit ${entry.exit}` : `${entry.ended && entry.exit === 0 ? "✓ " : ""}${brief(entry.lines)}`);
+    this.#paint(made, entry.name, entry.on, entry.waiting ? "waiting" : bad ? "" : brief(entry.lines), entry.ended ? entry.exit : null);
     const { restarts } = entry;
     const times = `${restarts} ${restarts === 1 ? "time" : "times"}`;
     const open = this.#isOpen(entry);
@@ -139,10 +142,7 @@ export class Sources {
   #showRun(one: RunEntry, entry: Entry): void {
     const made = this.#made.get(one.key);
     if (made === undefined) return;
-    const bad = one.state === "ended" && (one.exit ?? 0) !== 0;
-    const lines = one.lines > 0 || one.state !== "ended" ? brief(one.lines) : "";
-    const said = one.state === "ended" && one.exit !== null ? (bad ? `exit ${one.exit}` : "✓") : "";
-    this.#paint(made, `${one.name} of ${entry.name}`, one.on, bad, [said, lines].filter(Boolean).join(bad ? " · " : " "));
+    this.#paint(made, `${one.name} of ${entry.name}`, one.on, one.lines > 0 || one.state !== "ended" ? brief(one.lines) : "", one.state === "ended" ? one.exit : null);
     made.only.title = [
       `${one.name}${one === entry.runs.at(-1) ? ", the newest" : ""}`,
       runStanding(one),
@@ -153,11 +153,12 @@ export class Sources {
     this.#name(made.only, `${one.name} of ${entry.name}, ${runStanding(one)}, ${counted(one.lines)}: show only this run`);
   }
 
-  #paint({ element, toggle, count }: Made, name: string, on: boolean, bad: boolean, text: string): void {
+  #paint({ element, toggle, count, end }: Made, name: string, on: boolean, lines: string, exit: number | null): void {
     if (toggle.getAttribute("aria-checked") !== String(on)) toggle.setAttribute("aria-checked", String(on));
     setFlag(element, "cl-off", !on);
-    say(count, text);
-    setFlag(count, "cl-le", bad);
+    say(end, exit === null ? "" : exit === 0 ? "✓ " : `exit ${exit} `);
+    setFlag(end, "cl-le", (exit ?? 0) !== 0);
+    say(count, lines);
     toggle.title = on ? `Hide ${name}` : `Show ${name}`;
   }
 
