@@ -125,9 +125,8 @@ def test_the_way_through_the_kernel_streams_to_the_end(
 
 def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Callable[..., str]) -> None:
     bar = "for i in range(101): print(f'train: {i:3d}%|{chr(9608) * (i // 10):10}| {i}/100 [00:01<00:01, 9.0it/s]', flush=True)\n"
-    name = job(
-        f"print('<b>bold</b> \\x1b[32mgreen\\x1b[0m', flush=True)\n{bar}{counter(50)}\nraise ValueError('no loss')"
-    )
+    lines = "for i in range(50): print(f'line {i:08}', flush=True)\n"
+    name = job(f"print('<b>bold</b> \\x1b[32mgreen\\x1b[0m', flush=True)\n{bar}{lines}raise ValueError('no loss')")
     cell = f"import cortex_jupyter as cortex\nlog = {ALL.format(name)}\nlog.wait()\nlog"
     notebook(lab.home.path / "static.ipynb", cell)
     for how in (("--execute", "--to", "notebook", "--inplace", *_AS_SAVED), ("--to", "html")):
