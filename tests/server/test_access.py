@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from server.people import HubUser
 from server.running import Server, logs, run_server
 from support.jupyter import Home
 from support.kube import Kube, python_job
+
+from cortex_jupyter.cluster.access import Person
+from cortex_jupyter.server.app import CortexJupyter
+from cortex_jupyter.server.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,6 +97,17 @@ async def test_a_right_that_is_taken_away_ends_an_open_stream(
 def test_nobody_is_called_as_kubernetes_calls_its_own(service: Server, task: str, name: str) -> None:
     status, error = service.error(logs(task), {"X-User": name})
     assert (status, error["code"]) == (403, "NotAllowed") and "access_prefix" in error["hint"]
+
+
+def test_groups_of_the_hub_are_kubernetes_groups_but_none_of_its_own() -> None:
+    app = CortexJupyter(access_for="user", access_prefix="oidc:")
+    user = HubUser("dave", hub_user={"name": "dave", "groups": ["vision", "system:masters"]})
+    groups = ("oidc:vision", "oidc:system:masters", "system:authenticated")
+    assert Service(app).person(user) == Person("oidc:dave", groups)
+    app.access_prefix = ""
+    assert Service(app).person(user) == Person("dave", ("vision", "system:authenticated"))
+    app.access_for = "server"
+    assert Service(app).person(user) is None
 
 
 def test_who_is_not_known_gets_nothing(service: Server, task: str) -> None:
