@@ -1,0 +1,75 @@
+"""The table of conditions over HTTP and on the command line; in Python test_view.py holds it, in the page terms.test.ts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from server.running import logs
+from server.tape import T0
+
+from cortex_jupyter.cli import main
+from cortex_jupyter.notebook import runtime as runtime_module
+from cortex_jupyter.notebook.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from server.running import Server
+    from server.tape import Tape
+
+TABLE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "parsing" / "fixtures" / "where.json").read_text())
+CASES = list(enumerate(TABLE["cases"]))
+
+
+@pytest.fixture(scope="module")
+def table(session_tape: Callable[[str], Tape]) -> Tape:
+    """A task that is over: each case's lines are those of a pod."""
+    tape = session_tape("table")
+    for number, case in CASES:
+        sid = tape.source(f"case-{number}")
+        tape.write([(T0 + i, sid, line) for i, line in enumerate(case["yes"] + case["no"])])
+    tape.end()
+    return tape
+
+
+@pytest.fixture
+def cli(server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """The command line in this process: to start one for each case takes longer than what it does."""
+    monkeypatch.setenv("CORTEX_STORE", server.store_url)
+    monkeypatch.setenv("KUBECONFIG", str(server.home / "none"))
+    engine = Runtime()
+    monkeypatch.setattr(runtime_module, "_current", engine)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(list(arguments))
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    yield run
+    engine.close()
+
+
+@pytest.mark.parametrize(("number", "case"), CASES, ids=[case["where"] for _, case in CASES])
+def test_one_table_for_pages_streams_downloads_and_command_line(
+    server: Server, table: Tape, cli: Any, number: int, case: dict[str, Any]
+) -> None:
+    chosen = {"pod": f"case-{number}", "where": case["where"]}
+    assert [r["text"] for r in server.page(table.ref.name, **chosen)["records"]] == case["yes"]
+    ndjson = server.get(logs(table.ref.name, "logs.ndjson"), **chosen).text
+    assert [json.loads(line)["text"] for line in ndjson.splitlines()] == case["yes"]
+    stream = server.get(logs(table.ref.name), {"Accept": "text/event-stream"}, **chosen).text
+    data = [json.loads(line[5:]) for line in stream.splitlines() if line.startswith("data:")]
+    assert [text for event in data for text in event.get("m", [])] == case["yes"]
+    code, out, _ = cli("logs", table.ref.key, "--pod", chosen["pod"], "--where", case["where"], "-o", "ndjson")
+    assert code == 0 and [json.loads(line)["text"] for line in out.splitlines()] == case["yes"]
+
+
+@pytest.mark.parametrize("text", [text for text in TABLE["refused"] if text])  # an empty parameter is none
+def test_what_is_no_condition_is_refused_everywhere(server: Server, table: Tape, cli: Any, text: str) -> None:
+    status, error = server.error(logs(table.ref.name), where=text)
+    assert (status, error["code"]) == (400, "BadQuery") and "field op value" in error["hint"]
+    code, out, said = cli("logs", table.ref.key, "--where", text)
+    assert (code, out) == (2, "") and error["message"] in said and error["hint"] in " ".join(said.split())
