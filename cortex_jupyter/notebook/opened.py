@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from cortex_jupyter.archive.store import ArchiveStore, One
 from cortex_jupyter.errors import TaskNotFound
-from cortex_jupyter.notebook.query import check
+from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog
@@ -57,6 +57,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as 
     """
     from cortex_jupyter.frames.opening import opened  # noqa: PLC0415 - needs pyarrow and obstore
 
+    shown = looks(query)
     parsed = check(query)
     scratch = Path(tempfile.mkdtemp(prefix="cortex-open-"))
     try:
@@ -76,6 +77,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as 
         return recordings, recording
 
     log = TaskLog(engine, *engine.run(find()), query)
+    log.looks |= shown
     log.opened = str(url)
     log.transport = "comm"  # the server does not know this file
     return log

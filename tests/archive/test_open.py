@@ -49,6 +49,15 @@ def test_text_packed_or_not(tmp_path: Path, suffix: str, ending: str) -> None:
     assert [r.text for r in log.follow()] == LINES and log.wait("hot").seq == 3
 
 
+def test_how_the_viewer_looks_is_said_as_for_a_task(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("one\n")
+    viewer = cortex.open(tmp_path / "a.log", time="utc", wrap=True).viewer
+    assert (viewer.time, viewer.wrap, viewer.transport) == ("utc", True, "comm")
+    viewer.close()
+    with pytest.raises(BadQuery, match="nothing a viewer knows"):
+        cortex.open(tmp_path / "a.log", time="noon")
+
+
 def test_times_before_lines_are_taken_off_where_all_have_one(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("2026-01-31T12:00:00.000000005Z one\n2026-01-31T13:00:01+01:00 two\n")
     assert rows(cortex.open(tmp_path / "a.log")) == [
