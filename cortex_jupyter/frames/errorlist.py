@@ -18,15 +18,20 @@ MONO: Final = "font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:p
 
 
 class Errors(Found):
-    """The errors of a log, in the order in which they first occurred; `log.errors()` makes it.
+    r"""The errors of a log, in the order in which they first occurred; `log.errors()` makes it.
 
     A sequence of `Error` (`type`, `message`, `frames`, `count`, `pods`, `first`, `last`, `context`, `text`, `seq`), and
     a frame with the same as columns.
 
     Examples
     --------
-    >>> for error in log.errors():                            # doctest: +SKIP
-    ...     print(error.title, error.count, error.pods, error.frames[-1])
+    >>> import cortex_jupyter as cortex, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "train.log")
+    >>> said = 'Traceback (most recent call last):\n  File "train.py", line 3, in step\n    x[9]\nIndexError: no x\n'
+    >>> _ = path.write_text(said)
+    >>> for error in cortex.open(path).errors():
+    ...     print(error.title, error.count, error.pods, error.frames[-1].function)
+    IndexError: no x 1 ['train.log'] step
     """
 
     nothing = "no errors"

@@ -33,7 +33,13 @@ class Analysis(Data):
 
         Examples
         --------
-        >>> log.mask().to_parquet("train.parquet")            # doctest: +SKIP
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "login.log").write_text("login ann@example.org")
+        >>> log = cortex.open(folder / "login.log")
+        >>> log.mask().to_pandas().text.tolist()
+        ['login [masked]']
+        >>> log.mask().to_parquet(folder / "login.parquet")
         """
         from cortex_jupyter.notebook.masked import Masked  # noqa: PLC0415
 
@@ -68,9 +74,16 @@ class Analysis(Data):
 
         Examples
         --------
-        >>> log.metrics().plot()                                            # doctest: +SKIP
-        >>> log.metrics("loss", "val_*").to_pandas()                        # doctest: +SKIP
-        >>> log.metrics(pattern=r"took (?P<took>\S+) at (?P<step>\d+)")     # doctest: +SKIP
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "train.log").write_text("step=1 loss=0.5\nstep=2 loss=0.25\ntook 3 s at 2\n")
+        >>> log = cortex.open(folder / "train.log")
+        >>> log.metrics("loss", "val_*").to_pandas()[["step", "name", "value"]].values.tolist()
+        [[1.0, 'loss', 0.5], [2.0, 'loss', 0.25]]
+        >>> log.metrics(pattern=r"took (?P<took>\d+) s at (?P<step>\d+)").to_pandas().value.tolist()
+        [3.0]
+        >>> log.metrics("loss").plot()
+        a chart of loss
         """
         from cortex_jupyter.notebook.metrics import Metrics  # noqa: PLC0415 - needs pyarrow, which is optional
 
@@ -139,7 +152,7 @@ class Analysis(Data):
         return ProgressFrame(found(self.to_arrow()))
 
     def patterns(self) -> Patterns:
-        """Group lines that say the same with other values: `epoch <*> loss=<*>`, with counts over time.
+        r"""Group lines that say the same with other values: `epoch <*> loss=<*>`, with counts over time.
 
         Returns
         -------
@@ -154,8 +167,15 @@ class Analysis(Data):
 
         Examples
         --------
-        >>> log.patterns()                                    # doctest: +SKIP
-        >>> log.filter(grep=log.patterns().grep(3))           # doctest: +SKIP
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "train.log").write_text("step=1 loss=0.5\nsaved\nstep=2 loss=0.25\n")
+        >>> log = cortex.open(folder / "train.log")
+        >>> found = log.patterns()
+        >>> found.to_pandas()[["pattern", "count"]].values.tolist()
+        [['step=<*> loss=<*>', 2], ['saved', 1]]
+        >>> [record.text for record in log.filter(grep=found.grep(1))]
+        ['saved']
         """
         from cortex_jupyter.frames.patterned import Patterns  # noqa: PLC0415
         from cortex_jupyter.frames.templates import patterns  # noqa: PLC0415
@@ -163,7 +183,7 @@ class Analysis(Data):
         return Patterns(patterns(self.to_arrow()))
 
     def compare(self, other: Analysis) -> Comparison:
-        """Compare with another run: the first line that differs, what only one says, what takes longer.
+        r"""Compare with another run: the first line that differs, what only one says, what takes longer.
 
         Numbers, ids and times count as the same. This log is `a`, the other one `b`; pods correspond by the order of
         their names.
@@ -179,8 +199,15 @@ class Analysis(Data):
 
         Examples
         --------
-        >>> good.compare(bad)                                 # doctest: +SKIP
-        >>> good.compare(bad).durations.to_pandas()           # doctest: +SKIP
+        >>> import cortex_jupyter as cortex, pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = (folder / "good.log").write_text("read shard 7\nstep=1 loss=0.5\n")
+        >>> _ = (folder / "bad.log").write_text("read shard 9\nshard 9 is broken\nstep=1 loss=2.5\n")
+        >>> found = cortex.open(folder / "good.log").compare(cortex.open(folder / "bad.log"))
+        >>> found.first.a["text"], found.first.b["text"]
+        ('step=1 loss=0.5', 'shard 9 is broken')
+        >>> found.only_b.to_pandas().pattern.tolist()
+        ['shard <*> is broken']
         """
         from cortex_jupyter.frames.compare import compare  # noqa: PLC0415
         from cortex_jupyter.frames.comparison import Comparison  # noqa: PLC0415
