@@ -1,7 +1,7 @@
 """Fixtures that several rooms' tests share: the sandbox, and the cluster a conformance test runs on.
 
 `sandbox` is one process for the whole session; tests take names of their own (`unique`) and clean up. `target`
-is that sandbox, or with `CORTEX_TEST_CLUSTER=real` the cluster that KUBECONFIG names.
+is that sandbox, or with `CORTEX_TEST_CLUSTER=real` the cluster that KUBECONFIG names. `filled` is a recording made by hand.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from frames.filled import Filled, new_store
 from support.kube import Kube, KubeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from cortex_jupyter.recording.store import Store
 
 
 @dataclass
@@ -106,6 +109,20 @@ def kube(request: pytest.FixtureRequest) -> Iterator[Kube]:
 def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """Give names no other test has."""
     return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:6]}"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Give a store of a test's own."""
+    store = new_store(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def filled(store: Store) -> Filled:
+    """Give a recording in it, to be filled by hand."""
+    return Filled(store)
 
 
 @dataclass

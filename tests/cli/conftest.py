@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from frames.filled import Filled, new_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from support.kube import Kube
@@ -51,13 +49,6 @@ def cli(env: dict[str, str], tmp_path: Path) -> Cli:
 def live(env: dict[str, str], sandbox: Any) -> Cli:
     """With the sandbox."""
     return Cli(env | {"KUBECONFIG": str(sandbox.kubeconfig)})
-
-
-@pytest.fixture
-def filled(tmp_path: Path) -> Iterator[Filled]:
-    store = new_store(tmp_path)
-    yield Filled(store)
-    store.close()
 
 
 def job(kube: Kube, name: str, script: str, **spec: Any) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from frames.filled import Filled, new_store
+from frames.filled import new_store
 
 from cortex_jupyter.notebook import runtime as runtime_module
 from cortex_jupyter.notebook.runtime import Runtime
@@ -23,11 +23,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     yield store
     store.close()
-
-
-@pytest.fixture
-def filled(store: Store) -> Filled:
-    return Filled(store)
 
 
 @pytest.fixture
