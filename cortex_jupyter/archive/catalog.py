@@ -1,7 +1,7 @@
 """What an archive holds: a manifest per task, written last, so that what has one is whole.
 
-`NAMESPACE/KIND/NAME/ID.parquet` is a file and `....json` its manifest. Nothing is changed once it is written, so that a
-manifest is read once.
+`NAMESPACE/KIND/NAME/ID.parquet` is a file and `....json` its manifest. A manifest is read once, while its tag stays; in
+a bucket, those of many tasks at once (see `gathered`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 import orjson
 
-from cortex_jupyter.archive import layout
+from cortex_jupyter.archive import gathered, layout
 from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.held import Held
 from cortex_jupyter.archive.write import About, Written, write
-from cortex_jupyter.errors import ArchiveNotFound, CursorNotHeld
+from cortex_jupyter.errors import ArchiveError, ArchiveNotFound, CursorNotHeld
 from cortex_jupyter.recording.budget import NOT_HELD
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     Rows = Callable[[Readable, int], Iterable[tuple[Any, bool]]]
 
 _MANIFEST: Final = ".json"
-#: Manifests that are asked for at one time: each is a small request, and a thousand of them one second.
+#: Manifests that are asked for at one time; and for fewer nobody asks for those that are gathered.
 _AT_ONCE: Final = 32
+_FEW: Final = 4
 
 
 class Catalog:
@@ -48,6 +49,7 @@ class Catalog:
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
         self._known: dict[str, Held] = {}
+        self._tags: dict[str, str] = {}
 
     def all(self, namespace: str = "") -> list[Held]:
         """Give all tasks, those of one namespace where it is named, newest first.
@@ -77,7 +79,7 @@ class Catalog:
         ------
         ArchiveError
         """
-        for known in self._known.values():
+        for known in list(self._known.values()):
             if known.info.id == recording:
                 return known
         return next((h for h in self.all() if h.info.id == recording), None)
@@ -125,25 +127,61 @@ class Catalog:
             written = write(path, rows(store, recording), about, progress)
             self.objects.put(f"{name}.parquet", path)
         self.objects.put(name + _MANIFEST, orjson.dumps(_manifest(about, written, f"{recording}.parquet")))
+        if self.objects.folder is None and gathered.due(recording):
+            with contextlib.suppress(ArchiveError):  # the next one that is due does it
+                self.gather(info.ref.namespace)
         return self._load(name + _MANIFEST)
 
-    def _below(self, prefix: str) -> list[Held]:
-        names = [n for n in self.objects.names(prefix) if n.endswith(_MANIFEST)]
-        new = [n for n in names if n not in self._known]
-        if new:
-            with ThreadPoolExecutor(min(_AT_ONCE, len(new)), "cortex-manifests") as pool:
-                list(pool.map(self._try, new))
-        held = [self._known[n] for n in names if n in self._known]
-        return sorted(held, key=lambda h: h.info.id, reverse=True)
+    def gather(self, namespace: str) -> None:
+        """Write the manifests of a namespace into one object, for whoever lists it.
 
-    def _try(self, name: str) -> None:
-        with contextlib.suppress(ArchiveNotFound):  # removed since it was listed
-            self._load(name)
+        Raises
+        ------
+        ArchiveError
+        """
+        folder_ = quote(namespace, safe="")
+        listed = {name: tag for name, tag in self.objects.listed(f"{folder_}/") if name.endswith(_MANIFEST)}
+        old = gathered.load(self.objects, folder_)
+        manifests = {name: old[name] for name, tag in listed.items() if name in old and old[name][0] == tag}
+        new = [name for name in listed if name not in manifests]
+        manifests |= {name: (listed[name], data) for name, data in self._fetched(new).items()}
+        gathered.store(self.objects, folder_, manifests)
+
+    def _below(self, prefix: str) -> list[Held]:
+        listed = dict(self.objects.listed(prefix))
+        names = [name for name in listed if name.endswith(_MANIFEST)]
+        new = [name for name in names if self._tags.get(name) != listed[name]]
+        if len(new) > _FEW:
+            for folder_ in {name.partition("/")[0] for name in new}:
+                if f"{folder_}/{gathered.NAME}" in listed:
+                    held = gathered.load(self.objects, folder_)
+                    for name in [name for name in new if name in held and held[name][0] == listed[name]]:
+                        self._keep(name, held[name][1], listed[name])
+            new = [name for name in new if self._tags.get(name) != listed[name]]
+        for name, data in self._fetched(new).items():
+            self._keep(name, data, listed[name])
+        return sorted((self._known[n] for n in names if n in self._known), key=lambda h: h.info.id, reverse=True)
+
+    def _fetched(self, names: list[str]) -> dict[str, bytes]:
+        """Fetch manifests; those that were removed since they were listed are left out."""
+
+        def one(name: str) -> bytes | None:
+            try:
+                return self.objects.get(name)
+            except ArchiveNotFound:
+                return None
+
+        with ThreadPoolExecutor(_AT_ONCE, "cortex-manifests") as pool:
+            return {name: data for name, data in zip(names, pool.map(one, names), strict=True) if data is not None}
 
     def _load(self, name: str) -> Held:
-        doc = orjson.loads(self.objects.get(name))
+        return self._keep(name, self.objects.get(name))
+
+    def _keep(self, name: str, data: bytes, tag: str = "") -> Held:
+        doc = orjson.loads(data)
         file = ParquetFile(self.objects, f"{name.rpartition('/')[0]}/{doc['file']}", doc["size"], doc["footer"])
         held = self._known[name] = Held(file, doc)
+        self._tags[name] = tag
         return held
 
 

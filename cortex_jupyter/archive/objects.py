@@ -132,8 +132,8 @@ class Objects:
         with self._errors(name, "read"):
             return int(self._api.head(self._store, name)["size"])
 
-    def names(self, prefix: str = "") -> Iterator[str]:
-        """Give the names of all objects below a prefix.
+    def listed(self, prefix: str = "") -> Iterator[tuple[str, str]]:
+        """Give name and tag of all objects below a prefix; another content has another tag.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class Objects:
         """
         with self._errors(prefix, "listed"):
             for piece in self._api.list(self._store, prefix or None, chunk_size=1000):
-                yield from (one["path"] for one in piece)
+                yield from ((one["path"], one["e_tag"] or f"{one['last_modified']} {one['size']}") for one in piece)
 
     def delete(self, name: str) -> None:
         """Delete an object, where it is.

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from archive.made import archived, lively
 from archive.s3 import Gate, gate, seaweed
 
-from cortex_jupyter.archive import layout, objects
+import cortex_jupyter as cortex
+from cortex_jupyter.archive import gathered, layout, objects
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from frames.filled import Filled
+
+    from cortex_jupyter.archive.held import Held
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +135,94 @@ def test_an_object_that_was_removed_cut_off_or_replaced(s3: Gate, url: str, fill
 def test_an_address_that_is_none(url_: str) -> None:
     with pytest.raises(ArchiveError, match="no place for an archive"):
         Objects(url_)
+
+
+def copies(held: Held, url: str, n: int, namespace: str = "many") -> list[str]:
+    """Put manifests of `n` tasks beside no files: an hour each, one after the other, the last with an error."""
+    place, names = Objects(url), []
+    for i in range(n):
+        about = held.about | {
+            "id": held.info.id + i + 1,
+            "first": 3_600 * 10**9 * i,
+            "last": 3_600 * 10**9 * (i + 1) - 1,
+        }
+        about |= {"ref": {"namespace": namespace, "kind": "job", "name": f"run-{i}"}}
+        about |= {"levels": {"info": 5, "error": int(i == n - 1)}}
+        names.append(f"{namespace}/job/run-{i}/{about['id']}.json")
+        place.put(names[-1], orjson.dumps(about))
+    return names
+
+
+def test_many_tasks_are_known_after_few_requests(
+    s3: Gate, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, held = archived(lively(filled, 300), url)
+    names = copies(held, url, 120)
+    Catalog(Objects(url)).gather("many")
+    names += copies(held, url, 123)[120:]  # three that came later, and the last of those before no longer has an error
+    monkeypatch.setenv("CORTEX_ARCHIVE", url)
+    monkeypatch.setenv("CORTEX_STORE", f"sqlite:///{tmp_path / 'none.sqlite'}")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    s3.requests.clear()
+    engine = cortex.logs.__globals__["runtime"]
+    try:
+        hours = {"since": "1970-01-03T02:30:00Z", "until": "1970-01-03T03:30:00Z"}
+        assert [log.task for log in cortex.scan(namespace="many", **hours).logs] == [
+            "many:job/run-51",
+            "many:job/run-50",
+        ]
+        assert [log.task for log in cortex.scan(namespace="many", level="error").logs] == ["many:job/run-122"]
+    finally:
+        engine().close()
+        engine.__globals__["_current"] = None
+    asked = [path for _, path, _ in s3.requests]
+    # Two lists, what was gathered, the three and the one that changed: no file, and no manifest twice.
+    assert len(asked) == 7 and not any(".parquet" in path for path in asked)
+    assert sum(size for _, _, size in s3.requests) < 130_000
+
+
+def test_gathered_manifests_count_only_while_they_are_true(s3: Gate, url: str, filled: Filled) -> None:
+    _, held = archived(lively(filled, 300), url)
+    names, place = copies(held, url, 8), Objects(url)
+    kept = f"many/{gathered.NAME}"
+
+    def known() -> dict[str, int]:
+        return {one.info.ref.name: one.about["size"] for one in Catalog(Objects(url)).all("many")}
+
+    whole = known()
+    Catalog(Objects(url)).gather("many")
+    assert known() == whole and len(whole) == 8
+    before = place.get(kept)
+    place.delete(names[3])  # gone: what is not listed is not there
+    place.put(names[4], orjson.dumps(orjson.loads(place.get(names[4])) | {"size": 7}))  # archived again
+    now = {name: size for name, size in whole.items() if name != "run-3"} | {"run-4": 7}
+    assert known() == now
+    Catalog(Objects(url)).gather("many")
+    assert known() == now
+    for damaged in (
+        before,
+        before[:50],
+        b"",
+        b"no zstd",
+        zstandard.compress(b'{"version": 9}'),
+        zstandard.compress(b"[]"),
+    ):
+        place.put(kept, damaged)  # an older one by somebody who was slower, or anything else
+        assert known() == now
+    place.delete(kept)
+    assert known() == now and s3.requests
+    Catalog(Objects(url)).gather("many")
+    s3.requests.clear()
+    assert known() == now and len(s3.requests) == 2
+
+
+def test_archiving_gathers_now_and_then(s3: Gate, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathered, "_EACH", 1)
+    archived(lively(filled, 300), url)
+    assert list(gathered.load(Objects(url), "ml")) == [f"ml/job/train-1/{filled.id}.json"]
+    s3.fault = "503"
+    assert gathered.load(Objects(url), "ml") == {}  # a list goes on without
+    s3.fault = ""
+    assert sum(gathered.due(id_ * 32_768 + 5) for id_ in range(1000)) == 1000
+    monkeypatch.setattr(gathered, "_EACH", 32)
+    assert 20 < sum(gathered.due(id_ * 32_768 + 5) for id_ in range(1000)) < 45  # whatever the numbers are made of
