@@ -440,6 +440,8 @@ export type ToStore =
   | { op: "filter"; view: string; filter: Filter }
   | { op: "look"; view: string; look: Look }
   | { op: "ack"; view: string }
+  /** Whether anybody can see it: for what is out of sight nothing is done. */
+  | { op: "sight"; view: string; seen: boolean }
   | { op: "older"; view: string }
   | { op: "hole"; view: string; id: number }
   /** Go on with the search of what is not loaded, or stop it. */
@@ -458,6 +460,8 @@ export type ToStore =
 
 export type FromStore =
   | Update
+  /** Once a second while something goes on in sight: what it is at the nodes, for words that count up. */
+  | { op: "clock"; now: number }
   | { op: "ready" }
   | { op: "pong" }
   | { op: "headers" }

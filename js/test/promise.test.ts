@@ -219,6 +219,8 @@ it("a recorder that begins anew has the newest lines first: the reader's place i
   await removed(start);
   // Older lines of a run are another source of the recording.
   const part = (seq: number, source: 1 | 2, from: number, to: number): string => sse("log", logEvent(seq, Array.from({ length: to - from }, (_unused, i) => [start + (from + i) * 1000, source, `step ${from + i}`])), `b${seq}`);
+  // However long it takes until it begins.
+  await vi.advanceTimersByTimeAsync(20_000);
   await server.send(part(1000, 1, 180, 200));
   expect(last().seek).toBeDefined();
   await server.send(part(2000, 2, 0, 180));

@@ -422,6 +422,7 @@ describe("who, and how far", () => {
     named("Show or hide init containers and sidecars").click();
     await settle(300);
     expect(all("[role=switch]").map((one) => one.getAttribute("aria-checked"))).toEqual(["true", "true", "false"]);
+    only().dispatchEvent(new Event("pointerover", { bubbles: true }));
     expect(only().title).toContain("on n1");
     expect(only().title).toContain("2 lines, the last 1 s ago");
   });

@@ -26,7 +26,11 @@ export interface ViewSide {
   find: string;
   /** Its chart is shown. */
   chart: boolean;
+  /** Whether anybody can see it. */
+  seen: boolean;
   update(update: Update): void;
+  /** Time has passed and nothing else. */
+  clock(now: number): void;
   /** The regex ran away: the view must leave it. */
   regexStopped(): void;
 }
@@ -123,6 +127,13 @@ export class Hub {
     this.#post({ op: "ack", view });
   }
 
+  sight(view: string, seen: boolean): void {
+    const side = this.#views.get(view);
+    if (side === undefined || side.seen === seen) return;
+    side.seen = seen;
+    this.#post({ op: "sight", view, seen });
+  }
+
   older(view: string): void {
     this.#post({ op: "older", view });
   }
@@ -188,11 +199,13 @@ export class Hub {
       this.#connection.post({ op: "view", view, model: side.model, filter: side.filter, look: side.look });
       if (side.find !== "") this.#connection.post({ op: "find", view, term: side.find });
       if (side.chart) this.#connection.post({ op: "chart", view, on: true });
+      if (!side.seen) this.#connection.post({ op: "sight", view, seen: false });
     }
   }
 
   #receive(message: FromStore): void {
     if (message.op === "update") this.#views.get(message.view)?.update(message);
+    else if (message.op === "clock") for (const side of this.#views.values()) side.clock(message.now);
     else if (message.op === "send") this.#sessions.get(message.model)?.send(message.message);
     else if (message.op === "summary") for (const session of this.#sessions.values()) session.summary(message.tasks.filter(({ task }) => session.tasks.includes(task)));
     else if (message.op === "headers") this.#post({ op: "config", config: pageConfig() });

@@ -1,6 +1,6 @@
 /** The store's side of the page: messages in, views out. Runs in a worker, or in the page where workers are forbidden. */
 
-import type { FromStore, Jump, LogEvent, ToStore } from "../types.ts";
+import type { FromStore, Jump, LogEvent, ToStore, Update } from "../types.ts";
 import { ahead, between, Beyond, type Goal } from "./beyond.ts";
 import { Charts } from "./charts.ts";
 import { Clock } from "./clock.ts";
@@ -30,7 +30,7 @@ export class Engine implements Watcher {
   readonly #views = new Map<string, View>();
   readonly #charts = new Charts({
     linkOf: (task) => this.#links.of(task)?.link,
-    seen: (store) => this.#chartsOf(store).some(({ waiting }) => !waiting),
+    seen: (store) => this.#chartsOf(store).some(({ seen, waiting }) => seen && !waiting),
     soon,
     changed: (store) => {
       for (const view of this.#chartsOf(store)) {
@@ -54,6 +54,7 @@ export class Engine implements Watcher {
       send: (model: string, message: Record<string, unknown>) => post({ op: "send", model, message }),
       headers: () => post({ op: "headers" }),
       changed: () => this.changed(),
+      arrived: () => this.arrived(),
     };
     this.#links = this.#holdings.links = new Links(this.#holdings, this.#clock, actions, fetcher);
     this.#tick = setInterval(() => this.#second(), TICK);
@@ -141,8 +142,9 @@ export class Engine implements Watcher {
       if (message.look.follow && !view.look.follow) view.extended = false;
       if (message.look.follow) view.seek = null;
       view.look = message.look;
-    } else if (message.op === "ack") {
-      view.waiting = false;
+    } else if (message.op === "ack" || message.op === "sight") {
+      if (message.op === "ack") view.waiting = false;
+      else view.seen = message.seen;
       if (view.dirty) this.#flush(view);
       if (view.charted) this.#charts.read();
       return;
@@ -210,6 +212,8 @@ export class Engine implements Watcher {
     for (const view of this.#views.values()) view.selection.leave(store);
     store.folds.settle();
     for (const view of this.#views.values()) {
+      if (!view.selection.stores.includes(store)) continue;
+      view.dirty = true;
       view.selection.take(store, before, store.rows);
       const goal = goalOf(view);
       if (goal?.store !== store || !store.isHere(goal.seq)) continue;
@@ -293,14 +297,28 @@ export class Engine implements Watcher {
   // What goes out
 
   changed(): void {
-    this.#changed();
+    for (const view of this.#views.values()) view.dirty = true;
+    this.arrived();
   }
 
-  #changed(only?: View): void {
-    for (const view of only ? [only] : this.#views.values()) {
-      view.dirty = true;
-      if (!view.waiting) this.#flush(view);
+  /** What has come is shown, where it is. */
+  arrived(): void {
+    let any = false;
+    for (const view of this.#views.values()) {
+      any ||= view.dirty;
+      if (view.dirty) this.#flush(view);
     }
+    if (any) this.#summarize();
+  }
+
+  #changed(view: View | undefined): void {
+    if (view === undefined) return;
+    view.dirty = true;
+    this.#flush(view);
+    this.#summarize();
+  }
+
+  #summarize(): void {
     if (this.#summaryDue) return;
     this.#summaryDue = true;
     setTimeout(() => {
@@ -320,33 +338,41 @@ export class Engine implements Watcher {
     return { now: this.#holdings.now(), live, loading: held.some((one) => one.loading), rest };
   }
 
+  /** Shows it, as soon as it is in sight and the last update has been drawn. */
   #flush(view: View): void {
+    if (!view.waiting && view.seen) this.post(this.#update(view));
+  }
+
+  #update(view: View): Update {
     view.dirty = false;
     view.waiting = true;
     const update = view.update(this.#surroundings(view));
     if (view.selection.tooSlow) update.filterError = `stopped, too slow: ${view.selection.tooSlow}`;
     if (view.chartDue) update.chart = this.#charts.of(view.selection.stores);
     view.chartDue = false;
-    this.post(update);
     if (view.wish) void this.#holdings.look(view.wish.store.task, view.wish);
+    return update;
   }
 
   #second(): void {
     const slept = Date.now() - this.#ticked > SLEPT;
     this.#ticked = Date.now();
     if (slept) this.#links.wake();
-    this.#holdings.second();
+    const seen = [...this.#views.values()].filter((view) => view.seen);
+    this.#holdings.second(new Set(seen.flatMap(({ selection }) => selection.stores)));
     this.#seek();
-    for (const view of this.#views.values()) this.#fetch(view);
-    for (const { wish } of this.#views.values()) if (wish) void this.#holdings.look(wish.store.task, wish);
-    for (const view of this.#views.values()) if (!view.waiting && view.isStale(this.#surroundings(view))) this.#flush(view);
+    for (const view of seen) this.#fetch(view);
+    for (const { wish } of seen) if (wish) void this.#holdings.look(wish.store.task, wish);
+    // All are drawn in one frame.
+    for (const update of seen.filter((view) => !view.waiting && view.isStale(this.#surroundings(view))).map((view) => this.#update(view))) this.post(update);
+    if (seen.some(({ selection }) => selection.stores.some(({ ended }) => !ended))) this.post({ op: "clock", now: this.#holdings.now() });
   }
 
   /** What is looked for and not loaded is asked of the server. */
   #seek(): void {
     for (const view of this.#views.values()) {
       const { matcher, narrowed, stores } = view.selection;
-      if (view.search !== null || matcher.error !== "" || !narrowed) continue;
+      if (!view.seen || view.search !== null || matcher.error !== "" || !narrowed) continue;
       const { now, live } = this.#surroundings(view);
       const low = view.lowBound(now, live);
       if (!stores.some(({ spans }) => spans.some(({ high }) => high > low))) continue;

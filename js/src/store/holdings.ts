@@ -18,8 +18,9 @@ import { fromNs, sinceOf, windowOf } from "./time.ts";
 const ABSENCE = 600_000;
 /** Pages of a hole that ends with the task: nothing more comes, so they are what is shown. */
 const LAST_PAGES = 4;
-/** The outline of a task that goes on is asked for again after so long. */
+/** The outline of a task that goes on is asked for again after so long; of one that says nothing, more and more seldom. */
 const SURVEY_EVERY = 30_000;
+const SURVEY_SELDOM = 600_000;
 /** After a page that did not come, or brought nothing. */
 const REST = 3000;
 /** While the server is still counting warnings and errors. */
@@ -44,6 +45,9 @@ export interface Held {
   /** Begin at least here, whatever the window: somebody was reading there. */
   reach: number;
   surveyedAt: number;
+  surveyEvery: number;
+  /** Lines that had been recorded then. */
+  surveyedOf: number;
   surveying: Promise<void> | undefined;
   /** Warnings and errors of what is not loaded are being counted. */
   uncounted: boolean;
@@ -87,7 +91,7 @@ export class Holdings implements Receiver {
   hold(task: string): Held {
     let held = this.#held.get(task);
     if (held === undefined) {
-      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, surveying: undefined, uncounted: false, trouble: null, restUntil: 0, away: undefined };
+      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, surveyEvery: SURVEY_EVERY, surveyedOf: -1, surveying: undefined, uncounted: false, trouble: null, restUntil: 0, away: undefined };
       this.#held.set(task, held);
     }
     return held;
@@ -242,6 +246,7 @@ export class Holdings implements Receiver {
       }
     }
     console.error("[cortex-jupyter]", problem.code, problem.message);
+    this.watcher.changed();
   }
 
   /** The recording is another one: the window is loaded anew, where somebody reads too if that is not too far back. */
@@ -357,15 +362,20 @@ export class Holdings implements Receiver {
       });
     }
     held.uncounted = store.spans.length > 0 && outline.errors === null;
+    held.surveyedOf = store.recorded;
     this.watcher.changed();
     this.watcher.paged(store);
   }
 
-  /** Once a second: recordings that go on are counted again now and then, and those whose levels are being counted. */
-  second(): void {
-    for (const { store, surveyedAt, uncounted } of this.#held.values()) {
-      const again = uncounted ? LEVELS_EVERY : store.ended ? Infinity : SURVEY_EVERY;
-      if (store.outline !== null && performance.now() - surveyedAt > again) void this.survey(store.task);
+  /** Once a second, of what is in sight: recordings that go on are counted again now and then, and those whose levels are being counted. */
+  second(seen: ReadonlySet<TaskStore>): void {
+    for (const held of this.#held.values()) {
+      const { store, uncounted } = held;
+      const quiet = store.recorded === held.surveyedOf;
+      const again = uncounted ? LEVELS_EVERY : store.ended ? Infinity : quiet ? held.surveyEvery : SURVEY_EVERY;
+      if (store.outline === null || !seen.has(store) || performance.now() - held.surveyedAt <= again) continue;
+      held.surveyEvery = quiet ? Math.min(SURVEY_SELDOM, 2 * held.surveyEvery) : SURVEY_EVERY;
+      void this.survey(store.task);
     }
   }
 

@@ -43,7 +43,7 @@ export class Links {
   constructor(
     private readonly receiver: Receiver,
     private readonly clock: Clock,
-    private readonly actions: { send(model: string, message: Record<string, unknown>): void; headers(): void; changed(): void },
+    private readonly actions: { send(model: string, message: Record<string, unknown>): void; headers(): void; changed(): void; arrived(): void },
     private readonly fetcher?: typeof fetch,
   ) {}
 
@@ -112,7 +112,7 @@ export class Links {
       onEvent: (event, order) => receiver.onEvent(event, order),
       onChunk: () => {
         for (const task of entry.tasks) receiver.onHeard(task);
-        actions.changed();
+        actions.arrived();
       },
       onState: (state, problem) => {
         if (state === "live") for (const task of entry.tasks) receiver.onLive(task);

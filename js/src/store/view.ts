@@ -19,11 +19,13 @@ const EDGE_ID = -1;
 const BLANK_ID = -10;
 const SOURCES_EVERY = 250;
 const HISTOGRAM_EVERY = 500;
-/** The time axis is drawn anew when it has moved by this share of its length: about two pixels. */
-const AXIS_STEP = 1 / 400;
+/** The time axis is drawn anew when nothing but the time has moved it by this share of its length (some pixels), and so much, ms. */
+const AXIS_STEP = 1 / 64;
+const LEAST_STEP = 2000;
+/** A window that goes with the time moves in so many steps. */
+const WINDOW_STEPS = 60;
 const SHORT = 2000;
 const RATE_OVER = 5000;
-const SECOND = 1000;
 const SETTLE = 500;
 /** So long after the first line the place is given up. */
 const SEEK = 5000;
@@ -77,6 +79,8 @@ export interface Surroundings {
 export class View {
   waiting = false;
   dirty = true;
+  /** Somebody can see it. */
+  seen = true;
   /** The reader went beyond the window by scrolling up. */
   extended = false;
   low = -Infinity;
@@ -94,7 +98,8 @@ export class View {
   /** What is looked at and not here. */
   wish: (Wish & { store: TaskStore }) | null = null;
   generation = 0;
-  #made = Date.now();
+  /** When the first line was here. */
+  #begun = 0;
   readonly selection: Selection;
   readonly #hues = new Map<string, number>();
   readonly #groups: SourceSummary[] = [];
@@ -105,9 +110,7 @@ export class View {
   #sourcesOf = -1;
   #histogramAt = -Infinity;
   #histogramOf = "";
-  #axisStep = SECOND;
-  /** The second that was told last: what has lasted so long counts up. */
-  #toldAt = 0;
+  #axisStep = LEAST_STEP;
   #firstRows = 0;
   #tailLow = -Infinity;
   #sent = "";
@@ -133,6 +136,7 @@ export class View {
   renew(stores: TaskStore[], look: Look): View {
     const anew = new View(this.id, this.model, stores, this.selection.filter, look);
     anew.waiting = this.waiting;
+    anew.seen = this.seen;
     anew.extended = this.extended;
     anew.low = this.low;
     anew.search = this.search;
@@ -158,7 +162,10 @@ export class View {
     if (this.extended) return -Infinity;
     if (from !== null) this.low = from;
     else if (since === null) this.low = -Infinity;
-    else if (this.look.follow || this.low === -Infinity) this.low = (live ? now : this.#newest()) - since;
+    else if (this.look.follow || this.low === -Infinity) {
+      const step = since / WINDOW_STEPS;
+      this.low = (live ? Math.floor(now / step) * step : this.#newest()) - since;
+    }
     return tail === null ? this.low : Math.max(this.low, this.#tailBound(tail));
   }
 
@@ -228,17 +235,18 @@ export class View {
   }
 
   #newest(): number {
-    return Math.max(0, ...this.selection.stores.map((store) => store.newest));
+    return Math.max(0, ...this.selection.stores.map((store) => store.last));
   }
 
-  /** Whether a second's tick would change what is shown. */
+  /** Whether a second that has passed changes more of what is shown than words that count up. */
   isStale({ now, live, rest }: Surroundings): boolean {
-    // "last line 12 s ago" counts up.
-    if (rest.link === "reconnecting") return true;
-    const { all } = this.selection;
     const low = this.lowBound(now, live);
-    const start = this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
-    return `${start} ${all.length} ${this.#rate(now, live)}` !== this.#sent || this.#sourcesOf !== all.length || (live && this.#toldAt !== Math.floor(now / SECOND)) || this.#drawnOf(now, live, low) !== this.#histogramOf;
+    const start = low === -Infinity ? 0 : this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
+    return this.seek !== null || this.#sentOf(start, this.#rate(now, live), rest) !== this.#sent || this.#sourcesOf !== this.selection.all.length || this.#drawnOf(now, live, low) !== this.#histogramOf;
+  }
+
+  #sentOf(start: number, rate: number, { ahead }: Surroundings["rest"]): string {
+    return `${start} ${this.selection.all.length} ${rate} ${Math.trunc(ahead / 2000)}`;
   }
 
   #rate(now: number, live: boolean): number {
@@ -271,10 +279,10 @@ export class View {
       seen = order.shownAt(blank ?? Math.min(total - 1, layout.toBar(sought) + 1));
       from = seen - MARGIN;
       // Nothing has come yet: a recorder may have to be started first.
-      if (stores.every((store) => store.lines === 0)) this.#made = Date.now();
+      if (stores.some((store) => store.lines > 0)) this.#begun ||= Date.now();
       // A recorder that begins anew has the newest lines first: what stood before the reader's place is here, or known to be missing.
       const known = blank !== null || stores.some((store) => store.firstKey <= seek && store.newestLine >= seek);
-      if (known || Date.now() - this.#made > SEEK) {
+      if (known || (this.#begun > 0 && Date.now() - this.#begun > SEEK)) {
         this.seek = null;
         this.look = { ...look, from: Math.max(0, from), anchor: blank !== null || sought >= count ? null : shown.at(sought + start), anchorIndex: seen };
       }
@@ -306,7 +314,7 @@ export class View {
       }
     }
     const rate = this.#rate(now, live);
-    this.#sent = `${start} ${all.length} ${rate}`;
+    this.#sent = this.#sentOf(start, rate, rest);
     const update: Update = {
       ...rest,
       op: "update",
@@ -339,13 +347,13 @@ export class View {
       this.#sourcesOf = all.length;
       update.sources = this.sources();
     }
-    this.#toldAt = Math.floor(now / SECOND);
     const drawn = this.#drawnOf(now, live, low);
     // A short log is drawn as it comes; of a long one the bars hardly change.
     if (at - this.#histogramAt >= (all.length < SHORT ? 0 : HISTOGRAM_EVERY) && drawn !== this.#histogramOf) {
       this.#histogramAt = all.length === 0 ? -Infinity : at;
       update.histogram = histogram(stores, { now, live, low, newest: this.#newest() });
-      this.#axisStep = Math.max(SECOND, (update.histogram.to - update.histogram.from) * AXIS_STEP);
+      // A power of two: all viewers move at the same time, which is one frame.
+      this.#axisStep = LEAST_STEP * 2 ** Math.max(0, Math.floor(Math.log2(((update.histogram.to - update.histogram.from) / LEAST_STEP) * AXIS_STEP)));
       this.#histogramOf = this.#drawnOf(now, live, low);
     }
     return update;
@@ -393,9 +401,11 @@ export class View {
     return { count, at: !here ? -1 : this.look.newestFirst ? count - 1 - (at - first) : at - first, searching: finder.unsearched, error: finder.error };
   }
 
-  /** What the histogram depends on. */
+  /** What the histogram depends on: where the window goes with the time, it moves with the axis. */
   #drawnOf(now: number, live: boolean, low: number): string {
-    return `${this.selection.stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${this.selection.all.length} ${live ? `${Math.floor(now / this.#axisStep)} ${Math.round((now - low) / this.#axisStep)}` : low}`;
+    const { since, from } = this.selection.filter;
+    const window = live && this.look.follow && !this.extended && from === null ? since : low;
+    return `${this.selection.stores.map(({ recorded, spans, outline }) => `${recorded} ${spans.length} ${outline?.errors?.length}`).join(" ")} ${this.selection.all.length} ${live ? Math.floor(now / this.#axisStep) : ""} ${window}`;
   }
 
   #remote(matches: number): RemoteSearch | undefined {

@@ -32,6 +32,15 @@ export function put(element: Element, name: string, value: string): void {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
+/** Hides or shows, only where that is new. */
+export function hide(element: HTMLElement, hidden: boolean): void {
+  if (element.hidden !== hidden) element.hidden = hidden;
+}
+
+export function style(element: HTMLElement, name: "height" | "transform", value: string): void {
+  if (element.style[name] !== value) element.style[name] = value;
+}
+
 export function setFlag(element: HTMLElement, name: string, on: boolean): void {
   if (element.classList.contains(name) !== on) element.classList.toggle(name, on);
 }

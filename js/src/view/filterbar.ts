@@ -3,7 +3,7 @@
 import { isRegex, regexOf, termOf, termsOf } from "../store/terms.ts";
 import type { RemoteSearch, Update } from "../types.ts";
 import { chipElement, chipsOf } from "./chips.ts";
-import { button, h, say, setFlag } from "./dom.ts";
+import { button, h, hide, put, say, setFlag } from "./dom.ts";
 import { grouped, shortClock } from "./format.ts";
 import type { Change, Settings } from "./settings.ts";
 
@@ -175,13 +175,13 @@ export class FilterBar {
     const error = (this.finding && find?.error) || filterError;
     say(this.#error, error);
     setFlag(this.input, "cl-bad", error !== "");
-    this.input.setAttribute("aria-invalid", String(error !== ""));
-    this.#steps.hidden = !this.finding || !find || find.count === 0;
+    put(this.input, "aria-invalid", String(error !== ""));
+    hide(this.#steps, !this.finding || !find || find.count === 0);
     if (this.finding && find && this.#sought !== "") say(this.#count, find.searching > 0 ? `${grouped(find.count)} so far…` : `${find.at >= 0 ? `${grouped(find.at + 1)} / ` : ""}${grouped(find.count)} of ${grouped(filtered ? shown : lines)}`);
     else say(this.#count, !filtered ? "" : searching > 0 ? `${grouped(shown)} so far…` : `${grouped(shown)} of ${grouped(lines)}${backWords(remote)}`);
-    this.#remote.hidden = this.finding || !remote || remote.state === "done";
+    hide(this.#remote, this.finding || !remote || remote.state === "done");
     say(this.#remote, remote?.state === "running" ? "Stop" : remote?.state === "failed" ? "Try again" : "Search on");
-    this.#remote.title = remote?.message || "The lines that are not loaded are searched by the server";
+    put(this.#remote, "title", remote?.message || "The lines that are not loaded are searched by the server");
   }
 }
 

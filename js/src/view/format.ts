@@ -37,6 +37,11 @@ export function ago(ms: number): string {
   return hours < 48 ? `${hours} h ${minutes % 60} m` : `${Math.floor(hours / 24)} d`;
 }
 
+/** Of what still goes on, in steps that matter: from a minute on, ten seconds. So it is seldom written anew. */
+export function counting(ms: number): number {
+  return ms < 60_000 ? ms : ms - (ms % 10_000);
+}
+
 /** A length of time as people say it: `2 s`, `1 h 12 m`. */
 export function lasting(ms: number): string {
   return ms < 950 ? "< 1 s" : ago(ms);

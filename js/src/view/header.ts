@@ -6,12 +6,12 @@ import { patternOf } from "../store/terms.ts";
 import { toAddress } from "../page/address.ts";
 import { pageConfig } from "../transport/config.ts";
 import { taskPath } from "../transport/page.ts";
-import type { SourceSummary, TaskSummary, Update } from "../types.ts";
-import { button, h, put, say, setFlag } from "./dom.ts";
-import { lasting, taskParts } from "./format.ts";
+import type { SourceSummary, Update } from "../types.ts";
+import { button, h, hide, put, say, setFlag } from "./dom.ts";
+import { taskParts } from "./format.ts";
 import type { Action } from "./keys.ts";
 import { type Item, Menu } from "./menu.ts";
-import { phaseElements, phasesOf } from "./phases.ts";
+import { phasesOf, showPhases } from "./phases.ts";
 import { type Settings, toPlain } from "./settings.ts";
 
 const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["parquet", "Parquet"]];
@@ -40,7 +40,6 @@ export class Header {
   #name = h("span", { class: "cl-name" });
   #where = h("span", { class: "cl-dim cl-where" });
   #phases = h("span", { class: "cl-phases", "aria-label": "Phases" });
-  #drawn = "";
   #download: Menu;
   #page = h("a", { class: "btn cl-wide", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#aim(), onfocus: () => this.#aim() }, "↗");
   #chart = button("Metrics", "Chart of the metrics (p)", () => this.actions.act("chart"), { "data-icon": "∿", "aria-pressed": "false" });
@@ -98,16 +97,17 @@ export class Header {
     say(this.#where, [...new Set(parts.map(({ kind, namespace }) => `${kind} · ${namespace}`))].join(", "));
   }
 
-  update({ tasks, transport, now }: Update): void {
-    this.#showPhases(tasks, now);
+  update(update: Update): void {
+    const { tasks, transport } = update;
+    this.clock(update);
     const started = tasks.flatMap(({ pods }) => pods ?? []).flatMap(({ init, main }) => [init, main]).filter((time) => time > 0);
     this.start = started.length > 0 ? Math.min(...started) : 0;
     const failed = tasks.some(({ state }) => state === "failed" || state === "gone");
     setFlag(this.#dot, "cl-bad", failed);
     setFlag(this.#dot, "cl-idle", !failed && tasks.every(({ state }) => state !== "running"));
     setFlag(this.#dot, "cl-good", !failed && tasks.every(({ state }) => state === "succeeded"));
-    this.#download.element.hidden = transport !== "sse";
-    this.#page.hidden = transport !== "sse" || document.querySelector("main.cl-page") !== null;
+    hide(this.#download.element, transport !== "sse");
+    hide(this.#page, transport !== "sse" || document.querySelector("main.cl-page") !== null);
   }
 
   /** The page shows what is shown here. */
@@ -115,13 +115,10 @@ export class Header {
     this.#page.href = `${pageConfig().base}view?${toAddress(this.#tasks, { ...toPlain(this.actions.settings()) })}`;
   }
 
-  #showPhases(tasks: TaskSummary[], now: number): void {
+  /** How far it has come, and how long the present phase lasts. */
+  clock({ tasks, now }: Update): void {
     // Of several tasks only how each stands.
-    const phases = tasks.length === 1 ? phasesOf(tasks[0], now) : [...new Set(tasks.map((task) => phasesOf(task, now).at(-1)?.name ?? ""))].map((name) => ({ name, length: null, now: true, title: "" }));
-    const drawn = phases.map(({ name, length, title }) => `${name} ${length === null ? "" : lasting(length)} ${title}`).join("|");
-    if (drawn === this.#drawn) return;
-    this.#drawn = drawn;
-    this.#phases.replaceChildren(...phaseElements(phases));
+    showPhases(this.#phases, tasks.length === 1 ? phasesOf(tasks[0], now) : [...new Set(tasks.map((task) => phasesOf(task, now).at(-1)?.name ?? ""))].map((name) => ({ name, length: null, now: true, title: "" })));
   }
 
   async #save(format: string, query: (task: string) => URLSearchParams): Promise<void> {

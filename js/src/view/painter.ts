@@ -9,6 +9,8 @@ export interface PainterActions {
   draw(update: Update): void;
   /** The next update may be sent. */
   ack(): void;
+  /** Whether anybody can see it has changed. */
+  sight(seen: boolean): void;
   complain(message: string): void;
 }
 
@@ -28,15 +30,20 @@ export class Painter {
     if (typeof IntersectionObserver === "function") {
       this.#seen = new IntersectionObserver((entries) => {
         this.#visible = entries[entries.length - 1].isIntersecting;
-        if (this.#visible && this.#held) this.#schedule();
+        this.#shown();
       });
       this.#seen.observe(root);
     }
     document.addEventListener("visibilitychange", this.#shown);
   }
 
+  get seen(): boolean {
+    return this.#visible && !document.hidden;
+  }
+
   readonly #shown = (): void => {
-    if (!document.hidden && this.#held) this.#schedule();
+    if (this.seen && this.#held) this.#schedule();
+    this.actions.sight(this.seen);
   };
 
   receive(update: Update): void {
@@ -45,7 +52,7 @@ export class Painter {
     update.chart ??= this.#pending?.chart;
     update.jump ??= this.#pending?.jump;
     this.#pending = update;
-    if (this.#visible && !document.hidden) this.#schedule();
+    if (this.seen) this.#schedule();
     else this.#held = true;
   }
 

@@ -1,8 +1,8 @@
 /** What is shown over empty rows, and the line that says what is wrong. */
 
 import type { Filter, Problem, Update } from "../types.ts";
-import { button, h, say } from "./dom.ts";
-import { ago } from "./format.ts";
+import { button, h, hide, say } from "./dom.ts";
+import { ago, counting } from "./format.ts";
 
 /** Why no line is to be seen; empty when there is nothing to say. */
 export function emptyWords(update: Update, { since, from }: Pick<Filter, "since" | "from">): string {
@@ -16,7 +16,7 @@ export function emptyWords(update: Update, { since, from }: Pick<Filter, "since"
   if (update.link === "connecting" || update.link === "waiting") return update.link === "waiting" ? "Waiting for the kernel" : "Connecting…";
   if (update.filtered && update.lines > 0) return "No line matches the filter";
   if (update.lines > 0 && from !== null) return "No line in this range";
-  if (update.lines > 0 && since !== null) return `No line in this window; the newest is ${ago(Math.max(0, update.now - update.newest))} old`;
+  if (update.lines > 0 && since !== null) return `No line in this window; the newest is ${ago(counting(Math.max(0, update.now - update.newest)))} old`;
   if (update.problem) return "";
   if (update.tasks.length > 0 && update.tasks.every((task) => task.ended)) return "The task wrote no lines";
   return update.link === "live" ? "No lines yet" : "";
@@ -29,12 +29,16 @@ export class EmptyPanel {
 
   constructor(private readonly older: () => void) {}
 
-  update(update: Update, filter: Filter): void {
+  say(update: Update, filter: Filter): void {
     const words = emptyWords(update, filter);
     say(this.#text, words);
-    this.element.hidden = words === "";
+    hide(this.element, words === "");
+  }
+
+  update(update: Update, filter: Filter): void {
+    this.say(update, filter);
     const edge = update.rows[0];
-    this.#older.hidden = edge?.text !== "Older lines" || update.filtered;
+    hide(this.#older, edge?.text !== "Older lines" || update.filtered);
   }
 }
 
@@ -50,8 +54,8 @@ export class ProblemBar {
   show(problem: Problem | null, stopped: boolean): void {
     say(this.#text, problem?.message ?? this.#own);
     say(this.#hint, problem?.hint ?? "");
-    this.element.hidden = !problem && this.#own === "";
-    this.#retry.hidden = !stopped;
+    hide(this.element, !problem && this.#own === "");
+    hide(this.#retry, !stopped);
   }
 
   /** A fault of the page's own, not of the stream. */

@@ -1,8 +1,8 @@
 /** How far a task has come, in a strip: each phase with how long it took; of several pods the typical one, and the slowest. */
 
 import type { PodPhases, TaskSummary } from "../types.ts";
-import { h } from "./dom.ts";
-import { lasting } from "./format.ts";
+import { h, put, say } from "./dom.ts";
+import { counting, lasting } from "./format.ts";
 
 export interface Phase {
   name: string;
@@ -57,8 +57,18 @@ export function phasesOf(task: TaskSummary, now: number): Phase[] {
   return found;
 }
 
-export function phaseElements(phases: Phase[]): HTMLElement[] {
-  return phases.map(({ name, length, now, title }) =>
-    h("span", { class: now ? "cl-ph cl-now" : "cl-ph", title }, h(now ? "b" : "span", {}, name), length === null ? null : " ", length === null ? null : h("small", {}, lasting(length))),
-  );
+/** Shows them; of what is there already only the words that are others are written. */
+export function showPhases(strip: HTMLElement, phases: Phase[]): void {
+  const there = Array.from(strip.children) as HTMLElement[];
+  if (there.length !== phases.length || phases.some(({ now }, i) => now !== there[i].classList.contains("cl-now"))) {
+    there.length = 0;
+    for (const { now } of phases) there.push(h("span", { class: now ? "cl-ph cl-now" : "cl-ph" }, h(now ? "b" : "span"), h("small")));
+    strip.replaceChildren(...there);
+  }
+  for (const [i, { name, length, now, title }] of phases.entries()) {
+    const [what, long] = there[i].children as unknown as HTMLElement[];
+    put(there[i], "title", title);
+    say(what, name);
+    say(long, length === null ? "" : ` ${lasting(now ? counting(length) : length)}`);
+  }
 }

@@ -1,6 +1,6 @@
 /** What can be done with the picked rows; in the status bar's place while there are some. */
 
-import { button, h, say } from "./dom.ts";
+import { button, h, hide, say } from "./dom.ts";
 import { grouped } from "./format.ts";
 import { Menu } from "./menu.ts";
 
@@ -38,7 +38,7 @@ export class PickBar {
   }
 
   update(count: number): void {
-    this.element.hidden = count === 0;
+    hide(this.element, count === 0);
     say(this.#count, count === 1 ? "1 line picked" : `${grouped(count)} lines picked`);
     say(this.#said, "");
   }

@@ -4,7 +4,7 @@
  */
 
 import type { Look, Row, Update } from "../types.ts";
-import { h, setFlag } from "./dom.ts";
+import { h, setFlag, style } from "./dom.ts";
 import { Picked } from "./picked.ts";
 import { contentHeight, fromScrollTop, isSmallMove, type Place, ROW, toScrollTop } from "./scroll.ts";
 import { Sheet, type SheetActions } from "./sheet.ts";
@@ -191,7 +191,7 @@ export class Rows {
     this.total = update.total;
     this.#sheet.take(update);
     this.picked.reindex(update.rows, update.first);
-    this.#spacer.style.height = `${contentHeight(this.total) + 2 * PADDING}px`;
+    style(this.#spacer, "height", `${contentHeight(this.total) + 2 * PADDING}px`);
     this.place.index = Math.max(0, Math.min(this.place.index, this.total - 1));
     this.draw();
   }
@@ -291,7 +291,7 @@ export class Rows {
   }
 
   #move(hidden: number): void {
-    this.#sheet.element.style.transform = `translateY(${Math.round(PADDING - hidden)}px)`;
+    style(this.#sheet.element, "transform", `translateY(${Math.round(PADDING - hidden)}px)`);
     const { index } = this.place;
     const { first, rows } = this.#sheet;
     this.inSight = rows.slice(Math.max(0, index - first), index - first + this.capacity - 2).filter((row) => row.kind === "line");

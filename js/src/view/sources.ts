@@ -1,7 +1,7 @@
 /** The side list: who writes. A click shows only that one, its switch takes it in or out; what was restarted opens into its runs. */
 
 import type { RunSummary, SourceSummary } from "../types.ts";
-import { button, h, say, setFlag } from "./dom.ts";
+import { button, h, hide, put, say, setFlag } from "./dom.ts";
 import { ago, brief, grouped } from "./format.ts";
 import { type Entry, entries, type RunEntry } from "./names.ts";
 import { Switches } from "./switches.ts";
@@ -39,19 +39,28 @@ export class Sources {
   #shape = "";
   #entries: Entry[] = [];
   #switches = new Switches([]);
-  #now = 0;
+  /** What time it is, ms. */
+  now = 0;
+  /** What counts up in titles is written for who looks. */
+  #looked = false;
   /** Whose runs are shown. */
   #open = new Set<string>();
 
   constructor(
     private readonly choose: (off: string[]) => void,
     private readonly go: (time: number) => void,
-  ) {}
+  ) {
+    this.element.addEventListener("pointerover", () => {
+      this.#looked = true;
+      this.#draw();
+    });
+    this.element.addEventListener("pointerleave", () => (this.#looked = false));
+  }
 
   update(sources: SourceSummary[], now: number): void {
     this.#entries = entries(sources);
     this.#switches = new Switches(sources);
-    this.#now = now;
+    this.now = now;
     this.#draw();
   }
 
@@ -61,7 +70,7 @@ export class Sources {
     say(this.#head, `${on} of ${this.#entries.length} source${this.#entries.length === 1 ? "" : "s"}`);
     for (const entry of this.#entries) this.#show(entry);
     const others = this.#entries.filter(({ group }) => group !== "");
-    this.#others.hidden = others.length === 0;
+    hide(this.#others, others.length === 0);
     say(this.#others, others.some((entry) => entry.on) ? "Hide init and sidecars" : "Show init and sidecars");
   }
 
@@ -120,22 +129,23 @@ export class Sources {
     const { restarts } = entry;
     const times = `${restarts} ${restarts === 1 ? "time" : "times"}`;
     const open = this.#isOpen(entry);
-    fold.hidden = restarts === 0;
-    fold.disabled = entry.runs.length === 0;
+    hide(fold, restarts === 0);
+    if (fold.disabled !== (entry.runs.length === 0)) fold.disabled = entry.runs.length === 0;
     say(fold, restarts > 0 ? `↻${restarts}` : "");
-    if (restarts > 0) fold.title = entry.runs.length > 0 ? `Restarted ${times}: ${open ? "fold" : "show"} its runs` : `Restarted ${times}`;
-    if (restarts > 0) fold.setAttribute("aria-label", fold.title);
-    fold.setAttribute("aria-expanded", String(open));
+    const folds = entry.runs.length > 0 ? `Restarted ${times}: ${open ? "fold" : "show"} its runs` : `Restarted ${times}`;
+    if (restarts > 0) for (const name of ["title", "aria-label"]) put(fold, name, folds);
+    put(fold, "aria-expanded", String(open));
     const nodes = [...new Set(entry.nodes)].filter(Boolean);
-    only.title = [
+    const words = [
       entry.full,
       standing(entry),
       `${counted(entry.lines)}${entry.last > 0 ? `, the last ${this.#ago(entry.last)} ago` : ""}`,
       restarts > 0 ? `restarted ${times}; the lines of all runs are here` : "",
       nodes.length > 0 ? `on ${nodes.join(", ")}` : "",
       entry.on ? "Click: only this one" : "Click: only this one; its lines are hidden now",
-    ].filter(Boolean).join("\n");
-    this.#name(only, `${entry.name}, ${standing(entry)}, ${counted(entry.lines)}: show only this one`);
+    ];
+    if (this.#looked) put(only, "title", words.filter(Boolean).join("\n"));
+    put(only, "aria-label", `${entry.name}, ${standing(entry)}, ${counted(entry.lines)}: show only this one`);
     if (open) for (const one of entry.runs) this.#showRun(one, entry);
   }
 
@@ -143,31 +153,28 @@ export class Sources {
     const made = this.#made.get(one.key);
     if (made === undefined) return;
     this.#paint(made, `${one.name} of ${entry.name}`, one.on, one.lines > 0 || one.state !== "ended" ? brief(one.lines) : "", one.state === "ended" ? one.exit : null);
-    made.only.title = [
+    const words = [
       `${one.name}${one === entry.runs.at(-1) ? ", the newest" : ""}`,
       runStanding(one),
       one.begun > 0 ? `started ${this.#ago(one.begun)} ago` : "",
       one.lines > 0 ? counted(one.lines) : one.state === "ended" ? "none of its lines is loaded" : "no lines yet",
       "Click: only this run",
-    ].filter(Boolean).join("\n");
-    this.#name(made.only, `${one.name} of ${entry.name}, ${runStanding(one)}, ${counted(one.lines)}: show only this run`);
+    ];
+    if (this.#looked) put(made.only, "title", words.filter(Boolean).join("\n"));
+    put(made.only, "aria-label", `${one.name} of ${entry.name}, ${runStanding(one)}, ${counted(one.lines)}: show only this run`);
   }
 
   #paint({ element, toggle, count, end }: Made, name: string, on: boolean, lines: string, exit: number | null): void {
-    if (toggle.getAttribute("aria-checked") !== String(on)) toggle.setAttribute("aria-checked", String(on));
+    put(toggle, "aria-checked", String(on));
     setFlag(element, "cl-off", !on);
     say(end, exit === null ? "" : exit === 0 ? "✓ " : `exit ${exit} `);
     setFlag(end, "cl-le", (exit ?? 0) !== 0);
     say(count, lines);
-    toggle.title = on ? `Hide ${name}` : `Show ${name}`;
+    put(toggle, "title", on ? `Hide ${name}` : `Show ${name}`);
   }
 
   #ago(time: number): string {
-    return ago(Math.max(0, this.#now - time));
-  }
-
-  #name(element: HTMLElement, name: string): void {
-    if (element.getAttribute("aria-label") !== name) element.setAttribute("aria-label", name);
+    return ago(Math.max(0, this.now - time));
   }
 
   #fold(id: string): void {

@@ -1,8 +1,8 @@
 /** Is it whole and live: state in words, counts, gaps, the zone of the times, the place as code, and the way to the newest line. */
 
 import type { Beyond, Complete, TaskSummary, Update } from "../types.ts";
-import { button, h, say, setFlag } from "./dom.ts";
-import { ago, grouped, shortClock, zone } from "./format.ts";
+import { button, h, put, say, setFlag } from "./dom.ts";
+import { ago, counting, grouped, shortClock, zone } from "./format.ts";
 import { noticeWords } from "./line.ts";
 import type { Time } from "./settings.ts";
 
@@ -18,7 +18,7 @@ export function stateWords(update: Update, follow: boolean, behind: Behind = { l
     return [[...new Set(ended.map(({ message }) => message))].join(" · "), failed ? "bad" : "good"];
   }
   if (link === "stopped" || problem?.task) return [`Stopped: ${problem?.message ?? ""}`, "bad"];
-  if (link === "reconnecting") return [`Reconnecting${newest > 0 ? `, last line ${ago(Math.max(0, now - newest))} ago` : "…"}`, "warn"];
+  if (link === "reconnecting") return [`Reconnecting${newest > 0 ? `, last line ${ago(counting(Math.max(0, now - newest)))} ago` : "…"}`, "warn"];
   if (link === "waiting") return ["Waiting for the kernel", "idle"];
   if (link === "connecting") return ["Connecting…", "idle"];
   const stopped = tasks.find((task) => task.stopped)?.stopped;
@@ -98,15 +98,20 @@ export class StatusBar {
     this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#way, this.#zone, this.#place, this.#pill);
   }
 
-  update(update: Update, follow: boolean, behind: Behind): void {
+  /** What goes on, of which some words count up. */
+  state(update: Update, follow: boolean, behind: Behind): void {
     const [words, tone] = stateWords(update, follow, behind);
     say(this.#state, `● ${words}`);
-    this.#state.dataset.tone = tone;
+    put(this.#state, "data-tone", tone);
+  }
+
+  update(update: Update, follow: boolean, behind: Behind): void {
+    this.state(update, follow, behind);
     const { lines, shown, filtered, rate } = update;
     const rates = rate >= 1 ? ` · ${grouped(rate)}/s` : rate > 0 ? ` · ${rate.toFixed(1)}/s` : "";
     const counted = statement(update.tasks);
     say(this.#counts, `${filtered ? `${grouped(shown)} of ` : ""}${counted || many(lines, "line")}${rates}`);
-    this.#counts.title = counted && `${grouped(lines)} of them are loaded`;
+    put(this.#counts, "title", counted && `${grouped(lines)} of them are loaded`);
     this.#tasks = update.tasks;
     say(this.#gaps, gapWords(update.tasks));
     say(this.#clock, clockWords(update.ahead));
@@ -124,7 +129,7 @@ export class StatusBar {
 
   follow(follow: boolean): void {
     setFlag(this.#pill, "cl-on", follow);
-    this.#pill.setAttribute("aria-pressed", String(follow));
+    put(this.#pill, "aria-pressed", String(follow));
   }
 
   /** In which way times are shown. */

@@ -109,7 +109,7 @@ export class Viewer {
     const main = h("div", { class: "cl-main" }, this.#rows.element, this.#empty.element, this.#taking.prompt.element);
     const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element);
     this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#taking.bar.element, this.#status.element, grip(this.root, (height) => session.keep("height", height)), this.#commands.help);
-    this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => hub.ack(this.#view), complain: (message) => this.#problem.complain(message) });
+    this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => hub.ack(this.#view), sight: (seen) => hub.sight(this.#view, seen), complain: (message) => this.#problem.complain(message) });
     this.settings();
     this.#side = {
       model: session.model,
@@ -117,7 +117,9 @@ export class Viewer {
       look: { ...this.#rows.look(), ...(session.at === null ? {} : { follow: false, seek: session.at }) },
       find: "",
       chart: false,
+      seen: true,
       update: (update) => this.#painter.receive(update),
+      clock: (now) => this.#clock(now),
       regexStopped: () => session.regexStopped(),
     };
     this.#view = hub.addView(this.#side);
@@ -204,6 +206,16 @@ export class Viewer {
     if (update.histogram) this.#timeBar.draw(update.histogram, update.link !== "done");
     this.#chart.update(update.chart, update.histogram, this.#sources, this.#labels);
     this.#place();
+  }
+
+  /** Time has passed: only words that count up can be others. */
+  #clock(now: number): void {
+    if (this.#drawn === undefined || !this.#painter.seen) return;
+    const drawn = (this.#drawn = { ...this.#drawn, now });
+    this.#header.clock(drawn);
+    this.#sourceList.now = now;
+    this.#status.state(drawn, this.#rows.follow, this.#behind(drawn));
+    this.#empty.say(drawn, this.session.settings.filter);
   }
 
   #showLabels(): void {
