@@ -75,6 +75,7 @@ window.model = {
 }
 const text = async (name) => (await fetch(`static-viewer/${name}`)).text()
 const widget = (await import(new URL('static-viewer/viewer.js', location.href))).default(await text('viewer.css'), await text('store.js'))
+performance.mark('begun')
 widget.initialize({ model })
 widget.render({ model, el: document.getElementById('cell') })
 </script>"""
