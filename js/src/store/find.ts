@@ -6,9 +6,11 @@ import type { Selection } from "./selection.ts";
 import { Sequence } from "./sequence.ts";
 import { NOTICE } from "./store.ts";
 
-const SLICE = 50_000;
+/** A slice of a search: rows are looked at in steps until so much time is over, ms. What is found is shown after each. */
+export const STEP = 4000;
+export const SLICE = 8;
 /** Where nothing can stop a regex, a slice this slow ends the search. */
-const SLOW = 250;
+export const SLOW = 250;
 
 export class Finder {
   term = "";
@@ -74,20 +76,22 @@ export class Finder {
     if (this.unsearched === 0) return false;
     const started = Date.now();
     const { shown } = this.selection;
-    const from = Math.max(0, this.unsearched - SLICE);
-    const ids: number[] = [];
-    for (let index = from; index < this.unsearched; index++) {
-      const id = shown.at(index);
-      if (this.#matches(id)) ids.push(id);
-      if (!guarded && isRegex(this.term) && (index & 255) === 0 && Date.now() - started > SLOW) {
-        this.error = `stopped, too slow: ${this.term}`;
-        this.unsearched = 0;
-        return false;
+    do {
+      const from = Math.max(0, this.unsearched - STEP);
+      const ids: number[] = [];
+      for (let index = from; index < this.unsearched; index++) {
+        const id = shown.at(index);
+        if (this.#matches(id)) ids.push(id);
+        if (!guarded && isRegex(this.term) && (index & 255) === 0 && Date.now() - started > SLOW) {
+          this.error = `stopped, too slow: ${this.term}`;
+          this.unsearched = 0;
+          return false;
+        }
       }
-    }
-    this.unsearched = from;
-    this.found.merge(ids);
-    return from > 0;
+      this.unsearched = from;
+      this.found.merge(ids);
+    } while (this.unsearched > 0 && Date.now() - started < SLICE);
+    return this.unsearched > 0;
   }
 
   #matches(id: number): boolean {

@@ -2,7 +2,7 @@
 
 import type { Filter } from "../types.ts";
 import { compile, type Matcher } from "./filter.ts";
-import { Finder } from "./find.ts";
+import { Finder, SLICE, SLOW, STEP } from "./find.ts";
 import { isBar } from "./folds.ts";
 import { UNKNOWN_AS } from "./level.ts";
 import { Sequence } from "./sequence.ts";
@@ -11,9 +11,6 @@ import { GAP, HOLE, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
 
 /** A row's id in a view: the task's slot above, its row below. */
 const SLOT = 2 ** 27;
-const SLICE = 50_000;
-/** Where nothing can stop a regex, a slice this slow ends the search. */
-const SLOW = 250;
 
 export class Selection {
   filter: Filter;
@@ -327,19 +324,21 @@ export class Selection {
     // What is sought is sought among what is shown: after the filter.
     if (this.unsearched === 0) return this.finder.search(guarded);
     const started = Date.now();
-    const from = Math.max(0, this.unsearched - SLICE);
-    const found: number[] = [];
-    for (let index = from; index < this.unsearched; index++) {
-      const id = this.all.at(index);
-      if (this.matches(id)) found.push(id);
-      if (!guarded && (index & 255) === 0 && Date.now() - started > SLOW) {
-        this.tooSlow = this.matcher.regex || this.filter.grep;
-        this.unsearched = 0;
-        return false;
+    do {
+      const from = Math.max(0, this.unsearched - STEP);
+      const found: number[] = [];
+      for (let index = from; index < this.unsearched; index++) {
+        const id = this.all.at(index);
+        if (this.matches(id)) found.push(id);
+        if (!guarded && (index & 255) === 0 && Date.now() - started > SLOW) {
+          this.tooSlow = this.matcher.regex || this.filter.grep;
+          this.unsearched = 0;
+          return false;
+        }
       }
-    }
-    this.unsearched = from;
-    this.finder.take(found, this.shown.merge(found));
-    return from > 0 || this.finder.unsearched > 0;
+      this.unsearched = from;
+      this.finder.take(found, this.shown.merge(found));
+    } while (this.unsearched > 0 && Date.now() - started < SLICE);
+    return this.unsearched > 0 || this.finder.unsearched > 0;
   }
 }

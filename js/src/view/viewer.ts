@@ -132,6 +132,12 @@ export class Viewer {
   settings(): void {
     const { settings, height, tasks } = this.session;
     const { time, wrap, columns, newestFirst, fontSize } = settings;
+    const refilters = this.#side !== undefined && this.#side.filter !== settings.filter;
+    if (refilters) {
+      // First: while the rest is drawn here, the store searches.
+      this.#side!.filter = settings.filter;
+      this.hub.filter(this.#view, settings.filter);
+    }
     this.#header.tasks(tasks);
     this.#filterBar.show(settings);
     this.#display.show();
@@ -148,11 +154,8 @@ export class Viewer {
     this.#rows.setOrder(newestFirst);
     this.#rows.setLooks(wrap, Math.round(fontSize * LEADING));
     this.#showLabels();
-    if (this.#side && this.#side.filter !== settings.filter) {
-      this.#side.filter = settings.filter;
-      this.#rows.restyle();
-      this.hub.filter(this.#view, settings.filter);
-    } else this.#rows.draw();
+    if (refilters) this.#rows.restyle();
+    else this.#rows.draw();
   }
 
   /** Follows or pauses, from Python. */
