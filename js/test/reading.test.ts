@@ -150,6 +150,14 @@ describe("find without filtering", () => {
     expect(all("mark")).toHaveLength(0);
   });
 
+  it("says in how many lines it was counted, where those are not all", async () => {
+    show({ query: { since: "10s" } });
+    await feed(...lines(30, (i) => (i % 10 === 5 ? `needle ${i}` : `hay ${i}`)));
+    await key("f", { ctrlKey: true });
+    await type("needle");
+    expect(find(".cl-found .cl-count").textContent).toMatch(/^1 of 1\d in this window$/);
+  });
+
   it("a match is shown in context: without the filter, at its place", async () => {
     show();
     await feed(...lines(200, (i) => (i === 77 ? "needle" : `hay ${i}`)));
@@ -189,6 +197,19 @@ describe("places", () => {
     expect(picked()).toEqual(["fine 119"]);
   });
 
+  it("the axis ends where the task did, however late that was noticed", async () => {
+    show();
+    await feed([T0, 1, "first"], [T0 + 10_000, 1, "last"]);
+    await status({ notice: "ended", source: W0, time: ns(T0 + 10_500), exit_code: 0, reason: "Completed", message: "" });
+    model.bytes(sse("end", { task: TASK, seq: seq++, time: ns(T0 + 17_000), state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c"));
+    await settle(600);
+    const axis = find(".cl-axis");
+    vi.spyOn(axis, "getBoundingClientRect").mockReturnValue({ left: 0, width: 1000 } as DOMRect);
+    axis.dispatchEvent(new MouseEvent("pointermove", { bubbles: true, clientX: 1000 }));
+    expect(find("[role=tooltip]").textContent).toMatch(/^\d\d:13:30\.500 · /);
+    expect(find("[role=tooltip]").textContent).toContain("Job complete exit 0");
+  });
+
   it("the axis: a click goes there, a drag narrows, a double click shows all", async () => {
     show();
     await feed(...lines(100, (i) => `line ${i}`));
@@ -197,7 +218,7 @@ describe("places", () => {
     vi.spyOn(axis, "getBoundingClientRect").mockReturnValue({ left: 0, width: 1000 } as DOMRect);
     const point = (name: string, x: number): unknown => axis.dispatchEvent(Object.assign(new MouseEvent(name, { bubbles: true, button: 0, clientX: x }), { pointerId: 1 }));
     point("pointermove", 2);
-    expect(find("[role=tooltip]").textContent).toMatch(/^\d\d:13:2\d · \d+ lines?$/);
+    expect(find("[role=tooltip]").textContent).toMatch(/^\d\d:13:2\d\.\d+ · \d+ lines?$/);
     const { from, until } = session.settings.filter;
     expect([from, until]).toEqual([null, null]);
     const span = 99_000;

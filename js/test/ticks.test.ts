@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { ticks } from "../src/view/ticks.ts";
+import { moment, ticks } from "../src/view/ticks.ts";
 
 const FROM = new Date(2026, 0, 31, 11, 38, 8, 250).getTime();
 
@@ -21,4 +21,13 @@ it.each([
 
 it("of a moment there is nothing to say", () => {
   expect(ticks(FROM, FROM, 5)).toEqual(["", "", "", "", ""]);
+});
+
+it.each([
+  [7_200_000, "11:38:08"],
+  [30_000, "11:38:08.2"],
+  [4_000, "11:38:08.250"],
+  [2 * 86_400_000, "Jan 31 11:38:08"],
+])("what is at a place of an axis of %i ms is said as exactly as a pixel is", (length, said) => {
+  expect(moment(FROM, length / 160, length)).toBe(said);
 });

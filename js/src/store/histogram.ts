@@ -41,7 +41,8 @@ export function histogram(stores: TaskStore[], { now, live, low, newest }: Axis)
     }
     for (const { kind, time } of store.marks) if (kind === "gap") bins[binAt(time) + 3]++;
   }
-  const marks = stores.flatMap((store) => store.marks).toSorted((a, b) => a.time - b.time);
+  // Where a task's end was noticed only after it, it stands at the end.
+  const marks = stores.flatMap((store) => store.marks.map((mark) => (mark.time > to ? { ...mark, time: to, to } : mark))).toSorted((a, b) => a.time - b.time);
   return { from, to, bins, count: BINS, low, whole: stores.every(({ outline }) => outline !== null), marks, loaded: loaded(stores, from, to) };
 }
 

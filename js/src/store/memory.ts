@@ -3,10 +3,10 @@
 import { HOLE, NOTICE, type TaskStore } from "./store.ts";
 import { linesOf, type Span } from "./spans.ts";
 
-/** Lines of a task, and characters of their text, above which some are dropped; so much of that then stays. */
+/** Lines of a task, and characters of their text, above which some are dropped; so much of that then stays: little at a time is dropped within a frame. */
 export const KEEP_LINES = 300_000;
 export const KEEP_TEXT = 64 * 2 ** 20;
-const STAYS = 0.7;
+const STAYS = 0.9;
 
 export function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_TEXT): boolean {
   return store.lines > lines || store.characters > text;

@@ -121,6 +121,13 @@ export class TaskStore {
     return first;
   }
 
+  /** When the last of it happened, ms. That a task is over is noticed and written some seconds after its end. */
+  get last(): number {
+    let last = this.ended ? Math.max(this.newestLine, this.outline?.last ?? 0) : this.newest;
+    if (this.ended) for (const { kind, to } of this.marks) if (kind !== "end" && to > last) last = to;
+    return last || this.newest;
+  }
+
   survey(outline: Outline, notices: PageNotice[] = [], sources: SourceInfo[] = []): void {
     this.outline = outline;
     for (const source of sources) this.sourceId(source);
@@ -357,16 +364,22 @@ export class TaskStore {
       return key[up] - key[down] || seq[up] - seq[down] || up - down || a - b;
     };
     const order = new Uint32Array(this.rows);
+    // Lines of one source come in order, and so do nearly all others: those that do not are sorted and put between them.
+    const late: number[] = [];
     let count = 0;
-    let sorted = true;
+    let before = -Infinity;
     for (let row = 0; row < this.rows; row++) {
       if (this.isGone(row) || this.isFound(row)) continue;
-      if (sorted && count > 0 && compare(order[count - 1], row) > 0) sorted = false;
-      order[count++] = row;
+      const alone = folds.back[row] === 0;
+      if ((alone && key[row] > before) || count === 0 || compare(order[count - 1], row) <= 0) {
+        order[count++] = row;
+        before = alone ? key[row] : Infinity;
+      } else late.push(row);
     }
-    const found = order.subarray(0, count);
-    // Lines of one source come in order, and so do nearly all others.
-    return sorted ? found : found.toSorted(compare);
+    late.sort(compare);
+    let place = count + late.length - 1;
+    for (let next = late.length - 1, last = count - 1; next >= 0; place--) order[place] = last >= 0 && compare(order[last], late[next]) > 0 ? order[last--] : late[next--];
+    return order.subarray(0, count + late.length);
   }
 
   addStatus(event: StatusEvent, live = true): void {

@@ -170,6 +170,13 @@ export class FilterBar {
     this.#showCount();
   }
 
+  /** In how many lines is sought: what is not loaded is not counted, and that is said. */
+  #soughtIn(shown: number, lines: number, filtered: boolean): string {
+    if (filtered || shown >= lines) return grouped(filtered ? shown : lines);
+    const { since, from } = this.#settings!.filter;
+    return `${grouped(shown)} ${since === null && from === null ? "loaded" : "in this window"}`;
+  }
+
   #showCount(): void {
     const { filterError = "", filtered = false, shown = 0, lines = 0, searching = 0, find, remote } = this.#update ?? {};
     const error = (this.finding && find?.error) || filterError;
@@ -177,7 +184,7 @@ export class FilterBar {
     setFlag(this.input, "cl-bad", error !== "");
     put(this.input, "aria-invalid", String(error !== ""));
     hide(this.#steps, !this.finding || !find || find.count === 0);
-    if (this.finding && find && this.#sought !== "") say(this.#count, find.searching > 0 ? `${grouped(find.count)} so far…` : `${find.at >= 0 ? `${grouped(find.at + 1)} / ` : ""}${grouped(find.count)} of ${grouped(filtered ? shown : lines)}`);
+    if (this.finding && find && this.#sought !== "") say(this.#count, find.searching > 0 ? `${grouped(find.count)} so far…` : `${find.at >= 0 ? `${grouped(find.at + 1)} / ` : ""}${grouped(find.count)} of ${this.#soughtIn(shown, lines, filtered)}`);
     else say(this.#count, !filtered ? "" : searching > 0 ? `${grouped(shown)} so far…` : `${grouped(shown)} of ${grouped(lines)}${backWords(remote)}`);
     hide(this.#remote, this.finding || !remote || remote.state === "done");
     say(this.#remote, remote?.state === "running" ? "Stop" : remote?.state === "failed" ? "Try again" : "Search on");

@@ -7,6 +7,12 @@ const DAY = 86_400_000;
 /** How much of `14:03:21.250` is said when ticks are so far apart, ms. */
 const EXACT: [apart: number, chars: number][] = [[2 * 60 * SECOND, 5], [SECOND, 8], [SECOND / 10, 10], [0, 12]];
 
+/** A time on an axis of this length, as exactly as this step needs, to the second at least. */
+export function moment(time: number, step: number, length: number): string {
+  const [, chars] = EXACT.find(([least]) => step >= least)!;
+  return `${length >= DAY ? `${day(time)} ` : ""}${clock(time).slice(0, Math.max(8, chars))}`;
+}
+
 /** `count` times from `from`, evenly up to before `to`; "" where there is nothing new to say. */
 export function ticks(from: number, to: number, count: number): string[] {
   const apart = (to - from) / count;

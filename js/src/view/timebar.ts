@@ -2,9 +2,9 @@
 
 import type { Filter, Histogram, Mark } from "../types.ts";
 import { h, put, say, svg } from "./dom.ts";
-import { grouped, shortClock } from "./format.ts";
+import { grouped } from "./format.ts";
 import { noticeWords } from "./line.ts";
-import { ticks } from "./ticks.ts";
+import { moment, ticks } from "./ticks.ts";
 
 const WINDOWS: [string, number | null][] = [["1m", 60_000], ["5m", 300_000], ["10m", 600_000], ["1h", 3_600_000], ["All", null]];
 const WIDTH = 760;
@@ -194,7 +194,8 @@ export class TimeBar {
     const near = Math.max(bin, ((to - from) * 4) / Math.max(1, width));
     const happened = marks.filter((mark) => time >= mark.time - near && time <= mark.to + near).slice(0, 3);
     const counts = [`${grouped(all)} line${all === 1 ? "" : "s"}`, warn > 0 ? `${grouped(warn)} warning${warn === 1 ? "" : "s"}` : "", err > 0 ? `${grouped(err)} error${err === 1 ? "" : "s"}` : ""].filter(Boolean).join(", ");
-    const words = [`${shortClock(time, true)} · ${counts}`, ...happened.map(({ text }) => noticeWords(text, (ms) => shortClock(ms, true)))];
+    const at = (ms: number): string => moment(ms, Math.max(0, bin), to - from);
+    const words = [`${at(time)} · ${counts}`, ...happened.map(({ text }) => noticeWords(text, at))];
     say(this.#tip, words.join("\n"));
     this.#tip.hidden = false;
     this.#tip.style.left = `${Math.round(Math.min(x, width - 40))}px`;
