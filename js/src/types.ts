@@ -436,7 +436,7 @@ export type ToStore =
   | { op: "subscribe"; model: string; tasks: string[]; transport: Transport; since: string }
   | { op: "unsubscribe"; model: string }
   | { op: "comm"; model: string; message: Record<string, unknown>; bytes?: Uint8Array }
-  | { op: "view"; view: string; model: string; filter: Filter; look: Look }
+  | { op: "view"; view: string; model: string; filter: Filter; look: Look; seen?: boolean }
   | { op: "filter"; view: string; filter: Filter }
   | { op: "look"; view: string; look: Look }
   | { op: "ack"; view: string }

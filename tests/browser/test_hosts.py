@@ -161,6 +161,11 @@ def test_ten_viewers_two_tabs_and_a_kernel_that_is_started_again(lab: Lab, job: 
     second = other.locator(".cortex-logs").first
     says(second, re.compile("400 lines, .* 1 source, complete"))
     says(viewers.first, re.compile("400 lines, .* 1 source, complete"))
+    # What was out of sight all the while did nothing, and has everything once it is looked at.
+    expect(viewers.last.locator("[role=status]")).not_to_contain_text("complete")
+    viewers.last.scroll_into_view_if_needed()
+    says(viewers.last, re.compile("400 lines, .* 1 source, complete"))
+    viewers.first.scroll_into_view_if_needed()
     other.close()
 
     kernel = page.locator(".jp-OutputArea-output", has_text="kernel")

@@ -69,7 +69,7 @@ export class Hub {
     this.#post({ op: "subscribe", model, ...pick(session) });
     for (const [view, side] of this.#views) {
       if (side.model !== model) continue;
-      this.#post({ op: "view", view, model, filter: side.filter, look: side.look });
+      this.#post(asMessage(view, side));
       if (side.chart) this.#post({ op: "chart", view, on: true });
     }
   }
@@ -87,7 +87,7 @@ export class Hub {
   addView(side: ViewSide): string {
     const view = `v${++this.#count}`;
     this.#views.set(view, side);
-    this.#post({ op: "view", view, model: side.model, filter: side.filter, look: side.look });
+    this.#post(asMessage(view, side));
     if (usesRegex(side.filter)) this.#listen(view);
     return view;
   }
@@ -196,10 +196,9 @@ export class Hub {
     this.#connection.post({ op: "config", config: pageConfig() });
     for (const [model, session] of this.#sessions) this.#connection.post({ op: "subscribe", model, ...pick(session) });
     for (const [view, side] of this.#views) {
-      this.#connection.post({ op: "view", view, model: side.model, filter: side.filter, look: side.look });
+      this.#connection.post(asMessage(view, side));
       if (side.find !== "") this.#connection.post({ op: "find", view, term: side.find });
       if (side.chart) this.#connection.post({ op: "chart", view, on: true });
-      if (!side.seen) this.#connection.post({ op: "sight", view, seen: false });
     }
   }
 
@@ -249,6 +248,10 @@ export class Hub {
       this.#connection = undefined;
     }, IDLE);
   }
+}
+
+function asMessage(view: string, { model, filter, look, seen }: ViewSide): ToStore {
+  return { op: "view", view, model, filter, look, seen };
 }
 
 function pick({ tasks, transport, since }: SessionSide): Pick<SessionSide, "tasks" | "transport" | "since"> {

@@ -92,6 +92,7 @@ export class Engine implements Watcher {
         break;
       case "view":
         this.#views.set(message.view, new View(message.view, message.model, this.#storesOf(message.model), message.filter, message.look));
+        this.#views.get(message.view)!.seen = message.seen ?? true;
         this.#refold(this.#views.get(message.view)!);
         this.#chart();
         this.#changed(this.#views.get(message.view));
