@@ -1,10 +1,11 @@
-"""Notice a commit by any process within about ten milliseconds."""
+"""Notice a commit by any process within about ten milliseconds, one after a pause within twenty-five."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import CortexError
@@ -12,9 +13,10 @@ from cortex_jupyter.errors import CortexError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: `PRAGMA data_version` every 10 ms costs 0.3 % of a core; after a quiet second every 50 ms is enough of a wait.
-_POLL_S = (0.01, 0.025)
-_QUIET_POLLS = 200
+#: `PRAGMA data_version` every 10 ms costs 0.3-1 % of a core: that is for lines that follow each other.
+_POLL_S = (0.025, 0.01)
+#: Commits that are further apart are single lines, or a recorder's beat, which comes once a second.
+_LIVELY_S = 0.3
 
 
 class Changes:
@@ -62,16 +64,17 @@ class Changes:
 
     def _watch(self, stop: threading.Event) -> None:
         db: sqlite3.Connection | None = None
-        seen, quiet = None, 0
+        seen, changed, lively = None, 0.0, False
         try:
-            while not stop.wait(_POLL_S[quiet > _QUIET_POLLS]):
+            while not stop.wait(_POLL_S[lively]):
                 # Closed or broken under us: whoever reads next gets the store's own error.
                 with contextlib.suppress(sqlite3.Error, CortexError):
                     db = db or self._connect()
                     version = db.execute("PRAGMA data_version").fetchone()[0]
-                    quiet = quiet + 1 if version == seen else 0
+                    now = time.monotonic()
+                    lively = now - changed < _LIVELY_S and (lively or version != seen)
                     if version != seen:
-                        seen = version
+                        seen, changed = version, now
                         for callback in tuple(self._callbacks):
                             with contextlib.suppress(RuntimeError):  # its loop has closed; the others' have not
                                 callback()
