@@ -75,14 +75,16 @@ class Held:
         ref = TaskRef(**doc["ref"])
         names = ("uid", "cluster", "state", "message", "reason", "exit_code", "started", "finished")
         known: dict[str, Any] = {name: doc[name] for name in (*names, "last_seq", "clock_ms")}
-        return Info(id=doc["id"], ref=ref, done=True, caught_up=True, **known)
+        return Info(id=doc["id"], ref=ref, done=True, caught_up=True, masked=doc.get("masked"), **known)
 
     @cached_property
     def complete(self) -> Complete:
         """The completeness statement."""
         doc = self.about
         said = doc["complete"]
-        return Complete(said["records"], doc["first"], doc["last"], said["gaps"], said["sources"])
+        return Complete(
+            said["records"], doc["first"], doc["last"], said["gaps"], said["sources"], said.get("masked", {})
+        )
 
     @cached_property
     def sources(self) -> dict[int, Source]:

@@ -74,7 +74,7 @@ class About:
         return {
             "records": complete.records, "from": _time(complete.first), "to": _time(complete.last),
             "gaps": complete.gaps, "sources": complete.sources, "done": self.info.done,
-        } | self.more  # fmt: skip
+        } | ({"masked": complete.masked} if complete.masked else {}) | self.more  # fmt: skip
 
     def metadata(self, *, sorted_: bool) -> dict[bytes, bytes]:
         """Give what else stands in the metadata of a file that holds all lines."""

@@ -13,6 +13,7 @@ from cortex_jupyter.cluster.access import may
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import CortexError, NotFound, StoreFull
 from cortex_jupyter.recording.launch import log_path
+from cortex_jupyter.recording.parser import masking
 from cortex_jupyter.recording.patience import STOPPED
 from cortex_jupyter.recording.store import default_url, open_store
 
@@ -165,6 +166,10 @@ def _opened(store: Store, cluster: str | None) -> Iterator[Finding]:
     if oldest is not None:
         kept += f"; the next to leave ended {(time.time() - oldest[1]) / 86400:.1f} days ago"
     yield Finding(TOLD, kept)
+    if masking(store):
+        yield Finding(GOOD, "secrets are masked before lines are stored")
+    else:
+        yield Finding(TOLD, "lines are stored as they were written; CORTEX_MASK=1 masks their secrets before")
     for info in held:
         if info.message == STOPPED:
             yield Finding(BAD, f"{info.ref.key}: {info.message}", StoreFull.default_hint)

@@ -31,7 +31,7 @@ class Completeness:
     gaps : list of dict
         Where lines are missing: `from`, `to`, `reason`, `source`.
     masked : dict
-        How many secrets were masked, by kind, in what goes with this statement.
+        How many secrets were masked, by kind, before lines were stored, or in what goes with this statement.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Completeness:
         """Ask the store."""
         found, info = store.complete(recording), store.info(recording)
         first, last = (None if t is None else rfc3339(t) for t in (found.first, found.last))
-        return cls(found.records, first, last, found.sources, info is not None and info.done, found.gaps)
+        return cls(found.records, first, last, found.sources, info is not None and info.done, found.gaps, found.masked)
 
     def as_dict(self) -> dict[str, Any]:
         """Give the `complete` of the HTTP contract, and `sources` and `done`."""

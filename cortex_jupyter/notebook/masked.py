@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.layout import STATEMENT
-from cortex_jupyter.parsing.masking import Mask
+from cortex_jupyter.masking import Mask
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Iterator
     from os import PathLike
 
@@ -41,7 +41,8 @@ class Masked:
     @property
     def complete(self) -> Completeness:
         """The completeness statement, with what was masked in what was read last."""
-        return replace(self._log._statement(), masked=dict(self.masked))  # noqa: SLF001 - the half of a log that gives no statement
+        said = self._log._statement()  # noqa: SLF001 - the half of a log that gives no statement
+        return replace(said, masked=dict(Counter(said.masked) + self.masked))
 
     @property
     def query(self) -> LogQuery:

@@ -114,6 +114,7 @@ class Runtime:
             os.environ.get("KUBECONFIG"),
             os.environ.get("CORTEX_NAMESPACE"),
             os.environ.get("CORTEX_ARCHIVE"),
+            os.environ.get("CORTEX_MASK"),
         )
         assert self._opening is not None
         async with self._opening:

@@ -11,6 +11,8 @@ import signal
 import sys
 
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.masking import rules
+from cortex_jupyter.recording.parser import masking
 from cortex_jupyter.recording.recorder import IDLE_S, Recording
 from cortex_jupyter.recording.store import open_store
 
@@ -58,6 +60,8 @@ async def _record(options: argparse.Namespace) -> None:
     try:
         if url := os.environ.get("CORTEX_ARCHIVE"):  # readers have said it already, where it was they who started us
             await asyncio.to_thread(store.set_setting, "archive", url)
+        if await asyncio.to_thread(masking, store):
+            rules()  # where they are missing nothing is recorded: what has been stored unmasked stays so
         async with await Cluster.open(options.kubeconfig, options.context) as cluster:
             await Recording(store, cluster, options.idle).run()
     finally:

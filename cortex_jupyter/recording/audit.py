@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording import notices
 from cortex_jupyter.recording.bridge import HINT
-from cortex_jupyter.recording.lines import Lines, parse_cri
 from cortex_jupyter.recording.resume import first_lines
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.align import Line
     from cortex_jupyter.recording.context import Context
+    from cortex_jupyter.recording.lines import Lines
+    from cortex_jupyter.recording.parser import Parser
     from cortex_jupyter.recording.source import SourceReader
     from cortex_jupyter.records import Source
 
@@ -56,6 +57,7 @@ class Audit:
     def __init__(self, context: Context, source: Source, sid: int, reader: SourceReader) -> None:
         self._context, self._channel, self._files = context, context.channel, context.files(source)
         self._source, self._sid, self._reader = source, sid, reader
+        self._parser = context.parser
         self._checked: set[str] = set()
         self._size = 0
         self._late = 0
@@ -95,11 +97,10 @@ class Audit:
 
     async def _compare(self) -> None:
         """Look for lines of the open file that the node left out, where it may have."""
-        rows = await self._reader.skipped()
-        if not rows:
+        log = await self._reader.skipped()
+        if not len(log):
             return
         await self._channel.flush()
-        log = Lines([t for t, _ in rows], [m for _, m in rows])
         recorded = await asyncio.to_thread(self._recorded, min(log.times), max(log.times))
         missing = await asyncio.to_thread(_missing, log, recorded)
         if len(missing):
@@ -107,9 +108,9 @@ class Audit:
 
     async def _check(self, name: str, *, ended: bool) -> bool:
         """Check one file; False where the follow may still be in it."""
-        tail = await asyncio.to_thread(_last, await self._files.tail(name, _TAIL))
+        tail = await asyncio.to_thread(_last, self._parser, await self._files.tail(name, _TAIL))
         if not len(tail):  # one long line
-            tail = await asyncio.to_thread(parse_cri, await self._files.read(name))
+            tail = await asyncio.to_thread(self._parser.file, await self._files.read(name))
         if not len(tail):
             return True
         first, last = min(tail.times), max(tail.times)
@@ -122,7 +123,7 @@ class Audit:
             return True  # from before recording began: the backfill's
         missing = _missing(tail, recorded)
         if len(missing) == len(tail):
-            whole = await asyncio.to_thread(parse_cri, await self._files.read(name))
+            whole = await asyncio.to_thread(self._parser.file, await self._files.read(name))
             recorded = await asyncio.to_thread(self._recorded, min(whole.times), max(whole.times))
             missing = await asyncio.to_thread(_missing, whole, recorded)
         if len(missing):
@@ -153,7 +154,7 @@ class Audit:
             batch = Batch.decode(entry.data)
             rows = zip(batch.sids, batch.times, batch.texts, strict=True)
             found += [(t, m) for s, t, m in rows if s in ours and low <= t <= high]
-        return found
+        return self._parser.rows(found)
 
     def _begins_after(self, moment: int) -> bool:
         """Tell whether the source's first recorded line came after a moment."""
@@ -165,7 +166,7 @@ class Audit:
 _ROTATES: Final = 1 << 20
 
 
-def _last(data: bytes) -> Lines:
+def _last(parser: Parser, data: bytes) -> Lines:
     r"""Parse the end of a file, without the lines it may begin in the middle of.
 
     A line of the log longer than 16 KiB is several of the file's, of which the last is tagged `F`; a line of each stream
@@ -173,7 +174,8 @@ def _last(data: bytes) -> Lines:
 
     Examples
     --------
-    >>> _last(b"ut P b\n2023-11-14T22:13:20Z stdout F c\n2023-11-14T22:13:21Z stdout F whole\n").texts
+    >>> from cortex_jupyter.recording.parser import PLAIN
+    >>> _last(PLAIN, b"ut P b\n2023-11-14T22:13:20Z stdout F c\n2023-11-14T22:13:21Z stdout F whole\n").texts
     ['whole']
     """
     kept: list[bytes] = []
@@ -184,7 +186,7 @@ def _last(data: bytes) -> Lines:
             kept.append(line)
         elif tag[:1] == b"F":
             closed.add(stream)
-    return parse_cri(b"\n".join(kept))
+    return parser.file(b"\n".join(kept))
 
 
 def _missing(lines: Lines, recorded: list[Line]) -> Lines:

@@ -54,11 +54,13 @@ class Backfill:
             The id of the part, where a recorder before us has begun it.
         """
         await self._channel.flush()
+        parser = self._context.parser
         first = await asyncio.to_thread(first_lines, self._context.store, self._context.lease.recording, self._sid)
+        first = await asyncio.to_thread(parser.rows, first[:_FIRST])
         begun, done = part, await asyncio.to_thread(self._done, part) if part else []
         oldest = 0
         try:
-            async for lines in older(self._files, first[:_FIRST]):
+            async for lines in older(self._files, first, parser):
                 new = _after(lines, done)
                 done = [] if len(new) else done
                 if not len(new):
@@ -82,7 +84,8 @@ class Backfill:
 
     def _done(self, part: int) -> list[Line]:
         _, anchor = self._context.store.sources(self._context.lease.recording)[part]
-        return recorded_lines(self._context.store, self._context.lease.recording, part, anchor)[-_FIRST:]
+        lines = recorded_lines(self._context.store, self._context.lease.recording, part, anchor)
+        return self._context.parser.rows(lines[-_FIRST:])
 
 
 def _after(lines: Lines, done: list[Line]) -> Lines:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 
-from cortex_jupyter.recording.lines import Lines, parse
+from cortex_jupyter.recording.parser import PLAIN, Parser
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.records import Entry, encode_batch, notice
 
 if TYPE_CHECKING:
+    from cortex_jupyter.recording.lines import Lines
     from cortex_jupyter.records import Source
 
 _SECOND: Final = 1_000_000_000
@@ -146,11 +147,17 @@ class Batcher:
         The task's key.
     next_seq : int
         The number the next record gets.
+    parser : Parser, optional
+    masked : dict, optional
+        How many secrets were masked so far, by kind; None where none of the recording's lines were to be.
     """
 
-    def __init__(self, task: str, next_seq: int) -> None:
+    def __init__(self, task: str, next_seq: int, parser: Parser = PLAIN, masked: dict[str, int] | None = None) -> None:
         self.task = task
         self.next_seq = next_seq
+        self.parser = parser
+        self._masked = Counter(masked or {})
+        self._said = masked  # of what was masked, what the recording says
         self.tracks: dict[int, Track] = {}
         #: How far the latest line was ahead of our clock when it came, ns: its node is at least as far ahead.
         self.ahead = 0
@@ -170,6 +177,9 @@ class Batcher:
             else:
                 self._note(commit, item)
         self._lines(commit, pieces)
+        if self.parser.masked and self._said != self._masked:
+            # The sum and not what is new: a commit that is written twice counts once.
+            self._said = commit.update["masked"] = dict(self._masked)
         return commit
 
     def later(self, commit: Commit, by: int) -> None:
@@ -196,12 +206,15 @@ class Batcher:
             commit.anchors[note.sid] = track.anchor
         if not note.event:
             return
+        message = self.parser.text(note.message, self._masked)
+        if message != note.message and "message" in commit.update:
+            commit.update["message"] = self.parser.text(commit.update["message"], Counter())
         at = max(note.time or time.time_ns(), track.last + 1 if track and track.last else 0)
         fields = note.fields | ({"source": track.public} if track else {})
-        self._add(commit, notice(self.task, self.next_seq, at, note.event, note.message, **fields))
+        self._add(commit, notice(self.task, self.next_seq, at, note.event, message, **fields))
 
     def _lines(self, commit: Commit, pieces: dict[int, list[bytes]]) -> None:
-        parsed = {sid: parse(b"".join(data)) for sid, data in pieces.items()}
+        parsed = {sid: self.parser.lines(b"".join(data)) for sid, data in pieces.items()}
         self._batch(commit, {sid: lines for sid, lines in parsed.items() if lines.times})
         for sid, lines in parsed.items():
             for text in lines.errors:
@@ -219,6 +232,9 @@ class Batcher:
             self.tracks[sid].advance(lines, range(first, first + len(times)))
         else:
             times, texts, sids = self._merged(parsed, first)
+        for lines in parsed.values():
+            for kinds in lines.masked.values():
+                self._masked.update(kinds)
         sources = {sid: self.tracks[sid].public for sid in parsed}
         # Only lines out of files know their origin, and they come alone.
         streams = lines.streams or None if len(parsed) == 1 else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.align import Aligner, seam
 from cortex_jupyter.recording.lines import Lines, parse_cri
+from cortex_jupyter.recording.parser import PLAIN, Parser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,7 +44,9 @@ class Bridged:
     hint: str = ""
 
 
-async def bridge(files: RotatedFiles, recorded: list[Line], second: int, arrived: list[Line]) -> Bridged:
+async def bridge(
+    files: RotatedFiles, recorded: list[Line], second: int, arrived: list[Line], parser: Parser = PLAIN
+) -> Bridged:
     """Close the hole between what is recorded and what arrived, both seams aligned by content.
 
     Parameters
@@ -55,10 +58,12 @@ async def bridge(files: RotatedFiles, recorded: list[Line], second: int, arrived
         The anchor's, ns.
     arrived : list of (int, str)
         The first lines of the new stream, which do not overlap the recorded ones; empty where it brought none.
+    parser : Parser, optional
+        Whose form both have.
     """
     hole = (recorded[-1][0], arrived[0][0] if arrived else time.time_ns())
     try:
-        lines = await _newest(files, recorded[0][0])
+        lines = await _newest(files, recorded[0][0], parser)
     except NotAllowed:
         return Bridged(missed=hole, reason="rotated away before they could be read", hint=HINT)
     except (ClusterError, NotFound) as error:
@@ -83,7 +88,7 @@ def _between(lines: Lines, recorded: list[Line], second: int, arrived: list[Line
     return found
 
 
-async def _newest(files: RotatedFiles, back_to: int) -> Lines:
+async def _newest(files: RotatedFiles, back_to: int, parser: Parser) -> Lines:
     """Read the newest rotated files, as many as reach back to a time."""
     for attempt in range(_TRIES):
         data: list[bytes] = []
@@ -94,14 +99,14 @@ async def _newest(files: RotatedFiles, back_to: int) -> Lines:
                 if first and first[0] < back_to:
                     break
             # A line may have begun in one file and ended in the next.
-            return await asyncio.to_thread(parse_cri, b"".join(data))
+            return await asyncio.to_thread(parser.file, b"".join(data))
         except NotFound:
             if attempt == _TRIES - 1:
                 raise
     raise AssertionError
 
 
-async def older(files: RotatedFiles, first: list[Line]) -> AsyncIterator[Lines]:
+async def older(files: RotatedFiles, first: list[Line], parser: Parser = PLAIN) -> AsyncIterator[Lines]:
     """Give the lines of the rotated files, oldest first, up to where the recorded ones begin.
 
     Parameters
@@ -109,6 +114,8 @@ async def older(files: RotatedFiles, first: list[Line]) -> AsyncIterator[Lines]:
     files : RotatedFiles
     first : list of (int, str)
         The first recorded lines; empty where nothing is recorded.
+    parser : Parser, optional
+        Whose form they have.
 
     Raises
     ------
@@ -128,7 +135,7 @@ async def older(files: RotatedFiles, first: list[Line]) -> AsyncIterator[Lines]:
             continue
         done.add(names[0].removesuffix(".gz"))
         # Files end with whole lines of the file, but perhaps with a part (`P`) of a line of the log.
-        lines, rest = await asyncio.to_thread(_whole, data)
+        lines, rest = await asyncio.to_thread(_whole, data, parser)
         if first and len(lines) and lines.times[0] > first[0][0]:
             return  # rotated since recording began: the file with the first line has been removed
         end = await asyncio.to_thread(seam, lines.rows(), first)
@@ -138,7 +145,7 @@ async def older(files: RotatedFiles, first: list[Line]) -> AsyncIterator[Lines]:
             return
 
 
-def _whole(data: bytes) -> tuple[Lines, bytes]:
+def _whole(data: bytes, parser: Parser) -> tuple[Lines, bytes]:
     """Parse a file but for the parts at its end that the next file completes."""
     end = len(data)
     while end:
@@ -146,4 +153,4 @@ def _whole(data: bytes) -> tuple[Lines, bytes]:
         if data[start:end].split(b" ", 3)[2:3] != [b"P"]:
             break
         end = start
-    return parse_cri(data[:end]), data[end:]
+    return parser.file(data[:end]), data[end:]

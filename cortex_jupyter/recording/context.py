@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.cluster.rotated import RotatedFiles
+from cortex_jupyter.recording.parser import PLAIN, Parser
 from cortex_jupyter.recording.resume import recorded_lines
 from cortex_jupyter.recording.store import Anchor
 
@@ -30,6 +31,8 @@ class Context:
     store : Store
     lease : Lease
     channel : Channel
+    parser : Parser, optional
+        What reads lines, to be stored and to be compared.
     large : asyncio.Lock, optional
         Held by whoever has a whole log in memory: a hundred pods may end at once.
     """
@@ -39,6 +42,7 @@ class Context:
     store: Store
     lease: Lease
     channel: Channel
+    parser: Parser = PLAIN
     large: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def add(self, source: Source) -> int:
@@ -49,7 +53,9 @@ class Context:
 
     async def recorded(self, sid: int, anchor: Anchor) -> list[Line]:
         """Give a source's recorded lines from its anchor on."""
-        return await asyncio.to_thread(recorded_lines, self.store, self.lease.recording, sid, anchor)
+        return await asyncio.to_thread(
+            lambda: self.parser.rows(recorded_lines(self.store, self.lease.recording, sid, anchor))
+        )
 
     def files(self, source: Source) -> RotatedFiles:
         """Give the rotated files of a source."""

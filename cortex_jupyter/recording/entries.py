@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.connections import Connections
 
 _UPDATABLE: Final = frozenset(
-    {"state", "message", "reason", "exit_code", "started", "finished", "done", "caught_up", "clock_ms"},
+    {"state", "message", "reason", "exit_code", "started", "finished", "done", "caught_up", "clock_ms", "masked"},
 )
 _ENTRY: Final = "SELECT seq, n, event, t_min, t_max, data FROM entry"
 _HOLDER: Final = "(SELECT max(seq) FROM entry WHERE recording=? AND seq <= ?)"
@@ -69,7 +69,8 @@ class Entries:
             if commit.update:
                 assert commit.update.keys() <= _UPDATABLE | {"last_seq", "ended"}
                 assignments = ", ".join(f"{k}=?" for k in commit.update)
-                db.execute(f"UPDATE recording SET {assignments} WHERE id=?", [*commit.update.values(), lease.recording])  # noqa: S608
+                values = [orjson.dumps(v).decode() if isinstance(v, dict) else v for v in commit.update.values()]
+                db.execute(f"UPDATE recording SET {assignments} WHERE id=?", [*values, lease.recording])  # noqa: S608
 
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
         data = pack(new.data)
@@ -127,4 +128,6 @@ class Entries:
             gaps = db.execute(f"{_ENTRY} WHERE recording=? AND event='gap' ORDER BY seq", (recording,)).fetchall()
             runs = "SELECT count(*) FROM source WHERE recording=? AND ifnull(json_extract(source, '$.part'), 0)=0"
             sources = db.execute(runs, (recording,)).fetchone()[0]
-        return Complete(n, first, last, [orjson.loads(unpack(WHERE, *g).data) for g in gaps], sources)
+            row = db.execute("SELECT masked FROM recording WHERE id=?", (recording,)).fetchone()
+        masked = orjson.loads(row[0]) if row and row[0] else {}
+        return Complete(n, first, last, [orjson.loads(unpack(WHERE, *g).data) for g in gaps], sources, masked)

@@ -9,7 +9,7 @@ import aiohttp
 
 from cortex_jupyter.cluster.logs import open_log
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
-from cortex_jupyter.recording.lines import Splitter, parse
+from cortex_jupyter.recording.lines import Splitter
 from cortex_jupyter.recording.resume import complete, ends_with
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.recording.align import Line
     from cortex_jupyter.recording.context import Context
+    from cortex_jupyter.recording.lines import Lines
     from cortex_jupyter.records import Source
 
 #: How many of a container's last lines are compared before its end is believed.
@@ -75,7 +76,7 @@ class LastLines:
 
     async def whole(self, rest: bytes, *, previous: bool) -> bool:
         """Tell whether the end of a stream is the end of the log, or a text of the kubelet."""
-        line = parse(rest)
+        line = await asyncio.to_thread(self._context.parser.lines, rest)
         if not line.times:
             return True
         probe = await self._probe(previous=previous)
@@ -98,16 +99,17 @@ class LastLines:
         other = (i for i in range(len(lines) - 1, -1, -1) if lines[i][0] != recent[-1][0])
         return lines[next(other, 0) :] or recent
 
-    async def log(self, *, previous: bool) -> list[Line] | None:
+    async def log(self, *, previous: bool) -> Lines | None:
         """Give all lines of the container's open file, None where they cannot be had."""
         return await self._read(previous=previous, tail=None)
 
     async def _probe(self, *, previous: bool, tail: int = 0) -> list[Line] | None:
         """Give the container's last lines, None where they cannot be had."""
         # One more than are compared: the first may be a part of a line.
-        return await self._read(previous=previous, tail=max(tail + 1, _PROBE))
+        found = await self._read(previous=previous, tail=max(tail + 1, _PROBE))
+        return None if found is None else found.rows()
 
-    async def _read(self, *, previous: bool, tail: int | None) -> list[Line] | None:
+    async def _read(self, *, previous: bool, tail: int | None) -> Lines | None:
         request = open_log(
             self._context.cluster, self._context.namespace, self._source, follow=False, previous=previous,
             tail=tail, read_timeout=30,
@@ -116,11 +118,11 @@ class LastLines:
             async with request as content:
                 splitter = Splitter()  # cuts as the reading did
                 data = splitter.feed(await content.read())
-                probe = await asyncio.to_thread(parse, data + splitter.rest())
+                probe = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
         except (ClusterError, NotFound, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
             self._failed(error)
             return None
         if probe.errors and not probe.times:
             self._failed(probe.errors[0])  # "unable to retrieve container logs for containerd://..."
             return None
-        return probe.rows()
+        return probe

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.records import STREAMS, parse_rfc3339
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Sequence
 
 _SCALE: Final = [10 ** (9 - n) for n in range(10)]
 _NS: Final = 1_000_000_000
@@ -33,6 +37,8 @@ class Lines:
         Texts of the kubelet that came in place of lines, without a time.
     streams : list of int
         Indexes in `records.STREAMS`, where the origin is known; else empty.
+    masked : dict of int to Counter
+        How many secrets were masked, by kind, in the lines at these positions.
     """
 
     times: list[int] = field(default_factory=list)
@@ -40,6 +46,7 @@ class Lines:
     marks: list[tuple[int, int]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     streams: list[int] = field(default_factory=list)
+    masked: dict[int, Counter[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.times)
@@ -50,12 +57,14 @@ class Lines:
 
     def part(self, start: int, end: int | None = None) -> Lines:
         """Give some of the lines."""
-        return Lines(self.times[start:end], self.texts[start:end], streams=self.streams[start:end]).marked()
+        return self.pick(range(len(self))[start:end])
 
-    def pick(self, positions: list[int]) -> Lines:
+    def pick(self, positions: Sequence[int]) -> Lines:
         """Give the lines at these positions."""
         streams = [self.streams[i] for i in positions] if self.streams else []
-        return Lines([self.times[i] for i in positions], [self.texts[i] for i in positions], streams=streams).marked()
+        masked = {n: self.masked[i] for n, i in enumerate(positions) if i in self.masked} if self.masked else {}
+        times, texts = [self.times[i] for i in positions], [self.texts[i] for i in positions]
+        return Lines(times, texts, streams=streams, masked=masked).marked()
 
     def marked(self) -> Lines:
         """Find the marks again."""

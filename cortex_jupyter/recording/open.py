@@ -19,6 +19,7 @@ from cortex_jupyter.errors import (
     NotFound,
 )
 from cortex_jupyter.recording.feed import Feed
+from cortex_jupyter.recording.parser import masking
 from cortex_jupyter.recording.reading import WANTED_S, Recording
 from cortex_jupyter.recording.store import open_store
 
@@ -96,6 +97,8 @@ class Recordings:
         budget: Budget | None = None,
         archive: Callable[[Store], Readable | None] = lambda _: None,
         access: Access | None = None,
+        *,
+        mask: bool | None = None,
     ) -> Self:
         """Open the store and read the cluster's configuration; nothing is asked of the cluster yet.
 
@@ -104,9 +107,13 @@ class Recordings:
         archive : callable, optional
             Gives the archive that belongs to a store, None where it has none.
         access : Access, optional
+        mask : bool, optional
+            As `recording.parser.masking` takes it.
 
         Raises
         ------
+        MissingExtra, BadQuery
+            Lines are to be masked, and cannot be.
         StoreError
             The store cannot be opened. (No cluster is no error here, but when a task is not recorded.)
         """
@@ -114,6 +121,11 @@ class Recordings:
         from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
 
         store = await asyncio.to_thread(open_store, store_url, budget)
+        try:
+            await asyncio.to_thread(masking, store, wish=mask)
+        except BaseException:
+            await asyncio.to_thread(store.close)
+            raise
         try:
             cluster = await Cluster.open(kubeconfig, context)
         except NoCluster:

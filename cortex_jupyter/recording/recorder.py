@@ -139,13 +139,18 @@ class Recording:
     async def _take(self, writer: Writer) -> list[Info]:
         """Begin what is wanted, end what is not any more; gives what is wanted."""
         wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)
+        mask = await asyncio.to_thread(self._store.setting, "mask") == "1"
+        for id_, recorder in self._recorders.items():
+            # Switched on meanwhile: it goes on from its anchor, and what it reads from now on is masked.
+            if mask and not recorder.masked and not self._tasks[id_].cancelling():
+                self._tasks[id_].cancel()
         for info in wanted:
             if info.id not in self._tasks and self._later.get(info.id, 0) < time.monotonic():
-                await self._start(writer, info)
+                await self._start(writer, info, masked=mask)
         await self._release({info.id for info in wanted})
         return wanted
 
-    async def _start(self, writer: Writer, info: Info) -> None:
+    async def _start(self, writer: Writer, info: Info, *, masked: bool) -> None:
         lease = await asyncio.to_thread(self._store.lease, info.id, self._me.id)
         if lease is None:
             return
@@ -153,7 +158,7 @@ class Recording:
         now = await asyncio.to_thread(self._store.info, info.id)
         if now is None or now.done:
             return
-        recorder = TaskRecorder(self._cluster, self._store, writer, lease, now)
+        recorder = TaskRecorder(self._cluster, self._store, writer, lease, now, masked=masked)
         self._leases[info.id], self._infos[info.id] = lease, now
         self._recorders[info.id] = recorder
         self._tasks[info.id] = asyncio.create_task(self._record(recorder, now))

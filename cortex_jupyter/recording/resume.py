@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.recording.align import Aligner
 from cortex_jupyter.recording.lines import parse
+from cortex_jupyter.recording.parser import PLAIN, Parser
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class Resume:
     ----------
     recorded : list of (int, str)
         What `recorded_lines` gives; empty for a source that is read for the first time.
+    parser : Parser, optional
+        Whose form they have.
 
     Attributes
     ----------
@@ -34,8 +37,9 @@ class Resume:
         Where the stream does not overlap what is recorded, the lines it began with: others are missing before them.
     """
 
-    def __init__(self, recorded: list[Line]) -> None:
+    def __init__(self, recorded: list[Line], parser: Parser = PLAIN) -> None:
         self.recorded = recorded
+        self._parser = parser
         self._aligner = Aligner(recorded)
         self._held: list[bytes] = []
         self.decided = not recorded
@@ -52,7 +56,7 @@ class Resume:
         # A text of the kubelet has no time and no place in the file.
         lines = [line for line in piece.split(b"\n") if parse(line).times]
         self._held += lines
-        skip = self._aligner.feed(parse(b"\n".join(lines)).rows())
+        skip = self._aligner.feed(self._parser.lines(b"\n".join(lines)).rows())
         return b"" if skip is None else self._release(skip)
 
     def end(self) -> bytes:
@@ -66,7 +70,7 @@ class Resume:
         new, self._held = self._held[skip:], []
         data = b"\n".join(new) + b"\n" if new else b""
         if not self._aligner.overlap:
-            self.apart = parse(data).rows()
+            self.apart = self._parser.lines(data).rows()
         return data
 
 

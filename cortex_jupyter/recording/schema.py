@@ -10,7 +10,7 @@ from cortex_jupyter.recording.trouble import WHERE
 if TYPE_CHECKING:
     from cortex_jupyter.recording.connections import Connections
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 _SCHEMA: Final = """
 CREATE TABLE recording (
     id INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, namespace TEXT NOT NULL, kind TEXT NOT NULL,
@@ -19,7 +19,7 @@ CREATE TABLE recording (
     exit_code INTEGER, started TEXT, finished TEXT, done INTEGER NOT NULL DEFAULT 0,
     caught_up INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0, wanted REAL NOT NULL DEFAULT 0,
     owner TEXT, epoch INTEGER NOT NULL DEFAULT 0, ended REAL, clock_ms INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (cluster, namespace, kind, name, uid));
+    masked TEXT, UNIQUE (cluster, namespace, kind, name, uid));
 CREATE TABLE source (
     recording INTEGER NOT NULL, id INTEGER NOT NULL, source TEXT NOT NULL, second INTEGER NOT NULL DEFAULT 0,
     seq INTEGER NOT NULL DEFAULT 0, last INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0,
@@ -33,14 +33,17 @@ CREATE TABLE recorder (
 CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE leaving (recording INTEGER PRIMARY KEY);
 """
+_MASKED: Final = "ALTER TABLE recording ADD COLUMN masked TEXT;\n"
 #: From version 2. Its file keeps its size: what leaves makes room within it.
-_MIGRATION: Final = """
+_LEAVING: Final = """
 ALTER TABLE recording ADD COLUMN ended REAL;
 ALTER TABLE recording ADD COLUMN clock_ms INTEGER NOT NULL DEFAULT 0;
 UPDATE recording SET ended=(SELECT max(t_max) / 1e9 FROM entry WHERE recording=id AND event='end') WHERE done=1;
 CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE leaving (recording INTEGER PRIMARY KEY);
 """
+#: By version, what makes this one of it.
+_STEPS: Final = {0: _SCHEMA, 2: _LEAVING + _MASKED, 3: _MASKED}
 
 
 def prepare(file: Connections) -> None:
@@ -57,8 +60,8 @@ def prepare(file: Connections) -> None:
             return
     with file.writing() as db:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version in (0, 2):
-            for statement in (_SCHEMA if version == 0 else _MIGRATION).split(";\n"):
+        if version in _STEPS:
+            for statement in _STEPS[version].split(";\n"):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {_VERSION}")
         elif version != _VERSION:

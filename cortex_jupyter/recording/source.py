@@ -18,11 +18,11 @@ from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording import notices
 from cortex_jupyter.recording.bridge import bridge
 from cortex_jupyter.recording.last import LastLines
+from cortex_jupyter.recording.lines import Lines
 from cortex_jupyter.recording.stream import Stream
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.pods import End
-    from cortex_jupyter.recording.align import Line
     from cortex_jupyter.recording.context import Context
     from cortex_jupyter.recording.pods import Pods
     from cortex_jupyter.records import Source
@@ -75,7 +75,7 @@ class SourceReader:
         """Bytes of new lines so far."""
         return self._stream.size
 
-    async def skipped(self) -> list[Line]:
+    async def skipped(self) -> Lines:
         """Give what its streams may have passed over: all lines of a log that has ended, where one began at a time.
 
         `sinceTime` has the node drop every line that says it is older, also a new one, written while a clock was set
@@ -83,10 +83,10 @@ class SourceReader:
         """
         mode = await self._mode()
         if not self._stream.skipping or mode not in ("ended", "replaced"):
-            return []
+            return Lines()
         found = await self._last.log(previous=mode == "replaced")
         # The node answers for whichever run is newest.
-        return found if found and await self._mode() == mode else []
+        return found if found is not None and await self._mode() == mode else Lines()
 
     async def run(self) -> None:
         """Read to the end of the run.
@@ -221,10 +221,10 @@ class SourceReader:
         anchor = self._channel.anchor(self._sid)
         recorded = await self._context.recorded(self._sid, anchor)
         log = await self.skipped()
-        if log and log[-1:] == recorded[-1:]:
+        if len(log) and log.rows()[-1:] == recorded[-1:]:
             return self._end()  # what is missing lies further up, and the audit finds it
         if not self.failure and recorded:
-            found = await bridge(self._context.files(self._source), recorded, anchor.second, [])
+            found = await bridge(self._context.files(self._source), recorded, anchor.second, [], self._context.parser)
             await self._channel.ready(self._sid, found.lines)
             if not found.missed:
                 return self._end()

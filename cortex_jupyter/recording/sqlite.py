@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
+
 from cortex_jupyter.recording.changes import Changes
 from cortex_jupyter.recording.connections import Connections
 from cortex_jupyter.recording.entries import Entries
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 _INFO: Final = (
     "recording.id, namespace, kind, name, uid, recording.cluster, state, message, reason, exit_code, started, finished, done, "
     # What a recorder said holds while it lives.
-    "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms"
+    "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms, masked"
 )
 
 
@@ -77,7 +79,7 @@ class SqliteStore(Entries, Leases, Leaving, Store):
     def _infos(self, tail: str, values: list[Any]) -> list[Info]:
         with self._file.reading() as db:
             rows = db.execute(f"SELECT {_INFO} FROM recording {tail}", values).fetchall()  # noqa: S608
-        return [_info(*row) for row in rows]
+        return [_info(*row, masked and orjson.loads(masked)) for *row, masked in rows]
 
     def want(self, recording: int, seconds: float) -> None:
         with self._file.writing() as db:

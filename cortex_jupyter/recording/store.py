@@ -43,6 +43,8 @@ class Info:
     last_seq : int
     clock_ms : int
         How far the cluster's clock is ahead of the recorder's.
+    masked : dict or None
+        How many secrets were masked before they were stored, by kind; None where they were not looked for.
     """
 
     id: int
@@ -59,6 +61,7 @@ class Info:
     caught_up: bool
     last_seq: int
     clock_ms: int = 0
+    masked: dict[str, int] | None = None
 
 
 @dataclass(slots=True)
@@ -107,7 +110,7 @@ class Commit:
         Source id to where it is now.
     update : dict
         Columns of the recording that change: `state`, `message`, `reason`, `exit_code`, `started`, `finished`,
-        `done`, `caught_up`, `clock_ms`.
+        `done`, `caught_up`, `clock_ms`, `masked`.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -138,6 +141,8 @@ class Complete:
     gaps : list of dict
         The data of each gap notice.
     sources : int
+    masked : dict
+        How many secrets were masked before they were stored, by kind.
     """
 
     records: int
@@ -145,6 +150,7 @@ class Complete:
     last: int | None
     gaps: list[dict[str, Any]]
     sources: int
+    masked: dict[str, int] = field(default_factory=dict)
 
 
 class Readable(Protocol):

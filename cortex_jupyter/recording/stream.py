@@ -83,7 +83,7 @@ class Stream:
             anchor = Anchor(last=anchor.last)  # all of the file, against all that is recorded of it
         recorded = await self._context.recorded(self._sid, anchor)
         channel.recall(self._sid, recorded)
-        resume = Resume(recorded)
+        resume = Resume(recorded, self._context.parser)
         self.skipping |= bool(recorded)
         splitter = Splitter()
         previous = mode == "replaced"
@@ -141,7 +141,9 @@ class Stream:
     async def _deliver(self, resume: Resume, anchor: Anchor, data: bytes) -> None:
         channel = self._context.channel
         if resume.apart:
-            found = await bridge(self._context.files(self._source), resume.recorded, anchor.second, resume.apart)
+            found = await bridge(
+                self._context.files(self._source), resume.recorded, anchor.second, resume.apart, self._context.parser
+            )
             resume.apart = []
             if found.missed:
                 channel.note(notices.gap(self._source, self._sid, *found.missed, found.reason, found.hint))

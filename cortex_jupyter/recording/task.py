@@ -13,6 +13,7 @@ from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.context import Context
 from cortex_jupyter.recording.events import record_events
+from cortex_jupyter.recording.parser import Parser
 from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.sources import Sources
 
@@ -40,11 +41,17 @@ class TaskRecorder:
     lease : Lease
     info : Info
         The recording as it stands.
+    masked : bool, optional
+        Secrets are masked before lines are stored; in a recording that has begun so they are in any case.
     """
 
-    def __init__(self, cluster: Cluster, store: Store, writer: Writer, lease: Lease, info: Info) -> None:
+    def __init__(
+        self, cluster: Cluster, store: Store, writer: Writer, lease: Lease, info: Info, *, masked: bool = False
+    ) -> None:
         self._cluster, self._store, self._info = cluster, store, info
-        self._channel = writer.open(lease, info.ref.key, info.last_seq)
+        self.masked = masked or info.masked is not None
+        parser = Parser(self.masked)
+        self._channel = writer.open(lease, info.ref.key, info.last_seq, parser, info.masked)
         self._pods = Pods()
         self._workload: Workload | None = None
         self._gone = False
@@ -52,7 +59,7 @@ class TaskRecorder:
         self._said = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
         self._offset = info.clock_ms / 1000
-        context = Context(cluster, info.ref.namespace, store, lease, self._channel)
+        context = Context(cluster, info.ref.namespace, store, lease, self._channel, parser)
         self._sources = Sources(context, self._pods, self._spawn)
         self._failed: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,6 +96,8 @@ class TaskRecorder:
 
     async def _begin(self) -> None:
         await self._sources.load()
+        if self.masked and self._info.masked is None and self._info.last_seq:
+            self.say("From here on secrets are masked before lines are stored", notice="mask")
         try:
             workload = await resolve(self._cluster, self._info.ref)
             self._gone = workload.uid != self._info.uid

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recording.batch import Batcher, Note, Piece, Ready, Track
+from cortex_jupyter.recording.parser import PLAIN, Parser
 from cortex_jupyter.recording.patience import Patience, Voice
 
 if TYPE_CHECKING:
@@ -45,11 +46,23 @@ class Channel:
     task : str
     last_seq : int
         The last number that is recorded.
+    parser : Parser
+    masked : dict or None
+        As `Batcher` takes them.
     """
 
-    def __init__(self, writer: Writer, store: Store, lease: Lease, task: str, last_seq: int) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        store: Store,
+        lease: Lease,
+        task: str,
+        last_seq: int,
+        parser: Parser,
+        masked: dict[str, int] | None,
+    ) -> None:
         self._writer, self._lease = writer, lease
-        self._batcher = Batcher(task, last_seq + 1)
+        self._batcher = Batcher(task, last_seq + 1, parser, masked)
         self.voice = Voice(store, lease, self._batcher)
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
@@ -203,9 +216,16 @@ class Writer:
             self.lock.notify()
         self._thread.join()
 
-    def open(self, lease: Lease, task: str, last_seq: int) -> Channel:
+    def open(
+        self,
+        lease: Lease,
+        task: str,
+        last_seq: int,
+        parser: Parser = PLAIN,
+        masked: dict[str, int] | None = None,
+    ) -> Channel:
         """Give the channel of a recording whose lease is held."""
-        return Channel(self, self._store, lease, task, last_seq)
+        return Channel(self, self._store, lease, task, last_seq, parser, masked)
 
     def add(self, channel: Channel) -> None:
         """Have a channel looked at, the lock being held."""

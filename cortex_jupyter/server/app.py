@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Enum, Float, Int, List, Unicode
 
 from cortex_jupyter._version import __version__
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recording.parser import wished
 from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.logs import LogsHandler
@@ -53,6 +56,11 @@ class CortexJupyter(ExtensionApp):
         "",
         help="Where completed recordings are written as Parquet: a folder, s3://, gs:// or az://; else CORTEX_ARCHIVE. They leave the store only when they are there.",
     ).tag(config=True)
+    mask = Bool(
+        None,
+        allow_none=True,
+        help="Whether tokens, keys, passwords and e-mail addresses are masked before lines are stored; holds for all who use the store. Else CORTEX_MASK, else what was set before.",
+    ).tag(config=True)
     kubeconfig = Unicode("", help="Path of a kubeconfig; else KUBECONFIG, ~/.kube/config or the pod's own.").tag(
         config=True
     )
@@ -87,6 +95,12 @@ class CortexJupyter(ExtensionApp):
     def initialize_settings(self) -> None:
         """Make the service and tell pages that it is there, so that they need not probe."""
         self.service = Service(self)
+        if self.mask is not None:
+            os.environ["CORTEX_MASK"] = str(int(self.mask))  # for kernels: they have tasks recorded without asking us
+        try:
+            wished(wish=self.mask)
+        except CortexError as error:
+            self.log.critical("Nothing will be recorded: %s", error)  # each request says the same
         assert self.serverapp is not None
         page: dict[str, Any] = self.serverapp.web_app.settings.setdefault("page_config_data", {})
         page["cortexJupyter"] = __version__

@@ -46,8 +46,8 @@ class Service:
 
         Raises
         ------
-        BadQuery
-            A setting of the store cannot be read.
+        BadQuery, MissingExtra
+            A setting of the store cannot be read, or lines are to be masked and cannot be.
         StoreError
             The store cannot be opened; the next request tries again.
         """
@@ -65,6 +65,7 @@ class Service:
                     budget,
                     lambda store: archive_of(store, app.archive_url or None),
                     Access(each=app.access_each) if app.access_for == "user" or app.access_each else None,
+                    mask=app.mask,
                 )
             return self._recordings
 

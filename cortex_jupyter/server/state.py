@@ -82,4 +82,4 @@ def completeness_of(complete: Complete) -> dict[str, Any]:
         "to": None if complete.last is None else rfc3339(complete.last),
         "gaps": complete.gaps,
         "sources": complete.sources,
-    }
+    } | ({"masked": complete.masked} if complete.masked else {})

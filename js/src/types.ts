@@ -99,6 +99,8 @@ export interface Complete {
   sources?: number;
   done?: boolean;
   gaps: GapEvent[];
+  /** How many secrets were masked before they were stored, by kind. */
+  masked?: Record<string, number>;
 }
 
 export interface LogPage {

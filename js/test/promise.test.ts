@@ -281,6 +281,8 @@ it("the statement of an ended task is the server's count", async () => {
   expect(last().tasks[0].complete).toEqual(complete);
   const local = (text: string): string => new Date(text).toTimeString().slice(0, 8);
   expect(statement(last().tasks).replaceAll("\u202f", " ")).toBe(`1 203 441 lines, ${local("2026-07-01T10:00:01Z")} to ${local("2026-07-01T11:12:44Z")}, 2 sources, complete`);
+  const secret = [{ ...last().tasks[0], complete: { ...complete, masked: { "E-mail": 2, "GitHub Token": 1 } } }] as TaskSummary[];
+  expect(statement(secret)).toContain("2 sources, 3 secrets masked, complete");
   const gap = { task: TASK, from: ns(T0), to: ns(T0 + 1), reason: "rotated away" };
   const holed = [{ ...last().tasks[0], complete: { ...complete, gaps: [gap] } }] as TaskSummary[];
   expect(statement(holed)).not.toContain("complete");

@@ -236,6 +236,7 @@ def test_doctor_without_a_cluster(cli: Cli, task: Filled) -> None:
     assert done.returncode == 1
     assert "✗ cluster: there is no kubeconfig" in done.stdout and "✓ store: sqlite://" in done.stdout
     assert "· kept: up to " in done.stdout and "for 30 days after a task's end; the next to leave ended" in done.stdout
+    assert "· lines are stored as they were written; CORTEX_MASK=1 masks their secrets before" in done.stdout
     assert "1 recordings" in done.stdout and "Jupyter Server extension" in done.stdout
 
 

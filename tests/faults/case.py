@@ -42,6 +42,12 @@ class Row:
     restart: str = "Never"
     #: Called before the Job is created.
     before: Callable[[Case], None] | None = None
+    #: Whether secrets are masked before lines are stored.
+    masked: bool = False
+    #: In which form what was written and what was read are compared.
+    form: Callable[[str], str] = str
+    #: Checks what else must hold at the end.
+    after: Callable[[Case], None] | None = None
     #: The size of the store's own disk in MiB; 0 where it has none.
     disk: int = 0
     xfail: str = ""
@@ -162,10 +168,10 @@ class Case:
 
 
 @asynccontextmanager
-async def begun(sandbox: Any, name: str, folder: Path, disk: int = 0) -> AsyncIterator[Case]:
+async def begun(sandbox: Any, name: str, folder: Path, disk: int = 0, *, masked: bool = False) -> AsyncIterator[Case]:
     """Give a case with a store of its own; nothing of it is left afterwards."""
     with _store(folder / "store", disk), Disk(sandbox.root, name, folder / "kept") as wrote:
-        recordings = await Recordings.connect(f"sqlite://{folder}/store/r.sqlite", str(sandbox.kubeconfig))
+        recordings = await Recordings.connect(f"sqlite://{folder}/store/r.sqlite", str(sandbox.kubeconfig), mask=masked)
         case = Case(sandbox, recordings, wrote, name, folder)
         try:
             yield case

@@ -29,7 +29,7 @@ def each(rows: list[Row]) -> Any:
 async def hold(row: Row, sandbox: Any, name: str, folder: Path, result: Callable[..., None]) -> None:
     """Have the fault strike while a task is recorded and read, and judge what was read by what is on the disk."""
     figures: dict[str, Any] = {"row": row.name, "allowed": row.allowed, "result": "failed"}
-    async with begun(sandbox, name, folder, row.disk) as case:
+    async with begun(sandbox, name, folder, row.disk, masked=row.masked) as case:
         try:
             case.create(row)
             async with asyncio.timeout(90), asyncio.TaskGroup() as group:
@@ -37,8 +37,10 @@ async def hold(row: Row, sandbox: Any, name: str, folder: Path, result: Callable
                 group.create_task(row.fault(case))  # type: ignore[arg-type]
             wrote = case.disk.lines()
             figures["in"] = sum(map(len, wrote.values()))
-            figures["missing"] = judge(wrote, case.seen)
+            figures["missing"] = judge(wrote, case.seen, row.form)
             assert row.allowed == "gaps" or not case.seen.gaps, case.seen.gaps
+            if row.after is not None:
+                row.after(case)
             figures["result"] = "ok"
         finally:
             seen = case.seen

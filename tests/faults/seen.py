@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from faults.oracle import Key, Line
 
@@ -86,13 +86,21 @@ def _longest(since: float, arrivals: list[float]) -> float:
     return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
-def judge(wrote: dict[Key, list[Line]], seen: Seen) -> int:
-    """Check all that must hold, and give how many lines are missing, each within a gap that was stated."""
+def judge(wrote: dict[Key, list[Line]], seen: Seen, form: Callable[[str], str] = str) -> int:
+    """Check all that must hold, and give how many lines are missing, each within a gap that was stated.
+
+    Lines are compared in a form of theirs.
+    """
     assert seen.end is not None, "the end never came"
     assert not seen.doubled, f"{seen.doubled} numbers came twice"
-    got = seen.lines()
+    got = _formed(seen.lines(), form)
+    wrote = _formed(wrote, form)
     assert got.keys() <= wrote.keys(), f"sources that never were: {got.keys() - wrote.keys()}"
     return sum(_judge(key, lines, got.get(key, []), seen.gaps) for key, lines in wrote.items())
+
+
+def _formed(lines: dict[Key, list[Line]], form: Callable[[str], str]) -> dict[Key, list[Line]]:
+    return {key: [(at, form(text)) for at, text in found] for key, found in lines.items()}
 
 
 def _judge(key: Key, wrote: Sequence[Line], got: Sequence[Line], gaps: Sequence[Object]) -> int:

@@ -22,6 +22,12 @@ def test_over_days_and_complete(filled: Filled) -> None:
     assert said(filled) == "2 lines, 2026-01-01 00:00:00 to 2026-01-02 01:00:00 UTC, 3 sources, complete"
 
 
+def test_what_was_masked_before_it_was_stored(filled: Filled) -> None:
+    filled.update(masked={"Secret Keyword": 2, "E-mail": 1}).end()
+    assert said(filled) == "0 lines, 3 sources, 3 secrets masked (1 E-mail, 2 Secret Keyword), complete"
+    assert Completeness.of(filled.store, filled.id).as_dict()["masked"] == {"Secret Keyword": 2, "E-mail": 1}
+
+
 def test_a_gap_is_told_with_its_reason_and_place(filled: Filled) -> None:
     times = {"from": "2026-01-01T00:00:01Z", "to": "2026-01-01T00:00:04Z"}
     source = {"pod": "train-1-aa", "container": "main"}

@@ -47,6 +47,15 @@ def test_a_masked_log_holds_no_secret_and_says_how_many_it_had(filled: Filled, e
     assert [r.text for r in log] == LINES, "what is stored stays"
 
 
+def test_what_was_masked_before_it_was_stored_counts_too(filled: Filled, engine: Runtime) -> None:
+    fill(filled.update(masked={"E-mail": 4}))
+    log = cortex.logs("ml:train-1")
+    assert log.complete.masked == {"E-mail": 4}
+    masked = log.mask()
+    list(masked)
+    assert masked.complete.masked == {"Secret Keyword": 2, "E-mail": 5, "Private Key": 2}
+
+
 def test_the_command_line_exports_masked(filled: Filled, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(filled)
     for name in ("x.txt", "x.ndjson", "x.csv", "x.parquet"):

@@ -12,6 +12,7 @@ from recording.node import Node, cri, line, pod
 from cortex_jupyter.errors import ClusterError, NotFound
 from cortex_jupyter.recording import source as lib
 from cortex_jupyter.recording.context import Context
+from cortex_jupyter.recording.parser import Parser
 from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.source import SourceReader
 from cortex_jupyter.recording.writer import Writer
@@ -31,7 +32,9 @@ class Rig:
     def __init__(self, store: Store, hand: Hand, node: Node) -> None:
         self.store, self.hand, self.node = store, hand, node
         self.sid = hand.source()
+        self.masked = False
         self.writer: Writer
+        self.context: Context
         self.pods: Pods
         self.reader: SourceReader
 
@@ -39,7 +42,8 @@ class Rig:
         lease = self.store.lease(self.hand.id, "me")
         info = self.store.info(self.hand.id)
         assert lease is not None and info is not None
-        channel = writer.open(lease, "default:job/train-1", info.last_seq)
+        parser = Parser(self.masked or info.masked is not None)
+        channel = writer.open(lease, "default:job/train-1", info.last_seq, parser, info.masked)
         held, anchor = self.store.sources(self.hand.id)[self.sid]
         channel.track(self.sid, held, anchor)
         self.pods = Pods()
@@ -47,8 +51,8 @@ class Rig:
             self.pods.put(seen)
         self.channel = channel
         node: Any = self.node
-        context = Context(node, "default", self.store, lease, channel)
-        self.reader = SourceReader(context, self.pods, source(), self.sid)
+        self.context = Context(node, "default", self.store, lease, channel, parser)
+        self.reader = SourceReader(self.context, self.pods, source(), self.sid)
         return self.reader
 
     async def run(self, writer: Writer, *, seen: dict[str, Any] | None = None) -> None:

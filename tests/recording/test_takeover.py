@@ -11,7 +11,9 @@ import asyncio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cortex_jupyter.masking import Mask
 from cortex_jupyter.recording.batch import Batcher, Note, Piece, Track
+from cortex_jupyter.recording.parser import PLAIN, Parser
 from cortex_jupyter.recording.resume import Resume, recorded_lines
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.records import Batch, Entry, Source, rfc3339
@@ -51,9 +53,11 @@ class Memory:
     def __init__(self) -> None:
         self.held: list[Entry] = []
         self.anchors: dict[int, Anchor] = {}
+        self.masked: dict[str, int] | None = None
 
     def commit(self, commit: Commit) -> None:
         self.held += commit.entries
+        self.masked = commit.update.get("masked", self.masked)
         self.anchors |= commit.anchors
 
     def entries(self, recording: int, after: int, most: int) -> list[Entry]:
@@ -70,9 +74,9 @@ class Memory:
         return self.held[-1].last + 1 if self.held else 1
 
 
-def batcher(memory: Memory, sids: range) -> Batcher:
+def batcher(memory: Memory, sids: range, parser: Parser = PLAIN) -> Batcher:
     """Give what a recorder that takes over begins with."""
-    made = Batcher("t", memory.next_seq)
+    made = Batcher("t", memory.next_seq, parser, memory.masked)
     for sid in sids:
         made.tracks[sid] = Track(Source(f"p{sid}", "u", "main", f"c{sid}"), memory.anchors.get(sid, Anchor()))
     return made
@@ -106,6 +110,22 @@ def test_the_anchor_is_true_at_every_commit(
     assert [(t, m) for _, t, m in memory.lines(1)] == lines
 
 
+async def record(memory: Memory, lines: list[Line], batches: list[int], commits: int, parser: Parser = PLAIN) -> None:
+    """Read a file as far as it is written, as a recorder that takes over does, and die after so many commits."""
+    anchor = memory.anchors.get(1, Anchor())
+    writer = batcher(memory, range(1, 2), parser)
+    sent = [line for line in lines if line[0] >= anchor.second]
+    resume = Resume(parser.rows(recorded_lines(memory, 1, 1, anchor)), parser)  # type: ignore[arg-type]
+    for i in range(commits):
+        size = batches[i % len(batches)]
+        part, sent = sent[:size], sent[size:]
+        if not part:
+            break
+        if new := await resume.feed(as_bytes(part)):
+            memory.commit(writer.build([Piece(1, new)]))
+    assert not resume.apart
+
+
 @given(mild_files, sizes, st.lists(st.integers(0, 31), max_size=6))
 def test_no_line_is_lost_or_doubled_by_takeovers(
     deltas: list[tuple[int, str]], batches: list[int], deaths: list[int]
@@ -113,27 +133,47 @@ def test_no_line_is_lost_or_doubled_by_takeovers(
     """Each recorder reads the file as far as it is written, and dies at some commit."""
     memory, lines = Memory(), lines_of(deltas)
 
-    async def record(upto: int, commits: int) -> None:
-        anchor = memory.anchors.get(1, Anchor())
-        writer = batcher(memory, range(1, 2))
-        sent = [line for line in lines[:upto] if line[0] >= anchor.second]
-        resume = Resume(recorded_lines(memory, 1, 1, anchor))  # type: ignore[arg-type]
-        for i in range(commits):
-            size = batches[i % len(batches)]
-            part, sent = sent[:size], sent[size:]
-            if not part:
-                break
-            if new := await resume.feed(as_bytes(part)):
-                memory.commit(writer.build([Piece(1, new)]))
-        assert not resume.apart
-
     async def run() -> None:
         for number, death in enumerate(deaths):
-            await record(min(len(lines), death + number), death)
-        await record(len(lines), 1 << 30)
+            await record(memory, lines[: death + number], batches, death)
+        await record(memory, lines, batches, 1 << 30)
 
     asyncio.run(run())
     assert [(t, m) for _, t, m in memory.lines(1)] == lines
+
+
+#: Some with secrets, two of which differ in nothing else, and one that says what masking makes of another.
+secrets = st.sampled_from(
+    ["ok", "token=abcdefgh by ann@example.org", "token=hgfedcba by ann@example.org", "token=[masked] by [masked]", "eve@example.org"]
+)  # fmt: skip
+secret_files = st.lists(st.tuples(mild, secrets), min_size=1, max_size=30)
+
+
+@given(secret_files, sizes, st.lists(st.tuples(st.integers(0, 31), st.booleans()), max_size=6), st.booleans())
+@example([(0, "eve@example.org"), (100, "ok"), (100, "eve@example.org")], [1], [(1, False), (2, True)], True)
+@example([(0, "eve@example.org"), (100, "ok"), (100, "eve@example.org")], [1], [(1, True), (2, False)], True)
+def test_masking_may_be_switched_on_between_takeovers(
+    deltas: list[tuple[int, str]], batches: list[int], deaths: list[tuple[int, bool]], last: bool
+) -> None:
+    """No line is lost or doubled, each is stored as its recorder had to, and each secret counts once."""
+    memory, lines = Memory(), lines_of(deltas)
+    expected: list[Line] = []
+
+    async def life(upto: int, commits: int, *, masked: bool) -> None:
+        parser = Parser(masked or memory.masked is not None)
+        await record(memory, lines[:upto], batches, commits, parser)
+        expected.extend(parser.rows(lines[len(expected) : len(memory.lines(1))]))
+
+    async def run() -> None:
+        for number, (death, masked) in enumerate(deaths):
+            await life(death + number, death, masked=masked)
+        await life(len(lines), 1 << 30, masked=last)
+
+    asyncio.run(run())
+    assert [(t, m) for _, t, m in memory.lines(1)] == expected and len(expected) == len(lines)
+    counted = Mask()
+    counted.each([raw for (_, raw), (_, kept) in zip(lines, expected, strict=True) if raw != kept])
+    assert (memory.masked or {}) == counted.counts
 
 
 @given(st.lists(files, min_size=2, max_size=3), st.lists(st.tuples(st.integers(1, 3), st.integers(1, 5)), max_size=15))

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from server.running import logs, run_server
 
 import cortex_jupyter
 from cortex_jupyter.recording.budget import Budget
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.store import Commit, open_store
+from cortex_jupyter.server.app import CortexJupyter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
     from server.running import Server
     from server.tape import Tape
 
@@ -55,6 +59,29 @@ def test_following_is_activity_only_where_the_setting_says_so(tmp_path: Path, se
                         break
                 assert (activity() != before) == (setting == "True")
             assert (activity() != before) == (setting == "True"), "nor does the end of a stream count"
+
+
+def test_masking_is_set_in_the_store_and_for_kernels(
+    tmp_path: Path, server: Server, done: Tape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORTEX_MASK", "0")
+    web: Any = SimpleNamespace(web_app=SimpleNamespace(settings={}))
+    CortexJupyter(mask=True, serverapp=web).initialize_settings()
+    assert os.environ["CORTEX_MASK"] == "1"
+    done.store.commit(done.lease, Commit(update={"masked": {"E-mail": 3}}))
+    with run_server(tmp_path, "--CortexJupyter.mask=True", CORTEX_STORE=server.store_url) as one:
+        assert one.page(done.ref.name, limit=1)["complete"]["masked"] == {"E-mail": 3}
+        assert done.store.setting("mask") == "1"
+    done.store.set_setting("mask", "0")
+
+
+def test_without_the_rules_nothing_is_recorded_and_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "detect_secrets.py").write_text("raise ModuleNotFoundError(name=__name__)")
+    path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+    with run_server(tmp_path, CORTEX_MASK="1", PYTHONPATH=path) as server:
+        assert "Nothing will be recorded: masking needs detect-secrets" in server.log.read_text()
+        answer = server.get("cortex/tasks/default/job/train-1/logs")
+        assert answer.json()["error"]["code"] == "MissingExtra" and "[mask]" in answer.json()["error"]["hint"]
 
 
 def test_what_recordings_may_take_is_set_in_the_store(tmp_path: Path) -> None:

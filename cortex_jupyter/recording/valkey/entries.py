@@ -104,9 +104,11 @@ class Entries:
         logs = [(n, t_min, t_max) for _, n, event, t_min, t_max in index if event == "log"]
         gaps = [self.entry(recording, seq) for seq, _, event, _, _ in index if event == "gap"]
         sources = sum(not source.part for source, _ in self.sources(recording).values())
+        masked = self._link.ask("HGET", f"cortex:{recording}", "masked")
         return Complete(
             sum(n for n, _, _ in logs), min((t for _, t, _ in logs), default=None),
             max((t for _, _, t in logs), default=None), [orjson.loads(g.data) for g in gaps if g], sources,
+            orjson.loads(masked or b"{}") or {},
         )  # fmt: skip
 
 

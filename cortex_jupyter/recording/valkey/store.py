@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: As `open` begins a recording; each is kept as JSON.
 _BEGINNING: Final[dict[str, Any]] = {
     "state": "pending", "message": "Log not available yet: the recorder is starting", "reason": "", "exit_code": None,
-    "started": None, "finished": None, "done": 0, "caught_up": 0, "last_seq": 0, "clock_ms": 0,
+    "started": None, "finished": None, "done": 0, "caught_up": 0, "last_seq": 0, "clock_ms": 0, "masked": None,
 }  # fmt: skip
 _COLUMNS: Final = ("namespace", "kind", "name", "uid", "cluster", *_BEGINNING)
 #: Recordings that are asked for at once: the server answers nobody else meanwhile.

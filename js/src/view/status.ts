@@ -62,8 +62,9 @@ export function statement(tasks: TaskSummary[]): string {
   const day = new Date(first).toDateString() === new Date(last).toDateString() ? "" : `${new Date(first).toLocaleDateString()} `;
   const until = day === "" ? "" : `${new Date(last).toLocaleDateString()} `;
   const span = times.length > 0 ? `${day}${shortClock(first, true)} to ${until}${shortClock(last, true)}` : "";
+  const masked = sum((one) => Object.values(one.masked ?? {}).reduce((a, b) => a + b, 0));
   const whole = all.every(({ done, gaps }) => done && gaps.length === 0) ? "complete" : "";
-  return [many(sum(({ records }) => records), "line"), span, many(sum(({ sources }) => sources), "source"), whole].filter(Boolean).join(", ");
+  return [many(sum(({ records }) => records), "line"), span, many(sum(({ sources }) => sources), "source"), masked > 0 ? `${many(masked, "secret")} masked` : "", whole].filter(Boolean).join(", ");
 }
 
 /** From two seconds on it changes what "the last minute" means. */

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
-import pytest
+from itertools import pairwise
 
-from cortex_jupyter.parsing.masking import Mask, rules
+import pytest
+from detect_secrets.plugins.keyword import DENYLIST
+
+from cortex_jupyter.masking import Mask, rules
 
 K = "x4Qz9LmN2pRs7TvW8yBc3DfG5hJk6aEu0iOo1"  # no real one
 SECRETS = {
@@ -68,6 +71,29 @@ def test_the_lines_of_a_key_are_masked() -> None:
         "[masked]",
         "[masked]",
     ]
+
+
+def test_a_secret_across_a_cut_of_a_long_line_is_masked() -> None:
+    for start in range(900, 1100):
+        for line in (
+            "x" * start + " ghp_" + K[:36] + " end",
+            "word " * (start // 5) + "password: correct-horse " + "end " * 300,
+        ):
+            got = Mask()(line)
+            assert "ghp_" not in got and "correct" not in got and Mask()(got) == got
+
+
+def test_lines_together_become_what_each_becomes_alone() -> None:
+    lines = ["plain", *SECRETS.values(), "tokens=5", "A" * 64, *(s + " " + t for s, t in pairwise(SECRETS.values()))]
+    together = Mask()
+    assert together.each(lines) == [Mask()(line) for line in lines]
+    assert together.each(together.each(lines)) == together.each(lines)
+
+
+@pytest.mark.parametrize("word", DENYLIST)
+def test_each_word_of_the_library_that_names_a_secret_is_looked_for(word: str) -> None:
+    for line in (f"{word.replace('_?', '_')}=correct-horse", f"my.{word.replace('_?', '').upper()} : 'correct-horse'"):
+        assert "[masked]" in Mask()(line)
 
 
 def test_a_long_line_takes_no_time_and_rules_are_those_of_the_library() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.errors import MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
 #: By the plugin of detect-secrets: what a text has that one of its rules can match. To look for these is ten times quicker
 #: than the rules. A plugin that is not named here guesses, or finds no secret, or (Discord) has no sign of its own.
@@ -30,6 +30,10 @@ _PLUGINS: Final = {
 }  # fmt: skip
 #: In lower case.
 _NAMES: Final = ("key", "pass", "pwd", "secret", "token", "credential", "contrase", "bearer", "basic")
+#: What a line in lower case has, beside one of those, that a named secret can be in it: no `tokens/s=950`.
+_NAMED: Final = re.compile(
+    r"""(?:key(?:_?id)?|pass(?:word|wd)?|pwd|secret|token|credentials?|contrase[nñ]a)["']?\s*[:=]|(?:bearer|basic)\s"""
+)
 _NUMBER: Final = re.compile(r"[-+]?[\d.,:]+[a-z%]{0,3}\Z|(?:true|false|none|null|nil|yes|no|on|off)\Z", re.IGNORECASE)
 _EMAIL: Final = re.compile(
     r"(?<![\w.+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}\.[A-Za-z]{2,24}\b"
@@ -68,7 +72,7 @@ def rules() -> tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]:
         ]
     )
     named = re.compile(
-        rf"(?i)(?<![a-z])(?:[\w.-]{{0,40}}?[_.-])?(?:{words})[\"']?\s*(?:=>|:=|[:=])\s*(?:[\"'](?P<quoted>[^\"']{{4,}})[\"']|(?!bearer|basic)(?P<secret>[^\s\"',;&)}}\]]{{6,}}))"
+        rf"(?i)(?<![a-z])(?:{words})[\"']?\s*(?:=>|:=|[:=])\s*(?:[\"'](?P<quoted>[^\"']{{4,}})[\"']|(?!bearer|basic)(?P<secret>[^\s\"',;&)}}\]]{{6,}}))"
     )
     found: list[tuple[str, tuple[str, ...], re.Pattern[str]]] = []
     plugins: dict[str, Any] = get_mapping_from_secret_type_to_class()
@@ -79,6 +83,58 @@ def rules() -> tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]:
         *found, ("Private Key", (_BEGIN,), _MATERIAL), ("Authorization", _NAMES[-2:], _BEARER),
         ("Secret Keyword", _NAMES[:-2], named), ("E-mail", ("@",), _EMAIL),
     )  # fmt: skip
+
+
+@cache
+def _signs() -> frozenset[str]:
+    """Give the hints that are looked for as they are; those of `_NAMES` in any case."""
+    return frozenset(hint for _, hints, _ in rules() for hint in hints) - set(_NAMES)
+
+
+def mask(texts: Sequence[str]) -> Iterator[tuple[int, str, Counter[str]]]:
+    """Mask the secrets of lines.
+
+    What a line becomes depends on it alone, and masked again it stays as it is: lines that are masked each time they
+    are read can be compared.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Lines; the more at once, the less each costs.
+
+    Yields
+    ------
+    int, str, Counter
+        Of each line in which something was masked: its place, what it is now, and how much of each kind was masked.
+
+    Raises
+    ------
+    MissingExtra
+        detect-secrets is not installed.
+
+    Examples
+    --------
+    >>> for place, text, kinds in mask(["loss=0.3 tokens=1234", "HF_TOKEN=hf_abcdefghijkl by ann@example.org"]):
+    ...     print(place, text, dict(kinds))
+    1 HF_TOKEN=[masked] by [masked] {'Secret Keyword': 1, 'E-mail': 1}
+    """
+    # Of all lines together first: most logs have few of the hints, and these are then looked for in each line.
+    whole = "\n".join(texts)
+    signs = [sign for sign in _signs() if sign in whole]
+    whole = whole.lower()
+    names = [name for name in _NAMES if name in whole]
+    for place, text in enumerate(texts):
+        hints = [sign for sign in signs if sign in text]
+        low = text.lower() if names else ""
+        if (named := [name for name in names if name in low]) and _NAMED.search(low):
+            hints += named
+        if not hints and not _block(text):
+            continue
+        able = [(name, rule) for name, has, rule in rules() if rule is _MATERIAL or not set(hints).isdisjoint(has)]
+        kinds: Counter[str] = Counter()
+        new = _masked(text, able, kinds)
+        if kinds:
+            yield place, new, kinds
 
 
 class Mask:
@@ -100,53 +156,57 @@ class Mask:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._rules = rules()
-        self._hints = tuple({hint for _, hints, _ in self._rules for hint in hints} - set(_NAMES))
+        rules()  # raises here where they are missing
 
     @property
     def worth(self) -> str:
         """A pattern in RE2's syntax for the lines that may hold a secret."""
-        return f"{'|'.join(map(re.escape, self._hints))}|(?i:{'|'.join(_NAMES)})|^\\s*[^ ]{{60,}}\\s*$"
+        return f"{'|'.join(map(re.escape, sorted(_signs())))}|(?i:{'|'.join(_NAMES)})|^\\s*[^ ]{{60,}}\\s*$"
 
     def __call__(self, text: str) -> str:
         """Give the line with its secrets masked."""
-        if not self._worth(text):
-            return text
-        if len(text) > _PIECE:
-            return "".join(map(self._piece, _pieces(text)))
-        return self._piece(text)
+        return self.each([text])[0]
 
-    def _worth(self, text: str) -> bool:
-        if any(hint in text for hint in self._hints):
-            return True
-        low = text.lower()
-        return any(name in low for name in _NAMES) or _block(text)
-
-    def _piece(self, text: str) -> str:
-        low = text.lower()
-        for name, hints, rule in self._rules:
-            if any(hint in text or hint in low for hint in hints) or (rule is _MATERIAL and _block(text)):
-                text = rule.sub(lambda match, name=name: self._masked(name, match), text)  # type: ignore[misc]
-        return text
-
-    def _masked(self, name: str, match: re.Match[str]) -> str:
-        """Give what stands in place of a match: of one with a group for the secret, only that is it."""
-        place = next((p for p in match.re.groupindex.values() if match.start(p) >= 0), 0)
-        if not place and match.re.groups == 1 and name == "Basic Auth Credentials":
-            place = 1
-        start, end = (at - match.start() for at in match.span(place))
-        secret = match[0][start:end]
-        if "[masked" in secret or (name == "Secret Keyword" and _NUMBER.match(secret)):
-            return match[0]
-        if not place:  # what stands around it, a quote or a space, is none of the secret
-            start += len(secret) - len(secret.lstrip(" \t\"'=:"))
-            end -= len(secret) - len(secret.rstrip(" \t\"'"))
-        self.counts[name] += 1
-        return f"{match[0][:start]}[masked]{match[0][end:]}"
-
-    def each(self, texts: Iterable[str]) -> list[str]:
+    def each(self, texts: Sequence[str]) -> list[str]:
         """Give lines with their secrets masked."""
-        return [self(text) for text in texts]
+        found = list(texts)
+        for place, text, kinds in mask(texts):
+            found[place] = text
+            self.counts += kinds
+        return found
+
+
+def _masked(text: str, able: list[tuple[str, re.Pattern[str]]], kinds: Counter[str]) -> str:
+    """Mask until nothing more is found: what stands beside a secret may be one, once that is masked."""
+    while True:
+        before = text
+        # Cut at other places the second time: a secret may lie across a cut.
+        for start in (0, _PIECE // 2)[: 1 + (len(text) > _PIECE)]:
+            text = "".join(_piece(piece, able, kinds) for piece in _pieces(text, start))
+        if text == before:
+            return text
+
+
+def _piece(text: str, able: list[tuple[str, re.Pattern[str]]], kinds: Counter[str]) -> str:
+    for name, rule in able:
+        text = rule.sub(lambda match, name=name: _instead(name, match, kinds), text)  # type: ignore[misc]
+    return text
+
+
+def _instead(name: str, match: re.Match[str], kinds: Counter[str]) -> str:
+    """Give what stands in place of a match: of one with a group for the secret, only that is it."""
+    place = next((p for p in match.re.groupindex.values() if match.start(p) >= 0), 0)
+    if not place and match.re.groups == 1 and name == "Basic Auth Credentials":
+        place = 1
+    start, end = (at - match.start() for at in match.span(place))
+    secret = match[0][start:end]
+    if "[masked" in secret or (name == "Secret Keyword" and _NUMBER.match(secret)):
+        return match[0]
+    if not place:  # what stands around it, a quote or a space, is none of the secret
+        start += len(secret) - len(secret.lstrip(" \t\"'=:"))
+        end -= len(secret) - len(secret.rstrip(" \t\"'"))
+    kinds[name] += 1
+    return f"{match[0][:start]}[masked]{match[0][end:]}"
 
 
 def _block(text: str) -> bool:
@@ -154,13 +214,13 @@ def _block(text: str) -> bool:
     return len(text) >= 60 and " " not in text.strip()  # noqa: PLR2004
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """Cut a long line between words, where it has any."""
-    at = 0
+def _pieces(text: str, start: int) -> Iterator[str]:
+    """Cut a long line between words, where it has any; the first piece ends at `start` at the latest, unless that is 0."""
+    at, most = 0, start or _PIECE
     while at < len(text):
-        end = at + _PIECE
+        end = at + most
         if end < len(text):
-            gap = max(text.rfind(sign, at + _PIECE // 2, end) for sign in " \t,;")
+            gap = max(text.rfind(sign, at + most // 2, end) for sign in " \t,;")
             end = gap if gap > 0 else end
         yield text[at:end]
-        at = end
+        at, most = end, _PIECE
