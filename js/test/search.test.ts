@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Engine } from "../src/store/engine.ts";
 import type { Jump, OutlineDoc, PageRecord, ToStore, Update } from "../src/types.ts";
 import { fromPlain } from "../src/view/settings.ts";
-import { logEvent, ns, Server, sse, T0, TASK, W0 } from "./helpers.ts";
+import { logEvent, ns, Server, sse, T0, TASK, W0, W1 } from "./helpers.ts";
 
 let server: Server;
 let engine: Engine;
@@ -185,6 +185,13 @@ describe("the next in what is not loaded", () => {
     expect(update.beyond).toBeUndefined();
     expect(server.requests.filter(({ url }) => url.pathname.endsWith("/search")).every(({ signal }) => signal.aborted)).toBe(true);
   });
+});
+
+it("is not asked for of a task of which nothing is shown", async () => {
+  engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all", grep: "step", off: [W0, W1].map(({ pod }) => `${TASK}/${pod}/main`) }).filter });
+  await settle(500);
+  expect(searches()).toEqual([]);
+  expect(update.remote).toMatchObject({ state: "done", matches: 0 });
 });
 
 it("can be stopped and gone on with from there", async () => {

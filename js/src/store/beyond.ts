@@ -98,6 +98,10 @@ export class Beyond {
 
   #ask({ store, spans }: Between, until: number): void {
     const query = this.#query(store);
+    if (query === null) {
+      this.#done(store);
+      return;
+    }
     const since = Math.min(...spans.map(({ low }) => low));
     const range = { since: new Date(Math.floor(since)).toISOString(), until: new Date(Math.floor(until) + 1).toISOString() };
     const stop = this.hooks.linkOf(store.task)?.search(store.task, { ...query, ...range }, {
@@ -112,8 +116,9 @@ export class Beyond {
   }
 
   /** What is looked for, within what is shown. */
-  #query(store: TaskStore): RemoteQuery {
+  #query(store: TaskStore): RemoteQuery | null {
     const query = this.view.remoteQuery(store);
+    if (query === null) return null;
     if (this.step.to === "found") return { ...query, grep: [...query.grep, patternOf(this.view.selection.finder.term)] };
     return rankOf(query.level ?? "") > ERROR ? query : { ...query, level: "error" };
   }

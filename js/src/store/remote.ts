@@ -8,8 +8,9 @@ import { patternOf } from "./terms.ts";
 
 export type RemoteQuery = Omit<SearchQuery, "since" | "until">;
 
-/** Of a task that has these sources; what of them is too long to be asked is left out here. */
-export function remoteQuery(filter: Filter, sources: readonly SourceSummary[]): RemoteQuery {
+/** Of a task that has these sources; what of them is too long to be asked is left out here. Null where none of them is shown. */
+export function remoteQuery(filter: Filter, sources: readonly SourceSummary[]): RemoteQuery | null {
+  if (sources.length > 0 && !sources.some(({ on }) => on)) return null;
   const { include, exclude, where, level } = allTerms(filter);
   return { grep: include.map(patternOf), exclude: exclude.map(patternOf), where, level: level || undefined, stream: filter.stream || undefined, ...chosenBriefly(filter, sources) };
 }

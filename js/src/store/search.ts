@@ -34,7 +34,7 @@ export class Search {
 
   constructor(
     readonly stores: TaskStore[],
-    private readonly queryOf: (store: TaskStore) => RemoteQuery,
+    private readonly queryOf: (store: TaskStore) => RemoteQuery | null,
     /** Where the window begins, ms. */
     private readonly low: number,
     private readonly hooks: Hooks,
@@ -64,9 +64,15 @@ export class Search {
       return;
     }
     const [store, until] = next;
+    const query = this.queryOf(store);
+    if (query === null) {
+      this.#left.shift();
+      this.#next();
+      return;
+    }
     const since = Math.max(this.low, Math.min(...store.spans.map(({ low }) => low)));
     const range = { since: new Date(Math.floor(since)).toISOString(), until: new Date(Math.floor(until) + 1).toISOString() };
-    this.#stop = link.search(store.task, { ...this.queryOf(store), ...range }, {
+    this.#stop = link.search(store.task, { ...query, ...range }, {
       event: (event) => this.#event(store, event),
       end: (problem) => {
         if (this.state !== "running") return;

@@ -175,7 +175,7 @@ export class View {
   }
 
   /** Its filter, as one of its tasks can be asked for it. */
-  remoteQuery(store: TaskStore): RemoteQuery {
+  remoteQuery(store: TaskStore): RemoteQuery | null {
     return remoteQuery(this.selection.filter, this.sources().filter(({ task }) => task === store.task));
   }
 

@@ -1,7 +1,7 @@
 /** What is it and how far: the task, its phases, and what can be done with the whole. */
 
 import { allTerms } from "../store/filter.ts";
-import { chosenBriefly } from "../store/sources.ts";
+import { chosen } from "../store/sources.ts";
 import { patternOf } from "../store/terms.ts";
 import { toAddress } from "../page/address.ts";
 import { pageConfig } from "../transport/config.ts";
@@ -28,7 +28,7 @@ export interface HeaderActions {
 export function queryOf(settings: Settings, sources: SourceSummary[]): URLSearchParams {
   const { since = "all", until = "", stream = "" } = toPlain(settings);
   const { include, exclude, where, level } = allTerms(settings.filter);
-  const all = { since, until, stream, level, ...chosenBriefly(settings.filter, sources), grep: include.map(patternOf), exclude: exclude.map(patternOf), where };
+  const all = { since, until, stream, level, ...chosen(settings.filter, sources), grep: include.map(patternOf), exclude: exclude.map(patternOf), where };
   return new URLSearchParams(Object.entries(all).flatMap(([name, value]) => [value].flat().filter(Boolean).map((one): [string, string] => [name, one])));
 }
 
