@@ -3,14 +3,15 @@
 A level is known by looking at a line, a second and a half of computing for a million: too long for a server that shares
 its time with kernels, and more than recording should cost.
 
-It reads one line of JSON from its input, and writes one for each batch: its number, its count, and the seconds (since
-the epoch) in which there are warnings or errors, with how many.
+It reads one line of JSON from its input, and writes one for each batch: its number, its count, the seconds (since the
+epoch) in which there are warnings or errors, with how many; and how many lines each source has.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -29,8 +30,10 @@ _WARNING: Final = LEVELS.index("warning")
 _RANK: Final[dict[str | None, int]] = {name: rank for rank, name in enumerate(LEVELS)} | {None: -1}
 
 
-def count(store: Readable, recording: int, seqs: Iterable[int]) -> Iterator[tuple[int, int, list[list[int]]]]:
-    """Count the warnings and errors of batches.
+def count(
+    store: Readable, recording: int, seqs: Iterable[int]
+) -> Iterator[tuple[int, int, list[list[int]], list[tuple[int, int]]]]:
+    """Count the warnings and errors of batches, and the lines of their sources.
 
     Parameters
     ----------
@@ -42,7 +45,8 @@ def count(store: Readable, recording: int, seqs: Iterable[int]) -> Iterator[tupl
     Yields
     ------
     tuple
-        (first number, records, [[second, warnings, errors], ...]); batches that are no longer so are left out.
+        (first number, records, [[second, warnings, errors], ...], [(source's id, lines), ...]); batches that are no
+        longer so are left out.
     """
     for seq in seqs:
         entry = store.entry(recording, seq)
@@ -54,7 +58,12 @@ def count(store: Readable, recording: int, seqs: Iterable[int]) -> Iterator[tupl
             rank = _RANK[level(text)]
             if rank >= _WARNING:
                 seconds.setdefault(time // _SECOND, [0, 0])[rank > _WARNING] += 1
-        yield seq, entry.n, [[second, *both] for second, both in sorted(seconds.items())]
+        yield (
+            seq,
+            entry.n,
+            [[second, *both] for second, both in sorted(seconds.items())],
+            list(Counter(batch.sids).items()),
+        )
 
 
 def main() -> None:

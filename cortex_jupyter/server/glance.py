@@ -26,8 +26,8 @@ async def outline(recording: Recording, bins: object, *, levels: bool = False) -
     bins : object
         As the reader gave it, None for 1 000.
     levels : bool, optional
-        With `warnings` and `errors` of each bin, and how many records have been looked at for them (`counted`): that
-        goes on in another process, so ask again while it is less than there are.
+        With `warnings` and `errors` of each bin, `lines` of each source, and how many records have been looked at for them
+        (`counted`): that goes on in another process, so ask again while it is less than there are.
 
     Raises
     ------
@@ -41,11 +41,17 @@ async def outline(recording: Recording, bins: object, *, levels: bool = False) -
     found = await asyncio.to_thread(counted, recording.store, recording.id, count)
     sources = await asyncio.to_thread(recording.store.sources, recording.id)
     doc = asdict(found) | {"task": recording.ref.key, "recording": recording.id}
-    doc["sources"] = [source.public for source, _ in sources.values() if not source.part]
+    told = {sid: source.public for sid, (source, _) in sources.items()}
     if levels and found.lines:
         known = levels_of(recording.store, recording.id)
         bounds = (found.start, found.width, len(found.lines))
         doc["counted"], doc["warnings"], doc["errors"] = await asyncio.to_thread(known.bins, *bounds)
+        counts = await asyncio.to_thread(known.sources)
+        # Older lines of a run are recorded as a part of it.
+        for sid, (source, _) in sources.items():
+            parts = [other for other, (one, _) in sources.items() if one.of(source)]
+            told[sid]["lines"] = sum(counts.get(part, 0) for part in parts)
+    doc["sources"] = [told[sid] for sid, (source, _) in sources.items() if not source.part]
     for name in ("first", "last", "start", "width"):
         doc[name] = None if doc[name] is None else str(doc[name])
     return doc

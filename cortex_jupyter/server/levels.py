@@ -1,4 +1,4 @@
-"""How many warnings and errors there are when, of whole recordings: counted once by a process, and kept in this one."""
+"""How many warnings and errors there are when, and lines of each source, of whole recordings: counted once by a process, and kept in this one."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Levels:
     def __init__(self, store: Readable, recording: int) -> None:
         self._store, self._recording = store, recording
         self._lock = threading.Lock()
-        #: By a batch's first number: its count, and [second, warnings, errors] of the seconds that have any.
-        self._counts: dict[int, tuple[int, list[list[int]]]] = {}
+        #: By a batch's first number: its count, [second, warnings, errors] of the seconds that have any, [source, lines].
+        self._counts: dict[int, tuple[int, list[list[int]], list[list[int]]]] = {}
         self._counting: threading.Thread | None = None
 
     def bins(self, start: int, width: int, count: int) -> tuple[int, list[int], list[int]]:
@@ -47,7 +47,7 @@ class Levels:
         """
         index = {seq: n for seq, n, event, _, _ in self._store.index(self._recording) if event == "log"}
         with self._lock:
-            known = {seq: seconds for seq, (n, seconds) in self._counts.items() if index.get(seq) == n}
+            known = {seq: seconds for seq, (n, seconds, _) in self._counts.items() if index.get(seq) == n}
         if missing := [seq for seq in reversed(index) if seq not in known]:
             self._count(missing)
         warnings, errors = [0] * count, [0] * count
@@ -61,6 +61,16 @@ class Levels:
                     warnings[at] += some * (part + 1) // parts - some * part // parts
                     errors[at] += more * (part + 1) // parts - more * part // parts
         return sum(index[seq] for seq in known), warnings, errors
+
+    def sources(self) -> dict[int, int]:
+        """Give how many lines each source has, by its id, of those that have been looked at."""
+        index = {seq: n for seq, n, event, _, _ in self._store.index(self._recording) if event == "log"}
+        found: dict[int, int] = {}
+        with self._lock:
+            for seq, (n, _, sources) in self._counts.items():
+                for sid, lines in sources if index.get(seq) == n else ():
+                    found[sid] = found.get(sid, 0) + lines
+        return found
 
     def _count(self, seqs: list[int]) -> None:
         with self._lock:
@@ -78,9 +88,9 @@ class Levels:
             process.stdin.write(ask + b"\n")
             process.stdin.close()
             for line in process.stdout:
-                seq, n, seconds = orjson.loads(line)
+                seq, *counts = orjson.loads(line)
                 with self._lock:
-                    self._counts[seq] = (n, seconds)
+                    self._counts[seq] = tuple(counts)
 
 
 _known: dict[tuple[str, int], Levels] = {}

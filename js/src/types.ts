@@ -127,7 +127,8 @@ export interface OutlineDoc {
   errors?: number[];
   counted?: number;
   notices: PageNotice[];
-  sources?: SourceInfo[];
+  /** Where asked for: with the lines of each, as far as they are counted. */
+  sources?: (SourceInfo & { lines?: number })[];
 }
 
 /** What the view shows. `off` holds the keys of the sources that are switched off, or of single runs of them, `since` the window in milliseconds or null for all. */

@@ -2,8 +2,12 @@
 /** The runs of a container that was restarted, in the side list: each chosen or hidden by itself. */
 
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { LogEvent, SourceInfo } from "../src/types.ts";
+import { Outline } from "../src/store/outline.ts";
+import { TaskStore } from "../src/store/store.ts";
+import { View } from "../src/store/view.ts";
+import type { LogEvent, OutlineDoc, SourceInfo } from "../src/types.ts";
 import { Session } from "../src/view/session.ts";
+import { fromPlain } from "../src/view/settings.ts";
 import { Viewer } from "../src/view/viewer.ts";
 import { engineHub, type FakeModel, fakeModel, ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
 
@@ -100,6 +104,20 @@ it("shows what Python asks for, counted from the newest, also when there is a ne
   expect(messages()).toEqual(["line 0.2 a", "line 0.2 b"]);
   await press(".cl-only", 0);
   expect(messages()).toHaveLength(8);
+});
+
+it("has the lines that are not loaded, too, once the server has counted them", () => {
+  const store = new TaskStore(TASK);
+  const selection = (): View => new View("v", "m", [store], fromPlain({ since: "all" }).filter, { from: 0, count: 9, follow: true, anchor: null, anchorIndex: 0 });
+  store.addLog({ task: TASK, seq: 91, sources: { 1: { ...W0, run: 1 } }, t0: ns(T0), dt: [0, 1e6], s: [1, 1], m: ["a", "b"] });
+  const doc: OutlineDoc = { records: 91, upto: 91, first: ns(T0 - 9), last: ns(T0), start: ns(T0 - 9), width: "1000000", lines: [91], notices: [], counted: 40, warnings: [0], errors: [0] };
+  const sources = [{ ...W0, lines: 60 }, { ...W0, run: 1, lines: 31 }];
+  store.survey(new Outline(doc), [], sources);
+  expect(selection().sources()[0].runs.map(({ lines, state }) => [lines, state])).toEqual([[0, "ended"], [2, "running"]]);
+  store.survey(new Outline({ ...doc, counted: 91 }), [], sources);
+  expect(selection().sources()[0].runs.map(({ lines }) => lines)).toEqual([60, 32]);
+  store.addLog({ task: TASK, seq: 93, sources: { 1: { ...W0, run: 1 } }, t0: ns(T0), dt: [0], s: [1], m: ["c"] });
+  expect(selection().sources()[0]).toMatchObject({ lines: 93, state: "running" });
 });
 
 it("has the pods of an indexed Job by their index", async () => {

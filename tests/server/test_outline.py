@@ -89,3 +89,4 @@ def test_levels_are_counted_aside_and_lie_where_the_lines_are(server: Server, do
     assert sum(found["warnings"]) == sum(t.startswith("WARNING") for t in texts)
     assert sum(found["errors"]) == sum(t.startswith("ERROR") for t in texts)
     assert len(found["errors"]) == len(found["lines"]) and max(found["errors"]) < 30
+    assert [source["lines"] for source in found["sources"]] == [334, 333, 333]

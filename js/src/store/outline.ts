@@ -15,6 +15,8 @@ export class Outline {
   readonly start: number;
   readonly width: number;
   readonly lines: number[];
+  /** Nearly all lines have been looked at for their levels and sources. */
+  readonly whole: boolean;
   /** Of each bin, once nearly all lines have been looked at for them. */
   readonly warnings: number[] | null;
   readonly errors: number[] | null;
@@ -30,9 +32,9 @@ export class Outline {
     this.width = Number(width) / 1e6;
     this.lines = lines;
     // Of a task that goes on the newest are always still to be counted.
-    const whole = counted >= records * NEARLY;
-    this.warnings = whole && warnings ? warnings : null;
-    this.errors = whole && errors ? errors : null;
+    this.whole = counted >= records * NEARLY;
+    this.warnings = this.whole && warnings ? warnings : null;
+    this.errors = this.whole && errors ? errors : null;
     this.#before = new Float64Array(lines.length + 1);
     for (const [i, count] of lines.entries()) this.#before[i + 1] = this.#before[i] + count;
   }

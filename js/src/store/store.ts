@@ -31,7 +31,11 @@ export interface Source {
   container: string;
   kind: SourceKind;
   run: number;
+  /** That are here. */
   lines: number;
+  /** Of the recording, where the server has counted: up to its outline, and those that came later. */
+  told: number;
+  since: number;
   firstKey: number;
   lastKey: number;
   state: "waiting" | "running" | "ended";
@@ -128,9 +132,13 @@ export class TaskStore {
     return last || this.newest;
   }
 
-  survey(outline: Outline, notices: PageNotice[] = [], sources: SourceInfo[] = []): void {
+  survey(outline: Outline, notices: PageNotice[] = [], sources: (SourceInfo & { lines?: number })[] = []): void {
     this.outline = outline;
-    for (const source of sources) this.sourceId(source);
+    for (const source of this.sources) source.since = 0;
+    for (const { lines, ...info } of sources) {
+      const source = this.sources[this.sourceId(info)];
+      if (outline.whole && lines !== undefined) source.told = lines;
+    }
     for (const notice of notices) {
       this.#mark(notice);
       if (notice.event !== "status") continue;
@@ -138,7 +146,11 @@ export class TaskStore {
       this.#tell(notice as StatusEvent);
     }
     this.#since = 0;
-    for (let row = 0; row < this.rows; row++) if (this.seq[row] > outline.upto && !(this.flags[row] & (NOTICE | HOLE))) this.#since++;
+    for (let row = 0; row < this.rows; row++) {
+      if (this.seq[row] <= outline.upto || this.flags[row] & (NOTICE | HOLE)) continue;
+      this.#since++;
+      this.sources[this.source[row]].since++;
+    }
   }
 
   timeOf(row: number): number {
@@ -161,7 +173,10 @@ export class TaskStore {
       const key = Math.max(time, this.#parts.get(s[i]) ?? 0);
       this.#parts.set(s[i], key);
       if (key > source.lastKey) source.lastKey = key;
-      if (this.outline === null || number > this.outline.upto) this.#since++;
+      if (this.outline === null || number > this.outline.upto) {
+        this.#since++;
+        source.since++;
+      }
       this.#push(number, time, key, id, this.#lineFlags(m[i], o?.[i] ?? 0), m[i]);
       this.folds.feed(id * 3 + (o?.[i] ?? 0), this.rows - 1);
       source.lines++;
@@ -480,7 +495,7 @@ export class TaskStore {
       this.#ids.set(name, id);
       const kind = info.kind ?? this.sources.find((other) => other.container === info.container)?.kind ?? "main";
       const { pod, container, run = 0 } = info;
-      this.sources.push({ pod, container, kind, run, lines: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", begun: 0, ended: 0, index: null });
+      this.sources.push({ pod, container, kind, run, lines: 0, told: 0, since: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", begun: 0, ended: 0, index: null });
     }
     return id;
   }
