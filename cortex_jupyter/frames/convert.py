@@ -64,6 +64,13 @@ def to_polars(table: Any) -> Any:
     return library("polars").from_arrow(table)
 
 
+def plain(table: Any) -> Any:
+    """Give a table whose dictionaries are text, so that it can be joined with another."""
+    pa = library("pyarrow")
+    fields = [f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f for f in table.schema]
+    return table.cast(pa.schema(fields))
+
+
 def whole(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
     """Let `write` write a temporary file beside `path`, and give it that name when it has succeeded.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cortex_jupyter.archive.extra import library
 from cortex_jupyter.notebook.data import Data
 
 if TYPE_CHECKING:
@@ -216,19 +216,24 @@ class Analysis(Data):
         return Comparison(compare(self.to_arrow(), other.to_arrow()), names)
 
 
-@dataclass(frozen=True, slots=True)
 class _Reported:
     """Where metrics came from."""
 
-    log: Analysis
-    names: tuple[str, ...]
-    pattern: str | None
-    path: str | None
+    def __init__(self, log: Analysis, names: tuple[str, ...], pattern: str | None, path: str | None) -> None:
+        from cortex_jupyter.frames.growing import Growing  # noqa: PLC0415
+
+        self._log = log
+        self._growing = Growing(self._read, log._parsed, names, pattern, path)  # noqa: SLF001 - a part of the log
+
+    def _read(self, start: int) -> tuple[Any, int]:
+        from cortex_jupyter.frames.growing import COLUMNS  # noqa: PLC0415
+
+        last, _ = self.mark()
+        records = self._log._table(COLUMNS, start=start)  # noqa: SLF001
+        return records, max(last, library("pyarrow.compute").max(records["seq"]).as_py() or 0)
 
     def again(self) -> Any:
-        from cortex_jupyter.frames.metrics import metrics  # noqa: PLC0415
-
-        return metrics(self.log.to_arrow(), self.names, pattern=self.pattern, path=self.path)
+        return self._growing.now()
 
     def mark(self) -> tuple[int, bool]:
-        return self.log._mark()  # noqa: SLF001 - a part of the log
+        return self._log._mark()  # noqa: SLF001

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from cortex_jupyter.archive.extra import library
+from cortex_jupyter.frames.convert import plain
 from cortex_jupyter.frames.found import Found, cell, html_table
 from cortex_jupyter.notebook.chart import Chart
 
@@ -52,7 +53,7 @@ class Metrics(Found):
     def __add__(self, other: Self) -> Self:
         """Give the metrics of both, for one chart of several tasks."""
         pa = library("pyarrow")
-        tables = [_plain(m.to_arrow()) for m in (self, other)]
+        tables = [plain(m.to_arrow()) for m in (self, other)]
         return type(self)(pa.concat_tables(tables), (*self.sources, *other.sources))
 
     def plot(self, *names: str, x: str | None = None) -> Chart:
@@ -78,7 +79,7 @@ class Metrics(Found):
         pa = library("pyarrow")
         if not self.sources:
             return self
-        return type(self)(pa.concat_tables([_plain(source.again()) for source in self.sources]), self.sources)
+        return type(self)(pa.concat_tables([plain(source.again()) for source in self.sources]), self.sources)
 
     def summary(self) -> list[dict[str, Any]]:
         """Give for each name how many values there are, the first, the last, the least and the most."""
@@ -109,10 +110,3 @@ class Metrics(Found):
         head, rows = self.shown()
         note = f'<div style="opacity:.65">{len(self):,} values; .plot() draws them, .to_pandas() gives them</div>'
         return html_table(head, [[escape(text) for text in row] for row in rows]) + note
-
-
-def _plain(table: Any) -> Any:
-    """Give a table whose dictionaries are text, so that it can be joined with another."""
-    pa = library("pyarrow")
-    fields = [f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f for f in table.schema]
-    return table.cast(pa.schema(fields))

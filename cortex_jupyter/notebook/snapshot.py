@@ -104,13 +104,13 @@ class Snapshot:
         """Where whole columns are read from."""
         return nearest(self._recording.store, self._recordings.archive, self._recording.id)
 
-    def _table(self, columns: Sequence[str] = COLUMNS, *, shared: bool = False) -> Any:
+    def _table(self, columns: Sequence[str] = COLUMNS, *, start: int = 0, shared: bool = False) -> Any:
         from cortex_jupyter.frames.read import read  # noqa: PLC0415 - needs pyarrow, which is optional
 
         self._settle()
         store, id_ = self._columnar(), self._recording.id
         with progress("loading the log", self._statement().records) as bar:
-            return read(store, id_, self._parsed(), bar.update, columns, shared=shared)
+            return read(store, id_, self._parsed(), bar.update, columns, start, shared=shared)
 
     def records(self) -> Iterator[Record]:
         """Give the records of the log as it is now, in the order of `to_arrow`; needs no pyarrow."""

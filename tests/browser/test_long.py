@@ -151,3 +151,20 @@ def test_the_next_match_is_found_in_what_is_not_loaded_back_and_on(page: Page) -
     expect(page.locator(".cl-picked")).to_contain_text("line 00234567", timeout=20_000)
     page.keyboard.press("N")
     expect(page.locator("[role=status]")).to_contain_text("No earlier match in what is not loaded", timeout=20_000)
+
+
+def test_the_chart_is_of_all_of_it_and_leads_to_lines_that_are_not_loaded(page: Page) -> None:
+    page.focus(".cl-rows")
+    page.keyboard.press("p")
+    chart = page.locator(".cl-chart")
+    expect(chart.locator(".cl-pn")).to_have_text(["loss", "mem"], timeout=20_000)
+    expect(chart.locator(".cl-of")).to_have_text(re.compile(r"^reading|^$"))
+    expect(chart.locator(".cl-of")).to_have_text("", timeout=60_000)
+    loss = chart.locator(".cl-plot").first
+    expect(loss).to_have_attribute("aria-label", re.compile("3 sources, from 0 to 0.996"))
+    width = (loss.bounding_box() or {"width": 0.0})["width"] - 48
+    for share in (0.1, 0.62):
+        loss.click(position={"x": 40 + share * width, "y": 30})
+        picked = page.locator(".cl-picked .cl-m")
+        expect(picked).to_contain_text(re.compile(rf"line 00{int(share * 10)}\d{{5}} loss="), timeout=20_000)
+    shot(page, "long-chart")

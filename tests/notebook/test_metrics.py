@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import polars as pl
 import pytest
-from frames.filled import Filled
+from frames.filled import T0, Filled
 
 import cortex_jupyter as cortex
 from cortex_jupyter.notebook.tasktable import TaskTable, _add_progress
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +59,57 @@ def test_a_chart_follows_a_task_that_runs(filled: Filled, engine: Runtime, monke
     until(lambda: "live" not in chart._widget.value)
     assert len(chart.metrics) == 100
     chart._widget.close()
+
+
+S = 10**9
+
+
+@pytest.mark.parametrize(
+    ("later", "query", "reads"),
+    [
+        pytest.param([(1, 9 * S, "loss=0.5"), (2, 9 * S, "loss=0.6 acc=1")], {}, 1, id="new lines"),
+        pytest.param(
+            [(1, 9 * S, "nothing"), (2, 10 * S, "Epoch 4/5"), (2, 11 * S, "loss=0.1")], {}, 1, id="a new epoch"
+        ),
+        pytest.param([(2, 5 * S, "loss=3"), (2, 6 * S, "loss=4")], {}, 1, id="of another pod, in between"),
+        pytest.param([(1, 5 * S, "loss=3")], {}, 2, id="older than those before them"),
+        pytest.param([(1, 9 * S, "rank=3 loss=0.5")], {}, 2, id="a rank that is told late"),
+        pytest.param([(1, 9 * S, "loss=0.5")], {"tail": 4}, 1, id="the last lines"),
+        pytest.param([(1, 9 * S, "loss=0.5")], {"grep": "loss"}, 1, id="a filter"),
+        pytest.param([], {}, 1, id="nothing new"),
+    ],
+)
+def test_metrics_that_grow_are_those_of_the_whole_log(
+    filled: Filled, engine: Runtime, later: list[tuple[int, int, str]], query: dict[str, Any], reads: int
+) -> None:
+    filled.lines(
+        [(1, 0, "Epoch 1/5"), (1, S, "loss=1"), (2, 2 * S, "step=7 loss=2"), (1, 7 * S, "loss=1.5"), (1, 8 * S, "-")]
+    )
+    filled.update(caught_up=1, state="running")
+    log = cortex.logs("ml:train-1", **query)
+    grown = log.metrics()
+    [source] = grown.sources
+    asked: list[int] = []
+    read = source._growing._read
+    source._growing._read = lambda start: asked.append(start) or read(start)
+    if later:
+        filled.lines(later)
+    columns = ("time", "step", "name", "value", "task", "pod", "rank", "seq")
+    for _ in range(2):
+        whole = log.metrics().to_arrow().select(columns).to_pylist()
+        assert grown.again().to_arrow().select(columns).to_pylist() == whole
+    assert len(asked) == reads + 1
+    assert (asked[0] == 0) == ("tail" in query), "only what is new is read"
+    filled.end()
+
+
+def test_what_leaves_a_window_leaves_its_metrics(filled: Filled, engine: Runtime) -> None:
+    filled.lines([(1, i * S, f"step={i} loss={i}") for i in range(10)]).update(caught_up=1, state="running")
+    [source] = cortex.logs("ml:train-1", since=rfc3339(T0)).metrics().sources
+    # The window moves with the clock, which a test would have to wait for.
+    source._growing._query = lambda: LogQuery.parse({"since": rfc3339(T0 + 3 * S)})
+    assert source.again()["value"].to_pylist() == [3, 4, 5, 6, 7, 8, 9]
+    filled.end()
 
 
 def until(test: Callable[[], Any]) -> None:

@@ -11,6 +11,8 @@ const TOP = 7;
 const BOTTOM = 5;
 /** Less than this is a click, px. */
 const CLICK = 4;
+/** Points of a pixel's width. */
+const DENSE = 1.5;
 const CROSS = "m-3 -3l6 6m0 -6l-6 6";
 
 /** What all plots of a chart share. */
@@ -89,6 +91,8 @@ export class Plot {
     for (const [i, line] of lines.entries()) {
       const path = (this.#lines.children[i] as SVGElement | undefined) ?? this.#lines.appendChild(svg("path", {}));
       tint(path, line.hue);
+      // So many points that lines become a surface: what is behind it shines through.
+      path.classList.toggle("cl-dense", line.x.length > DENSE * width);
       put(path, "d", this.#path(line.x, line.value));
     }
     this.#cross(lost);
