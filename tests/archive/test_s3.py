@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import orjson
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
+from cortex_jupyter.frames.lazy import lazy
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.pages import newest
@@ -137,17 +139,17 @@ def test_an_address_that_is_none(url_: str) -> None:
         Objects(url_)
 
 
-def copies(held: Held, url: str, n: int, namespace: str = "many") -> list[str]:
-    """Put manifests of `n` tasks beside no files: an hour each, one after the other, the last with an error."""
+def copies(held: Held, url: str, which: range, namespace: str = "many") -> list[str]:
+    """Put manifests of tasks beside no files: an hour each, one after the other, the 100th with an error."""
     place, names = Objects(url), []
-    for i in range(n):
+    for i in which:
         about = held.about | {
             "id": held.info.id + i + 1,
             "first": 3_600 * 10**9 * i,
             "last": 3_600 * 10**9 * (i + 1) - 1,
         }
         about |= {"ref": {"namespace": namespace, "kind": "job", "name": f"run-{i}"}}
-        about |= {"levels": {"info": 5, "error": int(i == n - 1)}}
+        about |= {"levels": {"info": 5, "error": int(i == 100)}}
         names.append(f"{namespace}/job/run-{i}/{about['id']}.json")
         place.put(names[-1], orjson.dumps(about))
     return names
@@ -157,9 +159,9 @@ def test_many_tasks_are_known_after_few_requests(
     s3: Gate, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _, held = archived(lively(filled, 300), url)
-    names = copies(held, url, 120)
+    copies(held, url, range(120))
     Catalog(Objects(url)).gather("many")
-    names += copies(held, url, 123)[120:]  # three that came later, and the last of those before no longer has an error
+    copies(held, url, range(120, 125))  # came later
     monkeypatch.setenv("CORTEX_ARCHIVE", url)
     monkeypatch.setenv("CORTEX_STORE", f"sqlite:///{tmp_path / 'none.sqlite'}")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
@@ -171,19 +173,19 @@ def test_many_tasks_are_known_after_few_requests(
             "many:job/run-51",
             "many:job/run-50",
         ]
-        assert [log.task for log in cortex.scan(namespace="many", level="error").logs] == ["many:job/run-122"]
+        assert [log.task for log in cortex.scan(namespace="many", level="error").logs] == ["many:job/run-100"]
     finally:
         engine().close()
         engine.__globals__["_current"] = None
     asked = [path for _, path, _ in s3.requests]
-    # Two lists, what was gathered, the three and the one that changed: no file, and no manifest twice.
-    assert len(asked) == 7 and not any(".parquet" in path for path in asked)
+    # Two lists, what was gathered, and the five: no file, and no manifest twice.
+    assert len(asked) == 8 and not any(".parquet" in path for path in asked)
     assert sum(size for _, _, size in s3.requests) < 130_000
 
 
 def test_gathered_manifests_count_only_while_they_are_true(s3: Gate, url: str, filled: Filled) -> None:
     _, held = archived(lively(filled, 300), url)
-    names, place = copies(held, url, 8), Objects(url)
+    names, place = copies(held, url, range(8)), Objects(url)
     kept = f"many/{gathered.NAME}"
 
     def known() -> dict[str, int]:
@@ -226,3 +228,23 @@ def test_archiving_gathers_now_and_then(s3: Gate, url: str, filled: Filled, monk
     assert sum(gathered.due(id_ * 32_768 + 5) for id_ in range(1000)) == 1000
     monkeypatch.setattr(gathered, "_EACH", 32)
     assert 20 < sum(gathered.due(id_ * 32_768 + 5) for id_ in range(1000)) < 45  # whatever the numbers are made of
+
+
+def test_a_lazy_frame_reads_what_its_filter_leaves(
+    s3: Gate, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "_GROUP", 2000)
+    lines = [(1 + i % 2, i * 1_000_000, f"2026-01-01 INFO {i:x} {hash(str(i)):x}") for i in range(40_000)]
+    for start in range(0, len(lines), 2000):
+        filled.lines(lines[start : start + 2000])
+    _, held = archived(filled.end(), url)
+    frame = lazy(ArchiveStore(url), held.info.id, LogQuery.parse({}))
+    whole = pl.from_arrow(read(filled.store, filled.id, LogQuery.parse({})))
+    s3.requests.clear()
+    few = frame.filter(pl.col("seq").is_between(7000, 7010)).select("seq", "message").collect()
+    assert few.equals(whole.filter(pl.col("seq").is_between(7000, 7010)).select("seq", "message"))
+    asked = sum(size for _, path, size in s3.requests if ".parquet" in path)
+    assert (
+        asked - (1 << 18) < held.file.size / 8
+    )  # polars reads so much of a file's end for the footer, whatever its size
+    assert frame.collect().equals(whole)
