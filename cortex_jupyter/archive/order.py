@@ -79,22 +79,20 @@ def ordered(pieces: Iterable[tuple[Any, int]], most: int = MOST) -> Iterator[tup
 
 def _plain(table: Any, highest: dict[int, int]) -> bool:
     """Tell whether rows stand in order already, also after those before them; notes how far each source has come."""
-    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    np = library("numpy")
     times = _ns(table)
     if not len(table) or not ascending(times):
         return False
-    tops = (
-        pa.table({"time": times, "source": table["source"]})
-        .group_by("source")
-        .aggregate([("time", "min"), ("time", "max")])
-        .to_pydict()
-    )
-    if any(low < highest.get(s, low) for s, low in zip(tops["source"], tops["time_min"], strict=True)):
+    sources, at = table["source"].combine_chunks().dictionary_encode(), times.to_numpy()
+    codes, known = sources.indices.to_numpy(), sources.dictionary.to_pylist()
+    # Of what is put into one place the last stays: of each source its latest time, and backwards its earliest.
+    low, high = np.empty(len(known), np.int64), np.empty(len(known), np.int64)
+    low[codes[::-1]], high[codes] = at[::-1], at
+    if any(first < highest.get(source, first) for source, first in zip(known, low.tolist(), strict=True)):
         return False
-    first = pc.min(times).as_py()
-    if any(top > first for top in highest.values()):
+    if any(top > at[0] for top in highest.values()):
         return False
-    highest.update(zip(tops["source"], tops["time_max"], strict=True))
+    highest.update(zip(known, high.tolist(), strict=True))
     return True
 
 

@@ -173,7 +173,9 @@ def _note(blocks: list[layout.Block], seqs: Any, group: int) -> None:
     """Note in the index that a row group holds these numbers."""
     np = library("numpy")
     starts = np.array([b.seq for b in blocks])
-    for place in np.unique(np.searchsorted(starts, seqs.to_numpy(), "right") - 1).tolist():
+    held = np.zeros(len(blocks) + 1, bool)
+    held[np.searchsorted(starts, seqs.to_numpy(), "right")] = True
+    for place in (np.flatnonzero(held) - 1).tolist():
         block = blocks[place]
         block.first, block.last = min(block.first, group), max(block.last, group)
 

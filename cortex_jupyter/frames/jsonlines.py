@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from cortex_jupyter.archive.extra import library
+from cortex_jupyter.frames.search import any_matches
 from cortex_jupyter.parsing import fields as rules
 from cortex_jupyter.parsing import level as level_rules
 
@@ -21,6 +23,8 @@ _DOUBTFUL: Final = (
 )
 #: An object of more bytes may be deeper than orjson reads.
 _LONG: Final = 1024
+#: Bytes of the first lines.
+_SOME: Final = 1 << 16
 
 
 def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
@@ -58,8 +62,7 @@ def _by_arrow(text: Any) -> tuple[Any, Any, Any, Any] | None:
     joined = pc.binary_join_element_wise(text, nothing, end)  # a line break after each
     lines = joined.buffers()[2].slice(0, pc.sum(pc.binary_length(joined)).as_py())
     # A column that no line has costs as much as one that all have.
-    content = lines.to_pybytes()
-    keys = [key for key in _KEYS if f'"{key}"'.encode() in content] or [_KEYS[0]]
+    keys = _present(text, lines) or [_KEYS[0]]
     kind = pa.schema([(key, pa.string()) for key in keys])
     try:
         table = pj.read_json(
@@ -87,6 +90,16 @@ def _by_arrow(text: Any) -> tuple[Any, Any, Any, Any] | None:
     # No key: the message is the line.
     at = pc.if_else(open_, pa.scalar(0, pa.int32()), at)
     return level, at, length, pa.array([0] * len(text), pa.int32())
+
+
+def _present(text: Any, lines: Any) -> list[str]:
+    """Give those of the keys that there are: what the first lines have not is looked for at once, and seldom found."""
+    some = lines.slice(0, min(lines.size, _SOME)).to_pybytes()
+    absent = [key for key in _KEYS if f'"{key}"'.encode() not in some]
+    if absent and any_matches(text, f'"(?:{"|".join(map(re.escape, absent))})"'):
+        content = lines.to_pybytes()
+        absent = [key for key in absent if f'"{key}"'.encode() not in content]
+    return [key for key in _KEYS if key not in absent]
 
 
 def _value(text: Any, key: str, value: Any) -> tuple[Any, Any]:

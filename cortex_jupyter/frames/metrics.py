@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.frames.search import any_holds, matching
+from cortex_jupyter.frames.search import any_matches, matching
 from cortex_jupyter.frames.shapes import Shapes, shapes
 from cortex_jupyter.parsing import metrics as rules
 from cortex_jupyter.parsing.fields import ESCAPES
@@ -95,10 +95,10 @@ def _lines(table: Any) -> tuple[Any, Any]:
     """Give the texts without colours, a progress bar's states one by one, and the row of each."""
     pc, np = library("pyarrow.compute"), library("numpy")
     text = table["text"]
-    if any_holds(text, "\x1b"):
+    if any_matches(text, "\x1b"):
         text = pc.replace_substring_regex(text, ESCAPES, "")
     rows = np.arange(len(text))
-    if any_holds(text, "\r"):
+    if any_matches(text, "\r"):
         states = pc.split_pattern(text.combine_chunks(), "\r")
         rows = pc.list_parent_indices(states).to_numpy(zero_copy_only=False)
         text = library("pyarrow").chunked_array([states.flatten()])

@@ -167,7 +167,9 @@ def _wide(head: Any) -> Any:
     pa, np = library("pyarrow"), library("numpy")
     offsets, values = _buffers(head)
     part = values[offsets[0] : offsets[-1]]
-    found = np.flatnonzero((part > 127) | (part == 27)) + offsets[0]  # noqa: PLR2004 - beyond ASCII, and escape
+    if not len(part) or (part.max() <= 127 and not (part == 27).any()):  # noqa: PLR2004 - beyond ASCII, and escape
+        return pa.array(np.zeros(len(head), bool))
+    found = np.flatnonzero((part > 127) | (part == 27)) + offsets[0]  # noqa: PLR2004
     mask = np.zeros(len(head), bool)
     mask[np.searchsorted(offsets, found, "right") - 1] = True
     return pa.array(mask)

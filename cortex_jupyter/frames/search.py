@@ -33,6 +33,6 @@ def holding(text: Any, word: str) -> Any:
     return matching(text, re.escape(word))
 
 
-def any_holds(text: Any, word: str) -> bool:
-    """Tell whether one of them holds a word."""
-    return bool(library("pyarrow.compute").any(holding(text, word), min_count=0).as_py())
+def any_matches(text: Any, pattern: str) -> bool:
+    """Tell whether one of them matches."""
+    return bool(library("pyarrow.compute").any(matching(text, pattern), min_count=0).as_py())

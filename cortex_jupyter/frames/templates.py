@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cortex_jupyter.archive.extra import library
-from cortex_jupyter.frames.search import any_holds
+from cortex_jupyter.frames.search import any_matches
 from cortex_jupyter.frames.shapes import shapes
 from cortex_jupyter.parsing.templates import Templates
 
@@ -38,7 +38,7 @@ def templated(message: Any) -> Templated:
     message : pyarrow.ChunkedArray of large_string
     """
     np, pc = library("numpy"), library("pyarrow.compute")
-    if any_holds(message, "\r"):  # of a bar what it showed last
+    if any_matches(message, "\r"):  # of a bar what it showed last
         message = pc.replace_substring_regex(pc.utf8_rtrim(message, "\r"), r"(?s)^.*\r", "")
     found, templates = shapes(message), Templates()
     order = np.argsort(-found.count, kind="stable")  # what is frequent shapes the templates

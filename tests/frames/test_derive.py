@@ -52,3 +52,10 @@ def test_a_column_has_what_single_lines_have(lines: list[str]) -> None:
 def test_no_chunk_at_all() -> None:
     found = derived(pa.chunked_array([], pa.large_string()))
     assert all(len(column) == 0 for column in found.values())
+
+
+def test_a_key_that_comes_late_is_found() -> None:
+    lines = ['{"n":12345678,"msg":"as before"}'] * 3000 + ['{"severity":"error","event":"at last"}', '{"n":1}']
+    found = derived(pa.chunked_array([pa.array(lines, pa.large_string())]))
+    assert found["level"].to_pylist()[-3:] == [None, "error", None]
+    assert found["message"].to_pylist()[-3:] == ["as before", "at last", '{"n":1}']
