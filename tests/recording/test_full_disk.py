@@ -196,7 +196,7 @@ async def test_a_recorder_outlives_a_busy_store(
         return wanted(cluster)
 
     monkeypatch.setattr(store, "wanted", busy)
-    cluster: Any = type("Api", (), {"host": CLUSTER})()
+    cluster: Any = type("Api", (), {"id": CLUSTER})()
     await asyncio.wait_for(Recording(store, cluster, idle=0).run(), 60)
     assert not failures
 

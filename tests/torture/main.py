@@ -1,11 +1,11 @@
 """`make torture`: 60 000 lines at 1 000 a second with rotation at 1 MiB, read in three ways at once, twice.
 
-    KUBECONFIG=... python tests/torture/main.py [--lines N] [--undisturbed]
+    KUBECONFIG=... python tests/torture/main.py [--lines N] [--undisturbed] [--masked]
 
 The second run is the same while the API server is killed twice and the recorder three times. Without KUBECONFIG it is
 the sandbox, whose follows miss rotations as a kubelet's do; its API then answers nothing for a while instead of being
 killed. A cluster that is to rotate at 1 MiB is started with CLUSTER_LOG_MAX=1Mi. The exit code is 1 if a line of ours is
-missing without a gap notice, or came twice.
+missing without a gap notice, or came twice; with `--masked`, where each line holds a secret, also if one is stored.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RATE = 1000
+_SECRET = "'password=s3cr3t%08d ' % i + 'x' * 40"
 
 
 @contextmanager
@@ -59,11 +60,14 @@ def cluster() -> Iterator[tuple[Kube, Callable[[], None]]]:
         yield sandbox.kube, away
 
 
-async def torture(kube: Kube, folder: Path, lines: int, away: Callable[[], None] | None) -> list[Column]:
+async def torture(
+    kube: Kube, folder: Path, lines: int, away: Callable[[], None] | None, *, masked: bool
+) -> list[Column]:
     """Run a pod and its readers to the end, and give what they got."""
     name = f"torture-{uuid.uuid4().hex[:6]}"
-    recordings = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(kube.kubeconfig))
-    kube.create(python_job(name, counter(lines, per_second=RATE)))
+    recordings = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(kube.kubeconfig), mask=masked)
+    program = counter(lines, per_second=RATE)
+    kube.create(python_job(name, program.replace("'x' * 60", _SECRET) if masked else program))
     try:
         running = lambda: [p for p in kube.pods_of(name) if p["status"]["phase"] == "Running"]  # noqa: E731
         (pod,) = await asyncio.to_thread(kube.wait_for, running, "the pod")
@@ -75,6 +79,8 @@ async def torture(kube: Kube, folder: Path, lines: int, away: Callable[[], None]
         ]
         blows = asyncio.create_task(_blows(ours, recordings, lines, away)) if away else None
         column = await ours.read()
+        if masked:
+            column.masked = ours.masked()
         if blows is not None:
             await blows
         await asyncio.wait(peers, timeout=10)
@@ -109,10 +115,13 @@ def show(title: str, columns: list[Column], lines: int) -> bool:
         once, gaps = len(set(c.numbers)), "-" if c.gaps is None else c.gaps
         _say(f"{c.reader:16}  {once:>6} of {lines:>6}  {len(c.numbers) - once:>10}  {gaps:>11}  {c.ended}")
     ours = columns[-1]
+    if ours.masked is not None:
+        _say(f"masked: {ours.masked[0]} lines, {ours.masked[1]} by the statement; not masked: {ours.masked[2]}")
     ends = ours.numbers[:1] == [0] and ours.numbers[-1:] == [lines - 1]
     if ours.unaccounted:
         _say(f"{ours.unaccounted} numbers of ours are missing without a word")
-    return ours.numbers == sorted(set(ours.numbers)) and not ours.unaccounted and (ends or bool(ours.gaps))
+    counted = ours.masked in (None, (len(ours.numbers), len(ours.numbers), 0))
+    return ours.numbers == sorted(set(ours.numbers)) and not ours.unaccounted and (ends or bool(ours.gaps)) and counted
 
 
 def _say(text: str) -> None:
@@ -125,6 +134,7 @@ async def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--lines", type=int, default=60_000)
     arguments.add_argument("--undisturbed", action="store_true", help="the first run only")
+    arguments.add_argument("--masked", action="store_true", help="mask secrets before lines are stored")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder, cluster() as (kube, away):
         runs: list[tuple[str, Any]] = [("rotation at 1 MiB", None)]
@@ -133,7 +143,9 @@ async def main() -> int:
         whole = []
         for title, blow in runs:
             place = Path(tempfile.mkdtemp(dir=folder))
-            whole.append(show(title, await torture(kube, place, options.lines, blow), options.lines))
+            whole.append(
+                show(title, await torture(kube, place, options.lines, blow, masked=options.masked), options.lines)
+            )
     return 0 if all(whole) else 1
 
 

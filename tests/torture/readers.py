@@ -38,6 +38,8 @@ class Column:
         In what way, in its own words.
     unaccounted : int
         Of ours: missing numbers that no gap notice covers.
+    masked : tuple of int or None
+        Of ours: lines whose secret is masked, secrets by the statement, lines whose secret is not.
     """
 
     reader: str
@@ -45,6 +47,7 @@ class Column:
     gaps: int | None
     ended: str
     unaccounted: int = 0
+    masked: tuple[int, int, int] | None = None
 
 
 async def peer(name: str, command: list[str], file: Path, kubeconfig: Path) -> Column | None:
@@ -77,12 +80,13 @@ class Ours:
     """
 
     def __init__(self, recordings: Recordings, task: str) -> None:
-        self._recordings, self._task = recordings, task
+        self._recordings, self._task, self._id = recordings, task, 0
         self.seen = Seen()
 
     async def read(self) -> Column:
         """Read to the end."""
         recording = await self._recordings.find(TaskRef.parse(self._task))
+        self._id = recording.id
         async with recording.wanted():
             async for frame in recording.feed.frames():
                 self.seen.take(frame.event, orjson.loads(frame.entry.data))
@@ -91,6 +95,13 @@ class Ours:
         gaps = [(int(g["from"]), int(g["to"])) for g in self.seen.gaps]
         ended = f"end: {self.seen.end['message']}" if self.seen.end else "no end"
         return Column("cortex-jupyter", [n for _, n in rows], len(gaps), ended, unaccounted(rows, gaps))
+
+    def masked(self) -> tuple[int, int, int]:
+        """Give how many lines are masked, how many secrets the statement counts, and how many lines are not."""
+        (lines,) = self.seen.lines().values()
+        plain = sum("s3cr3t" in text for _, text in lines)
+        masked = sum("password=[masked]" in text for _, text in lines)
+        return masked, sum(self._recordings.store.complete(self._id).masked.values()), plain
 
 
 def unaccounted(rows: list[tuple[int, int]], gaps: list[tuple[int, int]]) -> int:
