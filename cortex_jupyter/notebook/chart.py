@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.frames.chart import chart
 from cortex_jupyter.frames.curves import panels
+from cortex_jupyter.notebook.host import answers
 
 if TYPE_CHECKING:
     from cortex_jupyter.notebook.metrics import Metrics
@@ -49,7 +50,7 @@ class Chart:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.html()}
-        if self._widget is None and any(not source.mark()[1] for source in self.metrics.sources):
+        if self._widget is None and answers() and any(not source.mark()[1] for source in self.metrics.sources):
             self._widget = self._follow()
         if self._widget is not None:
             shown = self._widget._repr_mimebundle_()

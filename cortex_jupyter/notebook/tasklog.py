@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.notebook.analysis import Analysis
 from cortex_jupyter.notebook.follow import several
+from cortex_jupyter.notebook.host import answers, shows_html
 from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.record import Marked, Record
 from cortex_jupyter.notebook.runtime import Runtime, runtime
@@ -193,7 +194,7 @@ class TaskLog(Waiting, Analysis):
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": repr(self)}
-        if not _in_kernel():
+        if not shows_html():
             return bundle
         query = self._parsed()
         store, id_ = self._recording.store, self._recording.id
@@ -201,16 +202,7 @@ class TaskLog(Waiting, Analysis):
         records = [Record.of(r) for r in page.records]
         query_shown = {k: str(v) for k, v in self._query.items()}
         bundle["text/html"] = static(self.task, self.status, query_shown, records, str(self._statement()))
-        return bundle | self.viewer.mimebundle()
+        return bundle | self.viewer.mimebundle() if answers() else bundle
 
     def __iter__(self) -> Iterator[Record]:
         return self.records()
-
-
-def _in_kernel() -> bool:
-    """Whether somebody may see HTML: a terminal's IPython and a script may not."""
-    try:
-        from IPython.core.getipython import get_ipython  # noqa: PLC0415
-    except ImportError:
-        return False
-    return getattr(get_ipython(), "kernel", None) is not None

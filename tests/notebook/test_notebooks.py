@@ -27,7 +27,7 @@ SHORT: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 EXPECTED: dict[str, dict[str, list[str]]] = {
     "first-look": {
-        "live": ["application/vnd.jupyter.widget-view+json", "cortex-logs-static"], "line": ["epoch done"], "end": ["Job complete exit 0"],
+        "live": ["cortex-logs-static"], "line": ["epoch done"], "end": ["Job complete exit 0"],
         "complete": ["2 sources, complete"], "progress": ["epoch"], "patterns": ["step"], "curves": ["<svg", "rank 1"],
     },
     "why-did-it-die": {
@@ -44,7 +44,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "only": ["loss is nan at step"], "first": ["gradient norm"], "losses": ["<svg", "good", "bad"],
     },
     "logs-from-s3": {
-        "archived": ["s3://runs/logs/"], "open": ["application/vnd.jupyter.widget-view+json", "last-week"], "complete": ["2 sources, complete"],
+        "archived": ["s3://runs/logs/"], "open": ["cortex-logs-static", "last-week"], "complete": ["2 sources, complete"],
         "why": ["train of last-week-1-", "RuntimeError: CUDA error"], "frame": ["Traceback"], "sql": ["info"], "curves": ["<svg", "rank 1"],
     },
     "64-pods": {"complete": ["12 sources, complete"], "plot": ["12 sources", "far from the others"], "worst": ["7"], "patterns": ["12"]},
