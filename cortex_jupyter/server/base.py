@@ -26,8 +26,7 @@ _JUPYTERS: Final = frozenset({"token", "_xsrf", "no_track_activity"})
 #: Jupyter's own refusals, in our words: code and hint by status.
 _REFUSALS: Final = {
     400: ("BadQuery", "check the address"),
-    401: ("NotAllowed", "send the server's token: `Authorization: token ...`"),
-    403: ("NotAllowed", "send the server's token: `Authorization: token ...`, or ask for the right to read"),
+    403: ("NotAllowed", "ask for the right to read"),
     404: ("NotFound", "requests are answered only to pages of this server"),
     405: ("MethodNotAllowed", "logs are read: use GET"),
 }
@@ -90,6 +89,9 @@ class Handler(ExtensionHandlerMixin, APIHandler):
         if isinstance(error, CortexError):
             self.set_status(error.status)
             body = error.as_dict()
+        elif status_code in (401, 403) and not self.current_user:
+            hint = "sign in again in another tab; a program sends the server's token: `Authorization: token ...`"
+            body = {"code": "NotAllowed", "message": "Jupyter Server does not know who asks", "hint": hint}
         elif isinstance(error, web.HTTPError):
             code, hint = _REFUSALS.get(status_code, ("HTTPError", ""))
             body = {"code": code, "message": responses.get(status_code, "Refused"), "hint": hint}

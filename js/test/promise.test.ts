@@ -68,7 +68,7 @@ describe("while disconnected", () => {
     expect(last().problem).toBeNull();
   });
 
-  it("a page that was let in asks a few times more with its present token before it gives up", async () => {
+  it("a page that was let in and is refused asks on with its present token, and says so after a while", async () => {
     open();
     await settle();
     await server.send(sse("log", line(0, "one"), "a1"));
@@ -84,9 +84,27 @@ describe("while disconnected", () => {
     expect(last().link).toBe("live");
     server.answer = failure(403, "NotAllowed", "Forbidden");
     await server.drop();
+    const count = streams().length;
     await vi.advanceTimersByTimeAsync(10 * MINUTE);
-    expect(last()).toMatchObject({ link: "stopped", problem: { message: "Forbidden" } });
+    expect(last()).toMatchObject({ link: "reconnecting", problem: { message: "Forbidden" } });
+    expect(stateWords(last(), true)[0]).toMatch("Reconnecting, last line 10 m ");
+    expect(streams().length - count).toBeLessThan(30);
+    server.answer = undefined;
+    engine.receive({ op: "wake" });
+    await settle();
+    expect(last()).toMatchObject({ link: "live", problem: null });
     expect(texts()).toEqual(["one"]);
+  });
+
+  it("without a network it says that", async () => {
+    open();
+    await settle();
+    await server.send(sse("log", line(0, "one"), "a1"));
+    server.answer = failure(502, "", "");
+    await server.drop();
+    vi.stubGlobal("navigator", { onLine: false });
+    expect(stateWords(last(), true)).toEqual([expect.stringMatching(/^Offline, last line \d+ s ago$/), "warn"]);
+    vi.unstubAllGlobals();
   });
 
   it("a hub's page for a server that is being started again is no reason to give up", async () => {

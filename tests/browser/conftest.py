@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -15,6 +17,7 @@ from support.kube import python_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Locator, Page
 
@@ -27,13 +30,17 @@ class Lab:
     server: Jupyter
     browser: Browser
 
+    def page(self, **options: Any) -> Page:
+        """Open an empty page, of a browser that has been nowhere yet."""
+        return self.browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **options}).new_page()
+
     def open(self, name: str, *cells: str, init: str = "", app: str = "lab", scale: int = 1) -> Page:
         """Open a new notebook of these cells and run them; `init` runs before the page's own scripts.
 
         `app` is `lab`, or `notebooks` for Notebook 7; `scale` is how many of the screen's pixels one of the page's is wide.
         """
         notebook(self.home.path / f"{name}.ipynb", "import cortex_jupyter as cortex", *cells)
-        page = self.browser.new_page(viewport={"width": 1280, "height": 1000}, device_scale_factor=scale)
+        page = self.page(device_scale_factor=scale)
         if init:
             page.add_init_script(init)
         # A workspace of its own: the notebooks of other tests are not opened again.
@@ -42,30 +49,89 @@ class Lab:
         run_all(page)
         return page
 
+    def view(self, task: str, *, init: str = "", **query: str) -> Page:
+        """Open the viewer as a page of its own: there in a moment, without notebook and kernel."""
+        page = self.page()
+        if init:
+            page.add_init_script(init)
+        page.goto(f"{self.server.url}cortex/view?{urlencode({'task': task, 'token': TOKEN, **query})}")
+        return page
+
     def kill(self) -> None:
         """End the server without a word to anybody."""
         self.server.close(signal.SIGKILL)
 
-    def restart(self) -> None:
+    def restart(self, token: str = TOKEN) -> None:
         """Start it again where it was."""
-        self.server = Jupyter(self.home, "lab", self.server.port)
+        self.server = Jupyter(self.home, "lab", self.server.port, token=token)
 
     def setting(self, plugin: str, name: str, value: str) -> None:
         """Set what pages are like that are opened from now on."""
         path = f"lab/api/settings/@jupyterlab/apputils-extension:{plugin}"
         self.server.client.put(path, json={"raw": json.dumps({name: value})}).raise_for_status()
 
+    @contextlib.contextmanager
+    def dark(self) -> Iterator[None]:
+        """Make pages dark that are opened while the block runs."""
+        self.setting("themes", "theme", "JupyterLab Dark")
+        try:
+            yield
+        finally:
+            self.setting("themes", "theme", "JupyterLab Light")
+
+    def shut(self) -> None:
+        """Close what a test has opened: a kernel that nobody looks at goes on reading."""
+        for context in self.browser.contexts:
+            context.close()
+        if self.server.token != TOKEN and self.server.process.poll() is None:
+            self.kill()
+        if self.server.process.poll() is not None:
+            self.restart()
+        self.end_kernels()
+
+    def end_kernels(self) -> None:
+        """End all kernels, as when the day is over."""
+        for kernel in self.server.client.get("api/kernels").json():
+            self.server.client.delete(f"api/kernels/{kernel['id']}")
+
 
 @pytest.fixture(scope="module")
-def lab(sandbox_process: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    home = Home(tmp_path_factory.mktemp("home"), sandbox_process.kubeconfig)
-    server = Jupyter(home, "lab")
+def browser() -> Iterator[Browser]:
+    """Give one Chromium to a file's tests: its driver runs an event loop here, which other files' tests do not bear."""
     with sync_playwright() as playwright, chromium(playwright) as browser:
-        lab = Lab(home, server, browser)
-        lab.setting("notification", "fetchNews", "false")
-        yield lab
-        lab.server.close()
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def served(sandbox_process: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    home = Home(tmp_path_factory.mktemp("home"), sandbox_process.kubeconfig)
+    # Whoever starts it again says so here.
+    one = {"home": home, "server": Jupyter(home, "lab")}
+    yield one
+    one["server"].close()
     home.end()
+
+
+@pytest.fixture
+def lab(served: dict[str, Any], browser: Browser) -> Iterator[Lab]:
+    lab = Lab(**served, browser=browser)
+    lab.setting("notification", "fetchNews", "false")
+    yield lab
+    lab.shut()
+    served["server"] = lab.server
+
+
+@pytest.fixture(params=["auto", "comm"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """Give both ways of lines to the page: from Jupyter Server, and through the kernel for hosts that reach no server."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """Give a file that is not there: programs wait for it, see `gated`."""
+    return tmp_path / "gate"
 
 
 @pytest.fixture
@@ -96,8 +162,8 @@ _READ = """async (viewer) => {
     for (const row of drawn()) (found[row.dataset.seq] ??= new Set()).add(row.querySelector('.cl-m').textContent)
     await frame()
   } }
-  rows.scrollTop = rows.scrollHeight
-  for (let i = 0, last = ''; i < 30 || last !== seqs().join(); i++) { last = seqs().join(); await frame() }
+  // Again and again: what is still being loaded comes into its place above and keeps the rows in sight where they are.
+  for (let i = 0, last = ''; i < 30 || last !== seqs().join(); i++) { rows.scrollTop = rows.scrollHeight; last = seqs().join(); await frame() }
   await take()
   rows.dispatchEvent(new WheelEvent('wheel', { deltaY: -1 }))
   for (let step = 0; step < 5000; step++) {

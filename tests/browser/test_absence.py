@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import shot
+from support.browser import WAIT, cell, says, shot
+from support.jupyter import gated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from browser.conftest import Lab
     from playwright.sync_api import Locator, Page, Route
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
-WAIT = 40_000
 
 #: The page's worker, whose clock goes on by what is said to the channel `sleep` until the server answers again: all that a
 #: machine's sleep is to a program.
@@ -33,24 +34,18 @@ const made = URL.createObjectURL
 URL.createObjectURL = (blob) => made(blob.type === 'text/javascript' ? new Blob([prelude, blob], { type: blob.type }) : blob)
 """
 _HOUR = 3_600_000
+#: The first line in sight.
+_TOP = """(viewer) => {
+  const { top } = viewer.querySelector('[role=log]').getBoundingClientRect()
+  return [...viewer.querySelectorAll('[data-seq]')].find((row) => row.getBoundingClientRect().bottom > top + 2)?.querySelector('.cl-m').textContent
+}"""
 
 
-def steady(lines: int) -> str:
-    """Give a program that writes 40 numbered lines a second, each at a time of its own."""
-    return f"import time\nfor i in range({lines}): print('line %08d' % i, flush=True); time.sleep(0.025)"
-
-
-def says(viewer: Locator, words: str | re.Pattern[str]) -> None:
-    expect(viewer.locator("[role=status]")).to_contain_text(words, timeout=WAIT)
-
-
-def opened(lab: Lab, name: str, task: str, **query: str) -> tuple[Page, Locator]:
-    """Open a viewer whose worker can be put to sleep, with its first lines."""
-    cell = f"cortex.logs({task!r}, **{query!r})"
-    page = lab.open(name, cell, init=_SLEEPER)
+def opened(page: Page) -> Locator:
+    """Give the page's viewer once it shows lines."""
     viewer = page.locator(".cortex-logs").first
-    expect(viewer.locator("[data-seq]").first).to_be_visible(timeout=WAIT)
-    return page, viewer
+    expect(viewer.locator("[data-seq]").nth(15)).to_be_visible(timeout=WAIT)
+    return viewer
 
 
 def whole(found: dict[int, list[str]], lines: int) -> None:
@@ -62,14 +57,23 @@ def whole(found: dict[int, list[str]], lines: int) -> None:
 
 
 def test_a_laptop_that_slept_for_hours_asks_for_its_window_and_has_the_rest_on_demand(
-    lab: Lab, job: Callable[..., str], sandbox: Any, lines_of: Callable[[Locator], dict[int, list[str]]]
+    lab: Lab,
+    job: Callable[..., str],
+    gate: Path,
+    sandbox: Any,
+    lines_of: Callable[[Locator], dict[int, list[str]]],
+    transport: str,
 ) -> None:
-    name = job(steady(900))
-    page, viewer = opened(lab, "asleep", name, since="2s")
+    name = job(gated(900, gate))
+    if transport == "comm":
+        page = lab.open("asleep", cell(name, "comm", since="2s"), init=_SLEEPER)
+    else:
+        page = lab.view(name, init=_SLEEPER, since="2s")
+    viewer = opened(page)
     lab.server.process.send_signal(signal.SIGSTOP)
     try:
         page.evaluate(f"new BroadcastChannel('sleep').postMessage({3 * _HOUR})")
-        says(viewer, "Reconnecting, last line 3 h 0 m ago")
+        says(viewer, "Waiting for the kernel" if transport == "comm" else "Reconnecting, last line 3 h 0 m ago")
         # More than the window of two seconds reaches back to.
         (pod,) = sandbox.kube.pods_of(name)
         pod_name = pod["metadata"]["name"]
@@ -78,27 +82,29 @@ def test_a_laptop_that_slept_for_hours_asks_for_its_window_and_has_the_rest_on_d
         sandbox.kube.wait_for(more, "lines while the page is asleep")
     finally:
         lab.server.process.send_signal(signal.SIGCONT)
+    page.evaluate("new BroadcastChannel('sleep').postMessage(0)")
     viewer.get_by_role("button", name="All", exact=True).click()
-    says(viewer, "Job complete exit 0")
     hole = viewer.locator("[data-notice]", has_text="Not loaded:")
+    gate.touch()
+    says(viewer, "Job complete exit 0")
     viewer.locator("[role=log]").hover()
     for _ in range(100):
         if hole.count():
             break
         page.mouse.wheel(0, -150)
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    shot(page, "not-loaded")
+    shot(page, f"not-loaded-{transport}")
     hole.get_by_role("button", name="Load").click(timeout=WAIT)
     expect(hole).to_have_count(0, timeout=WAIT)
     says(viewer, re.compile("900 lines, .* 1 source, complete"))
     whole(lines_of(viewer), 900)
-    page.close()
 
 
 def test_a_page_that_is_refused_goes_on_with_the_cookie_that_it_is_given_then(
-    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
+    lab: Lab, job: Callable[..., str], gate: Path, lines_of: Callable[[Locator], dict[int, list[str]]]
 ) -> None:
-    page, viewer = opened(lab, "refused", job(steady(800)), since="all")
+    page = lab.view(job(gated(800, gate)), since="all")
+    viewer = opened(page)
     sent: list[str] = []
 
     def renew(route: Route) -> None:
@@ -113,22 +119,77 @@ def test_a_page_that_is_refused_goes_on_with_the_cookie_that_it_is_given_then(
     lab.kill()
     says(viewer, "Reconnecting")
     lab.restart()
+    gate.touch()
     says(viewer, "Job complete exit 0")
     says(viewer, re.compile("800 lines, .* 1 source, complete"))
     assert len(sent) >= 3 and sent[-1] == "renewed", sent
     whole(lines_of(viewer), 800)
-    page.close()
+
+
+def test_who_is_signed_out_is_told_so_and_reads_on_when_signed_in_again(
+    lab: Lab, job: Callable[..., str], gate: Path, lines_of: Callable[[Locator], dict[int, list[str]]]
+) -> None:
+    """As after a server that was started again with another token, or a cookie that is too old."""
+    page = lab.view(job(gated(600, gate)), since="all")
+    viewer = opened(page)
+    lab.kill()
+    page.context.clear_cookies()
+    lab.restart(token="another-token")
+    problem = viewer.locator(".cl-problem")
+    expect(problem).to_contain_text("Jupyter Server does not know who asks", timeout=WAIT)
+    expect(problem).to_contain_text("sign in again")
+    says(viewer, re.compile(r"Reconnecting, last line \d+ s ago"))
+    assert viewer.locator("[data-seq]").count() > 15, "what is here can be read on"
+    shot(page, "signed-out")
+
+    tab = page.context.new_page()
+    tab.goto(f"{lab.server.url}cortex/view?token={lab.server.token}")
+    tab.close()
+    # The reader comes back to this tab.
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    says(viewer, "Live")
+    expect(problem).to_be_hidden()
+    gate.touch()
+    says(viewer, re.compile("600 lines, .* 1 source, complete"))
+    whole(lines_of(viewer), 600)
+
+
+def test_a_page_that_wakes_up_offline_says_so_and_goes_on_when_it_is_back(
+    lab: Lab, job: Callable[..., str], gate: Path, lines_of: Callable[[Locator], dict[int, list[str]]]
+) -> None:
+    page = lab.view(job(gated(600, gate)), init=_SLEEPER, since="all")
+    viewer = opened(page)
+    page.context.set_offline(True)
+    # A network that is gone is silent; Chromium cuts no connection that is open.
+    lab.server.process.send_signal(signal.SIGSTOP)
+    page.evaluate(f"new BroadcastChannel('sleep').postMessage({60_000})")
+    try:
+        says(viewer, re.compile("Offline, last line 1 m [0-9]+ s ago"))
+    finally:
+        lab.server.process.send_signal(signal.SIGCONT)
+    assert viewer.locator("[data-seq]").count() > 15, "what is here can be read on"
+    shot(page, "offline")
+    page.context.set_offline(False)
+    says(viewer, "Live")
+    # What was said while it runs is one thing; that it is all has to be asked.
+    page.context.set_offline(True)
+    gate.touch()
+    says(viewer, re.compile("Job complete exit 0.*600 lines"))
+    page.context.set_offline(False)
+    says(viewer, re.compile("600 lines, .* 1 source, complete"))
+    whole(lines_of(viewer), 600)
 
 
 def test_a_recording_that_is_gone_is_said_and_loaded_anew(
-    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
+    lab: Lab, job: Callable[..., str], gate: Path, lines_of: Callable[[Locator], dict[int, list[str]]]
 ) -> None:
-    page, viewer = opened(lab, "gone", job(steady(700)), since="all")
-    says(viewer, re.compile(r"[2-9]\d\d lines"))
+    page = lab.view(job(gated(700, gate)), since="all")
+    viewer = opened(page)
+    says(viewer, re.compile(r"[1-9]\d\d lines"))
     viewer.locator("[role=log]").hover()
     page.mouse.wheel(0, -900)
     expect(viewer.get_by_role("button", name="newest")).to_be_visible(timeout=WAIT)
-    reading = viewer.locator("[data-seq] .cl-m").first.inner_text()
+    reading = viewer.evaluate(_TOP)
     lab.kill()
     says(viewer, "Reconnecting")
     lab.home.end()
@@ -136,10 +197,10 @@ def test_a_recording_that_is_gone_is_said_and_loaded_anew(
         file.unlink()
     lab.restart()
     expect(viewer.locator("[data-notice]", has_text="the window was loaded anew")).to_have_count(1, timeout=WAIT)
+    gate.touch()
     says(viewer, "Job complete exit 0")
     shot(page, "loaded-anew")
     # The reader is where they were.
-    expect(viewer.locator("[data-seq] .cl-m").first).to_have_text(reading)
+    page.wait_for_function(f"(reading) => ({_TOP})(document.querySelector('.cortex-logs')) === reading", arg=reading)
     says(viewer, re.compile("700 lines, .* 1 source, complete"))
     whole(lines_of(viewer), 700)
-    page.close()

@@ -176,4 +176,14 @@ def test_ten_viewers_two_tabs_and_a_kernel_that_is_started_again(lab: Lab, job: 
     expect(kernel).to_have_text(re.compile(rf"kernel (?!{before}\b)\d+"), timeout=WAIT)
     expect(viewers).to_have_count(10, timeout=WAIT)
     says(viewers.first, re.compile("400 lines, .* 1 source, complete"))
+
+    # The saved notebook, where there is no kernel at all.
+    page.keyboard.press("Control+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0, timeout=WAIT)
+    done = lab.home.run("jupyter", "nbconvert", "--to", "html", "ten.ipynb")
+    assert done.returncode == 0, done.stderr
+    page.goto((lab.home.path / "ten.html").as_uri(), wait_until="domcontentloaded")
+    tails = page.locator(".cortex-logs-static")
+    expect(tails).to_have_count(10)
+    expect(tails.last).to_contain_text(re.compile("400 lines, .* 1 source, complete"))
     page.close()

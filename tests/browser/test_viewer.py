@@ -30,8 +30,6 @@ out.write("nul\x00here \u202ereversed\n")
 out.write("x" * (1 << 20) + "\n")
 out.flush()
 """
-#: JupyterLab saves no state of widgets unless it is told to; with it, nbconvert shows a widget that asks a kernel.
-_AS_SAVED = ("--ExecutePreprocessor.store_widget_state=False",)
 WAIT = 40_000
 
 
@@ -129,7 +127,7 @@ def test_without_a_server_the_end_of_the_log_is_in_the_page(lab: Lab, job: Calla
     name = job(f"print('<b>bold</b> \\x1b[32mgreen\\x1b[0m', flush=True)\n{bar}{lines}raise ValueError('no loss')")
     cell = f"import cortex_jupyter as cortex\nlog = {ALL.format(name)}\nlog.wait()\nlog"
     notebook(lab.home.path / "static.ipynb", cell)
-    for how in (("--execute", "--to", "notebook", "--inplace", *_AS_SAVED), ("--to", "html")):
+    for how in (("--execute", "--to", "notebook", "--inplace"), ("--to", "html")):
         done = lab.home.run("jupyter", "nbconvert", *how, "static.ipynb")
         assert done.returncode == 0, done.stderr
     page = lab.browser.new_page()

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import expect
 
@@ -34,6 +34,20 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
         yield browser
     finally:
         browser.close()
+
+
+#: For what a task has to do first, ms.
+WAIT = 40_000
+
+
+def cell(task: str, transport: str = "auto", **query: Any) -> str:
+    """Give the code of a cell that shows a log, all of it unless asked otherwise."""
+    return f"log = cortex.logs({task!r}, **{ ({'since': 'all'} | query)!r})\nlog.transport = {transport!r}\nlog"
+
+
+def says(viewer: Locator, words: str | re.Pattern[str]) -> None:
+    """Wait until a viewer's status bar says so."""
+    expect(viewer.locator("[role=status]")).to_contain_text(words, timeout=WAIT)
 
 
 def shot(page: Page, name: str) -> None:

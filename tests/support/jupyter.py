@@ -112,14 +112,18 @@ class Jupyter:
         `server` or `lab`.
     port : int, optional
         To come back at the same address.
+    *options : str
+    token : str
     """
 
-    def __init__(self, home: Home, app: str = "server", port: int | None = None, *options: str) -> None:
-        self.home, self.port = home, port or free_port()
+    def __init__(
+        self, home: Home, app: str = "server", port: int | None = None, *options: str, token: str = TOKEN
+    ) -> None:
+        self.home, self.port, self.token = home, port or free_port(), token
         self.url = f"http://127.0.0.1:{self.port}/"
         with (home.path / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [_BIN / "jupyter", app, f"--port={self.port}", f"--IdentityProvider.token={TOKEN}", "--no-browser",
+                [_BIN / "jupyter", app, f"--port={self.port}", f"--IdentityProvider.token={token}", "--no-browser",
                  "--allow-root", f"--ServerApp.root_dir={home.path}", "--ServerApp.port_retries=0", *options],
                 env=home.env, cwd=home.path, stdout=log, stderr=log,
             )  # fmt: skip
@@ -131,7 +135,7 @@ class Jupyter:
             assert self.process.poll() is None and time.monotonic() < end, (home.path / "server.log").read_text()
             time.sleep(0.1)
         self.client = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"token {TOKEN}"}, timeout=httpx.Timeout(60, read=90)
+            base_url=self.url, headers={"Authorization": f"token {token}"}, timeout=httpx.Timeout(60, read=90)
         )
 
     def close(self, sig: int = signal.SIGTERM) -> None:
@@ -202,6 +206,18 @@ def counter(lines: int, *, per_second: float = 0, wait: float = 0, exit_code: in
     """Give a program that writes numbered lines."""
     pause = 50 / per_second if per_second else 0
     return COUNTER.format(lines=lines, pause=pause, wait=wait, exit_code=exit_code)
+
+
+def gated(lines: int, gate: Path) -> str:
+    """Give a program that numbers its lines, 40 a second, and does not end before there is a file, which makes it hurry."""
+    return (
+        "import os, time\n"
+        f"for i in range({lines}):\n"
+        "    print('line %08d' % i, flush=True)\n"
+        f"    while not os.path.exists({str(gate)!r}):\n"
+        "        time.sleep(0.025)\n"
+        f"        if i < {lines} - 20: break\n"
+    )
 
 
 _NUMBER = re.compile(r"^(\S+) line (\d{8}) ")

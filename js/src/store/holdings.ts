@@ -25,6 +25,7 @@ const SURVEY_SELDOM = 600_000;
 const REST = 3000;
 /** While the server is still counting warnings and errors. */
 const LEVELS_EVERY = 3000;
+const STATE_AGAIN = 5000;
 /** Row numbers are given anew when so many rows are gone. */
 const COMPACT = 1_000_000;
 /** A place so far back is still reached by a wider window, and an absence so long by the cursor. */
@@ -48,6 +49,8 @@ export interface Held {
   surveyEvery: number;
   /** Lines that had been recorded then. */
   surveyedOf: number;
+  /** When its completeness statement was asked for in vain. */
+  statedAt: number;
   surveying: Promise<void> | undefined;
   /** Warnings and errors of what is not loaded are being counted. */
   uncounted: boolean;
@@ -91,7 +94,7 @@ export class Holdings implements Receiver {
   hold(task: string): Held {
     let held = this.#held.get(task);
     if (held === undefined) {
-      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, surveyEvery: SURVEY_EVERY, surveyedOf: -1, surveying: undefined, uncounted: false, trouble: null, restUntil: 0, away: undefined };
+      held = { store: new TaskStore(task), coveredFrom: Infinity, loading: false, autoPages: 0, problem: null, heardAt: Date.now(), stale: false, reach: Infinity, surveyedAt: 0, statedAt: Infinity, surveyEvery: SURVEY_EVERY, surveyedOf: -1, surveying: undefined, uncounted: false, trouble: null, restUntil: 0, away: undefined };
       this.#held.set(task, held);
     }
     return held;
@@ -223,13 +226,21 @@ export class Holdings implements Receiver {
     if (store.lines === 0 && last) await this.#load(held, (pages) => pages.back(last));
     else if (store.rows <= 1 && store.older) await this.older(store.task);
     if (away?.until === Infinity) for (let i = 0; i < LAST_PAGES; i++) await this.on(store.task, store.spans.find(({ onDemand }) => onDemand));
+    await this.#state(held);
+  }
+
+  /** Is it all? */
+  async #state(held: Held): Promise<void> {
+    const { store } = held;
+    held.statedAt = Infinity;
     try {
       const page = await this.#linkOf(store.task)?.page(store.task, { limit: 1, since: "all" });
       store.complete = page?.complete ?? null;
       this.watcher.changed();
     } catch (reason) {
-      // The statement is missing then; the lines are here.
+      // The lines are here; it is asked for again.
       console.warn("[cortex-jupyter] the completeness statement could not be read", reason);
+      held.statedAt = performance.now();
     }
   }
 
@@ -367,10 +378,11 @@ export class Holdings implements Receiver {
     this.watcher.paged(store);
   }
 
-  /** Once a second, of what is in sight: recordings that go on are counted again now and then, and those whose levels are being counted. */
+  /** Once a second, of what is in sight: recordings that go on are counted again now and then, and those whose levels are being counted; what could not be asked is. */
   second(seen: ReadonlySet<TaskStore>): void {
     for (const held of this.#held.values()) {
       const { store, uncounted } = held;
+      if (performance.now() - held.statedAt > STATE_AGAIN) void this.#state(held);
       const quiet = store.recorded === held.surveyedOf;
       const again = uncounted ? LEVELS_EVERY : store.ended ? Infinity : quiet ? held.surveyEvery : SURVEY_EVERY;
       if (store.outline === null || !seen.has(store) || performance.now() - held.surveyedAt <= again) continue;

@@ -60,7 +60,7 @@ function transfers(message: ToStore): Transferable[] {
 }
 
 function watched(hub: Hub): Hub {
-  addEventListener("online", () => hub.wake());
+  for (const event of ["online", "focus"]) addEventListener(event, () => hub.wake());
   document.addEventListener("visibilitychange", () => document.hidden || hub.wake());
   return hub;
 }

@@ -27,7 +27,7 @@ export async function errorOf(response: Response): Promise<Problem> {
   } catch {
     // Not JSON: a proxy's or another handler's page.
   }
-  const hint = response.status === 401 || response.status === 403 ? "Reload the page to sign in again." : "";
+  const hint = response.status === 401 || response.status === 403 ? "Sign in again, in another tab too." : "";
   const code = response.status === 404 ? "" : `Http${response.status}`;
   return { code, message: SAID[response.status] ?? `The server answered ${response.status}`, hint };
 }

@@ -9,8 +9,10 @@ import { Splitter } from "./splitter.ts";
 const FIRST_DELAY = 500;
 const LAST_DELAY = 15_000;
 const STOPPING = new Set([400, 401, 403, 404]);
-/** So often is a page that was let in refused before it gives up: tokens and cookies are renewed beside it. */
-const REFUSALS = 5;
+/** A page that was let in is refused so often before it says so: tokens and cookies are renewed beside it. */
+const REFUSALS = 3;
+/** Who signs in again comes back to the page, which wakes it; each refusal is a line in the server's log. */
+const LAST_DELAY_REFUSED = 60_000;
 
 export class SseLink implements Link {
   #tasks: string[] = [];
@@ -83,7 +85,7 @@ export class SseLink implements Link {
   }
 
   #again(problem?: Problem): void {
-    const ceiling = Math.min(LAST_DELAY, (this.#retry ?? FIRST_DELAY) * 2 ** this.#failures);
+    const ceiling = Math.min(this.#refusals > REFUSALS ? LAST_DELAY_REFUSED : LAST_DELAY, (this.#retry ?? FIRST_DELAY) * 2 ** this.#failures);
     this.#failures++;
     const left = this.#tasks.some((task) => !this.host.isEnded(task));
     if (left) this.host.onState("reconnecting", problem);
@@ -165,7 +167,7 @@ export class SseLink implements Link {
       // A hub answers so for a server that is being started again.
       if (this.#met) this.#again();
       else this.onAbsent();
-    } else if (this.#met && (response.status === 401 || response.status === 403) && this.#refusals++ < REFUSALS) this.#again();
+    } else if (this.#met && (response.status === 401 || response.status === 403)) this.#again(++this.#refusals > REFUSALS ? problem : undefined);
     else if (STOPPING.has(response.status) || isFatal(problem)) this.host.onState("stopped", problem);
     // A proxy's 502 and the like is a server that is not there; the cluster's trouble has a code of its own.
     else this.#again(problem.code.startsWith("Http5") ? undefined : problem);

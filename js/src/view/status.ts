@@ -18,7 +18,9 @@ export function stateWords(update: Update, follow: boolean, behind: Behind = { l
     return [[...new Set(ended.map(({ message }) => message))].join(" · "), failed ? "bad" : "good"];
   }
   if (link === "stopped" || problem?.task) return [`Stopped: ${problem?.message ?? ""}`, "bad"];
-  if (link === "reconnecting") return [`Reconnecting${newest > 0 ? `, last line ${ago(counting(Math.max(0, now - newest)))} ago` : "…"}`, "warn"];
+  // Where it is false there is no network; where it is true there may be one.
+  const trying = globalThis.navigator?.onLine === false ? "Offline" : "Reconnecting";
+  if (link === "reconnecting") return [`${trying}${newest > 0 ? `, last line ${ago(counting(Math.max(0, now - newest)))} ago` : "…"}`, "warn"];
   if (link === "waiting") return ["Waiting for the kernel", "idle"];
   if (link === "connecting") return ["Connecting…", "idle"];
   const stopped = tasks.find((task) => task.stopped)?.stopped;
