@@ -29,7 +29,8 @@ _NAMED: Final = 5
 _ESCAPES: Final = re.compile(r"\x1b(?!\[[0-9;:]*m)(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # Colours by the theme, where there is one; else by transparency, which serves a light and a dark page alike.
-_BOX: Final = "max-height:24em;overflow:auto;border:1px solid rgba(128,128,128,.4);border-radius:3px;padding:.4em .6em;"
+# Upside down, so that what is cut off is the beginning.
+_BOX: Final = "display:flex;flex-direction:column-reverse;max-height:24em;overflow:auto;border:1px solid rgba(128,128,128,.4);border-radius:3px;padding:.4em .6em;"
 _BOX_TEXT: Final = (
     "margin:0;font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere"
 )
@@ -77,7 +78,7 @@ def static(task: str, status: Status, query: dict[str, str], records: Sequence[R
     return (
         f'<div class="cortex-logs-static" style="margin:.2em 0">'
         f'<div style="padding:.2em 0">{head}</div>'
-        f'<div style="{_BOX}{_BOX_TEXT}">{body}</div>'
+        f'<div style="{_BOX}{_BOX_TEXT}"><div>{body}</div></div>'
         f'<div style="font-size:90%;padding:.2em 0">{foot}<div style="{_DIM}">{hint}</div></div></div>'
     )
 
