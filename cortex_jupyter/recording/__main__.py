@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kubeconfig", metavar="PATH")
     parser.add_argument("--context", metavar="NAME")
     parser.add_argument("--idle", type=float, default=IDLE_S, metavar="S", help="end after so long without work")
+    parser.add_argument("--port", type=int, metavar="N", help="serve /metrics, /healthz and /readyz there")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
@@ -62,7 +63,10 @@ async def _record(options: argparse.Namespace) -> None:
             await asyncio.to_thread(store.set_setting, "archive", url)
         if await asyncio.to_thread(masking, store):
             rules()  # where they are missing nothing is recorded: what has been stored unmasked stays so
-        async with await Cluster.open(options.kubeconfig, options.context) as cluster:
+        from cortex_jupyter.recording.endpoint import serving  # noqa: PLC0415 - the same
+
+        web = contextlib.nullcontext() if options.port is None else serving(options.port)
+        async with web, await Cluster.open(options.kubeconfig, options.context) as cluster:
             await Recording(store, cluster, options.idle).run()
     finally:
         store.close()

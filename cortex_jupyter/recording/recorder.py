@@ -13,6 +13,7 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreError, StoreFull
+from cortex_jupyter.recording import telemetry
 from cortex_jupyter.recording.archiving import archive_completed
 from cortex_jupyter.recording.compact import compact
 from cortex_jupyter.recording.patience import RETRY_S
@@ -104,6 +105,7 @@ class Recording:
         while True:
             try:
                 await asyncio.to_thread(self._store.beat, self._me)
+                telemetry.BEAT.set_to_current_time()
             except (StoreFull, StoreBusy):
                 if time.monotonic() > end:
                     raise
@@ -162,6 +164,8 @@ class Recording:
         self._leases[info.id], self._infos[info.id] = lease, now
         self._recorders[info.id] = recorder
         self._tasks[info.id] = asyncio.create_task(self._record(recorder, now))
+        telemetry.LEASES.labels("taken").inc()
+        telemetry.TASKS.set(len(self._tasks))
 
     async def _record(self, recorder: TaskRecorder, info: Info) -> None:
         try:
@@ -169,19 +173,24 @@ class Recording:
             lease = self._leases[info.id]
             await asyncio.to_thread(compact, self._store, lease, done=True)
             self._completed.set()
+            telemetry.LEASES.labels("finished").inc()
         except LeaseLost:
+            telemetry.LEASES.labels("lost").inc()
             _log.warning("%s: another recorder has taken over", info.ref.key)
         except CortexError as error:
             _log.warning("%s: %s", info.ref.key, error)
+            telemetry.failed(error)
             self._later[info.id] = time.monotonic() + 5
             await self._tell(info.id, error)
-        except Exception:  # noqa: BLE001 - one task's fault must not end the others
+        except Exception as error:  # noqa: BLE001 - one task's fault must not end the others
             _log.exception("%s: recording failed", info.ref.key)
+            telemetry.failed(error)
             self._later[info.id] = time.monotonic() + 15
         finally:
             # The others only keep what a pass that is under way still asks for.
             for known in (self._tasks, self._recorders, self._leases, self._infos, self._merged):
                 known.pop(info.id, None)
+            telemetry.TASKS.set(len(self._tasks))
             self._changed.set()
 
     async def _tell(self, id_: int, error: CortexError) -> None:
@@ -221,6 +230,7 @@ class Recording:
             await asyncio.sleep(_BEAT_S)
             try:
                 await asyncio.to_thread(self._store.beat, self._me)
+                telemetry.BEAT.set_to_current_time()
                 said = ""
             except CortexError as error:
                 if error.message != said:  # not every second: our log may be on the same full disk
@@ -235,6 +245,8 @@ class Recording:
                 try:
                     await asyncio.to_thread(self._store.keep_reserve)
                     kept = await asyncio.to_thread(retain, self._store, ended.is_set)
+                    telemetry.STORE.set(await asyncio.to_thread(self._store.used))
+                    telemetry.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
                     if kept.left:
                         _log.info("%d recordings have left: the store was over its budget", kept.left)
                     if kept.over:

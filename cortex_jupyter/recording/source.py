@@ -15,7 +15,7 @@ from urllib.parse import quote
 import aiohttp
 
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
-from cortex_jupyter.recording import notices
+from cortex_jupyter.recording import notices, telemetry
 from cortex_jupyter.recording.bridge import bridge
 from cortex_jupyter.recording.last import LastLines
 from cortex_jupyter.recording.lines import Lines
@@ -63,6 +63,7 @@ class SourceReader:
         self._wait = _FIRST_WAIT_S
         self._clean = False  # the last stream ended as if all were well
         self._reached = 0.0  # when the node last answered, monotonic
+        self._attempted = False
         self.failure = ""
 
     @property
@@ -96,6 +97,10 @@ class SourceReader:
         StoreError
             Nothing can be recorded; LeaseLost among them.
         """
+        with telemetry.SOURCES.track_inprogress():
+            await self._run()
+
+    async def _run(self) -> None:
         last_reads = 0
         self._reached = time.monotonic()
         while True:
@@ -124,6 +129,9 @@ class SourceReader:
 
     async def _attempt(self, mode: str) -> tuple[bool, str]:
         """Read once; tell whether the node answered, and why the log is lost where it is."""
+        if self._attempted and mode == "follow":
+            telemetry.RECONNECTS.inc()
+        self._attempted = True
         try:
             self._clean = await self._stream.read(mode, self._mode)
         except NotFound as error:

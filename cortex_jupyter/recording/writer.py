@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final, Self
 
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recording import telemetry
 from cortex_jupyter.recording.batch import Batcher, Note, Piece, Ready, Track
 from cortex_jupyter.recording.parser import PLAIN, Parser
 from cortex_jupyter.recording.patience import Patience, Voice
@@ -74,6 +75,7 @@ class Channel:
         self.given = self.taken = 0  # items so far
         self.barriers: list[tuple[int, Callable[[], object]]] = []  # after how many items
         self.error: Exception | None = None
+        self._since = time.time_ns()
 
     def track(self, sid: int, source: Source, anchor: Anchor) -> None:
         """Make a source known before its first line."""
@@ -153,6 +155,7 @@ class Channel:
             if not self.items:
                 self.due = max(time.monotonic(), self.written + INTERVAL_S)
             self.items.append(item)
+            telemetry.QUEUE.inc(item.size)
             self.given += 1
             self.size += item.size
             if self.size >= FULL:
@@ -185,13 +188,18 @@ class Channel:
 
     def write(self, items: list[Item]) -> None:
         """Commit items; an error is kept for who hands over next."""
+        size = sum(item.size for item in items)
         try:
             commit = self._batcher.build(items)
+            begun = time.monotonic()
             self._writer.patience.commit(self._lease, commit, self.voice)
+            telemetry.committed(commit, size, time.monotonic() - begun, self._since)
         except Exception as error:  # noqa: BLE001 - handed to the task's coroutine, which must not wait for ever
             if not isinstance(error, CortexError):
                 _log.exception("A batch of %s cannot be recorded", self._batcher.task)
+            telemetry.failed(error)
             self.error = error
+        telemetry.QUEUE.dec(size)
         self._loop.call_soon_threadsafe(self._room.set)
 
 

@@ -14,6 +14,7 @@ from tornado import web
 from cortex_jupyter.errors import BadQuery, CortexError, NotFound
 from cortex_jupyter.parsing.query import SEVERAL
 from cortex_jupyter.records import TaskRef
+from cortex_jupyter.server import telemetry
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -98,6 +99,7 @@ class Handler(ExtensionHandlerMixin, APIHandler):
         else:
             hint = "this is a bug of cortex-jupyter; the server's log says more"
             body = {"code": "InternalError", "message": "the server failed on this request", "hint": hint}
+        telemetry.REFUSED.labels(body["code"]).inc()
         self.finish(orjson.dumps({"error": body}))
 
     def log_exception(

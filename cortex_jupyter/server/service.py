@@ -14,6 +14,7 @@ from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, LimitReached, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.recording.budget import NOT_HELD, Budget
 from cortex_jupyter.recording.open import Recordings
+from cortex_jupyter.server import telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +167,8 @@ class Service:
         assert task is not None
         self._streams.add(task)
         try:
-            yield
+            with telemetry.STREAMS.track_inprogress():
+                yield
         finally:
             self._streams.discard(task)
 

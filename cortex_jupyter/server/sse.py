@@ -13,7 +13,7 @@ import orjson
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError, NotAllowed
-from cortex_jupyter.server import text
+from cortex_jupyter.server import telemetry, text
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
@@ -124,8 +124,10 @@ class Stream:
                         await self._write(await asyncio.to_thread(text.events, frame, window.query))
                     else:
                         await self._write(frame.body, slot, frame.cursor)
+                    telemetry.sent(frame, window.info.last_seq)
 
     async def _error(self, slot: Slot, error: dict[str, str]) -> None:
+        telemetry.REFUSED.labels(error["code"]).inc()
         doc = error if len(self._slots) == 1 else {"task": slot.asked, **error}
         await self._write(b"event: error\ndata: " + orjson.dumps(doc) + b"\n\n")
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +84,31 @@ def test_without_the_rules_nothing_is_recorded_and_it_is_said(tmp_path: Path) ->
         assert "Nothing will be recorded: masking needs detect-secrets" in server.log.read_text()
         answer = server.get("cortex/tasks/default/job/train-1/logs")
         assert answer.json()["error"]["code"] == "MissingExtra" and "[mask]" in answer.json()["error"]["hint"]
+
+
+async def test_the_servers_own_metrics_have_ours(server: Server, tape: Tape) -> None:
+    def found() -> dict[str, float]:
+        text = server.get("metrics").text
+        return {name: float(value) for name, value in re.findall(r"^(cortex_\S+) (\S+)$", text, re.MULTILINE)}
+
+    tape.running()
+    sid = tape.source()
+    tape.write([(time.time_ns(), sid, "before the reader came")])
+    refused = 'cortex_refused_total{code="BadQuery"}'
+    before = found()
+    server.error(logs(tape.ref.name), tail="-1")
+    async with server.stream(logs(tape.ref.name), follow="true") as source:
+        async for event in source.aiter_sse():
+            if event.event == "log":
+                if "live" in event.data:
+                    break
+                tape.write([(time.time_ns(), sid, "live")])
+        now = found()
+    assert now["cortex_streams"] == before["cortex_streams"] + 1
+    assert now["cortex_sent_bytes_total"] > before["cortex_sent_bytes_total"]
+    lag = "cortex_delivery_lag_seconds_count"
+    assert now[lag] == before[lag] + 1, "a line that was there before is no lag of ours"
+    assert now[refused] == before.get(refused, 0) + 1
 
 
 def test_what_recordings_may_take_is_set_in_the_store(tmp_path: Path) -> None:

@@ -1,0 +1,5 @@
+"""The buckets of every histogram of seconds: from a quiet log's pace to an outage's."""
+
+from typing import Final
+
+BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
