@@ -217,6 +217,8 @@ class Outlet:
     class _App:
         heartbeat_s = _HEARTBEAT_S
 
+    current_user = None
+
     def __init__(self, send: Send) -> None:
         self._send = send
         self._waiting = bytearray()
@@ -234,6 +236,9 @@ class Outlet:
 
     def active(self) -> None:
         """Do nothing: a kernel's comm counts as activity anyway."""
+
+    async def check(self, ref: TaskRef, user: object) -> None:
+        """Do nothing: a kernel reads with the rights of its owner."""
 
     def write(self, data: bytes) -> None:
         """Take bytes to be sent."""

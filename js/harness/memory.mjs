@@ -33,4 +33,4 @@ for (let at = 0; at < lines; at += 1000) {
 const took = performance.now() - started;
 used();
 const held = used() - before;
-process.stdout.write(`${JSON.stringify({ what: "store memory (Node)", lines, text_mb: +(text / 1e6).toFixed(1), store_mb: +(held / 1e6).toFixed(1), ratio: +(held / text).toFixed(2), fill_ms_with_making: Math.round(took), kept: selection.all.length })}\n`);
+process.stdout.write(`${JSON.stringify({ lines, text_mb: +(text / 1e6).toFixed(1), store_mb: +(held / 1e6).toFixed(1), ratio: +(held / text).toFixed(2), fill_ms_with_making: Math.round(took), kept: selection.all.length })}\n`);

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import queue
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import pytest
 
 from cortex_jupyter.notebook import comm
 from cortex_jupyter.notebook.comm import CommServer
+from cortex_jupyter.server.sse import Slot, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +130,20 @@ def test_a_page_that_takes_nothing_is_sent_no_more_than_its_credit(
     monkeypatch.setattr(comm, "_FULL", 1 << 20)
     got += texts(page.until("end"))
     assert got == [f"line {i} {'x' * 50}" for i in range(8000)]
+
+
+async def test_a_quiet_stream_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comm.Outlet._App, "heartbeat_s", 0.01)
+    sent: asyncio.Queue[bytes] = asyncio.Queue()
+    outlet = comm.Outlet(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None)
+    slot = Slot("ml:job/train-1", window=cast("Any", SimpleNamespace(recording=SimpleNamespace(ref="a task"))))
+    stream = Stream(cast("Any", outlet), None, [slot])
+    stream._pumps = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[list-item]
+    work = [asyncio.create_task(stream._beat()), asyncio.create_task(outlet.run()), *stream._pumps]
+    async with asyncio.timeout(10):
+        assert b": hb " in await sent.get()
+    for task in work:
+        task.cancel()
 
 
 def test_several_tasks_over_one_comm(filled: Filled, page: Page) -> None:
