@@ -15,7 +15,6 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 import day  # noqa: E402 - the folders above come first
-import frames  # noqa: E402
 import imports  # noqa: E402
 import long  # noqa: E402
 import order  # noqa: E402
@@ -23,6 +22,7 @@ import page  # noqa: E402
 import paint  # noqa: E402
 import pipe  # noqa: E402
 import recorder  # noqa: E402
+import tables  # noqa: E402
 import text  # noqa: E402
 import viewers  # noqa: E402
 from report import Report  # noqa: E402
@@ -38,7 +38,7 @@ def main() -> int:
         "day": day,
         "viewers": viewers,
         "paint": paint,
-        "frames": frames,
+        "frames": tables,
         "text": text,
         "page": page,
         "long": long,
