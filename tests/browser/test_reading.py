@@ -132,7 +132,7 @@ def test_the_axis_is_brushed_and_texts_can_be_read(lab: Lab, job: Callable[..., 
         place = axis.bounding_box()
         assert place is not None
         page.mouse.move(place["x"] + place["width"] * 0.3, place["y"] + 10)
-        expect(viewer.locator("[role=tooltip]")).to_contain_text("line")
+        expect(viewer.locator(".cl-axis [role=tooltip]")).to_contain_text("line")
         page.mouse.down()
         page.mouse.move(place["x"] + place["width"] * 0.98, place["y"] + 12, steps=3)
         page.mouse.up()
