@@ -26,6 +26,11 @@ test.each(wrong)("%s is no run, so no filter", (run) => {
   expect(RUNS.every(chooser(fromPlain({ run }).filter, RUNS))).toBe(true);
 });
 
+it("a glob that is none matches nothing, and says nothing worse", () => {
+  const kept = (pod: string): number => RUNS.filter(chooser(fromPlain({ pod }).filter, RUNS)).length;
+  expect(["[z-a]*", "[", "train-[01", "(", "train-[]0]", "a\\"].map(kept)).toEqual([0, 0, 0, 0, 4, 0]);
+});
+
 /** What the store tells of the table's sources, some of them switched off. */
 function summaries(off: string[], pieces: Partial<Record<string, Partial<SourceSummary>>> = {}): SourceSummary[] {
   const found = new Map<string, SourceSummary>();

@@ -24,7 +24,11 @@ function globbed(glob: string): RegExp {
     if (set !== undefined) return `[${not ? "^" : ""}${set.replace(/[\\\]^]/g, String.raw`\$&`)}]`;
     return found === "*" ? ".*" : found === "?" ? "." : `\\${found}`;
   });
-  return new RegExp(`^${source}$`, "s");
+  try {
+    return new RegExp(`^${source}$`, "s");
+  } catch {
+    return /(?!)/; // a range that is none, [z-a], holds nothing
+  }
 }
 
 function namer(wanted: string): (name: string) => boolean {
