@@ -42,6 +42,8 @@ _BEARER: Final = re.compile(r"(?i)\b(?:bearer|basic)\s+(?P<secret>[A-Za-z0-9._~+
 _MATERIAL: Final = re.compile(
     r"^\s*[A-Za-z0-9+/]{60,}={0,2}\s*$|-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}-----\S*"
 )
+#: How a line of base64 begins.
+_BASE64: Final = re.compile(r"\s*[A-Za-z0-9+/]{60}")
 _BEGIN: Final = "-----BEGIN"
 #: A rule looks at no more characters at once, since some take the square of it; a line is cut between words.
 _PIECE: Final = 1024
@@ -128,11 +130,10 @@ def mask(texts: Sequence[str]) -> Iterator[tuple[int, str, Counter[str]]]:
         low = text.lower() if names else ""
         if (named := [name for name in names if name in low]) and _NAMED.search(low):
             hints += named
-        if not hints and not _block(text):
+        if not hints and not _BASE64.match(text):
             continue
-        able = [(name, rule) for name, has, rule in rules() if rule is _MATERIAL or not set(hints).isdisjoint(has)]
         kinds: Counter[str] = Counter()
-        new = _masked(text, able, kinds)
+        new = _masked(text, _able(tuple(hints)), kinds)
         if kinds:
             yield place, new, kinds
 
@@ -176,7 +177,13 @@ class Mask:
         return found
 
 
-def _masked(text: str, able: list[tuple[str, re.Pattern[str]]], kinds: Counter[str]) -> str:
+@cache
+def _able(hints: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """Give the rules that can match a text with these hints."""
+    return tuple((name, rule) for name, has, rule in rules() if rule is _MATERIAL or not set(hints).isdisjoint(has))
+
+
+def _masked(text: str, able: tuple[tuple[str, re.Pattern[str]], ...], kinds: Counter[str]) -> str:
     """Mask until nothing more is found: what stands beside a secret may be one, once that is masked."""
     while True:
         before = text
@@ -187,7 +194,7 @@ def _masked(text: str, able: list[tuple[str, re.Pattern[str]]], kinds: Counter[s
             return text
 
 
-def _piece(text: str, able: list[tuple[str, re.Pattern[str]]], kinds: Counter[str]) -> str:
+def _piece(text: str, able: tuple[tuple[str, re.Pattern[str]], ...], kinds: Counter[str]) -> str:
     for name, rule in able:
         text = rule.sub(lambda match, name=name: _instead(name, match, kinds), text)  # type: ignore[misc]
     return text
@@ -207,11 +214,6 @@ def _instead(name: str, match: re.Match[str], kinds: Counter[str]) -> str:
         end -= len(secret) - len(secret.rstrip(" \t\"'"))
     kinds[name] += 1
     return f"{match[0][:start]}[masked]{match[0][end:]}"
-
-
-def _block(text: str) -> bool:
-    """Tell whether a line may be one of base64."""
-    return len(text) >= 60 and " " not in text.strip()  # noqa: PLR2004
 
 
 def _pieces(text: str, start: int) -> Iterator[str]:

@@ -73,18 +73,24 @@ def timed(command: list[str], **options: Any) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def pings(url: str, headers: dict[str, str]) -> Iterator[list[float]]:
-    """Ask a server something small all the time; gives how long each answer took, ms: its event loop's stalls."""
-    found: list[float] = []
+def pings(url: str, headers: dict[str, str], pid: int) -> Iterator[list[tuple[float, float]]]:
+    """Ask a server something small all the time: its event loop's stalls.
+
+    Gives how long each answer took, ms, and how long of it the server's main thread, or ours, waited for a CPU (the
+    longer of both, since they may have waited at one time): with more busy processes than cores that is most of a long
+    one, and no doing of the server's.
+    """
+    found: list[tuple[float, float]] = []
     stop = threading.Event()
 
     def run() -> None:
         with httpx.Client(headers=headers) as client:
             client.get(url)
             while not stop.wait(0.005):
-                started = time.perf_counter()
+                waited, started = _waited(pid), time.perf_counter()
                 client.get(url)
-                found.append((time.perf_counter() - started) * 1000)
+                took = (time.perf_counter() - started) * 1000
+                found.append((took, max(now - before for now, before in zip(_waited(pid), waited, strict=True))))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -93,3 +99,14 @@ def pings(url: str, headers: dict[str, str]) -> Iterator[list[float]]:
     finally:
         stop.set()
         thread.join()
+
+
+def _waited(pid: int) -> list[float]:
+    """Give how long, ms, the main thread of a process has waited for a CPU, and how long this thread.
+
+    Notes
+    -----
+    https://docs.kernel.org/scheduler/sched-stats.html, `/proc/<pid>/schedstat`: its second number, ns.
+    """
+    tasks = (f"{pid}/task/{pid}", f"self/task/{threading.get_native_id()}")
+    return [int(Path(f"/proc/{task}/schedstat").read_text().split()[1]) / 1e6 for task in tasks]
