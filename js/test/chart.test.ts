@@ -108,6 +108,7 @@ describe("the chart beside the lines", () => {
     show({ chart: "time" });
     await feed(...training(0, 100));
     pointer("pointermove", 40 + 252 / 2);
+    await settle(50);
     expect(find(".cl-ptip").textContent).toMatch(/step 49● 1.51 w-1● 1.5 w-0/);
     // One place in all pictures.
     expect(all(".cl-pcur").every((one) => one.getAttribute("d") !== "")).toBe(true);
@@ -147,6 +148,29 @@ describe("the chart beside the lines", () => {
     all("[role=switch]")[0].click();
     await settle();
     expect(paths()).toHaveLength(1);
+  });
+
+  it("has several tasks in one picture", async () => {
+    const other = TASK.replace("train-1", "train-2");
+    show({ chart: "time", tasks: [TASK, other] });
+    await feed(...training(0, 20));
+    model.bytes(sse("log", logEvent(1, [[T0 + 500, 1, "step=1 loss=7"], [T0 + 900, 1, "step=2 loss=5"]], other), "c20,c1"));
+    await settle();
+    expect(paths()).toHaveLength(3);
+    expect(find(".cl-plot").getAttribute("aria-label")).toMatch(/^loss, 3 sources, from 1.81 to 7/);
+  });
+
+  it("is drawn anew only when there is something new", async () => {
+    show({ chart: "time" });
+    await feed(...training(0, 40));
+    model.bytes(sse("end", { task: TASK, seq: seq++, exit_code: 0 }));
+    await settle(5000);
+    const drawn = vi.fn();
+    const watch = new MutationObserver(drawn);
+    watch.observe(find(".cl-plots"), { subtree: true, childList: true, attributes: true });
+    await settle(10_000);
+    expect(drawn).not.toHaveBeenCalled();
+    watch.disconnect();
   });
 
   it("says so where there is nothing to draw, or no step", async () => {

@@ -7,8 +7,8 @@ import { NOTICE, type TaskStore } from "./store.ts";
 /** A curve is thinned out when it has so many points; half as many are left at most. */
 const FULL = 4096;
 /** Of all curves together, on the way to the page. */
-const SENT = 60_000;
-const LEAST = 120;
+const SENT = 24_000;
+const LEAST = 100;
 /** Different metrics that are kept. */
 const NAMES = 100;
 /** Points of a stretch of time that are kept: first, last, least, most (M4, as frames/thinned.py), and the first that is no number. */

@@ -42,6 +42,8 @@ export class ChartPanel {
   #histogram: Histogram | undefined;
   #sources: SourceSummary[] = [];
   #labels: Label[] = [];
+  /** What of the sources is to be seen here. */
+  #shape = "";
   #shown: Multiple[] = [];
   #axis: Axis | undefined;
 
@@ -64,7 +66,9 @@ export class ChartPanel {
   }
 
   update(chart: Chart | undefined, histogram: Histogram | undefined, sources: SourceSummary[], labels: Label[]): void {
-    const same = chart === undefined && histogram === undefined && sources === this.#sources && labels === this.#labels;
+    const shape = sources.map(({ key, on, hue }, i) => `${key} ${on} ${hue} ${labels[i]?.short}`).join("\n");
+    const same = chart === undefined && histogram === undefined && shape === this.#shape;
+    this.#shape = shape;
     this.#chart = chart ?? this.#chart;
     this.#histogram = histogram ?? this.#histogram;
     this.#sources = sources;

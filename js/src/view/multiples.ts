@@ -65,9 +65,21 @@ export function timeOf({ line, at }: Lost): number {
 
 /** Of each line the point that is nearest to a place on the axis. */
 export function nearestOf({ lines }: Multiple, x: number): Lost[] {
-  return lines.flatMap((line) => {
-    let at = -1;
-    for (let i = 0; i < line.x.length; i++) if (!Number.isNaN(line.x[i]) && (at < 0 || Math.abs(line.x[i] - x) < Math.abs(line.x[at] - x))) at = i;
-    return at < 0 ? [] : [{ line, at }];
-  });
+  return lines.map((line) => ({ line, at: nearest(line, x) })).filter(({ at }) => at >= 0);
+}
+
+function nearest({ x: all, time }: Line, x: number): number {
+  // Times are in order; steps may begin anew.
+  let [from, to] = [0, all.length];
+  if (all === time) {
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      if (all[middle] < x) from = middle + 1;
+      else to = middle;
+    }
+    [from, to] = [Math.max(0, from - 1), Math.min(all.length, from + 1)];
+  }
+  let at = -1;
+  for (let i = from; i < to; i++) if (!Number.isNaN(all[i]) && (at < 0 || Math.abs(all[i] - x) < Math.abs(all[at] - x))) at = i;
+  return at;
 }

@@ -11,6 +11,8 @@ const TOP = 7;
 const BOTTOM = 5;
 /** Less than this is a click, px. */
 const CLICK = 4;
+/** Points of a place that are marked. */
+const DOTS = 12;
 /** Points of a pixel's width. */
 const DENSE = 1.5;
 const CROSS = "m-3 -3l6 6m0 -6l-6 6";
@@ -106,7 +108,7 @@ export class Plot {
     const points = x === null ? [] : nearestOf(this.#multiple, x);
     const distance = (point: Lost): number => (Number.isFinite(valueOf(point)) ? Math.abs(this.#yOf(valueOf(point)) - y) : Math.abs(TOP - y));
     if (!Number.isNaN(y)) points.sort((a, b) => distance(a) - distance(b));
-    this.#dots.replaceChildren(...points.filter((point) => Number.isFinite(valueOf(point))).map(({ line, at }, i) => tint(svg("circle", { cx: this.#xOf(line.x[at]).toFixed(1), cy: this.#yOf(line.value[at]).toFixed(1), r: i === 0 && !Number.isNaN(y) ? "3.5" : "2.5" }), line.hue)));
+    this.#dots.replaceChildren(...points.slice(0, DOTS).filter((point) => Number.isFinite(valueOf(point))).map(({ line, at }, i) => tint(svg("circle", { cx: this.#xOf(line.x[at]).toFixed(1), cy: this.#yOf(line.value[at]).toFixed(1), r: i === 0 && !Number.isNaN(y) ? "3.5" : "2.5" }), line.hue)));
     put(this.#cursor, "d", x === null || points.length === 0 ? "" : `M${this.#xOf(x).toFixed(1)} ${TOP - 3}V${this.#axis.height - BOTTOM}`);
     if (points.length === 0) this.#tellNewest();
     else say(this.#value, short(valueOf(points[0])));
@@ -232,14 +234,19 @@ export class Plot {
       event.preventDefault();
       area.focus({ preventScroll: true });
     });
-    area.addEventListener("pointermove", (event: PointerEvent) => {
-      const x = this.#xAt(event.clientX);
-      this.#y0 = event.clientY - area.getBoundingClientRect().top;
-      this.actions.point(this, x);
-      if (down !== null && Math.abs(event.clientX - down) > CLICK) this.range(this.#xAt(down), x);
+    let frame = 0;
+    area.addEventListener("pointermove", ({ clientX, clientY }: PointerEvent) => {
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(() => {
+        const x = this.#xAt(clientX);
+        this.#y0 = clientY - area.getBoundingClientRect().top;
+        this.actions.point(this, x);
+        if (down !== null && Math.abs(clientX - down) > CLICK) this.range(this.#xAt(down), x);
+      });
     });
     area.addEventListener("pointerup", (event: PointerEvent) => {
       if (down === null) return;
+      cancelAnimationFrame(frame);
       const [a, b] = [this.#xAt(down), this.#xAt(event.clientX)];
       const dragged = Math.abs(event.clientX - down) > CLICK;
       down = null;
@@ -251,7 +258,10 @@ export class Plot {
       }
     });
     area.addEventListener("dblclick", () => this.actions.widen());
-    area.addEventListener("pointerleave", () => this.actions.point(this, null));
+    area.addEventListener("pointerleave", () => {
+      cancelAnimationFrame(frame);
+      this.actions.point(this, null);
+    });
     area.addEventListener("blur", () => this.#unset());
     area.addEventListener("keydown", (event) => this.#key(event));
   }
