@@ -75,13 +75,14 @@ def test_the_chart_beside_the_lines_of_a_task_that_runs_and_when_it_has_ended(
     expect(picked).to_contain_text("step 760 loss=nan")
     expect(viewer.locator(".cl-warn")).to_contain_text("not finite")
     shot(page, "beside-nan")
+    viewer.get_by_role("button", name="Step", exact=True).click()
     drag(page, loss, 0.7, 0.8)
     expect(viewer.locator(".cl-chips .cl-cw")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d to "))
     expect(loss.locator(".cl-h-window")).not_to_have_attribute("width", "0")
     viewer.locator(".cl-rows").press("g")
-    # Rows and chart are of the same part.
+    # Rows and chart are of the same part; the other worker may be a little ahead or behind.
     first = viewer.locator("[data-seq] .cl-m").first
-    expect(first).to_contain_text(re.compile(r"step [4-7]\d\d "))
+    expect(first).to_contain_text(re.compile(r"step [4-9]\d\d "))
     loss.hover(position={"x": 60, "y": 30})
     expect(viewer.locator(".cl-ptip")).to_contain_text(re.compile(r"\d\d:\d\d:\d\d · step \d+"))
     shot(page, "beside-brushed")
