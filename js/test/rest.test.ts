@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Engine } from "../src/store/engine.ts";
 import type { FromStore, Update } from "../src/types.ts";
+import { Painter } from "../src/view/painter.ts";
 import { Session } from "../src/view/session.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { Viewer } from "../src/view/viewer.ts";
@@ -135,4 +136,14 @@ describe("a viewer at rest", () => {
     expect(words).toEqual(["Running 5 m 10 s", "Running 5 m 20 s", "Running 5 m 30 s", "Running 5 m 40 s"]);
     expect([...written]).toEqual(["SMALL "]);
   });
+});
+
+it("a place that is led to is not lost when another update comes within the same frame", async () => {
+  const drawn: Update[] = [];
+  const painter = new Painter(document.createElement("div"), { draw: (update) => drawn.push(update), ack: () => {}, sight: () => {}, complain: () => {} });
+  painter.receive({ op: "update", seek: 40, shift: 0 } as Update);
+  painter.receive({ op: "update", shift: 2 } as Update);
+  await vi.advanceTimersByTimeAsync(50);
+  expect(drawn.map(({ seek }) => seek)).toEqual([42]);
+  painter.close();
 });

@@ -51,6 +51,8 @@ export class Painter {
     update.histogram ??= this.#pending?.histogram;
     update.chart ??= this.#pending?.chart;
     update.jump ??= this.#pending?.jump;
+    // The place that was sought is said once; the row that is there may have another number by now.
+    if (this.#pending?.seek !== undefined) update.seek ??= this.#pending.seek + update.shift;
     this.#pending = update;
     if (this.seen) this.#schedule();
     else this.#held = true;
