@@ -1,0 +1,58 @@
+"""What an archive in S3 is asked for: bytes and requests, counted before a real server on loopback."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+from archive.made import archived
+from archive.s3 import gate, seaweed
+from frames.filled import Filled, new_store
+
+from cortex_jupyter.archive.catalog import Catalog
+from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.frames.read import read
+from cortex_jupyter.parsing.query import LogQuery
+
+if TYPE_CHECKING:
+    from report import Report
+
+#: At each edge of a window a row group of 65 536 lines is read for a part of it: a window of few lines reads one or two.
+LINES, WINDOW, TASKS = 800_000, 200_000, 1_000
+_URL = "s3://logs/bench"
+
+
+def run(report: Report) -> None:
+    """Measure."""
+    with tempfile.TemporaryDirectory() as folder, seaweed(Path(folder)) as port, gate(port) as made:
+        os.environ.update(made.env)
+        store = new_store(Path(folder))
+        filled = Filled(store)
+        for start in range(0, LINES, 2000):
+            filled.lines([
+                (1 + i % 2, i * 1_000_000, f"2026-01-01 INFO step {i} {hash(str(i)) & 0xFFFFFFFFFF:x} loss={i % 997 / 997:.4f}")
+                for i in range(start, start + 2000)
+            ])  # fmt: skip
+        _, held = archived(filled.end(), _URL)
+        store.close()
+        made.requests.clear()
+        query = LogQuery.parse({"since": "2026-01-01T00:04:10Z", "until": "2026-01-01T00:07:29.999Z"})
+        found = ArchiveStore(_URL)
+        info = found.find(filled.ref)
+        assert info is not None and len(read(found, info.id, query)) == WINDOW
+        data = sum(size for _, path, size in made.requests if ".parquet" in path) - held.about["footer"]
+        report.add("window of 200 000 of 800 000 lines: bytes beside footer / share", data / held.file.size * LINES / WINDOW, 1.4)  # fmt: skip
+        report.add("requests for that", len(made.requests), 5, "")
+        place = Objects(_URL)
+        for i in range(TASKS):
+            about = held.about | {"id": i + 1, "ref": {"namespace": "many", "kind": "job", "name": f"run-{i}"}}
+            place.put(f"many/job/run-{i}/{i + 1}.json", orjson.dumps(about))
+        Catalog(Objects(_URL)).gather("many")
+        made.requests.clear()
+        assert len(Catalog(Objects(_URL)).all("many")) == TASKS
+        report.add("requests to know 1 000 archived tasks", len(made.requests), 5, "")
+        report.add("bytes for that", sum(size for _, _, size in made.requests) / 1000, None, "kB")
