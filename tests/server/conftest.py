@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+#: A JupyterHub's configuration, which only it can read.
+collect_ignore = ["hub_config.py"]
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that knows no cluster: it reads what is recorded."""
