@@ -24,7 +24,7 @@ class Fields:
     ----------
     table : pyarrow.Table
         A row per line that has fields: `time`, `seq`, `pod`, `level`, and the fields by name; one that is called as one
-        of those has an underscore after it.
+        of those has an underscore after it. What is nested is JSON, null where it is nested deeper than 254.
     conflicts : dict
         Fields with values of several kinds, which are text, and how many values there are of each kind.
     left_out : int
@@ -85,9 +85,14 @@ def _column(pa: Any, values: list[Any], kinds: set[str]) -> Any:
                 )
             except (OverflowError, pa.ArrowInvalid):  # beyond 63 bits
                 return pa.array([None if v is None else float(v) for v in values], pa.float64())
-    return pa.array(
-        [v if v is None or isinstance(v, str) else orjson.dumps(v).decode() for v in values], pa.large_string()
-    )
+    return pa.array([v if v is None or isinstance(v, str) else _text(v) for v in values], pa.large_string())
+
+
+def _text(value: Any) -> str | None:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # deeper than orjson writes, though not than it reads
+        return None
 
 
 def _kind(value: Any) -> str:

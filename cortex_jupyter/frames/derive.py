@@ -5,8 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-import orjson
-
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.places import places
 from cortex_jupyter.frames.views import Views
@@ -101,7 +99,4 @@ def _cut(columns: list[Any], kind: Any) -> tuple[Any, Any]:
 
 
 def _both(line: str) -> tuple[str, str | None]:
-    found = rules.fields(line)
-    if found is None:
-        return rules.message(line), None
-    return rules.message(line), orjson.dumps(found).decode()
+    return rules.message(line), rules.fields_text(line)

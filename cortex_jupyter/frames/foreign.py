@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import re
-from datetime import datetime
 from itertools import chain, islice
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
@@ -14,6 +13,7 @@ import zstandard
 from cortex_jupyter.archive.columns import ROWS, raw_schema
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ArchiveDamaged
+from cortex_jupyter.frames.clock import TIMES, Clock, times
 from cortex_jupyter.records import STREAMS, Source
 
 if TYPE_CHECKING:
@@ -23,21 +23,13 @@ if TYPE_CHECKING:
 #: Bytes read at once, and lines looked at to tell what a file is.
 _PIECE: Final = 4 << 20
 _LOOK: Final = 100
-#: Names under which others keep what a person reads, and when it was written; the first that is there is taken.
+#: Names under which others keep what a person reads; the first that is there is taken.
 _TEXTS: Final = ("text", "message", "msg", "log", "line", "body", "content", "value", "raw")
-_TIMES: Final = ("time", "timestamp", "@timestamp", "ts", "datetime", "date", "asctime")
 _ORIGIN: Final[tuple[str, ...]] = ("pod", "container", "run", "stream")
-_DATE: Final = r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d"
-_WRITTEN: Final = re.compile(rf"\[?({_DATE})(?:[.,](\d{{1,9}}))?\d*(Z|[+-]\d\d:?\d\d)?")
 _STAMPED: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) ?")
-_FIELD: Final = re.compile(rf'"(?:{"|".join(map(re.escape, _TIMES))})"\s*:\s*(?:"([^"]*)"|(\d+(?:\.\d+)?))')
 #: What wrote the lines of a file that does not say.
 _CONTAINER: Final = "log"
 _MAGIC: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"PA": "parquet"}
-
-#: Seconds since the epoch that are a log's time: from 1990 to 2200.
-_EARLIEST: Final = 631_152_000
-_LATEST: Final = 7_258_118_400
 
 Row = tuple[int, int, int, str]  # time, source, stream, text
 
@@ -61,8 +53,7 @@ class Foreign:
         self.path, self.name = path, name
         self.sources: dict[int, Source] = {}
         self._ids: dict[tuple[str, str, int], int] = {}
-        self._zone, self._second = "", ("", 0)
-        self._last = int(path.stat().st_mtime) * 1_000_000_000
+        self._clock = Clock(int(path.stat().st_mtime) * 1_000_000_000)
 
     def tables(self) -> Iterator[Any]:
         """Give the rows in the order of the file, about `ROWS` at a time, with the columns of `raw_schema`.
@@ -101,14 +92,14 @@ class Foreign:
     def _lines(self, kind: str) -> Iterator[Row]:
         lines = self._split(kind)
         head = list(islice(lines, _LOOK))
-        if head and all(map(_ours, head)):
+        if head and all(map(_ours, head[:-1] or head)):  # the last may have been cut off
             yield from map(self._exported, chain(head, lines))
             return
         # `kubectl logs --timestamps`, and what container runtimes write: the time is no part of the line.
         stamped = bool(head) and all(_STAMPED.match(line) for line in head)
         source = self._source(self.name, _CONTAINER)
         for line in chain(head, lines):
-            time = self._time(line)
+            time = self._clock.line(line)
             text = _STAMPED.sub("", line, count=1) if stamped else line
             yield time, source, 0, text
 
@@ -137,35 +128,13 @@ class Foreign:
         return file
 
     def _exported(self, line: str) -> Row:
-        """Read a line of our own NDJSON."""
-        doc = orjson.loads(line)
-        source = self._source(
-            str(doc.get("pod") or self.name), str(doc.get("container") or _CONTAINER), int(doc.get("run") or 0)
-        )
+        """Read a line of our own NDJSON; what is none, such as a last one that was cut off, as it is."""
+        doc = _ours(line)
+        if doc is None:
+            return self._clock.line(line), self._source(self.name, _CONTAINER), 0, line
+        source = self._source(doc["pod"] or self.name, str(doc.get("container") or _CONTAINER), _run(doc.get("run")))
         stream = doc.get("stream")
-        return self._time(str(doc["time"])), source, STREAMS.index(stream) if stream in STREAMS else 0, str(doc["text"])
-
-    def _time(self, line: str) -> int:
-        """Give when a line was written; where it does not say, when the one before was."""
-        found = _WRITTEN.match(line)
-        if found is not None:
-            self._last = self._ns(found[1], found[2], found[3]) or self._last
-        elif line[:1] == "{" and (field := _FIELD.search(line)) is not None:
-            if field[2]:
-                self._last = _number(float(field[2]) if "." in field[2] else int(field[2])) or self._last
-            elif (inner := _WRITTEN.match(field[1])) is not None:
-                self._last = self._ns(inner[1], inner[2], inner[3]) or self._last
-        return self._last
-
-    def _ns(self, date: str, fraction: str | None, zone: str | None) -> int | None:
-        key = date + (zone or "")
-        if self._second[0] != key:
-            written = f"{date[:10].replace('/', '-')}T{date[11:]}{'+00:00' if zone in (None, 'Z') else zone}"
-            try:
-                self._second = (key, int(datetime.fromisoformat(written).timestamp()))
-            except ValueError:  # the 31st of February
-                return None
-        return self._second[1] * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
+        return self._clock.line(doc["time"]), source, STREAMS.index(stream) if stream in STREAMS else 0, doc["text"]
 
     # ------------------------------------------------------------------ Parquet
 
@@ -173,34 +142,33 @@ class Foreign:
         pa, pq = library("pyarrow"), library("pyarrow.parquet")
         try:
             with pq.ParquetFile(self.path) as file:
-                names = {name.lower(): name for name in reversed(file.schema_arrow.names)}
-                kinds = {field.name: field.type for field in file.schema_arrow}
-                text = next((names[n] for n in _TEXTS if n in names and _texty(pa, kinds[names[n]])), None)
-                text = text or next((n for n, k in kinds.items() if _texty(pa, k)), None)
-                time = next((names[n] for n in _TIMES if n in names and names[n] != text), None)
+                # By place: a name may be there twice.
+                kinds = [field.type for field in file.schema_arrow]
+                places = {name.lower(): i for i, name in reversed([*enumerate(file.schema_arrow.names)])}
+                texty = [i for i, kind in enumerate(kinds) if _texty(pa, kind)]
+                text = next((places[n] for n in _TEXTS if places.get(n) in texty), texty[0] if texty else None)
+                time = next((places[n] for n in TIMES if places.get(n, text) != text), None)
                 for batch in file.iter_batches(ROWS):
-                    yield from self._rows(batch, text, time, names)
+                    yield from self._rows(batch, text, time, places)
         except (pa.ArrowException, OSError) as error:
             raise ArchiveDamaged(f"{self.name} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
 
-    def _rows(self, batch: Any, text: str | None, time: str | None, names: dict[str, str]) -> Iterator[Row]:
+    def _rows(self, batch: Any, text: int | None, time: int | None, places: dict[str, int]) -> Iterator[Row]:
         n = batch.num_rows
-        columns: dict[str, list[Any]] = {c: batch.column(names[c]).to_pylist() for c in _ORIGIN if c in names}
+        columns: dict[str, list[Any]] = {c: batch.column(places[c]).to_pylist() for c in _ORIGIN if c in places}
         if text is None:  # nothing to read: each row as it is
             texts = [orjson.dumps(row, default=str).decode() for row in batch.to_pylist()]
         else:
             texts = [_text(x) for x in batch.column(text).to_pylist()]
-        times: list[Any] = [None] * n if time is None else _times(batch.column(time))
+        whens: list[Any] = [None] * n if time is None else times(batch.column(time))
         for i in range(n):
-            line, when = texts[i], times[i]
-            self._last = when if isinstance(when, int) else self._time(str(when) if when is not None else line)
+            line = texts[i]
+            written = self._clock.at(whens[i], line)
             pod = _cell(columns, "pod", i) or self.name
-            run = _cell(columns, "run", i)
-            source = self._source(
-                str(pod), str(_cell(columns, "container", i) or _CONTAINER), run if isinstance(run, int) else 0
-            )
+            container, run = _cell(columns, "container", i), _cell(columns, "run", i)
+            source = self._source(str(pod), str(container or _CONTAINER), _run(run))
             stream = _cell(columns, "stream", i)
-            yield self._last, source, STREAMS.index(stream) if stream in STREAMS else 0, line
+            yield written, source, STREAMS.index(stream) if stream in STREAMS else 0, line
 
 
 def _table(pa: Any, seq: int, rows: list[Row]) -> Any:
@@ -210,15 +178,20 @@ def _table(pa: Any, seq: int, rows: list[Row]) -> Any:
     return pa.table([pa.array(a, f.type) for a, f in zip(arrays, target, strict=True)], schema=target)
 
 
-def _ours(line: str) -> bool:
-    """Tell whether a line is one of `export FILE.ndjson`."""
+def _ours(line: str) -> dict[str, Any] | None:
+    """Read a line of `export FILE.ndjson`; None where it is none."""
     if line[:1] != "{":
-        return False
+        return None
     try:
         doc = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return False
-    return isinstance(doc, dict) and {"seq", "time", "pod", "text"} <= doc.keys()
+        return None
+    mine = "seq" in doc and all(isinstance(doc.get(key), str) for key in ("time", "pod", "text"))
+    return doc if mine else None
+
+
+def _run(value: Any) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**31 else 0
 
 
 def _texty(pa: Any, kind: Any) -> bool:
@@ -234,28 +207,3 @@ def _text(value: Any) -> str:
 
 def _cell(columns: dict[str, list[Any]], name: str, i: int) -> Any:
     return columns[name][i] if name in columns else None
-
-
-def _times(column: Any) -> list[Any]:
-    """Give times in ns; of text what it says."""
-    pa = library("pyarrow")
-    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        return list(column.cast(pa.timestamp("ns"), safe=False).cast(pa.int64()).to_pylist())
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        return [None if x is None or x != x else _number(x) for x in column.to_pylist()]  # noqa: PLR0124 - NaN
-    return list(column.to_pylist())
-
-
-def _number(value: float) -> int:
-    """Read seconds, milliseconds, microseconds or nanoseconds since the epoch; 0 for what is none, such as a step's number.
-
-    Examples
-    --------
-    >>> _number(1_700_000_000), _number(1_700_000_000_000), _number(400)
-    (1700000000000000000, 1700000000000000000, 0)
-    """
-    for power in (9, 6, 3, 0):
-        if _EARLIEST <= value / 10 ** (9 - power) < _LATEST:
-            # A float of our days is exact to a quarter of a microsecond, no further.
-            return int(value) * 10**power + round(value % 1 * 1e6) * 10**power // 10**6
-    return 0

@@ -63,6 +63,21 @@ def fields(text: str) -> dict[str, Any] | None:
     return _json(line) or _logfmt(line)
 
 
+def fields_text(text: str) -> str | None:
+    """Give the fields of a line as JSON: an object as it stands there, for one may be deeper than can be written again.
+
+    Examples
+    --------
+    >>> fields_text('worker 3: {"loss": 0.50}'), fields_text('level=info msg="step done"'), fields_text("x = {1}")
+    ('{"loss": 0.50}', '{"level":"info","msg":"step done"}', None)
+    """
+    line = plain(text)
+    if (found := _object(line)) is not None:
+        return line[found[0] :].rstrip()
+    pairs = _logfmt(line)
+    return None if pairs is None else orjson.dumps(pairs).decode()
+
+
 def message(text: str) -> str:
     """Give what a person reads of a line: the message of a structured one, else the text without its head.
 
@@ -105,6 +120,12 @@ def without_head(line: str) -> str:
 
 
 def _json(line: str) -> dict[str, Any] | None:
+    found = _object(line)
+    return None if found is None else found[1]
+
+
+def _object(line: str) -> tuple[int, dict[str, Any]] | None:
+    """Find the JSON object that a line is or ends with, and where it begins."""
     if not line.rstrip().endswith("}"):
         return None
     at = -1
@@ -116,7 +137,7 @@ def _json(line: str) -> dict[str, Any] | None:
             doc = orjson.loads(line[at:])
         except orjson.JSONDecodeError:
             continue
-        return doc if isinstance(doc, dict) and doc else None
+        return (at, doc) if isinstance(doc, dict) and doc else None
     return None
 
 

@@ -75,7 +75,7 @@ def line(time: int, text: str, *, timestamps: bool, pretty: bool) -> str:
     timestamps : bool
         With the time before it.
     pretty : bool
-        A JSON object spread out over several lines.
+        A JSON object spread out over several lines; one deeper than 254 stays as it is.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def line(time: int, text: str, *, timestamps: bool, pretty: bool) -> str:
     '1970-01-01T00:00:00.000000000Z {\n  "a": 1\n}'
     """
     if pretty and text.lstrip()[:1] in ("{", "["):
-        with contextlib.suppress(orjson.JSONDecodeError):  # it only looked like it
+        with contextlib.suppress(orjson.JSONDecodeError, TypeError):  # it only looked so, or is too deep to write
             text = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
     return f"{written(time)} {text}" if timestamps else text
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import math
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from archive.made import archived, lively
+from archive.made import GAP, archived, lively
 
 import cortex_jupyter as cortex
 from cortex_jupyter.archive import layout
@@ -100,6 +103,42 @@ def test_parquet_of_others(tmp_path: Path, columns: dict[str, Any], texts: list[
         assert log.to_arrow()["time"][0].as_py() == pd.Timestamp("2026-01-31 12:00:00Z")
 
 
+def test_parquet_that_is_not_of_logs(tmp_path: Path) -> None:
+    """Times that are none, or beyond what 64 bits of ns hold; runs that are none; a name twice: the lines are there."""
+    far = [dt.datetime(year, 1, 31, 12, tzinfo=dt.UTC) for year in (9999, 2026, 1)]
+    steps = [math.inf, 1_769_860_800.0, math.nan]
+    for times in (far, steps, pa.array(["no", "2026-01-31T12:00:00Z", None])):
+        table = pa.table(
+            {"time": times, "msg": ["a", "b", "c"], "run": [1 << 40, -1, None], "container": [{"a": 1}] * 3}
+        )
+        pq.write_table(table, tmp_path / "x.parquet")
+        os.utime(tmp_path / "x.parquet", (1_769_000_000,) * 2)
+        found = cortex.open(tmp_path / "x.parquet").to_arrow()
+        assert found.schema.equals(schema()) and set(found["run"].to_pylist()) == {0}
+        assert sorted(found["text"].to_pylist()) == ["a", "b", "c"]
+        assert set(found["time"].cast(pa.int64()).to_pylist()) == {1_769_000_000 * 10**9, 1_769_860_800 * 10**9}
+    pq.write_table(pa.table([["a"], ["b"]], names=["msg", "msg"]), tmp_path / "x.parquet")
+    assert cortex.open(tmp_path / "x.parquet").to_arrow()["text"].to_pylist() == ["a"]
+
+
+@pytest.mark.parametrize("count", [2, 200])
+def test_an_export_that_was_cut_off_or_added_to(filled: Filled, tmp_path: Path, count: int) -> None:
+    filled.lines([(1, i, f"line {i}") for i in range(count)])
+    _, held = archived(filled.end(), str(tmp_path / "archive"))
+    exported = [orjson.dumps(r.as_dict()) for r in cortex.open(held.file.path)]
+    odd = [b"plain", b'{"seq":1,"time":null,"pod":"a","run":"x","text":null}'] if count > 2 else []
+    more = [*odd, exported[0][:40]]
+    (tmp_path / "a.ndjson").write_bytes(b"\n".join([*exported, *more]))
+    found = cortex.open(tmp_path / "a.ndjson").to_arrow()
+    assert found["text"].to_pylist() == [*(f"line {i}" for i in range(count)), *(x.decode() for x in more)]
+
+
+def test_times_that_are_none(tmp_path: Path) -> None:
+    none = ["9999-12-31T23:59:59Z a", "1600-01-01T00:00:00Z b", "2026-02-31 00:00:00 c", f'{{"ts": {"9" * 5000}}}']
+    (tmp_path / "a.log").write_text("\n".join([LINES[0], *none]))
+    assert rows(cortex.open(tmp_path / "a.log")) == [(TIMES[0], line) for line in (LINES[0], *none)]
+
+
 def test_another_version_of_ours_is_read_as_any_parquet(
     filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,13 +172,14 @@ def test_what_cannot_be_read_says_so(tmp_path: Path, content: Any, error: type[E
 
 
 DEEP = '{"a":' * 2000 + "1" + "}" * 2000
+NESTED = '{"msg": "x", "a": ' + "[" * 400 + "]" * 400 + "}"
 BAD: dict[str, list[str]] = {
     "empty": [],
     "a mixture": ['{"a": 1}', "plain", '{"a": "x"}', "a=1 b=2", "[1, 2]"],
     "long lines": ["x" * (1 << 20), '{"msg": "' + "y" * (1 << 20) + '"}'],
     "double fields": ['{"level": "info", "level": "error", "msg": "a", "msg": "b"}'],
     "numbers that JSON has not": ['{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}', '{"a": -Infinity, "msg": "x"}'],
-    "depth": [DEEP, '{"msg": "x", "a": ' + "[" * 400 + "]" * 400 + "}"],
+    "depth": [DEEP, NESTED, f"worker 3: {NESTED}", '{"msg": "x", "a": ' + "[" * 800 + "]" * 800 + "}"],
     "many keys": [f'{{"k{i}": {i}, "msg": "m{i}"}}' for i in range(10_000)],
     "escapes": ["\x1b[31mERROR\x1b[0m", "a\x00b", '{"msg": "\\ud83d"}', '{"msg": "\\u0000"}', "\u2028", "\r"],
     "no text": ["", " ", "{}", "null", '""'],
@@ -168,6 +208,37 @@ def test_bad_input_is_typed_frames(filled: Filled, tmp_path: Path, name: str) ->
         assert tuple(to_pandas(table).columns) == COLUMNS == tuple(to_polars(table).columns)
     found = [(m, None if f is None else orjson.loads(f)) for m, f in zip(*(tables[1][n].to_pylist() for n in ("message", "fields")), strict=True)]  # fmt: skip
     assert found == by_line(lines)
+
+
+def everything(log: Any, other: Any) -> None:
+    """Ask for all that a log's text can tell, as values and as they are shown."""
+    shown = [log.errors(), log.metrics(), log.patterns(), log.progress(), log.why(), log.compare(other)]
+    for one in [*shown, log.metrics().plot(), log.complete, log.mask().complete, log]:
+        assert repr(one)
+    for one in shown:
+        assert one._repr_html_() is not None
+    lines = log.to_arrow()
+    assert len(log.fields()) <= len(lines) == len(log.mask().to_arrow()) == len(log.to_polars(lazy=True).collect())
+    assert sum(n for _, n in log.sql("select level, count(*) from log group by 1").fetchall()) == len(lines)
+    assert all(re.search(r'\ba"?[=:] ?(1|Inf)', r.text) for r in log.filter(where="a>0"))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_can_be_asked_for_everything(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.log").write_text("\n".join(BAD[name]), newline="")
+    (tmp_path / "y.log").write_text("a=1 step 3: loss=0.5\nERROR no\n")
+    log, other = cortex.open(tmp_path / "x.log"), cortex.open(tmp_path / "y.log")
+    everything(log, other)
+    everything(other, log)
+
+
+def test_only_notices_can_be_asked_for_everything(filled: Filled, tmp_path: Path) -> None:
+    filled.notice("status", "Log not available yet: ContainerCreating")
+    filled.notice("gap", "lines are missing", **GAP)
+    _, held = archived(filled.end(1, "failed", "Job failed exit 1"), str(tmp_path / "archive"))
+    log = cortex.open(held.file.path)
+    everything(log, log)
+    assert (log.exit_code, len(log.complete.gaps), "exit 1" in str(log.why())) == (1, 1, True)
 
 
 def test_bytes_that_are_not_utf8_survive(tmp_path: Path) -> None:

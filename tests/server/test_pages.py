@@ -182,3 +182,10 @@ def test_pretty_text(server: Server, tape: Tape) -> None:
     tape.write([(T0, tape.source(), '{"a":{"b":1}}')])
     tape.end()
     assert server.get(logs(tape.ref.name, "logs.txt"), pretty="true").text == '{\n  "a": {\n    "b": 1\n  }\n}\n'
+
+
+def test_what_is_too_deep_to_be_spread_out_stays_as_it_is(server: Server, tape: Tape) -> None:
+    deep = '{"a":' + "[" * 400 + "]" * 400 + "}"
+    tape.write([(T0, tape.source(), deep)])
+    tape.end()
+    assert server.get(logs(tape.ref.name, "logs.txt"), pretty="true").text == f"{deep}\n"
