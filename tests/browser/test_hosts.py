@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import shot
+from support.browser import WAIT, says, shot
 from support.jupyter import TOKEN, counter, jupyter
 
 if TYPE_CHECKING:
@@ -18,14 +18,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
-WAIT = 40_000
 
 
-def says(viewer: Locator, words: str | re.Pattern[str]) -> None:
-    expect(viewer.locator("[role=status]")).to_contain_text(words, timeout=WAIT)
-
-
-@pytest.mark.parametrize("transport", ["auto", "comm"])
 def test_notebook_7_streams_a_job_to_its_end(
     lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]], transport: str
 ) -> None:

@@ -7,9 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from server.running import BASE, TOKEN, Server, run_server
-from support.browser import chromium, shot
+from support.browser import shot
+from support.comm import comm_server
 from support.recorded import record, show
 
 if TYPE_CHECKING:
@@ -41,15 +42,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright, chromium(playwright) as browser:
-        yield browser
+def comm(server: Server) -> Iterator[str]:
+    with comm_server(server.store_url) as address:
+        yield address
 
 
 @pytest.fixture
-def page(server: Server, browser: Browser) -> Iterator[Page]:
+def page(server: Server, comm: str, browser: Browser, transport: str) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1100, "height": 600})
-    show(page, server.url, BASE, TOKEN, json.dumps(["default:job/long"]))
+    way = comm if transport == "comm" else None
+    show(page, server.url, BASE, TOKEN, json.dumps(["default:job/long"]), comm=way)
     expect(page.locator("[role=status]")).to_contain_text(re.compile("1.000.000 lines"), timeout=20_000)
     yield page
     page.close()

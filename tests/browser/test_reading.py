@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from browser.conftest import Lab
     from playwright.sync_api import Locator, Page
 
+from support.browser import cell as cell_of
 from support.browser import run_until, shot
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
@@ -65,10 +66,10 @@ def texts(viewer: Locator) -> list[str]:
     return viewer.locator("[data-seq] .cl-m").all_inner_texts()
 
 
-def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Callable[..., str]) -> None:
+def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Callable[..., str], transport: str) -> None:
     training = job(TRAINING)
     after = "print([r.text for r in log.view], repr(log.view), log.marks)"
-    page, viewer = opened(lab, "reading", f"log = cortex.logs({training!r}, since='all', time='utc')\nlog", "1")
+    page, viewer = opened(lab, f"reading-{transport}", cell_of(training, transport, time="utc"), "1")
     box = viewer.locator("input[type=search]")
     for text in ("!GET /healthz", "step>=262", "loss<0.35"):
         box.fill(text)
@@ -125,9 +126,9 @@ def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Calla
 def test_the_axis_is_brushed_and_texts_can_be_read(lab: Lab, job: Callable[..., str]) -> None:
     training = job(TRAINING)
     contrast: dict[str, list[Any]] = {}
-    for theme in ("Light", "Dark"):
+    for theme, transport in (("Light", "auto"), ("Dark", "comm")):
         lab.setting("themes", "theme", f"JupyterLab {theme}")
-        page, viewer = opened(lab, f"axis-{theme}", f"cortex.logs({training!r}, since='all', columns=['pod', 'level'])")
+        page, viewer = opened(lab, f"axis-{theme}", cell_of(training, transport, columns=["pod", "level"]))
         axis = viewer.locator(".cl-axis")
         place = axis.bounding_box()
         assert place is not None
@@ -189,9 +190,11 @@ def _narrow(page: Page, viewer: Locator) -> None:
     page.keyboard.press("Escape")
 
 
-def test_newest_first_keeps_the_newest_on_top_and_the_place_of_who_reads_on(lab: Lab, job: Callable[..., str]) -> None:
+def test_newest_first_keeps_the_newest_on_top_and_the_place_of_who_reads_on(
+    lab: Lab, job: Callable[..., str], transport: str
+) -> None:
     name = job("import time\nfor i in range(100000): print(f'line {i}', flush=True); time.sleep(0.02)")
-    page = lab.open("newest", f"log = cortex.logs({name!r}, since='all', newest_first=True)\nlog")
+    page = lab.open(f"newest-{transport}", cell_of(name, transport, newest_first=True))
     viewer = page.locator(".cortex-logs").first
     rows = viewer.locator("[role=log]")
     number = "(v) => [...v.querySelectorAll('[data-seq] .cl-m')].map((m) => Number(m.textContent.split(' ')[1]))"

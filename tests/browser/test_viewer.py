@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import notebook, shot
+from support.browser import WAIT, cell, notebook, says, shot
 from support.jupyter import TOKEN, counter
 from support.kube import IMAGE
 
@@ -30,15 +30,10 @@ out.write("nul\x00here \u202ereversed\n")
 out.write("x" * (1 << 20) + "\n")
 out.flush()
 """
-WAIT = 40_000
 
 
 def viewers(page: Page) -> Locator:
     return page.locator(".cortex-logs")
-
-
-def says(viewer: Locator, words: str | re.Pattern[str]) -> None:
-    expect(viewer.locator("[role=status]")).to_contain_text(words, timeout=WAIT)
 
 
 #: A cell's code.
@@ -46,17 +41,17 @@ ALL = "cortex.logs({!r}, since='all')"
 
 
 def test_two_viewers_of_a_task_share_a_connection_and_live_through_a_reload(
-    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
+    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]], transport: str
 ) -> None:
     name = job(counter(450, per_second=50))
-    page = lab.open("shared", ALL.format(name), ALL.format(name))
-    streams: list[str] = []
-    page.on("request", lambda r: streams.append(r.url) if "/cortex/stream" in r.url else None)
+    page = lab.open(f"shared-{transport}", cell(name, transport), cell(name, transport))
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if "/cortex/" in r.url else None)
     for i in range(2):
         expect(viewers(page).nth(i).locator("[data-seq]").first).to_be_visible(timeout=WAIT)
-    assert len(streams) <= 1, streams
+    assert sum("/cortex/stream" in url for url in asked) <= 1, asked
     expect(viewers(page).first.locator(".cl-h-all")).to_have_attribute("d", re.compile("M"), timeout=WAIT)
-    shot(page, "shared-light")
+    shot(page, f"shared-{transport}-light")
     page.keyboard.press("Control+s")
     expect(page.locator(".jp-mod-dirty")).to_have_count(0, timeout=WAIT)
     lab.setting("themes", "theme", "JupyterLab Dark")
@@ -64,18 +59,19 @@ def test_two_viewers_of_a_task_share_a_connection_and_live_through_a_reload(
     for i in range(2):
         says(viewers(page).nth(i), "Job complete exit 0")
         says(viewers(page).nth(i), re.compile("450 lines, .* 1 source, complete"))
-    shot(page, "shared-dark")
+    shot(page, f"shared-{transport}-dark")
     lab.setting("themes", "theme", "JupyterLab Light")
+    assert transport == "auto" or not asked, asked
     found = lines_of(viewers(page).first)
     assert [re.findall(r"line (\d{8})", t) for _, (t,) in sorted(found.items())] == [[f"{i:08}"] for i in range(450)]
     page.close()
 
 
-def test_a_failure_a_wait_and_hostile_lines(lab: Lab, job: Callable[..., str], sandbox: Any) -> None:
+def test_a_failure_a_wait_and_hostile_lines(lab: Lab, job: Callable[..., str], sandbox: Any, transport: str) -> None:
     failing = job(counter(30, exit_code=3))
     pending = job(counter(40), image="docker.io/local/missing:1")
     hostile = job(HOSTILE)
-    page = lab.open("states", *(ALL.format(name) for name in (failing, pending, hostile)))
+    page = lab.open(f"states-{transport}", *(cell(name, transport) for name in (failing, pending, hostile)))
     errors: list[str] = []
     page.on("pageerror", lambda e: errors.append(str(e)))
     failed, waiting, evil = (viewers(page).nth(i) for i in range(3))
@@ -102,22 +98,6 @@ def test_a_failure_a_wait_and_hostile_lines(lab: Lab, job: Callable[..., str], s
     assert evil.locator("script, img").count() == 0 and page.evaluate("window.hacked") is None
     shot(page, "hostile")
     assert not errors, errors
-    page.close()
-
-
-def test_the_way_through_the_kernel_streams_to_the_end(
-    lab: Lab, job: Callable[..., str], lines_of: Callable[[Locator], dict[int, list[str]]]
-) -> None:
-    name = job(counter(200, per_second=100))
-    page = lab.open("comm", f"log = {ALL.format(name)}\nlog.transport = 'comm'\nlog")
-    asked: list[str] = []
-    page.on("request", lambda r: asked.append(r.url) if "/cortex/" in r.url else None)
-    says(viewers(page).first, "Job complete exit 0")
-    says(viewers(page).first, "200 lines")
-    assert not asked, asked
-    found = lines_of(viewers(page).first)
-    missing = sorted(set(range(min(found), max(found) + 1)) - set(found))
-    assert len(found) == 200, (min(found), max(found), missing)
     page.close()
 
 

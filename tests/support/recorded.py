@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -68,9 +69,20 @@ _PAGE = """<!doctype html><meta charset="utf-8"><title>viewer</title>
 <script id="jupyter-config-data" type="application/json">{"baseUrl": "%(base)s", "token": "%(token)s", "cortexJupyter": "1"}</script>
 <body style="margin: 16px"><div id="cell"></div><script type="module">
 const handlers = {}
-const traits = { tasks: %(tasks)s, query: %(query)s, transport: 'sse', height: 520 }
+const comm = %(comm)s && new WebSocket(%(comm)s)
+if (comm) {
+  comm.binaryType = 'arraybuffer'
+  comm.onmessage = ({ data }) => {
+    const begin = 4 + new DataView(data).getUint32(0)
+    const message = JSON.parse(new TextDecoder().decode(data.slice(4, begin)))
+    for (const f of handlers['msg:custom'] ?? []) f(message, data.byteLength > begin ? [new DataView(data, begin)] : [])
+  }
+  await new Promise((done) => (comm.onopen = done))
+}
+const traits = { tasks: %(tasks)s, query: %(query)s, transport: comm ? 'comm' : 'sse', height: 520 }
 window.model = {
-  get: (name) => traits[name], set: (name, value) => { traits[name] = value }, save_changes() {}, send() {},
+  get: (name) => traits[name], set: (name, value) => { traits[name] = value }, save_changes() {},
+  send: (message) => comm && comm.send(JSON.stringify(message)),
   on: (name, f) => (handlers[name] ??= new Set()).add(f), off: (name, f) => handlers[name]?.delete(f),
 }
 const text = async (name) => (await fetch(`static-viewer/${name}`)).text()
@@ -81,7 +93,9 @@ widget.render({ model, el: document.getElementById('cell') })
 </script>"""
 
 
-def show(page: Page, url: str, base: str, token: str, tasks: str, query: str = '{"since": "all"}') -> None:
+def show(
+    page: Page, url: str, base: str, token: str, tasks: str, query: str = '{"since": "all"}', comm: str | None = None
+) -> None:
     """Show tasks in a page of a running server that holds nothing but the viewer.
 
     Parameters
@@ -91,12 +105,17 @@ def show(page: Page, url: str, base: str, token: str, tasks: str, query: str = '
         Of the server.
     tasks, query : str
         The traits, as JSON.
+    comm : str, optional
+        The address of a `comm_server`, to go through in place of the server.
     """
-    body = _PAGE % {"base": base, "token": token, "tasks": tasks, "query": query}
+    body = _PAGE % {"base": base, "token": token, "tasks": tasks, "query": query, "comm": json.dumps(comm)}
 
     def static(route: Route) -> None:
         route.fulfill(path=STATIC / route.request.url.rpartition("/")[2].split("?")[0])
 
+    if comm:
+        # The page is of no network, as far as Chromium knows.
+        page.context.grant_permissions(["local-network-access"])
     page.route("**/static-viewer/*", static)
     page.route("**/viewer.html", lambda route: route.fulfill(body=body, content_type="text/html"))
     page.goto(f"{url}viewer.html")
