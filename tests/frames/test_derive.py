@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cortex_jupyter.frames.derive import derived
@@ -44,6 +44,7 @@ PIECES = st.sampled_from([
 MADE = st.lists(PIECES, max_size=8).map("".join)
 
 
+@settings(deadline=None)
 @given(st.lists(MADE | st.text(max_size=60), max_size=20))
 def test_a_column_has_what_single_lines_have(lines: list[str]) -> None:
     assert of(lines) == by_line(lines)

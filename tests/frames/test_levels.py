@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cortex_jupyter.frames.places import places
@@ -19,6 +19,7 @@ LINES = st.lists(st.tuples(GLUE, st.sampled_from(PIECES), GLUE), max_size=6).map
 )
 
 
+@settings(deadline=None)
 @given(st.lists(LINES | st.text(max_size=120), max_size=30))
 def test_a_column_has_the_levels_that_single_lines_have(lines: list[str]) -> None:
     column = pa.chunked_array([pa.array(lines, pa.large_string())])
