@@ -160,6 +160,8 @@ def _store(cluster: str | None) -> Iterator[Finding]:
 def _opened(store: Store, cluster: str | None) -> Iterator[Finding]:
     held = store.recordings()
     yield Finding(GOOD, f"store: {store.url}, {len(held)} recordings, {store.size() / 1e6:.1f} MB")
+    for doubt, todo in store.doubts():
+        yield Finding(BAD, f"store: {doubt}", todo, needed=False)
     budget, oldest = store.budget(), store.oldest()
     days = f"{(budget.max_age_s or 0) / 86400:g} days"
     kept = f"kept: up to {(budget.max_bytes or 0) / 1e6:.0f} MB, for {days} after a task's end"

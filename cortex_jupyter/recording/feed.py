@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Self
 
-from cortex_jupyter.errors import CortexError, CursorNotHeld
+from cortex_jupyter.errors import CortexError, CursorNotHeld, StoreBusy
+from cortex_jupyter.recording.away import Away
 from cortex_jupyter.recording.budget import NOT_HELD
 from cortex_jupyter.records import Batch, Cursor, Entry
 
@@ -112,10 +113,16 @@ class Feed:
         """
         self._enter()
         at = after
+        away = Away()
         try:
             while True:
                 changed = self._changed
-                frames = await self._after(at)
+                try:
+                    frames = await self._after(at)
+                    away.over()
+                except StoreBusy as error:
+                    await away.wait(error)
+                    continue
                 if frames is None:
                     return
                 for frame in frames:

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 HOST: Final = socket.gethostname()
 
 
+def _machine() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+#: Where process ids mean the same as here: containers on many machines may all have one name.
+MACHINE: Final = _machine()
+
+
 def process_lives(recorder: Recorder) -> bool:
     """Tell whether its process lives; one that we cannot see is taken to."""
     if recorder.host != HOST:

@@ -17,6 +17,7 @@ from cortex_jupyter.errors import (
     NoCluster,
     NotAllowed,
     NotFound,
+    StoreBusy,
 )
 from cortex_jupyter.recording.feed import Feed
 from cortex_jupyter.recording.parser import masking
@@ -308,6 +309,10 @@ class Recordings:
                 await newest.want()
                 failures = 0
                 newest.feed.fail(None)
+            except StoreBusy as error:  # it passes, and readers have a patience of their own
+                _log.warning("%s: %s", newest.ref.key, error.message)
+                await asyncio.sleep(1)
+                continue
             except CortexError as error:
                 failures += 1
                 if failures >= _FAILURES:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-STOPPED: Final = "Recording stopped: the disk is full; it goes on when there is room"
+STOPPED: Final = "Recording stopped: the store is full; it goes on when there is room"
 #: Between attempts, seconds.
 RETRY_S: Final = 2.0
 

@@ -8,7 +8,8 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.errors import CursorNotHeld, StoreError
+from cortex_jupyter.errors import CursorNotHeld, StoreBusy, StoreError
+from cortex_jupyter.recording.away import Away
 from cortex_jupyter.recording.budget import NOT_HELD
 from cortex_jupyter.recording.launch import ensure_recorder
 
@@ -139,14 +140,19 @@ class Recording:
         def wake() -> None:
             loop.call_soon_threadsafe(changed.set)
 
+        away = Away()
         unsubscribe = self.store.subscribe(wake, self.id)
         try:
             while True:
                 changed.clear()
-                info = await self.info()
-                if info.done or info.caught_up or (self.workload is None and not self.gone):
-                    return info
-                await self.want()
+                try:
+                    info = await self.info()
+                    if info.done or info.caught_up or (self.workload is None and not self.gone):
+                        return info
+                    await self.want()
+                    away.over()
+                except StoreBusy as error:
+                    await away.wait(error)
                 try:
                     async with asyncio.timeout(1):
                         await changed.wait()

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreError, StoreFull
@@ -60,6 +61,7 @@ class Recording:
         self._infos: dict[int, Info] = {}
         self._recorders: dict[int, TaskRecorder] = {}
         self._merged: dict[int, int] = {}  # up to which number nothing is left to merge
+        self._reached: dict[int, int] = {}  # the last number that we have recorded of what has ended here
         self._large: set[int] = set()  # recordings that have said that they are over the budget
         self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
         self._damaged: StoreError | None = None  # the store does not even take a message
@@ -160,6 +162,8 @@ class Recording:
         now = await asyncio.to_thread(self._store.info, info.id)
         if now is None or now.done:
             return
+        if (reached := self._reached.pop(info.id, 0)) > now.last_seq:
+            now = await self._say_back(lease, now, reached)
         recorder = TaskRecorder(self._cluster, self._store, writer, lease, now, masked=masked)
         self._leases[info.id], self._infos[info.id] = lease, now
         self._recorders[info.id] = recorder
@@ -174,9 +178,9 @@ class Recording:
             await asyncio.to_thread(compact, self._store, lease, done=True)
             self._completed.set()
             telemetry.LEASES.labels("finished").inc()
-        except LeaseLost:
+        except LeaseLost as error:
             telemetry.LEASES.labels("lost").inc()
-            _log.warning("%s: another recorder has taken over", info.ref.key)
+            _log.warning("%s: %s", info.ref.key, error.message)
         except CortexError as error:
             _log.warning("%s: %s", info.ref.key, error)
             telemetry.failed(error)
@@ -187,11 +191,28 @@ class Recording:
             telemetry.failed(error)
             self._later[info.id] = time.monotonic() + 15
         finally:
+            self._reached[info.id] = recorder.reached
             # The others only keep what a pass that is under way still asks for.
             for known in (self._tasks, self._recorders, self._leases, self._infos, self._merged):
                 known.pop(info.id, None)
             telemetry.TASKS.set(len(self._tasks))
             self._changed.set()
+
+    async def _say_back(self, lease: Lease, info: Info, reached: int) -> Info:
+        """Say that the store has lost what it had: a server that failed over, or lost its power.
+
+        Readers may have seen those numbers, so they are not given again; the notice takes them. What they stood for is
+        read again from the anchor that the store has.
+        """
+        lost = reached - info.last_seq
+        said = notice(
+            info.ref.key, reached + 1, time.time_ns(), "status",
+            f"The store has lost its last {lost} records: what the cluster still has of them follows once more",
+            notice="store", hint="see what a Valkey server promises with which settings: docs/valkey.md",
+        )  # fmt: skip
+        said.seq, said.n = info.last_seq + 1, lost + 1
+        await asyncio.to_thread(self._store.commit, lease, Commit([said]))
+        return replace(info, last_seq=said.last)
 
     async def _tell(self, id_: int, error: CortexError) -> None:
         """Say in the recording why it cannot go on; its readers see nothing else of the recorder."""

@@ -95,6 +95,9 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         names = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(p.stat().st_size for p in names if p.exists())
 
+    def doubts(self) -> list[tuple[str, str]]:
+        return []
+
     def keep_reserve(self) -> bool:
         return self._reserve.keep()
 

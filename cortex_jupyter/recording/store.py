@@ -243,6 +243,9 @@ class Store(Readable, Protocol):
     def size(self) -> int:
         """Give the bytes on disk."""
 
+    def doubts(self) -> list[tuple[str, str]]:
+        """Say what it cannot promise as it is set up, and what to do about it."""
+
     def budget(self) -> Budget:
         """Give what holds, both parts of it: what is set, else the default."""
 

@@ -144,6 +144,11 @@ class TaskRecorder:
             self._lost = (self._lost or time.monotonic()) if kind == "LOST" else 0.0
 
     @property
+    def reached(self) -> int:
+        """The last number that was recorded."""
+        return self._channel.reached
+
+    @property
     def away(self) -> float:
         """How long the API server has not answered, seconds."""
         return time.monotonic() - self._lost if self._lost else 0.0

@@ -65,6 +65,8 @@ class Channel:
         self._writer, self._lease = writer, lease
         self._batcher = Batcher(task, last_seq + 1, parser, masked)
         self.voice = Voice(store, lease, self._batcher)
+        #: The last number that we have recorded.
+        self.reached = last_seq
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         # Shared with the writer's thread, under its lock.
@@ -194,6 +196,8 @@ class Channel:
             begun = time.monotonic()
             self._writer.patience.commit(self._lease, commit, self.voice)
             telemetry.committed(commit, size, time.monotonic() - begun, self._since)
+            if commit.entries:
+                self.reached = commit.entries[-1].last
         except Exception as error:  # noqa: BLE001 - handed to the task's coroutine, which must not wait for ever
             if not isinstance(error, CortexError):
                 _log.exception("A batch of %s cannot be recorded", self._batcher.task)

@@ -42,7 +42,7 @@ class CortexJupyter(ExtensionApp):
 
     store_url = Unicode(
         "",
-        help="Where recordings are kept, sqlite:///absolute/path; else CORTEX_STORE, else the user's data directory.",
+        help="Where recordings are kept, sqlite:///absolute/path or valkey://host; else CORTEX_STORE, else the user's data directory.",
     ).tag(config=True)
     store_max_bytes = Unicode(
         "",

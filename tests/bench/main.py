@@ -1,7 +1,7 @@
 """`make bench`: the budgets of DESIGN section 7 as ratios of one run, or counts.
 
     make bench                 all
-    make bench ARGS="pipe"     one of: pipe, recorder, order, day, viewers, paint, frames, objects, text, imports, page, long
+    make bench ARGS="pipe"     one of: pipe, recorder, valkey, order, day, viewers, paint, frames, objects, text, imports, page, long
 
 Each line: what was measured, the figure, the budget, and whether it holds. The exit code is the number of budgets
 that do not. The machine is noisy: trust ratios above 1.3, not below.
@@ -23,6 +23,7 @@ import page  # noqa: E402
 import paint  # noqa: E402
 import pipe  # noqa: E402
 import recorder  # noqa: E402
+import server_store  # noqa: E402
 import tables  # noqa: E402
 import text  # noqa: E402
 import viewers  # noqa: E402
@@ -35,6 +36,7 @@ def main() -> int:
         "imports": imports,
         "pipe": pipe,
         "recorder": recorder,
+        "valkey": server_store,
         "order": order,
         "day": day,
         "viewers": viewers,

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +24,9 @@ from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from support.valkey import Place
 
 #: Lines of each pod of an ordinary row, and how many a second.
 LINES, RATE = 6000, 2000
@@ -50,6 +53,8 @@ class Row:
     after: Callable[[Case], None] | None = None
     #: The size of the store's own disk in MiB; 0 where it has none.
     disk: int = 0
+    #: Instead of a SQLite file: the servers that are the store, made in a folder.
+    place: Callable[[Path], AbstractContextManager[Place]] | None = None
     xfail: str = ""
 
 
@@ -63,6 +68,7 @@ class Case:
         self.hit_at = 0.0
         self.processes: list[subprocess.Popen[bytes]] = []
         self.server: Any = None  # of rows that read through one
+        self.place: Any = None  # the servers that are the store
 
     # ------------------------------------------------------------ waiting
 
@@ -128,20 +134,20 @@ class Case:
         return pid
 
     @staticmethod
-    def pids(folder: Path) -> list[int]:
-        """Give the recorders of the stores in a folder."""
+    def pids(url: str) -> list[int]:
+        """Give the recorders of a store."""
         found = []
         for proc in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 line = (proc / "cmdline").read_bytes()
                 state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
-                if b"--store" in line and f"{folder}/store/r.sqlite".encode() in line and state != "Z":
+                if b"--store" in line and url.encode() in line and state != "Z":
                     found.append(int(proc.name))
         return found
 
     async def end(self) -> None:
         """End every process that belongs to this row's store, however often one is started anew."""
-        while left := self.pids(self.folder):
+        while left := self.pids(self.recordings.store.url):
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -168,11 +174,25 @@ class Case:
 
 
 @asynccontextmanager
-async def begun(sandbox: Any, name: str, folder: Path, disk: int = 0, *, masked: bool = False) -> AsyncIterator[Case]:
+async def begun(
+    sandbox: Any,
+    name: str,
+    folder: Path,
+    disk: int = 0,
+    *,
+    masked: bool = False,
+    make: Callable[[Path], AbstractContextManager[Place]] | None = None,
+) -> AsyncIterator[Case]:
     """Give a case with a store of its own; nothing of it is left afterwards."""
-    with _store(folder / "store", disk), Disk(sandbox.root, name, folder / "kept") as wrote:
-        recordings = await Recordings.connect(f"sqlite://{folder}/store/r.sqlite", str(sandbox.kubeconfig), mask=masked)
+    with (
+        _store(folder / "store", disk),
+        make(folder) if make else nullcontext() as place,
+        Disk(sandbox.root, name, folder / "kept") as wrote,
+    ):
+        url = place.url if place else f"sqlite://{folder}/store/r.sqlite"
+        recordings = await Recordings.connect(url, str(sandbox.kubeconfig), mask=masked)
         case = Case(sandbox, recordings, wrote, name, folder)
+        case.place = place
         try:
             yield case
         finally:

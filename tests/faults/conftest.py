@@ -9,9 +9,16 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _NAME = "fault"
 _COLUMNS = ("row", "allowed", "in", "out", "doubled", "missing", "gaps", "recovery_s", "result")
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the logs of recorders whose store is a server out of the user's home."""
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def each(rows: list[Row]) -> Any:
 async def hold(row: Row, sandbox: Any, name: str, folder: Path, result: Callable[..., None]) -> None:
     """Have the fault strike while a task is recorded and read, and judge what was read by what is on the disk."""
     figures: dict[str, Any] = {"row": row.name, "allowed": row.allowed, "result": "failed"}
-    async with begun(sandbox, name, folder, row.disk, masked=row.masked) as case:
+    async with begun(sandbox, name, folder, row.disk, masked=row.masked, make=row.place) as case:
         try:
             case.create(row)
             async with asyncio.timeout(90), asyncio.TaskGroup() as group:

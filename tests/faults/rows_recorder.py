@@ -117,7 +117,7 @@ async def full(case: Case) -> None:
     rest = case.folder / "store/rest"
     case.hit()
     _fill(rest)
-    await case.until(lambda: any("disk is full" in n["message"] for n in case.seen.notices), "that the disk is full")
+    await case.until(lambda: any("store is full" in n["message"] for n in case.seen.notices), "that the store is full")
     await case.written(2000)
     rest.unlink()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from recording.hand import until
 
-from cortex_jupyter.errors import NotFound, StoreError
+from cortex_jupyter.errors import NotFound, StoreBusy, StoreError
+from cortex_jupyter.recording import away
 from cortex_jupyter.recording import feed as lib
 from cortex_jupyter.recording.compact import compact
 from cortex_jupyter.recording.feed import Feed, Frame
 from cortex_jupyter.recording.sqlite import SqliteStore
 from cortex_jupyter.recording.store import Store, open_store
-from cortex_jupyter.records import Batch, Cursor
+from cortex_jupyter.records import Batch, Cursor, Entry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -204,6 +206,30 @@ async def test_a_store_that_breaks_ends_every_reader(store: Store, hand: Hand, m
     for rest in rests:
         with pytest.raises(StoreError):
             await rest
+
+
+@pytest.mark.parametrize("times", [3, 1 << 30])
+async def test_readers_wait_for_a_store_that_is_away_but_not_for_ever(
+    store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr(away, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(away, "_PATIENCE_S", 60 if times == 3 else 0.1)
+    hand.lines([(1, 1, "a")])
+    hand.end()
+    left, read = itertools.count(), store.entries
+
+    def entries(*arguments: int) -> list[Entry]:
+        if next(left) < times:
+            raise StoreBusy("it does not answer")
+        return read(*arguments)
+
+    monkeypatch.setattr(store, "entries", entries)
+    reading = asyncio.wait_for(seqs(Feed(store, hand.id).frames()), 20)
+    if times == 3:
+        assert await reading == [1, 2]
+    else:
+        with pytest.raises(StoreBusy):
+            await reading
 
 
 async def test_nothing_is_left_when_the_last_reader_has_gone(store: Any, hand: Hand) -> None:

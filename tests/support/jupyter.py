@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class Home:
 
     path: Path
     kubeconfig: Path
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -50,6 +51,7 @@ class Home:
             "KUBECONFIG": str(self.kubeconfig),
             "PATH": f"{_BIN}:{clean['PATH']}",
             "JUPYTER_PLATFORM_DIRS": "1",
+            **self.settings,
         }
 
     def run(self, *command: object, timeout: float = 120, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 import valkey
+from support.relay import Relay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,7 @@ class Server:
         self._options = {"save": "", "bind": "127.0.0.1", "dir": str(folder), "logfile": str(folder / "log")} | options
         self.folder = folder
         self.port = 0
+        self.starts = -1  # again
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -44,6 +46,10 @@ class Server:
     @property
     def url(self) -> str:
         return f"valkey://127.0.0.1:{self.port}"
+
+    @property
+    def tls_port(self) -> int:
+        return int(str(self._options["tls_port"]))
 
     def client(self, port: int = 0) -> valkey.Valkey:
         return valkey.Valkey(
@@ -59,11 +65,12 @@ class Server:
         program = shutil.which("valkey-server")
         assert program, "valkey-server is missing: apt-get install valkey-server"
         for _ in range(20):  # somebody else may take a free port first
-            port = self.port or _free_port()
+            port = self.port or free_port()
             options = [x for k, v in self._options.items() for x in (f"--{k.replace('_', '-')}", str(v))]
             process = subprocess.Popen([program, "--port", str(port), *options], stdout=subprocess.DEVNULL)
             if self._is_up(process, port):
                 self.port, self.process = port, process
+                self.starts += 1
                 return
         raise AssertionError((self.folder / "log").read_text()[-2000:])
 
@@ -86,7 +93,51 @@ class Server:
             self.process = None
 
 
-def _free_port() -> int:
+class Place:
+    """A server behind a relay, and replicas behind another one: what a store's URL leads to.
+
+    Parameters
+    ----------
+    folder : Path
+    replicas : int, optional
+    **options
+        The servers' settings.
+    """
+
+    def __init__(self, folder: Path, replicas: int = 0, **options: object) -> None:
+        self._stack = contextlib.ExitStack()
+        self._folder, self._options, self._replicas = folder, options, replicas
+        self.replicas: list[Server] = []
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self.primary = stack.enter_context(
+                Server(self._folder / "valkey", repl_diskless_sync_delay=0, **self._options)
+            )
+            self.relay = stack.enter_context(Relay(self.primary.port))
+            self.between = stack.enter_context(Relay(self.primary.port))
+            self._stack = stack.pop_all()
+        for _ in range(self._replicas):
+            self.add_replica(self.between.port)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add_replica(self, of: int) -> None:
+        """Start one more."""
+        folder = self._folder / f"replica-{len(self.replicas)}"
+        one = Server(folder, repl_diskless_sync_delay=0, replicaof=f"127.0.0.1 {of}", **self._options)
+        self.replicas.append(self._stack.enter_context(one))
+
+    @property
+    def url(self) -> str:
+        wait = f"/0?replicas={self._replicas}" if self._replicas else "/0"
+        return f"valkey://127.0.0.1:{self.relay.port}{wait}"
+
+
+def free_port() -> int:
+    """Give a port nobody listens on."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

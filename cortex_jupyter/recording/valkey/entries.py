@@ -44,7 +44,7 @@ class Entries:
 
     def add_source(self, lease: Lease, source: Source) -> int:
         doc = orjson.dumps(source.as_dict())
-        return int(self._link.call("source", lease.recording, lease.owner, lease.epoch, doc))
+        return int(self._link.secured("source", lease.recording, lease.owner, lease.epoch, doc))
 
     def commit(self, lease: Lease, commit: Commit) -> None:
         arguments: list[Any] = [lease.recording, lease.owner, lease.epoch, len(commit.entries)]

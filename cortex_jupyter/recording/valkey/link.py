@@ -104,8 +104,8 @@ class Link:
 
         return self._do(run)
 
-    def secured(self, script: str, *arguments: Any) -> None:
-        """Run a script, and wait until as many replicas as are asked for have what it wrote.
+    def secured(self, script: str, *arguments: Any) -> Any:
+        """Give what one of our scripts gives when as many replicas as are asked for have what it wrote.
 
         Raises
         ------
@@ -114,11 +114,10 @@ class Link:
         StoreError
         """
         if not self.address.replicas:
-            self.call(script, *arguments)
-            return
+            return self.call(script, *arguments)
         text, sha = _script(script)
 
-        def run() -> int:
+        def run() -> tuple[Any, int]:
             # `WAIT` is about what its own connection wrote.
             for command in (("EVALSHA", sha), ("EVAL", text)):
                 pipe = self.client.pipeline(transaction=False)
@@ -130,15 +129,16 @@ class Link:
                 for answer in (done, have):
                     if isinstance(answer, Exception):
                         raise answer
-                return int(have)
+                return done, have
             raise AssertionError
 
-        have = self._do(run)
+        done, have = self._do(run)
         if have < self.address.replicas:
             raise StoreBusy(
                 f"{have} of {self.address.replicas} replicas of {self.address.url} have confirmed what was written",
                 "bring the replicas back; recording goes on by itself, and loses nothing that the cluster still has",
             )
+        return done
 
     def info(self, section: str) -> dict[str, Any]:
         """Give what the server says of itself."""

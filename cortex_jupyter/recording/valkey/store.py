@@ -58,7 +58,7 @@ class ValkeyStore(Entries, Leases, Leaving, Store):
             return int(there)
         row = {"namespace": ref.namespace, "kind": ref.kind, "name": ref.name, "uid": uid, "cluster": cluster}
         columns = [x for k, v in (row | _BEGINNING).items() for x in (k, orjson.dumps(v))]
-        return int(self._link.call("open", name, _names(ref), new_id(), *columns))
+        return int(self._link.secured("open", name, _names(ref), new_id(), *columns))
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
         found = [
@@ -86,6 +86,19 @@ class ValkeyStore(Entries, Leases, Leaving, Store):
 
     def size(self) -> int:
         return int(self._link.info("memory")["used_memory"])
+
+    def doubts(self) -> list[tuple[str, str]]:
+        found = []
+        if not self._link.info("persistence").get("aof_enabled"):
+            found.append(
+                ("it forgets what came after its last snapshot when it is started again", "CONFIG SET appendonly yes")
+            )
+        have = int(self._link.info("replication").get("connected_slaves", 0))
+        if have < self._link.address.replicas:
+            found.append(
+                (f"{have} of {self._link.address.replicas} replicas are there", "bring them back: nothing is recorded")
+            )
+        return found
 
     def _infos(self, ids: Iterable[Any]) -> list[Info]:
         some = list(ids)

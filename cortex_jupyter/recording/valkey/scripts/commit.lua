@@ -6,6 +6,12 @@ if lost then
   return lost
 end
 local count, at = tonumber(ARGV[4]), 5
+local anchors = at + 4 * count
+for i = anchors + 1, anchors + 2 * ARGV[anchors], 2 do
+  if call('HEXISTS', key(id, 'sources'), ARGV[i]) == 0 then
+    return redis.error_reply('LEASE the store does not know source ' .. ARGV[i])
+  end
+end
 if count > 0 then
   local last = tonumber(call('HGET', row, 'last_seq'))
   local first = ARGV[at]
@@ -31,11 +37,10 @@ if count > 0 then
   call('HSET', row, 'last_seq', integer(last))
   grow(id, bytes)
 end
-at = at + 4 * count
-for i = at + 1, at + 2 * ARGV[at], 2 do
+for i = anchors + 1, anchors + 2 * ARGV[anchors], 2 do
   call('HSET', key(id, 'anchors'), ARGV[i], ARGV[i + 1])
 end
-for i = at + 1 + 2 * ARGV[at], #ARGV, 2 do
+for i = anchors + 1 + 2 * ARGV[anchors], #ARGV, 2 do
   call('HSET', row, ARGV[i], ARGV[i + 1])
   if ARGV[i] == 'done' and ARGV[i + 1] ~= '0' and ARGV[i + 1] ~= 'false' then
     call('ZADD', 'cortex:done', 'NX', integer(now_ms()), id)

@@ -1,0 +1,80 @@
+"""Two users on two machines, as far as they can tell, whose recordings are on one Valkey server."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.jupyter import Home, counter, jupyter, numbers
+from support.valkey import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LINES = 8_000
+PASSWORD = "s@cret/word"
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path / "valkey", requirepass=PASSWORD, appendonly="yes") as server:
+        yield server
+
+
+@pytest.fixture
+def users(tmp_path: Path, target: Any, valkey: Server) -> Iterator[list[Home]]:
+    url = valkey.url.replace("//", "//:s%40cret%2Fword@")
+    homes = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        homes.append(Home(tmp_path / name, target.kube.kubeconfig, {"CORTEX_STORE": url}))
+    yield homes
+    for home in homes:
+        home.end()
+
+
+def test_what_one_records_the_other_reads_though_the_server_dies(
+    users: list[Home], valkey: Server, job: Callable[..., str]
+) -> None:
+    one, other = users
+    name = job(counter(LINES, per_second=4000, wait=1), parallelism=2)
+    texts: list[str] = []
+    kinds: list[str] = []
+    with jupyter(one) as server:
+        for event in server.events(name, since="all"):
+            kinds.append(event.event)
+            if event.event == "log":
+                texts += event.data["m"]
+                if valkey.process is not None and not valkey.starts and len(texts) > LINES // 2:
+                    valkey.kill()
+                    time.sleep(0.5)  # the fault: it is away that long
+                    valkey.start()
+        found = numbers(texts)
+        assert len(found) == 2 and all(n == list(range(LINES)) for n in found.values()), kinds
+        assert kinds[-1] == "end" and "gap" not in kinds
+        # Processes that the server starts get in as well.
+        path = f"{server.path(name, 'search')}?grep=line 00000042"
+        assert server.client.get(path, headers={"Accept": "text/event-stream"}).text.count("line 00000042") == 2
+        # On another machine it is read from the same recording; there is one recorder for both.
+        follow = other.run(sys.executable, "-m", "cortex_jupyter.cli", "logs", name, "--since", "all")
+        assert sorted(follow.stdout.splitlines()) == sorted(texts) and follow.returncode == 0, follow.stderr
+        frame = (
+            f"import cortex_jupyter as cortex; log = cortex.logs({name!r}); print(len(log.to_pandas()), log.complete)"
+        )
+        assert other.python(frame).startswith(f"{2 * LINES} ")
+        doctor = other.run(sys.executable, "-m", "cortex_jupyter.cli", "doctor").stdout
+        assert f"store: {valkey.url}/0, 1 recordings" in doctor
+        assert "snapshot" not in doctor
+        valkey.ask("CONFIG", "SET", "appendonly", "no")
+        doctor = other.run(sys.executable, "-m", "cortex_jupyter.cli", "doctor").stdout
+        assert "✗ store: it forgets what came after its last snapshot" in doctor and "appendonly yes" in doctor
+        assert len(one.recorders()) == 1 and not other.recorders()
+        # The password is nowhere but in the environment of those who need it.
+        commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (*one.recorders(), server.process.pid)]
+        logs = [path.read_bytes() for home in users for path in home.path.rglob("*.log")]
+        assert len(logs) > 1 and b"--store" in commands[0]
+        shown = b"".join([*commands, *logs, doctor.encode(), follow.stderr.encode()])
+        assert b"s@cret" not in shown and b"s%40cret" not in shown

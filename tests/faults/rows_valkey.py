@@ -1,0 +1,119 @@
+"""Faults of a store that is a server: it dies, fails over, is full, forgets, or the way to it is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from faults.case import Row
+from faults.seen import Seen
+from support.jupyter import counter
+from support.valkey import Place
+
+from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from faults.case import Case
+
+LONG = counter(10_000, per_second=2000)
+
+
+async def restarted(case: Case) -> None:
+    for _ in range(2):
+        await case.lines(3000)
+        case.hit()
+        await asyncio.to_thread(case.place.primary.kill)
+        await case.lasts(1)
+        await asyncio.to_thread(case.place.primary.start)
+
+
+async def failed_over(case: Case) -> None:
+    """The replica is behind when the primary dies."""
+    await case.lines(3000)
+    (replica,) = case.place.replicas
+    case.place.between.cut()
+    await case.lasts(1)
+    case.hit()
+    await asyncio.to_thread(case.place.primary.kill)
+    await asyncio.to_thread(replica.ask, "REPLICAOF", "NO", "ONE")
+    # There is no other replica to wait for: that is for whoever runs the servers.
+    await asyncio.to_thread(case.place.add_replica, replica.port)
+    case.place.relay.cut()
+    case.place.relay.mend(replica.port)
+
+
+async def cut_off(case: Case) -> None:
+    await case.lines(3000)
+    case.place.relay.cut()
+    case.hit()
+    await case.lasts(1)
+    case.place.relay.mend()
+
+
+async def full(case: Case) -> None:
+    await case.lines(3000)
+    memory = case.place.primary
+    case.hit()
+    memory.ask("CONFIG", "SET", "maxmemory", memory.client().info("memory")["used_memory"] + 1000)
+    await case.until(lambda: any("store is full" in n["message"] for n in case.seen.notices), "that the store is full")
+    await case.lasts(1)
+    memory.ask("CONFIG", "SET", "maxmemory", 0)
+
+
+async def went_back(case: Case) -> None:
+    """The server comes back as it was a second before, as after a power cut with `appendfsync everysec`."""
+    await case.lines(3000)
+    server = case.place.primary
+    (file,) = (server.folder / "appendonlydir").glob("*.incr.aof")
+    size = file.stat().st_size
+    await case.lines(1500)
+    case.hit()
+    await asyncio.to_thread(server.kill)
+    os.truncate(file, size)
+    await asyncio.to_thread(server.start)
+    await case.until(lambda: any(n.get("notice") == "store" for n in case.seen.notices), "that records were lost")
+
+
+async def read_twice(case: Case) -> None:
+    """Read on over what is given once more, as a notice says; then anew, as one who comes later."""
+    await case.read()
+    case.seen = Seen()
+    await case.read()
+
+
+async def forgot(case: Case) -> None:
+    await case.lines(4000)
+    case.hit()
+    await asyncio.to_thread(case.place.primary.ask, "FLUSHALL")
+
+
+async def read_again(case: Case) -> None:
+    """Read until the recording is gone, and then what the cluster still has."""
+    with pytest.raises(CursorNotHeld):
+        await case.read()
+    case.seen = Seen()
+    recording = await case.recordings.find(TaskRef.parse(case.task))
+    async with recording.wanted():
+        async for frame in recording.feed.frames():
+            case.seen.take(frame.event, orjson.loads(frame.entry.data))
+
+
+def durable(folder: Path, replicas: int = 0) -> Place:
+    return Place(folder, replicas, appendonly="yes", appendfsync="everysec")
+
+
+ROWS = [
+    Row("Valkey killed twice, started from its file", restarted, program=LONG, place=durable),
+    Row("Valkey fails over to a replica that lags", failed_over, place=partial(durable, replicas=1)),
+    Row("network to Valkey cut", cut_off, place=durable),
+    Row("Valkey's memory full", full, program=LONG, place=durable),
+    Row("Valkey comes back as it was before", went_back, program=LONG, place=durable, read=read_twice),
+    Row("Valkey has forgotten everything", forgot, place=Place, read=read_again),
+]  # fmt: skip

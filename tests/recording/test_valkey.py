@@ -1,0 +1,323 @@
+"""What only a server can do to a store: forget, refuse, fail over, lose its way; what is promised holds each time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from recording.hand import CLUSTER, Hand, recorder, until
+from recording.test_compact import records
+from recording.test_store import dead_pid
+from support.relay import Relay
+from support.valkey import Server, free_port
+
+from cortex_jupyter.errors import LeaseLost, StoreBusy, StoreError, StoreFull, StoreUnreachable
+from cortex_jupyter.recording import recorder as lib
+from cortex_jupyter.recording.compact import compact
+from cortex_jupyter.recording.launch import ensure_recorder
+from cortex_jupyter.recording.recorder import Recording
+from cortex_jupyter.recording.store import Commit, open_store
+from cortex_jupyter.recording.valkey import changes, leases, link
+from cortex_jupyter.records import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from cortex_jupyter.recording.valkey.store import ValkeyStore
+
+
+@pytest.fixture
+def server(valkey_server: Server) -> Server:
+    valkey_server.ask("FLUSHALL")
+    return valkey_server
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[ValkeyStore]:
+    with closing(open_store(server.url)) as one:
+        yield one  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "url", ["valkey://", "valkey:/x", "valkey://h:port", "valkey://h/x", "valkey://h?maxlen=1", "valkey://:s@cret/@h"]
+)
+def test_an_address_that_is_none_is_not_shown(url: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        open_store(url)
+    assert "cret" not in str(caught.value) and "valkey://[USER@]HOST" in caught.value.hint
+
+
+def test_a_password_is_for_the_server_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    with Server(tmp_path / "v", requirepass="s@cret") as server:
+        for wrong in (server.url, server.url.replace("//", "//:wrong@")):
+            monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
+            with pytest.raises(StoreError, match="refuses the user or the password") as caught:
+                open_store(wrong)
+            assert "CORTEX_STORE_PASSWORD" in caught.value.hint and "wrong" not in str(caught.value)
+        with closing(open_store(server.url.replace("//", "//:s%40cret@"))) as store:
+            assert "cret" not in store.url
+            commands: list[list[str]] = []
+            monkeypatch.setattr(
+                "cortex_jupyter.recording.launch.spawn", lambda *c: commands.append(c[0]) or os.getpid()
+            )
+            ensure_recorder(store, CLUSTER)
+            assert "cret" not in str(commands)
+            # Who is started with that command line gets in all the same.
+            code = f"from cortex_jupyter.recording.store import open_store; open_store({store.url!r}).recordings()"
+            subprocess.run([sys.executable, "-c", code], check=True)
+            server.kill()
+            with pytest.raises(StoreUnreachable) as away:
+                store.recordings()
+            assert "cret" not in str(away.value)
+
+
+def test_a_server_that_is_not_fit_is_refused(server: Server, tmp_path: Path) -> None:
+    server.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    with pytest.raises(StoreError, match="throws recordings away") as caught:
+        open_store(server.url)
+    assert "noeviction" in caught.value.hint
+    server.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    with Server(tmp_path / "replica", replicaof=f"127.0.0.1 {server.port}") as replica:
+        with pytest.raises(StoreError, match="read-only replica") as caught:
+            open_store(replica.url)
+        assert "primary" in caught.value.hint
+    server.ask("SET", "cortex:version", "99")
+    with pytest.raises(StoreError, match="another version"):
+        open_store(server.url)
+    server.ask("DEL", "cortex:version")
+    with pytest.raises(StoreUnreachable), Relay(1) as nowhere:
+        open_store(f"valkey://127.0.0.1:{nowhere.port}")
+
+
+def test_a_commit_that_got_no_answer_may_be_made_again(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = Hand(store)
+    sid = hand.source()
+    commits: list[Commit] = []
+    real = store.commit
+    monkeypatch.setattr(store, "commit", lambda lease, commit: commits.append(commit) or real(lease, commit))
+    for i in range(3):
+        hand.lines([(i, sid, f"line {i}")])
+    real(hand.lease, commits[-1])
+    assert records(store, hand.id) == hand.written
+    # But not what is not the last: that is another recorder's, or a store that has lost what followed.
+    commits[-1].entries[0].data = commits[0].entries[0].data
+    with pytest.raises(LeaseLost):
+        real(hand.lease, commits[-1])
+    assert store.add_source(hand.lease, store.sources(hand.id)[sid][0]) == sid
+
+
+def test_memory_that_is_full_is_said_and_passes(server: Server, store: ValkeyStore) -> None:
+    hand = Hand(store)
+    server.ask("CONFIG", "SET", "maxmemory", int(server.client().info("memory")["used_memory"]) + (1 << 21))
+    try:
+
+        def flood() -> None:
+            for i in range(100):
+                hand.lines([(i, 1, os.urandom(50_000).hex())])
+
+        with pytest.raises(StoreFull) as caught:
+            flood()
+        assert "maxmemory" in caught.value.hint and not store.keep_reserve()
+        before = records(store, hand.id)
+        # What keeps its readers informed, and others from taking over, has a place.
+        hand.notice("status", 1, "the store is full", reason="StoreFull")
+        store.beat(recorder())
+        store.want(hand.id, 5)
+        compact(store, hand.lease, done=True)
+        assert store.info(hand.id).reason == "StoreFull" and records(store, hand.id) == before  # type: ignore[union-attr]
+    finally:
+        server.ask("CONFIG", "SET", "maxmemory", 0)
+    assert store.keep_reserve()
+    hand.lines([(1, 1, "room again")])
+    assert records(store, hand.id)[-1][3] == "room again"
+
+
+def test_a_commit_counts_when_a_replica_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "_WAIT_MS", 500)
+    with (
+        Server(tmp_path / "a", repl_diskless_sync_delay=0) as primary,
+        Server(tmp_path / "b", replicaof=f"127.0.0.1 {primary.port}") as replica,
+    ):
+        with replica.client() as client:
+            while client.info("replication")["master_link_status"] != "up":
+                pass
+        with closing(open_store(f"{primary.url}?replicas=1")) as store:
+            hand = Hand(store)
+            hand.lines([(1, 1, "a")])
+            replica.kill()
+            with pytest.raises(StoreBusy, match="0 of 1 replicas"):
+                hand.lines([(2, 1, "b")])
+            replica.start()
+            # The same again: written, but on no replica before now.
+            hand.written.pop()
+            hand.lines([(2, 1, "b")])
+            primary.kill()
+            replica.ask("REPLICAOF", "NO", "ONE")
+        with closing(open_store(replica.url)) as store:
+            assert records(store, hand.id) == hand.written
+
+
+def test_a_transaction_that_is_cut_in_the_file_is_not_there_at_all(tmp_path: Path) -> None:
+    """Lines and anchor are kept or lost together: what is on the disk after a power cut ends anywhere."""
+    with Server(tmp_path / "v", appendonly="yes", appendfsync="no") as server:
+        with closing(open_store(server.url)) as store:
+            hand = Hand(store)
+            sid = hand.source()
+            (file,) = (tmp_path / "v/appendonlydir").glob("*.incr.aof")
+            sizes = []
+            for i in range(4):
+                hand.lines([(i, sid, f"line {i}")])
+                sizes.append(file.stat().st_size)
+        for cut in (sizes[3] - 1, sizes[2] + 60, sizes[2] + 1, sizes[1] + 100):
+            server.kill()
+            os.truncate(file, cut)
+            server.start()
+            with closing(open_store(server.url)) as store:
+                held = [row[0] for row in records(store, hand.id)]
+                assert held == list(range(1, 4 if cut > sizes[2] else 3))
+                info, index = store.info(hand.id), store.index(hand.id)
+                assert info is not None and info.last_seq == len(held) == len(index)
+
+
+async def test_a_store_that_has_gone_back_is_said(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers may have seen the numbers it lost: they are not given again."""
+    hand = Hand(store)
+    hand.lines([(1, 1, "a"), (2, 1, "b")])
+
+    class Lost:
+        """Of a recorder of one task, one that finds the store to end before what it had recorded."""
+
+        away, reached, last = 0.0, 7, 0
+
+        def __init__(self, *arguments: Any, **_: Any) -> None:
+            Lost.last = arguments[-1].last_seq
+
+        async def run(self) -> None:
+            raise LeaseLost("the store ends at record 2, not before 8")
+
+    monkeypatch.setattr(lib, "TaskRecorder", Lost)
+    cluster: Any = type("Api", (), {"host": CLUSTER, "id": CLUSTER})()
+    recording: Any = Recording(store, cluster)
+    info = store.info(hand.id)
+    store.leave("me")
+    for _ in range(2):
+        await recording._start(None, info, masked=False)
+        await recording._tasks[hand.id]
+    (said,) = store.entries(hand.id, 7, 1 << 20)
+    assert (said.seq, said.last, Lost.last) == (3, 8, 8) and b'"seq":8' in said.data and b"lost its last 5" in said.data
+
+
+async def test_readers_are_called_again_after_the_way_broke(server: Server, store: ValkeyStore) -> None:
+    with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
+        hand = Hand(store)
+        calls: list[int] = []
+        end = far.subscribe(lambda: calls.append(1), hand.id)
+        await until(lambda: calls)
+        relay.cut()
+        hand.lines([(1, 1, "meanwhile")])
+        calls.clear()
+        relay.mend()
+        await until(lambda: calls)
+        assert len(far.entries(hand.id, 0, 1 << 20)) == 1
+        end()
+
+
+async def test_a_way_that_hangs_is_given_up_and_tried_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No end of a connection is seen, and what was sent arrives in the end: the commit is there once."""
+    monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(changes, "_SILENT_S", 0.2)
+    with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
+        hand = Hand(far)
+        hand.lines([(1, 1, "before")])
+        calls: list[int] = []
+        end = far.subscribe(lambda: calls.append(1), hand.id)
+        await until(lambda: calls)
+        relay.hang()
+        with pytest.raises(StoreUnreachable):
+            await asyncio.to_thread(hand.lines, [(2, 1, "meanwhile")])
+        calls.clear()
+        relay.mend()
+        hand.written.pop()
+        hand.lines([(2, 1, "meanwhile")])
+        await until(lambda: calls)
+        assert records(far, hand.id) == hand.written
+        end()
+
+
+def test_what_was_merged_may_be_read_while_it_moves(store: ValkeyStore) -> None:
+    """Entries that cannot be merged move before those that can, a few at a time."""
+    hand = Hand(store)
+    for _ in range(70):
+        hand.notice()
+    for i in range(10):
+        hand.lines([(i, 1, str(i))])
+    compact(store, hand.lease, done=True)
+    assert [e.seq for e in store.entries(hand.id, 0, 1 << 20)] == list(range(1, 72))
+    assert [len(Batch.decode(e.data)) for e in store.entries(hand.id, 72, 1 << 20)] == [10]
+    live, kept = (store._link.ask("XLEN", f"cortex:{hand.id}:{part}") for part in ("live", "kept"))
+    assert (live, kept) == (0, 71)
+
+
+def test_a_process_of_the_same_number_elsewhere_is_not_ours(
+    store: ValkeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers on two machines that have one name: only its heartbeat tells."""
+    monkeypatch.setattr(leases, "MACHINE", "another boot")
+    hand = Hand(store, owner="far")
+    store.beat(recorder("far", dead_pid()))
+    monkeypatch.undo()
+    assert store.recorder(CLUSTER).id == "far" and store.lease(hand.id, "me") is None  # type: ignore[union-attr]
+    store.beat(recorder("far", dead_pid()))
+    assert store.recorder(CLUSTER) is None and store.lease(hand.id, "me") is not None
+
+
+def test_a_user_with_few_rights_is_enough(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
+    rules = ["on", ">pw", "~cortex:*", "&cortex:*", "+@all", "-@dangerous", "+info"]
+    server.ask("ACL", "SETUSER", "few", *rules)
+    try:
+        with closing(open_store(server.url.replace("//", "//few:pw@"))) as store:
+            assert store.url == f"{server.url.replace('//', '//few@')}/0"
+            hand, seen = Hand(store), threading.Event()
+            end = store.subscribe(seen.set, hand.id)
+            for i in range(10):
+                hand.lines([(i, 1, str(i))])
+            compact(store, hand.lease, done=True)
+            hand.end()
+            assert seen.wait(20) and len(store.index(hand.id)) == 2
+            assert store.oldest() and store.size() and store.budget() and store.forget(hand.id)
+            end()
+        server.ask("ACL", "SETUSER", "few", "resetkeys", "~others:*")
+        with pytest.raises(StoreError) as caught:
+            open_store(server.url.replace("//", "//few:pw@"))
+        assert "~cortex:*" in caught.value.hint
+    finally:
+        server.ask("ACL", "DELUSER", "few")
+
+
+def test_tls(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("makes its certificate with openssl")
+    subject = "-x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=localhost"
+    names = "-addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem"
+    subprocess.run(["openssl", "req", *f"{subject} {names}".split()], check=True, cwd=tmp_path, capture_output=True)
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    tls = {"tls_cert_file": cert, "tls_key_file": key, "tls_ca_cert_file": cert, "tls_auth_clients": "no"}
+    with Server(tmp_path / "v", tls_port=free_port(), **tls) as server:
+        secure = f"valkeys://127.0.0.1:{server.tls_port}"
+        with pytest.raises(StoreUnreachable, match="certificate"):
+            open_store(secure)
+        with closing(open_store(f"{secure}?ca={cert}")) as store:
+            hand = Hand(store)
+            hand.lines([(1, 1, "a")])
+            assert records(store, hand.id) == hand.written and "ca=" in store.url
