@@ -60,6 +60,10 @@ def _now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
 
 def _follow(log: TaskLog, writer: Writer) -> int:
     said, code = "", 0
+    status = log.status
+    if status.state == "pending":  # what was said of that may be older than the window
+        said = status.message
+        say(said)
     events = log.frames()
     try:
         for frame in events:

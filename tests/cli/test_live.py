@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 from cli.conftest import job
+from support.kube import python_job
+
+from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +25,22 @@ def test_a_task_is_followed_to_its_end(live: Cli, kube: Kube, unique: Callable[[
     assert done.stdout.splitlines() == [f"line {i}" for i in range(1, 6)]
     assert done.returncode == 3
     assert "Job failed exit 3" in done.stderr and "5 lines" in done.stderr and done.stderr.endswith("complete\n")
+
+
+def test_why_a_task_waits_is_told_also_to_who_comes_later(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
+    name = unique("waits")
+    kube.create(python_job(name, "print('never')", image="docker.io/local/missing:1"))
+    try:
+        for since in ("all", None):
+            window = ["--since", since or rfc3339(time.time_ns())]
+            process = live.start("logs", name, "-f", *window)
+            assert process.stderr is not None
+            said = next(line for line in process.stderr if "ErrImageNeverPull" in line)
+            assert said.startswith("Log not available yet: ErrImageNeverPull")
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
+    finally:
+        kube.delete("jobs", name)
 
 
 def test_tasks_and_doctor(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:
