@@ -133,7 +133,7 @@ export interface OutlineDoc {
 
 /** What the view shows. `off` holds the keys of the sources that are switched off, or of single runs of them, `since` the window in milliseconds or null for all. */
 export interface Filter {
-  /** What is being typed, see store/terms.ts. */
+  /** What is being typed, see store/asking/terms.ts. */
   grep: string;
   regex: boolean;
   /** Case counts in what is being typed. */
@@ -145,7 +145,7 @@ export interface Filter {
   level: string;
   stream: string;
   off: string[];
-  /** Given from Python: only pods, containers and runs with these names, until the reader chooses. See store/sources.ts. */
+  /** Given from Python: only pods, containers and runs with these names, until the reader chooses. See store/asking/sources.ts. */
   pod: string;
   container: string;
   run: string;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { ansi } from "../src/store/ansi.ts";
-import { levelOf, LEVELS } from "../src/store/level.ts";
+import { ansi } from "../src/store/parsing/ansi.ts";
+import { levelOf, LEVELS } from "../src/store/parsing/level.ts";
 
 describe("terminal codes", () => {
   it("become styles, of 16, 256 and true colours", () => {

@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Curves } from "../src/store/curves.ts";
-import { TaskStore } from "../src/store/store.ts";
+import { Curves } from "../src/store/drawing/curves.ts";
+import { TaskStore } from "../src/store/holding/store.ts";
 import { Session } from "../src/view/session.ts";
 import { scaleOf, short } from "../src/view/scale.ts";
 import { Viewer } from "../src/view/viewer.ts";

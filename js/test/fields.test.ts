@@ -1,9 +1,9 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { strip } from "../src/store/controls.ts";
-import { fieldsOf, valueText } from "../src/store/fields.ts";
-import { isSame, stampOf } from "../src/store/stamp.ts";
+import { strip } from "../src/store/parsing/controls.ts";
+import { fieldsOf, valueText } from "../src/store/parsing/fields.ts";
+import { isSame, stampOf } from "../src/store/parsing/stamp.ts";
 
 const cases = JSON.parse(readFileSync(new URL("../../tests/parsing/lines.json", import.meta.url), "utf8")) as { line: string; fields: object | null }[];
 

@@ -1,12 +1,12 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { Folds } from "../src/store/folds.ts";
-import { LEVELS, levelOf } from "../src/store/level.ts";
-import { present } from "../src/store/present.ts";
-import { progress } from "../src/store/progress.ts";
-import { Selection } from "../src/store/selection.ts";
-import { TaskStore } from "../src/store/store.ts";
+import { Folds } from "../src/store/holding/folds.ts";
+import { LEVELS, levelOf } from "../src/store/parsing/level.ts";
+import { present } from "../src/store/drawing/present.ts";
+import { progress } from "../src/store/parsing/progress.ts";
+import { Selection } from "../src/store/drawing/selection.ts";
+import { TaskStore } from "../src/store/holding/store.ts";
 import type { Row } from "../src/types.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, T0, TASK } from "./helpers.ts";

@@ -2,9 +2,9 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
-import { compile } from "../src/store/filter.ts";
-import { present } from "../src/store/present.ts";
-import { TaskStore } from "../src/store/store.ts";
+import { compile } from "../src/store/asking/filter.ts";
+import { present } from "../src/store/drawing/present.ts";
+import { TaskStore } from "../src/store/holding/store.ts";
 import { makeRow, type RowActions } from "../src/view/row.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { logEvent, T0, TASK } from "./helpers.ts";

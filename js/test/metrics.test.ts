@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import cases from "../../tests/parsing/metrics.json";
-import { reportedBy } from "../src/store/metrics.ts";
+import { reportedBy } from "../src/store/parsing/metrics.ts";
 
 type Case = [line: string, values: Record<string, number | string>, step: number | null];
 

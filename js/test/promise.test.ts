@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { compile } from "../src/store/filter.ts";
+import { compile } from "../src/store/asking/filter.ts";
 import { Engine } from "../src/store/engine.ts";
-import { Selection } from "../src/store/selection.ts";
-import { TaskStore } from "../src/store/store.ts";
+import { Selection } from "../src/store/drawing/selection.ts";
+import { TaskStore } from "../src/store/holding/store.ts";
 import type { Complete, TaskSummary, ToStore, Update } from "../src/types.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { clockWords, statement, stateWords } from "../src/view/status.ts";

@@ -2,9 +2,9 @@
 /** The runs of a container that was restarted, in the side list: each chosen or hidden by itself. */
 
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { Outline } from "../src/store/outline.ts";
-import { TaskStore } from "../src/store/store.ts";
-import { View } from "../src/store/view.ts";
+import { Outline } from "../src/store/holding/outline.ts";
+import { TaskStore } from "../src/store/holding/store.ts";
+import { View } from "../src/store/drawing/view.ts";
 import type { LogEvent, OutlineDoc, SourceInfo } from "../src/types.ts";
 import { Session } from "../src/view/session.ts";
 import { fromPlain } from "../src/view/settings.ts";

@@ -1,11 +1,11 @@
 /** What is loaded where somebody looks and dropped where nobody does: whatever the order, no line twice, each in its place, the reader where they were. */
 
 import { describe, expect, it } from "vitest";
-import { thin } from "../src/store/memory.ts";
-import { Outline } from "../src/store/outline.ts";
-import { Pages, type Rows } from "../src/store/pages.ts";
-import { NOTICE, TaskStore } from "../src/store/store.ts";
-import { type Surroundings, View } from "../src/store/view.ts";
+import { thin } from "../src/store/holding/memory.ts";
+import { Outline } from "../src/store/holding/outline.ts";
+import { Pages, type Rows } from "../src/store/holding/pages.ts";
+import { NOTICE, TaskStore } from "../src/store/holding/store.ts";
+import { type Surroundings, View } from "../src/store/drawing/view.ts";
 import type { Link, PageQuery } from "../src/transport/link.ts";
 import type { LogPage, PageRecord, Row, Update } from "../src/types.ts";
 import { fromPlain } from "../src/view/settings.ts";

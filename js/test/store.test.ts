@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { Ranges } from "../src/store/ranges.ts";
-import { Selection } from "../src/store/selection.ts";
-import { TaskStore } from "../src/store/store.ts";
-import { fromIso, fromNs, windowOf } from "../src/store/time.ts";
+import { Ranges } from "../src/store/holding/ranges.ts";
+import { Selection } from "../src/store/drawing/selection.ts";
+import { TaskStore } from "../src/store/holding/store.ts";
+import { fromIso, fromNs, windowOf } from "../src/store/parsing/time.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, ns, T0, TASK, W0 } from "./helpers.ts";
 

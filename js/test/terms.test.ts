@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { compile } from "../src/store/filter.ts";
-import { patternOf, termsOf, termWords } from "../src/store/terms.ts";
-import { conditions, holds, quoted } from "../src/store/where.ts";
+import { compile } from "../src/store/asking/filter.ts";
+import { patternOf, termsOf, termWords } from "../src/store/asking/terms.ts";
+import { conditions, holds, quoted } from "../src/store/asking/where.ts";
 import { asView, fromPlain, toPlain } from "../src/view/settings.ts";
 import { readTime } from "../src/view/when.ts";
 

@@ -3,9 +3,9 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { Selection } from "../src/store/selection.ts";
-import type { Span } from "../src/store/spans.ts";
-import { TaskStore } from "../src/store/store.ts";
+import { Selection } from "../src/store/drawing/selection.ts";
+import type { Span } from "../src/store/holding/spans.ts";
+import { TaskStore } from "../src/store/holding/store.ts";
 import type { PageRecord } from "../src/types.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, T0, TASK, W0, W1 } from "./helpers.ts";

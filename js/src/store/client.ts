@@ -1,8 +1,8 @@
 /** The page's side of the store: one per page whatever the number of widgets and module instances, found on globalThis. */
 
 import { pageConfig } from "../transport/config.ts";
-import { usesRegex } from "./filter.ts";
-import { isRegex } from "./terms.ts";
+import { usesRegex } from "./asking/filter.ts";
+import { isRegex } from "./asking/terms.ts";
 import type { Filter, FromStore, Jump, Look, TaskSummary, ToStore, Transport, Update } from "../types.ts";
 
 /** How long the worker may be deaf while a reader's regex is in use. */

@@ -1,17 +1,17 @@
 /** The store's side of the page: messages in, views out. Runs in a worker, or in the page where workers are forbidden. */
 
 import type { FromStore, Jump, LogEvent, ToStore, Update } from "../types.ts";
-import { ahead, between, Beyond, type Goal } from "./beyond.ts";
-import { Charts } from "./charts.ts";
-import { Clock } from "./clock.ts";
-import { copied } from "./copy.ts";
-import { Holdings, type Watcher } from "./holdings.ts";
-import { PAGE_LINES } from "./pages.ts";
-import { Links } from "./links.ts";
-import { Search } from "./search.ts";
-import { rowsAfter, rowsOf } from "./spans.ts";
-import type { TaskStore } from "./store.ts";
-import { type Surroundings, View } from "./view.ts";
+import { ahead, between, Beyond, type Goal } from "./asking/beyond.ts";
+import { Charts } from "./drawing/charts.ts";
+import { Clock } from "./holding/clock.ts";
+import { copied } from "./drawing/copy.ts";
+import { Holdings, type Watcher } from "./holding/holdings.ts";
+import { PAGE_LINES } from "./holding/pages.ts";
+import { Links } from "./holding/links.ts";
+import { Search } from "./asking/search.ts";
+import { rowsAfter, rowsOf } from "./holding/spans.ts";
+import type { TaskStore } from "./holding/store.ts";
+import { type Surroundings, View } from "./drawing/view.ts";
 
 const AUTO_PAGES = 25;
 const KEEP = 5000;

@@ -3,7 +3,7 @@
  * bytes; what is in the store is acknowledged, so a slow page slows the kernel.
  */
 
-import { fromNs, windowOf } from "../store/time.ts";
+import { fromNs, windowOf } from "../store/parsing/time.ts";
 import type { LogPage, OutlineDoc, Problem } from "../types.ts";
 import { BINS, cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, type SearchQuery, type SearchSink, SILENCE, widestSince } from "./link.ts";
 import { PageError } from "./page.ts";

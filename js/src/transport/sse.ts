@@ -1,6 +1,6 @@
 /** The page's one SSE connection, for however many tasks: fetch (EventSource sends no headers), reconnect by cursor. */
 
-import { fromNs, windowOf } from "../store/time.ts";
+import { fromNs, windowOf } from "../store/parsing/time.ts";
 import type { LogPage, OutlineDoc, PageConfig, Problem } from "../types.ts";
 import { cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, type SearchQuery, type SearchSink, SILENCE, widestSince } from "./link.ts";
 import { errorOf, fetchEvents, fetchOutline, fetchPage, fetchSearch, taskPath } from "./page.ts";

@@ -1,7 +1,7 @@
 /** The filter's parts as chips: each can be turned round, written anew and taken out. */
 
-import { isRegex, termWords } from "../store/terms.ts";
-import { conditions, quoted } from "../store/where.ts";
+import { isRegex, termWords } from "../store/asking/terms.ts";
+import { conditions, quoted } from "../store/asking/where.ts";
 import type { Filter } from "../types.ts";
 import { button, h } from "./dom.ts";
 import { shortClock } from "./format.ts";

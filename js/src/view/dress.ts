@@ -1,6 +1,6 @@
 /** What a row's element wears beside its text: its time as the reader wants it, its level in words, its note. */
 
-import { LEVELS } from "../store/level.ts";
+import { LEVELS } from "../store/parsing/level.ts";
 import type { Row } from "../types.ts";
 import { say, setFlag } from "./dom.ts";
 import { after, clock, utcClock } from "./format.ts";

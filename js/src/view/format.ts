@@ -1,6 +1,6 @@
 /** Numbers and times in words. */
 
-export { grouped } from "../store/notice.ts";
+export { grouped } from "../store/holding/notice.ts";
 
 function two(value: number): string {
   return value < 10 ? `0${value}` : String(value);

@@ -1,8 +1,8 @@
 /** What is it and how far: the task, its phases, and what can be done with the whole. */
 
-import { allTerms } from "../store/filter.ts";
-import { chosen } from "../store/sources.ts";
-import { patternOf } from "../store/terms.ts";
+import { allTerms } from "../store/asking/filter.ts";
+import { chosen } from "../store/asking/sources.ts";
+import { patternOf } from "../store/asking/terms.ts";
 import { toAddress } from "../page/address.ts";
 import { pageConfig } from "../transport/config.ts";
 import { taskPath } from "../transport/page.ts";

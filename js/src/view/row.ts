@@ -1,7 +1,7 @@
 /** One row's element: edge, time, source, message; or a notice, a gap, the log's beginning. Opens on a click. */
 
-import { seen, strip } from "../store/controls.ts";
-import { fieldsOf } from "../store/fields.ts";
+import { seen, strip } from "../store/parsing/controls.ts";
+import { fieldsOf } from "../store/parsing/fields.ts";
 import type { RemoteSearch, Row } from "../types.ts";
 import { h } from "./dom.ts";
 import { clock, grouped } from "./format.ts";

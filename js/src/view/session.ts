@@ -1,8 +1,8 @@
 /** One model: its tasks and settings, its comm, and what is written back to Python (seldom, and never a line). */
 
 import type { Hub } from "../store/client.ts";
-import { isRegex } from "../store/terms.ts";
-import { quoted } from "../store/where.ts";
+import { isRegex } from "../store/asking/terms.ts";
+import { quoted } from "../store/asking/where.ts";
 import type { SourceSummary, TaskSummary, Transport } from "../types.ts";
 import { asView, type Change, DEFAULT_SINCE, fromPlain, type Plain, type Settings } from "./settings.ts";
 import type { Viewer } from "./viewer.ts";

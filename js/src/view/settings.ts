@@ -3,10 +3,10 @@
  * plain values: Python's `query`, the traits, the saved `view`, an address.
  */
 
-import { windowOf, sinceOf } from "../store/time.ts";
-import { allTerms } from "../store/filter.ts";
-import { chosen } from "../store/sources.ts";
-import { isRegex } from "../store/terms.ts";
+import { windowOf, sinceOf } from "../store/parsing/time.ts";
+import { allTerms } from "../store/asking/filter.ts";
+import { chosen } from "../store/asking/sources.ts";
+import { isRegex } from "../store/asking/terms.ts";
 import type { Filter, SourceSummary } from "../types.ts";
 
 export const TIMES = ["local", "utc", "start", "delta", "off"] as const;

@@ -1,6 +1,6 @@
 /** A record as a tree that opens: nested details, values typed by colour, and what can be done with each. Text is always text. */
 
-import { seen } from "../store/controls.ts";
+import { seen } from "../store/parsing/controls.ts";
 import { h } from "./dom.ts";
 
 export interface TreeActions {

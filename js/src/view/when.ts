@@ -1,6 +1,6 @@
 /** A time as a reader writes it to go there: `14:03`, `14:03:21.5`, `-5m`, `2026-01-31 14:03`, with `Z` or `UTC` for UTC. */
 
-import { windowOf } from "../store/time.ts";
+import { windowOf } from "../store/parsing/time.ts";
 
 /** ms since the epoch; null where it is no time. A time of day is the last such before `now`. */
 export function readTime(text: string, now: number, utc: boolean): number | null {

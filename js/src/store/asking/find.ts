@@ -1,10 +1,10 @@
 /** Find without filtering: which of the shown rows hold a text, searched in slices as the filter is. */
 
 import { isRegex, regexOf, testOf } from "./terms.ts";
-import { strip } from "./controls.ts";
-import type { Selection } from "./selection.ts";
-import { Sequence } from "./sequence.ts";
-import { NOTICE } from "./store.ts";
+import { strip } from "../parsing/controls.ts";
+import type { Selection } from "../drawing/selection.ts";
+import { Sequence } from "../drawing/sequence.ts";
+import { NOTICE } from "../holding/store.ts";
 
 /** A slice of a search: rows are looked at in steps until so much time is over, ms. What is found is shown after each. */
 export const STEP = 4000;

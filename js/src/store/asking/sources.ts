@@ -3,7 +3,7 @@
  * tests/parsing/fixtures/sources.json is the table of both.
  */
 
-import type { Filter, SourceSummary } from "../types.ts";
+import type { Filter, SourceSummary } from "../../types.ts";
 
 /** One run of one container. */
 export interface RunOf {

@@ -1,17 +1,17 @@
 /** The next match, or the next error, in what is not loaded: the server looks for it, and the lines around it are loaded. */
 
-import type { Link } from "../transport/link.ts";
-import type { SseEvent } from "../transport/splitter.ts";
-import type { Beyond as Said, Jump, LogEvent } from "../types.ts";
+import type { Link } from "../../transport/link.ts";
+import type { SseEvent } from "../../transport/splitter.ts";
+import type { Beyond as Said, Jump, LogEvent } from "../../types.ts";
 import { destination } from "./jump.ts";
-import { ERROR, rankOf } from "./level.ts";
+import { ERROR, rankOf } from "../parsing/level.ts";
 import type { RemoteQuery } from "./remote.ts";
-import type { Selection } from "./selection.ts";
-import type { Span } from "./spans.ts";
-import type { TaskStore } from "./store.ts";
+import type { Selection } from "../drawing/selection.ts";
+import type { Span } from "../holding/spans.ts";
+import type { TaskStore } from "../holding/store.ts";
 import { patternOf } from "./terms.ts";
-import { fromNs } from "./time.ts";
-import type { View } from "./view.ts";
+import { fromNs } from "../parsing/time.ts";
+import type { View } from "../drawing/view.ts";
 
 type Step = Extract<Jump, { by: 1 | -1 }>;
 

@@ -1,11 +1,11 @@
 /** Where a jump leads, among the rows that are shown. */
 
-import type { Jump } from "../types.ts";
+import type { Jump } from "../../types.ts";
 import type { Finder } from "./find.ts";
-import { ERROR } from "./level.ts";
-import type { Selection } from "./selection.ts";
-import type { Sequence } from "./sequence.ts";
-import { NO_SOURCE, NOTICE } from "./store.ts";
+import { ERROR } from "../parsing/level.ts";
+import type { Selection } from "../drawing/selection.ts";
+import type { Sequence } from "../drawing/sequence.ts";
+import { NO_SOURCE, NOTICE } from "../holding/store.ts";
 
 /** The row to go to; null where there is none. */
 export function destination(to: Jump, selection: Selection, finder: Finder, low: number): number | null {

@@ -3,9 +3,9 @@
  * (A byte arena or joined chunks measured slower or heavier; one object per line measured 1.3 times heavier.)
  */
 
-import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Mark, Missing, PageNotice, SourceInfo, SourceKind, StatusEvent, TaskState } from "../types.ts";
+import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Mark, Missing, PageNotice, SourceInfo, SourceKind, StatusEvent, TaskState } from "../../types.ts";
 import { Folds, type Same } from "./folds.ts";
-import { ERROR, levelOf, rankOf, WARNING } from "./level.ts";
+import { ERROR, levelOf, rankOf, WARNING } from "../parsing/level.ts";
 import { markOf } from "./marks.ts";
 import { endText, gapText, grouped, noticeText, stoppedText } from "./notice.ts";
 import type { Outline } from "./outline.ts";
@@ -13,7 +13,7 @@ import { Phases } from "./phases.ts";
 import { Ranges } from "./ranges.ts";
 import { Seam, SEAM } from "./seam.ts";
 import type { Span } from "./spans.ts";
-import { fromIso, fromNs } from "./time.ts";
+import { fromIso, fromNs } from "../parsing/time.ts";
 import { torn } from "./torn.ts";
 
 export const LEVEL_BITS = 7;

@@ -3,11 +3,11 @@
  * server, once. Where nobody looks nothing is read.
  */
 
-import type { Link } from "../transport/link.ts";
-import type { SseEvent } from "../transport/splitter.ts";
-import type { Chart } from "../types.ts";
+import type { Link } from "../../transport/link.ts";
+import type { SseEvent } from "../../transport/splitter.ts";
+import type { Chart } from "../../types.ts";
 import { Curves, type SeriesDoc } from "./curves.ts";
-import type { TaskStore } from "./store.ts";
+import type { TaskStore } from "../holding/store.ts";
 
 /** Of the worker's time at once, ms: an update must not wait for it. */
 const SLICE = 8;

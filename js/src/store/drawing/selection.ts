@@ -1,13 +1,13 @@
 /** One view's rows: which of its tasks' lines it shows, in which order; kept up to date by what arrives, searched in slices. */
 
-import type { Filter } from "../types.ts";
-import { compile, type Matcher } from "./filter.ts";
-import { Finder, SLICE, SLOW, STEP } from "./find.ts";
-import { isBar } from "./folds.ts";
-import { UNKNOWN_AS } from "./level.ts";
+import type { Filter } from "../../types.ts";
+import { compile, type Matcher } from "../asking/filter.ts";
+import { Finder, SLICE, SLOW, STEP } from "../asking/find.ts";
+import { isBar } from "../holding/folds.ts";
+import { UNKNOWN_AS } from "../parsing/level.ts";
 import { Sequence } from "./sequence.ts";
-import { chooser, type RunOf } from "./sources.ts";
-import { GAP, HOLE, NO_SOURCE, NOTICE, type TaskStore } from "./store.ts";
+import { chooser, type RunOf } from "../asking/sources.ts";
+import { GAP, HOLE, NO_SOURCE, NOTICE, type TaskStore } from "../holding/store.ts";
 
 /** A row's id in a view: the task's slot above, its row below. */
 const SLOT = 2 ** 27;

@@ -1,15 +1,15 @@
 /** A stored line as the row that is drawn: what to write, in which styles, what matched. Done for visible rows only. */
 
-import type { Row, Run } from "../types.ts";
-import { ansi } from "./ansi.ts";
-import { signed, strip } from "./controls.ts";
-import { fieldsOf, type Found, valueText } from "./fields.ts";
-import { barText } from "./bar.ts";
-import type { Matcher } from "./filter.ts";
-import { isBar } from "./folds.ts";
-import { progress } from "./progress.ts";
-import { isSame, stampOf } from "./stamp.ts";
-import { GAP, HOLE, NOTICE, type TaskStore } from "./store.ts";
+import type { Row, Run } from "../../types.ts";
+import { ansi } from "../parsing/ansi.ts";
+import { signed, strip } from "../parsing/controls.ts";
+import { fieldsOf, type Found, valueText } from "../parsing/fields.ts";
+import { barText } from "../parsing/bar.ts";
+import type { Matcher } from "../asking/filter.ts";
+import { isBar } from "../holding/folds.ts";
+import { progress } from "../parsing/progress.ts";
+import { isSame, stampOf } from "../parsing/stamp.ts";
+import { GAP, HOLE, NOTICE, type TaskStore } from "../holding/store.ts";
 
 /** Longer lines are cut in display; a click asks for the whole text. */
 export const CUT = 4096;

@@ -1,9 +1,9 @@
 /** What a notice is on the time axis. */
 
-import type { EndEvent, GapEvent, Mark, PageNotice, SourceInfo, StatusEvent } from "../types.ts";
-import { ERROR, rankOf } from "./level.ts";
+import type { EndEvent, GapEvent, Mark, PageNotice, SourceInfo, StatusEvent } from "../../types.ts";
+import { ERROR, rankOf } from "../parsing/level.ts";
 import { endText, gapText, noticeText } from "./notice.ts";
-import { fromNs } from "./time.ts";
+import { fromNs } from "../parsing/time.ts";
 
 type Marked = Omit<Mark, "source"> & { source?: SourceInfo };
 

@@ -1,7 +1,7 @@
 /** Where rows stand when what is not loaded takes the place it will need: from a row's index among those shown to its index on the scroll bar, and back. */
 
-import type { Span } from "./spans.ts";
-import type { TaskStore } from "./store.ts";
+import type { Span } from "../holding/spans.ts";
+import type { TaskStore } from "../holding/store.ts";
 
 /** Rows that are not here: they stand before the shown row `at`. */
 export interface Block {

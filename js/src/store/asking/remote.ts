@@ -1,7 +1,7 @@
 /** A view's filter as the server has it. */
 
-import type { SearchQuery } from "../transport/link.ts";
-import type { Filter, SourceSummary } from "../types.ts";
+import type { SearchQuery } from "../../transport/link.ts";
+import type { Filter, SourceSummary } from "../../types.ts";
 import { allTerms } from "./filter.ts";
 import { chosenBriefly } from "./sources.ts";
 import { patternOf } from "./terms.ts";

@@ -1,9 +1,9 @@
 /** What is held of each task: what streams in, what was left out, what is loaded and dropped as readers move. */
 
-import type { Link } from "../transport/link.ts";
-import { PageError } from "../transport/page.ts";
-import type { SseEvent } from "../transport/splitter.ts";
-import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent, TaskSummary } from "../types.ts";
+import type { Link } from "../../transport/link.ts";
+import { PageError } from "../../transport/page.ts";
+import type { SseEvent } from "../../transport/splitter.ts";
+import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent, TaskSummary } from "../../types.ts";
 import type { Clock } from "./clock.ts";
 import type { Links, Receiver } from "./links.ts";
 import { gapText } from "./notice.ts";
@@ -12,7 +12,7 @@ import { Outline } from "./outline.ts";
 import { PAGE_LINES, Pages, type Rows, type Wish } from "./pages.ts";
 import type { Span } from "./spans.ts";
 import { TaskStore } from "./store.ts";
-import { fromNs, sinceOf, windowOf } from "./time.ts";
+import { fromNs, sinceOf, windowOf } from "../parsing/time.ts";
 
 /** After a longer absence the window is asked for and not what came in between, which is there on demand. */
 const ABSENCE = 600_000;

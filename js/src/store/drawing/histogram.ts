@@ -1,8 +1,8 @@
 /** Volume over time: of the whole recording from its outline and what came since, else of what is loaded. */
 
-import type { Histogram } from "../types.ts";
-import { ERROR, WARNING } from "./level.ts";
-import { LEVEL_BITS, NOTICE, type TaskStore } from "./store.ts";
+import type { Histogram } from "../../types.ts";
+import { ERROR, WARNING } from "../parsing/level.ts";
+import { LEVEL_BITS, NOTICE, type TaskStore } from "../holding/store.ts";
 
 const BINS = 160;
 

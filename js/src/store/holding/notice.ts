@@ -1,7 +1,7 @@
 /** What a notice says, in words. */
 
-import type { EndEvent, GapEvent, SourceInfo, StatusEvent } from "../types.ts";
-import { fromNs } from "./time.ts";
+import type { EndEvent, GapEvent, SourceInfo, StatusEvent } from "../../types.ts";
+import { fromNs } from "../parsing/time.ts";
 
 function who(source: SourceInfo | undefined): string {
   return source ? `${source.pod} · ${source.container}` : "";

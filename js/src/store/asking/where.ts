@@ -1,7 +1,7 @@
 /** Conditions on a field of a line, `status>=500`, as `cortex_jupyter/parsing/where.py` has them; one table holds both. */
 
-import { strip } from "./controls.ts";
-import { objectIn } from "./fields.ts";
+import { strip } from "../parsing/controls.ts";
+import { objectIn } from "../parsing/fields.ts";
 
 export type Condition = [key: string, op: string, value: string];
 

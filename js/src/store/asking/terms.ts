@@ -1,6 +1,6 @@
 /** What a reader writes into the box, and what a chip stands for: a text, a /regex/, a condition on a field, a level. */
 
-import { rankOf } from "./level.ts";
+import { rankOf } from "../parsing/level.ts";
 import { conditions } from "./where.ts";
 
 export interface Terms {

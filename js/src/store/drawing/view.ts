@@ -1,18 +1,18 @@
 /** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
 
-import type { Filter, Jump, Look, RemoteSearch, Row, SourceSummary, Update } from "../types.ts";
-import type { Beyond, Goal } from "./beyond.ts";
+import type { Filter, Jump, Look, RemoteSearch, Row, SourceSummary, Update } from "../../types.ts";
+import type { Beyond, Goal } from "../asking/beyond.ts";
 import { histogram } from "./histogram.ts";
-import { destination } from "./jump.ts";
+import { destination } from "../asking/jump.ts";
 import { type Block, Layout } from "./layout.ts";
 import { Order } from "./order.ts";
-import type { Wish } from "./pages.ts";
+import type { Wish } from "../holding/pages.ts";
 import { present } from "./present.ts";
-import { type RemoteQuery, remoteQuery } from "./remote.ts";
-import type { Search } from "./search.ts";
+import { type RemoteQuery, remoteQuery } from "../asking/remote.ts";
+import type { Search } from "../asking/search.ts";
 import { Selection } from "./selection.ts";
-import { rowsAfter, rowsOf } from "./spans.ts";
-import { NO_SOURCE, type TaskStore } from "./store.ts";
+import { rowsAfter, rowsOf } from "../holding/spans.ts";
+import { NO_SOURCE, type TaskStore } from "../holding/store.ts";
 
 const EDGE_ID = -1;
 /** And below: rows that are not here, by their place. */

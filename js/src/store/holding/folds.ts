@@ -3,9 +3,9 @@
  * pods. Found as lines arrive, source by source; a row that belongs to another keeps how far back that one is.
  */
 
-import { strip } from "./controls.ts";
-import { begin, beginAbove, type Said, step, titleOf } from "./grammars.ts";
-import { progress } from "./progress.ts";
+import { strip } from "../parsing/controls.ts";
+import { begin, beginAbove, type Said, step, titleOf } from "../parsing/grammars.ts";
+import { progress } from "../parsing/progress.ts";
 
 export interface Fold {
   /** Of a traceback; null of a progress bar. */

@@ -1,8 +1,8 @@
 /** From what the reader typed, and the chips, to a test of a line. Never throws: an invalid regex is an answer too. */
 
-import type { Filter } from "../types.ts";
-import { strip } from "./controls.ts";
-import { rankOf } from "./level.ts";
+import type { Filter } from "../../types.ts";
+import { strip } from "../parsing/controls.ts";
+import { rankOf } from "../parsing/level.ts";
 import { isRegex, regexOf, type Terms, termsOf, testOf } from "./terms.ts";
 import { conditions, holds, marker } from "./where.ts";
 

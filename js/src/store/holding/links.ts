@@ -1,10 +1,10 @@
 /** Who streams what: each task over one link, the page's connection or the comm of the first model that wants it. */
 
-import { CommLink } from "../transport/comm.ts";
-import type { Host, Link } from "../transport/link.ts";
-import type { SseEvent } from "../transport/splitter.ts";
-import { SseLink } from "../transport/sse.ts";
-import type { LinkState, PageConfig, Problem, Transport } from "../types.ts";
+import { CommLink } from "../../transport/comm.ts";
+import type { Host, Link } from "../../transport/link.ts";
+import type { SseEvent } from "../../transport/splitter.ts";
+import { SseLink } from "../../transport/sse.ts";
+import type { LinkState, PageConfig, Problem, Transport } from "../../types.ts";
 import type { Clock } from "./clock.ts";
 
 export interface Session {

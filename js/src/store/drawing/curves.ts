@@ -1,8 +1,8 @@
 /** The metrics of one task: curves that grow with its lines, each thinned out so that it looks the same. */
 
-import type { Curve } from "../types.ts";
-import { reportedBy } from "./metrics.ts";
-import { NOTICE, type TaskStore } from "./store.ts";
+import type { Curve } from "../../types.ts";
+import { reportedBy } from "../parsing/metrics.ts";
+import { NOTICE, type TaskStore } from "../holding/store.ts";
 
 /** A curve is thinned out when it has so many points; half as many are left at most. */
 const FULL = 4096;

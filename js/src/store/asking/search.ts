@@ -1,11 +1,11 @@
 /** One view's filter over what is not loaded: asked of the server task by task, newest first, until it has been everywhere or is stopped. */
 
-import type { LogEvent, RemoteSearch } from "../types.ts";
-import type { Link } from "../transport/link.ts";
-import type { SseEvent } from "../transport/splitter.ts";
+import type { LogEvent, RemoteSearch } from "../../types.ts";
+import type { Link } from "../../transport/link.ts";
+import type { SseEvent } from "../../transport/splitter.ts";
 import type { RemoteQuery } from "./remote.ts";
-import type { TaskStore } from "./store.ts";
-import { fromNs } from "./time.ts";
+import type { TaskStore } from "../holding/store.ts";
+import { fromNs } from "../parsing/time.ts";
 
 interface Progress {
   to: string;

@@ -1,8 +1,8 @@
 /** Tracebacks that the border of a page has cut: their lines are here in two parts, which came one after the other. */
 
-import { strip } from "./controls.ts";
+import { strip } from "../parsing/controls.ts";
 import { isRemarkable, REACH } from "./folds.ts";
-import { begin, beginAbove, type Said, step } from "./grammars.ts";
+import { begin, beginAbove, type Said, step } from "../parsing/grammars.ts";
 import { NOTICE, type TaskStore } from "./store.ts";
 
 /** So far from a page's lines, in numbers, the rest of a block is looked for. */

@@ -1,7 +1,7 @@
 /** How far each pod of a task has come: read from the notices of its containers' starts and ends. */
 
-import type { PodPhases, StatusEvent } from "../types.ts";
-import { fromNs } from "./time.ts";
+import type { PodPhases, StatusEvent } from "../../types.ts";
+import { fromNs } from "../parsing/time.ts";
 
 export class Phases {
   readonly pods = new Map<string, PodPhases>();

@@ -1,8 +1,8 @@
 /** Shown rows as text to be taken along: as they read, as JSON, or as the code that gives them in Python. */
 
-import { LEVELS } from "./level.ts";
+import { LEVELS } from "../parsing/level.ts";
 import type { Selection } from "./selection.ts";
-import { NOTICE } from "./store.ts";
+import { NOTICE } from "../holding/store.ts";
 
 /** More than a clipboard and a page are glad of. */
 const MOST = 100_000;
