@@ -287,7 +287,9 @@ class Recording:
             except CortexError as error:
                 _log.warning("%s", error.message)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._completed.wait(), _RETAIN_S)
+                # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the event.
+                async with asyncio.timeout(_RETAIN_S):
+                    await self._completed.wait()
 
     async def _say_over(self, budget: int) -> None:
         """Say it in a recording that is larger than the whole budget; it goes on."""

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recording.hand import CLUSTER, Hand, recorder, until
+from recording.hand import CLUSTER, Hand, on_sqlite, recorder, until
 from support.kube import python_job
 
 from cortex_jupyter.cluster.session import Cluster
@@ -45,6 +45,22 @@ async def test_a_recorder_that_is_stopped_leaves_at_once(store: Store, hand: Han
     assert store.recorder(CLUSTER) is None
     store.beat(recorder("other"))
     assert store.lease(hand.id, "other") is not None
+
+
+@on_sqlite
+@pytest.mark.parametrize("ticks", range(5))
+async def test_one_that_is_stopped_just_when_a_task_has_completed_ends(store: Store, ticks: int) -> None:
+    cluster: Any = Away()
+    recording = Recording(store, cluster)
+    archiving = asyncio.create_task(recording._archive())
+    await until(lambda: recording._completed._waiters)  # type: ignore[attr-defined]
+    recording._completed.set()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    archiving.cancel()
+    done, _ = await asyncio.wait([archiving], timeout=5)
+    archiving.cancel()
+    assert done, "its end was forgotten"
 
 
 async def test_a_recorder_without_work_ends(store: Store) -> None:
