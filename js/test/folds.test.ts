@@ -7,7 +7,7 @@ import { present } from "../src/store/drawing/present.ts";
 import { progress } from "../src/store/parsing/progress.ts";
 import { Selection } from "../src/store/drawing/selection.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
-import type { Row } from "../src/types.ts";
+import type { Row } from "../src/types/rows.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, T0, TASK } from "./helpers.ts";
 

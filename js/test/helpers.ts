@@ -4,7 +4,7 @@ import { vi } from "vitest";
 import { Engine } from "../src/store/engine.ts";
 import { Hub } from "../src/store/client.ts";
 import type { Model } from "../src/view/session.ts";
-import type { LogEvent, SourceInfo } from "../src/types.ts";
+import type { LogEvent, SourceInfo } from "../src/types/events.ts";
 
 export const TASK = "default:job/train-1";
 export const T0 = 1_700_000_000_000;

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Outline } from "../src/store/holding/outline.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
 import { View } from "../src/store/drawing/view.ts";
-import type { LogEvent, OutlineDoc, SourceInfo } from "../src/types.ts";
+import type { LogEvent, OutlineDoc, SourceInfo } from "../src/types/events.ts";
 import { Session } from "../src/view/session.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { Viewer } from "../src/view/viewer.ts";

@@ -2,7 +2,9 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Engine } from "../src/store/engine.ts";
-import type { Jump, OutlineDoc, PageRecord, ToStore, Update } from "../src/types.ts";
+import type { Jump } from "../src/types/asked.ts";
+import type { OutlineDoc, PageRecord } from "../src/types/events.ts";
+import type { ToStore, Update } from "../src/types/messages.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { logEvent, ns, Server, sse, T0, TASK, W0, W1 } from "./helpers.ts";
 

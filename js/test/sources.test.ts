@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
 import { chooser, chosen, chosenBriefly, type RunOf } from "../src/store/asking/sources.ts";
-import type { RunSummary, SourceSummary } from "../src/types.ts";
+import type { RunSummary, SourceSummary } from "../src/types/summary.ts";
 import { entries } from "../src/view/names.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { Switches } from "../src/view/switches.ts";

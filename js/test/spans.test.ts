@@ -7,7 +7,9 @@ import { Pages, type Rows } from "../src/store/holding/pages.ts";
 import { NOTICE, TaskStore } from "../src/store/holding/store.ts";
 import { type Surroundings, View } from "../src/store/drawing/view.ts";
 import type { Link, PageQuery } from "../src/transport/link.ts";
-import type { LogPage, PageRecord, Row, Update } from "../src/types.ts";
+import type { LogPage, PageRecord } from "../src/types/events.ts";
+import type { Update } from "../src/types/messages.ts";
+import type { Row } from "../src/types/rows.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, T0, TASK, W0, W1 } from "./helpers.ts";
 

@@ -6,7 +6,7 @@ import { describe, expect, it } from "vitest";
 import { Selection } from "../src/store/drawing/selection.ts";
 import type { Span } from "../src/store/holding/spans.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
-import type { PageRecord } from "../src/types.ts";
+import type { PageRecord } from "../src/types/events.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, T0, TASK, W0, W1 } from "./helpers.ts";
 

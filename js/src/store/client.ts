@@ -3,7 +3,9 @@
 import { pageConfig } from "../transport/config.ts";
 import { usesRegex } from "./asking/filter.ts";
 import { isRegex } from "./asking/terms.ts";
-import type { Filter, FromStore, Jump, Look, TaskSummary, ToStore, Transport, Update } from "../types.ts";
+import type { Filter, Jump, Look } from "../types/asked.ts";
+import type { FromStore, ToStore, Transport, Update } from "../types/messages.ts";
+import type { TaskSummary } from "../types/summary.ts";
 
 /** How long the worker may be deaf while a reader's regex is in use. */
 const DEAF = 2000;

@@ -1,6 +1,8 @@
 /** The store's side of the page: messages in, views out. Runs in a worker, or in the page where workers are forbidden. */
 
-import type { FromStore, Jump, LogEvent, ToStore, Update } from "../types.ts";
+import type { Jump } from "../types/asked.ts";
+import type { LogEvent } from "../types/events.ts";
+import type { FromStore, ToStore, Update } from "../types/messages.ts";
 import { ahead, between, Beyond, type Goal } from "./asking/beyond.ts";
 import { Charts } from "./drawing/charts.ts";
 import { Clock } from "./holding/clock.ts";

@@ -1,6 +1,6 @@
 /** Starts the store: as a worker from a blob: URL, else the same code imported into the page. */
 
-import type { FromStore, ToStore } from "../types.ts";
+import type { FromStore, ToStore } from "../types/messages.ts";
 import { type Connection, Hub } from "./client.ts";
 
 const HUB = Symbol.for("cortex-jupyter/v1");

@@ -1,6 +1,6 @@
 /** The store's code as it runs: by itself in a worker; the page that may not start one imports it and calls `connect`. */
 
-import type { FromStore, ToStore } from "../types.ts";
+import type { FromStore, ToStore } from "../types/messages.ts";
 import { Engine } from "./engine.ts";
 
 export function connect(post: (message: FromStore) => void): (message: ToStore) => void {

@@ -4,7 +4,7 @@
  */
 
 import { fromNs, windowOf } from "../store/parsing/time.ts";
-import type { LogPage, OutlineDoc, Problem } from "../types.ts";
+import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
 import { BINS, cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, type SearchQuery, type SearchSink, SILENCE, widestSince } from "./link.ts";
 import { PageError } from "./page.ts";
 import { Splitter } from "./splitter.ts";

@@ -1,6 +1,6 @@
 /** What the page says of its Jupyter server. Evidence only: without our key in the page's configuration there is no server half. */
 
-import type { PageConfig } from "../types.ts";
+import type { PageConfig } from "../types/messages.ts";
 
 export function pageConfig(page: Document = document): PageConfig {
   const headers: Record<string, string> = {};

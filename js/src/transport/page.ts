@@ -1,6 +1,7 @@
 /** The HTTP requests beside the stream: pages of older lines, downloads, and what an error answer says. */
 
-import type { LogPage, OutlineDoc, PageConfig, Problem } from "../types.ts";
+import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
+import type { PageConfig } from "../types/messages.ts";
 import { BINS, type PageQuery, type SearchQuery, type SearchSink } from "./link.ts";
 import { Splitter } from "./splitter.ts";
 

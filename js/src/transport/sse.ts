@@ -1,7 +1,8 @@
 /** The page's one SSE connection, for however many tasks: fetch (EventSource sends no headers), reconnect by cursor. */
 
 import { fromNs, windowOf } from "../store/parsing/time.ts";
-import type { LogPage, OutlineDoc, PageConfig, Problem } from "../types.ts";
+import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
+import type { PageConfig } from "../types/messages.ts";
 import { cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, type SearchQuery, type SearchSink, SILENCE, widestSince } from "./link.ts";
 import { errorOf, fetchEvents, fetchOutline, fetchPage, fetchSearch, taskPath } from "./page.ts";
 import { Splitter } from "./splitter.ts";

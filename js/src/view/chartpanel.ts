@@ -1,6 +1,8 @@
 /** The chart beside the lines: a small picture per metric, over the same time as the time axis, or over steps. */
 
-import type { Chart, Filter, Histogram, Jump, SourceSummary } from "../types.ts";
+import type { Filter, Jump } from "../types/asked.ts";
+import type { Chart, Histogram } from "../types/chart.ts";
+import type { SourceSummary } from "../types/summary.ts";
 import { button, h, put, say } from "./dom.ts";
 import { shortClock } from "./format.ts";
 import { type Lost, type Multiple, multiplesOf, timeOf } from "./multiples.ts";

@@ -2,7 +2,7 @@
 
 import { isRegex, termWords } from "../store/asking/terms.ts";
 import { conditions, quoted } from "../store/asking/where.ts";
-import type { Filter } from "../types.ts";
+import type { Filter } from "../types/asked.ts";
 import { button, h } from "./dom.ts";
 import { shortClock } from "./format.ts";
 import { Menu } from "./menu.ts";

@@ -1,6 +1,6 @@
 /** What the keys and the menus' entries do. */
 
-import type { Jump } from "../types.ts";
+import type { Jump } from "../types/asked.ts";
 import { SAME } from "./display.ts";
 import type { FilterBar } from "./filterbar.ts";
 import { type Action, actionOf, helpPanel } from "./keys.ts";

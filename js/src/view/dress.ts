@@ -1,7 +1,7 @@
 /** What a row's element wears beside its text: its time as the reader wants it, its level in words, its note. */
 
 import { LEVELS } from "../store/parsing/level.ts";
-import type { Row } from "../types.ts";
+import type { Row } from "../types/rows.ts";
 import { say, setFlag } from "./dom.ts";
 import { after, clock, utcClock } from "./format.ts";
 import type { Time } from "./settings.ts";

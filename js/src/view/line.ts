@@ -1,6 +1,6 @@
 /** A row as DOM: spans and text, nothing else. */
 
-import type { Run } from "../types.ts";
+import type { Run } from "../types/rows.ts";
 import { h } from "./dom.ts";
 
 /** The terminal's colours as hues, their lightness and strength being the theme's; black, grey and white as the theme's inks. */

@@ -1,6 +1,7 @@
 /** What a chart shows: a picture per metric, in it a line per source that is switched on. */
 
-import type { Chart, Curve, SourceSummary } from "../types.ts";
+import type { Chart, Curve } from "../types/chart.ts";
+import type { SourceSummary } from "../types/summary.ts";
 import type { Label } from "./row.ts";
 
 /** Pictures: more than one looks through would only cost. */

@@ -1,6 +1,6 @@
 /** Short names of sources: what tells the pods of a task apart, not what they share. */
 
-import type { RunSummary, SourceSummary } from "../types.ts";
+import type { RunSummary, SourceSummary } from "../types/summary.ts";
 import type { Label } from "./row.ts";
 
 /** Kubernetes' random ends: five letters without vowels, after a ReplicaSet's hash. */

@@ -1,6 +1,8 @@
 /** What is shown over empty rows, and the line that says what is wrong. */
 
-import type { Filter, Problem, Update } from "../types.ts";
+import type { Filter } from "../types/asked.ts";
+import type { Problem } from "../types/events.ts";
+import type { Update } from "../types/messages.ts";
 import { button, h, hide, say } from "./dom.ts";
 import { ago, counting } from "./format.ts";
 

@@ -1,6 +1,6 @@
 /** How far a task has come, in a strip: each phase with how long it took; of several pods the typical one, and the slowest. */
 
-import type { PodPhases, TaskSummary } from "../types.ts";
+import type { PodPhases, TaskSummary } from "../types/summary.ts";
 import { h, put, say } from "./dom.ts";
 import { counting, lasting } from "./format.ts";
 

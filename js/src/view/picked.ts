@@ -1,6 +1,6 @@
 /** The rows that the reader has picked: from one to another, in the order they are shown, found again when others come between. */
 
-import type { Row } from "../types.ts";
+import type { Row } from "../types/rows.ts";
 
 interface End {
   id: number;

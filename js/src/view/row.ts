@@ -2,7 +2,8 @@
 
 import { seen, strip } from "../store/parsing/controls.ts";
 import { fieldsOf } from "../store/parsing/fields.ts";
-import type { RemoteSearch, Row } from "../types.ts";
+import type { Row } from "../types/rows.ts";
+import type { RemoteSearch } from "../types/summary.ts";
 import { h } from "./dom.ts";
 import { clock, grouped } from "./format.ts";
 import { fill, noticeWords } from "./line.ts";

@@ -3,7 +3,9 @@
  * a state that only the reader changes; whatever arrives, the row being read keeps its place.
  */
 
-import type { Look, Row, Update } from "../types.ts";
+import type { Look } from "../types/asked.ts";
+import type { Update } from "../types/messages.ts";
+import type { Row } from "../types/rows.ts";
 import { h, setFlag, style } from "./dom.ts";
 import { Picked } from "./picked.ts";
 import { contentHeight, fromScrollTop, isSmallMove, type Place, ROW, toScrollTop } from "./scroll.ts";

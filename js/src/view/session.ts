@@ -3,7 +3,8 @@
 import type { Hub } from "../store/client.ts";
 import { isRegex } from "../store/asking/terms.ts";
 import { quoted } from "../store/asking/where.ts";
-import type { SourceSummary, TaskSummary, Transport } from "../types.ts";
+import type { Transport } from "../types/messages.ts";
+import type { SourceSummary, TaskSummary } from "../types/summary.ts";
 import { asView, type Change, DEFAULT_SINCE, fromPlain, type Plain, type Settings } from "./settings.ts";
 import type { Viewer } from "./viewer.ts";
 

@@ -7,7 +7,8 @@ import { windowOf, sinceOf } from "../store/parsing/time.ts";
 import { allTerms } from "../store/asking/filter.ts";
 import { chosen } from "../store/asking/sources.ts";
 import { isRegex } from "../store/asking/terms.ts";
-import type { Filter, SourceSummary } from "../types.ts";
+import type { Filter } from "../types/asked.ts";
+import type { SourceSummary } from "../types/summary.ts";
 
 export const TIMES = ["local", "utc", "start", "delta", "off"] as const;
 export type Time = (typeof TIMES)[number];

@@ -1,6 +1,6 @@
 /** The side list: who writes. A click shows only that one, its switch takes it in or out; what was restarted opens into its runs. */
 
-import type { RunSummary, SourceSummary } from "../types.ts";
+import type { RunSummary, SourceSummary } from "../types/summary.ts";
 import { button, h, hide, put, say, setFlag } from "./dom.ts";
 import { ago, brief, grouped } from "./format.ts";
 import { type Entry, entries, type RunEntry } from "./names.ts";

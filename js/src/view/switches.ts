@@ -1,6 +1,6 @@
 /** Which sources and runs are switched off, as `Filter.off` has it, and what that is after each choice. */
 
-import type { SourceSummary } from "../types.ts";
+import type { SourceSummary } from "../types/summary.ts";
 
 export class Switches {
   constructor(private readonly sources: SourceSummary[]) {}

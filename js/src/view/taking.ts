@@ -1,6 +1,7 @@
 /** What a reader takes along: picked rows as text, JSON or code, a row without its filter, bookmarks with notes; and places gone to. */
 
-import type { Jump, Row } from "../types.ts";
+import type { Jump } from "../types/asked.ts";
+import type { Row } from "../types/rows.ts";
 import type { Item } from "./menu.ts";
 import { type CopyAs, PickBar, toClipboard } from "./pickbar.ts";
 import { Prompt } from "./prompt.ts";

@@ -1,6 +1,7 @@
 /** When: the windows, and the volume of lines over time with warnings, errors, gaps and what happened; to be brushed. */
 
-import type { Filter, Histogram, Mark } from "../types.ts";
+import type { Filter } from "../types/asked.ts";
+import type { Histogram, Mark } from "../types/chart.ts";
 import { h, put, say, svg } from "./dom.ts";
 import { grouped } from "./format.ts";
 import { noticeWords } from "./line.ts";

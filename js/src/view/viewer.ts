@@ -1,7 +1,9 @@
 /** One view: the strips together, and what each update of the store and each change of the settings means to them. */
 
 import type { Hub, ViewSide } from "../store/client.ts";
-import type { Jump, SourceSummary, Update } from "../types.ts";
+import type { Jump } from "../types/asked.ts";
+import type { Update } from "../types/messages.ts";
+import type { SourceSummary } from "../types/summary.ts";
 import { ChartPanel } from "./chartpanel.ts";
 import { Commands } from "./commands.ts";
 import { Display } from "./display.ts";

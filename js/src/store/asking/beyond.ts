@@ -2,7 +2,9 @@
 
 import type { Link } from "../../transport/link.ts";
 import type { SseEvent } from "../../transport/splitter.ts";
-import type { Beyond as Said, Jump, LogEvent } from "../../types.ts";
+import type { Jump } from "../../types/asked.ts";
+import type { LogEvent } from "../../types/events.ts";
+import type { Beyond as Said } from "../../types/summary.ts";
 import { destination } from "./jump.ts";
 import { ERROR, rankOf } from "../parsing/level.ts";
 import type { RemoteQuery } from "./remote.ts";

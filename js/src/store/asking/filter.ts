@@ -1,6 +1,6 @@
 /** From what the reader typed, and the chips, to a test of a line. Never throws: an invalid regex is an answer too. */
 
-import type { Filter } from "../../types.ts";
+import type { Filter } from "../../types/asked.ts";
 import { strip } from "../parsing/controls.ts";
 import { rankOf } from "../parsing/level.ts";
 import { isRegex, regexOf, type Terms, termsOf, testOf } from "./terms.ts";

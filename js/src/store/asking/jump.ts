@@ -1,6 +1,6 @@
 /** Where a jump leads, among the rows that are shown. */
 
-import type { Jump } from "../../types.ts";
+import type { Jump } from "../../types/asked.ts";
 import type { Finder } from "./find.ts";
 import { ERROR } from "../parsing/level.ts";
 import type { Selection } from "../drawing/selection.ts";

@@ -1,7 +1,8 @@
 /** A view's filter as the server has it. */
 
 import type { SearchQuery } from "../../transport/link.ts";
-import type { Filter, SourceSummary } from "../../types.ts";
+import type { Filter } from "../../types/asked.ts";
+import type { SourceSummary } from "../../types/summary.ts";
 import { allTerms } from "./filter.ts";
 import { chosenBriefly } from "./sources.ts";
 import { patternOf } from "./terms.ts";

@@ -1,6 +1,7 @@
 /** One view's filter over what is not loaded: asked of the server task by task, newest first, until it has been everywhere or is stopped. */
 
-import type { LogEvent, RemoteSearch } from "../../types.ts";
+import type { LogEvent } from "../../types/events.ts";
+import type { RemoteSearch } from "../../types/summary.ts";
 import type { Link } from "../../transport/link.ts";
 import type { SseEvent } from "../../transport/splitter.ts";
 import type { RemoteQuery } from "./remote.ts";

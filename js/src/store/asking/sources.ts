@@ -3,7 +3,8 @@
  * tests/parsing/fixtures/sources.json is the table of both.
  */
 
-import type { Filter, SourceSummary } from "../../types.ts";
+import type { Filter } from "../../types/asked.ts";
+import type { SourceSummary } from "../../types/summary.ts";
 
 /** One run of one container. */
 export interface RunOf {

@@ -5,7 +5,7 @@
 
 import type { Link } from "../../transport/link.ts";
 import type { SseEvent } from "../../transport/splitter.ts";
-import type { Chart } from "../../types.ts";
+import type { Chart } from "../../types/chart.ts";
 import { Curves, type SeriesDoc } from "./curves.ts";
 import type { TaskStore } from "../holding/store.ts";
 

@@ -1,6 +1,6 @@
 /** The metrics of one task: curves that grow with its lines, each thinned out so that it looks the same. */
 
-import type { Curve } from "../../types.ts";
+import type { Curve } from "../../types/chart.ts";
 import { reportedBy } from "../parsing/metrics.ts";
 import { NOTICE, type TaskStore } from "../holding/store.ts";
 

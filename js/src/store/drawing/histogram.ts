@@ -1,6 +1,6 @@
 /** Volume over time: of the whole recording from its outline and what came since, else of what is loaded. */
 
-import type { Histogram } from "../../types.ts";
+import type { Histogram } from "../../types/chart.ts";
 import { ERROR, WARNING } from "../parsing/level.ts";
 import { LEVEL_BITS, NOTICE, type TaskStore } from "../holding/store.ts";
 

@@ -1,6 +1,6 @@
 /** A stored line as the row that is drawn: what to write, in which styles, what matched. Done for visible rows only. */
 
-import type { Row, Run } from "../../types.ts";
+import type { Row, Run } from "../../types/rows.ts";
 import { ansi } from "../parsing/ansi.ts";
 import { signed, strip } from "../parsing/controls.ts";
 import { fieldsOf, type Found, valueText } from "../parsing/fields.ts";

@@ -1,6 +1,6 @@
 /** One view's rows: which of its tasks' lines it shows, in which order; kept up to date by what arrives, searched in slices. */
 
-import type { Filter } from "../../types.ts";
+import type { Filter } from "../../types/asked.ts";
 import { compile, type Matcher } from "../asking/filter.ts";
 import { Finder, SLICE, SLOW, STEP } from "../asking/find.ts";
 import { isBar } from "../holding/folds.ts";

@@ -1,6 +1,9 @@
 /** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
 
-import type { Filter, Jump, Look, RemoteSearch, Row, SourceSummary, Update } from "../../types.ts";
+import type { Filter, Jump, Look } from "../../types/asked.ts";
+import type { Update } from "../../types/messages.ts";
+import type { Row } from "../../types/rows.ts";
+import type { RemoteSearch, SourceSummary } from "../../types/summary.ts";
 import type { Beyond, Goal } from "../asking/beyond.ts";
 import { histogram } from "./histogram.ts";
 import { destination } from "../asking/jump.ts";

@@ -3,7 +3,8 @@
 import type { Link } from "../../transport/link.ts";
 import { PageError } from "../../transport/page.ts";
 import type { SseEvent } from "../../transport/splitter.ts";
-import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent, TaskSummary } from "../../types.ts";
+import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent } from "../../types/events.ts";
+import type { TaskSummary } from "../../types/summary.ts";
 import type { Clock } from "./clock.ts";
 import type { Links, Receiver } from "./links.ts";
 import { gapText } from "./notice.ts";

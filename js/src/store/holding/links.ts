@@ -4,7 +4,8 @@ import { CommLink } from "../../transport/comm.ts";
 import type { Host, Link } from "../../transport/link.ts";
 import type { SseEvent } from "../../transport/splitter.ts";
 import { SseLink } from "../../transport/sse.ts";
-import type { LinkState, PageConfig, Problem, Transport } from "../../types.ts";
+import type { Problem } from "../../types/events.ts";
+import type { LinkState, PageConfig, Transport } from "../../types/messages.ts";
 import type { Clock } from "./clock.ts";
 
 export interface Session {

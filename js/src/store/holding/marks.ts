@@ -1,6 +1,7 @@
 /** What a notice is on the time axis. */
 
-import type { EndEvent, GapEvent, Mark, PageNotice, SourceInfo, StatusEvent } from "../../types.ts";
+import type { Mark } from "../../types/chart.ts";
+import type { EndEvent, GapEvent, PageNotice, SourceInfo, StatusEvent } from "../../types/events.ts";
 import { ERROR, rankOf } from "../parsing/level.ts";
 import { endText, gapText, noticeText } from "./notice.ts";
 import { fromNs } from "../parsing/time.ts";

@@ -1,6 +1,6 @@
 /** What a notice says, in words. */
 
-import type { EndEvent, GapEvent, SourceInfo, StatusEvent } from "../../types.ts";
+import type { EndEvent, GapEvent, SourceInfo, StatusEvent } from "../../types/events.ts";
 import { fromNs } from "../parsing/time.ts";
 
 function who(source: SourceInfo | undefined): string {

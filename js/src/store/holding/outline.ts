@@ -1,6 +1,6 @@
 /** A recording at a glance, as the server counts it: how many lines there are between two times, and when the nth comes. */
 
-import type { OutlineDoc } from "../../types.ts";
+import type { OutlineDoc } from "../../types/events.ts";
 import { fromNs } from "../parsing/time.ts";
 
 const NEARLY = 0.98;

@@ -1,7 +1,7 @@
 /** Loads what is not here, page by page, where somebody looks: back from its end, on from its beginning, or around a place within it. */
 
 import type { Link, PageQuery } from "../../transport/link.ts";
-import type { LogPage } from "../../types.ts";
+import type { LogPage } from "../../types/events.ts";
 import { HOLE_LINES, linesOf, rowsOf, type Span, timeAt } from "./spans.ts";
 import { NOTICE, type TaskStore } from "./store.ts";
 import { fromIso } from "../parsing/time.ts";

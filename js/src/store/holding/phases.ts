@@ -1,6 +1,7 @@
 /** How far each pod of a task has come: read from the notices of its containers' starts and ends. */
 
-import type { PodPhases, StatusEvent } from "../../types.ts";
+import type { StatusEvent } from "../../types/events.ts";
+import type { PodPhases } from "../../types/summary.ts";
 import { fromNs } from "../parsing/time.ts";
 
 export class Phases {

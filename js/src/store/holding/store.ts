@@ -3,7 +3,9 @@
  * (A byte arena or joined chunks measured slower or heavier; one object per line measured 1.3 times heavier.)
  */
 
-import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, Mark, Missing, PageNotice, SourceInfo, SourceKind, StatusEvent, TaskState } from "../../types.ts";
+import type { Mark } from "../../types/chart.ts";
+import type { Complete, EndEvent, GapEvent, LogEvent, LogPage, PageNotice, SourceInfo, SourceKind, StatusEvent, TaskState } from "../../types/events.ts";
+import type { Missing } from "../../types/summary.ts";
 import { Folds, type Same } from "./folds.ts";
 import { ERROR, levelOf, rankOf, WARNING } from "../parsing/level.ts";
 import { markOf } from "./marks.ts";

@@ -3,7 +3,7 @@
  * removed; of a bar that redraws itself the last state is left; what would be hidden is shown by a sign.
  */
 
-import type { Run } from "../../types.ts";
+import type { Run } from "../../types/rows.ts";
 import { ESCAPES, hides, signed, strip } from "./controls.ts";
 
 /** The letters of a text: what redraws itself keeps them and changes its numbers. */

@@ -1,6 +1,6 @@
 /** A progress bar in words: label, percent, how much of how much, how fast, how long still. */
 
-import type { Run } from "../../types.ts";
+import type { Run } from "../../types/rows.ts";
 import type { Progress } from "./progress.ts";
 
 /** Thousands apart, as the status bar writes them. */

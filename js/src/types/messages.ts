@@ -1,0 +1,98 @@
+/** The messages between the page and the store. */
+
+import type { Filter, Jump, Look } from "./asked.ts";
+import type { Chart, Histogram } from "./chart.ts";
+import type { Problem } from "./events.ts";
+import type { Row } from "./rows.ts";
+import type { Beyond, RemoteSearch, SourceSummary, TaskSummary } from "./summary.ts";
+
+export type LinkState = "connecting" | "live" | "reconnecting" | "waiting" | "stopped" | "done";
+
+export interface Update {
+  op: "update";
+  view: string;
+  total: number;
+  first: number;
+  shift: number;
+  follow: boolean;
+  /** Of these rows: the newest is row 0. */
+  newestFirst: boolean;
+  rows: Row[];
+  tasks: TaskSummary[];
+  lines: number;
+  shown: number;
+  filtered: boolean;
+  /** Rows not searched yet. */
+  searching: number;
+  /** What is sought without filtering: rows that have it, and where among them the row is that was jumped to last (-1: nowhere). */
+  find?: { count: number; at: number; searching: number; error: string };
+  /** The row that was jumped to, once. */
+  jump?: { row: number; id: number };
+  /** What is said of the rest of the recording. */
+  remote?: RemoteSearch;
+  beyond?: Beyond;
+  rate: number;
+  /** Changes when row ids mean other rows. */
+  generation: number;
+  /** The lines are others than before (a new recording); the reader was at this row. */
+  seek?: number;
+  /** How far the nodes' clock is ahead of the page's, ms. */
+  ahead: number;
+  newest: number;
+  now: number;
+  loading: boolean;
+  link: LinkState;
+  transport: "sse" | "comm";
+  problem: Problem | null;
+  filterError: string;
+  sources?: SourceSummary[];
+  histogram?: Histogram;
+  /** Where one is shown and it has changed. */
+  chart?: Chart;
+}
+
+export interface PageConfig {
+  /** `{baseUrl}cortex/`, absolute; empty where there is no server half to reach. */
+  base: string;
+  headers: Record<string, string>;
+}
+
+export type Transport = "auto" | "sse" | "comm";
+
+export type ToStore =
+  | { op: "config"; config: PageConfig }
+  | { op: "subscribe"; model: string; tasks: string[]; transport: Transport; since: string }
+  | { op: "unsubscribe"; model: string }
+  | { op: "comm"; model: string; message: Record<string, unknown>; bytes?: Uint8Array }
+  | { op: "view"; view: string; model: string; filter: Filter; look: Look; seen?: boolean }
+  | { op: "filter"; view: string; filter: Filter }
+  | { op: "look"; view: string; look: Look }
+  | { op: "ack"; view: string }
+  /** Whether anybody can see it: for what is out of sight nothing is done. */
+  | { op: "sight"; view: string; seen: boolean }
+  | { op: "older"; view: string }
+  | { op: "hole"; view: string; id: number }
+  /** Go on with the search of what is not loaded, or stop it. */
+  | { op: "search"; view: string; go: boolean }
+  | { op: "fold"; view: string; id: number }
+  | { op: "text"; view: string; id: number; ask: number }
+  | { op: "copy"; view: string; from: number; to: number; as: "text" | "json" | "code"; ask: number }
+  | { op: "find"; view: string; term: string }
+  | { op: "chart"; view: string; on: boolean }
+  | { op: "jump"; view: string; jump: Jump }
+  | { op: "close"; view: string }
+  | { op: "retry"; model: string }
+  /** The page was asleep, hidden or offline: what is open may be dead. */
+  | { op: "wake" }
+  | { op: "ping" };
+
+export type FromStore =
+  | Update
+  /** Once a second while something goes on in sight: what it is at the nodes, for words that count up. */
+  | { op: "clock"; now: number }
+  | { op: "ready" }
+  | { op: "pong" }
+  | { op: "headers" }
+  | { op: "send"; model: string; message: Record<string, unknown> }
+  | { op: "summary"; tasks: TaskSummary[] }
+  | { op: "text"; ask: number; text: string };
