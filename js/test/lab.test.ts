@@ -14,7 +14,7 @@ interface Container {
 }
 
 const { _JUPYTERLAB: containers } = globalThis as unknown as { _JUPYTERLAB: Record<string, Container> };
-const tokens = { ILauncher: { name: "launcher" }, IMainMenu: { name: "menu" }, ICommandPalette: { name: "palette" } };
+const tokens = { ILauncher: { name: "launcher" }, IMainMenu: { name: "menu" }, ICommandPalette: { name: "palette" }, INotebookTracker: { name: "tracker" } };
 class LabIcon {
   constructor(readonly options: { svgstr: string }) {}
 }
@@ -22,6 +22,7 @@ const PAGE: Shared = {
   "@jupyterlab/launcher": { "4.4.0": { get: () => () => ({ ILauncher: tokens.ILauncher }) }, "9.0.0": { get: () => () => ({ ILauncher: "another extension's copy" }) } },
   "@jupyterlab/mainmenu": { "4.4.0": { get: async () => () => ({ IMainMenu: tokens.IMainMenu }) } },
   "@jupyterlab/apputils": { "4.5.0": { get: async () => () => ({ ICommandPalette: tokens.ICommandPalette }) } },
+  "@jupyterlab/notebook": { "4.4.0": { get: async () => () => ({ INotebookTracker: tokens.INotebookTracker }) } },
   "@jupyterlab/ui-components": { "4.4.0": { get: async () => () => ({ LabIcon }) } },
 };
 
@@ -45,9 +46,9 @@ beforeEach(() => {
 
 test("a card, a menu's entry and a command open the list of tasks, and tell no token", async () => {
   const plugin = await loaded(PAGE);
-  expect(plugin.optional).toEqual([tokens.ILauncher, tokens.IMainMenu, tokens.ICommandPalette]);
+  expect(plugin.optional).toEqual([tokens.ILauncher, tokens.IMainMenu, tokens.ICommandPalette, tokens.INotebookTracker]);
   const [launcher, menu, palette] = [{ add: vi.fn() }, { viewMenu: { addGroup: vi.fn() } }, { addItem: vi.fn() }];
-  plugin.activate(app, launcher, menu, palette);
+  plugin.activate(app, launcher, menu, palette, null);
   const command = "cortex-jupyter:tasks";
   expect(launcher.add).toHaveBeenCalledWith(expect.objectContaining({ command }));
   expect(menu.viewMenu.addGroup).toHaveBeenCalledWith([{ command }], expect.any(Number));
@@ -60,12 +61,12 @@ test("a card, a menu's entry and a command open the list of tasks, and tell no t
 
 test("where the application has no launcher, or the server no half of ours, nothing is offered in its place", async () => {
   const plugin = await loaded({});
-  plugin.activate(app, null, null, null);
+  plugin.activate(app, null, null, null, null);
   expect(Object.keys(added)).toEqual(["cortex-jupyter:tasks"]);
   delete added["cortex-jupyter:tasks"];
   configure({ baseUrl: "/" });
   const launcher = { add: vi.fn() };
-  plugin.activate(app, launcher, null, null);
+  plugin.activate(app, launcher, null, null, null);
   expect(added).toEqual({});
   expect(launcher.add).not.toHaveBeenCalled();
 });

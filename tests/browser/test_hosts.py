@@ -171,7 +171,19 @@ def test_ten_viewers_two_tabs_and_a_kernel_that_is_started_again(lab: Lab, job: 
     expect(viewers).to_have_count(10, timeout=WAIT)
     says(viewers.first, re.compile("400 lines, .* 1 source, complete"))
 
-    # The saved notebook, where there is no kernel at all.
+    # The saved notebook, opened on another day: its kernel knows no viewer.
+    page.keyboard.press("Control+s")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0, timeout=WAIT)
+    lab.end_kernels()
+    page.reload()
+    kept = page.locator(".jp-OutputArea .cortex-logs-static")
+    expect(kept.first).to_contain_text("line 00000399", timeout=WAIT)
+    expect(kept).to_have_count(10)
+    expect(kept.last).to_contain_text(re.compile("400 lines, .* 1 source, complete"))
+    expect(page.get_by_text("Error displaying widget")).to_have_count(0)
+    shot(page, "tomorrow")
+
+    # And where there is no kernel at all.
     page.keyboard.press("Control+s")
     expect(page.locator(".jp-mod-dirty")).to_have_count(0, timeout=WAIT)
     done = lab.home.run("jupyter", "nbconvert", "--to", "html", "ten.ipynb")

@@ -1,13 +1,15 @@
 /**
- * The way from JupyterLab's launcher, and from the View menu of Notebook 7, to the list of tasks: a prebuilt extension.
+ * The way from JupyterLab's launcher, and from the View menu of Notebook 7, to the list of tasks, and the lines that a saved notebook
+ * holds: a prebuilt extension.
  *
  * Such an extension is a module federation container: JupyterLab loads the script, hands it what is shared in the page and asks
  * it for its plugins (https://jupyterlab.readthedocs.io/en/stable/extension/extension_dev.html#prebuilt-extensions). This is one
- * written by hand: all it takes from the page are three tokens and a class, for which a bundler and JupyterLab's packages in the
+ * written by hand: all it takes from the page are four tokens and a class, for which a bundler and JupyterLab's packages in the
  * build would be a high price.
  */
 
 import { pageConfig } from "../transport/config.ts";
+import { keepTails, type Tracker } from "./tail.ts";
 
 const NAME = "cortex-jupyter";
 const OPEN = `${NAME}:tasks`;
@@ -43,17 +45,18 @@ async function shared(scope: Shared, name: string): Promise<Record<string, unkno
 }
 
 async function plugin(scope: Shared): Promise<object> {
-  const names = ["@jupyterlab/launcher", "@jupyterlab/mainmenu", "@jupyterlab/apputils", "@jupyterlab/ui-components"];
-  const [{ ILauncher }, { IMainMenu }, { ICommandPalette }, { LabIcon }] = await Promise.all(names.map((name) => shared(scope, name)));
+  const names = ["launcher", "mainmenu", "apputils", "notebook", "ui-components"].map((name) => `@jupyterlab/${name}`);
+  const [{ ILauncher }, { IMainMenu }, { ICommandPalette }, { INotebookTracker }, { LabIcon }] = await Promise.all(names.map((name) => shared(scope, name)));
   // What an application has no token for it has no place for either.
-  const optional = [ILauncher, IMainMenu, ICommandPalette].map((token, i) => token ?? { name: names[i] });
+  const optional = [ILauncher, IMainMenu, ICommandPalette, INotebookTracker].map((token, i) => token ?? { name: names[i] });
   const icon = LabIcon && new (LabIcon as new (options: object) => object)({ name: OPEN, svgstr: ICON });
   return {
     id: `${NAME}:plugin`,
-    description: "Opens the list of Kubernetes tasks, from which each leads to its log.",
+    description: "Opens the list of Kubernetes tasks, from which each leads to its log; shows the lines that a saved notebook holds.",
     autoStart: true,
     optional,
-    activate(app: App, launcher: Launcher | null, menu: MainMenu | null, palette: Palette | null): void {
+    activate(app: App, launcher: Launcher | null, menu: MainMenu | null, palette: Palette | null, tracker: Tracker | null): void {
+      if (tracker !== null) keepTails(tracker);
       const { base } = pageConfig();
       // Without the server's half there is nothing to open.
       if (base === "") return;
