@@ -16,9 +16,11 @@
     │   ├── StoreFull      507   the disk is full; it passes
     │   ├── StoreBusy      503   it cannot be written now; it passes
     │   │   └── StoreUnreachable 503  its server does not answer; it passes
+    │   ├── StoreTooNew    500   a newer version of this package keeps it
     │   └── LeaseLost      500   another recorder has taken over
     ├── ArchiveError       502   managed content cannot be read or written
     │   ├── ArchiveNotFound 404  an object of it is not there
+    │   ├── ArchiveTooNew  500   a newer version of this package has written it
     │   └── ArchiveDamaged 500   an object of it is not what it should be
     ├── RecorderError      500   the recorder process does not start
     ├── WaitTimeout        504   what was waited for did not happen in time
@@ -165,6 +167,14 @@ class StoreUnreachable(StoreBusy):
     default_hint = "check that the Valkey server of CORTEX_STORE runs and can be reached; reading and recording go on by themselves when it answers"
 
 
+class StoreTooNew(StoreError):
+    """A newer version of this package keeps the recordings, in a form that this one does not know."""
+
+    default_hint = (
+        "update cortex-jupyter here and start this process (server, kernel, recorder) anew; the store stays as it is"
+    )
+
+
 class LeaseLost(StoreError):
     """Another recorder has taken over this task; this one must stop writing."""
 
@@ -181,6 +191,15 @@ class ArchiveNotFound(ArchiveError, NotFound):
 
     status = 404
     default_hint = "somebody has removed it, or the address is another one"
+
+
+class ArchiveTooNew(ArchiveError):
+    """A newer version of this package has written it, in a form that this one does not know."""
+
+    status = 500
+    default_hint = (
+        "update cortex-jupyter; `cortex_jupyter.open`, pandas, polars and DuckDB read the file's columns as it is"
+    )
 
 
 class ArchiveDamaged(ArchiveError):

@@ -7,6 +7,7 @@ a bucket, those of many tasks at once (see `gathered`).
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -18,7 +19,7 @@ import orjson
 
 from cortex_jupyter.archive import gathered, layout
 from cortex_jupyter.archive.file import ParquetFile
-from cortex_jupyter.archive.held import Held
+from cortex_jupyter.archive.held import Held, too_new
 from cortex_jupyter.archive.write import About, Written, write
 from cortex_jupyter.errors import ArchiveError, ArchiveNotFound, CursorNotHeld
 from cortex_jupyter.recording.budget import NOT_HELD
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.records import TaskRef
 
     Rows = Callable[[Readable, int], Iterable[tuple[Any, bool]]]
+
+_log = logging.getLogger(__name__)
 
 _MANIFEST: Final = ".json"
 #: Manifests that are asked for at one time; and for fewer nobody asks for those that are gathered.
@@ -49,26 +52,34 @@ class Catalog:
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
         self._known: dict[str, Held] = {}
+        self._newer: dict[str, int] = {}  # those of a layout that is not known here, and its version
         self._tags: dict[str, str] = {}
 
     def all(self, namespace: str = "") -> list[Held]:
         """Give all tasks, those of one namespace where it is named, newest first.
 
+        Those that a newer version of this package has written are left out, and our log says so.
+
         Raises
         ------
         ArchiveError
         """
-        return self._below(f"{quote(namespace, safe='')}/" if namespace else "")
+        return self._below(f"{quote(namespace, safe='')}/" if namespace else "")[0]
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> Held | None:
         """Give the newest recording of a task, of any kind where the reference has none.
 
         Raises
         ------
+        ArchiveTooNew
         ArchiveError
         """
         prefix = f"{folder(ref)}/" if ref.kind else f"{quote(ref.namespace, safe='')}/"
-        held = [h for h in self._below(prefix) if h.info.ref.name == ref.name and cluster in (None, h.info.cluster)]
+        below, newer = self._below(prefix)
+        for name in newer:
+            if name.split("/")[2] == quote(ref.name, safe=""):
+                raise too_new(name, self._newer[name])
+        held = [h for h in below if h.info.ref.name == ref.name and cluster in (None, h.info.cluster)]
         held.sort(key=lambda h: (h.info.ref.kind == "job", h.info.id), reverse=True)
         return held[0] if held else None
 
@@ -77,12 +88,17 @@ class Catalog:
 
         Raises
         ------
+        ArchiveTooNew
         ArchiveError
         """
         for known in list(self._known.values()):
             if known.info.id == recording:
                 return known
-        return next((h for h in self.all() if h.info.id == recording), None)
+        below, newer = self._below("")
+        for name in newer:
+            if name.endswith(f"/{recording}{_MANIFEST}"):
+                raise too_new(name, self._newer[name])
+        return next((h for h in below if h.info.id == recording), None)
 
     def put(
         self,
@@ -147,7 +163,8 @@ class Catalog:
         manifests |= {name: (listed[name], data) for name, data in self._fetched(new).items()}
         gathered.store(self.objects, folder_, manifests)
 
-    def _below(self, prefix: str) -> list[Held]:
+    def _below(self, prefix: str) -> tuple[list[Held], list[str]]:
+        """Give what is there, newest first, and the names of what is in a layout that is not known here."""
         listed = dict(self.objects.listed(prefix))
         names = [name for name in listed if name.endswith(_MANIFEST)]
         new = [name for name in names if self._tags.get(name) != listed[name]]
@@ -160,7 +177,8 @@ class Catalog:
             new = [name for name in new if self._tags.get(name) != listed[name]]
         for name, data in self._fetched(new).items():
             self._keep(name, data, listed[name])
-        return sorted((self._known[n] for n in names if n in self._known), key=lambda h: h.info.id, reverse=True)
+        found = sorted((self._known[n] for n in names if n in self._known), key=lambda h: h.info.id, reverse=True)
+        return found, [name for name in names if name in self._newer]
 
     def _fetched(self, names: list[str]) -> dict[str, bytes]:
         """Fetch manifests; those that were removed since they were listed are left out."""
@@ -175,14 +193,22 @@ class Catalog:
             return {name: data for name, data in zip(names, pool.map(one, names), strict=True) if data is not None}
 
     def _load(self, name: str) -> Held:
-        return self._keep(name, self.objects.get(name))
+        self._keep(name, self.objects.get(name))
+        if name in self._newer:
+            raise too_new(name, self._newer[name])
+        return self._known[name]
 
-    def _keep(self, name: str, data: bytes, tag: str = "") -> Held:
+    def _keep(self, name: str, data: bytes, tag: str = "") -> None:
         doc = orjson.loads(data)
-        file = ParquetFile(self.objects, f"{name.rpartition('/')[0]}/{doc['file']}", doc["size"], doc["footer"])
-        held = self._known[name] = Held(file, doc)
         self._tags[name] = tag
-        return held
+        if doc["version"] > layout.VERSION:
+            self._newer[name] = doc["version"]
+            self._known.pop(name, None)
+            _log.warning("%s", too_new(name, doc["version"]).message)
+            return
+        file = ParquetFile(self.objects, f"{name.rpartition('/')[0]}/{doc['file']}", doc["size"], doc["footer"])
+        self._known[name] = Held(file, doc)
+        self._newer.pop(name, None)
 
 
 def folder(ref: TaskRef) -> str:

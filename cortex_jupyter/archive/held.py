@@ -12,7 +12,7 @@ import orjson
 
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.extra import library
-from cortex_jupyter.errors import ArchiveDamaged
+from cortex_jupyter.errors import ArchiveDamaged, ArchiveTooNew
 from cortex_jupyter.recording.store import Complete, Info
 from cortex_jupyter.records import STREAMS, Entry, Source, TaskRef, encode_batch
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 #: Row groups that are kept decoded: neighbours of what is read are read next.
 _KEPT: Final = 4
 _COLUMNS: Final = ("time", "seq", "stream", "text", "source")
+
+
+def too_new(place: str, version: int) -> ArchiveTooNew:
+    """Give what to say of an archive in a layout that is not known here."""
+    return ArchiveTooNew(f"{place} was written by a newer version of cortex-jupyter (layout {version}, here {layout.VERSION})")  # fmt: skip
 
 
 class Held:
@@ -54,7 +59,8 @@ class Held:
         Raises
         ------
         ArchiveDamaged
-            The file is not one of ours, or of a version that is not known here.
+            The file is not one of ours.
+        ArchiveTooNew
         """
         if self._about is not None:
             return self._about
@@ -62,9 +68,8 @@ class Held:
             doc: dict[str, Any] = orjson.loads(self.metadata[layout.ABOUT])
         except (KeyError, orjson.JSONDecodeError) as error:
             raise ArchiveDamaged(f"{self.file.path} is no archive of a task", "`cortex_jupyter.open` reads any file of logs") from error  # fmt: skip
-        if doc.get("version") != layout.VERSION:
-            hint = "update cortex-jupyter; pandas, polars and DuckDB read the file as it is"
-            raise ArchiveDamaged(f"{self.file.path} was written by another version, {doc.get('version')!r}", hint)
+        if doc["version"] > layout.VERSION:
+            raise too_new(self.file.path, doc["version"])
         statement = orjson.loads(self.metadata[layout.STATEMENT])
         return doc | {"complete": statement}
 

@@ -20,7 +20,7 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ArchiveDamaged
 from cortex_jupyter.records import STREAMS, Entry
 
-#: Files of another version are read where the reader knows it.
+#: Raised by what an older reader would get wrong, who then refuses it; a key more in manifest or metadata harms none.
 VERSION: Final = 1
 #: Keys of the file's metadata: the version and what the store knew, the statement, notices, and the index by number.
 ABOUT: Final = b"cortex_jupyter.archive"

@@ -16,7 +16,7 @@ from cortex_jupyter.errors import StoreError
 from cortex_jupyter.recording.trouble import WHERE, errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -41,6 +41,8 @@ class Connections:
         self._lock = threading.Condition()
         self._using = 0  # threads that are at their connections; None are closed under them
         self._closed = False
+        #: Called at the begin of each transaction that writes; may refuse it.
+        self.guard: Callable[[sqlite3.Connection], object] = bool
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -112,6 +114,7 @@ class Connections:
         with self.reading() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
+                self.guard(db)
                 yield db
                 db.execute("COMMIT")
             except BaseException:

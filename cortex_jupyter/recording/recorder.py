@@ -13,7 +13,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreError, StoreFull
+from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreError, StoreFull, StoreTooNew
 from cortex_jupyter.recording import telemetry
 from cortex_jupyter.recording.archiving import archive_completed
 from cortex_jupyter.recording.compact import compact
@@ -253,6 +253,9 @@ class Recording:
                 await asyncio.to_thread(self._store.beat, self._me)
                 telemetry.BEAT.set_to_current_time()
                 said = ""
+            except StoreTooNew as error:
+                self._damaged = error  # those who have updated start one of theirs
+                self._changed.set()
             except CortexError as error:
                 if error.message != said:  # not every second: our log may be on the same full disk
                     _log.warning("%s", error.message)

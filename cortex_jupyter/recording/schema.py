@@ -1,13 +1,21 @@
-"""The tables of a SQLite store, and how a file of an older version becomes one of this."""
+"""The tables of a SQLite store, and how a file of an older version becomes one of this.
+
+`PRAGMA user_version` is the version of the tables. Whoever raises it says in the setting `least` which older version may
+go on using the file: what only adds to it harms no neighbour. All others are refused, also those that had it open before:
+before each transaction that writes the version is read (3 µs), so nothing is written in a form that is no more.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.errors import StoreError
+from cortex_jupyter.errors import StoreError, StoreTooNew
 from cortex_jupyter.recording.trouble import WHERE
 
 if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
     from cortex_jupyter.recording.connections import Connections
 
 _VERSION: Final = 4
@@ -47,22 +55,36 @@ _STEPS: Final = {0: _SCHEMA, 2: _LEAVING + _MASKED, 3: _MASKED}
 
 
 def prepare(file: Connections) -> None:
-    """Make the tables where there are none, or bring them up to date.
+    """Make the tables where there are none, or bring them up to date; from then on none but this version's are written.
 
     Raises
     ------
+    StoreTooNew
+        A newer version keeps the file.
     StoreError
-        The file was written by a version that this one does not know.
+        The file is older than any version that this one knows.
     """
     # Read first: what is complete can be read where nothing can be written.
     with file.reading() as db:
-        if db.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
-            return
-    with file.writing() as db:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version in _STEPS:
-            for statement in _STEPS[version].split(";\n"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {_VERSION}")
-        elif version != _VERSION:
-            raise StoreError(f"{file.path} was written by another version of cortex-jupyter", WHERE)
+        version = _admitted(db, file.path)
+    if version < _VERSION:
+        with file.writing() as db:
+            if (version := _admitted(db, file.path)) < _VERSION:
+                if version not in _STEPS:
+                    raise StoreError(f"{file.path} is too old to be brought up to date (tables {version})", WHERE)
+                for statement in _STEPS[version].split(";\n"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {_VERSION}")
+    file.guard = lambda db: _admitted(db, file.path)
+
+
+def _admitted(db: sqlite3.Connection, path: Path) -> int:
+    """Give the version of the tables, unless it is one that this program must leave alone."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > _VERSION:
+        row = db.execute("SELECT value FROM setting WHERE key='least'").fetchone()
+        if row is None or int(row[0]) > _VERSION:
+            raise StoreTooNew(
+                f"{path} is kept by a newer version of cortex-jupyter (tables {version}, here {_VERSION})"
+            )
+    return version

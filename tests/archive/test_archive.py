@@ -12,13 +12,14 @@ from cortex_jupyter.archive import layout, order
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.order import ordered
-from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, CursorNotHeld
+from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew, CursorNotHeld
 from cortex_jupyter.frames.ordered import ordered as records
 from cortex_jupyter.frames.read import read, stored_pieces
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.outline import outline
 from cortex_jupyter.recording.pages import following, newest
-from cortex_jupyter.records import Batch, Cursor
+from cortex_jupyter.records import Batch, Cursor, TaskRef
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,3 +193,25 @@ def test_what_waits_is_bounded_and_said(filled: Filled) -> None:
     assert [s for p, _ in found for s in p["seq"].to_pylist()] == list(range(100))
     assert not all(sure for _, sure in found) and max(len(p) for p, _ in found) <= 30
     assert order.MOST > 20
+
+
+def test_what_a_newer_version_has_archived_is_refused_and_the_rest_is_read(
+    filled: Filled, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, held = archived(lively(filled, 600), str(tmp_path / "archive"))
+    manifest = tmp_path / "archive" / (held.file.name.removesuffix(".parquet") + ".json")
+    other = manifest.parents[1] / "other" / "7.json"
+    other.parent.mkdir()
+    doc = orjson.loads(manifest.read_bytes())
+    ref = TaskRef(**doc["ref"] | {"name": "other"})
+    other.write_bytes(orjson.dumps({"version": layout.VERSION + 1, "what": "nobody knows yet"}))
+    manifest.write_bytes(orjson.dumps(doc | {"what": "a key more harms none"}))
+    store = ArchiveStore(store.url)
+    assert [info.id for info in store.recordings()] == [held.info.id] and "newer version" in caplog.text
+    assert store.complete(held.info.id) == held.complete
+    for ask in (lambda: store.find(ref), lambda: store.find(replace(ref, kind="")), lambda: store.entries(7, 0, 1)):
+        with pytest.raises(ArchiveTooNew, match="layout 2, here 1") as caught:
+            ask()
+        assert "update cortex-jupyter" in caught.value.hint
+    other.write_bytes(manifest.read_bytes())  # written anew by a version that is known
+    assert len(store.recordings()) == 2

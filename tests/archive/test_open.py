@@ -17,7 +17,7 @@ from archive.made import GAP, archived, lively
 
 import cortex_jupyter as cortex
 from cortex_jupyter.archive import layout
-from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, BadQuery
+from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew, BadQuery
 from cortex_jupyter.frames.convert import to_pandas, to_polars
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.frames.schema import COLUMNS, schema
@@ -139,13 +139,13 @@ def test_times_that_are_none(tmp_path: Path) -> None:
     assert rows(cortex.open(tmp_path / "a.log")) == [(TIMES[0], line) for line in (LINES[0], *none)]
 
 
-def test_another_version_of_ours_is_read_as_any_parquet(
+def test_a_newer_version_of_ours_is_read_as_any_parquet(
     filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout, "VERSION", 0)
+    monkeypatch.setattr(layout, "VERSION", 2)
     _, held = archived(lively(filled, 600), str(tmp_path / "archive"))
     monkeypatch.undo()
-    with pytest.raises(ArchiveDamaged, match="another version"):
+    with pytest.raises(ArchiveTooNew, match="layout 2, here 1"):
         type(held)(held.file).info  # noqa: B018 - as it is read
     log = cortex.open(held.file.path)
     whole = read(filled.store, filled.id, LogQuery.parse({}))

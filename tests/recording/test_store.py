@@ -184,15 +184,6 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @on_sqlite
-def test_another_version(store: SqliteStore) -> None:
-    db = sqlite3.connect(store.path)
-    db.execute("PRAGMA user_version = 99")
-    db.close()
-    with pytest.raises(StoreError, match="another version"):
-        SqliteStore(store.path)
-
-
-@on_sqlite
 def test_a_full_disk_is_an_error_and_passes(store: SqliteStore, hand: Hand) -> None:
     db = store._file._db
     db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")

@@ -91,10 +91,6 @@ def test_a_server_that_is_not_fit_is_refused(server: Server, tmp_path: Path) -> 
         with pytest.raises(StoreError, match="read-only replica") as caught:
             open_store(replica.url)
         assert "primary" in caught.value.hint
-    server.ask("SET", "cortex:version", "99")
-    with pytest.raises(StoreError, match="another version"):
-        open_store(server.url)
-    server.ask("DEL", "cortex:version")
     with pytest.raises(StoreUnreachable), Relay(1) as nowhere:
         open_store(f"valkey://127.0.0.1:{nowhere.port}")
 

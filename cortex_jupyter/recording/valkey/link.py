@@ -13,7 +13,7 @@ from valkey.exceptions import NoScriptError, ReadOnlyError
 from valkey.retry import Retry
 
 from cortex_jupyter.errors import StoreBusy, StoreError
-from cortex_jupyter.recording.valkey.trouble import errors
+from cortex_jupyter.recording.valkey.trouble import errors, too_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 5.0
 #: How long a commit waits for replicas, ms.
 _WAIT_MS: Final = 3000
-_VERSION: Final = "1"
+#: Of the form of what is kept; see `guard.lua`.
+_VERSION: Final = 1
 #: https://valkey.io/topics/eval-intro/#eval-flags: what only reads, and the little that has to be said when memory is
 #: full. All else is refused then as a whole, before it begins.
 _FLAGS: Final = {
@@ -39,7 +40,9 @@ def _script(name: str) -> tuple[str, str]:
     """Give a script and its SHA1, by which the server keeps it; `say` is a commit that is a notice."""
     folder = resources.files("cortex_jupyter.recording.valkey") / "scripts"
     body = (folder / f"{'commit' if name == 'say' else name}.lua").read_text()
-    text = f"#!lua flags={_FLAGS.get(name, '')}\n{(folder / 'common.lua').read_text()}{body}"
+    flags = _FLAGS.get(name, "")
+    guard = "" if flags == "no-writes" else f"local VERSION = {_VERSION}\n{(folder / 'guard.lua').read_text()}"
+    text = f"#!lua flags={flags}\n{(folder / 'common.lua').read_text()}{guard}{body}"
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -173,10 +176,6 @@ class Link:
                 f"{url} throws recordings away when its memory is full (maxmemory-policy {policy})",
                 "CONFIG SET maxmemory-policy noeviction, also in its configuration file",
             )
-        held = self.ask("GET", "cortex:version")
-        if held is None:
-            self.ask("SET", "cortex:version", _VERSION)
-        elif held.decode() != _VERSION:
-            raise StoreError(
-                f"{url} was written by another version of cortex-jupyter", "set CORTEX_STORE to another database of it"
-            )
+        form = self.ask("GET", "cortex:version")
+        if form is not None and int(form.split()[-1]) > _VERSION:
+            raise too_new(url, form.decode())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from valkey import exceptions as theirs
 
-from cortex_jupyter.errors import LeaseLost, StoreError, StoreFull, StoreUnreachable
+from cortex_jupyter.errors import LeaseLost, StoreError, StoreFull, StoreTooNew, StoreUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +33,17 @@ def errors(url: str) -> Iterator[None]:
 
     Raises
     ------
-    StoreUnreachable, StoreFull, LeaseLost, StoreError
+    StoreUnreachable, StoreFull, StoreTooNew, LeaseLost, StoreError
     """
     try:
         yield
     except (theirs.ValkeyError, OSError) as error:
         raise _meaning(url, error) from error
+
+
+def too_new(url: str, form: str) -> StoreTooNew:
+    """Give what to say of a store whose `cortex:version` is that of a newer program."""
+    return StoreTooNew(f"{url} is kept by a newer version of cortex-jupyter (form {form.split(maxsplit=1)[0]})")
 
 
 def _meaning(url: str, error: Exception) -> StoreError:
@@ -47,6 +52,8 @@ def _meaning(url: str, error: Exception) -> StoreError:
     found = StoreError(text, "`cortex-jupyter doctor` looks at the store")
     if said.startswith("LEASE "):
         found = LeaseLost(said.removeprefix("LEASE ").partition(" script:")[0])
+    elif said.startswith("VERSION "):
+        found = too_new(url, said.removeprefix("VERSION "))
     elif isinstance(error, theirs.AuthenticationError) or said.startswith(("NOAUTH", "WRONGPASS")):
         found = StoreError(f"{url} refuses the user or the password", _REFUSED)
     elif isinstance(error, theirs.NoPermissionError):

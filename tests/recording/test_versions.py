@@ -1,0 +1,73 @@
+"""A store that a newer version keeps: what it says that older ones may use is used, all else is refused, also later."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from recording.hand import CLUSTER, Hand, NewStore, recorder, until
+
+from cortex_jupyter.errors import StoreTooNew
+from cortex_jupyter.recording.recorder import Recording
+from cortex_jupyter.recording.sqlite import SqliteStore
+from cortex_jupyter.recording.store import Commit, open_store
+from cortex_jupyter.recording.valkey.store import ValkeyStore
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.store import Store
+
+
+def upgrade(store: Store, least: int) -> None:
+    """Do to a store what a version of far from now does; versions from `least` on may go on with it."""
+    if isinstance(store, SqliteStore):
+        with sqlite3.connect(store.path) as db:
+            db.execute("PRAGMA user_version = 99")
+            db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(least),))
+        db.close()
+    else:
+        assert isinstance(store, ValkeyStore)
+        store._link.ask("SET", "cortex:version", f"99 {least}")
+
+
+def test_a_newer_store_is_refused_with_a_hint(store: Store) -> None:
+    upgrade(store, 99)
+    with pytest.raises(StoreTooNew, match="newer version of cortex-jupyter") as caught:
+        open_store(store.url)
+    assert "update cortex-jupyter" in caught.value.hint
+
+
+def test_a_newer_store_that_takes_this_version_is_used(store: Store, hand: Hand) -> None:
+    hand.lines([(1, 1, "before")])
+    upgrade(store, 1)
+    hand.lines([(2, 1, "after")])
+    again = open_store(store.url)
+    assert again.complete(hand.id).records == 2
+    again.close()
+
+
+def test_who_had_it_open_writes_nothing_more(store: Store, hand: Hand) -> None:
+    hand.lines([(1, 1, "before")])
+    upgrade(store, 99)
+    for write in (
+        lambda: hand.lines([(2, 1, "after")]),
+        lambda: hand.source(2),
+        lambda: store.commit(hand.lease, Commit(update={"state": "failed"})),
+        lambda: store.lease(hand.id, "other"),
+        lambda: store.beat(recorder()),
+        lambda: store.want(hand.id, 30),
+    ):
+        with pytest.raises(StoreTooNew):
+            write()
+    assert store.complete(hand.id).records == 1, "what was there can still be read"
+
+
+async def test_a_recorder_ends_and_says_why(new_store: NewStore) -> None:
+    with new_store() as store:
+        cluster: Any = type("Api", (), {"id": CLUSTER})()
+        run = asyncio.create_task(Recording(store, cluster).run())
+        await until(lambda: store.recorder(CLUSTER))
+        upgrade(store, 99)
+        with pytest.raises(StoreTooNew):
+            await run
