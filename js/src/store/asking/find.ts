@@ -4,7 +4,7 @@ import { isRegex, regexOf, testOf } from "./terms.ts";
 import { strip } from "../parsing/controls.ts";
 import type { Selection } from "../drawing/selection.ts";
 import { Sequence } from "../drawing/sequence.ts";
-import { NOTICE } from "../holding/store.ts";
+import { NOTICE } from "../holding/flags.ts";
 
 /** A slice of a search: rows are looked at in steps until so much time is over, ms. What is found is shown after each. */
 export const STEP = 4000;

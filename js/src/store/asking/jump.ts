@@ -5,7 +5,7 @@ import type { Finder } from "./find.ts";
 import { ERROR } from "../parsing/level.ts";
 import type { Selection } from "../drawing/selection.ts";
 import type { Sequence } from "../drawing/sequence.ts";
-import { NO_SOURCE, NOTICE } from "../holding/store.ts";
+import { NO_SOURCE, NOTICE } from "../holding/flags.ts";
 
 /** The row to go to; null where there is none. */
 export function destination(to: Jump, selection: Selection, finder: Finder, low: number): number | null {

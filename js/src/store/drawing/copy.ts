@@ -2,7 +2,7 @@
 
 import { LEVELS } from "../parsing/level.ts";
 import type { Selection } from "./selection.ts";
-import { NOTICE } from "../holding/store.ts";
+import { NOTICE } from "../holding/flags.ts";
 
 /** More than a clipboard and a page are glad of. */
 const MOST = 100_000;

@@ -2,7 +2,8 @@
 
 import type { Curve } from "../../types/chart.ts";
 import { reportedBy } from "../parsing/metrics.ts";
-import { NOTICE, type TaskStore } from "../holding/store.ts";
+import { NOTICE } from "../holding/flags.ts";
+import type { TaskStore } from "../holding/store.ts";
 
 /** A curve is thinned out when it has so many points; half as many are left at most. */
 const FULL = 4096;

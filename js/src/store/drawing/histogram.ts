@@ -2,7 +2,8 @@
 
 import type { Histogram } from "../../types/chart.ts";
 import { ERROR, WARNING } from "../parsing/level.ts";
-import { LEVEL_BITS, NOTICE, type TaskStore } from "../holding/store.ts";
+import { LEVEL_BITS, NOTICE } from "../holding/flags.ts";
+import type { TaskStore } from "../holding/store.ts";
 
 const BINS = 160;
 

@@ -9,7 +9,8 @@ import type { Matcher } from "../asking/filter.ts";
 import { isBar } from "../holding/folds.ts";
 import { progress } from "../parsing/progress.ts";
 import { isSame, stampOf } from "../parsing/stamp.ts";
-import { GAP, HOLE, NOTICE, type TaskStore } from "../holding/store.ts";
+import { GAP, HOLE, NOTICE } from "../holding/flags.ts";
+import type { TaskStore } from "../holding/store.ts";
 
 /** Longer lines are cut in display; a click asks for the whole text. */
 export const CUT = 4096;

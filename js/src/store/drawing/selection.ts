@@ -7,7 +7,8 @@ import { isBar } from "../holding/folds.ts";
 import { UNKNOWN_AS } from "../parsing/level.ts";
 import { Sequence } from "./sequence.ts";
 import { chooser, type RunOf } from "../asking/sources.ts";
-import { GAP, HOLE, NO_SOURCE, NOTICE, type TaskStore } from "../holding/store.ts";
+import { GAP, HOLE, NO_SOURCE, NOTICE } from "../holding/flags.ts";
+import type { TaskStore } from "../holding/store.ts";
 
 /** A row's id in a view: the task's slot above, its row below. */
 const SLOT = 2 ** 27;

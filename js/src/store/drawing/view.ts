@@ -15,7 +15,8 @@ import { type RemoteQuery, remoteQuery } from "../asking/remote.ts";
 import type { Search } from "../asking/search.ts";
 import { Selection } from "./selection.ts";
 import { rowsAfter, rowsOf } from "../holding/spans.ts";
-import { NO_SOURCE, type TaskStore } from "../holding/store.ts";
+import { NO_SOURCE } from "../holding/flags.ts";
+import type { TaskStore } from "../holding/store.ts";
 
 const EDGE_ID = -1;
 /** And below: rows that are not here, by their place. */

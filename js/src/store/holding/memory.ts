@@ -1,6 +1,7 @@
 /** Keeps a store within bounds: what is far from every reader is dropped, and loaded again when somebody looks at it. */
 
-import { HOLE, NOTICE, type TaskStore } from "./store.ts";
+import { HOLE, NOTICE } from "./flags.ts";
+import type { TaskStore } from "./store.ts";
 import { linesOf, type Span } from "./spans.ts";
 
 /** Lines of a task, and characters of their text, above which some are dropped; so much of that then stays: little at a time is dropped within a frame. */
@@ -18,7 +19,7 @@ export function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_TEXT): 
  * `places`: keys of the rows that are looked at; what is nearest to them and to the end stays.
  */
 export function thin(store: TaskStore, places: number[], lines = KEEP_LINES, text = KEEP_TEXT): boolean {
-  const order = store.inOrder();
+  const order = inOrder(store);
   const count = order.length;
   const stays = STAYS * count * Math.min(lines / Math.max(1, store.lines), text / Math.max(1, store.characters), 1);
   const centres = [...places.map((key) => lowerBound(order, store, key)), count].toSorted((a, b) => a - b);
@@ -33,6 +34,33 @@ export function thin(store: TaskStore, places: number[], lines = KEEP_LINES, tex
   // From the end, so that places before stay what they are.
   for (const [from, to] of holes.toReversed()) drop(store, order, from, to);
   return holes.length > 0;
+}
+
+/** The rows that are here, in the order in which they are shown, those that belong together one after the other. */
+function inOrder(store: TaskStore): Uint32Array {
+  const { folds, key, seq } = store;
+  const compare = (a: number, b: number): number => {
+    const up = folds.rootOf(a);
+    const down = folds.rootOf(b);
+    return key[up] - key[down] || seq[up] - seq[down] || up - down || a - b;
+  };
+  const order = new Uint32Array(store.rows);
+  // Lines of one source come in order, and so do nearly all others: those that do not are sorted and put between them.
+  const late: number[] = [];
+  let count = 0;
+  let before = -Infinity;
+  for (let row = 0; row < store.rows; row++) {
+    if (store.isGone(row) || store.isFound(row)) continue;
+    const alone = folds.back[row] === 0;
+    if ((alone && key[row] > before) || count === 0 || compare(order[count - 1], row) <= 0) {
+      order[count++] = row;
+      before = alone ? key[row] : Infinity;
+    } else late.push(row);
+  }
+  late.sort(compare);
+  let place = count + late.length - 1;
+  for (let next = late.length - 1, last = count - 1; next >= 0; place--) order[place] = last >= 0 && compare(order[last], late[next]) > 0 ? order[last--] : late[next--];
+  return order.subarray(0, count + late.length);
 }
 
 function lowerBound(order: Uint32Array, store: TaskStore, key: number): number {

@@ -3,7 +3,8 @@
 import type { Link, PageQuery } from "../../transport/link.ts";
 import type { LogPage } from "../../types/events.ts";
 import { HOLE_LINES, linesOf, rowsOf, type Span, timeAt } from "./spans.ts";
-import { NOTICE, type TaskStore } from "./store.ts";
+import { NOTICE } from "./flags.ts";
+import type { TaskStore } from "./store.ts";
 import { fromIso } from "../parsing/time.ts";
 
 export const PAGE_LINES = 2000;

@@ -1,7 +1,8 @@
 /** Where a page joins what is here on both sides: each source goes on in its own order, whatever the times of its lines say. */
 
 import type { Span } from "./spans.ts";
-import { GAP, HOLE, NOTICE, type TaskStore } from "./store.ts";
+import { GAP, HOLE, NOTICE } from "./flags.ts";
+import type { TaskStore } from "./store.ts";
 
 /** Within this, ms, a page's lines stand before those that are here of their source, whatever their times say. */
 export const SEAM = 10_000;

@@ -3,7 +3,8 @@
 import { strip } from "../parsing/controls.ts";
 import { isRemarkable, REACH } from "./folds.ts";
 import { begin, beginAbove, type Said, step } from "../parsing/grammars.ts";
-import { NOTICE, type TaskStore } from "./store.ts";
+import { NOTICE } from "./flags.ts";
+import type { TaskStore } from "./store.ts";
 
 /** So far from a page's lines, in numbers, the rest of a block is looked for. */
 const NEAR = 600;
