@@ -1,0 +1,142 @@
+"""The release before and this one at one store: readers and recorders of both, and what the older one has left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cli.conftest import Cli, job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support.kube import Kube
+
+ROOT = Path(__file__).parents[2]
+#: The release before, and the tables of its stores. To be moved on with each release.
+BEFORE, TABLES = "ab037ed781d4d221c8122f6539e1d3da48c0d984", 3
+FILL = """
+import sys
+from filled import Filled, open_store
+task = Filled(open_store(sys.argv[1]))
+for start in range(0, 600, 100):
+    task.lines([(i % 3 + 1, i * 10**8, f"level={'error' if i % 50 == 7 else 'info'} step={i}") for i in range(start, start + 100)])
+task.notice("gap", "lines are missing", at=5, **{"from": "2026-01-01T00:00:01Z", "to": "2026-01-01T00:00:04Z", "reason": "rotated away"})
+task.end(3, "failed", "Job failed exit 3")
+"""
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with the release before; its wheel would hold the same modules, and takes npm to build."""
+    git = shutil.which("git")
+    known = git and subprocess.run([git, "cat-file", "-e", BEFORE], cwd=ROOT, capture_output=True, check=False)
+    if not git or not known or known.returncode:
+        pytest.skip("the history that holds the release before is not here")
+    folder = tmp_path_factory.mktemp("before")
+    archive = folder / "it.tar"
+    subprocess.run([git, "archive", "-o", archive, BEFORE, "cortex_jupyter", "tests/frames"], cwd=ROOT, check=True)
+    shutil.unpack_archive(archive, folder)
+    return folder
+
+
+def of(folder: Path, cli: Cli) -> Cli:
+    """Give the command line of the release before, in the same environment."""
+    return replace(cli, env=cli.env | {"PYTHONPATH": f"{folder}:{folder}/tests/frames", "PYTHONSAFEPATH": "1"})
+
+
+def tables(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextlib.contextmanager
+def following(cli: Cli, name: str) -> Iterator[subprocess.Popen[str]]:
+    with ended(cli.start("logs", name, "-f", "--since", "all")) as process:
+        yield process
+
+
+def read(process: subprocess.Popen[str], lines: int) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().rstrip("\n") for _ in range(lines)]
+
+
+def recorder(path: Path, known: int = 0) -> int:
+    """Give the process id of a recorder other than the one that is known."""
+    for _ in range(1200):
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            for (pid,) in db.execute("SELECT pid FROM recorder WHERE pid != ?", (known,)):
+                return int(pid)
+        time.sleep(0.025)
+    raise AssertionError("there is no recorder")
+
+
+def test_readers_and_recorders_of_both_at_one_store(
+    before: Path, live: Cli, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    name, old, path = unique("neighbours"), of(before, live), tmp_path / "recordings.sqlite"
+    part = "for i in $(seq 30); do n=$((n + 1)); echo line $n; done; while [ ! -e {} ]; do sleep 0.05; done\n"
+    job(kube, name, "n=0\n" + "".join(part.format(tmp_path / gate) for gate in ("one", "two", "three")))
+    with following(old, name) as older:
+        seen = read(older, 30)
+        assert tables(path) == TABLES
+        first = recorder(path)
+        with following(live, name) as newer:
+            found = read(newer, 30)
+            assert tables(path) > TABLES and f"{before}" in Path(f"/proc/{first}/environ").read_text()
+
+            # The older recorder goes on in the tables that are new to it, and both read what it writes.
+            (tmp_path / "one").touch()
+            seen, found = seen + read(older, 30), found + read(newer, 30)
+
+            # The newer recorder waits for its lease, takes over, and the older reader reads on.
+            with ended(live.start("record")) as second:
+                assert recorder(path, first) == second.pid
+                os.kill(first, signal.SIGKILL)
+                (tmp_path / "two").touch()
+                seen, found = seen + read(older, 30), found + read(newer, 30)
+
+                # What is begun anew by then has to be of this release.
+                for refused in (old("logs", name), old("record")):
+                    assert refused.returncode == 1 and "another version" in refused.stderr, refused.stderr
+                (tmp_path / "three").touch()
+                for process in (older, newer):
+                    assert process.wait(30) == 0
+    assert seen == found == [f"line {i}" for i in range(1, 91)]
+
+
+def test_what_the_release_before_has_recorded_and_archived_is_read(before: Path, cli: Cli, tmp_path: Path) -> None:
+    old, path = of(before, cli), tmp_path / "recordings.sqlite"
+    url, archive = cli.env["CORTEX_STORE"], str(tmp_path / "archive")
+    subprocess.run([sys.executable, "-c", FILL, url], env=old.env, check=True)
+    done = old("archive", "--to", archive)
+    assert done.returncode == 0 and tables(path) == TABLES, done.stderr
+    ask = ("logs", "ml:train-1", "--since", "all", "--timestamps")
+    then = old(*ask)
+    assert len(then.stdout.splitlines()) == 600 and "rotated away" in then.stderr
+    alone = replace(cli, env=cli.env | {"CORTEX_STORE": f"sqlite://{tmp_path}/none.sqlite", "CORTEX_ARCHIVE": archive})
+    for now in (cli(*ask), alone(*ask)):
+        assert (now.returncode, now.stdout) == (then.returncode, then.stdout)
+        assert "rotated away" in now.stderr
+    assert tables(path) > TABLES
+    found = [cli("logs", "ml:train-1", "--since", "all", "--level", "error").stdout, alone("logs", "ml:train-1", "--level", "error").stdout]  # fmt: skip
+    assert found[0] == found[1] and len(found[0].splitlines()) == 12
