@@ -63,7 +63,7 @@ test: lint
 test-cluster: setup
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "KUBECONFIG names no cluster" >&2; exit 1; }
 	@$(call need,chromium,chromium)
-	CORTEX_TEST_CLUSTER=real $(PYTEST) tests/conformance tests/e2e $(TESTARGS)
+	CORTEX_TEST_CLUSTER=real $(PYTEST) tests/conformance tests/e2e tests/recording/test_manifests.py $(TESTARGS)
 
 bench: setup
 	@$(call need,chromium,chromium)

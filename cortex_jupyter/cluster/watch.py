@@ -14,7 +14,7 @@ from cortex_jupyter.cluster.session import status_error
 from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotAllowed, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from cortex_jupyter.cluster.session import Cluster
 
@@ -25,7 +25,12 @@ _SHORT_S = 1.0
 _GONE = 410
 
 
-async def watch(cluster: Cluster, path: str, query: dict[str, str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+async def watch(
+    cluster: Cluster,
+    path: str,
+    query: dict[str, str],
+    cut: Callable[[dict[str, Any]], dict[str, Any]] = lambda item: item,
+) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Follow a collection.
 
     Parameters
@@ -35,6 +40,8 @@ async def watch(cluster: Cluster, path: str, query: dict[str, str]) -> AsyncIter
         The collection.
     query : dict
         Selectors.
+    cut : callable, optional
+        Gives of each object the part that is yielded, and kept to the watch's end; with its name, uid and version.
 
     Yields
     ------
@@ -56,7 +63,7 @@ async def watch(cluster: Cluster, path: str, query: dict[str, str]) -> AsyncIter
         try:
             if not version:
                 doc = await cluster.json(path, query)
-                items = {item["metadata"]["uid"]: item for item in doc["items"]}
+                items = {item["metadata"]["uid"]: cut(item) for item in doc["items"]}
                 for uid in known.keys() - items.keys():
                     yield "DELETED", known[uid]
                 for uid, item in items.items():
@@ -70,11 +77,12 @@ async def watch(cluster: Cluster, path: str, query: dict[str, str]) -> AsyncIter
                 wait = 0.2
                 if kind == "BOOKMARK":
                     continue
+                part = cut(item)
                 if kind == "DELETED":
-                    known.pop(item["metadata"]["uid"], None)
+                    known.pop(part["metadata"]["uid"], None)
                 else:
-                    known[item["metadata"]["uid"]] = item
-                yield kind, item
+                    known[part["metadata"]["uid"]] = part
+                yield kind, part
             if time.monotonic() - opened < _SHORT_S:
                 # Something on the way ends every answer at once.
                 await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311

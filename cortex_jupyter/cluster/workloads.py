@@ -94,9 +94,15 @@ class Workload:
 
 
 def collection(kind: str, namespace: str, group: int = 0) -> str:
-    """Give the URL path of a kind's collection in a namespace."""
+    """Give the URL path of a kind's collection in a namespace; with an empty one in all of them.
+
+    Examples
+    --------
+    >>> collection("job", "ml"), collection("pod", "")
+    ('/apis/batch/v1/namespaces/ml/jobs', '/api/v1/pods')
+    """
     groups, plural = COLLECTIONS[kind]
-    return f"{groups[group]}/namespaces/{quote(namespace)}/{plural}"
+    return f"{groups[group]}/namespaces/{quote(namespace)}/{plural}" if namespace else f"{groups[group]}/{plural}"
 
 
 async def fetch(

@@ -9,11 +9,14 @@ import logging
 import os
 import signal
 import sys
+from urllib.parse import urlsplit
 
+from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.masking import rules
 from cortex_jupyter.recording.parser import masking
 from cortex_jupyter.recording.recorder import IDLE_S, Recording
+from cortex_jupyter.recording.selection import Selection
 from cortex_jupyter.recording.store import open_store
 
 
@@ -35,8 +38,38 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kubeconfig", metavar="PATH")
     parser.add_argument("--context", metavar="NAME")
     parser.add_argument("--idle", type=float, default=IDLE_S, metavar="S", help="end after so long without work")
+    chosen = parser.add_argument_group("what to record without being asked (else what readers want)")
+    chosen.add_argument(
+        "--all", action="store_true", help="all Jobs and bare pods from their first line on; has no idle end"
+    )
+    chosen.add_argument("-n", "--namespace", action="append", default=[], metavar="NS", help="with --all: only of this one; may be given several times")  # fmt: skip
+    chosen.add_argument("-l", "--selector", default="", metavar="SELECTOR", help="with --all: only with these labels")
     parser.add_argument("--port", type=int, metavar="N", help="serve /metrics, /healthz and /readyz there")
+    printed = parser.add_argument_group("print a Deployment of it, with all that it needs")
+    printed.add_argument(
+        "--manifests", action="store_true", help="as YAML, of a collector with --all, -n and -l as given"
+    )
+    printed.add_argument(
+        "--into", metavar="NS", help="its own namespace (default: the first of -n, else cortex-jupyter)"
+    )
+    printed.add_argument(
+        "--image",
+        metavar="IMAGE",
+        default=f"cortex-jupyter:{__version__}",
+        help="with this package in it (default: %(default)s)",
+    )
+    printed.add_argument("--replicas", type=int, default=2, metavar="N")
+    printed.add_argument(
+        "--secret", default="cortex-jupyter", metavar="NAME", help="has the keys store, password, archive"
+    )
+    printed.add_argument("--nodes-proxy", action="store_true", help="with the right to read rotated files on the nodes")
+    printed.add_argument("--policy-beta", action="store_true", help="for Kubernetes before 1.21")
     options = parser.parse_args(arguments)
+    if options.manifests:
+        sys.stdout.write(_manifests(options))
+        return 0
+    if (options.namespace or options.selector) and not options.all:
+        parser.error("--namespace and --selector say what --all is to record: add --all")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         asyncio.run(_record(options))
@@ -46,6 +79,18 @@ def main(arguments: list[str] | None = None) -> int:
     except asyncio.CancelledError:
         return 0
     return 0
+
+
+def _manifests(options: argparse.Namespace) -> str:
+    from cortex_jupyter.recording.manifests import STORE_PORT, Install, manifests  # noqa: PLC0415 - YAML is for this alone
+
+    namespaces = tuple(options.namespace)
+    own = options.into or next(iter(namespaces), "cortex-jupyter")
+    install = Install(
+        own, namespaces, options.selector, options.image, options.replicas, options.secret,
+        urlsplit(options.store or "").port or STORE_PORT, options.nodes_proxy, options.policy_beta,
+    )  # fmt: skip
+    return manifests(install)
 
 
 async def _record(options: argparse.Namespace) -> None:
@@ -67,7 +112,8 @@ async def _record(options: argparse.Namespace) -> None:
 
         web = contextlib.nullcontext() if options.port is None else serving(options.port)
         async with web, await Cluster.open(options.kubeconfig, options.context) as cluster:
-            await Recording(store, cluster, options.idle).run()
+            selection = Selection(cluster, store, tuple(options.namespace), options.selector) if options.all else None
+            await Recording(store, cluster, options.idle, selection).run()
     finally:
         store.close()
 

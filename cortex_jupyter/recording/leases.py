@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import orjson
+
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.recording.liveness import HOST, process_lives
 from cortex_jupyter.recording.store import HEARTBEAT_S, Lease, Recorder
@@ -12,6 +14,7 @@ from cortex_jupyter.recording.trouble import disk_full
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
     from cortex_jupyter.recording.connections import Connections
 
@@ -46,10 +49,23 @@ class Leases:
             db.execute("DELETE FROM recorder WHERE id=?", (owner,))
             db.execute("UPDATE recording SET owner=NULL WHERE owner=?", (owner,))
 
-    def recorder(self, cluster: str) -> Recorder | None:
+    def recorders(self, cluster: str) -> list[Recorder]:
         with self._file.reading() as db:
-            rows = db.execute("SELECT * FROM recorder WHERE cluster=? ORDER BY heartbeat DESC", (cluster,)).fetchall()
-        return next((r for r in (Recorder(*row) for row in rows) if self._alive(r)), None)
+            rows = db.execute("SELECT * FROM recorder WHERE cluster=?", (cluster,)).fetchall()
+        return [r for r in (Recorder(*row) for row in rows) if self._alive(r)]
+
+    def holders(self, recordings: Iterable[int]) -> dict[int, str]:
+        query = "SELECT id, owner FROM recording WHERE done=0 AND id IN (SELECT value FROM json_each(?))"
+        with self._file.reading() as db:
+            found = dict(db.execute(query, (orjson.dumps([*recordings]).decode(),)).fetchall())
+            rows = db.execute("SELECT * FROM recorder").fetchall()
+        living = {r.id for r in (Recorder(*row) for row in rows) if self._alive(r)}
+        return {id_: owner if owner in living else "" for id_, owner in found.items()}
+
+    def release(self, lease: Lease) -> None:
+        query = "UPDATE recording SET owner=NULL WHERE id=? AND owner=? AND epoch=?"
+        with self._file.writing() as db:
+            db.execute(query, (lease.recording, lease.owner, lease.epoch))
 
     def lease(self, recording: int, owner: str) -> Lease | None:
         with self._file.writing() as db:

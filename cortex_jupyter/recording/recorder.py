@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import socket
 import threading
@@ -19,6 +20,7 @@ from cortex_jupyter.recording.archiving import archive_completed
 from cortex_jupyter.recording.compact import compact
 from cortex_jupyter.recording.patience import RETRY_S
 from cortex_jupyter.recording.retention import retain
+from cortex_jupyter.recording.sharing import Sharing
 from cortex_jupyter.recording.store import Commit, Info, Lease, Recorder, Store
 from cortex_jupyter.recording.task import TaskRecorder
 from cortex_jupyter.recording.writer import Writer
@@ -26,6 +28,7 @@ from cortex_jupyter.records import notice
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.recording.selection import Selection
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +37,8 @@ IDLE_S: Final = 120.0
 #: How long, seconds, it tries to write its first heartbeat into a store that is full or busy.
 _APPEAR_S: Final = 60.0
 _BEAT_S: Final = 1.0
+#: Who records what is looked at so often at most, seconds.
+_SHARE_S: Final = 0.5
 _COMPACT_S: Final = 10.0
 _RETAIN_S: Final = 60.0
 #: Kinds that end by themselves are recorded to their end, whoever has left; the others as long as they are wanted.
@@ -51,11 +56,17 @@ class Recording:
     cluster : Cluster
     idle : float, optional
         Seconds without anything to record after which it ends.
+    selection : Selection, optional
+        What it records besides, wanted or not; it then has no idle end, and shares tasks with the others of its kind.
     """
 
-    def __init__(self, store: Store, cluster: Cluster, idle: float = IDLE_S) -> None:
-        self._store, self._cluster, self._idle = store, cluster, idle
+    def __init__(
+        self, store: Store, cluster: Cluster, idle: float = IDLE_S, selection: Selection | None = None
+    ) -> None:
+        self._store, self._cluster, self._idle = store, cluster, idle if selection is None else math.inf
+        self._selection = selection
         self._me = Recorder(uuid.uuid4().hex, cluster.id, socket.gethostname(), os.getpid(), 0)
+        self._sharing, self._shared = Sharing(self._me.id), float("-inf")  # and when it last did, monotonic
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._leases: dict[int, Lease] = {}
         self._infos: dict[int, Info] = {}
@@ -75,6 +86,8 @@ class Recording:
         ------
         StoreError
             The store cannot be used at all.
+        NotAllowed, ClusterError
+            What is selected cannot be listed.
         """
         loop = asyncio.get_running_loop()
 
@@ -88,11 +101,15 @@ class Recording:
                 side = [
                     asyncio.create_task(c) for c in (self._beat(), self._compact(), self._retain(), self._archive())
                 ]
+                work = asyncio.create_task(self._work(writer))
+                selecting = asyncio.create_task(self._selection.run(self._changed.set)) if self._selection else work
                 try:
-                    await self._work(writer)
+                    done, _ = await asyncio.wait({work, selecting}, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
                 finally:
                     unsubscribe()
-                    everything = [*side, *self._tasks.values()]
+                    everything = [*side, work, selecting, *self._tasks.values()]
                     for task in everything:
                         task.cancel()
                     await asyncio.gather(*everything, return_exceptions=True)
@@ -148,26 +165,57 @@ class Recording:
             # Switched on meanwhile: it goes on from its anchor, and what it reads from now on is masked.
             if mask and not recorder.masked and not self._tasks[id_].cancelling():
                 self._tasks[id_].cancel()
-        for info in wanted:
-            if info.id not in self._tasks and self._later.get(info.id, 0) < time.monotonic():
-                await self._start(writer, info, masked=mask)
-        await self._release({info.id for info in wanted})
+        ids = {info.id for info in wanted}
+        if self._selection is not None:
+            begin = await self._share(self._selection.ids, ids)
+            ids |= self._selection.ids
+        else:
+            begin = [info.id for info in wanted]
+        for id_ in begin:
+            if id_ not in self._tasks and self._later.get(id_, 0) < time.monotonic():
+                await self._start(writer, id_, masked=mask)
+        await self._release(ids)
         return wanted
 
-    async def _start(self, writer: Writer, info: Info, *, masked: bool) -> None:
-        lease = await asyncio.to_thread(self._store.lease, info.id, self._me.id)
+    async def _share(self, selected: set[int], wanted: set[int]) -> list[int]:
+        """Hand over what is too much, and give what to begin."""
+        if time.monotonic() - self._shared < _SHARE_S:
+            return []
+        self._shared = time.monotonic()
+        asked = selected | wanted
+        holders = await asyncio.to_thread(self._store.holders, asked)
+        selected -= asked - holders.keys()  # they are complete
+        recorders = len(await asyncio.to_thread(self._store.recorders, self._cluster.id))
+        for id_ in self._sharing.give(holders, recorders):
+            if id_ in self._tasks:
+                await self._hand_over(id_)
+                holders[id_] = ""
+        # What failed here just now is ours in the store, and free all the same.
+        mine = {id_ for id_, owner in holders.items() if owner == self._me.id}
+        return [*(mine - self._tasks.keys()), *self._sharing.take(holders, recorders)]
+
+    async def _hand_over(self, id_: int) -> None:
+        task, recorder, lease = self._tasks[id_], self._recorders[id_], self._leases[id_]
+        task.cancel()
+        await asyncio.wait([task])
+        await recorder.drain()
+        await asyncio.to_thread(self._store.release, lease)
+        telemetry.LEASES.labels("handed over").inc()
+
+    async def _start(self, writer: Writer, id_: int, *, masked: bool) -> None:
+        lease = await asyncio.to_thread(self._store.lease, id_, self._me.id)
         if lease is None:
             return
         # Read again under the lease: the one before us may have committed meanwhile.
-        now = await asyncio.to_thread(self._store.info, info.id)
+        now = await asyncio.to_thread(self._store.info, id_)
         if now is None or now.done:
             return
-        if (reached := self._reached.pop(info.id, 0)) > now.last_seq:
+        if (reached := self._reached.pop(id_, 0)) > now.last_seq:
             now = await self._say_back(lease, now, reached)
         recorder = TaskRecorder(self._cluster, self._store, writer, lease, now, masked=masked)
-        self._leases[info.id], self._infos[info.id] = lease, now
-        self._recorders[info.id] = recorder
-        self._tasks[info.id] = asyncio.create_task(self._record(recorder, now))
+        self._leases[id_], self._infos[id_] = lease, now
+        self._recorders[id_] = recorder
+        self._tasks[id_] = asyncio.create_task(self._record(recorder, now))
         telemetry.LEASES.labels("taken").inc()
         telemetry.TASKS.set(len(self._tasks))
 

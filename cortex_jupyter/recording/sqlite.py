@@ -88,6 +88,9 @@ class SqliteStore(Entries, Leases, Leaving, Store):
     def wanted(self, cluster: str) -> list[Info]:
         return self._infos("WHERE cluster=? AND done=0 AND wanted > ?", [cluster, time.time()])
 
+    def unfinished(self, cluster: str) -> list[Info]:
+        return self._infos("WHERE cluster=? AND done=0", [cluster])
+
     def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:  # noqa: ARG002 - a file tells that it changed, not where
         return self._changes.subscribe(callback)
 

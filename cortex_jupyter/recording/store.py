@@ -206,8 +206,17 @@ class Store(Readable, Protocol):
     def wanted(self, cluster: str) -> list[Info]:
         """Give what is wanted now and not done."""
 
+    def unfinished(self, cluster: str) -> list[Info]:
+        """Give what is not done, wanted or not."""
+
+    def holders(self, recordings: Iterable[int]) -> dict[int, str]:
+        """Give of those that are not done who records them: the id of a living recorder, else ""."""
+
     def lease(self, recording: int, owner: str) -> Lease | None:
         """Take the lease, or None where a living recorder has it."""
+
+    def release(self, lease: Lease) -> None:
+        """Give it up, where it is still held."""
 
     def beat(self, recorder: Recorder) -> None:
         """Say that a recorder lives; one that has not for `HEARTBEAT_S` is dead."""
@@ -216,7 +225,11 @@ class Store(Readable, Protocol):
         """Give up all leases of a recorder that ends."""
 
     def recorder(self, cluster: str) -> Recorder | None:
-        """Give a living recorder of that cluster."""
+        """Give a living recorder of that cluster, the one that was last heard of."""
+        return max(self.recorders(cluster), key=lambda r: r.heartbeat, default=None)
+
+    def recorders(self, cluster: str) -> list[Recorder]:
+        """Give all living recorders of that cluster."""
 
     def add_source(self, lease: Lease, source: Source) -> int:
         """Add one, giving its id."""

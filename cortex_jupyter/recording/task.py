@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.tasks import pods_of, resolve
 from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.cluster.workloads import State, Workload, collection, state_of
-from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.context import Context
 from cortex_jupyter.recording.events import record_events
@@ -83,6 +84,11 @@ class TaskRecorder:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def drain(self) -> None:
+        """Wait until what was read is committed; to be called when `run` has ended."""
+        with contextlib.suppress(CortexError):  # another recorder reads it again from the anchor
+            await self._channel.flush()
 
     def say(self, message: str, **fields: Any) -> None:
         """Put a notice of the recorder's own into the sequence.

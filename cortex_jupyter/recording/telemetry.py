@@ -30,7 +30,9 @@ QUEUE: Final = Gauge("cortex_queue_bytes", "Bytes read from the cluster and not 
 TASKS: Final = Gauge("cortex_tasks", "Tasks that this recorder records now")
 SOURCES: Final = Gauge("cortex_sources", "Runs of containers that it reads now")
 RECONNECTS: Final = Counter("cortex_reconnects_total", "Log streams opened again for a run that had been read before")
-LEASES: Final = Counter("cortex_leases_total", "Tasks taken, finished, and lost to another recorder", ["change"])
+LEASES: Final = Counter(
+    "cortex_leases_total", "Tasks taken, finished, handed over, and lost to another recorder", ["change"]
+)
 STORE: Final = Gauge("cortex_store_bytes", "What recordings take in the store")
 BUDGET: Final = Gauge("cortex_store_budget_bytes", "What they may take")
 BEAT: Final = Gauge("cortex_heartbeat_timestamp_seconds", "When the store last took this recorder's heartbeat")

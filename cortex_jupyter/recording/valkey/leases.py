@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -11,7 +11,12 @@ from cortex_jupyter.recording.liveness import MACHINE, process_lives
 from cortex_jupyter.recording.store import HEARTBEAT_S, Lease, Recorder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cortex_jupyter.recording.valkey.link import Link
+
+#: Recordings that are asked for at once: the server answers nobody else meanwhile.
+_SOME: Final = 2000
 
 
 class Leases:
@@ -26,9 +31,21 @@ class Leases:
     def leave(self, owner: str) -> None:
         self._link.call("leave", owner)
 
-    def recorder(self, cluster: str) -> Recorder | None:
+    def recorders(self, cluster: str) -> list[Recorder]:
         found = [self._recorder(id_.decode()) for id_ in self._link.ask("SMEMBERS", f"cortex:recorders:{cluster}")]
-        return max((one for one, lives in found if one and lives), key=lambda one: one.heartbeat, default=None)
+        return [one for one, lives in found if one and lives]
+
+    def holders(self, recordings: Iterable[int]) -> dict[int, str]:
+        some = [*recordings]
+        found: dict[int, str] = {}
+        for at in range(0, len(some), _SOME):
+            rows = self._link.call("holders", *some[at : at + _SOME])
+            found |= {int(id_): owner.decode() for id_, owner in rows}
+        living = {owner for owner in set(found.values()) if owner and self._recorder(owner)[1]}
+        return {id_: owner if owner in living else "" for id_, owner in found.items()}
+
+    def release(self, lease: Lease) -> None:
+        self._link.call("release", lease.recording, lease.owner, lease.epoch)
 
     def lease(self, recording: int, owner: str) -> Lease | None:
         holder = self._link.ask("HGET", f"cortex:{recording}", "owner")

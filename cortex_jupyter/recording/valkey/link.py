@@ -29,9 +29,9 @@ _VERSION: Final = 1
 #: https://valkey.io/topics/eval-intro/#eval-flags: what only reads, and the little that has to be said when memory is
 #: full. All else is refused then as a whole, before it begins.
 _FLAGS: Final = {
-    "infos": "no-writes", "wanted": "no-writes", "entries": "no-writes", "entry": "no-writes", "oldest": "no-writes",
+    "infos": "no-writes", "wanted": "no-writes", "entries": "no-writes", "entry": "no-writes", "oldest": "no-writes", "holders": "no-writes",
     "say": "allow-oom", "beat": "allow-oom", "lease": "allow-oom", "want": "allow-oom", "forget": "allow-oom",
-    "leave": "allow-oom", "merge": "allow-oom",
+    "leave": "allow-oom", "release": "allow-oom", "merge": "allow-oom",
 }  # fmt: skip
 
 

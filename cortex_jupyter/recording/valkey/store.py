@@ -80,6 +80,10 @@ class ValkeyStore(Entries, Leases, Leaving, Store):
     def wanted(self, cluster: str) -> list[Info]:
         return [i for i in self._infos(self._link.call("wanted")) if i.cluster == cluster and not i.done]
 
+    def unfinished(self, cluster: str) -> list[Info]:
+        found = self._infos(self._link.ask("ZDIFF", 2, "cortex:recordings", "cortex:done"))
+        return [info for info in found if info.cluster == cluster]
+
     def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
         channel = "cortex:wishes" if recording is None else f"cortex:changed:{recording}"
         return self._changes.subscribe(callback, channel)

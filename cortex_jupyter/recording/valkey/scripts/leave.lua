@@ -1,7 +1,8 @@
--- ARGV: id of a recorder that ends.
+-- ARGV: id of a recorder that ends. Whoever waits for something to record is woken.
 for _, id in ipairs(call('SMEMBERS', 'cortex:leases:' .. ARGV[1])) do
   if call('HGET', key(id), 'owner') == ARGV[1] then
     call('HDEL', key(id), 'owner')
   end
 end
 call('DEL', 'cortex:recorder:' .. ARGV[1], 'cortex:leases:' .. ARGV[1])
+call('PUBLISH', 'cortex:wishes', '')

@@ -1,0 +1,200 @@
+"""The collector as Kubernetes objects: what `cortex-jupyter record --manifests` prints.
+
+Where its store and its archive are comes from a Secret, so that no password is in what is printed. The pod follows the
+*restricted* Pod Security Standard (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from cortex_jupyter._version import __version__
+
+NAME: Final = "cortex-jupyter"
+PORT: Final = 9464
+STORE_PORT: Final = 6379
+#: A user that no image has anything of.
+_USER: Final = 65532
+_READ: Final = ["get", "list", "watch"]
+#: What a recorder asks the API server for, and nothing else: all of it is reading.
+_RULES: Final = [
+    {"apiGroups": [""], "resources": ["pods"], "verbs": _READ},
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": _READ},
+    # Recorded while somebody reads them.
+    {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets", "replicasets"], "verbs": _READ},
+]
+#: Rotated files of a log; the kubelet's other endpoints below it can be read as well.
+_NODES: Final = [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]
+_HEAD: Final = """\
+# The cortex-jupyter collector. First, where recordings are kept:
+#   kubectl create namespace {namespace}
+#   kubectl -n {namespace} create secret generic {secret} --from-literal=store=valkey://HOST \\
+#     --from-literal=password=PASSWORD --from-literal=archive=s3://BUCKET/PREFIX     # these two where there are any
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """How a collector is installed.
+
+    Parameters
+    ----------
+    namespace : str
+        Its own.
+    namespaces : tuple of str
+        Of the tasks that it records; none: all.
+    selector : str
+    image : str
+    replicas : int
+    secret : str
+        The Secret's name, whose keys are `store`, and where needed `password` and `archive`.
+    store_port : int
+        That of the store's server, for the NetworkPolicy.
+    nodes_proxy : bool
+        Whether rotated files may be read.
+    policy_beta : bool
+        For a cluster before Kubernetes 1.21, which has PodDisruptionBudgets only as `policy/v1beta1`.
+    """
+
+    namespace: str
+    namespaces: tuple[str, ...] = ()
+    selector: str = ""
+    image: str = f"{NAME}:{__version__}"
+    replicas: int = 2
+    secret: str = NAME
+    store_port: int = STORE_PORT
+    nodes_proxy: bool = False
+    policy_beta: bool = False
+
+
+def manifests(install: Install) -> str:
+    """Give the objects as YAML.
+
+    Examples
+    --------
+    >>> objects = list(yaml.safe_load_all(manifests(Install("logs", ("ml",)))))
+    >>> [o["kind"] for o in objects]  # doctest: +NORMALIZE_WHITESPACE
+    ['ServiceAccount', 'Role', 'RoleBinding', 'Deployment', 'NetworkPolicy', 'PodDisruptionBudget']
+    >>> [o["kind"] for o in yaml.safe_load_all(manifests(Install("logs")))][1:3]
+    ['ClusterRole', 'ClusterRoleBinding']
+    """
+    objects = [
+        _object("v1", "ServiceAccount", install.namespace, automountServiceAccountToken=False),
+        *_rights(install), _deployment(install), _network(install),
+        _object(
+            "policy/v1beta1" if install.policy_beta else "policy/v1", "PodDisruptionBudget", install.namespace,
+            spec={"maxUnavailable": 1, "selector": {"matchLabels": _LABELS}},
+        ),
+    ]  # fmt: skip
+    head = _HEAD.format(namespace=install.namespace, secret=install.secret)
+    return head + yaml.dump_all(objects, Dumper=_Plain, sort_keys=False, width=120, explicit_start=True)
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what occurs twice twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        return True
+
+
+_LABELS: Final = {"app.kubernetes.io/name": NAME, "app.kubernetes.io/component": "collector"}
+
+
+def _object(api: str, kind: str, namespace: str, name: str = NAME, **rest: Any) -> dict[str, Any]:
+    meta: dict[str, Any] = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": api, "kind": kind, "metadata": meta | {"labels": _LABELS}} | rest
+
+
+def _rights(install: Install) -> list[dict[str, Any]]:
+    api, group = "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io"
+    subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": install.namespace}]
+
+    def bound(kind: str, namespace: str, name: str, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        role = {"apiGroup": group, "kind": kind, "name": name}
+        return [
+            _object(api, kind, namespace, name, rules=rules),
+            _object(api, f"{kind}Binding", namespace, name, roleRef=role, subjects=subjects),
+        ]
+
+    # What belongs to no namespace has a name that says whose it is, so that two installations do not meet.
+    whole = f"{NAME}-{install.namespace}"
+    nodes = _NODES if install.nodes_proxy else []
+    if not install.namespaces:
+        return bound("ClusterRole", "", whole, _RULES + nodes)
+    rights = [o for namespace in install.namespaces for o in bound("Role", namespace, NAME, _RULES)]
+    return rights + (bound("ClusterRole", "", whole, nodes) if nodes else [])
+
+
+def _deployment(install: Install) -> dict[str, Any]:
+    command = [NAME, "record", "--all", "--port", str(PORT)]
+    command += [x for namespace in install.namespaces for x in ("--namespace", namespace)]
+    command += ["--selector", install.selector] if install.selector else []
+
+    def secret(variable: str, key: str, *, optional: bool = True) -> dict[str, Any]:
+        ref = {"name": install.secret, "key": key} | ({"optional": True} if optional else {})
+        return {"name": variable, "valueFrom": {"secretKeyRef": ref}}
+
+    env = [
+        secret("CORTEX_STORE", "store", optional=False),
+        secret("CORTEX_STORE_PASSWORD", "password"),
+        secret("CORTEX_ARCHIVE", "archive"),
+        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the pod's own
+    ]
+    if cluster := os.environ.get("CORTEX_CLUSTER"):
+        env.append({"name": "CORTEX_CLUSTER", "value": cluster})
+    container = {
+        "name": "collector", "image": install.image, "command": command, "env": env,
+        "ports": [{"name": "metrics", "containerPort": PORT}],
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": "metrics"}, "periodSeconds": 5},
+        # Patient: where it is the store that is away, another start mends nothing.
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": "metrics"}, "periodSeconds": 10, "failureThreshold": 12},
+        "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }  # fmt: skip
+    spread = {
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": _LABELS},
+    }  # fmt: skip
+    pod = {
+        "serviceAccountName": NAME,
+        "automountServiceAccountToken": True,
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER, "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "topologySpreadConstraints": [spread],
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}],
+    }  # fmt: skip
+    scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": str(PORT)}
+    template = {"metadata": {"labels": _LABELS, "annotations": scraped}, "spec": pod}
+    selector = {"matchLabels": _LABELS}
+    spec = {"replicas": install.replicas, "selector": selector, "template": template}
+    return _object("apps/v1", "Deployment", install.namespace, spec=spec)
+
+
+def _network(install: Install) -> dict[str, Any]:
+    """Let in who asks for metrics, and out to names, the API server, the store and the archive.
+
+    By ports alone: an API server's address cannot be selected, and where the store is only the Secret knows.
+    """
+
+    def ports(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
+        return [{"protocol": protocol, "port": number} for number in numbers]
+
+    spec = {
+        "podSelector": {"matchLabels": _LABELS},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"ports": ports(PORT)}],
+        "egress": [{"ports": ports(53, protocol="UDP") + ports(53, 443, 6443, install.store_port)}],
+    }
+    return _object("networking.k8s.io/v1", "NetworkPolicy", install.namespace, spec=spec)

@@ -1,0 +1,189 @@
+"""`cortex-jupyter record --all`: collectors that select by themselves and share what they select, as real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.jupyter import Home
+from support.kube import pod_spec, python_container, python_job
+
+from cortex_jupyter.recording.store import Recorder, open_store
+from cortex_jupyter.records import Batch, TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import SandboxProcess
+    from support.kube import Kube
+    from support.valkey import Server
+
+    from cortex_jupyter.recording.store import Store
+
+CLUSTER = "a cluster of many names"
+COUNT = "import time\nfor i in range({n}): print(f'line {{i:05}}', flush=True); time.sleep({pause})"
+#: Until there is a file.
+UNTIL = """
+import os, time
+i = 0
+while not os.path.exists({flag!r}):
+    print(f'line {{i:05}}', flush=True)
+    i += 1
+    time.sleep(0.02)
+print(f'{{i}} lines', flush=True)
+"""
+
+
+def labelled(manifest: dict[str, Any], team: str) -> dict[str, Any]:
+    manifest["metadata"]["labels"] = {"team": team}
+    return manifest
+
+
+class Collectors:
+    """Collectors of one store."""
+
+    def __init__(self, url: str, home: Home, log: Path, *options: str) -> None:
+        self._command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--all", *options]
+        self._env = home.env | {"CORTEX_CLUSTER": CLUSTER}
+        self.log = log
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as file:
+            process = subprocess.Popen(self._command, env=self._env, stdout=file, stderr=file)
+        self.running.append(process)
+        return process
+
+    def end(self, process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
+        self.running.remove(process)
+        process.send_signal(number)
+        return process.wait(30)
+
+
+@contextmanager
+def collectors(url: str, home: Home, *options: str) -> Iterator[Collectors]:
+    made = Collectors(url, home, home.path / "collectors.log", *options)
+    try:
+        yield made
+    finally:
+        for process in [*made.running]:
+            made.end(process)
+
+
+def texts(store: Store, recording: int) -> list[str]:
+    return [
+        text for e in store.entries(recording, 0, 1 << 30) if e.event == "log" for text in Batch.decode(e.data).texts
+    ]
+
+
+def lines(n: int) -> list[str]:
+    return [f"line {i:05}" for i in range(n)]
+
+
+@pytest.fixture
+def home(sandbox: SandboxProcess, tmp_path: Path) -> Home:
+    return Home(tmp_path, sandbox.kubeconfig)
+
+
+def test_what_nobody_watched_is_recorded_from_its_first_line_on(
+    kube: Kube, home: Home, unique: Callable[[str], str]
+) -> None:
+    team = unique("team")
+    early, late, other, bare = (unique(name) for name in ("early", "late", "other", "bare"))
+    url = f"sqlite:///{home.path}/store.sqlite"
+    store = open_store(url)
+    find = lambda kind, name: store.find(TaskRef("default", kind, name), CLUSTER)  # noqa: E731
+    done = lambda kind, name: (info := find(kind, name)) and info.done and info  # noqa: E731
+    try:
+        kube.create(labelled(python_job(early, COUNT.format(n=50, pause=0)), team))
+        kube.wait_job(early)  # nobody was there
+        with collectors(url, home, "-n", "default", "-n", "elsewhere", "-l", f"team={team}") as running:
+            running.start()
+            kube.wait_for(lambda: done("job", early), "the Job that had ended to be recorded")
+            kube.create(python_job(other, COUNT.format(n=5, pause=0)))
+            kube.create(labelled(python_job(late, COUNT.format(n=100, pause=0.01)), team))
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": bare, "namespace": "default"}}
+            spec = pod_spec([python_container("main", COUNT.format(n=20, pause=0))])
+            kube.create(labelled(pod | {"spec": spec}, team))
+            for kind, name, n in (("job", late, 100), ("pod", bare, 20), ("job", early, 50)):
+                info = kube.wait_for(lambda kind=kind, name=name: done(kind, name), f"{name} to be recorded")
+                assert info.state == "succeeded" and texts(store, info.id) == lines(n)
+            assert find("job", other) is None, "its labels are others"
+            assert {info.ref.name for info in store.recordings()} == {early, late, bare}, "a Job's pods are no tasks"
+            assert running.end(running.running[0]) == 0
+    finally:
+        store.close()
+
+
+def test_collectors_share_take_over_and_drain(
+    kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
+) -> None:
+    team, n, flag = unique("shared"), 9, home.path / "flag"
+    valkey_server.ask("FLUSHALL")
+    store = open_store(valkey_server.url)
+
+    def held() -> Counter[str]:
+        return Counter(store.holders(info.id for info in store.recordings()).values())
+
+    def even(recorders: int) -> Counter[str] | None:
+        counts = held()
+        whole = "" not in counts and len(counts) == recorders and sum(counts.values()) == n
+        return counts if whole and max(counts.values()) - min(counts.values()) <= 1 else None
+
+    try:
+        with collectors(valkey_server.url, home, "-l", f"team={team}") as running:
+            first, second = running.start(), running.start()
+            for i in range(n):
+                kube.create(labelled(python_job(f"{team}-{i}", UNTIL.format(flag=str(flag))), team))
+            kube.wait_for(lambda: even(2), "two to share evenly")
+            third = running.start()
+            kube.wait_for(lambda: even(3), "a third to have its share")
+            os.kill(first.pid, signal.SIGSTOP)  # as if its machine had gone: nobody sees that its process does not live
+            kube.wait_for(lambda: even(2), "the others to take over")
+            assert running.end(first, signal.SIGKILL) == -signal.SIGKILL
+            assert running.end(second) == 0, running.log.read_text()
+            assert second.pid not in {r.pid for r in store.recorders(CLUSTER)}
+            assert len(held()) <= 2 and third.poll() is None
+            kube.wait_for(lambda: even(1), "the last to have all")
+            running.start()
+            flag.touch()
+            kube.wait_for(lambda: store.recordings() and all(i.done for i in store.recordings()), "all to be recorded")
+        for info in store.recordings():
+            assert info.state == "succeeded"
+            *all_, last = texts(store, info.id)
+            assert all_ == lines(len(all_)) and last == f"{len(all_)} lines", "nothing lost, nothing doubled"
+            assert not store.complete(info.id).gaps
+        assert len(store.recordings()) == n
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "valkey"])
+def test_a_lease_can_be_given_back(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    if kind == "valkey":
+        server = request.getfixturevalue("valkey_server")
+        server.ask("FLUSHALL")
+    store = open_store(server.url if kind == "valkey" else f"sqlite:///{tmp_path}/store.sqlite")
+    try:
+        ids = [store.open(CLUSTER, TaskRef("default", "job", name), name) for name in ("a", "b")]
+        for name in ("me", "you"):
+            store.beat(Recorder(name, CLUSTER, "elsewhere", 1, 0))
+        assert {r.id for r in store.recorders(CLUSTER)} == {"me", "you"} and store.recorders("another") == []
+        lease = store.lease(ids[0], "me")
+        assert lease and store.holders([*ids, 17]) == {ids[0]: "me", ids[1]: ""}
+        store.release(lease)
+        assert store.holders(ids) == dict.fromkeys(ids, "")
+        assert store.lease(ids[0], "you")
+        store.release(lease)
+        assert store.holders(ids)[ids[0]] == "you", "what is another's is not given back"
+        assert [i.id for i in sorted(store.unfinished(CLUSTER), key=lambda i: i.id)] == ids
+        assert store.unfinished("another") == []
+    finally:
+        store.close()

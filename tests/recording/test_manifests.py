@@ -1,0 +1,126 @@
+"""What `cortex-jupyter record --manifests` prints: whole, without a secret, and a real cluster runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from support.jupyter import free_port
+from support.kube import IMAGE, python_job
+from support.valkey import Server
+
+import cortex_jupyter
+from cortex_jupyter.recording.__main__ import main
+from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.records import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.kube import Kube
+
+ROOT = Path(cortex_jupyter.__file__).parents[1]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main(["--manifests", *options]) == 0
+    return capsys.readouterr().out
+
+
+def one(text: str, kind: str) -> dict[str, Any]:
+    (found,) = (o for o in yaml.safe_load_all(text) if o["kind"] == kind)
+    return found
+
+
+def test_rights_are_of_the_namespaces_that_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "-n", "ml", "-n", "vision", "--into", "logs", "-l", "team in (a, b)")
+    objects = list(yaml.safe_load_all(text))
+    assert {o["metadata"]["namespace"] for o in objects if o["kind"] == "Role"} == {"ml", "vision"}
+    assert {o["subjects"][0]["namespace"] for o in objects if o["kind"] == "RoleBinding"} == {"logs"}
+    assert not any(o["kind"] == "ClusterRole" for o in objects) and "nodes/proxy" not in text
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["command"][-6:] == ["--namespace", "ml", "--namespace", "vision", "--selector", "team in (a, b)"]
+
+    both = printed(capsys, "-n", "ml", "--nodes-proxy")
+    assert one(both, "ClusterRole")["rules"] == [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]
+    verbs = {verb for role in ("Role", "ClusterRole") for rule in one(both, role)["rules"] for verb in rule["verbs"]}
+    assert verbs == {"get", "list", "watch"}, "it only reads"
+
+
+def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "--store", "valkeys://ann:hush@valkey:6380", "--secret", "keys")
+    assert "hush" not in text and "valkey:6380" not in text
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["env"][0] == {
+        "name": "CORTEX_STORE", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "store"}}
+    }  # fmt: skip
+    assert 6380 in {port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]}
+
+
+def of_this_machine(text: str, port: int) -> str:
+    """Have the pod run the Python of this machine, and reach the API server and the store on its loopback."""
+    objects = list(yaml.safe_load_all(text.replace("9464", str(port))))
+    (pod,) = (o["spec"]["template"]["spec"] for o in objects if o["kind"] == "Deployment")
+    (container,) = pod["containers"]
+    assert container["command"][:2] == ["cortex-jupyter", "record"]
+    container["command"][:2] = [sys.executable, "-m", "cortex_jupyter.cli", "record"]
+    container |= {"image": IMAGE, "imagePullPolicy": "Never"}
+    env = {"PYTHONPATH": str(ROOT), "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
+    container["env"] += [{"name": k, "value": v} for k, v in env.items()]
+    # Its files may be root's alone; without capabilities even root reads no others.
+    pod["securityContext"] |= {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0}
+    pod["hostNetwork"] = True
+    wanted = {"/usr", "/lib", "/lib64", sys.base_prefix, sys.prefix, str(ROOT)}
+    paths = sorted(p for p in wanted if not any(p.startswith(f"{other}/") for other in wanted))
+    for i, path in enumerate(paths):
+        pod["volumes"].append({"name": f"host{i}", "hostPath": {"path": path}})
+        container["volumeMounts"].append({"name": f"host{i}", "mountPath": path, "readOnly": True})
+    return yaml.safe_dump_all(objects)
+
+
+@pytest.mark.cluster
+def test_a_real_cluster_runs_it(
+    kube: Kube, unique: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space, port = unique("collector"), free_port()
+
+    def kubectl(*arguments: str, text: str = "") -> str:
+        command = ["kubectl", "--kubeconfig", str(kube.kubeconfig), *arguments]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    options = ("-n", space, "--policy-beta", "--replicas", "1")
+    kubectl("create", "namespace", space)
+    with Server(tmp_path / "valkey", requirepass="hush") as server:
+        store = open_store(f"valkey://:hush@127.0.0.1:{server.port}")
+        try:
+            for more in ((), ("--nodes-proxy",)):
+                kubectl("apply", "--dry-run=server", "-f", "-", text=printed(capsys, *options, *more))
+            kubectl("apply", "--dry-run=server", "-f", "-", text=printed(capsys, "--into", space, "--policy-beta"))
+            secret = [f"--from-literal=store={server.url}", "--from-literal=password=hush"]
+            kubectl("-n", space, "create", "secret", "generic", "cortex-jupyter", *secret)
+            kubectl("apply", "-f", "-", text=of_this_machine(printed(capsys, *options), port))
+            job = unique("seen")
+            kube.create(python_job(job, "for i in range(100): print(f'line {i:03}')", namespace=space))
+            ready = lambda: json.loads(kubectl("-n", space, "get", "deploy", "cortex-jupyter", "-o", "json"))["status"].get("readyReplicas")  # fmt: skip # noqa: E731
+            kube.wait_for(ready, "the collector to be ready")
+            recorded = lambda: [i for i in store.recordings(space) if i.done]  # noqa: E731
+            (info,) = kube.wait_for(recorded, "what nobody watched to be recorded")
+            texts = [
+                t for e in store.entries(info.id, 0, 1 << 30) if e.event == "log" for t in Batch.decode(e.data).texts
+            ]
+            assert info.ref.name == job and texts == [f"line {i:03}" for i in range(100)]
+            said = kubectl("-n", space, "logs", "deploy/cortex-jupyter")
+            assert "cannot" not in said and "no events" not in said, said
+            assert len(store.recorders(info.cluster)) == 1
+            kubectl("-n", space, "scale", "deploy", "cortex-jupyter", "--replicas", "0")
+            kube.wait_for(lambda: server.ask("KEYS", "cortex:recorder:*") == [], "the collector to take its leave")
+        finally:
+            store.close()
+            kubectl("delete", "namespace", space, "--wait=false")
