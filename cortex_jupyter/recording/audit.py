@@ -97,10 +97,14 @@ class Audit:
 
     async def _compare(self) -> None:
         """Look for lines of the open file that the node left out, where it may have."""
-        log = await self._reader.skipped()
-        if not len(log):
-            return
         await self._channel.flush()
+        log = await self._reader.skipped()
+        if log is None:
+            self._say(
+                "whether the node left out lines that bear older times cannot be checked", "its log was not to be had"
+            )
+        if log is None or not len(log):
+            return
         recorded = await asyncio.to_thread(self._recorded, min(log.times), max(log.times))
         missing = await asyncio.to_thread(_missing, log, recorded)
         if len(missing):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: How many of a container's last lines are compared before its end is believed.
 _PROBE: Final = 8
+#: How often a whole log is asked for, where the answer is not whole.
+_ATTEMPTS: Final = 3
 
 
 class LastLines:
@@ -100,8 +102,19 @@ class LastLines:
         return lines[next(other, 0) :] or recent
 
     async def log(self, *, previous: bool) -> Lines | None:
-        """Give all lines of the container's open file, None where they cannot be had."""
-        return await self._read(previous=previous, tail=None)
+        """Give all lines of the open file of a container that has ended, None where they cannot be had.
+
+        An answer that was broken off, most likely in the middle of a line, looks like a whole one. A whole one ends with
+        the log's last line.
+        """
+        for _ in range(_ATTEMPTS):
+            found = await self._read(previous=previous, tail=None)
+            probe = None if found is None else await self._probe(previous=previous)
+            if found is None or probe is None:
+                return None
+            if ends_with(found.rows()[-1:], probe):
+                return found
+        return None
 
     async def _probe(self, *, previous: bool, tail: int = 0) -> list[Line] | None:
         """Give the container's last lines, None where they cannot be had."""

@@ -76,8 +76,10 @@ class SourceReader:
         """Bytes of new lines so far."""
         return self._stream.size
 
-    async def skipped(self) -> Lines:
+    async def skipped(self) -> Lines | None:
         """Give what its streams may have passed over: all lines of a log that has ended, where one began at a time.
+
+        None where they may have, and it cannot be had.
 
         `sinceTime` has the node drop every line that says it is older, also a new one, written while a clock was set
         back; once the clock is right again, nothing at the log's end shows it.
@@ -87,7 +89,7 @@ class SourceReader:
             return Lines()
         found = await self._last.log(previous=mode == "replaced")
         # The node answers for whichever run is newest.
-        return found if found is not None and await self._mode() == mode else Lines()
+        return found if await self._mode() == mode else None
 
     async def run(self) -> None:
         """Read to the end of the run.
@@ -229,7 +231,7 @@ class SourceReader:
         anchor = self._channel.anchor(self._sid)
         recorded = await self._context.recorded(self._sid, anchor)
         log = await self.skipped()
-        if len(log) and log.rows()[-1:] == recorded[-1:]:
+        if log is not None and len(log) and log.rows()[-1:] == recorded[-1:]:
             return self._end()  # what is missing lies further up, and the audit finds it
         if not self.failure and recorded:
             found = await bridge(self._context.files(self._source), recorded, anchor.second, [], self._context.parser)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recording.hand import Hand, source
-from recording.node import Node, pod
+from recording.node import T0, Node, Response, pod
 from recording.test_takeover import as_bytes, files, lines_of
 
 from cortex_jupyter.recording import source as lib
@@ -23,6 +25,9 @@ from cortex_jupyter.recording.source import SourceReader
 from cortex_jupyter.recording.sqlite import SqliteStore
 from cortex_jupyter.recording.writer import Writer
 from cortex_jupyter.records import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 Line = tuple[int, str]
 
@@ -98,3 +103,36 @@ def test_every_line_is_there_once(deltas: list[tuple[int, str]], reads: list[int
             assert not store.complete(life.hand.id).gaps
         finally:
             store.close()
+
+
+class Breaking(Node):
+    """Breaks off in mid-line, as if all were well, what it answers to whoever asks for a whole log."""
+
+    def __init__(self, one: dict[str, Any], times: int) -> None:
+        super().__init__(one)
+        self.times = times
+
+    @asynccontextmanager
+    async def request(self, path: str, query: dict[str, str] | None = None, **options: Any) -> AsyncIterator[Response]:
+        if self.times and query is not None and not query.keys() & {"tailLines", "sinceTime", "follow"}:
+            self.times -= 1
+            yield Response(200, [self.log[: self.log.rfind(b"and") + 5]])
+            return
+        async with super().request(path, query, **options) as response:
+            yield response
+
+
+@pytest.mark.parametrize(("times", "found"), [(2, ["late"]), (9, [])])
+async def test_an_answer_that_is_broken_off_in_mid_line_invents_no_line(
+    store: SqliteStore, times: int, found: list[str]
+) -> None:
+    """Found as a line of half the length, recorded beside the whole one, where a stream ended in the middle of it."""
+    texts = [(0, "first"), (10_000, "second"), (-60_000, "late"), (61_000, "third, and long"), (62_000, "fourth")]
+    life = Life(store, [(T0 + at * 1_000_000, text) for at, text in texts])
+    await life.record(2)
+    life.node = Breaking(pod("terminated"), times)
+    await life.record(5, last=True)
+    recorded = life.recorded()
+    assert sorted(text for part in recorded.values() for _, text in part) == sorted(
+        ["first", "fourth", "second", "third, and long", *found]
+    )
