@@ -123,6 +123,21 @@ IDLE = """(lines) => {
   setInterval(heartbeat, 15000);
 }"""
 
+CHART = """() => {
+  for (let pod = 0; pod < 64; pod++) SOURCES[100 + pod] = { pod: `train-llm-7b-worker-${pod}`, container: "main", kind: "main", run: 0 };
+  const values = (i, pod) => `loss=${(2 / (1 + i / 40) + pod / 300).toFixed(4)} acc=${(1 - 1 / (1 + i / 90) - pod / 500).toFixed(4)} grad_norm=${(0.8 + ((i * 31 + pod * 7) % 97) / 300).toFixed(3)} lr=${(3e-4 / (1 + i / 50)).toExponential(3)} tokens=${18000 + ((i * 17 + pod * 3) % 400)}`;
+  window.step = (i, time) => feed.log(Array.from({ length: 64 }, (_unused, pod) => [time + pod, 100 + pod, `INFO step ${i} ${values(i, pod)}`]));
+  model.traits.query = { since: 'all' };
+  model.emit('change:query');
+  model.bytes(feed.event('status', { state: 'running', message: '', older: null }));
+  for (let i = 0; i < 300; i++) model.bytes(step(i, Date.now() - 301000 + i * 1000));
+  window.longest = () => { const most = window.gap; window.gap = 0; return +most.toFixed(1) };
+  let last = performance.now();
+  window.gap = 0;
+  const frame = (now) => { window.gap = Math.max(window.gap, now - last); last = now; requestAnimationFrame(frame) };
+  requestAnimationFrame(frame);
+}"""
+
 
 def cpu(page: Page) -> float:
     """CPU seconds that all processes and threads of a page's browser have used."""
@@ -147,6 +162,28 @@ def first() -> dict[str, object]:
     with browser_page(init=f"({FIRST})()") as page:
         page.wait_for_function("() => window.firstRows > 0")
         return {"first_rows_ms": round(page.evaluate("() => window.firstRows"))}
+
+
+def chart() -> dict[str, object]:
+    """Longest frame gaps of the chart of 64 pods with five metrics: as it opens, as values come, as the pointer moves."""
+    with browser_page(width=1400, height=700) as page:
+        page.wait_for_timeout(300)
+        page.evaluate(CHART)
+        page.wait_for_timeout(3000)
+        page.evaluate("() => { window.longest(); model.traits.chart = 'time'; model.emit('change:chart') }")
+        page.wait_for_function("() => document.querySelectorAll('.cl-plot').length >= 5")
+        page.wait_for_timeout(2500)
+        figures = {"opening_ms": page.evaluate("() => window.longest()")}
+        page.evaluate("() => { let i = 300; window.going = setInterval(() => model.bytes(step(i++, Date.now())), 250) }")
+        page.wait_for_timeout(5000)
+        page.evaluate("() => clearInterval(window.going)")
+        page.wait_for_timeout(1500)
+        figures["live_ms"] = page.evaluate("() => window.longest()")
+        place = page.locator(".cl-plot").first.bounding_box()
+        for i in range(150):
+            page.mouse.move(place["x"] + 45 + (i * 7) % (place["width"] - 60), place["y"] + 10 + i % 40)
+        figures["hover_ms"] = page.evaluate("() => window.longest()")
+        return {"pods": 64, "metrics": 5, **figures}
 
 
 def show(name: str, figures: dict[str, object]) -> None:
@@ -182,6 +219,7 @@ def million() -> None:
 
 
 show("first", first())
+show("chart", chart())
 million()
 memory()
 # In a window of a notebook's height, and in one where all of them are in sight.

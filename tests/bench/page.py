@@ -40,6 +40,8 @@ def run(report: Report) -> None:
     budget.of("longest gap meanwhile", max(found["filter"], key=_gap), "longest_main_thread_gap_ms", 50)
     budget.of("written to painted, p95, 100 lines/s", found["live"][0], "p95_ms", 50)
     budget.of("longest frame gap at 5 000 lines/s with a filter", found["busy"][0], "longest_frame_gap_ms", 50)
+    for what, key in (("opened", "opening_ms"), ("growing", "live_ms"), ("under the pointer", "hover_ms")):
+        budget.of(f"longest frame gap of a chart of 64 pods x 5 metrics, {what}", found["chart"][0], key, 50)
     report.add("memory of 1 M lines / their text", found["memory"][0]["ratio"], 1.6)
     for one in found["idle"]:
         sight = "all in sight" if one["window_height"] > 2000 else "two in sight"

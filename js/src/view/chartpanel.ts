@@ -5,8 +5,9 @@ import type { Chart, Histogram } from "../types/chart.ts";
 import type { SourceSummary } from "../types/summary.ts";
 import { button, h, put, say } from "./dom.ts";
 import { shortClock } from "./format.ts";
-import { type Lost, type Multiple, multiplesOf, timeOf } from "./multiples.ts";
-import { type Axis, Plot, type PlotActions, valueOf } from "./plot.ts";
+import { type Lost, type Multiple, multiplesOf, timeOf, valueOf } from "./multiples.ts";
+import { Plot, type PlotActions } from "./plot.ts";
+import type { Axis } from "./plotframe.ts";
 import type { Label } from "./row.ts";
 import { rounded, short } from "./scale.ts";
 import type { Change, Settings } from "./settings.ts";
@@ -20,6 +21,8 @@ const TITLE = 20;
 const TICKS = 3;
 /** Sources whose values are said at once. */
 const SAID = 8;
+/** Of a frame, ms: pictures that would take longer follow in the next ones. */
+const SLICE = 6;
 
 export class ChartPanel {
   #by = (["time", "step"] as const).map((by) => h("button", { type: "button", title: `Over ${by}`, "aria-pressed": "false", onclick: () => this.change({ chart: by }) }, by === "time" ? "Time" : "Step"));
@@ -48,6 +51,10 @@ export class ChartPanel {
   #shape = "";
   #shown: Multiple[] = [];
   #axis: Axis | undefined;
+  /** Pictures that are still to be drawn, the one that was drawn last, and the frame that goes on with them. */
+  #due = 0;
+  #turn = -1;
+  #frame = 0;
 
   constructor(
     private readonly change: (change: Change) => void,
@@ -87,14 +94,26 @@ export class ChartPanel {
     this.#axis = axis;
     while (this.#made.length < shown.length) this.#made.push(this.#plot());
     if (this.#plots.children.length !== shown.length) this.#plots.replaceChildren(...this.#made.slice(0, shown.length).map(({ element }) => element));
-    for (const [i, multiple] of shown.entries()) this.#made[i].draw(multiple, axis);
+    this.#due = shown.length;
+    if (this.#frame === 0) this.#drawSome();
     this.#say(this.#chart, more, stepless);
     this.#drawTicks(axis);
   }
 
+  /** So many pictures as a frame has time for; one after the other, that each has its turn whatever comes meanwhile. */
+  #drawSome(): void {
+    this.#frame = 0;
+    const end = performance.now() + SLICE;
+    for (; this.#due > 0 && performance.now() < end; this.#due--) {
+      this.#turn = (this.#turn + 1) % this.#shown.length;
+      this.#made[this.#turn].draw(this.#shown[this.#turn], this.#axis!);
+    }
+    if (this.#due > 0) this.#frame = requestAnimationFrame(() => this.#drawSome());
+  }
+
   #plot(): Plot {
     const actions: PlotActions = {
-      point: (plot, x) => this.#point(plot, x),
+      point: (plot, x, y) => this.#point(plot, x, y),
       jump: (point) => this.#go(point),
       narrow: (a, b) => this.#narrow(a, b),
       widen: () => this.change({ since: null, from: null, until: null }),
@@ -148,9 +167,12 @@ export class ChartPanel {
   }
 
   /** One place in all pictures; what is there is said beside the one it is in. */
-  #point(plot: Plot, x: number | null): void {
-    for (const other of this.#made.slice(0, this.#shown.length)) if (other !== plot) other.point(x);
-    const points = plot.point(x, plot.pointer);
+  #point(plot: Plot, x: number | null, y: number): void {
+    // Measured before anything changes: asked for later they would lay it all out once more.
+    const place = plot.area.getBoundingClientRect();
+    const panel = this.element.getBoundingClientRect();
+    for (const other of this.#made.slice(0, this.#shown.length)) if (other !== plot) other.mark(x);
+    const points = plot.mark(x, y);
     this.#tip.hidden = x === null || points.length === 0;
     if (x === null || points.length === 0) return;
     const { line, at } = points[0];
@@ -158,9 +180,7 @@ export class ChartPanel {
     const rows = points.slice(0, SAID).map((point, i) => h(i === 0 ? "b" : "span", { class: "cl-s", style: `--h:${point.line.hue}` }, "● ", h("span", {}, `${short(valueOf(point))} ${point.line.label}`)));
     this.#tip.replaceChildren(h("span", {}, when), ...rows, ...(points.length > SAID ? [h("span", { class: "cl-faint" }, `and ${points.length - SAID} more`)] : []));
     plot.tell(`${when}. ${points.slice(0, SAID).map((point) => `${point.line.label} ${short(valueOf(point))}`.trim()).join(", ")}`, x);
-    const place = plot.area.getBoundingClientRect();
-    const panel = this.element.getBoundingClientRect();
-    const left = place.left - panel.left + plot.xOf(x);
+    const left = place.left - panel.left + plot.frame.xOf(x);
     const right = left > panel.width / 2;
     this.#tip.style.left = `${Math.round(right ? left - 10 : left + 10)}px`;
     this.#tip.style.transform = right ? "translateX(-100%)" : "";

@@ -14,6 +14,8 @@ export interface Line extends Curve {
   hue: number;
   /** Where it is drawn: time or step; NaN where it cannot be. */
   x: Float64Array;
+  /** `x` never goes back: times do not, steps may begin anew. */
+  ordered: boolean;
 }
 
 /** A line's value that is no number. */
@@ -43,7 +45,8 @@ export function multiplesOf({ curves }: Chart, sources: SourceSummary[], labels:
     if (curve.name === "epoch" || !on) continue;
     const found = byName.get(curve.name) ?? { name: curve.name, lines: [], lost: [], least: Infinity, most: -Infinity };
     byName.set(curve.name, found);
-    const line = { ...curve, label: several ? label : "", hue, x: by === "time" ? curve.time : curve.step };
+    const x = by === "time" ? curve.time : curve.step;
+    const line = { ...curve, label: several ? label : "", hue, x, ordered: x.every((one, i) => i === 0 || one >= x[i - 1]) };
     found.lines.push(line);
     for (let i = 0; i < line.value.length; i++) {
       const value = line.value[i];
@@ -60,6 +63,10 @@ export function multiplesOf({ curves }: Chart, sources: SourceSummary[], labels:
   return { shown: found.slice(0, MOST), more: Math.max(0, found.length - MOST), stepless: varying.length - found.length };
 }
 
+export function valueOf({ line, at }: Lost): number {
+  return line.value[at];
+}
+
 export function timeOf({ line, at }: Lost): number {
   return line.time[at];
 }
@@ -69,10 +76,9 @@ export function nearestOf({ lines }: Multiple, x: number): Lost[] {
   return lines.map((line) => ({ line, at: nearest(line, x) })).filter(({ at }) => at >= 0);
 }
 
-function nearest({ x: all, time }: Line, x: number): number {
-  // Times are in order; steps may begin anew.
+function nearest({ x: all, ordered }: Line, x: number): number {
   let [from, to] = [0, all.length];
-  if (all === time) {
+  if (ordered) {
     while (from < to) {
       const middle = (from + to) >>> 1;
       if (all[middle] < x) from = middle + 1;
