@@ -76,7 +76,7 @@ def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], obj
     foreign = Foreign(path, name)
     slug = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.") or "log"
     ref = TaskRef(_NAMESPACE, "job", slug[:200])
-    message = f"{name}, as it was when it was opened"
+    message = "File, as it was when opened"
     info: dict[str, Any] = {
         "id": time.time_ns() // 1_000_000, "ref": ref, "uid": "", "cluster": "", "state": "succeeded", "message": message,
         "reason": "Opened", "exit_code": None, "started": None, "finished": None, "done": True, "caught_up": True,

@@ -45,6 +45,8 @@ class Why:
         self.summary = self._summary()
 
     def _summary(self) -> str:
+        if self.reason == "Opened":
+            return "of a file only its lines say how it ended"
         if self.state == "succeeded":
             restarts = sum(1 for c in self.containers if c.exit_code)
             return f"it ended well: {self.message}" + (f", after {restarts} runs that failed" if restarts else "")
@@ -64,7 +66,8 @@ class Why:
         return f"{lead}{one.container} of {one.pod}{run} {how}{said}{why}"
 
     def __str__(self) -> str:
-        parts = [f"{self.task} {self.state}: {self.summary}"]
+        state = "" if self.reason == "Opened" else f" {self.state}"
+        parts = [f"{self.task}{state}: {self.summary}"]
         if self.error is not None:
             parts.append(f"\n{_headed(self.error)}\n{_indented([*self.error.context, *self.error.text.splitlines()])}")
         if self.events:

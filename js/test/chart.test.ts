@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Curves } from "../src/store/drawing/curves.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
 import { Session } from "../src/view/session.ts";
+import { type CurvePaths, curveOf } from "../src/view/curve.ts";
 import { scaleOf, short } from "../src/view/scale.ts";
 import { Viewer } from "../src/view/viewer.ts";
 import { bytesOf, engineHub, type FakeModel, fakeModel, type Line, logEvent, ns, sse, T0, TASK, W0 } from "./helpers.ts";
@@ -102,6 +103,24 @@ describe("the chart beside the lines", () => {
     await settle();
     expect(find(".cl-picked .cl-m").textContent).toContain("step=81  loss=nan");
     expect(find("[role=status]").textContent).toContain("Paused");
+  });
+
+  it("says where a logarithmic scale has no place for the values", async () => {
+    show({ chart: "time", chart_log: true });
+    await feed(...Array.from({ length: 20 }, (_unused, i): Line => [T0 + i * 1000, 1, `loss=${1 + i} delta=${i - 3}`]));
+    expect(all(".cl-mult").map((one) => one.querySelector<HTMLElement>(".cl-faint")!.hidden)).toEqual([true, false]);
+  });
+
+  it("is drawn as a band and its middle where points are many", () => {
+    const x = Float64Array.from({ length: 400 }, (_unused, i) => i);
+    const draw = (value: (i: number) => number, width: number): CurvePaths => curveOf(x, x.map(value), (one) => one / 4, (one) => one, width);
+    expect(draw((i) => i % 2, 1000).band).toBe("");
+    const { line, band } = draw((i) => (i % 2) * 10, 100);
+    expect(line.slice(1).split("L").map((place) => place.split(" ")[1])).toEqual(Array.from({ length: 50 }, () => "5"));
+    expect([...new Set(band.match(/(?<= )\d+/g))]).toEqual(["0", "10"]);
+    // A spike is not drawn away, and a value that is none breaks both.
+    expect(draw((i) => (i === 201 ? 99 : 1), 100).band).toContain(" 99L");
+    expect(draw((i) => (i === 200 ? Number.NaN : 1), 100).line.match(/M/g)).toHaveLength(2);
   });
 
   it("says what is under the pointer, and a click goes to its line", async () => {

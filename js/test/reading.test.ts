@@ -1,6 +1,7 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Hub } from "../src/store/client.ts";
+import { phasesOf } from "../src/view/phases.ts";
 import { Session } from "../src/view/session.ts";
 import { Viewer } from "../src/view/viewer.ts";
 import { engineHub, type FakeModel, fakeModel, type Line, logEvent, ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
@@ -426,6 +427,14 @@ describe("who, and how far", () => {
     model.bytes(sse("end", { task: TASK, seq: seq++, state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c"));
     await settle();
     expect(all(".cl-ph").at(-1)!.textContent).toBe("Complete · exit 0");
+    // Where there is no room the first ones are left out.
+    expect(all(".cl-ph").map(({ style }) => Number(style.order))).toEqual([0, -1, -2, -3, -4]);
+  });
+
+  it("a file has lines, but no end and no exit code", () => {
+    const file = { task: "file:job/old.log", state: "succeeded" as const, message: "", ended: true, exit: null, lines: 3000, gaps: 0, missing: [], gapLines: 0, complete: null };
+    expect(phasesOf(file, 0).map(({ name }) => name)).toEqual(["File · 3\u202f000 lines"]);
+    expect(phasesOf({ ...file, task: TASK }, 0).map(({ name }) => name)).toEqual(["Complete"]);
   });
 
   it("a click shows only one source, again all; the others are hidden in one click", async () => {

@@ -6,6 +6,7 @@ import { chooser, chosen, chosenBriefly, type RunOf } from "../src/store/asking/
 import type { RunSummary, SourceSummary } from "../src/types/summary.ts";
 import { entries } from "../src/view/names.ts";
 import { fromPlain } from "../src/view/settings.ts";
+import { standing } from "../src/view/sources.ts";
 import { Switches } from "../src/view/switches.ts";
 
 interface Table {
@@ -46,6 +47,11 @@ function summaries(off: string[], pieces: Partial<Record<string, Partial<SourceS
 }
 
 const K = "ns:job/train/";
+
+it("a sidecar that is stopped with its pod has not failed; a main container that is, has", () => {
+  const said = (group: "" | "sidecars", exit: number): string => standing({ group, ended: true, waiting: false, exit });
+  expect([said("sidecars", 143), said("sidecars", 1), said("", 143)]).toEqual(["stopped with its pod", "failed, exit 1", "failed, exit 143"]);
+});
 
 describe("a choice", () => {
   const said = (off: string[]): object => chosen({ ...fromPlain({}).filter, off }, summaries(off));

@@ -155,7 +155,7 @@ def test_the_axis_is_brushed_and_texts_can_be_read(lab: Lab, job: Callable[..., 
 
 #: What can be pressed or typed in and is not within the viewer.
 OUTSIDE = """(v) => { const { left, right, top, bottom } = v.getBoundingClientRect()
-  return [...v.querySelectorAll('button, input, select, .cl-phases, .cl-status > *')].filter((one) => one.checkVisibility() && one.getClientRects().length && !one.closest('.cl-menu, .cl-side, [role=log]'))
+  return [...v.querySelectorAll('button, input, select, .cl-strip, .cl-status > *')].filter((one) => one.checkVisibility() && one.getClientRects().length && !one.closest('.cl-menu, .cl-side, [role=log]'))
     .filter((one) => { const r = one.getBoundingClientRect(); return r.right > right + 1 || r.left < left - 1 || r.bottom > bottom + 1 || r.top < top - 1 }).map((one) => one.outerHTML.slice(0, 80)) }"""
 
 
@@ -167,7 +167,7 @@ def _narrow(page: Page, viewer: Locator) -> None:
         assert viewer.evaluate(OUTSIDE) == [], width
         state = viewer.locator(".cl-ph.cl-now")
         assert state.evaluate(
-            "(e) => e.scrollWidth <= e.clientWidth && e.parentElement.scrollWidth <= e.parentElement.clientWidth"
+            "(e) => { const [a, b] = [e, e.closest('.cl-strip')].map((one) => one.getBoundingClientRect()); return e.scrollWidth <= e.clientWidth && a.left >= b.left && a.right <= b.right + 1 && a.top >= b.top && a.bottom <= b.bottom + 1 }"
         ), width
         assert viewer.locator(".cl-filter").evaluate("(e) => e.offsetHeight") < 100
     viewer.get_by_role("button", name="Choose sources (s)").click()

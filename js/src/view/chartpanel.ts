@@ -15,7 +15,7 @@ import { ticks } from "./ticks.ts";
 
 const NOTHING = "No numbers that vary are reported in these lines. loss=0.31, JSON, tqdm, Keras, Lightning and others are found by themselves.";
 /** Height of a picture, px: what there is, shared. */
-const LEAST = 58;
+const LEAST = 46;
 const MOST = 150;
 const TITLE = 20;
 const TICKS = 3;

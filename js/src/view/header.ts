@@ -12,7 +12,7 @@ import { button, h, hide, put, say, setFlag } from "./dom.ts";
 import { taskParts } from "./format.ts";
 import type { Action } from "./keys.ts";
 import { type Item, Menu } from "./menu.ts";
-import { phasesOf, showPhases } from "./phases.ts";
+import { isFile, phasesOf, showPhases } from "./phases.ts";
 import { type Settings, toPlain } from "./settings.ts";
 
 const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["parquet", "Parquet"]];
@@ -67,8 +67,7 @@ export class Header {
       { class: "cl-bar cl-head" },
       this.#dot,
       this.#name,
-      this.#where,
-      this.#phases,
+      h("span", { class: "cl-strip" }, this.#where, this.#phases),
       h("span", { class: "cl-grow" }),
       button("Sources", "Choose sources (s)", () => actions.act("sources"), { class: "btn cl-only-narrow", "data-icon": "☰" }),
       this.#chart,
@@ -107,6 +106,7 @@ export class Header {
     setFlag(this.#dot, "cl-bad", failed);
     setFlag(this.#dot, "cl-idle", !failed && tasks.every(({ state }) => state !== "running"));
     setFlag(this.#dot, "cl-good", !failed && tasks.every(({ state }) => state === "succeeded"));
+    hide(this.#where, tasks.length > 0 && tasks.every(isFile));
     hide(this.#download.element, transport !== "sse");
     hide(this.#page, transport !== "sse" || document.querySelector("main.cl-page") !== null);
   }

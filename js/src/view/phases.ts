@@ -2,7 +2,7 @@
 
 import type { PodPhases, TaskSummary } from "../types/summary.ts";
 import { h, put, say } from "./dom.ts";
-import { counting, lasting } from "./format.ts";
+import { counting, grouped, lasting, taskParts } from "./format.ts";
 
 export interface Phase {
   name: string;
@@ -25,8 +25,14 @@ function median(sorted: number[]): number {
   return sorted[Math.floor((sorted.length - 1) / 2)];
 }
 
+/** What `cortex.open` shows: nothing ran that could have ended in one way or another. */
+export function isFile({ task, ended, exit }: TaskSummary): boolean {
+  return ended && exit === null && taskParts(task).namespace === "file";
+}
+
 export function stateOf(task: TaskSummary): string {
-  if (task.ended) return task.state === "succeeded" ? `Complete · exit ${task.exit ?? 0}` : task.exit === null ? "Failed" : `Failed · exit ${task.exit}`;
+  if (isFile(task)) return `File · ${grouped(task.complete?.records ?? task.lines)} lines`;
+  if (task.ended) return `${task.state === "succeeded" ? "Complete" : "Failed"}${task.exit === null ? "" : ` · exit ${task.exit}`}`;
   return { pending: "Pending", running: "Running", succeeded: "Complete", failed: "Failed", gone: "Gone", "": "" }[task.state];
 }
 
@@ -63,6 +69,8 @@ export function showPhases(strip: HTMLElement, phases: Phase[]): void {
   if (there.length !== phases.length || phases.some(({ now }, i) => now !== there[i].classList.contains("cl-now"))) {
     there.length = 0;
     for (const { now } of phases) there.push(h("span", { class: now ? "cl-ph cl-now" : "cl-ph" }, h(now ? "b" : "span"), h("small")));
+    // Where there is no room for all it is the present one that is seen, and what was before it as far as there is room.
+    for (const [i, one] of there.entries()) one.style.order = String(-i);
     strip.replaceChildren(...there);
   }
   for (const [i, { name, length, now, title }] of phases.entries()) {

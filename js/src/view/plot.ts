@@ -1,6 +1,7 @@
 /** One metric as a small picture: its lines, where they are no numbers, and the pointer's and the keyboard's place. */
 
-import { h, put, say, svg } from "./dom.ts";
+import { curveOf } from "./curve.ts";
+import { h, hide, put, say, svg } from "./dom.ts";
 import { shortClock } from "./format.ts";
 import { type Lost, type Multiple, nearestOf, timeOf, valueOf } from "./multiples.ts";
 import { type Axis, BOTTOM, Frame, LEFT, RIGHT, TOP } from "./plotframe.ts";
@@ -8,8 +9,6 @@ import { listen } from "./plotinput.ts";
 import { band, PlotOverlay, tint } from "./plotoverlay.ts";
 import { scaleOf, short } from "./scale.ts";
 
-/** Points of a pixel's width. */
-const DENSE = 1.5;
 const CROSS = "m-3 -3l6 6m0 -6l-6 6";
 
 export interface PlotActions {
@@ -23,9 +22,11 @@ export interface PlotActions {
 export class Plot {
   #name = h("b", { class: "cl-pn" });
   #lost = h("button", { type: "button", class: "cl-lost", hidden: true, onclick: () => this.#multiple.lost[0] && this.actions.jump(this.#multiple.lost[0]) });
+  #linear = h("span", { class: "cl-faint", title: "A logarithmic scale has no place for values of 0 and less" }, "linear, for values ≤ 0");
   #value = h("span", { class: "cl-pv" });
   #grid = svg("path", { class: "cl-pg" });
   #labels = svg("g", { class: "cl-pl" });
+  #bands = svg("g", { class: "cl-pb" });
   #lines = svg("g", { class: "cl-pc" });
   #crosses = svg("path", { class: "cl-px" });
   #since = svg("path", { class: "cl-px cl-since" });
@@ -34,12 +35,12 @@ export class Plot {
   #drawing = svg("svg", { "aria-hidden": "true" });
   readonly overlay = new PlotOverlay();
   readonly area = h("div", { class: "cl-plot", role: "slider", tabindex: "0", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "100" }, this.#drawing, this.overlay.element);
-  readonly element = h("div", { class: "cl-mult" }, h("div", { class: "cl-ph1" }, this.#name, this.#lost, h("span", { class: "cl-grow" }), this.#value), this.area);
+  readonly element = h("div", { class: "cl-mult" }, h("div", { class: "cl-ph1" }, this.#name, this.#lost, this.#linear, h("span", { class: "cl-grow" }), this.#value), this.area);
   #multiple: Multiple = { name: "", lines: [], lost: [], least: Infinity, most: -Infinity };
   frame = new Frame({ by: "time", from: 0, to: 1, low: 0, high: 1, log: false, width: 0, height: 0 }, scaleOf(0, 1, false, 2));
 
   constructor(private readonly actions: PlotActions) {
-    this.#drawing.append(this.#grid, this.#labels, this.#window, this.#since, this.#lines, this.#veil, this.#crosses);
+    this.#drawing.append(this.#grid, this.#labels, this.#window, this.#since, this.#bands, this.#lines, this.#veil, this.#crosses);
     this.overlay.resize(this.frame);
     listen(this, actions);
   }
@@ -51,6 +52,7 @@ export class Plot {
     const frame = new Frame(axis, scaleOf(least <= most ? least : 0, least <= most ? most : 1, axis.log, height > 90 ? 4 : 3));
     this.frame = frame;
     this.overlay.resize(frame);
+    hide(this.#linear, !axis.log || least > 0 || least > most);
     put(this.#drawing, "width", String(width));
     put(this.#drawing, "height", String(height));
     say(this.#name, name);
@@ -63,13 +65,17 @@ export class Plot {
       label.textContent = short(value, 3);
       return label;
     }));
-    while (this.#lines.children.length > lines.length) this.#lines.lastChild!.remove();
-    for (const [i, line] of lines.entries()) {
-      const path = (this.#lines.children[i] as SVGElement | undefined) ?? this.#lines.appendChild(svg("path", {}));
-      tint(path, line.hue);
-      // So many points that lines become a surface: what is behind it shines through.
-      path.classList.toggle("cl-dense", line.x.length > DENSE * width);
-      put(path, "d", this.#path(line.x, line.value));
+    for (const group of [this.#lines, this.#bands]) {
+      while (group.children.length > lines.length) group.lastChild!.remove();
+      while (group.children.length < lines.length) group.append(svg("path", {}));
+    }
+    for (const [i, { hue, x, value }] of lines.entries()) {
+      const paths = curveOf(x, value, (one) => frame.xOf(one), (one) => frame.yOf(one), width);
+      for (const [group, path] of [[this.#lines, paths.line], [this.#bands, paths.band]] as const) {
+        const element = group.children[i] as SVGElement;
+        tint(element, hue);
+        put(element, "d", path);
+      }
     }
     this.#cross(lost);
     this.#drawWindow();
@@ -97,28 +103,6 @@ export class Plot {
   tell(words: string, x: number): void {
     put(this.area, "aria-valuetext", words);
     put(this.area, "aria-valuenow", String(Math.round(100 * this.frame.share(x))));
-  }
-
-  /** What is no number breaks a line; so does a step that begins anew. */
-  #path(x: Float64Array, value: Float64Array): string {
-    const { frame } = this;
-    let path = "";
-    let run: string[] = [];
-    let last = Infinity;
-    const end = (): void => {
-      // A point alone is a dot.
-      if (run.length > 0) path += run.length === 1 ? `M${run[0]}h0` : `M${run.join("L")}`;
-      run = [];
-    };
-    for (let i = 0; i < x.length; i++) {
-      const isLost = !Number.isFinite(value[i]);
-      if (isLost || x[i] < last) end();
-      if (isLost || Number.isNaN(x[i])) continue;
-      run.push(`${tenth(frame.xOf(x[i]))} ${tenth(frame.yOf(value[i]))}`);
-      last = x[i];
-    }
-    end();
-    return path;
   }
 
   /** A cross where values first are none, and a bar as long as some are. */
@@ -166,11 +150,6 @@ export class Plot {
     const newest = this.#newest().toSorted((a, b) => timeOf(b) - timeOf(a))[0];
     return `${name}${several}${range}${newest ? `, newest ${short(valueOf(newest))}` : ""}${lost.length > 0 ? `, ${this.#lost.textContent}` : ""}. Arrows move, Shift with arrows chooses a range, Enter goes to the line`;
   }
-}
-
-/** A third of the time of `toFixed`. */
-function tenth(px: number): number {
-  return Math.round(px * 10) / 10;
 }
 
 function grouped(step: number): string {

@@ -16,15 +16,21 @@ interface Made {
   fold: HTMLButtonElement;
 }
 
+/** A sidecar ends by the signal (128 + SIGTERM) that it gets when its pod's work is done: that is no failure. */
+function isStopped({ group, ended, exit }: Pick<Entry, "group" | "ended" | "exit">): boolean {
+  return group === "sidecars" && ended && exit === 143;
+}
+
 /** How a source stands, in words. */
-export function standing({ ended, exit, waiting }: Pick<Entry, "ended" | "exit" | "waiting">): string {
+export function standing({ group, ended, exit, waiting }: Pick<Entry, "group" | "ended" | "exit" | "waiting">): string {
   if (waiting) return "waiting";
   if (!ended) return "running";
+  if (isStopped({ group, ended, exit })) return "stopped with its pod";
   return exit === null ? "ended" : exit === 0 ? "done" : `failed, exit ${exit}`;
 }
 
 function runStanding({ state, exit }: RunSummary): string {
-  return standing({ ended: state === "ended", waiting: state === "waiting", exit });
+  return standing({ group: "", ended: state === "ended", waiting: state === "waiting", exit });
 }
 
 function counted(lines: number): string {
@@ -124,8 +130,9 @@ export class Sources {
     const made = this.#made.get(entry.keys[0]);
     if (made === undefined) return;
     const { fold, only } = made;
-    const bad = entry.ended && (entry.exit ?? 0) !== 0;
-    this.#paint(made, entry.name, entry.on, entry.waiting ? "waiting" : bad ? "" : brief(entry.lines), entry.ended ? entry.exit : null);
+    const exit = isStopped(entry) ? 0 : entry.exit;
+    const bad = entry.ended && (exit ?? 0) !== 0;
+    this.#paint(made, entry.name, entry.on, entry.waiting ? "waiting" : bad ? "" : brief(entry.lines), entry.ended ? exit : null);
     const { restarts } = entry;
     const times = `${restarts} ${restarts === 1 ? "time" : "times"}`;
     const open = this.#isOpen(entry);

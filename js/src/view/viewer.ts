@@ -77,7 +77,8 @@ export class Viewer {
         hub.look(this.#view, look);
       },
       followed: (follow) => this.#followed(follow),
-      reachedOldest: () => this.#drawn && !this.#drawn.loading && this.#drawn.rows.at(this.#drawn.newestFirst ? -1 : 0)?.text === "Older lines" && this.#older(),
+      // A stretch that was chosen is left by a click alone, or few lines of it would bring all others.
+      reachedOldest: () => session.settings.filter.from === null && this.#drawn && !this.#drawn.loading && this.#drawn.rows.at(this.#drawn.newestFirst ? -1 : 0)?.text === "Older lines" && this.#older(),
       dress: (element, row, before) => dress(element, row, before, {
         time: session.settings.time,
         start: this.#header.start || this.#timeBar.from || row.time,

@@ -24,6 +24,7 @@ export function markOf(notice: PageNotice, now: number): Marked | undefined {
   if (what !== "started" && what !== "ended" && what !== "event") return undefined;
   const at = time ? fromNs(time) : now;
   const kind = what === "started" && (source?.run ?? 0) > 0 ? "restart" : what;
-  const bad = what === "ended" && (exit ?? 0) !== 0 ? ERROR : 0;
+  // A sidecar is stopped by the signal (128 + SIGTERM) when its pod's work is done.
+  const bad = what === "ended" && (exit ?? 0) !== 0 && !(source?.kind === "sidecar" && exit === 143) ? ERROR : 0;
   return { kind, time: at, to: at, text: noticeText(notice as StatusEvent), level: Math.max(rankOf(level ?? ""), bad), source };
 }
