@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.server.process import EndedEarlyError, event, output
+from cortex_jupyter.errors import BadQuery, CortexError
+from cortex_jupyter.server.answers import Answers
+from cortex_jupyter.server.process import EndedEarlyError, event
 from cortex_jupyter.server.streaming import StreamingHandler
 
 if TYPE_CHECKING:
@@ -22,13 +23,16 @@ _DEAF_S: Final = 60.0
 
 
 async def measured(recording: Recording) -> AsyncGenerator[bytes]:
-    """Give the events of `server.measurer.measure`, in pieces as they come."""
+    """Give the events of `server.measurer.measure`, in pieces as they come, one process for all who ask meanwhile."""
     ask = {"store": recording.store.url, "recording": recording.id}
     try:
-        async with aclosing(output("cortex_jupyter.server.measurer", ask, _DEAF_S)) as pieces:
+        upto = (await recording.info()).last_seq
+        async with aclosing(Answers.here().read("cortex_jupyter.server.measurer", ask, _DEAF_S, upto)) as pieces:
             async for piece in pieces:
                 yield piece
-    except (EndedEarlyError, TimeoutError):
+    except CortexError as error:
+        yield event("error", **error.as_dict())
+    except (EndedEarlyError, OSError):  # a TimeoutError is one
         message = "the metrics could not be read to the end"
         yield event("error", code="MetricsFailed", message=message, hint="the server's log says why")
 
