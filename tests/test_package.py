@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jupyterlab_server.config import get_federated_extensions
@@ -17,13 +21,22 @@ import cortex_jupyter
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def build(root: Path, out: Path, **options: Any) -> Path:
+    """Build the sdist and, from it alone, the wheel."""
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
-    (found,) = out.glob("*.whl")
+    return out
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (found,) = dist.glob("*.whl")
     return found
 
 
@@ -44,6 +57,27 @@ def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Pa
 
 def test_the_front_end_has_the_version_of_the_package() -> None:
     assert json.loads((ROOT / "js" / "package.json").read_text())["version"] == cortex_jupyter.__version__
+
+
+def test_whoever_builds_the_sdist_gets_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+    modules = ROOT / "js" / "node_modules"
+    if not modules.is_dir() or not shutil.which("node"):
+        pytest.skip("node or js/node_modules is missing: make setup")
+    made = []
+    for place, mask, zone in (("here", 0o022, "UTC"), ("there/deeper", 0o077, "Asia/Tokyo")):
+        folder = tmp_path / place
+        (sdist,) = dist.glob("*.tar.gz")
+        shutil.unpack_archive(sdist, folder, filter="data")
+        (root,) = folder.iterdir()
+        for built in ("labextension", "notebook/static"):
+            shutil.rmtree(root / "cortex_jupyter" / built)
+        for file in root.rglob("*"):
+            os.utime(file)
+        (root / "js" / "node_modules").symlink_to(modules)
+        subprocess.run(["node", "build.mjs"], cwd=root / "js", check=True, capture_output=True, umask=mask)
+        out = build(root, folder / "dist", umask=mask, env=os.environ | {"TZ": zone})
+        made.append({file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in out.iterdir()})
+    assert made[0] == made[1] and len(made[0]) == 2
 
 
 @pytest.mark.timeout(300)
