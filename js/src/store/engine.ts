@@ -7,7 +7,11 @@ import { ahead, between, Beyond, type Goal } from "./asking/beyond.ts";
 import { Charts } from "./drawing/charts.ts";
 import { Clock } from "./holding/clock.ts";
 import { copied } from "./drawing/copy.ts";
-import { Holdings, type Watcher } from "./holding/holdings.ts";
+import type { Watcher } from "./holding/changes.ts";
+import { Tasks } from "./holding/held.ts";
+import { Holdings } from "./holding/holdings.ts";
+import { Loader } from "./holding/loader.ts";
+import { Surveys } from "./holding/surveys.ts";
 import { PAGE_LINES } from "./holding/pages.ts";
 import { Links } from "./holding/links.ts";
 import { Search } from "./asking/search.ts";
@@ -27,7 +31,10 @@ const SLEPT = 30_000;
 export class Engine implements Watcher {
   #ticked = Date.now();
   readonly #clock = new Clock();
-  readonly #holdings = new Holdings(this.#clock, this);
+  readonly #tasks = new Tasks(this.#clock);
+  readonly #loader = new Loader(this.#tasks, this);
+  readonly #surveys = new Surveys(this.#tasks, this);
+  readonly #holdings = new Holdings(this.#tasks, this.#loader, this.#surveys, this.#clock, this);
   readonly #links: Links;
   readonly #views = new Map<string, View>();
   readonly #charts = new Charts({
@@ -58,7 +65,7 @@ export class Engine implements Watcher {
       changed: () => this.changed(),
       arrived: () => this.arrived(),
     };
-    this.#links = this.#holdings.links = new Links(this.#holdings, this.#clock, actions, fetcher);
+    this.#links = this.#tasks.links = new Links(this.#holdings, this.#clock, actions, fetcher);
     this.#tick = setInterval(() => this.#second(), TICK);
   }
 
@@ -81,13 +88,13 @@ export class Engine implements Watcher {
         break;
       case "subscribe":
         links.sessions.set(message.model, message);
-        for (const task of message.tasks) this.#holdings.hold(task);
+        for (const task of message.tasks) this.#tasks.hold(task);
         links.assign();
         break;
       case "unsubscribe":
         links.sessions.delete(message.model);
         links.assign();
-        setTimeout(() => this.#holdings.release(links.wanted), KEEP);
+        setTimeout(() => this.#tasks.release(links.wanted), KEEP);
         break;
       case "comm":
         links.receive(message.model, message.message, message.bytes);
@@ -108,7 +115,7 @@ export class Engine implements Watcher {
         break;
       case "retry":
         for (const task of links.tasksOf(message.model)) {
-          const held = this.#holdings.get(task);
+          const held = this.#tasks.get(task);
           if (held) held.problem = null;
           links.of(task)?.link.retry();
         }
@@ -135,14 +142,14 @@ export class Engine implements Watcher {
     if (message.op === "filter") {
       view.refilter(message.filter);
       this.#refold(view);
-      for (const task of this.#links.tasksOf(view.model)) this.#holdings.hold(task).autoPages = 0;
+      for (const task of this.#links.tasksOf(view.model)) this.#tasks.hold(task).autoPages = 0;
       this.#search();
       this.#loadForWindow(view);
       this.#endSearch(view);
       clearTimeout(this.#seeking);
       this.#seeking = setTimeout(() => this.#seek(), TYPED);
     } else if (message.op === "look") {
-      if (message.look.follow && !view.look.follow) view.extended = false;
+      if (message.look.follow && !view.look.follow) view.window.extended = false;
       if (message.look.follow) view.seek = null;
       view.look = message.look;
     } else if (message.op === "ack" || message.op === "sight") {
@@ -152,16 +159,16 @@ export class Engine implements Watcher {
       if (view.charted) this.#charts.read();
       return;
     } else if (message.op === "older") {
-      view.extended = true;
+      view.window.extended = true;
       this.#endSearch(view);
       for (const store of view.selection.stores) {
         const head = store.spans.find(({ from }) => from === -Infinity);
-        void (head ? this.#holdings.back(store.task, head) : this.#holdings.older(store.task));
+        void (head ? this.#loader.back(store.task, head) : this.#loader.older(store.task));
       }
     } else if (message.op === "hole") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
       const row = view.selection.rowOf(message.id);
-      if (store) void this.#holdings.on(store.task, store.spans.find((span) => span.row === row));
+      if (store) void this.#loader.on(store.task, store.spans.find((span) => span.row === row));
     } else if (message.op === "search") {
       if (message.go) view.search?.go();
       else view.search?.stop();
@@ -206,7 +213,7 @@ export class Engine implements Watcher {
   }
 
   #storesOf(model: string): TaskStore[] {
-    return this.#links.tasksOf(model).map((task) => this.#holdings.hold(task).store);
+    return this.#links.tasksOf(model).map((task) => this.#tasks.hold(task).store);
   }
 
   // What the holdings tell
@@ -283,17 +290,17 @@ export class Engine implements Watcher {
   #loadForWindow(view: View): void {
     const { since } = view.selection.filter;
     const { now, live } = this.#surroundings(view);
-    const low = view.lowBound(now, live);
+    const low = view.window.begin(now, live, view.look.follow);
     for (const store of view.selection.stores) {
       const span = store.spans.find(({ high, onDemand }) => !onDemand && high > low);
-      if (span && span.lines <= PAGE_LINES) void this.#holdings.look(store.task, { span, first: span.lines - 1, last: span.lines - 1 });
+      if (span && span.lines <= PAGE_LINES) void this.#loader.look(store.task, { span, first: span.lines - 1, last: span.lines - 1 });
     }
     for (const store of view.selection.stores) {
-      const held = this.#holdings.get(store.task);
+      const held = this.#tasks.get(store.task);
       if (!held || !store.older || held.autoPages >= (since === null ? 1 : AUTO_PAGES)) continue;
-      if (since !== null && held.coveredFrom <= this.#holdings.now() - since) continue;
+      if (since !== null && held.coveredFrom <= this.#tasks.now() - since) continue;
       held.autoPages++;
-      void this.#holdings.older(store.task);
+      void this.#loader.older(store.task);
     }
   }
 
@@ -326,19 +333,19 @@ export class Engine implements Watcher {
     this.#summaryDue = true;
     setTimeout(() => {
       this.#summaryDue = false;
-      this.post({ op: "summary", tasks: this.#holdings.summaries() });
+      this.post({ op: "summary", tasks: this.#tasks.summaries() });
     }, SUMMARY_EVERY);
   }
 
   #surroundings(view: View): Surroundings {
     const tasks = this.#links.tasksOf(view.model);
-    const held = tasks.map((task) => this.#holdings.hold(task));
+    const held = tasks.map((task) => this.#tasks.hold(task));
     const entry = tasks.length > 0 ? this.#links.of(tasks[0]) : undefined;
     const live = held.some(({ store }) => !store.ended);
     const done = !live && held.length > 0;
     const problem = held.find((one) => one.problem !== null)?.problem ?? held.find((one) => one.trouble !== null)?.trouble ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
-    const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", problem, ahead: this.#clock.ahead, tasks: tasks.map((task) => this.#holdings.summary(task)) };
-    return { now: this.#holdings.now(), live, loading: held.some((one) => one.loading), rest };
+    const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", problem, ahead: this.#clock.ahead, tasks: tasks.map((task) => this.#tasks.summary(task)) };
+    return { now: this.#tasks.now(), live, loading: held.some((one) => one.loading), rest };
   }
 
   /** Shows it, as soon as it is in sight and the last update has been drawn. */
@@ -353,7 +360,7 @@ export class Engine implements Watcher {
     if (view.selection.tooSlow) update.filterError = `stopped, too slow: ${view.selection.tooSlow}`;
     if (view.chartDue) update.chart = this.#charts.of(view.selection.stores);
     view.chartDue = false;
-    if (view.wish) void this.#holdings.look(view.wish.store.task, view.wish);
+    if (view.wish) void this.#loader.look(view.wish.store.task, view.wish);
     return update;
   }
 
@@ -362,13 +369,13 @@ export class Engine implements Watcher {
     this.#ticked = Date.now();
     if (slept) this.#links.wake();
     const seen = [...this.#views.values()].filter((view) => view.seen);
-    this.#holdings.second(new Set(seen.flatMap(({ selection }) => selection.stores)));
+    this.#surveys.second(new Set(seen.flatMap(({ selection }) => selection.stores)));
     this.#seek();
     for (const view of seen) this.#fetch(view);
-    for (const { wish } of seen) if (wish) void this.#holdings.look(wish.store.task, wish);
+    for (const { wish } of seen) if (wish) void this.#loader.look(wish.store.task, wish);
     // All are drawn in one frame.
     for (const update of seen.filter((view) => !view.waiting && view.isStale(this.#surroundings(view))).map((view) => this.#update(view))) this.post(update);
-    if (seen.some(({ selection }) => selection.stores.some(({ ended }) => !ended))) this.post({ op: "clock", now: this.#holdings.now() });
+    if (seen.some(({ selection }) => selection.stores.some(({ ended }) => !ended))) this.post({ op: "clock", now: this.#tasks.now() });
   }
 
   /** What is looked for and not loaded is asked of the server. */
@@ -377,7 +384,7 @@ export class Engine implements Watcher {
       const { matcher, narrowed, stores } = view.selection;
       if (!view.seen || view.search !== null || matcher.error !== "" || !narrowed) continue;
       const { now, live } = this.#surroundings(view);
-      const low = view.lowBound(now, live);
+      const low = view.window.begin(now, live, view.look.follow);
       if (!stores.some(({ spans }) => spans.some(({ high }) => high > low))) continue;
       view.search = new Search(stores, (store) => view.remoteQuery(store), low, {
         linkOf: (task) => this.#links.of(task)?.link,
@@ -433,7 +440,7 @@ export class Engine implements Watcher {
       return;
     }
     const first = Math.max(0, rowsOf(span) - rowsAfter(span, goal.time, goal.store.outline));
-    void this.#holdings.look(goal.store.task, { span, first, last: first, time: goal.time });
+    void this.#loader.look(goal.store.task, { span, first, last: first, time: goal.time });
   }
 
   #found(store: TaskStore, event: LogEvent): void {

@@ -1,7 +1,8 @@
 /** Where rows stand when what is not loaded takes the place it will need: from a row's index among those shown to its index on the scroll bar, and back. */
 
-import type { Span } from "../holding/spans.ts";
+import { rowsAfter, rowsOf, type Span } from "../holding/spans.ts";
 import type { TaskStore } from "../holding/store.ts";
+import type { Selection } from "./selection.ts";
 
 /** Rows that are not here: they stand before the shown row `at`. */
 export interface Block {
@@ -44,4 +45,35 @@ export class Layout {
     }
     return { index: bar - before };
   }
+
+  /** Where a time stands among what is not loaded; null where it is. */
+  blankAt(time: number | null): number | null {
+    let before = 0;
+    for (const { at, rows, span, store, skip } of time === null ? [] : this.blocks) {
+      if (time! > span.low && time! < span.high) {
+        const within = rows + skip - rowsAfter(span, time!, store.outline);
+        return at + before + Math.max(0, Math.min(rows - 1, within - skip)) + 1;
+      }
+      before += rows;
+    }
+    return null;
+  }
+}
+
+/** What is not loaded takes its place on the bar, where nothing is filtered. */
+export function layoutOf(selection: Selection, start: number, count: number, low: number): Layout {
+  const blocks: Block[] = [];
+  for (const [slot, store] of selection.narrowed ? [] : selection.stores.entries()) {
+    for (const span of store.spans) {
+      const at = selection.shown.placeOf(selection.idOf(slot, span.row)) - start;
+      const rows = rowsOf(span);
+      if (at >= 0 && rows > 1) blocks.push({ at: at + 1, rows: rows - 1, store, span, skip: 1 });
+      else if (at < 0 && span.high > low && selection.filter.tail === null) {
+        // The window begins within it.
+        const within = rowsAfter(span, low, store.outline);
+        if (within > 0) blocks.push({ at: 0, rows: within, store, span, skip: rows - within });
+      }
+    }
+  }
+  return new Layout(count, blocks.toSorted((a, b) => a.at - b.at));
 }

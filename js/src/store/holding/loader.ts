@@ -1,0 +1,76 @@
+/** Loads lines that are not here as somebody looks at them, one page of a task at a time. */
+
+import type { Link } from "../../transport/link.ts";
+import { PageError } from "../../transport/page.ts";
+import { bound, rowsOf, type Watcher } from "./changes.ts";
+import type { Held, Tasks } from "./held.ts";
+import { PAGE_LINES, Pages, type Wish } from "./pages.ts";
+import type { Span } from "./spans.ts";
+
+/** After a page that did not come, or brought nothing. */
+const REST = 3000;
+
+export class Loader {
+  constructor(
+    private readonly tasks: Tasks,
+    private readonly watcher: Watcher,
+  ) {}
+
+  /** A page before everything that is here, where nobody has counted what is there. */
+  older(task: string): Promise<void> {
+    const held = this.tasks.hold(task);
+    const { older } = held.store;
+    if (!older) return Promise.resolve();
+    return this.#load(held, async (_pages, link) => {
+      const page = await link.page(task, { before: older, limit: PAGE_LINES, since: "all" });
+      rowsOf(held.store, this.watcher).add(() => held.store.addPage(page));
+      held.coveredFrom = Math.min(held.coveredFrom, ...page.records.map((record) => Date.parse(record.time)));
+      if (held.store.older === null) held.coveredFrom = -Infinity;
+    });
+  }
+
+  /** Somebody looks at rows that are not here. */
+  async look(task: string, wish: Wish): Promise<void> {
+    const held = this.tasks.hold(task);
+    const { store } = held;
+    if (held.loading || performance.now() < held.restUntil) return;
+    const before = `${store.lines} ${store.spans.length}`;
+    held.restUntil = Infinity;
+    await this.#load(held, (pages) => pages.look(wish));
+    // What fails or brings nothing is not asked for again and again as long as somebody looks.
+    held.restUntil = before === `${store.lines} ${store.spans.length}` ? performance.now() + REST : 0;
+    if (held.restUntil === 0) this.watcher.changed();
+  }
+
+  back(task: string, span: Span): Promise<void> {
+    return this.#load(this.tasks.hold(task), (pages) => pages.back(span));
+  }
+
+  /** The lines after the beginning of what is not here, as a reader goes on reading. */
+  on(task: string, span: Span | undefined): Promise<void> {
+    return span ? this.#load(this.tasks.hold(task), (pages) => pages.on(span)) : Promise.resolve();
+  }
+
+  async #load(held: Held, work: (pages: Pages, link: Link) => Promise<void>): Promise<void> {
+    const { store } = held;
+    const link = this.tasks.linkOf(store.task);
+    if (!link || held.loading) return;
+    held.loading = true;
+    this.watcher.changed();
+    try {
+      await work(new Pages(store, link, rowsOf(store, this.watcher)), link);
+      held.trouble = null;
+    } catch (reason) {
+      this.#failed(store.task, reason);
+    }
+    held.loading = false;
+    bound(held.store, this.watcher);
+    this.watcher.changed();
+    this.watcher.paged(store);
+  }
+
+  #failed(task: string, reason: unknown): void {
+    const text = reason instanceof Error ? reason.message : String(reason);
+    this.tasks.hold(task).trouble = reason instanceof PageError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
+  }
+}
