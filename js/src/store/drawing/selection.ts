@@ -1,21 +1,13 @@
 /** One view's rows: which of its tasks' lines it shows, in which order; kept up to date by what arrives, searched in slices. */
 
 import type { Filter } from "../../types/asked.ts";
-import { compile, type Matcher } from "../asking/filter.ts";
 import { Finder, SLICE, SLOW, STEP } from "../asking/find.ts";
-import { isBar } from "../holding/folds.ts";
-import { UNKNOWN_AS } from "../parsing/level.ts";
 import { Sequence } from "./sequence.ts";
-import { chooser, type RunOf } from "../asking/sources.ts";
-import { GAP, HOLE, NO_SOURCE, NOTICE } from "../holding/flags.ts";
+import { GAP, HOLE } from "../holding/flags.ts";
 import type { TaskStore } from "../holding/store.ts";
+import { Choice, SLOT } from "./choice.ts";
 
-/** A row's id in a view: the task's slot above, its row below. */
-const SLOT = 2 ** 27;
-
-export class Selection {
-  filter: Filter;
-  matcher: Matcher;
+export class Selection extends Choice {
   /** Rows at the front of `all` that the running search has not reached yet. */
   unsearched = 0;
   tooSlow = "";
@@ -24,17 +16,9 @@ export class Selection {
   shown: Sequence;
   /** Heads of which the rows below are shown. */
   readonly opened = new Set<number>();
-  #enabled: boolean[][] = [];
-  /** Of each store, and how many sources it had then: what was newest may not be so any more. */
-  #choosers: { wants: (one: RunOf) => boolean; among: number }[] = [];
-  #rank = 0;
 
-  constructor(
-    readonly stores: TaskStore[],
-    filter: Filter,
-  ) {
-    this.filter = filter;
-    this.matcher = compile(filter);
+  constructor(stores: TaskStore[], filter: Filter) {
+    super(stores, filter);
     this.all = this.shown = new Sequence(this.compare);
     this.finder = new Finder(this);
     this.reload();
@@ -65,17 +49,6 @@ export class Selection {
     return key[folds.rootOf(id % SLOT)];
   }
 
-  /** Lines are looked for, not only sources chosen. */
-  get narrowed(): boolean {
-    return this.matcher.active || this.#rank > 0 || this.filter.stream !== "";
-  }
-
-  /** Only some of the sources are shown. */
-  get someSources(): boolean {
-    const { off, pod, container, run } = this.filter;
-    return off.length > 0 || `${pod}${container}${run}` !== "";
-  }
-
   get filtered(): boolean {
     return this.all !== this.shown;
   }
@@ -94,57 +67,6 @@ export class Selection {
     const [over, under] = [folds.headOf(i), folds.headOf(j)];
     if (over !== under) return over === root ? -1 : under === root ? 1 : seq[over] - seq[under] || over - under;
     return i === over ? (j === over ? 0 : -1) : j === over ? 1 : seq[i] - seq[j] || i - j;
-  }
-
-  keyOfSource(store: TaskStore, source: number): string {
-    return store.keyOf(store.sources[source]);
-  }
-
-  isOn(slot: number, source: number): boolean {
-    if (source === NO_SOURCE) return true;
-    const row = (this.#enabled[slot] ??= []);
-    return (row[source] ??= this.wants(this.stores[slot], this.stores[slot].sources[source]));
-  }
-
-  /** Whether a run of a source is shown, also one of which nothing is here. */
-  wants(store: TaskStore, source: RunOf): boolean {
-    const { off } = this.filter;
-    if (off.length > 0 && (off.includes(store.keyOf(source)) || off.includes(store.runKeyOf(source)))) return false;
-    const slot = this.stores.indexOf(store);
-    this.#choosers[slot] ??= { wants: chooser(this.filter, store.sources), among: store.sources.length };
-    return this.#choosers[slot].wants(source);
-  }
-
-  /** Runs that are counted from the newest are others when there is a newer one. */
-  #recount(): void {
-    if (!this.filter.run.includes("-") || this.#choosers.every(({ among }, slot) => among === this.stores[slot].sources.length)) return;
-    this.refilter(this.filter);
-  }
-
-  /** Whether a row is shown; rows that belong together are shown or not together. */
-  matches(id: number): boolean {
-    const slot = Math.floor(id / SLOT);
-    const row = id % SLOT;
-    const { folds, texts } = this.stores[slot];
-    // Nearly all rows stand alone.
-    if (folds.back[row] === 0 && !folds.heads.has(row)) return this.#test(slot, row, texts[row]);
-    const root = folds.rootOf(row);
-    const fold = folds.heads.get(root);
-    if (fold === undefined) return this.#test(slot, root, texts[root]);
-    // Of equal lines each is looked at: their numbers may differ.
-    if (fold.said === null && !isBar(texts[root])) return [root, ...folds.below(root)].some((one) => this.#test(slot, one, texts[one]));
-    return [root, ...fold.twins].some((one) => this.#test(slot, one, folds.textOf(one)));
-  }
-
-  #test(slot: number, row: number, text: string): boolean {
-    const store = this.stores[slot];
-    const flags = store.flags[row];
-    if (!this.isOn(slot, store.source[row])) return false;
-    // A gap is never filtered away; other notices only where the reader looks for a text.
-    if (flags & NOTICE) return flags & HOLE ? !this.narrowed : (flags & GAP) > 0 || !this.matcher.active;
-    if (this.#rank > 0 && (store.levelOf(row) || UNKNOWN_AS) < this.#rank) return false;
-    if (this.filter.stream !== "" && store.streamOf(row) !== this.filter.stream) return false;
-    return !this.matcher.active || this.matcher.test(text);
   }
 
   /** Of one traceback in several pods the one to show: the first whose source is on. */
@@ -239,14 +161,14 @@ export class Selection {
   #nowMatches(slot: number, head: number): boolean {
     const { folds, texts } = this.stores[slot];
     const { said, last } = folds.heads.get(head)!;
-    return said === null ? this.#test(slot, last, texts[last]) : this.matches(slot * SLOT + head);
+    return said === null ? this.test(slot, last, texts[last]) : this.matches(slot * SLOT + head);
   }
 
   /** Rows [from, to) of a store are new. */
   take(store: TaskStore, from: number, to: number): void {
     const slot = this.stores.indexOf(store);
     if (slot === -1) return;
-    this.#recount();
+    if (this.isOutdated) this.refilter(this.filter);
     const ids: number[] = [];
     let sorted = true;
     const found: number[] = [];
@@ -307,12 +229,8 @@ export class Selection {
   }
 
   refilter(filter: Filter): void {
-    this.filter = filter;
-    this.matcher = compile(filter);
+    this.choose(filter);
     this.tooSlow = "";
-    this.#rank = this.matcher.rank;
-    this.#enabled = [];
-    this.#choosers = [];
     const everything = !this.narrowed && !this.someSources;
     this.shown = everything ? this.all : new Sequence(this.compare);
     this.unsearched = everything ? 0 : this.all.length;

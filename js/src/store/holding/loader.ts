@@ -6,9 +6,12 @@ import { bound, rowsOf, type Watcher } from "./changes.ts";
 import type { Held, Tasks } from "./held.ts";
 import { PAGE_LINES, Pages, type Wish } from "./pages.ts";
 import type { Span } from "./spans.ts";
+import type { TaskStore } from "./store.ts";
 
 /** After a page that did not come, or brought nothing. */
 const REST = 3000;
+/** So many pages are asked for to cover a window. */
+const AUTO_PAGES = 25;
 
 export class Loader {
   constructor(
@@ -72,5 +75,20 @@ export class Loader {
   #failed(task: string, reason: unknown): void {
     const text = reason instanceof Error ? reason.message : String(reason);
     this.tasks.hold(task).trouble = reason instanceof PageError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
+  }
+
+  /** What a window lacks by no more than a page comes at once; nobody has counted: pages until it is covered. */
+  cover(stores: TaskStore[], since: number | null, low: number): void {
+    for (const store of stores) {
+      const span = store.spans.find(({ high, onDemand }) => !onDemand && high > low);
+      if (span && span.lines <= PAGE_LINES) void this.look(store.task, { span, first: span.lines - 1, last: span.lines - 1 });
+    }
+    for (const store of stores) {
+      const held = this.tasks.get(store.task);
+      if (!held || !store.older || held.autoPages >= (since === null ? 1 : AUTO_PAGES)) continue;
+      if (since !== null && held.coveredFrom <= this.tasks.now() - since) continue;
+      held.autoPages++;
+      void this.older(store.task);
+    }
   }
 }
