@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-cluster bench torture lint docs clean
+.PHONY: setup demo test test-cluster bench torture lint docs dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -79,6 +79,11 @@ torture: setup
 # The API reference, from the docstrings.
 docs: setup
 	$(BIN)/python docs/reference.py
+
+# Sdist and wheel, of a viewer that is as new as its sources: `python -m build` alone takes the one that lies there.
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 clean:
 	rm -rf docs/reference $(VENV) js/node_modules cortex_jupyter/notebook/static cortex_jupyter/labextension dist build

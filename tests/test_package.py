@@ -67,8 +67,10 @@ def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Pa
     assert not [n for n in names if n.startswith(("js/", "tests/", "cortex_jupyter/lab")) or "node_modules" in n]
 
 
-def test_the_front_end_has_the_version_of_the_package() -> None:
+def test_front_end_and_changelog_have_the_version_of_the_package() -> None:
     assert json.loads((ROOT / "js" / "package.json").read_text())["version"] == cortex_jupyter.__version__
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest and newest[1] == cortex_jupyter.__version__
 
 
 def test_whoever_builds_the_sdist_gets_the_same_bytes(dist: Path, tmp_path: Path) -> None:
