@@ -1,0 +1,224 @@
+"""A team: nobody watches, everything breaks once, and a day later one reads every line and the other nothing.
+
+The real cluster with rights by its RBAC, two collectors, Valkey, S3, a Jupyter server for many users, Chromium.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import httpx_sse
+import pytest
+from archive.s3 import gate, seaweed
+from playwright.sync_api import expect, sync_playwright
+from server.running import logs, run_server
+from server.test_access import _PEOPLE, ALICE, BOB, WAYS
+from support.browser import WAIT, chromium, says
+from support.jupyter import Home, counter, numbers
+from support.kube import Kube, python_job
+from support.valkey import Server
+
+from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cortex_jupyter.recording.store import Info, Store
+
+LINES, PODS = 9_000, 2
+_ALL = {"follow": "true", "since": "all"}
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+_TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def namespace(target: Any, unique: Callable[[str], str]) -> Iterator[str]:
+    """One in which alice may read logs; bob may not."""
+    name, kube, api = unique("team"), target.kube, "rbac.authorization.k8s.io"
+    assert kube.request("POST", "/api/v1/namespaces", json={"metadata": {"name": name}}).status_code == 201
+    role = {"metadata": {"name": "logs"}, "rules": [{"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}]}
+    binding = {
+        "metadata": {"name": "logs"}, "roleRef": {"apiGroup": api, "kind": "Role", "name": "logs"},
+        "subjects": [{"apiGroup": api, "kind": "User", "name": "alice"}],
+    }  # fmt: skip
+    for kind, body in (("roles", role), ("rolebindings", binding)):
+        assert kube.request("POST", f"{_RBAC}/namespaces/{name}/{kind}", json=body).status_code == 201
+    yield name
+    kube.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+class Team:
+    """What the team has, each with a way to break it."""
+
+    def __init__(self, home: Home, store: Store, valkey: Server, namespace: str) -> None:
+        self.home, self.store, self.valkey, self.namespace = home, store, valkey, namespace
+        self.collectors = [self._collector() for _ in range(2)]
+
+    def _collector(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "cortex_jupyter.recording", "--all", "-n", self.namespace]
+        with (self.home.path / "collector.log").open("ab") as log:
+            return subprocess.Popen(command, env=self.home.env, cwd=self.home.path, stdout=log, stderr=log)
+
+    def info(self, name: str) -> Info | None:
+        return self.store.find(TaskRef(self.namespace, "job", name))
+
+    def kill_a_collector(self) -> None:
+        """Kill one, another takes its place; of both, one after the other, one was at work."""
+        victim = self.collectors.pop(0)
+        victim.kill()
+        victim.wait()
+        self.collectors.append(self._collector())
+
+    def restart_valkey(self) -> None:
+        self.valkey.kill()
+        self.valkey.start()
+
+    def close(self) -> None:
+        for one in self.collectors:
+            one.terminate()
+        for one in self.collectors:
+            one.wait(30)
+        self.store.close()
+
+
+def restart_api(kube: Kube) -> None:
+    """Stop the API server and start it again, where it is ours to stop."""
+    pid = Path(kube.kubeconfig).parent / "pid" / "apiserver"
+    if not pid.is_file():
+        return
+    proc = Path("/proc") / pid.read_text().strip()
+    command = (proc / "cmdline").read_bytes().split(b"\0")[:-1]
+    where, program = (proc / "cwd").readlink(), (proc / "exe").readlink()
+    env = dict(x.split(b"=", 1) for x in (proc / "environ").read_bytes().split(b"\0") if b"=" in x)
+    os.kill(int(proc.name), signal.SIGKILL)
+    kube.wait_for(lambda: not proc.is_dir() or " Z " in (proc / "stat").read_text(), "the API server to end")
+    with (where / "log" / "apiserver.log").open("ab") as log:
+        again = subprocess.Popen(
+            command, executable=program, cwd=where, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    pid.write_text(f"{again.pid}\n")
+
+    def ready() -> bool:
+        assert again.poll() is None, "the API server did not start again"
+        with contextlib.suppress(httpx.TransportError):
+            return kube.request("GET", "/readyz").is_success
+        return False
+
+    kube.wait_for(ready, "the API server to be back")
+    again.returncode = 0  # it outlives us
+
+
+@pytest.mark.cluster
+@pytest.mark.browser
+@pytest.mark.timeout(240)
+def test_a_team_loses_nothing_and_shows_nobody_what_is_not_theirs(
+    target: Any, namespace: str, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    name, kube = unique("train"), target.kube
+    (tmp_path / "s3").mkdir()
+    with seaweed(tmp_path / "s3") as port, gate(port) as s3, Server(tmp_path / "valkey", appendonly="yes", appendfsync="always") as valkey:  # fmt: skip
+        env = s3.env | {"CORTEX_STORE": valkey.url, "CORTEX_ARCHIVE": "s3://logs/runs", "CORTEX_CLUSTER": "ours"}
+        (tmp_path / "home").mkdir()
+        home = Home(tmp_path / "home", kube.kubeconfig, env)
+        team = Team(home, open_store(valkey.url), valkey, namespace)
+        path = f"{_TESTS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+        try:
+            with run_server(
+                home.path, *_PEOPLE, "--CortexJupyter.heartbeat_s=1", kubeconfig=home.kubeconfig, PYTHONPATH=path, **env
+            ) as server:
+                job = python_job(name, counter(LINES, per_second=900), parallelism=PODS)
+                kube.create(job | {"metadata": job["metadata"] | {"namespace": namespace}})
+                # Nobody has asked for it.
+                for part, blow in enumerate((team.kill_a_collector, team.restart_valkey, team.kill_a_collector)):
+                    least = LINES * PODS * (part + 1) // 5
+                    kube.wait_for(lambda n=least: (i := team.info(name)) and i.last_seq > n, f"{least} lines", 90)
+                    blow()
+                live = Live(server.url + logs(name, namespace=namespace), server.headers | ALICE)
+                restart_api(kube)
+                kube.wait_for(lambda: (i := team.info(name)) and i.done, "the recording to be complete", 120)
+                assert _whole(live.texts()), "who watched from the middle on sees every line too"
+                # A day later: pods and Job are gone, and the recording has left the store for the archive.
+                info = team.info(name)
+                assert info is not None
+                kube.wait_for(lambda: team.store.setting(f"archived:{info.id}"), "the archive")
+                kube.delete("jobs", name, namespace=namespace)
+                kube.wait_for(lambda: kube.request("GET", kube.path("jobs", name, namespace)).status_code == 404, "the Job to go")  # fmt: skip
+                kube.wait_for(lambda: team.store.forget(info.id), "the recording to leave")
+                text = server.get(logs(name, "logs.txt", namespace), ALICE).text
+                assert _whole(text.splitlines())
+                page = server.get(logs(name, namespace=namespace), ALICE).json()
+                assert page["complete"]["records"] == LINES * PODS and page["complete"]["gaps"] == []
+                for way in WAYS:
+                    asked = way.format(name).replace("default", namespace)
+                    answer = server.get(asked, BOB)
+                    assert (
+                        answer.status_code == 403 and "may not read logs" in answer.text and "line 0" not in answer.text
+                    )
+                _look(server.url, server.headers, namespace, name)
+        finally:
+            team.close()
+            home.end()
+
+
+def _whole(texts: list[str]) -> bool:
+    found = numbers(texts)
+    return len(found) == PODS and all(n == list(range(LINES)) for n in found.values())
+
+
+class Live:
+    """Alice, who begins to watch while everything breaks; a stream that ends early is taken up by its cursor."""
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        self._url, self._headers = url, headers
+        self._texts: list[str] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        cursor = ""
+        with httpx.Client(timeout=60, headers=self._headers) as client:
+            while True:
+                resume = {"Last-Event-ID": cursor} if cursor else {}
+                with (
+                    contextlib.suppress(httpx.TransportError),
+                    httpx_sse.connect_sse(client, "GET", self._url, params=_ALL, headers=resume) as source,
+                ):
+                    for event in source.iter_sse():
+                        cursor = event.id or cursor
+                        if event.event == "log":
+                            self._texts += json.loads(event.data)["m"]
+                        assert event.event not in ("error", "gap"), event.data
+                        if event.event == "end":
+                            return
+
+    def texts(self) -> list[str]:
+        """Give all lines, once the task has ended."""
+        self._thread.join(60)
+        return self._texts
+
+
+def _look(url: str, headers: dict[str, str], namespace: str, name: str) -> None:
+    """See it as a user does."""
+    with sync_playwright() as playwright, chromium(playwright) as browser:
+        for person, sees in ((ALICE, True), (BOB, False)):
+            context = browser.new_context(extra_http_headers=headers | person)
+            page = context.new_page()
+            page.goto(f"{url}cortex/view?task={namespace}:job/{name}&since=all")
+            if sees:
+                says(page.locator(".cortex-logs"), "complete")
+                expect(page.locator("[data-seq]").first).to_be_visible(timeout=WAIT)
+            else:
+                expect(page.get_by_role("heading")).to_contain_text("may not read logs")
+                expect(page.locator("[data-seq]")).to_have_count(0)
+            context.close()
