@@ -211,6 +211,10 @@ def _object(text: str, before: int, found: Reading) -> None:
         _walk(doc, "", found, texts=texts)
 
 
+#: Numbers that lie deeper are nobody's metric; and Python ends at a thousand.
+_DEEP: Final = 100
+
+
 def _walk(doc: dict[Any, Any], prefix: str, found: Reading, *, texts: bool) -> None:
     for key, value in doc.items():
         if not isinstance(key, str) or _MARKED.search(key):  # a name with a number in it is another in each line
@@ -218,7 +222,8 @@ def _walk(doc: dict[Any, Any], prefix: str, found: Reading, *, texts: bool) -> N
         name = prefix + key
         number = int(value) if texts and isinstance(value, str) and value.isdecimal() else value
         if isinstance(number, dict):
-            _walk(number, f"{name}.", found, texts=texts)
+            if prefix.count(".") < _DEEP:
+                _walk(number, f"{name}.", found, texts=texts)
         elif isinstance(number, bool) or not isinstance(number, int | float) or key.lower() in _TIMES:
             continue
         elif isinstance(number, float):

@@ -73,11 +73,12 @@ class Connections:
         db = self.open()
         with self._lock:
             # Whoever calls asyncio.run again and again has new threads each time; each connection is three files.
-            for thread, old in self._connections:
-                if not thread.is_alive():
+            known, self._connections = self._connections, [(threading.current_thread(), db)]
+            for thread, old in known:
+                if thread.is_alive():
+                    self._connections.append((thread, old))
+                else:
                     old.close()
-            self._connections = [pair for pair in self._connections if pair[0].is_alive()]
-            self._connections.append((threading.current_thread(), db))
         return db
 
     @property

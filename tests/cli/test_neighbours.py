@@ -46,7 +46,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("before")
     archive = folder / "it.tar"
     subprocess.run([git, "archive", "-o", archive, BEFORE, "cortex_jupyter", "tests/frames"], cwd=ROOT, check=True)
-    shutil.unpack_archive(archive, folder)
+    shutil.unpack_archive(archive, folder, filter="data")
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -57,7 +58,9 @@ def test_recorder_killed_and_server_restarted_in_mid_stream(home: Home, job: Cal
 
 
 def _kill_recorders(home: Home) -> None:
-    pids = home.recorders()
-    assert pids, "no recorder runs"
+    end = time.monotonic() + 30
+    while not (pids := home.recorders()):  # the one before has just been killed: the next is on its way
+        assert time.monotonic() < end, "no recorder runs"
+        time.sleep(0.02)
     for pid in pids:
         os.kill(pid, signal.SIGKILL)

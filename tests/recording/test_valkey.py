@@ -139,7 +139,7 @@ def test_memory_that_is_full_is_said_and_passes(server: Server, store: ValkeySto
 
 
 def test_a_commit_counts_when_a_replica_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "_WAIT_MS", 500)
+    monkeypatch.setattr(link, "_WAIT_MS", 4000)
     with (
         Server(tmp_path / "a", repl_diskless_sync_delay=0) as primary,
         Server(tmp_path / "b", replicaof=f"127.0.0.1 {primary.port}") as replica,
@@ -151,8 +151,10 @@ def test_a_commit_counts_when_a_replica_has_it(tmp_path: Path, monkeypatch: pyte
             hand = Hand(store)
             hand.lines([(1, 1, "a")])
             replica.kill()
+            monkeypatch.setattr(link, "_WAIT_MS", 100)
             with pytest.raises(StoreBusy, match="0 of 1 replicas"):
                 hand.lines([(2, 1, "b")])
+            monkeypatch.setattr(link, "_WAIT_MS", 4000)
             replica.start()
             # The same again: written, but on no replica before now.
             hand.written.pop()
