@@ -8,12 +8,11 @@ import type { Update } from "../types/messages.ts";
 import type { Row } from "../types/rows.ts";
 import { h, setFlag, style } from "./dom.ts";
 import { Picked } from "./picked.ts";
-import { contentHeight, fromScrollTop, isSmallMove, type Place, ROW, toScrollTop } from "./scroll.ts";
+import { contentHeight, PADDING, type Place, ROW } from "./scroll.ts";
+import { Scrolling } from "./scrolling.ts";
 import { Sheet, type SheetActions } from "./sheet.ts";
 
 const OVER = 24;
-const SCROLL_REST = 140;
-const PADDING = 4;
 
 export interface RowsActions extends SheetActions {
   look(look: Look): void;
@@ -21,7 +20,6 @@ export interface RowsActions extends SheetActions {
   /** The oldest row is in sight. */
   reachedOldest(): void;
 }
-
 export class Rows {
   readonly element: HTMLElement;
   follow = true;
@@ -33,31 +31,22 @@ export class Rows {
   inSight: Row[] = [];
   readonly picked = new Picked();
   #sheet: Sheet;
+  readonly #scrolling: Scrolling;
   #spacer = h("div", { class: "cl-spacer" });
-  #lastTop = 0;
-  #setTop = 0;
-  #grabbed = false;
-  #resting: ReturnType<typeof setTimeout> | undefined;
   #asked = "";
   #anchorAsked: number | null = null;
   #shifted = 0;
   #high = ROW;
-  /** The bar stands at its end, or will when the frame is laid out. */
-  #atEnd = false;
   #generation = 0;
-  readonly #grown = typeof ResizeObserver === "function" ? new ResizeObserver(() => this.follow && this.#sync()) : undefined;
+  readonly #grown = typeof ResizeObserver === "function" ? new ResizeObserver(() => this.follow && this.#scrolling.sync()) : undefined;
+  /** Measured when it changes, not each time: asking the DOM would lay it out in the middle of drawing. */
+  height = 330;
 
   constructor(private readonly actions: RowsActions) {
     this.#sheet = new Sheet(actions, this.picked);
     const pin = h("div", { class: "cl-pin" }, this.#sheet.element);
     this.element = h("div", { class: "cl-rows", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0" }, pin, this.#spacer);
-    const { element } = this;
-    element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    element.addEventListener("wheel", (event) => this.#leadsAway(event.deltaY) && this.#leave(), { passive: true });
-    element.addEventListener("touchmove", () => this.#leave(), { passive: true });
-    element.addEventListener("pointerdown", (event) => (this.#grabbed = event.target === element));
-    element.addEventListener("pointerup", () => (this.#grabbed = false));
-    element.addEventListener("keydown", (event) => (this.newestFirst ? ["PageDown", "ArrowDown"] : ["PageUp", "ArrowUp"]).includes(event.key) && this.#leave());
+    this.#scrolling = new Scrolling(this);
     this.#sheet.element.addEventListener("toggle", () => this.draw(), { capture: true });
     // While following the bar is moved when the frame has been laid out: to ask sooner would lay it out twice.
     this.#grown?.observe(this.#spacer);
@@ -71,9 +60,6 @@ export class Rows {
   get newestFirst(): boolean {
     return this.#sheet.newestFirst;
   }
-
-  /** Measured when it changes, not each time: asking the DOM would lay it out in the middle of drawing. */
-  height = 330;
 
   measure(): void {
     this.height = this.element.clientHeight || this.height;
@@ -94,7 +80,7 @@ export class Rows {
   setFollow(follow: boolean): void {
     if (this.follow === follow) return;
     this.follow = follow;
-    this.#atEnd = false;
+    this.#scrolling.atEnd = false;
     this.actions.followed(follow);
     this.ask(true);
     this.draw();
@@ -126,7 +112,7 @@ export class Rows {
     this.follow = false;
     this.place = { index: Math.max(0, row - Math.floor(this.capacity / 3)), px: 0 };
     this.picked.set(id, row, false);
-    this.#anchorAsked = null;
+    this.letGo();
     if (was) this.actions.followed(false);
   }
 
@@ -183,13 +169,13 @@ export class Rows {
     if (update.generation !== this.#generation) {
       this.#generation = update.generation;
       this.#sheet.clear();
-      this.#anchorAsked = null;
+      this.letGo();
       this.picked.clear();
     }
     if (update.jump !== undefined) this.#land(update.jump);
     else if (!this.follow && update.seek !== undefined) this.place = { index: update.seek, px: 0 };
     else if (!this.follow && update.rows.length > 0) this.#hold(update);
-    if (update.newestFirst !== this.newestFirst) this.#atEnd = false;
+    if (update.newestFirst !== this.newestFirst) this.#scrolling.atEnd = false;
     this.total = update.total;
     this.#sheet.take(update);
     this.picked.reindex(update.rows, update.first);
@@ -225,7 +211,7 @@ export class Rows {
     this.place = { index: from, px: hidden };
     this.#forward(heights);
     this.#move(hidden);
-    if (!this.#atEnd || this.#grown === undefined) this.#sync();
+    if (!this.#scrolling.atEnd || this.#grown === undefined) this.#scrolling.sync();
   }
 
   #drawHead(): void {
@@ -233,7 +219,7 @@ export class Rows {
     this.place = { index: 0, px: 0 };
     this.#sheet.fill(0, Math.min(this.capacity, this.#sheet.end));
     this.#move(0);
-    if (!this.#atEnd) this.#sync();
+    if (!this.#scrolling.atEnd) this.#scrolling.sync();
   }
 
   #drawPlace(): void {
@@ -270,7 +256,7 @@ export class Rows {
     const hidden = place.px;
     this.#forward(heights);
     this.#move(hidden);
-    if (this.#resting === undefined) this.#sync();
+    if (this.#scrolling.isResting) this.#scrolling.sync();
     this.ask();
     if (this.total > 1 && (this.newestFirst ? here === this.total : place.index === 0)) this.actions.reachedOldest();
   }
@@ -299,66 +285,15 @@ export class Rows {
     this.inSight = rows.slice(Math.max(0, index - first), index - first + this.capacity - 2).filter((row) => row.kind === "line");
   }
 
-  /** The bar has been moved and its event is still to come: what was drawn meanwhile must not put it back. */
-  #movedAway(): boolean {
-    const { clientHeight, scrollHeight, scrollTop } = this.element;
-    return Math.abs(scrollTop - this.#lastTop) >= 1.5 && scrollTop < scrollHeight - clientHeight - 2;
-  }
-
-  /** The scroll bar shows the place. */
-  #sync(): void {
-    this.#setTop = toScrollTop(this.place, this.total, this.height - 2 * PADDING);
-    this.#atEnd = this.follow;
-    if (this.follow && this.newestFirst) this.#setTop = 0;
-    else if (this.follow) this.#setTop = contentHeight(this.total) + 2 * PADDING;
-    else if (this.#movedAway()) return;
-    if (Math.abs(this.element.scrollTop - this.#setTop) >= 1) this.element.scrollTop = this.#setTop;
-    this.#lastTop = this.#setTop = this.element.scrollTop;
-  }
-
-  #scrolled(): void {
-    const top = this.element.scrollTop;
-    const delta = top - this.#lastTop;
-    this.#lastTop = top;
-    if (Math.abs(top - this.#setTop) < 1.5) return;
-    this.#atEnd = false;
-    if (this.follow) {
-      if (this.#grabbed && this.#leadsAway(delta)) this.#leave();
-      else {
-        this.#sync();
-        return;
-      }
-    }
-    this.#setTop = -10;
-    if (isSmallMove(delta, this.height)) this.place.px += delta;
-    else {
-      this.place = fromScrollTop(top, this.total, this.height - 2 * PADDING);
-      this.#anchorAsked = null;
-    }
-    clearTimeout(this.#resting);
-    this.#resting = setTimeout(() => {
-      this.#resting = undefined;
-      this.#sync();
-      // Should the lines be loaded anew, the reader's place is known to the row.
-      if (!this.follow) this.ask(true);
-    }, SCROLL_REST);
-    this.draw();
-  }
-
   #jumped(): void {
     this.ask(true);
     this.draw();
-    this.#sync();
+    this.#scrolling.sync();
   }
 
-  /** From the newest line. */
-  #leadsAway(delta: number): boolean {
-    return this.newestFirst ? delta > 0 : delta < 0;
-  }
-
-  /** Leaving is only possible where there is more than is in sight. */
-  #leave(): void {
-    if (this.follow && this.total * ROW > this.height) this.setFollow(false);
+  /** The place is another: the row that was at the old one has nothing to do with it. */
+  letGo(): void {
+    this.#anchorAsked = null;
   }
 
   /** Asks for rows when those in sight come near the end of what is here. */

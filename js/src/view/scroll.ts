@@ -5,6 +5,8 @@
  */
 
 export const ROW = 19;
+/** Above the first row and below the last, px. */
+export const PADDING = 4;
 /** Below the height at which Chromium caps an element without saying so. */
 export const MAX_HEIGHT = 33_000_000;
 

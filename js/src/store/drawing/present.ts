@@ -6,7 +6,7 @@ import { signed, strip } from "../parsing/controls.ts";
 import { fieldsOf, type Found, valueText } from "../parsing/fields.ts";
 import { barText } from "../parsing/bar.ts";
 import type { Matcher } from "../asking/filter.ts";
-import { isBar } from "../holding/folds.ts";
+import { isBar } from "../parsing/remarkable.ts";
 import { progress } from "../parsing/progress.ts";
 import { isSame, stampOf } from "../parsing/stamp.ts";
 import { GAP, HOLE, NOTICE } from "../holding/flags.ts";

@@ -6,6 +6,7 @@
 import { strip } from "../parsing/controls.ts";
 import { begin, beginAbove, type Said, step, titleOf } from "../parsing/grammars.ts";
 import { progress } from "../parsing/progress.ts";
+import { isBar, isRemarkable } from "../parsing/remarkable.ts";
 
 export interface Fold {
   /** Of a traceback; null of a progress bar. */
@@ -51,20 +52,6 @@ const TOGETHER = 60_000;
 /** Numbers, and names that machines give. */
 const MASKED = /\b[0-9a-f]{8,}\b|\b[0-9a-f]{4,}(?:-[0-9a-f]{4,})+\b|0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
 const VARYING = /0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
-/** First letters of a line that may begin a block, and what is in all others and in bars: one look that most lines do not pass. */
-const FIRST = /^[pfuSgtF_]|^\s+(?:at |frame #)|^frame #/;
-const SIGN = /[%━[\u001b]|Traceback/;
-
-/** Whether a line may begin a block, or be a bar. */
-export function isRemarkable(text: string): boolean {
-  return FIRST.test(text) || SIGN.test(text);
-}
-
-/** Whether a line is worth a closer look. */
-export function isBar(text: string): boolean {
-  return text.includes("%|") || text.includes("━━") || text.includes(" [=") || text.includes(" [>") || text.includes("it [") || text.includes("%] in ");
-}
-
 export class Folds {
   /** How far back the row is that this one belongs to; 0 for a row of its own. */
   back = new Uint16Array(1024);

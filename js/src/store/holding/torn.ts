@@ -1,7 +1,8 @@
 /** Tracebacks that the border of a page has cut: their lines are here in two parts, which came one after the other. */
 
 import { strip } from "../parsing/controls.ts";
-import { isRemarkable, REACH } from "./folds.ts";
+import { REACH } from "./folds.ts";
+import { isRemarkable } from "../parsing/remarkable.ts";
 import { begin, beginAbove, type Said, step } from "../parsing/grammars.ts";
 import { NOTICE } from "./flags.ts";
 import type { TaskStore } from "./store.ts";
