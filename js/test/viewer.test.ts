@@ -95,6 +95,9 @@ describe("states in words", () => {
     await settle();
     expect(find(".cl-empty").textContent).toContain("Log not available yet: ContainerCreating");
     expect(find(".cl-empty").hidden).toBe(false);
+    model.bytes(sse("status", { task: TASK, seq: 100, notice: "state", state: "pending", message: "Log not available yet: ErrImagePull" }, "c"));
+    await settle();
+    expect(status()).toContain("Log not available yet: ErrImagePull");
     model.bytes(sse("status", { task: TASK, state: "running", message: "" }));
     await feed(...lines(3));
     expect(find(".cl-empty").hidden).toBe(true);

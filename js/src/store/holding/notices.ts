@@ -49,7 +49,7 @@ export class Told extends Lines {
     if (live && event.notice === "state") this.stopped = stoppedText(event);
     if (was && !this.stopped) this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, "There is room again: recording goes on", false);
     if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) return;
-    if (live && event.notice === "waiting") this.message = event.message ?? event.reason ?? "";
+    if (live && (event.notice === "waiting" || (event.notice === "state" && !this.stopped))) this.message = event.message ?? event.reason ?? "";
     else if (live && event.notice === "started") this.message = "";
     this.tell(event);
     if (event.hint) this.hints.set(this.rows, event.hint);
