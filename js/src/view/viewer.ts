@@ -227,12 +227,14 @@ export class Viewer {
   #showLabels(): void {
     const { columns } = this.session.settings;
     this.#labels = labels(this.#sources, columns);
-    const shape = this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|");
+    // Those whose lines are hidden need no room.
+    const seen = this.#sources.some(({ on }) => on) ? this.#labels.filter((_unused, i) => this.#sources[i]?.on) : this.#labels;
+    const shape = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${seen.map(({ short }) => short).join("|")}`;
     if (shape === this.#labelsOf) return;
     this.#labelsOf = shape;
     // As wide as the pods' names; a container's name behind it may be cut.
-    const longest = Math.max(1, ...this.#labels.map(({ short }) => short.split(" ")[0].length));
-    const several = this.#labels.some(({ short }) => short.includes(" "));
+    const longest = Math.max(1, ...seen.map(({ short }) => short.split(" ")[0].length));
+    const several = seen.some(({ short }) => short.includes(" "));
     this.root.style.setProperty("--src-w", `${Math.min(14, Math.max(longest, several ? 9 : 0))}ch`);
     setFlag(this.root, "cl-single", this.#labels.length < 2 || this.#labels.every(({ short }) => short === ""));
     this.#rows.restyle();
