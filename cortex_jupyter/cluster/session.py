@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: Connecting may take this long, seconds; a whole JSON answer twice that.
 CONNECT_S = 10.0
+#: An API server that is too busy says after how long to ask again; so long at most, seconds, one request does.
+_BUSY_S = 60.0
 #: How often, seconds, a pool that is no longer used is looked at.
 _DRAIN_S = 5.0
 
@@ -136,6 +139,8 @@ class Cluster:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Open a response to stream from; its status is whatever the server said.
 
+        Where it says that it is too busy (429) it is asked again when it wishes, for a minute.
+
         Parameters
         ----------
         path : str
@@ -160,17 +165,24 @@ class Cluster:
         if body is not None:
             options["data"] = orjson.dumps(body)
         try:
-            for attempt in (0, 1):
+            renewed, waited = False, 0.0
+            while True:
                 generation = self._generation
                 sent = {"Accept": "application/json, */*", "Content-Type": "application/json", **(headers or {})}
                 sent |= await self._headers()
                 asked = time.time()
                 response = await self._pool().request(method, self.host + path, headers=sent, **options)
                 self.clock.heard(response.headers.get("Date"), asked, time.time())
-                if response.status != 401 or attempt:  # noqa: PLR2004
+                if response.status == 401 and not renewed:  # noqa: PLR2004
+                    response.release()
+                    await self._renew(generation)
+                    renewed = True
+                elif response.status == 429 and (pause := _pause(response)) + waited <= _BUSY_S:  # noqa: PLR2004
+                    response.release()
+                    await asyncio.sleep(pause * random.uniform(1, 1.5))  # noqa: S311
+                    waited += pause
+                else:
                     break
-                response.release()
-                await self._renew(generation)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterUnreachable(f"{self.host} does not answer: {error or type(error).__name__}") from error
         try:
@@ -203,6 +215,15 @@ class Cluster:
             return await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ClusterUnreachable(f"{self.host} broke off its answer: {error or type(error).__name__}") from error
+
+
+def _pause(response: aiohttp.ClientResponse) -> float:
+    """Give how long a server that is too busy asks us to wait, seconds.
+
+    https://kubernetes.io/docs/concepts/cluster-administration/flow-control/ rejects with 429 and `Retry-After`, as seconds.
+    """
+    said = response.headers.get("Retry-After", "")
+    return float(said) if said.isdecimal() else 1.0
 
 
 async def _drain(session: aiohttp.ClientSession) -> None:

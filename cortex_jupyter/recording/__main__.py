@@ -18,6 +18,7 @@ from cortex_jupyter.recording.parser import masking
 from cortex_jupyter.recording.recorder import IDLE_S, Recording
 from cortex_jupyter.recording.selection import Selection
 from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.turns import MOST, PER_NODE, Turns
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     chosen.add_argument("-n", "--namespace", action="append", default=[], metavar="NS", help="with --all: only of this one; may be given several times")  # fmt: skip
     chosen.add_argument("-l", "--selector", default="", metavar="SELECTOR", help="with --all: only with these labels")
+    parser.add_argument("--streams", type=int, default=MOST, metavar="N", help="logs that are read at once; more take turns (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--streams-per-node", type=int, default=PER_NODE, metavar="N", help="of one node (default: %(default)s)")  # fmt: skip
     parser.add_argument("--port", type=int, metavar="N", help="serve /metrics, /healthz and /readyz there")
     printed = parser.add_argument_group("print a Deployment of it, with all that it needs")
     printed.add_argument(
@@ -113,7 +116,8 @@ async def _record(options: argparse.Namespace) -> None:
         web = contextlib.nullcontext() if options.port is None else serving(options.port)
         async with web, await Cluster.open(options.kubeconfig, options.context) as cluster:
             selection = Selection(cluster, store, tuple(options.namespace), options.selector) if options.all else None
-            await Recording(store, cluster, options.idle, selection).run()
+            turns = Turns(options.streams, options.streams_per_node)
+            await Recording(store, cluster, options.idle, selection, turns).run()
     finally:
         store.close()
 

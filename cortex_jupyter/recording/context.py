@@ -10,6 +10,7 @@ from cortex_jupyter.cluster.rotated import RotatedFiles
 from cortex_jupyter.recording.parser import PLAIN, Parser
 from cortex_jupyter.recording.resume import recorded_lines
 from cortex_jupyter.recording.store import Anchor
+from cortex_jupyter.recording.turns import Turns
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
@@ -33,6 +34,8 @@ class Context:
     channel : Channel
     parser : Parser, optional
         What reads lines, to be stored and to be compared.
+    turns : Turns, optional
+        Of all logs that the recorder reads.
     large : asyncio.Lock, optional
         Held by whoever has a whole log in memory: a hundred pods may end at once.
     """
@@ -43,6 +46,7 @@ class Context:
     lease: Lease
     channel: Channel
     parser: Parser = PLAIN
+    turns: Turns = field(default_factory=Turns)
     large: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def add(self, source: Source) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.records import parse_rfc3339
@@ -13,7 +12,7 @@ from cortex_jupyter.records import parse_rfc3339
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.recording.watches import Watches
     from cortex_jupyter.recording.writer import Channel
 
 _log = logging.getLogger(__name__)
@@ -23,13 +22,13 @@ _KNOWN: Final = frozenset({"Created", "Started", "Pulled", "SuccessfulCreate", "
 
 
 async def record_events(
-    cluster: Cluster, namespace: str, channel: Channel, ours: Callable[[str], bool], since: int = 0
+    watches: Watches, namespace: str, channel: Channel, ours: Callable[[str], bool], since: int = 0
 ) -> None:
     """Record them until cancelled; who may not watch events does without.
 
     Parameters
     ----------
-    cluster : Cluster
+    watches : Watches
     namespace : str
     channel : Channel
     ours : callable
@@ -39,7 +38,7 @@ async def record_events(
     """
     said: set[tuple[str, str]] = set()
     try:
-        async for kind, event in watch(cluster, f"/api/v1/namespaces/{namespace}/events", {}):
+        async for kind, event in watches.events(namespace, ours):
             about = event.get("involvedObject", {})
             key = (about.get("uid", ""), event.get("reason", ""))
             if kind in ("DELETED", "LOST", "SYNC") or event.get("reason") in _KNOWN or not ours(key[0]):

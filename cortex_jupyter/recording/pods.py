@@ -51,7 +51,7 @@ class Pods:
         """Take the last state of a pod that has been deleted."""
         uid = pod["metadata"]["uid"]
         self.present.pop(uid, None)
-        self.deleted[uid] = _cut(pod)
+        self.deleted[uid] = cut(pod)
         self.touch()
 
     def forget(self, needed: set[str]) -> None:
@@ -89,7 +89,7 @@ class Pods:
         return self.container(source) or _named(self.deleted.get(source.pod_uid), source.container)
 
 
-def _cut(pod: dict[str, Any]) -> dict[str, Any]:
+def cut(pod: dict[str, Any]) -> dict[str, Any]:
     """Leave out what fills most of a Pod object: environment, volumes, managed fields."""
     meta, spec, status = pod["metadata"], pod["spec"], pod.get("status", {})
     kept = {k: v for k, v in meta.items() if k not in ("managedFields", "labels")}

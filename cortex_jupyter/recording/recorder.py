@@ -23,6 +23,8 @@ from cortex_jupyter.recording.retention import retain
 from cortex_jupyter.recording.sharing import Sharing
 from cortex_jupyter.recording.store import Commit, Info, Lease, Recorder, Store
 from cortex_jupyter.recording.task import TaskRecorder
+from cortex_jupyter.recording.turns import Turns
+from cortex_jupyter.recording.watches import SharedWatches, Watches
 from cortex_jupyter.recording.writer import Writer
 from cortex_jupyter.records import notice
 
@@ -58,13 +60,21 @@ class Recording:
         Seconds without anything to record after which it ends.
     selection : Selection, optional
         What it records besides, wanted or not; it then has no idle end, and shares tasks with the others of its kind.
+    turns : Turns, optional
+        How many logs it reads at once.
     """
 
     def __init__(
-        self, store: Store, cluster: Cluster, idle: float = IDLE_S, selection: Selection | None = None
+        self,
+        store: Store,
+        cluster: Cluster,
+        idle: float = IDLE_S,
+        selection: Selection | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._store, self._cluster, self._idle = store, cluster, idle if selection is None else math.inf
-        self._selection = selection
+        self._selection, self._turns = selection, turns or Turns()
+        self._watches = SharedWatches(cluster, whole=not selection.namespaces) if selection else Watches(cluster)
         self._me = Recorder(uuid.uuid4().hex, cluster.id, socket.gethostname(), os.getpid(), 0)
         self._sharing, self._shared = Sharing(self._me.id), float("-inf")  # and when it last did, monotonic
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -212,7 +222,9 @@ class Recording:
             return
         if (reached := self._reached.pop(id_, 0)) > now.last_seq:
             now = await self._say_back(lease, now, reached)
-        recorder = TaskRecorder(self._cluster, self._store, writer, lease, now, masked=masked)
+        recorder = TaskRecorder(
+            self._cluster, self._store, writer, lease, now, self._watches, self._turns, masked=masked
+        )
         self._leases[id_], self._infos[id_] = lease, now
         self._recorders[id_] = recorder
         self._tasks[id_] = asyncio.create_task(self._record(recorder, now))

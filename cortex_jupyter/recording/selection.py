@@ -45,13 +45,14 @@ class Selection:
 
     Attributes
     ----------
+    namespaces : tuple of str
     ids : set of int
         The recordings that are selected and were not complete when last looked at.
     """
 
     def __init__(self, cluster: Cluster, store: Store, namespaces: tuple[str, ...] = (), selector: str = "") -> None:
         self._cluster, self._store = cluster, store
-        self._namespaces = namespaces
+        self.namespaces = namespaces
         self._query = {"labelSelector": selector} if selector else {}
         self._seen: set[str] = set()  # UIDs
         self.ids: set[int] = set()
@@ -69,7 +70,7 @@ class Selection:
         NotAllowed, ClusterError
             The tasks cannot be listed.
         """
-        paths = [(kind, collection(kind, namespace)) for kind in KINDS for namespace in self._namespaces or ("",)]
+        paths = [(kind, collection(kind, namespace)) for kind in KINDS for namespace in self.namespaces or ("",)]
         tasks = [asyncio.create_task(c) for c in (self._left(changed), *(self._watch(*p, changed) for p in paths))]
         try:
             await asyncio.gather(*tasks)
@@ -103,7 +104,7 @@ class Selection:
         while True:
             try:
                 for info in await asyncio.to_thread(self._store.unfinished, self._cluster.id):
-                    ours = not self._namespaces or info.ref.namespace in self._namespaces
+                    ours = not self.namespaces or info.ref.namespace in self.namespaces
                     if ours and info.last_seq and info.ref.kind in KINDS:
                         self.ids.add(info.id)
                 changed()

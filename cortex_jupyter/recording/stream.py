@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.recording.context import Context
     from cortex_jupyter.recording.last import LastLines
+    from cortex_jupyter.recording.turns import Turn
     from cortex_jupyter.records import Source
 
 #: A stream that is silent for this long, seconds, has delivered what there was.
@@ -91,12 +91,13 @@ class Stream:
             self._context.cluster, self._context.namespace, self._source, follow=mode == "follow", previous=previous,
             since=anchor.second or None,
         )  # fmt: skip
-        async with request as content:
+        turn_ = self._context.turns.turn(channel.task, self._source.node, yields=mode == "follow")
+        async with turn_ as turn, request as content:
             # The node answers for whichever run is newest, so it must still be this one now that the stream is open.
             if await now() != mode:
                 return False
             self.opened = True
-            async for chunk in self._chunks(content, watched=mode == "follow"):
+            async for chunk in self._chunks(content, turn, watched=mode == "follow"):
                 if piece := splitter.feed(chunk):
                     await self._deliver(resume, anchor, await resume.feed(piece))
         rest = splitter.rest()
@@ -107,15 +108,18 @@ class Stream:
             await self._deliver(resume, anchor, resume.end())
         return not self.again
 
-    async def _chunks(self, content: aiohttp.StreamReader, *, watched: bool) -> AsyncIterator[bytes]:
-        """Give what arrives; end a stream that has stalled or grown old, with `again` set."""
+    async def _chunks(self, content: aiohttp.StreamReader, turn: Turn, *, watched: bool) -> AsyncIterator[bytes]:
+        """Give what arrives; end a stream that has stalled, grown old or had its turn, with `again` set."""
         opened, quiet = time.monotonic(), _QUIET_S if not self.caught_up else _SILENT_S
         begun = time.time_ns()
         while True:
             try:
-                async with asyncio.timeout(quiet):
+                async with turn.timeout(quiet):
                     chunk = await content.readany()
             except TimeoutError:
+                if turn.over:
+                    self.again = True
+                    return
                 caught, self.caught_up = self.caught_up, True
                 if not caught:
                     self._touch()
@@ -134,7 +138,7 @@ class Stream:
                 self.caught_up = True
                 self._touch()
             # The kubelet ends a stream after 4 h (WriteTimeout of its server); ours ends before, at no line in particular.
-            if watched and time.monotonic() - opened > _OLD_S:
+            if turn.over or (watched and time.monotonic() - opened > _OLD_S):
                 self.again = True
                 return
 

@@ -8,8 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.tasks import pods_of, resolve
-from cortex_jupyter.cluster.watch import watch
-from cortex_jupyter.cluster.workloads import State, Workload, collection, state_of
+from cortex_jupyter.cluster.workloads import State, Workload, state_of
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.context import Context
@@ -17,6 +16,8 @@ from cortex_jupyter.recording.events import record_events
 from cortex_jupyter.recording.parser import Parser
 from cortex_jupyter.recording.pods import Pods
 from cortex_jupyter.recording.sources import Sources
+from cortex_jupyter.recording.turns import Turns
+from cortex_jupyter.recording.watches import Watches
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
@@ -42,14 +43,27 @@ class TaskRecorder:
     lease : Lease
     info : Info
         The recording as it stands.
+    watches : Watches, optional
+    turns : Turns, optional
+        Those that it shares with others.
     masked : bool, optional
         Secrets are masked before lines are stored; in a recording that has begun so they are in any case.
     """
 
     def __init__(
-        self, cluster: Cluster, store: Store, writer: Writer, lease: Lease, info: Info, *, masked: bool = False
+        self,
+        cluster: Cluster,
+        store: Store,
+        writer: Writer,
+        lease: Lease,
+        info: Info,
+        watches: Watches | None = None,
+        turns: Turns | None = None,
+        *,
+        masked: bool = False,
     ) -> None:
         self._cluster, self._store, self._info = cluster, store, info
+        self._watches = watches or Watches(cluster)
         self.masked = masked or info.masked is not None
         parser = Parser(self.masked)
         self._channel = writer.open(lease, info.ref.key, info.last_seq, parser, info.masked)
@@ -60,7 +74,7 @@ class TaskRecorder:
         self._said = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
         self._offset = info.clock_ms / 1000
-        context = Context(cluster, info.ref.namespace, store, lease, self._channel, parser)
+        context = Context(cluster, info.ref.namespace, store, lease, self._channel, parser, turns or Turns())
         self._sources = Sources(context, self._pods, self._spawn)
         self._failed: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,13 +128,13 @@ class TaskRecorder:
             return
         self._workload = workload
         namespace = workload.ref.namespace
-        self._spawn(self._watch_pods(collection("pod", namespace), workload.pod_query))
+        self._spawn(self._watch_pods(workload))
         if workload.ref.kind not in ("pod", "selector"):
             self._spawn(self._watch_object(workload))
         index = await asyncio.to_thread(self._store.index, self._info.id)
         # Events are stamped in whole seconds.
         last = max((t_max for *_, t_max in index), default=0) // 1_000_000_000 * 1_000_000_000
-        self._spawn(record_events(self._cluster, namespace, self._channel, self._ours, last))
+        self._spawn(record_events(self._watches, namespace, self._channel, self._ours, last))
 
     def _ours(self, uid: str) -> bool:
         return uid == self._info.uid or self._pods.known(uid)
@@ -136,8 +150,8 @@ class TaskRecorder:
             self._failed = task.exception()
         self._pods.touch()
 
-    async def _watch_pods(self, path: str, query: dict[str, str]) -> None:
-        async for kind, pod in watch(self._cluster, path, query):
+    async def _watch_pods(self, workload: Workload) -> None:
+        async for kind, pod in self._watches.pods(workload):
             if kind == "SYNC":
                 self._pods.lists += 1
                 self._pods.touch()
@@ -160,8 +174,7 @@ class TaskRecorder:
         return time.monotonic() - self._lost if self._lost else 0.0
 
     async def _watch_object(self, workload: Workload) -> None:
-        query = {"fieldSelector": f"metadata.name={workload.ref.name}"}
-        async for kind, obj in watch(self._cluster, collection(workload.ref.kind, workload.ref.namespace), query):
+        async for kind, obj in self._watches.workload(workload):
             if kind in ("SYNC", "LOST"):
                 continue
             if obj["metadata"]["uid"] != workload.uid or kind == "DELETED":

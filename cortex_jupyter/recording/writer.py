@@ -63,6 +63,7 @@ class Channel:
         masked: dict[str, int] | None,
     ) -> None:
         self._writer, self._lease = writer, lease
+        self.task = task
         self._batcher = Batcher(task, last_seq + 1, parser, masked)
         self.voice = Voice(store, lease, self._batcher)
         #: The last number that we have recorded.

@@ -167,3 +167,26 @@ async def test_the_servers_clock_is_heard(api: Any, cluster: Cluster) -> None:
     api.objects["/x"] = late
     await cluster.json("/x")
     assert -3601.5 < cluster.clock.offset < -3598.5
+
+
+async def test_a_server_that_is_too_busy_is_asked_again_when_it_wishes(api: Any, cluster: Cluster) -> None:
+    asked: list[float] = []
+
+    async def answer(_: web.Request) -> web.Response:
+        asked.append(time.monotonic())
+        busy = status(429, "Too many requests")
+        busy.headers["Retry-After"] = "1"
+        return web.json_response({}) if len(asked) == 2 else busy
+
+    api.objects["/x"] = answer
+    assert await cluster.json("/x") == {}
+    assert asked[1] - asked[0] >= 1
+
+    async def never(_: web.Request) -> web.Response:
+        busy = status(429, "come back tomorrow")
+        busy.headers["Retry-After"] = "86400"
+        return busy
+
+    api.objects["/y"] = never
+    with pytest.raises(ClusterError, match="come back tomorrow"):
+        await cluster.json("/y")

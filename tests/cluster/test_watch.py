@@ -158,7 +158,7 @@ async def test_an_expired_version_lists_again_and_tells_what_vanished(pods: Pods
     await seen.close()
 
 
-@pytest.mark.parametrize("code", [500, 503, 429, 401, 403, 404])
+@pytest.mark.parametrize("code", [500, 503, 401, 403, 404])
 async def test_a_refusal_later_is_an_outage(pods: Pods, cluster: Cluster, code: int) -> None:
     pods.change("ADDED", "a")
     seen = Watching(cluster)
@@ -194,4 +194,18 @@ async def test_a_server_that_ends_each_watch_at_once_is_not_hammered(
     await seen.until(lambda: pods.watches > 10)
     assert len(waits) >= 9
     assert max(waits) > 1
+    await seen.close()
+
+
+async def test_a_server_that_is_too_busy_is_no_outage(pods: Pods, cluster: Cluster) -> None:
+    pods.change("ADDED", "a")
+    pods.answers = [lambda _: status(429, "too many requests")]
+    seen = Watching(cluster)
+    await seen.until(lambda: pods.watches == 1)
+    pods.answers = [lambda _: status(429, "too many requests")] * 2
+    pods.cut()
+    await seen.until(lambda: not pods.answers)
+    pods.change("ADDED", "b")
+    await seen.until(lambda: seen.there == {"a", "b"})
+    assert "LOST" not in seen.events
     await seen.close()

@@ -187,3 +187,36 @@ def test_a_lease_can_be_given_back(kind: str, request: pytest.FixtureRequest, tm
         assert store.unfinished("another") == []
     finally:
         store.close()
+
+
+def test_an_api_server_that_is_too_busy_is_given_time(
+    sandbox: SandboxProcess, kube: Kube, home: Home, unique: Callable[[str], str]
+) -> None:
+    team, name, url = unique("team"), unique("busy"), f"sqlite:///{home.path}/store.sqlite"
+    store = open_store(url)
+    try:
+        for path in (r"jobs\?(?!.*watch).*team", r"jobs\?(?=.*watch).*team", "/log"):  # the list, the watch, the log
+            sandbox.fault("status", code=429, retry_after=1, path=path, count=1)
+        with collectors(url, home, "-l", f"team={team}") as running:
+            running.start()
+            kube.create(labelled(python_job(name, COUNT.format(n=30, pause=0)), team))
+            done = lambda: [i for i in store.recordings() if i.done]  # noqa: E731
+            (info,) = kube.wait_for(done, "the task to be recorded")
+            assert texts(store, info.id) == lines(30) and not sandbox.faults()
+            said = [e.data for e in store.entries(info.id, 0, 1 << 30) if e.event != "log"]
+            assert not any(b"ReadFailed" in data for data in said), "it is no failure"
+        assert "not watched" not in running.log.read_text()
+    finally:
+        store.close()
+
+
+def test_who_may_not_list_what_is_selected_is_told(
+    sandbox: SandboxProcess, home: Home, unique: Callable[[str], str]
+) -> None:
+    space = unique("forbidden")
+    sandbox.fault("deny", verb="list", resource="jobs", namespace=space)
+    with collectors(f"sqlite:///{home.path}/store.sqlite", home, "-n", space) as running:
+        process = running.start()
+        assert process.wait(30) == 1
+        assert f'namespace "{space}"' in running.log.read_text() and "Traceback" not in running.log.read_text()
+        running.running.remove(process)

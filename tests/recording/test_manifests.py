@@ -85,7 +85,11 @@ def of_this_machine(text: str, port: int) -> str:
 
 @pytest.mark.cluster
 def test_a_real_cluster_runs_it(
-    kube: Kube, unique: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kube: Kube,
+    unique: Callable[[str], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     space, port = unique("collector"), free_port()
 
@@ -98,7 +102,8 @@ def test_a_real_cluster_runs_it(
     options = ("-n", space, "--policy-beta", "--replicas", "1")
     kubectl("create", "namespace", space)
     with Server(tmp_path / "valkey", requirepass="hush") as server:
-        store = open_store(f"valkey://:hush@127.0.0.1:{server.port}")
+        monkeypatch.setenv("CORTEX_STORE_PASSWORD", "hush")
+        store = open_store(server.url)
         try:
             for more in ((), ("--nodes-proxy",)):
                 kubectl("apply", "--dry-run=server", "-f", "-", text=printed(capsys, *options, *more))

@@ -198,7 +198,7 @@ async def test_a_store_that_has_gone_back_is_said(store: ValkeyStore, monkeypatc
         away, reached, last = 0.0, 7, 0
 
         def __init__(self, *arguments: Any, **_: Any) -> None:
-            Lost.last = arguments[-1].last_seq
+            Lost.last = arguments[4].last_seq
 
         async def run(self) -> None:
             raise LeaseLost("the store ends at record 2, not before 8")

@@ -1,0 +1,87 @@
+"""One watch for many tasks gives each what a watch of its own would."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from support.kube import python_job
+
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.cluster.tasks import resolve
+from cortex_jupyter.recording.watches import SharedWatches, Watches
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from conftest import SandboxProcess
+    from support.kube import Kube
+
+
+class Follows:
+    """What one follower has been given: what is there, and how often it was listed."""
+
+    def __init__(self, changes: AsyncIterator[tuple[str, dict[str, Any]]]) -> None:
+        self.there: dict[str, dict[str, Any]] = {}
+        self.lists = 0
+        self.task = asyncio.create_task(self._run(changes))
+
+    async def _run(self, changes: AsyncIterator[tuple[str, dict[str, Any]]]) -> None:
+        async for kind, obj in changes:
+            if kind == "SYNC":
+                self.lists += 1
+            elif kind == "DELETED":
+                del self.there[obj["metadata"]["name"]]
+            elif kind != "LOST":
+                self.there[obj["metadata"]["name"]] = obj
+
+    async def until(self, test: Callable[[Follows], object]) -> None:
+        async with asyncio.timeout(30):
+            while not test(self):
+                assert not self.task.done(), self.task.exception()
+                await asyncio.sleep(0.01)
+
+    async def end(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+async def test_a_shared_watch_gives_what_one_of_its_own_would(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    names = [unique("one"), unique("two")]
+    for name in names:
+        await asyncio.to_thread(kube.create, python_job(name, "import time; time.sleep(60)", parallelism=2))
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        jobs = [await resolve(cluster, TaskRef("default", "job", name)) for name in names]
+        shared, own = SharedWatches(cluster, whole=True), Watches(cluster)
+        pods = [Follows(watches.pods(job)) for job in jobs for watches in (shared, own)]
+        objects = [Follows(watches.workload(job)) for job in jobs for watches in (shared, own)]
+        for one in pods:
+            await one.until(lambda one: one.lists and len(one.there) == 2)
+        for one, name in zip(objects, (n for n in names for _ in range(2)), strict=True):
+            await one.until(lambda one: one.lists and len(one.there) == 1)
+            assert list(one.there) == [name] and one.there[name]["spec"]["selector"]
+        late = Follows(shared.pods(jobs[0]))
+        await late.until(lambda one: one.lists == 1 and one.there.keys() == pods[1].there.keys())
+        assert late.there.keys() == pods[0].there.keys(), "who comes later has what is there"
+
+        sandbox.fault("expire")
+        gone = next(iter(late.there))
+        await asyncio.to_thread(kube.delete, "pods", gone)
+        for one in (late, *pods[:2]):
+            await one.until(lambda one: gone not in one.there)
+        assert pods[2].there.keys() == pods[3].there.keys(), "the other's are none of its business"
+        for one in (late, *pods, *objects):
+            await one.end()
+
+        again = Follows(shared.pods(jobs[1]))
+        await again.until(lambda one: one.lists == 1 and len(one.there) == 2)
+        sandbox.fault("deny", verb="list", resource="pods", count=1)
+        await again.end()
+        refused = Follows(shared.pods(jobs[1]))
+        await asyncio.wait([refused.task], timeout=30)
+        assert refused.task.exception(), "a refusal is told to who follows"
+    for name in names:
+        await asyncio.to_thread(kube.delete, "jobs", name)
