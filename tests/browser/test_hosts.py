@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import expect
@@ -87,9 +87,10 @@ def test_a_page_of_its_own_keeps_filter_and_place_in_its_address(lab: Lab, job: 
 
 @pytest.mark.parametrize("app", ["lab", "tree"])
 def test_the_launcher_and_the_view_menu_lead_to_the_tasks_and_on_to_a_log(
-    lab: Lab, job: Callable[..., str], app: str
+    lab: Lab, job: Callable[..., str], sandbox: Any, app: str
 ) -> None:
-    name = job(counter(30))
+    name = job(counter(30, exit_code=3))
+    sandbox.kube.wait_job(name, "Failed")
     page = lab.browser.new_page()
     page.goto(f"{lab.server.url}{app}?token={TOKEN}")
     if app == "lab":
@@ -107,9 +108,10 @@ def test_the_launcher_and_the_view_menu_lead_to_the_tasks_and_on_to_a_log(
         way.click()
     tasks = opened.value
     assert tasks.url == f"{lab.server.url}cortex/view"
-    shot(page, f"way-{app}")
+    expect(tasks.locator("tr", has_text=name).get_by_text("failed")).to_have_css("color", "rgb(211, 47, 47)")
+    shot(tasks, f"way-{app}")
     tasks.get_by_role("link", name=name).click()
-    says(tasks.locator(".cortex-logs"), "Job complete exit 0")
+    says(tasks.locator(".cortex-logs"), "Job failed exit 3")
     tasks.close()
     page.close()
 
