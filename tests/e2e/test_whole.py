@@ -21,6 +21,7 @@ def test_200_000_lines_of_two_pods_are_the_same_in_sse_pages_and_frame(
     name = job(counter(LINES, per_second=40_000, wait=1), parallelism=2, init="print('prepare')")
     texts: dict[int, str] = {}
     end: dict[str, Any] = {}
+    again = False  # lines that the node's follow skipped at a rotation, at 10 MiB, come later, out of the rotated file
     for event in server.events(name, since="all"):
         if event.event == "log":
             first = event.data["seq"]
@@ -29,12 +30,15 @@ def test_200_000_lines_of_two_pods_are_the_same_in_sse_pages_and_frame(
                 texts[first + i] = text
         elif event.event == "gap":
             pytest.fail(f"a gap: {event.data}")
+        elif event.data.get("notice") == "audit":
+            again = True
         elif event.event == "end":
             end = event.data
     assert end["message"] == "Job complete exit 0" and end["exit_code"] == 0 and end["state"] == "succeeded"
     found = numbers(list(texts.values()))
     assert {pod: len(n) for pod, n in found.items()} == dict.fromkeys(found, LINES) and len(found) == 2
-    assert all(n == list(range(LINES)) for n in found.values()), "lines of a pod are out of order"
+    assert all(sorted(n) == list(range(LINES)) for n in found.values())
+    assert again or all(n == list(range(LINES)) for n in found.values()), "lines of a pod are out of order"
 
     paged = {r["seq"]: r["text"] for page in server.pages(name, limit=10_000) for r in page["records"]}
     assert paged == texts
