@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -69,7 +70,17 @@ def hub(sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactor
     finally:
         process.terminate()
         process.wait(30)
+        _end_service(found.url)
         home.end()
+
+
+def _end_service(url: str) -> None:
+    """End what a Hub that was stopped early has left."""
+    for proc in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            address = f"JUPYTERHUB_SERVICE_URL={url.removesuffix('/services/logs/')}\0".encode()
+            if address in (proc / "environ").read_bytes():
+                os.kill(int(proc.name), signal.SIGKILL)
 
 
 def test_each_user_reads_what_kubernetes_lets_them(
