@@ -50,14 +50,14 @@ lint: setup
 	$(BIN)/lint-imports
 	cd js && npm run --silent lint
 
-# Most tests wait for processes of theirs, so three run at once; of those with a browser, two.
+# Most tests wait for processes of theirs, so three run at once; a browser wants the machine for itself.
 test: lint
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
 	@$(call need,valkey-server,valkey-server)
 	cd js && npm test --silent
 	env -u KUBECONFIG $(PYTEST) -m 'not cluster' -n 3 --dist loadfile --ignore tests/browser $(TESTARGS)
-	env -u KUBECONFIG $(PYTEST) -n 2 --dist worksteal tests/browser $(TESTARGS)
+	env -u KUBECONFIG $(PYTEST) tests/browser $(TESTARGS)
 
 # The same assumptions and the main job, on the cluster that KUBECONFIG names.
 test-cluster: setup
