@@ -41,7 +41,7 @@ class Connections:
         self._lock = threading.Condition()
         self._using = 0  # threads that are at their connections; None are closed under them
         self._closed = False
-        #: Called at the begin of each transaction that writes; may refuse it.
+        #: Called before each use, and again at the begin of each transaction that writes; may refuse it.
         self.guard: Callable[[sqlite3.Connection], object] = bool
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -103,7 +103,9 @@ class Connections:
             self._using += 1
         try:
             with errors(self.path):
-                yield self._db
+                db = self._db
+                self.guard(db)
+                yield db
         finally:
             with self._lock:
                 self._using -= 1

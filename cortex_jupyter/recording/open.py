@@ -18,6 +18,7 @@ from cortex_jupyter.errors import (
     NotAllowed,
     NotFound,
     StoreBusy,
+    StoreTooNew,
 )
 from cortex_jupyter.recording.feed import Feed
 from cortex_jupyter.recording.parser import masking
@@ -315,7 +316,7 @@ class Recordings:
                 continue
             except CortexError as error:
                 failures += 1
-                if failures >= _FAILURES:
+                if failures >= _FAILURES or isinstance(error, StoreTooNew):
                     newest.feed.fail(error)
                 _log.warning("%s is not being recorded: %s", newest.ref.key, error)
             await asyncio.sleep(min(2.0**failures, WANTED_S / 3))

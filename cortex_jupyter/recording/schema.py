@@ -2,7 +2,8 @@
 
 `PRAGMA user_version` is the version of the tables. Whoever raises it says in the setting `least` which older version may
 go on using the file: what only adds to it harms no neighbour. All others are refused, also those that had it open before:
-before each transaction that writes the version is read (3 µs), so nothing is written in a form that is no more.
+before each use and within each transaction that writes the version is read (3 µs), so nothing is read or written in a
+form that is no more.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _STEPS: Final = {0: _SCHEMA, 2: _LEAVING + _MASKED, 3: _MASKED}
 
 
 def prepare(file: Connections) -> None:
-    """Make the tables where there are none, or bring them up to date; from then on none but this version's are written.
+    """Make the tables where there are none, or bring them up to date; from then on none but this version's are used.
 
     Raises
     ------

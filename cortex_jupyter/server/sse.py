@@ -149,7 +149,10 @@ class Stream:
             service.active()
             await self._recheck()
             if self._quiet and not self._turn.locked():
-                await self._write(_BEAT % (time.time_ns() + self._ahead))
+                try:
+                    await self._write(_BEAT % (time.time_ns() + self._ahead))
+                except StreamClosedError:
+                    return  # the handler has been told too
             self._quiet = True
 
     async def _recheck(self) -> None:
@@ -164,3 +167,5 @@ class Stream:
                     pump.cancel()
                 except CortexError:
                     continue  # the cluster does not answer now; it is asked again
+                except Exception:  # noqa: BLE001 - a stream lives for days: what passes must not end it
+                    _log.exception("The rights of a reader cannot be checked; they are looked at again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: A server that has not answered for so long, seconds, is away.
 _TIMEOUT_S: Final = 5.0
+#: So often, seconds, it is seen to that what is kept still has the form that we know; scripts that write see to it each time.
+_LOOK_S: Final = 1.0
 #: How long a commit waits for replicas, ms.
 _WAIT_MS: Final = 3000
 #: Of the form of what is kept; see `guard.lua`.
@@ -70,6 +73,7 @@ class Link:
             retry=Retry(NoBackoff(), 1), **tls,
         )  # fmt: skip
         self._closed = False
+        self._looked = 0.0  # monotonic
         try:
             self._prepare()
         except BaseException:
@@ -153,6 +157,8 @@ class Link:
             raise StoreError(f"the store {self.address.url} has been closed")
         with errors(self.address.url):
             try:
+                if time.monotonic() - self._looked > _LOOK_S:
+                    self._check_form()
                 return what()
             except ReadOnlyError:
                 # It was the primary: whoever is now is found by connecting anew.
@@ -176,6 +182,9 @@ class Link:
                 f"{url} throws recordings away when its memory is full (maxmemory-policy {policy})",
                 "CONFIG SET maxmemory-policy noeviction, also in its configuration file",
             )
-        form = self.ask("GET", "cortex:version")
+
+    def _check_form(self) -> None:
+        form = self.client.get("cortex:version")
         if form is not None and int(form.split()[-1]) > _VERSION:
-            raise too_new(url, form.decode())
+            raise too_new(self.address.url, form.decode())
+        self._looked = time.monotonic()

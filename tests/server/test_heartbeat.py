@@ -1,0 +1,75 @@
+"""A stream's heartbeat goes on, whatever fails beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cortex_jupyter.server.sse import Slot, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+
+class Reader:
+    """A handler whose response is kept, and whose rights cannot be checked for a while."""
+
+    current_user = None
+
+    def __init__(self, *failures: Exception) -> None:
+        self._failures = list(failures)
+        self.body = b""
+        self.service = SimpleNamespace(app=SimpleNamespace(heartbeat_s=0.01), active=lambda: None, check=self._check)
+
+    async def _check(self, *_: Any) -> None:
+        if self._failures:
+            raise self._failures.pop()
+
+    def set_header(self, *_: str) -> None:
+        pass
+
+    def write(self, body: bytes) -> None:
+        self.body += body
+
+    async def flush(self) -> None:
+        pass
+
+
+class Silent:
+    """The window of a task that writes nothing."""
+
+    info = SimpleNamespace(last_seq=0)
+
+    def __init__(self) -> None:
+        self.recording = SimpleNamespace(wanted=self._wanted, ahead=lambda _: 0, ref=None)
+
+    @asynccontextmanager
+    async def _wanted(self) -> AsyncIterator[None]:
+        yield
+
+    async def settle(self) -> None:
+        pass
+
+    async def status(self, *_: Any) -> bytes:
+        return b"event: status\ndata: {}\n\n"
+
+    async def frames(self) -> AsyncGenerator[Any]:
+        await asyncio.Event().wait()
+        yield
+
+
+async def test_a_check_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+    window: Any = Silent()
+    reader: Any = Reader(KeyError("a"), ValueError("b"))
+    run = asyncio.create_task(Stream(reader, None, [Slot("train-1", window)]).run())
+    while reader.body.count(b": hb ") < 3:
+        assert not run.done()
+        await asyncio.sleep(0.01)
+    assert reader._failures == [] and caplog.text.count("rights") == 2
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
