@@ -8,7 +8,8 @@
     │   ├── TaskNotFound
     │   ├── ContainerNotFound
     │   └── CursorNotHeld  410   the recording a cursor points into is no longer held
-    ├── LimitReached       429
+    ├── LimitReached       429   a limit of the server; it passes
+    │   └── TooMany        429   one request asks for too much
     ├── ClusterError       502   the cluster answers with an error
     │   ├── NoCluster      502   no kubeconfig, and not inside a cluster
     │   └── ClusterUnreachable 504
@@ -56,6 +57,8 @@ class CortexError(Exception):
     """
 
     status: ClassVar[int] = 500
+    #: Seconds after which asking again may help, HTTP's `Retry-After`; None where something else has to happen.
+    retry_s: int | None = None
     default_hint: ClassVar[str] = ""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -117,9 +120,16 @@ class CursorNotHeld(NotFound):
 
 
 class LimitReached(CortexError):
-    """A configured limit is reached."""
+    """A configured limit is reached; the hint names it."""
 
     status = 429
+    retry_s: int | None = 5
+
+
+class TooMany(LimitReached):
+    """One request asks for more than a limit allows; to wait is no help."""
+
+    retry_s = None
 
 
 class ClusterError(CortexError):
@@ -156,6 +166,7 @@ class StoreBusy(StoreError):
     """Another process has been writing for so long that this one gave up waiting."""
 
     status = 503
+    retry_s = 2
     default_hint = (
         "try again; if it stays so, a process that holds the store has hung: `cortex-jupyter doctor` names the recorder"
     )

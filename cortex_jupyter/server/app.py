@@ -6,13 +6,14 @@ import os
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
-from traitlets import Bool, Enum, Float, Int, List, Unicode
+from traitlets import Bool, Enum, Float, List, Unicode
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recording.parser import wished
 from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
+from cortex_jupyter.server.limits import Limits
 from cortex_jupyter.server.logs import LogsHandler
 from cortex_jupyter.server.metrics import MetricsHandler
 from cortex_jupyter.server.openapi import OpenApiHandler
@@ -27,7 +28,7 @@ from cortex_jupyter.server.view import ViewHandler
 _TASK = r"cortex/tasks/([^/]+)/([^/]+)/([^/]+)"
 
 
-class CortexJupyter(ExtensionApp):
+class CortexJupyter(Limits, ExtensionApp):
     """The logs of Kubernetes tasks, for pages and programs: `GET {base_url}cortex/...`.
 
     An ExtensionApp and not a function, because only it is stopped with the server: it holds connections to the
@@ -85,8 +86,6 @@ class CortexJupyter(ExtensionApp):
         config=True
     )
     heartbeat_s = Float(15.0, help="Seconds of silence after which a stream sends a comment.").tag(config=True)
-    max_streams = Int(100, help="Streams open at one time, of all pages together.").tag(config=True)
-    max_tasks_per_stream = Int(50, help="Tasks of one stream.").tag(config=True)
     keep_alive_while_following = Bool(
         default_value=False,
         help="Whether a stream of a running task counts as activity, so that the idle server is not culled.",

@@ -89,6 +89,8 @@ class Handler(ExtensionHandlerMixin, APIHandler):
         error = (kwargs.get("exc_info") or (None, None, None))[1]
         if isinstance(error, CortexError):
             self.set_status(error.status)
+            if error.retry_s is not None:
+                self.set_header("Retry-After", error.retry_s)
             body = error.as_dict()
         elif status_code in (401, 403) and not self.current_user:
             hint = "sign in again in another tab; a program sends the server's token: `Authorization: token ...`"

@@ -53,8 +53,9 @@ class DownloadHandler(StreamingHandler):
         await self.until_closed(self._kept(recording, query, suffix))
 
     async def _kept(self, recording: Recording, query: LogQuery, suffix: str) -> None:
-        async with recording.wanted():  # as long as it takes, so that retention leaves it alone
-            await self._send(recording, query, suffix)
+        with self.reading():
+            async with recording.wanted():  # as long as it takes, so that retention leaves it alone
+                await self._send(recording, query, suffix)
 
     async def _send(self, recording: Recording, query: LogQuery, suffix: str) -> None:
         info = await caught_up(recording, _SETTLE_S)

@@ -1,9 +1,8 @@
-"""What the handlers of one server share: its recordings, what may be read, and the streams that are open."""
+"""What the handlers of one server share: its recordings, what may be read, and who reads."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,13 +10,13 @@ from jupyter_server._tz import utcnow
 
 from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.cluster.access import Access, Person
-from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, LimitReached, NoCluster, NotAllowed, TaskNotFound
+from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.recording.budget import NOT_HELD, Budget
 from cortex_jupyter.recording.open import Recordings
-from cortex_jupyter.server import telemetry
+from cortex_jupyter.server.readers import Readers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from jupyter_server.base.handlers import JupyterHandler
 
     from cortex_jupyter.recording.reading import Recording
     from cortex_jupyter.records import Cursor, TaskRef
@@ -40,7 +39,7 @@ class Service:
         self.app = app
         self._recordings: Recordings | None = None
         self._opening = asyncio.Lock()
-        self._streams: set[asyncio.Task[object]] = set()
+        self.readers = Readers(app)
 
     async def recordings(self) -> Recordings:
         """Give the recordings.
@@ -148,29 +147,12 @@ class Service:
         await recordings.allow(ref.namespace, person)
         await recordings.check(ref, person)
 
-    @contextmanager
-    def streaming(self) -> Iterator[None]:
-        """Count the running task of asyncio as a stream, to be cancelled when the server stops.
-
-        Raises
-        ------
-        LimitReached
-            As many streams are open as the server allows.
-        """
-        most = self.app.max_streams
-        if len(self._streams) >= most:
-            raise LimitReached(
-                f"{most} streams are open on this server",
-                "close a notebook, follow several tasks over one stream, or raise CortexJupyter.max_streams",
-            )
-        task = asyncio.current_task()
-        assert task is not None
-        self._streams.add(task)
-        try:
-            with telemetry.STREAMS.track_inprogress():
-                yield
-        finally:
-            self._streams.discard(task)
+    def user(self, handler: JupyterHandler) -> str:
+        """Give whose streams those of a request are; who comes with the server's own token has a new name each time."""
+        if self.app.access_for == "server" and handler.token_authenticated:
+            return ""
+        name: str = handler.current_user.username
+        return name
 
     def active(self) -> None:
         """Tell Jupyter Server that work is going on, where the setting says so."""
@@ -181,10 +163,7 @@ class Service:
 
     async def close(self) -> None:
         """End the streams and close everything."""
-        streams = tuple(self._streams)
-        for task in streams:
-            task.cancel()
-        await asyncio.gather(*streams, return_exceptions=True)
+        await self.readers.end()
         if self._recordings is not None:
             await self._recordings.close()
             self._recordings = None

@@ -10,7 +10,7 @@ import asyncio
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from cortex_jupyter.errors import BadQuery, CortexError, LimitReached
+from cortex_jupyter.errors import BadQuery, CortexError, TooMany
 from cortex_jupyter.parsing.query import NAMES, LogQuery
 from cortex_jupyter.records import Cursor, TaskRef
 from cortex_jupyter.server.names import check_names
@@ -35,7 +35,10 @@ class StreamHandler(StreamingHandler):
             raise BadQuery("no task is named", "write stream?task=job/train-1&task=...")
         bound = self.service.app.max_tasks_per_stream
         if len(tasks) > bound:
-            raise LimitReached(f"{len(tasks)} tasks are more than the {bound} of one stream", "open a second stream")
+            raise TooMany(
+                f"{len(tasks)} tasks are more than the {bound} of one stream",
+                "open a second stream, or raise CortexJupyter.max_tasks_per_stream",
+            )
         cursors = self.resume(arguments.get("cursor"))
         if len(cursors) > len(tasks):
             raise BadQuery(

@@ -13,7 +13,8 @@ from cortex_jupyter.server.base import Handler
 from cortex_jupyter.server.sse import Slot, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable
+    from collections.abc import AsyncGenerator, Awaitable, Iterable
+    from contextlib import AbstractContextManager
 
 
 class StreamingHandler(Handler):
@@ -36,6 +37,10 @@ class StreamingHandler(Handler):
         finally:
             self._running.cancel()
 
+    def reading(self, tasks: Iterable[str] = ()) -> AbstractContextManager[None]:
+        """Count what is sent as one of the user's streams; see `Readers.reading`."""
+        return self.service.readers.reading(self.service.user(self), tasks)
+
     async def stream(self, slots: list[Slot], *, plain: bool = False) -> None:
         """Answer with the events of these tasks.
 
@@ -45,20 +50,27 @@ class StreamingHandler(Handler):
         """
         cluster = (await self.service.recordings()).cluster
 
+        tasks = {slot.window.recording.ref.key for slot in slots if slot.window}
+
         async def run() -> None:
-            with self.service.streaming():
+            with self.reading(tasks):
                 await Stream(self, cluster, slots, plain=plain).run()
 
         await self.until_closed(run())
 
     async def events(self, pieces: AsyncGenerator[bytes]) -> None:
-        """Answer with an event stream that is written elsewhere."""
+        """Answer with an event stream that is written elsewhere.
+
+        Raises
+        ------
+        LimitReached
+        """
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("Cache-Control", "no-cache, no-transform")
         self.set_header("X-Accel-Buffering", "no")
 
         async def run() -> None:
-            with self.service.streaming():
+            with self.reading():
                 await self.flush()  # the headers: a reader knows that it is heard
                 async with aclosing(pieces):
                     async for piece in pieces:

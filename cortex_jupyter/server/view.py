@@ -19,7 +19,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import CortexError, LimitReached
+from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.static import address_of
 from cortex_jupyter.server.tasklist import list_tasks
@@ -55,7 +55,8 @@ class ViewHandler(ExtensionHandlerMixin, JupyterHandler):
         asked = self.get_query_arguments("task")
         most = service.app.max_tasks_per_stream
         if len(asked) > most:
-            raise LimitReached(f"{len(asked)} tasks are more than the {most} of one page", "open a second page")
+            hint = "open a second page, or raise CortexJupyter.max_tasks_per_stream"
+            raise TooMany(f"{len(asked)} tasks are more than the {most} of one page", hint)
         if not asked:
             namespace = self.get_query_argument("namespace", recordings.namespace)
             service.allow(namespace)

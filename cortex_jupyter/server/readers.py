@@ -1,0 +1,81 @@
+"""Who reads now: each stream is counted, for its user and for its tasks, as long as it is open."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cortex_jupyter.errors import LimitReached
+from cortex_jupyter.server import telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cortex_jupyter.server.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    user: str
+    tasks: frozenset[str]
+
+
+class Readers:
+    """Those of one server.
+
+    Parameters
+    ----------
+    limits : Limits
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._open: dict[asyncio.Task[object], _Reader] = {}
+
+    @contextmanager
+    def reading(self, user: str, tasks: Iterable[str] = ()) -> Iterator[None]:
+        """Count the running task of asyncio as a stream, to be cancelled when the server stops.
+
+        Parameters
+        ----------
+        user : str
+        tasks : iterable of str
+            The keys of those that it follows; none for a search or a download.
+
+        Raises
+        ------
+        LimitReached
+            As many are open as the server, or one user, or one of the tasks may have.
+        """
+        reader = _Reader(user, frozenset(tasks))
+        self._check(reader)
+        running = asyncio.current_task()
+        assert running is not None
+        self._open[running] = reader
+        try:
+            with telemetry.STREAMS.track_inprogress():
+                yield
+        finally:
+            del self._open[running]
+
+    def _check(self, new: _Reader) -> None:
+        limits, readers = self._limits, self._open.values()
+        if len(readers) >= (most := limits.max_streams):
+            hint = "try again; where it stays so, whoever runs this server raises CortexJupyter.max_streams"
+            raise LimitReached(f"{most} streams are open on this server", hint)
+        if sum(reader.user == new.user for reader in readers) >= (most := limits.max_streams_per_user):
+            hint = "close a notebook or a download, follow several tasks over one stream, or raise CortexJupyter.max_streams_per_user"
+            raise LimitReached(f"{most} streams are open for you on this server", hint)
+        for task in new.tasks:
+            if sum(task in reader.tasks for reader in readers) >= (most := limits.max_viewers):
+                hint = "try again when somebody has closed it, read it by pages (without follow=true), or raise CortexJupyter.max_viewers"
+                raise LimitReached(f"{most} viewers follow {task} on this server", hint)
+
+    async def end(self) -> None:
+        """Cancel all of them and wait until they are gone."""
+        streams = tuple(self._open)
+        for task in streams:
+            task.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
