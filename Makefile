@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-cluster bench torture lint docs dist clean
+.PHONY: setup demo test test-redis test-cluster bench torture lint docs dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -55,6 +55,7 @@ test: lint
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
 	@$(call need,valkey-server,valkey-server)
+	@$(call need,redis-check-rdb,redis-tools)
 	cd js && npm test --silent
 	env -u KUBECONFIG $(PYTEST) -m 'not cluster' -n 3 --dist loadfile --ignore tests/browser $(TESTARGS)
 	env -u KUBECONFIG $(PYTEST) tests/browser $(TESTARGS)
@@ -64,6 +65,11 @@ test-cluster: setup
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "KUBECONFIG names no cluster" >&2; exit 1; }
 	@$(call need,chromium,chromium)
 	CORTEX_TEST_CLUSTER=real $(PYTEST) tests/conformance tests/e2e tests/recording/test_manifests.py $(TESTARGS)
+
+# All that is promised of Valkey, on Redis; `make test` tries there what a store promises and what only a server can do.
+test-redis: setup
+	@$(call need,redis-check-rdb,redis-tools)
+	env -u KUBECONFIG CORTEX_TEST_SERVER=redis-server $(PYTEST) tests/recording tests/faults/test_valkey.py tests/e2e/test_valkey.py $(TESTARGS)
 
 bench: setup
 	@$(call need,chromium,chromium)

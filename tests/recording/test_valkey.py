@@ -1,4 +1,7 @@
-"""What only a server can do to a store: forget, refuse, fail over, lose its way; what is promised holds each time."""
+"""What only a server can do to a store: forget, refuse, fail over, lose its way; what is promised holds each time.
+
+Each on Valkey and on Redis.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ import pytest
 from recording.hand import CLUSTER, Hand, recorder, until
 from recording.test_compact import records
 from recording.test_store import dead_pid
+from support import valkey as servers
 from support.relay import Relay
 from support.valkey import Server, free_port
 
@@ -28,22 +32,32 @@ from cortex_jupyter.recording.valkey import changes, leases, link
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from cortex_jupyter.recording.valkey.store import ValkeyStore
 
 
-@pytest.fixture
-def server(valkey_server: Server) -> Server:
-    valkey_server.ask("FLUSHALL")
-    return valkey_server
+@pytest.fixture(params=["valkey-server", "redis-server"], autouse=True)
+def server(
+    request: pytest.FixtureRequest, server_of: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch
+) -> Server:
+    """Give the one that all tests of a kind share; those that they start themselves are of that kind too."""
+    monkeypatch.setattr(servers, "PROGRAM", request.param)
+    found = server_of(request.param)
+    found.ask("FLUSHALL")
+    return found
 
 
 @pytest.fixture
 def store(server: Server) -> Iterator[ValkeyStore]:
     with closing(open_store(server.url)) as one:
         yield one  # type: ignore[misc]
+
+
+def test_the_server_is_what_it_is_taken_for(server: Server, request: pytest.FixtureRequest) -> None:
+    name = server.client().info("server").get("server_name", "redis")
+    assert f"{name}-server" == request.node.callspec.params["server"]
 
 
 @pytest.mark.parametrize(
@@ -250,6 +264,28 @@ async def test_a_way_that_hangs_is_given_up_and_tried_again(server: Server, monk
         await until(lambda: calls)
         assert records(far, hand.id) == hand.written
         end()
+
+
+def test_a_store_that_is_closed_under_who_reads_says_so(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
+    found: list[Exception] = []
+    with Relay(server.port) as relay:
+        store = open_store(f"valkey://127.0.0.1:{relay.port}")
+
+        def read() -> None:
+            try:
+                while True:
+                    store.recordings()
+            except Exception as error:  # noqa: BLE001 - which it is, is what is asked
+                found.append(error)
+
+        readers = [threading.Thread(target=read) for _ in range(8)]
+        for one in readers:
+            one.start()
+        store.close()
+        for one in readers:
+            one.join()
+    assert len(found) == 8 and all(isinstance(error, StoreError) for error in found), found
 
 
 def test_what_was_merged_may_be_read_while_it_moves(store: ValkeyStore) -> None:

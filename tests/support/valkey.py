@@ -1,4 +1,4 @@
-"""Real Valkey servers for the tests, on free loopback ports."""
+"""Real Valkey and Redis servers for the tests, on free loopback ports."""
 
 from __future__ import annotations
 
@@ -18,17 +18,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+#: What runs where a test does not care which: `CORTEX_TEST_SERVER=redis-server` tries all promises on Redis.
+PROGRAM = os.environ.get("CORTEX_TEST_SERVER", "valkey-server")
+
+
 class Server:
     """A `valkey-server` with a folder of its own; a context manager.
 
     Parameters
     ----------
     folder : Path
+    program : str, optional
+        Else `PROGRAM`.
     **options
         Its settings, `_` for `-`.
     """
 
-    def __init__(self, folder: Path, **options: object) -> None:
+    def __init__(self, folder: Path, program: str = "", **options: object) -> None:
+        self._program = program or PROGRAM
         self._options = {"save": "", "bind": "127.0.0.1", "dir": str(folder), "logfile": str(folder / "log")} | options
         self.folder = folder
         self.port = 0
@@ -62,12 +69,14 @@ class Server:
 
     def start(self) -> None:
         """Start it; again on the same port."""
-        program = shutil.which("valkey-server")
-        assert program, "valkey-server is missing: apt-get install valkey-server"
+        # Debian's tools are the same program, under another name and without a service.
+        program = shutil.which(self._program) or shutil.which(self._program.replace("-server", "-check-rdb"))
+        assert program, f"{self._program} is missing: apt-get install {self._program.replace('-server', '-tools')}"
         for _ in range(20):  # somebody else may take a free port first
             port = self.port or free_port()
             options = [x for k, v in self._options.items() for x in (f"--{k.replace('_', '-')}", str(v))]
-            process = subprocess.Popen([program, "--port", str(port), *options], stdout=subprocess.DEVNULL)
+            command = [self._program, "--port", str(port), *options]
+            process = subprocess.Popen(command, executable=program, stdout=subprocess.DEVNULL)
             if self._is_up(process, port):
                 self.port, self.process = port, process
                 self.starts += 1

@@ -153,8 +153,9 @@ class Link:
         return found
 
     def _do(self, what: Callable[[], Any]) -> Any:
+        closed = StoreError(f"the store {self.address.url} has been closed")
         if self._closed:
-            raise StoreError(f"the store {self.address.url} has been closed")
+            raise closed
         with errors(self.address.url):
             try:
                 if time.monotonic() - self._looked > _LOOK_S:
@@ -164,6 +165,10 @@ class Link:
                 # It was the primary: whoever is now is found by connecting anew.
                 self.client.connection_pool.disconnect(inuse_connections=False)
                 raise
+            except (ValueError, AttributeError) as error:
+                if not self._closed:
+                    raise
+                raise closed from error  # closed under who waits for an answer: the client's buffer has gone
 
     def _prepare(self) -> None:
         url = self.address.url
