@@ -175,15 +175,18 @@ class Recording:
             # Switched on meanwhile: it goes on from its anchor, and what it reads from now on is masked.
             if mask and not recorder.masked and not self._tasks[id_].cancelling():
                 self._tasks[id_].cancel()
-        ids = {info.id for info in wanted}
+        read = {info.id for info in wanted}
+        ids = set(read)
         if self._selection is not None:
-            begin = await self._share(self._selection.ids, ids)
+            begin = await self._share(self._selection.ids, read)
             ids |= self._selection.ids
         else:
             begin = [info.id for info in wanted]
         for id_ in begin:
             if id_ not in self._tasks and self._later.get(id_, 0) < time.monotonic():
                 await self._start(writer, id_, masked=mask)
+        for id_, recorder in self._recorders.items():
+            recorder.read(on=id_ in read)
         await self._release(ids)
         return wanted
 

@@ -104,6 +104,10 @@ class TaskRecorder:
         with contextlib.suppress(CortexError):  # another recorder reads it again from the anchor
             await self._channel.flush()
 
+    def read(self, *, on: bool) -> None:
+        """Say whether anybody reads it."""
+        self._channel.read(on=on)
+
     def say(self, message: str, **fields: Any) -> None:
         """Put a notice of the recorder's own into the sequence.
 

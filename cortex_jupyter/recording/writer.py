@@ -1,12 +1,16 @@
 """The one thread that parses, encodes and commits, for all tasks of a recorder.
 
 A batch goes out at once when the task's last one is older than `INTERVAL_S` (a quiet log pays no delay), else when
-that time is over or `FULL` bytes are there (a busy one is capped at some 30 events a second).
+that time is over or `FULL` bytes are there (a busy one is capped at some 30 events a second). Where nobody reads, that time is
+`UNREAD_S`: a commit costs its recorder and the store about as much as a hundred lines, whatever is in it, and of thousands
+of tasks that a collector records few have a reader.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import logging
 import threading
 import time
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 INTERVAL_S: Final = 0.025
+UNREAD_S: Final = 1.0
 FULL: Final = 64 << 10
 #: Lines of a batch of parsed ones.
 _LINES: Final = 2000
@@ -77,6 +82,7 @@ class Channel:
         self.written = 0.0
         self.given = self.taken = 0  # items so far
         self.barriers: list[tuple[int, Callable[[], object]]] = []  # after how many items
+        self._interval = INTERVAL_S
         self.error: Exception | None = None
         self._since = time.time_ns()
 
@@ -135,6 +141,17 @@ class Channel:
         """Hand over a notice, or a change of the recording's row."""
         self._put(note)
 
+    def read(self, *, on: bool) -> None:
+        """Say whether anybody reads it; what has waited for nobody is committed as soon as somebody does."""
+        interval = INTERVAL_S if on else UNREAD_S
+        if interval == self._interval:
+            return
+        with self._writer.lock:
+            self._interval = interval
+            if self.items:
+                self.due = min(self.due, self.written + self._interval)
+                self._writer.add(self)
+
     async def flush(self) -> None:
         """Wait until everything handed over is committed."""
         done = asyncio.Event()
@@ -156,7 +173,7 @@ class Channel:
             raise self.error
         with self._writer.lock:
             if not self.items:
-                self.due = max(time.monotonic(), self.written + INTERVAL_S)
+                self.due = max(time.monotonic(), self.written + self._interval)
             self.items.append(item)
             telemetry.QUEUE.inc(item.size)
             self.given += 1
@@ -180,7 +197,7 @@ class Channel:
         self.taken += n
         self.written = time.monotonic()
         # Full or not, it stands behind those that are due already: a backlog of one task does not hold up the others.
-        self.due = self.written if self.size >= FULL or self.barriers else self.written + INTERVAL_S
+        self.due = self.written if self.size >= FULL or self.barriers else self.written + self._interval
         return taken
 
     def passed(self) -> list[Callable[[], object]]:
@@ -214,7 +231,10 @@ class Writer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.lock = threading.Condition()
-        self._waiting: set[Channel] = set()
+        # By when they are due. One whose time has changed stands there twice; what holds is in the dictionary.
+        self._queue: list[tuple[float, int, Channel]] = []
+        self._waiting: dict[Channel, float] = {}
+        self._order = itertools.count()
         self._stopping = threading.Event()
         self.patience = Patience(store, self._stopping, self._voices)
         self._thread = threading.Thread(target=self._run, name="cortex-writer", daemon=True)
@@ -241,9 +261,13 @@ class Writer:
         return Channel(self, self._store, lease, task, last_seq, parser, masked)
 
     def add(self, channel: Channel) -> None:
-        """Have a channel looked at, the lock being held."""
-        self._waiting.add(channel)
-        self.lock.notify()
+        """Have a channel looked at when it is due, the lock being held."""
+        if self._waiting.get(channel) == channel.due:
+            return
+        self._waiting[channel] = channel.due
+        heapq.heappush(self._queue, (channel.due, next(self._order), channel))
+        if self._queue[0][2] is channel:
+            self.lock.notify()
 
     def _voices(self) -> list[Voice]:
         with self.lock:
@@ -260,13 +284,17 @@ class Writer:
     def _next(self) -> tuple[Channel, list[Item], list[Callable[[], object]]] | None:
         with self.lock:
             while True:
+                while self._queue and self._waiting.get(self._queue[0][2]) != self._queue[0][0]:
+                    heapq.heappop(self._queue)
+                due, _, channel = self._queue[0] if self._queue else (None, 0, None)
                 now = time.monotonic()
-                channel = min(self._waiting, key=lambda c: c.due, default=None)
-                if channel is not None and (channel.due <= now or self._stopping.is_set()):
+                if channel is not None and due is not None and (due <= now or self._stopping.is_set()):
+                    heapq.heappop(self._queue)
+                    del self._waiting[channel]
                     items = channel.take()
-                    if not channel.items:
-                        self._waiting.discard(channel)
+                    if channel.items:
+                        self.add(channel)
                     return channel, items, channel.passed()
                 if self._stopping.is_set():
                     return None
-                self.lock.wait(None if channel is None else channel.due - now)
+                self.lock.wait(None if due is None else due - now)

@@ -220,3 +220,29 @@ def test_who_may_not_list_what_is_selected_is_told(
         assert process.wait(30) == 1
         assert f'namespace "{space}"' in running.log.read_text() and "Traceback" not in running.log.read_text()
         running.running.remove(process)
+
+
+def test_a_task_that_nobody_reads_is_committed_rarely_and_one_that_is_read_at_once(
+    kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
+) -> None:
+    team, flag = unique("unread"), home.path / "flag"
+    store = open_store(valkey_server.url)
+
+    def batches() -> list[int]:
+        return [e.n for e in store.entries(info.id, 0, 1 << 30) if e.event == "log"]
+
+    try:
+        with collectors(valkey_server.url, home, "-l", f"team={team}") as running:
+            running.start()
+            kube.create(labelled(python_job(team, UNTIL.format(flag=str(flag))), team))
+            info = kube.wait_for(lambda: store.find(TaskRef("default", "job", team), CLUSTER), "its recording")
+            kube.wait_for(lambda: any(n > 25 for n in batches()), "half a second's lines in one batch")
+            rare = len(batches())
+            store.want(info.id, 600)
+            kube.wait_for(lambda: sum(n < 4 for n in batches()[rare:]) > 5, "each line as it comes")
+            flag.touch()
+            done = kube.wait_for(lambda: (i := store.info(info.id)) and i.done and i, "its end")
+            recorded = texts(store, done.id)
+            assert recorded[:-1] == lines(len(recorded) - 1) and recorded[-1] == f"{len(recorded) - 1} lines"
+    finally:
+        store.close()

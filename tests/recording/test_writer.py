@@ -150,3 +150,25 @@ async def test_what_is_handed_over_is_written_at_the_end(store: Store, hand: Han
         for i in range(50):
             await channel.lines(1, line(i, str(i)))
     assert texts(store, hand.id) == [str(i) for i in range(50)]
+
+
+async def test_what_nobody_reads_is_gathered_until_somebody_does(
+    store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortex_jupyter.recording.writer.UNREAD_S", 3600.0)
+    channel = opened(writer, hand)
+    channel.read(on=False)
+    await channel.lines(1, line(1, "a"))
+    await until(lambda: texts(store, hand.id) == ["a"])  # it is the first
+    await channel.lines(1, line(2, "b"))
+    await channel.flush()
+    assert texts(store, hand.id) == ["a", "b"]
+    await channel.lines(1, line(3, "c"))
+    await channel.lines(1, line(4, "d"))
+    channel.read(on=True)
+    await until(lambda: texts(store, hand.id) == ["a", "b", "c", "d"])
+    assert [e.n for e in store.entries(hand.id, 0, 1 << 20)] == [1, 1, 2]
+    channel.read(on=False)
+    await channel.lines(1, line(5, "x" * 40_000))
+    await channel.lines(1, line(6, "y" * 40_000))  # as much as a batch holds waits for nobody
+    await until(lambda: len(texts(store, hand.id)) == 6)
