@@ -13,7 +13,7 @@ import yaml
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from cortex_jupyter.recording import telemetry as recorder
+from cortex_jupyter.recording.process import telemetry as recorder
 from cortex_jupyter.server import telemetry as server
 
 FOLDER: Final = Path(__file__).parent / "monitoring"

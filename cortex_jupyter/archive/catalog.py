@@ -22,7 +22,7 @@ from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.held import Held, too_new
 from cortex_jupyter.archive.write import About, Written, write
 from cortex_jupyter.errors import ArchiveError, ArchiveNotFound, CursorNotHeld
-from cortex_jupyter.recording.budget import NOT_HELD
+from cortex_jupyter.recording.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

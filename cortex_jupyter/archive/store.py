@@ -8,8 +8,9 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Protocol, Self
 
 from cortex_jupyter.errors import ArchiveError, CursorNotHeld, MissingExtra, StoreError
-from cortex_jupyter.recording.budget import NOT_HELD
-from cortex_jupyter.recording.store import Anchor, Readable, is_store, open_store
+from cortex_jupyter.recording.store import Anchor, Readable, is_store
+from cortex_jupyter.recording.store.budget import NOT_HELD
+from cortex_jupyter.recording.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

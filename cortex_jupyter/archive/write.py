@@ -11,7 +11,7 @@ import orjson
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.recording.budget import NOT_HELD
+from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from cortex_jupyter.errors import BadQuery, CortexError, CursorNotHeld
 from cortex_jupyter.frames.read import stored_pieces
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.stores import open_store
 
 if TYPE_CHECKING:
     import argparse

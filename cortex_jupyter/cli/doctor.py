@@ -12,10 +12,11 @@ from cortex_jupyter.cli.terminal import colourful, safe
 from cortex_jupyter.cluster.access import may
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import CortexError, NotFound, StoreFull
-from cortex_jupyter.recording.launch import log_path
-from cortex_jupyter.recording.parser import masking
-from cortex_jupyter.recording.patience import STOPPED
-from cortex_jupyter.recording.store import default_url, open_store
+from cortex_jupyter.recording.process.launch import log_path
+from cortex_jupyter.recording.store import default_url
+from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.recording.text.parser import masking
+from cortex_jupyter.recording.writing.patience import STOPPED
 
 if TYPE_CHECKING:
     import argparse

@@ -1,6 +1,6 @@
 """All records of a recording in the order in which people read, one after the other and without Arrow.
 
-The same order as `in_order` gives a table and `recording.pages` a page, but with only those lines in memory whose
+The same order as `in_order` gives a table and `recording.reading.pages` a page, but with only those lines in memory whose
 place is not certain yet: a line may go out when no entry to come reaches back to its time.
 """
 
@@ -11,7 +11,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.recording.pages import Record
+from cortex_jupyter.recording.reading.pages import Record
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def ordered(
     Yields
     ------
     Record
-        As in `recording.pages`.
+        As in `recording.reading.pages`.
     """
     found = _sorted(store, recording, query, start, stop)
     if query.tail is None:

@@ -17,7 +17,7 @@ from cortex_jupyter.frames.places import places
 from cortex_jupyter.frames.schema import COLUMNS, schema
 from cortex_jupyter.frames.select import select
 from cortex_jupyter.frames.statement import Completeness
-from cortex_jupyter.recording.budget import NOT_HELD
+from cortex_jupyter.recording.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.recording.open import Recordings
+    from cortex_jupyter.recording.reading.open import Recordings
 
     #: `widget.send(content, buffers)`; ipykernel's IOPub has a thread of its own, so any thread may call it.
     Send = Callable[[dict[str, Any], list[bytes] | None], object]

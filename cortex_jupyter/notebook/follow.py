@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.feed import Frame
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.feed import Frame
+    from cortex_jupyter.recording.reading.reading import Recording
 
 
 async def frames(recording: Recording, query: LogQuery) -> AsyncIterator[Frame]:

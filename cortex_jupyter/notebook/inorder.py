@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.frames.ordered import ordered
-from cortex_jupyter.recording.feed import Frame
+from cortex_jupyter.recording.reading.feed import Frame
 from cortex_jupyter.records import Entry, encode_batch
 from cortex_jupyter.server.stored import in_thread
 from cortex_jupyter.server.window import caught_up
@@ -21,8 +21,8 @@ from cortex_jupyter.server.window import caught_up
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from cortex_jupyter.recording.pages import Record
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.pages import Record
+    from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
     from cortex_jupyter.server.window import Window
 

@@ -14,13 +14,13 @@ from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog
-from cortex_jupyter.recording.open import Recordings
+from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.server.names import check_names
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Store
     from cortex_jupyter.records import TaskRef
 

@@ -12,7 +12,7 @@ from cortex_jupyter.records import STREAMS, rfc3339
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.recording import pages
+    from cortex_jupyter.recording.reading import pages
     from cortex_jupyter.records import Batch
 
 

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cortex_jupyter.archive.store import archive_of
-from cortex_jupyter.recording.open import Recordings
+from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.store import default_url
 
 if TYPE_CHECKING:

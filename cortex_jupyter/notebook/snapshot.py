@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.recording.open import Recordings
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info, Readable
 
 

@@ -17,7 +17,7 @@ from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.tasklist import list_tasks
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.open import Recordings
+    from cortex_jupyter.recording.reading.open import Recordings
 
 _COLUMNS: Final = ("task", "state", "started", "finished", "exit_code", "pods")
 

@@ -16,7 +16,7 @@ from cortex_jupyter.parsing.query import SEVERAL
 
 if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.recording.open import Recordings
+    from cortex_jupyter.recording.reading.open import Recordings
 
 _STATIC: Final = Path(__file__).parent / "static"
 

@@ -19,7 +19,7 @@ from cortex_jupyter.records import Cursor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cortex_jupyter.recording.feed import Keep
+    from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
 
 #: Records of a page where `limit` is not given, and at most.

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.masking import rules
-from cortex_jupyter.recording.parser import masking
-from cortex_jupyter.recording.recorder import IDLE_S, Recording
-from cortex_jupyter.recording.selection import Selection
-from cortex_jupyter.recording.store import open_store
-from cortex_jupyter.recording.turns import MOST, PER_NODE, Turns
+from cortex_jupyter.recording.collector.selection import Selection
+from cortex_jupyter.recording.recorder.recorder import IDLE_S, Recording
+from cortex_jupyter.recording.source.turns import MOST, PER_NODE, Turns
+from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.recording.text.parser import masking
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _manifests(options: argparse.Namespace) -> str:
-    from cortex_jupyter.recording.manifests import STORE_PORT, Install, manifests  # noqa: PLC0415 - YAML is for this alone
+    from cortex_jupyter.recording.collector.manifests import STORE_PORT, Install, manifests  # noqa: PLC0415 - YAML is for this alone
 
     namespaces = tuple(options.namespace)
     own = options.into or next(iter(namespaces), "cortex-jupyter")
@@ -111,7 +111,7 @@ async def _record(options: argparse.Namespace) -> None:
             await asyncio.to_thread(store.set_setting, "archive", url)
         if await asyncio.to_thread(masking, store):
             rules()  # where they are missing nothing is recorded: what has been stored unmasked stays so
-        from cortex_jupyter.recording.endpoint import serving  # noqa: PLC0415 - the same
+        from cortex_jupyter.recording.process.endpoint import serving  # noqa: PLC0415 - the same
 
         web = contextlib.nullcontext() if options.port is None else serving(options.port)
         async with web, await Cluster.open(options.kubeconfig, options.context) as cluster:

@@ -10,7 +10,7 @@ from traitlets import Bool, Enum, Float, List, Unicode
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.parser import wished
+from cortex_jupyter.recording.text.parser import wished
 from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.limits import Limits

@@ -15,7 +15,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.parsing.query import NAMES, LogQuery
-from cortex_jupyter.recording.pages import newest
+from cortex_jupyter.recording.reading.pages import newest
 from cortex_jupyter.server import text
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.stored import in_thread, start, stored
@@ -25,7 +25,7 @@ from cortex_jupyter.server.window import caught_up
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
     from cortex_jupyter.records import Batch
 

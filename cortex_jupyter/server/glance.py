@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.recording.outline import outline as counted
+from cortex_jupyter.recording.reading.outline import outline as counted
 from cortex_jupyter.server.levels import levels_of
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.reading import Recording
 
 _BINS: Final = 1000
 _MOST: Final = 10_000

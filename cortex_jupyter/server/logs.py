@@ -24,7 +24,7 @@ from cortex_jupyter.server.streaming import StreamingHandler
 from cortex_jupyter.server.window import Window, caught_up
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.reading import Recording
 
 _ALLOWED: Final = frozenset(NAMES) | {"format", "cursor", "at"}
 #: A page waits so long, seconds, for what had been written; then it answers with what there is.

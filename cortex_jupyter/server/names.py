@@ -9,7 +9,7 @@ from cortex_jupyter.errors import ContainerNotFound
 
 if TYPE_CHECKING:
     from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.reading import Recording
 
 _GLOB = frozenset("*?[")
 

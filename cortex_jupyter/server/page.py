@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing.query import MOST, LogQuery
 from cortex_jupyter.parsing.when import instant
-from cortex_jupyter.recording.pages import Page, following, newest
-from cortex_jupyter.recording.places import around, onward
+from cortex_jupyter.recording.reading.pages import Page, following, newest
+from cortex_jupyter.recording.reading.places import around, onward
 from cortex_jupyter.server.state import completeness_of
 from cortex_jupyter.server.text import row
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
 
 

@@ -25,7 +25,7 @@ from cortex_jupyter.server.process import event
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cortex_jupyter.recording.feed import Keep
+    from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
 
 #: Progress is told so often, seconds: a reader sees that it goes on, and the server that it has not run away.

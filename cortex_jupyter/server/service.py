@@ -11,14 +11,14 @@ from jupyter_server._tz import utcnow
 from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
-from cortex_jupyter.recording.budget import NOT_HELD, Budget
-from cortex_jupyter.recording.open import Recordings
+from cortex_jupyter.recording.reading.open import Recordings
+from cortex_jupyter.recording.store.budget import NOT_HELD, Budget
 from cortex_jupyter.server.readers import Readers
 
 if TYPE_CHECKING:
     from jupyter_server.base.handlers import JupyterHandler
 
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.records import Cursor, TaskRef
     from cortex_jupyter.server.app import CortexJupyter
 

@@ -10,7 +10,7 @@ from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Complete, Info, Readable
 
 

@@ -9,13 +9,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.recording.budget import NOT_HELD
+from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from cortex_jupyter.recording.feed import Keep
+    from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
     from cortex_jupyter.records import Entry
 

@@ -1,4 +1,4 @@
-"""What a server tells of itself in Jupyter Server's own `/metrics`; see `recording.telemetry` for the recorders' part."""
+"""What a server tells of itself in Jupyter Server's own `/metrics`; see `recording.process.telemetry` for the recorders' part."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from cortex_jupyter.recording.buckets import BUCKETS
+from cortex_jupyter.recording.process.buckets import BUCKETS
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.feed import Frame
+    from cortex_jupyter.recording.reading.feed import Frame
 
 STREAMS: Final = Gauge("cortex_streams", "Streams open to readers")
 SENT: Final = Counter("cortex_sent_bytes_total", "Bytes of events sent to readers")

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld, RecorderError
-from cortex_jupyter.recording.feed import Frame
-from cortex_jupyter.recording.pages import newest
+from cortex_jupyter.recording.reading.feed import Frame
+from cortex_jupyter.recording.reading.pages import newest
 from cortex_jupyter.records import Cursor, Entry, notice
 from cortex_jupyter.server.state import completeness, gone, present
 from cortex_jupyter.server.stored import in_thread, newest_since, start, stored
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
     from cortex_jupyter.records import Batch
 

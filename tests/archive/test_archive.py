@@ -17,8 +17,8 @@ from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew
 from cortex_jupyter.frames.ordered import ordered as records
 from cortex_jupyter.frames.read import read, stored_pieces
 from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.outline import outline
-from cortex_jupyter.recording.pages import following, newest
+from cortex_jupyter.recording.reading.outline import outline
+from cortex_jupyter.recording.reading.pages import following, newest
 from cortex_jupyter.records import Batch, Cursor, TaskRef
 
 if TYPE_CHECKING:

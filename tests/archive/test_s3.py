@@ -20,7 +20,7 @@ from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
 from cortex_jupyter.frames.lazy import lazy
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.pages import newest
+from cortex_jupyter.recording.reading.pages import newest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

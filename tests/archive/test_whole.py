@@ -12,8 +12,8 @@ import pytest
 from support.kube import Kube, python_job
 
 from cortex_jupyter.archive.store import ArchiveStore
-from cortex_jupyter.recording.retention import retain
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.store.retention import retain
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import TaskRef, rfc3339
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ LINES: Final = HOURS * _HOUR
 _RECORDER = """
 import sys
 import aiohttp
-from cortex_jupyter.recording import recorder, writer
+from cortex_jupyter.recording.recorder import recorder
+from cortex_jupyter.recording.writing import writer
 async def readany(self):
     return await self.read(8 << 10)
 aiohttp.StreamReader.readany = readany
@@ -43,8 +44,8 @@ sys.exit(main())
 """
 _READER = """
 import asyncio, sys
-from cortex_jupyter.recording.feed import Feed
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.reading.feed import Feed
+from cortex_jupyter.recording.stores import open_store
 async def read(url, id_):
     store = open_store(url)
     lines = 0

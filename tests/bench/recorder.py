@@ -22,8 +22,8 @@ from recording.hand import until
 from report import Report, peak, resident
 from support.kube import python_job
 
-from cortex_jupyter.recording.open import Recordings
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.reading.open import Recordings
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import Batch, TaskRef
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ _FAST, _MINUTE_S = 10, 6.0
 _COMPRESSED = f"""
 import sys
 from cortex_jupyter.cluster import watch
-from cortex_jupyter.recording import audit, stream, task
+from cortex_jupyter.recording.source import audit
+from cortex_jupyter.recording.source import stream
+from cortex_jupyter.recording.recorder import task
 stream._SILENT_S /= {_FAST}; stream._LONGEST_SILENT_S /= {_FAST}; stream._OLD_S /= {_FAST}
 task._LOOK_S /= {_FAST}; watch.WATCH_S //= {_FAST}
 for name in [n for n in vars(audit) if n.endswith("_S") and isinstance(getattr(audit, n), (int, float))]:
@@ -51,17 +53,19 @@ sys.exit(main())
 #: The recorder without anchors: their places are neither kept nor written.
 _WITHOUT_ANCHORS = """
 import sys
-from cortex_jupyter.recording import batch, sqlite, store
+from cortex_jupyter.recording.writing import batch
+from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recording.store import Anchor
 def advance(self, lines, numbers):
     self.last = lines.times[-1]
     self.recent.extend(zip(lines.times[-8:], lines.texts[-8:], strict=True))
 batch.Track.advance = advance
-batch.Track.anchor = property(lambda self: store.Anchor(last=self.last, ended=self.ended))
-commit = sqlite.SqliteStore.commit
+batch.Track.anchor = property(lambda self: Anchor(last=self.last, ended=self.ended))
+commit = SqliteStore.commit
 def without(self, lease, one):
     one.anchors = {k: a for k, a in one.anchors.items() if a.ended}
     commit(self, lease, one)
-sqlite.SqliteStore.commit = without
+SqliteStore.commit = without
 from cortex_jupyter.recording.__main__ import main
 sys.exit(main())
 """

@@ -18,9 +18,9 @@ from recording.hand import Hand
 from report import Report, cpu
 from support.valkey import Server
 
-from cortex_jupyter.recording.feed import Feed
-from cortex_jupyter.recording.open import Recordings
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.reading.feed import Feed
+from cortex_jupyter.recording.reading.open import Recordings
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import cortex_jupyter.cluster.session  # noqa: F401 - before the forks: imported once
 from cortex_jupyter.recording.__main__ import main
-from cortex_jupyter.recording.connections import Connections
-from cortex_jupyter.recording.sqlite import SqliteStore
+from cortex_jupyter.recording.sqlite.connections import Connections
+from cortex_jupyter.recording.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from faults.seen import Seen
 from support.jupyter import counter
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.open import Recordings
+from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.recording.store import Commit, open_store
+from cortex_jupyter.recording.store import Commit
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from recording.hand import Hand
 from support.valkey import PROGRAM, Server
 
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from recording.hand import Hand, source, until
 from recording.node import Node, cri, line, pod
 
-from cortex_jupyter.recording.audit import Audit
-from cortex_jupyter.recording.context import Context
-from cortex_jupyter.recording.pods import Pods
-from cortex_jupyter.recording.source import SourceReader
-from cortex_jupyter.recording.sqlite import SqliteStore
-from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.recording.source.audit import Audit
+from cortex_jupyter.recording.source.context import Context
+from cortex_jupyter.recording.source.source import SourceReader
+from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recording.watching.pods import Pods
+from cortex_jupyter.recording.writing.writer import Writer
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ async def test_nothing_is_recorded_twice_where_nothing_was_skipped(store: Sqlite
 async def test_who_may_not_read_rotated_files_is_told(
     store: SqliteStore, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cortex_jupyter.recording.audit._ROTATES", 1000)
+    monkeypatch.setattr("cortex_jupyter.recording.source.audit._ROTATES", 1000)
     await recorded(store, hand, Node(pod("terminated")))
     said = [e.data for e in store.entries(hand.id, 0, 1 << 30) if b"cannot be checked" in e.data]
     assert said and all(b"nodes/proxy" in data for data in said)

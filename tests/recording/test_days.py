@@ -9,12 +9,12 @@ import orjson
 from recording.hand import Hand, source
 from recording.node import T0, pod
 
-from cortex_jupyter.recording.batch import Batcher, Note, Piece, Track
-from cortex_jupyter.recording.context import Context
-from cortex_jupyter.recording.pods import Pods
-from cortex_jupyter.recording.sources import Sources
+from cortex_jupyter.recording.recorder.sources import Sources
+from cortex_jupyter.recording.source.context import Context
 from cortex_jupyter.recording.store import Anchor
-from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.recording.watching.pods import Pods
+from cortex_jupyter.recording.writing.batch import Batcher, Note, Piece, Track
+from cortex_jupyter.recording.writing.writer import Writer
 from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:

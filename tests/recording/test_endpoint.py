@@ -14,8 +14,8 @@ from support.jupyter import Home, free_port
 from support.kube import python_job
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording import endpoint, telemetry
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.process import endpoint, telemetry
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:

@@ -12,18 +12,20 @@ import pytest
 from recording.hand import until
 
 from cortex_jupyter.errors import NotFound, StoreBusy, StoreError
-from cortex_jupyter.recording import away
-from cortex_jupyter.recording import feed as lib
-from cortex_jupyter.recording.compact import compact
-from cortex_jupyter.recording.feed import Feed, Frame
-from cortex_jupyter.recording.sqlite import SqliteStore
-from cortex_jupyter.recording.store import Store, open_store
+from cortex_jupyter.recording.reading import away
+from cortex_jupyter.recording.reading import feed as lib
+from cortex_jupyter.recording.reading.feed import Feed, Frame
+from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recording.store.compact import compact
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import Batch, Cursor, Entry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from recording.hand import Hand
+
+    from cortex_jupyter.recording.store import Store
 
 
 async def seqs(frames: AsyncIterator[Frame], slow: float = 0) -> list[int]:

@@ -18,14 +18,16 @@ from recording.test_recorder import Seen, counted, opened
 from support.kube import python_job
 
 from cortex_jupyter.errors import LeaseLost, RecorderError, StoreBusy, StoreError, StoreFull
-from cortex_jupyter.recording import launch, leases, patience
-from cortex_jupyter.recording import recorder as recorder_module
-from cortex_jupyter.recording.batch import Note
-from cortex_jupyter.recording.patience import STOPPED
-from cortex_jupyter.recording.recorder import Recording
-from cortex_jupyter.recording.sqlite import SqliteStore
+from cortex_jupyter.recording.process import launch
+from cortex_jupyter.recording.recorder import recorder as recorder_module
+from cortex_jupyter.recording.recorder.recorder import Recording
+from cortex_jupyter.recording.sqlite import leases
+from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.store import HEARTBEAT_S, Anchor, Commit
-from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.recording.writing import patience
+from cortex_jupyter.recording.writing.batch import Note
+from cortex_jupyter.recording.writing.patience import STOPPED
+from cortex_jupyter.recording.writing.writer import Writer
 from cortex_jupyter.records import Batch, TaskRef, rfc3339
 
 if TYPE_CHECKING:
@@ -369,11 +371,11 @@ import asyncio, resource, signal, sys
 from pathlib import Path
 from recording.hand import Hand, source, until
 from recording.test_full_disk import lines, numbers
-from cortex_jupyter.recording import patience
-from cortex_jupyter.recording.patience import STOPPED
-from cortex_jupyter.recording.sqlite import SqliteStore
+from cortex_jupyter.recording.writing import patience
+from cortex_jupyter.recording.writing.patience import STOPPED
+from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.store import Anchor
-from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.recording.writing.writer import Writer
 
 async def main():
     patience.RETRY_S = 0.02

@@ -10,7 +10,7 @@ import pytest
 from recording.hand import CLUSTER, recorder
 
 from cortex_jupyter.errors import RecorderError
-from cortex_jupyter.recording import launch
+from cortex_jupyter.recording.process import launch
 from cortex_jupyter.recording.store import url_of
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from support.kube import python_job
 
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import ClusterUnreachable
-from cortex_jupyter.recording import recorder as lib
-from cortex_jupyter.recording.pods import Pods
-from cortex_jupyter.recording.recorder import Recording
+from cortex_jupyter.recording.recorder import recorder as lib
+from cortex_jupyter.recording.recorder.recorder import Recording
+from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:

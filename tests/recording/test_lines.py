@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cortex_jupyter.recording import lines as lib
-from cortex_jupyter.recording.lines import Splitter, parse
+from cortex_jupyter.recording.text import lines as lib
+from cortex_jupyter.recording.text.lines import Splitter, parse
 from cortex_jupyter.records import rfc3339
 
 T0 = 1_700_000_000_000_000_000

@@ -16,7 +16,7 @@ from support.valkey import Server
 
 import cortex_jupyter
 from cortex_jupyter.recording.__main__ import main
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from recording.node import Node, cri, line, pod
 from recording.test_source import Rig
 
 from cortex_jupyter.errors import BadQuery, MissingExtra, StoreBusy, StoreError
-from cortex_jupyter.recording.audit import Audit
-from cortex_jupyter.recording.backfill import Backfill
-from cortex_jupyter.recording.batch import Note
-from cortex_jupyter.recording.parser import masking
-from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.recording.source.audit import Audit
+from cortex_jupyter.recording.source.backfill import Backfill
+from cortex_jupyter.recording.text.parser import masking
+from cortex_jupyter.recording.writing.batch import Note
+from cortex_jupyter.recording.writing.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from cortex_jupyter.recording.sqlite import SqliteStore
+    from cortex_jupyter.recording.sqlite.store import SqliteStore
 
 
 def secret(second: float, number: int) -> bytes:
@@ -40,7 +40,7 @@ def masked(*numbers: int) -> list[str]:
 
 @pytest.fixture
 async def writer(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Writer]:
-    monkeypatch.setattr("cortex_jupyter.recording.source._FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("cortex_jupyter.recording.source.source._FIRST_WAIT_S", 0.01)
     with Writer(store) as one:
         yield one
 
@@ -172,7 +172,7 @@ def test_a_recorder_without_the_rules_ends_at_once_and_says_what_to_install(
     def missing() -> None:
         raise MissingExtra("masking needs detect-secrets")
 
-    monkeypatch.setattr("cortex_jupyter.recording.parser.rules", missing)
+    monkeypatch.setattr("cortex_jupyter.recording.text.parser.rules", missing)
     with pytest.raises(MissingExtra):
         masking(store, wish=True)
     assert store.setting("mask") != "1"

@@ -10,8 +10,8 @@ from recording.hand import CLUSTER, Hand
 
 from cortex_jupyter.cluster.workloads import Workload
 from cortex_jupyter.errors import AmbiguousTask, ClusterUnreachable, CortexError, NotAllowed, TaskNotFound
-from cortex_jupyter.recording import reading as lib
-from cortex_jupyter.recording.open import Recordings
+from cortex_jupyter.recording.reading import reading as lib
+from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:

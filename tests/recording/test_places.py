@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from recording.hand import Hand, NewStore
 from recording.test_pages import filled, recordings, write
 
-from cortex_jupyter.recording.compact import compact
-from cortex_jupyter.recording.outline import outline
-from cortex_jupyter.recording.pages import newest
-from cortex_jupyter.recording.places import around, onward
+from cortex_jupyter.recording.reading.outline import outline
+from cortex_jupyter.recording.reading.pages import newest
+from cortex_jupyter.recording.reading.places import around, onward
+from cortex_jupyter.recording.store.compact import compact
 from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import pytest
 from recording.hand import until
 from support.kube import pod_spec, python_container, python_job, python_pod
 
-from cortex_jupyter.recording.open import Recordings
-from cortex_jupyter.recording.pages import newest
+from cortex_jupyter.recording.reading.open import Recordings
+from cortex_jupyter.recording.reading.pages import newest
 from cortex_jupyter.records import Batch, TaskRef
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from support.kube import Kube
 
-    from cortex_jupyter.recording.reading import Recording
+    from cortex_jupyter.recording.reading.reading import Recording
 
 COUNT = "import time\nfor i in range({n}):\n    print(f'line {{i:08}}', flush=True)\n    time.sleep({pause})"
 

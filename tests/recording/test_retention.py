@@ -12,13 +12,13 @@ import pytest
 from recording.hand import CLUSTER, Hand, on_sqlite, until
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld
-from cortex_jupyter.recording import recorder as recorder_module
-from cortex_jupyter.recording.budget import Budget
-from cortex_jupyter.recording.feed import Feed
-from cortex_jupyter.recording.recorder import Recording
-from cortex_jupyter.recording.retention import retain
-from cortex_jupyter.recording.sqlite import SqliteStore
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.reading.feed import Feed
+from cortex_jupyter.recording.recorder import recorder as recorder_module
+from cortex_jupyter.recording.recorder.recorder import Recording
+from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recording.store.budget import Budget
+from cortex_jupyter.recording.store.retention import retain
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from recording.hand import Hand, source
 from recording.node import T0, Node, Response, pod
 from recording.test_takeover import as_bytes, files, lines_of
 
-from cortex_jupyter.recording import source as lib
-from cortex_jupyter.recording.audit import Audit
-from cortex_jupyter.recording.context import Context
-from cortex_jupyter.recording.pods import Pods
-from cortex_jupyter.recording.source import SourceReader
-from cortex_jupyter.recording.sqlite import SqliteStore
-from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.recording.source import source as lib
+from cortex_jupyter.recording.source.audit import Audit
+from cortex_jupyter.recording.source.context import Context
+from cortex_jupyter.recording.source.source import SourceReader
+from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recording.watching.pods import Pods
+from cortex_jupyter.recording.writing.writer import Writer
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:

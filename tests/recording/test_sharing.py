@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cortex_jupyter.recording.sharing import LEAVE_S, Sharing
+from cortex_jupyter.recording.collector.sharing import LEAVE_S, Sharing
 
 
 class Store:

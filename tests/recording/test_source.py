@@ -10,12 +10,12 @@ from recording.hand import Hand, source, until
 from recording.node import Node, cri, line, pod
 
 from cortex_jupyter.errors import ClusterError, NotFound
-from cortex_jupyter.recording import source as lib
-from cortex_jupyter.recording.context import Context
-from cortex_jupyter.recording.parser import Parser
-from cortex_jupyter.recording.pods import Pods
-from cortex_jupyter.recording.source import SourceReader
-from cortex_jupyter.recording.writer import Writer
+from cortex_jupyter.recording.source import source as lib
+from cortex_jupyter.recording.source.context import Context
+from cortex_jupyter.recording.source.source import SourceReader
+from cortex_jupyter.recording.text.parser import Parser
+from cortex_jupyter.recording.watching.pods import Pods
+from cortex_jupyter.recording.writing.writer import Writer
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ async def test_rotated_files_close_the_gap(store: Store, hand: Hand, writer: Wri
 async def test_a_stalled_stream_is_opened_anew(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cortex_jupyter.recording.stream._SILENT_S", 0.05)
+    monkeypatch.setattr("cortex_jupyter.recording.source.stream._SILENT_S", 0.05)
     node = Node(pod(), LOG)
 
     async def written() -> None:

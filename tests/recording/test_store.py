@@ -15,8 +15,9 @@ import pytest
 from recording.hand import CLUSTER, REF, Hand, NewStore, on_sqlite, recorder, source, until
 
 from cortex_jupyter.errors import LeaseLost, StoreError
-from cortex_jupyter.recording.sqlite import SqliteStore
-from cortex_jupyter.recording.store import Anchor, Commit, Recorder, default_url, open_store
+from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recording.store import Anchor, Commit, Recorder, default_url
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import Entry, TaskRef
 
 
@@ -196,7 +197,7 @@ def test_a_full_disk_is_an_error_and_passes(store: SqliteStore, hand: Hand) -> N
 
 WRITER = """
 import sys; sys.path.insert(0, sys.argv[2])
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import TaskRef
 from recording.hand import Hand
 hand = Hand(open_store(sys.argv[1]), TaskRef("default", "job", sys.argv[3]), owner=sys.argv[3])

@@ -11,9 +11,9 @@ from recording.hand import until
 from support.kube import python_job
 
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.recording.recorder import Recording
-from cortex_jupyter.recording.store import open_store
-from cortex_jupyter.recording.turns import Turns
+from cortex_jupyter.recording.recorder.recorder import Recording
+from cortex_jupyter.recording.source.turns import Turns
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import Batch, TaskRef
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from support.relay import Relay
 from support.valkey import Server, free_port
 
 from cortex_jupyter.errors import LeaseLost, StoreBusy, StoreError, StoreFull, StoreUnreachable
-from cortex_jupyter.recording import recorder as lib
-from cortex_jupyter.recording.compact import compact
-from cortex_jupyter.recording.launch import ensure_recorder
-from cortex_jupyter.recording.recorder import Recording
-from cortex_jupyter.recording.store import Commit, open_store
+from cortex_jupyter.recording.process.launch import ensure_recorder
+from cortex_jupyter.recording.recorder import recorder as lib
+from cortex_jupyter.recording.recorder.recorder import Recording
+from cortex_jupyter.recording.store.compact import compact
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.valkey import changes, leases, link
 from cortex_jupyter.records import Batch
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from cortex_jupyter.recording.store import Commit
     from cortex_jupyter.recording.valkey.store import ValkeyStore
 
 
@@ -82,12 +83,12 @@ def test_a_password_is_for_the_server_alone(tmp_path: Path, monkeypatch: pytest.
             assert "cret" not in store.url
             commands: list[list[str]] = []
             monkeypatch.setattr(
-                "cortex_jupyter.recording.launch.spawn", lambda *c: commands.append(c[0]) or os.getpid()
+                "cortex_jupyter.recording.process.launch.spawn", lambda *c: commands.append(c[0]) or os.getpid()
             )
             ensure_recorder(store, CLUSTER)
             assert "cret" not in str(commands)
             # Who is started with that command line gets in all the same.
-            code = f"from cortex_jupyter.recording.store import open_store; open_store({store.url!r}).recordings()"
+            code = f"from cortex_jupyter.recording.stores import open_store; open_store({store.url!r}).recordings()"
             subprocess.run([sys.executable, "-c", code], check=True)
             server.kill()
             with pytest.raises(StoreUnreachable) as away:

@@ -10,9 +10,10 @@ import pytest
 from recording.hand import CLUSTER, Hand, NewStore, recorder, until
 
 from cortex_jupyter.errors import StoreTooNew
-from cortex_jupyter.recording.recorder import Recording
-from cortex_jupyter.recording.sqlite import SqliteStore
-from cortex_jupyter.recording.store import Commit, open_store
+from cortex_jupyter.recording.recorder.recorder import Recording
+from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recording.store import Commit
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.valkey.store import ValkeyStore
 
 if TYPE_CHECKING:

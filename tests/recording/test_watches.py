@@ -9,7 +9,7 @@ from support.kube import python_job
 
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.cluster.tasks import resolve
-from cortex_jupyter.recording.watches import SharedWatches, Watches
+from cortex_jupyter.recording.watching.watches import SharedWatches, Watches
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:

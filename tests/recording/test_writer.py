@@ -10,9 +10,9 @@ from recording.hand import CLUSTER, Hand, source, until
 from recording.node import line
 
 from cortex_jupyter.errors import LeaseLost, StoreError
-from cortex_jupyter.recording.batch import Note
 from cortex_jupyter.recording.store import Anchor, Commit
-from cortex_jupyter.recording.writer import Channel, Writer
+from cortex_jupyter.recording.writing.batch import Note
+from cortex_jupyter.recording.writing.writer import Channel, Writer
 from cortex_jupyter.records import Batch, TaskRef
 
 if TYPE_CHECKING:

@@ -9,10 +9,12 @@ import pytest
 from server.running import Server, run_server
 from server.tape import T0, Tape
 
-from cortex_jupyter.recording.store import Store, open_store
+from cortex_jupyter.recording.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from cortex_jupyter.recording.store import Store
 
 
 #: A JupyterHub's configuration, which only it can read.

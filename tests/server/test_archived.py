@@ -10,7 +10,7 @@ from archive.made import archived
 from server.running import logs, records, run_server
 from server.tape import T0, Tape
 
-from cortex_jupyter.recording.store import open_store
+from cortex_jupyter.recording.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

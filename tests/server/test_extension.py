@@ -12,8 +12,9 @@ import httpx
 from server.running import logs, run_server
 
 import cortex_jupyter
-from cortex_jupyter.recording.budget import Budget
-from cortex_jupyter.recording.store import Commit, open_store
+from cortex_jupyter.recording.store import Commit
+from cortex_jupyter.recording.store.budget import Budget
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.server.app import CortexJupyter
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cortex_jupyter.notebook
-from cortex_jupyter.recording.store import Commit, Recorder, open_store
+from cortex_jupyter.recording.store import Commit, Recorder
+from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from recording.hand import until  # noqa: E402
 from support.jupyter import counter  # noqa: E402
 from support.kube import Kube, python_job  # noqa: E402
 
-from cortex_jupyter.recording.open import Recordings  # noqa: E402
+from cortex_jupyter.recording.reading.open import Recordings  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

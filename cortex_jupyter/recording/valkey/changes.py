@@ -1,7 +1,7 @@
 """Notice changes by anyone: one connection for all recordings that this process reads.
 
 A channel and not `XREAD BLOCK` on each stream: what changes may be the state alone, and a subscription can be widened
-while it waits. A message bears nothing; what is new is read once for all readers (`recording.feed`).
+while it waits. A message bears nothing; what is new is read once for all readers (`recording.reading.feed`).
 """
 
 from __future__ import annotations

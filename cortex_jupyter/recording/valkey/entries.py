@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.recording.budget import NOT_HELD
-from cortex_jupyter.recording.packing import pack, unpack
 from cortex_jupyter.recording.store import Anchor, Commit, Complete, Lease
+from cortex_jupyter.recording.store.budget import NOT_HELD
+from cortex_jupyter.recording.store.packing import pack, unpack
 from cortex_jupyter.records import Entry, Source
 
 if TYPE_CHECKING:

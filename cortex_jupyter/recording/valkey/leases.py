@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.recording.liveness import MACHINE, process_lives
 from cortex_jupyter.recording.store import HEARTBEAT_S, Lease, Recorder
+from cortex_jupyter.recording.store.liveness import MACHINE, process_lives
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.recording.budget import MOST_AGE_S, Budget
+from cortex_jupyter.recording.store.budget import MOST_AGE_S, Budget
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.valkey.link import Link

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.recording.ids import new_id
 from cortex_jupyter.recording.store import Info, Store
+from cortex_jupyter.recording.store.ids import new_id
 from cortex_jupyter.recording.valkey.changes import Changes
 from cortex_jupyter.recording.valkey.entries import Entries
 from cortex_jupyter.recording.valkey.leases import Leases

@@ -1,0 +1,109 @@
+"""Pages around a moment: how a reader gets to any place of a recording, and on from there in both directions.
+
+Both directions go by time, within what was recorded when the place was first looked for: that is how people read, and
+how `pages.newest` goes back. (`pages.following` goes forward in the order of recording, for who wants all of it once.)
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from typing import TYPE_CHECKING
+
+import orjson
+
+from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.recording.reading.pages import Page, Record, in_order, newest, records_of
+from cortex_jupyter.recording.store.budget import NOT_HELD
+from cortex_jupyter.records import Cursor
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cortex_jupyter.recording.reading.feed import Keep
+    from cortex_jupyter.recording.store import Readable
+
+
+def around(store: Readable, recording: int, *, at: int, limit: int, keep: Keep | None = None) -> Page:
+    """Give the records on both sides of a moment.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    at : int
+        ns since the epoch.
+    limit : int
+        Of all; half of them lie before the moment where there are so many.
+    keep : callable, optional
+        A filter, as in `Feed.frames`.
+
+    Returns
+    -------
+    Page
+        Its `older` goes on back with `newest`, its `newer` forward with `onward`.
+
+    Raises
+    ------
+    CursorNotHeld
+        The recording has left the store.
+    """
+    index = store.index(recording)
+    snapshot = index[-1][0] + index[-1][1] - 1 if index else 0
+    place = Cursor(recording, snapshot, (at, 0))
+    before = newest(store, recording, limit=limit // 2, before=place, keep=keep)
+    after = onward(store, recording, after=place, limit=limit - len(before.records), keep=keep)
+    records = in_order([*before.records, *after.records])
+    return Page(records, [*before.notices, *after.notices], before.older, after.newer)
+
+
+def onward(store: Readable, recording: int, *, after: Cursor, limit: int, keep: Keep | None = None) -> Page:
+    """Give the oldest records that lie after a place, by time.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    after : Cursor
+        `newer` of `around`: with a (time, seq) of its own, up to which the reader has everything.
+    limit : int
+    keep : callable, optional
+        A filter, as in `Feed.frames`.
+
+    Raises
+    ------
+    CursorNotHeld
+        The recording has left the store.
+    """
+    assert after.before is not None
+    place, snapshot = after.before, after.seq
+    best: list[tuple[int, int, Record]] = []  # ascending; the `limit` oldest so far, and one more
+    notices: list[tuple[int, int, dict[str, Any]]] = []
+    # Entries overlap in time where several pods write, so those with the earliest lines come first.
+    for seq, n, event, t_min, t_max in sorted(store.index(recording), key=lambda row: row[3]):
+        if seq > snapshot or t_max < place[0]:
+            continue
+        if len(best) > limit and t_min > best[-1][0]:
+            break
+        entry = store.entry(recording, seq)
+        if entry is None:
+            continue
+        if event != "log":
+            if event != "end" and (entry.t_min, entry.seq) > place:
+                notices.append((entry.t_min, entry.seq, orjson.loads(entry.data)))
+            continue
+        for record in records_of(entry, keep):
+            key = (record.time, record.seq)
+            # Within the row's own numbers: idle entries are merged at any time, also since the index was read.
+            inside = seq <= record.seq < min(seq + n, snapshot + 1)
+            if inside and key > place and (len(best) <= limit or key < best[-1][:2]):
+                insort(best, (*key, record))
+                if len(best) > limit + 1:
+                    del best[-1]
+    if store.info(recording) is None:  # it may have left while it was read
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+    more = len(best) > limit
+    best = best[:limit]
+    high = best[-1][:2] if best else place
+    newer = Cursor(recording, snapshot, high) if more else None
+    between = [n for time, number, n in sorted(notices, key=lambda x: x[:2]) if not more or (time, number) <= high]
+    return Page(in_order(r for _, _, r in best), between, None, newer)

@@ -1,0 +1,162 @@
+"""One task's recording as its readers have it: kept wanted, and a recorder at work, as long as they read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.errors import CursorNotHeld, StoreBusy, StoreError
+from cortex_jupyter.recording.process.launch import ensure_recorder
+from cortex_jupyter.recording.reading.away import Away
+from cortex_jupyter.recording.store.budget import NOT_HELD
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cortex_jupyter.cluster.workloads import Workload
+    from cortex_jupyter.recording.reading.feed import Feed
+    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.recording.store import Info, Readable
+    from cortex_jupyter.records import TaskRef
+
+_log = logging.getLogger(__name__)
+
+#: A wish for a recording holds this long, seconds, and is renewed three times in it.
+WANTED_S: Final = 30.0
+#: `Date` is cut to seconds, so an offset below this, seconds, is none.
+_CLOCK_S: Final = 1.0
+
+
+class Recording:
+    """One task's recording, from a reader's side.
+
+    Attributes
+    ----------
+    id : int
+    ref : TaskRef
+        Resolved.
+    workload : Workload or None
+        The task in the cluster, None where only the recording is left.
+    gone : bool
+        The cluster says that it has no such task; a recorder then gives an unfinished recording its end.
+    """
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        id_: int,
+        ref: TaskRef,
+        workload: Workload | None,
+        *,
+        gone: bool = False,
+        store: Readable | None = None,
+    ) -> None:
+        self._recordings = recordings
+        #: Where it is read from: the store, or the archive.
+        self.store: Readable = store or recordings.store
+        self.id = id_
+        self.ref = ref
+        self.workload = workload
+        self.gone = gone
+        self._written = float("-inf")  # when the wish was last written, monotonic
+
+    @property
+    def feed(self) -> Feed:
+        """The live sequence."""
+        return self._recordings.feed(self.id, self.store)
+
+    def ahead(self, info: Info) -> int:
+        """Give how far the cluster's clock is ahead of ours, ns; 0 where it is not worth a word."""
+        cluster = self._recordings.cluster
+        offset = info.clock_ms / 1000 or (cluster.clock.offset if cluster and self.workload else 0.0)
+        return round(offset * 1e9) if abs(offset) >= _CLOCK_S else 0
+
+    async def info(self) -> Info:
+        """Give its present state.
+
+        Raises
+        ------
+        CursorNotHeld
+            It has left the store.
+        """
+        info = await asyncio.to_thread(self.store.info, self.id)
+        if info is None:
+            raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", NOT_HELD)
+        return info
+
+    async def want(self) -> None:
+        """See to it that the wish is written, which keeps it in the store, and that a recorder runs where one is needed.
+
+        May be called at any rate: a wish is written only when the last is a third over, a commit wakes every reader.
+
+        Raises
+        ------
+        RecorderError
+            The recorder does not start.
+        """
+        done = (await self.info()).done
+        if time.monotonic() - self._written > WANTED_S / 3:
+            try:
+                await asyncio.to_thread(self.store.want, self.id, WANTED_S)
+                self._written = time.monotonic()
+            except StoreError as error:
+                # Full, busy or read-only: what is recorded can be read all the same.
+                _log.warning("%s: %s", self.ref.key, error.message)
+        cluster = self._recordings.cluster
+        if done or cluster is None or (self.workload is None and not self.gone):
+            return
+        await asyncio.to_thread(
+            ensure_recorder, self._recordings.store, cluster.id, cluster.kubeconfig, cluster.context
+        )
+
+    @asynccontextmanager
+    async def wanted(self) -> AsyncIterator[None]:
+        """Keep it wanted, and a recorder running, as long as the block lasts.
+
+        A recorder that dies is noticed within a second and another one started.
+        """
+        with self._recordings.reading(self):
+            yield
+
+    async def caught_up(self) -> Info:
+        """Wait until what was written before now has been recorded, as far as can be told.
+
+        Returns
+        -------
+        Info
+            Done, or caught up with the running containers.
+
+        Raises
+        ------
+        RecorderError
+            No recorder takes the task.
+        """
+        changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        away = Away()
+        unsubscribe = self.store.subscribe(wake, self.id)
+        try:
+            while True:
+                changed.clear()
+                try:
+                    info = await self.info()
+                    if info.done or info.caught_up or (self.workload is None and not self.gone):
+                        return info
+                    await self.want()
+                    away.over()
+                except StoreBusy as error:
+                    await away.wait(error)
+                try:
+                    async with asyncio.timeout(1):
+                        await changed.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            unsubscribe()

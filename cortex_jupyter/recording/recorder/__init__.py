@@ -1,0 +1,1 @@
+"""Who records which tasks, and each of them to its end."""

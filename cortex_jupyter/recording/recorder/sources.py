@@ -1,0 +1,143 @@
+"""All sources of one task: which are known, which are being read, which were missed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.cluster.pods import beginning, containers
+from cortex_jupyter.recording.source import notices
+from cortex_jupyter.recording.source.audit import Audit
+from cortex_jupyter.recording.source.backfill import ROTATION_NS, Backfill
+from cortex_jupyter.recording.source.source import SourceReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from cortex_jupyter.recording.source.context import Context
+    from cortex_jupyter.recording.watching.pods import Pods
+    from cortex_jupyter.records import Source
+
+
+class Sources:
+    """The sources of one task.
+
+    Parameters
+    ----------
+    context : Context
+    pods : Pods
+    spawn : callable
+        Runs a coroutine in the background; what it raises ends the task's recording.
+    """
+
+    def __init__(self, context: Context, pods: Pods, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._context, self._channel, self._pods, self._spawn = context, context.channel, pods, spawn
+        self._readers: dict[Source, SourceReader | None] = {}  # None: read to its end
+        self._backfills = 0
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._readers)
+
+    @property
+    def working(self) -> bool:
+        """Whether something is still being read."""
+        return self._backfills > 0 or any(self._readers.values())
+
+    @property
+    def reading(self) -> set[str]:
+        """UIDs of the pods of which something is still being read."""
+        return {source.pod_uid for source, reader in self._readers.items() if reader}
+
+    def forget(self) -> None:
+        """Forget those that are read to their end and whose pods are forgotten."""
+        for source in [s for s, reader in self._readers.items() if reader is None]:
+            if source.pod_uid not in self._pods.present and source.pod_uid not in self._pods.deleted:
+                del self._readers[source]
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether what had been written when reading began has been read; older lines apart."""
+        return all(r.caught_up for r in self._readers.values() if r)
+
+    @property
+    def failure(self) -> str:
+        """Why a source cannot be read at present, empty where all can."""
+        return next((r.failure for r in self._readers.values() if r and r.failure), "")
+
+    async def load(self) -> None:
+        """Take up those that a recorder before us has begun."""
+        stored = await asyncio.to_thread(self._context.store.sources, self._context.lease.recording)
+        parts = {sid: (source, anchor) for sid, (source, anchor) in stored.items() if source.part}
+        for sid, (source, anchor) in stored.items():
+            self._channel.track(sid, source, anchor)
+            if source.part:
+                continue
+            reader = self._readers[source] = None if anchor.ended else self._read(sid, source)
+            part, end = next(((p, a) for p, (s, a) in parts.items() if s.part == 1 and s.of(source)), (0, None))
+            # Its older lines were being read, or nobody had got to them yet.
+            if (end and not end.ended) or (part == 0 and reader):
+                self._fill(sid, source, reader, part)
+
+    async def take(self, pod: dict[str, Any]) -> None:
+        """Take in the present state of a pod: new containers, new runs."""
+        for container in containers(pod):
+            # The run before the present one comes first: it is read as long as the node keeps it.
+            runs = [(container.previous[0], 0)] if container.previous else []
+            runs += [(container.source, container.started)] if container.source else []
+            new = [(source, started) for source, started in runs if source not in self._readers]
+            if new:
+                self._missed(new[0][0], container.started)
+            for source, started in new:
+                await self._add(source, started, beginning(pod))
+
+    def _missed(self, source: Source, now: int) -> None:
+        """Say that runs between those we know and this one came and went; the node keeps no log of them."""
+        known = [s.run for s in self._readers if (s.pod_uid, s.container) == (source.pod_uid, source.container)]
+        first, last = max(known, default=source.run) + 1, source.run - 1
+        if first > last:
+            return
+        runs = f"run {first + 1}" if first == last else f"runs {first + 1} to {last + 1}"
+        reason = f"{runs} came and went before they could be read"
+        at = now or time.time_ns()
+        self._channel.note(notices.gap(source, 0, at, at, reason))
+
+    async def _add(self, source: Source, started: int, before: dict[str, Any]) -> None:
+        sid = await self._context.add(source)
+        self._channel.note(notices.started(source, sid, started, before))
+        reader = self._readers[source] = self._read(sid, source)
+        if not started or time.time_ns() - started > ROTATION_NS:
+            self._fill(sid, source, reader, 0)
+
+    def _read(self, sid: int, source: Source) -> SourceReader:
+        reader = SourceReader(self._context, self._pods, source, sid)
+        audit = Audit(self._context, source, sid, reader)
+
+        async def run() -> None:
+            looking = asyncio.create_task(audit.run())
+            try:
+                await reader.run()
+            finally:
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
+            await audit.look(ended=True)
+            self._readers[source] = None
+
+        self._spawn(run())
+        return reader
+
+    def _fill(self, sid: int, source: Source, reader: SourceReader | None, part: int) -> None:
+        backfill = Backfill(self._context, source, sid)
+
+        async def run() -> None:
+            if reader:
+                await reader.first_lines()
+            try:
+                await backfill.run(part)
+            finally:
+                self._backfills -= 1
+
+        self._backfills += 1
+        self._spawn(run())

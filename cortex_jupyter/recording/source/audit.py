@@ -1,0 +1,210 @@
+"""Prove after each rotation that nothing slipped by: every line of the rotated file's end must be recorded.
+
+A follow that is at the end of the file when it is rotated goes on with the new file at once; what the program wrote to
+the old one between the kubelet's last look and the runtime's switch is skipped without a sign (`ReadLogs` reopens on the
+Create event: staging/src/k8s.io/cri-client/pkg/logs/logs.go). Only the rotated file knows. Its last lines are read with a
+range request and looked for in the recording; what is missing is recorded as a part of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.recording.source import notices
+from cortex_jupyter.recording.source.bridge import HINT
+from cortex_jupyter.recording.text.resume import first_lines
+from cortex_jupyter.records import Batch
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.source.context import Context
+    from cortex_jupyter.recording.source.source import SourceReader
+    from cortex_jupyter.recording.text.align import Line
+    from cortex_jupyter.recording.text.lines import Lines
+    from cortex_jupyter.recording.text.parser import Parser
+    from cortex_jupyter.records import Source
+
+#: Files are listed this often while the source writes, seconds; the kubelet rotates every ten.
+_EVERY_S: Final = 10.0
+#: A source that has written less since the last look has not been rotated for its size.
+_LEAST: Final = 64 << 10
+#: So much of a rotated file's end is looked at.
+_TAIL: Final = 64 << 10
+#: The part of a source that holds lines which a follow skipped.
+PART: Final = 2
+#: The runtime cuts lines that are longer than this into parts (containerd's `max_container_log_line_size`).
+_PART: Final = 16 << 10
+#: Times of two writers may be out of order by so much, ns, and a long line have begun so much before its last part.
+_SLACK: Final = 1_000_000_000
+
+
+class Audit:
+    """Checks the rotations of one source.
+
+    Parameters
+    ----------
+    context : Context
+    source : Source
+    sid : int
+        Its id.
+    reader : SourceReader
+        What follows it.
+    """
+
+    def __init__(self, context: Context, source: Source, sid: int, reader: SourceReader) -> None:
+        self._context, self._channel, self._files = context, context.channel, context.files(source)
+        self._source, self._sid, self._reader = source, sid, reader
+        self._parser = context.parser
+        self._checked: set[str] = set()
+        self._size = 0
+        self._late = 0
+
+    async def run(self) -> None:
+        """Look from time to time, until cancelled or not allowed."""
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            size = self._reader.size
+            if size - self._size >= _LEAST:
+                self._size = size
+                await self.look()
+
+    async def look(self, *, ended: bool = False) -> None:
+        """Check the files that have been rotated since the last look.
+
+        Parameters
+        ----------
+        ended : bool, optional
+            The source has been read to its end: nothing of a rotated file is still to come.
+        """
+        if ended:
+            async with self._context.large:
+                await self._compare()
+        if self._reader.size < _LEAST:
+            return
+        await self._channel.flush()
+        try:
+            for name in await self._files.names():
+                if name.removesuffix(".gz") not in self._checked and await self._check(name, ended=ended):
+                    self._checked.add(name.removesuffix(".gz"))
+        except NotAllowed:
+            if ended and self._reader.size > _ROTATES:
+                self._say("whether lines were skipped when its log was rotated cannot be checked", HINT)
+        except (ClusterError, NotFound):
+            return  # renamed or removed meanwhile, or the node is busy: next time
+
+    async def _compare(self) -> None:
+        """Look for lines of the open file that the node left out, where it may have."""
+        await self._channel.flush()
+        log = await self._reader.skipped()
+        if log is None:
+            self._say(
+                "whether the node left out lines that bear older times cannot be checked", "its log was not to be had"
+            )
+        if log is None or not len(log):
+            return
+        recorded = await asyncio.to_thread(self._recorded, min(log.times), max(log.times))
+        missing = await asyncio.to_thread(_missing, log, recorded)
+        if len(missing):
+            await self._record(missing, "the node had left out, since they bear older times, were read again")
+
+    async def _check(self, name: str, *, ended: bool) -> bool:
+        """Check one file; False where the follow may still be in it."""
+        tail = await asyncio.to_thread(_last, self._parser, await self._files.tail(name, _TAIL))
+        if not len(tail):  # one long line
+            tail = await asyncio.to_thread(self._parser.file, await self._files.read(name))
+        if not len(tail):
+            return True
+        first, last = min(tail.times), max(tail.times)
+        if not ended and self._channel.anchor(self._sid).last < last + _SLACK:
+            return False
+        # The anchor may be ahead of what is committed.
+        await self._channel.flush()
+        recorded = await asyncio.to_thread(self._recorded, first, last)
+        if not recorded and await asyncio.to_thread(self._begins_after, last):
+            return True  # from before recording began: the backfill's
+        missing = _missing(tail, recorded)
+        if len(missing) == len(tail):
+            whole = await asyncio.to_thread(self._parser.file, await self._files.read(name))
+            recorded = await asyncio.to_thread(self._recorded, min(whole.times), max(whole.times))
+            missing = await asyncio.to_thread(_missing, whole, recorded)
+        if len(missing):
+            await self._record(missing, "the follow had skipped at a rotation were read from the rotated file")
+        return True
+
+    async def _record(self, lines: Lines, why: str) -> None:
+        if not self._late:
+            stored = await asyncio.to_thread(self._context.store.sources, self._context.lease.recording)
+            source = replace(self._source, part=PART)
+            self._late = next((sid for sid, (s, _) in stored.items() if s == source), 0) or await self._context.add(
+                source
+            )
+        await self._channel.ready(self._late, lines)
+        self._say(f"{len(lines)} lines that {why}")
+        await self._channel.flush()
+
+    def _say(self, what: str, hint: str = "") -> None:
+        self._channel.note(notices.said(self._source, self._sid, "audit", what, hint))
+
+    def _recorded(self, first: int, last: int) -> list[Line]:
+        """Give the source's recorded lines about two times, its parts among them."""
+        store, id_ = self._context.store, self._context.lease.recording
+        ours = {sid for sid, (source, _) in store.sources(id_).items() if source.of(self._source)}
+        low, high = first - _SLACK, last + _SLACK
+        found: list[Line] = []
+        for entry in store.batches(id_, low, high):
+            batch = Batch.decode(entry.data)
+            rows = zip(batch.sids, batch.times, batch.texts, strict=True)
+            found += [(t, m) for s, t, m in rows if s in ours and low <= t <= high]
+        return self._parser.rows(found)
+
+    def _begins_after(self, moment: int) -> bool:
+        """Tell whether the source's first recorded line came after a moment."""
+        first = first_lines(self._context.store, self._context.lease.recording, self._sid)
+        return not first or first[0][0] > moment
+
+
+#: A log that has grown beyond this may well have been rotated; the kubelet's default is ten times as much.
+_ROTATES: Final = 1 << 20
+
+
+def _last(parser: Parser, data: bytes) -> Lines:
+    r"""Parse the end of a file, without the lines it may begin in the middle of.
+
+    A line of the log longer than 16 KiB is several of the file's, of which the last is tagged `F`; a line of each stream
+    may have been begun before.
+
+    Examples
+    --------
+    >>> from cortex_jupyter.recording.text.parser import PLAIN
+    >>> _last(PLAIN, b"ut P b\n2023-11-14T22:13:20Z stdout F c\n2023-11-14T22:13:21Z stdout F whole\n").texts
+    ['whole']
+    """
+    kept: list[bytes] = []
+    closed: set[bytes] = set()
+    for line in data[data.find(b"\n") + 1 :].split(b"\n"):
+        _, stream, tag, *_ = *line.split(b" ", 3), b"", b"", b""
+        if stream in closed:
+            kept.append(line)
+        elif tag[:1] == b"F":
+            closed.add(stream)
+    return parser.file(b"\n".join(kept))
+
+
+def _missing(lines: Lines, recorded: list[Line]) -> Lines:
+    """Give the lines of a file that are not recorded; equal ones count each for itself."""
+    there = Counter(recorded)
+    gone: list[int] = []
+    seen: set[int] = set()
+    for i, row in enumerate(lines.rows()):
+        stream = lines.streams[i] if lines.streams else 0
+        begins = stream not in seen
+        seen.add(stream)
+        if there[row]:
+            there[row] -= 1
+        # A file may begin with the rest of a line whose first parts are in the file before it.
+        elif not (begins and row[1] and any(len(m) > _PART and m.endswith(row[1]) for _, m in recorded)):
+            gone.append(i)
+    return lines.pick(gone)

@@ -1,0 +1,66 @@
+"""What all that reads for one task shares: where from, where to, and by which right."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cortex_jupyter.cluster.rotated import RotatedFiles
+from cortex_jupyter.recording.source.turns import Turns
+from cortex_jupyter.recording.store import Anchor
+from cortex_jupyter.recording.text.parser import PLAIN, Parser
+from cortex_jupyter.recording.text.resume import recorded_lines
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.recording.store import Lease, Store
+    from cortex_jupyter.recording.text.align import Line
+    from cortex_jupyter.recording.writing.writer import Channel
+    from cortex_jupyter.records import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The means of one task's recording.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    namespace : str
+        The task's.
+    store : Store
+    lease : Lease
+    channel : Channel
+    parser : Parser, optional
+        What reads lines, to be stored and to be compared.
+    turns : Turns, optional
+        Of all logs that the recorder reads.
+    large : asyncio.Lock, optional
+        Held by whoever has a whole log in memory: a hundred pods may end at once.
+    """
+
+    cluster: Cluster
+    namespace: str
+    store: Store
+    lease: Lease
+    channel: Channel
+    parser: Parser = PLAIN
+    turns: Turns = field(default_factory=Turns)
+    large: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def add(self, source: Source) -> int:
+        """Make a source known, giving its id."""
+        sid = await asyncio.to_thread(self.store.add_source, self.lease, source)
+        self.channel.track(sid, source, Anchor())
+        return sid
+
+    async def recorded(self, sid: int, anchor: Anchor) -> list[Line]:
+        """Give a source's recorded lines from its anchor on."""
+        return await asyncio.to_thread(
+            lambda: self.parser.rows(recorded_lines(self.store, self.lease.recording, sid, anchor))
+        )
+
+    def files(self, source: Source) -> RotatedFiles:
+        """Give the rotated files of a source."""
+        return RotatedFiles(self.cluster, self.namespace, source)

@@ -1,0 +1,141 @@
+"""Whether the last recorded lines are the last ones there are: what the end of a stream does not prove."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+from cortex_jupyter.cluster.logs import open_log
+from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.recording.text.lines import Splitter
+from cortex_jupyter.recording.text.resume import complete, ends_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cortex_jupyter.recording.source.context import Context
+    from cortex_jupyter.recording.text.align import Line
+    from cortex_jupyter.recording.text.lines import Lines
+    from cortex_jupyter.records import Source
+
+#: How many of a container's last lines are compared before its end is believed.
+_PROBE: Final = 8
+#: How often a whole log is asked for, where the answer is not whole.
+_ATTEMPTS: Final = 3
+
+
+class LastLines:
+    """Compares the end of a source's log with the end of what is recorded of it.
+
+    Parameters
+    ----------
+    context : Context
+    source : Source
+    sid : int
+        Its id.
+    failed : callable
+        Told why the log's last lines cannot be had: an error, or the text of the kubelet.
+
+    Attributes
+    ----------
+    set_back : bool
+        The newest lines are older than the anchor: the node would not send them again.
+    """
+
+    def __init__(self, context: Context, source: Source, sid: int, failed: Callable[[Exception | str], None]) -> None:
+        self._context, self._source, self._sid, self._failed = context, source, sid, failed
+        self.set_back = False
+
+    async def verified(self, *, previous: bool) -> bool:
+        """Tell whether all lines of a container that has ended are recorded; exact after `flush`.
+
+        A break between node and API server looks like a clean end from here
+        (`StreamObject` ignores the error: kubernetes staging/src/k8s.io/apiserver/.../writers.go).
+        """
+        before = await self._recorded()
+        probe = await self._probe(previous=previous, tail=len(before))
+        if probe is None:
+            return False
+        self._clock(probe)
+        return complete(before, probe)
+
+    async def stalled(self) -> bool:
+        """Tell whether there are lines that the open stream does not bring.
+
+        After a rotation a follow may stay on the old file (kubernetes#126564), and a dead connection looks idle.
+        """
+        channel = self._context.channel
+        await channel.flush()
+        recent = channel.recent(self._sid)
+        before = await self._recorded()
+        probe = await self._probe(previous=False, tail=len(before))
+        if probe is None or complete(before, probe) or recent != channel.recent(self._sid):
+            return False
+        self._clock(probe)
+        return True
+
+    async def whole(self, rest: bytes, *, previous: bool) -> bool:
+        """Tell whether the end of a stream is the end of the log, or a text of the kubelet."""
+        line = await asyncio.to_thread(self._context.parser.lines, rest)
+        if not line.times:
+            return True
+        probe = await self._probe(previous=previous)
+        return bool(probe) and ends_with([(line.times[-1], line.texts[-1])], probe or [])
+
+    def _clock(self, probe: list[Line]) -> None:
+        """Notice that the node's clock was set back: a follow drops every line before its `sinceTime`, new or not."""
+        self.set_back = bool(probe) and probe[-1][0] < self._context.channel.anchor(self._sid).second
+
+    async def _recorded(self) -> list[Line]:
+        """Give the last recorded lines, enough of them to know their place by; exact after `flush`.
+
+        Where a clock is coarse many lines have one time, and may say the same: then all of those, and one before.
+        """
+        channel = self._context.channel
+        recent = channel.recent(self._sid)
+        if not recent or recent[0][0] != recent[-1][0]:
+            return recent
+        lines = await self._context.recorded(self._sid, channel.anchor(self._sid))
+        other = (i for i in range(len(lines) - 1, -1, -1) if lines[i][0] != recent[-1][0])
+        return lines[next(other, 0) :] or recent
+
+    async def log(self, *, previous: bool) -> Lines | None:
+        """Give all lines of the open file of a container that has ended, None where they cannot be had.
+
+        An answer that was broken off, most likely in the middle of a line, looks like a whole one. A whole one ends with
+        the log's last line.
+        """
+        for _ in range(_ATTEMPTS):
+            found = await self._read(previous=previous, tail=None)
+            probe = None if found is None else await self._probe(previous=previous)
+            if found is None or probe is None:
+                return None
+            if ends_with(found.rows()[-1:], probe):
+                return found
+        return None
+
+    async def _probe(self, *, previous: bool, tail: int = 0) -> list[Line] | None:
+        """Give the container's last lines, None where they cannot be had."""
+        # One more than are compared: the first may be a part of a line.
+        found = await self._read(previous=previous, tail=max(tail + 1, _PROBE))
+        return None if found is None else found.rows()
+
+    async def _read(self, *, previous: bool, tail: int | None) -> Lines | None:
+        request = open_log(
+            self._context.cluster, self._context.namespace, self._source, follow=False, previous=previous,
+            tail=tail, read_timeout=30,
+        )  # fmt: skip
+        try:
+            async with request as content:
+                splitter = Splitter()  # cuts as the reading did
+                data = splitter.feed(await content.read())
+                probe = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
+        except (ClusterError, NotFound, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._failed(error)
+            return None
+        if probe.errors and not probe.times:
+            self._failed(probe.errors[0])  # "unable to retrieve container logs for containerd://..."
+            return None
+        return probe

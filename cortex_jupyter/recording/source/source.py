@@ -1,0 +1,262 @@
+"""Read one run of one container from its anchor to its end, losing nothing and doubling nothing.
+
+The rule is DESIGN section 5: resume at a whole second, align by content; after any end of the stream ask for the
+container's state, since a clean end proves nothing; a container that has ended is read once more unless its last
+lines are seen to be recorded; what cannot be had is said in a gap notice.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
+
+import aiohttp
+
+from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.recording.process import telemetry
+from cortex_jupyter.recording.source import notices
+from cortex_jupyter.recording.source.bridge import bridge
+from cortex_jupyter.recording.source.last import LastLines
+from cortex_jupyter.recording.source.stream import Stream
+from cortex_jupyter.recording.text.lines import Lines
+
+if TYPE_CHECKING:
+    from cortex_jupyter.cluster.pods import End
+    from cortex_jupyter.recording.source.context import Context
+    from cortex_jupyter.recording.watching.pods import Pods
+    from cortex_jupyter.records import Source
+
+#: How often a container that has ended is read without anything new before its last lines are given up: with the
+#: waits between, for about six seconds.
+_LAST_READS: Final = 6
+#: A container that has ended, on a node that does not answer for this long, is given up, seconds.
+_NODE_LOST_S: Final = 600.0
+#: A container's state follows the end of its stream by up to about this, seconds.
+_STATE_LAG_S: Final = 1.0
+#: Waits between attempts, seconds.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 30.0
+
+
+class SourceReader:
+    """Records one source.
+
+    Parameters
+    ----------
+    context : Context
+    pods : Pods
+    source : Source
+    sid : int
+        Its id, which the channel knows.
+
+    Attributes
+    ----------
+    failure : str
+        Why the last attempt brought nothing, empty where it did.
+    """
+
+    def __init__(self, context: Context, pods: Pods, source: Source, sid: int) -> None:
+        self._context, self._channel, self._pods = context, context.channel, pods
+        self._source, self._sid = source, sid
+        self._last = LastLines(context, source, sid, self._failed)
+        self._stream = Stream(context, source, sid, self._last, pods.touch)
+        self._wait = _FIRST_WAIT_S
+        self._clean = False  # the last stream ended as if all were well
+        self._reached = 0.0  # when the node last answered, monotonic
+        self._attempted = False
+        self.failure = ""
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether what had been written before it began has been read."""
+        return self._stream.caught_up
+
+    @property
+    def size(self) -> int:
+        """Bytes of new lines so far."""
+        return self._stream.size
+
+    async def skipped(self) -> Lines | None:
+        """Give what its streams may have passed over: all lines of a log that has ended, where one began at a time.
+
+        None where they may have, and it cannot be had.
+
+        `sinceTime` has the node drop every line that says it is older, also a new one, written while a clock was set
+        back; once the clock is right again, nothing at the log's end shows it.
+        """
+        mode = await self._mode()
+        if not self._stream.skipping or mode not in ("ended", "replaced"):
+            return Lines()
+        found = await self._last.log(previous=mode == "replaced")
+        # The node answers for whichever run is newest.
+        return found if await self._mode() == mode else None
+
+    async def run(self) -> None:
+        """Read to the end of the run.
+
+        Raises
+        ------
+        StoreError
+            Nothing can be recorded; LeaseLost among them.
+        """
+        with telemetry.SOURCES.track_inprogress():
+            await self._run()
+
+    async def _run(self) -> None:
+        last_reads = 0
+        self._reached = time.monotonic()
+        while True:
+            mode = await self._mode()
+            match mode:
+                case "unknown":
+                    await self._pause(mode)
+                    continue
+                case "gone":
+                    return await self._vanished()
+                case "passed":
+                    return self._lost("its container was started more than once before its log could be read")
+                case "ended" | "replaced":
+                    if self._clean and await self._last.verified(previous=mode == "replaced"):
+                        return self._end()
+                    if last_reads >= _LAST_READS:
+                        return await self._unverified()
+            answered, lost = await self._attempt(mode)
+            if lost:
+                return self._lost(lost)
+            await self._channel.flush()
+            # An outage is no evidence about the log.
+            last_reads = 0 if self._stream.new else last_reads + (answered and mode != "follow")
+            if (mode == "follow" or not self._clean or last_reads > 1) and not self._stream.again:
+                await self._pause(mode)
+
+    async def _attempt(self, mode: str) -> tuple[bool, str]:
+        """Read once; tell whether the node answered, and why the log is lost where it is."""
+        if self._attempted and mode == "follow":
+            telemetry.RECONNECTS.inc()
+        self._attempted = True
+        try:
+            self._clean = await self._stream.read(mode, self._mode)
+        except NotFound as error:
+            self._failed(error)
+            # The pod exists, or the mode were `gone`: the node has forgotten this run.
+            return True, "" if mode == "follow" else f"the node no longer has it: {error.message}"
+        except (ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._failed(error)
+            lost = mode != "follow" and time.monotonic() - self._reached > _NODE_LOST_S
+            why = f"the node did not answer for {_NODE_LOST_S / 60:g} minutes: {self.failure}"
+            return False, why if lost else ""
+        finally:
+            if self._stream.new:
+                self._wait = _FIRST_WAIT_S
+            elif self._stream.opened:
+                self._wait = min(self._wait, _STATE_LAG_S)  # the node answers again
+        self.failure = ""
+        self._reached = time.monotonic()
+        return True, ""
+
+    async def first_lines(self) -> None:
+        """Wait until what the open file holds has been read."""
+        while not self.caught_up:
+            await self._pods.change(1)
+
+    async def _mode(self) -> str:
+        """Say what to read.
+
+        Returns
+        -------
+        str
+            `follow`, `ended` (this run), `replaced` (by the next run), `passed` (by more than one: the node keeps one),
+            `gone` (with its pod), or `unknown` while the cluster does not say and never has.
+        """
+        path = f"/api/v1/namespaces/{quote(self._context.namespace)}/pods/{quote(self._source.pod)}"
+        try:
+            pod = await self._context.cluster.json(path)
+        except NotFound:
+            return "gone"
+        except (ClusterError, NotAllowed) as error:
+            if self._pods.last_known(self._source) is None:
+                self._failed(error)
+                return "unknown"
+            pod = None  # what the watch last saw has to do
+        if pod is not None:
+            if pod["metadata"]["uid"] != self._source.pod_uid:
+                return "gone"
+            self._pods.put(pod)
+        return self._seen()
+
+    def _seen(self) -> str:
+        """Give the mode by what the watch last saw."""
+        now = self._pods.container(self._source)
+        if now is None:
+            return "gone"
+        if now.source is None or now.source.container_id != self._source.container_id:
+            before = now.previous[0].container_id if now.previous else self._source.container_id
+            return "replaced" if before == self._source.container_id else "passed"
+        return "ended" if now.end else "follow"
+
+    def _failed(self, error: Exception | str) -> None:
+        self._clean = self._stream.again = False
+        self.failure = str(error).partition("\n")[0] or type(error).__name__
+        self._pods.touch()
+
+    async def _pause(self, mode: str) -> None:
+        """Wait before the next attempt, but no longer than until its state is another or the API server is back."""
+        # After a clean end the container has most likely ended, and its state follows within a second.
+        wait = max(self._wait, _STATE_LAG_S) if self._clean and mode == "follow" else self._wait
+        until = time.monotonic() + wait * random.uniform(0.8, 1.2)  # noqa: S311
+        lists = self._pods.lists
+        while (left := until - time.monotonic()) > 0 and (
+            mode == "unknown" or (self._seen() == mode and self._pods.lists == lists)
+        ):
+            await self._pods.change(left)
+        self._wait = min(self._wait * 2, _LONGEST_WAIT_S)
+
+    async def _vanished(self) -> None:
+        """End with the pod: complete only if its end was seen before."""
+        await self._channel.flush()
+        known = self._pods.last_known(self._source)
+        if (
+            self._clean
+            and known
+            and known.source
+            and known.source.container_id == self._source.container_id
+            and known.end
+        ):
+            return self._end()
+        self._lost("its pod was deleted before the end of its log could be read")
+        return None
+
+    async def _unverified(self) -> None:
+        """End where the log's last lines are not the recorded ones: after a rotation they may be in an older file."""
+        anchor = self._channel.anchor(self._sid)
+        recorded = await self._context.recorded(self._sid, anchor)
+        log = await self.skipped()
+        if log is not None and len(log) and log.rows()[-1:] == recorded[-1:]:
+            return self._end()  # what is missing lies further up, and the audit finds it
+        if not self.failure and recorded:
+            found = await bridge(self._context.files(self._source), recorded, anchor.second, [], self._context.parser)
+            await self._channel.ready(self._sid, found.lines)
+            if not found.missed:
+                return self._end()
+        return self._lost(f"its last lines could not be read: {self.failure or 'the node gives other ones'}")
+
+    def _lost(self, reason: str) -> None:
+        now = time.time_ns()
+        since = self._channel.anchor(self._sid).last or now
+        self._channel.note(notices.gap(self._source, self._sid, since, now, reason))
+        self._end()
+
+    def _end(self) -> None:
+        self._stream.caught_up = True
+        self._channel.note(notices.ended(self._source, self._sid, self._how_it_ended()))
+
+    def _how_it_ended(self) -> End | None:
+        known = self._pods.last_known(self._source)
+        if known is None:
+            return None
+        if known.source and known.source.container_id == self._source.container_id:
+            return known.end
+        if known.previous and known.previous[0].container_id == self._source.container_id:
+            return known.previous[1]
+        return None

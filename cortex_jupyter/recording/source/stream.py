@@ -1,0 +1,159 @@
+"""Read one stream of a container's log into the channel, from the anchor to wherever it ends."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.cluster.logs import open_log
+from cortex_jupyter.recording.source import notices
+from cortex_jupyter.recording.source.bridge import bridge
+from cortex_jupyter.recording.store import Anchor
+from cortex_jupyter.recording.text.lines import Splitter, reaches
+from cortex_jupyter.recording.text.resume import Resume
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    import aiohttp
+
+    from cortex_jupyter.recording.source.context import Context
+    from cortex_jupyter.recording.source.last import LastLines
+    from cortex_jupyter.recording.source.turns import Turn
+    from cortex_jupyter.records import Source
+
+#: A stream that is silent for this long, seconds, has delivered what there was.
+_QUIET_S: Final = 0.25
+#: A running container whose stream is silent for this long is asked for its last line; then ever more rarely.
+_SILENT_S, _LONGEST_SILENT_S = 2.0, 90.0
+#: A stream is opened anew after this long, seconds.
+_OLD_S: Final = 3.75 * 3600
+
+
+class Stream:
+    """Reads the streams of one source, one after the other.
+
+    Parameters
+    ----------
+    context : Context
+    source : Source
+    sid : int
+        Its id.
+    last : LastLines
+    touch : callable
+        Called when it has caught up.
+
+    Attributes
+    ----------
+    caught_up : bool
+        What had been written before it began has been read.
+    size : int
+        Bytes of new lines so far.
+    skipping : bool
+        A stream was asked to begin at a time: the node left out lines that say they are older, be they new or not.
+    opened, new, again : bool
+        Of the last stream: the node answered; it brought new lines; we ended it, to open another at once.
+    """
+
+    def __init__(
+        self, context: Context, source: Source, sid: int, last: LastLines, touch: Callable[[], object]
+    ) -> None:
+        self._context, self._source, self._sid, self._last, self._touch = context, source, sid, last, touch
+        self.caught_up = self.skipping = self.opened = self.new = self.again = False
+        self.size = 0
+
+    async def read(self, mode: str, now: Callable[[], Awaitable[str]]) -> bool:
+        """Read one; True when it came to a clean end.
+
+        Parameters
+        ----------
+        mode : str
+            As `SourceReader` has it: `follow`, `ended` or `replaced`.
+        now : callable
+            Gives the mode of this moment.
+
+        Raises
+        ------
+        NotFound, ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError
+        """
+        self.opened = self.new = self.again = False
+        channel = self._context.channel
+        anchor = channel.anchor(self._sid)
+        if self._last.set_back:
+            anchor = Anchor(last=anchor.last)  # all of the file, against all that is recorded of it
+        recorded = await self._context.recorded(self._sid, anchor)
+        channel.recall(self._sid, recorded)
+        resume = Resume(recorded, self._context.parser)
+        self.skipping |= bool(recorded)
+        splitter = Splitter()
+        previous = mode == "replaced"
+        request = open_log(
+            self._context.cluster, self._context.namespace, self._source, follow=mode == "follow", previous=previous,
+            since=anchor.second or None,
+        )  # fmt: skip
+        turn_ = self._context.turns.turn(channel.task, self._source.node, yields=mode == "follow")
+        async with turn_ as turn, request as content:
+            # The node answers for whichever run is newest, so it must still be this one now that the stream is open.
+            if await now() != mode:
+                return False
+            self.opened = True
+            async for chunk in self._chunks(content, turn, watched=mode == "follow"):
+                if piece := splitter.feed(chunk):
+                    await self._deliver(resume, anchor, await resume.feed(piece))
+        rest = splitter.rest()
+        if mode != "follow":
+            # A last line without newline is a line, but only if it is the whole line.
+            if rest and await self._last.whole(rest, previous=previous):
+                await self._deliver(resume, anchor, await resume.feed(rest + b"\n"))
+            await self._deliver(resume, anchor, resume.end())
+        return not self.again
+
+    async def _chunks(self, content: aiohttp.StreamReader, turn: Turn, *, watched: bool) -> AsyncIterator[bytes]:
+        """Give what arrives; end a stream that has stalled, grown old or had its turn, with `again` set."""
+        opened, quiet = time.monotonic(), _QUIET_S if not self.caught_up else _SILENT_S
+        begun = time.time_ns()
+        while True:
+            try:
+                async with turn.timeout(quiet):
+                    chunk = await content.readany()
+            except TimeoutError:
+                if turn.over:
+                    self.again = True
+                    return
+                caught, self.caught_up = self.caught_up, True
+                if not caught:
+                    self._touch()
+                    quiet = _SILENT_S
+                elif watched and await self._last.stalled():
+                    self.again = True
+                    return
+                else:
+                    quiet = min(quiet * 2, _LONGEST_SILENT_S)
+                continue
+            if not chunk:
+                return
+            yield chunk
+            quiet = _SILENT_S if self.caught_up else _QUIET_S
+            if not self.caught_up and reaches(chunk, begun):
+                self.caught_up = True
+                self._touch()
+            # The kubelet ends a stream after 4 h (WriteTimeout of its server); ours ends before, at no line in particular.
+            if turn.over or (watched and time.monotonic() - opened > _OLD_S):
+                self.again = True
+                return
+
+    async def _deliver(self, resume: Resume, anchor: Anchor, data: bytes) -> None:
+        channel = self._context.channel
+        if resume.apart:
+            found = await bridge(
+                self._context.files(self._source), resume.recorded, anchor.second, resume.apart, self._context.parser
+            )
+            resume.apart = []
+            if found.missed:
+                channel.note(notices.gap(self._source, self._sid, *found.missed, found.reason, found.hint))
+            await channel.ready(self._sid, found.lines)
+            self.new |= len(found.lines) > 0
+        if data:
+            self.new = True
+            self.size += len(data)
+            await channel.lines(self._sid, data)

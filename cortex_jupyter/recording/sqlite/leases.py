@@ -1,0 +1,98 @@
+"""Who records: the recorders that live, and the lease of each recording, so that two never write one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import orjson
+
+from cortex_jupyter.errors import LeaseLost
+from cortex_jupyter.recording.sqlite.trouble import disk_full
+from cortex_jupyter.recording.store import HEARTBEAT_S, Lease, Recorder
+from cortex_jupyter.recording.store.liveness import HOST, process_lives
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+    from cortex_jupyter.recording.sqlite.connections import Connections
+
+
+def fence(db: sqlite3.Connection, lease: Lease) -> None:
+    """Refuse a lease that is no longer held; to be called within the transaction that relies on it.
+
+    Raises
+    ------
+    LeaseLost
+    """
+    row = db.execute("SELECT owner, epoch FROM recording WHERE id=?", (lease.recording,)).fetchone()
+    if row != (lease.owner, lease.epoch):
+        raise LeaseLost("another recorder has taken over this task")
+
+
+class Leases:
+    """The part of `SqliteStore` that knows recorders; `Store` says what each method does."""
+
+    _file: Connections
+
+    def beat(self, recorder: Recorder) -> None:
+        with self._file.writing() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO recorder VALUES (?,?,?,?,?)",
+                (recorder.id, recorder.cluster, recorder.host, recorder.pid, time.time()),
+            )
+            db.execute("DELETE FROM recorder WHERE heartbeat < ?", (time.time() - 3600,))
+
+    def leave(self, owner: str) -> None:
+        with self._file.writing() as db:
+            db.execute("DELETE FROM recorder WHERE id=?", (owner,))
+            db.execute("UPDATE recording SET owner=NULL WHERE owner=?", (owner,))
+
+    def recorders(self, cluster: str) -> list[Recorder]:
+        with self._file.reading() as db:
+            rows = db.execute("SELECT * FROM recorder WHERE cluster=?", (cluster,)).fetchall()
+        return [r for r in (Recorder(*row) for row in rows) if self._alive(r)]
+
+    def holders(self, recordings: Iterable[int]) -> dict[int, str]:
+        query = "SELECT id, owner FROM recording WHERE done=0 AND id IN (SELECT value FROM json_each(?))"
+        with self._file.reading() as db:
+            found = dict(db.execute(query, (orjson.dumps([*recordings]).decode(),)).fetchall())
+            rows = db.execute("SELECT * FROM recorder").fetchall()
+        living = {r.id for r in (Recorder(*row) for row in rows) if self._alive(r)}
+        return {id_: owner if owner in living else "" for id_, owner in found.items()}
+
+    def release(self, lease: Lease) -> None:
+        query = "UPDATE recording SET owner=NULL WHERE id=? AND owner=? AND epoch=?"
+        with self._file.writing() as db:
+            db.execute(query, (lease.recording, lease.owner, lease.epoch))
+
+    def lease(self, recording: int, owner: str) -> Lease | None:
+        with self._file.writing() as db:
+            row = db.execute("SELECT owner, epoch FROM recording WHERE id=?", (recording,)).fetchone()
+            if row is None:
+                return None
+            if row[0] not in (None, owner):
+                holder = db.execute("SELECT * FROM recorder WHERE id=?", (row[0],)).fetchone()
+                if holder and self._alive(Recorder(*holder)):
+                    return None
+            db.execute("UPDATE recording SET owner=?, epoch=epoch+1, caught_up=0 WHERE id=?", (owner, recording))
+            return Lease(recording, owner, row[1] + 1)
+
+    def _alive(self, recorder: Recorder) -> bool:
+        return _alive(recorder, silent=disk_full(self._file.path))
+
+
+def _alive(recorder: Recorder, *, silent: bool) -> bool:
+    """Tell whether a recorder lives: its heartbeat is fresh and, where we can see it, so is its process.
+
+    Parameters
+    ----------
+    recorder : Recorder
+    silent : bool
+        Nobody can write a heartbeat now, so none is expected of a process that we see.
+    """
+    cold = time.time() - recorder.heartbeat > HEARTBEAT_S
+    if recorder.host != HOST or (cold and not silent):
+        return not cold
+    return process_lives(recorder)

@@ -1,0 +1,114 @@
+"""How a completed recording leaves a SQLite store: in small transactions, so that nobody waits for it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.recording.store.budget import Budget, default_budget
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.sqlite.connections import Connections
+
+#: Entries that are deleted, and pages that are given back, in one transaction.
+_ENTRIES: Final = 50
+_PAGES: Final = 256
+#: What may leave: complete, read by nobody and, where there is an archive, in it.
+_SET: Final = "(SELECT value FROM setting WHERE key='archive')"
+_ARCHIVED: Final = "EXISTS (SELECT 1 FROM setting WHERE key='archived:' || recording.id AND value="
+_FREE: Final = f"done=1 AND wanted < ? AND (ifnull({_SET}, '') = '' OR {_ARCHIVED}{_SET}))"
+
+
+class Leaving:
+    """The part of `SqliteStore` that deletes; `Store` says what each method does."""
+
+    _file: Connections
+
+    def budget(self) -> Budget:
+        return self._set().over(default_budget(self._file.path))
+
+    def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
+        held = self._set()
+        wish = held.over(budget) if weak else budget.over(held)
+        if wish == held:
+            return
+        rows = {"max_bytes": wish.max_bytes, "max_age_s": wish.max_age_s}
+        with self._file.writing() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO setting VALUES (?,?)", [(k, str(v)) for k, v in rows.items() if v is not None]
+            )
+
+    def _set(self) -> Budget:
+        with self._file.reading() as db:
+            rows = dict(db.execute("SELECT key, value FROM setting").fetchall())
+        size, age = rows.get("max_bytes"), rows.get("max_age_s")
+        return Budget(None if size is None else int(size), None if age is None else float(age))
+
+    def setting(self, name: str) -> str:
+        with self._file.reading() as db:
+            row = db.execute("SELECT value FROM setting WHERE key=?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def set_setting(self, name: str, value: str) -> None:
+        with self._file.writing() as db:
+            db.execute("INSERT OR REPLACE INTO setting VALUES (?,?)", (name, value))
+
+    def unarchived(self, url: str) -> list[int]:
+        query = f"SELECT id FROM recording WHERE done=1 AND NOT {_ARCHIVED}?) ORDER BY ended, id"  # noqa: S608
+        with self._file.reading() as db:
+            return [int(row[0]) for row in db.execute(query, (url,)).fetchall()]
+
+    def archived(self, recording: int, url: str) -> None:
+        self.set_setting(f"archived:{recording}", url)
+
+    def used(self) -> int:
+        with self._file.reading() as db:
+            pages, free, size = (
+                db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+            )
+        return int((pages - free) * size)
+
+    def bytes_of(self, recording: int) -> int:
+        with self._file.reading() as db:
+            query = "SELECT ifnull(sum(length(data)), 0) FROM entry WHERE recording=?"
+            return int(db.execute(query, (recording,)).fetchone()[0])
+
+    def oldest(self) -> tuple[int, float] | None:
+        query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {_FREE} ORDER BY ended, id LIMIT 1"  # noqa: S608
+        with self._file.reading() as db:
+            row = db.execute(query, (time.time(),)).fetchone()
+        return (int(row[0]), float(row[1])) if row else None
+
+    def forget(self, recording: int) -> bool:
+        with self._file.writing() as db:
+            # Looked at again: a reader may have come meanwhile.
+            query = f"DELETE FROM recording WHERE id=? AND {_FREE}"  # noqa: S608
+            if not db.execute(query, (recording, time.time())).rowcount:
+                return False
+            db.execute("INSERT INTO leaving VALUES (?)", (recording,))
+            db.execute("DELETE FROM source WHERE recording=?", (recording,))
+            db.execute("DELETE FROM setting WHERE key=?", (f"archived:{recording}",))
+        return True
+
+    def sweep(self) -> bool:
+        with self._file.reading() as db:
+            row = db.execute("SELECT recording FROM leaving LIMIT 1").fetchone()
+            free = db.execute("PRAGMA freelist_count").fetchone()[0]
+            kind = db.execute("PRAGMA auto_vacuum").fetchone()[0]
+        if row is not None:
+            return self._delete(row[0])
+        if free and kind == 2:  # noqa: PLR2004 - https://sqlite.org/pragma.html#pragma_auto_vacuum: incremental
+            with self._file.writing() as db:
+                db.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+            return True
+        with self._file.reading() as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return False
+
+    def _delete(self, recording: int) -> bool:
+        some = "SELECT rowid FROM entry WHERE recording=? ORDER BY seq LIMIT ?"
+        with self._file.writing() as db:
+            gone = db.execute(f"DELETE FROM entry WHERE rowid IN ({some})", (recording, _ENTRIES)).rowcount  # noqa: S608
+            if not gone:
+                db.execute("DELETE FROM leaving WHERE recording=?", (recording,))
+        return True

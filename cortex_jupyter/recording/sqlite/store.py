@@ -1,0 +1,112 @@
+"""Recordings in one SQLite file: one writer, readers in any process, a row per batch."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.recording.sqlite.changes import Changes
+from cortex_jupyter.recording.sqlite.connections import Connections
+from cortex_jupyter.recording.sqlite.entries import Entries
+from cortex_jupyter.recording.sqlite.leases import Leases
+from cortex_jupyter.recording.sqlite.leaving import Leaving
+from cortex_jupyter.recording.sqlite.reserve import Reserve
+from cortex_jupyter.recording.sqlite.schema import prepare
+from cortex_jupyter.recording.store import Info, Store, url_of
+from cortex_jupyter.recording.store.ids import new_id
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_INFO: Final = (
+    "recording.id, namespace, kind, name, uid, recording.cluster, state, message, reason, exit_code, started, finished, done, "
+    # What a recorder said holds while it lives.
+    "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms, masked"
+)
+
+
+class SqliteStore(Entries, Leases, Leaving, Store):
+    """A store in one file; see `recording.store.Store` for what each method does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.url = url_of(self.path)
+        self._file = Connections(self.path)
+        self._changes = Changes(self._file.open)
+        self._reserve = Reserve(self.path.with_name(self.path.name + ".reserve"))
+        try:
+            prepare(self._file)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._changes.close()
+        self._file.close()
+
+    def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
+        key = (cluster, ref.namespace, ref.kind, ref.name, uid)
+        query = "SELECT id FROM recording WHERE cluster=? AND namespace=? AND kind=? AND name=? AND uid=?"
+        with self._file.reading() as db:
+            if row := db.execute(query, key).fetchone():
+                return int(row[0])
+        with self._file.writing() as db:
+            newest = db.execute("SELECT ifnull(max(id), 0) FROM recording").fetchone()[0]
+            insert = "INSERT OR IGNORE INTO recording (id, cluster, namespace, kind, name, uid) VALUES (?,?,?,?,?,?)"
+            db.execute(insert, (max(new_id(), newest + 1), *key))
+            return int(db.execute(query, key).fetchone()[0])
+
+    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
+        where, values = "namespace=? AND name=?", [ref.namespace, ref.name]
+        for column, value in (("kind", ref.kind), ("cluster", cluster)):
+            if value:
+                where, values = f"{where} AND {column}=?", [*values, value]
+        found = self._infos(f"WHERE {where} ORDER BY kind != 'job', id DESC LIMIT 1", values)
+        return found[0] if found else None
+
+    def info(self, recording: int) -> Info | None:
+        found = self._infos("WHERE id=?", [recording])
+        return found[0] if found else None
+
+    def recordings(self, namespace: str = "") -> list[Info]:
+        where, values = ("WHERE namespace=? ", [namespace]) if namespace else ("", [])
+        return self._infos(f"{where}ORDER BY id DESC", values)
+
+    def _infos(self, tail: str, values: list[Any]) -> list[Info]:
+        with self._file.reading() as db:
+            rows = db.execute(f"SELECT {_INFO} FROM recording {tail}", values).fetchall()  # noqa: S608
+        return [_info(*row, masked and orjson.loads(masked)) for *row, masked in rows]
+
+    def want(self, recording: int, seconds: float) -> None:
+        with self._file.writing() as db:
+            db.execute("UPDATE recording SET wanted=max(wanted, ?) WHERE id=?", (time.time() + seconds, recording))
+
+    def wanted(self, cluster: str) -> list[Info]:
+        return self._infos("WHERE cluster=? AND done=0 AND wanted > ?", [cluster, time.time()])
+
+    def unfinished(self, cluster: str) -> list[Info]:
+        return self._infos("WHERE cluster=? AND done=0", [cluster])
+
+    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:  # noqa: ARG002 - a file tells that it changed, not where
+        return self._changes.subscribe(callback)
+
+    def size(self) -> int:
+        names = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(p.stat().st_size for p in names if p.exists())
+
+    def doubts(self) -> list[tuple[str, str]]:
+        return []
+
+    def keep_reserve(self) -> bool:
+        return self._reserve.keep()
+
+    def release_reserve(self) -> None:
+        self._reserve.release()
+
+
+def _info(*row: Any) -> Info:
+    return Info(row[0], TaskRef(*row[1:4]), *row[4:12], *map(bool, row[12:14]), *row[14:])

@@ -1,0 +1,24 @@
+"""What every store of recordings is: the interface, its types and URLs, and what holds whichever it is.
+
+The stores themselves are the rooms `sqlite` and `valkey`; `recording.stores` opens one.
+"""
+
+from cortex_jupyter.recording.store.store import HEARTBEAT_S, Readable, Store
+from cortex_jupyter.recording.store.types import Anchor, Commit, Complete, Info, Lease, Recorder
+from cortex_jupyter.recording.store.url import default_url, is_store, path_of, url_of
+
+__all__ = [
+    "HEARTBEAT_S",
+    "Anchor",
+    "Commit",
+    "Complete",
+    "Info",
+    "Lease",
+    "Readable",
+    "Recorder",
+    "Store",
+    "default_url",
+    "is_store",
+    "path_of",
+    "url_of",
+]

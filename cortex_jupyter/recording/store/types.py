@@ -1,0 +1,143 @@
+"""What a store keeps of recordings, as types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cortex_jupyter.records import Entry, TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What a store knows of one recording as a whole.
+
+    Parameters
+    ----------
+    id : int
+    ref : TaskRef
+    uid : str
+        The workload's own, so that a task of the same name started anew is another recording.
+    cluster : str
+        The API server's URL.
+    state, message, reason : str
+        As `cluster.workloads.State` has them.
+    exit_code : int or None
+    started, finished : str or None
+        RFC 3339, as Kubernetes says.
+    done : bool
+        The end notice is in; nothing will follow.
+    caught_up : bool
+        What had been written when recording began has been read.
+    last_seq : int
+    clock_ms : int
+        How far the cluster's clock is ahead of the recorder's.
+    masked : dict or None
+        How many secrets were masked before they were stored, by kind; None where they were not looked for.
+    """
+
+    id: int
+    ref: TaskRef
+    uid: str
+    cluster: str
+    state: str
+    message: str
+    reason: str
+    exit_code: int | None
+    started: str | None
+    finished: str | None
+    done: bool
+    caught_up: bool
+    last_seq: int
+    clock_ms: int = 0
+    masked: dict[str, int] | None = None
+
+
+@dataclass(slots=True)
+class Anchor:
+    """Where a source is taken up again (DESIGN section 5, rule 1).
+
+    Parameters
+    ----------
+    second : int
+        A whole second at least 2 s before the last line, ns since the epoch; 0 before the first line.
+    seq : int
+        Number of the source's first record with a time not before `second`; 0 for its first of all.
+    last : int
+        Time of the last line, ns.
+    ended : bool
+        The source has been read to its end.
+    top : int
+        The latest whole second any of its lines had, ns: after a clock was set back it lies ahead of `last`.
+    """
+
+    second: int = 0
+    seq: int = 0
+    last: int = 0
+    ended: bool = False
+    top: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write one recording; a commit under an older epoch is refused."""
+
+    recording: int
+    owner: str
+    epoch: int
+
+
+@dataclass(slots=True)
+class Commit:
+    """What is written in one transaction.
+
+    Parameters
+    ----------
+    entries : list of Entry
+        Consecutive, from the recording's next number on.
+    anchors : dict
+        Source id to where it is now.
+    update : dict
+        Columns of the recording that change: `state`, `message`, `reason`, `exit_code`, `started`, `finished`,
+        `done`, `caught_up`, `clock_ms`, `masked`.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    anchors: dict[int, Anchor] = field(default_factory=dict)
+    update: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """A recorder process as it presents itself."""
+
+    id: str
+    cluster: str
+    host: str
+    pid: int
+    heartbeat: float
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The completeness statement: computed from what was committed, not assumed.
+
+    Parameters
+    ----------
+    records : int
+    first, last : int or None
+        Earliest and latest time of a record, ns.
+    gaps : list of dict
+        The data of each gap notice.
+    sources : int
+    masked : dict
+        How many secrets were masked before they were stored, by kind.
+    """
+
+    records: int
+    first: int | None
+    last: int | None
+    gaps: list[dict[str, Any]]
+    sources: int
+    masked: dict[str, int] = field(default_factory=dict)

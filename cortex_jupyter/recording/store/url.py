@@ -1,0 +1,49 @@
+"""The URLs of stores."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote, urlsplit
+
+#: How the URL of a store on a server begins.
+SERVERS: Final = ("valkey:", "valkeys:")
+
+
+def default_url() -> str:
+    """Give `CORTEX_STORE`, else a SQLite file below the user's Jupyter data directory."""
+    if url := os.environ.get("CORTEX_STORE"):
+        return url
+    from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415
+
+    return url_of(Path(jupyter_data_dir()).absolute() / "cortex" / "recordings.sqlite")
+
+
+def is_store(url: str) -> bool:
+    """Tell whether a URL names a store; else it may name an archive."""
+    return url.startswith(("sqlite:", *SERVERS))
+
+
+def url_of(path: Path) -> str:
+    """Give the URL of a SQLite store.
+
+    Examples
+    --------
+    >>> url_of(Path("/data/my tasks.sqlite"))
+    'sqlite:///data/my%20tasks.sqlite'
+    """
+    return f"sqlite://{quote(str(path))}"
+
+
+def path_of(url: str) -> Path | None:
+    """Give the file a URL names, None where it is of another kind.
+
+    Examples
+    --------
+    >>> path_of("sqlite:///data/tasks.sqlite"), path_of("sqlite:////data/tasks.sqlite")
+    (PosixPath('/data/tasks.sqlite'), PosixPath('/data/tasks.sqlite'))
+    """
+    parts = urlsplit(url)
+    # Some write an absolute path with a fourth slash, as SQLAlchemy has it.
+    return Path("/" + unquote(parts.path).lstrip("/")) if parts.scheme == "sqlite" and parts.path else None

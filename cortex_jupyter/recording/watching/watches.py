@@ -1,0 +1,194 @@
+"""What of the API server is watched for tasks: a watch for each task, or one for all of a namespace.
+
+For one task the server selects, and sends nothing else. For hundreds, three watches each are too many for it, and what
+each of them would leave out is needed by another. So a collector watches whole namespaces, and keeps of each object what
+is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.cluster.watch import watch
+from cortex_jupyter.cluster.workloads import collection
+from cortex_jupyter.recording.watching.pods import cut
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.cluster.workloads import Workload
+
+    Wants = Callable[[dict[str, Any]], bool]
+    Cut = Callable[[dict[str, Any]], dict[str, Any]]
+
+Change = tuple[str, dict[str, Any]]
+
+
+class Watches:
+    """A watch for each task. What is given is as `cluster.watch` gives it.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def pods(self, workload: Workload) -> AsyncIterator[Change]:
+        """Follow the pods of a task."""
+        return watch(self._cluster, collection("pod", workload.ref.namespace), workload.pod_query)
+
+    def workload(self, workload: Workload) -> AsyncIterator[Change]:
+        """Follow the object that is the task."""
+        query = {"fieldSelector": f"metadata.name={workload.ref.name}"}
+        return watch(self._cluster, collection(workload.ref.kind, workload.ref.namespace), query)
+
+    def events(self, namespace: str, ours: Callable[[str], bool]) -> AsyncIterator[Change]:  # noqa: ARG002 - the server cannot select so
+        """Follow the events of a namespace; of all of them, or those of the UIDs that are ours."""
+        return watch(self._cluster, _events(namespace), {})
+
+
+class SharedWatches(Watches):
+    """One watch for all Jobs, one for all pods and one for all events of a namespace, or of all namespaces.
+
+    It lasts as long as anybody follows. The pods of other kinds than `job` and `pod` are found by labels, which only the
+    server matches; each of these few tasks has watches of its own.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    whole : bool, optional
+        Whether all namespaces are watched as one.
+    """
+
+    def __init__(self, cluster: Cluster, *, whole: bool = False) -> None:
+        super().__init__(cluster)
+        self._whole = whole
+        self._shared: dict[str, _Shared] = {}
+
+    def pods(self, workload: Workload) -> AsyncIterator[Change]:
+        """Follow the pods that the task owns."""
+        if workload.ref.kind not in ("job", "pod"):
+            return super().pods(workload)
+        return self._at(collection("pod", self._where(workload.ref.namespace)), cut).follow(workload.uid)
+
+    def workload(self, workload: Workload) -> AsyncIterator[Change]:
+        """Follow the object that is the task."""
+        if workload.ref.kind != "job":
+            return super().workload(workload)
+        return self._at(collection("job", self._where(workload.ref.namespace)), _cut_job).follow(workload.uid)
+
+    def events(self, namespace: str, ours: Callable[[str], bool]) -> AsyncIterator[Change]:
+        """Follow the events of the UIDs that are ours."""
+
+        def about(event: dict[str, Any]) -> bool:
+            return ours(event.get("involvedObject", {}).get("uid", ""))
+
+        return self._at(_events(self._where(namespace)), _cut_event).follow("", about)
+
+    def _where(self, namespace: str) -> str:
+        return "" if self._whole else namespace
+
+    def _at(self, path: str, cut: Cut) -> _Shared:
+        return self._shared.setdefault(path, _Shared(self._cluster, path, cut))
+
+
+class _Shared:
+    """One watch of a collection, for all who follow some of its objects."""
+
+    def __init__(self, cluster: Cluster, path: str, cut: Cut) -> None:
+        self._cluster, self._path, self._cut = cluster, path, cut
+        self._known: dict[str, dict[str, Any]] = {}
+        self._listed = False
+        self._followers: dict[str, dict[asyncio.Queue[Change | Exception], Wants]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def follow(self, uid: str, wants: Wants = lambda _: True) -> AsyncGenerator[Change, None]:
+        """Give what is there and then every change, as a watch of these objects alone would.
+
+        Parameters
+        ----------
+        uid : str
+            Of the object itself, or of an owner of it; "" for any.
+        wants : callable, optional
+            Tells which of them.
+        """
+        queue: asyncio.Queue[Change | Exception] = asyncio.Queue()
+        if self._task is None:
+            self._known, self._listed = {}, False
+            self._task = asyncio.create_task(self._run())
+        for obj in self._known.values():
+            if uid in _of(obj) and wants(obj):
+                queue.put_nowait(("ADDED", obj))
+        if self._listed:
+            queue.put_nowait(("SYNC", {}))
+        self._followers.setdefault(uid, {})[queue] = wants
+        try:
+            while True:
+                change = await queue.get()
+                if isinstance(change, Exception):
+                    raise change
+                yield change
+        finally:
+            del self._followers[uid][queue]
+            if not self._followers[uid]:
+                del self._followers[uid]
+            if not self._followers and self._task is not None:
+                self._task.cancel()
+                self._task = None
+
+    async def _run(self) -> None:
+        try:
+            async for kind, obj in watch(self._cluster, self._path, {}, self._cut):
+                if kind in ("SYNC", "LOST"):
+                    self._listed |= kind == "SYNC"
+                    self._tell_all((kind, obj))
+                    continue
+                if kind == "DELETED":
+                    self._known.pop(obj["metadata"]["uid"], None)
+                else:
+                    self._known[obj["metadata"]["uid"]] = obj
+                for uid in _of(obj):
+                    for queue, wants in self._followers.get(uid, {}).items():
+                        if wants(obj):
+                            queue.put_nowait((kind, obj))
+        except Exception as error:  # noqa: BLE001 - it is each follower's to handle; who comes next begins anew
+            self._task = None
+            self._tell_all(error)
+
+    def _tell_all(self, change: Change | Exception) -> None:
+        for queues in self._followers.values():
+            for queue in queues:
+                queue.put_nowait(change)
+
+
+def _of(obj: dict[str, Any]) -> list[str]:
+    """Give the UIDs by which an object is followed.
+
+    Examples
+    --------
+    >>> _of({"metadata": {"uid": "a", "ownerReferences": [{"uid": "b"}]}})
+    ['', 'a', 'b']
+    """
+    meta = obj["metadata"]
+    return ["", meta["uid"], *(owner["uid"] for owner in meta.get("ownerReferences") or [])]
+
+
+def _events(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/events" if namespace else "/api/v1/events"
+
+
+def _cut_job(job: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the pod template, and who manages which field."""
+    meta = {k: v for k, v in job["metadata"].items() if k not in ("managedFields", "annotations")}
+    spec = {k: v for k, v in job["spec"].items() if k != "template"}
+    return {"metadata": meta, "spec": spec, "status": job.get("status", {})}
+
+
+def _cut_event(event: dict[str, Any]) -> dict[str, Any]:
+    meta = {k: event["metadata"].get(k) for k in ("name", "uid", "resourceVersion")}
+    names = ("involvedObject", "reason", "message", "type", "eventTime", "lastTimestamp", "firstTimestamp")
+    return {"metadata": meta} | {k: event[k] for k in names if k in event}
