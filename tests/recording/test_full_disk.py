@@ -19,6 +19,7 @@ from support.kube import python_job
 
 from cortex_jupyter.errors import LeaseLost, RecorderError, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.recording.process import launch
+from cortex_jupyter.recording.recorder import heartbeat
 from cortex_jupyter.recording.recorder import recorder as recorder_module
 from cortex_jupyter.recording.recorder.recorder import Recording
 from cortex_jupyter.recording.sqlite import leases
@@ -40,8 +41,8 @@ T0 = 1_700_000_000_000_000_000
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "RETRY_S", 0.02)
-    monkeypatch.setattr(recorder_module, "RETRY_S", 0.02)
+    for waits in (patience, heartbeat, recorder_module):
+        monkeypatch.setattr(waits, "RETRY_S", 0.02)
 
 
 @pytest.fixture

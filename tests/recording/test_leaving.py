@@ -13,6 +13,7 @@ from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import ClusterUnreachable
 from cortex_jupyter.recording.recorder import recorder as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
+from cortex_jupyter.recording.recorder.upkeep import Upkeep
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.records import TaskRef
 
@@ -50,11 +51,10 @@ async def test_a_recorder_that_is_stopped_leaves_at_once(store: Store, hand: Han
 @on_sqlite
 @pytest.mark.parametrize("ticks", range(5))
 async def test_one_that_is_stopped_just_when_a_task_has_completed_ends(store: Store, ticks: int) -> None:
-    cluster: Any = Away()
-    recording = Recording(store, cluster)
-    archiving = asyncio.create_task(recording._archive())
-    await until(lambda: recording._completed._waiters)  # type: ignore[attr-defined]
-    recording._completed.set()
+    upkeep = Upkeep(store, {})
+    archiving = asyncio.create_task(upkeep.archive())
+    await until(lambda: upkeep.completed._waiters)  # type: ignore[attr-defined]
+    upkeep.completed.set()
     for _ in range(ticks):
         await asyncio.sleep(0)
     archiving.cancel()

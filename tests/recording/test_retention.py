@@ -13,8 +13,9 @@ from recording.hand import CLUSTER, Hand, on_sqlite, until
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld
 from cortex_jupyter.recording.reading.feed import Feed
-from cortex_jupyter.recording.recorder import recorder as recorder_module
+from cortex_jupyter.recording.recorder import upkeep as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
+from cortex_jupyter.recording.recorder.upkeep import Upkeep
 from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.retention import retain
@@ -167,7 +168,7 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
     store.set_budget(Budget(max_bytes=1))
     store.leave("me")
     cluster: Any = type("Api", (), {"id": CLUSTER})()
-    monkeypatch.setattr(recorder_module, "_RETAIN_S", 0.01)
+    monkeypatch.setattr(lib, "_RETAIN_S", 0.01)
     run = asyncio.create_task(Recording(store, cluster).run())
     await until(lambda: not held(store))
     run.cancel()
@@ -178,12 +179,11 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
 async def test_a_running_task_over_the_whole_budget_goes_on_and_says_so(store: SqliteStore) -> None:
     said: list[str] = []
     one, other = task(store, "large", 1, done=False), task(store, "small", 0.1, done=False)
-    cluster: Any = type("Api", (), {"id": CLUSTER})()
-    recording = Recording(store, cluster)
     spoken: Any = type("Spoken", (), {"say": lambda _, message, **__: said.append(message)})
-    recording._recorders = {one: spoken(), other: spoken()}
+    running: Any = type("Running", (), {"recorder": spoken()})
+    upkeep = Upkeep(store, {one: running, other: running})
     for _ in range(2):
-        await recording._say_over(MB // 2)
+        await upkeep.say_over(MB // 2)
     (message,) = said
     assert "larger than the store's budget" in message
     assert len(store.index(one)) == 20

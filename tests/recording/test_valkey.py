@@ -225,7 +225,7 @@ async def test_a_store_that_has_gone_back_is_said(store: ValkeyStore, monkeypatc
     store.leave("me")
     for _ in range(2):
         await recording._start(None, info.id, masked=False)
-        await recording._tasks[hand.id]
+        await recording._running[hand.id].task
     (said,) = store.entries(hand.id, 7, 1 << 20)
     assert (said.seq, said.last, Lost.last) == (3, 8, 8) and b'"seq":8' in said.data and b"lost its last 5" in said.data
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store
 
 #: A process that has not shown itself in the store for this long after its start, seconds, has failed. It waits itself
-#: for a store that is full or busy (`recorder.recorder._APPEAR_S`).
+#: for a store that is full or busy (`recorder.heartbeat._APPEAR_S`).
 _START_S: Final = 75.0
 #: After one that failed no other is started for this long, seconds; each further failure doubles it.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0

@@ -1,0 +1,61 @@
+"""What shows others that this recorder lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull, StoreTooNew
+from cortex_jupyter.recording.process import telemetry
+from cortex_jupyter.recording.writing.patience import RETRY_S
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.store import Recorder, Store
+
+_log = logging.getLogger(__name__)
+
+#: How long, seconds, it tries to write its first heartbeat into a store that is full or busy.
+_APPEAR_S: Final = 60.0
+BEAT_S: Final = 1.0
+
+
+async def appear(store: Store, me: Recorder) -> None:
+    """Be seen by who looks for a recorder, as soon as the store takes it.
+
+    Raises
+    ------
+    StoreError
+    """
+    end = time.monotonic() + _APPEAR_S
+    while True:
+        try:
+            await _beat(store, me)
+        except (StoreFull, StoreBusy):
+            if time.monotonic() > end:
+                raise
+            await asyncio.sleep(RETRY_S)
+        else:
+            return
+
+
+async def beat(store: Store, me: Recorder) -> StoreTooNew:
+    """Be seen for ever after; gives why it cannot go on."""
+    said = ""
+    while True:
+        await asyncio.sleep(BEAT_S)
+        try:
+            await _beat(store, me)
+            said = ""
+        except StoreTooNew as error:
+            return error
+        except CortexError as error:
+            if error.message != said:  # not every second: our log may be on the same full disk
+                _log.warning("%s", error.message)
+            said = error.message
+
+
+async def _beat(store: Store, me: Recorder) -> None:
+    await asyncio.to_thread(store.beat, me)
+    telemetry.BEAT.set_to_current_time()

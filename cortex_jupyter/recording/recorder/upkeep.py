@@ -1,0 +1,101 @@
+"""What a recorder does for the store beside recording: batches are merged, what has ended is archived, room is made."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recording.process import telemetry
+from cortex_jupyter.recording.process.archiving import archive_completed
+from cortex_jupyter.recording.store.compact import compact
+from cortex_jupyter.recording.store.retention import retain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cortex_jupyter.recording.recorder.running import Running
+    from cortex_jupyter.recording.store import Store
+
+_log = logging.getLogger(__name__)
+
+_COMPACT_S: Final = 10.0
+_RETAIN_S: Final = 60.0
+
+
+class Upkeep:
+    """The upkeep of one store; each method goes on until it is cancelled.
+
+    Parameters
+    ----------
+    store : Store
+    running : mapping
+        What is being recorded, by recording.
+
+    Attributes
+    ----------
+    completed : asyncio.Event
+        Set when a recording is complete.
+    """
+
+    def __init__(self, store: Store, running: Mapping[int, Running]) -> None:
+        self._store, self._running = store, running
+        self._large: set[int] = set()  # recordings that have said that they are over the budget
+        self.completed = asyncio.Event()
+
+    async def compact(self) -> None:
+        """Merge the small batches of what is being recorded."""
+        while True:
+            await asyncio.sleep(_COMPACT_S)
+            for id_, one in list(self._running.items()):
+                try:
+                    one.merged = await asyncio.to_thread(compact, self._store, one.lease, one.merged)
+                except CortexError as error:
+                    _log.warning("recording %d cannot be compacted: %s", id_, error.message)
+
+    async def archive(self) -> None:
+        """Archive each recording when it is complete, and what an earlier recorder has left."""
+        while True:
+            self.completed.clear()
+            try:
+                await archive_completed(self._store)
+            except CortexError as error:
+                _log.warning("%s", error.message)
+            with contextlib.suppress(TimeoutError):
+                # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the event.
+                async with asyncio.timeout(_RETAIN_S):
+                    await self.completed.wait()
+
+    async def retain(self) -> None:
+        """Keep the store within its budget."""
+        ended = threading.Event()
+        try:
+            while True:
+                try:
+                    await asyncio.to_thread(self._store.keep_reserve)
+                    kept = await asyncio.to_thread(retain, self._store, ended.is_set)
+                    telemetry.STORE.set(await asyncio.to_thread(self._store.used))
+                    telemetry.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
+                    if kept.left:
+                        _log.info("%d recordings have left: the store was over its budget", kept.left)
+                    if kept.over:
+                        await self.say_over(kept.budget)
+                except CortexError as error:
+                    _log.warning("%s", error.message)
+                await asyncio.sleep(_RETAIN_S)
+        finally:
+            ended.set()
+
+    async def say_over(self, budget: int) -> None:
+        """Say it in a recording that is larger than the whole budget; it goes on."""
+        for id_, one in list(self._running.items()):
+            if id_ in self._large or await asyncio.to_thread(self._store.bytes_of, id_) <= budget:
+                continue
+            self._large.add(id_)
+            one.recorder.say(
+                f"This recording is larger than the store's budget of {budget / 1e6:.0f} MB; it goes on",
+                notice="retention", hint="raise store_max_bytes (CORTEX_STORE_MAX_BYTES), or make the task write less",
+            )  # fmt: skip
