@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import CursorNotHeld, StoreBusy, StoreError
 from cortex_jupyter.recording.process.launch import ensure_recorder
 from cortex_jupyter.recording.reading.away import Away
+from cortex_jupyter.recording.reading.keeping import WANTED_S
 from cortex_jupyter.recording.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: A wish for a recording holds this long, seconds, and is renewed three times in it.
-WANTED_S: Final = 30.0
 #: `Date` is cut to seconds, so an offset below this, seconds, is none.
 _CLOCK_S: Final = 1.0
 
@@ -118,7 +117,7 @@ class Recording:
 
         A recorder that dies is noticed within a second and another one started.
         """
-        with self._recordings.reading(self):
+        with self._recordings.keeping.reading(self):
             yield
 
     async def caught_up(self) -> Info:

@@ -1,0 +1,178 @@
+"""What readers read from, and by which right: the store, the archive, the cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Self
+
+from cortex_jupyter.cluster.access import Access
+from cortex_jupyter.errors import NoCluster, NotAllowed
+from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.recording.text.parser import masking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cortex_jupyter.cluster.access import Person
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.cluster.workloads import Workload
+    from cortex_jupyter.recording.store import Readable, Store
+    from cortex_jupyter.recording.store.budget import Budget
+    from cortex_jupyter.records import TaskRef
+
+
+def shared(url: str) -> bool:
+    """Tell whether other people may keep their logs at a URL too.
+
+    Examples
+    --------
+    >>> [shared(url) for url in ("sqlite:///x", "/data/archive", "file:///a", "valkey://host", "s3://bucket/logs")]
+    [False, False, False, True, True]
+    """
+    scheme, separator, _ = url.partition("://")
+    return bool(separator) and scheme not in ("sqlite", "file")
+
+
+class Connection:
+    """A store with its archive, and the cluster whose tasks it holds. Belongs to one event loop.
+
+    Parameters
+    ----------
+    store : Store
+    cluster : Cluster or None
+        None where there is none: what is recorded can still be read.
+    task_label : str, optional
+        As in `cluster.tasks.resolve`.
+    archive : Readable, optional
+        Where completed recordings are kept when they have left the store.
+    access : Access, optional
+        Whose rights count; else those of this process where the store or the archive is one that others share.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cluster: Cluster | None,
+        task_label: str = "",
+        archive: Readable | None = None,
+        access: Access | None = None,
+    ) -> None:
+        self.store = store
+        self.archive = archive
+        self.cluster = cluster
+        self.task_label = task_label
+        if access is None and (shared(store.url) or (archive is not None and shared(archive.url))):
+            access = Access()
+        self.access = access
+        self._configured: tuple[str | None, str | None] = (None, None)
+
+    @classmethod
+    async def connect(
+        cls,
+        store_url: str | None = None,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        task_label: str = "",
+        budget: Budget | None = None,
+        archive: Callable[[Store], Readable | None] = lambda _: None,
+        access: Access | None = None,
+        *,
+        mask: bool | None = None,
+    ) -> Self:
+        """Open the store and read the cluster's configuration; nothing is asked of the cluster yet.
+
+        Parameters
+        ----------
+        archive : callable, optional
+            Gives the archive that belongs to a store, None where it has none.
+        access : Access, optional
+        mask : bool, optional
+            As `recording.text.parser.masking` takes it.
+
+        Raises
+        ------
+        MissingExtra, BadQuery
+            Lines are to be masked, and cannot be.
+        StoreError
+            The store cannot be opened. (No cluster is no error here, but when a task is not recorded.)
+        """
+        # Here and not above: readers of what is recorded need no Kubernetes client.
+        from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
+
+        store = await asyncio.to_thread(open_store, store_url, budget)
+        try:
+            await asyncio.to_thread(masking, store, wish=mask)
+        except BaseException:
+            await asyncio.to_thread(store.close)
+            raise
+        try:
+            cluster = await Cluster.open(kubeconfig, context)
+        except NoCluster:
+            cluster = None
+        found = cls(store, cluster, task_label, await asyncio.to_thread(archive, store), access)
+        found._configured = (kubeconfig, context)
+        return found
+
+    async def close(self) -> None:
+        """Close the cluster's connections and the store."""
+        if self.cluster is not None:
+            await self.cluster.close()
+        await asyncio.to_thread(self.store.close)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that holds where a task names none."""
+        return self.cluster.namespace if self.cluster else os.environ.get("CORTEX_NAMESPACE") or "default"
+
+    async def resolve(self, ref: TaskRef) -> Workload:
+        """Find a task in the cluster.
+
+        Raises
+        ------
+        TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster
+        """
+        if self.cluster is None:
+            from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
+
+            self.cluster = await Cluster.open(
+                *self._configured
+            )  # raises with the reason, or there is a kubeconfig by now
+        from cortex_jupyter.cluster.tasks import resolve  # noqa: PLC0415
+
+        return await resolve(self.cluster, ref, self.task_label)
+
+    async def allow(self, namespace: str, person: Person | None = None) -> None:
+        """Check that the logs of a namespace may be read, before anything is looked for in it.
+
+        Nothing is asked where only this user's own store is read, nor where this process knows no cluster: then its own
+        credentials for the store and the archive decide.
+
+        Raises
+        ------
+        NotAllowed
+        NoCluster
+            It is asked for a person, and there is none.
+        ClusterError
+            The cluster cannot be asked.
+        """
+        if self.access is None:
+            return
+        if self.cluster is None and person is not None:
+            raise NoCluster("there is no cluster that could say who may read")
+        if self.cluster is not None:
+            await self.access.namespace(self.cluster, namespace, person)
+
+    async def mine(self, ref: TaskRef, person: Person | None = None) -> bool:
+        """Tell whether a task of a namespace that may be read may be read itself."""
+        return self.access is None or self.cluster is None or await self.access.task(self.cluster, ref, person)
+
+    async def check(self, ref: TaskRef, person: Person | None = None) -> None:
+        """Refuse a task of a namespace that may be read, where it may not itself; there or not, the answer is the same.
+
+        Raises
+        ------
+        NotAllowed
+        """
+        if not await self.mine(ref, person):
+            raise NotAllowed(f"there is no task {ref.name!r} that you may read")
