@@ -43,12 +43,14 @@ def _categories(column: Any) -> Any:
     pd, np = library("pandas"), library("numpy")
     known = dict.fromkeys(value for chunk in column.chunks for value in chunk.dictionary.to_pylist())
     places = {value: place for place, value in enumerate(known)}
-    codes = np.full(len(column), -1, np.min_scalar_type(-len(known) - 1))
+    # Zeros that nobody writes are no memory: of a column with one value there is nothing to do.
+    codes = np.zeros(len(column), np.min_scalar_type(-len(known) - 1))
     at = 0
     for chunk in column.chunks:
         own = np.array([*(places[value] for value in chunk.dictionary.to_pylist()), -1], codes.dtype)
-        indices = chunk.indices.fill_null(len(own) - 1) if chunk.null_count else chunk.indices
-        codes[at : at + len(chunk)] = own[indices.to_numpy()]
+        if chunk.null_count or own[:-1].any():
+            indices = chunk.indices.fill_null(len(own) - 1) if chunk.null_count else chunk.indices
+            np.take(own, indices.to_numpy(), out=codes[at : at + len(chunk)], mode="clip")
         at += len(chunk)
     return pd.Categorical.from_codes(codes, pd.Index(list(known), dtype="str"), validate=False)
 
@@ -61,7 +63,8 @@ def to_polars(table: Any) -> Any:
     MissingExtra
         There is no polars.
     """
-    return library("polars").from_arrow(table)
+    # In the chunks in which it was read, as polars itself reads Parquet: whoever needs one joins what they need.
+    return library("polars").from_arrow(table, rechunk=False)
 
 
 def plain(table: Any) -> Any:

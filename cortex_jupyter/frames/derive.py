@@ -69,6 +69,7 @@ def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any, *, shared:
 def _cut(columns: list[Any], kind: Any) -> tuple[Any, Any]:
     text, at, length, fields_at = columns
     pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
+    shared = pa.types.is_string_view(kind)
     held = fields_at.is_valid().to_numpy(zero_copy_only=False)
     where: Any = None
     said: Any = None
@@ -81,7 +82,7 @@ def _cut(columns: list[Any], kind: Any) -> tuple[Any, Any]:
     if where is None and length.null_count == len(length) and pc.equal(pc.max(at), 0).as_py():
         message = text.cast(kind)  # no line has a head
     else:
-        views = Views(len(text))
+        views = Views(len(text), prefixes=shared)
         views.set(None, text, at, length)
         if where is not None:
             views.set(where, said)
@@ -89,8 +90,8 @@ def _cut(columns: list[Any], kind: Any) -> tuple[Any, Any]:
         message = views.array().cast(kind)
     if not held.any():
         return message, pa.nulls(len(text), kind)
-    views, rows = Views(len(text)), np.flatnonzero(held)
-    views.set(rows, text, fields_at, rows=rows)
+    views, rows = Views(len(text), prefixes=shared), np.flatnonzero(held)
+    views.set(rows, text, fields_at.drop_null(), rows=rows)
     if where is not None:
         views.set(where, read)
         held = held.copy()

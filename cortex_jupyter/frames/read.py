@@ -176,10 +176,13 @@ def _archived(
 ) -> Any:
     groups = None if query.since is None and query.until is None else held.groups(query.since, query.until)
     looked = _looked_at(query)
+    if not looked and held.ordered:
+        # They stand in order, and whatever is made of them here wants no source's number.
+        columns = columns if each is None else [name for name in columns if name != "source"]
+        return held.file.read(groups, columns, each, progress)
     choice = Choice(looked, partial(select, query=query)) if looked else None
     rows = held.file.read(groups, columns, each, progress, choice)
-    whole = len(rows) == held.complete.records
-    if (whole and held.ordered) or ascending(rows["time"]):
+    if ascending(rows["time"]):
         return rows
     # Where times run backwards, the place of a line depends on which others are there.
     return in_order(rows.sort_by("seq"))

@@ -14,6 +14,8 @@ from cortex_jupyter.archive.extra import library
 _SHORT: Final = 12
 #: Places count to 2 GiB: a larger buffer is given as several that overlap, so that each piece lies whole in one.
 _STEP: Final = 1 << 30
+#: Views that are set at once: what is in between stays in the processor's cache, and is no new memory each time.
+_BLOCK: Final = 16_384
 
 
 class Views:
@@ -22,11 +24,17 @@ class Views:
     Parameters
     ----------
     n : int
-        How many; empty until they are set.
+        How many.
+    prefixes : bool, optional
+        With the first bytes of the long ones: whoever compares needs them, whoever copies does not.
     """
 
-    def __init__(self, n: int) -> None:
-        self._rows = library("numpy").zeros((n, 4), "<i4")
+    def __init__(self, n: int, *, prefixes: bool = True) -> None:
+        # Length and first bytes are one number, buffer and place another: half as many strided writes.
+        np, room = library("numpy"), library("pyarrow").allocate_buffer(16 * n)
+        self._rows = np.frombuffer(room, "<i8").reshape(n, 2)
+        self._rows[:] = 0
+        self._prefixes = prefixes
         self._buffers: list[Any] = []
 
     def set(self, where: Any, data: Any, start: Any = None, size: Any = None, rows: Any = None) -> None:
@@ -40,42 +48,57 @@ class Views:
         start, size : pyarrow.Int32Array, optional
             From the first byte, to the end; so also where they are null. Nothing reaches beyond its value.
         rows : numpy.ndarray of int, optional
-            Which values; else all.
+            Which values; else all. `start` and `size` are of those.
         """
         np = library("numpy")
-        offsets = np.frombuffer(data.buffers()[1], np.int64, len(data) + 1 + data.offset)[data.offset :]
-        low, high = offsets[:-1], offsets[1:]
-        if start is not None:
-            low = np.clip(low + start.fill_null(0).to_numpy(), low, high)
-        if size is not None and size.null_count < len(size):
-            some = np.flatnonzero(size.is_valid().to_numpy(zero_copy_only=False))
-            high, begin = high.copy(), low[some]
-            high[some] = np.clip(begin + size.drop_null().to_numpy(), begin, high[some])
-        if rows is not None:
-            low, high = low[rows], high[rows]
         values = data.buffers()[2]
         if values is None or not values.size:
             self._rows[slice(None) if where is None else where] = 0
             return
-        sizes = (high - low).astype(np.int32)
-        found = self._rows if where is None else np.empty((len(sizes), 4), np.int32)
-        found[:, 0] = sizes
-        held = np.frombuffer(values, np.uint8)
-        # The four bytes from each place on; the last three places have not so many, and what begins there is short.
-        four = np.ndarray(max(len(held) - 3, 0), np.int32, buffer=values, strides=(1,))
-        found[:, 1] = four[np.minimum(low, len(four) - 1)] if len(four) else 0
-        found[:, 2], found[:, 3] = len(self._buffers), low % _STEP if len(held) > _STEP else low
-        if len(held) > _STEP:
-            found[:, 2] += (low // _STEP).astype(np.int32)
-        short = np.flatnonzero(sizes <= _SHORT)
-        if len(short):
-            at = np.arange(_SHORT)
-            few = held[np.minimum(low[short, None] + at, len(held) - 1)]
-            few[at >= sizes[short, None]] = 0
-            found[short, 1:] = few.view(np.int32)
+        offsets = np.frombuffer(data.buffers()[1], np.int64, len(data) + 1 + data.offset)[data.offset :]
+        n = len(data) if rows is None else len(rows)
+        starts = None if start is None else start.fill_null(0).to_numpy()
+        some, most = _given(size)
+        found = self._rows if where is None else np.empty((n, 2), np.int64)
+        for at in range(0, n, _BLOCK):
+            end = min(at + _BLOCK, n)
+            if rows is None:
+                begin, high = offsets[at:end], offsets[at + 1 : end + 1]
+            else:
+                begin, high = offsets[rows[at:end]], offsets[rows[at:end] + 1]
+            sizes = high - begin
+            if starts is not None:
+                head = starts[at:end]
+                if head.min() < 0 or (head > sizes).any():
+                    head = np.clip(head, 0, sizes)
+                begin = begin + head
+                sizes -= head
+            if len(some):
+                own = slice(*np.searchsorted(some, (at, end)))
+                sizes[some[own] - at] = np.clip(most[own], 0, sizes[some[own] - at])
+            self._fill(found[at:end], values, begin, sizes)
         if where is not None:
             self._rows[where] = found
         self._buffers += [values.slice(i, min(2 * _STEP - 1, values.size - i)) for i in range(0, values.size, _STEP)]
+
+    def _fill(self, found: Any, values: Any, begin: Any, sizes: Any) -> None:
+        np = library("numpy")
+        held = np.frombuffer(values, np.uint8)
+        found[:, 0] = sizes
+        parts = found.view(np.int32)
+        if self._prefixes and len(held) > _SHORT:
+            # The four bytes from each place on; the last three places have not so many, and what begins there is short.
+            four = np.ndarray(len(held) - 3, np.int32, buffer=values, strides=(1,))
+            parts[:, 1] = four[np.minimum(begin, len(four) - 1)]
+        np.left_shift(begin if len(held) <= _STEP else begin % _STEP, 32, out=found[:, 1])
+        if self._buffers or len(held) > _STEP:
+            parts[:, 2] = begin // _STEP + len(self._buffers)
+        short = np.flatnonzero(sizes <= _SHORT)
+        if len(short):
+            at = np.arange(_SHORT)
+            few = held[np.minimum(begin[short, None] + at, len(held) - 1)]
+            few[at >= sizes[short, None]] = 0
+            parts[short, 1:] = few.view(np.int32)
 
     def array(self, valid: Any = None) -> Any:
         """Give them as a `pyarrow.StringViewArray`.
@@ -88,3 +111,11 @@ class Views:
         pa = library("pyarrow")
         buffers = [valid, pa.py_buffer(self._rows), *self._buffers]
         return pa.Array.from_buffers(pa.string_view(), len(self._rows), buffers)
+
+
+def _given(sizes: Any) -> tuple[Any, Any]:
+    """Give which sizes are given, and these."""
+    np = library("numpy")
+    if sizes is None or sizes.null_count == len(sizes):
+        return (), ()
+    return np.flatnonzero(sizes.is_valid().to_numpy(zero_copy_only=False)), sizes.drop_null().to_numpy()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import random
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
+import pytest
 
 from cortex_jupyter.frames import views as module
 from cortex_jupyter.frames.derive import cut
 from cortex_jupyter.frames.places import places
 from cortex_jupyter.frames.views import Views
-
-if TYPE_CHECKING:
-    import pytest
 
 LINES = [
     "", "short", "exactly 12 b", "a line of thirteen", "é" * 40, "2026-01-31 12:00:00 INFO a message that is long",
@@ -51,3 +50,21 @@ def test_places_that_do_not_fit_into_a_view_are_counted_from_a_later_buffer(monk
     found = views.array()
     found.validate(full=True)
     assert found.to_pylist() == [line[5:] for line in lines.to_pylist()]
+
+
+@pytest.mark.parametrize("prefixes", [True, False])
+def test_pieces_lie_within_their_value_whatever_a_file_says(monkeypatch: pytest.MonkeyPatch, *, prefixes: bool) -> None:
+    monkeypatch.setattr(module, "_BLOCK", 7)
+    rng = random.Random(4)
+    lines = ["x" * rng.randrange(3) + f"line {i} of some length"[: rng.randrange(30)] for i in range(100)]
+    at = [rng.choice([0, 1, 5, 13, 40, -1, None]) for _ in lines]
+    size = [rng.choice([None, 0, 3, 12, 13, 99, -1]) for _ in lines]
+    starts = [min(max(a or 0, 0), len(line)) for line, a in zip(lines, at, strict=True)]
+    wanted = [line[a:] if n is None else line[a:][: max(n, 0)] for line, a, n in zip(lines, starts, size, strict=True)]
+    views = Views(len(lines), prefixes=prefixes)
+    views.set(None, pa.array(lines, pa.large_string()), pa.array(at, pa.int32()), pa.array(size, pa.int32()))
+    assert views.array().cast(pa.large_string()).to_pylist() == wanted
+    if prefixes:
+        views.array().validate(full=True)
+    views.set(np.array([3, 90]), pa.array(["another that is long", "two"], pa.large_string()))
+    assert [views.array().cast(pa.large_string())[i].as_py() for i in (3, 90)] == ["another that is long", "two"]
