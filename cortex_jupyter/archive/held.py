@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 from functools import cached_property
+from itertools import pairwise
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,7 +115,14 @@ class Held:
     def _items(self) -> list[tuple[int, layout.Block | Entry]]:
         both: list[tuple[int, layout.Block | Entry]] = [(b.seq, b) for b in self._blocks]
         both += [(e.seq, e) for e in self._notices]
-        return sorted(both, key=lambda item: item[0])
+        both.sort(key=lambda item: item[0])
+        # Numbers have no holes: a notice that stands for lines that have left, or were lost, has those up to the next.
+        for (seq, item), (following, _) in pairwise(both):
+            if isinstance(item, Entry):
+                item.n = following - seq
+                if item.n > 1 and item.event == "gap":
+                    item.t_max = int(orjson.loads(item.data)["to"])
+        return both
 
     @cached_property
     def index(self) -> list[tuple[int, int, str, int, int]]:

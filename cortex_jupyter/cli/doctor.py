@@ -166,6 +166,8 @@ def _opened(store: Store, cluster: str | None) -> Iterator[Finding]:
     budget, oldest = store.budget(), store.oldest()
     days = f"{(budget.max_age_s or 0) / 86400:g} days"
     kept = f"kept: up to {(budget.max_bytes or 0) / 1e6:.0f} MB, for {days} after a task's end"
+    if budget.max_task_bytes is not None:
+        kept += f", of a running task {budget.max_task_bytes / 1e6:.0f} MB"
     if oldest is not None:
         kept += f"; the next to leave ended {(time.time() - oldest[1]) / 86400:.1f} days ago"
     yield Finding(TOLD, kept)

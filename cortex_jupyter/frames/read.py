@@ -74,6 +74,8 @@ def read(
     # Of a tail only what is left is cut; else each piece at once, while its text is at hand.
     each = None if query.tail is not None else partial(_finished, columns, shared=shared)
     rows = stored(store, recording, query, progress, columns, start, each)
+    if not statement.done and statement.gaps != (now := Completeness.of(store, recording)).gaps:
+        statement = now  # the oldest lines have left while it was read
     metadata = {layout.STATEMENT: statement.as_json(query=dict(query.raw), rows=len(rows))}
     return frame(rows, columns, shared=shared).replace_schema_metadata(metadata)
 

@@ -55,7 +55,8 @@ def _frames(window: Window, upto: int) -> Iterator[Frame]:
     store, id_, task = window.recording.store, window.recording.id, window.recording.ref.key
     places = (seq for seq, _, event, _, _ in store.index(id_) if event not in ("log", "end"))
     found = (store.entry(id_, seq) for seq in places if window.after < seq <= upto)
-    notices = deque(sorted((n for n in found if n is not None), key=lambda n: (n.t_min, n.seq)))
+    # By number: one may have come to stand for several since the index was read.
+    notices = deque(sorted({n.seq: n for n in found if n is not None}.values(), key=lambda n: (n.t_min, n.seq)))
     query = replace(window.query, since=window.since)
     rows: list[Record] = []
     for record in ordered(store, id_, query, window.after + 1, upto + 1):

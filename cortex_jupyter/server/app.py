@@ -53,6 +53,10 @@ class CortexJupyter(Limits, ExtensionApp):
         "",
         help="How long after its end a task's recording is kept, such as 30d, which is the default; else CORTEX_STORE_MAX_AGE.",
     ).tag(config=True)
+    store_max_task_bytes = Unicode(
+        "",
+        help="What the recording of a running task may take, such as 2GB: its oldest lines leave then, and a gap notice says so. Else CORTEX_STORE_MAX_TASK_BYTES, else there is no such bound.",
+    ).tag(config=True)
     archive_url = Unicode(
         "",
         help="Where completed recordings are written as Parquet: a folder, s3://, gs:// or az://; else CORTEX_ARCHIVE. They leave the store only when they are there.",

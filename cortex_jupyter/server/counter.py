@@ -50,7 +50,7 @@ def count(
     """
     for seq in seqs:
         entry = store.entry(recording, seq)
-        if entry is None or entry.seq != seq:
+        if entry is None or entry.seq != seq or entry.event != "log":
             continue
         seconds: dict[int, list[int]] = {}
         batch = Batch.decode(entry.data)

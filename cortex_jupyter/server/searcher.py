@@ -73,7 +73,7 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
             return
         looked += n
         entry = store.entry(recording, seq)
-        if entry is None or not holds(entry.data):
+        if entry is None or entry.event != "log" or not holds(entry.data):
             continue
         batch = _within(Batch.decode(entry.data), keep, (seq, seq + n), (low, high))
         if batch.seqs:

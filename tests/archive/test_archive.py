@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from cortex_jupyter.frames.read import read, stored_pieces
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.reading.outline import outline
 from cortex_jupyter.recording.reading.pages import following, newest
+from cortex_jupyter.recording.store.budget import Budget
+from cortex_jupyter.recording.store.trimming import trim
 from cortex_jupyter.records import Batch, Cursor, TaskRef
 
 if TYPE_CHECKING:
@@ -101,6 +104,25 @@ def test_entries_are_gapless_and_hold_what_was_recorded(filled: Filled, tmp_path
     assert store.info(filled.id) == replace(filled.store.info(filled.id), caught_up=True)
     assert store.complete(filled.id) == filled.store.complete(filled.id)
     assert outline(store, filled.id, 50).records == outline(filled.store, filled.id, 50).records
+
+
+def test_what_had_left_before_the_end_is_said_as_it_was(filled: Filled, tmp_path: Path) -> None:
+    for i in range(50):
+        filled.lines([(1, i, f"{i} " + os.urandom(2000).hex())])
+    filled.store.set_budget(Budget(max_task_bytes=30_000))
+    assert trim(filled.store, {filled.id: (filled.lease, filled.ref.key)})
+    store, _ = archived(filled.end(), str(tmp_path / "archive"))
+    gap, *_ = filled.store.entries(filled.id, 0, 1)
+    assert gap.event == "gap" and 30 < gap.n < 40
+    for after in (0, gap.n // 2, gap.n - 1):
+        assert store.entries(filled.id, after, 1) == [gap] and store.entry(filled.id, after + 1) == gap
+    assert store.complete(filled.id) == filled.store.complete(filled.id)
+    ours, theirs = (read(one, filled.id, LogQuery.parse({})) for one in (store, filled.store))
+    assert ours.to_pylist() == theirs.to_pylist() and ours.schema.metadata == theirs.schema.metadata
+    assert orjson.loads(ours.schema.metadata[layout.STATEMENT])["gaps"] == [orjson.loads(gap.data)]
+    since = gap.t_max - 3
+    pages = [newest(one, filled.id, limit=1000, since=since) for one in (store, filled.store)]
+    assert pages[0] == pages[1] and pages[0].notices == [orjson.loads(gap.data)]
 
 
 @pytest.mark.parametrize("what", ["nothing", "only notices"])

@@ -29,7 +29,7 @@ settings.load_profile("recording")
 
 
 #: What runs on Redis as well: the promises of a store, and no more than those, for each costs seconds.
-PROMISES: Final = ("test_store", "test_compact", "test_retention")
+PROMISES: Final = ("test_store", "test_compact", "test_retention", "test_trimming")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

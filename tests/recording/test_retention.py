@@ -137,6 +137,8 @@ def test_settings_live_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert budget(weak=True) == Budget(5, 2 * 86400)
     assert budget() == Budget(7000, 2 * 86400)
     assert budget(Budget(max_bytes=9)) == Budget(9, 2 * 86400)
+    monkeypatch.setenv("CORTEX_STORE_MAX_TASK_BYTES", "1 MiB")
+    assert budget() == Budget(7000, 2 * 86400, 1 << 20) == budget(weak=True)
     monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "soon")
     with pytest.raises(BadQuery, match="soon"):
         budget()

@@ -26,10 +26,13 @@ from cortex_jupyter.errors import LeaseLost, StoreBusy, StoreError, StoreFull, S
 from cortex_jupyter.recording.process.launch import ensure_recorder
 from cortex_jupyter.recording.recorder import recorder as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
+from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.compact import compact
+from cortex_jupyter.recording.store.retention import retain
+from cortex_jupyter.recording.store.trimming import trim
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.valkey import changes, leases, link
-from cortex_jupyter.records import Batch
+from cortex_jupyter.records import Batch, TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,6 +154,29 @@ def test_memory_that_is_full_is_said_and_passes(server: Server, store: ValkeySto
     assert store.keep_reserve()
     hand.lines([(1, 1, "room again")])
     assert records(store, hand.id)[-1][3] == "room again"
+
+
+def test_before_memory_is_full_room_is_made_and_said(tmp_path: Path) -> None:
+    """Completed recordings leave first, then the oldest lines of the largest that runs; no line is refused."""
+    with Server(tmp_path / "v") as server, closing(open_store(server.url)) as store:
+        done, small, large = (Hand(store, TaskRef("default", "job", n), n) for n in ("done", "small", "large"))
+        small.lines([(1, 1, "short")])
+        server.ask("CONFIG", "SET", "maxmemory", int(server.client().info("memory")["used_memory"]) + (10 << 20))
+        store.set_budget(Budget(max_bytes=1 << 30))
+        leases = {one.id: (one.lease, "t") for one in (small, large)}
+        for i in range(100):
+            done.lines([(i, 1, os.urandom(20_000).hex())])
+        done.end()
+        for i in range(800):
+            large.lines([(i, 1, os.urandom(20_000).hex())])
+            if i % 20 == 0:
+                kept = retain(store)
+                trimmed = trim(store, leases)
+                assert not (kept.left and trimmed) and (not trimmed or store.info(done.id) is None)
+        assert store.info(done.id) is None and records(store, small.id) == small.written
+        (gap,) = store.complete(large.id).gaps
+        assert "memory of the store's server was nearly full" in gap["reason"] and "`maxmemory`" in gap["hint"]
+        assert 200 < store.complete(large.id).records == 800 - gap["lines"] and records(store, large.id)[-1][0] == 800
 
 
 def test_a_commit_counts_when_a_replica_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

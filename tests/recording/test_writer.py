@@ -155,7 +155,7 @@ async def test_what_is_handed_over_is_written_at_the_end(store: Store, hand: Han
 async def test_what_nobody_reads_is_gathered_until_somebody_does(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cortex_jupyter.recording.writer.UNREAD_S", 3600.0)
+    monkeypatch.setattr("cortex_jupyter.recording.writing.writer.UNREAD_S", 3600.0)
     channel = opened(writer, hand)
     channel.read(on=False)
     await channel.lines(1, line(1, "a"))

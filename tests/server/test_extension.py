@@ -114,9 +114,9 @@ async def test_the_servers_own_metrics_have_ours(server: Server, tape: Tape) -> 
 
 def test_what_recordings_may_take_is_set_in_the_store(tmp_path: Path) -> None:
     """So that the recorder, which outlives the server, holds to it."""
-    options = ("--CortexJupyter.store_max_bytes=50MB", "--CortexJupyter.store_max_age=2d")
+    options = [f"--CortexJupyter.store_max_{k}" for k in ("bytes=50MB", "age=2d", "task_bytes=2MB")]
     with run_server(tmp_path, *options) as server:
         server.get("cortex/tasks")  # the first request opens the store
         store = open_store(server.store_url)
-        assert store.budget() == Budget(50_000_000, 2 * 86400)
+        assert store.budget() == Budget(50_000_000, 2 * 86400, 2_000_000)
         store.close()

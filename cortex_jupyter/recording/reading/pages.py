@@ -99,9 +99,9 @@ def newest(
     top = before.before if before and before.before else ((until, 1 << 63) if until is not None else _FOREVER)
     floor = (since if since is not None else -1, 0)
     best: list[tuple[int, int, Record]] = []  # ascending; the `limit` newest so far, and one more
-    notices: list[tuple[int, int, dict[str, Any]]] = []
+    notices: dict[int, tuple[int, dict[str, Any]]] = {}
     # Entries overlap in time where several pods write, so those with the latest lines come first.
-    for seq, n, event, t_min, t_max in sorted(index, key=lambda row: -row[4]):
+    for seq, n, _, t_min, t_max in sorted(index, key=lambda row: -row[4]):
         if seq > snapshot or t_min > top[0] or t_max < floor[0]:
             continue
         if len(best) > limit and t_max < best[0][0]:
@@ -109,9 +109,9 @@ def newest(
         entry = store.entry(recording, seq)
         if entry is None:
             continue
-        if event != "log":
-            if event != "end" and (entry.t_min, entry.seq) < top:
-                notices.append((entry.t_min, entry.seq, orjson.loads(entry.data)))
+        if entry.event != "log":  # also of what was a batch when the index was read, and has left since
+            if entry.event != "end" and (entry.t_min, entry.seq) < top:
+                notices[entry.seq] = entry.t_min, orjson.loads(entry.data)
             continue
         for record in records_of(entry, keep):
             key = (record.time, record.seq)
@@ -134,7 +134,8 @@ def newest(
     low = (best[0][:2] if best else top) if more else floor
     beyond = since is not None and top > floor and _anything_before(index, floor)
     older = Cursor(recording, snapshot, low) if more or beyond else None
-    between = [n for time, number, n in sorted(notices, key=lambda x: x[:2]) if not more or (time, number) >= low]
+    told = sorted((time, number) for number, (time, _) in notices.items())
+    between = [notices[number][1] for time, number in told if not more or (time, number) >= low]
     return Page(in_order(r for _, _, r in best), between, older, Cursor(recording, snapshot))
 
 

@@ -77,9 +77,9 @@ def onward(store: Readable, recording: int, *, after: Cursor, limit: int, keep: 
     assert after.before is not None
     place, snapshot = after.before, after.seq
     best: list[tuple[int, int, Record]] = []  # ascending; the `limit` oldest so far, and one more
-    notices: list[tuple[int, int, dict[str, Any]]] = []
+    notices: dict[int, tuple[int, dict[str, Any]]] = {}
     # Entries overlap in time where several pods write, so those with the earliest lines come first.
-    for seq, n, event, t_min, t_max in sorted(store.index(recording), key=lambda row: row[3]):
+    for seq, n, _, t_min, t_max in sorted(store.index(recording), key=lambda row: row[3]):
         if seq > snapshot or t_max < place[0]:
             continue
         if len(best) > limit and t_min > best[-1][0]:
@@ -87,9 +87,9 @@ def onward(store: Readable, recording: int, *, after: Cursor, limit: int, keep: 
         entry = store.entry(recording, seq)
         if entry is None:
             continue
-        if event != "log":
-            if event != "end" and (entry.t_min, entry.seq) > place:
-                notices.append((entry.t_min, entry.seq, orjson.loads(entry.data)))
+        if entry.event != "log":  # also of what was a batch when the index was read, and has left since
+            if entry.event != "end" and (entry.t_min, entry.seq) > place:
+                notices[entry.seq] = entry.t_min, orjson.loads(entry.data)
             continue
         for record in records_of(entry, keep):
             key = (record.time, record.seq)
@@ -105,5 +105,6 @@ def onward(store: Readable, recording: int, *, after: Cursor, limit: int, keep: 
     best = best[:limit]
     high = best[-1][:2] if best else place
     newer = Cursor(recording, snapshot, high) if more else None
-    between = [n for time, number, n in sorted(notices, key=lambda x: x[:2]) if not more or (time, number) <= high]
+    told = sorted((time, number) for number, (time, _) in notices.items())
+    between = [notices[number][1] for time, number in told if not more or (time, number) <= high]
     return Page(in_order(r for _, _, r in best), between, None, newer)

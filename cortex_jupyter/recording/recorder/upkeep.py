@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import CortexError
@@ -13,6 +14,7 @@ from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.process.archiving import archive_completed
 from cortex_jupyter.recording.store.compact import compact
 from cortex_jupyter.recording.store.retention import retain
+from cortex_jupyter.recording.store.trimming import trim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 _COMPACT_S: Final = 10.0
 _RETAIN_S: Final = 60.0
+#: And whether the store is short of room.
+_SHORT_S: Final = 5.0
 
 
 class Upkeep:
@@ -44,6 +48,7 @@ class Upkeep:
     def __init__(self, store: Store, running: Mapping[int, Running]) -> None:
         self._store, self._running = store, running
         self._large: set[int] = set()  # recordings that have said that they are over the budget
+        self._trimmed: set[int] = set()  # and those that have said that their oldest lines leave
         self.completed = asyncio.Event()
 
     async def compact(self) -> None:
@@ -71,23 +76,38 @@ class Upkeep:
 
     async def retain(self) -> None:
         """Keep the store within its budget."""
-        ended = threading.Event()
+        ended, last = threading.Event(), float("-inf")
         try:
             while True:
                 try:
-                    await asyncio.to_thread(self._store.keep_reserve)
-                    kept = await asyncio.to_thread(retain, self._store, ended.is_set)
-                    telemetry.STORE.set(await asyncio.to_thread(self._store.used))
-                    telemetry.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
-                    if kept.left:
-                        _log.info("%d recordings have left: the store was over its budget", kept.left)
-                    if kept.over:
-                        await self.say_over(kept.budget)
+                    if time.monotonic() - last >= _RETAIN_S or await asyncio.to_thread(self._store.short) > 0:
+                        last = time.monotonic()
+                        await self._let_go(ended)
                 except CortexError as error:
                     _log.warning("%s", error.message)
-                await asyncio.sleep(_RETAIN_S)
+                await asyncio.sleep(min(_RETAIN_S, _SHORT_S))
         finally:
             ended.set()
+
+    async def _let_go(self, ended: threading.Event) -> None:
+        await asyncio.to_thread(self._store.keep_reserve)
+        kept = await asyncio.to_thread(retain, self._store, ended.is_set)
+        await self._trim(ended)
+        telemetry.STORE.set(await asyncio.to_thread(self._store.used))
+        telemetry.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
+        if kept.left:
+            _log.info("%d recordings have left: the store was over its budget", kept.left)
+        if kept.over:
+            await self.say_over(kept.budget)
+
+    async def _trim(self, ended: threading.Event) -> None:
+        """Let the oldest lines go of what has become too large, and say so in it, once."""
+        running = dict(self._running)
+        leases = {id_: (one.lease, one.info.ref.key) for id_, one in running.items()}
+        for id_, (why, hint) in (await asyncio.to_thread(trim, self._store, leases, ended.is_set)).items():
+            if id_ not in self._trimmed:
+                self._trimmed.add(id_)
+                running[id_].recorder.say(f"From now on older lines are missing: {why}", notice="retention", hint=hint)
 
     async def say_over(self, budget: int) -> None:
         """Say it in a recording that is larger than the whole budget; it goes on."""
@@ -97,5 +117,5 @@ class Upkeep:
             self._large.add(id_)
             one.recorder.say(
                 f"This recording is larger than the store's budget of {budget / 1e6:.0f} MB; it goes on",
-                notice="retention", hint="raise store_max_bytes (CORTEX_STORE_MAX_BYTES), or make the task write less",
+                notice="retention", hint="raise store_max_bytes (CORTEX_STORE_MAX_BYTES), let the oldest lines leave (CORTEX_STORE_MAX_TASK_BYTES), or make the task write less",
             )  # fmt: skip

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import HINT
+from cortex_jupyter.recording.store.remains import missing
 from cortex_jupyter.recording.text.resume import first_lines
 from cortex_jupyter.records import Batch
 
@@ -106,9 +107,9 @@ class Audit:
         if log is None or not len(log):
             return
         recorded = await asyncio.to_thread(self._recorded, min(log.times), max(log.times))
-        missing = await asyncio.to_thread(_missing, log, recorded)
-        if len(missing):
-            await self._record(missing, "the node had left out, since they bear older times, were read again")
+        skipped = await asyncio.to_thread(_missing, log, recorded)
+        if len(skipped):
+            await self._record(skipped, "the node had left out, since they bear older times, were read again")
 
     async def _check(self, name: str, *, ended: bool) -> bool:
         """Check one file; False where the follow may still be in it."""
@@ -125,16 +126,20 @@ class Audit:
         recorded = await asyncio.to_thread(self._recorded, first, last)
         if not recorded and await asyncio.to_thread(self._begins_after, last):
             return True  # from before recording began: the backfill's
-        missing = _missing(tail, recorded)
-        if len(missing) == len(tail):
+        skipped = _missing(tail, recorded)
+        if len(skipped) == len(tail):
             whole = await asyncio.to_thread(self._parser.file, await self._files.read(name))
             recorded = await asyncio.to_thread(self._recorded, min(whole.times), max(whole.times))
-            missing = await asyncio.to_thread(_missing, whole, recorded)
-        if len(missing):
-            await self._record(missing, "the follow had skipped at a rotation were read from the rotated file")
+            skipped = await asyncio.to_thread(_missing, whole, recorded)
+        if len(skipped):
+            await self._record(skipped, "the follow had skipped at a rotation were read from the rotated file")
         return True
 
     async def _record(self, lines: Lines, why: str) -> None:
+        if left := await asyncio.to_thread(missing, self._context.store, self._context.lease.recording):
+            lines = lines.pick([i for i, at in enumerate(lines.times) if not left[0] <= at <= left[1]])
+        if not len(lines):
+            return
         if not self._late:
             stored = await asyncio.to_thread(self._context.store.sources, self._context.lease.recording)
             source = replace(self._source, part=PART)

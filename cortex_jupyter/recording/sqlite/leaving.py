@@ -1,14 +1,18 @@
-"""How a completed recording leaves a SQLite store: in small transactions, so that nobody waits for it."""
+"""How recordings leave a SQLite store: in small transactions, so that nobody waits for it."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter.recording.sqlite.leases import fence
 from cortex_jupyter.recording.store.budget import Budget, default_budget
+from cortex_jupyter.recording.store.packing import pack
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.sqlite.connections import Connections
+    from cortex_jupyter.recording.store import Lease
+    from cortex_jupyter.records import Entry
 
 #: Entries that are deleted, and pages that are given back, in one transaction.
 _ENTRIES: Final = 50
@@ -30,19 +34,13 @@ class Leaving:
     def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
         held = self._set()
         wish = held.over(budget) if weak else budget.over(held)
-        if wish == held:
-            return
-        rows = {"max_bytes": wish.max_bytes, "max_age_s": wish.max_age_s}
-        with self._file.writing() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO setting VALUES (?,?)", [(k, str(v)) for k, v in rows.items() if v is not None]
-            )
+        if rows := wish.settings(held):
+            with self._file.writing() as db:
+                db.executemany("INSERT OR REPLACE INTO setting VALUES (?,?)", rows.items())
 
     def _set(self) -> Budget:
         with self._file.reading() as db:
-            rows = dict(db.execute("SELECT key, value FROM setting").fetchall())
-        size, age = rows.get("max_bytes"), rows.get("max_age_s")
-        return Budget(None if size is None else int(size), None if age is None else float(age))
+            return Budget.kept(dict(db.execute("SELECT key, value FROM setting").fetchall()))
 
     def setting(self, name: str) -> str:
         with self._file.reading() as db:
@@ -72,6 +70,25 @@ class Leaving:
         with self._file.reading() as db:
             query = "SELECT ifnull(sum(length(data)), 0) FROM entry WHERE recording=?"
             return int(db.execute(query, (recording,)).fetchone()[0])
+
+    def short(self) -> int:
+        return 0  # a full disk is waited for: what fills it is seldom a recording
+
+    def trim(self, lease: Lease, gap: Entry, remains: bytes) -> bool:
+        ends = "SELECT 1 FROM entry, recording WHERE id=entry.recording AND entry.recording=? AND seq+n-1=? AND done=0"
+        rows = [(0, 0, "remains", 0, 0, remains), (gap.seq, gap.n, gap.event, gap.t_min, gap.t_max, pack(gap.data))]
+        with self._file.writing() as db:
+            fence(db, lease)
+            if db.execute(ends, (lease.recording, gap.last)).fetchone() is None:
+                return False
+            db.execute("DELETE FROM entry WHERE recording=? AND seq <= ?", (lease.recording, gap.last))
+            db.executemany("INSERT INTO entry VALUES (?,?,?,?,?,?,?)", [(lease.recording, *row) for row in rows])
+        return True
+
+    def remains(self, recording: int) -> bytes:
+        with self._file.reading() as db:
+            row = db.execute("SELECT data FROM entry WHERE recording=? AND seq=0", (recording,)).fetchone()
+        return bytes(row[0]) if row else b""
 
     def oldest(self) -> tuple[int, float] | None:
         query = f"SELECT id, ifnull(ended, 0) FROM recording WHERE {_FREE} ORDER BY ended, id LIMIT 1"  # noqa: S608

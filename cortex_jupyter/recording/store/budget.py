@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import BadQuery
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -36,13 +37,16 @@ class Budget:
     max_bytes : int or None
     max_age_s : float or None
         Counted from the end of a task.
+    max_task_bytes : int or None
+        Of each recording while its task runs: its oldest lines leave then, and a gap notice says so.
     """
 
     max_bytes: int | None = None
     max_age_s: float | None = None
+    max_task_bytes: int | None = None
 
     @classmethod
-    def read(cls, max_bytes: str = "", max_age: str = "") -> Budget:
+    def read(cls, max_bytes: str = "", max_age: str = "", max_task_bytes: str = "") -> Budget:
         """Read settings; what is empty is not set.
 
         Raises
@@ -52,28 +56,42 @@ class Budget:
         Examples
         --------
         >>> Budget.read("50GB", "30d")
-        Budget(max_bytes=50000000000, max_age_s=2592000.0)
+        Budget(max_bytes=50000000000, max_age_s=2592000.0, max_task_bytes=None)
         >>> Budget.read("1.5 GiB").max_bytes
         1610612736
         """
-        return cls(_bytes(max_bytes) if max_bytes else None, _age(max_age) if max_age else None)
+        return cls(
+            _bytes(max_bytes) if max_bytes else None,
+            _age(max_age) if max_age else None,
+            _bytes(max_task_bytes, "store_max_task_bytes") if max_task_bytes else None,
+        )
 
     @classmethod
     def from_environment(cls) -> Budget:
-        """Read `CORTEX_STORE_MAX_BYTES` and `CORTEX_STORE_MAX_AGE`.
+        """Read `CORTEX_STORE_MAX_BYTES`, `CORTEX_STORE_MAX_AGE` and `CORTEX_STORE_MAX_TASK_BYTES`.
 
         Raises
         ------
         BadQuery
         """
-        return cls.read(os.environ.get("CORTEX_STORE_MAX_BYTES", ""), os.environ.get("CORTEX_STORE_MAX_AGE", ""))
+        names = ("MAX_BYTES", "MAX_AGE", "MAX_TASK_BYTES")
+        return cls.read(*(os.environ.get(f"CORTEX_STORE_{name}", "") for name in names))
 
     def over(self, other: Budget) -> Budget:
         """Give what is set here, and what only the other sets."""
         return Budget(
-            other.max_bytes if self.max_bytes is None else self.max_bytes,
-            other.max_age_s if self.max_age_s is None else self.max_age_s,
+            **{name: getattr(other, name) if value is None else value for name, value in asdict(self).items()}
         )
+
+    @classmethod
+    def kept(cls, settings: Mapping[str, str]) -> Budget:
+        """Read what a store keeps; other settings do not matter."""
+        size, age, each = (settings.get(name) for name in ("max_bytes", "max_age_s", "max_task_bytes"))
+        return cls(int(size) if size else None, float(age) if age else None, int(each) if each else None)
+
+    def settings(self, held: Budget) -> dict[str, str]:
+        """Give what a store has to keep that keeps another one."""
+        return {k: str(v) for k, v in asdict(self).items() if v is not None and v != getattr(held, k)}
 
 
 def default_budget(path: Path) -> Budget:
@@ -85,10 +103,10 @@ def default_budget(path: Path) -> Budget:
     return Budget(min(_MOST_BYTES, share), MOST_AGE_S)
 
 
-def _bytes(text: str) -> int:
+def _bytes(text: str, name: str = "store_max_bytes") -> int:
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise BadQuery(f"{text[:60]!r} is no size", "write store_max_bytes as 50GB, 500MiB or a number of bytes")
+        raise BadQuery(f"{text[:60]!r} is no size", f"write {name} as 50GB, 500MiB or a number of bytes")
     number, power, binary = found.groups()
     return int(float(number) * (1024 if binary else 1000) ** _POWERS[power.lower()])
 

@@ -73,7 +73,7 @@ def _merge(store: Store, lease: Lease, run: list[int]) -> None:
     batches = []
     for seq in run:
         entry = store.entry(lease.recording, seq)
-        if entry is None or entry.seq != seq:
+        if entry is None or entry.seq != seq or entry.event != "log":
             return
         batches.append(Batch.decode(entry.data))
     first = batches[0]

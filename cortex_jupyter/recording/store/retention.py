@@ -1,6 +1,7 @@
 """Completed recordings leave the store, the longest ended first, when it is over its budget or they over their age.
 
-What is being read and what still runs never leaves. A reader of what has left gets `CursorNotHeld`.
+What is being read and what still runs does not leave; of what runs too long for its bound, see `store.trimming`. A
+reader of what has left gets `CursorNotHeld`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def retain(store: Store, stop: Callable[[], object] = lambda: False, now: float 
     _sweep(store, stop)
     while not stop() and (oldest := store.oldest()) is not None:
         recording, ended = oldest
-        if ended >= before and store.used() <= budget.max_bytes:
+        if ended >= before and store.used() <= budget.max_bytes and not store.short():
             break
         left += store.forget(recording)
         _sweep(store, stop)

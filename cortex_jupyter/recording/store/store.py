@@ -115,6 +115,25 @@ class Store(Readable, Protocol):
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
         """Put one entry in the place of several that it holds; nothing happens where they are no longer those."""
 
+    def trim(self, lease: Lease, gap: Entry, remains: bytes) -> bool:
+        """Put a notice in the place of the oldest entries of a recording that is not done: all those whose numbers it takes.
+
+        Parameters
+        ----------
+        lease : Lease
+        gap : Entry
+        remains : bytes
+            What has to be known of them all the same, see `store.remains`.
+
+        Returns
+        -------
+        bool
+            False where they are no longer those, and nothing happened.
+        """
+
+    def remains(self, recording: int) -> bytes:
+        """Give what the last `trim` left to be known, empty where there is nothing."""
+
     def size(self) -> int:
         """Give the bytes on disk."""
 
@@ -141,6 +160,9 @@ class Store(Readable, Protocol):
 
     def used(self) -> int:
         """Give the bytes that recordings take, room within the file apart."""
+
+    def short(self) -> int:
+        """Give how many bytes should leave at once, because there is hardly room for more; mostly 0."""
 
     def bytes_of(self, recording: int) -> int:
         """Give about how many of them are one recording's."""

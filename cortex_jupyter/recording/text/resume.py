@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter.recording.store.remains import remembered
 from cortex_jupyter.recording.text.align import Aligner
 from cortex_jupyter.recording.text.lines import parse
 from cortex_jupyter.recording.text.parser import PLAIN, Parser
@@ -87,6 +88,8 @@ def recorded_lines(store: Store, recording: int, sid: int, anchor: Anchor) -> li
     while entries := store.entries(recording, at, 4 << 20):
         for entry in entries:
             at = entry.last
+            if entry.event == "gap" and entry.seq == 1:
+                found += remembered(store, recording, sid, anchor)
             if entry.event != "log":
                 continue
             batch = Batch.decode(entry.data)

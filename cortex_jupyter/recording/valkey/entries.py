@@ -2,7 +2,8 @@
 
 A recording is a stream whose ids are numbers of records (`SEQ-0`), a batch an entry of it, and an index beside it (a
 sorted set: number, count, event, times) so that pages by time read only the batches they need. What has cooled down is
-merged into a second stream, since one cannot be changed but at its ends. A commit is one script: entries, anchors and
+merged into a second stream, since one cannot be changed but at its ends; the notice of what has left (`trimming`) is a
+third, of one entry. A commit is one script: entries, anchors and
 the recording's row are one transaction, also for replicas and in the append-only file, so they are kept or lost together.
 """
 
@@ -49,7 +50,7 @@ class Entries:
     def commit(self, lease: Lease, commit: Commit) -> None:
         arguments: list[Any] = [lease.recording, lease.owner, lease.epoch, len(commit.entries)]
         for e in commit.entries:
-            arguments += (e.seq, e.n, _head(e), pack(e.data))
+            arguments += (e.seq, e.n, head(e), pack(e.data))
         arguments.append(len(commit.anchors))
         for sid, a in commit.anchors.items():
             arguments += (sid, orjson.dumps((a.second, a.seq, a.last, a.ended, a.top)))
@@ -62,7 +63,7 @@ class Entries:
     def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
         fence = (lease.recording, lease.owner, lease.epoch)
         data = pack(new.data)
-        while self._link.call("merge", *fence, new.seq, new.last, new.n, _head(new), data, *old):
+        while self._link.call("merge", *fence, new.seq, new.last, new.n, head(new), data, *old):
             pass
 
     def entries(self, recording: int, after: int, most: int) -> list[Entry]:
@@ -112,7 +113,8 @@ class Entries:
         )  # fmt: skip
 
 
-def _head(entry: Entry) -> str:
+def head(entry: Entry) -> str:
+    """Give what the index says of an entry beside its number."""
     return f"{entry.n} {entry.event} {entry.t_min} {entry.t_max}"
 
 

@@ -1,17 +1,24 @@
-"""How a completed recording leaves a Valkey store: at once, its memory is freed by a thread of the server's."""
+"""How recordings leave a Valkey store: at once; the memory of a whole one is freed by a thread of the server's."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.recording.store.budget import MOST_AGE_S, Budget
+from cortex_jupyter.recording.store.packing import pack
+from cortex_jupyter.recording.valkey.entries import head
 
 if TYPE_CHECKING:
+    from cortex_jupyter.recording.store import Lease
     from cortex_jupyter.recording.valkey.link import Link
+    from cortex_jupyter.records import Entry
 
 #: Of the server's memory recordings take this share where nothing is set: replication, the append-only file and others
 #: need theirs.
 _SHARE: Final = 0.6
+#: Above the one share of `maxmemory` memory is short, until it is below the other: before it is full and lines are refused.
+_SHORT, _ENOUGH = 0.9, 0.85
 #: So much has to be free before recording goes on.
 _ROOM: Final = 1 << 20
 
@@ -29,13 +36,13 @@ class Leaving:
     def set_budget(self, budget: Budget, *, weak: bool = False) -> None:
         held = self._set()
         wish = held.over(budget) if weak else budget.over(held)
-        for name, value in (("max_bytes", wish.max_bytes), ("max_age_s", wish.max_age_s)):
-            if value is not None and getattr(held, name) != value:
-                self.set_setting(name, str(value))
+        for name, value in wish.settings(held).items():
+            self.set_setting(name, value)
 
     def _set(self) -> Budget:
-        size, age = self.setting("max_bytes"), self.setting("max_age_s")
-        return Budget(int(size) if size else None, float(age) if age else None)
+        names = [one.name for one in fields(Budget)]
+        values = self._link.ask("HMGET", "cortex:settings", *names)
+        return Budget.kept({name: value.decode() for name, value in zip(names, values, strict=True) if value})
 
     def setting(self, name: str) -> str:
         value: bytes | None = self._link.ask("HGET", "cortex:settings", name)
@@ -59,6 +66,21 @@ class Leaving:
 
     def bytes_of(self, recording: int) -> int:
         return int(self._link.ask("HGET", f"cortex:{recording}", "bytes") or 0)
+
+    def short(self) -> int:
+        memory = self._link.info("memory")
+        used, limit = int(memory["used_memory"]), int(memory.get("maxmemory") or 0)
+        if not limit or used <= _SHORT * limit or memory.get("lazyfree_pending_objects"):  # it is being freed
+            return 0
+        return int(used - _ENOUGH * limit)
+
+    def trim(self, lease: Lease, gap: Entry, remains: bytes) -> bool:
+        fence = (lease.recording, lease.owner, lease.epoch)
+        return bool(self._link.secured("trim", *fence, gap.last, head(gap), pack(gap.data), remains))
+
+    def remains(self, recording: int) -> bytes:
+        found = self._link.ask("XRANGE", f"cortex:{recording}:trimmed", "-", "+")
+        return bytes(found[0][1][b"r"]) if found else b""
 
     def oldest(self) -> tuple[int, float] | None:
         found = self._link.call("oldest")

@@ -34,7 +34,7 @@ _VERSION: Final = 1
 _FLAGS: Final = {
     "infos": "no-writes", "wanted": "no-writes", "entries": "no-writes", "entry": "no-writes", "oldest": "no-writes", "holders": "no-writes",
     "say": "allow-oom", "beat": "allow-oom", "lease": "allow-oom", "want": "allow-oom", "forget": "allow-oom",
-    "leave": "allow-oom", "release": "allow-oom", "merge": "allow-oom",
+    "leave": "allow-oom", "release": "allow-oom", "merge": "allow-oom", "trim": "allow-oom",
 }  # fmt: skip
 
 

@@ -4,5 +4,9 @@ if not seq then
   return nil
 end
 local at = seq .. '-0'
-local found = call('XRANGE', key(ARGV[1], 'live'), at, at)[1] or call('XRANGE', key(ARGV[1], 'kept'), at, at)[1]
-return found and {found[1], found[2][2], found[2][4]}
+for _, part in ipairs({'live', 'kept', 'trimmed'}) do
+  local found = call('XRANGE', key(ARGV[1], part), at, at)[1]
+  if found then
+    return {found[1], found[2][2], found[2][4]}
+  end
+end

@@ -11,6 +11,9 @@ call('HDEL', 'cortex:settings', 'archived:' .. id)
 for _, all in ipairs({'cortex:recordings', 'cortex:wanted', 'cortex:done'}) do
   call('ZREM', all, id)
 end
-call('UNLINK', key(id), key(id, 'live'), key(id, 'kept'), key(id, 'index'), key(id, 'sources'), key(id, 'anchors'))
+call('UNLINK', key(id))
+for _, part in ipairs({'live', 'kept', 'trimmed', 'index', 'sources', 'anchors'}) do
+  call('UNLINK', key(id, part))
+end
 changed(id)
 return 1
