@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.extra import library
+from cortex_jupyter.frames.bytefind import buffers
 from cortex_jupyter.frames.jsonlines import json_places
 from cortex_jupyter.frames.search import holding
 from cortex_jupyter.parsing import fields as rules
@@ -105,18 +106,11 @@ def _chunk(text: Any) -> tuple[Any, ...]:
 def _edges(data: Any) -> tuple[Any, Any]:
     """Give the first and the last byte of each line, as numpy arrays; of an empty one another's."""
     np = library("numpy")
-    offsets, values = _buffers(data)
+    offsets, values = buffers(data)
     if not len(values):
         return np.zeros(len(data), np.uint8), np.zeros(len(data), np.uint8)
     most = len(values) - 1
     return values[np.minimum(offsets[:-1], most)], values[np.maximum(offsets[1:] - 1, 0)]
-
-
-def _buffers(data: Any) -> tuple[Any, Any]:
-    np = library("numpy")
-    _, offsets, values = data.buffers()
-    held = np.frombuffer(values, np.uint8) if values is not None else np.zeros(0, np.uint8)
-    return np.frombuffer(offsets, np.int64)[data.offset : data.offset + len(data) + 1], held
 
 
 def _among(codes: Any, wanted: Collection[int]) -> Any:
@@ -165,7 +159,7 @@ def _begun(text: Any, data: Any) -> tuple[Any, Any]:
 def _wide(head: Any) -> Any:
     """Tell which beginnings have characters of several bytes, or colours."""
     pa, np = library("pyarrow"), library("numpy")
-    offsets, values = _buffers(head)
+    offsets, values = buffers(head)
     part = values[offsets[0] : offsets[-1]]
     if not len(part) or (part.max() <= 127 and not (part == 27).any()):  # noqa: PLR2004 - beyond ASCII, and escape
         return pa.array(np.zeros(len(head), bool))

@@ -9,11 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.extra import library
-from cortex_jupyter.frames.search import holding
+from cortex_jupyter.frames.search import found
 from cortex_jupyter.frames.templates import coded
 from cortex_jupyter.parsing.keep import Filter
 from cortex_jupyter.parsing.level import LEVELS
-from cortex_jupyter.parsing.pattern import literal
 from cortex_jupyter.parsing.sources import named
 
 if TYPE_CHECKING:
@@ -93,14 +92,8 @@ def _few(table: Any, column: str, wanted: Callable[[str | None], bool]) -> Any:
 
 
 def _texts(table: Any, pattern: str, find: Callable[[str], object], *, wanted: bool) -> Any:
-    """Keep the rows whose text is found, or is not: Python is asked only of those that hold what the pattern needs."""
+    """Keep the rows whose text is found, or is not."""
     pa, pc = library("pyarrow"), library("pyarrow.compute")
-    needed, whole = literal(pattern)
-    masks = []
-    for chunk in table["text"].chunks:
-        mask = holding(chunk, needed)
-        if not whole:
-            asked = [bool(find(text)) for text in chunk.filter(mask).to_pylist()]
-            mask = pc.replace_with_mask(mask, mask, pa.array(asked, pa.bool_()))
-        masks.append(mask if wanted else pc.invert(mask))
+    masks = [found(chunk, pattern, find) for chunk in table["text"].chunks]
+    masks = masks if wanted else [pc.invert(mask) for mask in masks]
     return table.filter(pa.chunked_array(masks, pa.bool_()))

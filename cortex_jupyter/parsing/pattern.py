@@ -76,21 +76,27 @@ def literal(pattern: str) -> tuple[str, bool]:
 
     Examples
     --------
-    >>> literal("step 99"), literal(r"(?:a|b) loss=\d+ \(best\)"), literal("(?i)loss")
-    (('step 99', True), (' (best)', False), ('', False))
+    >>> literal("step 99"), literal(r"(?:a|b) loss=\d+ \(best\)"), literal("(?i)loss"), literal("(a|b)(?P<x>step )+c?")
+    (('step 99', True), (' (best)', False), ('', False), ('step ', False))
     """
     if pattern and _plain(pattern):
         return pattern, True
     parsed = sre.parse(pattern)
-    if parsed.state.flags & re.IGNORECASE:
-        return "", False
+    return ("" if parsed.state.flags & re.IGNORECASE else max(_runs(parsed), key=len)), False
+
+
+def _runs(items: Iterable[Any]) -> list[str]:
+    """Give the texts that every match of a sequence holds."""
     runs = [""]
-    for op, value in parsed:
+    for op, value in items:
         if op is sre.LITERAL and not 0xD800 <= value < 0xE000:  # noqa: PLR2004 - surrogates are in no text
             runs[-1] += chr(value)
-        else:
-            runs.append("")
-    return max(runs, key=len), False
+            continue
+        inner: Iterable[Any] = ()
+        if (op is sre.SUBPATTERN and not value[1] & re.IGNORECASE) or (op in _REPEATS and value[0]):
+            inner = value[-1]
+        runs += [*_runs(inner), ""]
+    return runs
 
 
 def _plain(pattern: str) -> bool:

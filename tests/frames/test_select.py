@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import random
+import re
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from archive.made import archived, lively
 
 from cortex_jupyter.archive.file import ParquetFile
+from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.frames.read import read
+from cortex_jupyter.frames.search import found
 from cortex_jupyter.parsing.pattern import finder, literal
 from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.parsing.re2 import bytewise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +47,42 @@ def test_a_pattern_means_what_it_means_line_by_line(filled: Filled, tmp_path: Pa
     needed, whole = literal(pattern)
     assert all(needed in text for text in LINES if find(text))
     assert not whole or all(find(text) for text in LINES if needed in text)
+
+
+#: What RE2 and `re` take for another thing, somewhere.
+PIECES = [
+    "a", "k", "S", "é", "█", "1", r"\d", r"\w", r"\s", r"\S", r"\W", r"\D", ".", "[ab]", "[^a]", "[a-k]", r"[^\d]", r"[\w-]", "[█é]", "[^█]",
+    r"\b", r"\B", "^", "$", r"\A", r"\Z", "\n", "\u017f", "(?i:k)", "(?s:.)", "(?m:^)", "(?m:$)", "[K-s]", "(?i:[^s])", "(?-i:a)", "(?=a)", "(a|k)", "(a)\\1",
+    "(?a:\\s)", "[^\\W]", "(?>a+)", "é?", "(?:é█)+", "[à-ü]", "\0", r"\x1c",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", ["", "(?i)", "(?s)", "(?m)", "(?a)", "(?ia)"])
+def test_re2_is_given_what_means_the_same(flag: str) -> None:
+    rng = random.Random(flag)
+    lines = [
+        "".join(rng.choices("abkKsSiI_19 .\n\t-é█٣\u212a\u017f\u0131İÅß\u00a0\u2003\x1c\0²→", k=rng.randrange(9)))
+        for _ in range(600)
+    ]
+    lines += ["", *("".join(rng.choices("abk1 ._S█→", k=6)) for _ in range(100))]
+    text = pa.array(lines, pa.large_string())
+    asked = 0
+    for _ in range(250):
+        pattern = flag + "".join(
+            rng.choice(PIECES) + rng.choice(["", "", "*", "{2}", "?", "{1,3}"]) for _ in range(rng.randrange(1, 4))
+        )
+        try:
+            find = finder("grep", pattern)
+        except BadQuery:
+            continue
+        asked += bytewise(pattern) is not None
+        assert found(text, pattern, find).to_pylist() == [bool(find(line)) for line in lines], pattern
+    assert asked > 50 or "a" in flag
+
+
+def test_letters_beyond_ascii_that_case_makes_ascii() -> None:
+    others = "".join(chr(i) for i in range(128, 0x110000) if not 0xD800 <= i < 0xE000)
+    assert set(re.findall("(?i)[a-z0-9]", others)) == set("\u212a\u017f\u0130\u0131")
 
 
 def test_the_rest_of_a_row_is_decoded_where_something_was_found(
