@@ -64,8 +64,10 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--port", type=int, default=0, help="of the Jupyter server (default: a free one)")
     demo.add_argument("--no-browser", action="store_true", help="only print the address")
 
-    doctor = commands.add_parser("doctor", help="say what works and what to do about what does not")
+    doctor = commands.add_parser("doctor", help="judge the installation: what works, and what to do about what does not; exits with 1 where something is bad")  # fmt: skip
     _where(doctor)
+    doctor.add_argument("--json", action="store_true", help="one object: ok, findings (part, judged: ok, warn, bad or told, text, todo, details)")  # fmt: skip
+    doctor.add_argument("--timeout", type=float, default=4.0, metavar="S", help="to wait for each part (default: %(default)g)")  # fmt: skip
     return made
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Enum, Float, List, Unicode
 
+from cortex_jupyter import journal, tracing
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recording.text.parser import wished
@@ -97,6 +98,8 @@ class CortexJupyter(Limits, ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Make the service and tell pages that it is there, so that they need not probe."""
+        journal.begin(alone=False)
+        tracing.begin("cortex-jupyter-server")
         self.service = Service(self)
         if self.mask is not None:
             os.environ["CORTEX_MASK"] = str(int(self.mask))  # for kernels: they have tasks recorded without asking us

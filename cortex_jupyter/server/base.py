@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http.client import responses
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
+from cortex_jupyter import tracing
 from cortex_jupyter.errors import BadQuery, CortexError, NotFound
 from cortex_jupyter.parsing.query import SEVERAL
 from cortex_jupyter.records import TaskRef
@@ -21,8 +23,14 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.server.service import Service
 
+_log = logging.getLogger(__name__)
+
 #: Arguments that belong to Jupyter Server and may stand in any URL.
 _JUPYTERS: Final = frozenset({"token", "_xsrf", "no_track_activity"})
+
+#: What stands in addresses beside names.
+_ALONE: Final = ("tasks", "stream", "view", "openapi.json")
+_OF_TASKS: Final = ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")
 
 #: Jupyter's own refusals, in our words: code and hint by status.
 _REFUSALS: Final = {
@@ -39,6 +47,33 @@ class Handler(ExtensionHandlerMixin, APIHandler):
     auth_resource = "cortex-jupyter"
     # Reading logs does not keep an idle server alive; see `CortexJupyter.keep_alive_while_following`.
     _track_activity = False
+
+    span = tracing.Span()
+    _code = ""  # of the error that is answered
+
+    async def prepare(self) -> None:  # type: ignore[override]  # as the base has it
+        """Begin the request's span before anything is checked: what is refused is seen too."""
+        asked = self.request
+        described = {
+            "http.request.method": asked.method, "http.route": self.route, "url.path": asked.path, "url.scheme": asked.protocol,
+        }  # fmt: skip
+        self.span = tracing.opened(f"{asked.method} {self.route}", described, carrier=asked.headers)
+        self.span.inside()
+        await super().prepare()
+
+    def on_finish(self) -> None:
+        """End it; that of a stream lasts as long as the stream."""
+        super().on_finish()
+        status = self.get_status()
+        self.span.set({"http.response.status_code": status})
+        if status >= 500:  # noqa: PLR2004 - https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status
+            self.span.fail(self._code or str(status))
+        self.span.end()
+
+    @property
+    def route(self) -> str:
+        """What is asked for, without names."""
+        return route(self.request.path.removeprefix(self.base_url))
 
     @property
     def service(self) -> Service:
@@ -101,7 +136,8 @@ class Handler(ExtensionHandlerMixin, APIHandler):
         else:
             hint = "this is a bug of cortex-jupyter; the server's log says more"
             body = {"code": "InternalError", "message": "the server failed on this request", "hint": hint}
-        telemetry.REFUSED.labels(body["code"]).inc()
+        self._code = body["code"]
+        telemetry.REFUSED.labels(self._code).inc()
         self.finish(orjson.dumps({"error": body}))
 
     def log_exception(
@@ -112,9 +148,27 @@ class Handler(ExtensionHandlerMixin, APIHandler):
     ) -> None:
         """Leave our own errors out of the server's log: they are answers, and their text may hold names."""
         if isinstance(value, CortexError):
-            self.log.debug("cortex_jupyter answers %s", value.code)
-        else:
+            _log.debug("%s %s is answered with %s", self.request.method, self.route, value.code)
+        elif isinstance(value, web.HTTPError) or value is None:
             super().log_exception(typ, value, tb)
+        else:  # not by Tornado, which writes the whole address and what the error says
+            _log.error("%s %s failed", self.request.method, self.route, exc_info=value)
+
+
+def route(path: str) -> str:
+    """Give a path below the base URL without the names in it.
+
+    Examples
+    --------
+    >>> route("cortex/tasks/ml/job/train-1/logs.parquet"), route("cortex/stream"), route("cortex/x/y")
+    ('/cortex/tasks/{namespace}/{kind}/{name}/logs.parquet', '/cortex/stream', '/cortex/{other}')
+    """
+    first, *rest = path.removeprefix("cortex/").split("/")
+    if first == "tasks" and len(rest) in (3, 4) and (len(rest) == 3 or rest[3] in _OF_TASKS):  # noqa: PLR2004
+        return "/".join(["/cortex/tasks/{namespace}/{kind}/{name}", *rest[3:]])
+    if first == "static" and len(rest) == 1:
+        return "/cortex/static/{name}"
+    return f"/cortex/{first}" if not rest and first in _ALONE else "/cortex/{other}"
 
 
 class NotFoundHandler(Handler):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter import journal
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.store import reading
 from cortex_jupyter.errors import CortexError
@@ -76,6 +77,7 @@ def measure(store: Readable, recording: int) -> Iterator[bytes]:
 
 def main() -> None:
     """Do what the input asks for."""
+    journal.begin()  # what fails here is in the server's log, without the line at which it did
     os.nice(10)  # kernels, the server and searches come first
     asked: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
     try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from cortex_jupyter import journal
 from cortex_jupyter.archive.store import reading
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.records import Batch
@@ -113,6 +114,7 @@ def _contains(needle: bytes) -> Callable[[bytes], bool]:
 
 def main() -> None:
     """Do what the input asks for."""
+    journal.begin()  # what fails here is in the server's log, without the line at which it did
     os.nice(5)  # kernels and the server come first
     asked = orjson.loads(sys.stdin.buffer.readline())
     with reading(asked["store"]) as store:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_server._tz import utcnow
 
+from cortex_jupyter import tracing
 from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
@@ -125,7 +126,8 @@ class Service:
         self.allow(ref.namespace)
         recordings = await self.recordings()
         try:
-            return await recordings.find(ref, self.person(user))
+            with tracing.span("cortex.task.find", {"k8s.namespace.name": ref.namespace, "cortex.task": ref.key}):
+                return await recordings.find(ref, self.person(user))
         except (TaskNotFound, NoCluster, ClusterUnreachable):
             left = (
                 cursor and cursor.recording and await asyncio.to_thread(recordings.store.info, cursor.recording) is None

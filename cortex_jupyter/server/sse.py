@@ -118,8 +118,12 @@ class Stream:
             await window.settle()
             self._ahead = window.recording.ahead(window.info)
             await self._write(await window.status(self._cluster, slot.asked))
+            first = True
             async with aclosing(window.frames()) as frames:
                 async for frame in frames:
+                    if first:
+                        first = False
+                        self._handler.span.event("first event of a task")
                     if self._plain and frame.event == "log":
                         await self._write(await asyncio.to_thread(text.events, frame, window.query))
                     else:

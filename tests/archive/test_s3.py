@@ -16,6 +16,7 @@ from cortex_jupyter.archive import gathered, layout, objects
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.cli.doctor import archive as doctor
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
 from cortex_jupyter.frames.lazy import lazy
 from cortex_jupyter.frames.read import read
@@ -248,3 +249,14 @@ def test_a_lazy_frame_reads_what_its_filter_leaves(
         asked - (1 << 18) < held.file.size / 8
     )  # polars reads so much of a file's end for the footer, whatever its size
     assert frame.collect().equals(whole)
+
+
+def test_the_doctor_judges_a_bucket_by_what_may_be_done_there(
+    s3: Gate, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CORTEX_ARCHIVE", url)
+    (found,) = doctor.judge("")
+    assert found.judged == "ok" and list(Objects(url).listed()) == []
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    (found,) = doctor.judge("")
+    assert found.judged == "bad" and "may not be written" in found.text and "AWS_SECRET_ACCESS_KEY" in found.todo

@@ -51,9 +51,9 @@ def test_tasks_and_doctor(live: Cli, kube: Kube, unique: Callable[[str], str]) -
     assert f"default:job/{name}" in shown
     tasks = orjson.loads(live("tasks", "-o", "json").stdout)["tasks"]
     assert name in {t["name"] for t in tasks}
-    done = live("doctor")
+    done = live("doctor", "--timeout", "60")
     assert done.returncode == 0, done.stdout
-    assert "✓ cluster: http" in done.stdout and "✓ you may get pods/log in namespace default" in done.stdout
+    assert "✓ cluster: http" in done.stdout and "✓ cluster: you may get pods/log in namespace default" in done.stdout
 
 
 def test_an_unknown_task_is_told_with_what_may_be_meant(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:

@@ -232,11 +232,14 @@ def test_an_export_that_fails_leaves_what_was_there(cli: Cli, task: Filled, tmp_
 
 
 def test_doctor_without_a_cluster(cli: Cli, task: Filled) -> None:
-    done = cli("doctor")
+    done = cli("doctor", "--timeout", "60")
     assert done.returncode == 1
     assert "✗ cluster: there is no kubeconfig" in done.stdout and "✓ store: sqlite://" in done.stdout
-    assert "· kept: up to " in done.stdout and "for 30 days after a task's end; the next to leave ended" in done.stdout
-    assert "· lines are stored as they were written; CORTEX_MASK=1 masks their secrets before" in done.stdout
+    assert (
+        "· store: kept: up to " in done.stdout
+        and "for 30 days after a task's end; the next to leave ended" in done.stdout
+    )
+    assert "· store: lines are stored as they were written; CORTEX_MASK=1 masks their secrets before" in done.stdout
     assert "1 recordings" in done.stdout and "Jupyter Server extension" in done.stdout
 
 

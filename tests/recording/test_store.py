@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -242,3 +243,13 @@ async def test_a_subscription_lasts_until_it_is_ended(store: SqliteStore, hand: 
     assert "a" not in calls
     ends[1](), ends[2]()
     other.close()
+
+
+def test_a_recorder_says_what_it_is_until_it_leaves(store: SqliteStore) -> None:
+    me = replace(recorder(), version="1.2.3", since=1000.0, port=9464)
+    for _ in range(2):
+        store.beat(me)
+        (found,) = store.recorders(CLUSTER)
+        assert replace(found, heartbeat=0) == replace(me, heartbeat=0) and abs(found.heartbeat - time.time()) < 2
+    store.leave(me.id)
+    assert store.recorders(CLUSTER) == [] and store.setting(f"recorder:{me.id}") == ""

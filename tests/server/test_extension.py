@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import httpx
-from server.running import logs, run_server
+from server.running import TOKEN, logs, run_server
 
 import cortex_jupyter
 from cortex_jupyter.recording.store import Commit
@@ -120,3 +120,15 @@ def test_what_recordings_may_take_is_set_in_the_store(tmp_path: Path) -> None:
         store = open_store(server.store_url)
         assert store.budget() == Budget(50_000_000, 2 * 86400, 2_000_000)
         store.close()
+
+
+def test_the_doctor_finds_the_server_and_what_it_counts(server: Server) -> None:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("CORTEX_", "JUPYTER_", "XDG_"))}
+    env |= {"HOME": str(server.home), "CORTEX_STORE": server.store_url, "JUPYTER_PLATFORM_DIRS": "1", "KUBECONFIG": "/nowhere"}  # fmt: skip
+    command = [sys.executable, "-m", "cortex_jupyter.cli", "doctor", "--timeout", "60"]
+    said = subprocess.run(command, env=env, text=True, capture_output=True, check=False).stdout
+    assert (
+        f"✓ jupyter: Jupyter server {server.url.replace('127.0.0.1', 'localhost')} has cortex-jupyter {cortex_jupyter.__version__}, its metrics in /metrics"
+        in said
+    )
+    assert TOKEN not in said

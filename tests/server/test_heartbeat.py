@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cortex_jupyter.server.sse import Slot, Stream
+from cortex_jupyter.tracing import Span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -19,6 +20,7 @@ class Reader:
     """A handler whose response is kept, and whose rights cannot be checked for a while."""
 
     current_user = None
+    span = Span()
 
     def __init__(self, *failures: Exception) -> None:
         self._failures = list(failures)

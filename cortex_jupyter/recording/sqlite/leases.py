@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.recording.sqlite.connections import Connections
+
+
+#: How the settings begin that say more of a recorder.
+_ABOUT: Final = "recorder:"
 
 
 def fence(db: sqlite3.Connection, lease: Lease) -> None:
@@ -42,17 +46,24 @@ class Leases:
                 "INSERT OR REPLACE INTO recorder VALUES (?,?,?,?,?)",
                 (recorder.id, recorder.cluster, recorder.host, recorder.pid, time.time()),
             )
+            said = orjson.dumps({"version": recorder.version, "since": recorder.since, "port": recorder.port}).decode()
+            # Not in the table: programs of older versions take its columns as they come.
+            db.execute("INSERT OR IGNORE INTO setting VALUES (?,?)", (_ABOUT + recorder.id, said))
             db.execute("DELETE FROM recorder WHERE heartbeat < ?", (time.time() - 3600,))
+            db.execute(f"DELETE FROM setting WHERE key GLOB '{_ABOUT}*' AND substr(key, {len(_ABOUT) + 1}) NOT IN (SELECT id FROM recorder)")  # fmt: skip # noqa: S608
 
     def leave(self, owner: str) -> None:
         with self._file.writing() as db:
             db.execute("DELETE FROM recorder WHERE id=?", (owner,))
+            db.execute("DELETE FROM setting WHERE key=?", (_ABOUT + owner,))
             db.execute("UPDATE recording SET owner=NULL WHERE owner=?", (owner,))
 
     def recorders(self, cluster: str) -> list[Recorder]:
         with self._file.reading() as db:
             rows = db.execute("SELECT * FROM recorder WHERE cluster=?", (cluster,)).fetchall()
-        return [r for r in (Recorder(*row) for row in rows) if self._alive(r)]
+            said = dict(db.execute(f"SELECT key, value FROM setting WHERE key GLOB '{_ABOUT}*'").fetchall())  # noqa: S608
+        found = [Recorder(*row, **orjson.loads(said.get(_ABOUT + row[0], "{}"))) for row in rows]
+        return [recorder for recorder in found if self._alive(recorder)]
 
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:
         query = "SELECT id, owner FROM recording WHERE done=0 AND id IN (SELECT value FROM json_each(?))"

@@ -98,6 +98,10 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         names = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(p.stat().st_size for p in names if p.exists())
 
+    def about(self) -> str:
+        with self._file.reading() as db:
+            return f"tables {db.execute('PRAGMA user_version').fetchone()[0]}"
+
     def doubts(self) -> list[tuple[str, str]]:
         return []
 

@@ -137,6 +137,9 @@ class Store(Readable, Protocol):
     def size(self) -> int:
         """Give the bytes on disk."""
 
+    def about(self) -> str:
+        """Describe it in a line: the version of its form, and what its server is."""
+
     def doubts(self) -> list[tuple[str, str]]:
         """Say what it cannot promise as it is set up, and what to do about it."""
 

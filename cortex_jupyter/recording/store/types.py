@@ -110,13 +110,30 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """A recorder process as it presents itself."""
+    """A recorder process as it presents itself.
+
+    Parameters
+    ----------
+    id, cluster, host : str
+    pid : int
+    heartbeat : float
+        When it was last heard of, epoch seconds.
+    version : str
+        Of this package.
+    since : float
+        When it began, epoch seconds; 0 where it does not say, as those of an older version.
+    port : int
+        Where it serves `/metrics`; 0 for nowhere.
+    """
 
     id: str
     cluster: str
     host: str
     pid: int
     heartbeat: float
+    version: str = ""
+    since: float = 0.0
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.recording.valkey.link import Link
 
+_MORE: Final = ("version", "since", "port")
 #: Recordings that are asked for at once: the server answers nobody else meanwhile.
 _SOME: Final = 2000
 
@@ -25,15 +27,24 @@ class Leases:
     _link: Link
 
     def beat(self, recorder: Recorder) -> None:
-        doc = orjson.dumps({"recorder": asdict(recorder), "machine": MACHINE})
+        known = asdict(recorder)
+        # Apart: programs of older versions take the rest as it comes.
+        more = {name: known.pop(name) for name in _MORE}
+        doc = orjson.dumps({"recorder": known, "machine": MACHINE} | more)
         self._link.call("beat", recorder.id, recorder.cluster, doc, int(HEARTBEAT_S * 1000))
 
     def leave(self, owner: str) -> None:
         self._link.call("leave", owner)
 
     def recorders(self, cluster: str) -> list[Recorder]:
-        found = [self._recorder(id_.decode()) for id_ in self._link.ask("SMEMBERS", f"cortex:recorders:{cluster}")]
-        return [one for one, lives in found if one and lives]
+        ids = [id_.decode() for id_ in self._link.ask("SMEMBERS", f"cortex:recorders:{cluster}")]
+        found = [one for one, lives in map(self._recorder, ids) if one and lives]
+        # By the server's clock, as it expires.
+        return [replace(one, heartbeat=time.time() - HEARTBEAT_S + self._left(one.id)) for one in found]
+
+    def _left(self, id_: str) -> float:
+        """Give for how long a heartbeat still holds, seconds."""
+        return max(0.0, int(self._link.ask("PTTL", f"cortex:recorder:{id_}")) / 1000)
 
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:
         some = [*recordings]
@@ -62,5 +73,5 @@ class Leases:
         if doc is None:
             return None, False
         said = orjson.loads(doc)
-        recorder = Recorder(**said["recorder"])
+        recorder = Recorder(**said["recorder"], **{name: said[name] for name in _MORE if name in said})
         return recorder, not MACHINE or said["machine"] != MACHINE or process_lives(recorder)

@@ -28,7 +28,7 @@ _LOOK_S: Final = 1.0
 #: How long a commit waits for replicas, ms.
 _WAIT_MS: Final = 3000
 #: Of the form of what is kept; see `guard.lua`.
-_VERSION: Final = 1
+VERSION: Final = 1
 #: https://valkey.io/topics/eval-intro/#eval-flags: what only reads, and the little that has to be said when memory is
 #: full. All else is refused then as a whole, before it begins.
 _FLAGS: Final = {
@@ -44,7 +44,7 @@ def _script(name: str) -> tuple[str, str]:
     folder = resources.files("cortex_jupyter.recording.valkey") / "scripts"
     body = (folder / f"{'commit' if name == 'say' else name}.lua").read_text()
     flags = _FLAGS.get(name, "")
-    guard = "" if flags == "no-writes" else f"local VERSION = {_VERSION}\n{(folder / 'guard.lua').read_text()}"
+    guard = "" if flags == "no-writes" else f"local VERSION = {VERSION}\n{(folder / 'guard.lua').read_text()}"
     text = f"#!lua flags={flags}\n{(folder / 'common.lua').read_text()}{guard}{body}"
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -190,6 +190,6 @@ class Link:
 
     def _check_form(self) -> None:
         form = self.client.get("cortex:version")
-        if form is not None and int(form.split()[-1]) > _VERSION:
+        if form is not None and int(form.split()[-1]) > VERSION:
             raise too_new(self.address.url, form.decode())
         self._looked = time.monotonic()

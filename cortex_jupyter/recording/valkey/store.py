@@ -9,10 +9,11 @@ import orjson
 from cortex_jupyter.recording.store import Info, Store
 from cortex_jupyter.recording.store.ids import new_id
 from cortex_jupyter.recording.valkey.changes import Changes
+from cortex_jupyter.recording.valkey.doubts import about, doubts
 from cortex_jupyter.recording.valkey.entries import Entries
 from cortex_jupyter.recording.valkey.leases import Leases
 from cortex_jupyter.recording.valkey.leaving import Leaving
-from cortex_jupyter.recording.valkey.link import Link
+from cortex_jupyter.recording.valkey.link import VERSION, Link
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
@@ -91,18 +92,11 @@ class ValkeyStore(Entries, Leases, Leaving, Store):
     def size(self) -> int:
         return int(self._link.info("memory")["used_memory"])
 
+    def about(self) -> str:
+        return about(self._link, VERSION)
+
     def doubts(self) -> list[tuple[str, str]]:
-        found = []
-        if not self._link.info("persistence").get("aof_enabled"):
-            found.append(
-                ("it forgets what came after its last snapshot when it is started again", "CONFIG SET appendonly yes")
-            )
-        have = int(self._link.info("replication").get("connected_slaves", 0))
-        if have < self._link.address.replicas:
-            found.append(
-                (f"{have} of {self._link.address.replicas} replicas are there", "bring them back: nothing is recorded")
-            )
-        return found
+        return doubts(self._link)
 
     def _infos(self, ids: Iterable[Any]) -> list[Info]:
         some = list(ids)

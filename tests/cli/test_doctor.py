@@ -1,0 +1,164 @@
+"""The doctor judges real parts, sound and broken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.valkey import Server, free_port
+
+from cortex_jupyter._version import __version__
+from cortex_jupyter.cli import doctor
+from cortex_jupyter.cli.doctor import archive, jupyter, store
+from cortex_jupyter.cli.doctor import cluster as kubernetes
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.recording.store import Recorder
+from cortex_jupyter.recording.store.liveness import HOST
+from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from cli.conftest import Cli
+    from conftest import SandboxProcess
+    from frames.filled import Filled
+    from support.kube import Kube
+
+    from cortex_jupyter.cli.doctor.finding import Finding
+
+
+def said(findings: Iterable[Finding], judged: str) -> str:
+    """Give all that is judged so, with what to do about it."""
+    return "\n".join(f"{f.text} -> {f.todo}" for f in findings if f.judged == judged)
+
+
+def test_it_tells_programs_the_same(cli: Cli, filled: Filled) -> None:
+    filled.end()
+    done = cli("doctor", "--json", "--timeout", "60")
+    report = json.loads(done.stdout)
+    assert done.returncode == 1 and report["ok"] is False and done.stderr == ""
+    by_part = {f["part"]: f for f in report["findings"] if f["judged"] == "bad"}
+    assert by_part.keys() == {"cluster"} and "KUBECONFIG" in by_part["cluster"]["todo"]
+    assert {f["part"] for f in report["findings"]} == {"cluster", "store", "archive", "jupyter", "packages"}
+
+
+async def test_a_right_that_is_missing_is_named_with_what_it_costs(sandbox: SandboxProcess, kube: Kube) -> None:
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        found = await kubernetes.judge(cluster, "default")
+        assert not said(found, "bad") + said(found, "warn") and "apart" in said(found, "ok")
+        sandbox.fault("deny", verb="get", resource="nodes/proxy")
+        sandbox.fault("deny", verb="watch", resource="pods", namespace="default")
+        found = await kubernetes.judge(cluster, "default")
+    assert said(found, "bad") == (
+        "you may not watch pods in namespace default -> ask for `watch` on `pods`: without it no log can be read"
+    )
+    assert "ask for `get` on `nodes/proxy`: without it lines that the node has rotated away" in said(found, "warn")
+
+
+async def test_what_hangs_ends_in_time_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster, a store and an archive that take connections and never answer."""
+    held = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append((reader, writer))
+        await reader.read()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    config = {"clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}], "users": [], "contexts": [{"name": "c", "context": {"cluster": "c", "user": ""}}], "current-context": "c"}  # fmt: skip
+    (tmp_path / "config").write_text(json.dumps(config))
+    monkeypatch.setenv("CORTEX_STORE", f"valkey://127.0.0.1:{port}")
+    monkeypatch.setenv("CORTEX_ARCHIVE", f"http://127.0.0.1:{port}/logs")
+    found = await doctor.examine(str(tmp_path / "config"), None, None, 1.0)
+    for _, writer in held:
+        writer.close()
+    server.close()
+    late = {f.part for f in found if f.judged == "bad" and "no answer within 1 s" in f.text and f.todo}
+    assert late == {"cluster", "store", "archive"}
+
+
+@pytest.fixture
+def valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    with Server(tmp_path / "valkey", appendonly="yes", maxmemory="100mb") as server:
+        yield server
+
+
+def test_a_valkey_server_is_judged_by_its_settings(valkey: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = list(store.judge(valkey.url, "c"))
+    assert not said(found, "bad") + said(found, "warn")
+    assert "appendonly everysec" in said(found, "ok") and "of 105 MB of memory" in said(found, "ok")
+    for settings, doubt in (
+        (("maxmemory", "0"), "no memory limit"),
+        (("maxmemory-policy", "volatile-lru"), "throws heartbeats away"),
+        (("appendfsync", "no"), "half a minute"),
+        (("appendonly", "no"), "forgets what came after its last snapshot"),
+    ):
+        valkey.ask("CONFIG", "SET", *settings)
+        assert doubt in said(store.judge(valkey.url, "c"), "warn")
+    valkey.ask("CONFIG", "SET", "maxmemory", valkey.client().info("memory")["used_memory"] + 100_000)
+    assert "of its memory limit is used" in said(store.judge(valkey.url, "c"), "warn")
+    assert "0 of 2 replicas are there" in said(store.judge(f"{valkey.url}/0?replicas=2", "c"), "warn")
+    valkey.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    assert "noeviction" in said(store.judge(valkey.url, "c"), "bad")
+    valkey.ask("CONFIG", "SET", "requirepass", "hush")
+    assert "CORTEX_STORE_PASSWORD" in said(store.judge(valkey.url, "c"), "bad")
+    monkeypatch.setattr("cortex_jupyter.recording.valkey.link._TIMEOUT_S", 1.0)
+    valkey.kill()
+    assert "does not answer" in said(store.judge(valkey.url, "c"), "bad")
+
+
+def test_who_records_what_since_when_and_in_which_version(tmp_path: Path) -> None:
+    url = f"sqlite://{tmp_path}/store.sqlite"
+    with contextlib.closing(open_store(url)) as kept:
+        one, left = (kept.open("c", TaskRef("ml", "job", name), name) for name in ("a", "b"))
+        for id_ in (one, left):
+            kept.want(id_, 60)
+        old = Recorder("old", "c", "elsewhere", 1, 0, "0.0.9", time.time() - 600)
+        me = Recorder("me", "c", HOST, os.getpid(), 0, __version__, time.time(), free_port())
+        for recorder in (old, me):
+            kept.beat(recorder)
+        assert kept.lease(one, "old")
+        found = list(store.judge(url, "c"))
+        assert "version 0.0.9, records 1 tasks, since 10 min; heartbeat" in said(found, "told")
+        assert f"process {os.getpid()} on {HOST}, version {__version__}, records 0 tasks" in said(found, "ok")
+        assert "nobody records what is wanted: ml:job/b" in said(found, "warn")
+        assert f"{me.port}/metrics does not answer" in said(found, "warn")
+        kept.leave("me")
+        assert all(str(os.getpid()) not in f.text for f in store.judge(url, "c"))
+
+
+def test_a_store_of_a_newer_version_is_bad(tmp_path: Path) -> None:
+    url = f"sqlite://{tmp_path}/store.sqlite"
+    assert "0 recordings" in said(store.judge(url, None), "ok")
+    with sqlite3.connect(tmp_path / "store.sqlite") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    assert "update cortex-jupyter" in said(store.judge(url, None), "bad")
+
+
+def test_an_archive_that_cannot_be_written_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See `tests/archive/test_s3.py` for one of a bucket."""
+    url = f"sqlite://{tmp_path}/store.sqlite"
+    assert "none is set" in said(archive.judge(url), "told")
+    monkeypatch.setenv("CORTEX_ARCHIVE", str(tmp_path / "archive"))
+    assert "can be written, read and deleted" in said(archive.judge(url), "ok")
+    assert list((tmp_path / "archive").iterdir()) == []
+    monkeypatch.setenv("CORTEX_ARCHIVE", "/proc/no/archive")
+    assert "/proc/no/archive" in said(archive.judge(url), "bad")
+    monkeypatch.setenv("CORTEX_ARCHIVE", "ftp://host/x")
+    assert "is no place for an archive" in said(archive.judge(url), "bad")
+
+
+def test_a_viewer_without_its_files_is_bad(tmp_path: Path) -> None:
+    (tmp_path / "viewer.js").write_text("")
+    found = jupyter.bundle(tmp_path)
+    assert found.judged == "bad" and "lacks loader.js, viewer.js" in found.text and found.todo
