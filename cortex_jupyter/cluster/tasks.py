@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.cluster.pods import exit_of
 from cortex_jupyter.cluster.workloads import Workload, fetch, state_of
-from cortex_jupyter.errors import AmbiguousTask, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.errors import AmbiguousTask, CortexError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "") -> Workl
             f"{ref.name!r} is the name of {names} in namespace {ref.namespace!r}", f"name the kind: {found[0].ref.key}"
         )
     if not found:
-        raise await _missing(cluster, ref)
+        raise TaskNotFound(f"there is no {ref.kind or 'task'} {ref.name!r} in namespace {ref.namespace!r}")
     return await _newest_job(cluster, found[0]) if found[0].ref.kind == "cronjob" else found[0]
 
 
@@ -118,16 +118,19 @@ async def _newest_job(cluster: Cluster, cronjob: Workload) -> Workload:
     return _workload("job", cronjob.ref.namespace, newest)
 
 
-async def _missing(cluster: Cluster, ref: TaskRef) -> TaskNotFound:
-    """Say what is missing, and what may have been meant."""
-    word = ref.kind or "task"
-    message = f"there is no {word} {ref.name!r} in namespace {ref.namespace!r}"
+async def meant(cluster: Cluster, ref: TaskRef) -> str | None:
+    """Give the name that may have been meant by that of a task which is missing; of its kind, where it says one.
+
+    Apart from `resolve`, because it takes lists of all that a namespace has: a person is worth them, a recorder is not.
+    """
     try:
-        names = [t["name"] for t in await list_tasks(cluster, ref.namespace)]
-    except (NotAllowed, NotFound):
-        return TaskNotFound(message)
-    near = difflib.get_close_matches(ref.name, names, 1)
-    return TaskNotFound(message, f"did you mean {near[0]!r}? {TaskNotFound.default_hint}" if near else None)
+        if ref.kind:
+            names = [item["metadata"]["name"] for item in (await fetch(cluster, ref.kind, ref.namespace))["items"]]
+        else:
+            names = [task["name"] for task in await list_tasks(cluster, ref.namespace)]
+    except CortexError:
+        return None  # what is known is that the task is missing
+    return next(iter(difflib.get_close_matches(ref.name, names, 1)), None)
 
 
 async def pods_of(cluster: Cluster, workload: Workload) -> list[dict[str, Any]]:

@@ -78,9 +78,8 @@ async def describe_task(recordings: Recordings, ref: TaskRef, person: Person | N
     await recordings.allow(ref.namespace, person)
     try:
         doc = await _described(recordings, ref)
-    except NotFound:
-        await recordings.check(ref, person)
-        raise
+    except NotFound as error:
+        raise await recordings.missing(ref, error, person) from None
     await recordings.check(TaskRef.parse(doc["task"]), person)
     return doc
 

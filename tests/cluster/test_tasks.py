@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cortex_jupyter.cluster.tasks import list_tasks, pods_of, resolve
+from cortex_jupyter.cluster.tasks import list_tasks, meant, pods_of, resolve
 from cortex_jupyter.cluster.workloads import COLLECTIONS, collection
 from cortex_jupyter.errors import AmbiguousTask, ClusterError, NotAllowed, TaskNotFound
 from cortex_jupyter.records import TaskRef
@@ -68,14 +68,24 @@ async def test_a_cron_job_is_its_newest_job(api: Any, cluster: Cluster) -> None:
         await resolve(cluster, ref("cronjob/nightly"))
 
 
-async def test_what_is_missing_with_what_was_meant(api: Any, cluster: Cluster) -> None:
+async def test_what_is_missing_takes_one_request_where_its_kind_is_known(api: Any, cluster: Cluster) -> None:
+    with pytest.raises(TaskNotFound, match="no job 'zzz' in namespace 'team'"):
+        await resolve(cluster, ref("job/zzz"))
+    assert len(api.requests) == 1
+    with pytest.raises(TaskNotFound, match="no task 'zzz' in namespace 'team'"):
+        await resolve(cluster, ref("zzz"))
+
+
+async def test_what_was_meant_by_what_is_missing(api: Any, cluster: Cluster) -> None:
     for kind in KINDS:
         put(api, kind)
     put(api, "job", obj("train-1"), obj("eval"))
-    with pytest.raises(TaskNotFound, match="did you mean 'train-1'"):
-        await resolve(cluster, ref("trian-1"))
-    with pytest.raises(TaskNotFound, match="no job 'zzz' in namespace 'team'"):
-        await resolve(cluster, ref("job/zzz"))
+    put(api, "pod", obj("trian-x"))
+    assert await meant(cluster, ref("trian-1")) == "trian-x"
+    assert await meant(cluster, ref("job/trian-1")) == "train-1"
+    assert await meant(cluster, ref("job/zzz")) is None
+    api.deny(collection("pod", "team"))
+    assert await meant(cluster, ref("trian-1")) is None
 
 
 async def test_who_may_read_only_some_kinds(api: Any, cluster: Cluster) -> None:

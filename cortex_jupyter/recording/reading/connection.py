@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from cortex_jupyter.cluster.access import Access
-from cortex_jupyter.errors import NoCluster, NotAllowed
+from cortex_jupyter.errors import NoCluster, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.text.parser import masking
 
@@ -166,6 +166,22 @@ class Connection:
     async def mine(self, ref: TaskRef, person: Person | None = None) -> bool:
         """Tell whether a task of a namespace that may be read may be read itself."""
         return self.access is None or self.cluster is None or await self.access.task(self.cluster, ref, person)
+
+    async def missing(self, ref: TaskRef, error: NotFound, person: Person | None = None) -> NotFound:
+        """Give the error of a task that is not there, with the name that may have been meant.
+
+        Raises
+        ------
+        NotAllowed
+            They may not even know that.
+        """
+        await self.check(ref, person)
+        if self.cluster is None or error.hint != TaskNotFound.default_hint:
+            return error
+        from cortex_jupyter.cluster.tasks import meant  # noqa: PLC0415
+
+        near = await meant(self.cluster, ref)
+        return TaskNotFound(error.message, f"did you mean {near!r}? {error.hint}") if near else error
 
     async def check(self, ref: TaskRef, person: Person | None = None) -> None:
         """Refuse a task of a namespace that may be read, where it may not itself; there or not, the answer is the same.

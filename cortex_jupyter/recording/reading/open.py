@@ -59,9 +59,8 @@ class Recordings(Connection):
         await self.allow(ref.namespace, person)
         try:
             found = await self._find(ref)
-        except NotFound:
-            await self.check(ref, person)
-            raise
+        except NotFound as error:
+            raise await self.missing(ref, error, person) from None
         await self.check(found.ref, person)
         await found.want()
         return found
