@@ -1,6 +1,6 @@
 /**
  * The grammars of tracebacks: which lines begin one, which go on, what they say. The same as
- * `cortex_jupyter/parsing/grammars.py`, which says where the forms come from; tests/parsing/fixtures/blocks.json holds both.
+ * `cortex_jupyter/parsing/grammars`, which says where the forms come from; tests/parsing/fixtures/blocks.json holds both.
  */
 
 export interface Said {
