@@ -135,7 +135,7 @@ export class Engine implements Watcher {
       this.#seeking = setTimeout(() => this.#seeker.seek(), TYPED);
     } else if (message.op === "look") {
       if (message.look.follow && !view.look.follow) view.window.extended = false;
-      if (message.look.follow) view.seek = null;
+      if (message.look.follow) view.aim.seek = null;
       view.look = message.look;
     } else if (message.op === "ack" || message.op === "sight") {
       if (message.op === "ack") view.waiting = false;
@@ -250,9 +250,9 @@ export class Engine implements Watcher {
       const anew = view.renew(this.#views.storesOf(model), { ...look, anchor: null });
       anew.beyond = null;
       anew.selection.finder.set(view.selection.finder.term);
-      anew.seek = look.follow ? null : (places.get(id) ?? null);
+      anew.aim.seek = look.follow ? null : (places.get(id) ?? null);
       this.#views.all.set(id, anew);
-      if (anew.seek !== null) for (const task of tasks) this.#holdings.reachBack(task, anew.seek);
+      if (anew.aim.seek !== null) for (const task of tasks) this.#holdings.reachBack(task, anew.aim.seek);
     }
     this.#views.chart();
     this.changed();

@@ -2,30 +2,24 @@
 
 import type { Filter, Jump, Look } from "../../types/asked.ts";
 import type { Update } from "../../types/messages.ts";
-import type { Row } from "../../types/rows.ts";
 import type { RemoteSearch } from "../../types/summary.ts";
+import { Aim } from "./aim.ts";
 import { TimeAxis } from "./axis.ts";
 import type { Beyond, Goal } from "../asking/beyond.ts";
 import { destination } from "../asking/jump.ts";
-import { BLANK_ID, blank, EDGE_ID, edge } from "./fillers.ts";
+import { EDGE_ID, edge } from "./fillers.ts";
 import { Groups } from "./groups.ts";
-import { type Block, layoutOf } from "./layout.ts";
+import { layoutOf } from "./layout.ts";
 import { Order } from "./order.ts";
-import type { Wish } from "../holding/pages.ts";
-import { present } from "./present.ts";
 import { type RemoteQuery, remoteQuery } from "../asking/remote.ts";
 import type { Search } from "../asking/search.ts";
 import { Selection } from "./selection.ts";
+import { Slice, type Wanted } from "./slice.ts";
 import { Window } from "./window.ts";
 import type { TaskStore } from "../holding/store.ts";
 
 const SOURCES_EVERY = 250;
 const RATE_OVER = 5000;
-/** So long after the first line the place is given up. */
-const SEEK = 5000;
-/** Rows sent above the place that is sought. */
-const MARGIN = 24;
-
 export interface Surroundings {
   now: number;
   live: boolean;
@@ -38,8 +32,6 @@ export class View {
   dirty = true;
   /** Somebody can see it. */
   seen = true;
-  /** The time at which the reader was when the lines were loaded anew, until there is something from then. */
-  seek: number | null;
   /** The filter over what is not loaded. */
   search: Search | null = null;
   /** The next match or error, looked for in what is not loaded. */
@@ -50,23 +42,17 @@ export class View {
   charted = false;
   chartDue = false;
   /** What is looked at and not here. */
-  wish: (Wish & { store: TaskStore }) | null = null;
+  wish: Wanted | null = null;
   generation = 0;
-  /** When the first line was here. */
-  #begun = 0;
   readonly selection: Selection;
   readonly groups: Groups;
   readonly window: Window;
   readonly #axis: TimeAxis;
+  readonly aim: Aim;
   /** By a clock that is never set back. */
   #sourcesAt = -Infinity;
   #sourcesOf = -1;
   #sent = "";
-  /** The row that was jumped to last, and whether that is still to be said. */
-  #jumped: number | null = null;
-  #landed = true;
-  /** The time that was jumped to. */
-  #aim: number | null = null;
   #order: Order | undefined;
 
   constructor(
@@ -80,7 +66,7 @@ export class View {
     this.groups = new Groups(this.selection);
     this.window = new Window(this.selection);
     this.#axis = new TimeAxis(this.selection, this.window);
-    this.seek = look.follow ? null : (look.seek ?? null);
+    this.aim = new Aim(this.selection, look.follow ? null : (look.seek ?? null));
   }
 
   /** The same view of rows that have other numbers. */
@@ -132,10 +118,7 @@ export class View {
     if (id === null && time === null) return false;
     if (to.to === "found" && id !== null) selection.revealFound(id);
     if ((time ?? selection.keyOf(id!)) < this.window.low) this.window.extended = true;
-    this.#jumped = id;
-    this.#aim = time;
-    this.#landed = false;
-    this.seek = null;
+    this.aim.jump(id, time);
     this.look = { ...this.look, follow: false, anchor: id ?? EDGE_ID, anchorIndex: 0 };
     return true;
   }
@@ -155,7 +138,7 @@ export class View {
   isStale({ now, live, rest }: Surroundings): boolean {
     const low = this.window.begin(now, live, this.look.follow);
     const start = low === -Infinity ? 0 : this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
-    return this.seek !== null || this.#sentOf(start, this.#rate(now, live), rest) !== this.#sent || this.#sourcesOf !== this.selection.all.length || this.#axis.isStale({ now, live, low, follow: this.look.follow });
+    return this.aim.seek !== null || this.#sentOf(start, this.#rate(now, live), rest) !== this.#sent || this.#sourcesOf !== this.selection.all.length || this.#axis.isStale({ now, live, low, follow: this.look.follow });
   }
 
   #sentOf(start: number, rate: number, { ahead }: Surroundings["rest"]): string {
@@ -179,67 +162,26 @@ export class View {
     const count = end - start;
     const layout = layoutOf(selection, start, count, low);
     const order = (this.#order = new Order(selection, layout, start, end, look.newestFirst ?? false));
-    const { total } = order;
-    let { from } = look;
-    let shift = 0;
-    const seek = this.seek;
-    let seen: number | undefined;
-    let jump: Update["jump"];
-    if (look.follow) from = look.newestFirst ? 0 : total - look.count;
-    else if (seek !== null) {
-      const sought = Math.max(0, shown.lowerBound((id) => selection.keyOf(id) < seek) - start);
-      const absent = layout.blankAt(seek);
-      seen = order.shownAt(absent ?? Math.min(total - 1, layout.toBar(sought) + 1));
-      from = seen - MARGIN;
-      // Nothing has come yet: a recorder may have to be started first.
-      if (stores.some((store) => store.lines > 0)) this.#begun ||= Date.now();
-      // A recorder that begins anew has the newest lines first: what stood before the reader's place is here, or known to be missing.
-      const known = absent !== null || stores.some((store) => store.firstKey <= seek && store.newestLine >= seek);
-      if (known || (this.#begun > 0 && Date.now() - this.#begun > SEEK)) {
-        this.seek = null;
-        this.look = { ...look, from: Math.max(0, from), anchor: absent !== null || sought >= count ? null : shown.at(sought + start), anchorIndex: seen };
-      }
-    }
-    else if (look.anchor !== null) {
-      const index = order.shownAt(look.anchor === EDGE_ID ? 0 : Math.min(total - 1, layout.toBar(Math.max(0, shown.placeOf(look.anchor) - start)) + 1));
-      if (this.#landed) {
-        shift = index - look.anchorIndex;
-        from += shift;
-      } else {
-        const absent = layout.blankAt(this.#aim);
-        jump = absent === null ? { row: index, id: look.anchor } : { row: order.shownAt(absent), id: BLANK_ID - absent };
-        from = jump.row - Math.floor(look.count / 2);
-        this.look = { ...look, from, anchor: absent === null ? look.anchor : null, anchorIndex: index };
-        this.#landed = true;
-      }
-    }
-    from = Math.max(0, Math.min(from, total - 1));
-    const rows: Row[] = [];
-    this.wish = null;
-    for (let at = from; at < Math.min(total, from + look.count); at++) {
-      const bar = order.byTime(at);
-      const place = bar === 0 ? null : layout.at(bar - 1);
-      if (place === null) rows.push(edge(stores, loading, start, this.#remote(0)));
-      else if ("index" in place) rows.push(this.#row(shown.at(start + place.index)));
-      else {
-        rows.push(blank(bar));
-        this.#look(place.block, place.offset);
-      }
-    }
+    const what = { start, count, layout, order };
+    const aimed = this.aim.at(look, what);
+    this.look = aimed.look;
+    const from = Math.max(0, Math.min(aimed.from, order.total - 1));
+    const { rows, wish } = new Slice(selection, this.groups, what, from, look.count, look.follow, () => edge(stores, loading, start, this.#remote(0)));
+    this.wish = wish;
     const rate = this.#rate(now, live);
     this.#sent = this.#sentOf(start, rate, rest);
     const update: Update = {
       ...rest,
       op: "update",
       view: this.id,
-      total,
+      total: order.total,
       first: from,
-      shift,
+      shift: aimed.shift,
       follow: look.follow,
       newestFirst: look.newestFirst ?? false,
       rows,
       generation: this.generation,
-      seek: seen,
+      seek: aimed.seek,
       lines: stores.reduce((sum, store) => sum + store.recorded, 0),
       shown: count,
       filtered: selection.filtered,
@@ -247,7 +189,7 @@ export class View {
       remote: this.#remote(count),
       beyond: this.beyond?.said,
       find: this.#find(low),
-      jump,
+      jump: aimed.jump,
       rate,
       newest: this.window.newest,
       now,
@@ -266,40 +208,15 @@ export class View {
     return update;
   }
 
-  /** Rows that are looked at and not here. */
-  #look({ store, span }: Block, offset: number): void {
-    if (this.look.follow && span.onDemand) return;
-    this.wish ??= { store, span, first: offset, last: offset };
-    if (this.wish.span !== span) return;
-    this.wish.first = Math.min(this.wish.first, offset);
-    this.wish.last = Math.max(this.wish.last, offset);
-  }
-
   #find(low: number): Update["find"] {
     const { finder, keyOf } = { finder: this.selection.finder, keyOf: (id: number) => this.selection.keyOf(id) };
     if (!finder.active && finder.error === "") return undefined;
+    const { jumped } = this.aim;
     const first = low === -Infinity ? 0 : finder.found.lowerBound((id) => keyOf(id) < low);
-    const at = this.#jumped === null ? -1 : finder.found.placeOf(this.#jumped);
-    const here = at >= first && at < finder.found.length && finder.found.at(at) === this.#jumped;
+    const at = jumped === null ? -1 : finder.found.placeOf(jumped);
+    const here = at >= first && at < finder.found.length && finder.found.at(at) === jumped;
     const count = finder.found.length - first;
     return { count, at: !here ? -1 : this.look.newestFirst ? count - 1 - (at - first) : at - first, searching: finder.unsearched, error: finder.error };
-  }
-
-  #row(id: number): Row {
-    const slot = this.selection.slotOf(id);
-    const row = this.selection.rowOf(id);
-    const store = this.selection.stores[slot];
-    const member = this.selection.memberOf(slot, row);
-    const shown = present(store, member, id, this.groups.of(slot, member), this.#marker, this.selection.filter.pretty, this.selection.opened.has(id), this.selection.filter.fields);
-    const twins = store.folds.heads.get(row)?.twins ?? [];
-    if (twins.length > 0) shown.also = [row, ...twins].filter((one) => one !== member).map((one) => this.groups.of(slot, one));
-    return shown;
-  }
-
-  /** What is sought is marked; else what is filtered by. */
-  get #marker(): { find(text: string): number[] } {
-    const { finder, matcher } = this.selection;
-    return finder.active ? { find: (text) => finder.marks(text) } : matcher;
   }
 
   #remote(matches: number): RemoteSearch | undefined {
