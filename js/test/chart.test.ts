@@ -1,41 +1,19 @@
 // @vitest-environment happy-dom
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import { Curves } from "../src/store/drawing/curves.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
-import { Session } from "../src/view/session.ts";
 import { type CurvePaths, curveOf } from "../src/view/curve.ts";
 import { scaleOf, short } from "../src/view/scale.ts";
-import { Viewer } from "../src/view/viewer.ts";
-import { bytesOf, engineHub, type FakeModel, fakeModel, type Line, logEvent, ns, sse, T0, TASK, W0 } from "./helpers.ts";
+import { bytesOf, type Line, logEvent, ns, sse, T0, TASK, W0 } from "./helpers.ts";
+import { all, feed, find, messages, model, next, page, session, settle, show } from "./page.ts";
 
-let model: FakeModel;
-let session: Session;
-let viewer: Viewer;
-let seq = 0;
+page({ now: T0 + 100_000, settled: 700 });
+beforeEach(() => void vi.spyOn(console, "warn").mockImplementation(() => {}));
 
-const settle = (ms = 700): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
-const find = <T extends HTMLElement>(selector: string): T => viewer.root.querySelector<T>(selector)!;
-const all = (selector: string): HTMLElement[] => [...viewer.root.querySelectorAll<HTMLElement>(selector)];
-const messages = (): string[] => all("[data-seq] .cl-m").map((element) => element.textContent ?? "");
 const names = (): string[] => all(".cl-pn").map((element) => element.textContent ?? "");
 const said = (): string => find(".cl-of").textContent ?? "";
 /** Of the first picture: each line's points. */
 const paths = (plot = 0): string[] => [...all(".cl-plot")[plot].querySelectorAll(".cl-pc path")].map((path) => path.getAttribute("d") ?? "");
-
-function show(traits: Record<string, unknown> = {}): void {
-  const hub = engineHub();
-  model = fakeModel(traits);
-  session = new Session(model, hub);
-  viewer = new Viewer(hub, session);
-  session.views.add(viewer);
-  document.body.replaceChildren(viewer.root);
-}
-
-async function feed(...lines: Line[]): Promise<void> {
-  model.bytes(sse("log", logEvent(seq, lines), `c${seq}`));
-  seq += lines.length;
-  await settle();
-}
 
 /** Two sources, a line a second: the second one's loss is NaN from step 80 on. */
 const training = (from: number, to: number): Line[] =>
@@ -48,19 +26,6 @@ const training = (from: number, to: number): Line[] =>
 function pointer(type: string, clientX: number, plot = 0): void {
   all(".cl-plot")[plot].dispatchEvent(new MouseEvent(type, { clientX, clientY: 20, button: 0, bubbles: true }));
 }
-
-beforeEach(() => {
-  vi.useFakeTimers({ now: T0 + 100_000, toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date", "requestAnimationFrame", "cancelAnimationFrame"] });
-  seq = 0;
-  vi.spyOn(console, "error").mockImplementation(() => {});
-  vi.spyOn(console, "warn").mockImplementation(() => {});
-});
-
-afterEach(() => {
-  session?.close();
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
 
 describe("the chart beside the lines", () => {
   it("is off until asked for by button, key or trait, and is kept", async () => {
@@ -182,7 +147,7 @@ describe("the chart beside the lines", () => {
   it("is drawn anew only when there is something new", async () => {
     show({ chart: "time" });
     await feed(...training(0, 40));
-    model.bytes(sse("end", { task: TASK, seq: seq++, exit_code: 0 }));
+    model.bytes(sse("end", { task: TASK, seq: next.seq++, exit_code: 0 }));
     await settle(5000);
     const drawn = vi.fn();
     const watch = new MutationObserver(drawn);
@@ -208,7 +173,7 @@ describe("what is not loaded", () => {
   async function behind(): Promise<void> {
     show({ chart: "time" });
     model.bytes(sse("status", { task: TASK, state: "running", message: "", older: "c0", from: ns(T0 + 50_000) }));
-    seq = 50;
+    next.seq = 50;
     await feed(...training(50, 80));
   }
 

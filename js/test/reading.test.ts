@@ -1,43 +1,18 @@
 // @vitest-environment happy-dom
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Hub } from "../src/store/client.ts";
+import { describe, expect, it, vi } from "vitest";
 import { phasesOf } from "../src/view/phases.ts";
-import { Session } from "../src/view/session.ts";
-import { Viewer } from "../src/view/viewer.ts";
-import { engineHub, type FakeModel, fakeModel, type Line, logEvent, ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
+import { type Line, ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
+import { all, feed, find, messages, model, next, page, session, settle, show, type, viewer } from "./page.ts";
 
-let hub: Hub;
-let model: FakeModel;
-let session: Session;
-let viewer: Viewer;
-let seq = 0;
+page({ now: T0 + 1_000_000 });
 
-function show(traits: Record<string, unknown> = {}): void {
-  hub = engineHub();
-  model = fakeModel(traits);
-  session = new Session(model, hub);
-  viewer = new Viewer(hub, session);
-  session.views.add(viewer);
-  document.body.replaceChildren(viewer.root);
-}
-
-const settle = (ms = 120): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
-const find = <T extends HTMLElement>(selector: string): T => viewer.root.querySelector<T>(selector)!;
-const all = (selector: string): HTMLElement[] => [...viewer.root.querySelectorAll<HTMLElement>(selector)];
-const messages = (): string[] => all("[data-seq] .cl-m").map((element) => element.textContent ?? "");
 const picked = (): string[] => all(".cl-picked .cl-m").map((element) => element.textContent ?? "");
 const chips = (): string[] => all(".cl-chips .cl-cw").map((element) => element.textContent ?? "");
 const named = (label: string): HTMLElement => all("button").find((one) => one.getAttribute("aria-label") === label || one.textContent === label)!;
 const lines = (n: number, text: (i: number) => string): Line[] => Array.from({ length: n }, (_unused, i): Line => [T0 + i * 1000, ((i % 2) + 1) as 1 | 2, text(i)]);
 
-async function feed(...lineList: Line[]): Promise<void> {
-  model.bytes(sse("log", logEvent(seq, lineList), `c${seq}`));
-  seq += lineList.length;
-  await settle();
-}
-
 async function status(data: object): Promise<void> {
-  model.bytes(sse("status", { task: TASK, seq: seq++, ...data }, `c${seq}`));
+  model.bytes(sse("status", { task: TASK, seq: next.seq++, ...data }, `c${next.seq}`));
   await settle();
 }
 
@@ -46,26 +21,7 @@ async function key(name: string, more: KeyboardEventInit = {}, target: HTMLEleme
   await settle();
 }
 
-async function type(text: string): Promise<void> {
-  const input = find<HTMLInputElement>("input[type=search]");
-  input.value = text;
-  input.dispatchEvent(new Event("input", { bubbles: true }));
-  await settle();
-}
-
 const enter = (): Promise<void> => key("Enter", {}, find("input[type=search]"));
-
-beforeEach(() => {
-  vi.useFakeTimers({ now: T0 + 1_000_000, toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date", "requestAnimationFrame", "cancelAnimationFrame"] });
-  seq = 0;
-  vi.spyOn(console, "error").mockImplementation(() => {});
-});
-
-afterEach(() => {
-  session.close();
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
 
 describe("chips", () => {
   it("Enter makes them, several hold at once, and each is turned round, edited and removed", async () => {
@@ -202,7 +158,7 @@ describe("places", () => {
     show();
     await feed([T0, 1, "first"], [T0 + 10_000, 1, "last"]);
     await status({ notice: "ended", source: W0, time: ns(T0 + 10_500), exit_code: 0, reason: "Completed", message: "" });
-    model.bytes(sse("end", { task: TASK, seq: seq++, time: ns(T0 + 17_000), state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c"));
+    model.bytes(sse("end", { task: TASK, seq: next.seq++, time: ns(T0 + 17_000), state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c"));
     await settle(600);
     const axis = find(".cl-axis");
     vi.spyOn(axis, "getBoundingClientRect").mockReturnValue({ left: 0, width: 1000 } as DOMRect);
@@ -424,7 +380,7 @@ describe("who, and how far", () => {
     await settle();
     expect(all(".cl-ph").map(({ textContent }) => textContent)).toEqual(["Scheduled 2 s", "Pulled 18 s", "Init 1/1 3 s", "Running 1 m"]);
     expect(all(".cl-ph")[1].title).toBe(`18 s typically; the slowest of 2 pods: ${W1.pod}, 48 s`);
-    model.bytes(sse("end", { task: TASK, seq: seq++, state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c"));
+    model.bytes(sse("end", { task: TASK, seq: next.seq++, state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "c"));
     await settle();
     expect(all(".cl-ph").at(-1)!.textContent).toBe("Complete · exit 0");
     // Where there is no room the first ones are left out.

@@ -1,23 +1,18 @@
 // @vitest-environment happy-dom
 /** The runs of a container that was restarted, in the side list: each chosen or hidden by itself. */
 
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { expect, it } from "vitest";
 import { Outline } from "../src/store/holding/outline.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
 import { View } from "../src/store/drawing/view.ts";
 import type { LogEvent, OutlineDoc, SourceInfo } from "../src/types/events.ts";
-import { Session } from "../src/view/session.ts";
 import { fromPlain } from "../src/view/settings.ts";
-import { Viewer } from "../src/view/viewer.ts";
-import { engineHub, type FakeModel, fakeModel, ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
+import { ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
+import { all, messages, model, next, page, settle, show } from "./page.ts";
 
-let model: FakeModel;
-let viewer: Viewer;
-let seq = 0;
+page({ now: T0 + 1000, faked: ["performance"] });
 
-const settle = (ms = 120): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
-const all = (selector: string): HTMLElement[] => [...viewer.root.querySelectorAll<HTMLElement>(selector)];
-const messages = (): string[] => all("[data-seq] .cl-m").map((element) => element.textContent ?? "").filter((text) => text.startsWith("line"));
+const texts = (): string[] => messages().filter((text) => text.startsWith("line"));
 const side = (): string[] => all(".cl-src").map((row) => `${row.getAttribute("class")!.includes("cl-off") ? "- " : ""}${row.querySelector(".cl-sn")!.textContent}: ${row.querySelector("small")!.textContent}`);
 const press = async (selector: string, row: number): Promise<void> => {
   all(".cl-src")[row].querySelector<HTMLElement>(selector)!.click();
@@ -25,7 +20,7 @@ const press = async (selector: string, row: number): Promise<void> => {
 };
 
 async function tell(event: string, data: object): Promise<void> {
-  model.bytes(sse(event, { task: TASK, seq: seq++, ...data }, `c${seq}`));
+  model.bytes(sse(event, { task: TASK, seq: next.seq++, ...data }, `c${next.seq}`));
   await settle(300);
 }
 
@@ -34,38 +29,22 @@ async function run(of: SourceInfo, number: number, at: number, exit?: number, mo
   await tell("status", { notice: "started", time: ns(T0 + at), source, ...more });
   const log: Partial<LogEvent> = { sources: { 1: source }, t0: ns(T0 + at + 10), dt: [0, 1e6], s: [1, 1], m: [`line ${of.pod.at(-1)}.${number} a`, `line ${of.pod.at(-1)}.${number} b`] };
   await tell("log", log);
-  seq++;
+  next.seq++;
   if (exit !== undefined) await tell("status", { notice: "ended", time: ns(T0 + at + 20), source, exit_code: exit, reason: exit ? "Error" : "Completed" });
 }
 
-async function show(traits: Record<string, unknown> = {}): Promise<void> {
-  const hub = engineHub();
-  model = fakeModel(traits);
-  const session = new Session(model, hub);
-  viewer = new Viewer(hub, session);
-  session.views.add(viewer);
-  document.body.replaceChildren(viewer.root);
+async function showRuns(traits: Record<string, unknown> = {}): Promise<void> {
+  show(traits);
   await settle();
-  seq = 1;
+  next.seq = 1;
   await run(W0, 0, 0, 1);
   await run(W1, 0, 1);
   await run(W0, 1, 100, 137);
   await run(W0, 2, 200);
 }
 
-beforeEach(() => {
-  vi.useFakeTimers({ now: T0 + 1000, toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date", "requestAnimationFrame", "cancelAnimationFrame", "performance"] });
-  vi.spyOn(console, "error").mockImplementation(() => {});
-});
-
-afterEach(() => {
-  viewer.close();
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
-
 it("opens with state, exit code and lines of each", async () => {
-  await show();
+  await showRuns();
   expect(side()).toEqual(["worker-0: 6", "worker-1: 2"]);
   const fold = all(".cl-runs")[0];
   expect([fold.textContent, fold.getAttribute("aria-expanded"), fold.getAttribute("aria-label")]).toEqual(["↻2", "false", "Restarted 2 times: show its runs"]);
@@ -78,32 +57,32 @@ it("opens with state, exit code and lines of each", async () => {
 });
 
 it("shows one alone, and all again", async () => {
-  await show();
+  await showRuns();
   await press(".cl-runs", 0);
   await press(".cl-only", 2);
-  expect(messages()).toEqual(["line 0.1 a", "line 0.1 b"]);
+  expect(texts()).toEqual(["line 0.1 a", "line 0.1 b"]);
   expect(side()).toEqual(["worker-0: 6", "- first run: exit 1 2", "restart 1: exit 137 2", "- restart 2: 2", "- worker-1: 2"]);
   expect(all(".cl-runs")[0].getAttribute("aria-expanded")).toBe("true");
   await settle(1500);
   expect(model.traits.view).toMatchObject({ shown: { run: `${W0.pod}/main/1` } });
   await press("[role=switch]", 1);
-  expect(messages()).toEqual(["line 0.0 a", "line 0.0 b", "line 0.1 a", "line 0.1 b"]);
+  expect(texts()).toEqual(["line 0.0 a", "line 0.0 b", "line 0.1 a", "line 0.1 b"]);
   await press("[role=switch]", 0);
-  expect(messages()).toEqual([]);
+  expect(texts()).toEqual([]);
   await press("[role=switch]", 0);
   await press(".cl-only", 2);
   await press(".cl-only", 2);
-  expect(messages()).toHaveLength(8);
+  expect(texts()).toHaveLength(8);
 });
 
 it("shows what Python asks for, counted from the newest, also when there is a newer one", async () => {
-  await show({ query: { since: "all", run: "-2" } });
-  expect(messages()).toEqual(["line 0.1 a", "line 0.1 b"]);
+  await showRuns({ query: { since: "all", run: "-2" } });
+  expect(texts()).toEqual(["line 0.1 a", "line 0.1 b"]);
   expect(all(".cl-chips .cl-cw").map((chip) => chip.textContent)).toEqual(["run -2"]);
   await run(W0, 3, 300);
-  expect(messages()).toEqual(["line 0.2 a", "line 0.2 b"]);
+  expect(texts()).toEqual(["line 0.2 a", "line 0.2 b"]);
   await press(".cl-only", 0);
-  expect(messages()).toHaveLength(8);
+  expect(texts()).toHaveLength(8);
 });
 
 it("has the lines that are not loaded, too, once the server has counted them", () => {
@@ -121,7 +100,7 @@ it("has the lines that are not loaded, too, once the server has counted them", (
 });
 
 it("has the pods of an indexed Job by their index", async () => {
-  await show();
+  await showRuns();
   await tell("status", { notice: "started", time: ns(T0 + 400), source: { ...W0, run: 3 }, index: 11 });
   await tell("status", { notice: "started", time: ns(T0 + 400), source: { ...W1, run: 1 }, index: 2 });
   expect(side()).toEqual(["#2: 2", "#11: 6"]);

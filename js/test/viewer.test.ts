@@ -1,57 +1,13 @@
 // @vitest-environment happy-dom
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Hub } from "../src/store/client.ts";
-import { Session } from "../src/view/session.ts";
+import { describe, expect, it, vi } from "vitest";
 import { Viewer } from "../src/view/viewer.ts";
-import { engineHub, type FakeModel, fakeModel, type Line, logEvent, ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
+import { type Line, ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
+import { all, feed, find, hub, messages, model, next, page, session, settle, show, type, viewer } from "./page.ts";
 
-let hub: Hub;
-let model: FakeModel;
-let session: Session;
-let viewer: Viewer;
+page({ now: T0 });
 
-function show(traits: Record<string, unknown> = {}): void {
-  hub = engineHub();
-  model = fakeModel(traits);
-  session = new Session(model, hub);
-  viewer = new Viewer(hub, session);
-  session.views.add(viewer);
-  document.body.replaceChildren(viewer.root);
-}
-
-/** Long enough for messages, frames and slices of a search. */
-const settle = (ms = 80): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
-const find = <T extends HTMLElement>(selector: string): T => viewer.root.querySelector<T>(selector)!;
-const all = (selector: string): HTMLElement[] => [...viewer.root.querySelectorAll<HTMLElement>(selector)];
 const status = (): string => find("[role=status]").textContent ?? "";
-const messages = (): string[] => all("[data-seq] .cl-m").map((element) => element.textContent ?? "");
 const lines = (n: number, from = 0): Line[] => Array.from({ length: n }, (_unused, i): Line => [T0 + (from + i) * 10, ((i % 2) + 1) as 1 | 2, `step ${from + i}`]);
-
-async function feed(...lineList: Line[]): Promise<void> {
-  model.bytes(sse("log", logEvent(feed.seq, lineList), `c${feed.seq}`));
-  feed.seq += lineList.length;
-  await settle();
-}
-feed.seq = 0;
-
-beforeEach(() => {
-  vi.useFakeTimers({ now: T0, toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date", "requestAnimationFrame", "cancelAnimationFrame"] });
-  feed.seq = 0;
-  vi.spyOn(console, "error").mockImplementation(() => {});
-});
-
-afterEach(() => {
-  session.close();
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
-
-async function type(text: string): Promise<void> {
-  const input = find<HTMLInputElement>("input[type=search]");
-  input.value = text;
-  input.dispatchEvent(new Event("input", { bubbles: true }));
-  await settle();
-}
 
 describe("what is asked for", () => {
   it.each([[{}, "succeeded", "All"], [{}, "running", "1m"], [{ since: "5m" }, "succeeded", "5m"]])("%o of a task that is %s shows %s", async (query, state, window) => {
@@ -65,7 +21,7 @@ describe("what is asked for", () => {
     show();
     model.bytes(sse("status", { task: TASK, seq: 0, notice: "started", source: W0, time: ns(T0), message: "" }));
     await settle();
-    feed.seq = 1;
+    next.seq = 1;
     await feed(...lines(3));
     expect(find(".cl-h-all").getAttribute("d")).toContain("M");
   });
@@ -254,7 +210,7 @@ describe("following is a state", () => {
   it("older lines that come in above do not move what is being read", async () => {
     show();
     model.bytes(sse("status", { task: TASK, state: "running", message: "", older: "o1" }));
-    feed.seq = 1000;
+    next.seq = 1000;
     await feed(...lines(200, 1000));
     viewer.root.dispatchEvent(new KeyboardEvent("keydown", { key: "Home", bubbles: true }));
     await settle();

@@ -1,0 +1,57 @@
+/** A viewer in a page, as a test sees and moves it. Time passes only in `settle`. */
+
+import { afterEach, beforeEach, vi } from "vitest";
+import type { Hub } from "../src/store/client.ts";
+import { Session } from "../src/view/session.ts";
+import { Viewer } from "../src/view/viewer.ts";
+import { engineHub, type FakeModel, fakeModel, type Line, logEvent, sse } from "./helpers.ts";
+
+export let hub: Hub;
+export let model: FakeModel;
+export let session: Session;
+export let viewer: Viewer;
+/** The number of the next record. */
+export const next = { seq: 0 };
+let rest = 0;
+
+/** Each test of the file has a page of its own. `now`: when it begins; `settled`: how long messages, frames and slices of a search take, ms. */
+export function page({ now, settled = 120, faked = [] }: { now: number; settled?: number; faked?: "performance"[] }): void {
+  beforeEach(() => {
+    vi.useFakeTimers({ now, toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date", "requestAnimationFrame", "cancelAnimationFrame", ...faked] });
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    next.seq = 0;
+    rest = settled;
+  });
+  afterEach(() => {
+    session?.close();
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+  });
+}
+
+export function show(traits: Record<string, unknown> = {}): void {
+  hub = engineHub();
+  model = fakeModel(traits);
+  session = new Session(model, hub);
+  viewer = new Viewer(hub, session);
+  session.views.add(viewer);
+  document.body.replaceChildren(viewer.root);
+}
+
+export const settle = (ms = rest): Promise<unknown> => vi.advanceTimersByTimeAsync(ms);
+export const find = <T extends HTMLElement>(selector: string): T => viewer.root.querySelector<T>(selector)!;
+export const all = (selector: string): HTMLElement[] => [...viewer.root.querySelectorAll<HTMLElement>(selector)];
+export const messages = (): string[] => all("[data-seq] .cl-m").map((element) => element.textContent ?? "");
+
+export async function feed(...lines: Line[]): Promise<void> {
+  model.bytes(sse("log", logEvent(next.seq, lines), `c${next.seq}`));
+  next.seq += lines.length;
+  await settle();
+}
+
+export async function type(text: string): Promise<void> {
+  const input = find<HTMLInputElement>("input[type=search]");
+  input.value = text;
+  input.dispatchEvent(new Event("input", { bubbles: true }));
+  await settle();
+}
