@@ -55,7 +55,7 @@ export class Commands {
       reverse: () => change({ newestFirst: !settings.newestFirst }),
       chart: () => change({ chart: settings.chart === "" ? "time" : "" }),
       json: () => change({ pretty: !settings.filter.pretty }),
-      open: () => rows.openPicked(),
+      open: () => rows.picking.open(),
       same: () => change({ same: SAME[(SAME.findIndex(([same]) => same === settings.filter.same) + 1) % SAME.length][0] }),
       bigger: () => change({ fontSize: Math.min(FONTS.most, settings.fontSize + 1) }),
       smaller: () => change({ fontSize: Math.max(FONTS.least, settings.fontSize - 1) }),

@@ -8,6 +8,8 @@ import type { Update } from "../types/messages.ts";
 import type { Row } from "../types/rows.ts";
 import { h, setFlag, style } from "./dom.ts";
 import { Picked } from "./picked.ts";
+import { Picking } from "./picking.ts";
+import { Placing } from "./placing.ts";
 import { contentHeight, PADDING, type Place, ROW } from "./scroll.ts";
 import { Scrolling } from "./scrolling.ts";
 import { Sheet, type SheetActions } from "./sheet.ts";
@@ -20,6 +22,7 @@ export interface RowsActions extends SheetActions {
   /** The oldest row is in sight. */
   reachedOldest(): void;
 }
+
 export class Rows {
   readonly element: HTMLElement;
   follow = true;
@@ -30,13 +33,16 @@ export class Rows {
   /** Rows in sight, for the status bar and the kernel. */
   inSight: Row[] = [];
   readonly picked = new Picked();
+  readonly picking: Picking;
   #sheet: Sheet;
+  readonly #placing: Placing;
   readonly #scrolling: Scrolling;
   #spacer = h("div", { class: "cl-spacer" });
   #asked = "";
   #anchorAsked: number | null = null;
   #shifted = 0;
-  #high = ROW;
+  /** How high a row is that is not wrapped, px. */
+  high = ROW;
   #generation = 0;
   readonly #grown = typeof ResizeObserver === "function" ? new ResizeObserver(() => this.follow && this.#scrolling.sync()) : undefined;
   /** Measured when it changes, not each time: asking the DOM would lay it out in the middle of drawing. */
@@ -47,6 +53,8 @@ export class Rows {
     const pin = h("div", { class: "cl-pin" }, this.#sheet.element);
     this.element = h("div", { class: "cl-rows", role: "log", "aria-live": "off", "aria-label": "Log lines", tabindex: "0" }, pin, this.#spacer);
     this.#scrolling = new Scrolling(this);
+    this.picking = new Picking(this, this.#sheet);
+    this.#placing = new Placing(this, this.#sheet, this.#scrolling, this.#grown !== undefined, () => actions.reachedOldest());
     this.#sheet.element.addEventListener("toggle", () => this.draw(), { capture: true });
     // While following the bar is moved when the frame has been laid out: to ask sooner would lay it out twice.
     this.#grown?.observe(this.#spacer);
@@ -68,7 +76,7 @@ export class Rows {
   }
 
   get capacity(): number {
-    return Math.ceil(this.height / Math.min(ROW, this.#high)) + 2;
+    return Math.ceil(this.height / Math.min(ROW, this.high)) + 2;
   }
 
   look(): Look {
@@ -116,39 +124,6 @@ export class Rows {
     if (was) this.actions.followed(false);
   }
 
-  /** Picks the row of an element, or all up to it. */
-  pick(element: Element, upTo: boolean): void {
-    const row = this.#sheet.rowOf(element);
-    if (row === undefined) return;
-    if (upTo) this.picked.extend(row.id, row.index);
-    else this.picked.set(row.id, row.index);
-    this.draw();
-  }
-
-  /** Opens what is below or within the picked row, or folds it. */
-  openPicked(): void {
-    const element = this.picked.head === null ? undefined : this.#sheet.elementOf(this.picked.head.id);
-    element?.querySelector<HTMLElement>("button.cl-tw, .cl-m")?.click();
-  }
-
-  /** Moves what is picked by a row; with Shift its end only. */
-  movePicked(by: 1 | -1, upTo: boolean): boolean {
-    const { head } = this.picked;
-    const index = head === null ? this.place.index : head.index + by;
-    const row = this.#sheet.row(index);
-    if (row === undefined || row.id < 0) return false;
-    if (upTo) this.picked.extend(row.id, index);
-    else this.picked.set(row.id, index);
-    const visible = this.capacity - 3;
-    if (index < this.place.index || index > this.place.index + visible) {
-      this.setFollow(false);
-      this.place = { index: Math.max(0, index < this.place.index ? index : index - visible), px: 0 };
-      this.ask();
-    }
-    this.draw();
-    return true;
-  }
-
   /** Everything is drawn anew: names, columns or styles have changed. */
   restyle(): void {
     this.#sheet.restyle();
@@ -157,9 +132,9 @@ export class Rows {
 
   /** How lines look: wrapped or not, and how high one is, px. */
   setLooks(wrap: boolean, high: number): void {
-    if (wrap === this.wrap && high === this.#high) return;
+    if (wrap === this.wrap && high === this.high) return;
     this.wrap = wrap;
-    this.#high = high;
+    this.high = high;
     setFlag(this.element, "cl-wrap", wrap);
     this.ask(true);
     this.restyle();
@@ -194,95 +169,7 @@ export class Rows {
   }
 
   draw(): void {
-    if (this.follow && this.newestFirst) this.#drawHead();
-    else if (this.follow) this.#drawTail();
-    else this.#drawPlace();
-  }
-
-  #drawTail(): void {
-    const { end, rows } = this.#sheet;
-    if (end < this.total) return;
-    const count = Math.min(this.capacity, rows.length);
-    const from = end - count;
-    this.#sheet.fill(from, end);
-    const heights = this.#heights(from, end);
-    const room = this.height - 2 * PADDING;
-    const hidden = Math.max(0, heights.reduce((sum, one) => sum + one, 0) - room);
-    this.place = { index: from, px: hidden };
-    this.#forward(heights);
-    this.#move(hidden);
-    if (!this.#scrolling.atEnd || this.#grown === undefined) this.#scrolling.sync();
-  }
-
-  #drawHead(): void {
-    if (this.#sheet.first > 0) return;
-    this.place = { index: 0, px: 0 };
-    this.#sheet.fill(0, Math.min(this.capacity, this.#sheet.end));
-    this.#move(0);
-    if (!this.#scrolling.atEnd) this.#scrolling.sync();
-  }
-
-  #drawPlace(): void {
-    const { place } = this;
-    const back = place.px < 0 ? Math.min(place.index, Math.ceil(-place.px / ROW)) : 0;
-    place.index -= back;
-    const from = place.index;
-    const end = Math.min(this.total, from + this.capacity + back + (this.#variable ? 0 : Math.ceil(Math.max(0, place.px) / ROW)));
-    if (from < this.#sheet.first || Math.min(end, this.#sheet.end) < Math.min(end, from + 1)) {
-      // Not here yet; the rows asked for will draw it. The move is done with: it must not be made again each time.
-      place.index = from;
-      place.px += back * ROW;
-      this.ask();
-      return;
-    }
-    this.#sheet.fill(from, end);
-    const here = Math.min(end, this.#sheet.end);
-    const heights = this.#heights(from, here);
-    for (let i = 0; i < back; i++) place.px += heights[i];
-    if (place.px < 0) place.px = 0;
-    const below = heights.reduce((sum, one) => sum + one, 0) - place.px;
-    const missing = this.height - 2 * PADDING - below;
-    if (missing > 0 && here === this.total && (from > 0 || place.px > 0)) {
-      if (place.px >= missing) place.px -= missing;
-      else if (from > 0) {
-        place.px -= missing;
-        if (back === 0) {
-          this.#drawPlace();
-          return;
-        }
-        place.px = Math.max(0, place.px);
-      } else place.px = 0;
-    }
-    const hidden = place.px;
-    this.#forward(heights);
-    this.#move(hidden);
-    if (this.#scrolling.isResting) this.#scrolling.sync();
-    this.ask();
-    if (this.total > 1 && (this.newestFirst ? here === this.total : place.index === 0)) this.actions.reachedOldest();
-  }
-
-  get #variable(): boolean {
-    return this.wrap || this.#sheet.uneven || this.#high !== ROW;
-  }
-
-  #heights(from: number, end: number): number[] {
-    if (!this.#variable) return Array.from({ length: Math.max(0, end - from) }, () => ROW);
-    return this.#sheet.heights();
-  }
-
-  #forward(heights: number[]): void {
-    const { place } = this;
-    for (let i = 0; i < heights.length - 1 && place.px >= heights[i]; i++) {
-      place.px -= heights[i];
-      place.index++;
-    }
-  }
-
-  #move(hidden: number): void {
-    style(this.#sheet.element, "transform", `translateY(${Math.round(PADDING - hidden)}px)`);
-    const { index } = this.place;
-    const { first, rows } = this.#sheet;
-    this.inSight = rows.slice(Math.max(0, index - first), index - first + this.capacity - 2).filter((row) => row.kind === "line");
+    this.#placing.draw();
   }
 
   #jumped(): void {

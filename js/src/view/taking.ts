@@ -36,7 +36,7 @@ export class Taking {
     rows.element.addEventListener("click", (event) => {
       const target = event.target as Element;
       if (!target.closest(".cl-t, .cl-s, [data-seq] > i")) return;
-      rows.pick(target, event.shiftKey);
+      rows.picking.pick(target, event.shiftKey);
       this.update();
     });
     rows.element.addEventListener("mousedown", (event) => {
@@ -50,7 +50,7 @@ export class Taking {
   }
 
   move(by: 1 | -1): void {
-    this.rows.movePicked(by, true);
+    this.rows.picking.move(by, true);
     this.update();
   }
 
