@@ -42,11 +42,11 @@ class Choice:
     columns : sequence of str
         What it looks at.
     select : callable
-        Gives the rows of a table of these columns that are wanted, and keeps what other columns there are.
+        Gives the rows of a table of these columns, and others, that are wanted; of the columns that it is named.
     """
 
     columns: Sequence[str]
-    select: Callable[[Any], Any]
+    select: Callable[[Any, Sequence[str]], Any]
 
 
 class ParquetFile:
@@ -177,8 +177,9 @@ class ParquetFile:
         pa, np = library("pyarrow"), library("numpy")
         wanted = [field for field in self._schema if names is None or field.name in names]
         looked = self._group(group, list(choice.columns), parts)
-        found = choice.select(looked.append_column(_ROW, pa.array(np.arange(len(looked)))))
         rest = [field.name for field in wanted if field.name not in choice.columns]
+        both = [field.name for field in wanted if field.name in choice.columns]
+        found = choice.select(looked.append_column(_ROW, pa.array(np.arange(len(looked)))), [*both, _ROW])
         if not len(found):
             others = pa.schema(wanted).empty_table()
         else:

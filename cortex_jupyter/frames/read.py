@@ -141,6 +141,13 @@ def stored(
     return rows if query.tail is None else rows.slice(max(0, len(rows) - query.tail))
 
 
+def count(store: ArchiveStore, recording: int, query: LogQuery) -> int:
+    """Count the rows of an archive that a query wants, and read no more than that takes."""
+    held = store.held(recording)
+    n = len(wanted(held, query, ["seq"]))
+    return n if query.tail is None else min(n, query.tail)
+
+
 def stored_pieces(
     store: Readable, recording: int, query: LogQuery, stop: int | None = None
 ) -> Iterator[tuple[Any, bool]]:
@@ -176,15 +183,28 @@ def _archived(
     each: Callable[[Any], Any] | None,
     progress: Callable[[int], object],
 ) -> Any:
-    groups = None if query.since is None and query.until is None else held.groups(query.since, query.until)
-    looked = _looked_at(query)
-    if not looked and held.ordered:
+    if not _looked_at(query) and held.ordered:
         # They stand in order, and whatever is made of them here wants no source's number.
         columns = columns if each is None else [name for name in columns if name != "source"]
-        return held.file.read(groups, columns, each, progress)
-    choice = Choice(looked, partial(select, query=query)) if looked else None
-    rows = held.file.read(groups, columns, each, progress, choice)
+        return wanted(held, query, columns, each, progress)
+    rows = wanted(held, query, columns, each, progress)
     if ascending(rows["time"]):
         return rows
     # Where times run backwards, the place of a line depends on which others are there.
     return in_order(rows.sort_by("seq"))
+
+
+def wanted(
+    held: Held,
+    query: LogQuery,
+    columns: list[str],
+    each: Callable[[Any], Any] | None = None,
+    progress: Callable[[int], object] = int,
+    groups: Sequence[int] | None = None,
+) -> Any:
+    """Give the rows that a query wants as they stand in a file, of all row groups or of some."""
+    if groups is None and (query.since is not None or query.until is not None):
+        groups = held.groups(query.since, query.until)
+    looked = _looked_at(query)
+    choice = Choice(looked, lambda rows, names: select(rows, query, names)) if looked else None
+    return held.file.read(groups, columns, each, progress, choice)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from tqdm.auto import tqdm
 
-from cortex_jupyter.archive.store import nearest
+from cortex_jupyter.archive.store import ArchiveStore, nearest
 from cortex_jupyter.frames.ordered import ordered
 from cortex_jupyter.frames.schema import COLUMNS
 from cortex_jupyter.frames.statement import Completeness
@@ -122,6 +122,11 @@ class Snapshot:
         if self._query.keys() <= {"since", "timestamps", "pretty"} and self._query.get("since", "all") == "all":
             self._settle()
             return self._statement().records
+        if isinstance(store := self._columnar(), ArchiveStore):
+            from cortex_jupyter.frames.read import count  # noqa: PLC0415 - needs pyarrow, as any archive does
+
+            self._settle()
+            return count(store, self._recording.id, self._parsed())
         return sum(1 for _ in self.records())
 
     def __bool__(self) -> bool:

@@ -15,8 +15,9 @@ from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.order import ordered
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew, CursorNotHeld
+from cortex_jupyter.frames.archived import in_time
 from cortex_jupyter.frames.ordered import ordered as records
-from cortex_jupyter.frames.read import read, stored_pieces
+from cortex_jupyter.frames.read import count, read, stored_pieces
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.reading.outline import outline
 from cortex_jupyter.recording.reading.pages import following, newest
@@ -56,6 +57,26 @@ def test_a_frame_of_the_archive_is_that_of_the_recording(
     if not query:
         assert ours["seq"].to_pylist() == [r.seq for r in records(store, held.info.id, parsed)]
         assert held.file.metadata.num_row_groups == 10
+
+
+@pytest.mark.parametrize("times", ["in order", "backwards"])
+def test_records_and_counts_of_the_archive_are_those_of_the_recording(
+    filled: Filled, tmp_path: Path, times: str
+) -> None:
+    if times == "backwards":
+        lively(filled)
+    else:
+        filled.lines(
+            [(1 + i % 3, i * 1_000_000, f"2026-01-01 12:00:00 INFO step {i} é no loss=0.4{i}") for i in range(4_000)]
+        )
+        filled.notice("status", "on").lines([(2, 5_000_000_000, '{"level":"warn","n":5000}')]).end()
+    store, held = archived(filled, str(tmp_path / "archive"))
+    assert in_time(held) is (times == "in order")
+    for query in [*QUERIES, {"grep": ["step", "9"], "exclude": "99"}, {"grep": "nowhere"}, {"grep": "9", "tail": 3}]:
+        parsed = LogQuery.parse(query).among(store, held.info.id)
+        theirs = list(records(filled.store, filled.id, parsed))
+        assert list(records(store, held.info.id, parsed)) == theirs
+        assert count(store, held.info.id, parsed) == len(theirs)
 
 
 @pytest.mark.parametrize("query", [{}, {"grep": "loss"}, {"level": "error"}], ids=str)
