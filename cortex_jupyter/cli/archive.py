@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ def run(options: argparse.Namespace) -> int:
             raise BadQuery("no archive is set", "give --to, or set CORTEX_ARCHIVE, to a folder, s3://, gs:// or az://")
         catalog = Catalog(Objects(archive.url))
         wanted = [i.id for i in store.recordings() if i.done] if options.again else store.unarchived(archive.url)
+        # In an order of our own: those of other collectors are at it too, and each would begin with the same.
+        random.shuffle(wanted)
         # One after the other: what fails must not keep the next from being tried.
         return max(
             [_one(store, catalog, recording, archive.url, again=options.again) for recording in wanted], default=0

@@ -171,16 +171,22 @@ class Feed:
         while self._dirty:
             self._dirty = False
             try:
-                while self._recent and (new := await asyncio.to_thread(self._read, last := self._recent[-1].last)):
+                while self._recent:
+                    last = self._recent[-1].last
+                    new = await asyncio.to_thread(self._news, last)
                     if not self._recent or self._recent[-1].last != last:
                         break  # the last reader left meanwhile, and perhaps another came
+                    if new is None:
+                        self._forget()
+                        break
                     self._recent.extend(new)
-                    self._size += sum(len(f.body) for f in new)
+                    size = sum(len(f.body) for f in new)
+                    self._size += size
                     while self._size > RECENT and len(self._recent) > 1:
                         self._size -= len(self._recent.popleft().body)
                     self._notify()
-                if await asyncio.to_thread(self._store.info, self.recording) is None:
-                    self._forget()
+                    if size < PIECE // 8:  # a store may give less than a piece, for it measures what is packed
+                        break  # that was all; what has come since then has been noticed
             except CortexError:
                 self._forget()
             except RuntimeError as error:
@@ -197,6 +203,10 @@ class Feed:
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+
+    def _news(self, after: int) -> list[Frame] | None:
+        """Give what there is after a number, None where the recording is not held any more."""
+        return self._read(after) or (None if self._store.info(self.recording) is None else [])
 
     def _read(self, after: int) -> list[Frame]:
         entries = self._store.entries(self.recording, after, PIECE)

@@ -26,8 +26,49 @@ if TYPE_CHECKING:
 _QUIET_S: Final = 0.25
 #: A running container whose stream is silent for this long is asked for its last line; then ever more rarely.
 _SILENT_S, _LONGEST_SILENT_S = 2.0, 90.0
+#: A log that has not grown by this much, bytes, has not been rotated for its size.
+_GROWN: Final = 64 << 10
 #: A stream is opened anew after this long, seconds.
 _OLD_S: Final = 3.75 * 3600
+
+
+class Silence:
+    """How long a log has to be silent until it is asked whether its stream has stalled.
+
+    Of one that is often silent for some seconds and then writes a line, a silence like that says nothing: asked in each of
+    them, ten thousand such logs are some thousand requests a second. So it is twice the longest of late, but not where the
+    log has grown since it was last asked: a rotation may have left the stream behind.
+
+    Examples
+    --------
+    >>> silence = Silence()
+    >>> silence.heard(20.0, 100)
+    >>> silence.suspicious
+    40.0
+    >>> silence.heard(0.0, 100_000)
+    >>> silence.suspicious
+    2.0
+    """
+
+    def __init__(self) -> None:
+        self._usual = 0.0
+        self._grown = 0
+
+    def heard(self, seconds: float, size: int) -> None:
+        """Take in that a silence has ended, with so many bytes."""
+        self._grown += size
+        if seconds > _SILENT_S:
+            self._usual = max(seconds, 0.75 * self._usual)
+
+    def asked(self) -> None:
+        """Take in that the stream has been seen to have all there is."""
+        self._grown = 0
+
+    @property
+    def suspicious(self) -> float:
+        """Seconds."""
+        usual = 0.0 if self._grown >= _GROWN else 2 * self._usual
+        return min(max(_SILENT_S, usual), _LONGEST_SILENT_S)
 
 
 class Stream:
@@ -61,6 +102,7 @@ class Stream:
         self._context, self._source, self._sid, self._last, self._touch = context, source, sid, last, touch
         self.caught_up = self.skipping = self.opened = self.new = self.again = False
         self.size = 0
+        self._silence = Silence()
 
     async def read(self, mode: str, now: Callable[[], Awaitable[str]]) -> bool:
         """Read one; True when it came to a clean end.
@@ -110,8 +152,8 @@ class Stream:
 
     async def _chunks(self, content: aiohttp.StreamReader, turn: Turn, *, watched: bool) -> AsyncIterator[bytes]:
         """Give what arrives; end a stream that has stalled, grown old or had its turn, with `again` set."""
-        opened, quiet = time.monotonic(), _QUIET_S if not self.caught_up else _SILENT_S
-        begun = time.time_ns()
+        opened, quiet = time.monotonic(), _QUIET_S if not self.caught_up else self._silence.suspicious
+        begun, heard = time.time_ns(), opened
         while True:
             try:
                 async with turn.timeout(quiet):
@@ -123,17 +165,21 @@ class Stream:
                 caught, self.caught_up = self.caught_up, True
                 if not caught:
                     self._touch()
-                    quiet = _SILENT_S
+                    quiet = self._silence.suspicious
                 elif watched and await self._last.stalled():
                     self.again = True
                     return
                 else:
+                    self._silence.asked()
                     quiet = min(quiet * 2, _LONGEST_SILENT_S)
                 continue
             if not chunk:
                 return
+            now = time.monotonic()
+            self._silence.heard(now - heard, len(chunk))
+            heard = now
             yield chunk
-            quiet = _SILENT_S if self.caught_up else _QUIET_S
+            quiet = self._silence.suspicious if self.caught_up else _QUIET_S
             if not self.caught_up and reaches(chunk, begun):
                 self.caught_up = True
                 self._touch()
