@@ -2,7 +2,8 @@
 
     CortexError
     ├── BadQuery           400   a parameter that cannot be understood
-    │   └── AmbiguousTask  400   a bare name that several kinds have
+    │   ├── AmbiguousTask  400   a bare name that several kinds have
+    │   └── TooSlow        400   a pattern that does not come to an end
     ├── NotAllowed         403   the cluster refuses (401, 403)
     ├── NotFound           404
     │   ├── TaskNotFound
@@ -87,6 +88,17 @@ class BadQuery(CortexError):
 
 class AmbiguousTask(BadQuery):
     """A bare name that several kinds of workload have."""
+
+
+class TooSlow(BadQuery):
+    """A pattern takes too long on the lines that there are."""
+
+    default_hint = "leave a repetition out, or search for a text"
+
+    @classmethod
+    def of(cls, pattern: str, seconds: float) -> TooSlow:
+        """Name the pattern, and how long it was given."""
+        return cls(f"{pattern[:80]!r} takes too long on these lines: it was stopped after {seconds:g} s of computing")
 
 
 class NotAllowed(CortexError):

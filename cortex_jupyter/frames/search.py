@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.bytefind import buffers, rows_with, wide
-from cortex_jupyter.parsing.pattern import REACH, literal
+from cortex_jupyter.parsing.pattern import REACH, Finder, literal
 from cortex_jupyter.parsing.re2 import bytewise
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.parsing.re2 import Bytewise
 
+#: Lines for which a pattern has its time: as many as a batch.
+_PIECE: Final = 4096
 _bytewise: Final = lru_cache(64)(bytewise)
 
 
@@ -70,11 +72,19 @@ def _asked(text: Any, rule: Bytewise | None, find: Callable[[str], object]) -> A
         except pa.ArrowInvalid:  # too large for RE2's memory
             rule = None
     if rule is None:
-        return pa.array([bool(find(line)) for line in text.to_pylist()], pa.bool_())
+        return pa.array(_asked_python(find, text.to_pylist()), pa.bool_())
     odd = _odd(text, rule)
     if odd is None or not pc.any(odd, min_count=0).as_py():
         return mask
     return pc.replace_with_mask(mask, odd, _asked(pc.filter(text, odd), None, find))
+
+
+def _asked_python(find: Callable[[str], object], texts: list[str]) -> list[bool]:
+    if not isinstance(find, Finder):
+        return [bool(find(text)) for text in texts]
+    pieces = (texts[at : at + _PIECE] for at in range(0, len(texts), _PIECE))
+    good = [set(find.among(piece, range(len(piece)))) for piece in pieces]
+    return [i % _PIECE in good[i // _PIECE] for i in range(len(texts))]
 
 
 def _odd(text: Any, rule: Bytewise) -> Any:

@@ -62,8 +62,8 @@ def _tests(query: LogQuery) -> Iterator[Callable[[Any], Any]]:
         yield partial(_few, "level", lambda name: (name or "") in levels)
     for pattern, find in zip(query.grep, keep.grep, strict=True):
         yield partial(_texts, pattern, find, wanted=True)
-    for find in keep.where:
-        yield partial(_texts, "", find, wanted=True)
+    for test in keep.where:
+        yield partial(_texts, "", test, wanted=True)
     for pattern, find in zip(query.exclude, keep.exclude, strict=True):
         yield partial(_texts, pattern, find, wanted=False)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.parsing.level import LEVELS, level
+from cortex_jupyter.parsing.pattern import SECONDS
 from cortex_jupyter.parsing.sources import named
 from cortex_jupyter.records import STREAMS
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from cortex_jupyter.parsing.pattern import Finder
     from cortex_jupyter.parsing.sources import Runs
     from cortex_jupyter.records import Batch
 
@@ -31,15 +33,20 @@ class Filter:
         One of `STREAMS`.
     level : str, optional
         The least of `LEVELS` that is wanted.
-    grep, exclude, where : list of callable
-        Truthy for a text that is wanted, is not, whose field is as it should be; each has to hold.
+    grep, exclude : list of Finder
+        Patterns of which each, none has to be in a text.
+    where : list of callable
+        Truthy for a text whose field is as it should be; each has to hold.
+    seconds : float, optional
+        What a pattern may compute for one batch.
 
     Examples
     --------
+    >>> from cortex_jupyter.parsing.pattern import finder
     >>> from cortex_jupyter.records import Batch
     >>> pods = {1: {"pod": "a-1", "container": "main"}, 2: {"pod": "b-1", "container": "main"}}
     >>> batch = Batch("d:job/a", [1, 2, 3], [5, 5, 6], [1, 2, 1], [0, 0, 0], ["x", "x", "y"], pods)
-    >>> Filter(pod="a-*")(batch), Filter(pod="a-*", grep=["y".__eq__])(batch), Filter(pod="a-1,b-1")(batch)
+    >>> Filter(pod="a-*")(batch), Filter(pod="a-*", grep=[finder("grep", "y")])(batch), Filter(pod="a-1,b-1")(batch)
     ([0, 2], [2], range(0, 3))
     """
 
@@ -48,12 +55,18 @@ class Filter:
     run: Runs | None = None
     stream: str | None = None
     level: str | None = None
-    grep: Sequence[Callable[[str], object]] = ()
-    exclude: Sequence[Callable[[str], object]] = ()
+    grep: Sequence[Finder] = ()
+    exclude: Sequence[Finder] = ()
     where: Sequence[Callable[[str], object]] = ()
+    seconds: float = SECONDS
 
     def __call__(self, batch: Batch) -> Sequence[int]:
-        """Give the positions, cheap tests first: the source once per batch, the level, which is dearest, last."""
+        """Give the positions, cheap tests first: the source once per batch, the level, which is dearest, last.
+
+        Raises
+        ------
+        TooSlow
+        """
         found: Sequence[int] = range(len(batch))
         if self.pod or self.container or self.run:
             sids = {id_ for id_, source in batch.sources.items() if self._from(source)}
@@ -63,10 +76,13 @@ class Filter:
             code, streams = STREAMS.index(self.stream), batch.streams
             found = [i for i in found if streams[i] == code]
         texts = batch.texts
-        for wanted in (*self.grep, *self.where):
+        for pattern in self.grep:
+            found = pattern.among(texts, found, self.seconds)
+        for wanted in self.where:
             found = [i for i in found if wanted(texts[i])]
-        for unwanted in self.exclude:
-            found = [i for i in found if not unwanted(texts[i])]
+        for pattern in self.exclude:
+            unwanted = set(pattern.among(texts, found, self.seconds))
+            found = [i for i in found if i not in unwanted]
         if self.level:
             levels: frozenset[str | None] = frozenset(LEVELS[LEVELS.index(self.level) :])
             if "info" in levels:

@@ -1,30 +1,89 @@
-"""A user's regular expression, compiled once and refused where it could hold up everyone else.
+"""A user's regular expression, compiled once, and stopped where it would hold up everyone else.
 
-Python's `re` holds the interpreter's lock while it matches, so a pattern that takes exponential time would stop the
-whole server, from whatever thread. There is no time limit in `re`; what is possible is to refuse the usual cause
-(a repetition of what itself can repeat, `(a+)+`), to bound the pattern, and to look at the head of very long lines
-only. Polynomial patterns (`.*.*x`) remain slow on long lines.
+Python's `re` holds the interpreter's lock while it matches and has no time limit, so a pattern that takes exponential
+time would stop the whole server, from whatever thread. What could is looked for by a process of its own
+(`parsing.apart`), which ends after `SECONDS` of computing for one batch; the usual cause (a repetition of what itself can
+repeat, `(a+)+`) is refused at once. A pattern is bounded, and looks at the head of very long lines only.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+import time
 from re import _parser as sre  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.errors import BadQuery, TooSlow
+from cortex_jupyter.parsing.apart import found
+from cortex_jupyter.parsing.effort import bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 #: Longest pattern, characters.
 LONGEST: Final = 1000
 #: How far into a line a pattern looks, characters.
 REACH: Final = 65_536
+#: Seconds of computing for the lines of one batch, after which a pattern is stopped.
+SECONDS: Final = 2.0
+#: Lines between two looks at the clock.
+_PIECE: Final = 200
 
 
-def finder(name: str, pattern: str) -> Callable[[str], object]:
-    """Compile a pattern to a function that is truthy for the lines that contain it.
+class Finder:
+    """Finds a pattern in lines; made by `finder`.
+
+    Parameters
+    ----------
+    pattern : str
+    find : callable
+        Truthy for a text that holds it.
+    short : int
+        The longest line in which `find` may look; longer ones are for a process of its own.
+    """
+
+    def __init__(self, pattern: str, find: Callable[[str], object], short: int) -> None:
+        self._pattern, self._find, self._short = pattern, find, short
+
+    def __call__(self, text: str) -> bool:
+        """Tell whether a line holds the pattern.
+
+        Raises
+        ------
+        TooSlow
+        """
+        return bool(self.among([text], [0]))
+
+    def among(self, texts: Sequence[str], places: Sequence[int], seconds: float = SECONDS) -> list[int]:
+        """Give those of some places whose texts hold the pattern.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        places : sequence of int
+            Ascending.
+        seconds : float, optional
+            Of computing, for all of them.
+
+        Raises
+        ------
+        TooSlow
+        """
+        find, short, end = self._find, self._short, time.thread_time() + seconds
+        good: list[int] = []
+        for at in range(0, len(places), _PIECE):
+            good += [i for i in places[at : at + _PIECE] if len(texts[i]) <= short and find(texts[i])]
+            if time.thread_time() > end:
+                raise TooSlow.of(self._pattern, seconds)
+        if long := [i for i in places if len(texts[i]) > short]:
+            answers = found(self._pattern, [texts[i] for i in long], REACH, seconds)
+            good = sorted([*good, *(i for i, is_good in zip(long, answers, strict=True) if is_good)])
+        return good
+
+
+def finder(name: str, pattern: str) -> Finder:
+    """Compile a pattern to what is true for the lines that contain it.
 
     Parameters
     ----------
@@ -41,7 +100,7 @@ def finder(name: str, pattern: str) -> Callable[[str], object]:
     Examples
     --------
     >>> find = finder("grep", "loss=[0-9.]+")
-    >>> bool(find("step 3 loss=0.25")), bool(find("loss="))
+    >>> find("step 3 loss=0.25"), find("loss=")
     (True, False)
     """
     if len(pattern) > LONGEST:
@@ -61,9 +120,8 @@ def finder(name: str, pattern: str) -> Callable[[str], object]:
             "leave one of the repetitions out: (a+)+ finds what a+ finds",
         )
     if _plain(pattern):
-        return lambda text: pattern in text  # three times faster
-    search = compiled.search
-    return lambda text: search(text, 0, REACH)
+        return Finder(pattern, lambda text: pattern in text, sys.maxsize)  # three times faster
+    return Finder(pattern, compiled.search, bounded(pattern, REACH))
 
 
 def literal(pattern: str) -> tuple[str, bool]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing.keep import Filter
 from cortex_jupyter.parsing.level import ALIASES, LEVELS
-from cortex_jupyter.parsing.pattern import finder
+from cortex_jupyter.parsing.pattern import SECONDS, finder
 from cortex_jupyter.parsing.sources import Runs
 from cortex_jupyter.parsing.when import duration, instant
 from cortex_jupyter.parsing.where import conditions, holds
+from cortex_jupyter.recording.reading.pages import PAGE_SIZE, QUERY_S, Bound
 from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:
@@ -35,6 +36,26 @@ NAMES: Final = (
 SEVERAL: Final = ("grep", "exclude", "where")
 
 _TRUE, _FALSE = frozenset({"", "1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What answering a query may take.
+
+    Parameters
+    ----------
+    pattern_s : float, optional
+        Seconds of computing of one pattern for the lines of one batch.
+    query_s : float, optional
+        Seconds after which a page or a search ends with what it has, and a cursor to go on.
+    page_records, page_size : int, optional
+        Records of a page, and characters of their texts.
+    """
+
+    pattern_s: float = SECONDS
+    query_s: float = QUERY_S
+    page_records: int = MOST
+    page_size: int = PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +89,8 @@ class LogQuery:
         Conditions on fields, `status>=500`; see `parsing.where`.
     timestamps, pretty : bool
         For text: with each line's time; JSON lines spread out.
+    bounds : Bounds
+        What answering it may take.
     raw : dict
         The parameters as they were given, as strings; lists of them where there are several.
     """
@@ -89,6 +112,7 @@ class LogQuery:
     where: tuple[str, ...] = ()
     timestamps: bool = False
     pretty: bool = False
+    bounds: Bounds = field(default=Bounds(), compare=False)
     raw: Mapping[str, str | list[str]] = field(default_factory=dict, compare=False)
 
     @classmethod
@@ -192,7 +216,12 @@ class LogQuery:
             grep=[finder("grep", one) for one in self.grep],
             exclude=[finder("exclude", one) for one in self.exclude],
             where=[holds(one) for text in self.where for one in conditions(text)],
+            seconds=self.bounds.pattern_s,
         )
+
+    def bound(self) -> Bound:
+        """Give the bound of a page, or of a tail, that is looked for from now on."""
+        return Bound.within(self.bounds.query_s, self.bounds.page_size)
 
     def _check(self) -> None:
         if self.before and self.after:

@@ -14,7 +14,7 @@ from tornado import web
 
 from cortex_jupyter import tracing
 from cortex_jupyter.errors import BadQuery, CortexError, NotFound
-from cortex_jupyter.parsing.query import SEVERAL
+from cortex_jupyter.parsing.query import SEVERAL, LogQuery
 from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server import telemetry
 
@@ -103,6 +103,23 @@ class Handler(ExtensionHandlerMixin, APIHandler):
                 raise BadQuery(f"{name!r} is given {len(values)} times", f"give {name} once")
             found[name] = values if len(values) > 1 else values[0]
         return found
+
+    def query(self, arguments: dict[str, Any], since: str, allowed: frozenset[str]) -> LogQuery:
+        """Read a query, within what this server allows.
+
+        Parameters
+        ----------
+        arguments : dict
+        since : str
+            Where it is not given.
+        allowed : frozenset of str
+            The names that may occur.
+
+        Raises
+        ------
+        BadQuery
+        """
+        return self.service.app.bounded(LogQuery.parse(arguments, default_since=since, allowed=allowed))
 
     def reference(self, namespace: str, kind: str, name: str) -> TaskRef:
         """Read the task in a path; the kind `task` or `-` leaves the kind open.

@@ -14,11 +14,12 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 from tornado.iostream import StreamClosedError
 
+from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.parsing.query import NAMES, LogQuery
-from cortex_jupyter.recording.reading.pages import newest
+from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.server import text
 from cortex_jupyter.server.names import check_names
-from cortex_jupyter.server.stored import in_thread, start, stored
+from cortex_jupyter.server.stored import in_thread, start, stored, tail_of
 from cortex_jupyter.server.streaming import StreamingHandler
 from cortex_jupyter.server.window import caught_up
 
@@ -47,7 +48,7 @@ class DownloadHandler(StreamingHandler):
     @authorized
     async def get(self, namespace: str, kind: str, name: str, suffix: str) -> None:
         """Send the file."""
-        query = LogQuery.parse(self.arguments(), default_since="all", allowed=_ALLOWED)
+        query = self.query(self.arguments(), "all", _ALLOWED)
         recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
         await check_names(recording, query)
         await self.until_closed(self._kept(recording, query, suffix))
@@ -60,12 +61,12 @@ class DownloadHandler(StreamingHandler):
     async def _send(self, recording: Recording, query: LogQuery, suffix: str) -> None:
         info = await caught_up(recording, _SETTLE_S)
         query = await asyncio.to_thread(query.among, recording.store, recording.id)
-        batches = await asyncio.to_thread(_select, recording, query, info)
+        batches = await in_turn(query.keep(), _select, recording, query, info)
         pieces: Iterator[bytes]
         with tempfile.TemporaryDirectory(prefix="cortex-") as folder:
             if suffix == "parquet":
                 path = Path(folder) / "logs.parquet"
-                pieces = _pieces(await asyncio.to_thread(_parquet, recording, query, path))
+                pieces = _pieces(await in_turn(query.keep(), _parquet, recording, query, path))
             elif suffix == "txt":
                 pieces = (text.lines(batch, query).encode("utf-8", "replace") for batch in batches)
             else:
@@ -76,13 +77,17 @@ class DownloadHandler(StreamingHandler):
             self.set_header("Content-Disposition", f'attachment; filename="{name}"')
             self.set_header("Cache-Control", "no-store")
             try:
-                async with aclosing(in_thread(pieces)) as parts:
+                async with aclosing(in_thread(pieces, query.keep())) as parts:
                     async for part in parts:
                         self.write(part)
                         await self.flush()
                 await self.finish(set_content_type=_TYPES[suffix])
             except StreamClosedError:
                 return
+            except CortexError:
+                if not self._headers_written:
+                    raise
+                self.request.connection.stream.close()  # type: ignore[union-attr]  # a file that ends early is no file
 
 
 def _select(recording: Recording, query: LogQuery, info: Info) -> Iterator[Batch]:
@@ -90,9 +95,11 @@ def _select(recording: Recording, query: LogQuery, info: Info) -> Iterator[Batch
     window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": keep}
     upto = info.last_seq
     if query.tail is not None:
-        page = newest(store, id_, limit=query.tail, **window)
-        upto = page.newer.seq if page.newer else upto
-        window["low"] = min(((r.time, r.seq) for r in page.records), default=(1 << 63, 0))
+        low, upto, stopped = tail_of(recording, query)
+        if stopped:
+            hint = "bound it by since, or go back by pages: `.../logs?grep=...&before=OLDER`"
+            raise TooMany(f"the newest {query.tail} such lines were not found within {query.bounds.query_s:g} s", hint)
+        window["low"] = low or (1 << 63, 0)
     held = stored(store, id_, upto=upto, after=start(store, id_, query.since), **window)
     return (batch for _, batch in held if batch is not None)
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _SECOND: Final = 1_000_000_000
 _COMMAND: Final = (sys.executable, "-m", "cortex_jupyter.server.counter")
+#: Processes at once, of all recordings; the others wait.
+_TURN: Final = threading.Semaphore(2)
 
 
 class Levels:
@@ -82,7 +84,7 @@ class Levels:
     def _run(self, seqs: list[int]) -> None:
         ask = orjson.dumps({"store": self._store.url, "recording": self._recording, "seqs": seqs})
         pipe = subprocess.PIPE
-        with subprocess.Popen(_COMMAND, stdin=pipe, stdout=pipe) as process:  # noqa: S603 - ours
+        with _TURN, subprocess.Popen(_COMMAND, stdin=pipe, stdout=pipe) as process:  # noqa: S603 - ours
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write(ask + b"\n")

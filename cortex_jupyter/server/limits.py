@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from traitlets import HasTraits, Int
+from dataclasses import replace
+
+from traitlets import Float, HasTraits, Int
+
+from cortex_jupyter.parsing.pattern import SECONDS
+from cortex_jupyter.parsing.query import MOST, Bounds, LogQuery
+from cortex_jupyter.recording.reading.pages import PAGE_SIZE, QUERY_S
 
 
 class Limits(HasTraits):  # type: ignore[misc]  # traitlets tells no types
@@ -18,3 +24,26 @@ class Limits(HasTraits):  # type: ignore[misc]  # traitlets tells no types
     ).tag(config=True)
     max_tasks_per_stream = Int(50, min=1, help="Tasks of one stream.").tag(config=True)
     max_viewers = Int(200, min=1, help="Streams that follow one task at one time.").tag(config=True)
+    max_searches = Int(
+        8, min=1, help="Searches at work at one time, of one user half of them; others wait. Each is a process."
+    ).tag(config=True)
+    max_page_records = Int(
+        MOST, min=1, max=MOST, help="Records of a page, whatever its `limit`; `older` and `newer` lead to the others."
+    ).tag(config=True)
+    max_page_size = Int(
+        PAGE_SIZE, min=1, help="Characters of a page's lines, in the same way; a page has one line however long it is."
+    ).tag(config=True)
+    max_query_s = Float(
+        QUERY_S, min=0, help="Seconds after which a page or a search ends with what it has, and a cursor to go on."
+    ).tag(config=True)
+    max_pattern_s = Float(
+        SECONDS, min=0.01, help="Seconds of computing that a regular expression may take for the lines of one batch."
+    ).tag(config=True)
+
+    def bounded(self, query: LogQuery) -> LogQuery:
+        """Give a query within these limits."""
+        bounds = Bounds(
+            pattern_s=self.max_pattern_s, query_s=self.max_query_s,
+            page_records=self.max_page_records, page_size=self.max_page_size,
+        )  # fmt: skip
+        return replace(query, bounds=bounds)

@@ -6,7 +6,6 @@ a request that is wrong with an error of its own status, before the first byte.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +14,8 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.parsing.query import NAMES, LogQuery
+from cortex_jupyter.parsing.query import NAMES
+from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.page import page, place
 from cortex_jupyter.server.sse import Slot
@@ -24,6 +24,7 @@ from cortex_jupyter.server.streaming import StreamingHandler
 from cortex_jupyter.server.window import Window, caught_up
 
 if TYPE_CHECKING:
+    from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
 
 _ALLOWED: Final = frozenset(NAMES) | {"format", "cursor", "at"}
@@ -39,7 +40,7 @@ class LogsHandler(StreamingHandler):
     async def get(self, namespace: str, kind: str, name: str) -> None:
         """Answer with a stream or a page."""
         arguments = self.arguments()
-        query = LogQuery.parse(arguments, default_since="all", allowed=_ALLOWED)
+        query = self.query(arguments, "all", _ALLOWED)
         plain = _plain(arguments.get("format", ""))
         ref = self.reference(namespace, kind, name)
         resume = self.resume(arguments.get("cursor"))
@@ -66,7 +67,8 @@ class LogsHandler(StreamingHandler):
         ahead = recording.ahead(info)
         query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
         task = await present((await self.service.recordings()).cluster, recording, info)
-        self.reply(await asyncio.to_thread(lambda: orjson.dumps(page(recording, query, info, task, at))))
+        written = lambda: orjson.dumps(page(recording, query, info, task, at))  # noqa: E731 - all of it in the thread
+        self.reply(await in_turn(query.keep(), written))
 
 
 def _plain(value: str) -> bool:

@@ -32,7 +32,10 @@ PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "since": (_TIME, "From then on: a duration back from now, a time, or `all`."),
     "until": (_TIME | {"examples": ["5m"]}, "Up to then."),
     "tail": ({"type": "integer", "minimum": 0}, "Only that many of the newest."),
-    "limit": ({"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}, "Records of a page."),
+    "limit": (
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT},
+        "Records of a page; fewer where a limit of the server ends it (`stopped`), `older` and `newer` go on.",
+    ),
     "before": (_CURSOR, "A page's `older`: go back from there."),
     "after": (_CURSOR, "A page's `newer`: go on from there; `0` is the beginning."),
     "pod": (_TEXT, "A pod's name, a glob, or several with commas between."),
@@ -96,7 +99,7 @@ def document() -> dict[str, Any]:
         ),
         f"{task}/search": _get(
             "A filter over all of it, newest first.",
-            [*_path(), *_several(*_WINDOW, *_FILTERS)],
+            [*_path(), *_several(*_WINDOW, "before", *_FILTERS)],
             {_STREAMED: _TEXT},
         ),
         f"{task}/metrics": _get("The numbers that all of it reports.", _path(), {_STREAMED: _TEXT}),
@@ -146,7 +149,7 @@ _SCHEMAS: Final = {
     ),
     "Record": _object(_RECORD),
     "Page": _object({
-        "task": _object(_TASK), "records": {"type": "array", "items": _ref("Record")}, "older": _MAYBE, "newer": _MAYBE,
+        "task": _object(_TASK), "records": {"type": "array", "items": _ref("Record")}, "older": _MAYBE, "newer": _MAYBE, "stopped": _FLAG,
         "complete": _object(_COMPLETE),
     }),
     "Error": _object({"error": _object({"code": _TEXT, "message": _TEXT, "hint": _TEXT})}),

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.parsing.query import MOST, LogQuery
 from cortex_jupyter.parsing.when import instant
 from cortex_jupyter.recording.reading.pages import Page, following, newest
 from cortex_jupyter.recording.reading.places import around, onward
@@ -14,6 +13,7 @@ from cortex_jupyter.server.state import completeness_of
 from cortex_jupyter.server.text import row
 
 if TYPE_CHECKING:
+    from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
 
@@ -41,21 +41,23 @@ def page(
     store, id_ = recording.store, recording.id
     query = query.among(store, id_)
     window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": query.keep()}
+    bound, limit = query.bound(), _limit(query)
     if at is not None:
-        found = around(store, id_, at=at, limit=query.limit, keep=window["keep"])
+        found = around(store, id_, at=at, limit=limit, keep=window["keep"], bound=bound)
     elif query.after is not None and query.after.before is not None:
-        found = onward(store, id_, after=query.after.check(id_), limit=query.limit, keep=window["keep"])
+        found = onward(store, id_, after=query.after.check(id_), limit=limit, keep=window["keep"], bound=bound)
     elif query.after is not None:
-        found = following(store, id_, after=query.after.check(id_), limit=query.limit, **window)
+        found = following(store, id_, after=query.after.check(id_), limit=limit, **window, bound=bound)
     else:
         before = query.before.check(id_) if query.before else None
-        found = newest(store, id_, limit=_limit(query), before=before, **window)
+        found = newest(store, id_, limit=limit, before=before, **window, bound=bound)
     return {
         "task": task,
         "records": [row(r.seq, r.time, r.source, r.stream, r.text) for r in found.records],
         "notices": found.notices,
         "older": None if found.older is None else str(found.older),
         "newer": _newer(found, info),
+        "stopped": found.stopped,
         "complete": completeness_of(store.complete(id_)) | {"done": info.done},
     }
 
@@ -76,9 +78,10 @@ def place(value: object, query: LogQuery) -> int | None:
 
 
 def _limit(query: LogQuery) -> int:
+    most = query.bounds.page_records
     if query.tail is None:
-        return query.limit
-    return min(query.tail, query.limit if "limit" in query.raw else MOST)
+        return min(query.limit, most)
+    return min(query.tail, query.limit, most) if "limit" in query.raw else min(query.tail, most)
 
 
 def _newer(found: Page, info: Info) -> str | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from cortex_jupyter.errors import LimitReached
 from cortex_jupyter.server import telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncGenerator, Iterable, Iterator
 
     from cortex_jupyter.server.limits import Limits
 
@@ -20,6 +21,28 @@ if TYPE_CHECKING:
 class _Reader:
     user: str
     tasks: frozenset[str]
+
+
+class Searches:
+    """Those that are at work: each has a process, so they take turns, and one user has no more than half of them.
+
+    Parameters
+    ----------
+    most : int
+        At one time; who asks for one more waits.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._each = -(-most // 2)
+        self._all = asyncio.Semaphore(most)
+        self._of_user: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    async def turn(self, user: str, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        """Give the events of a search when its turn has come."""
+        mine = self._of_user.get(user) or self._of_user.setdefault(user, asyncio.Semaphore(self._each))
+        async with mine, self._all, aclosing(events):
+            async for event in events:
+                yield event
 
 
 class Readers:

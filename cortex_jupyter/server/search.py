@@ -17,7 +17,9 @@ class SearchHandler(StreamingHandler):
     @authorized
     async def get(self, namespace: str, kind: str, name: str) -> None:
         """Answer with an event stream; it ends when the reader goes."""
-        query = asked(self.arguments())
+        query = self.service.app.bounded(asked(self.arguments()))
         recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
         await check_names(recording, query)
-        await self.events(matches(recording, query))
+        if query.before is not None:
+            query.before.check(recording.id)
+        await self.events(self.service.searches.turn(self.service.user(self), matches(recording, query)))

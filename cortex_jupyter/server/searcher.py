@@ -1,7 +1,7 @@
 """A process that searches one recording backward in time: `python -m cortex_jupyter.server.searcher`.
 
 Python's `re` holds the interpreter's lock while it matches, so in the server every line that is tested would be time
-taken from kernels, and a pattern that explodes would stop it for good. This process can be ended.
+taken from kernels. This process can be ended.
 
 It reads one line of JSON from its input and writes Server-Sent Events: `log` with what matches, newest batches first;
 `progress`; at the end `done`.
@@ -13,14 +13,16 @@ import os
 import re
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from cortex_jupyter import journal
 from cortex_jupyter.archive.store import reading
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.records import Batch
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.parsing.query import Bounds, LogQuery
+from cortex_jupyter.records import Batch, Cursor
 from cortex_jupyter.server.process import event
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     store : Readable
     recording : int
     query : LogQuery
-        `since`, `until` and the filters count.
+        `since`, `until`, `before`, the filters and its bounds count.
     most : int
         Ends after so many matches.
 
@@ -55,40 +57,71 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     bytes
         Whole events. `progress` and `done` say back to which time everything has been searched (`to`, ns as a
         string), how many lines match, how many were looked at, and how many there are; `done` also whether that is
-        `all`.
+        `all`, and otherwise `older`, the cursor from which another search goes on.
     """
     keep = query.keep() or (lambda batch: range(len(batch)))
     holds = _prefilter(query.grep)
-    low, high = query.since or 0, query.until if query.until is not None else 1 << 63
-    rows = [r for r in store.index(recording) if r[2] == "log" and r[4] >= low and r[3] <= high]
+    index = store.index(recording)
+    snapshot = query.before.seq if query.before else (index[-1][0] + index[-1][1] - 1 if index else 0)
+    top = query.before.before if query.before and query.before.before else (1 << 63, 0)
+    low, high = query.since or 0, min(top[0], query.until if query.until is not None else 1 << 63)
+    rows = [r for r in index if r[2] == "log" and r[0] <= snapshot and r[4] >= low and r[3] <= high]
     # Entries overlap in time where several pods write: what is later than the latest line of the next one is done.
     rows.sort(key=lambda row: -row[4])
-    total, matches, looked, told = sum(row[1] for row in rows), 0, 0, 0.0
+    bound, told, total, looked, at = query.bound(), _Told(), sum(row[1] for row in rows), 0, 0.0
     for seq, n, _, _, t_max in rows:
+        yield from told.later_than(t_max)
         now = time.monotonic()
-        if matches >= most or now - told > _TELL_S:
-            told = now
-            yield event("progress", to=str(t_max), matches=matches, looked=looked, lines=total)
-        if matches >= most:
-            yield event("done", to=str(t_max), matches=matches, looked=looked, lines=total, all=False)
+        over = (told.matches >= most or (looked and bound.over)) and (t_max + 1, 0) < top
+        if over or now - at > _TELL_S:
+            at = now
+            yield event("progress", to=str(t_max), matches=told.matches, looked=looked, lines=total)
+        if over:
+            older = str(Cursor(recording, snapshot, (t_max + 1, 0)))
+            yield event("done", to=str(t_max), matches=told.matches, looked=looked, lines=total, all=False, older=older)
             return
         looked += n
         entry = store.entry(recording, seq)
         if entry is None or entry.event != "log" or not holds(entry.data):
             continue
-        batch = _within(Batch.decode(entry.data), keep, (seq, seq + n), (low, high))
+        batch = _within(Batch.decode(entry.data), keep, (seq, min(seq + n, snapshot + 1)), (low, high), top)
+        told.found(batch)
+    yield from told.later_than(-1)
+    yield event("done", to=str(low), matches=told.matches, looked=looked, lines=total, all=True, older=None)
+
+
+class _Told:
+    """What was found, told when no later line can come: so a search that stops goes on with what was not told."""
+
+    def __init__(self) -> None:
+        self.matches = 0
+        self._held: list[Batch] = []
+
+    def found(self, batch: Batch) -> None:
         if batch.seqs:
-            matches += len(batch)
-            yield b"event: log\ndata: " + batch.encode() + b"\n\n"
-    yield event("done", to=str(low), matches=matches, looked=looked, lines=total, all=True)
+            self._held.append(batch)
+
+    def later_than(self, time: int) -> Iterator[bytes]:
+        """Give the events of what is later, and keep the rest."""
+        held, self._held = self._held, []
+        for batch in held:
+            late = [i for i, t in enumerate(batch.times) if t > time]
+            if len(late) < len(batch):
+                self.found(batch.take([i for i, t in enumerate(batch.times) if t <= time]))
+            if late:
+                self.matches += len(late)
+                yield (
+                    b"event: log\ndata: " + (batch if len(late) == len(batch) else batch.take(late)).encode() + b"\n\n"
+                )
 
 
-def _within(batch: Batch, keep: Keep, numbers: tuple[int, int], times: tuple[int, int]) -> Batch:
+def _within(batch: Batch, keep: Keep, numbers: tuple[int, int], times: tuple[int, int], top: tuple[int, int]) -> Batch:
     """Leave out what another entry has (idle ones are merged while this goes on), and what is not wanted."""
-    found = [
-        i for i in keep(batch) if numbers[0] <= batch.seqs[i] < numbers[1] and times[0] <= batch.times[i] <= times[1]
-    ]
-    return batch.take(found)
+    seqs, ats = batch.seqs, batch.times
+    return batch.take([
+        i for i in keep(batch)
+        if numbers[0] <= seqs[i] < numbers[1] and times[0] <= ats[i] <= times[1] and (ats[i], seqs[i]) < top
+    ])  # fmt: skip
 
 
 def _prefilter(patterns: tuple[str, ...]) -> Callable[[bytes], bool]:
@@ -117,11 +150,14 @@ def main() -> None:
     journal.begin()  # what fails here is in the server's log, without the line at which it did
     os.nice(5)  # kernels and the server come first
     asked = orjson.loads(sys.stdin.buffer.readline())
-    with reading(asked["store"]) as store:
-        query = LogQuery.parse(asked["query"]).among(store, asked["recording"])
-        for told in search(store, asked["recording"], query, asked["most"]):
-            sys.stdout.buffer.write(told)
-            sys.stdout.buffer.flush()
+    try:
+        with reading(asked["store"]) as store:
+            query = replace(LogQuery.parse(asked["query"]), bounds=Bounds(**asked["bounds"]))
+            for told in search(store, asked["recording"], query.among(store, asked["recording"]), asked["most"]):
+                sys.stdout.buffer.write(told)
+                sys.stdout.buffer.flush()
+    except CortexError as error:
+        sys.stdout.buffer.write(event("error", **error.as_dict()))
 
 
 if __name__ == "__main__":

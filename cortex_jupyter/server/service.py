@@ -14,7 +14,7 @@ from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.store.budget import NOT_HELD, Budget
-from cortex_jupyter.server.readers import Readers
+from cortex_jupyter.server.readers import Readers, Searches
 
 if TYPE_CHECKING:
     from jupyter_server.base.handlers import JupyterHandler
@@ -41,6 +41,7 @@ class Service:
         self._recordings: Recordings | None = None
         self._opening = asyncio.Lock()
         self.readers = Readers(app)
+        self.searches = Searches(app.max_searches)
 
     async def recordings(self) -> Recordings:
         """Give the recordings.

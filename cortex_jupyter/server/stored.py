@@ -5,17 +5,20 @@ A `Feed` goes on for ever and pages sort; this reads once, forward, and ends. It
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.recording.reading.filtering import in_turn
+from cortex_jupyter.recording.reading.pages import tail_start
 from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
+    from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.reading.feed import Keep
+    from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Readable
     from cortex_jupyter.records import Entry
 
@@ -101,8 +104,15 @@ def newest_since(store: Readable, recording: int, since: int | None, most: int) 
     return since
 
 
-async def in_thread(iterator: Iterator[T]) -> AsyncGenerator[T]:
-    """Run an iterator that blocks in threads, one step at a time."""
+def tail_of(recording: Recording, query: LogQuery) -> tuple[tuple[int, int] | None, int, bool]:
+    """Find where the `tail` of a query begins; see `pages.tail_start`."""
+    assert query.tail is not None
+    window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": query.keep()}
+    return tail_start(recording.store, recording.id, query.tail, **window, bound=query.bound())
+
+
+async def in_thread(iterator: Iterator[T], keep: Keep | None = None) -> AsyncGenerator[T]:
+    """Run an iterator that blocks in threads, one step at a time; where it filters, in those for that."""
     nothing: Any = object()
-    while (item := await asyncio.to_thread(next, iterator, nothing)) is not nothing:
+    while (item := await in_turn(keep, next, iterator, nothing)) is not nothing:
         yield item

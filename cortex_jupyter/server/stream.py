@@ -6,17 +6,21 @@ Browsers open six connections to a host, and six open streams would freeze Jupyt
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery, CortexError, TooMany
-from cortex_jupyter.parsing.query import NAMES, LogQuery
+from cortex_jupyter.parsing.query import NAMES
 from cortex_jupyter.records import Cursor, TaskRef
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.sse import Slot
 from cortex_jupyter.server.streaming import StreamingHandler
 from cortex_jupyter.server.window import Window, at_most
+
+if TYPE_CHECKING:
+    from cortex_jupyter.parsing.query import LogQuery
 
 _ALLOWED = frozenset(NAMES) - {"limit", "before", "after", "timestamps", "pretty"} | {"cursor", "task", "most"}
 
@@ -29,7 +33,7 @@ class StreamHandler(StreamingHandler):
     async def get(self) -> None:
         """Follow to the end of the last of them."""
         arguments = self.arguments("task")
-        query = LogQuery.parse(arguments, default_since="1m", allowed=_ALLOWED)
+        query = self.query(arguments, "1m", _ALLOWED)
         tasks = self.get_query_arguments("task")
         if not tasks:
             raise BadQuery("no task is named", "write stream?task=job/train-1&task=...")

@@ -12,10 +12,10 @@ import orjson
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld, RecorderError
 from cortex_jupyter.recording.reading.feed import Frame
-from cortex_jupyter.recording.reading.pages import newest
+from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.records import Cursor, Entry, notice
 from cortex_jupyter.server.state import completeness, gone, present
-from cortex_jupyter.server.stored import in_thread, newest_since, start, stored
+from cortex_jupyter.server.stored import in_thread, newest_since, start, stored, tail_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -104,18 +104,8 @@ class Window:
         if self.resumed or query.tail is None:
             return
         self.info = await caught_up(recording, _SETTLE_S)
-        page = await asyncio.to_thread(
-            newest,
-            recording.store,
-            recording.id,
-            limit=query.tail,
-            since=query.since,
-            until=query.until,
-            keep=query.keep(),
-        )
-        self.snapshot = page.newer.seq if page.newer else 0
-        if page.records:
-            self.low = min((r.time, r.seq) for r in page.records)
+        self.low, self.snapshot, _ = await in_turn(query.keep(), tail_of, recording, query)
+        if self.low:
             self.since = self.low[0]
 
     async def status(self, cluster: Cluster | None, asked: str) -> bytes:
@@ -197,7 +187,8 @@ class Window:
         id_, query = self.recording.id, self.query
         window: dict[str, Any] = {"since": self.since, "until": query.until, "low": self.low, "keep": query.keep()}
         held = stored(self.recording.store, id_, after=after, upto=upto, **window)
-        return in_thread(Frame.of(id_, entry if batch is None else _entry(entry, batch)) for entry, batch in held)
+        frames = (Frame.of(id_, entry if batch is None else _entry(entry, batch)) for entry, batch in held)
+        return in_thread(frames, window["keep"])
 
 
 def _entry(entry: Entry, batch: Batch) -> Entry:

@@ -339,6 +339,18 @@ it.each([
   expect([matcher.error, matcher.test(text)]).toEqual(["", holds]);
 });
 
+it("a stream that the server slows down is behind, and no error", async () => {
+  open();
+  await settle();
+  await server.send(`${sse("log", line(0, "one"))}: behind 12400\n`);
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(last()).toMatchObject({ link: "live", problem: null });
+  expect(stateWords(last(), true)).toEqual(["Live, 12\u202f400 lines behind: this server sends no faster", "idle"]);
+  await server.send(": behind 0\n");
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(stateWords(last(), true)[0]).toBe("Live");
+});
+
 it("a full disk is said in the bar and in a row, until there is room", async () => {
   const state = (seq: number, message: string, reason: string): string => sse("status", { task: TASK, seq, time: ns(Date.now()), notice: "state", state: "running", message, reason });
   const full = "Recording stopped: the disk is full; it goes on when there is room";

@@ -171,6 +171,22 @@ describe("a refusal", () => {
     expect(last()).toMatchObject({ link: "live", problem: null });
   });
 
+  it("a limit that says when to ask again is asked no sooner", async () => {
+    const refuse = failure(429, "LimitReached", "4 streams are open on this server");
+    server.answer = () => {
+      const answer = refuse();
+      answer.headers.set("Retry-After", "5");
+      return answer;
+    };
+    open("m1", [TASK]);
+    await settle();
+    server.answer = undefined;
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(server.requests).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(600);
+    expect(last()).toMatchObject({ link: "live", problem: null });
+  });
+
   it("410 drops the cursor, says so and loads the window anew", async () => {
     open("m1", [TASK]);
     await settle();

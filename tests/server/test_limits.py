@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from server.running import Server, logs, run_server
+from server.tape import T0
+
+from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,8 +32,11 @@ def limited(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterato
     """A server for several people, all of whose limits are near; with the recordings of the other."""
     options = [
         f"--CortexJupyter.{limit}"
-        for limit in ("max_streams=4", "max_streams_per_user=2", "max_tasks_per_stream=2", "max_viewers=3")
-    ]
+        for limit in (
+            "max_streams=4", "max_streams_per_user=2", "max_tasks_per_stream=2", "max_viewers=3", "max_searches=2",
+            "max_page_records=60", "max_page_size=1200", "max_query_s=0", "max_pattern_s=0.1",
+        )
+    ]  # fmt: skip
     people = "--ServerApp.identity_provider_class=server.people.People"
     path = f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
     with run_server(
@@ -153,3 +161,120 @@ def test_a_stream_that_ends_by_itself_makes_room(limited: Server, done: Tape, ta
     with contextlib.ExitStack() as stack:
         for _ in range(2):
             hold(stack, limited, live(tape), ALICE)
+
+
+# ---------------------------------------------------------------- a page, a search, a pattern
+
+
+def walk(server: Server, path: str, first: dict[str, str], way: str, on: str) -> Iterator[dict[str, Any]]:
+    """Give pages until there are no more."""
+    query = first
+    for _ in range(500):
+        answer = httpx.get(server.url + path, params=query, headers=ALICE, timeout=30)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        yield page
+        if page[way] is None:
+            return
+        query = {k: v for k, v in first.items() if k not in ("after", "at")} | {on: page[way]}
+    raise AssertionError("the pages do not end")
+
+
+@pytest.mark.parametrize(
+    ("first", "way", "on"),
+    [({}, "older", "before"), ({"after": "0"}, "newer", "after"), ({"grep": "ERROR"}, "older", "before")],
+)
+def test_a_page_ends_at_its_limits_and_leads_on(
+    limited: Server, done: Tape, first: dict[str, str], way: str, on: str
+) -> None:
+    pages = list(walk(limited, logs(done.ref.name), first | {"limit": "10000"}, way, on))
+    texts = [record["text"] for page in pages for record in page["records"]]
+    assert sorted(texts) == sorted(text for text in done.texts if first.get("grep", "") in text)
+    for page in pages:
+        size = [len(record["text"]) for record in page["records"]]
+        assert len(size) <= 60 and (sum(size) <= 1200 or len(size) == 1)
+    assert any(page["stopped"] for page in pages) and not pages[-1]["stopped"]
+
+
+def test_a_line_longer_than_a_page_is_a_page(limited: Server, tape: Tape) -> None:
+    sid = tape.source()
+    tape.write([(T0 + i, sid, letter * 5000) for i, letter in enumerate("abc")])
+    tape.end()
+    pages = list(walk(limited, logs(tape.ref.name), {}, "older", "before"))
+    assert [[record["text"][0] for record in page["records"]] for page in pages if page["records"]] == [
+        ["c"],
+        ["b"],
+        ["a"],
+    ]
+
+
+def test_a_search_is_stopped_and_goes_on(limited: Server, done: Tape) -> None:
+    seqs: list[int] = []
+    query = {"grep": "ERROR"}
+    for _ in range(200):
+        answer = httpx.get(limited.url + logs(done.ref.name, "search"), params=query, headers=ALICE, timeout=30)
+        events = [part.split("\ndata: ") for part in answer.text.strip().split("\n\n")]
+        for kind, data in events:
+            if kind == "event: log":
+                seqs += Batch.decode(data.encode()).seqs
+        last = json.loads(events[-1][1])
+        if last["all"]:
+            break
+        query = {"grep": "ERROR", "before": last["older"]}
+    assert last["all"] and last["older"] is None and query.get("before"), "it was stopped at least once"
+    assert sorted(seqs) == [seq for seq, _, _, text in done.lines if "ERROR" in text]
+
+
+#: Two ways to read a letter, as many times as there are letters.
+EVIL = "(?:ab|a[b])*c"
+
+
+@pytest.fixture(scope="module")
+def hostile(session_tape: Callable[[str], Tape]) -> Tape:
+    """Lines on which such a pattern does not come to an end, the last of very many."""
+    tape = session_tape("hostile")
+    sid = tape.source()
+    tape.write([(T0 + i, sid, f"a plain line {i}") for i in range(2000)])
+    tape.write([(T0 + 10**9, sid, "ab" * 200)])
+    tape.end()
+    return tape
+
+
+@pytest.mark.parametrize("way", ["logs", "logs?tail=5", "logs?follow=true", "logs.txt?tail=5"])
+def test_a_pattern_that_runs_away_is_stopped_and_named(limited: Server, hostile: Tape, way: str) -> None:
+    path = logs(hostile.ref.name, way.partition("?")[0])
+    query = dict([way.partition("?")[2].split("=")]) if "?" in way else {}
+    answer = httpx.get(limited.url + path, params=query | {"grep": EVIL}, headers=ALICE, timeout=30)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["code"] == "TooSlow" and EVIL in error["message"] and "0.1 s" in error["message"] and error["hint"]
+
+
+def test_in_a_stream_it_is_an_event_and_a_file_is_not_whole(limited: Server, hostile: Tape) -> None:
+    path = limited.url + logs(hostile.ref.name)
+    accept = ALICE | {"Accept": "text/event-stream"}
+    answer = httpx.get(path, params={"exclude": EVIL}, headers=accept, timeout=30)
+    *_, (kind, data) = (part.split("\ndata: ") for part in answer.text.strip().split("\n\n"))
+    assert kind == "event: error" and json.loads(data)["code"] == "TooSlow"
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(f"{path}.txt", params={"exclude": EVIL}, headers=ALICE, timeout=30)
+    answer = httpx.get(f"{path}/../search", params={"grep": EVIL}, headers=ALICE, timeout=30)
+    assert "event: error" in answer.text and "TooSlow" in answer.text
+
+
+def test_others_read_on_while_patterns_run_away(limited: Server, hostile: Tape, done: Tape) -> None:
+    path = limited.url + logs(hostile.ref.name)
+    with ThreadPoolExecutor(6) as pool:
+        evil = [pool.submit(httpx.get, path, params={"grep": EVIL}, headers=BOB, timeout=60) for _ in range(12)]
+        while not all(one.done() for one in evil):
+            assert httpx.get(limited.url + logs(done.ref.name), headers=ALICE, timeout=5).status_code == 200
+    assert {one.result().status_code for one in evil} == {400}
+
+
+def test_searches_of_one_user_take_turns_and_all_are_answered(limited: Server, done: Tape) -> None:
+    def search(who: dict[str, str]) -> str:
+        return httpx.get(limited.url + logs(done.ref.name, "search") + "?grep=ERROR", headers=who, timeout=60).text
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(search, (ALICE, ALICE, BOB, BOB)))
+    assert all("event: done" in answer for answer in answers)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from cortex_jupyter.errors import CortexError, CursorNotHeld, StoreBusy
 from cortex_jupyter.recording.reading.away import Away
+from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.records import Batch, Cursor, Entry
 
@@ -243,7 +244,7 @@ async def _cut(frame: Frame, at: int, since: int | None, until: int | None, keep
         return frame
     if (since is not None and entry.t_max < since) or (until is not None and entry.t_min > until):
         return None
-    return await asyncio.to_thread(_filtered, frame, at, since, until, keep)
+    return await in_turn(keep, _filtered, frame, at, since, until, keep)
 
 
 def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep: Keep | None) -> Frame | None:

@@ -6,9 +6,11 @@ gives everything exactly once while lines still arrive. Both cursors carry how f
 
 from __future__ import annotations
 
+import time
 from bisect import insort
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from heapq import heappush, heappushpop
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
@@ -23,6 +25,39 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Readable
 
 _FOREVER = (1 << 63, 0)
+#: Characters of text of a page, and seconds that looking for it takes, at most; see `Bound`.
+PAGE_SIZE: Final = 32 << 20
+QUERY_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Where a page ends although there is more: its cursor goes on from there.
+
+    Parameters
+    ----------
+    size : int, optional
+        Characters of its records' texts; one record it has however long that is.
+    end : float, optional
+        When it is to be there, by `time.monotonic`. It goes on until at least something has been looked at.
+    """
+
+    size: int = PAGE_SIZE
+    end: float = float("inf")
+
+    @classmethod
+    def within(cls, seconds: float = QUERY_S, size: int = PAGE_SIZE) -> Self:
+        """Give the bound of a page that is begun now."""
+        return cls(size, time.monotonic() + seconds)
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() >= self.end
+
+
+#: That of callers who have all the time they want.
+PATIENT: Final = Bound()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +97,15 @@ class Page:
         The data of status and gap events between them.
     older, newer : Cursor or None
         None where nothing is left.
+    stopped : bool
+        Its bound ended it: there may be more of what was asked for where a cursor leads.
     """
 
     records: list[Record]
     notices: list[dict[str, Any]]
     older: Cursor | None
     newer: Cursor | None
+    stopped: bool = False
 
 
 def newest(
@@ -79,6 +117,7 @@ def newest(
     since: int | None = None,
     until: int | None = None,
     keep: Keep | None = None,
+    bound: Bound = PATIENT,
 ) -> Page:
     """Give the newest records of a window, or those before a cursor.
 
@@ -93,6 +132,7 @@ def newest(
         ns since the epoch, both inclusive.
     keep : callable, optional
         A filter, as in `Feed.frames`.
+    bound : Bound, optional
     """
     index = store.index(recording)
     snapshot = before.seq if before else (index[-1][0] + index[-1][1] - 1 if index else 0)
@@ -100,11 +140,15 @@ def newest(
     floor = (since if since is not None else -1, 0)
     best: list[tuple[int, int, Record]] = []  # ascending; the `limit` newest so far, and one more
     notices: dict[int, tuple[int, dict[str, Any]]] = {}
+    size, full, looked, edge = 0, False, False, floor
     # Entries overlap in time where several pods write, so those with the latest lines come first.
     for seq, n, _, t_min, t_max in sorted(index, key=lambda row: -row[4]):
         if seq > snapshot or t_min > top[0] or t_max < floor[0]:
             continue
-        if len(best) > limit and t_max < best[0][0]:
+        if full and t_max < best[0][0]:
+            break
+        if looked and bound.over and floor < (t_max + 1, 0) < top:
+            edge = (t_max + 1, 0)  # everything later has been looked at
             break
         entry = store.entry(recording, seq)
         if entry is None:
@@ -113,6 +157,7 @@ def newest(
             if entry.event != "end" and (entry.t_min, entry.seq) < top:
                 notices[entry.seq] = entry.t_min, orjson.loads(entry.data)
             continue
+        looked = True
         for record in records_of(entry, keep):
             key = (record.time, record.seq)
             # Within the row's own numbers: idle entries are merged at any time, also since the index was read. And
@@ -120,23 +165,31 @@ def newest(
             if (
                 seq <= record.seq < min(seq + n, snapshot + 1)
                 and floor <= key < top
-                and (len(best) <= limit or key > best[0][:2])
+                and (not full or key > best[0][:2])
             ):
                 insort(best, (*key, record))
-                if len(best) > limit + 1:
+                size += len(record.text)
+                full = full or len(best) > limit
+                while len(best) > limit + 1 or (size > bound.size and len(best) > 1):
+                    full = True
+                    size -= len(best[0][2].text)
                     del best[0]
     if store.info(recording) is None:  # it may have left while it was read
         raise CursorNotHeld("this recording is no longer held", NOT_HELD)
-    more = len(best) > limit
     best = best[-limit:] if limit else []
+    if edge > floor:  # what lies before it is looked for once more, from there
+        full = full and bool(best) and best[0][:2] > edge
+        best = [row for row in best if row[:2] >= edge]
     # A page that is not full has come to the window's edge; before that there may be more, which another page with the
     # same window does not give.
-    low = (best[0][:2] if best else top) if more else floor
+    low = (best[0][:2] if best else top) if full else edge
+    more = full or edge > floor
     beyond = since is not None and top > floor and _anything_before(index, floor)
     older = Cursor(recording, snapshot, low) if more or beyond else None
     told = sorted((time, number) for number, (time, _) in notices.items())
     between = [notices[number][1] for time, number in told if not more or (time, number) >= low]
-    return Page(in_order(r for _, _, r in best), between, older, Cursor(recording, snapshot))
+    stopped = more and len(best) < limit
+    return Page(in_order(r for _, _, r in best), between, older, Cursor(recording, snapshot), stopped)
 
 
 def _anything_before(index: list[tuple[int, int, str, int, int]], low: tuple[int, int]) -> bool:
@@ -152,23 +205,24 @@ def following(
     since: int | None = None,
     until: int | None = None,
     keep: Keep | None = None,
+    bound: Bound = PATIENT,
 ) -> Page:
     """Give the records recorded after a cursor, each exactly once over all pages.
 
     Parameters
     ----------
-    store, recording, limit, since, until, keep
+    store, recording, limit, since, until, keep, bound
         As in `newest`.
     after : Cursor
         `newer` of another page, an event's `id:`, or 0.
     """
     found: list[Record] = []
     notices: list[dict[str, Any]] = []
-    at, more = after.seq, False
+    at, more, size = after.seq, False, 0
     low, high = since if since is not None else -1, until if until is not None else 1 << 63
     while not more and (entries := store.entries(recording, at, 1 << 20)):
         for entry in entries:
-            if len(found) >= limit:
+            if len(found) >= limit or (at > after.seq and bound.over):
                 more = True
                 break
             if entry.event != "log":
@@ -177,11 +231,14 @@ def following(
                 at = entry.last
                 continue
             wanted = [r for r in records_of(entry, keep) if r.seq > at and low <= r.time <= high]
-            room = limit - len(found)
-            found += wanted[:room]
-            at = entry.last if len(wanted) <= room else found[-1].seq
-            if len(wanted) > room:
-                more = True
+            for record in wanted:
+                size += len(record.text)
+                if len(found) == limit or (found and size > bound.size):
+                    more = True
+                    break
+                found.append(record)
+            at = found[-1].seq if more else entry.last
+            if more:
                 break
     info = store.info(recording)
     if info is None:
@@ -189,7 +246,52 @@ def following(
     done = info.done and not more
     newer = None if done else Cursor(recording, at)
     older = Cursor(recording, after.seq, _FOREVER) if after.seq else None
-    return Page(in_order(found), notices, older, newer)
+    return Page(in_order(found), notices, older, newer, more and len(found) < limit)
+
+
+def tail_start(
+    store: Readable,
+    recording: int,
+    count: int,
+    *,
+    since: int | None,
+    until: int | None,
+    keep: Keep | None,
+    bound: Bound,
+) -> tuple[tuple[int, int] | None, int, bool]:
+    """Find where the newest records of a window begin, with no more of them in memory than their places.
+
+    Parameters
+    ----------
+    store, recording, since, until, keep, bound
+        As in `newest`; the bound's size does not matter.
+    count : int
+
+    Returns
+    -------
+    tuple
+        (time, seq) of the oldest of them, None where there are none; the number up to which that holds; and whether
+        the time was over before all were found: then what lies before that place has not been looked at.
+    """
+    index = store.index(recording)
+    low, high = (since if since is not None else -1), (until if until is not None else 1 << 63)
+    best: list[tuple[int, int]] = []  # a heap
+    snapshot, stopped = index[-1][0] + index[-1][1] - 1 if index else 0, False
+    looked = False
+    for seq, n, event, t_min, t_max in sorted(index, key=lambda row: -row[4]) if count else ():
+        if event != "log" or t_min > high or t_max < low:
+            continue
+        if len(best) == count and t_max < best[0][0]:
+            break
+        if bound.over and looked:
+            best, stopped = [key for key in best if key[0] > t_max] or [(t_max + 1, 0)], True
+            break
+        looked = True
+        entry = store.entry(recording, seq)
+        for record in records_of(entry, keep) if entry and entry.event == "log" else ():
+            if seq <= record.seq < seq + n and low <= record.time <= high:
+                (heappush if len(best) < count else heappushpop)(best, (record.time, record.seq))
+    return min(best, default=None), snapshot, stopped
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:

@@ -7,12 +7,12 @@ how `pages.newest` goes back. (`pages.following` goes forward in the order of re
 from __future__ import annotations
 
 from bisect import insort
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.recording.reading.pages import Page, Record, in_order, newest, records_of
+from cortex_jupyter.recording.reading.pages import PATIENT, Bound, Page, Record, in_order, newest, records_of
 from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.records import Cursor
 
@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
 
+#: Behind every record.
+_LAST: Final = (1 << 63, (1 << 63) - 1)
 
-def around(store: Readable, recording: int, *, at: int, limit: int, keep: Keep | None = None) -> Page:
+
+def around(
+    store: Readable, recording: int, *, at: int, limit: int, keep: Keep | None = None, bound: Bound = PATIENT
+) -> Page:
     """Give the records on both sides of a moment.
 
     Parameters
@@ -36,6 +41,7 @@ def around(store: Readable, recording: int, *, at: int, limit: int, keep: Keep |
         Of all; half of them lie before the moment where there are so many.
     keep : callable, optional
         A filter, as in `Feed.frames`.
+    bound : Bound, optional
 
     Returns
     -------
@@ -50,13 +56,16 @@ def around(store: Readable, recording: int, *, at: int, limit: int, keep: Keep |
     index = store.index(recording)
     snapshot = index[-1][0] + index[-1][1] - 1 if index else 0
     place = Cursor(recording, snapshot, (at, 0))
-    before = newest(store, recording, limit=limit // 2, before=place, keep=keep)
-    after = onward(store, recording, after=place, limit=limit - len(before.records), keep=keep)
+    before = newest(store, recording, limit=limit // 2, before=place, keep=keep, bound=bound)
+    after = onward(store, recording, after=place, limit=limit - len(before.records), keep=keep, bound=bound)
     records = in_order([*before.records, *after.records])
-    return Page(records, [*before.notices, *after.notices], before.older, after.newer)
+    notices, stopped = [*before.notices, *after.notices], before.stopped or after.stopped
+    return Page(records, notices, before.older, after.newer, stopped)
 
 
-def onward(store: Readable, recording: int, *, after: Cursor, limit: int, keep: Keep | None = None) -> Page:
+def onward(
+    store: Readable, recording: int, *, after: Cursor, limit: int, keep: Keep | None = None, bound: Bound = PATIENT
+) -> Page:
     """Give the oldest records that lie after a place, by time.
 
     Parameters
@@ -68,6 +77,7 @@ def onward(store: Readable, recording: int, *, after: Cursor, limit: int, keep: 
     limit : int
     keep : callable, optional
         A filter, as in `Feed.frames`.
+    bound : Bound, optional
 
     Raises
     ------
@@ -78,11 +88,15 @@ def onward(store: Readable, recording: int, *, after: Cursor, limit: int, keep: 
     place, snapshot = after.before, after.seq
     best: list[tuple[int, int, Record]] = []  # ascending; the `limit` oldest so far, and one more
     notices: dict[int, tuple[int, dict[str, Any]]] = {}
+    size, full, looked, edge = 0, False, False, _LAST
     # Entries overlap in time where several pods write, so those with the earliest lines come first.
     for seq, n, _, t_min, t_max in sorted(store.index(recording), key=lambda row: row[3]):
         if seq > snapshot or t_max < place[0]:
             continue
-        if len(best) > limit and t_min > best[-1][0]:
+        if full and t_min > best[-1][0]:
+            break
+        if looked and bound.over and place < (t_min - 1, _LAST[1]):
+            edge = (t_min - 1, _LAST[1])  # everything earlier has been looked at
             break
         entry = store.entry(recording, seq)
         if entry is None:
@@ -91,20 +105,28 @@ def onward(store: Readable, recording: int, *, after: Cursor, limit: int, keep: 
             if entry.event != "end" and (entry.t_min, entry.seq) > place:
                 notices[entry.seq] = entry.t_min, orjson.loads(entry.data)
             continue
+        looked = True
         for record in records_of(entry, keep):
             key = (record.time, record.seq)
             # Within the row's own numbers: idle entries are merged at any time, also since the index was read.
             inside = seq <= record.seq < min(seq + n, snapshot + 1)
-            if inside and key > place and (len(best) <= limit or key < best[-1][:2]):
+            if inside and key > place and (not full or key < best[-1][:2]):
                 insort(best, (*key, record))
-                if len(best) > limit + 1:
+                size += len(record.text)
+                full = full or len(best) > limit
+                while len(best) > limit + 1 or (size > bound.size and len(best) > 1):
+                    full = True
+                    size -= len(best[-1][2].text)
                     del best[-1]
     if store.info(recording) is None:  # it may have left while it was read
         raise CursorNotHeld("this recording is no longer held", NOT_HELD)
-    more = len(best) > limit
     best = best[:limit]
-    high = best[-1][:2] if best else place
+    if edge < _LAST:  # what lies behind it is looked for once more, from there
+        full = full and best[-1][:2] < edge
+        best = [row for row in best if row[:2] <= edge]
+    high = (best[-1][:2] if best else place) if full else edge
+    more = full or edge < _LAST
     newer = Cursor(recording, snapshot, high) if more else None
     told = sorted((time, number) for number, (time, _) in notices.items())
     between = [notices[number][1] for time, number in told if not more or (time, number) <= high]
-    return Page(in_order(r for _, _, r in best), between, None, newer)
+    return Page(in_order(r for _, _, r in best), between, None, newer, more and len(best) < limit)

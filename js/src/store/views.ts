@@ -70,7 +70,7 @@ export class Views {
     const live = held.some(({ store }) => !store.ended);
     const done = !live && held.length > 0;
     const problem = held.find((one) => one.problem !== null)?.problem ?? held.find((one) => one.trouble !== null)?.trouble ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
-    const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", problem, ahead: this.clock.ahead, tasks: tasks.map((task) => this.tasks.summary(task)) };
+    const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", behind: done ? 0 : (entry?.behind ?? 0), problem, ahead: this.clock.ahead, tasks: tasks.map((task) => this.tasks.summary(task)) };
     return { now: this.tasks.now(), live, loading: held.some((one) => one.loading), rest };
   }
 

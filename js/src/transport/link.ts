@@ -69,6 +69,8 @@ export interface Host {
   onCursorLost(tasks: string[], problem: Problem): void;
   /** Every answer of the server tells what time it is there; heartbeats and states what time it is at the nodes. */
   onClock?(time: number, ofNodes?: boolean): void;
+  /** So many lines wait at the server, which slows the stream down. */
+  onBehind?(lines: number): void;
 }
 
 export const SILENCE = 45_000;

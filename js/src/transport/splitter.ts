@@ -18,6 +18,8 @@ export class Splitter {
   retry: number | undefined;
   /** The nodes' time, ns, as the last heartbeat said it. */
   now: string | undefined;
+  /** Lines that wait at the server because it slows this stream down, as it last said. */
+  waiting = 0;
   #rest = new Uint8Array(0);
   #afterCr = false;
   #begun = false;
@@ -67,7 +69,9 @@ export class Splitter {
     }
     let colon = bytes.subarray(start, Math.min(end, start + 8)).indexOf(58);
     if (colon === 0) {
-      this.now = /^: hb (\d+)$/.exec(decoder.decode(bytes.subarray(start, Math.min(end, start + 40))))?.[1] ?? this.now;
+      const [, word, value] = /^: (hb|behind) (\d+)$/.exec(decoder.decode(bytes.subarray(start, Math.min(end, start + 40)))) ?? [];
+      if (word === "hb") this.now = value;
+      else if (word === "behind") this.waiting = Number(value);
       return;
     }
     if (colon === -1) colon = end - start;

@@ -85,12 +85,12 @@ export class SseLink implements Link {
     else if (this.#tasks.length > 0) this.host.onState("done");
   }
 
-  #again(problem?: Problem): void {
+  #again(problem?: Problem, atLeast = 0): void {
     const ceiling = Math.min(this.#refusals > REFUSALS ? LAST_DELAY_REFUSED : LAST_DELAY, (this.#retry ?? FIRST_DELAY) * 2 ** this.#failures);
     this.#failures++;
     const left = this.#tasks.some((task) => !this.host.isEnded(task));
     if (left) this.host.onState("reconnecting", problem);
-    this.#reopen(ceiling * (0.5 + Math.random() / 2));
+    this.#reopen(atLeast + ceiling * (0.5 + Math.random() / 2));
   }
 
   #address(tasks: string[]): string {
@@ -155,6 +155,7 @@ export class SseLink implements Link {
       this.#retry = splitter.retry;
       if (splitter.now !== undefined) this.host.onClock?.(fromNs(splitter.now), true);
       splitter.now = undefined;
+      this.host.onBehind?.(splitter.waiting);
       this.host.onChunk();
     }
   }
@@ -171,6 +172,6 @@ export class SseLink implements Link {
     } else if (this.#met && (response.status === 401 || response.status === 403)) this.#again(++this.#refusals > REFUSALS ? problem : undefined);
     else if (STOPPING.has(response.status) || isFatal(problem)) this.host.onState("stopped", problem);
     // A proxy's 502 and the like is a server that is not there; the cluster's trouble has a code of its own.
-    else this.#again(problem.code.startsWith("Http5") ? undefined : problem);
+    else this.#again(problem.code.startsWith("Http5") ? undefined : problem, Number(response.headers.get("Retry-After")) * 1000 || 0);
   }
 }

@@ -43,6 +43,8 @@ export interface Update {
   loading: boolean;
   link: LinkState;
   transport: "sse" | "comm";
+  /** Lines that wait at the server, which sends only so much a second. */
+  behind: number;
   problem: Problem | null;
   filterError: string;
   sources?: SourceSummary[];

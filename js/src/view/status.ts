@@ -29,6 +29,7 @@ export function stateWords(update: Update, follow: boolean, behind: Behind = { l
   if (stopped) return [stopped, "bad"];
   const pending = tasks.find((task) => task.state === "pending");
   if (pending) return [pending.message || "Pending", "idle"];
+  if (follow && update.behind > 0) return [`Live, ${many(update.behind, "line")} behind: this server sends no faster`, "idle"];
   return follow ? ["Live", "good"] : [pausedWords(behind), "idle"];
 }
 

@@ -24,7 +24,7 @@ export interface Surroundings {
   now: number;
   live: boolean;
   loading: boolean;
-  rest: Pick<Update, "link" | "transport" | "problem" | "tasks" | "ahead">;
+  rest: Pick<Update, "link" | "transport" | "behind" | "problem" | "tasks" | "ahead">;
 }
 
 export class View {
@@ -141,8 +141,8 @@ export class View {
     return this.aim.seek !== null || this.#sentOf(start, this.#rate(now, live), rest) !== this.#sent || this.#sourcesOf !== this.selection.all.length || this.#axis.isStale({ now, live, low, follow: this.look.follow });
   }
 
-  #sentOf(start: number, rate: number, { ahead }: Surroundings["rest"]): string {
-    return `${start} ${this.selection.all.length} ${rate} ${Math.trunc(ahead / 2000)}`;
+  #sentOf(start: number, rate: number, { ahead, behind }: Surroundings["rest"]): string {
+    return `${start} ${this.selection.all.length} ${rate} ${Math.trunc(ahead / 2000)} ${behind}`;
   }
 
   #rate(now: number, live: boolean): number {

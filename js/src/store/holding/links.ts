@@ -20,6 +20,8 @@ export interface LinkEntry {
   tasks: string[];
   state: LinkState;
   problem: Problem | null;
+  /** Lines that wait at the server, which slows the stream down. */
+  behind: number;
 }
 
 /** What the links ask of what is held, and tell it. */
@@ -118,18 +120,20 @@ export class Links {
       onState: (state, problem) => {
         if (state === "live") for (const task of entry.tasks) receiver.onLive(task);
         entry.state = state;
+        entry.behind = 0;
         entry.problem = problem ?? null;
         if (state === "reconnecting") actions.headers();
         actions.changed();
       },
       onCursorLost: (tasks, problem) => receiver.onCursorLost(tasks, problem),
       onClock: (time, ofNodes) => (ofNodes ? clock.nodes(time) : clock.server(time)),
+      onBehind: (lines) => (entry.behind = lines),
     };
     const link =
       kind === "comm"
         ? new CommLink(host, (message) => actions.send(name, message))
         : new SseLink(host, () => this.config, () => this.#absent(entry), this.fetcher);
-    const entry: LinkEntry = { link, kind, tasks: [], state: "connecting", problem: null };
+    const entry: LinkEntry = { link, kind, tasks: [], state: "connecting", problem: null, behind: 0 };
     return entry;
   }
 
