@@ -61,10 +61,10 @@ def begin(service: str) -> None:
     use(trace)
 
 
-def use(api: Any) -> None:
-    """Make spans by an OpenTelemetry API (its module `trace`), or none any more (None)."""
+def use(api: Any, provider: Any = None) -> None:
+    """Make spans by an OpenTelemetry API (its module `trace`), of its provider or another; or none any more (None)."""
     global _api, _tracer
-    _api, _tracer = api, None if api is None else api.get_tracer("cortex_jupyter", __version__)
+    _api, _tracer = api, None if api is None else (provider or api).get_tracer("cortex_jupyter", __version__)
 
 
 def _provide(trace: Any, service: str) -> None:
@@ -129,7 +129,9 @@ _NONE: Final = Span()
 
 
 @contextmanager
-def span(name: str, attributes: Attributes | None = None, carrier: Mapping[str, str] | None = None) -> Iterator[Span]:
+def span(
+    name: str, attributes: Attributes | None = None, *, carrier: Mapping[str, str] | None = None, ago: float = 0.0
+) -> Iterator[Span]:
     """Have a span while a block runs; what it raises is noted, by its code alone.
 
     Parameters
@@ -138,12 +140,17 @@ def span(name: str, attributes: Attributes | None = None, carrier: Mapping[str, 
     attributes : mapping, optional
     carrier : mapping, optional
         Headers or an environment that name the trace to go on with; else it belongs to the span around it.
+    ago : float, optional
+        So many seconds before it began.
     """
     if _tracer is None:
         yield _NONE
         return
     parent = _extracted(carrier)
-    with _tracer.start_as_current_span(name, parent, record_exception=False, set_status_on_exception=False) as inner:
+    start = time.time_ns() - int(ago * 1e9)
+    with _tracer.start_as_current_span(
+        name, parent, start_time=start, record_exception=False, set_status_on_exception=False
+    ) as inner:
         one = Span(inner)
         one.set(attributes or {})
         try:

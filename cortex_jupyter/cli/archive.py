@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
+from cortex_jupyter import journal, tracing
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import archive_of
@@ -21,10 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.recording.store import Readable, Store
+    from cortex_jupyter.tracing import Attributes
+
+_log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
     """Archive every completed recording that is not archived yet; gives 1 where one could not be."""
+    if options.log:  # a recorder has started us
+        journal.begin()
+    tracing.begin("cortex-jupyter-archive")
     store = open_store(options.store)
     try:
         archive = archive_of(store, options.to)
@@ -36,26 +45,45 @@ def run(options: argparse.Namespace) -> int:
         random.shuffle(wanted)
         # One after the other: what fails must not keep the next from being tried.
         return max(
-            [_one(store, catalog, recording, archive.url, again=options.again) for recording in wanted], default=0
+            [
+                _one(store, catalog, recording, archive.url, again=options.again, log=options.log)
+                for recording in wanted
+            ],
+            default=0,
         )
     finally:
         store.close()
 
 
-def _one(store: Store, catalog: Catalog, recording: int, url: str, *, again: bool) -> int:
+def _one(store: Store, catalog: Catalog, recording: int, url: str, *, again: bool, log: bool) -> int:
     info = store.info(recording)
     if info is None:
         return 0
+    begun, lines = time.monotonic(), store.complete(recording).records
+    known: Attributes = {
+        "cortex.task": info.ref.key,
+        "k8s.namespace.name": info.ref.namespace,
+        "cortex.archive.lines": lines,
+    }
     try:
-        with progress(f"archiving {info.ref.key}", store.complete(recording).records) as bar:
-            held = catalog.put(store, recording, _rows, bar.update, again=again)
-        store.archived(recording, url)
+        with tracing.span("cortex.archive.task", known, carrier=tracing.carrier()) as span:
+            with progress(f"archiving {info.ref.key}", lines) as bar:
+                held = catalog.put(store, recording, _rows, bar.update, again=again)
+            span.set({"cortex.archive.bytes": held.file.size})
+            store.archived(recording, url)
     except CursorNotHeld:
         return 0  # it has left meanwhile
     except CortexError as error:
-        print(f"{info.ref.key}: {error}", file=sys.stderr)
+        if log:
+            _log.warning("%s: %s", info.ref.key, error, extra={"task": info.ref.key})
+        else:
+            print(f"{info.ref.key}: {error}", file=sys.stderr)
         return 1
-    say(f"{info.ref.key}: {held.file.path}, {held.file.size:,} bytes")
+    if log:
+        extra = {"task": info.ref.key, "seconds": time.monotonic() - begun}
+        _log.info("archived in %s, %d bytes", held.file.path, held.file.size, extra=extra)
+    else:
+        say(f"{info.ref.key}: {held.file.path}, {held.file.size:,} bytes")
     return 0
 
 

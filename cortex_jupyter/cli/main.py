@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     archive = commands.add_parser("archive", help="write completed recordings to managed content as Parquet")
     archive.add_argument("--to", metavar="URL", help="a folder, s3://, gs:// or az:// (default: CORTEX_ARCHIVE)")
     archive.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
+    archive.add_argument("--log", action="store_true", help=argparse.SUPPRESS)  # in the form of our own log
     archive.add_argument("--again", action="store_true", help="also what is archived already")
 
     commands.add_parser("record", help="run the recorder in the foreground", add_help=False)

@@ -9,46 +9,46 @@ import logging
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cortex_jupyter import journal, tracing
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import CortexError
+from cortex_jupyter.errors import CortexError, StoreBusy
 from cortex_jupyter.masking import rules
 from cortex_jupyter.recording.collector.selection import Selection
+from cortex_jupyter.recording.process.launch import log_path
+from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.recorder.recorder import IDLE_S, Recording
 from cortex_jupyter.recording.source.turns import MOST, PER_NODE, Turns
+from cortex_jupyter.recording.store import default_url
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.text.parser import masking
+from cortex_jupyter.recording.writing.patience import RETRY_S
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.store import Store
+
+_log = logging.getLogger(__name__)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Record what is wanted until nothing is.
-
-    Parameters
-    ----------
-    arguments : list of str, optional
-        Instead of the command line's.
-
-    Returns
-    -------
-    int
-        The exit code: 0, or 1 with a message on stderr.
-    """
-    parser = argparse.ArgumentParser("cortex-jupyter record", description=main.__doc__)
-    parser.add_argument("--store", metavar="URL", help="where recordings are kept (default: CORTEX_STORE)")
-    parser.add_argument("--kubeconfig", metavar="PATH")
-    parser.add_argument("--context", metavar="NAME")
-    parser.add_argument("--idle", type=float, default=IDLE_S, metavar="S", help="end after so long without work")
-    chosen = parser.add_argument_group("what to record without being asked (else what readers want)")
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of its command line."""
+    made = argparse.ArgumentParser("cortex-jupyter record", description="Record what is wanted until nothing is.")
+    made.add_argument("--store", metavar="URL", help="where recordings are kept (default: CORTEX_STORE)")
+    made.add_argument("--kubeconfig", metavar="PATH")
+    made.add_argument("--context", metavar="NAME")
+    made.add_argument("--idle", type=float, default=IDLE_S, metavar="S", help="end after so long without work")
+    chosen = made.add_argument_group("what to record without being asked (else what readers want)")
     chosen.add_argument(
         "--all", action="store_true", help="all Jobs and bare pods from their first line on; has no idle end"
     )
     chosen.add_argument("-n", "--namespace", action="append", default=[], metavar="NS", help="with --all: only of this one; may be given several times")  # fmt: skip
     chosen.add_argument("-l", "--selector", default="", metavar="SELECTOR", help="with --all: only with these labels")
-    parser.add_argument("--streams", type=int, default=MOST, metavar="N", help="logs that are read at once; more take turns (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--streams-per-node", type=int, default=PER_NODE, metavar="N", help="of one node (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--port", type=int, metavar="N", help="serve /metrics, /healthz and /readyz there")
-    printed = parser.add_argument_group("print a Deployment of it, with all that it needs")
+    made.add_argument("--streams", type=int, default=MOST, metavar="N", help="logs that are read at once; more take turns (default: %(default)s)")  # fmt: skip
+    made.add_argument("--streams-per-node", type=int, default=PER_NODE, metavar="N", help="of one node (default: %(default)s)")  # fmt: skip
+    made.add_argument("--port", type=int, metavar="N", help="serve /metrics, /healthz and /readyz there")
+    printed = made.add_argument_group("print a Deployment of it, with all that it needs")
     printed.add_argument(
         "--manifests", action="store_true", help="as YAML, of a collector with --all, -n and -l as given"
     )
@@ -67,17 +67,36 @@ def main(arguments: list[str] | None = None) -> int:
     )
     printed.add_argument("--nodes-proxy", action="store_true", help="with the right to read rotated files on the nodes")
     printed.add_argument("--policy-beta", action="store_true", help="for Kubernetes before 1.21")
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Record what is wanted until nothing is.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Instead of the command line's.
+
+    Returns
+    -------
+    int
+        The exit code: 0, or 1 with a message on stderr.
+    """
+    made = parser()
+    options = made.parse_args(arguments)
     if options.manifests:
         sys.stdout.write(_manifests(options))
         return 0
     if (options.namespace or options.selector) and not options.all:
-        parser.error("--namespace and --selector say what --all is to record: add --all")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+        made.error("--namespace and --selector say what --all is to record: add --all")
+    with contextlib.suppress(OSError):
+        journal.begin(log_path(options.store or default_url()))
+    tracing.begin("cortex-jupyter-recorder")
     try:
         asyncio.run(_record(options))
     except CortexError as error:
-        logging.getLogger(__name__).error("%s", error)  # noqa: TRY400 - the message says what to do
+        _log.error("%s", error)
         return 1
     except asyncio.CancelledError:
         return 0
@@ -105,21 +124,39 @@ async def _record(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    store = await asyncio.to_thread(open_store, options.store, weak=True)
-    try:
+    pulse = Pulse(options.port or 0)
+    async with contextlib.AsyncExitStack() as stack:
+        if pulse.port:
+            from cortex_jupyter.recording.process.endpoint import serving  # noqa: PLC0415 - the same
+
+            await stack.enter_async_context(serving(pulse))
+        store = await _opened(options, pulse)
+        stack.callback(store.close)
         if url := os.environ.get("CORTEX_ARCHIVE"):  # readers have said it already, where it was they who started us
             await asyncio.to_thread(store.set_setting, "archive", url)
         if await asyncio.to_thread(masking, store):
             rules()  # where they are missing nothing is recorded: what has been stored unmasked stays so
-        from cortex_jupyter.recording.process.endpoint import serving  # noqa: PLC0415 - the same
-
-        web = contextlib.nullcontext() if options.port is None else serving(options.port)
-        async with web, await Cluster.open(options.kubeconfig, options.context) as cluster:
-            selection = Selection(cluster, store, tuple(options.namespace), options.selector) if options.all else None
+        async with await Cluster.open(options.kubeconfig, options.context) as cluster:
+            chosen = (tuple(options.namespace), options.selector)
+            selection = Selection(cluster, store, *chosen, pulse) if options.all else None
             turns = Turns(options.streams, options.streams_per_node)
-            await Recording(store, cluster, options.idle, selection, turns).run()
-    finally:
-        store.close()
+            await Recording(store, cluster, options.idle, selection, turns, pulse).run()
+
+
+async def _opened(options: argparse.Namespace, pulse: Pulse) -> Store:
+    """Open the store; a collector waits for it, since a server that is away comes back and another start mends nothing."""
+    said = ""
+    while True:
+        pulse.turned()
+        try:
+            return await asyncio.to_thread(open_store, options.store, weak=True)
+        except StoreBusy as error:
+            if not options.all:
+                raise
+            if error.message != said:
+                _log.warning("%s", error)
+            said = error.message
+        await asyncio.sleep(RETRY_S)
 
 
 if __name__ == "__main__":

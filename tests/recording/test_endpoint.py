@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import subprocess
 import sys
+import time
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from recording.hand import until
 from support.jupyter import Home, free_port
 from support.kube import python_job
+from support.valkey import Server
+from support.valkey import free_port as valkey_port
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.process import endpoint, telemetry
+from cortex_jupyter.recording import __main__ as main
+from cortex_jupyter.recording.process import endpoint
+from cortex_jupyter.recording.process import pulse as pulse_of
+from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from conftest import SandboxProcess
     from support.kube import Kube
+
+    Ask = Callable[[], Awaitable[tuple[int, str]]]
 
 
 def values(text: str) -> dict[str, float]:
@@ -70,14 +82,78 @@ def _finished(address: str) -> dict[str, float] | None:
     return found if found.get('cortex_leases_total{change="finished"}') else None
 
 
-async def test_a_recorder_whose_store_takes_no_heartbeat_is_not_well() -> None:
-    port = free_port()
-    async with endpoint.serving(port, "127.0.0.1"), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-        telemetry.BEAT.set_to_current_time()
-        assert (await client.get("/healthz")).status_code == 200
-        telemetry.BEAT.set(1.0)
-        answer = await client.get("/readyz")
-        assert answer.status_code == 503 and "has not taken a heartbeat for" in answer.text
-        with pytest.raises(CortexError, match=f"port {port} cannot be listened at"):
-            async with endpoint.serving(port, "127.0.0.1"):
+async def test_a_port_that_is_taken_is_said() -> None:
+    pulse = Pulse(free_port())
+    async with endpoint.serving(pulse, "127.0.0.1"):
+        with pytest.raises(CortexError, match=f"port {pulse.port} cannot be listened at"):
+            async with endpoint.serving(pulse, "127.0.0.1"):
                 await asyncio.sleep(0)
+
+
+async def test_what_is_not_watched_or_hangs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    pulse = Pulse(free_port())
+    async with endpoint.serving(pulse, "127.0.0.1"), _asked(pulse.port) as (healthz, readyz):
+        pulse.taken()
+        pulse.watched("/apis/batch/v1/jobs", lost=True)
+        assert await readyz() == (200, "ok\n"), "for a moment that is no harm"
+        monkeypatch.setattr(pulse_of, "UNSEEN_S", -1.0)
+        assert await readyz() == (503, "/apis/batch/v1/jobs are not watched for 0 s\n")
+        pulse.watched("/apis/batch/v1/jobs", lost=False)
+        assert await readyz() == (200, "ok\n") == await healthz()
+        monkeypatch.setattr(pulse_of, "HUNG_S", -1.0)
+        assert await healthz() == (503, "no heartbeat has been tried for 0 s\n")
+
+
+async def test_a_store_that_is_away_makes_it_unready_and_not_dead(
+    sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector is started before its Valkey server, which is killed later: it waits, and no probe has it killed."""
+    monkeypatch.setattr(pulse_of, "STALE_S", 1.5)
+    monkeypatch.setattr(main, "RETRY_S", 0.1)
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
+    server = Server(tmp_path / "valkey")
+    server.folder.mkdir()
+    server.port, port = valkey_port(), free_port()
+    options = main.parser().parse_args(
+        ["--all", "--store", server.url, "--kubeconfig", str(sandbox.kubeconfig), "--port", str(port)]
+    )
+    run = asyncio.create_task(main._record(options))
+    try:
+        async with _asked(port) as (healthz, readyz):
+            await until(lambda: _answers(port))
+            assert await readyz() == (503, "the store has not taken a heartbeat yet\n")
+            assert await healthz() == (200, "ok\n")
+            await asyncio.to_thread(server.start)
+            await _becomes(readyz, 200)
+            server.kill()
+            await _becomes(readyz, 503)
+            assert (await healthz())[0] == 200 and not run.done()
+            await asyncio.to_thread(server.start)
+            await _becomes(readyz, 200)
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        server.kill()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+@asynccontextmanager
+async def _asked(port: int) -> AsyncIterator[tuple[Ask, Ask]]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+
+        async def ask(path: str) -> tuple[int, str]:
+            answer = await client.get(path)
+            return answer.status_code, answer.text
+
+        yield partial(ask, "/healthz"), partial(ask, "/readyz")
+
+
+async def _becomes(ask: Ask, status: int) -> None:
+    end = time.monotonic() + 60
+    while (await ask())[0] != status:
+        assert time.monotonic() < end, f"it never is {status}"
+        await asyncio.sleep(0.05)

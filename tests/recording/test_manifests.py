@@ -44,6 +44,8 @@ def test_rights_are_of_the_namespaces_that_are_recorded(capsys: pytest.CaptureFi
     assert {o["subjects"][0]["namespace"] for o in objects if o["kind"] == "RoleBinding"} == {"logs"}
     assert not any(o["kind"] == "ClusterRole" for o in objects) and "nodes/proxy" not in text
     (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz" != container["readinessProbe"]["httpGet"]["path"]
+    assert {"name": "CORTEX_LOG_FORMAT", "value": "json"} in container["env"]
     assert container["command"][-6:] == ["--namespace", "ml", "--namespace", "vision", "--selector", "team in (a, b)"]
 
     both = printed(capsys, "-n", "ml", "--nodes-proxy")

@@ -145,6 +145,7 @@ def _deployment(install: Install) -> dict[str, Any]:
         secret("CORTEX_STORE_PASSWORD", "password"),
         secret("CORTEX_ARCHIVE", "archive"),
         {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the pod's own
+        {"name": "CORTEX_LOG_FORMAT", "value": "json"},
     ]
     if cluster := os.environ.get("CORTEX_CLUSTER"):
         env.append({"name": "CORTEX_CLUSTER", "value": cluster})
@@ -152,8 +153,10 @@ def _deployment(install: Install) -> dict[str, Any]:
         "name": "collector", "image": install.image, "command": command, "env": env,
         "ports": [{"name": "metrics", "containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "metrics"}, "periodSeconds": 5},
-        # Patient: where it is the store that is away, another start mends nothing.
-        "livenessProbe": {"httpGet": {"path": "/healthz", "port": "metrics"}, "periodSeconds": 10, "failureThreshold": 12},
+        # It fails where the process itself hangs; that the store is away is for readiness to say.
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": "metrics"}, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 3,
+        },
         "resources": {"requests": {"cpu": "250m", "memory": "256Mi"}, "limits": {"memory": "2Gi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},

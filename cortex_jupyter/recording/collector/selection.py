@@ -11,6 +11,7 @@ from cortex_jupyter.cluster.pods import exit_of
 from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.cluster.workloads import Workload, collection
 from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull
+from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.writing.patience import RETRY_S
 from cortex_jupyter.records import TaskRef, parse_rfc3339
 
@@ -42,6 +43,8 @@ class Selection:
         None of them: all.
     selector : str
         A label selector; of the Jobs and bare pods themselves.
+    pulse : Pulse, optional
+        To be told whether they are watched.
 
     Attributes
     ----------
@@ -50,9 +53,17 @@ class Selection:
         The recordings that are selected and were not complete when last looked at.
     """
 
-    def __init__(self, cluster: Cluster, store: Store, namespaces: tuple[str, ...] = (), selector: str = "") -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        namespaces: tuple[str, ...] = (),
+        selector: str = "",
+        pulse: Pulse | None = None,
+    ) -> None:
         self._cluster, self._store = cluster, store
         self.namespaces = namespaces
+        self._pulse = pulse or Pulse()
         self._query = {"labelSelector": selector} if selector else {}
         self._seen: set[str] = set()  # UIDs
         self.ids: set[int] = set()
@@ -80,6 +91,7 @@ class Selection:
 
     async def _watch(self, kind: str, path: str, changed: Callable[[], object]) -> None:
         async for change, obj in watch(self._cluster, path, self._query, _cut):
+            self._pulse.watched(path, lost=change == "LOST")
             if change == "DELETED":
                 self._seen.discard(obj["metadata"]["uid"])  # its recording still wants its end
             elif change == "LOST":
@@ -96,7 +108,7 @@ class Selection:
             try:
                 return await asyncio.to_thread(self._store.open, self._cluster.id, ref, meta["uid"])
             except (StoreFull, StoreBusy) as error:
-                _log.warning("%s", error.message)
+                _log.warning("%s", error)
                 await asyncio.sleep(RETRY_S)
 
     async def _left(self, changed: Callable[[], object]) -> None:
@@ -109,7 +121,7 @@ class Selection:
                         self.ids.add(info.id)
                 changed()
             except CortexError as error:
-                _log.warning("%s", error.message)
+                _log.warning("%s", error)
             await asyncio.sleep(_LEFT_S)
 
 

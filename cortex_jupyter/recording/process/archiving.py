@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.recording.process.launch import exit_code, log_path, spawn
+from cortex_jupyter import tracing
+from cortex_jupyter.recording.process.launch import exit_code, spawn
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store
@@ -21,7 +23,7 @@ _LOOK_S: Final = 0.2
 async def archive_completed(store: Store) -> None:
     """Archive what is complete, where an archive is set, and wait for it.
 
-    What goes wrong is in the recorder's log, where the process writes; recordings stay until they are archived. The
+    What goes wrong is in our own log, where the process writes too; recordings stay until they are archived. The
     process outlives us: should it be begun twice, both write the same.
 
     Raises
@@ -33,8 +35,12 @@ async def archive_completed(store: Store) -> None:
         return
     # Not imported: the room that writes archives stands above this one. -P: see `launch.ensure_recorder`.
     command = [sys.executable, "-P", "-m", "cortex_jupyter.cli", "archive", "--store", store.url, "--to", url]
-    pid = spawn(command, log_path(store.url))
-    while (code := exit_code(pid)) is None:  # noqa: ASYNC110 - a process that outlives us tells nobody of its end
-        await asyncio.sleep(_LOOK_S)
-    if code:
-        _log.warning("not everything could be archived to %s; it is tried again", url)
+    begun = time.monotonic()
+    with tracing.span("cortex.archive.step") as span:
+        pid = spawn([*command, "--log"], None, tracing.carried())
+        while (code := exit_code(pid)) is None:  # noqa: ASYNC110 - a process that outlives us tells nobody of its end
+            await asyncio.sleep(_LOOK_S)
+        if code:
+            span.fail("ArchiveError")
+            seconds = {"seconds": time.monotonic() - begun}
+            _log.warning("not everything could be archived to %s; it is tried again", url, extra=seconds)

@@ -1,31 +1,33 @@
-"""What a recorder answers over HTTP, to Prometheus and to the kubelet's probes: `/metrics`, `/healthz`, `/readyz`."""
+"""What a recorder answers over HTTP, to Prometheus and to the kubelet's probes: `/metrics`, `/healthz`, `/readyz`.
+
+`/healthz` says whether the process hangs, which another start mends; `/readyz` whether it can record: its store takes its
+heartbeats, and it is told of new tasks. A store that is away makes it unready, and is no reason to start it anew.
+"""
 
 from __future__ import annotations
 
-import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.process import telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-#: A heartbeat is written each second; without one for so long, seconds, other recorders take this one's tasks.
-STALE_S: Final = 10.0
+    from cortex_jupyter.recording.process.pulse import Pulse
 
 
 @asynccontextmanager
-async def serving(port: int, host: str = "") -> AsyncIterator[None]:
+async def serving(pulse: Pulse, host: str = "") -> AsyncIterator[None]:
     """Serve while the block runs.
 
     Parameters
     ----------
-    port : int
+    pulse : Pulse
+        Of which it tells, and its port.
     host : str, optional
         The address to listen at; all of this machine by default, as probes come from outside the pod.
 
@@ -34,17 +36,26 @@ async def serving(port: int, host: str = "") -> AsyncIterator[None]:
     CortexError
         The port is taken.
     """
+
+    async def health(_: web.Request) -> web.Response:
+        return _told(pulse.hangs())
+
+    async def ready(_: web.Request) -> web.Response:
+        return _told("; ".join(pulse.lacks()))
+
     app = web.Application()
     app.router.add_get("/metrics", _metrics)
-    app.router.add_get("/healthz", _health)
-    app.router.add_get("/readyz", _health)
+    app.router.add_get("/healthz", health)
+    app.router.add_get("/readyz", ready)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host or None, port).start()
+            await web.TCPSite(runner, host or None, pulse.port).start()
         except OSError as error:
-            raise CortexError(f"port {port} cannot be listened at: {error.strerror}", "give another --port") from error
+            raise CortexError(
+                f"port {pulse.port} cannot be listened at: {error.strerror}", "give another --port"
+            ) from error
         yield
     finally:
         await runner.cleanup()
@@ -54,9 +65,5 @@ async def _metrics(_: web.Request) -> web.Response:
     return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _health(_: web.Request) -> web.Response:
-    """Well is a recorder whose store took its heartbeat; that needs the store, the event loop and the lease loop alike."""
-    age = time.time() - telemetry.BEAT._value.get()  # noqa: SLF001 - the library has no way to read a value
-    if age <= STALE_S:
-        return web.Response(text="ok\n")
-    return web.Response(status=503, text=f"the store has not taken a heartbeat for {age:.0f} s\n")
+def _told(wrong: str) -> web.Response:
+    return web.Response(status=503, text=f"{wrong}\n") if wrong else web.Response(text="ok\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sys
 import threading
@@ -13,6 +15,8 @@ from cortex_jupyter.errors import RecorderError
 from cortex_jupyter.recording.store import path_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cortex_jupyter.recording.store import Store
 
 #: A process that has not shown itself in the store for this long after its start, seconds, has failed. It waits itself
@@ -91,18 +95,30 @@ def _file(store_url: str) -> int:
         return 0
 
 
-def spawn(command: list[str], log: Path) -> int:
-    """Start a process that outlives the kernel or server that asked for it."""
+def spawn(command: list[str], log: Path | None, env: Mapping[str, str] | None = None) -> int:
+    """Start a process that outlives the kernel or server that asked for it.
+
+    Parameters
+    ----------
+    command : list of str
+    log : Path or None
+        What it writes to; None for what our standard error is.
+    env : mapping, optional
+        What stands in its environment besides.
+    """
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     # Not subprocess.Popen, which believes that a child is waited for and warns when it is not.
     return os.posix_spawn(
         command[0],
         command,
-        os.environ,
+        os.environ | dict(env or {}),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
+            *(
+                [(os.POSIX_SPAWN_DUP2, 2, 1)]
+                if log is None
+                else [(os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
+            ),
         ],
         setsid=True,
     )
@@ -122,4 +138,8 @@ def exit_code(pid: int) -> int | None:
 def _last_words(store_url: str) -> str:
     path = log_path(store_url)
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-    return lines[-1] if lines else f"nothing in {path}"
+    if not lines:
+        return f"nothing in {path}"
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(lines[-1])["message"])
+    return lines[-1]

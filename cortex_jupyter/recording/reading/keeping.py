@@ -53,7 +53,7 @@ class Keeping:
                 failures = 0
                 newest.feed.fail(None)
             except StoreBusy as error:  # it passes, and readers have a patience of their own
-                _log.warning("%s: %s", newest.ref.key, error.message)
+                _log.warning("%s: %s", newest.ref.key, error)
                 await asyncio.sleep(1)
                 continue
             except CortexError as error:

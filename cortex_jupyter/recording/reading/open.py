@@ -113,7 +113,7 @@ class Recordings(Connection):
             try:
                 archived = await asyncio.to_thread(self.archive.recordings, namespace)
             except ArchiveError as error:
-                _log.warning("archived tasks are not listed: %s", error.message)
+                _log.warning("archived tasks are not listed: %s", error)
                 archived = []
             known = {info.id for info in found}
             found += [info for info in archived if info.id not in known]

@@ -103,7 +103,7 @@ class Recording:
                 self._written = time.monotonic()
             except StoreError as error:
                 # Full, busy or read-only: what is recorded can be read all the same.
-                _log.warning("%s: %s", self.ref.key, error.message)
+                _log.warning("%s: %s", self.ref.key, error)
         cluster = self._recordings.cluster
         if done or cluster is None or (self.workload is None and not self.gone):
             return

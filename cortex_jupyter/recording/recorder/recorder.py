@@ -12,9 +12,12 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter import journal, tracing
+from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.recording.collector.sharing import Sharing
 from cortex_jupyter.recording.process import telemetry
+from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.recorder.heartbeat import BEAT_S, appear, beat
 from cortex_jupyter.recording.recorder.running import Running
 from cortex_jupyter.recording.recorder.saying import say_back, tell
@@ -30,6 +33,7 @@ from cortex_jupyter.recording.writing.writer import Writer
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.collector.selection import Selection
+    from cortex_jupyter.tracing import Attributes
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +60,8 @@ class Recording:
         What it records besides, wanted or not; it then has no idle end, and shares tasks with the others of its kind.
     turns : Turns, optional
         How many logs it reads at once.
+    pulse : Pulse, optional
+        To be told how it is.
     """
 
     def __init__(
@@ -65,11 +71,22 @@ class Recording:
         idle: float = IDLE_S,
         selection: Selection | None = None,
         turns: Turns | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         self._store, self._cluster, self._idle = store, cluster, idle if selection is None else math.inf
         self._selection, self._turns = selection, turns or Turns()
         self._watches = SharedWatches(cluster, whole=not selection.namespaces) if selection else Watches(cluster)
-        self._me = Recorder(uuid.uuid4().hex, cluster.id, socket.gethostname(), os.getpid(), 0)
+        self._pulse = pulse or Pulse()
+        self._me = Recorder(
+            uuid.uuid4().hex,
+            cluster.id,
+            socket.gethostname(),
+            os.getpid(),
+            0,
+            __version__,
+            time.time(),
+            self._pulse.port,
+        )
         self._sharing, self._shared = Sharing(self._me.id), float("-inf")  # and when it last did, monotonic
         self._running: dict[int, Running] = {}
         self._upkeep = Upkeep(store, self._running)
@@ -88,6 +105,10 @@ class Recording:
         NotAllowed, ClusterError
             What is selected cannot be listed.
         """
+        with journal.about(recorder=self._me.id[:8]):
+            await self._run()
+
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
@@ -95,7 +116,7 @@ class Recording:
 
         try:
             with Writer(self._store) as writer:
-                await appear(self._store, self._me)
+                await appear(self._store, self._me, self._pulse, patient=self._selection is not None)
                 unsubscribe = self._store.subscribe(wake)
                 upkeep = self._upkeep
                 side = [
@@ -128,7 +149,7 @@ class Recording:
                 wanted = await self._take(writer)
             except (StoreFull, StoreBusy) as error:
                 # It passes, and meanwhile the tasks at hand go on.
-                _log.warning("%s", error.message)
+                _log.warning("%s", error)
                 await asyncio.sleep(RETRY_S)
                 continue
             if self._running or wanted:
@@ -191,6 +212,7 @@ class Recording:
         telemetry.LEASES.labels("handed over").inc()
 
     async def _start(self, writer: Writer, id_: int, *, masked: bool) -> None:
+        begun = time.monotonic()
         lease = await asyncio.to_thread(self._store.lease, id_, self._me.id)
         if lease is None:
             return
@@ -204,11 +226,22 @@ class Recording:
             self._cluster, self._store, writer, lease, now, self._watches, self._turns, masked=masked
         )
         one = self._running[id_] = Running(lease, now, recorder)
-        one.task = asyncio.create_task(self._record(one))
+        ref = now.ref
+        known: Attributes = {
+            "k8s.namespace.name": ref.namespace,
+            "cortex.task": ref.key,
+            "cortex.lease.epoch": lease.epoch,
+        }
+        with tracing.span("cortex.task.take", known, ago=time.monotonic() - begun):
+            one.task = asyncio.create_task(self._record(one))  # what it does belongs to the same trace
         telemetry.LEASES.labels("taken").inc()
         telemetry.TASKS.set(len(self._running))
 
     async def _record(self, one: Running) -> None:
+        with journal.about(task=one.info.ref.key):
+            await self._recorded(one)
+
+    async def _recorded(self, one: Running) -> None:
         info = one.info
         try:
             await one.recorder.run()
@@ -217,7 +250,7 @@ class Recording:
             telemetry.LEASES.labels("finished").inc()
         except LeaseLost as error:
             telemetry.LEASES.labels("lost").inc()
-            _log.warning("%s: %s", info.ref.key, error.message)
+            _log.warning("%s: %s", info.ref.key, error)
         except CortexError as error:
             _log.warning("%s: %s", info.ref.key, error)
             telemetry.failed(error)
@@ -253,5 +286,5 @@ class Recording:
                     await asyncio.to_thread(self._store.commit, one.lease, Commit(update={"caught_up": 0}))
 
     async def _beat(self) -> None:
-        self._damaged = await beat(self._store, self._me)  # those who have updated start one of theirs
+        self._damaged = await beat(self._store, self._me, self._pulse)  # those who have updated start one of theirs
         self._changed.set()

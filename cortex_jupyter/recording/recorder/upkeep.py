@@ -59,7 +59,7 @@ class Upkeep:
                 try:
                     one.merged = await asyncio.to_thread(compact, self._store, one.lease, one.merged)
                 except CortexError as error:
-                    _log.warning("recording %d cannot be compacted: %s", id_, error.message)
+                    _log.warning("recording %d cannot be compacted: %s", id_, error)
 
     async def archive(self) -> None:
         """Archive each recording when it is complete, and what an earlier recorder has left."""
@@ -68,7 +68,7 @@ class Upkeep:
             try:
                 await archive_completed(self._store)
             except CortexError as error:
-                _log.warning("%s", error.message)
+                _log.warning("%s", error)
             with contextlib.suppress(TimeoutError):
                 # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the event.
                 async with asyncio.timeout(_RETAIN_S):
@@ -84,7 +84,7 @@ class Upkeep:
                         last = time.monotonic()
                         await self._let_go(ended)
                 except CortexError as error:
-                    _log.warning("%s", error.message)
+                    _log.warning("%s", error)
                 await asyncio.sleep(min(_RETAIN_S, _SHORT_S))
         finally:
             ended.set()

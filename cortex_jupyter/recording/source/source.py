@@ -7,6 +7,7 @@ lines are seen to be recorded; what cannot be had is said in a gap notice.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from cortex_jupyter import journal, tracing
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.source import notices
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.watching.pods import Pods
     from cortex_jupyter.records import Source
+
+_log = logging.getLogger(__name__)
 
 #: How often a container that has ended is read without anything new before its last lines are given up: with the
 #: waits between, for about six seconds.
@@ -64,7 +68,7 @@ class SourceReader:
         self._wait = _FIRST_WAIT_S
         self._clean = False  # the last stream ended as if all were well
         self._reached = 0.0  # when the node last answered, monotonic
-        self._attempted = False
+        self._attempts = 0
         self.failure = ""
 
     @property
@@ -100,7 +104,7 @@ class SourceReader:
         StoreError
             Nothing can be recorded; LeaseLost among them.
         """
-        with telemetry.SOURCES.track_inprogress():
+        with telemetry.SOURCES.track_inprogress(), journal.about(source=f"{self._source.pod}/{self._source.container}"):
             await self._run()
 
     async def _run(self) -> None:
@@ -132,11 +136,14 @@ class SourceReader:
 
     async def _attempt(self, mode: str) -> tuple[bool, str]:
         """Read once; tell whether the node answered, and why the log is lost where it is."""
-        if self._attempted and mode == "follow":
+        if self._attempts and mode == "follow":
             telemetry.RECONNECTS.inc()
-        self._attempted = True
+        self._attempts += 1
+        begun = time.monotonic()
         try:
-            self._clean = await self._stream.read(mode, self._mode)
+            with tracing.span("cortex.source.read", self._described(mode)) as span:
+                self._clean = await self._stream.read(mode, self._mode)
+                span.set({"cortex.read.clean_end": self._clean, "cortex.read.new_lines": self._stream.new})
         except NotFound as error:
             self._failed(error)
             # The pod exists, or the mode were `gone`: the node has forgotten this run.
@@ -153,7 +160,17 @@ class SourceReader:
                 self._wait = min(self._wait, _STATE_LAG_S)  # the node answers again
         self.failure = ""
         self._reached = time.monotonic()
+        _log.debug("its log was read (%s)", mode, extra={"seconds": self._reached - begun})
         return True, ""
+
+    def _described(self, mode: str) -> dict[str, str | int]:
+        source = self._source
+        return {
+            "k8s.namespace.name": self._context.namespace, "k8s.pod.name": source.pod, "k8s.pod.uid": source.pod_uid,
+            "k8s.container.name": source.container, "k8s.container.restart_count": source.run,
+            "k8s.node.name": source.node, "cortex.task": self._channel.task, "cortex.read.mode": mode,
+            "cortex.read.attempt": self._attempts,
+        }  # fmt: skip
 
     async def first_lines(self) -> None:
         """Wait until what the open file holds has been read."""

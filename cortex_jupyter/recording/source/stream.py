@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter import tracing
 from cortex_jupyter.cluster.logs import open_log
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import bridge
@@ -103,6 +104,7 @@ class Stream:
         self.caught_up = self.skipping = self.opened = self.new = self.again = False
         self.size = 0
         self._silence = Silence()
+        self._begun = 0.0  # since when it is open, monotonic
 
     async def read(self, mode: str, now: Callable[[], Awaitable[str]]) -> bool:
         """Read one; True when it came to a clean end.
@@ -133,12 +135,15 @@ class Stream:
             self._context.cluster, self._context.namespace, self._source, follow=mode == "follow", previous=previous,
             since=anchor.second or None,
         )  # fmt: skip
+        begun = time.monotonic()
         turn_ = self._context.turns.turn(channel.task, self._source.node, yields=mode == "follow")
         async with turn_ as turn, request as content:
             # The node answers for whichever run is newest, so it must still be this one now that the stream is open.
             if await now() != mode:
                 return False
             self.opened = True
+            tracing.past("cortex.log.open", time.monotonic() - begun, {"cortex.read.mode": mode}, tracing.here())
+            self._begun = time.monotonic()
             async for chunk in self._chunks(content, turn, watched=mode == "follow"):
                 if piece := splitter.feed(chunk):
                     await self._deliver(resume, anchor, await resume.feed(piece))
@@ -188,6 +193,12 @@ class Stream:
                 self.again = True
                 return
 
+    def _trace(self) -> None:
+        """Tell of the first new line of a stream, and have its commit told of."""
+        if (here := tracing.here()) is not None:
+            tracing.past("cortex.log.first_line", time.monotonic() - self._begun, {}, here)
+            self._context.channel.traced[self._sid] = here
+
     async def _deliver(self, resume: Resume, anchor: Anchor, data: bytes) -> None:
         channel = self._context.channel
         if resume.apart:
@@ -200,6 +211,8 @@ class Stream:
             await channel.ready(self._sid, found.lines)
             self.new |= len(found.lines) > 0
         if data:
+            if not self.new:
+                self._trace()
             self.new = True
             self.size += len(data)
             await channel.lines(self._sid, data)

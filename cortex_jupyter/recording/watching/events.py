@@ -49,7 +49,7 @@ async def record_events(
                 said.add(key)
                 channel.note(note)
     except CortexError as error:
-        _log.info("no events of %s: %s", namespace, error.message)
+        _log.info("no events of %s: %s", namespace, error)
 
 
 def _note(event: dict[str, Any], about: dict[str, Any]) -> Note:

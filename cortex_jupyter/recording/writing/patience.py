@@ -52,7 +52,7 @@ class Voice:
             if before is not None and self._say(before.state, STOPPED, StoreFull.__name__, pending):
                 self._before = before
         except StoreError as error:
-            _log.warning("%s: %s", self._batcher.task, error.message)
+            _log.warning("%s: %s", self._batcher.task, error)
 
     def go_on(self, written: Commit | None = None) -> None:
         """Take it back, after the commit that waited."""
@@ -67,7 +67,7 @@ class Voice:
             self._say(state, message, update.get("reason", before.reason), None)
         except StoreError as error:
             self._before = before
-            _log.warning("%s: %s", self._batcher.task, error.message)
+            _log.warning("%s: %s", self._batcher.task, error)
 
     def _say(self, state: str, message: str, reason: str, pending: Commit | None) -> bool:
         waits = bool(pending and pending.entries)
@@ -126,12 +126,12 @@ class Patience:
         """Wait until another attempt may help."""
         if isinstance(error, StoreFull):
             if not self.full:
-                _log.warning("%s: %s", STOPPED, error.message)
+                _log.warning("%s: %s", STOPPED, error)
             self.full = True
             self._store.release_reserve()
             voice.stop(commit)
         else:
-            _log.warning("%s", error.message)
+            _log.warning("%s", error)
         while True:
             if self._stopping.wait(RETRY_S):
                 raise error

@@ -9,13 +9,15 @@ of tasks that a collector records few have a reader.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import heapq
 import itertools
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
+from cortex_jupyter import tracing
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.text.parser import PLAIN, Parser
@@ -85,6 +87,8 @@ class Channel:
         self._interval = INTERVAL_S
         self.error: Exception | None = None
         self._since = time.time_ns()
+        #: By source: where in a trace its next commit belongs.
+        self.traced: dict[int, Any] = {}
 
     def track(self, sid: int, source: Source, anchor: Anchor) -> None:
         """Make a source known before its first line."""
@@ -206,6 +210,11 @@ class Channel:
         self.barriers = [(at, call) for at, call in self.barriers if at > self.taken]
         return passed
 
+    def _trace(self, items: list[Item], seconds: float) -> None:
+        for item in items:
+            if isinstance(item, (Piece, Ready)) and (at := self.traced.pop(item.sid, None)) is not None:
+                tracing.past("cortex.commit", seconds, {"cortex.task": self.task, "cortex.commit.bytes": item.size}, at)
+
     def write(self, items: list[Item]) -> None:
         """Commit items; an error is kept for who hands over next."""
         size = sum(item.size for item in items)
@@ -213,7 +222,10 @@ class Channel:
             commit = self._batcher.build(items)
             begun = time.monotonic()
             self._writer.patience.commit(self._lease, commit, self.voice)
-            telemetry.committed(commit, size, time.monotonic() - begun, self._since)
+            seconds = time.monotonic() - begun
+            telemetry.committed(commit, size, seconds, self._since)
+            if self.traced:
+                self._trace(items, seconds)
             if commit.entries:
                 self.reached = commit.entries[-1].last
         except Exception as error:  # noqa: BLE001 - handed to the task's coroutine, which must not wait for ever
@@ -237,7 +249,9 @@ class Writer:
         self._order = itertools.count()
         self._stopping = threading.Event()
         self.patience = Patience(store, self._stopping, self._voices)
-        self._thread = threading.Thread(target=self._run, name="cortex-writer", daemon=True)
+        # With the context of who starts it: its messages say which recorder it is.
+        run = contextvars.copy_context().run
+        self._thread = threading.Thread(target=run, args=(self._run,), name="cortex-writer", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -1,0 +1,73 @@
+"""No line of a task and no token comes into our own logs: recorder, archiver, server and its processes, at their loudest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING
+
+from server.running import TOKEN, logs, records, run_server
+from support.jupyter import Home
+from support.kube import python_job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import SandboxProcess
+    from support.kube import Kube
+
+MARK = "Zm9vYmFyIHNlY3JldA"
+#: Written by one program; what a parser, a terminal, a log of logs may stumble over.
+HOSTILE = f"""
+import sys
+out = sys.stdout.buffer
+for line in [
+    b"{MARK} plain", b"\\xff\\xfe{MARK}\\x80", b"\\x1b]0;{MARK}\\x07\\x1b[2J", b"{MARK} 10%\\r{MARK} 20%", b"\\x00{MARK}",
+    b'{{"level": "error", "msg": "{MARK}", "n": 1e999, "deep": ' + b"[" * 500, b"level=error msg={MARK} loss=nan step=1",
+    b"2026-01-01T00:00:00.000000000Z {MARK}", b"unable to retrieve container logs for {MARK}", b"E0101 00:00:00.0 1 a.go:1] {MARK}",
+    b"{MARK}" * 20_000, b"Traceback (most recent call last):", b'  File "a", line 1', b"ValueError: {MARK}", b"token ghp_{MARK}",
+    b"event: end", b"data: {MARK}", b"", b"%s %d {MARK} {{}}", b"loss={MARK}", b"step=1 loss=0.5 acc=0.25", b"no end {MARK}",
+]:
+    out.write(line + b"\\n")
+    out.flush()
+sys.exit(3)
+"""
+
+
+async def test_no_line_and_no_token_is_in_them(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    name, home = unique("hostile"), Home(tmp_path, sandbox.kubeconfig)
+    sandbox.fault("abort", pod=f"{name}-.*", after_bytes=20_000, count=1)
+    loud = {"CORTEX_LOG_FORMAT": "json", "CORTEX_LOG_LEVEL": "debug", "CORTEX_ARCHIVE": str(tmp_path / "archive")}
+    kube.create(python_job(name, HOSTILE))
+    try:
+        with run_server(tmp_path, "--Application.log_level=DEBUG", kubeconfig=home.kubeconfig, **loud) as server:
+            events = await server.events(logs(name), follow="true", since="all")
+            assert sum(MARK in text for _, text in records(events)) > 15
+            for path, query in (
+                (logs(name), {"level": "warning"}), (logs(name, "search"), {"grep": "plain"}), (logs(name, "metrics"), {}),
+                (logs(name, "outline"), {}), (logs(name, "logs.parquet"), {"where": "loss<1"}), (logs(name, "logs.txt"), {}),
+                (f"cortex/tasks/default/job/{name}", {}), (f"cortex/stream?task={name}&token={TOKEN}", {}),
+            ):  # fmt: skip
+                assert server.get(path, **query).status_code == 200, path
+            assert server.error(logs(name), grep="(")[0] == 400
+            log = server.log.parent / "store" / "recorder.log"
+            until = time.monotonic() + 60
+            while "archived in" not in log.read_text():
+                assert time.monotonic() < until, log.read_text()
+                await asyncio.sleep(0.05)
+    finally:
+        home.end()
+    of_recorder, of_server = log.read_text(), server.log.read_text()
+    for said in (of_recorder, of_server):
+        assert MARK not in said and MARK[:10] not in said and TOKEN not in said
+    docs = [json.loads(line) for line in of_recorder.splitlines()]
+    assert {"debug", "info"} <= {doc["level"] for doc in docs} and "traceback" not in of_recorder
+    read = next(doc for doc in docs if doc["message"].startswith("its log was read"))
+    assert read["task"] == f"default:job/{name}" and read["source"].startswith(name) and read["recorder"]
+    assert read["seconds"] >= 0
+    own = [json.loads(line) for line in of_server.splitlines() if line.startswith('{"time"')]
+    assert any(doc["message"].endswith("is answered with BadQuery") for doc in own)
