@@ -75,7 +75,7 @@ bench: setup
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
 	@$(call need,valkey-server,valkey-server)
-	env -u KUBECONFIG $(BIN)/python tests/bench/main.py $(ARGS)
+	$(BIN)/python tests/bench/main.py $(ARGS)
 
 # 60 000 lines through rotation and kills, beside kubectl; on the cluster that KUBECONFIG names, else on the sandbox.
 torture: setup

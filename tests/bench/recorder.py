@@ -36,20 +36,18 @@ _ONE_A_SECOND = "import time\nfor i in range(100_000):\n    print(f'line {i}', f
 _HUNDRED_A_SECOND = _ONE_A_SECOND.replace("time.sleep(1)", "time.sleep(0.01)")
 _QUIET = "import time\nprint('once', flush=True)\ntime.sleep(3600)"
 #: The recorder with its slow clocks ten times as fast: a minute is six seconds.
-_FAST, _MINUTE_S = 10, 6.0
-_COMPRESSED = f"""
-import sys
+_FAST, MINUTE_S = 10, 6.0
+HASTE = f"""
 from cortex_jupyter.cluster import watch
 from cortex_jupyter.recording.source import audit
 from cortex_jupyter.recording.source import stream
 from cortex_jupyter.recording.recorder import task
 stream._SILENT_S /= {_FAST}; stream._LONGEST_SILENT_S /= {_FAST}; stream._OLD_S /= {_FAST}
 task._LOOK_S /= {_FAST}; watch.WATCH_S //= {_FAST}
-for name in [n for n in vars(audit) if n.endswith("_S") and isinstance(getattr(audit, n), (int, float))]:
-    setattr(audit, name, getattr(audit, name) / {_FAST})
-from cortex_jupyter.recording.__main__ import main
-sys.exit(main())
+names = [n for n in vars(audit) if n.endswith("_S") and isinstance(getattr(audit, n), (int, float))]
+[setattr(audit, n, getattr(audit, n) / {_FAST}) for n in names]
 """
+_COMPRESSED = f"import sys{HASTE}from cortex_jupyter.recording.__main__ import main\nsys.exit(main())"
 #: The recorder without anchors: their places are neither kept nor written.
 _WITHOUT_ANCHORS = """
 import sys
@@ -180,9 +178,9 @@ async def _quiet(report: Report, sandbox: SandboxProcess) -> None:
             recording = await recordings.find(TaskRef.parse("quiet"))
             async with recording.wanted():
                 await recording.caught_up()
-                await asyncio.sleep(4 * _MINUTE_S)
+                await asyncio.sleep(4 * MINUTE_S)
                 counted.clear()
-                await asyncio.sleep(6 * _MINUTE_S)
+                await asyncio.sleep(6 * MINUTE_S)
     proxy.close()
     # The watches end every four minutes by our own wish; they are the task's, however many sources it has.
     of_source = [path for path in counted if "watch=1" not in path]

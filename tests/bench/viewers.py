@@ -1,63 +1,111 @@
-"""A hundred viewers of one live task against one: 1 000 lines a second for ten seconds."""
+"""A hundred viewers of one live task against one: 5 000 lines a second for ten seconds; then one of the hundred is slow."""
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
-from conftest import run_sandbox
+import load
+from load import Reader, Readers, Writers, astray, delays, percentile
 from report import Report, cpu, resident
-from support.jupyter import TOKEN, Home, Jupyter, counter, jupyter
-from support.kube import python_job
+from support.jupyter import TOKEN, Home, Jupyter
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.kube import Kube
 
-LINES, PER_SECOND = 10_000, 1000
+LINES, PER_SECOND, VIEWERS, FEW = 50_000, 5000, 100, 10
+#: Between the arrivals of two viewers, s.
+_APART_S = 0.03
+#: Counts in the server what is to happen once for each batch, and what never.
+_COUNTING = """
+from prometheus_client import Counter
+from cortex_jupyter.records import Batch
+from cortex_jupyter.recording.reading.feed import Frame
+framed, encoded = Counter("bench_framed", "Batches made into events"), Counter("bench_encoded", "Batches encoded")
+of, encode = Frame.of.__func__, Batch.encode
+def counted(cls, recording, entry):
+    framed.inc(entry.event == "log")
+    return of(cls, recording, entry)
+def counting(self):
+    encoded.inc()
+    return encode(self)
+Frame.of, Batch.encode = classmethod(counted), counting
+"""
 
 
 def run(report: Report) -> None:
     """Measure."""
-    with tempfile.TemporaryDirectory() as folder, run_sandbox(Path(folder) / "sandbox") as sandbox:
-        home = Home(Path(folder) / "home", sandbox.kubeconfig)
+    with load.cluster() as (kube, folder):
+        home = Home(folder / "home", kube.kubeconfig)
         home.path.mkdir()
+        (folder / "config.py").write_text(_COUNTING)
+        server = Jupyter(home, "server", None, f"--config={folder / 'config.py'}", "--CortexJupyter.max_streams=1000")
         try:
-            with jupyter(home) as server:
-                _watch(sandbox.kube, server, "warm", 1)  # imports, and what all viewers share
-                one, shared = _watch(sandbox.kube, server, "one", 1)
-                hundred, grown = _watch(sandbox.kube, server, "hundred", 100)
+            watch = _Watch(kube, server, folder)
+            watch("warm", 1)  # imports, and what all viewers share
+            one, alone = watch("one", 1)
+            few, _ = watch("few", FEW)  # each thread has its connection to the store by then
+            many, hundred = watch("many", VIEWERS)
+            framed, encoded, batches = watch.framed, watch.encoded, watch.batches
+            _, slow = watch("slow", VIEWERS, slow=True)
         finally:
+            server.close()
             home.end()
-    report.add("server CPU, 100 viewers / 1", hundred / one, 4, note=f"{hundred:.2f} s / {one:.2f} s")
-    report.add("memory per viewer beyond the first", (grown - shared) * 1024 / 99, 50, "kB")
+    p95, alone95, slowed95 = (percentile(delays(found), 0.95) for found in (hundred, alone, slow[1:]))
+    report.add(f"server CPU, {VIEWERS} viewers / 1", many.cpu / one.cpu, 4, note=f"{many.cpu:.2f} s / {one.cpu:.2f} s")
+    report.add(f"memory per viewer beyond {FEW}", (many.rss - few.rss) * 1024 / (VIEWERS - FEW), 50, "kB")
+    report.add("batches made into events, per batch", framed / batches, 1, note=f"{framed:.0f} of {batches}")
+    report.add("batches encoded in the server", encoded, 0, "")
+    report.add("delivery to all of them, p95", p95, 100, "ms", note=f"to one alone {alone95:.0f} ms")
+    report.add("the same to 99 beside a slow one", slowed95, 100, "ms", note=f"to it {percentile(delays(slow[:1]), 0.95):.0f} ms")  # fmt: skip
+    report.add("lines lost, doubled or moved, of all", sum(sum(astray(r, LINES)) for r in hundred + slow), 0, "")
 
 
-def _watch(kube: Kube, server: Jupyter, name: str, viewers: int) -> tuple[float, float]:
-    """Give the server's CPU seconds and the MB it grew while so many viewers read a task to its end."""
-    kube.create(python_job(name, counter(LINES, per_second=PER_SECOND, wait=3)))
-    before, used = resident(server.process.pid), cpu(server.process.pid)
-    grown = asyncio.run(_viewers(server, name, viewers, before))
-    return cpu(server.process.pid) - used, grown
+class _Cost:
+    cpu = rss = 0.0
 
 
-async def _viewers(server: Jupyter, name: str, viewers: int, before: float) -> float:
-    limits = httpx.Limits(max_connections=None)
-    headers = {"Authorization": f"token {TOKEN}", "Accept": "text/event-stream"}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=None, limits=limits) as client:
+class _Watch:
+    """Has a task watched to its end."""
 
-        async def view() -> int:
-            size = 0
-            async with client.stream("GET", server.path(name), params={"since": "all"}) as response:
-                async for chunk in response.aiter_raw():
-                    size += len(chunk)
-            return size
+    def __init__(self, kube: Kube, server: Jupyter, folder: Path) -> None:
+        self._kube, self._server, self._folder = kube, server, folder
+        self.framed = self.encoded = self.batches = 0.0
 
-        tasks = [asyncio.create_task(view()) for _ in range(viewers)]
-        _done, _ = await asyncio.wait(tasks, timeout=8)
-        grown = resident(server.process.pid) - before
-        sizes = await asyncio.gather(*tasks)
-        assert min(sizes) > LINES * 60, "a viewer did not get everything"
-        return grown
+    def __call__(self, name: str, viewers: int, *, slow: bool = False) -> tuple[_Cost, list[Reader]]:
+        """Give what it cost the server, and what the readers got, a slow one first."""
+        pid, cost, before = self._server.process.pid, _Cost(), self._counters()
+        with Writers(self._kube, self._folder, LINES, PER_SECOND, name=name) as writers:
+            used = cpu(pid)
+            readers = asyncio.run(self._read(writers, viewers, cost, slow=slow))
+            cost.cpu = cpu(pid) - used
+        after = self._counters()
+        self.framed, self.encoded = (now - then for now, then in zip(after, before, strict=True))
+        self.batches = len({id(event) for r in readers for _, event in r.events if b"event: log" in event})
+        return cost, readers
+
+    async def _read(self, writers: Writers, viewers: int, cost: _Cost, *, slow: bool) -> list[Reader]:
+        url = self._server.url + self._server.path(writers.names[0], namespace=self._kube.namespace)
+        headers = {"Authorization": f"token {TOKEN}", "Accept": "text/event-stream"}
+        hurry, readers = asyncio.Event(), Readers()
+        tasks = []
+        for i in range(viewers):
+            task = readers.read(url + "?since=all", headers, None if i or not slow else hurry)
+            tasks.append(asyncio.create_task(task))
+            await asyncio.sleep(_APART_S)
+        await asyncio.sleep(1)
+        writers.begin()
+        await asyncio.sleep(0.7 * LINES / PER_SECOND)
+        cost.rss = resident(self._server.process.pid)
+        await asyncio.sleep(0.4 * LINES / PER_SECOND)
+        writers.end()
+        await asyncio.wait(tasks[1:] or tasks)
+        hurry.set()
+        return await asyncio.gather(*tasks)
+
+    def _counters(self) -> tuple[float, float]:
+        text = self._server.client.get("metrics").text
+        found = dict(line.split() for line in text.splitlines() if line.startswith("bench_") and "_total " in line)
+        return float(found["bench_framed_total"]), float(found["bench_encoded_total"])

@@ -226,6 +226,21 @@ async def test_writers_and_readers_in_several_processes(new_store: NewStore) -> 
     store.close()
 
 
+async def test_a_change_of_one_recording_wakes_its_own_readers_alone(new_store: NewStore) -> None:
+    """Else each of 200 tasks that a server has open looks for news with every commit of any."""
+    with new_store() as store:
+        hands = [Hand(store, TaskRef("default", "job", name)) for name in "abc"]
+        calls: list[str] = []
+        for hand, name in zip(hands, "abc", strict=True):
+            store.subscribe(lambda name=name: calls.append(name), hand.id)
+        await until(lambda: set(calls) == set("abc"))  # once, when it begins
+        for _ in range(20):
+            calls.clear()
+            hands[1].notice()
+            await until(lambda: "b" in calls)
+            assert set(calls) == {"b"}
+
+
 async def test_a_subscription_lasts_until_it_is_ended(store: SqliteStore, hand: Hand) -> None:
     calls: list[str] = []
     ends = [store.subscribe(lambda n=n: calls.append(n)) for n in "ab"]

@@ -33,6 +33,9 @@ class Keeping:
     def reading(self, recording: Recording) -> Iterator[None]:
         """Keep it wanted while the block lasts."""
         readers = self._readers.setdefault(recording.id, [])
+        if recording.workload is not None:
+            for other in readers:  # an object of the API is large, and each of them has come with one of their own
+                other.workload = recording.workload
         readers.append(recording)
         if len(readers) == 1:
             self._keepers[recording.id] = asyncio.create_task(self._keep(readers))

@@ -6,12 +6,15 @@ import contextlib
 import sqlite3
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.errors import CortexError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+
+    Rows = Callable[[sqlite3.Connection, AbstractSet[int]], dict[int, Any]]
 
 #: `PRAGMA data_version` every 10 ms costs 0.3-1 % of a core: that is for lines that follow each other.
 _POLL_S = (0.025, 0.01)
@@ -23,20 +26,29 @@ class Changes:
     """Calls back after each change of a SQLite file.
 
     One thread per store, alive only while somebody is subscribed. SQLite has no notification across processes:
-    `data_version` (https://sqlite.org/pragma.html#pragma_data_version) changes with another connection's commit.
+    `data_version` (https://sqlite.org/pragma.html#pragma_data_version) changes with another connection's commit. It does
+    not say of what, so the rows of those recordings are compared that anybody asks about: a server that has 200 tasks
+    open would otherwise have each of them look for news with every commit of any.
+
+    Parameters
+    ----------
+    connect : callable
+        Gives a connection of the thread's own.
+    rows : callable
+        Given a connection and ids of recordings, the rows there are.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
-        self._callbacks: set[Callable[[], None]] = set()
+    def __init__(self, connect: Callable[[], sqlite3.Connection], rows: Rows) -> None:
+        self._connect, self._rows = connect, rows
+        self._callbacks: dict[Callable[[], None], int | None] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` from the watching thread after each change; gives what ends it."""
+    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
+        """Call `callback` from the watching thread after each change, of a recording or of anything; gives what ends it."""
         with self._lock:
-            self._callbacks.add(callback)
+            self._callbacks[callback] = recording
             if self._thread is None:
                 self._stop = threading.Event()
                 self._thread = threading.Thread(
@@ -46,7 +58,7 @@ class Changes:
 
         def end() -> None:
             with self._lock:
-                self._callbacks.discard(callback)
+                self._callbacks.pop(callback, None)
                 if not self._callbacks:
                     self._stop.set()
                     self._thread = None
@@ -65,6 +77,7 @@ class Changes:
     def _watch(self, stop: threading.Event) -> None:
         db: sqlite3.Connection | None = None
         seen, changed, lively = None, 0.0, False
+        known: dict[int, Any] = {}
         try:
             while not stop.wait(_POLL_S[lively]):
                 # Closed or broken under us: whoever reads next gets the store's own error.
@@ -74,10 +87,17 @@ class Changes:
                     now = time.monotonic()
                     lively = now - changed < _LIVELY_S and (lively or version != seen)
                     if version != seen:
+                        with self._lock:
+                            callbacks = dict(self._callbacks)
+                        ids = {id_ for id_ in callbacks.values() if id_ is not None}
+                        rows = dict.fromkeys(ids) | self._rows(db, ids)
                         seen, changed = version, now
-                        for callback in tuple(self._callbacks):
-                            with contextlib.suppress(RuntimeError):  # its loop has closed; the others' have not
-                                callback()
+                        for callback, id_ in callbacks.items():
+                            # One that is new among them is called in any case: what it has missed nobody knows.
+                            if id_ is None or id_ not in known or rows[id_] != known[id_]:
+                                with contextlib.suppress(RuntimeError):  # its loop has closed; the others' have not
+                                    callback()
+                        known = rows
         finally:
             if db is not None:
                 db.close()

@@ -19,7 +19,9 @@ from cortex_jupyter.recording.store.ids import new_id
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
 _INFO: Final = (
@@ -36,7 +38,7 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         self.path = path.absolute()
         self.url = url_of(self.path)
         self._file = Connections(self.path)
-        self._changes = Changes(self._file.open)
+        self._changes = Changes(self._file.open, _rows)
         self._reserve = Reserve(self.path.with_name(self.path.name + ".reserve"))
         try:
             prepare(self._file)
@@ -91,8 +93,8 @@ class SqliteStore(Entries, Leases, Leaving, Store):
     def unfinished(self, cluster: str) -> list[Info]:
         return self._infos("WHERE cluster=? AND done=0", [cluster])
 
-    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:  # noqa: ARG002 - a file tells that it changed, not where
-        return self._changes.subscribe(callback)
+    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
+        return self._changes.subscribe(callback, recording)
 
     def size(self) -> int:
         names = (self.path, self.path.with_name(self.path.name + "-wal"))
@@ -110,6 +112,12 @@ class SqliteStore(Entries, Leases, Leaving, Store):
 
     def release_reserve(self) -> None:
         self._reserve.release()
+
+
+def _rows(db: sqlite3.Connection, recordings: AbstractSet[int]) -> dict[int, Any]:
+    """Give what tells that a recording has changed."""
+    query = f"SELECT {_INFO} FROM recording WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
+    return {row[0]: row for row in db.execute(query, (orjson.dumps([*recordings]).decode(),))} if recordings else {}
 
 
 def _info(*row: Any) -> Info:

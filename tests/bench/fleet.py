@@ -1,0 +1,81 @@
+"""200 viewers of 200 tasks: one server and one recorder, a few lines a second of each task."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import load
+from load import Reader, Readers, Writers, astray, delays, percentile
+from report import Report, cpu, pings, resident
+from support.jupyter import TOKEN, Home, Jupyter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TASKS, LINES, PER_SECOND = 200, 100, 5
+
+
+def run(report: Report) -> None:
+    """Measure, on the sandbox: no node takes 200 pods."""
+    with load.sandbox() as (kube, folder):
+        home = Home(folder / "home", kube.kubeconfig, {"CORTEX_STORE": f"sqlite://{folder}/r.sqlite"})
+        home.path.mkdir()
+        with _recorder(home, folder) as recorder, Writers(kube, folder, LINES, PER_SECOND, jobs=TASKS) as writers:
+            server = Jupyter(home, "server", None, "--CortexJupyter.max_streams=1000")
+            try:
+                list(server.events(writers.names[0], until="1s"))  # imports
+                with pings(server.url + "api", dict(server.client.headers), server.process.pid) as stalls:
+                    figures, readers = asyncio.run(_read(server, recorder, writers))
+            finally:
+                server.close()
+    lines = TASKS * LINES
+    for name, used in zip(("server", "recorder"), figures[:2], strict=True):
+        report.add(f"{TASKS} viewers of {TASKS} tasks: CPU of the {name} per second", used, None, "s")
+    report.add(
+        "CPU of both per million lines delivered", sum(figures[:2]) * LINES / PER_SECOND / lines * 1e6, None, "s"
+    )
+    report.add("memory of the server per viewer", figures[2] * 1024 / TASKS, 100, "kB")
+    report.add("delivery, p95", percentile(delays(readers), 0.95), 100, "ms")
+    stall = max(all_ - waited for all_, waited in stalls)
+    report.add("the server's longest stall, less waiting for a CPU", stall, 50, "ms")
+    report.add("lines lost, doubled or moved", sum(sum(astray(r, LINES)) for r in readers), 0, "")
+
+
+@contextmanager
+def _recorder(home: Home, folder: Path) -> Iterator[int]:
+    """Run the recorder that the server finds; the sandbox is one node, so all streams are to one."""
+    command = [sys.executable, "-m", "cortex_jupyter.recording", "--streams-per-node", str(TASKS)]
+    with (folder / "recorder.log").open("wb") as log:
+        process = subprocess.Popen(command, env=home.env, stdout=log, stderr=log)
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def _read(server: Jupyter, recorder: int, writers: Writers) -> tuple[tuple[float, float, float], list[Reader]]:
+    """Give CPU a second of server and recorder while lines flow, and the MB by which the server grew."""
+    readers, before = Readers(), resident(server.process.pid)
+    headers = {"Authorization": f"token {TOKEN}", "Accept": "text/event-stream"}
+    tasks = []
+    for name in writers.names:
+        tasks.append(asyncio.create_task(readers.read(f"{server.url}{server.path(name)}?since=all", headers)))
+        await asyncio.sleep(0.03)
+    await asyncio.sleep(3)
+    seconds = LINES / PER_SECOND
+    writers.begin()
+    used = cpu(server.process.pid), cpu(recorder)
+    await asyncio.sleep(seconds)
+    of_server, of_recorder = (
+        now - then for now, then in zip((cpu(server.process.pid), cpu(recorder)), used, strict=True)
+    )
+    grown = resident(server.process.pid) - before
+    await asyncio.sleep(1)
+    writers.end()
+    return (of_server / seconds, of_recorder / seconds, grown), await asyncio.gather(*tasks)

@@ -1,0 +1,260 @@
+"""What the load parts share: a cluster, containers that write numbered lines when told to, and readers that note what came."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import socket
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+import numpy as np
+import orjson
+import yaml
+from conftest import run_sandbox
+from support.kube import Kube, python_job
+
+from cortex_jupyter.records import parse_rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+#: The cluster that KUBECONFIG names, out of the reach of the parts that know only the sandbox.
+REAL = os.environ.pop("KUBECONFIG", "")
+#: What a slow reader takes in, bytes a second.
+SLOW = 50_000
+#: Waits for one file to be unlocked, writes, and waits for another: nobody wakes up meanwhile, and all begin at once.
+_WRITER = """
+import fcntl, sys, time
+def wait(path):
+    with open(path) as file: fcntl.flock(file, fcntl.LOCK_SH)
+print('ready')
+wait({begin!r})
+begun = time.monotonic()
+for i in range({lines}):
+    sys.stdout.write('line %08d INFO trainer.loop epoch %d step %d loss=0.%04d lr=3.00e-04 grad_norm=1.%03d mem=%dMB ' % (i, i // 999, i, i * 7919 % 9973, i % 997, i % 9000) + 'x' * {pad} + chr(10))
+    if i % {burst} == {burst} - 1:
+        sys.stdout.flush()
+        time.sleep(max(0, begun + (i + 1) / {rate} - time.monotonic()))
+sys.stdout.flush()
+wait({end!r})
+"""
+_NUMBER = re.compile(r"^line (\d{8}) ")
+
+
+@contextlib.contextmanager
+def sandbox(*options: str) -> Iterator[tuple[Kube, Path]]:
+    """Give a sandbox, and a folder."""
+    with tempfile.TemporaryDirectory() as name, run_sandbox(Path(name) / "sandbox", *options) as process:
+        yield process.kube, Path(name)
+
+
+@contextlib.contextmanager
+def cluster(*options: str) -> Iterator[tuple[Kube, Path]]:
+    """Give the real cluster, with a namespace that goes at the end, or else a sandbox of these options; and a folder."""
+    if not REAL:
+        with sandbox(*options) as found:
+            yield found
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        config = yaml.safe_load(Path(REAL).read_text())
+        namespace = f"bench-{uuid.uuid4().hex[:6]}"
+        for context in config["contexts"]:
+            context["context"]["namespace"] = namespace
+        (folder / "kubeconfig").write_text(yaml.safe_dump(config))
+        kube = Kube(folder / "kubeconfig")
+        kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        try:
+            yield kube, folder
+        finally:
+            kube.delete("namespaces", namespace, grace=None)
+            kube.close()
+
+
+@dataclass
+class Writers:
+    """Jobs whose containers write so many numbered lines each, when `begin` is called, and end when `end` is.
+
+    Parameters
+    ----------
+    kube : Kube
+    folder : Path
+        On this machine, which is the node.
+    jobs, pods, containers : int
+        Of each the next.
+    lines : int
+        Of each container.
+    rate : float
+        Lines a second of each container.
+    pad : int
+        Bytes a line is longer than its 90.
+    name : str
+    """
+
+    kube: Kube
+    folder: Path
+    lines: int
+    rate: float
+    jobs: int = 1
+    pods: int = 1
+    containers: int = 1
+    pad: int = 10
+    name: str = "load"
+    _gates: list[Any] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The Jobs'."""
+        return [f"{self.name}-{i}" for i in range(self.jobs)]
+
+    @property
+    def count(self) -> int:
+        """All containers."""
+        return self.jobs * self.pods * self.containers
+
+    def __enter__(self) -> Self:
+        places = [self.folder / f"{self.name}.{what}" for what in ("begin", "end")]
+        self._gates = [place.open("w") for place in places]
+        for gate in self._gates:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+        begin, end = map(str, places)
+        burst = max(1, round(self.rate / 40))
+        program = _WRITER.format(begin=begin, end=end, lines=self.lines, rate=self.rate, burst=burst, pad=self.pad)
+        for name in self.names:
+            job = python_job(
+                name, program, parallelism=self.pods, containers=self.containers, namespace=self.kube.namespace
+            )
+            self.kube.create(job)
+        self.kube.wait_for(lambda: self._running() == self.count, f"{self.count} running containers", 170)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for gate in self._gates:
+            gate.close()
+        for name in self.names:
+            self.kube.delete("jobs", name, self.kube.namespace)
+
+    def _running(self) -> int:
+        time.sleep(0.5)
+        return sum(
+            "running" in status["state"]
+            for pod in self.kube.list("pods", self.kube.namespace)["items"]
+            if pod["metadata"]["labels"].get("job") in self.names
+            for status in pod["status"].get("containerStatuses") or []
+        )
+
+    def begin(self) -> None:
+        """Have all write."""
+        fcntl.flock(self._gates[0], fcntl.LOCK_UN)
+
+    def end(self) -> None:
+        """Have all end."""
+        fcntl.flock(self._gates[1], fcntl.LOCK_UN)
+
+
+# ---------------------------------------------------------------- readers
+
+
+@dataclass
+class Reader:
+    """What one reader was sent: each event with the moment it came, ns since the epoch."""
+
+    events: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def lines(self) -> int:
+        """How many lines."""
+        return sum(len(parsed(event)[0]) for _, event in self.events)
+
+
+class Readers:
+    """Readers of event streams in this process; what several are sent alike is kept once."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, bytes] = {}
+
+    async def read(self, url: str, headers: dict[str, str], hurry: asyncio.Event | None = None) -> Reader:
+        """Read a stream to its end; slowly until told to hurry, where something tells."""
+        found, rest = Reader(), b""
+        connector = aiohttp.TCPConnector(limit=0, socket_factory=_small if hurry else None)
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=1 << 14) as session,
+            session.get(url, headers=headers) as response,
+        ):
+            assert response.status == 200, await response.text()
+            while chunk := await response.content.readany():
+                now = time.time_ns()
+                *events, rest = (rest + chunk).split(b"\n\n")
+                found.events += [(now, self._kept.setdefault(event, event)) for event in events]
+                if hurry is not None and not hurry.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(hurry.wait(), len(chunk) / SLOW)
+        return found
+
+
+def _small(address: Any) -> socket.socket:
+    """Make a socket that holds little: who reads slowly is felt by who writes."""
+    one = socket.socket(address[0], address[1], address[2])
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    return one
+
+
+@lru_cache(1 << 18)
+def parsed(event: bytes) -> tuple[list[tuple[str, int]], np.ndarray]:
+    """Give (container, number) of the numbered lines of an event, ours or a gateway's or a line of kubectl's; and their times."""
+    if event.startswith(b"[pod/"):
+        prefix, stamp, text = event.decode().split(" ", 2)
+        number = _NUMBER.match(text)
+        return ([(prefix, int(number[1]))], np.array([parse_rfc3339(stamp)])) if number else ([], np.empty(0, np.int64))
+    data = next((line[6:] for line in event.split(b"\n") if line.startswith(b"data: ")), b"")
+    if not data.startswith(b"{"):
+        return [], np.empty(0, np.int64)
+    doc = orjson.loads(data)
+    if "line" in doc:  # a gateway's
+        stamp, _, text = doc["line"].partition(" ")
+        rows = [(parse_rfc3339(stamp), f"{doc['pod']}/{doc['container']}", text)]
+    elif "m" in doc:
+        names = {int(sid): f"{s['pod']}/{s['container']}" for sid, s in doc["sources"].items()}
+        times = (int(doc["t0"]) + dt for dt in doc["dt"])
+        rows = [(at, names[sid], text) for at, sid, text in zip(times, doc["s"], doc["m"], strict=True)]
+    else:
+        return [], np.empty(0, np.int64)
+    numbered = [(at, name, int(m[1])) for at, name, text in rows if (m := _NUMBER.match(text))]
+    return [(name, n) for _, name, n in numbered], np.array([at for at, _, _ in numbered], np.int64)
+
+
+def astray(reader: Reader, expected: int) -> tuple[int, int, int]:
+    """Give how many lines a reader lacks, how many came twice, and how many stand before an earlier one of theirs."""
+    rows = [row for _, event in reader.events for row in parsed(event)[0]]
+    once, last, moved = len(set(rows)), dict[str, int](), 0
+    for name, number in rows:
+        moved += number < last.get(name, -1)
+        last[name] = number
+    return expected - once, len(rows) - once, moved
+
+
+def delays(readers: Iterable[Reader]) -> np.ndarray:
+    """Give how long after its time in Kubernetes each line came, ms, of all readers together and in order."""
+    found = [(at - times) / 1e6 for reader in readers for at, event in reader.events if len(times := parsed(event)[1])]
+    return np.sort(np.concatenate(found)) if found else np.zeros(1)
+
+
+def percentile(ordered: np.ndarray, share: float) -> float:
+    """Give a percentile of what is in order."""
+    return float(ordered[min(len(ordered) - 1, int(len(ordered) * share))])
+
+
+def longest_pause(reader: Reader) -> float:
+    """Give the longest time between two events, s."""
+    return max((b - a for (a, _), (b, _) in pairwise(reader.events)), default=0) / 1e9
