@@ -382,3 +382,22 @@ def test_tls(tmp_path: Path) -> None:
             hand = Hand(store)
             hand.lines([(1, 1, "a")])
             assert records(store, hand.id) == hand.written and "ca=" in store.url
+
+
+async def test_a_wish_that_is_renewed_wakes_no_recorder(server: Server, store: ValkeyStore) -> None:
+    one, other = (store.open(CLUSTER, TaskRef("default", "job", name), name) for name in ("one", "other"))
+    calls: list[int] = []
+    end = store.subscribe(lambda: calls.append(1))
+    await until(lambda: calls)  # it watches
+    calls.clear()
+    store.want(one, 600)
+    await until(lambda: calls)
+    for _ in range(20):
+        store.want(one, 600)
+    store.want(other, 600)
+    await until(lambda: len(calls) > 1)
+    assert len(calls) == 2  # messages keep their order
+    server.ask("ZADD", "cortex:wanted", 1, str(one))  # it has run out
+    store.want(one, 600)
+    await until(lambda: len(calls) > 2)
+    end()

@@ -1,7 +1,11 @@
--- ARGV: id, for how long from now, ms.
+-- ARGV: id, for how long from now, ms. A wish that is only renewed wakes nobody: of hundreds of readers each renews every ten
+-- seconds, and each recorder would look at all wishes each time.
 if call('EXISTS', key(ARGV[1])) == 1 then
   local now = now_ms()
   call('ZREMRANGEBYSCORE', 'cortex:wanted', '-inf', integer(now))
+  local before = call('ZSCORE', 'cortex:wanted', ARGV[1])
   call('ZADD', 'cortex:wanted', 'GT', integer(now + ARGV[2]), ARGV[1])
-  call('PUBLISH', 'cortex:wishes', '')
+  if not before then
+    call('PUBLISH', 'cortex:wishes', '')
+  end
 end
