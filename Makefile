@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-redis test-cluster bench torture lint docs dist clean
+.PHONY: setup demo test test-redis test-cluster bench simulate torture lint docs dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -76,6 +76,11 @@ bench: setup
 	@$(call need,kubectl,kubectl)
 	@$(call need,valkey-server,valkey-server)
 	$(BIN)/python tests/bench/main.py $(ARGS)
+
+# What a fleet needs, by its size; ARGS=--help says what can be asked.
+simulate: setup
+	@case "$(ARGS)" in *--measure*|*--check*) $(call need,valkey-server,valkey-server);; esac
+	@env -u KUBECONFIG $(BIN)/python tests/simulate/main.py $(ARGS)
 
 # 60 000 lines through rotation and kills, beside kubectl; on the cluster that KUBECONFIG names, else on the sandbox.
 torture: setup

@@ -14,12 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pipe
 from conftest import run_sandbox
 from recording.hand import until
 from report import Report, peak, resident
+from support.counting import counted
 from support.kube import python_job
 
 from cortex_jupyter.recording.reading.open import Recordings
@@ -152,42 +152,19 @@ async def _takeover(report: Report, sandbox: SandboxProcess) -> None:
 async def _quiet(report: Report, sandbox: SandboxProcess) -> None:
     """A container that says nothing: what it costs the API server once the probes have backed off."""
     sandbox.kube.create(python_job("quiet", _QUIET))
-    counted: list[str] = []
-    there = urlsplit(sandbox.kube.server)
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream = await asyncio.open_connection(there.hostname, there.port)
-
-        async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, *, count: bool) -> None:
-            with contextlib.suppress(OSError):
-                while data := await source.read(1 << 16):
-                    if count:
-                        counted.extend(m.decode() for m in re.findall(rb"^(?:GET|POST) (\S+)", data, re.MULTILINE))
-                    to.write(data)
-                    await to.drain()
-            to.close()
-
-        await asyncio.gather(pump(reader, upstream[1], count=True), pump(upstream[0], writer, count=False))
-
-    proxy = await asyncio.start_server(forward, "127.0.0.1", 0)
-    url = there._replace(netloc=f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}").geturl()
-    with tempfile.TemporaryDirectory() as folder:
-        kubeconfig = Path(folder) / "config"
-        kubeconfig.write_text(sandbox.kubeconfig.read_text().replace(sandbox.kube.server, url))
+    with tempfile.TemporaryDirectory() as folder, counted(sandbox.kubeconfig, Path(folder)) as (kubeconfig, seen):
         async with _recordings(kubeconfig, _COMPRESSED) as (recordings, _):
             recording = await recordings.find(TaskRef.parse("quiet"))
             async with recording.wanted():
                 await recording.caught_up()
                 await asyncio.sleep(4 * MINUTE_S)
-                counted.clear()
+                seen.clear()
                 await asyncio.sleep(6 * MINUTE_S)
-    proxy.close()
+                asked = [*seen]
     # The watches end every four minutes by our own wish; they are the task's, however many sources it has.
-    of_source = [path for path in counted if "watch=1" not in path]
+    of_source = [path for path in asked if "watch=1" not in path]
     paths = sorted({re.sub(r"\?.*", "", path).rpartition("/")[2] for path in of_source})
-    report.add(
-        "requests a minute for a quiet source", len(of_source) / 6, 1, "", note=f"{paths}, {len(counted)} in all"
-    )
+    report.add("requests a minute for a quiet source", len(of_source) / 6, 1, "", note=f"{paths}, {len(asked)} in all")
     sandbox.kube.delete("jobs", "quiet")
 
 

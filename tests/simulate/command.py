@@ -1,0 +1,175 @@
+"""What a fleet needs, on paper and by simulation: one collector, one Valkey, one bucket; what breaks first, what to add.
+
+    make simulate                                                  2 000 tasks, 10 000 containers, 200 viewers
+    make simulate ARGS="--tasks 300 --containers 400 --lines-per-second 5000"
+    make simulate ARGS=--measure                                   take the costs anew, on this machine (4 min)
+    make simulate ARGS=--check                                     a small fleet of real parts against the model (2 min)
+
+Costs are those in tests/simulate/parameters.json, measured with the real parts; assumptions about a fleet are in fleet.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+from simulate.fleet import BURST_SHARE, RATE_SIGMA, Fleet, FleetError, Population
+from simulate.parameters import FILE, Parameters, ParametersError
+from simulate.picture import picture
+from simulate.simulation import MISSED_S, STEP_S, Day, Outcome, Simulation
+from simulate.sizing import PLANNED, Paper, Part, mean_age
+from tqdm import tqdm
+
+#: What of a whole fleet is drawn: each as if there were one of it.
+_DRAWN = {
+    "collectors: CPU": "collector core", "Valkey: CPU, its one thread": "Valkey's thread", "servers: CPU": "server core",
+    "Valkey: memory for what runs": "Valkey of {valkey_gb:g} GB", "archivers: CPU, one beside each collector": "archiver core",
+    "bucket: bytes": "bucket of {bucket_mb:g} MB/s", "API server: requests": "API server",
+}  # fmt: skip
+
+
+def _options() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        "make simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    helps = {
+        "tasks": "that run at one time", "containers": "of all tasks together", "viewers": "who have a task's log open",
+        "lines_per_second": "of all containers together", "task_minutes": "how long a task lasts on average",
+        "collectors": "0: as many as it takes", "servers": "server processes that viewers share: 1 is a service of a Hub",
+        "nodes": "of the cluster", "valkey_gb": "Valkey's maxmemory",
+        "task_gb": "what a running task may take of it, store_max_task_bytes; 0: no bound", "bucket_mb": "what the bucket takes in, MB/s",
+        "line_bytes": "of the text of a line",
+    }  # fmt: skip
+    for field in fields(Fleet):
+        kind = int if isinstance(field.default, int) and not isinstance(field.default, bool) else float
+        kind = float if field.type == "float" else kind
+        made.add_argument(
+            f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar="N",
+            help=f"{helps[field.name]} (default: %(default)s)",
+        )  # fmt: skip
+    made.add_argument("--seed", type=int, default=1, help="of chance (default: %(default)s)")
+    made.add_argument(
+        "--parameters", type=Path, default=FILE, metavar="FILE", help="costs (default: those of this folder)"
+    )
+    made.add_argument("--picture", type=Path, metavar="FILE", help="draw the loads by size, as SVG")
+    made.add_argument(
+        "--measure", action="store_true", help="measure the costs on this machine, and write them to FILE"
+    )
+    made.add_argument("--check", action="store_true", help="run a small fleet of real parts, and compare")
+    return made
+
+
+def main(arguments: list[str] | None = None, day: Day = Day()) -> int:  # noqa: B008 - it does not change
+    """Do what the command line asks for; gives the exit code."""
+    parser = _options()
+    options = parser.parse_args(arguments)
+    try:
+        fleet = Fleet(**{field.name: getattr(options, field.name) for field in fields(Fleet)})
+        if options.measure:
+            from simulate.real.measure import measure  # noqa: PLC0415 - it needs all of the bench
+
+            measure().save(options.parameters)
+        parameters = Parameters.load(options.parameters)
+        if options.check:
+            from simulate.real.check import check  # noqa: PLC0415 - the same
+
+            return check(parameters)
+    except (FleetError, ParametersError) as error:
+        parser.error(str(error))
+    about = parameters.about
+    print(f"costs: {about['date']}, {about['machine']}, {about['versions']}\n")
+    with tqdm(total=int(day.length_s / STEP_S), desc="08:45 to 09:15", unit="step", leave=False) as bar:
+        outcome = Simulation(fleet, parameters, options.seed, day).run(bar.update)
+    paper = Paper(fleet, parameters)
+    _assumed(paper)
+    _carries(paper)
+    _table(paper, outcome, day)
+    _delays(outcome)
+    if options.picture:
+        options.picture.write_text(_drawn(fleet, parameters))
+    return 0
+
+
+def _assumed(paper: Paper) -> None:
+    fleet, rates = paper.fleet, np.sort(Population(paper.fleet, np.random.default_rng(1)).rate)[::-1]
+    busiest = rates[: max(1, len(rates) // 100)].sum() / rates.sum()
+    print(
+        f"{fleet.tasks:,} tasks of {fleet.task_minutes:g} minutes on average (a running one is {mean_age(fleet.task_minutes * 60) / 3600:.1f} h old),"
+        f" {fleet.containers:,} containers,\n{fleet.lines_per_second:,.0f} lines/s: log-normal (sigma {RATE_SIGMA:g}), the busiest 1 % write"
+        f" {busiest:.0%}, half of them less than a line in {1 / np.median(rates):.1f} s;\neach writes {BURST_SHARE:.0%} of the time."
+        f" {fleet.viewers} viewers come at nine, a collector dies at ten past.\n"
+    )
+
+
+def _carries(paper: Paper) -> None:
+    """Say what one of each would carry, of this kind of fleet."""
+    fleet = paper.fleet
+    print("One of each carries, of such a fleet, at full load:")
+    for part in _singles(paper).values():
+        factor = 1 / part if part else float("inf")
+        name = next(name for name, load in _singles(paper).items() if load == part)
+        print(f"  {name:22} {fleet.tasks * factor:12,.0f} tasks {fleet.lines_per_second * factor:14,.0f} lines/s")
+    print()
+
+
+def _singles(paper: Paper) -> dict[str, float]:
+    found = {part.name: part for part in paper.parts()}
+
+    def one(part: Part) -> float:
+        return part.one if part.name.endswith("CPU") or "CPU" in part.name else part.load
+
+    return {label.format(**vars(paper.fleet)): one(found[name]) for name, label in _DRAWN.items()}
+
+
+def _table(paper: Paper, outcome: Outcome, day: Day) -> None:
+    fleet = paper.fleet
+    print(
+        f"With {fleet.collectors} collectors, {fleet.servers} server process(es), a Valkey of {fleet.valkey_gb:g} GB:\n"
+    )
+    print(f"{'part':42} {'uses':>16} {'of it':>6}  {'at nine':>7}  full at  add then")
+    seen = {
+        "collectors: CPU": outcome.load["busiest"], "Valkey: CPU, its one thread": outcome.load["Valkey"],
+        "servers: CPU": outcome.load["servers"], "Valkey: memory for what runs": outcome.running / fleet.valkey_gb / 1e9,
+    }  # fmt: skip
+    for part in paper.parts():
+        peak = (
+            f"{np.quantile(seen[part.name][int(day.nine_s / STEP_S) : int(day.death_s / STEP_S)], 0.99):7.0%}"
+            if part.name in seen
+            else ""
+        )
+        full = f"{fleet.tasks / part.load:9,.0f}" if part.load else ""
+        mark = "  <-- too much" if part.load > PLANNED else ""
+        print(f"{part.name:42} {part.amount:>16} {part.load:6.1%}  {peak:>7} {full}  {part.add}{mark}")
+    first = paper.parts()[0]
+    print(
+        f"\nFirst to be full: {first.name}, at {fleet.tasks / first.load:,.0f} tasks of this kind. Add {first.add}.\n"
+    )
+
+
+def _delays(outcome: Outcome) -> None:
+    print("from written to recorded, s        p50     p95     p99")
+    names = {
+        "read": "tasks that somebody reads", "unread": "tasks that nobody reads",
+        "taken over": f"lines while nobody had the task ({MISSED_S:g} s)",
+    }  # fmt: skip
+    for name, text in names.items():
+        one = outcome.delays[name]
+        print(f"{text:32} {one.at(0.5):7.3f} {one.at(0.95):7.3f} {one.at(0.99):7.3f}")
+    behind = ", ".join(f"{name} {seconds:.2f}" for name, seconds in outcome.behind.items())
+    print(f"longest that work had to wait, s: {behind}")
+    if outcome.trimmed:
+        print(f"{outcome.trimmed / 1e9:.1f} GB of running tasks had no place in Valkey: their oldest lines are gaps")
+    print(
+        f"\n{outcome.lines:,.0f} lines in {outcome.commits:,.0f} commits, {outcome.started:,} tasks began in half an hour"
+    )
+
+
+def _drawn(fleet: Fleet, parameters: Parameters) -> str:
+    factors = np.geomspace(1 / 8, 8, 13)
+    found: dict[str, list[float]] = {}
+    for factor in factors:
+        for name, load in _singles(Paper(fleet.scaled(factor), parameters)).items():
+            found.setdefault(name, []).append(load)
+    return picture("How busy one of each part is, by the number of tasks", [fleet.tasks * f for f in factors], found)
