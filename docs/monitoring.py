@@ -6,30 +6,40 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import yaml
-from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from cortex_jupyter.recording.process import telemetry as recorder
+from cortex_jupyter.recording.process.pulse import STALE_S
 from cortex_jupyter.server import telemetry as server
 
 FOLDER: Final = Path(__file__).parent / "monitoring"
 _WIDTH, _HEIGHT = 8, 7
+_QUANTILES: Final = (0.5, 0.95, 0.99)
+#: What every recorder tells of the one store: the same number, which adds up to nothing.
+_SHARED: Final = ("cortex_store_bytes", "cortex_store_budget_bytes")
+
+
+def quantile(q: float, name: str, window: str, by: str = "") -> str:
+    """Give the query of a histogram's quantile, over all instances or by a label."""
+    return f"histogram_quantile({q}, sum by ({', '.join(filter(None, ('le', by)))}) (rate({name}_bucket[{window}])))"
+
 
 #: Name, condition, for how long, severity, what it means and what to do.
 ALERTS: Final = (
     ("CortexLinesMissing", "increase(cortex_gaps_total[10m]) > 0", "0m", "warning",
      "Lines are missing from a log; its gap notice says which and why. `get nodes/proxy` lets rotated files be read"),
-    ("CortexRecorderStale", "time() - cortex_heartbeat_timestamp_seconds > 10", "1m", "critical",
+    ("CortexRecorderStale", f"time() - cortex_heartbeat_timestamp_seconds > {STALE_S:g}", "1m", "critical",
      "A recorder does not reach its store: other recorders take over its tasks; look at its log and at the store"),
-    ("CortexRecordingBehind", "histogram_quantile(0.95, rate(cortex_recording_lag_seconds_bucket[5m])) > 10", "5m", "warning",
+    ("CortexRecordingBehind", f"{quantile(0.95, 'cortex_recording_lag_seconds', '5m', 'instance')} > 10", "5m", "warning",
      "Lines reach the store 10 s late: the recorder or the store is at its limit; add a recorder, or look at commit times"),
-    ("CortexCommitSlow", "histogram_quantile(0.95, rate(cortex_commit_seconds_bucket[5m])) > 1", "5m", "warning",
+    ("CortexCommitSlow", f"{quantile(0.95, 'cortex_commit_seconds', '5m', 'instance')} > 1", "5m", "warning",
      "The store takes more than a second for a batch: a slow disk, or a Valkey server that is busy"),
-    ("CortexStoreNearlyFull", "cortex_store_bytes > 0.9 * cortex_store_budget_bytes > 0", "15m", "warning",
+    ("CortexStoreNearlyFull", "max by (job) (cortex_store_bytes) > 0.9 * max by (job) (cortex_store_budget_bytes) > 0", "15m", "warning",
      "Completed recordings will leave soon; set an archive, or raise the budget"),
     ("CortexLeasesLost", 'increase(cortex_leases_total{change="lost"}[10m]) > 3', "0m", "warning",
      "Recorders take tasks from each other: one stalls for seconds at a time (CPU limit, paused machine)"),
@@ -38,45 +48,66 @@ ALERTS: Final = (
 )  # fmt: skip
 
 
-def metrics() -> list[MetricWrapperBase]:
+@dataclass(frozen=True)
+class Metric:
+    """A metric as Prometheus shows it.
+
+    Parameters
+    ----------
+    name, text : str
+    kind : str
+        `counter`, `gauge` or `histogram`.
+    labels : tuple of str
+    """
+
+    name: str
+    text: str
+    kind: str
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, metric: MetricWrapperBase) -> Self:
+        """Describe one of ours."""
+        (known,) = metric.describe()
+        labels = metric._labelnames  # noqa: SLF001 - the library tells only of those that have a value
+        return cls(f"{known.name}{'_total' * (known.type == 'counter')}", known.documentation, known.type, labels)
+
+    @property
+    def unit(self) -> str:
+        """As Grafana names it."""
+        size = "s" if "seconds" in self.name else "bytes" if "bytes" in self.name else "short"
+        return {"bytes": "Bps"}.get(size, "cps") if self.kind == "counter" else size
+
+    def queries(self) -> list[tuple[str, str]]:
+        """Give queries and legends of its panel."""
+        if self.kind == "histogram":
+            return [(quantile(q, self.name, "$__rate_interval"), f"p{q * 100:g}") for q in _QUANTILES]
+        if self.kind == "counter":
+            by, legend = (
+                (f" by ({', '.join(self.labels)})", f"{{{{{self.labels[0]}}}}}") if self.labels else ("", "all")
+            )
+            return [(f"sum{by} (rate({self.name}[$__rate_interval]))", legend)]
+        if self.name in _SHARED:
+            return [(f"max by (job) ({self.name})", "{{job}}")]
+        return [(f"time() - {self.name}" if "timestamp" in self.name else self.name, "{{instance}}")]
+
+
+def metrics() -> list[Metric]:
     """Give every metric, the recorder's first, in the order of their definition."""
-    return [m for room in (recorder, server) for m in vars(room).values() if isinstance(m, MetricWrapperBase)]
+    rooms = (recorder, server)
+    return [Metric.of(one) for room in rooms for one in vars(room).values() if isinstance(one, MetricWrapperBase)]
 
 
-def name_of(metric: MetricWrapperBase) -> str:
-    """Give the name that Prometheus shows."""
-    name = metric._name  # noqa: SLF001 - the library tells only samples
-    return f"{name}_total" if isinstance(metric, Counter) else name
-
-
-def targets(metric: MetricWrapperBase) -> list[tuple[str, str]]:
-    """Give queries and legends of a metric's panel."""
-    name, labels = name_of(metric), metric._labelnames  # noqa: SLF001
-    by, legend = (f" by ({', '.join(labels)})", f"{{{{{labels[0]}}}}}") if labels else ("", "all")
-    if isinstance(metric, Histogram):
-        of = "sum by (le) (rate({}_bucket[$__rate_interval]))"
-        return [(f"histogram_quantile({q}, {of.format(name)})", f"p{q * 100:g}") for q in (0.5, 0.95, 0.99)]
-    if isinstance(metric, Gauge):
-        if "timestamp" in name:
-            return [(f"time() - {name}", "{{instance}}")]
-        return [(name, "{{instance}}")]
-    return [(f"sum{by} (rate({name}[$__rate_interval]))", legend)]
-
-
-def panel(metric: MetricWrapperBase, at: int) -> dict[str, Any]:
+def panel(metric: Metric, at: int) -> dict[str, Any]:
     """Give a panel of Grafana."""
-    name = name_of(metric)
-    unit = "s" if "seconds" in name else "bytes" if "bytes" in name else "short"
-    if isinstance(metric, Counter):
-        unit = "Bps" if unit == "bytes" else "cps"
     return {
-        "id": at + 1, "type": "timeseries", "title": name, "description": metric._documentation,  # noqa: SLF001
+        "id": at + 1, "type": "timeseries", "title": metric.name, "description": metric.text,
         "datasource": {"type": "prometheus", "uid": "${source}"},
         "gridPos": {"x": at % 3 * _WIDTH, "y": at // 3 * _HEIGHT, "w": _WIDTH, "h": _HEIGHT},
-        "fieldConfig": {"defaults": {"unit": unit, "min": 0}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": metric.unit, "min": 0}, "overrides": []},
         "targets": [
-            {"refId": chr(65 + i), "expr": expr, "legendFormat": legend}
-            for i, (expr, legend) in enumerate(targets(metric))
+            {"refId": chr(65 + i), "expr": query, "legendFormat": legend}
+            for i, (query, legend) in enumerate(metric.queries())
         ],
     }  # fmt: skip
 
@@ -97,12 +128,12 @@ def alerts() -> str:
     rules = [
         {
             "alert": name,
-            "expr": expr,
+            "expr": query,
             "for": lasting,
             "labels": {"severity": severity},
             "annotations": {"summary": text},
         }
-        for name, expr, lasting, severity, text in ALERTS
+        for name, query, lasting, severity, text in ALERTS
     ]
     return yaml.safe_dump({"groups": [{"name": "cortex-jupyter", "rules": rules}]}, sort_keys=False, width=200)
 

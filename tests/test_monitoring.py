@@ -21,7 +21,7 @@ def test_what_is_in_the_repository_is_what_the_list_gives(name: str, make: str) 
 
 def test_every_metric_has_a_panel_and_every_query_a_metric() -> None:
     panels = json.loads(MADE["dashboard"]())["panels"]
-    names = {MADE["name_of"](metric) for metric in MADE["metrics"]()}
+    names = {metric.name for metric in MADE["metrics"]()}
     assert {panel["title"] for panel in panels} == names and len(names) > 10
     queries = [t["expr"] for panel in panels for t in panel["targets"]] + [alert[1] for alert in MADE["ALERTS"]]
     collected = [metric for metric in REGISTRY.collect() if metric.name.startswith("cortex_")]
