@@ -89,20 +89,6 @@ def label_selector(text: str) -> Matcher:
     return matches
 
 
-def structured_selector(selector: Object | None) -> Matcher:
-    """Compile the `matchLabels`/`matchExpressions` form that workloads hold."""
-    selector = selector or {}
-    parts = [f"{k}={v}" for k, v in (selector.get("matchLabels") or {}).items()]
-    for rule in selector.get("matchExpressions") or []:
-        key, values = rule["key"], ",".join(rule.get("values") or [])
-        parts.append(
-            {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}.get(
-                rule["operator"], f"!{key}"
-            )
-        )
-    return label_selector(",".join(parts))
-
-
 def _value(obj: Object, path: str) -> str:
     here: Any = obj
     for step in path.split("."):

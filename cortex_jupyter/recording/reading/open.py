@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import AmbiguousTask, ArchiveError, CortexError, NotAllowed, NotFound
@@ -14,34 +15,20 @@ from cortex_jupyter.recording.reading.keeping import Keeping
 from cortex_jupyter.recording.reading.reading import Recording
 
 if TYPE_CHECKING:
-    from cortex_jupyter.cluster.access import Access, Person
-    from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.recording.store import Info, Readable, Store
+    from cortex_jupyter.cluster.access import Person
+    from cortex_jupyter.recording.store import Info, Readable
     from cortex_jupyter.records import TaskRef
 
 _log = logging.getLogger(__name__)
 
 
 class Recordings(Connection):
-    """The recordings of one store, opened by task name; see `Connection` for what it takes.
+    """The recordings of one store, opened by task name; see `Connection` for what it takes."""
 
-    Attributes
-    ----------
-    keeping : Keeping
-        What is being read of them.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        cluster: Cluster | None,
-        task_label: str = "",
-        archive: Readable | None = None,
-        access: Access | None = None,
-    ) -> None:
-        super().__init__(store, cluster, task_label, archive, access)
-        self.keeping = Keeping()
-        self._feeds: dict[tuple[str, int], Feed] = {}
+    @cached_property
+    def keeping(self) -> Keeping:
+        """What is being read of them."""
+        return Keeping()
 
     async def find(self, ref: TaskRef, person: Person | None = None) -> Recording:
         """Find a task, in the cluster or else among what is recorded, and begin to record it where needed.
@@ -121,6 +108,10 @@ class Recordings(Connection):
             of_ours = [info for info in found if info.cluster == self.cluster.id]
             found = [info for info in of_ours if await self.mine(info.ref, person)]
         return sorted(found, key=lambda info: info.id, reverse=True)
+
+    @cached_property
+    def _feeds(self) -> dict[tuple[str, int], Feed]:
+        return {}
 
     def feed(self, recording: int, store: Readable | None = None) -> Feed:
         """Give the one feed of a recording in this process."""

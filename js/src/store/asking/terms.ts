@@ -93,11 +93,6 @@ export function termsOf(typed: string, regex = false, matchCase = false): Terms 
   return found;
 }
 
-/** The term as it would be typed. */
-export function typedOf(term: string, exclude: boolean): string {
-  return exclude ? `!${term}` : term;
-}
-
 /** A term as Python's regular expression, which counts case unless it is told not to. */
 export function patternOf(term: string): string {
   const [, source, flags] = SLASHED.exec(term) ?? [];

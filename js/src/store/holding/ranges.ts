@@ -4,6 +4,11 @@ export class Ranges {
   readonly #ends: number[] = [];
 
   has(seq: number): boolean {
+    return this.#starts[this.#endingAfter(seq)] <= seq;
+  }
+
+  /** The first range that ends after a number. */
+  #endingAfter(seq: number): number {
     let low = 0;
     let high = this.#ends.length;
     while (low < high) {
@@ -11,7 +16,7 @@ export class Ranges {
       if (this.#ends[middle] <= seq) low = middle + 1;
       else high = middle;
     }
-    return low < this.#starts.length && this.#starts[low] <= seq;
+    return low;
   }
 
   /** Numbers, ascending, that are not here any more. */
@@ -25,14 +30,8 @@ export class Ranges {
   }
 
   #remove(from: number, to: number): void {
-    let low = 0;
-    let high = this.#ends.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#ends[middle] <= from) low = middle + 1;
-      else high = middle;
-    }
-    const first = low;
+    const first = this.#endingAfter(from);
+    let low = first;
     while (low < this.#starts.length && this.#starts[low] < to) low++;
     if (low === first) return;
     const [start, end] = [this.#starts[first], this.#ends[low - 1]];
