@@ -27,6 +27,7 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from cortex_jupyter import tracing
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.records import Cursor, TaskRef
@@ -211,13 +212,14 @@ class CommServer:
 class Outlet:
     """Collects written bytes into few messages, no more of them than the page takes.
 
-    It is a response for `server.sse.Stream`: `set_header`, `write`, `flush`, `service`.
+    It is a response for `server.sse.Stream`: `set_header`, `write`, `flush`, `service`, `span`.
     """
 
     class _App:
         heartbeat_s = _HEARTBEAT_S
 
     current_user = None
+    span = tracing.Span()  # a kernel's comm is no request
 
     def __init__(self, send: Send) -> None:
         self._send = send
