@@ -63,8 +63,20 @@ def to_polars(table: Any) -> Any:
     MissingExtra
         There is no polars.
     """
+    pl = library("polars")
+    same = {name: value for name in table.column_names if (value := _only(table[name])) is not None}
     # In the chunks in which it was read, as polars itself reads Parquet: whoever needs one joins what they need.
-    return library("polars").from_arrow(table, rechunk=False)
+    frame = pl.from_arrow(table.drop_columns(list(same)), rechunk=False)
+    literals = [pl.lit(value, pl.Categorical).alias(name) for name, value in same.items()]
+    return frame.with_columns(literals).select(table.column_names)
+
+
+def _only(column: Any) -> str | None:
+    """Give the value that all rows of a dictionary column have; None where there are several, or others."""
+    if not library("pyarrow").types.is_dictionary(column.type) or column.null_count:
+        return None
+    known = {value for chunk in column.chunks for value in chunk.dictionary.to_pylist()}
+    return known.pop() if len(known) == 1 else None
 
 
 def plain(table: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.places import places
-from cortex_jupyter.frames.views import Views
+from cortex_jupyter.frames.views import Views, only, viewed
 from cortex_jupyter.parsing import fields as rules
 
 #: Rows that one thread cuts at once.
@@ -48,29 +48,29 @@ def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any, *, shared:
     text, message_at, message_len, fields_at : pyarrow.ChunkedArray
         See `places`.
     shared : bool, optional
-        Give `string_view` instead of `large_string`: 16 bytes a line, and the bytes of the text itself.
+        Give `string_view` instead of `large_string`, and `text` as well: 16 bytes a line, and the bytes of the text
+        itself.
     """
     pa = library("pyarrow")
     rows = pa.table([text, message_at, message_len, fields_at], names=["0", "1", "2", "3"])
-    kind = pa.string_view() if shared else pa.large_string()
     # In pieces, for all processors: what was read from a file may be one chunk.
     pieces = [piece.columns for piece in rows.to_batches(max_chunksize=_PIECE)]
     if len(pieces) <= 1:
-        parts = [_cut(columns, kind) for columns in pieces]
+        parts = [_cut(*columns, shared=shared) for columns in pieces]
     else:
         with ThreadPoolExecutor(pa.cpu_count(), "cortex-derive") as pool:  # Arrow and numpy release the interpreter
-            parts = list(pool.map(lambda columns: _cut(columns, kind), pieces))
+            parts = list(pool.map(lambda columns: _cut(*columns, shared=shared), pieces))
+    kind = pa.string_view() if shared else pa.large_string()
     return {
-        "message": pa.chunked_array([message for message, _ in parts], kind),
-        "fields": pa.chunked_array([fields for _, fields in parts], kind),
+        name: pa.chunked_array([part[name] for part in parts], kind)
+        for name in ("message", "fields", *(["text"] if shared else []))
     }
 
 
-def _cut(columns: list[Any], kind: Any) -> tuple[Any, Any]:
-    text, at, length, fields_at = columns
+def _cut(text: Any, at: Any, length: Any, fields_at: Any, *, shared: bool) -> dict[str, Any]:
     pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
-    shared = pa.types.is_string_view(kind)
     held = fields_at.is_valid().to_numpy(zero_copy_only=False)
+    whole = viewed(text) if shared or held.any() else None
     where: Any = None
     said: Any = None
     read: Any = None
@@ -80,23 +80,28 @@ def _cut(columns: list[Any], kind: Any) -> tuple[Any, Any]:
         said, read = (pa.array(column, pa.large_string()) for column in zip(*lines, strict=True))
         where = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
     if where is None and length.null_count == len(length) and pc.equal(pc.max(at), 0).as_py():
-        message = text.cast(kind)  # no line has a head
+        message = whole if shared else text  # no line has a head
     else:
         views = Views(len(text), prefixes=shared)
         views.set(None, text, at, length)
         if where is not None:
             views.set(where, said)
-        # A view first and then the copy: its size is known, where gathering would double a buffer until it fits.
-        message = views.array().cast(kind)
-    if not held.any():
-        return message, pa.nulls(len(text), kind)
-    views, rows = Views(len(text), prefixes=shared), np.flatnonzero(held)
-    views.set(rows, text, fields_at.drop_null(), rows=rows)
-    if where is not None:
-        views.set(where, read)
-        held = held.copy()
-        held[where] = read.is_valid().to_numpy(zero_copy_only=False)
-    return message, views.array(pa.py_buffer(np.packbits(held, bitorder="little"))).cast(kind)
+        message = views.array()
+    if where is None and pc.equal(pc.max(fields_at), 0).as_py():
+        fields = only(whole, held)  # an object is its whole line
+    elif held.any():
+        views, rows = Views(len(text), prefixes=shared), np.flatnonzero(held)
+        views.set(rows, text, fields_at.drop_null(), rows=rows)
+        if where is not None:
+            views.set(where, read)
+            held = held.copy()
+            held[where] = read.is_valid().to_numpy(zero_copy_only=False)
+        fields = only(views.array(), held)
+    else:
+        fields = pa.nulls(len(text), pa.string_view() if shared else pa.large_string())
+    found = {"message": message, "fields": fields, "text": whole}
+    # A view first and then the copy: its size is known, where gathering would double a buffer until it fits.
+    return found if shared else {name: found[name].cast(pa.large_string()) for name in ("message", "fields")}
 
 
 def _both(line: str) -> tuple[str, str | None]:

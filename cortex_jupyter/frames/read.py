@@ -56,7 +56,7 @@ def read(
     start : int, optional
         Only records with `seq` from here on.
     shared : bool, optional
-        `message` and `fields` are `string_view`, of the bytes of `text`: less memory, for who can read it.
+        `message`, `text` and `fields` are `string_view`, of the same bytes: less memory, for who can read it.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) 
         rows = _finished(columns, rows, shared=shared)
     target = [field for field in schema() if field.name in columns]
     if shared:
-        target = [field.with_type(pa.string_view()) if field.name in _CUT else field for field in target]
+        target = [f.with_type(rows[f.name].type) if pa.types.is_large_string(f.type) else f for f in target]
     return pa.table([rows[field.name] for field in target], schema=pa.schema(target))
 
 
@@ -135,7 +135,8 @@ def stored(
             found.append(piece if each is None else each(piece))
             if progress is not None:
                 progress(len(piece))
-        rows = in_order(pa.concat_tables(found) if found else layout.schema().empty_table())
+        rows = pa.concat_tables(found) if found else layout.schema().empty_table()
+        rows = rows if ascending(rows["time"]) else in_order(_owned(rows))
         if store.info(recording) is None:  # it left while it was read
             raise CursorNotHeld("this recording is no longer held", NOT_HELD)
     return rows if query.tail is None else rows.slice(max(0, len(rows) - query.tail))
@@ -191,7 +192,7 @@ def _archived(
     if ascending(rows["time"]):
         return rows
     # Where times run backwards, the place of a line depends on which others are there.
-    return in_order(rows.sort_by("seq"))
+    return in_order(_owned(rows).sort_by("seq"))
 
 
 def wanted(
@@ -208,3 +209,10 @@ def wanted(
     looked = _looked_at(query)
     choice = Choice(looked, lambda rows, names: select(rows, query, names)) if looked else None
     return held.file.read(groups, columns, each, progress, choice)
+
+
+def _owned(rows: Any) -> Any:
+    """Give rows that can be taken by their places: pyarrow (26) does not do so with views."""
+    pa = library("pyarrow")
+    fields = [f.with_type(pa.large_string()) if pa.types.is_string_view(f.type) else f for f in rows.schema]
+    return rows.cast(pa.schema(fields))

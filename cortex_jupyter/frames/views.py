@@ -14,6 +14,8 @@ from cortex_jupyter.archive.extra import library
 _SHORT: Final = 12
 #: Places count to 2 GiB: a larger buffer is given as several that overlap, so that each piece lies whole in one.
 _STEP: Final = 1 << 30
+#: Of more bytes at once Arrow makes no views.
+_MOST: Final = (1 << 31) - 1
 #: Views that are set at once: what is in between stays in the processor's cache, and is no new memory each time.
 _BLOCK: Final = 16_384
 
@@ -100,17 +102,50 @@ class Views:
             few[at >= sizes[short, None]] = 0
             parts[short, 1:] = few.view(np.int32)
 
-    def array(self, valid: Any = None) -> Any:
-        """Give them as a `pyarrow.StringViewArray`.
-
-        Parameters
-        ----------
-        valid : pyarrow.Buffer, optional
-            A bit for each that is not null.
-        """
+    def array(self) -> Any:
+        """Give them as a `pyarrow.StringViewArray`."""
         pa = library("pyarrow")
-        buffers = [valid, pa.py_buffer(self._rows), *self._buffers]
+        buffers = [None, pa.py_buffer(self._rows), *self._buffers]
         return pa.Array.from_buffers(pa.string_view(), len(self._rows), buffers)
+
+
+def viewed(texts: Any) -> Any:
+    """Give whole texts as views.
+
+    Parameters
+    ----------
+    texts : pyarrow.LargeStringArray
+
+    Returns
+    -------
+    pyarrow.StringViewArray
+    """
+    pa, values = library("pyarrow"), texts.buffers()[2]
+    if values is None or values.size <= _MOST:
+        return texts.cast(pa.string_view())
+    views = Views(len(texts))
+    views.set(None, texts)
+    return views.array()
+
+
+def only(views: Any, held: Any) -> Any:
+    """Give the same views, null where they are not held.
+
+    Parameters
+    ----------
+    views : pyarrow.StringViewArray
+    held : numpy.ndarray of bool
+
+    Examples
+    --------
+    >>> import numpy as np, pyarrow as pa
+    >>> only(viewed(pa.array(["a", "b"], pa.large_string())), np.array([False, True])).to_pylist()
+    [None, 'b']
+    """
+    np, pa = library("numpy"), library("pyarrow")
+    valid = np.packbits(np.pad(held, (views.offset, 0)), bitorder="little")
+    buffers = [pa.py_buffer(valid), *views.buffers()[1:]]
+    return pa.Array.from_buffers(views.type, len(views), buffers, offset=views.offset)
 
 
 def _given(sizes: Any) -> tuple[Any, Any]:

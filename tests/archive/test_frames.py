@@ -55,6 +55,12 @@ def test_lazy_frames_are_those_of_arrow(filled: Filled, file: str) -> None:
     assert part.to_polars(lazy=True).collect()["seq"].to_list() == part.to_arrow()["seq"].to_pylist()
 
 
+@pytest.mark.parametrize("query", [{}, {"level": "warning"}, {"grep": "no"}, {"tail": 50}])
+def test_polars_has_what_arrow_has_also_where_clocks_run_backwards(file: str, query: dict[str, object]) -> None:
+    log = cortex.open(file, **query)
+    assert log.to_polars().equals(pl.from_arrow(log.to_arrow())) and len(log.to_polars()) > 10
+
+
 def test_only_what_is_asked_for_is_computed(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     lively(filled, 600)
     monkeypatch.setattr("cortex_jupyter.frames.read.cut", lambda *_: pytest.fail("message is not needed"))

@@ -86,6 +86,8 @@ def test_the_order_is_that_of_pages(filled: Filled, seed: int) -> None:
     assert found["text"].to_pylist() == [r.text for r in page.records]
     assert found["pod"].to_pylist() == [r.source["pod"] for r in page.records]
     whole = LogQuery.parse({})
+    views = read(filled.store, filled.id, whole, shared=True)
+    assert to_polars(views)["message"].to_list() == found["message"].to_pylist()
     assert [r.seq for r in ordered(filled.store, filled.id, whole)] == found["seq"].to_pylist()
     assert [r.seq for r in ordered(filled.store, filled.id, LogQuery.parse({"tail": 9}))] == found["seq"].to_pylist()[
         -9:

@@ -13,6 +13,7 @@ from cortex_jupyter.frames import views as module
 from cortex_jupyter.frames.derive import cut
 from cortex_jupyter.frames.places import places
 from cortex_jupyter.frames.views import Views
+from cortex_jupyter.parsing.fields import fields_text, message
 
 LINES = [
     "", "short", "exactly 12 b", "a line of thirteen", "é" * 40, "2026-01-31 12:00:00 INFO a message that is long",
@@ -21,12 +22,17 @@ LINES = [
 ]  # fmt: skip
 
 
-def test_message_and_fields_are_the_same_whether_they_share_the_text_or_not() -> None:
-    text = pa.chunked_array([pa.array(LINES * 3, pa.large_string()).slice(2), pa.array([], pa.large_string())])
+@pytest.mark.parametrize("lines", [LINES, LINES[:8], LINES[:5]], ids=["all", "objects and heads", "plain"])
+def test_message_and_fields_are_the_same_whether_they_share_the_text_or_not(lines: list[str]) -> None:
+    text = pa.chunked_array([pa.array(lines * 3, pa.large_string()).slice(2), pa.array([], pa.large_string())])
     found = places(text)
     at = [found[name] for name in ("message_at", "message_len", "fields_at")]
     own, shared = cut(text, *at), cut(text, *at, shared=True)
-    for name in ("message", "fields"):
+    assert [(message(x), fields_text(x)) for x in text.to_pylist()] == list(
+        zip(own["message"].to_pylist(), own["fields"].to_pylist(), strict=True)
+    )
+    own["text"] = text
+    for name in ("message", "fields", "text"):
         assert shared[name].type == pa.string_view()
         assert shared[name].to_pylist() == own[name].to_pylist()
         assert pl.from_arrow(pa.table({name: shared[name]}))[name].to_list() == own[name].to_pylist()
@@ -50,6 +56,8 @@ def test_places_that_do_not_fit_into_a_view_are_counted_from_a_later_buffer(monk
     found = views.array()
     found.validate(full=True)
     assert found.to_pylist() == [line[5:] for line in lines.to_pylist()]
+    monkeypatch.setattr(module, "_MOST", 64)
+    assert module.viewed(lines).to_pylist() == lines.to_pylist()
 
 
 @pytest.mark.parametrize("prefixes", [True, False])
