@@ -68,41 +68,60 @@ def cut(text: Any, message_at: Any, message_len: Any, fields_at: Any, *, shared:
 
 
 def _cut(text: Any, at: Any, length: Any, fields_at: Any, *, shared: bool) -> dict[str, Any]:
-    pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
-    held = fields_at.is_valid().to_numpy(zero_copy_only=False)
-    whole = viewed(text) if shared or held.any() else None
-    where: Any = None
-    said: Any = None
-    read: Any = None
-    if at.null_count or pc.equal(pc.min(fields_at), -1).as_py():
-        odd = pc.or_(at.is_null(), pc.fill_null(pc.equal(fields_at, -1), fill_value=False))
-        lines = [_both(line) for line in pc.filter(text, odd).to_pylist()]
-        said, read = (pa.array(column, pa.large_string()) for column in zip(*lines, strict=True))
-        where = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
-    if where is None and length.null_count == len(length) and pc.equal(pc.max(at), 0).as_py():
-        message = whole if shared else text  # no line has a head
-    else:
-        views = Views(len(text), prefixes=shared)
-        views.set(None, text, at, length)
-        if where is not None:
-            views.set(where, said)
-        message = views.array()
-    if where is None and pc.equal(pc.max(fields_at), 0).as_py():
-        fields = only(whole, held)  # an object is its whole line
-    elif held.any():
-        views, rows = Views(len(text), prefixes=shared), np.flatnonzero(held)
-        views.set(rows, text, fields_at.drop_null(), rows=rows)
-        if where is not None:
-            views.set(where, read)
-            held = held.copy()
-            held[where] = read.is_valid().to_numpy(zero_copy_only=False)
-        fields = only(views.array(), held)
-    else:
-        fields = pa.nulls(len(text), pa.string_view() if shared else pa.large_string())
-    found = {"message": message, "fields": fields, "text": whole}
+    whole = viewed(text) if shared else text
+    odd = _odd(text, at, fields_at)
+    found = {"message": _message(text, whole, at, length, odd), "fields": _fields(text, whole, fields_at, odd)}
     # A view first and then the copy: its size is known, where gathering would double a buffer until it fits.
-    return found if shared else {name: found[name].cast(pa.large_string()) for name in ("message", "fields")}
+    return found | {"text": whole} if shared else {name: part.cast(text.type) for name, part in found.items()}
 
 
-def _both(line: str) -> tuple[str, str | None]:
-    return rules.message(line), rules.fields_text(line)
+def _odd(text: Any, at: Any, fields_at: Any) -> tuple[Any, Any, Any] | None:
+    """Give which lines have to be read by Python, where there are any, and their messages and fields."""
+    pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
+    if not at.null_count and not pc.equal(pc.min(fields_at), -1).as_py():
+        return None
+    odd = pc.or_(at.is_null(), pc.fill_null(pc.equal(fields_at, -1), fill_value=False))
+    lines = [(rules.message(line), rules.fields_text(line)) for line in pc.filter(text, odd).to_pylist()]
+    said, read = (pa.array(column, pa.large_string()) for column in zip(*lines, strict=True))
+    return np.flatnonzero(odd.to_numpy(zero_copy_only=False)), said, read
+
+
+def _message(text: Any, whole: Any, at: Any, length: Any, odd: tuple[Any, Any, Any] | None) -> Any:
+    pc = library("pyarrow.compute")
+    if odd is None and length.null_count == len(length) and pc.equal(pc.max(at), 0).as_py():
+        return whole  # no line has a head
+    views = Views(len(text), prefixes=whole is not text)
+    views.set(None, text, at, length)
+    if odd is not None:
+        where, said, _ = odd
+        views.set(where, said)
+    return views.array()
+
+
+def _fields(text: Any, whole: Any, fields_at: Any, odd: tuple[Any, Any, Any] | None) -> Any:
+    pa, pc, np = library("pyarrow"), library("pyarrow.compute"), library("numpy")
+    held, shared = fields_at.is_valid().to_numpy(zero_copy_only=False), whole is not text
+    if not held.any():
+        return pa.nulls(len(text), whole.type)
+    if odd is None and pc.max(fields_at).as_py() == 0:  # an object is its whole line
+        return only(whole, held) if shared else _spread(text.filter(pa.array(held)), held)
+    views, rows = Views(len(text), prefixes=shared), np.flatnonzero(held)
+    views.set(rows, text, fields_at.drop_null(), rows=rows)
+    if odd is not None:
+        where, _, read = odd
+        views.set(where, read)
+        held = held.copy()
+        held[where] = read.is_valid().to_numpy(zero_copy_only=False)
+    return only(views.array(), held)
+
+
+def _spread(texts: Any, held: Any) -> Any:
+    """Give texts to the rows that hold one, null to the others; the bytes stay where they are."""
+    pa, np = library("pyarrow"), library("numpy")
+    places = np.zeros(len(held) + 1, np.int64)
+    np.cumsum(held, out=places[1:])
+    offsets = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1)[places]
+    valid = np.packbits(held, bitorder="little")
+    return pa.Array.from_buffers(
+        texts.type, len(held), [pa.py_buffer(valid), pa.py_buffer(offsets), texts.buffers()[2]]
+    )

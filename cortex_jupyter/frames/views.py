@@ -71,10 +71,11 @@ class Views:
             sizes = high - begin
             if starts is not None:
                 head = starts[at:end]
-                if head.min() < 0 or (head > sizes).any():
+                rest = sizes - head
+                if head.min() < 0 or rest.min() < 0:
                     head = np.clip(head, 0, sizes)
-                begin = begin + head
-                sizes -= head
+                    rest = sizes - head
+                begin, sizes = begin + head, rest
             if len(some):
                 own = slice(*np.searchsorted(some, (at, end)))
                 sizes[some[own] - at] = np.clip(most[own], 0, sizes[some[own] - at])
