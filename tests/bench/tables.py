@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import greps
 from pipe import program
 
 if TYPE_CHECKING:
@@ -102,7 +101,6 @@ log.filter(until="2023-11-14T22:13:21Z").to_pandas()  # what libraries take is n
 time.sleep(1.2); pyarrow.default_memory_pool().release_unused()  # and what they keep of that is given back first
 found["memory"] = peak(log.to_pandas)
 runs = {"table": lambda: pyarrow.parquet.read_table(path), "pandas": log.to_pandas, "polars": log.to_polars}
-runs["grep"] = log.filter(grep="step 99").to_arrow
 times, used = ({name: [] for name in runs} for _ in range(2))
 for _ in range(5):  # one after the other, so that what else the machine does meets all of them
     for name, run in runs.items():
@@ -132,7 +130,7 @@ def run(report: Report) -> None:
             subprocess.run(["gzip", "-6", "-c"], input=lines, capture_output=True, check=True).stdout
         )
         zipped = Path(folder, "lines.txt.gz").stat().st_size
-        plain, packed = _rg(f"{folder}/lines.txt"), _rg("-z", f"{folder}/lines.txt.gz")
+        greps.run(report, folder, env)
     for name in ("pandas", "polars"):
         note = f"{found[name]:.2f} s / {found['table']:.2f} s, CPU {found[name + '_cpu'] / found['table_cpu']:.2f} x"
         what = f"1 M archived lines to {name} / read_table of the file"
@@ -144,10 +142,6 @@ def run(report: Report) -> None:
     report.add("CPU to archive 1 M lines, all of it: read, derive, write", made["archive"], None, "s")
     report.add("memory added by that", made["archive_rss"], None, "MB")
     report.add("CPU to find level, message and fields in 1 M lines", made["places"], 3.0, "s")
-    if plain is not None and packed is not None:
-        note = f"{found['grep']:.2f} s, CPU {found['grep_cpu']:.2f} s"
-        report.add("grep over the archive / rg over the text", found["grep"] / plain, 3.0, note=note)
-        report.add("grep over the archive / rg -z over the text of gzip -6", found["grep"] / packed, None)
 
 
 def _python(code: str, folder: str, env: dict[str, str], *arguments: str) -> dict[str, float]:
@@ -156,16 +150,3 @@ def _python(code: str, folder: str, env: dict[str, str], *arguments: str) -> dic
     assert done.returncode == 0, done.stderr
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def _rg(*where: str) -> float | None:
-    """Give how long ripgrep takes, where it is installed."""
-    rg = shutil.which("rg")
-    if rg is None:
-        return None
-    taken = []
-    for _ in range(3):
-        started = time.perf_counter()
-        subprocess.run([rg, "step 99", *where], stdout=subprocess.PIPE, check=True)
-        taken.append(time.perf_counter() - started)
-    return min(taken)
