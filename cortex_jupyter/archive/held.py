@@ -13,12 +13,13 @@ import orjson
 
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.grams import may_hold
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveTooNew
 from cortex_jupyter.recording.store import Complete, Info
 from cortex_jupyter.records import STREAMS, Entry, Source, TaskRef, encode_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from cortex_jupyter.archive.file import ParquetFile
 
@@ -152,11 +153,17 @@ class Held:
             if size >= most:
                 return
 
-    def groups(self, since: int | None, until: int | None) -> list[int]:
-        """Give the row groups that may hold lines of a window of time."""
+    def groups(self, since: int | None, until: int | None, words: Sequence[Sequence[str]] = ()) -> list[int]:
+        """Give the row groups that may hold lines of a window of time with one word, in any case, of each of some sets."""
         low = -(1 << 63) if since is None else since
         high = 1 << 63 if until is None else until
-        return [i for i, held in enumerate(self.file.statistics("time")) if held is None or (held[1] >= low and held[0] <= high)]  # fmt: skip
+        found = [i for i, held in enumerate(self.file.statistics("time")) if held is None or (held[1] >= low and held[0] <= high)]  # fmt: skip
+        packed = self.metadata.get(layout.GRAMS)  # files of earlier versions have none
+        if words and packed is not None:
+            for each in words:
+                may = may_hold(packed, self.file.metadata.num_row_groups, each)
+                found = [i for i in found if may[i]]
+        return found
 
     def _entry(self, block: layout.Block) -> Entry:
         """Make the batch of a block: the lines with its numbers, in their order."""

@@ -22,11 +22,12 @@ from cortex_jupyter.records import STREAMS, Entry
 
 #: Raised by what an older reader would get wrong, who then refuses it; a key more in manifest or metadata harms none.
 VERSION: Final = 1
-#: Keys of the file's metadata: the version and what the store knew, the statement, notices, and the index by number.
+#: Keys of the file's metadata: the version and what the store knew, the statement, notices, the index by number, and by `grams`.
 ABOUT: Final = b"cortex_jupyter.archive"
 STATEMENT: Final = b"cortex_jupyter.complete"
 NOTICES: Final = b"cortex_jupyter.notices"
 BLOCKS: Final = b"cortex_jupyter.blocks"
+GRAMS: Final = b"cortex_jupyter.grams"
 #: Columns with few values; columns that grow; where message and fields are in the text, see `frames.places`.
 FEW: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level")
 _GROWING: Final = ("time", "seq")

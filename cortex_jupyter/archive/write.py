@@ -10,6 +10,7 @@ import orjson
 
 from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.grams import Grams
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.records import rfc3339
@@ -130,6 +131,7 @@ def write(
     pa, pq = library("pyarrow"), library("pyarrow.parquet")
     most = layout.group_rows(about.complete.records)
     levels: Counter[str] = Counter()
+    grams = Grams()
     rows, group, sure = 0, 0, True
     waiting: list[Any] = []
     target = layout.schema()
@@ -143,6 +145,7 @@ def write(
             writer.write_table(whole, row_group_size=most)
             if about.blocks:
                 _note(about.blocks, whole["seq"], group)
+            grams.add(whole["text"].chunk(0))
             counts = whole["level"].value_counts().to_pylist()
             levels.update({one["values"] or "": one["counts"] for one in counts})
             rows += len(table)
@@ -160,6 +163,8 @@ def write(
             flush(pa.concat_tables(waiting))
         if rows == about.complete.records:  # what a filter has left is no archive
             writer.add_key_value_metadata(about.metadata(sorted_=sure))
+            if (packed := grams.pack()) is not None:
+                writer.add_key_value_metadata({layout.GRAMS: packed})
             if about.growing:
                 writer.add_key_value_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
     size = path.stat().st_size

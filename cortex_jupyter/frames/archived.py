@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.order import ascending
-from cortex_jupyter.frames.read import wanted
+from cortex_jupyter.frames.read import row_groups, wanted
 from cortex_jupyter.recording.reading.pages import Record
 from cortex_jupyter.records import STREAMS
 
@@ -30,7 +30,7 @@ def records(held: Held, query: LogQuery) -> Iterator[Record]:
     pa = library("pyarrow")
     columns = ["time", "seq", "source", "stream", "text"]
     sources = {sid: source.public for sid, source in held.sources.items()}
-    groups = iter(held.groups(query.since, query.until))
+    groups = iter(row_groups(held, query))
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-archived") as pool:
 
         def begin(most: int) -> list[Future[Any]]:

@@ -109,6 +109,8 @@ def _value(text: Any, key: str, value: Any) -> tuple[Any, Any]:
     sizes = pc.binary_length(value).cast(pa.int32())
     best = pa.nulls(len(text), pa.int32())
     for mark in (f'"{key}":"', f'"{key}": "'):
+        if not best.null_count:
+            break
         start = pc.add(pc.find_substring(data, mark).cast(pa.int32()), pa.scalar(len(mark), pa.int32()))
         start = pc.if_else(pc.less(start, len(mark)), None, start)
         same = pc.equal(

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.extra import library
-from cortex_jupyter.frames.bytefind import buffers
+from cortex_jupyter.frames.bytefind import buffers, wide
 from cortex_jupyter.frames.jsonlines import json_places
 from cortex_jupyter.frames.search import holding
 from cortex_jupyter.parsing import fields as rules
@@ -28,6 +28,8 @@ _HEAD: Final = 96
 _LONG: Final = 12 * _HEAD
 #: A head that comes so near to where it is cut off may be longer.
 _NEAR: Final = 40
+#: Bytes that are looked at in one go, so that they stay in the processor's cache.
+_CACHED: Final = 1 << 18
 #: Begins as an object does. And what needs Python: colours, an object behind something, pairs.
 _OBJECT: Final = r'^\{\s*"'
 _BLANK: Final = r"[\s\x0b\x1c-\x1f\x80-\xff]"  # bytes that may be, or be part of, what Python takes for a space
@@ -158,26 +160,24 @@ def _begun(text: Any, data: Any) -> tuple[Any, Any]:
 
 def _wide(head: Any) -> Any:
     """Tell which beginnings have characters of several bytes, or colours."""
-    pa, np = library("pyarrow"), library("numpy")
-    offsets, values = buffers(head)
-    part = values[offsets[0] : offsets[-1]]
-    if not len(part) or (part.max() <= 127 and not (part == 27).any()):  # noqa: PLR2004 - beyond ASCII, and escape
-        return pa.array(np.zeros(len(head), bool))
-    found = np.flatnonzero((part > 127) | (part == 27)) + offsets[0]  # noqa: PLR2004
+    pa, np, pc = library("pyarrow"), library("numpy"), library("pyarrow.compute")
     mask = np.zeros(len(head), bool)
-    mask[np.searchsorted(offsets, found, "right") - 1] = True
-    return pa.array(mask)
+    near = wide(head)
+    mask[near] = pc.match_substring_regex(head.take(pa.array(near)), r"[\x80-\xff]")
+    return pc.or_(pa.array(mask), holding(head, "\x1b"))
 
 
 def _masked(head: Any) -> Any:
     """Give the beginnings with each digit as 0."""
-    pa = library("pyarrow")
-    if head.offset:
-        head = pa.concat_arrays([head])
-    valid, offsets, values = head.buffers()
-    table = bytes(48 if 48 <= i <= 57 else i for i in range(256))  # noqa: PLR2004 - the digits of ASCII
-    masked = pa.py_buffer((values or pa.py_buffer(b"")).to_pybytes().translate(table))
-    return pa.Array.from_buffers(head.type, len(head), [valid, offsets, masked])
+    pa, np = library("pyarrow"), library("numpy")
+    offsets, values = buffers(head)
+    masked = values[offsets[0] : offsets[-1]].copy()
+    for start in range(0, len(masked), _CACHED):
+        part = masked[start : start + _CACHED]
+        digit = part - np.uint8(48)  # what is below "0" wraps around
+        digit *= digit < 10  # noqa: PLR2004 - the digits of ASCII
+        part -= digit
+    return pa.Array.from_buffers(head.type, len(head), [None, pa.py_buffer(offsets - offsets[0]), pa.py_buffer(masked)])
 
 
 def _start(word: str, raw: bytes) -> int:

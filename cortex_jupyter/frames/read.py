@@ -17,6 +17,7 @@ from cortex_jupyter.frames.places import places
 from cortex_jupyter.frames.schema import COLUMNS, schema
 from cortex_jupyter.frames.select import select
 from cortex_jupyter.frames.statement import Completeness
+from cortex_jupyter.parsing.needed import needed
 from cortex_jupyter.recording.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def stored_pieces(
         yield stored(store, recording, query), True
     elif isinstance(store, ArchiveStore):
         held = store.held(recording)
-        for piece in held.file.pieces(held.groups(query.since, query.until), layout.schema().names):
+        for piece in held.file.pieces(row_groups(held, query), layout.schema().names):
             yield select(piece, query), held.ordered
     else:
         yield from ordered(pieces(store, recording, query, stop=stop))
@@ -195,6 +196,12 @@ def _archived(
     return in_order(_owned(rows).sort_by("seq"))
 
 
+def row_groups(held: Held, query: LogQuery) -> list[int]:
+    """Give the row groups that may hold lines of a query's window that its patterns match."""
+    words = [texts for pattern in query.grep if (texts := needed(pattern).texts)]
+    return held.groups(query.since, query.until, words)
+
+
 def wanted(
     held: Held,
     query: LogQuery,
@@ -204,8 +211,7 @@ def wanted(
     groups: Sequence[int] | None = None,
 ) -> Any:
     """Give the rows that a query wants as they stand in a file, of all row groups or of some."""
-    if groups is None and (query.since is not None or query.until is not None):
-        groups = held.groups(query.since, query.until)
+    groups = row_groups(held, query) if groups is None else groups
     looked = _looked_at(query)
     choice = Choice(looked, lambda rows, names: select(rows, query, names)) if looked else None
     return held.file.read(groups, columns, each, progress, choice)

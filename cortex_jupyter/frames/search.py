@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.bytefind import buffers, rows_with, wide
-from cortex_jupyter.parsing.pattern import REACH, Finder, literal
+from cortex_jupyter.parsing.needed import needed
+from cortex_jupyter.parsing.pattern import REACH, Finder
 from cortex_jupyter.parsing.re2 import bytewise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from cortex_jupyter.parsing.re2 import Bytewise
 
@@ -41,19 +42,32 @@ def found(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
     >>> found(pa.array(["a1", "b2", "A٣"], pa.large_string()), r"(?i)a\d", re.compile(r"(?i)a\d").search).to_pylist()
     [True, False, True]
     """
+    np = library("numpy")
     if not pattern:
         return _asked(text, None, find)
-    needed, whole = literal(pattern)
-    if whole:
-        return holding(text, needed)
-    rule = _bytewise(pattern)
-    rows = rows_with(text, needed.encode()) if needed else None
-    if rows is None and (rule is not None or not needed):
-        return _asked(text, rule, find)
+    held, rule = needed(pattern), _bytewise(pattern)
+    rows = None if held.fold else _rows(text, held.texts)
+    if rows is None and held.whole:
+        return holding(text, held.texts[0])
+    if rows is None and held.texts and not held.fold and rule is None:
+        rows = np.flatnonzero(matching(text, "|".join(map(re.escape, held.texts))))
     if rows is None:
-        rows = library("pyarrow.compute").indices_nonzero(holding(text, needed)).to_numpy()
-    some = _asked(text.take(library("pyarrow").array(rows)), rule, find)
-    return _mask(len(text), rows[some.to_numpy(zero_copy_only=False)])
+        return _asked(text, rule, find)
+    if not held.whole:
+        some = _asked(text.take(library("pyarrow").array(rows)), rule, find)
+        rows = rows[some.to_numpy(zero_copy_only=False)]
+    return _mask(len(text), rows)
+
+
+def _rows(text: Any, words: Sequence[str]) -> Any:
+    """Give the rows that hold one of some words, None where that is not quickly said."""
+    np, found = library("numpy"), []
+    for word in words:
+        rows = rows_with(text, word.encode("utf-8", "surrogatepass"))
+        if rows is None:
+            return None
+        found.append(rows)
+    return np.unique(np.concatenate(found)) if found else None
 
 
 def _mask(length: int, rows: Any) -> Any:

@@ -119,57 +119,25 @@ def finder(name: str, pattern: str) -> Finder:
             f"{name}={pattern[:60]!r} repeats what itself repeats, which can take for ever",
             "leave one of the repetitions out: (a+)+ finds what a+ finds",
         )
-    if _plain(pattern):
+    if plain(pattern):
         return Finder(pattern, lambda text: pattern in text, sys.maxsize)  # three times faster
     return Finder(pattern, compiled.search, bounded(pattern, REACH))
 
 
-def literal(pattern: str) -> tuple[str, bool]:
-    r"""Give a text that every line with a match holds, and whether holding it is a match.
-
-    Parameters
-    ----------
-    pattern : str
-        One that `finder` takes; nothing is the pattern that every line matches, and nobody knows for which.
-
-    Examples
-    --------
-    >>> literal("step 99"), literal(r"(?:a|b) loss=\d+ \(best\)"), literal("(?i)loss"), literal("(a|b)(?P<x>step )+c?")
-    (('step 99', True), (' (best)', False), ('', False), ('step ', False))
-    """
-    if pattern and _plain(pattern):
-        return pattern, True
-    parsed = sre.parse(pattern)
-    return ("" if parsed.state.flags & re.IGNORECASE else max(_runs(parsed), key=len)), False
-
-
-def _runs(items: Iterable[Any]) -> list[str]:
-    """Give the texts that every match of a sequence holds."""
-    runs = [""]
-    for op, value in items:
-        if op is sre.LITERAL and not 0xD800 <= value < 0xE000:  # noqa: PLR2004 - surrogates are in no text
-            runs[-1] += chr(value)
-            continue
-        inner: Iterable[Any] = ()
-        if (op is sre.SUBPATTERN and not value[1] & re.IGNORECASE) or (op in _REPEATS and value[0]):
-            inner = value[-1]
-        runs += [*_runs(inner), ""]
-    return runs
-
-
-def _plain(pattern: str) -> bool:
+def plain(pattern: str) -> bool:
+    """Tell whether a pattern means just the text that it is."""
     return not re.search(r"[\\.^$*+?{}\[\]|()]", pattern)
 
 
 #: From so many repetitions on, two to the power of them is for ever.
 _MANY: Final = 16
-_REPEATS: Final = frozenset({sre.MAX_REPEAT, sre.MIN_REPEAT})
+REPEATS: Final = frozenset({sre.MAX_REPEAT, sre.MIN_REPEAT})
 
 
 def _risky(items: Iterable[Any]) -> bool:
     """Tell whether a long repetition holds a sequence in which nothing has a fixed length."""
     for op, value in items:
-        if op in _REPEATS:
+        if op in REPEATS:
             _, most, body = value
             if most > _MANY and any(_elastic(branch) for branch in _branches(body)):
                 return True
@@ -194,7 +162,7 @@ def _elastic(items: list[Any]) -> bool:
     """Tell whether a sequence can stretch and holds nothing of a fixed length that would mark where it ends."""
     stretches = False
     for op, value in items:
-        if op in _REPEATS:
+        if op in REPEATS:
             least, most, _ = value
             stretches = stretches or most > least
             if least and least == most:

@@ -47,6 +47,10 @@ def run(report: Report) -> None:
         data = sum(size for _, path, size in made.requests if ".parquet" in path) - held.about["footer"]
         report.add("window of 200 000 of 800 000 lines: bytes beside footer / share", data / held.file.size * LINES / WINDOW, 1.4)  # fmt: skip
         report.add("requests for that", len(made.requests), 5, "")
+        made.requests.clear()
+        assert len(read(ArchiveStore(_URL), info.id, LogQuery.parse({"grep": "OutOfMemoryError"}))) == 0
+        data = sum(size for _, path, size in made.requests if ".parquet" in path)
+        report.add("grep for a word that no line has: bytes / file", data / held.file.size, None)
         place = Objects(_URL)
         for i in range(TASKS):
             about = held.about | {"id": i + 1, "ref": {"namespace": "many", "kind": "job", "name": f"run-{i}"}}

@@ -14,7 +14,8 @@ from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.frames.search import found
-from cortex_jupyter.parsing.pattern import finder, literal
+from cortex_jupyter.parsing.needed import Needed, needed
+from cortex_jupyter.parsing.pattern import finder
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.parsing.re2 import bytewise
 
@@ -34,7 +35,7 @@ LINES = [
     "pattern",
     [
         "a+b", r"a\+b", "b", "fé no", "(?i)café", "(?i:l)oss", r"\[done\] \(best\)", r"#1 & ~2 -3", r"\\d", r"\d best", r"loss=\d+ (best|worst)",
-        "far", r"far=\d", "Qcd", "🚂 tr.in", "thing", "no\0", r"\t", "^$", "x?", "a.b", "(?s)a.b", "(?x) loss = 1 2", "$", "(?:best|nothing)", "é",
+        "far", r"far=\d", "Qcd", "🚂 tr.in", "thing", "no\0", r"\t", "^$", "x?", "a.b", "(?s)a.b", "(?x) loss = 1 2", "$", "(?:best|nothing)", "é", "best|away", "(best|away)$", "(?i)AWAY|best", "b|é|q|w|e|r|t|y|u|i", "|b", "b|", "CAF|[0-9] no",
     ],
 )  # fmt: skip
 def test_a_pattern_means_what_it_means_line_by_line(filled: Filled, tmp_path: Path, pattern: str) -> None:
@@ -44,9 +45,14 @@ def test_a_pattern_means_what_it_means_line_by_line(filled: Filled, tmp_path: Pa
     for name, wanted in (("grep", True), ("exclude", False)):
         expected = [text for text in LINES if bool(find(text)) is wanted]
         assert read(store, held.info.id, LogQuery.parse({name: [pattern]}))["text"].to_pylist() == expected
-    needed, whole = literal(pattern)
-    assert all(needed in text for text in LINES if find(text))
-    assert not whole or all(find(text) for text in LINES if needed in text)
+    held = needed(pattern)
+    assert all(_holds(text, held) for text in LINES if find(text))
+    assert not held.whole or all(find(text) for text in LINES if _holds(text, held))
+
+
+def _holds(text: str, held: Needed) -> bool:
+    fold = str.lower if held.fold else str
+    return not held.texts or any(fold(one) in fold(text) for one in held.texts)
 
 
 #: What RE2 and `re` take for another thing, somewhere.
@@ -67,7 +73,7 @@ def test_re2_is_given_what_means_the_same(flag: str) -> None:
     lines += ["", *("".join(rng.choices("abk1 ._S█→", k=6)) for _ in range(100))]
     text = pa.array(lines, pa.large_string())
     asked = 0
-    for _ in range(250):
+    for _ in range(120):
         pattern = flag + "".join(
             rng.choice(PIECES) + rng.choice(["", "", "*", "{2}", "?", "{1,3}"]) for _ in range(rng.randrange(1, 4))
         )
@@ -77,7 +83,7 @@ def test_re2_is_given_what_means_the_same(flag: str) -> None:
             continue
         asked += bytewise(pattern) is not None
         assert found(text, pattern, find).to_pylist() == [bool(find(line)) for line in lines], pattern
-    assert asked > 50 or "a" in flag
+    assert asked > 25 or "a" in flag
 
 
 def test_letters_beyond_ascii_that_case_makes_ascii() -> None:
@@ -97,7 +103,7 @@ def test_the_rest_of_a_row_is_decoded_where_something_was_found(
         return read_group(file, group, names, parts)
 
     monkeypatch.setattr(ParquetFile, "_group", counted)
-    assert len(read(store, held.info.id, LogQuery.parse({"grep": ["old 7"]}))) == 1
+    assert len(read(store, held.info.id, LogQuery.parse({"grep": ["ol. 7$"]}))) == 1
     groups = held.file.metadata.num_row_groups
     texts, others = ([one for one in decoded if ("text" in one) is wanted] for wanted in (True, False))
     assert groups > 5 and sorted(texts) == [(i, "text") for i in range(groups)] and len(others) == 1
