@@ -11,19 +11,20 @@ import shutil
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recording.hand import CLUSTER, Hand, recorder, until
+from recording.hand import CLUSTER, REF, Hand, recorder, until
 from recording.test_compact import records
 from recording.test_store import dead_pid
 from support import valkey as servers
 from support.relay import Relay
 from support.valkey import Server, free_port
 
-from cortex_jupyter.errors import LeaseLost, StoreBusy, StoreError, StoreFull, StoreUnreachable
+from cortex_jupyter.errors import CursorNotHeld, LeaseLost, StoreBusy, StoreError, StoreFull, StoreUnreachable
 from cortex_jupyter.recording.process.launch import ensure_recorder
+from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.recorder import recorder as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
 from cortex_jupyter.recording.store.budget import Budget
@@ -32,7 +33,7 @@ from cortex_jupyter.recording.store.retention import retain
 from cortex_jupyter.recording.store.trimming import trim
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.valkey import changes, leases, link
-from cortex_jupyter.records import Batch, TaskRef
+from cortex_jupyter.records import Batch, TaskRef, notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,6 +112,128 @@ def test_a_server_that_is_not_fit_is_refused(server: Server, tmp_path: Path) -> 
         assert "primary" in caught.value.hint
     with pytest.raises(StoreUnreachable), Relay(1) as nowhere:
         open_store(f"valkey://127.0.0.1:{nowhere.port}")
+
+
+@pytest.mark.parametrize("answer", [True, False], ids=["answer", "request"])
+def test_whatever_is_cut_happens_once(server: Server, answer: bool) -> None:
+    """A script whose answer is lost has run, one whose request broke off in the middle has not; each is asked again."""
+    with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
+
+        def cut(ask: Callable[[], Any]) -> Any:
+            relay.break_next(answer=answer)
+            found = ask()
+            assert relay._breaks is None
+            return found
+
+        id_ = cut(lambda: far.open(CLUSTER, REF, "u1"))
+        cut(lambda: far.beat(recorder()))
+        hand = cut(lambda: Hand(far))
+        assert hand.id == id_ and [info.id for info in far.recordings()] == [id_]
+        hand.lease = cut(lambda: far.lease(id_, "me"))
+        sid = cut(hand.source)
+        for i in range(10):
+            cut(lambda i=i: hand.lines([(i, sid, os.urandom(50).hex())]))
+        assert records(far, id_) == hand.written and [*far.sources(id_)] == [sid]
+        used = far.used()
+        cut(lambda: compact(far, hand.lease, done=True))
+        assert records(far, id_) == hand.written and len(far.index(id_)) == 1 and far.used() < used
+        hand.lines([(20, sid, "more")])
+        gap, used = notice(REF.key, 1, 0, "gap", "m"), far.bytes_of(id_)
+        gap.n = 10
+        assert cut(lambda: far.trim(hand.lease, gap, b""))
+        assert [row[:3] for row in far.index(id_)] == [(1, 10, "gap"), (11, 1, "log")] and far.bytes_of(id_) < used
+        cut(lambda: far.want(id_, 30))
+        cut(hand.end)
+        assert far.info(id_).last_seq == 12 and not far.forget(id_)  # type: ignore[union-attr]
+        far.want(id_, 0)
+        server.ask("ZREM", "cortex:wanted", id_)
+        cut(lambda: far.forget(id_))
+        assert far.recordings() == [] and far.used() == 0
+        cut(lambda: far.leave("me"))
+        assert far.recorders(CLUSTER) == []
+
+
+def test_a_server_whose_clock_is_set_back_or_forward(server: Server, store: ValkeyStore) -> None:
+    """What expires does so by it: an hour later than it should, or at once."""
+    far = recorder("far", host="another-host")
+    hand = Hand(store)
+    store.leave("me")
+    store.beat(far)
+    lease = store.lease(hand.id, "far")
+    assert lease is not None and store.lease(hand.id, "me") is None
+    # Back by an hour, and it died just then: nobody has to wait for an hour.
+    server.ask("PEXPIRE", "cortex:recorder:far", 3_600_000)
+    ahead = lease.epoch + 3_600_000_000
+    server.ask("HSET", f"cortex:{hand.id}", "epoch", ahead)
+    assert store.recorders(CLUSTER) == [] and store.holders([hand.id]) == {hand.id: ""}
+    store.beat(far)  # or it lives
+    assert [one.id for one in store.recorders(CLUSTER)] == ["far"] and store.lease(hand.id, "me") is None
+    server.ask("PEXPIRE", "cortex:recorder:far", 3_600_000)
+    store.beat(recorder())
+    taken = store.lease(hand.id, "me")
+    assert taken is not None and taken.epoch == ahead + 1, "no number is given twice"
+    # Forward: every heartbeat has run out. Whoever comes first takes it, and who had it can write no more.
+    server.ask("DEL", "cortex:recorder:me")
+    store.beat(far)
+    again = store.lease(hand.id, "far")
+    assert again is not None and again.epoch > taken.epoch
+    hand.lease = taken
+    with pytest.raises(LeaseLost):
+        hand.lines([(1, 1, "late")])
+
+
+async def test_one_that_forgets_everything_under_who_reads_and_writes(server: Server, store: ValkeyStore) -> None:
+    hand = Hand(store)
+    hand.lines([(1, 1, "a")])
+    frames = Feed(store, hand.id).frames()
+    assert (await anext(frames)).last == 1
+    server.ask("FLUSHALL")
+    with pytest.raises(LeaseLost):
+        await asyncio.to_thread(hand.lines, [(2, 1, "b")])
+    assert store.recordings() == [] and store.used() == 0
+    with pytest.raises(CursorNotHeld):
+        await anext(Feed(store, hand.id).frames(after=1))
+    new = await asyncio.to_thread(Hand, store)
+    assert new.id > hand.id
+    await frames.aclose()
+
+
+def test_a_disk_that_stands_still(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `appendfsync always` a commit waits for the disk, here for longer than we wait; then it is there, once."""
+    monkeypatch.setattr(link, "_TIMEOUT_S", 0.3)
+    with (
+        frozen(tmp_path) as (folder, freeze, thaw),
+        Server(folder / "v", appendonly="yes", appendfsync="always") as slow,
+        closing(open_store(slow.url)) as far,
+    ):
+        hand = Hand(far)
+        hand.lines([(1, 1, "before")])
+        freeze()
+        try:
+            with pytest.raises(StoreUnreachable):
+                hand.lines([(2, 1, "meanwhile")])
+        finally:
+            thaw()
+        hand.written.pop()
+        hand.lines([(2, 1, "meanwhile")])
+        slow.kill()
+        slow.start()
+        assert records(far, hand.id) == hand.written
+
+
+@contextmanager
+def frozen(folder: Path) -> Iterator[tuple[Path, Callable[[], None], Callable[[], None]]]:
+    """Give a disk of its own, and what has all writing to it stand still and go on."""
+    image, place = folder / "disk", folder / "mounted"
+    place.mkdir()
+    image.write_bytes(bytes(16 << 20))
+    commands = (["mkfs.ext4", "-q", image], ["mount", "-o", "loop", image, place])
+    if os.getuid() or any(subprocess.run(one, check=False, capture_output=True).returncode for one in commands):
+        pytest.skip("a disk of its own cannot be mounted here")
+    try:
+        yield place, *(lambda how=how: subprocess.run(["fsfreeze", how, place], check=True) for how in ("-f", "-u"))
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 def test_a_commit_that_got_no_answer_may_be_made_again(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +392,30 @@ async def test_readers_are_called_again_after_the_way_broke(server: Server, stor
         await until(lambda: calls)
         assert len(far.entries(hand.id, 0, 1 << 20)) == 1
         end()
+
+
+async def test_a_reader_waits_for_no_message_that_was_lost(server: Server, store: ValkeyStore) -> None:
+    """Lost with its connection: nothing is committed after it that would wake the reader."""
+    hand = Hand(store)
+    with Relay(server.port) as relay, closing(open_store(f"valkey://127.0.0.1:{relay.port}")) as far:
+        seen: list[int] = []
+
+        async def read() -> None:
+            async for frame in Feed(far, hand.id).frames():
+                seen.append(frame.last)  # noqa: PERF401 - it is looked at meanwhile
+
+        reading = asyncio.create_task(read())
+        for i in range(6):
+            if i % 2:
+                relay.cut()
+            elif i:
+                server.ask("CLIENT", "KILL", "TYPE", "pubsub")
+            await asyncio.to_thread(hand.lines, [(i, 1, "a")])
+            relay.mend()
+            await until(lambda i=i: len(seen) > i)
+        assert seen == [*range(1, 7)]
+        hand.end()
+        await reading
 
 
 async def test_a_way_that_hangs_is_given_up_and_tried_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

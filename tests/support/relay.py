@@ -20,6 +20,7 @@ class Relay:
         self._up = True
         self._flows = threading.Event()
         self._flows.set()
+        self._breaks: int | None = None
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -35,6 +36,10 @@ class Relay:
     def hang(self) -> None:
         """Hand on nothing any more, and tell nobody: what comes is handed on after `mend`."""
         self._flows.clear()
+
+    def break_next(self, *, answer: bool) -> None:
+        """Break the connection on which the next answer comes, instead of it; or in the middle of the next request."""
+        self._breaks = int(answer)
 
     def cut(self) -> None:
         """Break every connection, and let none through until `mend`."""
@@ -65,13 +70,17 @@ class Relay:
                         continue
                     pair = {near, far}
                     self._open |= pair
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._forward, args=(one, other), daemon=True).start()
+                for answers, (one, other) in enumerate(((near, far), (far, near))):
+                    threading.Thread(target=self._forward, args=(one, other, answers), daemon=True).start()
 
-    def _forward(self, one: socket.socket, other: socket.socket) -> None:
+    def _forward(self, one: socket.socket, other: socket.socket, answers: int) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(1 << 16):
                 self._flows.wait()
+                if self._breaks == answers:
+                    self._breaks = None
+                    other.sendall(b"" if answers else data[: len(data) // 2])
+                    break
                 other.sendall(data)
         # The second of the two threads that notices closes both.
         for each in (one, other):

@@ -31,7 +31,7 @@ class Leases:
         # Apart: programs of older versions take the rest as it comes.
         more = {name: known.pop(name) for name in _MORE}
         doc = orjson.dumps({"recorder": known, "machine": MACHINE} | more)
-        self._link.call("beat", recorder.id, recorder.cluster, doc, int(HEARTBEAT_S * 1000))
+        self._link.call("beat", recorder.id, recorder.cluster, doc)
 
     def leave(self, owner: str) -> None:
         self._link.call("leave", owner)
@@ -69,7 +69,7 @@ class Leases:
 
     def _recorder(self, id_: str) -> tuple[Recorder | None, bool]:
         """Give one whose heartbeat holds, and whether its process lives; one that we cannot see is taken to."""
-        doc = self._link.ask("GET", f"cortex:recorder:{id_}")
+        doc = self._link.call("recorder", id_)
         if doc is None:
             return None, False
         said = orjson.loads(doc)

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import valkey
 from valkey.backoff import NoBackoff
+from valkey.exceptions import ConnectionError as NoConnection
 from valkey.exceptions import NoScriptError, ReadOnlyError
 from valkey.retry import Retry
 
 from cortex_jupyter.errors import StoreBusy, StoreError
+from cortex_jupyter.recording.store import HEARTBEAT_S
 from cortex_jupyter.recording.valkey.trouble import errors, too_new
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ VERSION: Final = 1
 #: https://valkey.io/topics/eval-intro/#eval-flags: what only reads, and the little that has to be said when memory is
 #: full. All else is refused then as a whole, before it begins.
 _FLAGS: Final = {
-    "infos": "no-writes", "wanted": "no-writes", "entries": "no-writes", "entry": "no-writes", "oldest": "no-writes", "holders": "no-writes",
+    "infos": "no-writes", "wanted": "no-writes", "entries": "no-writes", "entry": "no-writes", "oldest": "no-writes", "holders": "no-writes", "recorder": "no-writes",
     "say": "allow-oom", "beat": "allow-oom", "lease": "allow-oom", "want": "allow-oom", "forget": "allow-oom",
     "leave": "allow-oom", "release": "allow-oom", "merge": "allow-oom", "trim": "allow-oom",
 }  # fmt: skip
@@ -45,7 +47,8 @@ def _script(name: str) -> tuple[str, str]:
     body = (folder / f"{'commit' if name == 'say' else name}.lua").read_text()
     flags = _FLAGS.get(name, "")
     guard = "" if flags == "no-writes" else f"local VERSION = {VERSION}\n{(folder / 'guard.lua').read_text()}"
-    text = f"#!lua flags={flags}\n{(folder / 'common.lua').read_text()}{guard}{body}"
+    heartbeat = f"local HEARTBEAT = {HEARTBEAT_S * 1000:.0f}\n"
+    text = f"#!lua flags={flags}\n{heartbeat}{(folder / 'common.lua').read_text()}{guard}{body}"
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -69,8 +72,8 @@ class Link:
             address.host, address.port, address.database, username=address.user or None,
             password=address.password or None, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S / 2,
             socket_keepalive=True, client_name="cortex-jupyter",
-            # Once: a connection that lay idle while the server was started anew. Everything we ask may be asked twice.
-            retry=Retry(NoBackoff(), 1), **tls,
+            # Once, over a new connection: everything we ask may be asked twice. (Without the list the client never does.)
+            retry=Retry(NoBackoff(), 1, (NoConnection,)), retry_on_error=[NoConnection], **tls,
         )  # fmt: skip
         self._closed = False
         self._looked = 0.0  # monotonic

@@ -1,5 +1,5 @@
--- ARGV: id, cluster, what it is, for how long it holds, ms.
-call('SET', 'cortex:recorder:' .. ARGV[1], ARGV[3], 'PX', ARGV[4])
+-- ARGV: id, cluster, what it is.
+call('SET', 'cortex:recorder:' .. ARGV[1], ARGV[3], 'PX', HEARTBEAT)
 call('EXPIRE', 'cortex:leases:' .. ARGV[1], 3600) -- should it die without a word
 local all = 'cortex:recorders:' .. ARGV[2]
 for _, other in ipairs(call('SMEMBERS', all)) do

@@ -15,8 +15,11 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
+-- A heartbeat that holds for longer than any does is from before the server's clock was set back: a recorder that lives
+-- has said so again within a second.
 local function lives(recorder)
-  return recorder and call('EXISTS', 'cortex:recorder:' .. recorder) == 1
+  local left = recorder and call('PTTL', 'cortex:recorder:' .. recorder) or 0
+  return left > 0 and left <= HEARTBEAT
 end
 
 -- Refuses a lease that is no longer held: an error to return, nil where it is.
