@@ -20,6 +20,7 @@ from support.valkey import Server
 
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.reading.open import Recordings
+from cortex_jupyter.recording.reading.reading import Recording
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import TaskRef
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LINES, ROUNDS = 300_000, 3
+#: Tasks that one process watches, and for how long, seconds.
+WATCHED, REST_S = 100, 20
 #: Waiting readers of one recording, each a process's own connection.
 READERS = 20
 
@@ -52,6 +55,36 @@ def run(report: Report) -> None:
     report.add("recorder CPU, Valkey / SQLite", one["valkey"]["cpu"] / one["sqlite"]["cpu"], 1.3)
     report.add("bytes per line, Valkey / SQLite", one["valkey"]["bytes"] / one["sqlite"]["bytes"], 1.5)
     _delivery(report)
+    with _place("valkey") as (url, server):
+        assert server is not None
+        asyncio.run(_rest(report, url, server))
+
+
+async def _rest(report: Report, url: str, server: Server) -> None:
+    """What it costs that nothing happens to a hundred tasks that one process watches: requests, connections, CPU."""
+    recordings = Recordings(await asyncio.to_thread(open_store, url), None)
+    hands = [Hand(recordings.store, TaskRef("default", "job", f"t{i}"), f"u{i}") for i in range(WATCHED)]
+
+    async def read(one: Recording) -> None:
+        async with one.wanted():
+            async for _ in one.feed.frames():
+                pass
+
+    reading = [asyncio.create_task(read(Recording(recordings, hand.id, hand.ref, None))) for hand in hands]
+    await asyncio.sleep(2)
+    with server.client() as client:
+        used, before = time.process_time(), client.info("commandstats")
+        began, subscribed = time.monotonic(), client.client_list("pubsub")
+        await asyncio.sleep(REST_S)
+        after, minutes = client.info("commandstats"), (time.monotonic() - began) / 60
+    # Of what a script does the script is the request.
+    asked = {k: after[k]["calls"] - before.get(k, {"calls": 0})["calls"] for k in ("cmdstat_evalsha", "cmdstat_ping")}
+    report.add(f"at rest, {WATCHED} tasks watched: requests", sum(asked.values()) / minutes, None, "/min", note=f"{asked['cmdstat_ping'] / minutes:.0f} of them pings; {len(subscribed)} connection waits")  # fmt: skip
+    report.add("at rest: CPU of the process", (time.process_time() - used) / minutes / 60 * 100, None, "%")
+    for one in reading:
+        one.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
+    await recordings.close()
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Hand:
     """Writes a recording as a recorder does, without a cluster."""
 
     def __init__(self, store: Store, ref: TaskRef = REF, uid: str = "u1", owner: str = "me") -> None:
-        self.store = store
+        self.store, self.ref = store, ref
         self.id = store.open(CLUSTER, ref, uid)
         store.beat(recorder(owner))
         lease = store.lease(self.id, owner)
