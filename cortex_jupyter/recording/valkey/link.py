@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 #: A server that has not answered for so long, seconds, is away.
 _TIMEOUT_S: Final = 5.0
-#: So often, seconds, it is seen to that what is kept still has the form that we know; scripts that write see to it each time.
-_LOOK_S: Final = 1.0
+#: So often, seconds, it is seen to that what is kept still has the form that we know. Scripts that write see to it each
+#: time, so that a recorder, which beats each second, asks nothing more.
+_LOOK_S: Final = 2.0
 #: How long a commit waits for replicas, ms.
 _WAIT_MS: Final = 3000
 #: Of the form of what is kept; see `guard.lua`.
@@ -112,7 +113,7 @@ class Link:
             except NoScriptError:
                 return self.client.eval(text, 0, *arguments)
 
-        return self._do(run)
+        return self._do(run, guarded=_FLAGS.get(script) != "no-writes")
 
     def secured(self, script: str, *arguments: Any) -> Any:
         """Give what one of our scripts gives when as many replicas as are asked for have what it wrote.
@@ -142,7 +143,7 @@ class Link:
                 return done, have
             raise AssertionError
 
-        done, have = self._do(run)
+        done, have = self._do(run, guarded=True)
         if have < self.address.replicas:
             raise StoreBusy(
                 f"{have} of {self.address.replicas} replicas of {self.address.url} have confirmed what was written",
@@ -155,15 +156,15 @@ class Link:
         found: dict[str, Any] = self._do(lambda: self.client.info(section))
         return found
 
-    def _do(self, what: Callable[[], Any]) -> Any:
+    def _do(self, what: Callable[[], Any], *, guarded: bool = False) -> Any:
         closed = StoreError(f"the store {self.address.url} has been closed")
         if self._closed:
             raise closed
         with errors(self.address.url):
             try:
-                if time.monotonic() - self._looked > _LOOK_S:
+                if not guarded and time.monotonic() - self._looked > _LOOK_S:
                     self._check_form()
-                return what()
+                found = what()
             except ReadOnlyError:
                 # It was the primary: whoever is now is found by connecting anew.
                 self.client.connection_pool.disconnect(inuse_connections=False)
@@ -172,6 +173,9 @@ class Link:
                 if not self._closed:
                     raise
                 raise closed from error  # closed under who waits for an answer: the client's buffer has gone
+        if guarded:  # or it would have been refused
+            self._looked = time.monotonic()
+        return found
 
     def _prepare(self) -> None:
         url = self.address.url
