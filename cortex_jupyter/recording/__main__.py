@@ -27,9 +27,11 @@ from cortex_jupyter.recording.text.parser import masking
 from cortex_jupyter.recording.writing.patience import RETRY_S
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cortex_jupyter.recording.store import Store
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("cortex_jupyter.recording")  # by its name: run as a program this is `__main__`
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,8 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if (options.namespace or options.selector) and not options.all:
         made.error("--namespace and --selector say what --all is to record: add --all")
-    with contextlib.suppress(OSError):
-        journal.begin(log_path(options.store or default_url()))
+    journal.begin(_log_file(options.store or default_url()))
     tracing.begin("cortex-jupyter-recorder")
     try:
         asyncio.run(_record(options))
@@ -101,6 +102,12 @@ def main(arguments: list[str] | None = None) -> int:
     except asyncio.CancelledError:
         return 0
     return 0
+
+
+def _log_file(url: str) -> Path | None:
+    with contextlib.suppress(OSError):
+        return log_path(url)
+    return None  # its folder cannot be made: then nobody has started us with it either
 
 
 def _manifests(options: argparse.Namespace) -> str:
@@ -137,6 +144,7 @@ async def _record(options: argparse.Namespace) -> None:
         if await asyncio.to_thread(masking, store):
             rules()  # where they are missing nothing is recorded: what has been stored unmasked stays so
         async with await Cluster.open(options.kubeconfig, options.context) as cluster:
+            _log.info("version %s records the tasks of %s into %s", __version__, cluster.id, store.url)
             chosen = (tuple(options.namespace), options.selector)
             selection = Selection(cluster, store, *chosen, pulse) if options.all else None
             turns = Turns(options.streams, options.streams_per_node)

@@ -69,5 +69,11 @@ async def test_no_line_and_no_token_is_in_them(
     read = next(doc for doc in docs if doc["message"].startswith("its log was read"))
     assert read["task"] == f"default:job/{name}" and read["source"].startswith(name) and read["recorder"]
     assert read["seconds"] >= 0
+    began, taken, *_, ended = (doc for doc in docs if doc["level"] == "info" and "archived in" not in doc["message"])
+    assert "records the tasks of" in began["message"] and (taken["message"], ended["message"]) == (
+        "taken",
+        "recorded to its end",
+    )
+    assert taken["task"] == ended["task"] == read["task"]
     own = [json.loads(line) for line in of_server.splitlines() if line.startswith('{"time"')]
     assert any(doc["message"].endswith("is answered with BadQuery") for doc in own)

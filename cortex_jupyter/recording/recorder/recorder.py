@@ -235,6 +235,7 @@ class Recording:
         with tracing.span("cortex.task.take", known, ago=time.monotonic() - begun):
             one.task = asyncio.create_task(self._record(one))  # what it does belongs to the same trace
         telemetry.LEASES.labels("taken").inc()
+        _log.info("taken", extra={"task": ref.key, "seconds": time.monotonic() - begun})
         telemetry.TASKS.set(len(self._running))
 
     async def _record(self, one: Running) -> None:
@@ -248,6 +249,7 @@ class Recording:
             await asyncio.to_thread(compact, self._store, one.lease, done=True)
             self._upkeep.completed.set()
             telemetry.LEASES.labels("finished").inc()
+            _log.info("recorded to its end")
         except LeaseLost as error:
             telemetry.LEASES.labels("lost").inc()
             _log.warning("%s: %s", info.ref.key, error)
