@@ -61,6 +61,8 @@ class Server:
             response = answer(error.body, error.code)
             response.headers.update(error.headers)
             return response
+        except ConnectionError:  # whoever asked has gone before the first byte
+            return web.Response()
 
     def _authenticate(self, request: web.Request, *, inside: bool) -> None:
         right = f"Bearer {self._token}"

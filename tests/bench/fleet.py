@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import load
 from load import Reader, Readers, Writers, astray, delays, percentile
+from recording.hand import until
 from report import Report, cpu, pings, resident
 from support.jupyter import TOKEN, Home, Jupyter
+
+from cortex_jupyter.recording.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +29,9 @@ def run(report: Report) -> None:
         home = Home(folder / "home", kube.kubeconfig, {"CORTEX_STORE": f"sqlite://{folder}/r.sqlite"})
         home.path.mkdir()
         with _recorder(home, folder) as recorder, Writers(kube, folder, LINES, PER_SECOND, jobs=TASKS) as writers:
-            server = Jupyter(home, "server", None, "--CortexJupyter.max_streams=1000")
+            server = Jupyter(home, "server", None, *load.UNLIMITED)
             try:
-                list(server.events(writers.names[0], until="1s"))  # imports
+                server.client.get(server.path(writers.names[0]))  # imports
                 with pings(server.url + "api", dict(server.client.headers), server.process.pid) as stalls:
                     figures, readers = asyncio.run(_read(server, recorder, writers))
             finally:
@@ -67,7 +70,8 @@ async def _read(server: Jupyter, recorder: int, writers: Writers) -> tuple[tuple
     for name in writers.names:
         tasks.append(asyncio.create_task(readers.read(f"{server.url}{server.path(name)}?since=all", headers)))
         await asyncio.sleep(0.03)
-    await asyncio.sleep(3)
+    with closing(open_store(server.home.settings["CORTEX_STORE"])) as store:
+        await until(lambda: sum(info.caught_up for info in store.recordings()) == TASKS, 120)
     seconds = LINES / PER_SECOND
     writers.begin()
     used = cpu(server.process.pid), cpu(recorder)

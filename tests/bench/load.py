@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: The cluster that KUBECONFIG names, out of the reach of the parts that know only the sandbox.
 REAL = os.environ.pop("KUBECONFIG", "")
+#: A server for all of a bench's readers, who are one user.
+UNLIMITED = ("--CortexJupyter.max_streams=1000", "--CortexJupyter.max_streams_per_user=1000")
 #: What a slow reader takes in, bytes a second.
 SLOW = 50_000
 #: Waits for one file to be unlocked, writes, and waits for another: nobody wakes up meanwhile, and all begin at once.

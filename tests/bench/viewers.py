@@ -41,7 +41,7 @@ def run(report: Report) -> None:
         home = Home(folder / "home", kube.kubeconfig)
         home.path.mkdir()
         (folder / "config.py").write_text(_COUNTING)
-        server = Jupyter(home, "server", None, f"--config={folder / 'config.py'}", "--CortexJupyter.max_streams=1000")
+        server = Jupyter(home, "server", None, f"--config={folder / 'config.py'}", *load.UNLIMITED)
         try:
             watch = _Watch(kube, server, folder)
             watch("warm", 1)  # imports, and what all viewers share

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -276,3 +276,28 @@ async def test_a_sidecar_and_a_second_container(recordings: Recordings, kube: Ku
     seen = await follow(recordings, f"pod/{name}")
     assert {key[1]: texts for key, texts in seen.lines.items()} == {"main": ["m"], "other": ["o"]}
     kube.delete("pods", name)
+
+
+async def test_what_happened_before_anybody_read_is_told_to_the_second_task_as_well(
+    recordings: Recordings, kube: Kube, unique: Any
+) -> None:
+    """The events of a namespace are watched once, and known already when another of its tasks begins."""
+    names = [unique("nowhere"), unique("nowhere")]
+    for name in names:
+        job = python_job(name, "print(1)")
+        job["spec"]["template"]["spec"]["nodeSelector"] = {"no": "such"}
+        kube.create(job)
+        kube.wait_for(lambda name=name: _told(kube, name), "the event")
+    for name in names:
+        recording = await recordings.find(TaskRef.parse(name))
+        async with recording.wanted(), asyncio.timeout(60), aclosing(recording.feed.frames()) as frames:
+            async for frame in frames:
+                if b"FailedScheduling: 0/1 nodes" in frame.entry.data:
+                    break
+    for name in names:
+        kube.delete("jobs", name)
+
+
+def _told(kube: Kube, job: str) -> bool:
+    events = kube.list("events", fieldSelector="reason=FailedScheduling")["items"]
+    return any(event["involvedObject"]["name"].startswith(job) for event in events)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING, Any, cast
 
 from support.kube import python_job
 
@@ -85,3 +86,28 @@ async def test_a_shared_watch_gives_what_one_of_its_own_would(
         assert refused.task.exception(), "a refusal is told to who follows"
     for name in names:
         await asyncio.to_thread(kube.delete, "jobs", name)
+
+
+async def test_the_events_of_a_namespace_are_watched_once_for_all_tasks() -> None:
+    """The server cannot select them: 200 watches would each be sent those of all 200 tasks."""
+    asked: list[str] = []
+
+    class Api:
+        async def json(self, path: str, _query: object) -> dict[str, Any]:
+            asked.append(path)
+            about = [{"metadata": {"name": uid, "uid": f"e-{uid}"}, "involvedObject": {"uid": uid}} for uid in "abc"]
+            return {"items": about, "metadata": {"resourceVersion": "1"}}
+
+        @contextlib.asynccontextmanager
+        async def request(self, *_: object, **__: object) -> AsyncIterator[None]:
+            await asyncio.Event().wait()
+            yield
+
+    watches = Watches(cast("Cluster", Api()))
+    follows = [Follows(watches.events("ml", uid.__eq__)) for uid in "abc"]
+    for one, uid in zip(follows, "abc", strict=True):
+        await one.until(lambda one: one.lists)
+        assert list(one.there) == [uid]
+    assert asked == ["/api/v1/namespaces/ml/events"]
+    for one in follows:
+        await one.end()

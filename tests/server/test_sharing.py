@@ -14,6 +14,7 @@ from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import Batch, Entry
 from cortex_jupyter.server.sse import Slot, Stream
 from cortex_jupyter.server.window import Window
+from cortex_jupyter.tracing import Span
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,7 @@ class Viewer:
     def __init__(self) -> None:
         self.service = SimpleNamespace(app=SimpleNamespace(heartbeat_s=60), active=lambda: None)
         self.got: list[bytes] = []
+        self.span = Span()
 
     def set_header(self, *_: str) -> None:
         pass

@@ -138,7 +138,13 @@ class TaskRecorder:
         index = await asyncio.to_thread(self._store.index, self._info.id)
         # Events are stamped in whole seconds.
         last = max((t_max for *_, t_max in index), default=0) // 1_000_000_000 * 1_000_000_000
-        self._spawn(record_events(self._watches, namespace, self._channel, self._ours, last))
+        self._spawn(self._record_events(namespace, last))
+
+    async def _record_events(self, namespace: str, since: int) -> None:
+        # By its pods it is known which are its own; a watch that is shared gives those from before at once.
+        while not self._pods.lists:
+            await self._pods.change(_LOOK_S)
+        await record_events(self._watches, namespace, self._channel, self._ours, since)
 
     def _ours(self, uid: str) -> bool:
         return uid == self._info.uid or self._pods.known(uid)

@@ -27,7 +27,7 @@ Change = tuple[str, dict[str, Any]]
 
 
 class Watches:
-    """A watch for each task. What is given is as `cluster.watch` gives it.
+    """A watch for each task, and one for all events of a namespace. What is given is as `cluster.watch` gives it.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ class Watches:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._shared: dict[str, _Shared] = {}
 
     def pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a task."""
@@ -46,9 +47,19 @@ class Watches:
         query = {"fieldSelector": f"metadata.name={workload.ref.name}"}
         return watch(self._cluster, collection(workload.ref.kind, workload.ref.namespace), query)
 
-    def events(self, namespace: str, ours: Callable[[str], bool]) -> AsyncIterator[Change]:  # noqa: ARG002 - the server cannot select so
-        """Follow the events of a namespace; of all of them, or those of the UIDs that are ours."""
-        return watch(self._cluster, _events(namespace), {})
+    def events(self, namespace: str, ours: Callable[[str], bool]) -> AsyncIterator[Change]:
+        """Follow the events of the UIDs that are ours; the server cannot select them, so what it sends serves all tasks."""
+
+        def about(event: dict[str, Any]) -> bool:
+            return ours(event.get("involvedObject", {}).get("uid", ""))
+
+        return self._at(_events(self._where(namespace)), _cut_event).follow("", about)
+
+    def _where(self, namespace: str) -> str:
+        return namespace
+
+    def _at(self, path: str, cut: Cut) -> _Shared:
+        return self._shared.setdefault(path, _Shared(self._cluster, path, cut))
 
 
 class SharedWatches(Watches):
@@ -67,7 +78,6 @@ class SharedWatches(Watches):
     def __init__(self, cluster: Cluster, *, whole: bool = False) -> None:
         super().__init__(cluster)
         self._whole = whole
-        self._shared: dict[str, _Shared] = {}
 
     def pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods that the task owns."""
@@ -81,19 +91,8 @@ class SharedWatches(Watches):
             return super().workload(workload)
         return self._at(collection("job", self._where(workload.ref.namespace)), _cut_job).follow(workload.uid)
 
-    def events(self, namespace: str, ours: Callable[[str], bool]) -> AsyncIterator[Change]:
-        """Follow the events of the UIDs that are ours."""
-
-        def about(event: dict[str, Any]) -> bool:
-            return ours(event.get("involvedObject", {}).get("uid", ""))
-
-        return self._at(_events(self._where(namespace)), _cut_event).follow("", about)
-
     def _where(self, namespace: str) -> str:
         return "" if self._whole else namespace
-
-    def _at(self, path: str, cut: Cut) -> _Shared:
-        return self._shared.setdefault(path, _Shared(self._cluster, path, cut))
 
 
 class _Shared:
