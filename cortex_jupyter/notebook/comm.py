@@ -217,6 +217,7 @@ class Outlet:
 
     class _App:
         heartbeat_s = _HEARTBEAT_S
+        max_bytes_per_s = 0
 
     current_user = None
     span = tracing.Span()  # a kernel's comm is no request

@@ -18,7 +18,7 @@ from cortex_jupyter.recording.reading.pages import PAGE_SIZE, QUERY_S, Bound
 from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
@@ -219,9 +219,9 @@ class LogQuery:
             seconds=self.bounds.pattern_s,
         )
 
-    def bound(self) -> Bound:
-        """Give the bound of a page, or of a tail, that is looked for from now on."""
-        return Bound.within(self.bounds.query_s, self.bounds.page_size)
+    def bound(self, gone: Callable[[], bool] = lambda: False) -> Bound:
+        """Give the bound of a page, or of a tail, that is looked for from now on, until whoever asked is gone."""
+        return Bound.within(self.bounds.query_s, self.bounds.page_size, gone)
 
     def _check(self) -> None:
         if self.before and self.after:

@@ -54,11 +54,8 @@ class Answers:
 
         Raises
         ------
-        TimeoutError
-            It was silent for longer.
         OSError
-            There is no room for the answer on the disk.
-        EndedEarlyError
+            There is no room for the answer on the disk; and what `process.output` raises.
         """
         key = orjson.dumps([module, ask])
         while (answer := self._written.get(key)) is not None and not answer.is_good(upto):

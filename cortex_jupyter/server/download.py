@@ -78,9 +78,7 @@ class DownloadHandler(StreamingHandler):
             self.set_header("Cache-Control", "no-store")
             try:
                 async with aclosing(in_thread(pieces, query.keep())) as parts:
-                    async for part in parts:
-                        self.write(part)
-                        await self.flush()
+                    await self.send(parts)
                 await self.finish(set_content_type=_TYPES[suffix])
             except StreamClosedError:
                 return

@@ -69,6 +69,7 @@ def settings() -> Config:
         open_browser=False, root_dir=tempfile.mkdtemp(prefix="cortex-hub-"), reraise_server_extension_failures=True,
     )  # fmt: skip
     config.CortexJupyter.access_for = "user"
+    config.CortexJupyter.max_bytes_per_s = 32_000_000
     return config
 
 

@@ -24,6 +24,11 @@ class Limits(HasTraits):  # type: ignore[misc]  # traitlets tells no types
     ).tag(config=True)
     max_tasks_per_stream = Int(50, min=1, help="Tasks of one stream.").tag(config=True)
     max_viewers = Int(200, min=1, help="Streams that follow one task at one time.").tag(config=True)
+    max_bytes_per_s = Int(
+        0,
+        min=0,
+        help="Bytes a second of one stream, search or download; what has more is slowed down and loses nothing. 0 for no limit, which a service of a JupyterHub has at 32 MB.",
+    ).tag(config=True)
     max_searches = Int(
         8, min=1, help="Searches at work at one time, of one user half of them; others wait. Each is a process."
     ).tag(config=True)

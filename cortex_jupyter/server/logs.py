@@ -6,7 +6,9 @@ a request that is wrong with an error of its own status, before the first byte.
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -66,9 +68,18 @@ class LogsHandler(StreamingHandler):
         info = await caught_up(recording, _SETTLE_S)
         ahead = recording.ahead(info)
         query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
+        keep = query.keep()
         task = await present((await self.service.recordings()).cluster, recording, info)
-        written = lambda: orjson.dumps(page(recording, query, info, task, at))  # noqa: E731 - all of it in the thread
-        self.reply(await in_turn(query.keep(), written))
+        gone = threading.Event()
+
+        def written() -> bytes:
+            return orjson.dumps(page(recording, query, info, task, at, gone.is_set))
+
+        try:
+            async with self.service.filters.turn(self.service.user(self)) if keep else nullcontext():
+                self.reply(await in_turn(keep, written))
+        finally:
+            gone.set()
 
 
 def _plain(value: str) -> bool:

@@ -13,13 +13,20 @@ from cortex_jupyter.server.state import completeness_of
 from cortex_jupyter.server.text import row
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
 
 
 def page(
-    recording: Recording, query: LogQuery, info: Info, task: dict[str, Any], at: int | None = None
+    recording: Recording,
+    query: LogQuery,
+    info: Info,
+    task: dict[str, Any],
+    at: int | None = None,
+    gone: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Read one page; it decodes and parses lines, so call it in a thread.
 
@@ -33,6 +40,8 @@ def page(
         What `server.state.present` gives.
     at : int, optional
         ns since the epoch: the page lies around this moment.
+    gone : callable, optional
+        True when nobody waits for it any more.
 
     Raises
     ------
@@ -41,7 +50,7 @@ def page(
     store, id_ = recording.store, recording.id
     query = query.among(store, id_)
     window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": query.keep()}
-    bound, limit = query.bound(), _limit(query)
+    bound, limit = query.bound(gone), _limit(query)
     if at is not None:
         found = around(store, id_, at=at, limit=limit, keep=window["keep"], bound=bound)
     elif query.after is not None and query.after.before is not None:

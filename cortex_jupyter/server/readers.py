@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -12,7 +12,7 @@ from cortex_jupyter.errors import LimitReached
 from cortex_jupyter.server import telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from cortex_jupyter.server.limits import Limits
 
@@ -23,13 +23,13 @@ class _Reader:
     tasks: frozenset[str]
 
 
-class Searches:
-    """Those that are at work: each has a process, so they take turns, and one user has no more than half of them.
+class Turns:
+    """Whose work is done now: so much at one time, and of one user no more than half of it, so that nobody waits for one alone.
 
     Parameters
     ----------
     most : int
-        At one time; who asks for one more waits.
+        At one time; who asks for more waits.
     """
 
     def __init__(self, most: int) -> None:
@@ -37,12 +37,12 @@ class Searches:
         self._all = asyncio.Semaphore(most)
         self._of_user: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def turn(self, user: str, events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        """Give the events of a search when its turn has come."""
+    @asynccontextmanager
+    async def turn(self, user: str) -> AsyncIterator[None]:
+        """Wait for a turn, and have it while the block runs."""
         mine = self._of_user.get(user) or self._of_user.setdefault(user, asyncio.Semaphore(self._each))
-        async with mine, self._all, aclosing(events):
-            async for event in events:
-                yield event
+        async with mine, self._all:
+            yield
 
 
 class Readers:

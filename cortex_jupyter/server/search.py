@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.searching import asked, matches
 from cortex_jupyter.server.streaming import StreamingHandler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.recording.reading.reading import Recording
 
 
 class SearchHandler(StreamingHandler):
@@ -22,4 +31,9 @@ class SearchHandler(StreamingHandler):
         await check_names(recording, query)
         if query.before is not None:
             query.before.check(recording.id)
-        await self.events(self.service.searches.turn(self.service.user(self), matches(recording, query)))
+        await self.events(self._in_turn(recording, query))
+
+    async def _in_turn(self, recording: Recording, query: LogQuery) -> AsyncGenerator[bytes]:
+        async with self.service.searches.turn(self.service.user(self)), aclosing(matches(recording, query)) as pieces:
+            async for piece in pieces:
+                yield piece

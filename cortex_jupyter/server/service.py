@@ -12,9 +12,10 @@ from cortex_jupyter import tracing
 from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
+from cortex_jupyter.recording.reading.filtering import THREADS
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.store.budget import NOT_HELD, Budget
-from cortex_jupyter.server.readers import Readers, Searches
+from cortex_jupyter.server.readers import Readers, Turns
 
 if TYPE_CHECKING:
     from jupyter_server.base.handlers import JupyterHandler
@@ -41,7 +42,8 @@ class Service:
         self._recordings: Recordings | None = None
         self._opening = asyncio.Lock()
         self.readers = Readers(app)
-        self.searches = Searches(app.max_searches)
+        self.searches = Turns(app.max_searches)
+        self.filters = Turns(THREADS)
 
     async def recordings(self) -> Recordings:
         """Give the recordings.

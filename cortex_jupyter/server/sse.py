@@ -14,9 +14,12 @@ from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError, NotAllowed
 from cortex_jupyter.server import telemetry, text
+from cortex_jupyter.server.pace import Pace
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.recording.reading.feed import Frame
+    from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.server.base import Handler
     from cortex_jupyter.server.window import Window
 
@@ -25,6 +28,9 @@ _log = logging.getLogger(__name__)
 #: Milliseconds after which a client comes back. No empty line follows, here and below: it would end an event, and
 #: some clients (httpx-sse 0.4) then give one that is empty.
 _RETRY: Final = b"retry: 1000\n"
+#: How many lines wait because this stream is slowed down; told so often at most, seconds, and when there are none.
+_BEHIND: Final = b": behind %d\n"
+_TELL_S: Final = 1.0
 #: With the cluster's time, ns, by which a page can set its own clock.
 _BEAT: Final = b": hb %d\n"
 _HEADERS: Final = {
@@ -48,12 +54,15 @@ class Slot:
         Why there is no window.
     cursor : str
         What the reader has.
+    waiting : int
+        Lines that are recorded and not sent yet, while the stream is slowed down.
     """
 
     asked: str
     window: Window | None = None
     error: CortexError | None = None
     cursor: str = ""
+    waiting: int = 0
 
 
 class Stream:
@@ -74,6 +83,8 @@ class Stream:
         self._turn = asyncio.Lock()
         self._pumps: list[asyncio.Task[None]] = []
         self._quiet = True
+        self._pace = Pace(handler.service.app.max_bytes_per_s)
+        self._told = 0.0  # when the reader was last told how far behind it is
         self._ahead = 0  # how far the cluster's clock is ahead of ours, ns
 
     async def run(self) -> None:
@@ -129,6 +140,18 @@ class Stream:
                     else:
                         await self._write(frame.body, slot, frame.cursor)
                     telemetry.sent(frame, window.info.last_seq)
+                    await self._slow_down(slot, window.recording, frame)
+
+    async def _slow_down(self, slot: Slot, recording: Recording, frame: Frame) -> None:
+        """Wait after an event where there is a limit to the speed, and tell the reader how far behind it is."""
+        pause, waited = self._pace.pause(len(frame.body)), slot.waiting
+        if not pause and not waited:
+            return
+        slot.waiting = max(0, (await recording.info()).last_seq - frame.last) if pause else 0
+        if (slot.waiting and time.monotonic() - self._told > _TELL_S) or (waited and not slot.waiting):
+            self._told = time.monotonic()
+            await self._write(_BEHIND % sum(one.waiting for one in self._slots))
+        await asyncio.sleep(pause)
 
     async def _error(self, slot: Slot, error: dict[str, str]) -> None:
         telemetry.REFUSED.labels(error["code"]).inc()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.records import Cursor
 from cortex_jupyter.server.base import Handler
+from cortex_jupyter.server.pace import Pace
 from cortex_jupyter.server.sse import Slot, Stream
 
 if TYPE_CHECKING:
@@ -73,11 +74,18 @@ class StreamingHandler(Handler):
             with self.reading():
                 await self.flush()  # the headers: a reader knows that it is heard
                 async with aclosing(pieces):
-                    async for piece in pieces:
-                        self.write(piece)
-                        await self.flush()
+                    await self.send(pieces)
 
         await self.until_closed(run())
+
+    async def send(self, pieces: AsyncGenerator[bytes]) -> None:
+        """Write pieces as they come, as fast as this server sends to one reader."""
+        pace = Pace(self.service.app.max_bytes_per_s)
+        async for piece in pieces:
+            self.write(piece)
+            await self.flush()
+            if pause := pace.pause(len(piece)):
+                await asyncio.sleep(pause)
 
     def resume(self, argument: str | None) -> list[Cursor | None]:
         """Read where the reader was: the header of a reconnecting EventSource, else the argument `cursor`.

@@ -25,7 +25,9 @@ class Reader:
     def __init__(self, *failures: Exception) -> None:
         self._failures = list(failures)
         self.body = b""
-        self.service = SimpleNamespace(app=SimpleNamespace(heartbeat_s=0.01), active=lambda: None, check=self._check)
+        self.service = SimpleNamespace(
+            app=SimpleNamespace(heartbeat_s=0.01, max_bytes_per_s=0), active=lambda: None, check=self._check
+        )
 
     async def _check(self, *_: Any) -> None:
         if self._failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -18,6 +19,8 @@ from server.running import Server, logs, run_server
 from server.tape import T0
 
 from cortex_jupyter.records import Batch
+from cortex_jupyter.server.limits import Limits
+from cortex_jupyter.server.readers import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +37,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterato
         f"--CortexJupyter.{limit}"
         for limit in (
             "max_streams=4", "max_streams_per_user=2", "max_tasks_per_stream=2", "max_viewers=3", "max_searches=2",
-            "max_page_records=60", "max_page_size=1200", "max_query_s=0", "max_pattern_s=0.1",
+            "max_bytes_per_s=200000", "max_page_records=60", "max_page_size=1200", "max_query_s=0", "max_pattern_s=0.1",
         )
     ]  # fmt: skip
     people = "--ServerApp.identity_provider_class=server.people.People"
@@ -163,6 +166,14 @@ def test_a_stream_that_ends_by_itself_makes_room(limited: Server, done: Tape, ta
             hold(stack, limited, live(tape), ALICE)
 
 
+def test_the_table_of_limits_is_that_of_the_server() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    rows = [[cell.strip() for cell in row.split("|")[1:3]] for row in table.splitlines() if row.startswith("| `max_")]
+    defaults = {name: trait.default() for name, trait in Limits.class_own_traits(config=True).items()}
+    assert {name.strip("`"): float(default) for name, default in rows} == defaults
+    assert all(trait.help for trait in Limits.class_own_traits(config=True).values())
+
+
 # ---------------------------------------------------------------- a page, a search, a pattern
 
 
@@ -278,3 +289,55 @@ def test_searches_of_one_user_take_turns_and_all_are_answered(limited: Server, d
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(search, (ALICE, ALICE, BOB, BOB)))
     assert all("event: done" in answer for answer in answers)
+
+
+# ---------------------------------------------------------------- speed
+
+
+@pytest.fixture(scope="module")
+def long(session_tape: Callable[[str], Tape]) -> Tape:
+    """More than goes out at once there, but not by much."""
+    tape = session_tape("long")
+    sid = tape.source()
+    for batch in range(8):
+        tape.write([(T0 + batch * 100 + i, sid, f"{batch}.{i} ".ljust(1000, "x")) for i in range(50)])
+    tape.end()
+    return tape
+
+
+def test_a_stream_that_is_slowed_down_loses_nothing_and_says_how_far_it_is(limited: Server, long: Tape) -> None:
+    sse = ALICE | {"Accept": "text/event-stream"}
+    parts = httpx.get(limited.url + logs(long.ref.name), headers=sse, timeout=30).text.splitlines()
+    texts = [text for part in parts if part.startswith('data: {"task"') for text in json.loads(part[6:]).get("m", ())]
+    assert texts == long.texts
+    behind = [int(part.removeprefix(": behind ")) for part in parts if part.startswith(": behind ")]
+    assert behind[0] > 0 and behind[-1] == 0 and behind == sorted(behind, reverse=True)
+    assert "event: error" not in parts and parts[parts.index("event: end") - 1].startswith("id: ")
+
+
+@pytest.mark.parametrize("way", ["logs.txt", "logs.ndjson"])
+def test_what_is_sent_otherwise_is_whole_too(limited: Server, long: Tape, way: str) -> None:
+    text = httpx.get(limited.url + logs(long.ref.name, way), headers=ALICE, timeout=30).text
+    assert [text.count(line) for line in long.texts] == [1] * len(long.texts)
+
+
+def test_who_has_no_limit_is_told_nothing_of_it(server: Server, long: Tape) -> None:
+    assert ": behind" not in server.get(logs(long.ref.name), {"Accept": "text/event-stream"}).text
+
+
+async def test_of_what_is_done_at_one_time_no_user_has_more_than_half() -> None:
+    turns, over, begun = Turns(4), asyncio.Event(), []
+
+    async def work(user: str) -> None:
+        async with turns.turn(user):
+            begun.append(user)
+            await over.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for user in ("alice",) * 5 + ("bob",) * 3:
+            group.create_task(work(user))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert begun == ["alice", "alice", "bob", "bob"]
+        over.set()
+    assert sorted(begun) == ["alice"] * 5 + ["bob"] * 3

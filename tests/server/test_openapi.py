@@ -9,10 +9,11 @@ from urllib.parse import quote, unquote, urlencode
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from server.running import TOKEN, Server
+from server.tape import T0
 
 from cortex_jupyter.parsing.query import NAMES
 from cortex_jupyter.server.app import CortexJupyter
@@ -106,6 +107,52 @@ def test_whatever_is_sent_is_answered_as_described(
 def test_a_task_reference_leads_nowhere_else(client: httpx.Client, task: str) -> None:
     answer = client.get("cortex/stream", params={"task": task})
     assert answer.status_code == 400 and answer.json()["error"]["code"] == "BadQuery", answer.text
+
+
+_PARTS = st.one_of(
+    st.integers(0, 12).map(str), st.integers(0, 1 << 64).map(str), st.sampled_from(["", "-", "-1", "1e3", "0x1", "٣", " 7", "a", "1,1"])
+)  # fmt: skip
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_cursor_that_was_tampered_with_opens_nothing_else(
+    client: httpx.Client, done: Tape, session_tape: Any, data: st.DataObject
+) -> None:
+    """Cursors are not signed: what they say is looked up in the recording of the task in the path, whose right was checked."""
+    if not _others:
+        _others.append(session_tape("theirs"))
+        _others[0].source()
+        _others[0].write([(T0 + 1, 1, "not yours"), (T0 + 2, 1, "not yours")])
+        _others[0].end()
+    ids = st.sampled_from([str(done.id), str(_others[0].id), "0"])
+    numbers = st.one_of(_PARTS, st.integers(T0 - 10, T0 + 10**12).map(str))
+    cursor = "-".join([data.draw(st.one_of(ids, ids, _PARTS)), *data.draw(st.lists(numbers, max_size=4))])
+    way, accept = data.draw(st.sampled_from([
+        ("after", "application/json"), ("before", "application/json"), ("cursor", "text/event-stream"),
+        ("after", "text/event-stream"), ("before", "search"), ("Last-Event-ID", "text/event-stream"),
+    ]))  # fmt: skip
+    url = f"cortex/tasks/default/job/{done.ref.name}/{'search?grep=line' if accept == 'search' else 'logs'}"
+    headers = {"Accept": accept} if "/" in accept else {}
+    if way == "Last-Event-ID":
+        assume(cursor.isascii() and cursor == cursor.strip())
+        answer = client.get(url, headers=headers | {way: cursor})
+    else:
+        answer = client.get(f"{url}{'&' if '?' in url else '?'}{urlencode({way: cursor})}", headers=headers)
+    assert answer.status_code in (200, 400, 410), answer.text
+    assert "not yours" not in answer.text and "Traceback" not in answer.text
+    if answer.status_code == 200:
+        assert _texts(answer) <= set(done.texts) and "InternalError" not in answer.text
+
+
+_others: list[Tape] = []
+
+
+def _texts(answer: httpx.Response) -> set[str]:
+    if answer.headers["content-type"].startswith("application/json"):
+        return {record["text"] for record in answer.json()["records"]}
+    docs = (json.loads(part[6:]) for part in answer.text.splitlines() if part.startswith("data: "))
+    return {text for doc in docs for text in doc.get("m", ())}
 
 
 def test_records_are_only_of_the_task_that_was_asked_for(client: httpx.Client, done: Tape, session_tape: Any) -> None:

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 class Viewer:
     """What a stream needs of a handler."""
 
+    span = Span()
+
     def __init__(self) -> None:
-        self.service = SimpleNamespace(app=SimpleNamespace(heartbeat_s=60), active=lambda: None)
+        self.service = SimpleNamespace(app=SimpleNamespace(heartbeat_s=60, max_bytes_per_s=0), active=lambda: None)
         self.got: list[bytes] = []
         self.span = Span()
 

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Of all readers together.
-_THREADS: Final = ThreadPoolExecutor(4, "cortex-filter")
+THREADS: Final = 4
+_POOL: Final = ThreadPoolExecutor(THREADS, "cortex-filter")
 
 
 async def in_turn(keep: Keep | None, work: Callable[..., T], *args: Any) -> T:
     """Do in a thread what blocks, as `asyncio.to_thread`; where it filters, in one of those for that."""
     if keep is None:
         return await asyncio.to_thread(work, *args)
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, work, *args)
+    return await asyncio.get_running_loop().run_in_executor(_POOL, work, *args)

@@ -19,7 +19,7 @@ from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.records import Batch, Cursor, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
@@ -40,20 +40,23 @@ class Bound:
         Characters of its records' texts; one record it has however long that is.
     end : float, optional
         When it is to be there, by `time.monotonic`. It goes on until at least something has been looked at.
+    gone : callable, optional
+        True when nobody waits for it any more.
     """
 
     size: int = PAGE_SIZE
     end: float = float("inf")
+    gone: Callable[[], bool] = lambda: False
 
     @classmethod
-    def within(cls, seconds: float = QUERY_S, size: int = PAGE_SIZE) -> Self:
+    def within(cls, seconds: float, size: int, gone: Callable[[], bool]) -> Self:
         """Give the bound of a page that is begun now."""
-        return cls(size, time.monotonic() + seconds)
+        return cls(size, time.monotonic() + seconds, gone)
 
     @property
     def over(self) -> bool:
         """Whether the time is over."""
-        return time.monotonic() >= self.end
+        return time.monotonic() >= self.end or self.gone()
 
 
 #: That of callers who have all the time they want.
