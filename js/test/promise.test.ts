@@ -234,20 +234,73 @@ async function removed(start: number): Promise<void> {
   await vi.advanceTimersByTimeAsync(1100);
 }
 
+/** Lines of one source of a recording that begins anew. */
+const part = (start: number, seq: number, source: 1 | 2, from: number, to: number): string =>
+  sse("log", logEvent(seq, Array.from({ length: to - from }, (_unused, i) => [start + (from + i) * 1000, source, `step ${from + i}`])), `b${seq}`);
+
 it("a recorder that begins anew has the newest lines first: the reader's place is waited for", async () => {
   const start = T0 - 200_000;
   await removed(start);
   // Older lines of a run are another source of the recording.
-  const part = (seq: number, source: 1 | 2, from: number, to: number): string => sse("log", logEvent(seq, Array.from({ length: to - from }, (_unused, i) => [start + (from + i) * 1000, source, `step ${from + i}`])), `b${seq}`);
   // However long it takes until it begins.
   await vi.advanceTimersByTimeAsync(20_000);
-  await server.send(part(1000, 1, 180, 200));
+  await server.send(part(start, 1000, 1, 180, 200));
   expect(last().seek).toBeDefined();
-  await server.send(part(2000, 2, 0, 180));
+  await server.send(part(start, 2000, 2, 0, 180));
   const sought = updates.findLast(({ seek }) => seek !== undefined)!;
   expect(sought.rows[sought.seek! - sought.first].text).toBe("step 160");
-  await server.send(part(3000, 1, 200, 201));
+  await server.send(part(start, 3000, 1, 200, 201));
   expect(last().seek).toBeUndefined();
+});
+
+it("the reader's place is asked for by its time, however long the request takes to be answered", async () => {
+  const start = T0 - 400_000;
+  await removed(start);
+  expect(streams().at(-1)!.get("since")).toBe(new Date(start + 159_000).toISOString());
+  // Also where the view's window of a minute reaches so far now, but perhaps not by then.
+  await removed(T0 - 200_000);
+  expect(Date.parse(streams().at(-1)!.get("since")!)).toBeLessThanOrEqual(T0 - 41_000);
+});
+
+it("older lines that come in several parts: the reader's place is waited for until its line is there", async () => {
+  const start = T0 - 200_000;
+  await removed(start);
+  await server.send(part(start, 1000, 1, 180, 200));
+  for (const [seq, from, to] of [[2000, 0, 60], [3000, 60, 150]]) {
+    await server.send(part(start, seq, 2, from, to));
+    await vi.advanceTimersByTimeAsync(4_000);
+    expect(last().seek).toBeDefined();
+  }
+  await server.send(part(start, 4000, 2, 150, 180));
+  const sought = updates.findLast(({ seek }) => seek !== undefined)!;
+  expect(sought.rows[sought.seek! - sought.first].text).toBe("step 160");
+  await server.send(part(start, 5000, 1, 200, 201));
+  expect(last().seek).toBeUndefined();
+});
+
+it("a recording that is removed twice before the reader's place is there leads to it too", async () => {
+  const start = T0 - 200_000;
+  await removed(start);
+  await server.send(part(start, 1000, 1, 180, 200));
+  server.answer = failure(410, "CursorNotHeld", "The recording was removed");
+  await server.drop();
+  await vi.advanceTimersByTimeAsync(501);
+  server.answer = undefined;
+  await vi.advanceTimersByTimeAsync(1100);
+  await server.send(part(start, 2000, 1, 0, 200));
+  const sought = updates.findLast(({ seek }) => seek !== undefined)!;
+  expect(sought.rows[sought.seek! - sought.first].text).toBe("step 160");
+});
+
+it("who scrolls while their place is waited for is where they scroll to", async () => {
+  const start = T0 - 200_000;
+  await removed(start);
+  await server.send(part(start, 1000, 1, 180, 200));
+  expect(last().seek).toBeDefined();
+  engine.receive({ op: "look", view: "v1", look: { seek: null, from: 0, count: 50, follow: false, anchor: null, anchorIndex: 0 } });
+  await server.send(part(start, 2000, 2, 0, 180));
+  expect(last().seek).toBeUndefined();
+  expect(last().first).toBe(0);
 });
 
 it("a place hours back, which the window does not reach, is loaded by its time", async () => {

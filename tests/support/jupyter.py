@@ -210,14 +210,14 @@ def counter(lines: int, *, per_second: float = 0, wait: float = 0, exit_code: in
     return COUNTER.format(lines=lines, pause=pause, wait=wait, exit_code=exit_code)
 
 
-def gated(lines: int, gate: Path) -> str:
-    """Give a program that numbers its lines, 40 a second, and does not end before there is a file, which makes it hurry."""
+def gated(lines: int, gate: Path, per_second: int = 40) -> str:
+    """Give a program that numbers its lines, so many a second, and does not end before there is a file, which makes it hurry."""
     return (
         "import os, time\n"
         f"for i in range({lines}):\n"
         "    print('line %08d' % i, flush=True)\n"
         f"    while not os.path.exists({str(gate)!r}):\n"
-        "        time.sleep(0.025)\n"
+        f"        time.sleep({1 / per_second})\n"
         f"        if i < {lines} - 20: break\n"
     )
 

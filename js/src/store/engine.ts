@@ -135,7 +135,7 @@ export class Engine implements Watcher {
       this.#seeking = setTimeout(() => this.#seeker.seek(), TYPED);
     } else if (message.op === "look") {
       if (message.look.follow && !view.look.follow) view.window.extended = false;
-      if (message.look.follow) view.aim.seek = null;
+      if (message.look.follow || message.look.seek === null) view.aim.seek = null;
       view.look = message.look;
     } else if (message.op === "ack" || message.op === "sight") {
       if (message.op === "ack") view.waiting = false;
@@ -241,7 +241,7 @@ export class Engine implements Watcher {
   }
 
   renewed(tasks: string[], begin: () => void): void {
-    const places = new Map([...this.#views.all.values()].map((view) => [view.id, view.placeTime()]));
+    const places = new Map([...this.#views.all.values()].map((view) => [view.id, view.aim.seek ?? view.placeTime()]));
     begin();
     for (const view of this.#views.all.values()) {
       const { look, selection, model, id } = view;

@@ -32,8 +32,8 @@ export interface Filter {
 
 /** Where the reader's eyes are: rows [from, from+count), held in place by the row `anchor`, which was at `anchorIndex`. */
 export interface Look {
-  /** The time of the row to begin with, where somebody read before; in a view's first look. */
-  seek?: number;
+  /** The time of the row to begin with, where somebody read before; in a view's first look. Null: the reader has moved since. */
+  seek?: number | null;
   from: number;
   count: number;
   follow: boolean;

@@ -27,6 +27,8 @@ export class Rows {
   readonly element: HTMLElement;
   follow = true;
   wrap = false;
+  /** The reader has moved since the lines were loaded: where they read before is not sought any more. */
+  moved = false;
   #wanted = false;
   total = 1;
   place: Place = { index: 0, px: 0 };
@@ -82,7 +84,7 @@ export class Rows {
   look(): Look {
     const { index } = this.place;
     const anchor = this.follow ? undefined : this.#sheet.firstFrom(index);
-    return { from: Math.max(0, index - OVER), count: this.capacity + 2 * OVER, follow: this.follow, newestFirst: this.#wanted, anchor: anchor?.id ?? null, anchorIndex: anchor?.index ?? 0 };
+    return { from: Math.max(0, index - OVER), count: this.capacity + 2 * OVER, follow: this.follow, newestFirst: this.#wanted, anchor: anchor?.id ?? null, anchorIndex: anchor?.index ?? 0, ...(this.moved && { seek: null }) };
   }
 
   setFollow(follow: boolean): void {
@@ -143,12 +145,13 @@ export class Rows {
   update(update: Update): void {
     if (update.generation !== this.#generation) {
       this.#generation = update.generation;
+      this.moved = false;
       this.#sheet.clear();
       this.letGo();
       this.picked.clear();
     }
     if (update.jump !== undefined) this.#land(update.jump);
-    else if (!this.follow && update.seek !== undefined) this.place = { index: update.seek, px: 0 };
+    else if (!this.follow && update.seek !== undefined && !this.moved) this.place = { index: update.seek, px: 0 };
     else if (!this.follow && update.rows.length > 0) this.#hold(update);
     if (update.newestFirst !== this.newestFirst) this.#scrolling.atEnd = false;
     this.total = update.total;

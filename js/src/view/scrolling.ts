@@ -60,6 +60,7 @@ export class Scrolling {
       }
     }
     this.#setTop = -10;
+    rows.moved = true;
     if (isSmallMove(delta, rows.height)) rows.place.px += delta;
     else {
       rows.place = fromScrollTop(top, rows.total, rows.height - 2 * PADDING);

@@ -7,7 +7,7 @@ import type { Layout } from "./layout.ts";
 import type { Order } from "./order.ts";
 import type { Selection } from "./selection.ts";
 
-/** So long after the first line the place is given up. */
+/** So long after the last line from before it the place is given up. */
 const SEEK = 5000;
 /** Rows sent above the place that is sought. */
 const MARGIN = 24;
@@ -24,8 +24,9 @@ export interface Shown {
 export type Aimed = { from: number; look: Look } & Pick<Update, "shift" | "seek" | "jump">;
 
 export class Aim {
-  /** When the first line was here. */
-  #begun = 0;
+  /** Rows from before the place that is sought, and since when there are so many. */
+  #before = -1;
+  #since = 0;
   /** The row that was jumped to last, and whether that is still to be said. */
   jumped: number | null = null;
   #landed = true;
@@ -59,11 +60,12 @@ export class Aim {
     const absent = layout.blankAt(time);
     const seek = order.shownAt(absent ?? Math.min(order.total - 1, layout.toBar(sought) + 1));
     const from = seek - MARGIN;
-    // Nothing has come yet: a recorder may have to be started first.
-    if (stores.some((store) => store.lines > 0)) this.#begun ||= Date.now();
-    // A recorder that begins anew has the newest lines first: what stood before the reader's place is here, or known to be missing.
-    const known = absent !== null || stores.some((store) => store.firstKey <= time && store.newestLine >= time);
-    if (!known && (this.#begun === 0 || Date.now() - this.#begun <= SEEK)) return { from, shift: 0, seek, look };
+    // A recorder has to be started first, and has the newest lines first and older ones in parts: the row itself is waited for.
+    const known = absent !== null || (sought < count && this.selection.keyOf(shown.at(sought + start)) === time);
+    const begun = stores.some((store) => store.lines > 0);
+    const before = begun ? sought : -1;
+    if (before !== this.#before) [this.#before, this.#since] = [before, Date.now()];
+    if (!known && (!begun || Date.now() - this.#since <= SEEK)) return { from, shift: 0, seek, look };
     this.seek = null;
     const anchor = absent !== null || sought >= count ? null : shown.at(sought + start);
     return { from, shift: 0, seek, look: { ...look, from: Math.max(0, from), anchor, anchorIndex: seek } };

@@ -2,7 +2,7 @@
 
 import type { SseEvent } from "../../transport/splitter.ts";
 import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent } from "../../types/events.ts";
-import { fromNs, sinceOf, windowOf } from "../parsing/time.ts";
+import { fromNs, windowOf } from "../parsing/time.ts";
 import { bound, rowsOf, type Watcher } from "./changes.ts";
 import type { Clock } from "./clock.ts";
 import type { Held, Tasks } from "./held.ts";
@@ -53,9 +53,11 @@ export class Holdings implements Receiver {
       if (session.tasks.includes(task) && window > width) [widest, width] = [session.since, window];
     }
     const held = this.tasks.hold(task);
-    if (this.tasks.now() - held.reach > width) {
-      width = this.tasks.now() - held.reach;
-      widest = sinceOf(width);
+    const now = this.tasks.now();
+    if (held.reach < Infinity && width < Infinity) {
+      width = Math.max(width, now - held.reach);
+      // As a time: by when a duration is answered, perhaps by a recorder that has to be started, it would not reach so far any more.
+      widest = new Date(Math.floor(now - width)).toISOString();
     }
     return held.stale && width > REACH ? ["10m", ABSENCE] : [widest, width];
   }
