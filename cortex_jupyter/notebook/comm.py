@@ -2,8 +2,8 @@
 
 The page asks, the kernel answers; messages are plain dicts:
 
-    page    {"type": "open", "tasks": [KEY, ...], "cursor": "C1,C2", "since": "1m"}   from here on, in place of before
-    kernel  {"type": "bytes", "n": 1} and one buffer                                  of the event stream
+    page    {"type": "open", "stream": 3, "tasks": [KEY, ...], "cursor": "C1,C2", "since": "1m"}   in place of before
+    kernel  {"type": "bytes", "stream": 3, "n": 1} and one buffer                     of the event stream
     page    {"type": "ack", "n": 1}                                                   it is in the page's store
     page    {"type": "page", "id": 7, "task": KEY, "query": {...}}                    older lines
     kernel  {"type": "page", "id": 7, "page": {...}} or {..., "error": {...}}
@@ -13,7 +13,7 @@ The page asks, the kernel answers; messages are plain dicts:
     page    {"type": "metrics", "id": 9, "task": KEY}                                 the numbers that all of it reports
     kernel  {"type": "found", "id": 9} and one buffer                                 of events; at last {..., "done": true}
     page    {"type": "stop", "id": 9}
-    kernel  {"type": "error", "error": {"code", "message", "hint"}}                   the stream could not be opened
+    kernel  {"type": "error", "stream": 3, "error": {"code", "message", "hint"}}      the stream could not be opened
     page    {"type": "close"}
 
 What is written is what `GET stream` writes, by the same code (`server.sse`); here is only how it travels.
@@ -109,7 +109,8 @@ class CommServer:
         match message.get("type"):
             case "open":
                 self._stop()
-                self._stream = asyncio.create_task(self._guarded(self._open, message, {"type": "error"}))
+                answer = {"type": "error", "stream": message.get("stream")}
+                self._stream = asyncio.create_task(self._guarded(self._open, message, answer))
             case "ack":
                 if self._outlet is not None:
                     self._outlet.ack(int(message.get("n", 0)))
@@ -163,7 +164,7 @@ class CommServer:
         slots = await asyncio.gather(*(self._slot(t, query, c, most) for t, c in zip(tasks, cursors, strict=False)))
         if len(slots) == 1 and slots[0].error is not None:
             raise slots[0].error
-        self._outlet = outlet = Outlet(self._send)
+        self._outlet = outlet = Outlet(self._send, message.get("stream"))
         # `Stream` writes to a response, and an outlet is as much of one as it needs.
         stream = Stream(cast("Any", outlet), self._recordings.cluster, list(slots))
         sender = asyncio.create_task(outlet.run())
@@ -222,8 +223,8 @@ class Outlet:
     current_user = None
     span = tracing.Span()  # a kernel's comm is no request
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, stream: object) -> None:
+        self._send, self._stream = send, stream
         self._waiting = bytearray()
         self._sent = self._acked = 0
         self._written = asyncio.Event()
@@ -278,5 +279,5 @@ class Outlet:
             self._room.set()
             self._sent += 1
             last = time.monotonic()
-            self._send({"type": "bytes", "n": self._sent}, [data])
+            self._send({"type": "bytes", "stream": self._stream, "n": self._sent}, [data])
             self._idle.set()

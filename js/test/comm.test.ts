@@ -40,7 +40,7 @@ const receive = (n: number, text: string): void => link.receive({ type: "bytes",
 
 it("acknowledges what is in the store, in time and not one by one, so the kernel can count what is under way", async () => {
   link.update([TASK]);
-  expect(sent).toEqual([{ type: "open", tasks: [TASK], since: "1m", most: 20_000 }]);
+  expect(sent).toEqual([{ type: "open", stream: 1, tasks: [TASK], since: "1m", most: 20_000 }]);
   const text = sse("log", { task: TASK }, "a1");
   receive(1, text.slice(0, 20));
   expect(events).toEqual([]);
@@ -61,7 +61,7 @@ it("keeps asking a busy kernel every 5 s, and one that fell silent by cursor", a
   await vi.advanceTimersByTimeAsync(44_000);
   expect(sent.filter(({ type }) => type === "open")).toHaveLength(3);
   await vi.advanceTimersByTimeAsync(2000);
-  expect(sent.at(-1)).toEqual({ type: "open", tasks: [TASK], cursor: "a1" });
+  expect(sent.at(-1)).toEqual({ type: "open", stream: 2, tasks: [TASK], cursor: "a1" });
   expect(states.at(-1)).toBe("waiting");
 });
 
@@ -72,7 +72,7 @@ it("asks again when the page wakes up after a silence, and lets a stream that li
   expect(sent.filter(({ type }) => type === "open")).toHaveLength(1);
   vi.setSystemTime(Date.now() + 3_600_000);
   link.wake();
-  expect(sent.at(-1)).toEqual({ type: "open", tasks: [TASK], cursor: "a1" });
+  expect(sent.at(-1)).toEqual({ type: "open", stream: 2, tasks: [TASK], cursor: "a1" });
 });
 
 it("does not join the rest of an old stream to a new one", () => {
@@ -82,6 +82,20 @@ it("does not join the rest of an old stream to a new one", () => {
   expect(events).toEqual(['log {"whole":true}']);
 });
 
+it("leaves out what the kernel still had under way of a stream that has been left, and takes the answer to any asking for the next", async () => {
+  link.update([TASK]);
+  link.receive({ type: "bytes", stream: 1, n: 1 }, bytesOf(sse("log", { n: 1 }, "a1")));
+  vi.setSystemTime(Date.now() + 3_600_000);
+  link.wake();
+  await vi.advanceTimersByTimeAsync(6000);
+  expect(sent.filter(({ type }) => type === "open").map(({ stream }) => stream)).toEqual([1, 2, 2]);
+  link.receive({ type: "bytes", stream: 1, n: 2 }, bytesOf(sse("log", { n: 2 }, "a2")));
+  link.receive({ type: "error", stream: 1, error: { code: "TaskNotFound", message: "no such task" } });
+  expect(states.at(-1)).toBe("waiting");
+  link.receive({ type: "bytes", stream: 2, n: 1 }, bytesOf(sse("log", { n: 9 }, "a9")));
+  expect(events).toEqual(['log {"n":1}', 'log {"n":9}']);
+});
+
 it("stops where asking again cannot help, and begins anew where the place is gone", () => {
   link.update([TASK]);
   link.receive({ type: "error", error: { code: "TaskNotFound", message: "no such task" } });
@@ -89,7 +103,7 @@ it("stops where asking again cannot help, and begins anew where the place is gon
   cursor = "a9";
   link.receive({ type: "error", error: { code: "CursorNotHeld", message: "gone" } });
   expect(lost).toEqual([[TASK]]);
-  expect(sent.at(-1)).toEqual({ type: "open", tasks: [TASK], since: "1m", most: 20_000 });
+  expect(sent.at(-1)).toEqual({ type: "open", stream: 2, tasks: [TASK], since: "1m", most: 20_000 });
 });
 
 it("is done with the end, and says nothing more", async () => {

@@ -8,7 +8,8 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import TimeoutError, expect
+from playwright.sync_api import TimeoutError as Late
+from playwright.sync_api import expect
 from support.browser import WAIT, cell, says, shot
 from support.jupyter import gated
 
@@ -218,8 +219,10 @@ def test_a_recording_that_is_gone_is_said_and_loaded_anew(
     says(viewer, "Job complete exit 0")
     shot(page, "loaded-anew")
     # The reader is where they were.
-    with contextlib.suppress(TimeoutError):
-        page.wait_for_function(f"(reading) => ({_TOP})(document.querySelector('.cortex-logs')) === reading", arg=reading)
+    with contextlib.suppress(Late):
+        page.wait_for_function(
+            f"(reading) => ({_TOP})(document.querySelector('.cortex-logs')) === reading", arg=reading
+        )
     assert viewer.evaluate(_TOP) == reading
     says(viewer, re.compile("700 lines, .* 1 source, complete"))
     whole(lines_of(viewer), 700)

@@ -24,6 +24,8 @@ export class CommLink implements Link {
   #tasks: string[] = [];
   #order: string[] = [];
   #splitter = new Splitter();
+  /** Which stream is heard: what the kernel still had under way of the one before is of a place that has been left. */
+  #stream = 0;
   #last = 0;
   #acked = 0;
   #acking: ReturnType<typeof setTimeout> | undefined;
@@ -64,7 +66,8 @@ export class CommLink implements Link {
     this.#order = [];
   }
 
-  #open(): void {
+  #open(again = false): void {
+    if (!again) this.#stream++;
     this.#order = this.#tasks.filter((task) => !this.host.isEnded(task));
     clearTimeout(this.#timer);
     if (this.#order.length === 0) {
@@ -77,8 +80,9 @@ export class CommLink implements Link {
     this.#last = this.#acked = 0;
     const cursor = cursorsOf(this.#order, this.host);
     const since = widestSince(this.#order, this.host, (text) => windowOf(text) ?? Infinity);
-    this.send({ type: "open", tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since, most: MOST }) });
-    this.#timer = setTimeout(() => this.#open(), ASK_AGAIN);
+    this.send({ type: "open", stream: this.#stream, tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since, most: MOST }) });
+    // A kernel that is busy answers the first question as well as the last.
+    this.#timer = setTimeout(() => this.#open(true), ASK_AGAIN);
   }
 
   /** An acknowledgement stands for all before it: each one costs the kernel a message with its answers, so they are few. */
@@ -113,6 +117,7 @@ export class CommLink implements Link {
   }
 
   receive(message: Record<string, unknown>, bytes?: Uint8Array): void {
+    if (message.stream !== undefined && message.stream !== this.#stream) return;
     if (message.type === "bytes" && bytes !== undefined) {
       const n = Number(message.n);
       // A number that does not grow is a new stream of the kernel, whose bytes do not continue the last ones.
