@@ -135,7 +135,7 @@ def test_a_page_that_takes_nothing_is_sent_no_more_than_its_credit(
 async def test_a_quiet_stream_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comm.Outlet._App, "heartbeat_s", 0.01)
     sent: asyncio.Queue[bytes] = asyncio.Queue()
-    outlet = comm.Outlet(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None)
+    outlet = comm.Outlet(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
     slot = Slot("ml:job/train-1", window=cast("Any", SimpleNamespace(recording=SimpleNamespace(ref="a task"))))
     stream = Stream(cast("Any", outlet), None, [slot])
     stream._pumps = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[list-item]
