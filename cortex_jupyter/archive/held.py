@@ -165,6 +165,11 @@ class Held:
                 found = [i for i in found if may[i]]
         return found
 
+    def lacking(self, words: Sequence[Sequence[str]]) -> set[int]:
+        """Give the first numbers of those batches of `index` of which no line can have one word of each of some sets."""
+        may = set(self.groups(None, None, words))
+        return {b.seq for b in self._blocks if may.isdisjoint(range(b.first, b.last + 1))}
+
     def _entry(self, block: layout.Block) -> Entry:
         """Make the batch of a block: the lines with its numbers, in their order."""
         pa, np = library("pyarrow"), library("numpy")

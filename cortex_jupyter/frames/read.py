@@ -17,7 +17,7 @@ from cortex_jupyter.frames.places import places
 from cortex_jupyter.frames.schema import COLUMNS, schema
 from cortex_jupyter.frames.select import select
 from cortex_jupyter.frames.statement import Completeness
-from cortex_jupyter.parsing.needed import needed
+from cortex_jupyter.parsing.needed import of_each
 from cortex_jupyter.recording.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def stored(
 def count(store: ArchiveStore, recording: int, query: LogQuery) -> int:
     """Count the rows of an archive that a query wants, and read no more than that takes."""
     held = store.held(recording)
-    n = len(wanted(held, query, ["seq"]))
+    n = len(wanted(held, query, [])) if _looked_at(query) else held.complete.records
     return n if query.tail is None else min(n, query.tail)
 
 
@@ -198,8 +198,7 @@ def _archived(
 
 def row_groups(held: Held, query: LogQuery) -> list[int]:
     """Give the row groups that may hold lines of a query's window that its patterns match."""
-    words = [texts for pattern in query.grep if (texts := needed(pattern).texts)]
-    return held.groups(query.since, query.until, words)
+    return held.groups(query.since, query.until, of_each(query.grep))
 
 
 def wanted(

@@ -61,6 +61,11 @@ def needed(pattern: str) -> Needed:
     return Needed(_texts(parsed, fold=fold), fold=fold)
 
 
+def of_each(patterns: Iterable[str]) -> list[tuple[str, ...]]:
+    """Give the texts of those patterns of which some are known: a line that all match holds one of each."""
+    return [texts for pattern in patterns if (texts := needed(pattern).texts)]
+
+
 def _texts(items: Iterable[Any], *, fold: bool) -> tuple[str, ...]:
     """Give the longest texts of which every match of a sequence holds one."""
     best: tuple[str, ...] = ()

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from cortex_jupyter import journal
-from cortex_jupyter.archive.store import reading
+from cortex_jupyter.archive.store import ArchiveStore, reading
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.parsing.needed import of_each
 from cortex_jupyter.parsing.query import Bounds, LogQuery
 from cortex_jupyter.records import Batch, Cursor
 from cortex_jupyter.server.process import event
@@ -61,6 +62,7 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     """
     keep = query.keep() or (lambda batch: range(len(batch)))
     holds = _prefilter(query.grep)
+    lacking = store.held(recording).lacking(of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
     index = store.index(recording)
     snapshot = query.before.seq if query.before else (index[-1][0] + index[-1][1] - 1 if index else 0)
     top = query.before.before if query.before and query.before.before else (1 << 63, 0)
@@ -81,6 +83,8 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
             yield event("done", to=str(t_max), matches=told.matches, looked=looked, lines=total, all=False, older=older)
             return
         looked += n
+        if seq in lacking:
+            continue
         entry = store.entry(recording, seq)
         if entry is None or entry.event != "log" or not holds(entry.data):
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pyarrow as pa
 import pytest
 from archive.made import archived, lively
@@ -15,6 +16,8 @@ from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.grams import Grams, may_hold
 from cortex_jupyter.frames.read import count, read
 from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.records import Batch
+from cortex_jupyter.server.searcher import search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +78,28 @@ def test_a_word_that_no_line_has_is_answered_from_the_footer(filled: Filled, tmp
     assert len(read(store, held.info.id, LogQuery.parse({"grep": ["step", "old"], "exclude": "no"}))) == 0
     assert len(set(looked)) < len(every)
     assert len(read(store, held.info.id, LogQuery.parse({"exclude": "nowhere"}))) == held.complete.records
+
+
+@pytest.mark.parametrize("pattern", ["nowhere", "old 7", "(?i)STEP 12|no 12", "é"])
+def test_a_search_asks_for_no_batch_that_cannot_hold_a_word(
+    filled: Filled, tmp_path: Path, looked: list[int], pattern: str
+) -> None:
+    store, held = archived(lively(filled), str(tmp_path / "archive"))
+    query = LogQuery.parse({"grep": pattern})
+    found, told = (
+        [event for event in search(one, held.info.id, query, 1 << 30) if b"event: progress" not in event]
+        for one in (store, filled.store)
+    )
+    assert _seqs(found) == _seqs(told) and orjson.loads(found[-1].split(b"data: ")[1]) == orjson.loads(
+        told[-1].split(b"data: ")[1]
+    )
+    assert looked or pattern == "nowhere"
+    assert len(set(looked)) < held.file.metadata.num_row_groups or pattern == "é"
+
+
+def _seqs(events: list[bytes]) -> list[int]:
+    batches = [Batch.decode(event.split(b"data: ")[1]) for event in events if event.startswith(b"event: log")]
+    return sorted(seq for batch in batches for seq in batch.seqs)
 
 
 @pytest.mark.parametrize("file", ["of an earlier version", "with more grams than are worth it"])
