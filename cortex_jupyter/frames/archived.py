@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.order import ascending
 from cortex_jupyter.frames.read import row_groups, wanted
-from cortex_jupyter.recording.reading.pages import Record
+from cortex_jupyter.recording.reading.snapshot import Record
 from cortex_jupyter.records import STREAMS
 
 if TYPE_CHECKING:

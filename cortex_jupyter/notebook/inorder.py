@@ -21,8 +21,8 @@ from cortex_jupyter.server.window import caught_up
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from cortex_jupyter.recording.reading.pages import Record
     from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.recording.reading.snapshot import Record
     from cortex_jupyter.recording.store import Info
     from cortex_jupyter.server.window import Window
 

@@ -12,7 +12,7 @@ from cortex_jupyter.records import STREAMS, rfc3339
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.recording.reading import pages
+    from cortex_jupyter.recording.reading import snapshot
     from cortex_jupyter.records import Batch
 
 
@@ -75,7 +75,7 @@ class Record:
         }  # fmt: skip
 
     @classmethod
-    def of(cls, found: pages.Record) -> Self:
+    def of(cls, found: snapshot.Record) -> Self:
         """Make it from a record of a page."""
         return cls._make(found.seq, found.time, found.source, found.stream, found.text)
 

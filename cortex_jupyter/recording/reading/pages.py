@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
-from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.recording.store.budget import NOT_HELD
-from cortex_jupyter.records import Batch, Cursor, Entry
+from cortex_jupyter.recording.reading.snapshot import Record, Snapshot, held, records_of
+from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,32 +60,6 @@ class Bound:
 
 #: That of callers who have all the time they want.
 PATIENT: Final = Bound()
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One line, as a page gives it.
-
-    Parameters
-    ----------
-    seq : int
-    time : int
-        ns since the epoch.
-    sid : int
-        Id of its source within the recording.
-    source : dict
-        What `Source.public` gives.
-    stream : int
-        Index in `STREAMS`.
-    text : str
-    """
-
-    seq: int
-    time: int
-    sid: int
-    source: dict[str, Any]
-    stream: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,34 +115,20 @@ def newest(
     top = before.before if before and before.before else ((until, 1 << 63) if until is not None else _FOREVER)
     floor = (since if since is not None else -1, 0)
     best: list[tuple[int, int, Record]] = []  # ascending; the `limit` newest so far, and one more
-    notices: dict[int, tuple[int, dict[str, Any]]] = {}
-    size, full, looked, edge = 0, False, False, floor
+    seen = Snapshot(store, recording, snapshot, keep)
+    size, full, edge = 0, False, floor
     # Entries overlap in time where several pods write, so those with the latest lines come first.
     for seq, n, _, t_min, t_max in sorted(index, key=lambda row: -row[4]):
         if seq > snapshot or t_min > top[0] or t_max < floor[0]:
             continue
         if full and t_max < best[0][0]:
             break
-        if looked and bound.over and floor < (t_max + 1, 0) < top:
+        if seen.looked and bound.over and floor < (t_max + 1, 0) < top:
             edge = (t_max + 1, 0)  # everything later has been looked at
             break
-        entry = store.entry(recording, seq)
-        if entry is None:
-            continue
-        if entry.event != "log":  # also of what was a batch when the index was read, and has left since
-            if entry.event != "end" and (entry.t_min, entry.seq) < top:
-                notices[entry.seq] = entry.t_min, orjson.loads(entry.data)
-            continue
-        looked = True
-        for record in records_of(entry, keep):
+        for record in seen.records(seq, n):
             key = (record.time, record.seq)
-            # Within the row's own numbers: idle entries are merged at any time, also since the index was read. And
-            # within what the cursor saw: it may point into an entry, and what comes after it comes with `newer`.
-            if (
-                seq <= record.seq < min(seq + n, snapshot + 1)
-                and floor <= key < top
-                and (not full or key > best[0][:2])
-            ):
+            if floor <= key < top and (not full or key > best[0][:2]):
                 insort(best, (*key, record))
                 size += len(record.text)
                 full = full or len(best) > limit
@@ -177,8 +136,7 @@ def newest(
                     full = True
                     size -= len(best[0][2].text)
                     del best[0]
-    if store.info(recording) is None:  # it may have left while it was read
-        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+    held(store, recording)
     best = best[-limit:] if limit else []
     if edge > floor:  # what lies before it is looked for once more, from there
         full = full and bool(best) and best[0][:2] > edge
@@ -189,8 +147,7 @@ def newest(
     more = full or edge > floor
     beyond = since is not None and top > floor and _anything_before(index, floor)
     older = Cursor(recording, snapshot, low) if more or beyond else None
-    told = sorted((time, number) for number, (time, _) in notices.items())
-    between = [notices[number][1] for time, number in told if not more or (time, number) >= low]
+    between = seen.notices(lambda at: at < top and (not more or at >= low))
     stopped = more and len(best) < limit
     return Page(in_order(r for _, _, r in best), between, older, Cursor(recording, snapshot), stopped)
 
@@ -243,10 +200,7 @@ def following(
             at = found[-1].seq if more else entry.last
             if more:
                 break
-    info = store.info(recording)
-    if info is None:
-        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
-    done = info.done and not more
+    done = held(store, recording).done and not more
     newer = None if done else Cursor(recording, at)
     older = Cursor(recording, after.seq, _FOREVER) if after.seq else None
     return Page(in_order(found), notices, older, newer, more and len(found) < limit)
@@ -309,12 +263,3 @@ def in_order(records: Iterable[Record]) -> list[Record]:
         time = reached[record.sid] = max(record.time, reached.get(record.sid, record.time))
         keyed.append((time, record.seq, record))
     return [record for _, _, record in sorted(keyed, key=lambda k: k[:2])]
-
-
-def records_of(entry: Entry, keep: Keep | None) -> list[Record]:
-    """Give the records of a batch that a filter wants."""
-    batch = Batch.decode(entry.data)
-    if keep is not None:
-        batch = batch.take(list(keep(batch)))
-    rows = zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)
-    return [Record(q, t, s, batch.sources[s], o, m) for q, t, s, o, m in rows]

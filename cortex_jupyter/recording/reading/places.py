@@ -9,16 +9,11 @@ from __future__ import annotations
 from bisect import insort
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
-from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.recording.reading.pages import PATIENT, Bound, Page, Record, in_order, newest, records_of
-from cortex_jupyter.recording.store.budget import NOT_HELD
+from cortex_jupyter.recording.reading.pages import PATIENT, Bound, Page, in_order, newest
+from cortex_jupyter.recording.reading.snapshot import Record, Snapshot, held
 from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
 
@@ -87,30 +82,20 @@ def onward(
     assert after.before is not None
     place, snapshot = after.before, after.seq
     best: list[tuple[int, int, Record]] = []  # ascending; the `limit` oldest so far, and one more
-    notices: dict[int, tuple[int, dict[str, Any]]] = {}
-    size, full, looked, edge = 0, False, False, _LAST
+    seen = Snapshot(store, recording, snapshot, keep)
+    size, full, edge = 0, False, _LAST
     # Entries overlap in time where several pods write, so those with the earliest lines come first.
     for seq, n, _, t_min, t_max in sorted(store.index(recording), key=lambda row: row[3]):
         if seq > snapshot or t_max < place[0]:
             continue
         if full and t_min > best[-1][0]:
             break
-        if looked and bound.over and place < (t_min - 1, _LAST[1]):
+        if seen.looked and bound.over and place < (t_min - 1, _LAST[1]):
             edge = (t_min - 1, _LAST[1])  # everything earlier has been looked at
             break
-        entry = store.entry(recording, seq)
-        if entry is None:
-            continue
-        if entry.event != "log":  # also of what was a batch when the index was read, and has left since
-            if entry.event != "end" and (entry.t_min, entry.seq) > place:
-                notices[entry.seq] = entry.t_min, orjson.loads(entry.data)
-            continue
-        looked = True
-        for record in records_of(entry, keep):
+        for record in seen.records(seq, n):
             key = (record.time, record.seq)
-            # Within the row's own numbers: idle entries are merged at any time, also since the index was read.
-            inside = seq <= record.seq < min(seq + n, snapshot + 1)
-            if inside and key > place and (not full or key < best[-1][:2]):
+            if key > place and (not full or key < best[-1][:2]):
                 insort(best, (*key, record))
                 size += len(record.text)
                 full = full or len(best) > limit
@@ -118,8 +103,7 @@ def onward(
                     full = True
                     size -= len(best[-1][2].text)
                     del best[-1]
-    if store.info(recording) is None:  # it may have left while it was read
-        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+    held(store, recording)
     best = best[:limit]
     if edge < _LAST:  # what lies behind it is looked for once more, from there
         full = full and best[-1][:2] < edge
@@ -127,6 +111,5 @@ def onward(
     high = (best[-1][:2] if best else place) if full else edge
     more = full or edge < _LAST
     newer = Cursor(recording, snapshot, high) if more else None
-    told = sorted((time, number) for number, (time, _) in notices.items())
-    between = [notices[number][1] for time, number in told if not more or (time, number) <= high]
+    between = seen.notices(lambda at: at > place and (not more or at <= high))
     return Page(in_order(r for _, _, r in best), between, None, newer, more and len(best) < limit)
