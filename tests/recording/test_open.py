@@ -9,9 +9,18 @@ import pytest
 from recording.hand import CLUSTER, Hand
 
 from cortex_jupyter.cluster.workloads import Workload
-from cortex_jupyter.errors import AmbiguousTask, ClusterUnreachable, CortexError, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.errors import (
+    AmbiguousTask,
+    ClusterUnreachable,
+    CortexError,
+    NotAllowed,
+    NotFound,
+    RecorderError,
+    TaskNotFound,
+)
 from cortex_jupyter.recording.reading import reading as lib
 from cortex_jupyter.recording.reading.open import Recordings
+from cortex_jupyter.recording.reading.reading import Recording
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
@@ -87,3 +96,31 @@ async def test_a_task_in_the_cluster_is_wanted(recordings: Recordings, store: St
     answering(recordings, Workload(TaskRef("default", "job", "train-1"), "u10", {}))
     assert (await recordings.find(NAME)).id != found.id
     assert recordings.feed(found.id) is recordings.feed(found.id)
+
+
+async def test_hundreds_of_tasks_at_rest_cost_the_store_no_more_than_their_wishes(
+    recordings: Recordings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is looked after every second."""
+    looks: list[int] = []
+    infos: list[int] = []
+    monkeypatch.setattr(lib, "ensure_recorder", lambda *_: looks.append(1))
+    found = []
+    for i in range(20):
+        workload = Workload(TaskRef("default", "job", f"t{i}"), f"u{i}", {})
+        found.append(Recording(recordings, store.open(CLUSTER, workload.ref, workload.uid), workload.ref, workload))
+    real = store.info
+    monkeypatch.setattr(store, "info", lambda id_: infos.append(id_) or real(id_))
+    monkeypatch.setattr(lib, "_LOOK_S", 3600.0)
+    for _ in range(5):
+        await asyncio.gather(*(one.want() for one in found))
+    assert len(infos) == 20 and len(looks) == 1 and len(store.wanted(CLUSTER)) == 20
+
+    def fails(*_: object) -> None:
+        raise RecorderError("it ended at once")
+
+    monkeypatch.setattr(lib, "ensure_recorder", fails)
+    recordings.keeping.looked = float("-inf")
+    for one in found:
+        with pytest.raises(RecorderError):
+            await one.want()

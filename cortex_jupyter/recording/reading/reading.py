@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+#: Whether a recorder lives is asked so often at most, seconds.
+_LOOK_S: Final = 0.5
 #: `Date` is cut to seconds, so an offset below this, seconds, is none.
 _CLOCK_S: Final = 1.0
 
@@ -61,6 +63,7 @@ class Recording:
         self.workload = workload
         self.gone = gone
         self._written = float("-inf")  # when the wish was last written, monotonic
+        self._done = False  # by then
 
     @property
     def feed(self) -> Feed:
@@ -89,15 +92,15 @@ class Recording:
     async def want(self) -> None:
         """See to it that the wish is written, which keeps it in the store, and that a recorder runs where one is needed.
 
-        May be called at any rate: a wish is written only when the last is a third over, a commit wakes every reader.
+        May be called at any rate: a wish is written, and whether the task is done read, only when the last is a third over.
 
         Raises
         ------
         RecorderError
             The recorder does not start.
         """
-        done = (await self.info()).done
         if time.monotonic() - self._written > WANTED_S / 3:
+            self._done = (await self.info()).done
             try:
                 await asyncio.to_thread(self.store.want, self.id, WANTED_S)
                 self._written = time.monotonic()
@@ -105,11 +108,20 @@ class Recording:
                 # Full, busy or read-only: what is recorded can be read all the same.
                 _log.warning("%s: %s", self.ref.key, error)
         cluster = self._recordings.cluster
-        if done or cluster is None or (self.workload is None and not self.gone):
+        if self._done or cluster is None or (self.workload is None and not self.gone):
             return
-        await asyncio.to_thread(
-            ensure_recorder, self._recordings.store, cluster.id, cluster.kubeconfig, cluster.context
-        )
+        # One look is for all tasks of this process: there may be hundreds, and each asks every second.
+        keeping = self._recordings.keeping
+        if time.monotonic() - keeping.looked < _LOOK_S:
+            return
+        keeping.looked = time.monotonic()
+        try:
+            await asyncio.to_thread(
+                ensure_recorder, self._recordings.store, cluster.id, cluster.kubeconfig, cluster.context
+            )
+        except BaseException:
+            keeping.looked = float("-inf")  # it is each reader's to be told
+            raise
 
     @asynccontextmanager
     async def wanted(self) -> AsyncIterator[None]:

@@ -1,7 +1,13 @@
 """Notice changes by anyone: one connection for all recordings that this process reads.
 
-A channel and not `XREAD BLOCK` on each stream: what changes may be the state alone, and a subscription can be widened
-while it waits. A message bears nothing; what is new is read once for all readers (`recording.reading.feed`).
+A channel for each recording and not `XREAD BLOCK` on its stream. A waiting read holds a connection: a hundred tasks are a
+hundred connections, which time out and ask again (every 5 s: 1 200 requests a minute), or one that waits for all and has
+to be broken off whenever another task is opened. And what changes may be the state alone, or what has been merged, which no
+stream tells. A subscription is one connection, which is widened while it waits: for a hundred tasks at rest it costs
+12 requests a minute, the pings (`make bench ARGS=valkey`; with the wishes of their readers 1 210).
+
+A message bears nothing; what is new is read once for all readers (`recording.reading.feed`). One that is lost is lost with its
+connection, and whoever waits is called when there is a new one: broken, at once; silent, after 10 s.
 """
 
 from __future__ import annotations

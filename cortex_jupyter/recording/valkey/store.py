@@ -32,17 +32,7 @@ _SOME: Final = 500
 
 
 class ValkeyStore(Entries, Leases, Leaving, Store):
-    """A store on a server; see `recording.store.Store` for what each method does.
-
-    Parameters
-    ----------
-    address : Address
-
-    Raises
-    ------
-    StoreError
-        The server is not there, or not fit to keep recordings.
-    """
+    """A store on a server; see `recording.store.Store` for what each method does, `Link` for what making one raises."""
 
     def __init__(self, address: Address) -> None:
         self.url = address.url
