@@ -70,7 +70,10 @@ def found(pattern: str, texts: list[str], reach: int, seconds: float) -> bytes:
     >>> found("(?:ab|a[b])*c", ["ababc", "abab"], 100, 2.0)
     b'\x01\x00'
     """
-    matcher = _idle.pop() if _idle else _Matcher()
+    try:
+        matcher = _idle.pop()
+    except IndexError:  # asked of threads, so not by looking first
+        matcher = _Matcher()
     answer = matcher.ask(marshal.dumps((pattern, texts, reach, seconds)), len(texts))
     if len(answer) == len(texts):
         _idle.append(matcher) if len(_idle) < _KEPT else matcher.end()

@@ -34,6 +34,8 @@ NAMES: Final = (
 )  # fmt: skip
 #: Those of them that may be given several times, as a list in Python; each has to hold.
 SEVERAL: Final = ("grep", "exclude", "where")
+#: So often at most, all together: each may take its time for each batch.
+_EACH: Final = 50
 
 _TRUE, _FALSE = frozenset({"", "1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
@@ -230,6 +232,8 @@ class LogQuery:
             raise BadQuery("tail is given with a cursor", "tail is for the newest records; with a cursor use limit")
         if self.since is not None and self.until is not None and self.since > self.until:
             raise BadQuery("since is later than until", "the window is from since to until")
+        if len(self.grep) + len(self.exclude) + len(self.where) > _EACH:
+            raise BadQuery(f"there are more than {_EACH} patterns and conditions", "join patterns by |")
         self.keep()  # patterns are checked here, before anything is done
 
 

@@ -169,6 +169,10 @@ def _get(summary: str, parameters: list[dict[str, Any]], answers: dict[str, Any]
     }
     error = {"application/json": {"schema": _ref("Error")}}
     responses |= {status: {"description": why, "content": error} for status, why in STATUSES.items()}
+    for status in ("429", "503"):
+        responses[status]["headers"] = {
+            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds, where to wait helps."}
+        }
     return {"get": {"summary": summary, "parameters": parameters, "responses": responses}}
 
 

@@ -261,6 +261,13 @@ def test_a_pattern_that_runs_away_is_stopped_and_named(limited: Server, hostile:
     assert error["code"] == "TooSlow" and EVIL in error["message"] and "0.1 s" in error["message"] and error["hint"]
 
 
+def test_patterns_are_so_many_and_so_long(limited: Server, done: Tape) -> None:
+    path = limited.url + logs(done.ref.name)
+    for number, length, status in ((50, 1, 200), (51, 1, 400), (1, 1000, 200), (1, 1001, 400)):
+        answer = httpx.get(path, params={"grep": ["e" * length] * number}, headers=ALICE, timeout=30)
+        assert answer.status_code == status, (number, length)
+
+
 def test_in_a_stream_it_is_an_event_and_a_file_is_not_whole(limited: Server, hostile: Tape) -> None:
     path = limited.url + logs(hostile.ref.name)
     accept = ALICE | {"Accept": "text/event-stream"}
