@@ -18,13 +18,13 @@ import numpy as np
 from simulate.fleet import BURST_SHARE, RATE_SIGMA, Fleet, FleetError, Population
 from simulate.parameters import FILE, Parameters, ParametersError
 from simulate.picture import picture
-from simulate.simulation import MISSED_S, STEP_S, Day, Outcome, Simulation
-from simulate.sizing import PLANNED, Paper, Part, mean_age
+from simulate.simulation import STEP_S, Day, Outcome, Simulation
+from simulate.sizing import Paper, mean_age
 from tqdm import tqdm
 
 #: What of a whole fleet is drawn: each as if there were one of it.
 _DRAWN = {
-    "collectors: CPU": "collector core", "Valkey: CPU, its one thread": "Valkey's thread", "servers: CPU": "server core",
+    "collectors: CPU": "collector core", "Valkey: its one thread": "Valkey's thread", "servers: CPU": "server core",
     "Valkey: memory for what runs": "Valkey of {valkey_gb:g} GB", "archivers: CPU, one beside each collector": "archiver core",
     "bucket: bytes": "bucket of {bucket_mb:g} MB/s", "API server: requests": "API server",
 }  # fmt: skip
@@ -40,13 +40,10 @@ def _options() -> argparse.ArgumentParser:
         "collectors": "0: as many as it takes", "servers": "server processes that viewers share: 1 is a service of a Hub",
         "nodes": "of the cluster", "valkey_gb": "Valkey's maxmemory",
         "task_gb": "what a running task may take of it, store_max_task_bytes; 0: no bound", "bucket_mb": "what the bucket takes in, MB/s",
-        "line_bytes": "of the text of a line",
     }  # fmt: skip
     for field in fields(Fleet):
-        kind = int if isinstance(field.default, int) and not isinstance(field.default, bool) else float
-        kind = float if field.type == "float" else kind
         made.add_argument(
-            f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar="N",
+            f"--{field.name.replace('_', '-')}", type=int if field.type == "int" else float, default=field.default, metavar="N",
             help=f"{helps[field.name]} (default: %(default)s)",
         )  # fmt: skip
     made.add_argument("--seed", type=int, default=1, help="of chance (default: %(default)s)")
@@ -97,7 +94,7 @@ def _assumed(paper: Paper) -> None:
     busiest = rates[: max(1, len(rates) // 100)].sum() / rates.sum()
     print(
         f"{fleet.tasks:,} tasks of {fleet.task_minutes:g} minutes on average (a running one is {mean_age(fleet.task_minutes * 60) / 3600:.1f} h old),"
-        f" {fleet.containers:,} containers,\n{fleet.lines_per_second:,.0f} lines/s: log-normal (sigma {RATE_SIGMA:g}), the busiest 1 % write"
+        f" {fleet.containers:,} containers,\n{fleet.lines_per_second:,.0f} lines/s of 150 bytes: log-normal (sigma {RATE_SIGMA:g}), the busiest 1 % write"
         f" {busiest:.0%}, half of them less than a line in {1 / np.median(rates):.1f} s;\neach writes {BURST_SHARE:.0%} of the time."
         f" {fleet.viewers} viewers come at nine, a collector dies at ten past.\n"
     )
@@ -107,20 +104,15 @@ def _carries(paper: Paper) -> None:
     """Say what one of each would carry, of this kind of fleet."""
     fleet = paper.fleet
     print("One of each carries, of such a fleet, at full load:")
-    for part in _singles(paper).values():
-        factor = 1 / part if part else float("inf")
-        name = next(name for name, load in _singles(paper).items() if load == part)
-        print(f"  {name:22} {fleet.tasks * factor:12,.0f} tasks {fleet.lines_per_second * factor:14,.0f} lines/s")
+    for name, busy in _singles(paper).items():
+        print(f"  {name:22} {fleet.tasks / busy:12,.0f} tasks {fleet.lines_per_second / busy:14,.0f} lines/s")
     print()
 
 
 def _singles(paper: Paper) -> dict[str, float]:
+    """Give how many of each the fleet keeps busy."""
     found = {part.name: part for part in paper.parts()}
-
-    def one(part: Part) -> float:
-        return part.one if part.name.endswith("CPU") or "CPU" in part.name else part.load
-
-    return {label.format(**vars(paper.fleet)): one(found[name]) for name, label in _DRAWN.items()}
+    return {label.format(**vars(paper.fleet)): found[name].one for name, label in _DRAWN.items()}
 
 
 def _table(paper: Paper, outcome: Outcome, day: Day) -> None:
@@ -130,7 +122,7 @@ def _table(paper: Paper, outcome: Outcome, day: Day) -> None:
     )
     print(f"{'part':42} {'uses':>16} {'of it':>6}  {'at nine':>7}  full at  add then")
     seen = {
-        "collectors: CPU": outcome.load["busiest"], "Valkey: CPU, its one thread": outcome.load["Valkey"],
+        "collectors: CPU": outcome.load["busiest"], "Valkey: its one thread": outcome.load["Valkey"],
         "servers: CPU": outcome.load["servers"], "Valkey: memory for what runs": outcome.running / fleet.valkey_gb / 1e9,
     }  # fmt: skip
     for part in paper.parts():
@@ -140,7 +132,7 @@ def _table(paper: Paper, outcome: Outcome, day: Day) -> None:
             else ""
         )
         full = f"{fleet.tasks / part.load:9,.0f}" if part.load else ""
-        mark = "  <-- too much" if part.load > PLANNED else ""
+        mark = "  <-- too much" if part.load > part.most else ""
         print(f"{part.name:42} {part.amount:>16} {part.load:6.1%}  {peak:>7} {full}  {part.add}{mark}")
     first = paper.parts()[0]
     print(
@@ -152,7 +144,7 @@ def _delays(outcome: Outcome) -> None:
     print("from written to recorded, s        p50     p95     p99")
     names = {
         "read": "tasks that somebody reads", "unread": "tasks that nobody reads",
-        "taken over": f"lines while nobody had the task ({MISSED_S:g} s)",
+        "taken over": "lines while nobody had the task",
     }  # fmt: skip
     for name, text in names.items():
         one = outcome.delays[name]

@@ -51,8 +51,6 @@ class Fleet:
         What a running recording may take at most (`store_max_task_bytes`); 0: no bound.
     bucket_mb : float
         What the bucket takes in, in units of 1e6 bytes a second.
-    line_bytes : int
-        Of the text of a line.
     """
 
     tasks: int = 2000
@@ -66,7 +64,6 @@ class Fleet:
     valkey_gb: float = 32
     task_gb: float = 0
     bucket_mb: float = 50
-    line_bytes: int = 150
 
     def __post_init__(self) -> None:
         for field in fields(self):

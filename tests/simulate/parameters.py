@@ -24,6 +24,8 @@ class Parameters:
     ----------
     about : dict
         Machine, date, command, versions.
+    own_ms, valkey_own_ms, server_own_ms : float
+        Each second: of a collector with nothing to do, of Valkey for that collector, of a server.
     line_us, read_us, commit_us : float
         The collector's, of a line, of a piece that arrives from the cluster, of a commit.
     source_us, start_ms : float
@@ -49,6 +51,9 @@ class Parameters:
     """
 
     about: dict[str, str]
+    own_ms: float
+    valkey_own_ms: float
+    server_own_ms: float
     line_us: float
     read_us: float
     commit_us: float

@@ -130,6 +130,7 @@ class Simulation:
         self._on = self._rng.random(fleet.containers) < BURST_SHARE
         self._owner = np.arange(fleet.tasks) % fleet.collectors
         self._waiting = np.zeros(fleet.tasks)  # lines of tasks that nobody has
+        self._away, self._back = 0.0, False  # how long nobody had them; whether there is another collector
         self._behind = np.zeros(fleet.collectors)  # seconds of work
         self._store_behind = self._serve_behind = 0.0
         self._come = np.sort(self._day.nine_s + self._rng.random(fleet.viewers) * self._day.coming_s)
@@ -186,16 +187,17 @@ class Simulation:
         """Have a collector die, its tasks be taken over, another one come; gives the tasks that are begun anew."""
         starting = np.zeros(self._fleet.tasks, bool)
         starting[begun] = True
-        dead, since = self._owner == 0, now - self._day.death_s
+        others, since = self._fleet.collectors - 1, now - self._day.death_s
         if since == 0:
-            self._owner[dead] = -1
+            self._owner[self._owner == 0] = -1
             self._behind[0] = 0
-        elif since == MISSED_S and self._fleet.collectors > 1:
-            lost = np.flatnonzero(self._owner < 0)
-            self._owner[lost] = 1 + np.arange(len(lost)) % (self._fleet.collectors - 1)
+        if since >= MISSED_S and others and (lost := np.flatnonzero(self._owner < 0)).size:
+            self._owner[lost] = 1 + np.arange(len(lost)) % others
+            self._away = since
             starting[lost] = True
-        elif since == BACK_S:
+        if since >= BACK_S and not self._back:
             back = np.flatnonzero(np.arange(self._fleet.tasks) % self._fleet.collectors == 0)
+            self._away, self._back = since, True
             self._owner[back] = 0
             starting[back] = True
         return starting
@@ -220,10 +222,8 @@ class Simulation:
         interval = np.where(read, INTERVAL_S, UNREAD_S)
         rate, task_rate = lines / STEP_S, task_lines / STEP_S
         fixed = people.sizes * (p.source_us * STEP_S + starting * p.start_ms * 1e3) + (task_lines + taken) * p.line_us
-        looks = (
-            fleet.tasks * p.share_us * LOOKS * STEP_S
-            + self._paper.probes * p.probe_ms * 1e3 * STEP_S / fleet.collectors
-        )
+        probes = self._paper.probes * p.probe_ms * 1e3 / fleet.collectors
+        looks = (fleet.tasks * p.share_us * LOOKS + probes + p.own_ms * 1e3) * STEP_S
 
         def work(extra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             later = extra[owner]
@@ -261,13 +261,14 @@ class Simulation:
             rest = (lines - first)[some, None] / len(_PLACES)
             self._outcome.delays[name].add(within, np.broadcast_to(rest, within.shape))
         some = (taken > 0) & owned
-        within = base[some, None] + MISSED_S * _PLACES
+        within = base[some, None] + self._away * _PLACES
         self._outcome.delays["taken over"].add(within, np.broadcast_to(taken[some, None] / len(_PLACES), within.shape))
 
     def _store(self, lines: float, commits: float) -> float:
         p, fleet = self._p, self._fleet
         looks = fleet.collectors * LOOKS * STEP_S * fleet.tasks
         us = lines * p.valkey_line_us + commits * p.valkey_commit_us + looks * p.valkey_share_us
+        us += fleet.collectors * p.valkey_own_ms * 1e3 * STEP_S
         self._store_behind = float(left(self._store_behind, us / 1e6, STEP_S))
         return us / 1e6 / STEP_S
 
@@ -293,5 +294,6 @@ class Simulation:
         p, servers = self._p, self._fleet.servers
         minute = 60 / UNREAD_S
         us = (commits[viewers > 0].sum() + come * minute) * p.event_us + (commits @ viewers + come * minute) * p.send_us
+        us += servers * p.server_own_ms * 1e3 * STEP_S
         self._serve_behind = float(left(self._serve_behind, us / 1e6 / servers, STEP_S))
         return float(us / 1e6 / STEP_S / servers)

@@ -41,26 +41,37 @@ class Part:
     Parameters
     ----------
     name : str
-    one : float
-        How many of it the fleet keeps busy.
-    have : float
+    uses : float
+        What the fleet takes of it.
+    each : float
+        What one of it has, in the same unit.
+    count : float
         How many there are.
     amount : str
-        What it does, in words.
+        What it takes, in words.
     add : str
         What to do where it is too much.
+    most : float
+        The share that may be used: all of what is counted, less of what works.
     """
 
     name: str
-    one: float
-    have: float
+    uses: float
+    each: float
+    count: float
     amount: str
     add: str
+    most: float = PLANNED
+
+    @property
+    def one(self) -> float:
+        """How many of it the fleet keeps busy."""
+        return self.uses / self.each
 
     @property
     def load(self) -> float:
         """The share that is used."""
-        return self.one / self.have
+        return self.one / self.count
 
 
 class Paper:
@@ -74,16 +85,25 @@ class Paper:
     population : Population, optional
     bursts : bool, optional
         Whether containers write in bursts.
+    seen : ndarray, optional
+        Of each viewer, the task; by chance unless given.
     """
 
     def __init__(
-        self, fleet: Fleet, parameters: Parameters, population: Population | None = None, *, bursts: bool = True
+        self,
+        fleet: Fleet,
+        parameters: Parameters,
+        population: Population | None = None,
+        *,
+        bursts: bool = True,
+        seen: np.ndarray | None = None,
     ) -> None:
         self.p = parameters
         people = population or Population(fleet, np.random.default_rng(1))
         self.lines = float(people.rate.sum())
         self.starts = fleet.tasks / (fleet.task_minutes * 60)
-        seen = np.random.default_rng(2).integers(0, fleet.tasks, fleet.viewers)
+        if seen is None:
+            seen = np.random.default_rng(2).integers(0, fleet.tasks, fleet.viewers)
         viewers = np.bincount(seen, minlength=fleet.tasks)
         # Bursts share batches: the mean over some moments.
         rng, commits = np.random.default_rng(3), np.zeros(fleet.tasks)
@@ -101,7 +121,7 @@ class Paper:
 
     @property
     def work(self) -> float:
-        """Cores that all collectors together use, apart from what each does for all tasks of the fleet."""
+        """Cores that all collectors together use, apart from what each does whatever its share is."""
         p, f = self.p, self.fleet
         us = self.lines * (p.line_us + p.read_us) + self.commits * p.commit_us + f.containers * p.source_us
         return us / 1e6 + (self.starts * f.containers / f.tasks * p.start_ms + self.probes * p.probe_ms) / 1e3
@@ -109,7 +129,7 @@ class Paper:
     def _collectors(self, fleet: Fleet) -> int:
         self.fleet = fleet
         streams, _ = limits()
-        looks = fleet.tasks * self.p.share_us * LOOKS / 1e6
+        looks = fleet.tasks * self.p.share_us * LOOKS / 1e6 + self.p.own_ms / 1e3
         needed = self.work / max(PLANNED - looks, 0.05)
         return max(2, math.ceil(needed), math.ceil(fleet.containers / streams)) + 1
 
@@ -130,27 +150,29 @@ class Paper:
         f, p = self.fleet, self.p
         streams, per_node = limits()
         looks = f.collectors * LOOKS * f.tasks
-        collector = self.work + looks * p.share_us / 1e6
+        collector = self.work + looks * p.share_us / 1e6 + f.collectors * p.own_ms / 1e3
         memory = p.base_mb + (f.containers / f.collectors * p.source_kb + f.containers * p.pod_kb) / 1e3
         valkey = self.lines * p.valkey_line_us + self.commits * p.valkey_commit_us + looks * p.valkey_share_us
-        server = self.events * p.event_us + self.sends * p.send_us
+        valkey += f.collectors * p.valkey_own_ms * 1e3
+        server = self.events * p.event_us + self.sends * p.send_us + f.servers * p.server_own_ms * 1e3
         archiver = self.lines * p.archive_line_us / 1e6 + self.starts * p.archive_start_ms / 1e3
         upload = self.lines * p.archive_bytes / 1e6
         started = self.starts * f.containers / f.tasks * (p.start_requests + p.end_requests)
         running = self.running_bytes() / 1e9
+        uploads, asked = self.starts * p.archive_requests, self.probes + started
         found = [
-            Part("collectors: CPU", collector, f.collectors, f"{collector:.2f} cores", "collectors (`--replicas`)"),
-            Part("collectors: logs read at once", f.containers / streams, f.collectors, f"{f.containers:,}", "collectors, or --streams"),
-            Part("collectors: memory", memory, COLLECTOR_MB, f"{memory:.0f} MB each", "collectors, or their memory limit"),
-            Part("Valkey: CPU, its one thread", valkey / 1e6, 1, f"{valkey / 1e6:.2f} cores", "a second Valkey, for other namespaces"),
-            Part("Valkey: memory for what runs", running, f.valkey_gb, f"{running:.1f} GB", "maxmemory"),
-            Part("bucket: bytes", upload, f.bucket_mb, f"{upload:.2f} MB/s", "a faster bucket"),
-            Part("bucket: requests", self.starts * p.archive_requests, BUCKET_REQUESTS, f"{self.starts * p.archive_requests:.1f}/s", "prefixes"),
-            Part("archivers: CPU, one beside each collector", archiver, f.collectors, f"{archiver:.2f} cores", "collectors"),
-            Part("servers: streams", f.viewers, f.servers * STREAMS, f"{f.viewers}", "server processes, or max_streams"),
-            Part("servers: CPU", server / 1e6, f.servers, f"{server / 1e6:.2f} cores", "server processes"),
-            Part("API server: requests", self.probes + started, API_REQUESTS, f"{self.probes + started:.0f}/s", "API servers, or fewer quiet containers"),
-            Part("kubelets: logs followed on a node", f.containers / f.nodes, per_node, f"{f.containers / f.nodes:.0f}", "nodes, or fs.inotify.max_user_instances and --streams-per-node"),
+            Part("collectors: CPU", collector, 1, f.collectors, f"{collector:.2f} cores", "collectors (--replicas)"),
+            Part("collectors: logs read at once", f.containers, streams, f.collectors, f"{f.containers:,}", "collectors, or --streams", 1),
+            Part("collectors: memory", memory, COLLECTOR_MB, 1, f"{memory:.0f} MB each", "collectors, or to their memory limit"),
+            Part("Valkey: its one thread", valkey / 1e6, 1, 1, f"{valkey / 1e6:.2f} cores", "a second Valkey, for other namespaces"),
+            Part("Valkey: memory for what runs", running, f.valkey_gb, 1, f"{running:.1f} GB", "to maxmemory, or set store_max_task_bytes"),
+            Part("bucket: bytes", upload, f.bucket_mb, 1, f"{upload:.2f} MB/s", "a faster bucket"),
+            Part("bucket: requests", uploads, BUCKET_REQUESTS, 1, f"{uploads:.1f}/s", "prefixes"),
+            Part("archivers: CPU, one beside each collector", archiver, 1, f.collectors, f"{archiver:.2f} cores", "collectors"),
+            Part("servers: CPU", server / 1e6, 1, f.servers, f"{server / 1e6:.2f} cores", "server processes"),
+            Part("servers: streams", f.viewers, STREAMS, f.servers, f"{f.viewers:,}", "server processes, or to max_streams", 1),
+            Part("API server: requests", asked, API_REQUESTS, 1, f"{asked:.0f}/s", "API servers"),
+            Part("kubelets: logs followed on a node", f.containers, per_node, f.nodes, f"{f.containers / f.nodes:.0f}", "nodes, or to fs.inotify.max_user_instances and --streams-per-node", 1),
         ]  # fmt: skip
         return sorted(found, key=lambda part: part.load, reverse=True)
 
