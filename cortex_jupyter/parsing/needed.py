@@ -24,7 +24,7 @@ class Needed:
     Parameters
     ----------
     texts : tuple of str
-        None where nothing is known.
+        None where nothing is known: an empty tuple.
     whole : bool
         Holding one is a match.
     fold : bool
