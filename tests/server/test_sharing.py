@@ -30,7 +30,6 @@ class Viewer:
     def __init__(self) -> None:
         self.service = SimpleNamespace(app=SimpleNamespace(heartbeat_s=60, max_bytes_per_s=0), active=lambda: None)
         self.got: list[bytes] = []
-        self.span = Span()
 
     def set_header(self, *_: str) -> None:
         pass
