@@ -68,6 +68,7 @@ class Link:
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self._url = address.url  # put together once, not for each request
         tls = {"ssl": True, "ssl_ca_certs": address.ca or None, "ssl_check_hostname": True} if address.tls else {}
         self.client = valkey.Valkey(
             address.host, address.port, address.database, username=address.user or None,
@@ -146,7 +147,7 @@ class Link:
         done, have = self._do(run, guarded=True)
         if have < self.address.replicas:
             raise StoreBusy(
-                f"{have} of {self.address.replicas} replicas of {self.address.url} have confirmed what was written",
+                f"{have} of {self.address.replicas} replicas of {self._url} have confirmed what was written",
                 "bring the replicas back; recording goes on by itself, and loses nothing that the cluster still has",
             )
         return done
@@ -157,10 +158,9 @@ class Link:
         return found
 
     def _do(self, what: Callable[[], Any], *, guarded: bool = False) -> Any:
-        closed = StoreError(f"the store {self.address.url} has been closed")
         if self._closed:
-            raise closed
-        with errors(self.address.url):
+            raise self._gone()
+        with errors(self._url):
             try:
                 if not guarded and time.monotonic() - self._looked > _LOOK_S:
                     self._check_form()
@@ -172,13 +172,16 @@ class Link:
             except (ValueError, AttributeError) as error:
                 if not self._closed:
                     raise
-                raise closed from error  # closed under who waits for an answer: the client's buffer has gone
+                raise self._gone() from error  # closed under who waits for an answer: the client's buffer has gone
         if guarded:  # or it would have been refused
             self._looked = time.monotonic()
         return found
 
+    def _gone(self) -> StoreError:
+        return StoreError(f"the store {self._url} has been closed")
+
     def _prepare(self) -> None:
-        url = self.address.url
+        url = self._url
         server = self.info("server")
         if int(str(server.get("redis_version", "0")).split(".")[0]) < 7:  # noqa: PLR2004 - flags of scripts
             raise StoreError(f"{url} is too old", "use Valkey, or Redis 7.0 or newer")
@@ -198,5 +201,5 @@ class Link:
     def _check_form(self) -> None:
         form = self.client.get("cortex:version")
         if form is not None and int(form.split()[-1]) > VERSION:
-            raise too_new(self.address.url, form.decode())
+            raise too_new(self._url, form.decode())
         self._looked = time.monotonic()
