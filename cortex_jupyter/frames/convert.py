@@ -47,10 +47,12 @@ def _categories(column: Any) -> Any:
     codes = np.zeros(len(column), np.min_scalar_type(-len(known) - 1))
     at = 0
     for chunk in column.chunks:
-        own = np.array([*(places[value] for value in chunk.dictionary.to_pylist()), -1], codes.dtype)
-        if chunk.null_count or own[:-1].any():
-            indices = chunk.indices.fill_null(len(own) - 1) if chunk.null_count else chunk.indices
-            np.take(own, indices.to_numpy(), out=codes[at : at + len(chunk)], mode="clip")
+        own = [places[value] for value in chunk.dictionary.to_pylist()]
+        if chunk.null_count or any(own):
+            indices = (chunk.indices.fill_null(-1) if chunk.null_count else chunk.indices).to_numpy()
+            # The usual dictionary is the same in all chunks; of another the place -1 is its last.
+            same = own == list(range(len(own)))
+            codes[at : at + len(chunk)] = indices if same else np.array([*own, -1], codes.dtype)[indices]
         at += len(chunk)
     return pd.Categorical.from_codes(codes, pd.Index(list(known), dtype="str"), validate=False)
 

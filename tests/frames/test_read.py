@@ -64,6 +64,16 @@ def test_libraries_read_it(filled: Filled) -> None:
     assert duckdb.sql("select count(*) from found").fetchall() == [(10,)]
 
 
+def test_categories_of_chunks_with_dictionaries_of_their_own() -> None:
+    parts = [([0, 1, None, 1], ["x", "y"]), ([0, None, 2, 1], ["y", "z", "x"]), ([0, 0], ["x"]), ([None], [])]
+    chunks = [pa.DictionaryArray.from_arrays(pa.array(i, pa.int32()), pa.array(d, pa.string())) for i, d in parts]
+    rows = pa.table({"pod": pa.chunked_array(chunks), "one": pa.chunked_array([chunks[2].take(pa.array([0] * 11))])})
+    frame, polars = to_pandas(rows), to_polars(rows)
+    assert polars["pod"].to_list() == rows["pod"].to_pylist() and polars["one"].to_list() == ["x"] * 11
+    assert [None if pd.isna(v) else v for v in frame["pod"]] == rows["pod"].to_pylist()
+    assert frame["one"].tolist() == ["x"] * 11 and polars.columns == ["pod", "one"]
+
+
 def mixed(rng: random.Random, n: int) -> list[list[Line]]:
     clock, batches = [0, 0, 0], []
     for start in range(0, n, 50):
