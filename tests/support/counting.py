@@ -45,6 +45,10 @@ def counted(kubeconfig: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
         ready.set()
         await end.wait()
         server.close()
+        open_ = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in open_:
+            task.cancel()
+        await asyncio.gather(*open_, return_exceptions=True)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
@@ -57,7 +61,4 @@ def counted(kubeconfig: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
     finally:
         loop.call_soon_threadsafe(end.set)
         thread.join()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
         loop.close()

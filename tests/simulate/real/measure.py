@@ -194,7 +194,7 @@ class _Run:
 
 
 def _live(one: Small, done: Any, found: dict[str, Any]) -> None:
-    """Containers that write little, which is most of them: read by nobody, by one viewer for each task, by five."""
+    """Containers that write little, which is most of them: read by nobody, by a viewer for each task, by ten."""
     collector, sources = one.collectors[0].pid, TASKS * CONTAINERS
     assert one.server
     server = one.server.process.pid
