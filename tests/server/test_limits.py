@@ -18,7 +18,7 @@ import pytest
 from server.running import Server, logs, run_server
 from server.tape import T0
 
-from cortex_jupyter.records import Batch
+from cortex_jupyter.records import Batch, rfc3339
 from cortex_jupyter.server.limits import Limits
 from cortex_jupyter.server.readers import Turns
 
@@ -221,7 +221,9 @@ def test_a_line_longer_than_a_page_is_a_page(limited: Server, tape: Tape) -> Non
 
 def test_a_search_is_stopped_and_goes_on(limited: Server, done: Tape) -> None:
     seqs: list[int] = []
-    query = {"grep": "ERROR"}
+    first = T0 + 900 * 10**9
+    narrow = {"grep": "ERROR", "since": rfc3339(first)}
+    query = narrow
     for _ in range(200):
         answer = httpx.get(limited.url + logs(done.ref.name, "search"), params=query, headers=ALICE, timeout=30)
         events = [part.split("\ndata: ") for part in answer.text.strip().split("\n\n")]
@@ -231,9 +233,9 @@ def test_a_search_is_stopped_and_goes_on(limited: Server, done: Tape) -> None:
         last = json.loads(events[-1][1])
         if last["all"]:
             break
-        query = {"grep": "ERROR", "before": last["older"]}
+        query = narrow | {"before": last["older"]}
     assert last["all"] and last["older"] is None and query.get("before"), "it was stopped at least once"
-    assert sorted(seqs) == [seq for seq, _, _, text in done.lines if "ERROR" in text]
+    assert sorted(seqs) == [seq for seq, time, _, text in done.lines if "ERROR" in text and time >= first]
 
 
 #: Two ways to read a letter, as many times as there are letters.
