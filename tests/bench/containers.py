@@ -90,7 +90,10 @@ async def _record(report: Report, writers: Writers, folder: Path) -> None:
             report.add("CPU per million lines recorded", used / lines * 1e6, None, "s", f"{lines / used / 1000:.1f} k lines/s per core, {lines / seconds:.0f} lines/s")  # fmt: skip
             report.add("streams open", busy["cortex_sources"], many, "")
             report.add(
-                "lag to the commit, p95 (below)", _p95(started, busy, "cortex_recording_lag_seconds") * 1000, 100, "ms"
+                "lag to the commit where nobody reads, p95 (below)",
+                _p95(started, busy, "cortex_recording_lag_seconds") * 1000,
+                100,
+                "ms",
             )
             report.add("memory of the recorder", peak(pid), 150 if many <= 100 else None, "MB", f"{(peak(pid) - before) * 1024 / many:.0f} kB for each")  # fmt: skip
             await _rest(report, pid, many, figures)
