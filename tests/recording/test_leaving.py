@@ -12,6 +12,7 @@ from support.kube import python_job
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import ClusterUnreachable
 from cortex_jupyter.recording.recorder import recorder as lib
+from cortex_jupyter.recording.recorder import upkeep as upkeeping
 from cortex_jupyter.recording.recorder.recorder import Recording
 from cortex_jupyter.recording.recorder.upkeep import Upkeep
 from cortex_jupyter.recording.watching.pods import Pods
@@ -61,6 +62,27 @@ async def test_one_that_is_stopped_just_when_a_task_has_completed_ends(store: St
     done, _ = await asyncio.wait([archiving], timeout=5)
     archiving.cancel()
     assert done, "its end was forgotten"
+
+
+@on_sqlite
+async def test_what_nobody_foresaw_ends_no_upkeep(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    passes: list[Store] = []
+
+    async def archive(store: Store) -> None:
+        passes.append(store)
+        if len(passes) == 1:
+            raise KeyError("nobody foresaw this")
+
+    monkeypatch.setattr(upkeeping, "archive_completed", archive)
+    upkeep = Upkeep(store, {})
+    archiving = asyncio.create_task(upkeep.archive())
+    await until(lambda: len(passes) == 1 and upkeep.completed._waiters)  # type: ignore[attr-defined]
+    upkeep.completed.set()
+    await until(lambda: len(passes) == 2)
+    archiving.cancel()
+    assert "nobody foresaw this" in caplog.text
 
 
 async def test_a_recorder_without_work_ends(store: Store) -> None:

@@ -17,7 +17,7 @@ from cortex_jupyter.recording.store.retention import retain
 from cortex_jupyter.recording.store.trimming import trim
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from cortex_jupyter.recording.recorder.running import Running
     from cortex_jupyter.recording.store import Store
@@ -28,6 +28,17 @@ _COMPACT_S: Final = 10.0
 _RETAIN_S: Final = 60.0
 #: And whether the store is short of room.
 _SHORT_S: Final = 5.0
+
+
+@contextlib.contextmanager
+def _tried(failed: str) -> Iterator[None]:
+    """Say what went wrong; it is tried again with the next pass, whatever it was."""
+    try:
+        yield
+    except CortexError as error:
+        _log.warning("%s: %s", failed, error)
+    except Exception:  # noqa: BLE001 - else this part of the upkeep would end, and nobody would notice
+        _log.exception("%s", failed)
 
 
 class Upkeep:
@@ -56,19 +67,15 @@ class Upkeep:
         while True:
             await asyncio.sleep(_COMPACT_S)
             for id_, one in list(self._running.items()):
-                try:
+                with _tried(f"recording {id_} cannot be compacted"):
                     one.merged = await asyncio.to_thread(compact, self._store, one.lease, one.merged)
-                except CortexError as error:
-                    _log.warning("recording %d cannot be compacted: %s", id_, error)
 
     async def archive(self) -> None:
         """Archive each recording when it is complete, and what an earlier recorder has left."""
         while True:
             self.completed.clear()
-            try:
+            with _tried("What is complete cannot be archived"):
                 await archive_completed(self._store)
-            except CortexError as error:
-                _log.warning("%s", error)
             with contextlib.suppress(TimeoutError):
                 # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the event.
                 async with asyncio.timeout(_RETAIN_S):
@@ -79,12 +86,10 @@ class Upkeep:
         ended, last = threading.Event(), float("-inf")
         try:
             while True:
-                try:
+                with _tried("The store cannot be kept within its budget"):
                     if time.monotonic() - last >= _RETAIN_S or await asyncio.to_thread(self._store.short) > 0:
                         last = time.monotonic()
                         await self._let_go(ended)
-                except CortexError as error:
-                    _log.warning("%s", error)
                 await asyncio.sleep(min(_RETAIN_S, _SHORT_S))
         finally:
             ended.set()
