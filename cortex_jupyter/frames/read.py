@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +24,7 @@ from cortex_jupyter.recording.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from cortex_jupyter.archive.held import Held
     from cortex_jupyter.parsing.query import LogQuery
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 #: Columns of a frame that a file has not; and columns of a file by which rows are put in order.
 _CUT: Final = frozenset({"message", "fields"})
 _ORDER: Final = frozenset({"time", "seq", "source"})
+#: Pieces of a recording that are made into rows while the next is read.
+_AHEAD: Final = 1
 
 
 def read(
@@ -172,10 +177,21 @@ def pieces(
     if info is None:
         raise CursorNotHeld("this recording is no longer held", NOT_HELD)
     key = (info.ref.namespace, info.ref.key)
-    for raw, floor in tables(store, recording, query.since, query.until, start, stop):
-        # Read anew: a source may have begun since.
-        sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
-        yield select(layout.dress(raw, key, sources, places(raw["text"])), query), floor
+
+    def made(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
+        return select(layout.dress(raw, key, sources, places(raw["text"])), query)
+
+    waiting: deque[tuple[Future[Any], int]] = deque()
+    with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # the next is decoded while Arrow looks at this one
+        for raw, floor in tables(store, recording, query.since, query.until, start, stop):
+            # Read anew: a source may have begun since.
+            sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
+            waiting.append((pool.submit(made, raw, sources), floor))
+            if len(waiting) > _AHEAD:
+                job, low = waiting.popleft()
+                yield job.result(), low
+        for job, low in waiting:
+            yield job.result(), low
 
 
 def _archived(
