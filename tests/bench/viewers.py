@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import load
-from load import Reader, Readers, Writers, astray, delays, percentile
+from load import Reader, Readers, Writers, astray, delays, parsed, percentile
 from report import Report, cpu, resident
 from support.jupyter import TOKEN, Home, Jupyter
 
@@ -73,17 +73,18 @@ class _Watch:
     def __init__(self, kube: Kube, server: Jupyter, folder: Path) -> None:
         self._kube, self._server, self._folder = kube, server, folder
         self.framed = self.encoded = self.batches = 0.0
+        self._before = (0.0, 0.0)
 
     def __call__(self, name: str, viewers: int, *, slow: bool = False) -> tuple[_Cost, list[Reader]]:
         """Give what it cost the server, and what the readers got, a slow one first."""
-        pid, cost, before = self._server.process.pid, _Cost(), self._counters()
+        pid, cost = self._server.process.pid, _Cost()
         with Writers(self._kube, self._folder, LINES, PER_SECOND, name=name) as writers:
             used = cpu(pid)
             readers = asyncio.run(self._read(writers, viewers, cost, slow=slow))
             cost.cpu = cpu(pid) - used
         after = self._counters()
-        self.framed, self.encoded = (now - then for now, then in zip(after, before, strict=True))
-        self.batches = len({id(event) for r in readers for _, event in r.events if b"event: log" in event})
+        self.framed, self.encoded = (now - then for now, then in zip(after, self._before, strict=True))
+        self.batches = len({id(event) for r in readers for _, event in r.events if parsed(event)[0]})
         return cost, readers
 
     async def _read(self, writers: Writers, viewers: int, cost: _Cost, *, slow: bool) -> list[Reader]:
@@ -96,6 +97,7 @@ class _Watch:
             tasks.append(asyncio.create_task(task))
             await asyncio.sleep(_APART_S)
         await asyncio.sleep(1)
+        self._before = self._counters()  # what was written before they came each has read by itself
         writers.begin()
         await asyncio.sleep(0.7 * LINES / PER_SECOND)
         cost.rss = resident(self._server.process.pid)
