@@ -78,8 +78,8 @@ def test_a_laptop_that_slept_for_hours_asks_for_its_window_and_has_the_rest_on_d
     lines_of: Callable[[Locator], dict[int, list[str]]],
     transport: str,
 ) -> None:
-    # For a minute and a half, so that there is something left to be slept through however long the page takes to open.
-    name = job(gated(900, gate, per_second=10))
+    # For 45 s, so that there is something left to be slept through however long the page takes to open.
+    name = job(gated(900, gate, per_second=20))
     # A page of its own asks for a minute at least, which would reach back over this sleep.
     page = lab.open(f"asleep-{transport}", cell(name, transport, since="2s"), init=_SLEEPER)
     viewer = opened(page)
@@ -91,7 +91,7 @@ def test_a_laptop_that_slept_for_hours_asks_for_its_window_and_has_the_rest_on_d
         (pod,) = sandbox.kube.pods_of(name)
         pod_name = pod["metadata"]["name"]
         there = len(sandbox.kube.logs(pod_name).splitlines())
-        more = lambda: len(sandbox.kube.logs(pod_name).splitlines()) >= there + 60  # noqa: E731
+        more = lambda: len(sandbox.kube.logs(pod_name).splitlines()) >= there + 80  # noqa: E731
         sandbox.kube.wait_for(more, "lines while the page is asleep")
     finally:
         lab.server.process.send_signal(signal.SIGCONT)
@@ -104,10 +104,10 @@ def test_a_laptop_that_slept_for_hours_asks_for_its_window_and_has_the_rest_on_d
     lab.server.process.send_signal(signal.SIGSTOP)
     try:
         viewer.locator("[role=log]").hover()
-        for _ in range(100):
+        for _ in range(120):
             if hole.count():
                 break
-            page.mouse.wheel(0, -150)
+            page.mouse.wheel(0, -200)
             page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         shot(page, f"not-loaded-{transport}")
         hole.get_by_role("button", name="Load").click(timeout=WAIT)

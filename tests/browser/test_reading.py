@@ -68,7 +68,8 @@ def texts(viewer: Locator) -> list[str]:
 
 def test_chips_finding_and_places_and_the_kernel_knows_them(lab: Lab, job: Callable[..., str], transport: str) -> None:
     training = job(TRAINING)
-    after = "print([r.text for r in log.view], repr(log.view), log.marks)"
+    # Asked once: what the page tells comes by another thread, also while a cell runs.
+    after = "view = log.view; print([r.text for r in view], repr(view), log.marks)"
     page, viewer = opened(lab, f"reading-{transport}", cell_of(training, transport, time="utc"), "1")
     box = viewer.locator("input[type=search]")
     for text in ("!GET /healthz", "step>=262", "loss<0.35"):
