@@ -25,7 +25,7 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter import tracing
 from cortex_jupyter.errors import BadQuery, CortexError
@@ -165,8 +165,7 @@ class CommServer:
         if len(slots) == 1 and slots[0].error is not None:
             raise slots[0].error
         self._outlet = outlet = Outlet(self._send, message.get("stream"))
-        # `Stream` writes to a response, and an outlet is as much of one as it needs.
-        stream = Stream(cast("Any", outlet), self._recordings.cluster, list(slots))
+        stream = Stream(outlet, self._recordings.cluster, list(slots))
         sender = asyncio.create_task(outlet.run())
         try:
             await stream.run()
@@ -213,7 +212,7 @@ class CommServer:
 class Outlet:
     """Collects written bytes into few messages, no more of them than the page takes.
 
-    It is a response for `server.sse.Stream`: `set_header`, `write`, `flush`, `service`, `span`.
+    It is a `server.response.Response`.
     """
 
     class _App:

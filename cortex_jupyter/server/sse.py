@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.reading.feed import Frame
     from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.server.base import Handler
+    from cortex_jupyter.server.response import Response
     from cortex_jupyter.server.window import Window
 
 _log = logging.getLogger(__name__)
@@ -70,14 +70,14 @@ class Stream:
 
     Parameters
     ----------
-    handler : Handler
+    handler : Response
     cluster : Cluster or None
     slots : list of Slot
     plain : bool, optional
         One event per line, the text only.
     """
 
-    def __init__(self, handler: Handler, cluster: Cluster | None, slots: list[Slot], *, plain: bool = False) -> None:
+    def __init__(self, handler: Response, cluster: Cluster | None, slots: list[Slot], *, plain: bool = False) -> None:
         self._handler, self._cluster, self._slots, self._plain = handler, cluster, slots, plain
         # Tornado forgets the first of two flushes that wait at one time, so whole events take turns.
         self._turn = asyncio.Lock()

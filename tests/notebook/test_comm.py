@@ -137,7 +137,7 @@ async def test_a_quiet_stream_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
     sent: asyncio.Queue[bytes] = asyncio.Queue()
     outlet = comm.Outlet(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
     slot = Slot("ml:job/train-1", window=cast("Any", SimpleNamespace(recording=SimpleNamespace(ref="a task"))))
-    stream = Stream(cast("Any", outlet), None, [slot])
+    stream = Stream(outlet, None, [slot])
     stream._pumps = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[list-item]
     work = [asyncio.create_task(stream._beat()), asyncio.create_task(outlet.run()), *stream._pumps]
     async with asyncio.timeout(10):

@@ -1,0 +1,55 @@
+"""What `server.sse.Stream` needs of what it writes to: a handler of the server has it, and a kernel's comm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from cortex_jupyter.records import TaskRef
+    from cortex_jupyter.tracing import Span
+
+
+class Settings(Protocol):
+    """How fast a stream goes, and how often it is heard of."""
+
+    heartbeat_s: float
+    max_bytes_per_s: int
+
+
+class Host(Protocol):
+    """For whom it is written; see `server.service.Service`."""
+
+    @property
+    def app(self) -> Settings:
+        """Give the settings."""
+
+    def active(self) -> None:
+        """Tell that work is going on."""
+
+    async def check(self, ref: TaskRef, user: Any, /) -> None:
+        """Check that a user may still read a task."""
+
+
+class Response(Protocol):
+    """Where it is written to; `flush` waits while nobody reads."""
+
+    span: Span
+
+    @property
+    def service(self) -> Host:
+        """Give its host."""
+
+    @property
+    def current_user(self) -> Any:
+        """Give who reads."""
+
+    def set_header(self, name: str, value: str, /) -> None:
+        """Set a header, before anything is written."""
+
+    def write(self, data: bytes, /) -> None:
+        """Take bytes."""
+
+    def flush(self) -> Awaitable[None]:
+        """Send them."""
