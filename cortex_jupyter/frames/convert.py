@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,11 @@ def to_pandas(table: Any) -> Any:
         return text if pa.types.is_large_string(kind) else None
 
     few = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
-    plain = table.drop_columns(few).to_pandas(types_mapper=dtype)
-    columns = {name: _categories(table[name]) if name in few else plain[name] for name in table.column_names}
-    return pd.DataFrame(columns, copy=False)
+    with ThreadPoolExecutor(pa.cpu_count(), "cortex-pandas") as pool:  # Arrow and numpy release the interpreter
+        categories = pool.map(_categories, (table[name] for name in few))
+        plain = table.drop_columns(few).to_pandas(types_mapper=dtype)
+        columns = {**plain, **dict(zip(few, categories, strict=True))}
+    return pd.DataFrame({name: columns[name] for name in table.column_names}, copy=False)
 
 
 def _categories(column: Any) -> Any:

@@ -104,7 +104,7 @@ def _fields(text: Any, whole: Any, fields_at: Any, odd: tuple[Any, Any, Any] | N
     if not held.any():
         return pa.nulls(len(text), whole.type)
     if odd is None and pc.max(fields_at).as_py() == 0:  # an object is its whole line
-        return only(whole, held) if shared else _spread(text, held)
+        return only(whole, held)
     views, rows = Views(len(text), prefixes=shared), np.flatnonzero(held)
     views.set(rows, text, fields_at.drop_null(), rows=rows)
     if odd is not None:
@@ -114,16 +114,3 @@ def _fields(text: Any, whole: Any, fields_at: Any, odd: tuple[Any, Any, Any] | N
         held[where] = read.is_valid().to_numpy(zero_copy_only=False)
     return only(views.array(), held)
 
-
-def _spread(text: Any, held: Any) -> Any:
-    """Give the texts of the rows that are held, null for the others."""
-    pa, np = library("pyarrow"), library("numpy")
-    rows = np.flatnonzero(held)
-    views = Views(len(rows), prefixes=False)
-    views.set(None, text, rows=rows)
-    few = views.array().cast(text.type)
-    places = np.zeros(len(held) + 1, np.int32)
-    np.cumsum(held, out=places[1:])
-    offsets = np.frombuffer(few.buffers()[1], np.int64, len(few) + 1)[places]
-    valid = np.packbits(held, bitorder="little")
-    return pa.Array.from_buffers(text.type, len(held), [pa.py_buffer(valid), pa.py_buffer(offsets), few.buffers()[2]])

@@ -60,7 +60,8 @@ class Views:
         offsets = np.frombuffer(data.buffers()[1], np.int64, len(data) + 1 + data.offset)[data.offset :]
         n = len(data) if rows is None else len(rows)
         starts = None if start is None else start.fill_null(0).to_numpy()
-        some, most = _given(size)
+        # A null is to the end, which is nearer than this: no value is longer than a view can say.
+        most = None if size is None or size.null_count == n else size.fill_null(_MOST).to_numpy()
         found = self._rows if where is None else np.empty((n, 2), np.int64)
         for at in range(0, n, _BLOCK):
             end = min(at + _BLOCK, n)
@@ -73,12 +74,11 @@ class Views:
                 head = starts[at:end]
                 rest = sizes - head
                 if head.min() < 0 or rest.min() < 0:
-                    head = np.clip(head, 0, sizes)
+                    head = np.minimum(np.maximum(head, 0), sizes)
                     rest = sizes - head
                 begin, sizes = begin + head, rest
-            if len(some):
-                own = slice(*np.searchsorted(some, (at, end)))
-                sizes[some[own] - at] = np.clip(most[own], 0, sizes[some[own] - at])
+            if most is not None:
+                sizes = np.minimum(sizes, np.maximum(most[at:end], 0))
             self._fill(found[at:end], values, begin, sizes)
         if where is not None:
             self._rows[where] = found
@@ -129,12 +129,14 @@ def viewed(texts: Any) -> Any:
     return views.array()
 
 
-def only(views: Any, held: Any) -> Any:
-    """Give the same views, null where they are not held.
+def only(texts: Any, held: Any) -> Any:
+    """Give the same texts, null where they are not held: of the same memory, in which a null may stand for bytes.
+
+    https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-layout
 
     Parameters
     ----------
-    views : pyarrow.StringViewArray
+    texts : pyarrow.StringViewArray or pyarrow.LargeStringArray
     held : numpy.ndarray of bool
 
     Examples
@@ -144,14 +146,6 @@ def only(views: Any, held: Any) -> Any:
     [None, 'b']
     """
     np, pa = library("numpy"), library("pyarrow")
-    valid = np.packbits(np.pad(held, (views.offset, 0)), bitorder="little")
-    buffers = [pa.py_buffer(valid), *views.buffers()[1:]]
-    return pa.Array.from_buffers(views.type, len(views), buffers, offset=views.offset)
-
-
-def _given(sizes: Any) -> tuple[Any, Any]:
-    """Give which sizes are given, and these."""
-    np = library("numpy")
-    if sizes is None or sizes.null_count == len(sizes):
-        return (), ()
-    return np.flatnonzero(sizes.is_valid().to_numpy(zero_copy_only=False)), sizes.drop_null().to_numpy()
+    valid = np.packbits(np.pad(held, (texts.offset, 0)), bitorder="little")
+    buffers = [pa.py_buffer(valid), *texts.buffers()[1:]]
+    return pa.Array.from_buffers(texts.type, len(texts), buffers, offset=texts.offset)

@@ -1,15 +1,24 @@
 from __future__ import annotations
 
-from typing import Any
+import pickle
+from typing import TYPE_CHECKING, Any
 
+import duckdb
 import orjson
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cortex_jupyter.frames.convert import to_pandas
 from cortex_jupyter.frames.derive import derived
 from cortex_jupyter.parsing.fields import fields, message
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def of(lines: list[str]) -> list[tuple[str, dict[str, Any] | None]]:
@@ -60,3 +69,21 @@ def test_a_key_that_comes_late_is_found() -> None:
     found = derived(pa.chunked_array([pa.array(lines, pa.large_string())]))
     assert found["level"].to_pylist()[-3:] == [None, "error", None]
     assert found["message"].to_pylist()[-3:] == ["as before", "at last", '{"n":1}']
+
+
+def test_fields_that_are_whole_lines_take_no_memory_and_mean_the_same_elsewhere(tmp_path: Path) -> None:
+    lines = ['{"n":1,"msg":"first"}', "between, and longer than any view holds itself", '{"n":2}', "last"]
+    text = pa.chunked_array([pa.array(lines, pa.large_string())])
+    column = derived(text)["fields"]
+    assert column.chunk(0).buffers()[2].address == text.chunk(0).buffers()[2].address
+    expected = [lines[0], None, lines[2], None]
+    table = pa.table({"fields": column})
+    pq.write_table(table, tmp_path / "fields.parquet")
+    assert pq.read_table(tmp_path / "fields.parquet")["fields"].to_pylist() == expected
+    assert pl.DataFrame(table)["fields"].to_list() == expected
+    frame = pickle.loads(pickle.dumps(to_pandas(table)))
+    assert frame["fields"].isna().tolist() == [False, True, False, True]
+    assert frame["fields"].str.len().fillna(0).tolist() == [21, 0, 7, 0]
+    found = duckdb.from_arrow(table)
+    assert found.filter("fields is not null").aggregate("sum(length(fields)), count(fields)").fetchall() == [(28, 2)]
+    assert pc.sort_indices(column).to_pylist()[:2] == [0, 2]
