@@ -113,4 +113,3 @@ def _fields(text: Any, whole: Any, fields_at: Any, odd: tuple[Any, Any, Any] | N
         held = held.copy()
         held[where] = read.is_valid().to_numpy(zero_copy_only=False)
     return only(views.array(), held)
-
