@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.parsing.level import LEVELS, level
-from cortex_jupyter.parsing.pattern import SECONDS
 from cortex_jupyter.parsing.sources import named
 from cortex_jupyter.records import STREAMS
 
@@ -37,8 +36,6 @@ class Filter:
         Patterns of which each, none has to be in a text.
     where : list of callable
         Truthy for a text whose field is as it should be; each has to hold.
-    seconds : float, optional
-        What a pattern may compute for one batch.
 
     Examples
     --------
@@ -58,7 +55,6 @@ class Filter:
     grep: Sequence[Finder] = ()
     exclude: Sequence[Finder] = ()
     where: Sequence[Callable[[str], object]] = ()
-    seconds: float = SECONDS
 
     def __call__(self, batch: Batch) -> Sequence[int]:
         """Give the positions, cheap tests first: the source once per batch, the level, which is dearest, last.
@@ -77,11 +73,11 @@ class Filter:
             found = [i for i in found if streams[i] == code]
         texts = batch.texts
         for pattern in self.grep:
-            found = pattern.among(texts, found, self.seconds)
+            found = pattern.among(texts, found)
         for wanted in self.where:
             found = [i for i in found if wanted(texts[i])]
         for pattern in self.exclude:
-            unwanted = set(pattern.among(texts, found, self.seconds))
+            unwanted = set(pattern.among(texts, found))
             found = [i for i in found if i not in unwanted]
         if self.level:
             levels: frozenset[str | None] = frozenset(LEVELS[LEVELS.index(self.level) :])

@@ -41,10 +41,12 @@ class Finder:
         Truthy for a text that holds it.
     short : int
         The longest line in which `find` may look; longer ones are for a process of its own.
+    seconds : float
+        Of computing, for the lines of one batch.
     """
 
-    def __init__(self, pattern: str, find: Callable[[str], object], short: int) -> None:
-        self._pattern, self._find, self._short = pattern, find, short
+    def __init__(self, pattern: str, find: Callable[[str], object], short: int, seconds: float) -> None:
+        self._pattern, self._find, self._short, self._seconds = pattern, find, short, seconds
 
     def __call__(self, text: str) -> bool:
         """Tell whether a line holds the pattern.
@@ -55,7 +57,7 @@ class Finder:
         """
         return bool(self.among([text], [0]))
 
-    def among(self, texts: Sequence[str], places: Sequence[int], seconds: float = SECONDS) -> list[int]:
+    def among(self, texts: Sequence[str], places: Sequence[int]) -> list[int]:
         """Give those of some places whose texts hold the pattern.
 
         Parameters
@@ -63,14 +65,13 @@ class Finder:
         texts : sequence of str
         places : sequence of int
             Ascending.
-        seconds : float, optional
-            Of computing, for all of them.
 
         Raises
         ------
         TooSlow
         """
-        find, short, end = self._find, self._short, time.thread_time() + seconds
+        find, short, seconds = self._find, self._short, self._seconds
+        end = time.thread_time() + seconds
         good: list[int] = []
         for at in range(0, len(places), _PIECE):
             good += [i for i in places[at : at + _PIECE] if len(texts[i]) <= short and find(texts[i])]
@@ -82,7 +83,7 @@ class Finder:
         return good
 
 
-def finder(name: str, pattern: str) -> Finder:
+def finder(name: str, pattern: str, seconds: float = SECONDS) -> Finder:
     """Compile a pattern to what is true for the lines that contain it.
 
     Parameters
@@ -91,6 +92,8 @@ def finder(name: str, pattern: str) -> Finder:
         The parameter, for the error.
     pattern : str
         Python's `re` syntax; case-sensitive unless it begins with `(?i)`.
+    seconds : float, optional
+        What it may compute for the lines of one batch.
 
     Raises
     ------
@@ -120,8 +123,8 @@ def finder(name: str, pattern: str) -> Finder:
             "leave one of the repetitions out: (a+)+ finds what a+ finds",
         )
     if plain(pattern):
-        return Finder(pattern, lambda text: pattern in text, sys.maxsize)  # three times faster
-    return Finder(pattern, compiled.search, bounded(pattern, REACH))
+        return Finder(pattern, lambda text: pattern in text, sys.maxsize, seconds)  # three times faster
+    return Finder(pattern, compiled.search, bounded(pattern, REACH), seconds)
 
 
 def plain(pattern: str) -> bool:

@@ -209,16 +209,16 @@ class LogQuery:
         """
         if not any((self.pod, self.container, self.run, self.stream, self.level, self.grep, self.exclude, self.where)):
             return None
+        seconds = self.bounds.pattern_s
         return Filter(
             pod=self.pod,
             container=self.container,
             run=self.run,
             stream=self.stream,
             level=self.level,
-            grep=[finder("grep", one) for one in self.grep],
-            exclude=[finder("exclude", one) for one in self.exclude],
+            grep=[finder("grep", one, seconds) for one in self.grep],
+            exclude=[finder("exclude", one, seconds) for one in self.exclude],
             where=[holds(one) for text in self.where for one in conditions(text)],
-            seconds=self.bounds.pattern_s,
         )
 
     def bound(self, gone: Callable[[], bool] = lambda: False) -> Bound:

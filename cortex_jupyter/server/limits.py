@@ -39,7 +39,9 @@ class Limits(HasTraits):  # type: ignore[misc]  # traitlets tells no types
         PAGE_SIZE, min=1, help="Characters of a page's lines, in the same way; a page has one line however long it is."
     ).tag(config=True)
     max_query_s = Float(
-        QUERY_S, min=0, help="Seconds after which a page or a search ends with what it has, and a cursor to go on."
+        QUERY_S,
+        min=0,
+        help="Seconds after which a page or a search ends with what it has, and a cursor to go on; a chart with what it has.",
     ).tag(config=True)
     max_pattern_s = Float(
         SECONDS, min=0.01, help="Seconds of computing that a regular expression may take for the lines of one batch."

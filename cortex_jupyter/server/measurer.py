@@ -1,13 +1,15 @@
 """A process that finds the numbers that a recording's lines report: `python -m cortex_jupyter.server.measurer`.
 
 It reads one line of JSON from its input and writes Server-Sent Events, from the beginning of the recording on: `points`
-with rows of `log.metrics()`, thinned out so that a picture of all of it looks the same; `progress`; at the end `done`.
+with rows of `log.metrics()`, thinned out so that a picture of all of it looks the same; `progress`; at the end `done`, or
+`error`.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -15,11 +17,12 @@ import orjson
 from cortex_jupyter import journal
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.store import reading
-from cortex_jupyter.errors import CortexError
+from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.frames.metrics import Carried, metrics
 from cortex_jupyter.frames.read import stored_pieces
 from cortex_jupyter.frames.thinned import thinned
 from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.recording.reading.pages import Bound
 from cortex_jupyter.server.process import event
 
 if TYPE_CHECKING:
@@ -29,17 +32,22 @@ if TYPE_CHECKING:
 
 #: Stretches of time of which four points are kept: more than a chart beside lines has pixels.
 _STRETCHES: Final = 400
+_HINT: Final = (
+    "metrics() of the log in a kernel reads all; whoever runs this server may raise CortexJupyter.max_query_s"
+)
 #: Different names that are told: where keys of JSON are ids there are as many as lines.
 _NAMES: Final = 100
 
 
-def measure(store: Readable, recording: int) -> Iterator[bytes]:
+def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
     """Give what a recording's lines report as events, oldest first.
 
     Parameters
     ----------
     store : Readable
     recording : int
+    query_s : float
+        Seconds after which it ends with what was found; it goes on until at least something has been looked at.
 
     Yields
     ------
@@ -47,7 +55,13 @@ def measure(store: Readable, recording: int) -> Iterator[bytes]:
         Whole events. `points` has `series`: for each `name`, `pod` and `container` its `rank` and, as lists, `time` (ns),
         `step`, `value`, `seq`. `progress` and `done` say how many lines were looked at, how many there are and how many
         names were `left_out`.
+
+    Raises
+    ------
+    TooMany
+        The time was over before all was looked at.
     """
+    bound = Bound(end=time.monotonic() + query_s)
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     rows = [row for row in store.index(recording) if row[2] == "log"]
     total, looked = sum(row[1] for row in rows), 0
@@ -72,6 +86,8 @@ def measure(store: Readable, recording: int) -> Iterator[bytes]:
             yield event("points", series=series)
         looked += len(piece)
         yield event("progress", looked=looked, lines=total, left_out=list(names.values()).count(False))
+        if looked < total and bound.over:
+            raise TooMany(f"the numbers of {looked} of {total} lines were found within {query_s:g} s", _HINT)
     yield event("done", looked=looked, lines=total, left_out=list(names.values()).count(False))
 
 
@@ -82,7 +98,7 @@ def main() -> None:
     asked: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
     try:
         with reading(asked["store"]) as store:
-            for told in measure(store, asked["recording"]):
+            for told in measure(store, asked["recording"], asked["query_s"]):
                 sys.stdout.buffer.write(told)
                 sys.stdout.buffer.flush()
     except CortexError as error:

@@ -9,6 +9,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery, CortexError
+from cortex_jupyter.recording.reading.pages import QUERY_S
 from cortex_jupyter.server.answers import Answers
 from cortex_jupyter.server.process import EndedEarlyError, event
 from cortex_jupyter.server.streaming import StreamingHandler
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 _DEAF_S: Final = 60.0
 
 
-async def measured(recording: Recording) -> AsyncGenerator[bytes]:
+async def measured(recording: Recording, query_s: float = QUERY_S) -> AsyncGenerator[bytes]:
     """Give the events of `server.measurer.measure`, in pieces as they come, one process for all who ask meanwhile."""
-    ask = {"store": recording.store.url, "recording": recording.id}
+    ask = {"store": recording.store.url, "recording": recording.id, "query_s": query_s}
     try:
         upto = (await recording.info()).last_seq
         async with aclosing(Answers.here().read("cortex_jupyter.server.measurer", ask, _DEAF_S, upto)) as pieces:
@@ -47,4 +48,4 @@ class MetricsHandler(StreamingHandler):
         for argument in self.arguments():
             raise BadQuery(f"there is no parameter {argument[:60]!r}", "metrics are of the whole recording")
         recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
-        await self.events(measured(recording))
+        await self.events(measured(recording, self.service.app.max_query_s))

@@ -48,14 +48,14 @@ def test_what_can_take_for_ever_is_never_looked_for_at_once(pattern: str) -> Non
 
 
 def test_it_is_stopped_and_the_next_is_answered() -> None:
-    find = finder("grep", EVIL)
+    find = finder("grep", EVIL, 0.05)
     for _ in range(2):
         with pytest.raises(TooSlow, match=r"0\.05 s"):
-            find.among(["ab" * 200], [0], 0.05)
+            find.among(["ab" * 200], [0])
         assert find("abc")
     lines = ["x" * 2000] * 2000
     with pytest.raises(TooSlow):
-        finder("grep", "x*y").among(lines, range(len(lines)), 0.01)
+        finder("grep", "x*y", 0.01).among(lines, range(len(lines)))
 
 
 def test_several_threads_ask() -> None:

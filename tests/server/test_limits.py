@@ -238,8 +238,25 @@ def test_a_search_is_stopped_and_goes_on(limited: Server, done: Tape) -> None:
     assert sorted(seqs) == [seq for seq, time, _, text in done.lines if "ERROR" in text and time >= first]
 
 
-#: Two ways to read a letter, as many times as there are letters.
-EVIL = "(?:ab|a[b])*c"
+def test_metrics_end_with_what_was_found_in_time_and_say_so(
+    limited: Server, session_tape: Callable[[str], Tape]
+) -> None:
+    tape = session_tape("numbers")
+    sid = tape.source()
+    for first in range(0, 140_000, 4000):
+        tape.write([(T0 + i, sid, f"loss={i}") for i in range(first, first + 4000)])
+    tape.end()
+    answer = httpx.get(limited.url + logs(tape.ref.name, "metrics"), headers=ALICE, timeout=30)
+    events = [part.split("\ndata: ") for part in answer.text.strip().split("\n\n")]
+    assert [kind for kind, _ in events] == ["event: points", "event: progress", "event: error"]
+    looked, error = json.loads(events[1][1]), json.loads(events[2][1])
+    assert 0 < looked["looked"] < looked["lines"] == 140_000
+    assert error["code"] == "TooMany" and str(looked["looked"]) in error["message"] and "max_query_s" in error["hint"]
+
+
+#: Two ways to read a letter, as many times as there are letters; RE2, which would be done with it at once, does not look
+#: ahead, and there is no letter without which it need not be looked for.
+EVIL = "(?:(?=a)ab|a[b])*[cd]"
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +270,7 @@ def hostile(session_tape: Callable[[str], Tape]) -> Tape:
     return tape
 
 
-@pytest.mark.parametrize("way", ["logs", "logs?tail=5", "logs?follow=true", "logs.txt?tail=5"])
+@pytest.mark.parametrize("way", ["logs", "logs?tail=5", "logs?follow=true", "logs.txt?tail=5", "logs.parquet"])
 def test_a_pattern_that_runs_away_is_stopped_and_named(limited: Server, hostile: Tape, way: str) -> None:
     path = logs(hostile.ref.name, way.partition("?")[0])
     query = dict([way.partition("?")[2].split("=")]) if "?" in way else {}
