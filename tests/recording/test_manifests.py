@@ -64,6 +64,33 @@ def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert 6380 in {port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]}
 
 
+def out(text: str) -> list[int]:
+    return [port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]]
+
+
+@pytest.mark.parametrize(
+    ("environment", "port"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel.observability:4317"}, 4317),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a:4318/v1/traces", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://b:1"}, 4318),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://traces.example", "OTEL_EXPORTER_OTLP_HEADERS": "key=hush"}, 443),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://ann:hush@otel:4318"}, 4318),
+    ],
+)  # fmt: skip
+def test_traces_are_let_out_to_where_the_environment_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int
+) -> None:
+    without = printed(capsys)
+    assert set(out(without)) == {53, 443, 6443, 6379} and "OTEL_EXPORTER_OTLP_ENDPOINT=" in without.partition("---")[0]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    text = printed(capsys)
+    assert set(out(text)) == {*out(without), port} and "not let out" not in text
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    told = {v["name"]: v["value"] for v in container["env"] if v["name"].startswith("OTEL_")}
+    assert "hush" not in text and told == {k: v for k, v in environment.items() if "hush" not in v}
+
+
 def of_this_machine(text: str, port: int) -> str:
     """Have the pod run the Python of this machine, and reach the API server and the store on its loopback."""
     objects = list(yaml.safe_load_all(text.replace("9464", str(port))))

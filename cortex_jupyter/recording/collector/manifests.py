@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from cortex_jupyter._version import __version__
+from cortex_jupyter.recording.collector import otlp
 
 NAME: Final = "cortex-jupyter"
 PORT: Final = 9464
@@ -36,6 +37,9 @@ _HEAD: Final = """\
 #   kubectl create namespace {namespace}
 #   kubectl -n {namespace} create secret generic {secret} --from-literal=store=valkey://HOST \\
 #     --from-literal=password=PASSWORD --from-literal=archive=s3://BUCKET/PREFIX     # these two where there are any
+"""
+_NO_TRACES: Final = """\
+# Traces of OpenTelemetry are not let out: set OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4317 where you print this, and they are sent there.
 """
 
 
@@ -93,6 +97,7 @@ def manifests(install: Install) -> str:
         ),
     ]  # fmt: skip
     head = _HEAD.format(namespace=install.namespace, secret=install.secret)
+    head += "" if otlp.endpoint_port() else _NO_TRACES
     return head + yaml.dump_all(objects, Dumper=_Plain, sort_keys=False, width=120, explicit_start=True)
 
 
@@ -149,6 +154,7 @@ def _deployment(install: Install) -> dict[str, Any]:
     ]
     if cluster := os.environ.get("CORTEX_CLUSTER"):
         env.append({"name": "CORTEX_CLUSTER", "value": cluster})
+    env += [{"name": name, "value": value} for name, value in otlp.variables().items()]
     container = {
         "name": "collector", "image": install.image, "command": command, "env": env,
         "ports": [{"name": "metrics", "containerPort": PORT}],
@@ -186,7 +192,7 @@ def _deployment(install: Install) -> dict[str, Any]:
 
 
 def _network(install: Install) -> dict[str, Any]:
-    """Let in who asks for metrics, and out to names, the API server, the store and the archive.
+    """Let in who asks for metrics, and out to names, the API server, the store, the archive and where traces go.
 
     By ports alone: an API server's address cannot be selected, and where the store is only the Secret knows.
     """
@@ -194,10 +200,11 @@ def _network(install: Install) -> dict[str, Any]:
     def ports(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
         return [{"protocol": protocol, "port": number} for number in numbers]
 
+    out = dict.fromkeys(port for port in (53, 443, 6443, install.store_port, otlp.endpoint_port()) if port)
     spec = {
         "podSelector": {"matchLabels": _LABELS},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"ports": ports(PORT)}],
-        "egress": [{"ports": ports(53, protocol="UDP") + ports(53, 443, 6443, install.store_port)}],
+        "egress": [{"ports": ports(53, protocol="UDP") + ports(*out)}],
     }
     return _object("networking.k8s.io/v1", "NetworkPolicy", install.namespace, spec=spec)
