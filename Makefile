@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-redis test-cluster bench simulate torture lint docs dist clean
+.PHONY: setup demo test test-redis test-clouds test-cluster bench simulate torture lint docs dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -70,6 +70,14 @@ test-cluster: setup
 test-redis: setup
 	@$(call need,redis-check-rdb,redis-tools)
 	env -u KUBECONFIG CORTEX_TEST_SERVER=redis-server $(PYTEST) tests/recording tests/faults/test_valkey.py tests/e2e/test_valkey.py $(TESTARGS)
+
+# The archive on S3, GCS and Azure; azurite is large, and installed for as long as it takes.
+test-clouds: setup
+	@$(call need,npm,nodejs npm)
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	npm install --prefix "$$folder" --silent --no-audit --no-fund --no-package-lock azurite@3.37.0; \
+	env -u KUBECONFIG CORTEX_TEST_CLOUDS="s3 gs az" CORTEX_TEST_AZURITE="$$folder/node_modules/.bin/azurite-blob" \
+		$(PYTEST) tests/archive/test_clouds.py tests/server/test_archived.py $(TESTARGS)
 
 bench: setup
 	@$(call need,chromium,chromium)

@@ -206,7 +206,7 @@ class ArchiveError(CortexError):
     """Managed content (a folder, S3, GCS, Azure) cannot be read or written."""
 
     status = 502
-    default_hint = "check the address, the network and the endpoint (for S3: AWS_ENDPOINT_URL, AWS_REGION); what is recorded stays in the store until it is archived"
+    default_hint = "check the address and the network; what is recorded stays in the store until it is archived"
 
 
 class ArchiveNotFound(ArchiveError, NotFound):

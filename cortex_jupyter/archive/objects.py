@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, unquote, urlsplit
 
+from cortex_jupyter.archive.access import failure, no_place
 from cortex_jupyter.archive.extra import library
-from cortex_jupyter.errors import ArchiveError, ArchiveNotFound
+from cortex_jupyter.errors import ArchiveNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,8 @@ SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https", "fi
 #: A reader waits in front of a page: it tries again for so long, seconds, and no longer.
 _PATIENCE_S: Final = 20
 _TIMEOUT_S: Final = 60
+#: Uploads of one object that are begun before somebody else's is an error.
+_OVERTAKEN: Final = 5
 
 
 class Objects:
@@ -26,7 +29,7 @@ class Objects:
     ----------
     url : str
         `/folder`, `file:///folder`, `s3://bucket/prefix`, `gs://...`, `az://...`. Credentials and endpoints are those of
-        the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...: https://developmentseed.org/obstore/latest/authentication/).
+        the environment (see `access`).
 
     Raises
     ------
@@ -45,16 +48,15 @@ class Objects:
             if self.folder is not None:
                 self._store: Any = stores.LocalStore(self.folder, mkdir=True)
                 return
-            scheme = urlsplit(url).scheme
-            if scheme not in SCHEMES:
-                raise ArchiveError(f"{url[:200]!r} is no place for an archive", _HINT)
+            if urlsplit(url).scheme not in SCHEMES:
+                raise no_place(url)
             self._store = stores.from_url(
-                self.url,
+                _as_written(self.url),
                 client_options={"timeout": f"{_TIMEOUT_S}s", "connect_timeout": "5s", "allow_http": True},
                 retry_config={"max_retries": 6, "retry_timeout": _seconds(_PATIENCE_S)},
             )
         except (ValueError, OSError, self._api.exceptions.BaseError) as error:
-            raise ArchiveError(f"{url[:200]!r} is no place for an archive: {_first(error)}", _HINT) from error
+            raise no_place(url, error) from error
 
     @classmethod
     def beside(cls, url: str) -> tuple[Self, str]:
@@ -72,7 +74,7 @@ class Objects:
         """Give what other libraries (polars, DuckDB, pyarrow) call an object: a path, or a URL."""
         return str(self.folder / name) if self.folder is not None else f"{self.url}/{name}"
 
-    def put(self, name: str, content: bytes | Path, *, create: bool = False) -> bool:
+    def put(self, name: str, content: bytes | Path) -> None:
         """Write an object; it is there whole or not at all.
 
         Parameters
@@ -80,27 +82,21 @@ class Objects:
         name : str
         content : bytes or path
             A file goes up in parts, so that its size does not matter.
-        create : bool, optional
-            Leave what is there already.
-
-        Returns
-        -------
-        bool
-            Whether it was written.
 
         Raises
         ------
         ArchiveError
         """
-        mode = "create" if create else "overwrite"
         with self._errors(name, "written"):
-            try:
-                # An upload in parts has no condition on what is there.
-                multipart = not isinstance(content, bytes) and not create
-                self._api.put(self._store, name, content, mode=mode, use_multipart=multipart)
-            except self._api.exceptions.AlreadyExistsError:
-                return False
-        return True
+            for left in reversed(range(_OVERTAKEN)):
+                try:
+                    self._api.put(self._store, name, content, use_multipart=not isinstance(content, bytes))
+                except self._api.exceptions.BaseError as error:
+                    # Who completes an upload to Azure throws away the parts of another of the same object.
+                    if not left or "InvalidBlockList" not in str(error):
+                        raise
+                else:
+                    return
 
     def get(self, name: str) -> bytes:
         """Read an object.
@@ -159,15 +155,13 @@ class Objects:
         try:
             yield
         except (kinds.NotFoundError, FileNotFoundError) as error:
+            if what == "written":  # then it is the bucket that is not there
+                raise failure(self.path(name), what, error) from error
             raise ArchiveNotFound(f"{self.path(name)} is not there") from error
         except (kinds.PermissionDeniedError, kinds.UnauthenticatedError) as error:
-            message = f"{self.path(name)} may not be {what}: {_first(error)}"
-            raise ArchiveError(message, "check the credentials (for S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the profile's role) and the bucket's policy") from error  # fmt: skip
+            raise failure(self.path(name), what, error, refused=True) from error
         except (kinds.BaseError, OSError, ValueError) as error:
-            raise ArchiveError(f"{self.path(name)} cannot be {what}: {_first(error)}") from error
-
-
-_HINT: Final = "write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+            raise failure(self.path(name), what, error) from error
 
 
 def folder_of(url: str) -> Path | None:
@@ -183,6 +177,19 @@ def folder_of(url: str) -> Path | None:
     return None if "://" in url else Path(url).expanduser().absolute()
 
 
+def _as_written(url: str) -> str:
+    """Give what makes obstore take the names of a bucket's URL as they stand there, as other libraries do.
+
+    Examples
+    --------
+    >>> _as_written("s3://logs/ml/selector/app%3Dx #1")
+    's3://logs/ml/selector/app%253Dx%20%231'
+    """
+    scheme, _, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    return url if scheme in ("http", "https") else f"{scheme}://{place}{slash}{quote(path)}"
+
+
 def url_of(path: Path) -> str:
     """Give the URL of a folder."""
     return f"file://{quote(str(path.absolute()))}"
@@ -192,9 +199,3 @@ def _seconds(seconds: float) -> Any:
     from datetime import timedelta  # noqa: PLC0415
 
     return timedelta(seconds=seconds)
-
-
-def _first(error: BaseException) -> str:
-    """Give the first line of a message, which is what a person needs of obstore's."""
-    text = str(error).strip()
-    return (text.splitlines() or [type(error).__name__])[0].removeprefix("Generic ")[:300]

@@ -51,7 +51,7 @@ def _scanned(held: Held) -> Any:
         options = {name: value for name in _CLOUD if (value := os.environ.get(name.upper()))} | {
             "aws_allow_http": "true"
         }
-    rows = pl.scan_parquet(held.file.path, storage_options=options)
+    rows = pl.scan_parquet(held.file.path, storage_options=options, glob=False)
     parts = pl.struct("text", *layout.PLACES)
     return rows.with_columns(
         parts.map_batches(lambda part: _cut(part, "message"), pl.String, is_elementwise=True).alias("message"),

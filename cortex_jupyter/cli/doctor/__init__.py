@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MARKS: Final = {OK: ("✓", 32), WARN: ("!", 33), BAD: ("✗", 31), TOLD: ("·", 2)}
 _NO_CLUSTER: Final = "check the address in the kubeconfig and the network"
 _NO_STORE: Final = "check that the server of CORTEX_STORE runs, or that the file's disk is not hanging"
-_NO_ARCHIVE: Final = "check address and network, for S3 also AWS_ENDPOINT_URL and AWS_REGION"
+_NO_ARCHIVE: Final = "check address, network and endpoint (AWS_ENDPOINT_URL, GOOGLE_BASE_URL, AZURE_STORAGE_ENDPOINT)"
 _NO_SERVER: Final = "a Jupyter server hangs: look at its log, start it anew"
 _NO_DISK: Final = "the disk with Python's packages is slow: look again"
 

@@ -1,0 +1,103 @@
+"""What a place wants of whoever writes or reads there, so that a failure says what to do.
+
+Credentials and endpoints are those of the environment, by the names that obstore, polars and the clouds' own tools share.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from cortex_jupyter.errors import ArchiveError
+
+
+class _Wanted(NamedTuple):
+    credentials: str
+    endpoint: str
+
+
+_S3: Final = _Wanted("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL, AWS_REGION")
+_GCS: Final = _Wanted("GOOGLE_APPLICATION_CREDENTIALS, the path of a key file", "GOOGLE_BASE_URL")
+_AZURE: Final = _Wanted(
+    "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_ENDPOINT"
+)
+_CLOUDS: Final = {"s3": _S3, "s3a": _S3, "gs": _GCS, "az": _AZURE, "abfs": _AZURE, "abfss": _AZURE}
+
+#: Where all three have the credentials of a machine, which is asked when the environment has none.
+_MACHINE: Final = re.compile(r"//169\.254\.169\.254/|//metadata\.google\.internal/")
+#: obstore has types for a refusal, but none while it lists or asks for a token.
+_REFUSED: Final = re.compile(r"status code: 40[13]\b|token request: .* status code: 400\b")
+#: Its request's address, which is left out where that holds a secret, and its status; and the clouds' own word for it.
+_ANSWER: Final = re.compile(r"performing [A-Z]+ (?:\w+://([^/\s]+)|REDACTED).*? status code: (\d+[^:\n]*)", re.DOTALL)
+_CODE: Final = re.compile(r"<Code>(\w+)</Code>")
+_ADDRESS: Final = "write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+
+
+def no_place(url: str, error: Exception | None = None) -> ArchiveError:
+    """Give the error of a place that cannot be looked for.
+
+    Examples
+    --------
+    >>> no_place("az://logs", ValueError("Account must be specified")).hint
+    'set AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN'
+    >>> no_place("az://").hint
+    'write a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix'
+    """
+    cloud = _CLOUDS.get(urlsplit(url).scheme)
+    message = f"{url[:200]!r} is no place for an archive{f': {brief(str(error))}' if error else ''}"
+    return ArchiveError(message, f"set {cloud.credentials}" if cloud and urlsplit(url).netloc else _ADDRESS)
+
+
+def failure(url: str, what: str, error: Exception, *, refused: bool = False) -> ArchiveError:
+    """Give the error that a failure is.
+
+    Parameters
+    ----------
+    url : str
+        A path or URL of an object.
+    what : str
+        What could not be done with it.
+    error : Exception
+        Of obstore.
+    refused : bool, optional
+        It is known that it was not allowed.
+
+    Examples
+    --------
+    >>> print(failure("gs://logs/x", "read", OSError("Error performing GET http://169.254.169.254/computeMetadata/v1")))
+    gs://logs/x cannot be read: there are no credentials for it
+    <BLANKLINE>
+    hint: set GOOGLE_APPLICATION_CREDENTIALS, the path of a key file, or run where the machine or the pod has a role
+    """
+    cloud, text = _CLOUDS.get(urlsplit(url).scheme), str(error)
+    if cloud and _MACHINE.search(text):
+        hint = f"set {cloud.credentials}, or run where the machine or the pod has a role"
+        return ArchiveError(f"{url} cannot be {what}: there are no credentials for it", hint)
+    if refused or _REFUSED.search(text):
+        hint = (
+            f"check the credentials ({cloud.credentials}) and what they may do there"
+            if cloud
+            else "check the rights there"
+        )
+        return ArchiveError(f"{url} may not be {what}: {brief(text)}", hint)
+    endpoint = f", the network and the endpoint ({cloud.endpoint})" if cloud else " and what is there"
+    hint = f"check the address{endpoint}; what is recorded stays in the store until it is archived"
+    return ArchiveError(f"{url} cannot be {what}: {brief(text)}", hint)
+
+
+def brief(text: str) -> str:
+    r"""Give what a person needs of obstore's words: who answered what, else their first line.
+
+    Examples
+    --------
+    >>> brief("Generic S3 error: Error performing list request: Error performing GET http://h:1/logs?prefix=x in 4.1ms"
+    ...       " - Server returned non-2xx status code: 404 Not Found: <Error><Code>NoSuchBucket</Code></Error>")
+    'h:1 answers 404 Not Found (NoSuchBucket)'
+    >>> brief("Generic S3 error: HTTP error: error sending request\n\nDebug source: ...")
+    'S3 error: HTTP error: error sending request'
+    """
+    if answer := _ANSWER.search(text):
+        code = _CODE.search(text)
+        return f"{answer[1] or 'the server'} answers {answer[2]}{f' ({code[1]})' if code else ''}"
+    return (text.strip().splitlines() or ["no reason is given"])[0].removeprefix("Generic ")[:300]
