@@ -11,8 +11,10 @@ from cortex_jupyter.archive.extra import library
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Where more than one line in so many holds a word, a call for each place is dearer than RE2 on each line.
-_SELDOM: Final = 16
+#: Where more than one line in so many holds a word, a call for each place is dearer than RE2 on each line. After so many
+#: places it is judged whether the rest will.
+_SELDOM: Final = 64
+_JUDGED: Final = 64
 
 
 def buffers(text: Any) -> tuple[Any, Any]:
@@ -52,12 +54,14 @@ def rows_with(text: Any, word: bytes) -> Any:
     if find is None or not len(text):
         return None
     places: list[int] = []
-    base, most = values.ctypes.data, len(text) // _SELDOM
-    at, end = base + int(offsets[0]), base + int(offsets[-1])
+    base, begin, most = values.ctypes.data, int(offsets[0]), len(text) // _SELDOM
+    at, end = base + begin, base + int(offsets[-1])
     while place := find(at, end - at, word, len(word)):
-        if len(places) == most:
-            return None
         places.append(place - base)
+        if len(places) > most or (
+            len(places) == _JUDGED and _JUDGED * (end - base - begin) > most * (place - base - begin)
+        ):
+            return None
         at = place + 1
     found = np.array(places, np.int64)
     rows = np.searchsorted(offsets, found, "right") - 1

@@ -48,8 +48,8 @@ def found(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
     held, rule = needed(pattern), _bytewise(pattern)
     rows = None if held.fold else _rows(text, held.texts)
     if rows is None and held.whole:
-        return holding(text, held.texts[0])
-    if rows is None and held.texts and not held.fold and rule is None:
+        return matching(text, re.escape(held.texts[0]))
+    if rows is None and held.texts and not held.fold:
         rows = np.flatnonzero(matching(text, "|".join(map(re.escape, held.texts))))
     if rows is None:
         return _asked(text, rule, find)

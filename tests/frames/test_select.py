@@ -86,6 +86,17 @@ def test_re2_is_given_what_means_the_same(flag: str) -> None:
     assert asked > 25 or "a" in flag
 
 
+@pytest.mark.parametrize("pattern", ["word", r"w\w+d", "word|sword", r"\bword\b"])
+@pytest.mark.parametrize("often", [1, 2, 40, 100, 5000])
+def test_a_word_is_found_however_often_it_is_there(pattern: str, often: int) -> None:
+    rng = random.Random(often)
+    lines = ["a sword, a word" if rng.randrange(often) == 0 else "wo rd" * rng.randrange(4) for _ in range(5000)]
+    crowded = ["word"] * 300 + lines  # what comes first is not what comes after
+    for texts in (lines, crowded, crowded[::-1]):
+        text = pa.array(["rd", *texts, "wo"], pa.large_string())[1:-1]
+        assert found(text, pattern, finder("grep", pattern)).to_pylist() == [bool(re.search(pattern, t)) for t in texts]
+
+
 def test_letters_beyond_ascii_that_case_makes_ascii() -> None:
     others = "".join(chr(i) for i in range(128, 0x110000) if not 0xD800 <= i < 0xE000)
     assert set(re.findall("(?i)[a-z0-9]", others)) == set("\u212a\u017f\u0130\u0131")
