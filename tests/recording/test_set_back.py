@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recording.hand import Hand, source
-from recording.node import T0, Node, Response, pod
+from recording.node import T0, Node, Response, cri, pod
 from recording.test_takeover import as_bytes, files, lines_of
 
 from cortex_jupyter.recording.source import source as lib
@@ -22,6 +22,8 @@ from cortex_jupyter.recording.source.audit import Audit
 from cortex_jupyter.recording.source.context import Context
 from cortex_jupyter.recording.source.source import SourceReader
 from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recording.store.budget import Budget
+from cortex_jupyter.recording.store.trimming import trim
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.writer import Writer
 from cortex_jupyter.records import Batch
@@ -40,10 +42,14 @@ class Life:
         self.hand = Hand(store)
         self.sid = self.hand.source()
         self.node: Any = Node(pod("terminated"))
+        self.rotated = 0  # lines that are in another file
+        self.seen: dict[int, Line] = {}  # by its number, each line that was ever recorded
 
     async def record(self, upto: int, *, last: bool = False) -> None:
         """Have another recorder read the file as far as it is written; the last one to the end of the run."""
-        self.node.log = as_bytes(self.lines[:upto])
+        self.node.log = as_bytes(self.lines[self.rotated : upto])
+        if self.rotated:
+            self.node.files = {"0.log.20231114-221400": cri(as_bytes(self.lines[: self.rotated]))}
         lease, info = self.store.lease(self.hand.id, "me"), self.store.info(self.hand.id)
         assert lease is not None and info is not None
         with Writer(self.store) as writer:
@@ -58,6 +64,16 @@ class Life:
                 await reader.run()
                 await Audit(context, source(), self.sid, reader).look(ended=True)
             await channel.flush()
+        for entry in self.store.entries(self.hand.id, 0, 1 << 30):
+            if entry.event == "log":
+                batch = Batch.decode(entry.data)
+                self.seen |= zip(batch.seqs, zip(batch.times, batch.texts, strict=True), strict=True)
+
+    def trim(self) -> None:
+        """Let all leave that may."""
+        lease = self.store.lease(self.hand.id, "me")
+        assert lease is not None
+        trim(self.store, {self.hand.id: (lease, "t")})
 
     def recorded(self) -> dict[int, list[Line]]:
         """Give the lines of the source and of its parts."""
@@ -103,6 +119,56 @@ def test_every_line_is_there_once(deltas: list[tuple[int, str]], reads: list[int
             assert not store.complete(life.hand.id).gaps
         finally:
             store.close()
+
+
+@settings(max_examples=30)
+@given(files, st.lists(st.integers(0, 31), max_size=5))
+@example(
+    [(0, "a"), (700, "b"), (700, "c"), (5000, "d"), (5000, "e"), (-3_600_000, "f"), (700, "g"), (700, "h")],
+    [3, 4, 5, 7],
+)
+def test_what_has_left_and_is_still_in_the_file_does_not_come_again(
+    deltas: list[tuple[int, str]], reads: list[int]
+) -> None:
+    lines = [(at, f"{text} {i}") for i, (at, text) in enumerate(lines_of(deltas))]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(lib, "_FIRST_WAIT_S", 0.001),
+        patch.object(lib, "_LONGEST_WAIT_S", 0.002),
+    ):
+        store = SqliteStore(Path(folder) / "r.sqlite")
+        try:
+            life = Life(store, lines)
+            store.set_budget(Budget(max_task_bytes=1))
+
+            async def run() -> None:
+                for upto in sorted(reads):
+                    await life.record(min(upto, len(lines)))
+                    life.trim()
+                await life.record(len(lines), last=True)
+
+            asyncio.run(run())
+            seen = Counter(life.seen.values())
+            assert not seen - Counter(lines), "a second time"
+            gaps = [(int(gap["from"]), int(gap["to"])) for gap in store.complete(life.hand.id).gaps]
+            lost = Counter(lines) - seen
+            assert all(any(low <= at <= high for low, high in gaps) for at, _ in lost)
+        finally:
+            store.close()
+
+
+async def test_nor_does_it_out_of_a_rotated_file(store: SqliteStore) -> None:
+    deltas = [0, 700, 700, 5000, 5000, -3_600_000, 700, 700, 700]
+    life = Life(store, lines_of([(delta, str(i)) for i, delta in enumerate(deltas)]))
+    store.set_budget(Budget(max_task_bytes=1))
+    for upto in (3, 4, 5, 6):
+        await life.record(upto)
+        life.trim()
+    life.rotated = 8
+    await life.record(9, last=True)
+    assert Counter(life.seen.values()) == Counter(life.lines)
+    (gap,) = store.complete(life.hand.id).gaps
+    assert gap["notice"] == "trimmed"
 
 
 class Breaking(Node):

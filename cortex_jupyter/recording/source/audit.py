@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import HINT
-from cortex_jupyter.recording.store.remains import missing
 from cortex_jupyter.recording.text.resume import first_lines
 from cortex_jupyter.records import Batch
 
@@ -136,7 +135,7 @@ class Audit:
         return True
 
     async def _record(self, lines: Lines, why: str) -> None:
-        if left := await asyncio.to_thread(missing, self._context.store, self._context.lease.recording):
+        if left := await self._context.left():
             lines = lines.pick([i for i, at in enumerate(lines.times) if not left[0] <= at <= left[1]])
         if not len(lines):
             return

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import HINT, older
-from cortex_jupyter.recording.store.remains import missing
 from cortex_jupyter.recording.text.resume import first_lines, recorded_lines
 from cortex_jupyter.recording.writing.batch import Note
 from cortex_jupyter.records import rfc3339
@@ -54,7 +53,7 @@ class Backfill:
         part : int, optional
             The id of the part, where a recorder before us has begun it.
         """
-        if await asyncio.to_thread(missing, self._context.store, self._context.lease.recording):
+        if await self._context.left():
             # What is older has left, or would be the first to leave.
             if part:
                 self._channel.note(Note(sid=part, ended=True))

@@ -45,7 +45,12 @@ class Bridged:
 
 
 async def bridge(
-    files: RotatedFiles, recorded: list[Line], second: int, arrived: list[Line], parser: Parser = PLAIN
+    files: RotatedFiles,
+    recorded: list[Line],
+    second: int,
+    arrived: list[Line],
+    parser: Parser = PLAIN,
+    left: tuple[int, int, int] | None = None,
 ) -> Bridged:
     """Close the hole between what is recorded and what arrived, both seams aligned by content.
 
@@ -60,6 +65,8 @@ async def bridge(
         The first lines of the new stream, which do not overlap the recorded ones; empty where it brought none.
     parser : Parser, optional
         Whose form both have.
+    left : tuple of (int, int, int), optional
+        As for `Aligner`.
     """
     hole = (recorded[-1][0], arrived[0][0] if arrived else time.time_ns())
     try:
@@ -68,13 +75,12 @@ async def bridge(
         return Bridged(missed=hole, reason="rotated away before they could be read", hint=HINT)
     except (ClusterError, NotFound) as error:
         return Bridged(missed=hole, reason=f"rotated away, and the rotated files cannot be read: {error.message}")
-    return await asyncio.to_thread(_between, lines, recorded, second, arrived)
+    return await asyncio.to_thread(_between, lines, Aligner(recorded, left), recorded[-1][0], second, arrived)
 
 
-def _between(lines: Lines, recorded: list[Line], second: int, arrived: list[Line]) -> Bridged:
+def _between(lines: Lines, aligner: Aligner, last: int, second: int, arrived: list[Line]) -> Bridged:
     kept = [i for i, t in enumerate(lines.times) if t >= second]
     rows = [(lines.times[i], lines.texts[i]) for i in kept]
-    aligner = Aligner(recorded)
     skip = aligner.feed(rows)
     if skip is None:
         skip = aligner.settle()
@@ -83,7 +89,7 @@ def _between(lines: Lines, recorded: list[Line], second: int, arrived: list[Line
     found = Bridged(lines.pick(kept[skip:end]))
     if not aligner.overlap:
         following = [*rows[:1], *arrived[:1]]
-        found.missed = (recorded[-1][0], following[0][0] if following else time.time_ns())
+        found.missed = (last, following[0][0] if following else time.time_ns())
         found.reason = "rotated away more than once before they could be read, and removed from the node"
     return found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.cluster.rotated import RotatedFiles
 from cortex_jupyter.recording.source.turns import Turns
 from cortex_jupyter.recording.store import Anchor
+from cortex_jupyter.recording.store.remains import missing
 from cortex_jupyter.recording.text.parser import PLAIN, Parser
 from cortex_jupyter.recording.text.resume import recorded_lines
 
@@ -60,6 +61,10 @@ class Context:
         return await asyncio.to_thread(
             lambda: self.parser.rows(recorded_lines(self.store, self.lease.recording, sid, anchor))
         )
+
+    async def left(self, anchor: Anchor = Anchor()) -> tuple[int, int, int] | None:  # noqa: B008 - it is frozen
+        """Give what `remains.missing` does, where such lines may be read once more from an anchor on: it knows no place."""
+        return None if anchor.seq else await asyncio.to_thread(missing, self.store, self.lease.recording)
 
     def files(self, source: Source) -> RotatedFiles:
         """Give the rotated files of a source."""

@@ -252,7 +252,8 @@ class SourceReader:
         if log is not None and len(log) and log.rows()[-1:] == recorded[-1:]:
             return self._end()  # what is missing lies further up, and the audit finds it
         if not self.failure and recorded:
-            found = await bridge(self._context.files(self._source), recorded, anchor.second, [], self._context.parser)
+            files, left = self._context.files(self._source), await self._context.left(anchor)
+            found = await bridge(files, recorded, anchor.second, [], self._context.parser, left)
             await self._channel.ready(self._sid, found.lines)
             if not found.missed:
                 return self._end()

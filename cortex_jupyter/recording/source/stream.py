@@ -127,7 +127,9 @@ class Stream:
             anchor = Anchor(last=anchor.last)  # all of the file, against all that is recorded of it
         recorded = await self._context.recorded(self._sid, anchor)
         channel.recall(self._sid, recorded)
-        resume = Resume(recorded, self._context.parser)
+        # From where a clock was set back to, the node may give lines again that have left the recording.
+        left = await self._context.left(anchor) if recorded else None
+        resume = Resume(recorded, self._context.parser, left)
         self.skipping |= bool(recorded)
         splitter = Splitter()
         previous = mode == "replaced"
@@ -203,8 +205,9 @@ class Stream:
         channel = self._context.channel
         if resume.apart:
             found = await bridge(
-                self._context.files(self._source), resume.recorded, anchor.second, resume.apart, self._context.parser
-            )
+                self._context.files(self._source), resume.recorded, anchor.second, resume.apart, self._context.parser,
+                resume.left,
+            )  # fmt: skip
             resume.apart = []
             if found.missed:
                 channel.note(notices.gap(self._source, self._sid, *found.missed, found.reason, found.hint))

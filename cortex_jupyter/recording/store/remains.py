@@ -29,13 +29,13 @@ def said(store: Readable, recording: int) -> Entry | None:
     return first if first is not None and first.event == "gap" and b'"notice":"trimmed"' in first.data else None
 
 
-def missing(store: Readable, recording: int) -> tuple[int, int] | None:
-    """Give the times between which lines have left, ns, None where none have.
+def missing(store: Readable, recording: int) -> tuple[int, int, int] | None:
+    """Give the times between which lines have left, ns, and how many; None where none have.
 
     What a node still has of them is not to be recorded once more.
     """
     first = said(store, recording)
-    return None if first is None else (first.t_min, first.t_max)
+    return None if first is None else (first.t_min, first.t_max, orjson.loads(first.data)["lines"])
 
 
 def remains(store: Store, recording: int, rows: Index) -> bytes:

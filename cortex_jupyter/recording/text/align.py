@@ -28,6 +28,8 @@ class Aligner:
     ----------
     recorded : sequence of (int, str)
         The source's lines from the anchor on with a time not before its second, in the order of the file.
+    left : tuple of (int, int, int), optional
+        What `remains.missing` gives, where lines before the recorded ones may arrive that have left the recording.
 
     Examples
     --------
@@ -37,10 +39,14 @@ class Aligner:
     2
     >>> aligner.overlap
     True
+    >>> Aligner([(7, "c")], left=(1, 5, 2)).feed([(1, "a"), (5, "b"), (7, "c"), (3, "set back")])
+    3
     """
 
-    def __init__(self, recorded: Sequence[Line]) -> None:
+    def __init__(self, recorded: Sequence[Line], left: tuple[int, int, int] | None = None) -> None:
         self._recorded = recorded
+        self._first, self._until, self._many = left or (0, -1, 0)
+        self._gone = 0  # how many of the first that arrived may have left
         self._arrived: list[Line] = []
         self._at = 0  # how many recorded lines have been looked at
         self._same = 0  # how many before that place are the first that arrived
@@ -78,23 +84,32 @@ class Aligner:
             # back, that come now. The others come in the order of the file, so new ones follow the last of them.
             self._last = recorded[recorded.index(arrived[0]) :].count(recorded[-1])
             return self._after_last()
+        if not same and arrived and self._has_left(arrived[0]):
+            # The clock was set back so far that the node gives them again; the recorded ones follow.
+            self._last = recorded.count(recorded[-1])
+            return self._after_last()
         self.overlap = bool(same) or not recorded
         return same
 
     def _after_last(self) -> int | None:
         recorded, arrived = self._recorded, self._arrived
         while self._looked < len(arrived):
-            self._last -= arrived[self._looked] == recorded[-1]
+            line = arrived[self._looked]
+            self._last -= line == recorded[-1]
+            self._gone += self._gone == self._looked and self._has_left(line)
             self._looked += 1
             if not self._last:
                 return self._looked
-        if len(arrived) <= _HIDDEN * (1 + len(recorded)):
+        if len(arrived) <= _HIDDEN * (1 + len(recorded)) + self._many:
             return None
         return self._apart()
 
+    def _has_left(self, line: Line) -> bool:
+        return self._first <= line[0] <= self._until
+
     def _apart(self) -> int:
         self.overlap = False
-        return 0
+        return self._gone
 
     def settle(self) -> int:
         """Decide with what there is: nothing more comes.

@@ -29,6 +29,8 @@ class Resume:
         What `recorded_lines` gives; empty for a source that is read for the first time.
     parser : Parser, optional
         Whose form they have.
+    left : tuple of (int, int, int), optional
+        As for `Aligner`.
 
     Attributes
     ----------
@@ -38,10 +40,10 @@ class Resume:
         Where the stream does not overlap what is recorded, the lines it began with: others are missing before them.
     """
 
-    def __init__(self, recorded: list[Line], parser: Parser = PLAIN) -> None:
-        self.recorded = recorded
+    def __init__(self, recorded: list[Line], parser: Parser = PLAIN, left: tuple[int, int, int] | None = None) -> None:
+        self.recorded, self.left = recorded, left
         self._parser = parser
-        self._aligner = Aligner(recorded)
+        self._aligner = Aligner(recorded, left)
         self._held: list[bytes] = []
         self.decided = not recorded
         self.apart: list[Line] = []
