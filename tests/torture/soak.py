@@ -135,7 +135,7 @@ class Soak:
 
     def recorders(self) -> list[int]:
         """Give the process ids of the recorders of this store."""
-        return Case.pids(self.folder)
+        return Case.pids(self.recordings.store.url)
 
     def _wake(self) -> None:
         for pid in self.recorders():
