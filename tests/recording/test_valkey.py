@@ -32,7 +32,7 @@ from cortex_jupyter.recording.store.compact import compact
 from cortex_jupyter.recording.store.retention import retain
 from cortex_jupyter.recording.store.trimming import trim
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.recording.valkey import changes, leases, link
+from cortex_jupyter.recording.valkey import changes, leases, leaving, link
 from cortex_jupyter.records import Batch, TaskRef, notice
 
 if TYPE_CHECKING:
@@ -511,6 +511,37 @@ def test_a_user_with_few_rights_is_enough(server: Server, monkeypatch: pytest.Mo
         assert "~cortex:*" in caught.value.hint
     finally:
         server.ask("ACL", "DELUSER", "few")
+
+
+def test_what_may_leave_is_looked_for_a_few_at_a_time(
+    server: Server, store: ValkeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the server looks it answers nobody, and thousands may wait for their archive."""
+    hands = [Hand(store, TaskRef("default", "job", f"t{i}"), f"u{i}") for i in range(25)]
+    for hand in hands:
+        hand.end()
+        store.want(hand.id, 600)
+    monkeypatch.setattr(leaving, "_SOME", 10)
+    looks: list[Any] = []
+    left: list[int] = []
+    real = store._link.call
+
+    def call(script: str, *arguments: Any) -> Any:
+        answer = real(script, *arguments)
+        if script == "oldest":
+            looks.append(answer)
+            if not left:  # what it goes on from leaves, so the next looks from the beginning
+                left.append(hands[9].id)
+                server.ask("ZREM", "cortex:wanted", hands[9].id)
+                assert store.forget(left[0])
+        return answer
+
+    monkeypatch.setattr(store._link, "call", call)
+    assert store.oldest() is None and len(looks) == 4
+    server.ask("ZREM", "cortex:wanted", hands[20].id, hands[24].id)
+    looks.clear()
+    oldest = store.oldest()
+    assert oldest is not None and oldest[0] == hands[20].id and len(looks) == 2
 
 
 def test_tls(tmp_path: Path) -> None:
