@@ -31,12 +31,13 @@ def test_why_a_task_waits_is_told_also_to_who_comes_later(live: Cli, kube: Kube,
     name = unique("waits")
     kube.create(python_job(name, "print('never')", image="docker.io/local/missing:1"))
     try:
+        kube.wait_for(lambda: "ErrImageNeverPull" in str(kube.pods_of(name)), "the state of its pod")
         for since in ("all", None):
             window = ["--since", since or rfc3339(time.time_ns())]
             process = live.start("logs", name, "-f", *window)
             assert process.stderr is not None
-            # The event that says so, too, may come before the state of the task.
-            assert any(line.startswith("Log not available yet: ErrImageNeverPull") for line in process.stderr)
+            said = next(line for line in process.stderr if "ErrImageNeverPull" in line)
+            assert said.startswith("Log not available yet: ErrImageNeverPull")
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=20)
     finally:

@@ -298,6 +298,28 @@ async def test_what_happened_before_anybody_read_is_told_to_the_second_task_as_w
         kube.delete("jobs", name)
 
 
+async def test_the_state_comes_before_the_events_that_led_to_it(
+    recordings: Recordings, kube: Kube, unique: Any
+) -> None:
+    """Also where the events are known already and the pods' containers are not."""
+    names = [unique("half"), unique("half")]
+    for name in names:
+        job = python_job(name, "import time; time.sleep(600)", containers=2)
+        job["spec"]["template"]["spec"]["containers"][1]["image"] = "docker.io/local/missing:1"
+        kube.create(job)
+        kube.wait_for(lambda name=name: all(s in str(kube.pods_of(name)) for s in ("running", "ErrImage")), "its state")
+    for name in names:
+        recording, told = await recordings.find(TaskRef.parse(name)), list[str]()
+        async with recording.wanted(), asyncio.timeout(60), aclosing(recording.feed.frames()) as frames:
+            async for frame in frames:
+                told.append(orjson.loads(frame.entry.data).get("notice", ""))
+                if "event" in told:
+                    break
+        assert "state" in told, told
+    for name in names:
+        kube.delete("jobs", name)
+
+
 def _told(kube: Kube, job: str) -> bool:
     events = kube.list("events", fieldSelector="reason=FailedScheduling")["items"]
     return any(event["involvedObject"]["name"].startswith(job) for event in events)

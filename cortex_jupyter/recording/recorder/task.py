@@ -73,6 +73,7 @@ class TaskRecorder:
         self._lost = 0.0  # since when the API server does not answer, monotonic
         self._said = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
+        self._looked = asyncio.Event()  # what there was when it began has been taken in
         self._offset = info.clock_ms / 1000
         context = Context(cluster, info.ref.namespace, store, lease, self._channel, parser, turns or Turns())
         self._sources = Sources(context, self._pods, self._spawn)
@@ -90,6 +91,8 @@ class TaskRecorder:
         try:
             await self._begin()
             while not await self._look():
+                if self._pods.lists:
+                    self._looked.set()
                 await self._pods.change(_LOOK_S)
                 if self._failed is not None:
                     raise self._failed
@@ -141,9 +144,8 @@ class TaskRecorder:
         self._spawn(self._record_events(namespace, last))
 
     async def _record_events(self, namespace: str, since: int) -> None:
-        # By its pods it is known which are its own; a watch that is shared gives those from before at once.
-        while not self._pods.lists:
-            await self._pods.change(_LOOK_S)
+        # By its pods it is known which are its own; and its state, which is why they wait, comes before what led to it.
+        await self._looked.wait()
         await record_events(self._watches, namespace, self._channel, self._ours, since)
 
     def _ours(self, uid: str) -> bool:
