@@ -12,14 +12,14 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ArchiveNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https", "file")
 #: A reader waits in front of a page: it tries again for so long, seconds, and no longer.
 _PATIENCE_S: Final = 20
 _TIMEOUT_S: Final = 60
-#: Uploads of one object that are begun before somebody else's is an error.
-_OVERTAKEN: Final = 5
+#: What obstore does not try again is tried so often.
+_TIMES: Final = 5
 
 
 class Objects:
@@ -87,16 +87,10 @@ class Objects:
         ------
         ArchiveError
         """
+        parts = not isinstance(content, bytes)
         with self._errors(name, "written"):
-            for left in reversed(range(_OVERTAKEN)):
-                try:
-                    self._api.put(self._store, name, content, use_multipart=not isinstance(content, bytes))
-                except self._api.exceptions.BaseError as error:
-                    # Who completes an upload to Azure throws away the parts of another of the same object.
-                    if not left or "InvalidBlockList" not in str(error):
-                        raise
-                else:
-                    return
+            # Who completes an upload to Azure throws away the parts of another of the same object.
+            self._again("InvalidBlockList", lambda: self._api.put(self._store, name, content, use_multipart=parts))
 
     def get(self, name: str) -> bytes:
         """Read an object.
@@ -128,16 +122,20 @@ class Objects:
         with self._errors(name, "read"):
             return int(self._api.head(self._store, name)["size"])
 
-    def listed(self, prefix: str = "") -> Iterator[tuple[str, str]]:
+    def listed(self, prefix: str = "") -> list[tuple[str, str]]:
         """Give name and tag of all objects below a prefix; another content has another tag.
 
         Raises
         ------
         ArchiveError
         """
+
+        def found() -> list[Any]:
+            return [one for piece in self._api.list(self._store, prefix or None, chunk_size=1000) for one in piece]
+
         with self._errors(prefix, "listed"):
-            for piece in self._api.list(self._store, prefix or None, chunk_size=1000):
-                yield from ((one["path"], one["e_tag"] or f"{one['last_modified']} {one['size']}") for one in piece)
+            listed = self._again("kind: Interrupted", found)  # an answer that ends early
+        return [(one["path"], one["e_tag"] or f"{one['last_modified']} {one['size']}") for one in listed]
 
     def delete(self, name: str) -> None:
         """Delete an object, where it is.
@@ -148,6 +146,16 @@ class Objects:
         """
         with contextlib.suppress(ArchiveNotFound), self._errors(name, "deleted"):
             self._api.delete(self._store, name)
+
+    def _again(self, failing: str, do: Callable[[], Any]) -> Any:
+        """Do again what obstore does only once, while it fails so."""
+        for _ in range(_TIMES - 1):
+            try:
+                return do()
+            except self._api.exceptions.BaseError as error:
+                if failing not in str(error):
+                    raise
+        return do()
 
     @contextlib.contextmanager
     def _errors(self, name: str, what: str) -> Iterator[None]:

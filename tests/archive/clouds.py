@@ -81,7 +81,11 @@ class Clouds:
     @cached_property
     def _seaweed(self) -> int:
         (self._folder / "seaweed").mkdir()
-        return self._running.enter_context(seaweed(self._folder / "seaweed"))
+        port = self._running.enter_context(seaweed(self._folder / "seaweed"))
+        for bucket in ("logs", OPEN):  # made with what is written first
+            client = {"access_key_id": "key", "secret_access_key": "secret", "client_options": {"allow_http": True}}
+            S3Store(bucket, endpoint=f"http://127.0.0.1:{port}", **client).put("made", b"")
+        return port
 
     @cached_property
     def _azurite(self) -> int:
@@ -91,9 +95,6 @@ class Clouds:
     @cached_property
     def _google(self) -> tuple[Path, Path, rsa.RSAPublicKey]:
         """The key files of one who may and of one who may not, and by what the former is known."""
-        with gate(self._seaweed) as made:
-            client = {"access_key_id": "key", "secret_access_key": "secret", "client_options": {"allow_http": True}}
-            S3Store(OPEN, endpoint=made.address, **client).put("made", b"")
         ours, others = self._folder / "key.json", self._folder / "other.json"
         _key_file(others)
         return ours, others, _key_file(ours)

@@ -42,7 +42,7 @@ class Gate:
     requests : list of (str, str, int)
         Method, path and bytes of each answer.
     fault : str
-        `""`, `503`, or `cut`: uploads end in their middle. Holds for `times` requests.
+        `""`, `503`, or `cut`: uploads end in their middle, or `short`: answers do. Holds for `times` requests.
     """
 
     address: str = ""
@@ -52,7 +52,7 @@ class Gate:
     times: int = 1 << 30
 
     def fails(self, method: str) -> str:
-        if self.times <= 0 or (self.fault == "cut" and method != "PUT"):
+        if self.times <= 0 or {"cut": "PUT", "short": "GET"}.get(self.fault, method) != method:
             return ""
         self.times -= 1
         return self.fault
@@ -120,8 +120,8 @@ def gate(port: int, admitted: Callable[[Message], bool] | None = None) -> Iterat
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
             body, headers = self.rfile.read(size), dict(self.headers)
-            if fault:
-                self._answer(int(fault), [], b"<Error><Code>SlowDown</Code></Error>")
+            if fault == "503":
+                self._answer(503, [], b"<Error><Code>SlowDown</Code></Error>")
                 return
             if admitted is not None:
                 if not admitted(self.headers):
@@ -133,11 +133,11 @@ def gate(port: int, admitted: Callable[[Message], bool] | None = None) -> Iterat
                 link.request(self.command, self.path, body, headers)
                 answer = link.getresponse()
                 data = answer.read()
-                self._answer(answer.status, answer.getheaders(), data)
+                self._answer(answer.status, answer.getheaders(), data, short=fault == "short")
             finally:
                 link.close()
 
-        def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes) -> None:
+        def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes, *, short: bool = False) -> None:
             made.requests.append((self.command, unquote(self.path), len(data)))
             self.send_response(status)
             for name, value in headers:
@@ -147,7 +147,9 @@ def gate(port: int, admitted: Callable[[Message], bool] | None = None) -> Iterat
             self.send_header("Content-Length", length or str(len(data)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(data)
+                self.wfile.write(data[: len(data) // 2] if short else data)
+            if short:
+                self.close_connection = True
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do  # noqa: N815 - http.server's names
 

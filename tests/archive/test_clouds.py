@@ -141,7 +141,21 @@ def test_a_window_reads_its_share(cloud: Cloud, url: str, filled: Filled, monkey
 def test_what_passes_is_tried_again(cloud: Cloud, url: str, filled: Filled, fault: str, times: int) -> None:
     cloud.gate.fault, cloud.gate.times = fault, times
     _, held = archived(lively(filled, 600), url)
-    assert cloud.gate.times == 0 and len(read(ArchiveStore(url), held.info.id, LogQuery.parse({}))) == 650
+    assert cloud.gate.times == 0
+    cloud.gate.times = times
+    assert len(read(ArchiveStore(url), held.info.id, LogQuery.parse({}))) == 650
+
+
+@compact
+@pytest.mark.parametrize("first", [True, False])
+def test_an_answer_that_ends_early(cloud: Cloud, url: str, filled: Filled, first: bool) -> None:
+    _, held = archived(lively(filled, 600), url)
+    store = ArchiveStore(url)
+    if not first:
+        assert store.find(filled.ref) is not None
+    cloud.gate.fault, cloud.gate.times = "short", 1
+    assert len(read(store, held.info.id, LogQuery.parse({}))) == 650
+    assert cloud.gate.times == 0
 
 
 @compact
