@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.recording.store import Store
 
+#: A JupyterHub's configuration, which only it can read.
+collect_ignore = ["support/hub_config.py"]
+
 
 @dataclass
 class SandboxProcess:

@@ -219,7 +219,6 @@ class Outlet:
         heartbeat_s = _HEARTBEAT_S
         max_bytes_per_s = 0
 
-    current_user = None
     span = tracing.Span()  # a kernel's comm is no request
 
     def __init__(self, send: Send, stream: object) -> None:
@@ -240,7 +239,7 @@ class Outlet:
     def active(self) -> None:
         """Do nothing: a kernel's comm counts as activity anyway."""
 
-    async def check(self, ref: TaskRef, user: object) -> None:
+    async def check(self, ref: TaskRef, handler: object) -> None:
         """Do nothing: a kernel reads with the rights of its owner."""
 
     def write(self, data: bytes) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from jupyter_server.auth.authorizer import Authorizer
@@ -21,6 +21,9 @@ from traitlets.config import Config
 
 from cortex_jupyter.errors import CortexError, MissingExtra
 from cortex_jupyter.server.base import Handler
+
+#: What the Hub says of a user holds so long, seconds. Each open stream asks with its heartbeat, so not much less.
+HOLDS_S: Final = 30
 
 
 class LogsOnly(Authorizer):
@@ -68,6 +71,8 @@ def settings() -> Config:
         authorizer_class=LogsOnly, allow_unauthenticated_access=False, allow_remote_access=True, trust_xheaders=True,
         open_browser=False, root_dir=tempfile.mkdtemp(prefix="cortex-hub-"), reraise_server_extension_failures=True,
     )  # fmt: skip
+    # Not JupyterHub's five minutes: who has logged out or lost the role is let in no longer than this.
+    config.HubOAuth.cache_max_age = HOLDS_S
     config.CortexJupyter.access_for = "user"
     config.CortexJupyter.max_bytes_per_s = 32_000_000
     return config

@@ -139,7 +139,7 @@ class Service:
                 raise CursorNotHeld(f"the recording of {ref.key} is no longer held", NOT_HELD) from None
             raise
 
-    async def check(self, ref: TaskRef, user: Any) -> None:
+    async def check(self, ref: TaskRef, handler: JupyterHandler) -> None:
         """Check that somebody who reads a task may go on.
 
         Raises
@@ -147,10 +147,27 @@ class Service:
         NotAllowed
         ClusterError, ClusterUnreachable
             The cluster cannot be asked.
+        HTTPError
+            The Hub cannot be asked.
         """
-        recordings, person = await self.recordings(), self.person(user)
+        await self._still_known(handler)
+        recordings, person = await self.recordings(), self.person(handler.current_user)
         await recordings.allow(ref.namespace, person)
         await recordings.check(ref, person)
+
+    @staticmethod
+    async def _still_known(handler: JupyterHandler) -> None:
+        """Check that the Hub, where there is one, still lets in who reads, and take what it says of them now.
+
+        Who logs out there, or loses the role or a group, has a stream open that was begun before.
+        """
+        hub = getattr(handler.identity_provider, "hub_auth", None)
+        if hub is None:
+            return
+        found = await hub.user_for_token(hub.get_token(handler), session_id=hub.get_session_id(handler), sync=False)
+        if found is None or not hub.check_scopes(hub.access_scopes, found):
+            raise NotAllowed("JupyterHub does not let you in any more", "sign in again, in another tab too")
+        handler.current_user = type(handler.current_user)(found)
 
     def user(self, handler: JupyterHandler) -> str:
         """Give whose streams those of a request are; who comes with the server's own token has a new name each time."""

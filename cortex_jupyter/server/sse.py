@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError
 
 from cortex_jupyter.errors import CortexError, NotAllowed
 from cortex_jupyter.server import telemetry, text
@@ -188,11 +189,11 @@ class Stream:
         for slot, pump in zip(self._slots, self._pumps, strict=True):
             if slot.window is not None and not pump.done():
                 try:
-                    await handler.service.check(slot.window.recording.ref, handler.current_user)
+                    await handler.service.check(slot.window.recording.ref, handler)
                 except NotAllowed as error:
                     slot.error = error
                     pump.cancel()
-                except CortexError:
-                    continue  # the cluster does not answer now; it is asked again
+                except (CortexError, HTTPError):
+                    continue  # the cluster, or the Hub, does not answer now; it is asked again
                 except Exception:  # noqa: BLE001 - a stream lives for days: what passes must not end it
                     _log.exception("The rights of a reader cannot be checked; they are looked at again")

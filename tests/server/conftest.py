@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store
 
 
-#: A JupyterHub's configuration, which only it can read.
-collect_ignore = ["hub_config.py"]
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that knows no cluster: it reads what is recorded."""

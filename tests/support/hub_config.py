@@ -2,13 +2,14 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from jupyterhub.proxy import Proxy
 
 
 class NoProxy(Proxy):
-    """Tests ask the Hub and its service themselves."""
+    """Tests without a browser ask the Hub and its service themselves."""
 
     should_start = False
 
@@ -21,10 +22,18 @@ class NoProxy(Proxy):
 
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821
-c.JupyterHub.proxy_class = NoProxy
+if proxy := os.environ.get("TEST_PROXY"):
+    c.ConfigurableHTTPProxy.command = [proxy]
+    c.ConfigurableHTTPProxy.api_url = os.environ["TEST_PROXY_API"]
+else:
+    c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "simple"
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}  # who asks for a server does not wait for it
+c.SimpleLocalProcessSpawner.home_dir_template = str(Path.home() / "homes" / "{username}")
+c.Spawner.args = ["--allow-root"]
+c.Spawner.env_keep = ["PATH", "KUBECONFIG", "PYTHONPATH", "CORTEX_STORE", "JUPYTER_PLATFORM_DIRS"]
 c.JupyterHub.hub_port = int(os.environ["TEST_HUB_PORT"])
 c.JupyterHub.db_url = "sqlite:///:memory:"
 c.JupyterHub.cookie_secret = bytes(32)
@@ -33,16 +42,23 @@ c.JupyterHub.services = [
     {
         "name": "logs",
         "url": f"http://127.0.0.1:{os.environ['TEST_SERVICE_PORT']}",
-        "command": [sys.executable, "-m", "cortex_jupyter.server.hub", "--allow-root"],
+        # What the Hub says of a user is asked for again sooner than it is elsewhere.
+        "command": [
+            sys.executable,
+            "-m",
+            "cortex_jupyter.server.hub",
+            "--allow-root",
+            "--CortexJupyter.heartbeat_s=0.3",
+            "--HubOAuth.cache_max_age=1",
+        ],
         "environment": {
             k: os.environ[k] for k in ("HOME", "KUBECONFIG", "CORTEX_STORE", "PYTHONPATH") if k in os.environ
         },
-        "oauth_client_allowed_scopes": ["read:users:groups!user"],
     },
     {"name": "admin", "api_token": os.environ["TEST_ADMIN_TOKEN"]},
 ]
 c.JupyterHub.load_roles = [
-    {"name": "tests", "scopes": ["admin:users", "tokens", "access:services"], "services": ["admin"]},
+    {"name": "tests", "scopes": ["admin:users", "admin:servers", "tokens", "access:services"], "services": ["admin"]},
     {"name": "readers", "scopes": ["access:services!service=logs"], "users": ["alice", "bob"]},
     {"name": "others", "scopes": ["access:services!service=admin"], "users": ["carol"]},
 ]

@@ -1,0 +1,94 @@
+"""A real JupyterHub with the logs as its service, and what its users do from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+from support.jupyter import Home, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ADMIN = "an-admin-token-for-tests"
+_CONFIG = Path(__file__).with_name("hub_config.py")
+_PROXY = Path(__file__).parents[2] / "js" / "node_modules" / ".bin" / "configurable-http-proxy"
+
+
+@dataclass
+class Hub:
+    """A Hub, its service, and a token of each user."""
+
+    home: Home
+    api: str
+    url: str
+    service: str
+    log: Path
+
+    def token(self, user: str, scope: str = "access:services!service=logs") -> httpx.Response:
+        body = {"scopes": [scope, "read:users:groups!user"]}
+        return httpx.post(f"{self.api}/users/{user}/tokens", json=body, headers={"Authorization": f"token {ADMIN}"})
+
+    def get(self, path: str, user: str | None, scope: str = "access:services!service=logs") -> httpx.Response:
+        headers = {} if user is None else {"Authorization": f"token {self.token(user, scope).json()['token']}"}
+        return httpx.get(self.service + path, headers=headers, timeout=60)
+
+    def start_server(self, user: str) -> None:
+        """Have the Hub start a user's own server."""
+        httpx.post(f"{self.api}/users/{user}/server", headers={"Authorization": f"token {ADMIN}"}).raise_for_status()
+
+    def wait_server(self, user: str) -> None:
+        """Wait until it is there."""
+        end = time.monotonic() + 60
+        headers = {"Authorization": f"token {ADMIN}"}
+        while not httpx.get(f"{self.api}/users/{user}", headers=headers).json()["server"]:
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def run_hub(home: Home, *, proxy: bool = False) -> Iterator[Hub]:
+    """Run one while the block runs, for browsers with the proxy that stands before Hubs."""
+    front, hub, service, inner = (free_port() for _ in range(4))
+    env = home.env | {
+        "TEST_HUB_PORT": str(hub), "TEST_SERVICE_PORT": str(service), "TEST_ADMIN_TOKEN": ADMIN,
+        "CORTEX_STORE": f"sqlite:///{home.path}/store.sqlite", "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+    }  # fmt: skip
+    if proxy:
+        env |= {"TEST_PROXY": str(_PROXY), "TEST_PROXY_API": f"http://127.0.0.1:{inner}"}
+    log = home.path / "hub.log"
+    command = [sys.executable, "-m", "jupyterhub", f"--config={_CONFIG}", f"--port={front}"]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=env, cwd=home.path, stdout=file, stderr=file)
+    url = f"http://127.0.0.1:{front if proxy else hub}/"
+    found = Hub(home, f"http://127.0.0.1:{hub}/hub/api", url, f"http://127.0.0.1:{service}/services/logs/", log)
+    end = time.monotonic() + 90
+    try:
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(found.service).status_code == 302 and httpx.get(f"{url}hub/api").is_success:
+                    break
+            assert process.poll() is None and time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        yield found
+    finally:
+        process.terminate()
+        process.wait(30)
+        _end_service(found.service)
+
+
+def _end_service(url: str) -> None:
+    """End what a Hub that was stopped early has left."""
+    for proc in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            address = f"JUPYTERHUB_SERVICE_URL={url.removesuffix('/services/logs/')}\0".encode()
+            if address in (proc / "environ").read_bytes():
+                os.kill(int(proc.name), signal.SIGKILL)
