@@ -28,8 +28,8 @@ class Host(Protocol):
     def active(self) -> None:
         """Tell that work is going on."""
 
-    async def check(self, ref: TaskRef, user: Any, /) -> None:
-        """Check that a user may still read a task."""
+    async def check(self, ref: TaskRef, handler: Any, /) -> None:
+        """Check that who reads a task over a response may still do so."""
 
 
 class Response(Protocol):
@@ -40,10 +40,6 @@ class Response(Protocol):
     @property
     def service(self) -> Host:
         """Give its host."""
-
-    @property
-    def current_user(self) -> Any:
-        """Give who reads."""
 
     def set_header(self, name: str, value: str, /) -> None:
         """Set a header, before anything is written."""
