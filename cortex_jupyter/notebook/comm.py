@@ -1,6 +1,8 @@
 """The kernel's side of the comm: the bytes of the SSE contract for pages that reach no server (VS Code, Colab).
 
-The page asks, the kernel answers; messages are plain dicts:
+The page asks, the kernel answers; messages are plain dicts. Several pages may show one widget (two tabs, people who share a
+notebook), and each hears what is sent to any: a page names itself in what it asks (`"client": NAME`), the kernel names it in the
+answers, and each has its own stream.
 
     page    {"type": "open", "stream": 3, "tasks": [KEY, ...], "cursor": "C1,C2", "since": "1m"}   in place of before
     kernel  {"type": "bytes", "stream": 3, "n": 1} and one buffer                     of the event stream
@@ -23,12 +25,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter import tracing
 from cortex_jupyter.errors import BadQuery, CortexError
+from cortex_jupyter.notebook.outlet import RATE, Outlet
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.records import Cursor, TaskRef
 from cortex_jupyter.server.glance import outline
@@ -42,11 +43,10 @@ from cortex_jupyter.server.window import Window, at_most
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from cortex_jupyter.notebook.outlet import Send
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.recording.reading.open import Recordings
 
-    #: `widget.send(content, buffers)`; ipykernel's IOPub has a thread of its own, so any thread may call it.
-    Send = Callable[[dict[str, Any], list[bytes] | None], object]
     Work = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 _log = logging.getLogger(__name__)
@@ -70,16 +70,10 @@ _PAGE: Final = frozenset(
         "where",
     }
 )
-#: Messages a second at most: Jupyter Server cuts off what exceeds its IOPub limit. Messages the page has not taken yet.
-_RATE: Final = 15
-_CREDIT: Final = 8
-#: Bytes after which writing waits for the page.
-_FULL: Final = 1 << 20
-_HEARTBEAT_S: Final = 15.0
 
 
 class CommServer:
-    """Answers one widget's page.
+    """Answers one widget's pages.
 
     Parameters
     ----------
@@ -91,13 +85,10 @@ class CommServer:
 
     def __init__(self, engine: Runtime, recordings: Recordings, send: Send) -> None:
         self._engine, self._recordings, self._send = engine, recordings, send
-        self._stream: asyncio.Task[None] | None = None
-        self._outlet: Outlet | None = None
-        self._pages: set[asyncio.Task[None]] = set()
-        self._searches: dict[object, asyncio.Task[None]] = {}
+        self._pages: dict[object, PageServer] = {}
 
     def receive(self, message: dict[str, Any]) -> None:
-        """Take a message of the page."""
+        """Take a message of a page."""
         self._engine.loop.call_soon_threadsafe(self._take, message)
 
     def close(self) -> None:
@@ -106,6 +97,45 @@ class CommServer:
             self._engine.loop.call_soon_threadsafe(self._end)
 
     def _take(self, message: dict[str, Any]) -> None:
+        name = message.get("client")
+        if name not in self._pages:
+            self._pages = {k: one for k, one in self._pages.items() if one.busy}
+
+            def send(answer: dict[str, Any], buffers: list[bytes] | None) -> None:
+                self._send({"client": name, **answer}, buffers)
+
+            self._pages[name] = PageServer(self._recordings, send)
+        self._pages[name].take(message)
+
+    def _end(self) -> None:
+        for one in self._pages.values():
+            one.close()
+
+
+class PageServer:
+    """Answers one page.
+
+    Parameters
+    ----------
+    recordings : Recordings
+    send : callable
+    """
+
+    def __init__(self, recordings: Recordings, send: Send) -> None:
+        self._recordings, self._send = recordings, send
+        self._stream: asyncio.Task[None] | None = None
+        self._outlet: Outlet | None = None
+        self._pages: set[asyncio.Task[None]] = set()
+        self._searches: dict[object, asyncio.Task[None]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is being sent."""
+        works = (*self._pages, *self._searches.values(), *((self._stream,) if self._stream else ()))
+        return any(not work.done() for work in works)
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Take a message."""
         match message.get("type"):
             case "open":
                 self._stop()
@@ -134,7 +164,8 @@ class CommServer:
             self._stream.cancel()
         self._stream = self._outlet = None
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """End what is being sent."""
         self._stop()
         for search in self._searches.values():
             search.cancel()
@@ -166,12 +197,20 @@ class CommServer:
             raise slots[0].error
         self._outlet = outlet = Outlet(self._send, message.get("stream"))
         stream = Stream(outlet, self._recordings.cluster, list(slots))
-        sender = asyncio.create_task(outlet.run())
-        try:
+
+        async def run() -> None:
             await stream.run()
             await outlet.drained()
+
+        works = [asyncio.create_task(run()), asyncio.create_task(outlet.run())]
+        try:
+            await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)  # all is sent, or the page has gone
         finally:
-            sender.cancel()
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+        if not works[0].cancelled():
+            works[0].result()
 
     async def _slot(self, asked: str, query: LogQuery, cursor: Cursor | None, most: int | None) -> Slot:
         slot = Slot(asked, cursor="" if cursor is None else str(cursor))
@@ -189,7 +228,7 @@ class CommServer:
         async with aclosing(measured(recording) if query is None else matches(recording, query)) as pieces:
             async for piece in pieces:
                 self._send({"type": "found", "id": id_}, [piece])
-                await asyncio.sleep(1 / _RATE)
+                await asyncio.sleep(1 / RATE)
         self._searches.pop(id_, None)
         self._send({"type": "found", "id": id_, "done": True}, None)
 
@@ -207,75 +246,3 @@ class CommServer:
         task = await present(self._recordings.cluster, recording, info)
         found = await asyncio.to_thread(page, recording, query, info, task, at)
         self._send({"type": "page", "id": message.get("id"), "page": found}, None)
-
-
-class Outlet:
-    """Collects written bytes into few messages, no more of them than the page takes.
-
-    It is a `server.response.Response`.
-    """
-
-    class _App:
-        heartbeat_s = _HEARTBEAT_S
-        max_bytes_per_s = 0
-
-    span = tracing.Span()  # a kernel's comm is no request
-
-    def __init__(self, send: Send, stream: object) -> None:
-        self._send, self._stream = send, stream
-        self._waiting = bytearray()
-        self._sent = self._acked = 0
-        self._written = asyncio.Event()
-        self._room = asyncio.Event()
-        self._credit = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._room.set()
-        self.service = self
-        self.app = self._App
-
-    def set_header(self, name: str, value: str) -> None:
-        """Do nothing: a comm has no headers."""
-
-    def active(self) -> None:
-        """Do nothing: a kernel's comm counts as activity anyway."""
-
-    async def check(self, ref: TaskRef, handler: object) -> None:
-        """Do nothing: a kernel reads with the rights of its owner."""
-
-    def write(self, data: bytes) -> None:
-        """Take bytes to be sent."""
-        self._waiting += data
-        self._written.set()
-        self._idle.clear()
-        if len(self._waiting) > _FULL:
-            self._room.clear()
-
-    async def flush(self) -> None:
-        """Wait while the page does not take what there is."""
-        await self._room.wait()
-
-    def ack(self, n: int) -> None:
-        """Note that the page has taken message `n` and those before it."""
-        self._acked = max(self._acked, min(n, self._sent))
-        self._credit.set()
-
-    async def drained(self) -> None:
-        """Wait until everything has been sent."""
-        await self._idle.wait()
-
-    async def run(self) -> None:
-        """Send, at once what comes after a silence, at most `_RATE` messages a second."""
-        last = float("-inf")
-        while True:
-            await self._written.wait()
-            await asyncio.sleep(max(0.0, last + 1 / _RATE - time.monotonic()))
-            while self._sent - self._acked >= _CREDIT:
-                self._credit.clear()
-                await self._credit.wait()
-            data, self._waiting = bytes(self._waiting), bytearray()
-            self._written.clear()
-            self._room.set()
-            self._sent += 1
-            last = time.monotonic()
-            self._send({"type": "bytes", "stream": self._stream, "n": self._sent}, [data])
-            self._idle.set()

@@ -206,7 +206,7 @@ describe("a refusal", () => {
     server.answer = () => new Response("<html>not found</html>", { status: 404 });
     open("m1", [TASK], "5m");
     await settle();
-    expect(other).toContainEqual({ op: "send", model: "m1", message: { type: "open", stream: 1, tasks: [TASK], since: "5m", most: 20_000 } });
+    expect(other).toContainEqual({ op: "send", model: "m1", message: { client: expect.any(String) as string, type: "open", stream: 1, tasks: [TASK], since: "5m", most: 20_000 } });
     expect(last()).toMatchObject({ link: "waiting", transport: "comm" });
   });
 });

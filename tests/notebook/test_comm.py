@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 import pytest
 
-from cortex_jupyter.notebook import comm
+from cortex_jupyter.notebook import outlet
 from cortex_jupyter.notebook.comm import CommServer
+from cortex_jupyter.notebook.outlet import Outlet
 from cortex_jupyter.server.sse import Slot, Stream
 
 if TYPE_CHECKING:
@@ -23,17 +25,26 @@ if TYPE_CHECKING:
 class Page:
     """A page that splits the stream as the real one does, and acknowledges only when told to."""
 
-    def __init__(self, engine: Runtime) -> None:
+    def __init__(self, engine: Runtime, beside: Page | None = None) -> None:
         self.inbox: queue.Queue[tuple[dict[str, Any], bytes]] = queue.Queue()
-        self.server = CommServer(engine, engine.run(engine.recordings()), self._sent)
+        self.name = "one" if beside is None else "two"
+        self.pages = [self]
+        if beside is None:
+            self.server = CommServer(engine, engine.run(engine.recordings()), self._sent)
+        else:
+            self.server = beside.server
+            beside.pages.append(self)
         self.rest = b""
         self.ids: list[str] = []
 
     def _sent(self, message: dict[str, Any], buffers: list[bytes] | None = None) -> None:
-        self.inbox.put((message, buffers[0] if buffers else b""))
+        # All pages of a widget hear everything; a page takes what is for it.
+        for page in self.pages:
+            if page.name == message["client"]:
+                page.inbox.put((message, buffers[0] if buffers else b""))
 
     def send(self, **message: Any) -> None:
-        self.server.receive(message)
+        self.server.receive({"client": self.name, **message})
 
     def take(self, *, ack: bool = True, timeout: float = 10) -> dict[str, Any]:
         message, data = self.inbox.get(timeout=timeout)
@@ -116,7 +127,7 @@ def test_opened_anew_the_stream_before_stops(filled: Filled, page: Page) -> None
 def test_a_page_that_takes_nothing_is_sent_no_more_than_its_credit(
     filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comm, "_FULL", 1000)
+    monkeypatch.setattr(outlet, "_FULL", 1000)
     for i in range(400):
         filled.lines([(1, 20 * i + j, f"line {20 * i + j} {'x' * 50}") for j in range(20)])
     filled.end()
@@ -127,19 +138,67 @@ def test_a_page_that_takes_nothing_is_sent_no_more_than_its_credit(
         page.take(ack=False, timeout=0.6)
     page.send(type="ack", n=8)
     got = texts(page.events())
-    monkeypatch.setattr(comm, "_FULL", 1 << 20)
+    monkeypatch.setattr(outlet, "_FULL", 1 << 20)
     got += texts(page.until("end"))
     assert got == [f"line {i} {'x' * 50}" for i in range(8000)]
 
 
+def test_two_pages_of_one_widget_have_each_their_own_stream_and_answers(
+    filled: Filled, page: Page, engine: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tabs, or two people who share a notebook: what one asks, and how fast it reads, is nothing to the other."""
+    monkeypatch.setattr(outlet, "_FULL", 1000)
+    for i in range(400):
+        filled.lines([(1, 20 * i + j, f"line {20 * i + j} {'x' * 50}") for j in range(20)])
+    filled.end()
+    page.send(type="open", stream=1, tasks=["ml:job/train-1"], since="all")
+    while not page.ids:
+        page.take()
+        events = page.events()
+    got = texts(events)
+    last = int(page.ids[-1].rpartition("-")[2])
+    other = Page(engine, page)
+    other.send(type="open", stream=1, tasks=["ml:job/train-1"], cursor=f"{page.ids[-1].rpartition('-')[0]}-7000")
+    other.send(type="page", id=1, task="ml:job/train-1", query={"limit": "2", "since": "all"})
+    page.send(type="outline", id=1, task="ml:job/train-1", bins=10)
+    theirs = texts(other.until("end"))
+    assert theirs == [f"line {i} {'x' * 50}" for i in range(int(theirs[0].split()[1]), 8000)] and last < 7000
+    other.send(type="close")
+    got += texts(page.until("end"))
+    assert got == [f"line {i} {'x' * 50}" for i in range(8000)]
+
+
+def test_a_page_that_has_gone_without_a_word_is_sent_nothing_and_keeps_nothing_open(
+    filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlet, "_GONE_S", 0.2)
+    for i in range(400):
+        filled.lines([(1, i, f"line {i} {'x' * 50}")])
+    page.send(type="open", tasks=["ml:job/train-1"], since="all")
+    page.take(ack=False)
+    server = page.server._pages["one"]
+    assert server.busy
+    for i in range(400, 420):  # each a message, until there are as many as are sent without an answer
+        if not server.busy:
+            break
+        filled.lines([(1, i, f"line {i}")])
+        with contextlib.suppress(queue.Empty):
+            page.take(ack=False, timeout=0.5)
+    assert not server.busy
+    # It is back, and asks by cursor.
+    page.events()
+    page.send(type="open", tasks=["ml:job/train-1"], cursor=page.ids[-1])
+    assert page.take()["n"] == 1
+
+
 async def test_a_quiet_stream_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comm.Outlet._App, "heartbeat_s", 0.01)
+    monkeypatch.setattr(Outlet._App, "heartbeat_s", 0.01)
     sent: asyncio.Queue[bytes] = asyncio.Queue()
-    outlet = comm.Outlet(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
+    taken = Outlet(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
     slot = Slot("ml:job/train-1", window=cast("Any", SimpleNamespace(recording=SimpleNamespace(ref="a task"))))
-    stream = Stream(outlet, None, [slot])
+    stream = Stream(taken, None, [slot])
     stream._pumps = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[list-item]
-    work = [asyncio.create_task(stream._beat()), asyncio.create_task(outlet.run()), *stream._pumps]
+    work = [asyncio.create_task(stream._beat()), asyncio.create_task(taken.run()), *stream._pumps]
     async with asyncio.timeout(10):
         assert b": hb " in await sent.get()
     for task in work:

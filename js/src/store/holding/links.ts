@@ -42,6 +42,8 @@ export class Links {
   readonly sessions = new Map<string, Session>();
   #sseAbsent = false;
   readonly #links = new Map<string, LinkEntry>();
+  /** Others may show the same widget (another tab, somebody who shares the notebook), and a kernel's answers reach all pages. */
+  readonly #client = Math.random().toString(36).slice(2);
 
   constructor(
     private readonly receiver: Receiver,
@@ -65,7 +67,7 @@ export class Links {
 
   receive(model: string, message: Record<string, unknown>, bytes?: Uint8Array): void {
     const link = this.#links.get(model)?.link;
-    if (link instanceof CommLink) link.receive(message, bytes);
+    if (link instanceof CommLink && (message.client ?? this.#client) === this.#client) link.receive(message, bytes);
   }
 
   wake(): void {
@@ -131,7 +133,7 @@ export class Links {
     };
     const link =
       kind === "comm"
-        ? new CommLink(host, (message) => actions.send(name, message))
+        ? new CommLink(host, (message) => actions.send(name, { client: this.#client, ...message }))
         : new SseLink(host, () => this.config, () => this.#absent(entry), this.fetcher);
     const entry: LinkEntry = { link, kind, tasks: [], state: "connecting", problem: null, behind: 0 };
     return entry;
