@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
+import threading
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,8 +26,9 @@ from cortex_jupyter.server.streaming import StreamingHandler
 from cortex_jupyter.server.window import caught_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
     from cortex_jupyter.records import Batch
@@ -54,19 +57,23 @@ class DownloadHandler(StreamingHandler):
         await self.until_closed(self._kept(recording, query, suffix))
 
     async def _kept(self, recording: Recording, query: LogQuery, suffix: str) -> None:
+        gone = threading.Event()
         with self.reading():
             async with recording.wanted():  # as long as it takes, so that retention leaves it alone
-                await self._send(recording, query, suffix)
+                try:
+                    await self._send(recording, query, suffix, gone)
+                finally:
+                    gone.set()
 
-    async def _send(self, recording: Recording, query: LogQuery, suffix: str) -> None:
+    async def _send(self, recording: Recording, query: LogQuery, suffix: str, gone: threading.Event) -> None:
         info = await caught_up(recording, _SETTLE_S)
         query = await asyncio.to_thread(query.among, recording.store, recording.id)
-        batches = await in_turn(query.keep(), _select, recording, query, info)
+        batches = await in_turn(query.keep(), select, recording, query, info, gone)
         pieces: Iterator[bytes]
         with tempfile.TemporaryDirectory(prefix="cortex-") as folder:
             if suffix == "parquet":
                 path = Path(folder) / "logs.parquet"
-                pieces = _pieces(await in_turn(query.keep(), _parquet, recording, query, path))
+                pieces = _pieces(await in_turn(query.keep(), parquet, recording, query, path, gone))
             elif suffix == "txt":
                 pieces = (text.lines(batch, query).encode("utf-8", "replace") for batch in batches)
             else:
@@ -88,9 +95,14 @@ class DownloadHandler(StreamingHandler):
                 self.request.connection.stream.close()  # type: ignore[union-attr]  # a file that ends early is no file
 
 
-def _select(recording: Recording, query: LogQuery, info: Info) -> Iterator[Batch]:
+class ReaderGoneError(Exception):
+    """Nobody waits for the file any more; raised in a thread to which nobody listens either."""
+
+
+def select(recording: Recording, query: LogQuery, info: Info, gone: threading.Event) -> Iterator[Batch]:
+    """Give what a query wants of a recording, until `gone` is set: also where nothing matches for long."""
     store, id_, keep = recording.store, recording.id, query.keep()
-    window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": keep}
+    window: dict[str, Any] = {"since": query.since, "until": query.until, "keep": keep and partial(_asked, keep, gone)}
     upto = info.last_seq
     if query.tail is not None:
         low, upto, stopped = tail_of(recording, query)
@@ -102,15 +114,25 @@ def _select(recording: Recording, query: LogQuery, info: Info) -> Iterator[Batch
     return (batch for _, batch in held if batch is not None)
 
 
-def _parquet(recording: Recording, query: LogQuery, path: Path) -> Path:
+def _asked(keep: Keep, gone: threading.Event, batch: Batch) -> Iterable[int]:
+    _still(gone)
+    return keep(batch)
+
+
+def parquet(recording: Recording, query: LogQuery, path: Path, gone: threading.Event) -> Path:
     """Give the file to send: the archive's own where it holds just that, else one that is written by row groups."""
     # Here and not above: with it comes pyarrow, which is an extra and takes half a second.
     from cortex_jupyter.frames.parquet import file_of, to_parquet  # noqa: PLC0415
 
     held = file_of(recording.store, recording.id, query)
     if held is None:
-        to_parquet(recording.store, recording.id, query, path)
+        to_parquet(recording.store, recording.id, query, path, lambda _: _still(gone))
     return held or path
+
+
+def _still(gone: threading.Event) -> None:
+    if gone.is_set():
+        raise ReaderGoneError
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -1,0 +1,36 @@
+"""What a download does in a thread ends with its reader, also where nothing matches for long."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.server.download import ReaderGoneError, parquet, select
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from server.tape import Tape
+
+    from cortex_jupyter.recording.store import Store
+
+
+@pytest.mark.parametrize("grep", ["line", "in no line"])
+def test_it_stops_within_a_batch(store: Store, done: Tape, tmp_path: Path, grep: str) -> None:
+    recording = cast("Any", SimpleNamespace(store=store, id=done.id))
+    info = store.info(done.id)
+    assert info is not None
+    query, gone = LogQuery.parse({"grep": grep, "since": "all"}), threading.Event()
+    batches = select(recording, query, info, gone)
+    if grep == "line":
+        assert next(batches).seqs
+    gone.set()
+    with pytest.raises(ReaderGoneError):
+        next(batches)
+    with pytest.raises(ReaderGoneError):
+        parquet(recording, query, tmp_path / "logs.parquet", gone)
+    assert not list(tmp_path.iterdir())
