@@ -16,8 +16,8 @@ class HubUser(User):
 
 
 class People(IdentityProvider):
-    """Knows who comes by `X-User: NAME;GROUP;GROUP`."""
+    """Knows who comes by `X-User: NAME;GROUP;GROUP`, a browser by a cookie `user=NAME`."""
 
     def get_user(self, handler: Any) -> HubUser | None:
-        name, *groups = handler.request.headers.get("X-User", "").split(";")
+        name, *groups = handler.request.headers.get("X-User", handler.get_cookie("user", "")).split(";")
         return HubUser(name, hub_user={"name": name, "groups": groups}) if name else None

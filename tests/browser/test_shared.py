@@ -1,0 +1,98 @@
+"""Two people in one notebook, with the real jupyter-collaboration: whose rights count, and what one does to the other.
+
+It turns collaboration on for each JupyterLab that finds it, so it is looked for in a folder of its own, named by
+CORTEX_COLLABORATION; README, "Working on it", says how that is filled.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+from support.browser import cell, notebook, run_all, says, shot
+from support.jupyter import Home, Jupyter, gated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import SandboxProcess
+    from playwright.sync_api import Browser, Locator, Page
+
+FOLDER = os.environ.get("CORTEX_COLLABORATION", "")
+LINES = 200
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not FOLDER, reason="CORTEX_COLLABORATION names no folder with jupyter-collaboration"),
+]
+
+
+@pytest.fixture
+def shared(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Jupyter]:
+    """A JupyterLab that people share, each with the rights that Kubernetes gives them."""
+    path = os.pathsep.join((str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""), FOLDER))
+    home = Home(tmp_path, sandbox.kubeconfig)
+    home = replace(home, settings={
+        "PYTHONPATH": path, "JUPYTER_PATH": f"{FOLDER}/share/jupyter", "JUPYTER_CONFIG_PATH": f"{FOLDER}/etc/jupyter",
+    })  # fmt: skip
+    server = Jupyter(
+        home, "lab", None, "--ServerApp.identity_provider_class=server.people.People",
+        "--CortexJupyter.access_for=user",
+    )  # fmt: skip
+    yield server
+    server.close()
+    home.end()
+
+
+def _open(browser: Browser, server: Jupyter, who: str) -> Page:
+    context = browser.new_context(viewport={"width": 1280, "height": 1400})
+    context.add_cookies([{"name": "user", "value": who, "url": server.url}])
+    page = context.new_page()
+    page.goto(f"{server.url}lab/workspaces/{who}/tree/shared.ipynb")
+    return page
+
+
+def test_two_people_in_one_notebook(
+    shared: Jupyter, sandbox: SandboxProcess, browser: Browser, job: Callable[..., str], gate: Path,
+    lines_of: Callable[[Locator], dict[int, list[str]]],
+) -> None:  # fmt: skip
+    served, spoken = job(gated(LINES, gate)), job(gated(LINES, gate))
+    notebook(shared.home.path / "shared.ipynb", "import cortex_jupyter as cortex", cell(served), cell(spoken, "comm"))
+    sandbox.fault("deny", resource="pods/log", user="bob")
+    alice = _open(browser, shared, "alice")
+    run_all(alice)
+    hers = alice.locator(".cortex-logs")
+    says(hers.nth(0), "Live")
+    says(hers.nth(1), "via kernel")
+    bob = _open(browser, shared, "bob")
+    his = bob.locator(".cortex-logs")
+    expect(his).to_have_count(2, timeout=90_000)
+    # What the page asks the server for, it asks with the rights of who reads; what the kernel sends is everybody's.
+    says(his.nth(0), "user 'bob' may not read logs in namespace 'default'")
+    expect(his.nth(0).locator("[data-seq]")).to_have_count(0)
+    says(his.nth(1), "Live")
+    says(his.nth(1), "via kernel")
+    # A filter is one's own.
+    his.nth(1).locator("input[type=search]").fill("line 0000001")
+    says(his.nth(1), re.compile("10 of "))
+    expect(hers.nth(1).locator("input[type=search]")).to_have_value("")
+    shot(bob, "shared-bob")
+    gate.touch()
+    for viewer in (hers.nth(0), hers.nth(1)):
+        says(viewer, re.compile(f"(?<!of ){LINES} lines, .* complete"))
+    says(his.nth(1), re.compile(f"10 of {LINES} lines, .* complete"))
+    his.nth(1).locator("input[type=search]").fill("")
+    whole = [[f"line {i:08}"] for i in range(LINES)]
+    for page, viewer in ((alice, hers.nth(1)), (bob, his.nth(1))):
+        page.bring_to_front()
+        viewer.scroll_into_view_if_needed()
+        assert [texts for _, texts in sorted(lines_of(viewer).items())] == whole
+    shot(alice, "shared-alice")
+    for page in (alice, bob):
+        page.context.close()
