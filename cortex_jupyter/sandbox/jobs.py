@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox import events
 from cortex_jupyter.sandbox.deletion import delete
-from cortex_jupyter.sandbox.objects import copy, now, owner_reference
+from cortex_jupyter.sandbox.objects import copy, now, owner_reference, random_end
 from cortex_jupyter.sandbox.resources import BY_PLURAL
 
 if TYPE_CHECKING:
@@ -200,7 +199,7 @@ def _start_pod(store: Store, job: Object, index: int | None) -> None:
         template["spec"].setdefault("hostname", f"{name}-{index}")
         for container in template["spec"]["containers"] + (template["spec"].get("initContainers") or []):
             container.setdefault("env", []).append({"name": "JOB_COMPLETION_INDEX", "value": str(index)})
-    meta["name"] = meta["generateName"] + uuid.uuid4().hex[:5]
+    meta["name"] = meta["generateName"] + random_end()
     pod = store.create(BY_PLURAL["pods"], {"metadata": meta, "spec": template["spec"], "status": {"phase": "Pending"}})
     events.record(store, job, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}", component="job-controller")
 

@@ -8,6 +8,7 @@ resource version, as in etcd.
 from __future__ import annotations
 
 import asyncio
+import random
 import uuid
 from collections import deque
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ def copy(obj: Object) -> Object:
 def new_uid() -> str:
     """Give a UID no other object has."""
     return str(uuid.uuid4())
+
+
+def random_end() -> str:
+    """Give what Kubernetes puts behind a generated name: five letters, of those that spell no word (`util/rand`)."""
+    return "".join(random.choices("bcdfghjklmnpqrstvwxz2456789", k=5))  # noqa: S311 - no secret
 
 
 def now() -> str:
@@ -108,7 +114,7 @@ class Store:
         obj = copy(obj)
         meta = obj.setdefault("metadata", {})
         if not meta.get("name"):
-            meta["name"] = meta["generateName"] + uuid.uuid4().hex[:5]
+            meta["name"] = meta["generateName"] + random_end()
         key = (resource.plural, meta.get("namespace", ""), meta["name"])
         if key in self._objects:
             raise already_exists(resource.plural, meta["name"], resource.group)

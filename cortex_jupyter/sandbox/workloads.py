@@ -6,14 +6,13 @@ Rollouts are at once: the new ReplicaSet goes up while the old one goes down, wi
 from __future__ import annotations
 
 import hashlib
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from cortex_jupyter.sandbox import events
 from cortex_jupyter.sandbox.deletion import delete
-from cortex_jupyter.sandbox.objects import copy, owner_reference
+from cortex_jupyter.sandbox.objects import copy, owner_reference, random_end
 from cortex_jupyter.sandbox.resources import BY_PLURAL
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def replica_set(store: Store, _config: Config, owner: Object) -> None:
     wanted = owner["spec"].get("replicas", 1)
     pods = _alive(store, owner)
     for _ in range(wanted - len(pods)):
-        _create_pod(store, owner, f"{owner['metadata']['name']}-{uuid.uuid4().hex[:5]}")
+        _create_pod(store, owner, f"{owner['metadata']['name']}-{random_end()}")
     for pod in pods[wanted:]:
         delete(store, pod)
     pods = _alive(store, owner)
@@ -172,7 +171,7 @@ def daemon_set(store: Store, _config: Config, owner: Object) -> None:
     nodes = len(store.select("nodes"))
     for _ in range(nodes - len(current)):
         labels = {"controller-revision-hash": revision, "pod-template-generation": "1"}
-        _create_pod(store, owner, f"{meta['name']}-{uuid.uuid4().hex[:5]}", **labels)
+        _create_pod(store, owner, f"{meta['name']}-{random_end()}", **labels)
     ready = _ready(current)
     _write_status(
         store,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -20,6 +21,9 @@ def test_complete(target: Any, specimens: Any) -> None:
     assert status["succeeded"] == 2 and not status.get("active") and not status.get("failed")
     assert status["startTime"] <= status["completionTime"]
     assert "Failed" not in conditions(job)
+    # What short names of pods are told by.
+    ends = [pod["metadata"]["name"].rpartition("-")[2] for pod in target.kube.pods_of(specimens.names["good-job"])]
+    assert ends and all(re.fullmatch("[bcdfghjklmnpqrstvwxz2456789]{5}", end) for end in ends), ends
 
 
 def test_failed(target: Any, specimens: Any) -> None:
