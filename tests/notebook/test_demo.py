@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +13,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from cortex_jupyter.cli.demo import _wait
 from cortex_jupyter.cli.demo.cluster import clean, start
+from cortex_jupyter.errors import CortexError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +36,25 @@ def task(sandbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_the_packaged_notebook_is_the_one_in_notebooks() -> None:
     packaged = ROOT / "cortex_jupyter" / "cli" / "demo" / "demo.ipynb"
     assert packaged.read_bytes() == (ROOT / "notebooks" / "demo.ipynb").read_bytes()
+
+
+class Other(BaseHTTPRequestHandler):
+    """Another Jupyter server, which lets nobody in with our token."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/api" else 403)
+        self.end_headers()
+
+
+def test_a_port_that_another_server_has_is_said(tmp_path: Path) -> None:
+    log = tmp_path / "lab.log"
+    log.write_text("ERROR: the Jupyter server could not be started because port is not available.\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as other, subprocess.Popen(["sleep", "0.5"]) as lab:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        with pytest.raises(CortexError, match="does not start on port") as caught:
+            _wait(lab, other.server_port, "token", log)
+        other.shutdown()
+    assert "--port" in caught.value.hint
 
 
 def test_every_cell_runs_and_the_saved_file_is_small(task: None, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 import webbrowser
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         stack.callback(_end_recorder, env["CORTEX_STORE"])
         port, token = options.port or _free_port(), secrets.token_hex(16)
         lab = stack.enter_context(_lab(work, env, port, token))
-        _wait(lab, port, work / "lab.log")
+        _wait(lab, port, token, work / "lab.log")
         # Only now, so that there is something to see from its beginning.
         stack.callback(_quietly, clean)
         asyncio.run(start())
@@ -122,14 +122,13 @@ def _process(command: list[str], **options: Any) -> Iterator[subprocess.Popen[An
             process.stdout.close()
 
 
-def _wait(lab: subprocess.Popen[Any], port: int, log: Path) -> None:
+def _wait(lab: subprocess.Popen[Any], port: int, token: str, log: Path) -> None:
+    # By its token: another server may have the port, and ours ends only when it has noticed.
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/api/status", headers={"Authorization": f"token {token}"})
     until = time.monotonic() + _START_S
     while time.monotonic() < until and lab.poll() is None:
-        with contextlib.suppress(OSError):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=2).close()
-            except urllib.error.HTTPError as error:
-                error.close()
+        with contextlib.suppress(OSError, HTTPException):
+            urllib.request.urlopen(asked, timeout=2).close()  # noqa: S310 - on this machine
             return
         time.sleep(0.2)
     last = (log.read_text(errors="replace").strip().splitlines() or [""])[-1]
