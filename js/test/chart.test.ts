@@ -57,6 +57,13 @@ describe("the chart beside the lines", () => {
     expect(find(".cl-plot").getAttribute("aria-label")).toMatch(/^loss, 2 sources, from 1.41 to 2, newest 1.41\./);
   });
 
+  it.each([[300, 4], [210, 2]])("says no more times than stand beside each other: %i px wide, %i of them", async (width, times) => {
+    vi.spyOn(HTMLElement.prototype, "clientWidth", "get").mockReturnValue(width);
+    show({ chart: "time" });
+    await feed(...training(0, 20));
+    expect(all(".cl-pt span")).toHaveLength(times);
+  });
+
   it("marks where a value becomes NaN, and leads there", async () => {
     show({ chart: "time" });
     await feed(...training(0, 100));

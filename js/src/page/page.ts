@@ -59,7 +59,10 @@ async function start(): Promise<void> {
   const widget = viewer("", await response.text());
   const model = modelOf(tasks);
   widget.initialize({ model });
-  widget.render({ model, el: document.querySelector("main")! });
+  const main = document.querySelector("main")!;
+  widget.render({ model, el: main });
+  // There is nothing else here that keys could be for.
+  main.querySelector<HTMLElement>("[role=log]")?.focus({ preventScroll: true });
 }
 
 start().catch((reason: unknown) => {

@@ -7,7 +7,7 @@ import { button, h, put, say } from "./dom.ts";
 import { shortClock } from "./format.ts";
 import { type Lost, type Multiple, multiplesOf, timeOf, valueOf } from "./multiples.ts";
 import { Plot, type PlotActions } from "./plot.ts";
-import type { Axis } from "./plotframe.ts";
+import { type Axis, LEFT, RIGHT } from "./plotframe.ts";
 import type { Label } from "./row.ts";
 import { rounded, short } from "./scale.ts";
 import type { Change, Settings } from "./settings.ts";
@@ -19,6 +19,8 @@ const LEAST = 46;
 const MOST = 150;
 const TITLE = 20;
 const TICKS = 3;
+/** What one of them takes, px. */
+const TICK = 56;
 /** Sources whose values are said at once. */
 const SAID = 8;
 /** Of a frame, ms: pictures that would take longer follow in the next ones. */
@@ -152,9 +154,11 @@ export class ChartPanel {
     this.#empty.hidden = this.#empty.textContent === "";
   }
 
-  #drawTicks({ by, from, to }: Axis): void {
-    const times = ticks(from, to + (to - from) / TICKS, TICKS + 1).map((text, i): [number, string] => [i / TICKS, text]);
-    const steps = (): [number, string][] => rounded(from, to, TICKS).map((step) => [(step - from) / (to - from), short(step, 3)]);
+  #drawTicks({ by, from, to, width }: Axis): void {
+    // As many as stand beside each other.
+    const count = Math.max(1, Math.min(TICKS, Math.floor((width - LEFT - RIGHT) / TICK) - 1));
+    const times = ticks(from, to + (to - from) / count, count + 1).map((text, i): [number, string] => [i / count, text]);
+    const steps = (): [number, string][] => rounded(from, to, count).map((step) => [(step - from) / (to - from), short(step, 3)]);
     const all = this.#shown.length === 0 ? [] : by === "time" ? times : steps();
     if (this.#ticks.children.length !== all.length) this.#ticks.replaceChildren(...all.map(() => h("span", {})));
     for (const [i, [share, text]] of all.entries()) {

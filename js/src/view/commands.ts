@@ -65,7 +65,7 @@ export class Commands {
       copy: () => taking.copy("text"),
       copyCode: () => taking.copy("code"),
       context: () => taking.context(),
-      sources: () => this.root.classList.toggle(this.root.classList.contains("cl-narrow") ? "cl-sources" : "cl-nosources"),
+      sources: () => this.root.classList.toggle(this.root.matches(".cl-narrow, .cl-tight.cl-charted") ? "cl-sources" : "cl-nosources"),
     };
     act[action]();
   }

@@ -23,6 +23,8 @@ import { StatusBar } from "./status.ts";
 import { Taking } from "./taking.ts";
 import { TimeBar } from "./timebar.ts";
 
+/** Lines between sources and a chart have room from so many px on. */
+const BETWEEN = 800;
 /** So wide, px, the side list becomes a menu; and here what is not needed all the time. */
 const NARROW = 620;
 const SLIM = 440;
@@ -186,6 +188,7 @@ export class Viewer {
     if (typeof ResizeObserver !== "function") return;
     this.#resize = new ResizeObserver(() => {
       setFlag(this.root, "cl-narrow", this.root.clientWidth < NARROW);
+      setFlag(this.root, "cl-tight", this.root.clientWidth < BETWEEN);
       setFlag(this.root, "cl-slim", this.root.clientWidth < SLIM);
       this.#rows.measure();
       this.#chart.draw();
