@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter import journal, tracing
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
-from cortex_jupyter.archive.store import archive_of
+from cortex_jupyter.archive.store import ArchiveStore, archive_of
 from cortex_jupyter.cli.terminal import say
 from cortex_jupyter.errors import BadQuery, CortexError, CursorNotHeld
 from cortex_jupyter.frames.read import stored_pieces
@@ -36,21 +36,20 @@ def run(options: argparse.Namespace) -> int:
     tracing.begin("cortex-jupyter-archive")
     store = open_store(options.store)
     try:
-        archive = archive_of(store, options.to)
+        archive = ArchiveStore(options.to) if options.to else archive_of(store, options.to)
         if archive is None:
             raise BadQuery("no archive is set", "give --to, or set CORTEX_ARCHIVE, to a folder, s3://, gs:// or az://")
         catalog = Catalog(Objects(archive.url))
         wanted = [i.id for i in store.recordings() if i.done] if options.again else store.unarchived(archive.url)
         # In an order of our own: those of other collectors are at it too, and each would begin with the same.
         random.shuffle(wanted)
-        # One after the other: what fails must not keep the next from being tried.
-        return max(
-            [
-                _one(store, catalog, recording, archive.url, again=options.again, log=options.log)
-                for recording in wanted
-            ],
-            default=0,
-        )
+        code = 0
+        for recording in wanted:  # what fails must not keep the next from being tried
+            failed = _one(store, catalog, recording, archive.url, again=options.again, log=options.log)
+            code = max(code, failed)
+            if not failed:
+                archive_of(store, archive.url)  # from now on that of all who use the store, and not one that is misspelt
+        return code
     finally:
         store.close()
 

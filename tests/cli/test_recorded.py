@@ -246,3 +246,12 @@ def test_doctor_without_a_cluster(cli: Cli, task: Filled) -> None:
 def test_help_and_version(cli: Cli) -> None:
     assert cli("--version").stdout.startswith("cortex-jupyter ")
     assert "--since" in cli("logs", "--help").stdout and "--store" in cli("record", "--help").stdout
+
+
+def test_an_archive_is_that_of_the_store_once_something_is_in_it(cli: Cli, task: Filled, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for misspelt in (str(tmp_path / "file" / "archive"), "s4://bucket/archive"):
+        assert cli("archive", "--to", misspelt).returncode == 1
+    assert task.store.setting("archive") == ""
+    assert cli("archive", "--to", str(tmp_path / "archive")).returncode == 0
+    assert task.store.setting("archive") == str(tmp_path / "archive")
