@@ -48,7 +48,9 @@ def run(options: argparse.Namespace) -> int:
             failed = _one(store, catalog, recording, archive.url, again=options.again, log=options.log)
             code = max(code, failed)
             if not failed:
-                archive_of(store, archive.url)  # from now on that of all who use the store, and not one that is misspelt
+                archive_of(
+                    store, archive.url
+                )  # from now on that of all who use the store, and not one that is misspelt
         return code
     finally:
         store.close()

@@ -54,7 +54,11 @@ def parser() -> argparse.ArgumentParser:
     sql.add_argument("--rows", type=int, default=1000, metavar="N", help="of a text table at most")
 
     archive = commands.add_parser("archive", help="write completed recordings to managed content as Parquet")
-    archive.add_argument("--to", metavar="URL", help="a folder, s3://, gs:// or az://, from then on that of all who use the store (default: CORTEX_ARCHIVE)")
+    archive.add_argument(
+        "--to",
+        metavar="URL",
+        help="a folder, s3://, gs:// or az://, from then on that of all who use the store (default: CORTEX_ARCHIVE)",
+    )
     archive.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
     archive.add_argument("--log", action="store_true", help=argparse.SUPPRESS)  # in the form of our own log
     archive.add_argument("--again", action="store_true", help="also what is archived already")
