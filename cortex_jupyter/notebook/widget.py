@@ -115,6 +115,13 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         self._server = CommServer(engine, recordings, self.send)
         self.on_msg(self._received)
 
+    @traitlets.observe("comm")
+    def _opened(self, change: dict[str, Any]) -> None:
+        # A page that asks in a subshell has a busy kernel's answer. ipykernel 7.4 hands what it asks to the shell that has
+        # written last, which is the one of the cell that made us: the viewer would be there when all cells have ended.
+        if hasattr(change["new"], "_reply_subshell_for"):
+            change["new"]._reply_subshell_for = lambda _data, asked: asked  # noqa: SLF001
+
     def _received(self, _: object, content: dict[str, Any], __: object) -> None:
         # From whatever thread: JupyterLab sends comm messages to a subshell.
         if content.get("type") != "viewer":
