@@ -115,7 +115,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         self._server = CommServer(engine, recordings, self.send)
         self.on_msg(self._received)
 
-    @traitlets.observe("comm")
+    @traitlets.observe("comm")  # type: ignore[untyped-decorator]  # traitlets tells no types
     def _opened(self, change: dict[str, Any]) -> None:
         # A page that asks in a subshell has a busy kernel's answer. ipykernel 7.4 hands what it asks to the shell that has
         # written last, which is the one of the cell that made us: the viewer would be there when all cells have ended.

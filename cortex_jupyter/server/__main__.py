@@ -3,4 +3,4 @@
 from cortex_jupyter.server.app import CortexJupyter
 
 if __name__ == "__main__":
-    CortexJupyter.launch_instance()
+    CortexJupyter.launch_instance()  # type: ignore[no-untyped-call]  # jupyter_server tells no types
