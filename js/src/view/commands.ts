@@ -98,7 +98,7 @@ export class Commands {
   #toggleHelp(): void {
     this.help.hidden = !this.help.hidden;
     if (this.help.hidden) this.focus();
-    else this.help.querySelector("button")?.focus();
+    else this.help.querySelector("button")?.focus({ preventScroll: true });  // they are read from the top
   }
 
   #fullScreen(): void {
