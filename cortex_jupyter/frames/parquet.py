@@ -42,7 +42,7 @@ def to_parquet(
     query : LogQuery
     path : path
     progress : callable, optional
-        Called with the number of rows of each piece.
+        Called with the number of records of each piece, before the query's filter.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def to_parquet(
             return
         about = About.of(store, recording)
         about.more = {"query": dict(query.raw)}
-        write(temporary, stored_pieces(store, recording, query, about.info.last_seq + 1), about, progress)
+        write(temporary, stored_pieces(store, recording, query, about.info.last_seq + 1, progress), about)
 
     whole(path, made)
 

@@ -56,7 +56,7 @@ def read(
     query : LogQuery
         Its window and its filter hold; what concerns pages does not.
     progress : callable, optional
-        Called with the number of records of each piece.
+        Called with the number of records of each piece, before the query's filter.
     columns : sequence of str, optional
         Only these, in the order of `schema`: what is not asked for is neither read nor computed.
     start : int, optional
@@ -137,10 +137,8 @@ def stored(
         rows = rows.filter(pc.field("seq") >= start) if start else rows
     else:
         found = []
-        for piece, _ in pieces(store, recording, query, start):
+        for piece, _ in pieces(store, recording, query, start, progress=progress or int):
             found.append(piece if each is None else each(piece))
-            if progress is not None:
-                progress(len(piece))
         rows = pa.concat_tables(found) if found else layout.schema().empty_table()
         rows = rows if ascending(rows["time"]) else in_order(_owned(rows))
         if store.info(recording) is None:  # it left while it was read
@@ -156,21 +154,31 @@ def count(store: ArchiveStore, recording: int, query: LogQuery) -> int:
 
 
 def stored_pieces(
-    store: Readable, recording: int, query: LogQuery, stop: int | None = None
+    store: Readable,
+    recording: int,
+    query: LogQuery,
+    stop: int | None = None,
+    progress: Callable[[int], object] = int,
 ) -> Iterator[tuple[Any, bool]]:
     """Give the same by and by, of numbers those below `stop`, for what does not fit into memory; and whether its order is certain."""
     if query.tail is not None:
-        yield stored(store, recording, query), True
+        yield stored(store, recording, query, progress), True
     elif isinstance(store, ArchiveStore):
         held = store.held(recording)
         for piece in held.file.pieces(row_groups(held, query), layout.schema().names):
+            progress(len(piece))
             yield select(piece, query), held.ordered
     else:
-        yield from ordered(pieces(store, recording, query, stop=stop))
+        yield from ordered(pieces(store, recording, query, stop=stop, progress=progress))
 
 
 def pieces(
-    store: Readable, recording: int, query: LogQuery, start: int = 0, stop: int | None = None
+    store: Readable,
+    recording: int,
+    query: LogQuery,
+    start: int = 0,
+    stop: int | None = None,
+    progress: Callable[[int], object] = int,
 ) -> Iterator[tuple[Any, int]]:
     """Give the rows of a recording that a query wants in order of number; and the earliest time in what follows."""
     info = store.info(recording)
@@ -184,6 +192,7 @@ def pieces(
     waiting: deque[tuple[Future[Any], int]] = deque()
     with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # the next is decoded while Arrow looks at this one
         for raw, floor in tables(store, recording, query.since, query.until, start, stop):
+            progress(len(raw))
             # Read anew: a source may have begun since.
             sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
             waiting.append((pool.submit(made, raw, sources), floor))
