@@ -23,14 +23,20 @@ def overlap(recorded: list[Line], arrived: list[Line]) -> int:
 
 
 def hides(recorded: list[Line], arrived: list[Line]) -> bool:
-    """Tell whether others arrive between recorded lines: the first is one of them, the only one of its time."""
+    """Tell whether others arrive between recorded lines.
+
+    The first is one of them, the only one of its time, or the only one that says so where the clock is set back behind it.
+    """
     if (
         not arrived
         or overlap(recorded, arrived)
         or any(recorded[i : i + len(arrived)] == arrived for i in range(len(recorded)))
     ):
         return False
-    return [line for line in recorded if line[0] == arrived[0][0]] == arrived[:1]
+    back = len(arrived) > 1 and arrived[1][0] < arrived[0][0]
+    return [
+        line for line in recorded if line[0] == arrived[0][0] and (line[1] == arrived[0][1] or not back)
+    ] == arrived[:1]
 
 
 def hidden(recorded: list[Line], arrived: list[Line]) -> int | None:

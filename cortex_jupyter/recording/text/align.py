@@ -79,9 +79,9 @@ class Aligner:
                 same = self._repeated(same)
             else:
                 at += 1
-        if not same and arrived and [line for line in recorded if line[0] == arrived[0][0]] == arrived[:1]:
-            # One that is recorded and no other of its time: `sinceTime` hid lines between then, while a clock was set
-            # back, that come now. The others come in the order of the file, so new ones follow the last of them.
+        if not same and len(arrived) > 1 and self._hid_some():
+            # `sinceTime` hid lines between then, while a clock was set back, that come now. The others come in the order
+            # of the file, so new ones follow the last of them.
             self._last = recorded[recorded.index(arrived[0]) :].count(recorded[-1])
             return self._after_last()
         if not same and arrived and self._has_left(arrived[0]):
@@ -90,6 +90,12 @@ class Aligner:
             return self._after_last()
         self.overlap = bool(same) or not recorded
         return same
+
+    def _hid_some(self) -> bool:
+        """Tell whether a recorded line comes first, the only one of its time or one behind which the clock is set back."""
+        first, second = self._arrived[0], self._arrived[1]  # one alone that is recorded is not decided about
+        alike = [line for line in self._recorded if (line == first if second[0] < first[0] else line[0] == first[0])]
+        return alike == [first]
 
     def _after_last(self) -> int | None:
         recorded, arrived = self._recorded, self._arrived
