@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.reading.feed import Frame
+    from cortex_jupyter.recording.reading.frame import Frame
     from cortex_jupyter.recording.reading.reading import Recording
 
 
@@ -31,9 +31,10 @@ async def frames(recording: Recording, query: LogQuery) -> AsyncIterator[Frame]:
             async with aclosing(held(window)) as events:
                 async for frame in events:
                     yield frame
-        async with aclosing(window.frames()) as events:
-            async for frame in events:
-                yield frame
+        async with aclosing(window.bursts()) as bursts:
+            async for burst in bursts:
+                for frame in burst.frames:
+                    yield frame
 
 
 def several(recording: Recording) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.frames.ordered import ordered
-from cortex_jupyter.recording.reading.feed import Frame
+from cortex_jupyter.recording.reading.frame import Frame
 from cortex_jupyter.records import Entry, encode_batch
 from cortex_jupyter.server.stored import in_thread
 from cortex_jupyter.server.window import caught_up
@@ -34,7 +34,7 @@ _QUIET_S, _LONGEST_S = 2.0, 20.0
 
 
 async def held(window: Window) -> AsyncGenerator[Frame]:
-    """Give the events that a window holds now, ordered by time; its own `frames` then goes on from there."""
+    """Give the events that a window holds now, ordered by time; its own `bursts` then goes on from there."""
     window.info = await _taken_in(window.recording)
     async for frame in in_thread(_frames(window, window.info.last_seq)):
         yield frame

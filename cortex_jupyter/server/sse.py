@@ -18,8 +18,10 @@ from cortex_jupyter.server import telemetry, text
 from cortex_jupyter.server.pace import Pace
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.recording.reading.feed import Frame
+    from cortex_jupyter.recording.reading.frame import Burst
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.server.response import Response
     from cortex_jupyter.server.window import Window
@@ -131,24 +133,26 @@ class Stream:
             self._ahead = window.recording.ahead(window.info)
             await self._write(await window.status(self._cluster, slot.asked))
             first = True
-            async with aclosing(window.frames()) as frames:
-                async for frame in frames:
+            async with aclosing(window.bursts()) as bursts:
+                async for burst in bursts:
                     if first:
                         first = False
                         self._handler.span.event("first event of a task")
-                    if self._plain and frame.event == "log":
-                        await self._write(await asyncio.to_thread(text.events, frame, window.query))
+                    if self._plain:
+                        await self._write(await asyncio.to_thread(text.events, burst, window.query))
+                    elif len(self._slots) == 1:
+                        await self._write(burst.events)
                     else:
-                        await self._write(frame.body, slot, frame.cursor)
-                    telemetry.sent(frame, window.info.last_seq)
-                    await self._slow_down(slot, window.recording, frame)
+                        await self._place(slot, burst)
+                    telemetry.sent(burst, window.info.last_seq)
+                    await self._slow_down(slot, window.recording, burst)
 
-    async def _slow_down(self, slot: Slot, recording: Recording, frame: Frame) -> None:
-        """Wait after an event where there is a limit to the speed, and tell the reader how far behind it is."""
-        pause, waited = self._pace.pause(len(frame.body)), slot.waiting
+    async def _slow_down(self, slot: Slot, recording: Recording, burst: Burst) -> None:
+        """Wait after events where there is a limit to the speed, and tell the reader how far behind it is."""
+        pause, waited = self._pace.pause(len(burst.events)), slot.waiting
         if not pause and not waited:
             return
-        slot.waiting = max(0, (await recording.info()).last_seq - frame.last) if pause else 0
+        slot.waiting = max(0, (await recording.info()).last_seq - burst.frames[-1].last) if pause else 0
         if (slot.waiting and time.monotonic() - self._told > _TELL_S) or (waited and not slot.waiting):
             self._told = time.monotonic()
             await self._write(_BEHIND % sum(one.waiting for one in self._slots))
@@ -159,15 +163,24 @@ class Stream:
         doc = error if len(self._slots) == 1 else {"task": slot.asked, **error}
         await self._write(b"event: error\ndata: " + orjson.dumps(doc) + b"\n\n")
 
-    async def _write(self, body: bytes, slot: Slot | None = None, cursor: str = "") -> None:
-        """Write whole events; waits while the reader does not read, which is all the backpressure there is."""
+    async def _place(self, slot: Slot, burst: Burst) -> None:
+        """Write events of one task of several, each with the place in all of them."""
         async with self._turn:
-            if slot is not None:
-                slot.cursor = cursor
-                self._handler.write(f"id: {','.join(s.cursor for s in self._slots)}\n".encode())
-            self._handler.write(body)
-            self._quiet = False
-            await self._handler.flush()
+            parts = []
+            for frame in burst.frames:
+                slot.cursor = frame.cursor
+                parts += [f"id: {','.join(s.cursor for s in self._slots)}\n".encode(), frame.body]
+            await self._flush(b"".join(parts))
+
+    async def _write(self, body: bytes) -> None:
+        async with self._turn:
+            await self._flush(body)
+
+    def _flush(self, body: bytes) -> Awaitable[None]:
+        """Write whole events; waits while the reader does not read, which is all the backpressure there is."""
+        self._handler.write(body)
+        self._quiet = False
+        return self._handler.flush()
 
     async def _beat(self) -> None:
         """After each silence send a comment: proxies keep the connection, and a reader that has gone is noticed."""

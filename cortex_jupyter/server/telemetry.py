@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from cortex_jupyter.recording.process.buckets import BUCKETS
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.reading.feed import Frame
+    from cortex_jupyter.recording.reading.frame import Burst
 
 STREAMS: Final = Gauge("cortex_streams", "Streams open to readers")
 SENT: Final = Counter("cortex_sent_bytes_total", "Bytes of events sent to readers")
@@ -22,15 +22,17 @@ LAG: Final = Histogram(
 REFUSED: Final = Counter("cortex_refused_total", "Requests and streams answered with an error, by its code", ["code"])
 
 
-def sent(frame: Frame, since: int) -> None:
-    """Count a frame.
+def sent(burst: Burst, since: int) -> None:
+    """Count what went out together; of its batches the first has waited longest, and stands for all.
 
     Parameters
     ----------
-    frame : Frame
+    burst : Burst
     since : int
         The last number that was recorded when the reader came.
     """
-    SENT.inc(len(frame.body))
-    if frame.event == "log" and frame.entry.seq > since:
-        LAG.observe(max(0.0, time.time() - frame.entry.t_max / 1e9))
+    SENT.inc(len(burst.events))
+    for frame in burst.frames:
+        if frame.event == "log" and frame.seq > since:
+            LAG.observe(max(0.0, time.time() - frame.t_max / 1e9))
+            break

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.reading.feed import Frame
+    from cortex_jupyter.recording.reading.frame import Burst
 
 # What ends a line of an event stream: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 _BREAK: Final = re.compile(r"\r\n|\r|\n")
@@ -94,15 +94,19 @@ def lines(batch: Batch, query: LogQuery) -> str:
     return "".join(line(t, m, timestamps=query.timestamps, pretty=query.pretty) + "\n" for t, m in pairs)
 
 
-def events(frame: Frame, query: LogQuery) -> bytes:
-    """Write a `log` frame as one event per record, for `curl` and clients that want lines; it blocks.
+def events(burst: Burst, query: LogQuery) -> bytes:
+    """Write events, those of lines one for each, for `curl` and clients that want lines; it blocks.
 
     A carriage return ends a line of the stream, so the parts go out as lines of one event.
     """
-    batch = Batch.decode(frame.entry.data)
     out = []
-    for seq, time, text in zip(batch.seqs, batch.times, batch.texts, strict=True):
-        out_line = line(time, text, timestamps=query.timestamps, pretty=query.pretty)
-        data = "".join(f"data: {part}\n" for part in _BREAK.split(out_line))
-        out.append(f"id: {Cursor(frame.recording, seq)}\n{data}\n")
-    return "".join(out).encode("utf-8", "replace")
+    for frame in burst.frames:
+        if frame.event != "log":
+            out.append(frame.written)
+            continue
+        batch = Batch.decode(frame.entry.data)
+        for seq, time, text in zip(batch.seqs, batch.times, batch.texts, strict=True):
+            out_line = line(time, text, timestamps=query.timestamps, pretty=query.pretty)
+            data = "".join(f"data: {part}\n" for part in _BREAK.split(out_line))
+            out.append(f"id: {Cursor(frame.recording, seq)}\n{data}\n".encode("utf-8", "replace"))
+    return b"".join(out)

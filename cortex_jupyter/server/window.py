@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld, RecorderError
-from cortex_jupyter.recording.reading.feed import Frame
 from cortex_jupyter.recording.reading.filtering import in_turn
+from cortex_jupyter.recording.reading.frame import Burst, Frame
 from cortex_jupyter.records import Cursor, Entry, notice
 from cortex_jupyter.server.state import completeness, gone, present
 from cortex_jupyter.server.stored import in_thread, newest_since, start, stored, tail_of
@@ -139,7 +139,7 @@ class Window:
             return Cursor(recording.id, _ALL if filling else max(info.last_seq, self.snapshot), low)
         return None
 
-    async def frames(self) -> AsyncGenerator[Frame]:
+    async def bursts(self) -> AsyncGenerator[Burst]:
         """Give the events that follow, to the end of the task."""
         recording, query, info = self.recording, self.query, self.info
         keep = query.keep()
@@ -148,23 +148,23 @@ class Window:
         if query.tail is not None and not self.resumed:
             async with aclosing(self._tail()) as tail:
                 async for frame in tail:
-                    yield frame
+                    yield Burst([frame])
             self.after = self.snapshot
         if info.done and self.after >= info.last_seq:
             # A reader that has everything, or a tail that was all: it still gets the end.
             entry = await asyncio.to_thread(recording.store.entry, recording.id, info.last_seq)
             if entry is not None and entry.event == "end":
-                yield Frame.of(recording.id, entry)
+                yield Burst([Frame.of(recording.id, entry)])
             return
         if recording.workload is None and not info.done and not info.caught_up:
             async with aclosing(self._rest()) as rest:
                 async for frame in rest:
-                    yield frame
+                    yield Burst([frame])
             return
-        live = recording.feed.frames(self.after, since=self.since, until=query.until, keep=keep)
-        async with aclosing(live) as frames:  # type: ignore[type-var]
-            async for frame in frames:
-                yield frame
+        live = recording.feed.bursts(self.after, since=self.since, until=query.until, keep=keep)
+        async with aclosing(live) as bursts:
+            async for burst in bursts:
+                yield burst
 
     async def _tail(self) -> AsyncGenerator[Frame]:
         if self.low is None:

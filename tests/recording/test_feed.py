@@ -14,7 +14,8 @@ from recording.hand import until
 from cortex_jupyter.errors import NotFound, StoreBusy, StoreError
 from cortex_jupyter.recording.reading import away
 from cortex_jupyter.recording.reading import feed as lib
-from cortex_jupyter.recording.reading.feed import Feed, Frame
+from cortex_jupyter.recording.reading.feed import Feed
+from cortex_jupyter.recording.reading.frame import BURST
 from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.store.compact import compact
 from cortex_jupyter.recording.stores import open_store
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from recording.hand import Hand
 
+    from cortex_jupyter.recording.reading.frame import Burst, Frame
     from cortex_jupyter.recording.store import Store
 
 
@@ -63,6 +65,7 @@ async def test_readers_at_any_cursor_while_it_is_written_and_merged(
 ) -> None:
     monkeypatch.setattr(lib, "RECENT", 4000)
     monkeypatch.setattr(lib, "PIECE", 2000)
+    monkeypatch.setattr(lib, "BURST", 500)
     chance = random.Random(1)
     feed = Feed(store, hand.id)
     readers: list[tuple[int, asyncio.Task[list[int]]]] = []
@@ -83,6 +86,64 @@ async def test_readers_at_any_cursor_while_it_is_written_and_merged(
     await asyncio.to_thread(hand.end)
     for at, task in readers:
         assert await task == list(range(at + 1, hand.next))
+
+
+async def test_what_comes_within_a_moment_goes_out_together_to_many(
+    store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lib, "_EACH_S", 1e9)
+    monkeypatch.setattr(lib, "_MOMENT_S", 1e9)  # only what cannot wait ends it
+    hand.lines([(1, 1, "a")])
+    feed = Feed(store, hand.id)
+    got: list[list[Burst]] = [[], []]
+
+    async def read(into: list[Burst]) -> None:
+        async for burst in feed.bursts():
+            into.append(burst)  # noqa: PERF401 - it is looked at meanwhile
+
+    async def write(*texts: str) -> None:
+        last = (await asyncio.to_thread(hand.lines, [(1, 1, text) for text in texts])).last
+        await until(lambda: bool(feed._recent) and feed._recent[-1].last == last)
+
+    async def seen(n: int) -> None:
+        await until(lambda: all(sum(len(burst.frames) for burst in own) == n for own in got))
+
+    tasks = [asyncio.create_task(read(got[0]))]
+    await until(lambda: len(got[0]) == 1)
+    for n in (2, 3):  # one reader alone waits for nothing
+        await write("b")
+        await until(lambda n=n: len(got[0]) == n)  # type: ignore[misc]
+    tasks.append(asyncio.create_task(read(got[1])))
+    await seen(3)
+    await write("held back")
+    await write("and this")
+    assert len(got[0]) == 3
+    await asyncio.to_thread(hand.notice)
+    await seen(6)
+    assert [frame.event for frame in got[0][-1].frames] == ["log", "log", "status"]
+    assert got[0][-1] is got[1][-1], "it is made once"
+    await write("x" * BURST)
+    await seen(7)
+    await write("held back")
+    await asyncio.to_thread(hand.end)
+    await asyncio.wait_for(asyncio.gather(*tasks), 15)
+    for own in got:
+        assert [n for burst in own for frame in burst.frames for n in range(frame.seq, frame.last + 1)] == [
+            *range(1, 10)
+        ]
+
+
+async def test_after_the_moment_it_goes_out_whatever_comes(store: Store, hand: Hand) -> None:
+    feed = Feed(store, hand.id)
+    readers = [a_while(_lasts(feed, 4)) for _ in range(3)]
+    for n in range(1, 5):
+        await asyncio.to_thread(hand.lines, [(n, 1, "a")])
+        await until(lambda n=n: (bool(feed._recent) and feed._recent[-1].last == n) or readers[0].done())  # type: ignore[misc]
+    assert await asyncio.gather(*readers) == [[1, 2, 3, 4]] * 3
+
+
+async def _lasts(feed: Feed, n: int) -> list[int]:
+    return [frame.last for frame in await first(feed.frames(), n)]
 
 
 async def test_a_complete_recording_of_many_pieces(store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ class Silent:
     async def status(self, *_: Any) -> bytes:
         return b"event: status\ndata: {}\n\n"
 
-    async def frames(self) -> AsyncGenerator[Any]:
+    async def bursts(self) -> AsyncGenerator[Any]:
         await asyncio.Event().wait()
         yield
 

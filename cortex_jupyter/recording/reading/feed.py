@@ -9,59 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from dataclasses import dataclass
+from contextlib import aclosing
 from itertools import takewhile
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import CortexError, CursorNotHeld, StoreBusy
 from cortex_jupyter.recording.reading.away import Away
-from cortex_jupyter.recording.reading.filtering import in_turn
+from cortex_jupyter.recording.reading.frame import BURST, Burst, Frame, cut, gathered
 from cortex_jupyter.recording.store.budget import NOT_HELD
-from cortex_jupyter.records import Batch, Cursor, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.records import Batch
 
     #: Gives the positions of a batch's records that are wanted.
     Keep = Callable[[Batch], Sequence[int]]
 
 #: Bytes read from the store at once, and kept for readers that keep up.
 PIECE, RECENT = 1 << 20, 2 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One event on its way to a reader.
-
-    Parameters
-    ----------
-    recording : int
-    last : int
-        Number of its last record: the cursor after it.
-    event : str
-    body : bytes
-        `event:` and `data:` lines and the empty line: all of an SSE event but its `id:`.
-    entry : Entry
-    """
-
-    recording: int
-    last: int
-    event: str
-    body: bytes
-    entry: Entry
-
-    @classmethod
-    def of(cls, recording: int, entry: Entry) -> Self:
-        """Make the frame of an entry."""
-        body = b"event: " + entry.event.encode() + b"\ndata: " + entry.data + b"\n\n"
-        return cls(recording, entry.last, entry.event, body, entry)
-
-    @property
-    def cursor(self) -> str:
-        """What to give back to go on after this event."""
-        return str(Cursor(self.recording, self.last))
+#: What comes within a moment goes out together, seconds: for each reader but the first, and at most.
+_EACH_S, _MOMENT_S = 0.0005, 0.05
 
 
 class Feed:
@@ -79,6 +48,10 @@ class Feed:
         self._recent: deque[Frame] = deque()
         self._size = 0
         self._changed = asyncio.Event()
+        self._burst: Burst | None = None
+        self._woken = float("-inf")
+        self._waking: asyncio.TimerHandle | None = None
+        self._unsaid = 0  # bytes of which readers have not been told
         self._readers = 0
         self._filling: asyncio.Task[None] | None = None
         self._dirty = False
@@ -86,9 +59,9 @@ class Feed:
         self._unsubscribe: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
 
-    async def frames(
+    async def bursts(
         self, after: int = 0, *, since: int | None = None, until: int | None = None, keep: Keep | None = None
-    ) -> AsyncIterator[Frame]:
+    ) -> AsyncGenerator[Burst]:
         """Give every event with a number above `after`, then those to come, to the end of the recording.
 
         Parameters
@@ -102,7 +75,7 @@ class Feed:
 
         Yields
         ------
-        Frame
+        Burst
             In order of number. A batch that is cut keeps its numbers in the column `q`.
 
         Raises
@@ -126,12 +99,18 @@ class Feed:
                     continue
                 if frames is None:
                     return
-                for frame in frames:
-                    part = await _cut(frame, at, since, until, keep)
-                    at = frame.last
-                    if part is not None:
-                        yield part
-                    if frame.event == "end":
+                # What a filter has found does not wait for what else it may find.
+                for some in gathered(frames, BURST if keep is None else 0):
+                    parts = []
+                    for frame in some:
+                        wanted = keep is None and frame.within(at, since, until)
+                        part = frame if wanted else await cut(frame, at, since, until, keep)
+                        if part is not None:
+                            parts.append(part)
+                        at = frame.last
+                    if parts:
+                        yield self._joined(parts)
+                    if some[-1].event == "end":
                         return
                 # Only who has found nothing waits: a piece of a backlog is followed by the next.
                 if not frames and changed is self._changed:
@@ -140,6 +119,21 @@ class Feed:
                     await changed.wait()
         finally:
             self._leave()
+
+    async def frames(
+        self, after: int = 0, *, since: int | None = None, until: int | None = None, keep: Keep | None = None
+    ) -> AsyncGenerator[Frame]:
+        """Give the same one by one."""
+        async with aclosing(self.bursts(after, since=since, until=until, keep=keep)) as bursts:
+            async for burst in bursts:
+                for frame in burst.frames:
+                    yield frame
+
+    def _joined(self, frames: list[Frame]) -> Burst:
+        """Give the one burst of these frames, for the readers that keep up are all at one place."""
+        if self._burst is None or self._burst.frames != frames:
+            self._burst = Burst(frames)
+        return self._burst
 
     def fail(self, error: CortexError | None) -> None:
         """Tell readers that have all there is why nothing more will come; None when it will again."""
@@ -181,11 +175,11 @@ class Feed:
                         self._forget()
                         break
                     self._recent.extend(new)
-                    size = sum(len(f.body) for f in new)
+                    size = sum(len(f.written) for f in new)
                     self._size += size
                     while self._size > RECENT and len(self._recent) > 1:
-                        self._size -= len(self._recent.popleft().body)
-                    self._notify()
+                        self._size -= len(self._recent.popleft().written)
+                    self._tell(new, size)
                     if size < PIECE // 8:  # a store may give less than a piece, for it measures what is packed
                         break  # that was all; what has come since then has been noticed
             except CortexError:
@@ -194,14 +188,31 @@ class Feed:
                 if "shutdown" not in str(error):
                     raise
                 return  # the program ends: there are no more threads, and nobody is left to wake
-            self._notify()
+            if not self._recent:
+                self._notify()
 
     def _forget(self) -> None:
         """Have every reader ask the store itself: it tells each of them what is wrong."""
         self._recent.clear()
         self._size = 0
+        self._burst = None
+
+    def _tell(self, new: list[Frame], size: int) -> None:
+        """Wake the readers: at once where nothing came for a moment, it is no line, or it is much; else after that moment.
+
+        The more there are, the more of their time goes into waking and writing, and not into what is written.
+        """
+        self._unsaid += size
+        due = self._woken + min(_MOMENT_S, _EACH_S * (self._readers - 1))
+        if due <= self._loop.time() or self._unsaid >= BURST or any(frame.event != "log" for frame in new):
+            self._notify()
+        elif self._waking is None:
+            self._waking = self._loop.call_at(due, self._notify)
 
     def _notify(self) -> None:
+        if self._waking is not None:
+            self._waking.cancel()
+        self._waking, self._woken, self._unsaid = None, self._loop.time(), 0
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -215,7 +226,7 @@ class Feed:
 
     async def _after(self, at: int) -> list[Frame] | None:
         """Give what there is after a number; None where nothing will come any more."""
-        if self._recent and self._recent[0].entry.seq <= at + 1 <= self._recent[-1].last + 1:
+        if self._recent and self._recent[0].seq <= at + 1 <= self._recent[-1].last + 1:
             # From the end: a reader that keeps up lacks one frame of hundreds.
             frames = [*takewhile(lambda f: f.last > at, reversed(self._recent))][::-1]
             return None if not frames and self._recent[-1].event == "end" else frames
@@ -225,40 +236,10 @@ class Feed:
             if info is None:
                 raise CursorNotHeld("this recording is no longer held", NOT_HELD)
             return None if info.done and at >= info.last_seq else []
-        if not self._recent and self._readers and sum(len(f.body) for f in frames) < PIECE:
+        if not self._recent and self._readers and sum(len(f.written) for f in frames) < PIECE:
             # The first reader to reach the end of the recording: from here on the feed reads for all. What was
             # committed since this one read has been noticed already, so look at once.
             self._recent.append(frames[-1])
-            self._size = len(frames[-1].body)
+            self._size = len(frames[-1].written)
             self._wake()
         return frames
-
-
-async def _cut(frame: Frame, at: int, since: int | None, until: int | None, keep: Keep | None) -> Frame | None:
-    """Leave out of a batch what the reader has or does not want; None where nothing is left."""
-    entry = frame.entry
-    if frame.event != "log":
-        return frame
-    whole = entry.seq > at and (since is None or entry.t_min >= since) and (until is None or entry.t_max <= until)
-    if whole and keep is None:
-        return frame
-    if (since is not None and entry.t_max < since) or (until is not None and entry.t_min > until):
-        return None
-    return await in_turn(keep, _filtered, frame, at, since, until, keep)
-
-
-def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep: Keep | None) -> Frame | None:
-    batch = Batch.decode(frame.entry.data)
-    low, high = since or 0, 1 << 63 if until is None else until
-    wanted = [i for i, (s, t) in enumerate(zip(batch.seqs, batch.times, strict=True)) if s > at and low <= t <= high]
-    if len(wanted) < len(batch):
-        batch = batch.take(wanted)
-    if keep is not None and wanted:
-        batch = batch.take(list(keep(batch)))
-    if not batch.seqs:
-        return None
-    entry = frame.entry
-    return Frame.of(
-        frame.recording,
-        Entry(entry.seq, entry.n, "log", min(batch.times), max(batch.times), batch.encode()),
-    )
