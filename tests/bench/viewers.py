@@ -55,6 +55,10 @@ def run(report: Report) -> None:
             home.end()
     p95, alone95, slowed95 = (percentile(delays(found), 0.95) for found in (hundred, alone, slow[1:]))
     report.add(f"server CPU, {VIEWERS} viewers / 1", many.cpu / one.cpu, 4, note=f"{many.cpu:.2f} s / {one.cpu:.2f} s")
+    note = f"{many.streaming:.2f} s / {one.streaming:.2f} s"
+    report.add(
+        "the same while lines come: without the arrival of each", many.streaming / one.streaming, None, note=note
+    )
     report.add(f"memory per viewer beyond {FEW}", (many.rss - few.rss) * 1024 / (VIEWERS - FEW), 50, "kB")
     report.add("batches made into events, per batch", framed / batches, 1, note=f"{framed:.0f} of {batches}")
     report.add("batches encoded in the server", encoded, 0, "")
@@ -64,7 +68,7 @@ def run(report: Report) -> None:
 
 
 class _Cost:
-    cpu = rss = 0.0
+    cpu = streaming = rss = 0.0
 
 
 class _Watch:
@@ -98,10 +102,12 @@ class _Watch:
             await asyncio.sleep(_APART_S)
         await asyncio.sleep(1)
         self._before = self._counters()  # what was written before they came each has read by itself
+        cost.streaming = -cpu(self._server.process.pid)
         writers.begin()
         await asyncio.sleep(0.7 * LINES / PER_SECOND)
         cost.rss = resident(self._server.process.pid)
         await asyncio.sleep(0.4 * LINES / PER_SECOND)
+        cost.streaming += cpu(self._server.process.pid)
         writers.end()
         await asyncio.wait(tasks[1:] or tasks)
         hurry.set()
