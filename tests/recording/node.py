@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
+from cortex_jupyter.errors import NotFound
 from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
@@ -114,6 +117,9 @@ class Node:
             return
         query = query or {}
         self.asked.append(query)
+        if isinstance(self.pod, NotFound):
+            yield Response(404, [orjson.dumps({"message": self.pod.message})])
+            return
         lines = self.log.splitlines(keepends=True)
         if "tailLines" in query:
             yield Response(200, [b"".join(lines[-int(query["tailLines"]) :])])

@@ -243,6 +243,30 @@ async def test_a_pod_that_is_deleted_after_it_ended(store: Store, hand: Hand, wr
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_pod_that_is_deleted_while_its_last_lines_are_looked_at(
+    store: Store, hand: Hand, writer: Writer, *, whole: bool
+) -> None:
+    """A Job that has failed deletes the pods that still run: what they wrote was read to its end, or was not."""
+
+    class Deleting(Node):
+        async def json(self, path: str, query: dict[str, str] | None = None) -> Any:
+            found = await super().json(path, query)
+            if "terminated" in str(found):
+                self.pod = GONE
+            return found
+
+    node = Deleting(pod(), LOG)
+
+    async def ends() -> None:
+        node.pod = pod("terminated")
+
+    node.scripts = [[LOG, ends] if whole else [LOG[:1000], ends, ConnectionResetError()]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer, seen=pod())
+    assert (rig.texts == ALL, len(rig.gaps), rig.ended) == (whole, int(not whole), True)
+
+
 async def test_a_pod_that_is_deleted_while_it_ran_leaves_a_gap(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod(), LOG)
     rig = Rig(store, hand, node)

@@ -111,7 +111,7 @@ class SourceReader:
         last_reads = 0
         self._reached = time.monotonic()
         while True:
-            mode = await self._mode()
+            mode, clean = await self._mode(), self._clean
             match mode:
                 case "unknown":
                     await self._pause(mode)
@@ -127,7 +127,10 @@ class SourceReader:
                         return await self._unverified()
             answered, lost = await self._attempt(mode)
             if lost:
-                return self._lost(lost)
+                if await self._mode() != "gone":
+                    return self._lost(lost)
+                self._clean = clean  # it went while its last lines were looked at: what was read before counts
+                return await self._vanished()
             await self._channel.flush()
             # An outage is no evidence about the log.
             last_reads = 0 if self._stream.new else last_reads + (answered and mode != "follow")
@@ -146,7 +149,7 @@ class SourceReader:
                 span.set({"cortex.read.clean_end": self._clean, "cortex.read.new_lines": self._stream.new})
         except NotFound as error:
             self._failed(error)
-            # The pod exists, or the mode were `gone`: the node has forgotten this run.
+            # Where the pod exists, the node has forgotten this run.
             return True, "" if mode == "follow" else f"the node no longer has it: {error.message}"
         except (ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
             self._failed(error)
