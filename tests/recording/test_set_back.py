@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -29,7 +29,7 @@ from cortex_jupyter.recording.writing.writer import Writer
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 Line = tuple[int, str]
 
@@ -91,6 +91,18 @@ def in_order(part: list[Line], whole: list[Line]) -> bool:
     return all(line in rest for line in part)
 
 
+@contextmanager
+def lived(lines: list[Line]) -> Iterator[Life]:
+    """Have a life in a store of its own, in which nobody waits long."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(lib, "_FIRST_WAIT_S", 0.001),
+        patch.object(lib, "_LONGEST_WAIT_S", 0.002),
+        closing(SqliteStore(Path(folder) / "r.sqlite")) as store,
+    ):
+        yield Life(store, lines)
+
+
 @settings(max_examples=60)
 @given(files, st.lists(st.integers(0, 31), max_size=5))
 @example([(0, "a"), (700, "b"), (-50_000, "hidden"), (51_000, "c"), (700, "d")], [2])
@@ -99,27 +111,18 @@ def in_order(part: list[Line], whole: list[Line]) -> bool:
 def test_every_line_is_there_once(deltas: list[tuple[int, str]], reads: list[int]) -> None:
     # Each text once: a line that says the same at the same time is told apart by nothing.
     lines = [(at, f"{text} {i}") for i, (at, text) in enumerate(lines_of(deltas))]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        patch.object(lib, "_FIRST_WAIT_S", 0.001),
-        patch.object(lib, "_LONGEST_WAIT_S", 0.002),
-    ):
-        store = SqliteStore(Path(folder) / "r.sqlite")
-        try:
-            life = Life(store, lines)
+    with lived(lines) as life:
 
-            async def run() -> None:
-                for upto in sorted(reads):
-                    await life.record(min(upto, len(lines)))
-                await life.record(len(lines), last=True)
+        async def run() -> None:
+            for upto in sorted(reads):
+                await life.record(min(upto, len(lines)))
+            await life.record(len(lines), last=True)
 
-            asyncio.run(run())
-            found = life.recorded()
-            assert Counter(line for part in found.values() for line in part) == Counter(lines)
-            assert all(in_order(part, lines) for part in found.values())
-            assert not store.complete(life.hand.id).gaps
-        finally:
-            store.close()
+        asyncio.run(run())
+        found = life.recorded()
+        assert Counter(line for part in found.values() for line in part) == Counter(lines)
+        assert all(in_order(part, lines) for part in found.values())
+        assert not life.store.complete(life.hand.id).gaps
 
 
 @settings(max_examples=30)
@@ -132,30 +135,21 @@ def test_what_has_left_and_is_still_in_the_file_does_not_come_again(
     deltas: list[tuple[int, str]], reads: list[int]
 ) -> None:
     lines = [(at, f"{text} {i}") for i, (at, text) in enumerate(lines_of(deltas))]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        patch.object(lib, "_FIRST_WAIT_S", 0.001),
-        patch.object(lib, "_LONGEST_WAIT_S", 0.002),
-    ):
-        store = SqliteStore(Path(folder) / "r.sqlite")
-        try:
-            life = Life(store, lines)
-            store.set_budget(Budget(max_task_bytes=1))
+    with lived(lines) as life:
+        life.store.set_budget(Budget(max_task_bytes=1))
 
-            async def run() -> None:
-                for upto in sorted(reads):
-                    await life.record(min(upto, len(lines)))
-                    life.trim()
-                await life.record(len(lines), last=True)
+        async def run() -> None:
+            for upto in sorted(reads):
+                await life.record(min(upto, len(lines)))
+                life.trim()
+            await life.record(len(lines), last=True)
 
-            asyncio.run(run())
-            seen = Counter(life.seen.values())
-            assert not seen - Counter(lines), "a second time"
-            gaps = [(int(gap["from"]), int(gap["to"])) for gap in store.complete(life.hand.id).gaps]
-            lost = Counter(lines) - seen
-            assert all(any(low <= at <= high for low, high in gaps) for at, _ in lost)
-        finally:
-            store.close()
+        asyncio.run(run())
+        seen = Counter(life.seen.values())
+        assert not seen - Counter(lines), "a second time"
+        gaps = [(int(gap["from"]), int(gap["to"])) for gap in life.store.complete(life.hand.id).gaps]
+        lost = Counter(lines) - seen
+        assert all(any(low <= at <= high for low, high in gaps) for at, _ in lost)
 
 
 async def test_nor_does_it_out_of_a_rotated_file(store: SqliteStore) -> None:
