@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -265,6 +266,31 @@ async def test_a_pod_that_is_deleted_while_its_last_lines_are_looked_at(
     rig = Rig(store, hand, node)
     await rig.run(writer, seen=pod())
     assert (rig.texts == ALL, len(rig.gaps), rig.ended) == (whole, int(not whole), True)
+
+
+async def test_a_pod_that_is_deleted_after_its_last_lines_were_seen_to_be_missing(
+    store: Store, hand: Hand, writer: Writer
+) -> None:
+    """A break between node and API server looks like a clean end; its last lines were others, and then it was gone."""
+
+    class Deleting(Node):
+        @asynccontextmanager
+        async def request(self, path: str, query: dict[str, str] | None = None, **more: Any) -> AsyncIterator[Any]:
+            async with super().request(path, query, **more) as response:
+                yield response
+            if "tailLines" in (query or {}):
+                self.pod = GONE
+
+    node = Deleting(pod(), LOG)
+
+    async def ends() -> None:
+        node.pod = pod("terminated")
+
+    node.scripts = [[LOG[:1000], ends]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer, seen=pod())
+    assert rig.texts == ALL[: len(rig.texts)] != ALL
+    assert (len(rig.gaps), rig.ended) == (1, True)
 
 
 async def test_a_pod_that_is_deleted_while_it_ran_leaves_a_gap(store: Store, hand: Hand, writer: Writer) -> None:

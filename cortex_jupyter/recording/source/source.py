@@ -123,6 +123,7 @@ class SourceReader:
                 case "ended" | "replaced":
                     if self._clean and await self._last.verified(previous=mode == "replaced"):
                         return self._end()
+                    clean &= not self._clean  # nobody answered: who did has other lines
                     if last_reads >= _LAST_READS:
                         return await self._unverified()
             answered, lost = await self._attempt(mode)
