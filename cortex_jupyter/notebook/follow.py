@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from cortex_jupyter.notebook.inorder import held
 from cortex_jupyter.notebook.record import Record
@@ -14,7 +14,7 @@ from cortex_jupyter.records import Batch
 from cortex_jupyter.server.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.parsing.query import LogQuery
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.reading.reading import Recording
 
 
-async def frames(recording: Recording, query: LogQuery) -> AsyncIterator[Frame]:
+async def frames(recording: Recording, query: LogQuery) -> AsyncGenerator[Frame]:
     """Give the events of a task's window and those to come, to its end; it stays wanted meanwhile."""
     async with recording.wanted():
         window = await Window.open(recording, query, None)
@@ -62,6 +62,7 @@ class Frames:
     def __init__(self, runtime: Runtime, recording: Recording, query: LogQuery) -> None:
         self._runtime = runtime
         self._frames = frames(recording, query)
+        self._step: asyncio.Task[Any] | None = None  # that waits for the next one
         self.over = False
 
     def __iter__(self) -> Iterator[Frame]:
@@ -83,12 +84,15 @@ class Frames:
         return None if self.over else await asyncio.wrap_future(self._runtime.submit(self._more()))
 
     async def _more(self) -> Frame | None:
+        self._step = asyncio.current_task()
         try:
             async for frame in self._frames:
                 return frame
         except BaseException:
             self.over = True
             raise
+        finally:
+            self._step = None
         self.over = True
         return None
 
@@ -97,7 +101,15 @@ class Frames:
         if not self.over:
             self.over = True
             if self._runtime.alive:
-                self._runtime.submit(self._frames.aclose())  # type: ignore[attr-defined]
+                self._runtime.submit(self._end())
+
+    async def _end(self) -> None:
+        # What is running cannot be closed; an interrupt may have cancelled it already, and twice would break its end.
+        if (step := self._step) is not None:
+            if not step.cancelling():
+                step.cancel()
+            await asyncio.wait([step])
+        await self._frames.aclose()
 
     def __del__(self) -> None:
         self.close()

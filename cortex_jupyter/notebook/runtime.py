@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 #: How often a wait looks at its progress, seconds.
 _TICK_S: Final = 0.25
+#: How long the end of the program waits for what is being unwound, seconds.
+_END_S: Final = 5.0
 
 
 class Runtime:
@@ -138,28 +140,34 @@ class Runtime:
             opened, self._opened = list(self._opened.values()), {}
         if loop is None or thread is None:
             return
+        ended = False
         with contextlib.suppress(Exception):
-            asyncio.run_coroutine_threadsafe(_end(opened), loop).result(2)
+            ended = asyncio.run_coroutine_threadsafe(_end(opened), loop).result(2 * _END_S)
+        if not ended:
+            return  # to stop or close what is in use would have it fail aloud; the thread is a daemon
         loop.call_soon_threadsafe(loop.stop)
         thread.join(2)
         if not thread.is_alive():
             loop.close()
 
 
-async def _end(opened: list[Recordings]) -> None:
+async def _end(opened: list[Recordings]) -> bool:
+    """End what runs and close what is open; False where something does not end."""
     me = asyncio.current_task()
     tasks = [t for t in asyncio.all_tasks() if t is not me]
     for task in tasks:
         # What an interrupt has cancelled is being unwound: a second time would break that.
         if not task.cancelling():
             task.cancel()
-    await asyncio.wait(tasks, timeout=1) if tasks else None
+    if tasks and (await asyncio.wait(tasks, timeout=_END_S))[1]:
+        return False
     await asyncio.get_running_loop().shutdown_asyncgens()
     for recordings in opened:
         if recordings.cluster is not None:
             await recordings.cluster.close()
         # Not in a thread of the pool, which takes no more work at the interpreter's end.
         recordings.store.close()
+    return True
 
 
 _current: Runtime | None = None

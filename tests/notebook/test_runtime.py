@@ -1,0 +1,95 @@
+"""The thread behind what is not asynchronous: an interrupt, and the end of the program, while something is being read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cortex_jupyter.notebook import follow, runtime
+from cortex_jupyter.parsing.query import LogQuery
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cortex_jupyter.notebook.runtime import Runtime
+
+
+class Reading:
+    """A stream of which nothing comes, and which is slow to end."""
+
+    def __init__(self) -> None:
+        self.begun, self.ending, self.ended = threading.Event(), threading.Event(), threading.Event()
+        self.may_end = threading.Event()
+
+    async def frames(self, *_: Any) -> AsyncIterator[Any]:
+        try:
+            self.begun.set()
+            await asyncio.Event().wait()
+            yield
+        finally:
+            self.ending.set()
+            await asyncio.to_thread(self.may_end.wait, 20)
+            self.ended.set()
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
+    reading = Reading()
+    monkeypatch.setattr(follow, "frames", reading.frames)
+    return reading
+
+
+def interrupted(engine: Runtime, reading: Reading) -> None:
+    """Read until there is an interrupt, and end the reading as who reads does."""
+    interrupt = threading.Thread(
+        target=lambda: reading.begun.wait(20) and signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    )
+    interrupt.start()
+    events = follow.Frames(engine, None, LogQuery())  # type: ignore[arg-type] - nothing of it is read
+    with pytest.raises(KeyboardInterrupt):
+        events.next()
+    interrupt.join()
+    events.close()
+
+
+def test_an_interrupt_ends_a_reading_that_is_slow_to_end(
+    engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture
+) -> None:
+    interrupted(engine, reading)
+    assert reading.ending.wait(20)
+    reading.may_end.set()
+    assert reading.ended.wait(20)
+    engine.close()
+    assert not caplog.records
+
+
+def test_the_end_of_the_program_waits_for_it_or_leaves_it_alone(
+    engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_END_S", 0.1)
+    interrupted(engine, reading)
+    assert reading.ending.wait(20)
+    engine.close()
+    assert not reading.ended.is_set() and not caplog.records
+    reading.may_end.set()
+
+
+def test_closing_ends_a_reading_that_waits(engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture) -> None:
+    reading.may_end.set()
+    events = follow.Frames(engine, None, LogQuery())  # type: ignore[arg-type]
+
+    def read() -> None:
+        with contextlib.suppress(BaseException):  # of concurrent.futures, and that of asyncio
+            events.next()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert reading.begun.wait(20)
+    events.close()
+    reader.join(20)
+    assert reading.ended.is_set() and not caplog.records
