@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 #: What is above its share a recorder leaves to the others for this long, seconds; then it takes it all the same.
 LEAVE_S: Final = 1.5
-#: When nobody has taken what it handed over, it hands nothing over for this long, seconds; each time for twice as long.
-_VAIN_S, _LONGEST_VAIN_S = 60.0, 3600.0
+#: When nobody has taken what it handed over, it hands nothing over for this long, seconds; each time for twice as long,
+#: and one task only: who has just begun may be slow, and who never takes any must not cost much.
+_VAIN_S, _LONGEST_VAIN_S = 4.0, 3600.0
 
 
 class Sharing:
@@ -87,6 +88,6 @@ class Sharing:
         if free or over < 1 or most != self._me or self._clock() < self._keeps:
             return []
         own = sorted((id_ for id_, owner in holders.items() if owner == self._me), reverse=True)
-        given = own[: math.ceil(over / 4)]
+        given = own[: math.ceil(over / 4) if self._vain == _VAIN_S else 1]
         self._given.update(given)
         return given
