@@ -11,7 +11,7 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.recording.reading.open import Recordings
@@ -26,6 +26,34 @@ T = TypeVar("T")
 _TICK_S: Final = 0.25
 #: How long the end of the program waits for what is being unwound, seconds.
 _END_S: Final = 5.0
+
+
+class _Call(Generic[T]):
+    """A coroutine that is run on the loop for a thread that waits for it."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], timeout: float | None) -> None:
+        self._coroutine, self._timeout = coroutine, timeout
+        self._task: asyncio.Task[T] | None = None
+        self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def begin(self) -> None:
+        bounded = self._coroutine if self._timeout is None else asyncio.wait_for(self._coroutine, self._timeout)
+        self._task = asyncio.get_running_loop().create_task(bounded)
+        self._task.add_done_callback(self._done)
+
+    def cancel(self) -> None:
+        if self._task is None:
+            self._coroutine.close()  # what never runs would warn of that when it is collected
+        else:
+            self._task.cancel()
+
+    def _done(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.future.cancel()
+        elif (error := task.exception()) is not None:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(task.result())
 
 
 class Runtime:
@@ -82,23 +110,18 @@ class Runtime:
             It took longer than `timeout`.
         """
         assert threading.current_thread() is not self._thread, "the loop would wait for itself"
-        bounded = asyncio.wait_for(coroutine, timeout) if timeout is not None else coroutine
+        call = _Call(coroutine, timeout)
+        # Both are done on the loop, in their order: an interrupt may come in any moment, also while one is handed over.
         try:
-            future = self.submit(bounded)
-        except BaseException:
-            # An interrupt in this very moment: what never runs is closed, else it warns of that when it is collected.
-            bounded.close()
-            coroutine.close()
-            raise
-        try:
+            self.loop.call_soon_threadsafe(call.begin)
             while tick is not None:
-                done, _ = concurrent.futures.wait([future], _TICK_S)
+                done, _ = concurrent.futures.wait([call.future], _TICK_S)
                 if done:
                     break
                 tick()
-            return future.result()
+            return call.future.result()
         except BaseException:
-            future.cancel()
+            self.loop.call_soon_threadsafe(call.cancel)
             raise
 
     async def recordings(self, kubeconfig: str | None = None, context: str | None = None) -> Recordings:

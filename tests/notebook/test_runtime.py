@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -44,23 +43,33 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
     return reading
 
 
-def interrupted(engine: Runtime, reading: Reading) -> None:
+def interrupted(engine: Runtime, reading: Reading, moment: str) -> None:
     """Read until there is an interrupt, and end the reading as who reads does."""
-    interrupt = threading.Thread(
-        target=lambda: reading.begun.wait(20) and signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    )
-    interrupt.start()
+    loop = engine.loop
+    hand_over = loop.call_soon_threadsafe
+
+    def interrupt() -> None:
+        if reading.begun.wait(20):
+            raise KeyboardInterrupt
+
+    def handed_over(*arguments: Any) -> None:
+        del loop.call_soon_threadsafe
+        hand_over(*arguments)
+        interrupt()
+
     events = follow.Frames(engine, None, LogQuery())  # type: ignore[arg-type] - nothing of it is read
+    if moment == "handed over":
+        loop.call_soon_threadsafe = handed_over  # type: ignore[assignment, method-assign]
     with pytest.raises(KeyboardInterrupt):
-        events.next()
-    interrupt.join()
+        events.next(tick=interrupt)
     events.close()
 
 
+@pytest.mark.parametrize("moment", ["handed over", "waiting"])
 def test_an_interrupt_ends_a_reading_that_is_slow_to_end(
-    engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture
+    engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture, moment: str
 ) -> None:
-    interrupted(engine, reading)
+    interrupted(engine, reading, moment)
     assert reading.ending.wait(20)
     reading.may_end.set()
     assert reading.ended.wait(20)
@@ -72,7 +81,7 @@ def test_the_end_of_the_program_waits_for_it_or_leaves_it_alone(
     engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "_END_S", 0.1)
-    interrupted(engine, reading)
+    interrupted(engine, reading, "waiting")
     assert reading.ending.wait(20)
     engine.close()
     assert not reading.ended.is_set() and not caplog.records

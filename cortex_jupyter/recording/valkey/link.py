@@ -78,7 +78,7 @@ class Link:
             retry=Retry(NoBackoff(), 1, (NoConnection,)), retry_on_error=[NoConnection], **tls,
         )  # fmt: skip
         self._closed = False
-        self._looked = 0.0  # monotonic
+        self._looked = float("-inf")  # monotonic
         try:
             self._prepare()
         except BaseException:

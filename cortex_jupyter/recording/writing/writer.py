@@ -81,7 +81,7 @@ class Channel:
         self.items: list[Item] = []
         self.size = 0
         self.due = 0.0
-        self.written = 0.0
+        self.written = float("-inf")
         self.given = self.taken = 0  # items so far
         self.barriers: list[tuple[int, Callable[[], object]]] = []  # after how many items
         self._interval = INTERVAL_S
