@@ -64,6 +64,8 @@ class Case:
     def __init__(self, sandbox: Any, recordings: Recordings, disk: Disk, name: str, folder: Path) -> None:
         self.sandbox, self.recordings, self.disk, self.name, self.folder = sandbox, recordings, disk, name, folder
         self.task = name
+        #: A program that names it in its text, `STRUCK`, writes until it is there: until the last fault is in force.
+        self.struck = folder / "struck"
         self.seen = Seen()
         self.hit_at = 0.0
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -168,7 +170,7 @@ class Case:
         """Create the Job."""
         if row.before is not None:
             row.before(self)
-        job = python_job(self.name, row.program, **row.job)
+        job = python_job(self.name, row.program.replace("STRUCK", str(self.struck)), **row.job)
         job["spec"]["template"]["spec"]["restartPolicy"] = row.restart
         self.sandbox.kube.create(job)
 
