@@ -14,6 +14,7 @@ import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.request import getproxies
 
 import aiohttp
 import orjson
@@ -102,8 +103,12 @@ class Cluster:
             # Its TLS context and nothing else: its own pool blocks the 101st stream.
             tls = RESTClientObject(self._configuration).ssl_context
             connector = aiohttp.TCPConnector(limit=0, ssl=tls)
+            # With `trust_env` each request looks for a proxy in a thread: only where there may be one.
             self._session = aiohttp.ClientSession(
-                connector=connector, trust_env=True, proxy=self._configuration.proxy, auto_decompress=False
+                connector=connector,
+                trust_env=bool(getproxies()),
+                proxy=self._configuration.proxy,
+                auto_decompress=False,
             )
         return self._session
 

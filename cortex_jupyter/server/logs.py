@@ -54,7 +54,7 @@ class LogsHandler(StreamingHandler):
         if self._accepts_stream() or (query.follow and not info.done):
             if query.before or arguments.get("at"):
                 raise BadQuery("before or at is given for a stream", "a stream goes on; go back by pages")
-            window = await Window.open(recording, query, resume[0] or query.after)
+            window = await Window.open(recording, query, resume[0] or query.after, info=info)
             await self.stream([Slot(ref.key, window)], plain=plain)
         elif arguments.get("cursor"):
             raise BadQuery("cursor is given for a page", "pages take before=`older` or after=`newer`")

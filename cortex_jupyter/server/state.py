@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.errors import CortexError
@@ -11,7 +10,7 @@ from cortex_jupyter.records import rfc3339
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Complete, Info, Readable
+    from cortex_jupyter.recording.store import Complete, Info
 
 
 def recorded(info: Info) -> dict[str, Any]:
@@ -69,13 +68,8 @@ async def present(cluster: Cluster | None, recording: Recording, info: Info) -> 
     return recorded(info) | now | {"started": workload.started, "finished": workload.finished}
 
 
-async def completeness(store: Readable, recording: int) -> dict[str, Any]:
-    """Give what is recorded, counted and not assumed: `records`, `from`, `to`, `gaps`, `sources`."""
-    return completeness_of(await asyncio.to_thread(store.complete, recording))
-
-
 def completeness_of(complete: Complete) -> dict[str, Any]:
-    """Write the completeness statement as the contract has it."""
+    """Write the completeness statement as the contract has it: what is recorded, counted and not assumed."""
     return {
         "records": complete.records,
         "from": None if complete.first is None else rfc3339(complete.first),

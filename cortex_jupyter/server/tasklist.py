@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound
 from cortex_jupyter.records import TaskRef
-from cortex_jupyter.server.state import completeness, gone, recorded
+from cortex_jupyter.server.state import completeness_of, gone, recorded
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
@@ -104,7 +104,7 @@ async def _described(recordings: Recordings, ref: TaskRef) -> dict[str, Any]:
         if info is not None and info.done:
             doc |= {k: v for k, v in recorded(info).items() if v is not None}
     empty: dict[str, Any] = {"records": 0, "from": None, "to": None, "gaps": [], "sources": 0}
-    held = empty if info is None else await completeness(store, info.id)
+    held = empty if info is None else completeness_of(await asyncio.to_thread(store.complete, info.id))
     offset = info.clock_ms / 1000 if info else 0.0
     if not offset and recordings.cluster is not None:
         offset = recordings.cluster.clock.offset

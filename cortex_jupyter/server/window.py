@@ -14,7 +14,7 @@ from cortex_jupyter.errors import BadQuery, CursorNotHeld, RecorderError
 from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.recording.reading.frame import Burst, Frame
 from cortex_jupyter.records import Cursor, Entry, notice
-from cortex_jupyter.server.state import completeness, gone, present
+from cortex_jupyter.server.state import completeness_of, gone, present
 from cortex_jupyter.server.stored import in_thread, newest_since, start, stored, tail_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,12 @@ class Window:
 
     @classmethod
     async def open(
-        cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None = None
+        cls,
+        recording: Recording,
+        query: LogQuery,
+        resume: Cursor | None,
+        most: int | None = None,
+        info: Info | None = None,
     ) -> Window:
         """Find the place.
 
@@ -77,16 +82,26 @@ class Window:
         most : int, optional
             Begin with about so many of the window's newest records, whatever the window: a page gets the others as it
             looks at them. Unlike `tail` it waits for nothing.
+        info : Info, optional
+            The recording's present state, where it is known.
 
         Raises
         ------
         CursorNotHeld
             The cursor points into another recording, or beyond what this one holds.
         """
-        info = await recording.info()
-        query = await asyncio.to_thread(query.among, recording.store, recording.id)
+        # In one thread's turn: where a hundred viewers come at once, turns are most of what each costs.
+        return await asyncio.to_thread(cls._opened, recording, query, resume, most, info)
+
+    @classmethod
+    def _opened(
+        cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None, info: Info | None
+    ) -> Window:
+        store, id_ = recording.store, recording.id
+        info = info or recording.held()
+        query = query.among(store, id_)
         if resume is not None:
-            at = resume.check(recording.id).seq
+            at = resume.check(id_).seq
             if at > info.last_seq:
                 raise CursorNotHeld("this cursor lies beyond what is recorded: the end of the recording was lost")
             return cls(recording=recording, query=query, info=info, resumed=True, after=at, since=None)
@@ -94,8 +109,8 @@ class Window:
         query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
         since = query.since
         if most is not None and query.tail is None:
-            since = await asyncio.to_thread(newest_since, recording.store, recording.id, since, most)
-        after = await asyncio.to_thread(start, recording.store, recording.id, since)
+            since = newest_since(store, id_, since, most)
+        after = start(store, id_, since)
         return cls(recording=recording, query=query, info=info, resumed=False, after=after, since=since)
 
     async def settle(self) -> None:
@@ -121,12 +136,19 @@ class Window:
         doc: dict[str, Any] = await present(cluster, recording, info)
         now = time.time_ns()
         doc |= {"ref": asked, "time": str(now), "now": str(now + recording.ahead(info))}
-        doc["recorded"] = await completeness(recording.store, recording.id) | {"complete": info.done}
+        return b"event: status\ndata: " + orjson.dumps(doc | await asyncio.to_thread(self._around)) + b"\n\n"
+
+    def _around(self) -> dict[str, Any]:
+        """Tell what is recorded in all, and where that lies which is before the window."""
+        recording = self.recording
+        doc: dict[str, Any] = {
+            "recorded": completeness_of(recording.store.complete(recording.id)) | {"complete": self.info.done}
+        }
         if not self.resumed:
-            older = await asyncio.to_thread(self._older)
+            older = self._older()
             doc["older"] = None if older is None else str(older)
             doc["from"] = None if older is None or self.since is None else str(self.since)
-        return b"event: status\ndata: " + orjson.dumps(doc) + b"\n\n"
+        return doc
 
     def _older(self) -> Cursor | None:
         recording, info = self.recording, self.info

@@ -84,7 +84,11 @@ class Recording:
         CursorNotHeld
             It has left the store.
         """
-        info = await asyncio.to_thread(self.store.info, self.id)
+        return await asyncio.to_thread(self.held)
+
+    def held(self) -> Info:
+        """Give the same; it blocks."""
+        info = self.store.info(self.id)
         if info is None:
             raise CursorNotHeld(f"the recording of {self.ref.key} is no longer held", NOT_HELD)
         return info
@@ -100,13 +104,7 @@ class Recording:
             The recorder does not start.
         """
         if time.monotonic() - self._written > WANTED_S / 3:
-            self._done = (await self.info()).done
-            try:
-                await asyncio.to_thread(self.store.want, self.id, WANTED_S)
-                self._written = time.monotonic()
-            except StoreError as error:
-                # Full, busy or read-only: what is recorded can be read all the same.
-                _log.warning("%s: %s", self.ref.key, error)
+            await asyncio.to_thread(self._wish)
         cluster = self._recordings.cluster
         if self._done or cluster is None or (self.workload is None and not self.gone):
             return
@@ -122,6 +120,15 @@ class Recording:
         except BaseException:
             keeping.looked = float("-inf")  # it is each reader's to be told
             raise
+
+    def _wish(self) -> None:
+        self._done = self.held().done
+        try:
+            self.store.want(self.id, WANTED_S)
+            self._written = time.monotonic()
+        except StoreError as error:
+            # Full, busy or read-only: what is recorded can be read all the same.
+            _log.warning("%s: %s", self.ref.key, error)
 
     @asynccontextmanager
     async def wanted(self) -> AsyncIterator[None]:
