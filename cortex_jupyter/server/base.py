@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from http.client import responses
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,20 +16,13 @@ from cortex_jupyter.errors import BadQuery, CortexError, NotFound
 from cortex_jupyter.parsing.query import SEVERAL, LogQuery
 from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server import telemetry
+from cortex_jupyter.server.discreet import Discreet
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from cortex_jupyter.server.service import Service
-
-_log = logging.getLogger(__name__)
 
 #: Arguments that belong to Jupyter Server and may stand in any URL.
 _JUPYTERS: Final = frozenset({"token", "_xsrf", "no_track_activity"})
-
-#: What stands in addresses beside names.
-_ALONE: Final = ("tasks", "stream", "view", "openapi.json")
-_OF_TASKS: Final = ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")
 
 #: Jupyter's own refusals, in our words: code and hint by status.
 _REFUSALS: Final = {
@@ -41,7 +33,7 @@ _REFUSALS: Final = {
 }
 
 
-class Handler(ExtensionHandlerMixin, APIHandler):
+class Handler(ExtensionHandlerMixin, Discreet, APIHandler):
     """A handler below `cortex/`; each error it raises becomes `{"error": {code, message, hint}}` with its status."""
 
     auth_resource = "cortex-jupyter"
@@ -69,11 +61,6 @@ class Handler(ExtensionHandlerMixin, APIHandler):
         if status >= 500:  # noqa: PLR2004 - https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status
             self.span.fail(self._code or str(status))
         self.span.end()
-
-    @property
-    def route(self) -> str:
-        """What is asked for, without names."""
-        return route(self.request.path.removeprefix(self.base_url))
 
     @property
     def service(self) -> Service:
@@ -156,36 +143,6 @@ class Handler(ExtensionHandlerMixin, APIHandler):
         self._code = body["code"]
         telemetry.REFUSED.labels(self._code).inc()
         self.finish(orjson.dumps({"error": body}))
-
-    def log_exception(
-        self,
-        typ: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """Leave our own errors out of the server's log: they are answers, and their text may hold names."""
-        if isinstance(value, CortexError):
-            _log.debug("%s %s is answered with %s", self.request.method, self.route, value.code)
-        elif isinstance(value, web.HTTPError) or value is None:
-            super().log_exception(typ, value, tb)
-        else:  # not by Tornado, which writes the whole address and what the error says
-            _log.error("%s %s failed", self.request.method, self.route, exc_info=value)
-
-
-def route(path: str) -> str:
-    """Give a path below the base URL without the names in it.
-
-    Examples
-    --------
-    >>> route("cortex/tasks/ml/job/train-1/logs.parquet"), route("cortex/stream"), route("cortex/x/y")
-    ('/cortex/tasks/{namespace}/{kind}/{name}/logs.parquet', '/cortex/stream', '/cortex/{other}')
-    """
-    first, *rest = path.removeprefix("cortex/").split("/")
-    if first == "tasks" and len(rest) in (3, 4) and (len(rest) == 3 or rest[3] in _OF_TASKS):  # noqa: PLR2004
-        return "/".join(["/cortex/tasks/{namespace}/{kind}/{name}", *rest[3:]])
-    if first == "static" and len(rest) == 1:
-        return "/cortex/static/{name}"
-    return f"/cortex/{first}" if not rest and first in _ALONE else "/cortex/{other}"
 
 
 class NotFoundHandler(Handler):

@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import orjson
 from jupyter_server.auth.decorator import authorized
-from jupyter_server.base.handlers import JupyterHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from jupyter_server.utils import url_path_join
 from tornado import web
@@ -21,6 +20,7 @@ from tornado import web
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.records import TaskRef
+from cortex_jupyter.server.discreet import Discreet
 from cortex_jupyter.server.static import address_of
 from cortex_jupyter.server.tasklist import list_tasks
 
@@ -35,7 +35,7 @@ _POLICY: Final = (
 _COLUMNS: Final = ("state", "started", "finished", "exit_code", "pods")
 
 
-class ViewHandler(ExtensionHandlerMixin, JupyterHandler):
+class ViewHandler(ExtensionHandlerMixin, Discreet):
     """A page for a browser: who is not known is asked to log in, and errors are pages too."""
 
     auth_resource = "cortex-jupyter"
@@ -105,11 +105,6 @@ class ViewHandler(ExtensionHandlerMixin, JupyterHandler):
             )
         body = f'<div class="plain"><h1>{escape(message)}</h1><p>{escape(hint)}</p><p><a href="view">All tasks</a></p></div>'
         self._page(f"{status_code} · {message}", body)
-
-    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Leave our own errors out of the server's log: they are answers, and their text may hold names."""
-        if not isinstance(value, CortexError):
-            super().log_exception(typ, value, tb)
 
 
 def _table(namespace: str, tasks: list[dict[str, Any]]) -> str:

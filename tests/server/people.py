@@ -21,3 +21,12 @@ class People(IdentityProvider):
     def get_user(self, handler: Any) -> HubUser | None:
         name, *groups = handler.request.headers.get("X-User", handler.get_cookie("user", "")).split(";")
         return HubUser(name, hub_user={"name": name, "groups": groups}) if name else None
+
+
+class Fails(IdentityProvider):
+    """As Jupyter's own; whoever comes with `X-Fails` meets an error that quotes their token."""
+
+    def get_user(self, handler: Any) -> Any:
+        if handler.request.headers.get("X-Fails"):
+            raise ValueError(handler.get_argument("token"))
+        return super().get_user(handler)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
+import pytest
 from server.running import TOKEN, logs, records, run_server
 from support.jupyter import Home
 from support.kube import python_job
 
+from cortex_jupyter.server.app import CortexJupyter
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from conftest import SandboxProcess
+    from server.running import Server
     from support.kube import Kube
 
 MARK = "Zm9vYmFyIHNlY3JldA"
@@ -77,3 +84,53 @@ async def test_no_line_and_no_token_is_in_them(
     assert taken["task"] == ended["task"] == read["task"]
     own = [json.loads(line) for line in of_server.splitlines() if line.startswith('{"time"')]
     assert any(doc["message"].endswith("is answered with BadQuery") for doc in own)
+
+
+_TASK = "cortex/tasks/default/job/" + MARK.lower()
+#: An address of every handler, with something in it that cannot be read.
+FAILING = (
+    "cortex/tasks?namespace=%FF{0}&", "cortex/tasks/%FF{0}/job/x?", _TASK + "?x=%FF{0}&", "cortex/tasks/%FF{0}/job/x/logs?",
+    *(f"{_TASK}/{end}?bins=%FF{{0}}&" for end in ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")),
+    "cortex/stream?task=%FF{0}&", "cortex/openapi.json?x=%FF{0}&", "cortex/view?task=%FF{0}&", "cortex/view?namespace=%FF{0}&",
+    "cortex/static/%FF{0}?", "cortex/%FF{0}?",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def loud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server at its loudest, in which also what nobody has foreseen can be made to fail."""
+    options = ("--Application.log_level=DEBUG", "--ServerApp.identity_provider_class=server.people.Fails")
+    path = f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
+    with run_server(tmp_path_factory.mktemp("loud"), *options, PYTHONPATH=path, CORTEX_LOG_LEVEL="debug") as server:
+        yield server
+
+
+def test_every_handler_is_among_those_that_fail() -> None:
+    app = CortexJupyter()
+    app.handlers = []
+    app.initialize_handlers()
+    asked = [address.partition("?")[0].replace("%FF{0}", "x") for address in FAILING]
+    for pattern, *_ in app.handlers:
+        assert any(re.fullmatch(pattern, path) for path in asked), pattern
+
+
+@pytest.mark.parametrize("address", FAILING)
+@pytest.mark.parametrize("how", ["unreadable", "unforeseen", "posted", "of a stranger"])
+def test_what_is_refused_leaves_no_token_and_nothing_of_the_query(loud: Server, address: str, how: str) -> None:
+    method = "POST" if how == "posted" else "GET"
+    token = TOKEN if how != "of a stranger" else "almost-" + TOKEN
+    before = len(loud.log.read_text())
+    headers = {"X-Fails": "1"} if how == "unforeseen" else {}
+    if how == "unforeseen":
+        address = address.replace("%FF", "")  # it gets as far as that
+    answer = httpx.request(method, f"{loud.url}{address.format(MARK)}token={token}", headers=headers)
+    assert answer.status_code >= 300 or "openapi" in address
+    loud.get("cortex/written-after-it")
+    until = time.monotonic() + 20
+    while "written-after-it" not in (said := loud.log.read_text()[before:]):
+        assert time.monotonic() < until, said
+    of_ours = [line for line in said.splitlines() if "[secret]" not in line]  # Jupyter's own line for each request
+    assert TOKEN not in said
+    assert MARK not in "\n".join(of_ours)
+    if how == "unforeseen":
+        assert answer.status_code == 500 and "ValueError" in said and TOKEN not in answer.text
