@@ -30,6 +30,13 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 	ln -sfn $(CURDIR)/cortex_jupyter/labextension $(VENV)/share/jupyter/labextensions/cortex-jupyter
 	touch $@
 
+# Turns itself on in every JupyterLab of an environment, so it has a folder of its own.
+$(VENV)/collaboration: constraints.txt $(VENV)/.stamp
+	rm -rf $@
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -c constraints.txt --target $@ jupyter-collaboration-ui \
+		jupyter-docprovider jupyter-server-fileid jupyter-server-ydoc jupyter-ydoc pycrdt pycrdt-store pycrdt-websocket sqlite-anyio
+	touch $@
+
 js/node_modules/.stamp: js/package.json js/package-lock.json
 	@$(call need,npm,nodejs npm)
 	cd js && npm ci --silent --no-audit --no-fund
@@ -51,7 +58,7 @@ lint: setup
 	cd js && npm run --silent lint
 
 # Most tests wait for processes of theirs, so three run at once; a browser wants the machine for itself.
-test: lint
+test: lint $(VENV)/collaboration
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
 	@$(call need,valkey-server,valkey-server)

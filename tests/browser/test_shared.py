@@ -1,13 +1,13 @@
 """Two people in one notebook, with the real jupyter-collaboration: whose rights count, and what one does to the other.
 
-It turns collaboration on for each JupyterLab that finds it, so it is looked for in a folder of its own, named by
-CORTEX_COLLABORATION; README, "Working on it", says how that is filled.
+It turns collaboration on for each JupyterLab that finds it, so `make test` puts it into a folder of its own.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from conftest import SandboxProcess
     from playwright.sync_api import Browser, Locator, Page
 
-FOLDER = os.environ.get("CORTEX_COLLABORATION", "")
+FOLDER = str(Path(sys.prefix) / "collaboration")
 LINES = 200
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(240),
-    pytest.mark.skipif(not FOLDER, reason="CORTEX_COLLABORATION names no folder with jupyter-collaboration"),
 ]
 
 
