@@ -15,6 +15,7 @@ from cortex_jupyter.archive.store import ArchiveStore, archive_of
 from cortex_jupyter.cli.terminal import say
 from cortex_jupyter.errors import BadQuery, CortexError, CursorNotHeld
 from cortex_jupyter.frames.read import stored_pieces
+from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.stores import open_store
@@ -84,7 +85,7 @@ def _one(store: Store, catalog: Catalog, recording: int, url: str, *, again: boo
         extra = {"task": info.ref.key, "seconds": time.monotonic() - begun}
         _log.info("archived in %s, %d bytes", held.file.path, held.file.size, extra=extra)
     else:
-        say(f"{info.ref.key}: {held.file.path}, {held.file.size:,} bytes")
+        say(f"{info.ref.key}: {held.file.path}, {many(held.file.size, 'byte')}")
     return 0
 
 

@@ -14,6 +14,7 @@ from cortex_jupyter.cli.query import log_of
 from cortex_jupyter.cli.terminal import say
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.frames.convert import whole
+from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.server.text import line
 
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
                 _WRITERS[kind](out, _counted(log.records(), bar), log.query)
 
         whole(target, write)
-    say(f"{target}: {target.stat().st_size:,} bytes".replace(",", " "))
+    say(f"{target}: {many(target.stat().st_size, 'byte')}")
     say(str(log.complete))
     return 0
 

@@ -67,23 +67,30 @@ class Completeness:
         return orjson.dumps(self.as_dict() | more)
 
     def __str__(self) -> str:
-        parts = [_many(self.records, "line")]
+        parts = [many(self.records, "line")]
         if self.from_ and self.to:
             parts.append(f"{_span(self.from_, self.to)} {_when(self.to):%Z}")
-        parts.append(_many(self.sources, "source"))
+        parts.append(many(self.sources, "source"))
         if self.masked:
             kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.masked.items()))
-            parts.append(f"{_many(sum(self.masked.values()), 'secret')} masked ({kinds})")
+            parts.append(f"{many(sum(self.masked.values()), 'secret')} masked ({kinds})")
         if not self.gaps:
             parts.append("complete" if self.done else "complete so far, still running")
             return ", ".join(parts)
-        parts.append(_many(len(self.gaps), "gap"))
+        parts.append(many(len(self.gaps), "gap"))
         return f"{', '.join(parts)}: {'; '.join(map(_gap, self.gaps))}"
 
     __repr__ = __str__
 
 
-def _many(n: int, word: str) -> str:
+def many(n: int, word: str) -> str:
+    """Give a number of things, in words.
+
+    Examples
+    --------
+    >>> many(14978, "byte"), many(1, "line")
+    ('14 978 bytes', '1 line')
+    """
     return f"{n:,} {word}{'' if n == 1 else 's'}".replace(",", " ")
 
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import TaskFailed, WaitTimeout
+from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.follow import Follow, Frames
 from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.record import Record
@@ -106,7 +107,7 @@ class Waiting(Snapshot):
         what = "it has not ended" if pattern is None else f"no line matches {pattern[:60]!r}"
         return WaitTimeout(
             f"{self._recording.ref.key}: {what} after {timeout:g} s; {status.message or status.state}, "
-            f"{records:,} lines so far".replace(",", " ", 1)
+            f"{many(records, 'line')} so far"
         )
 
     def _failed(self, status: Status) -> TaskFailed:
