@@ -19,6 +19,7 @@ from faults.seen import Seen
 from support.jupyter import counter
 
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recording.process.launch import log_path
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.records import TaskRef
 
@@ -64,7 +65,7 @@ async def stood_still(case: Case) -> None:
     await case.until(lambda: case.recorder() not in (0, pid), "another recorder")
     await case.lines(1000)
     os.kill(pid, signal.SIGCONT)
-    log = case.folder / "store/recorder.log"
+    log = log_path(case.recordings.store.url)
     await case.until(lambda: "another recorder has taken over" in log.read_text(), "the first one to notice")
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import orjson
 import pytest
 from faults.case import Row
+from faults.rows_recorder import stood_still
 from faults.seen import Seen
 from support.jupyter import counter
 from support.valkey import Place
+from valkey import ResponseError
 
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.records import TaskRef
@@ -38,16 +41,30 @@ async def restarted(case: Case) -> None:
 async def failed_over(case: Case) -> None:
     """The replica is behind when the primary dies."""
     await case.lines(3000)
-    (replica,) = case.place.replicas
     case.place.between.cut()
     await case.lasts(1)
+    await promoted(case)
+    # There is no other replica to wait for: that is for whoever runs the servers.
+    (replica,) = case.place.replicas
+    await asyncio.to_thread(case.place.add_replica, replica.port)
+
+
+async def promoted(case: Case) -> None:
+    (replica,) = case.place.replicas
     case.hit()
     await asyncio.to_thread(case.place.primary.kill)
     await asyncio.to_thread(replica.ask, "REPLICAOF", "NO", "ONE")
-    # There is no other replica to wait for: that is for whoever runs the servers.
-    await asyncio.to_thread(case.place.add_replica, replica.port)
     case.place.relay.cut()
     case.place.relay.mend(replica.port)
+
+
+async def failed_over_unconfirmed(case: Case) -> None:
+    """Nobody waits for the replica, so that it lacks what readers have seen."""
+    await case.lines(3000)
+    case.place.between.cut()
+    await case.lines(2000)
+    await promoted(case)
+    await lost(case)
 
 
 async def cut_off(case: Case) -> None:
@@ -68,6 +85,30 @@ async def full(case: Case) -> None:
     memory.ask("CONFIG", "SET", "maxmemory", 0)
 
 
+async def disk_full(case: Case) -> None:
+    """Its own disk: it refuses everything that would change it, so that the recording itself can say nothing."""
+    await case.lines(3000)
+    filler = case.folder / "store/filler"
+    case.hit()
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    await refused(case)
+    await case.lasts(1)
+    filler.unlink()
+
+
+async def refused(case: Case) -> None:
+    def refuses() -> bool:
+        try:
+            case.place.primary.ask("PING")
+        except ResponseError as error:
+            return "MISCONF" in str(error)
+        return False
+
+    await case.until(refuses, "that the server refuses to write")
+
+
 async def went_back(case: Case) -> None:
     """The server comes back as it was a second before, as after a power cut with `appendfsync everysec`."""
     await case.lines(3000)
@@ -79,12 +120,33 @@ async def went_back(case: Case) -> None:
     await asyncio.to_thread(server.kill)
     os.truncate(file, size)
     await asyncio.to_thread(server.start)
+    await lost(case)
+
+
+async def lost(case: Case) -> None:
     await case.until(lambda: any(n.get("notice") == "store" for n in case.seen.notices), "that records were lost")
+
+
+async def from_snapshot(case: Case) -> None:
+    """What came after the last snapshot is nowhere."""
+    await case.lines(3000)
+    server = case.place.primary
+    await asyncio.to_thread(server.ask, "SAVE")
+    await case.lines(2000)
+    case.hit()
+    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.start)
+    await lost(case)
 
 
 async def read_twice(case: Case) -> None:
     """Read on over what is given once more, as a notice says; then anew, as one who comes later."""
     await case.read()
+    first = case.seen
+    assert not first.doubled and not first.gaps
+    wrote, got = case.disk.lines(), first.lines()
+    lacks = {key: len({*lines} - {*got.get(key, [])}) for key, lines in wrote.items()}
+    assert not any(lacks.values()), f"who read all the time lacks {lacks}"
     case.seen = Seen()
     await case.read()
 
@@ -110,15 +172,23 @@ async def read_again(case: Case) -> None:
             case.seen.take(frame.event, orjson.loads(frame.entry.data))
 
 
-def durable(folder: Path, replicas: int = 0) -> Place:
-    return Place(folder, replicas, appendonly="yes", appendfsync="everysec")
+def snapshots(folder: Path) -> Place:
+    return Place(folder, save="3600 1")
+
+
+def durable(folder: Path, replicas: int = 0, *, wait: bool = True) -> Place:
+    return Place(folder, replicas, wait=wait, appendonly="yes", appendfsync="everysec")
 
 
 ROWS = [
     Row("Valkey killed twice, started from its file", restarted, program=LONG, place=durable),
     Row("Valkey fails over to a replica that lags", failed_over, place=partial(durable, replicas=1)),
+    Row("Valkey fails over, nobody waited for the replica", failed_over_unconfirmed, program=LONG, place=partial(durable, replicas=1, wait=False), read=read_twice),
+    Row("Valkey has snapshots only, killed", from_snapshot, program=LONG, place=snapshots, read=read_twice),
     Row("network to Valkey cut", cut_off, place=durable),
     Row("Valkey's memory full", full, program=LONG, place=durable),
+    Row("Valkey's disk full", disk_full, program=LONG, place=lambda folder: durable(folder / "store"), disk=24),
+    Row("recorder stopped for longer than its lease in Valkey", stood_still, program=LONG, place=durable),
     Row("Valkey comes back as it was before", went_back, program=LONG, place=durable, read=read_twice),
     Row("Valkey started without its file", forgot, place=durable, read=read_again),
 ]  # fmt: skip

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +25,7 @@ from support.valkey import Server, free_port
 
 from cortex_jupyter.errors import CursorNotHeld, LeaseLost, StoreBusy, StoreError, StoreFull, StoreUnreachable
 from cortex_jupyter.recording.process.launch import ensure_recorder
+from cortex_jupyter.recording.reading import keeping
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.recorder import recorder as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
@@ -277,6 +279,43 @@ def test_memory_that_is_full_is_said_and_passes(server: Server, store: ValkeySto
     assert store.keep_reserve()
     hand.lines([(1, 1, "room again")])
     assert records(store, hand.id)[-1][3] == "room again"
+
+
+async def test_a_server_that_cannot_write_to_its_disk_takes_nothing_and_readers_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even a notice: who has read what there is hears of it by an error, and goes on from there."""
+    monkeypatch.setattr(keeping, "WANTED_S", 0.1)
+    with Server(tmp_path / "v", save="3600 1") as server, closing(open_store(server.url)) as store:
+        hand = Hand(store)
+        hand.lines([(1, 1, "a")])
+        (server.folder / "dump.rdb").mkdir()  # where its snapshot belongs
+        server.ask("BGSAVE")
+        await until(lambda: server.client().info("persistence")["rdb_last_bgsave_status"] == "err")
+        for write in (
+            lambda: hand.lines([(2, 1, "b")]), lambda: store.beat(recorder()), lambda: store.want(hand.id, 5),
+        ):  # fmt: skip
+            with pytest.raises(StoreFull, match="cannot write to its disk") as caught:
+                write()
+            assert "make room on the disk" in caught.value.hint
+        feed = Feed(store, hand.id)
+
+        async def want() -> None:
+            await asyncio.to_thread(store.want, hand.id, 5)
+
+        reading: Any = SimpleNamespace(id=hand.id, ref=REF, workload=None, feed=feed, want=want)
+        with keeping.Keeping().reading(reading):
+            frames = feed.frames()
+            assert (await anext(frames)).last == 1
+            with pytest.raises(StoreFull):
+                await anext(frames)
+            (server.folder / "dump.rdb").rmdir()
+            server.ask("SAVE")
+            hand.written.pop()
+            hand.lines([(2, 1, "b")])
+            frames = feed.frames(after=1)
+            assert (await anext(frames)).last == 2
+            await frames.aclose()
 
 
 def test_before_memory_is_full_room_is_made_and_said(tmp_path: Path) -> None:

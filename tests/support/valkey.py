@@ -109,13 +109,15 @@ class Place:
     ----------
     folder : Path
     replicas : int, optional
+    wait : bool, optional
+        Whether a commit counts only when the replicas have it.
     **options
         The servers' settings.
     """
 
-    def __init__(self, folder: Path, replicas: int = 0, **options: object) -> None:
+    def __init__(self, folder: Path, replicas: int = 0, *, wait: bool = True, **options: object) -> None:
         self._stack = contextlib.ExitStack()
-        self._folder, self._options, self._replicas = folder, options, replicas
+        self._folder, self._options, self._replicas, self._wait = folder, options, replicas, wait
         self.replicas: list[Server] = []
 
     def __enter__(self) -> Self:
@@ -141,7 +143,7 @@ class Place:
 
     @property
     def url(self) -> str:
-        wait = f"/0?replicas={self._replicas}" if self._replicas else "/0"
+        wait = f"/0?replicas={self._replicas}" if self._replicas and self._wait else "/0"
         return f"valkey://127.0.0.1:{self.relay.port}{wait}"
 
 
