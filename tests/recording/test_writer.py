@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from recording.hand import CLUSTER, Hand, source, until
 from recording.node import line
 
 from cortex_jupyter.errors import LeaseLost, StoreError
+from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.recording.writing.batch import Note
 from cortex_jupyter.recording.writing.writer import Channel, Writer
@@ -31,6 +33,11 @@ def opened(writer: Writer, hand: Hand) -> Channel:
     channel = writer.open(hand.lease, "default:job/train-1", 0)
     channel.track(hand.source(), source(), Anchor())
     return channel
+
+
+def waiting() -> float:
+    """Give `cortex_queue_bytes`."""
+    return next(iter(telemetry.QUEUE.collect())).samples[0].value
 
 
 def texts(store: Store, recording: int) -> list[str]:
@@ -142,6 +149,25 @@ async def test_an_error_of_one_is_not_the_others(
     await good.lines(1, line(1, "b"))
     await asyncio.wait_for(good.flush(), 20)
     assert texts(store, store.find(TaskRef("default", "job", "other"), CLUSTER).id) == ["b"]  # type: ignore[union-attr]
+
+
+async def test_what_an_error_leaves_unwritten_does_not_count_as_waiting(
+    store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, before, handed = opened(writer, hand), waiting(), threading.Event()
+
+    def fail(*_: object) -> None:
+        assert handed.wait(20)
+        raise StoreError("the file is damaged")
+
+    monkeypatch.setattr(store, "commit", fail)
+    for i in range(6):
+        await channel.lines(1, line(i, "x" * 50_000))
+    assert waiting() - before > 300_000
+    handed.set()
+    with pytest.raises(StoreError, match="damaged"):
+        await asyncio.wait_for(channel.flush(), 20)
+    assert waiting() == before
 
 
 async def test_what_is_handed_over_is_written_at_the_end(store: Store, hand: Hand) -> None:

@@ -216,8 +216,14 @@ class Channel:
                 tracing.past("cortex.commit", seconds, {"cortex.task": self.task, "cortex.commit.bytes": item.size}, at)
 
     def write(self, items: list[Item]) -> None:
-        """Commit items; an error is kept for who hands over next."""
+        """Commit items, unless that failed before; an error is kept for who hands over next."""
         size = sum(item.size for item in items)
+        if self.error is None:
+            self._commit(items, size)
+        telemetry.QUEUE.dec(size)
+        self._loop.call_soon_threadsafe(self._room.set)
+
+    def _commit(self, items: list[Item], size: int) -> None:
         try:
             commit = self._batcher.build(items)
             begun = time.monotonic()
@@ -233,8 +239,6 @@ class Channel:
                 _log.exception("A batch of %s cannot be recorded", self._batcher.task)
             telemetry.failed(error)
             self.error = error
-        telemetry.QUEUE.dec(size)
-        self._loop.call_soon_threadsafe(self._room.set)
 
 
 class Writer:
@@ -290,7 +294,7 @@ class Writer:
     def _run(self) -> None:
         while (job := self._next()) is not None:
             channel, items, barriers = job
-            if items and channel.error is None:
+            if items:
                 channel.write(items)
             for barrier in barriers:
                 barrier()
