@@ -33,11 +33,11 @@ _RECORDER = """
 import sys
 import aiohttp
 from cortex_jupyter.recording.recorder import recorder
-from cortex_jupyter.recording.writing import writer
+from cortex_jupyter.recording.writing import channel
 async def readany(self):
     return await self.read(8 << 10)
 aiohttp.StreamReader.readany = readany
-writer.FULL = 8 << 10
+channel.FULL = 8 << 10
 recorder._COMPACT_S = 0.5
 from cortex_jupyter.recording.__main__ import main
 sys.exit(main())

@@ -14,13 +14,14 @@ from cortex_jupyter.errors import LeaseLost, StoreError
 from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.recording.writing.batch import Note
-from cortex_jupyter.recording.writing.writer import Channel, Writer
+from cortex_jupyter.recording.writing.writer import Writer
 from cortex_jupyter.records import Batch, TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.writing.channel import Channel
 
 
 @pytest.fixture
@@ -181,7 +182,7 @@ async def test_what_is_handed_over_is_written_at_the_end(store: Store, hand: Han
 async def test_what_nobody_reads_is_gathered_until_somebody_does(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cortex_jupyter.recording.writing.writer.UNREAD_S", 3600.0)
+    monkeypatch.setattr("cortex_jupyter.recording.writing.channel.UNREAD_S", 3600.0)
     channel = opened(writer, hand)
     channel.read(on=False)
     await channel.lines(1, line(1, "a"))

@@ -16,7 +16,7 @@ from simulate.queueing import batches, left, wait
 from simulate.sizing import LOOKS, Paper
 
 from cortex_jupyter.recording.store import HEARTBEAT_S
-from cortex_jupyter.recording.writing.writer import INTERVAL_S, UNREAD_S
+from cortex_jupyter.recording.writing.channel import INTERVAL_S, UNREAD_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.store import Lease, Store
     from cortex_jupyter.recording.text.align import Line
-    from cortex_jupyter.recording.writing.writer import Channel
+    from cortex_jupyter.recording.writing.channel import Channel
     from cortex_jupyter.records import Source
 
 

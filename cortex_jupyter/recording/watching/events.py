@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.recording.watching.watches import Watches
-    from cortex_jupyter.recording.writing.writer import Channel
+    from cortex_jupyter.recording.writing.channel import Channel
 
 _log = logging.getLogger(__name__)
 
