@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-#: A heartbeat is tried each second, and an attempt takes some seconds where a store does not answer. Without one for so
-#: long, seconds, the process hangs: another start mends that.
+#: A heartbeat is tried each second, or one is waited for. Without either for so long, seconds, the process hangs: another
+#: start mends that.
 HUNG_S: Final = 60.0
 #: Without one that the store took for so long, seconds, other recorders have this one's tasks.
 STALE_S: Final = 10.0
@@ -39,7 +39,7 @@ class Pulse:
         self._lost: dict[str, float] = {}
 
     def turned(self) -> None:
-        """Note that the loop of heartbeats goes round, whatever the store says."""
+        """Note that the loop of heartbeats goes round, be it that it waits for the store."""
         self._turned = time.monotonic()
 
     def taken(self) -> None:

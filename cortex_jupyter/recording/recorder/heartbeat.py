@@ -3,73 +3,121 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, ParamSpec
 
 from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull, StoreTooNew
 from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.writing.patience import RETRY_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cortex_jupyter.recording.process.pulse import Pulse
     from cortex_jupyter.recording.store import Recorder, Store
 
 _log = logging.getLogger(__name__)
+_P = ParamSpec("_P")
 
 #: How long, seconds, it tries to write its first heartbeat into a store that is full or busy.
 _APPEAR_S: Final = 60.0
 BEAT_S: Final = 1.0
 
 
-async def appear(store: Store, me: Recorder, pulse: Pulse, *, patient: bool = False) -> None:
-    """Be seen by who looks for a recorder, as soon as the store takes it.
+class Heart:
+    """The heartbeats of one recorder.
+
+    They have a thread of their own: in the common ones each call to the store may wait for a server that hangs, or for its
+    replicas, and a heartbeat that stands behind some of those comes too late.
 
     Parameters
     ----------
     store : Store
     me : Recorder
     pulse : Pulse
-    patient : bool, optional
-        Wait for the store for as long as it takes: nobody waits for us.
+        Is told of each.
 
-    Raises
-    ------
-    StoreError
+    Attributes
+    ----------
+    me : Recorder
+        As it presents itself from the next heartbeat on.
     """
-    end = time.monotonic() + (math.inf if patient else _APPEAR_S)
-    while True:
+
+    def __init__(self, store: Store, me: Recorder, pulse: Pulse) -> None:
+        self._store, self.me, self._pulse = store, me, pulse
+        self._thread = ThreadPoolExecutor(1, "cortex-heartbeat")
+
+    async def appear(self, *, patient: bool = False) -> None:
+        """Be seen by who looks for a recorder, as soon as the store takes it.
+
+        Parameters
+        ----------
+        patient : bool, optional
+            Wait for the store for as long as it takes: nobody waits for us.
+
+        Raises
+        ------
+        StoreError
+        """
+        end = time.monotonic() + (math.inf if patient else _APPEAR_S)
+        while True:
+            try:
+                await self._beat()
+            except (StoreFull, StoreBusy):
+                if time.monotonic() > end:
+                    raise
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    async def beat(self) -> StoreTooNew:
+        """Be seen for ever after; gives why it cannot go on."""
+        said = ""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            try:
+                await self._beat()
+                said = ""
+            except StoreTooNew as error:
+                return error
+            except CortexError as error:
+                if error.message != said:  # not every second: our log may be on the same full disk
+                    _log.warning("%s", error)
+                said = error.message
+            except Exception:  # noqa: BLE001 - others take over what we record where none comes
+                _log.exception("A heartbeat failed")
+
+    async def leave(self) -> None:
+        """Give up all leases, behind a heartbeat that is under way: it must not be the last that is heard of us.
+
+        Raises
+        ------
+        StoreError
+        """
         try:
-            await _beat(store, me, pulse)
-        except (StoreFull, StoreBusy):
-            if time.monotonic() > end:
-                raise
-            await asyncio.sleep(RETRY_S)
-        else:
-            return
+            await self._do(self._store.leave, self.me.id)
+        finally:
+            self._thread.shutdown(wait=False)
 
+    async def _beat(self) -> None:
+        await self._do(self._store.beat, self.me)
+        self._pulse.taken()
+        telemetry.BEAT.set_to_current_time()
 
-async def beat(store: Store, me: Recorder, pulse: Pulse) -> StoreTooNew:
-    """Be seen for ever after; gives why it cannot go on."""
-    said = ""
-    while True:
-        await asyncio.sleep(BEAT_S)
+    async def _do(self, what: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        run = contextvars.copy_context().run
+        asked = asyncio.get_running_loop().run_in_executor(self._thread, lambda: run(what, *args, **kwargs))
         try:
-            await _beat(store, me, pulse)
-            said = ""
-        except StoreTooNew as error:
-            return error
-        except CortexError as error:
-            if error.message != said:  # not every second: our log may be on the same full disk
-                _log.warning("%s", error)
-            said = error.message
-        except Exception:  # noqa: BLE001 - others take over what we record where none comes
-            _log.exception("A heartbeat failed")
-
-
-async def _beat(store: Store, me: Recorder, pulse: Pulse) -> None:
-    pulse.turned()
-    await asyncio.to_thread(store.beat, me)
-    pulse.taken()
-    telemetry.BEAT.set_to_current_time()
+            while True:
+                # From here, however long the store takes: only a loop that stands still is mended by another start.
+                self._pulse.turned()
+                if (await asyncio.wait([asked], timeout=BEAT_S))[0]:
+                    break
+        except asyncio.CancelledError:
+            asked.cancel()
+            raise
+        asked.result()

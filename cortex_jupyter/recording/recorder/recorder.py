@@ -18,7 +18,8 @@ from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreError,
 from cortex_jupyter.recording.collector.sharing import Sharing
 from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.process.pulse import Pulse
-from cortex_jupyter.recording.recorder.heartbeat import BEAT_S, appear, beat
+from cortex_jupyter.recording.recorder.heartbeat import BEAT_S, Heart
+from cortex_jupyter.recording.recorder.reached import Reached
 from cortex_jupyter.recording.recorder.running import Running
 from cortex_jupyter.recording.recorder.saying import say_back, tell
 from cortex_jupyter.recording.recorder.task import TaskRecorder
@@ -87,10 +88,11 @@ class Recording:
             time.time(),
             self._pulse.port,
         )
+        self._heart = Heart(store, self._me, self._pulse)
         self._sharing, self._shared = Sharing(self._me.id), float("-inf")  # and when it last did, monotonic
         self._running: dict[int, Running] = {}
         self._upkeep = Upkeep(store, self._running)
-        self._reached: dict[int, int] = {}  # the last number that we have recorded of what has ended here
+        self._reached = Reached()
         self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
         self._damaged: StoreError | None = None  # the store does not even take a message
         self._changed = asyncio.Event()
@@ -116,7 +118,7 @@ class Recording:
 
         try:
             with Writer(self._store) as writer:
-                await appear(self._store, self._me, self._pulse, patient=self._selection is not None)
+                await self._heart.appear(patient=self._selection is not None)
                 unsubscribe = self._store.subscribe(wake)
                 upkeep = self._upkeep
                 side = [
@@ -137,7 +139,7 @@ class Recording:
         finally:
             # Also when it is stopped or fails: a recorder on another machine would wait for our heartbeat to go cold.
             with contextlib.suppress(CortexError):
-                await asyncio.to_thread(self._store.leave, self._me.id)
+                await self._heart.leave()
 
     async def _work(self, writer: Writer) -> None:
         busy = time.monotonic()
@@ -195,6 +197,7 @@ class Recording:
         asked = selected | wanted
         holders = await asyncio.to_thread(self._store.holders, asked)
         selected -= asked - holders.keys()  # they are complete
+        self._reached.over(asked - holders.keys())
         recorders = len(await asyncio.to_thread(self._store.recorders, self._cluster.id))
         for id_ in self._sharing.give(holders, recorders):
             if id_ in self._running:
@@ -219,9 +222,14 @@ class Recording:
         # Read again under the lease: the one before us may have committed meanwhile.
         now = await asyncio.to_thread(self._store.info, id_)
         if now is None or now.done:
+            self._reached.over([id_])
             return
-        if (reached := self._reached.pop(id_, 0)) > now.last_seq:
-            now = await asyncio.to_thread(say_back, self._store, lease, now, reached)
+        if (reached := self._reached.of(id_)) > now.last_seq:
+            try:
+                now = await asyncio.to_thread(say_back, self._store, lease, now, reached)
+            except LeaseLost as error:  # another has taken it just now: it is his
+                _log.warning("%s: %s", now.ref.key, error)
+                return
         recorder = TaskRecorder(
             self._cluster, self._store, writer, lease, now, self._watches, self._turns, masked=masked
         )
@@ -243,9 +251,10 @@ class Recording:
             await self._recorded(one)
 
     async def _recorded(self, one: Running) -> None:
-        info = one.info
+        info, done = one.info, False
         try:
             await one.recorder.run()
+            done = True
             await asyncio.to_thread(compact, self._store, one.lease, done=True)
             self._upkeep.completed.set()
             telemetry.LEASES.labels("finished").inc()
@@ -263,7 +272,9 @@ class Recording:
             telemetry.failed(error)
             self._later[info.id] = time.monotonic() + 15
         finally:
-            self._reached[info.id] = one.recorder.reached
+            self._reached.note(info.id, one.recorder.reached)
+            if done:
+                self._reached.over([info.id])
             del self._running[info.id]
             telemetry.TASKS.set(len(self._running))
             self._changed.set()
@@ -288,5 +299,5 @@ class Recording:
                     await asyncio.to_thread(self._store.commit, one.lease, Commit(update={"caught_up": 0}))
 
     async def _beat(self) -> None:
-        self._damaged = await beat(self._store, self._me, self._pulse)  # those who have updated start one of theirs
+        self._damaged = await self._heart.beat()  # those who have updated start one of theirs
         self._changed.set()
