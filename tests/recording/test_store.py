@@ -261,10 +261,12 @@ async def test_a_subscription_lasts_until_it_is_ended(store: SqliteStore, hand: 
 
 
 def test_a_recorder_says_what_it_is_until_it_leaves(store: SqliteStore) -> None:
-    me = replace(recorder(), version="1.2.3", since=1000.0, port=9464)
-    for _ in range(2):
+    me = replace(recorder(), version="1.2.3", since=1000.0, port=9464, namespaces=("ml",), selection="a", rights="r")
+    for refused in ((), ("ml", "nlp"), ()):
+        me = replace(me, refused=refused)
         store.beat(me)
         (found,) = store.recorders(CLUSTER)
         assert replace(found, heartbeat=0) == replace(me, heartbeat=0) and abs(found.heartbeat - time.time()) < 2
     store.leave(me.id)
-    assert store.recorders(CLUSTER) == [] and store.setting(f"recorder:{me.id}") == ""
+    assert store.recorders(CLUSTER) == []
+    assert not any(store.setting(f"{key}:{me.id}") for key in ("recorder", "recorder-takes"))

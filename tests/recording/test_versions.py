@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from recording.hand import CLUSTER, Hand, NewStore, recorder, until
 
@@ -81,3 +83,32 @@ async def test_a_recorder_ends_and_says_why(new_store: NewStore) -> None:
         upgrade(store, 99)
         with pytest.raises(StoreTooNew):
             await run
+
+
+def test_what_a_newer_recorder_says_besides_is_left_out(store: Store) -> None:
+    me = recorder()
+    store.beat(me)
+    if isinstance(store, SqliteStore):
+        with sqlite3.connect(store.path) as db:
+            db.execute("UPDATE setting SET value=json_set(value, '$.mood', 'good') WHERE key GLOB 'recorder*'")
+        db.close()
+    else:
+        assert isinstance(store, ValkeyStore)
+        key = f"cortex:recorder:{me.id}"
+        store._link.ask(
+            "SET", key, orjson.dumps(orjson.loads(store._link.ask("GET", key)) | {"mood": "good"}), "KEEPTTL"
+        )
+    assert [one.id for one in store.recorders(CLUSTER)] == [me.id]
+
+
+def test_an_older_recorder_understands_what_this_one_says(store: Store) -> None:
+    """It takes of what is said of a recorder all that stands in one place: what it knows must be all."""
+    me = replace(recorder(), namespaces=("ml",), selection="x", rights="r")
+    store.beat(me)
+    if isinstance(store, SqliteStore):
+        said = orjson.loads(store.setting(f"recorder:{me.id}"))
+        assert said.keys() == {"version", "since", "port"}
+    else:
+        assert isinstance(store, ValkeyStore)
+        said = orjson.loads(store._link.ask("GET", f"cortex:recorder:{me.id}"))["recorder"]
+        assert [*said] == ["id", "cluster", "host", "pid", "heartbeat"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import ChainMap
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.recording.sqlite.trouble import disk_full
-from cortex_jupyter.recording.store import HEARTBEAT_S, Lease, Recorder
+from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder
 from cortex_jupyter.recording.store.liveness import HOST, process_lives
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.sqlite.connections import Connections
 
 
-#: How the settings begin that say more of a recorder.
-_ABOUT: Final = "recorder:"
+#: How the settings begin that say more of a recorder, and what: of the first, programs of older versions take all there is.
+_ABOUT: Final = {"recorder:": MORE[:3], "recorder-takes:": MORE[3:]}
 
 
 def fence(db: sqlite3.Connection, lease: Lease) -> None:
@@ -46,23 +47,25 @@ class Leases:
                 "INSERT OR REPLACE INTO recorder VALUES (?,?,?,?,?)",
                 (recorder.id, recorder.cluster, recorder.host, recorder.pid, time.time()),
             )
-            said = orjson.dumps({"version": recorder.version, "since": recorder.since, "port": recorder.port}).decode()
-            # Not in the table: programs of older versions take its columns as they come.
-            db.execute("INSERT OR IGNORE INTO setting VALUES (?,?)", (_ABOUT + recorder.id, said))
             db.execute("DELETE FROM recorder WHERE heartbeat < ?", (time.time() - 3600,))
-            db.execute(f"DELETE FROM setting WHERE key GLOB '{_ABOUT}*' AND substr(key, {len(_ABOUT) + 1}) NOT IN (SELECT id FROM recorder)")  # fmt: skip # noqa: S608
+            # Not in the table: programs of older versions take its columns as they come.
+            for key, names in _ABOUT.items():
+                said = orjson.dumps({name: getattr(recorder, name) for name in names}).decode()
+                db.execute("INSERT INTO setting VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value WHERE value!=excluded.value", (key + recorder.id, said))  # fmt: skip
+                db.execute(f"DELETE FROM setting WHERE key GLOB '{key}*' AND substr(key, {len(key) + 1}) NOT IN (SELECT id FROM recorder)")  # fmt: skip # noqa: S608
 
     def leave(self, owner: str) -> None:
         with self._file.writing() as db:
             db.execute("DELETE FROM recorder WHERE id=?", (owner,))
-            db.execute("DELETE FROM setting WHERE key=?", (_ABOUT + owner,))
+            db.executemany("DELETE FROM setting WHERE key=?", [(key + owner,) for key in _ABOUT])
             db.execute("UPDATE recording SET owner=NULL WHERE owner=?", (owner,))
 
     def recorders(self, cluster: str) -> list[Recorder]:
         with self._file.reading() as db:
             rows = db.execute("SELECT * FROM recorder WHERE cluster=?", (cluster,)).fetchall()
-            said = dict(db.execute(f"SELECT key, value FROM setting WHERE key GLOB '{_ABOUT}*'").fetchall())  # noqa: S608
-        found = [Recorder(*row, **orjson.loads(said.get(_ABOUT + row[0], "{}"))) for row in rows]
+            said = dict(db.execute("SELECT key, value FROM setting WHERE key GLOB 'recorder*:*'").fetchall())
+        more = [ChainMap(*(orjson.loads(said.get(key + row[0], "{}")) for key in _ABOUT)) for row in rows]
+        found = [Recorder.of(*one) for one in zip(rows, more, strict=True)]
         return [recorder for recorder in found if self._alive(recorder)]
 
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:

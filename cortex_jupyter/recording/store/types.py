@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from cortex_jupyter.records import Entry, TaskRef
 
 
@@ -124,6 +126,14 @@ class Recorder:
         When it began, epoch seconds; 0 where it does not say, as those of an older version.
     port : int
         Where it serves `/metrics`; 0 for nowhere.
+    namespaces : tuple of str
+        Of the tasks that it takes; none of them: all.
+    selection : str
+        What it selects by itself; those with the same share it. "" for nothing, and where it does not say.
+    refused : tuple of str
+        Namespaces in which the cluster has just not let it read.
+    rights : str
+        The same for all processes that have its credentials.
     """
 
     id: str
@@ -134,6 +144,28 @@ class Recorder:
     version: str = ""
     since: float = 0.0
     port: int = 0
+    namespaces: tuple[str, ...] = ()
+    selection: str = ""
+    refused: tuple[str, ...] = ()
+    rights: str = ""
+
+    @classmethod
+    def of(cls, row: Sequence[Any], more: Mapping[str, Any]) -> Self:
+        """Give one from what a store keeps of it.
+
+        Parameters
+        ----------
+        row : sequence
+            `id` to `heartbeat`.
+        more : mapping
+            Of the rest what it has said; what a newer version says besides is left out.
+        """
+        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in more.items() if k in MORE}
+        return cls(*row, **known)
+
+
+#: What recorders of older versions do not say of themselves.
+MORE: Final = tuple(field.name for field in fields(Recorder)[5:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.recording.store import HEARTBEAT_S, Lease, Recorder
+from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder
 from cortex_jupyter.recording.store.liveness import MACHINE, process_lives
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.recording.valkey.link import Link
 
-_MORE: Final = ("version", "since", "port")
 #: Recordings that are asked for at once: the server answers nobody else meanwhile.
 _SOME: Final = 2000
 
@@ -29,7 +28,7 @@ class Leases:
     def beat(self, recorder: Recorder) -> None:
         known = asdict(recorder)
         # Apart: programs of older versions take the rest as it comes.
-        more = {name: known.pop(name) for name in _MORE}
+        more = {name: known.pop(name) for name in MORE}
         doc = orjson.dumps({"recorder": known, "machine": MACHINE} | more)
         self._link.call("beat", recorder.id, recorder.cluster, doc)
 
@@ -73,5 +72,5 @@ class Leases:
         if doc is None:
             return None, False
         said = orjson.loads(doc)
-        recorder = Recorder(**said["recorder"], **{name: said[name] for name in _MORE if name in said})
+        recorder = Recorder.of((*said["recorder"].values(),), said)
         return recorder, not MACHINE or said["machine"] != MACHINE or process_lives(recorder)
