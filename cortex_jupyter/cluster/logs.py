@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from cortex_jupyter.cluster.session import status_error
+from cortex_jupyter.cluster.workloads import segment
 from cortex_jupyter.errors import ClusterError, NotFound
 from cortex_jupyter.records import rfc3339
 
@@ -70,7 +70,7 @@ async def open_log(
         query["sinceTime"] = rfc3339(since)
     if tail is not None:
         query["tailLines"] = str(tail)
-    path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(source.pod)}/log"
+    path = f"/api/v1/namespaces/{segment(namespace)}/pods/{segment(source.pod)}/log"
     async with cluster.request(path, query, read_timeout=read_timeout) as response:
         match response.status:
             case 200:

@@ -12,11 +12,12 @@ import gzip
 import re
 import zlib
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import aiohttp
 
 from cortex_jupyter.cluster.session import status_error
+from cortex_jupyter.cluster.workloads import segment
 from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotFound
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class RotatedFiles:
 
     def __init__(self, cluster: Cluster, namespace: str, source: Source) -> None:
         self._cluster = cluster
-        folder = f"{namespace}_{source.pod}_{source.pod_uid}/{source.container}"
-        self._folder = f"/api/v1/nodes/{quote(source.node)}/proxy/logs/pods/{quote(folder)}/"
+        folder = segment(f"{namespace}_{source.pod}_{source.pod_uid}")
+        self._folder = f"/api/v1/nodes/{segment(source.node)}/proxy/logs/pods/{folder}/{segment(source.container)}/"
         self._run = source.run
 
     async def names(self) -> list[str]:
@@ -91,7 +92,7 @@ class RotatedFiles:
         return (await self._get(name, {"Range": f"bytes=-{size}"}))[-size:]
 
     async def _get(self, name: str, headers: dict[str, str] | None = None) -> bytes:
-        path = self._folder + quote(name)
+        path = self._folder + (segment(name) if name else "")
         async with self._cluster.request(path, read_timeout=_READ_S, headers=headers) as response:
             try:
                 data = await response.read()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from cortex_jupyter.cluster import pods as podlib
-from cortex_jupyter.errors import NotFound
+from cortex_jupyter.errors import BadQuery, NotFound
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
@@ -102,7 +102,25 @@ def collection(kind: str, namespace: str, group: int = 0) -> str:
     ('/apis/batch/v1/namespaces/ml/jobs', '/api/v1/pods')
     """
     groups, plural = COLLECTIONS[kind]
-    return f"{groups[group]}/namespaces/{quote(namespace)}/{plural}" if namespace else f"{groups[group]}/{plural}"
+    return f"{groups[group]}/namespaces/{segment(namespace)}/{plural}" if namespace else f"{groups[group]}/{plural}"
+
+
+def segment(name: str) -> str:
+    """Give a name as one segment of a URL path: it leads nowhere else.
+
+    Raises
+    ------
+    BadQuery
+        It is `.` or `..`, which no escaping keeps from meaning a folder.
+
+    Examples
+    --------
+    >>> segment("ml"), segment("ml/../../nodes")
+    ('ml', 'ml%2F..%2F..%2Fnodes')
+    """
+    if name in (".", ".."):
+        raise BadQuery(f"{name!r} is no name", "write the name of an object of the cluster")
+    return quote(name, safe="")
 
 
 async def fetch(
@@ -117,7 +135,7 @@ async def fetch(
     """
     groups, _ = COLLECTIONS[kind]
     for group in range(len(groups)):
-        path = collection(kind, namespace, group) + (f"/{quote(name)}" if name else "")
+        path = collection(kind, namespace, group) + (f"/{segment(name)}" if name else "")
         try:
             return await cluster.json(path, query)
         except NotFound:

@@ -15,6 +15,7 @@ from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.reading.reading import Recording
+from cortex_jupyter.records import checked_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -133,7 +134,7 @@ def _held(namespace: str | None, query: dict[str, Any]) -> list[TaskLog]:
     async def find() -> list[TaskLog]:
         recordings = await engine.recordings()
         found = []
-        for info in await recordings.held(namespace or recordings.namespace):
+        for info in await recordings.held(checked_namespace(namespace or recordings.namespace)):
             archived = recordings.archive if recordings.store.info(info.id) is None else None
             found.append(TaskLog(engine, recordings, Recording(recordings, info.id, info.ref, None, store=archived), query))  # fmt: skip
         return found

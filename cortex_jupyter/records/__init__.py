@@ -7,7 +7,7 @@ records as columns. Its `data` is the JSON of one SSE event, encoded once by the
 
 from cortex_jupyter.records.batch import STREAMS, Batch, Entry, Source, encode_batch, notice
 from cortex_jupyter.records.cursor import Cursor
-from cortex_jupyter.records.task import KINDS, TaskRef
+from cortex_jupyter.records.task import KINDS, TaskRef, checked_namespace
 from cortex_jupyter.records.times import parse_rfc3339, rfc3339
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Entry",
     "Source",
     "TaskRef",
+    "checked_namespace",
     "encode_batch",
     "notice",
     "parse_rfc3339",

@@ -87,6 +87,23 @@ class TaskRef:
         return self.key
 
 
+def checked_namespace(name: str) -> str:
+    """Give a namespace as it came, where it can be one: it goes into paths of the cluster's API.
+
+    Raises
+    ------
+    BadQuery
+
+    Examples
+    --------
+    >>> checked_namespace("ml")
+    'ml'
+    """
+    if not _NAME.match(name):
+        raise BadQuery(f"{name[:80]!r} is no namespace", "write its name, for instance ml")
+    return name
+
+
 def _checked(name: str, text: str) -> str:
     if not _NAME.match(name):
         raise BadQuery(

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.records import TaskRef, checked_namespace
 from cortex_jupyter.server.state import completeness_of, gone, recorded
 
 if TYPE_CHECKING:
@@ -35,11 +35,13 @@ async def list_tasks(
 
     Raises
     ------
+    BadQuery
+        It is no namespace.
     NoCluster
         There is none, and nothing is recorded.
     NotAllowed, ClusterError
     """
-    held = await recordings.held(namespace, person)
+    held = await recordings.held(checked_namespace(namespace), person)
     rows: list[dict[str, Any]] = []
     if recordings.cluster is not None:
         from cortex_jupyter.cluster.tasks import list_tasks as present  # noqa: PLC0415
@@ -148,9 +150,11 @@ async def _events(cluster: Cluster, namespace: str, uid: str) -> list[dict[str, 
     """Give the events of one object; none where they may not be read, for they are an extra."""
     if uid.startswith("selector:"):
         return []
+    from cortex_jupyter.cluster.workloads import segment  # noqa: PLC0415
+
     query = {"fieldSelector": f"involvedObject.uid={uid}"}
     try:
-        items = (await cluster.json(f"/api/v1/namespaces/{namespace}/events", query))["items"]
+        items = (await cluster.json(f"/api/v1/namespaces/{segment(namespace)}/events", query))["items"]
     except (NotAllowed, NotFound):
         return []
     return [

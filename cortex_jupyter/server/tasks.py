@@ -7,6 +7,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.records import checked_namespace
 from cortex_jupyter.server.base import Handler
 from cortex_jupyter.server.tasklist import describe_task, list_tasks
 
@@ -24,7 +25,7 @@ class TasksHandler(Handler):
                 raise BadQuery(f"there is no parameter {name[:60]!r}", "parameters are namespace, selector")
         recordings = await self.service.recordings()
         namespace = arguments.get("namespace") or recordings.namespace
-        self.service.allow(namespace)
+        self.service.allow(checked_namespace(namespace))
         person = self.service.person(self.current_user)
         rows = await list_tasks(recordings, namespace, arguments.get("selector", ""), person)
         self.reply(orjson.dumps({"tasks": rows}))
@@ -40,6 +41,6 @@ class TaskHandler(Handler):
         for argument in self.arguments():
             raise BadQuery(f"there is no parameter {argument[:60]!r}", "this address has none")
         ref = self.reference(namespace, kind, name)
-        self.service.allow(namespace)
+        self.service.allow(ref.namespace)
         person = self.service.person(self.current_user)
         self.reply(orjson.dumps(await describe_task(await self.service.recordings(), ref, person)))

@@ -19,7 +19,7 @@ from tornado import web
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError, TooMany
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.records import TaskRef, checked_namespace
 from cortex_jupyter.server.discreet import Discreet
 from cortex_jupyter.server.static import address_of
 from cortex_jupyter.server.tasklist import list_tasks
@@ -58,8 +58,8 @@ class ViewHandler(ExtensionHandlerMixin, Discreet):
             hint = "open a second page, or raise CortexJupyter.max_tasks_per_stream"
             raise TooMany(f"{len(asked)} tasks are more than the {most} of one page", hint)
         if not asked:
-            namespace = self.get_query_argument("namespace", recordings.namespace)
-            service.allow(namespace)
+            namespace = self.get_query_argument("namespace", "") or recordings.namespace
+            service.allow(checked_namespace(namespace))
             person = service.person(self.current_user)
             rows = await list_tasks(recordings, namespace, self.get_query_argument("selector", ""), person)
             self._page(f"Tasks in {namespace}", _table(namespace, rows))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cortex_jupyter.cluster.tasks import list_tasks, meant, pods_of, resolve
-from cortex_jupyter.cluster.workloads import COLLECTIONS, collection
-from cortex_jupyter.errors import AmbiguousTask, ClusterError, NotAllowed, TaskNotFound
+from cortex_jupyter.cluster.workloads import COLLECTIONS, collection, fetch
+from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
@@ -152,3 +152,37 @@ async def test_bare_pods_are_selected_by_the_server(api: Any, cluster: Cluster, 
 
     api.objects[collection("pod", "team")] = pods
     assert [row["name"] for row in await list_tasks(cluster, "team", selector)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name"),
+    [
+        ("team/../../nodes/n1/proxy", ""),
+        ("..", ""),
+        (".", "x"),
+        ("team", "../../nodes"),
+        ("team", ".."),
+        ("team", "x/log?y"),
+    ],
+)
+async def test_a_name_is_one_segment_of_a_path(api: Any, cluster: Cluster, namespace: str, name: str) -> None:
+    asked: list[str] = []
+
+    async def anything(request: web.Request) -> web.Response:
+        from aiohttp import web  # noqa: PLC0415
+
+        asked.append(request.raw_path)
+        return web.json_response({"items": []})
+
+    for path in (
+        "/api/v1/nodes/n1/proxy/pods",
+        "/api/v1/pods",
+        "/api/v1/namespaces/nodes",
+        "/api/v1/namespaces/team/pods/x/log",
+    ):
+        api.objects[path] = anything
+    for path in ("/api/v1/namespaces", "/api/v1/nodes", "/api/v1/namespaces/pods/x", "/api/v1/namespaces/team"):
+        api.objects[path] = anything
+    with pytest.raises((BadQuery, NotFound)):
+        await fetch(cluster, "pod", namespace, name)
+    assert not asked

@@ -137,6 +137,9 @@ def test_what_is_not_there(filled: Filled, engine: Runtime) -> None:
         cortex.logs("ml:train-2")
     with pytest.raises(NoCluster):
         cortex.tasks()
+    for listed in (cortex.tasks, cortex.scan):
+        with pytest.raises(BadQuery, match="is no namespace"):
+            listed(namespace="ml/../../nodes/n1/proxy")
     with pytest.raises(NoCluster, match="/elsewhere"):
         cortex.logs("ml:train-1", kubeconfig="/elsewhere")
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from server.running import TOKEN, Server
-from server.tape import T0
+from server.running import TOKEN, Server, run_server
+from server.tape import CLUSTER, T0
+from support.jupyter import Home
 
 from cortex_jupyter.parsing.query import NAMES
 from cortex_jupyter.server.app import CortexJupyter
@@ -22,6 +23,7 @@ from cortex_jupyter.server.openapi import PARAMETERS, document
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from conftest import SandboxProcess
     from server.tape import Tape
 
 _FIELDS = (
@@ -31,12 +33,30 @@ _FIELDS = (
     "../../etc/passwd", "a\r\nSet-Cookie: x=1", "\0", "\x1b[31m", "<script>alert(1)</script>", "' OR 1=1 --", "ü" * 300,
     "default:job/done", "http://169.254.169.254/latest", "s3://bucket/x", "file:///etc/passwd", "${jndi:ldap://x}",
 )  # fmt: skip
+#: No namespaces, though a part of a path.
+NOWHERE = (
+    "default/../../nodes/n1/proxy", "..", ".", "default/..", "default%2F..", "a/b", "a\\b", "default?x=1", "default#",
+    "DEFAULT", "-l app=x", "default:job", "é", "a\0b", "default\r\nX: y",
+)  # fmt: skip
 #: What a header or a path may bring besides.
 _ANY = st.one_of(st.sampled_from(_FIELDS), st.text(max_size=40))
 
 
 @pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[httpx.Client]:
+def knowing(
+    server: Server, sandbox_process: SandboxProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server of the same store that knows a cluster, the one whose tasks are recorded there."""
+    home = Home(tmp_path_factory.mktemp("knowing"), sandbox_process.kubeconfig)
+    known = {"CORTEX_STORE": server.store_url, "CORTEX_CLUSTER": CLUSTER}
+    with run_server(home.path, kubeconfig=home.kubeconfig, **known) as running:
+        yield running
+    home.end()
+
+
+@pytest.fixture(scope="module", params=["server", "knowing"])
+def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    server: Server = request.getfixturevalue(request.param)
     with httpx.Client(base_url=server.url, headers=server.headers, timeout=60) as client:
         yield client
 
@@ -99,6 +119,26 @@ def test_whatever_is_sent_is_answered_as_described(
     if answer.status_code == 404 and answer.json()["error"]["code"] == "NotFound":
         return  # a name with a `/` in it leads elsewhere
     _conforms(answer, operation)
+
+
+@pytest.mark.parametrize("namespace", NOWHERE)
+@pytest.mark.parametrize("selector", ["", "app=x"])
+def test_a_namespace_leads_nowhere_else(client: httpx.Client, namespace: str, selector: str) -> None:
+    """It is a part of a path of the cluster's API, which is asked with the server's own rights."""
+    answer = client.get("cortex/tasks", params={"namespace": namespace, "selector": selector})
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == "BadQuery", answer.text
+    page = client.get("cortex/view", params={"namespace": namespace, "selector": selector})
+    assert page.status_code == 400 and ("is no namespace" in page.text or not namespace.isprintable()), page.text
+    if namespace.strip("."):  # else it is the client's to leave it out
+        task = client.get(f"cortex/tasks/{quote(namespace, safe='')}/job/train-1")
+        assert task.status_code == 400 and task.json()["error"]["code"] == "BadQuery", task.text
+
+
+def test_no_namespace_is_the_server_s_own(client: httpx.Client, done: Tape) -> None:
+    for address in ("cortex/view?namespace=", "cortex/view", "cortex/tasks?namespace="):
+        answer = client.get(address)
+        assert answer.status_code == 200 and done.ref.name in answer.text, answer.text
+        assert "Tasks in default" in answer.text or "view" not in address
 
 
 @pytest.mark.parametrize(

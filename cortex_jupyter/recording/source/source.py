@@ -11,11 +11,11 @@ import logging
 import random
 import time
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 import aiohttp
 
 from cortex_jupyter import journal, tracing
+from cortex_jupyter.cluster.workloads import segment
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.source import notices
@@ -190,7 +190,7 @@ class SourceReader:
             `follow`, `ended` (this run), `replaced` (by the next run), `passed` (by more than one: the node keeps one),
             `gone` (with its pod), or `unknown` while the cluster does not say and never has.
         """
-        path = f"/api/v1/namespaces/{quote(self._context.namespace)}/pods/{quote(self._source.pod)}"
+        path = f"/api/v1/namespaces/{segment(self._context.namespace)}/pods/{segment(self._source.pod)}"
         try:
             pod = await self._context.cluster.json(path)
         except NotFound:

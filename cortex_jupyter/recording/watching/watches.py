@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.cluster.watch import watch
-from cortex_jupyter.cluster.workloads import collection
+from cortex_jupyter.cluster.workloads import collection, segment
 from cortex_jupyter.recording.watching.pods import cut
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def _of(obj: dict[str, Any]) -> list[str]:
 
 
 def _events(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/events" if namespace else "/api/v1/events"
+    return f"/api/v1/namespaces/{segment(namespace)}/events" if namespace else "/api/v1/events"
 
 
 def _cut_job(job: dict[str, Any]) -> dict[str, Any]:
