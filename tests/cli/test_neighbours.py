@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli.conftest import Cli, job
+from support.release import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.kube import Kube
 
-ROOT = Path(__file__).parents[2]
 #: The release before, and the tables of its stores. To be moved on with each release.
 BEFORE, TABLES = "ab037ed781d4d221c8122f6539e1d3da48c0d984", 3
 FILL = """
@@ -39,15 +38,7 @@ task.end(3, "failed", "Job failed exit 3")
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with the release before; its wheel would hold the same modules, and takes npm to build."""
-    git = shutil.which("git")
-    known = git and subprocess.run([git, "cat-file", "-e", BEFORE], cwd=ROOT, capture_output=True, check=False)
-    if not git or not known or known.returncode:
-        pytest.skip("the history that holds the release before is not here")
-    folder = tmp_path_factory.mktemp("before")
-    archive = folder / "it.tar"
-    subprocess.run([git, "archive", "-o", archive, BEFORE, "cortex_jupyter", "tests/frames"], cwd=ROOT, check=True)
-    shutil.unpack_archive(archive, folder, filter="data")
-    return folder
+    return unpacked(BEFORE, tmp_path_factory.mktemp("before") / "it", "cortex_jupyter", "tests/frames")
 
 
 def of(folder: Path, cli: Cli) -> Cli:
