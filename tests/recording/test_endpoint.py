@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from recording.hand import until
 from support.jupyter import Home, free_port
 from support.kube import python_job
-from support.valkey import Server
+from support.valkey import Place, Server
 from support.valkey import free_port as valkey_port
 
 from cortex_jupyter.errors import CortexError
@@ -25,12 +27,15 @@ from cortex_jupyter.recording import __main__ as main
 from cortex_jupyter.recording.process import endpoint
 from cortex_jupyter.recording.process import pulse as pulse_of
 from cortex_jupyter.recording.process.pulse import Pulse
+from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.recording.writing import patience
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+    from typing import Any
 
     from conftest import SandboxProcess
     from support.kube import Kube
@@ -134,6 +139,116 @@ async def test_a_store_that_is_away_makes_it_unready_and_not_dead(
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
         server.kill()
+
+
+@pytest.mark.parametrize(
+    ("broken", "code", "why"),
+    [
+        ("replica", "StoreBusy", "0 of 1 replicas"),
+        ("memory", "StoreFull", "has reached its memory limit"),
+    ],
+)
+async def test_commits_that_are_refused_make_it_unready_while_heartbeats_are_taken(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    broken: str, code: str, why: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(pulse_of, "WAITS_S", 1.0)
+    monkeypatch.setattr(patience, "RETRY_S", 0.1)
+    monkeypatch.setattr("cortex_jupyter.recording.valkey.link._WAIT_MS", 200)
+    refused = partial(REGISTRY.get_sample_value, "cortex_errors_total", {"code": code})
+    before, name, port = refused() or 0, unique("refused"), free_port()
+    with Place(tmp_path, replicas=1) as place:
+        store = await asyncio.to_thread(open_store, place.url)
+        job = kube.create(python_job(name, "import time\nwhile True: print('line', flush=True); time.sleep(0.05)"))
+        id_ = store.open("ours", TaskRef("default", "job", name), job["metadata"]["uid"])
+        store.want(id_, 600)
+        monkeypatch.setenv("CORTEX_CLUSTER", "ours")
+        options = ["--store", place.url, "--kubeconfig", str(sandbox.kubeconfig), "--port", str(port)]
+        run = asyncio.create_task(main._record(main.parser().parse_args(options)))
+        try:
+            async with _asked(port) as (healthz, readyz):
+                await until(lambda: _answers(port))
+                await _becomes(readyz, 200)
+                await until(lambda: (found := store.info(id_)) and found.last_seq > 5)
+                if broken == "replica":
+                    place.replicas[0].kill()
+                else:
+                    place.primary.ask("CONFIG", "SET", "maxmemory", "1")
+                await _becomes(readyz, 503)
+                said = (await readyz())[1]
+                assert said.startswith("nothing has been recorded for ") and why in said
+                assert await healthz() == (200, "ok\n"), "another start mends nothing"
+                await until(lambda: (refused() or 0) > before)
+                assert (REGISTRY.get_sample_value("cortex_uncommitted_seconds") or 0) > 1
+                if broken == "replica":
+                    await asyncio.to_thread(place.replicas[0].start)
+                else:
+                    place.primary.ask("CONFIG", "SET", "maxmemory", "0")
+                await _becomes(readyz, 200)
+        finally:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+            store.close()
+
+
+async def test_a_loop_of_tasks_that_hangs_is_said_while_heartbeats_go_on(
+    sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, really = threading.Event(), SqliteStore.wanted
+    goes_on.set()
+
+    def wanted(self: SqliteStore, cluster: str) -> Any:
+        goes_on.wait()
+        return really(self, cluster)
+
+    monkeypatch.setattr(SqliteStore, "wanted", wanted)
+    port = free_port()
+    options = ["--store", f"sqlite://{tmp_path}/store.sqlite", "--kubeconfig", str(sandbox.kubeconfig)]
+    run = asyncio.create_task(main._record(main.parser().parse_args([*options, "--port", str(port)])))
+    try:
+        async with _asked(port) as (healthz, readyz):
+            await until(lambda: _answers(port))
+            await _becomes(readyz, 200)
+            goes_on.clear()
+            monkeypatch.setattr(pulse_of, "LOOKED_S", 1.5)
+            await _becomes(readyz, 503)
+            assert (await readyz())[1].startswith("tasks have not been looked for for ")
+            assert await healthz() == (200, "ok\n"), "for a minute that may be"
+            monkeypatch.setattr(pulse_of, "HUNG_S", 5.0)
+            await _becomes(healthz, 503)
+            assert (await healthz())[1].startswith("the store answers, and tasks have not been looked for for ")
+            goes_on.set()
+            await _becomes(healthz, 200)
+            await _becomes(readyz, 200)
+    finally:
+        goes_on.set()
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+def test_a_loop_that_waits_for_the_store_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted from when the store let it go on; a probe that came in between would have ended who is about to."""
+    now = 1000.0
+    monkeypatch.setattr(pulse_of.time, "monotonic", lambda: now)
+    pulse = Pulse()
+
+    def passes(seconds: float, *, taken: bool = True) -> str:
+        nonlocal now
+        for _ in range(int(seconds)):
+            now += 1
+            pulse.turned()
+            if taken:
+                pulse.taken()
+        return pulse.hangs()
+
+    assert not passes(300, taken=False), "it waits for its store"
+    pulse.taken()
+    assert not passes(50)
+    with pulse.writing():
+        assert not passes(300), "the store takes heartbeats alone"
+    assert not passes(30) and passes(31)
+    pulse.came_round()
+    assert not passes(300, taken=False) and not passes(30) and passes(32)
 
 
 def _answers(port: int) -> bool:

@@ -44,7 +44,7 @@ class Selection:
     selector : str
         A label selector; of the Jobs and bare pods themselves.
     pulse : Pulse, optional
-        To be told whether they are watched.
+        To be told whether they are watched, and what the store refuses.
 
     Attributes
     ----------
@@ -104,12 +104,14 @@ class Selection:
 
     async def _open(self, kind: str, meta: dict[str, Any]) -> int:
         ref = TaskRef(meta["namespace"], kind, meta["name"])
-        while True:
-            try:
-                return await asyncio.to_thread(self._store.open, self._cluster.id, ref, meta["uid"])
-            except (StoreFull, StoreBusy) as error:
-                _log.warning("%s", error)
-                await asyncio.sleep(RETRY_S)
+        with self._pulse.writing():
+            while True:
+                try:
+                    return await asyncio.to_thread(self._store.open, self._cluster.id, ref, meta["uid"])
+                except (StoreFull, StoreBusy) as error:
+                    _log.warning("%s", error)
+                    self._pulse.refused(error)
+                    await asyncio.sleep(RETRY_S)
 
     async def _left(self, changed: Callable[[], object]) -> None:
         """Take up what was begun and has no end, be its task gone from the cluster or not."""

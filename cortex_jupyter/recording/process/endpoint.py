@@ -1,7 +1,8 @@
 """What a recorder answers over HTTP, to Prometheus and to the kubelet's probes: `/metrics`, `/healthz`, `/readyz`.
 
 `/healthz` says whether the process hangs, which another start mends; `/readyz` whether it can record: its store takes its
-heartbeats, and it is told of new tasks. A store that is away makes it unready, and is no reason to start it anew.
+heartbeats and its batches, it looks for tasks, and is told of new ones. A store that is away, full, or without its replicas
+makes it unready, and is no reason to start it anew.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recording.process import telemetry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,6 +45,7 @@ async def serving(pulse: Pulse, host: str = "") -> AsyncIterator[None]:
     async def ready(_: web.Request) -> web.Response:
         return _told("; ".join(pulse.lacks()))
 
+    telemetry.UNCOMMITTED.set_function(pulse.waits)
     app = web.Application()
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/healthz", health)

@@ -27,6 +27,10 @@ LAG: Final = Histogram(
     buckets=BUCKETS,
 )
 QUEUE: Final = Gauge("cortex_queue_bytes", "Bytes read from the cluster and not yet committed")
+UNCOMMITTED: Final = Gauge(
+    "cortex_uncommitted_seconds",
+    "For how long the store has not taken the batch at hand; it grows while nothing is recorded",
+)
 TASKS: Final = Gauge("cortex_tasks", "Tasks that this recorder records now")
 SOURCES: Final = Gauge("cortex_sources", "Runs of containers that it reads now")
 RECONNECTS: Final = Counter("cortex_reconnects_total", "Log streams opened again for a run that had been read before")

@@ -117,7 +117,7 @@ class Recording:
             loop.call_soon_threadsafe(self._changed.set)
 
         try:
-            with Writer(self._store) as writer:
+            with Writer(self._store, self._pulse) as writer:
                 await self._heart.appear(patient=self._selection is not None)
                 unsubscribe = self._store.subscribe(wake)
                 upkeep = self._upkeep
@@ -152,8 +152,11 @@ class Recording:
             except (StoreFull, StoreBusy) as error:
                 # It passes, and meanwhile the tasks at hand go on.
                 _log.warning("%s", error)
+                self._pulse.refused(error)
+                self._pulse.came_round(looked=False)
                 await asyncio.sleep(RETRY_S)
                 continue
+            self._pulse.came_round()
             if self._running or wanted:
                 busy = time.monotonic()
             elif time.monotonic() - busy > self._idle:
@@ -184,6 +187,7 @@ class Recording:
         for id_ in begin:
             if id_ not in self._running and self._later.get(id_, 0) < time.monotonic():
                 await self._start(writer, id_, masked=mask)
+                self._pulse.came_round()  # of thousands not all are begun in a moment
         for id_, one in self._running.items():
             one.recorder.read(on=id_ in read)
         await self._release(ids)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable
 
+    from cortex_jupyter.recording.process.pulse import Pulse
     from cortex_jupyter.recording.store import Info, Lease, Store
     from cortex_jupyter.recording.writing.batch import Batcher
 
@@ -93,10 +94,14 @@ class Patience:
         Set when the writer ends: what is not committed then is given up.
     others : callable
         Gives the voices of all recordings that have something to write.
+    pulse : Pulse
+        To be told of what the store refuses.
     """
 
-    def __init__(self, store: Store, stopping: threading.Event, others: Callable[[], Iterable[Voice]]) -> None:
-        self._store, self._stopping, self._others = store, stopping, others
+    def __init__(
+        self, store: Store, stopping: threading.Event, others: Callable[[], Iterable[Voice]], pulse: Pulse
+    ) -> None:
+        self._store, self._stopping, self._others, self._pulse = store, stopping, others, pulse
         self.full = False
 
     def commit(self, lease: Lease, commit: Commit, voice: Voice) -> None:
@@ -124,6 +129,7 @@ class Patience:
 
     def _wait(self, error: StoreError, commit: Commit, voice: Voice, said: set[Voice]) -> None:
         """Wait until another attempt may help."""
+        self._pulse.refused(error)
         if isinstance(error, StoreFull):
             if not self.full:
                 _log.warning("%s: %s", STOPPED, error)

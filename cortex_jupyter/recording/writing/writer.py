@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
+from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.text.parser import PLAIN, Parser
 from cortex_jupyter.recording.writing.channel import Channel
 from cortex_jupyter.recording.writing.patience import Patience, Voice
@@ -21,17 +22,24 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """The thread; use as a context manager, inside which channels may be opened."""
+    """The thread; use as a context manager, inside which channels may be opened.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Parameters
+    ----------
+    store : Store
+    pulse : Pulse, optional
+        To be told of what is being written, and for how long.
+    """
+
+    def __init__(self, store: Store, pulse: Pulse | None = None) -> None:
+        self._store, self._pulse = store, pulse or Pulse()
         self.lock = threading.Condition()
         # By when they are due. One whose time has changed stands there twice; what holds is in the dictionary.
         self._queue: list[tuple[float, int, Channel]] = []
         self._waiting: dict[Channel, float] = {}
         self._order = itertools.count()
         self._stopping = threading.Event()
-        self.patience = Patience(store, self._stopping, self._voices)
+        self.patience = Patience(store, self._stopping, self._voices, self._pulse)
         # With the context of who starts it: its messages say which recorder it is.
         run = contextvars.copy_context().run
         self._thread = threading.Thread(target=run, args=(self._run,), name="cortex-writer", daemon=True)
@@ -74,7 +82,8 @@ class Writer:
         while (job := self._next()) is not None:
             channel, items, barriers = job
             if items:
-                channel.write(items)
+                with self._pulse.writing():
+                    channel.write(items)
             for barrier in barriers:
                 barrier()
 
