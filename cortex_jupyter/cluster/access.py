@@ -2,7 +2,8 @@
 
 A store or an archive that several people share knows nothing of their rights, so what it gives is bound to the right that
 guards the same lines in the cluster: `get pods/log` in the task's namespace. A namespace that has been deleted keeps no
-RoleBindings, so its tasks are open only to those who may read logs in every namespace, through a ClusterRoleBinding.
+RoleBindings, so its tasks are open only to those who may read logs in every namespace, through a ClusterRoleBinding; that
+somebody creates the name again changes nothing, where we may read when they did (`get namespaces`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from cortex_jupyter.cluster.workloads import COLLECTIONS
-from cortex_jupyter.errors import NotAllowed
+from cortex_jupyter.errors import NotAllowed, NotFound
+from cortex_jupyter.records import parse_rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.records import TaskRef
@@ -87,7 +90,7 @@ class Access:
 
     def __init__(self, *, each: bool = False) -> None:
         self.each = each
-        self._answers: dict[tuple[Person | None, tuple[str, ...]], tuple[float, asyncio.Task[bool]]] = {}
+        self._answers: dict[tuple[Person | None, tuple[str, ...]], tuple[float, asyncio.Task[Any]]] = {}
 
     async def namespace(self, cluster: Cluster, namespace: str, person: Person | None = None) -> None:
         """Check that logs of a namespace may be read. What is not there is answered like what is not theirs.
@@ -118,20 +121,62 @@ class Access:
             cluster, wanted | {"name": ref.name}, person
         )
 
+    async def began(self, cluster: Cluster, namespace: str, began: int, person: Person | None = None) -> bool:
+        """Tell whether what is only recorded of a namespace that may be read may be read itself.
+
+        Parameters
+        ----------
+        cluster : Cluster
+        namespace : str
+        began : int
+            When the task did, ns. Before the present namespace it was one of another that had its name.
+        person : Person, optional
+
+        Raises
+        ------
+        ClusterError, ClusterUnreachable
+        """
+        return began >= await self.created(cluster, namespace) or await self._may(cluster, _READ_LOGS, person)
+
+    async def created(self, cluster: Cluster, namespace: str) -> int:
+        """Give when the present namespace of a name was created, ns; 0 where there is none, or we may not read it.
+
+        Raises
+        ------
+        ClusterError, ClusterUnreachable
+        """
+        key = (None, (cluster.id, f"created={namespace}"))
+        found: int = await self._held(key, lambda: _created(cluster, namespace))
+        return found
+
     async def _may(self, cluster: Cluster, attributes: Mapping[str, str], person: Person | None) -> bool:
         key = (person, (cluster.id, *(f"{k}={v}" for k, v in attributes.items())))
+        allowed: bool = await self._held(key, lambda: may(cluster, attributes, person))
+        return allowed
+
+    async def _held(
+        self, key: tuple[Person | None, tuple[str, ...]], ask: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
         now = time.monotonic()
         known = self._answers.get(key)
         if known is None or known[0] <= now or _failed(known[1]):
             self._answers = {k: v for k, v in self._answers.items() if v[0] > now}
-            asking = asyncio.create_task(may(cluster, attributes, person))
+            asking = asyncio.create_task(ask())
             asking.add_done_callback(_failed)  # or asyncio complains of an error that nobody waited for
             known = self._answers[key] = (now + HOLDS_S, asking)
         # Shielded: others wait for the same answer, and a reader that goes away must not take it from them.
         return await asyncio.shield(known[1])
 
 
-def _failed(asking: asyncio.Task[bool]) -> bool:
+async def _created(cluster: Cluster, namespace: str) -> int:
+    try:
+        found = await cluster.json(f"/api/v1/namespaces/{quote(namespace, safe='')}")
+    except (NotFound, NotAllowed):
+        return 0
+    return parse_rfc3339(found["metadata"]["creationTimestamp"])
+
+
+def _failed(asking: asyncio.Task[Any]) -> bool:
     return asking.done() and (asking.cancelled() or asking.exception() is not None)
 
 

@@ -12,13 +12,23 @@ from cortex_jupyter.errors import AmbiguousTask, CortexError, NotAllowed, NotFou
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from cortex_jupyter.cluster.session import Cluster
+
+    #: Tells whether a task may be known of.
+    Mine = Callable[[TaskRef], Awaitable[bool]]
 
 _OTHERS = ("deployment", "statefulset", "daemonset", "cronjob", "pod", "replicaset")
 _LISTED = ("job", "deployment", "statefulset", "daemonset", "pod")
 
 
-async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "") -> Workload:
+async def anybodys(_: TaskRef) -> bool:
+    """Let everything be known."""
+    return True
+
+
+async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "", mine: Mine = anybodys) -> Workload:
     """Find the workload that a reference names.
 
     Parameters
@@ -29,6 +39,8 @@ async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "") -> Workl
         carries it as `task_label`.
     task_label : str, optional
         The label by which a site's launcher marks its workloads with its own task id.
+    mine : callable, optional
+        What may not be known of is as if it were not there: it is not named, and hides nothing.
 
     Returns
     -------
@@ -40,13 +52,13 @@ async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "") -> Workl
     TaskNotFound, AmbiguousTask, NotAllowed, ClusterError
     """
     if ref.kind == "selector":
-        return Workload(ref, f"selector:{ref.name}", {})
-    if ref.kind:
-        found = await _named(cluster, ref, (ref.kind,))
+        found = [Workload(ref, f"selector:{ref.name}", {})] if await mine(ref) else []
+    elif ref.kind:
+        found = await _named(cluster, ref, (ref.kind,), mine)
     else:
-        found = await _bare(cluster, ref)
+        found = await _bare(cluster, ref, mine)
     if not found and task_label and not ref.kind:
-        found = await _labelled(cluster, ref, task_label)
+        found = await _labelled(cluster, ref, task_label, mine)
     if len(found) > 1:
         names = ", ".join(f"{w.ref.kind}/{w.ref.name}" for w in found)
         raise AmbiguousTask(
@@ -54,23 +66,23 @@ async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "") -> Workl
         )
     if not found:
         raise TaskNotFound(f"there is no {ref.kind or 'task'} {ref.name!r} in namespace {ref.namespace!r}")
-    return await _newest_job(cluster, found[0]) if found[0].ref.kind == "cronjob" else found[0]
+    return await _newest_job(cluster, found[0], mine) if found[0].ref.kind == "cronjob" else found[0]
 
 
-async def _bare(cluster: Cluster, ref: TaskRef) -> list[Workload]:
+async def _bare(cluster: Cluster, ref: TaskRef, mine: Mine) -> list[Workload]:
     """Find a Job of that name, else all else that has it; who may not read Jobs may still read one of those."""
     try:
-        if found := await _named(cluster, ref, ("job",)):
+        if found := await _named(cluster, ref, ("job",), mine):
             return found
     except NotAllowed:
-        found = await _named(cluster, ref, _OTHERS)
+        found = await _named(cluster, ref, _OTHERS, mine)
         if not found:
             raise
         return found
-    return await _named(cluster, ref, _OTHERS)
+    return await _named(cluster, ref, _OTHERS, mine)
 
 
-async def _named(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...]) -> list[Workload]:
+async def _named(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...], mine: Mine) -> list[Workload]:
     answers = await asyncio.gather(
         *(fetch(cluster, kind, ref.namespace, ref.name) for kind in kinds), return_exceptions=True
     )
@@ -85,21 +97,26 @@ async def _named(cluster: Cluster, ref: TaskRef, kinds: tuple[str, ...]) -> list
             raise answer
         else:
             found.append(_workload(kind, ref.namespace, answer))
+    found = await _only(found, mine)
     # Who may read only some kinds is told so only when none of those has the name.
     if denied and not found:
         raise denied
     return found
 
 
-async def _labelled(cluster: Cluster, ref: TaskRef, label: str) -> list[Workload]:
+async def _only(found: list[Workload], mine: Mine) -> list[Workload]:
+    return [workload for workload in found if await mine(workload.ref)]
+
+
+async def _labelled(cluster: Cluster, ref: TaskRef, label: str, mine: Mine) -> list[Workload]:
     query = {"labelSelector": f"{label}={ref.name}"}
     for kind in _LISTED:
         items = (await fetch(cluster, kind, ref.namespace, "", query))["items"]
         if kind == "pod" and items:
             own = TaskRef(ref.namespace, "selector", query["labelSelector"])
-            return [Workload(own, f"selector:{own.name}", {})]
-        if items:
-            return [_workload(kind, ref.namespace, item) for item in items]
+            return await _only([Workload(own, f"selector:{own.name}", {})], mine)
+        if found := await _only([_workload(kind, ref.namespace, item) for item in items], mine):
+            return found
     return []
 
 
@@ -107,30 +124,37 @@ def _workload(kind: str, namespace: str, obj: dict[str, Any]) -> Workload:
     return Workload(TaskRef(namespace, kind, obj["metadata"]["name"]), obj["metadata"]["uid"], obj)
 
 
-async def _newest_job(cluster: Cluster, cronjob: Workload) -> Workload:
-    jobs = (await fetch(cluster, "job", cronjob.ref.namespace))["items"]
-    own = [j for j in jobs if any(o["uid"] == cronjob.uid for o in j["metadata"].get("ownerReferences", []))]
+async def _newest_job(cluster: Cluster, cronjob: Workload, mine: Mine) -> Workload:
+    namespace = cronjob.ref.namespace
+    jobs = (await fetch(cluster, "job", namespace))["items"]
+    of_it = [j for j in jobs if any(o["uid"] == cronjob.uid for o in j["metadata"].get("ownerReferences", []))]
+    own = await _only([_workload("job", namespace, job) for job in of_it], mine)
     if not own:
         raise TaskNotFound(
             f"{cronjob.ref.key} has not started a Job yet", "wait for its schedule, or start one by hand"
         )
-    newest = max(own, key=lambda j: (j["metadata"]["creationTimestamp"], j["metadata"]["name"]))
-    return _workload("job", cronjob.ref.namespace, newest)
+    return max(own, key=lambda job: (job.obj["metadata"]["creationTimestamp"], job.ref.name))
 
 
-async def meant(cluster: Cluster, ref: TaskRef) -> str | None:
+async def meant(cluster: Cluster, ref: TaskRef, mine: Mine = anybodys) -> str | None:
     """Give the name that may have been meant by that of a task which is missing; of its kind, where it says one.
 
     Apart from `resolve`, because it takes lists of all that a namespace has: a person is worth them, a recorder is not.
     """
     try:
         if ref.kind:
-            names = [item["metadata"]["name"] for item in (await fetch(cluster, ref.kind, ref.namespace))["items"]]
+            items = (await fetch(cluster, ref.kind, ref.namespace))["items"]
+            named = [(item["metadata"]["name"], ref.kind) for item in items]
         else:
-            names = [task["name"] for task in await list_tasks(cluster, ref.namespace)]
+            named = [(task["name"], task["kind"]) for task in await list_tasks(cluster, ref.namespace)]
+        names = {str(name) for name, _ in named}
+        for near in difflib.get_close_matches(ref.name, names, max(1, len(names))):  # the closest first
+            kinds = [kind for name, kind in named if name == near]
+            if any([await mine(TaskRef(ref.namespace, kind, near)) for kind in kinds]):
+                return near
     except CortexError:
-        return None  # what is known is that the task is missing
-    return next(iter(difflib.get_close_matches(ref.name, names, 1)), None)
+        pass  # what is known is that the task is missing
+    return None
 
 
 async def pods_of(cluster: Cluster, workload: Workload) -> list[dict[str, Any]]:

@@ -79,6 +79,10 @@ class Workload:
             return {"fieldSelector": f"metadata.name={self.ref.name}"}
         return {"labelSelector": label_selector(self.obj["spec"].get("selector") or {})}
 
+    def is_of(self, uid: str) -> bool:
+        """Tell whether a recording's UID is this one's; that of a label selector may say which namespace of the name was meant."""
+        return uid.partition("@")[0] == self.uid
+
     @property
     def started(self) -> str | None:
         """When it started, RFC 3339, where the object says."""

@@ -20,6 +20,7 @@ from cortex_jupyter.server.names import check_names
 if TYPE_CHECKING:
     from os import PathLike
 
+    from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Store
     from cortex_jupyter.records import TaskRef
@@ -89,6 +90,6 @@ class _Opened(Recordings):
     def __init__(self, file: ArchiveStore) -> None:
         super().__init__(cast("Store", file), None)
 
-    async def resolve(self, ref: TaskRef) -> NoReturn:
+    async def resolve(self, ref: TaskRef, person: Person | None = None) -> NoReturn:  # noqa: ARG002 - as the base has it
         """Find nothing: the file is all there is."""
         raise TaskNotFound(f"{ref.key} is a file, and no task of a cluster")

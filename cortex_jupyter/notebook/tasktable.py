@@ -118,7 +118,7 @@ def _add_progress(recordings: Recordings, found: list[dict[str, Any]]) -> None:
     """Say of tasks that run and are recorded how far they are, by their last lines."""
     cluster = recordings.cluster.id if recordings.cluster else None
     for task in found:
-        if task["state"] == "running":
+        if task["state"] == "running" and task["recorded"]:
             info = recordings.store.find(TaskRef.parse(task["task"]), cluster)
             row = lately(recordings.store, info.id, info.last_seq) if info and not info.done else None
             if row is not None:

@@ -79,29 +79,26 @@ async def describe_task(recordings: Recordings, ref: TaskRef, person: Person | N
     """
     await recordings.allow(ref.namespace, person)
     try:
-        doc = await _described(recordings, ref)
+        return await _described(recordings, ref, person)
     except NotFound as error:
         raise await recordings.missing(ref, error, person) from None
-    await recordings.check(TaskRef.parse(doc["task"]), person)
-    return doc
 
 
-async def _described(recordings: Recordings, ref: TaskRef) -> dict[str, Any]:
+async def _described(recordings: Recordings, ref: TaskRef, person: Person | None) -> dict[str, Any]:
     try:
-        workload = await recordings.resolve(ref)
+        workload = await recordings.resolve(ref, person)
     except NotAllowed:
         raise
     except CortexError:
-        host = recordings.cluster.id if recordings.cluster else None
-        store, info = await recordings.where(ref, host)
+        store, info = await recordings.where(ref, person)
         if info is None or not info.last_seq:
             raise
         doc: dict[str, Any] = gone(info) | {"pods": [], "events": []}
     else:
         cluster = recordings.cluster
         assert cluster is not None
-        store, info = await recordings.where(workload.ref, cluster.id)
-        info = info if info is not None and info.uid == workload.uid else None
+        store, info = await recordings.where(workload.ref, person)
+        info = info if info is not None and workload.is_of(info.uid) else None
         doc = await _present(cluster, workload)
         if info is not None and info.done:
             doc |= {k: v for k, v in recorded(info).items() if v is not None}

@@ -47,7 +47,7 @@ def recordings(store: Store, monkeypatch: pytest.MonkeyPatch) -> Recordings:
 
 
 def answering(recordings: Recordings, answer: Workload | CortexError) -> None:
-    async def resolve(_: TaskRef) -> Workload:
+    async def resolve(_: TaskRef, person: object = None) -> Workload:
         if isinstance(answer, CortexError):
             raise answer
         return answer

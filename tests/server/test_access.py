@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,11 @@ import pytest
 from server.people import HubUser
 from server.running import Server, logs, run_server
 from support.jupyter import Home
-from support.kube import Kube, python_job
+from support.kube import Kube, python_job, python_pod
 
 from cortex_jupyter.cluster.access import Person
+from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.records import parse_rfc3339
 from cortex_jupyter.server.app import CortexJupyter
 from cortex_jupyter.server.service import Service
 
@@ -117,29 +121,147 @@ def test_who_is_not_known_gets_nothing(service: Server, task: str) -> None:
         assert "secret" not in answer.text
 
 
-def test_a_task_of_its_own(sandbox: SandboxProcess, kube: Kube, tmp_path: Path) -> None:
+def test_who_owns_a_namespaces_name_now_does_not_read_what_was_there_before(
+    service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    space, name = unique("again"), unique("old")
+    kube.create({"kind": "Namespace", "metadata": {"name": space}})
+    kube.create(python_job(name, "print('a secret line')", namespace=space))
+    kube.wait_job(name, "Complete", space)
+    old, selector = logs(name, namespace=space), f"cortex/tasks/{space}/selector/job-name={name}/logs"
+    assert "a secret line" in service.get(old, BOB).text
+    assert "a secret line" in service.get(selector, BOB, since="all").text
+    path, read = kube.path("namespaces", space), time.time_ns()
+
+    def again() -> bool:
+        """Times of the cluster are whole seconds."""
+        kube.request("DELETE", path)
+        kube.wait_for(lambda: kube.request("GET", path).status_code == 404, "the namespace to go")
+        created: str = kube.create({"kind": "Namespace", "metadata": {"name": space}})["metadata"]["creationTimestamp"]
+        return parse_rfc3339(created) > read
+
+    kube.wait_for(again, "a later second")
+    # Bob may read in the new one, Alice in every one.
+    sandbox.fault("deny", verb="get", resource="pods/log", namespace="", user="bob")
+    kube.wait_for(lambda: service.get(old, BOB).status_code == 404, "what holds for seconds to be over")
+    ways = [way.replace("/default/", f"/{space}/").replace("=default", f"={space}") for way in WAYS]
+    for way in ways:
+        found = [service.get(way.format(one), BOB) for one in (name, "never-was")]
+        assert "secret" not in found[0].text and not ("?namespace=" in way and name in found[0].text), way
+        assert found[0].status_code == found[1].status_code
+        assert found[0].text.replace(name, "never-was") == found[1].text, way
+    assert "a secret line" in service.get(old, ALICE).text
+    listed = [{t["name"] for t in service.get(f"cortex/tasks?namespace={space}", who).json()["tasks"]} for who in (ALICE, BOB)]  # fmt: skip
+    assert listed == [{name, f"job-name={name}"}, set()]
+    assert "secret" not in service.get(selector, BOB, since="all").text
+    # What runs in the new one is read by whoever may read there, also what has the name of the old.
+    kube.create(python_job(name, "print('of the new one')", namespace=space))
+    kube.wait_job(name, "Complete", space)
+    assert "of the new one" in service.get(old, BOB).text
+    text = service.get(selector, BOB, since="all").text
+    assert "of the new one" in text and "secret" not in text
+    kube.delete("jobs", name, space)
+    kube.wait_for(lambda: kube.request("GET", kube.path("jobs", name, space)).status_code == 404, "the Job to go")
+    assert "of the new one" in service.get(old, BOB).text
+    kube.delete("namespaces", space)
+
+
+def test_a_namespace_that_may_not_be_read_keeps_todays_rule(
+    service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    space, name = unique("unread"), unique("old")
+    kube.create({"kind": "Namespace", "metadata": {"name": space}})
+    kube.create(python_job(name, "print('a line')", namespace=space))
+    kube.wait_job(name, "Complete", space)
+    sandbox.fault("deny", verb="get", resource="namespaces")
+    assert "a line" in service.get(logs(name, namespace=space), BOB).text
+    kube.delete("namespaces", space)
+    kube.create({"kind": "Namespace", "metadata": {"name": space}})
+    sandbox.fault("deny", verb="get", resource="pods/log", namespace="", user="bob")
+    assert "a line" in service.get(logs(name, namespace=space), BOB).text
+    kube.delete("namespaces", space)
+
+
+@pytest.fixture
+def each(sandbox: SandboxProcess, tmp_path: Path) -> Iterator[Server]:
+    """A server where each task is asked for: Bob may read those whose names begin with `mine`."""
+    home = Home(tmp_path, sandbox.kubeconfig)
+    with run_server(
+        home.path, *_PEOPLE, "--CortexJupyter.access_each=True", kubeconfig=home.kubeconfig,
+        PYTHONPATH=f"{Path(__file__).parents[1]}:{home.env.get('PYTHONPATH', '')}",
+    ) as server:  # fmt: skip
+        yield server
+    home.end()
+
+
+def test_a_task_of_its_own(sandbox: SandboxProcess, kube: Kube, each: Server) -> None:
     """RBAC's `resourceNames`: who may get one Job sees that one."""
     for name in ("mine", "theirs"):
         kube.create(python_job(name, f"print('of {name}')"))
         kube.wait_job(name, "Complete")
-    sandbox.fault("deny", verb="get", resource="jobs", user="bob", name="")
-    sandbox.fault("deny", verb="get", resource="jobs", user="bob", name="theirs")
-    sandbox.fault("deny", verb="get", resource="jobs", user="bob", name="never-was")
-    home = Home(tmp_path, sandbox.kubeconfig)
-    try:
-        with run_server(
-            home.path, *_PEOPLE, "--CortexJupyter.access_each=True", kubeconfig=home.kubeconfig,
-            PYTHONPATH=f"{Path(__file__).parents[1]}:{home.env.get('PYTHONPATH', '')}",
-        ) as server:  # fmt: skip
-            assert "of mine" in server.get(logs("mine"), BOB).text
-            refused = [server.error(logs(name), BOB) for name in ("theirs", "never-was")]
-            assert [(s, e["code"]) for s, e in refused] == [(403, "NotAllowed")] * 2
-            listed = {t["name"] for t in server.get("cortex/tasks", BOB).json()["tasks"]}
-            everything = {t["name"] for t in server.get("cortex/tasks", ALICE).json()["tasks"]}
-            assert "mine" in listed and "theirs" not in listed and {"mine", "theirs"} <= everything
-            assert server.error("cortex/tasks/default/job/theirs", BOB)[0] == 403
-    finally:
-        home.end()
+    for name in ("", "theirs", "never-was"):
+        sandbox.fault("deny", verb="get", resource="jobs", user="bob", name=name)
+    assert "of mine" in each.get(logs("mine"), BOB).text
+    refused = [each.error(logs(name), BOB) for name in ("theirs", "never-was")]
+    assert [(s, e["code"]) for s, e in refused] == [(403, "NotAllowed")] * 2
+    listed = {t["name"] for t in each.get("cortex/tasks", BOB).json()["tasks"]}
+    everything = {t["name"] for t in each.get("cortex/tasks", ALICE).json()["tasks"]}
+    assert "mine" in listed and "theirs" not in listed and {"mine", "theirs"} <= everything
+    assert each.error("cortex/tasks/default/job/theirs", BOB)[0] == 403
+    for name in ("mine", "theirs"):
+        kube.delete("jobs", name)
+
+
+def test_what_is_not_theirs_is_not_there_whatever_it_is_called(
+    sandbox: SandboxProcess, kube: Kube, each: Server, unique: Callable[[str], str]
+) -> None:
+    """By a bare name, by a suggestion, by a recording that begins."""
+    space, theirs, both, mine = (unique(one) for one in ("space", "theirs", "both", "mine"))
+    never = {theirs: unique("theirs"), both: unique("both")}
+    kube.create({"kind": "Namespace", "metadata": {"name": space}})
+    pod = python_pod(both, "print('of a pod')", namespace=space)
+    kube.create(pod)
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": both}}}
+    template = {"metadata": {"labels": {"app": both}}, "spec": pod["spec"] | {"restartPolicy": "Always"}}
+    meta = {"name": both, "namespace": space}
+    kube.create({"kind": "Deployment", "metadata": meta, "spec": spec | {"template": template}})
+    for name in (theirs, mine):
+        kube.create(python_job(name, f"print('of {name}')", namespace=space))
+        kube.wait_job(name, "Complete", space)
+    for name in ("", theirs, mine + "x", *never.values()):
+        sandbox.fault("deny", verb="get", resource="jobs", user="bob", name=name)
+    for resource in ("deployments", "statefulsets", "daemonsets", "replicasets", "cronjobs"):
+        sandbox.fault("deny", verb="get", resource=resource, user="bob")
+    ways = [way.replace("/default/", f"/{space}/").replace("=default:", f"={space}:") for way in WAYS if "{}" in way]
+    bare = [way.replace("/job/", "/-/").replace(":job/", ":") for way in ways]
+
+    def same(ways: list[str], *names: str) -> None:
+        for way, name in itertools.product(ways, names):
+            answers = [each.get(way.format(one), BOB) for one in (name, never[name])]
+            assert answers[0].status_code == answers[1].status_code >= 400, way
+            assert answers[0].text.replace(name, never[name]) == answers[1].text, way
+
+    # Pods may be read: the Deployment of the same name does not stand in the way, nor is it named.
+    assert "of a pod" in each.get(logs(both, kind="-", namespace=space), BOB, since="all").text
+    same(bare, theirs)
+    # A name that is near to theirs is not answered with it; one that is near to mine is.
+    assert theirs not in each.get(logs(theirs + "x", kind="-", namespace=space), BOB).text.replace(theirs + "x", "")
+    status, error = each.error(logs(mine + "x", kind="-", namespace=space), BOB)
+    assert status == 404 and f"did you mean {mine!r}?" in error["hint"]
+    sandbox.fault("deny", verb="get", resource="pods", user="bob")
+    # It is asked for again when the answer from before has been held for long enough.
+    kube.wait_for(
+        lambda: each.get(logs(mine + "x", kind="-", namespace=space), BOB).status_code == 403, "the right to go"
+    )
+    same(bare, theirs, both)
+    same(ways, theirs)
+    store = open_store(each.store_url)
+    assert {i.ref.kind for i in store.recordings(space)} == {"pod"}, "nothing begins for who may not read it"
+    store.close()
+    status, error = each.error(logs(both, kind="-", namespace=space), ALICE)
+    assert (status, error["code"]) == (400, "AmbiguousTask")
+    assert f"did you mean {theirs!r}?" in each.error(logs(theirs + "x", namespace=space), ALICE)[1]["hint"]
+    kube.delete("namespaces", space)
 
 
 def test_ones_own_recordings_are_read_without_asking_anybody(

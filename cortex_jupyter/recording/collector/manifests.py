@@ -37,6 +37,8 @@ _HEAD: Final = """\
 #   kubectl create namespace {namespace}
 #   kubectl -n {namespace} create secret generic {secret} --from-literal=store=valkey://HOST \\
 #     --from-literal=password=PASSWORD --from-literal=archive=s3://BUCKET/PREFIX     # these two where there are any
+# It answers nobody, so it may not `get namespaces`. Servers that read this store for others need that: by it they know
+# what was recorded in an earlier namespace of the same name, whose logs are not the present owner's.
 """
 _NO_TRACES: Final = """\
 # Traces of OpenTelemetry are not let out: set OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4317 where you print this, and they are sent there.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from cortex_jupyter.cluster.access import Access
 from cortex_jupyter.errors import NoCluster, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.recording.store.ids import time_of
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.text.parser import masking
+from cortex_jupyter.records import parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
-    from cortex_jupyter.recording.store import Readable, Store
+    from cortex_jupyter.recording.store import Info, Readable, Store
     from cortex_jupyter.recording.store.budget import Budget
     from cortex_jupyter.records import TaskRef
 
@@ -32,6 +35,11 @@ def shared(url: str) -> bool:
     """
     scheme, separator, _ = url.partition("://")
     return bool(separator) and scheme not in ("sqlite", "file")
+
+
+def began(info: Info) -> int:
+    """Give when a recorded task began, ns: as Kubernetes says, else when its recording did."""
+    return parse_rfc3339(info.started) if info.started else time_of(info.id)
 
 
 class Connection:
@@ -125,8 +133,8 @@ class Connection:
         """The namespace that holds where a task names none."""
         return self.cluster.namespace if self.cluster else os.environ.get("CORTEX_NAMESPACE") or "default"
 
-    async def resolve(self, ref: TaskRef) -> Workload:
-        """Find a task in the cluster.
+    async def resolve(self, ref: TaskRef, person: Person | None = None) -> Workload:
+        """Find a task in the cluster; what may not be read itself is as if it were not there.
 
         Raises
         ------
@@ -140,7 +148,7 @@ class Connection:
             )  # raises with the reason, or there is a kubeconfig by now
         from cortex_jupyter.cluster.tasks import resolve  # noqa: PLC0415
 
-        return await resolve(self.cluster, ref, self.task_label)
+        return await resolve(self.cluster, ref, self.task_label, partial(self.mine, person=person))
 
     async def allow(self, namespace: str, person: Person | None = None) -> None:
         """Check that the logs of a namespace may be read, before anything is looked for in it.
@@ -167,6 +175,17 @@ class Connection:
         """Tell whether a task of a namespace that may be read may be read itself."""
         return self.access is None or self.cluster is None or await self.access.task(self.cluster, ref, person)
 
+    async def readable(self, info: Info, person: Person | None = None) -> bool:
+        """Tell whether what is recorded or archived of a namespace that may be read may be read itself."""
+        if self.access is None or self.cluster is None:
+            return True
+        if info.cluster != self.cluster.id:  # another cluster's rights are not this one's to give
+            return False
+        ref = info.ref
+        return await self.mine(ref, person) and await self.access.began(
+            self.cluster, ref.namespace, began(info), person
+        )
+
     async def missing(self, ref: TaskRef, error: NotFound, person: Person | None = None) -> NotFound:
         """Give the error of a task that is not there, with the name that may have been meant.
 
@@ -180,7 +199,7 @@ class Connection:
             return error
         from cortex_jupyter.cluster.tasks import meant  # noqa: PLC0415
 
-        near = await meant(self.cluster, ref)
+        near = await meant(self.cluster, ref, partial(self.mine, person=person))
         return TaskNotFound(error.message, f"did you mean {near!r}? {error.hint}") if near else error
 
     async def check(self, ref: TaskRef, person: Person | None = None) -> None:

@@ -6,20 +6,25 @@ import asyncio
 import contextlib
 import logging
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter.cluster.workloads import COLLECTIONS
 from cortex_jupyter.errors import AmbiguousTask, ArchiveError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recording.reading.connection import Connection
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.reading.keeping import Keeping
 from cortex_jupyter.recording.reading.reading import Recording
+from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
+    from cortex_jupyter.cluster.workloads import Workload
     from cortex_jupyter.recording.store import Info, Readable
-    from cortex_jupyter.records import TaskRef
 
 _log = logging.getLogger(__name__)
+
+#: That a recording can be of.
+KINDS: Final = (*COLLECTIONS, "selector")
 
 
 class Recordings(Connection):
@@ -45,46 +50,69 @@ class Recordings(Connection):
         """
         await self.allow(ref.namespace, person)
         try:
-            found = await self._find(ref)
+            found = await self._find(ref, person)
         except NotFound as error:
             raise await self.missing(ref, error, person) from None
-        await self.check(found.ref, person)
         await found.want()
         return found
 
-    async def _find(self, ref: TaskRef) -> Recording:
-        held = await asyncio.to_thread(self.store.find, ref, self.cluster.id if self.cluster else None)
+    async def _find(self, ref: TaskRef, person: Person | None) -> Recording:
         try:
-            workload = await self.resolve(ref)
+            workload = await self.resolve(ref, person)
         except (NotAllowed, AmbiguousTask):
             raise  # what the cluster does not let them read is not read from the recording either
         except CortexError as error:
+            held = await self._newest(self.store, ref, person)
             if held is None or not held.last_seq:
-                archived = await self._archived(ref)
+                archived = await self._archived(ref, person)
                 if archived is None:
                     raise
                 return Recording(self, archived.id, archived.ref, None, store=self.archive)
             return Recording(self, held.id, held.ref, None, gone=isinstance(error, NotFound))
         assert self.cluster is not None
-        if held is None or held.uid != workload.uid:
+        known = await asyncio.to_thread(self.store.find, workload.ref, self.cluster.id)
+        if known is None or known.uid != workload.uid:
             with contextlib.suppress(ArchiveError):  # it must not keep a task from being recorded
-                archived = await self._archived(workload.ref)
+                archived = await self._archived(workload.ref, person)
                 if archived is not None and archived.uid == workload.uid:
                     return Recording(self, archived.id, archived.ref, workload, store=self.archive)
-        id_ = await asyncio.to_thread(self.store.open, self.cluster.id, workload.ref, workload.uid)
+        uid = await self._uid(workload, known, person)
+        id_ = await asyncio.to_thread(self.store.open, self.cluster.id, workload.ref, uid)
         return Recording(self, id_, workload.ref, workload)
 
-    async def _archived(self, ref: TaskRef) -> Info | None:
-        if self.archive is None:
-            return None
-        return await asyncio.to_thread(self.archive.find, ref, self.cluster.id if self.cluster else None)
+    async def _uid(self, workload: Workload, known: Info | None, person: Person | None) -> str:
+        """Give that of a task's recording: a label selector is no object, and has the same in each namespace of a name."""
+        if workload.ref.kind != "selector" or known is None or self.access is None or self.cluster is None:
+            return workload.uid if known is None or not workload.is_of(known.uid) else known.uid
+        if await self.readable(known, person):
+            return known.uid
+        return f"{workload.uid}@{await self.access.created(self.cluster, workload.ref.namespace)}"
 
-    async def where(self, ref: TaskRef, cluster: str | None) -> tuple[Readable, Info | None]:
+    async def _archived(self, ref: TaskRef, person: Person | None) -> Info | None:
+        return None if self.archive is None else await self._newest(self.archive, ref, person)
+
+    async def _newest(self, place: Readable, ref: TaskRef, person: Person | None) -> Info | None:
+        """Give the newest recording of a task that may be read, of any kind where the reference has none."""
+        cluster = self.cluster.id if self.cluster else None
+        found = await asyncio.to_thread(place.find, ref, cluster)
+        if found is None or await self.readable(found, person):
+            return found
+        best = None  # older ones of that kind are no more theirs, but one of another kind may be
+        for kind in () if ref.kind else KINDS:
+            info = await asyncio.to_thread(place.find, TaskRef(ref.namespace, kind, ref.name), cluster)
+            if info is None or not await self.readable(info, person):
+                continue
+            if kind == "job":
+                return info
+            best = info if best is None or info.id > best.id else best
+        return best
+
+    async def where(self, ref: TaskRef, person: Person | None = None) -> tuple[Readable, Info | None]:
         """Give what is recorded of a task and, where nothing is, what is archived; and where that is."""
-        info = await asyncio.to_thread(self.store.find, ref, cluster)
+        info = await self._newest(self.store, ref, person)
         if info is None and self.archive is not None:
             with contextlib.suppress(ArchiveError):  # the answer without it is right too
-                return self.archive, await asyncio.to_thread(self.archive.find, ref, cluster)
+                return self.archive, await self._archived(ref, person)
         return self.store, info
 
     async def held(self, namespace: str, person: Person | None = None) -> list[Info]:
@@ -104,9 +132,7 @@ class Recordings(Connection):
                 archived = []
             known = {info.id for info in found}
             found += [info for info in archived if info.id not in known]
-        if self.access is not None and self.cluster is not None:  # another cluster's rights are not this one's to give
-            of_ours = [info for info in found if info.cluster == self.cluster.id]
-            found = [info for info in of_ours if await self.mine(info.ref, person)]
+        found = [info for info in found if await self.readable(info, person)]
         return sorted(found, key=lambda info: info.id, reverse=True)
 
     @cached_property

@@ -127,7 +127,7 @@ class TaskRecorder:
             self.say("From here on secrets are masked before lines are stored", notice="mask")
         try:
             workload = await resolve(self._cluster, self._info.ref)
-            self._gone = workload.uid != self._info.uid
+            self._gone = not workload.is_of(self._info.uid)
         except NotFound:
             self._gone = True
         if self._gone:
