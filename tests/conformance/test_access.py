@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
+from recording.hand import Hand
+from support.kube import python_job
 
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.errors import NotAllowed
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.errors import NotAllowed, TaskNotFound
+from cortex_jupyter.recording.reading import reading
+from cortex_jupyter.recording.reading.open import Recordings
+from cortex_jupyter.recording.store import Commit
+from cortex_jupyter.records import TaskRef, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cortex_jupyter.recording.store import Store
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 READ = {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}
@@ -70,3 +80,68 @@ async def test_rights_are_those_of_rbac(target: Any, namespace: str) -> None:
         target.kube.wait_for(lambda: target.kube.request("GET", path).status_code == 404, "the namespace to go")
         found = {name: await allowed(cluster, namespace, person) for name, person in people.items()}
         assert found == {"us": True, "alice": False, "bob": False, "carol": True, "dave of vision": False}
+
+
+@pytest.mark.cluster
+async def test_a_namespace_of_the_same_name_opens_nothing_of_the_one_before(
+    target: Any, namespace: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alice may read in it again; the log from before is for Carol, who may read everywhere."""
+    monkeypatch.setattr(reading, "ensure_recorder", lambda *_: None)
+    kube, path = target.kube, f"/api/v1/namespaces/{namespace}"
+    role = kube.request("GET", f"{_RBAC}/namespaces/{namespace}/roles/{namespace}").json()
+    binding = kube.request("GET", f"{_RBAC}/namespaces/{namespace}/rolebindings/{namespace}-alice").json()
+    kube.create(python_job("old", "print('x')", namespace=namespace))
+    async with await Cluster.open(str(kube.kubeconfig)) as cluster:
+        recordings = Recordings(store, cluster, access=Access())
+        job = await recordings.resolve(TaskRef(namespace, "job", "old"))
+        old = Hand(store, job.ref, job.uid, cluster=cluster.id)
+        old.lines([(time.time_ns(), 1, "a secret")])
+        old.end()
+        store.commit(old.lease, Commit(update={"started": job.started}))
+        assert (await recordings.find(job.ref, Person("alice"))).id == old.id
+        kube.request("DELETE", path)
+        kube.wait_for(lambda: kube.request("GET", path).status_code == 404, "the namespace to go")
+        assert kube.request("POST", "/api/v1/namespaces", json={"metadata": {"name": namespace}}).status_code == 201
+        for plural, body in (("roles", role), ("rolebindings", binding)):
+            meta = {"name": body["metadata"]["name"]}
+            created = kube.request("POST", f"{_RBAC}/namespaces/{namespace}/{plural}", json=body | {"metadata": meta})
+            assert created.status_code == 201
+        recordings = Recordings(store, cluster, access=Access())  # nothing is held of the answers from before
+        with pytest.raises(TaskNotFound) as caught:
+            await recordings.find(job.ref, Person("alice"))
+        with pytest.raises(TaskNotFound) as never:
+            await recordings.find(TaskRef(namespace, "job", "never-was"), Person("alice"))
+        assert str(caught.value) == str(never.value).replace("never-was", "old")
+        assert await recordings.held(namespace, Person("alice")) == []
+        assert [info.id for info in await recordings.held(namespace, Person("carol"))] == [old.id]
+        assert (await recordings.find(job.ref, Person("carol"))).id == old.id
+        # Its own rights are enough to know it by: `view` in a namespace says when that was created.
+        kube.create(python_job("new", "print('x')", namespace=namespace))
+        new = await recordings.find(TaskRef(namespace, "job", "new"), Person("alice"))
+        assert new.workload is not None
+
+
+@pytest.mark.cluster
+async def test_the_role_view_tells_when_its_namespace_was_created(target: Any, namespace: str, tmp_path: Path) -> None:
+    """And where nothing is granted it is not told: what held before goes on."""
+    kube, inside = target.kube, f"/namespaces/{namespace}"
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
+    for account in ("viewer", "nobody"):
+        made = kube.request("POST", f"/api/v1{inside}/serviceaccounts", json={"metadata": {"name": account}})
+        assert made.status_code == 201
+    subjects = [{"kind": "ServiceAccount", "name": "viewer", "namespace": namespace}]
+    body = {"metadata": {"name": "viewer"}, "subjects": subjects, "roleRef": ref}
+    assert kube.request("POST", f"{_RBAC}{inside}/rolebindings", json=body).status_code == 201
+    created = kube.get("namespaces", namespace)["metadata"]["creationTimestamp"]
+    for account, known in (("viewer", parse_rfc3339(created)), ("nobody", 0)):
+        wish = {"spec": {"expirationSeconds": 600}}
+        token = kube.request("POST", f"/api/v1{inside}/serviceaccounts/{account}/token", json=wish).json()["status"][
+            "token"
+        ]
+        config = yaml.safe_load(kube.kubeconfig.read_text())
+        for user in config["users"]:
+            user["user"] = {"token": token}
+        (tmp_path / account).write_text(yaml.safe_dump(config))
+        async with await Cluster.open(str(tmp_path / account)) as cluster:
+            assert await Access().created(cluster, namespace) == known

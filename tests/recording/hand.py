@@ -38,9 +38,11 @@ def recorder(name: str = "me", pid: int | None = None, host: str | None = None) 
 class Hand:
     """Writes a recording as a recorder does, without a cluster."""
 
-    def __init__(self, store: Store, ref: TaskRef = REF, uid: str = "u1", owner: str = "me") -> None:
+    def __init__(
+        self, store: Store, ref: TaskRef = REF, uid: str = "u1", owner: str = "me", cluster: str = CLUSTER
+    ) -> None:
         self.store, self.ref = store, ref
-        self.id = store.open(CLUSTER, ref, uid)
+        self.id = store.open(cluster, ref, uid)
         store.beat(recorder(owner))
         lease = store.lease(self.id, owner)
         assert lease is not None

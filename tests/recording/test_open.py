@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from recording.hand import CLUSTER, Hand
 
+from cortex_jupyter.cluster.access import Access
 from cortex_jupyter.cluster.workloads import Workload
 from cortex_jupyter.errors import (
     AmbiguousTask,
@@ -21,9 +23,12 @@ from cortex_jupyter.errors import (
 from cortex_jupyter.recording.reading import reading as lib
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.reading.reading import Recording
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.records import TaskRef, rfc3339
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cortex_jupyter.recording.store import Store
 
 
@@ -96,6 +101,44 @@ async def test_a_task_in_the_cluster_is_wanted(recordings: Recordings, store: St
     answering(recordings, Workload(TaskRef("default", "job", "train-1"), "u10", {}))
     assert (await recordings.find(NAME)).id != found.id
     assert recordings.feed(found.id) is recordings.feed(found.id)
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+async def test_what_began_before_the_present_namespace_is_for_those_who_may_read_in_all(
+    store: Store, recordings: Recordings, tmp_path: Path, *, everywhere: bool
+) -> None:
+    """Of the store and of the archive alike, in the list and by name."""
+    created = 1_700_000_000
+    times = {"before": created - 3600, "since": created}
+    archive = open_store(f"sqlite://{tmp_path}/archive.sqlite")
+    for place, kind in ((store, "kept"), (archive, "archived")):
+        for when, began in times.items():
+            # Its end was seen late: what counts is when it began.
+            hand = Hand(place, TaskRef("default", "job", f"{kind}-{when}"), f"{kind}-{when}")
+            hand.lines([(created * 10**9 + 5, 1, "a")])
+            hand.notice("end", 0, "", done=1, state="succeeded", started=rfc3339(began * 10**9))
+
+    class Recreated(Api):
+        async def json(self, path: str, *_: Any, body: Any = None, **__: Any) -> Any:
+            if path == "/api/v1/namespaces/default":
+                return {"metadata": {"creationTimestamp": rfc3339(created * 10**9)}}
+            if "accessreview" not in path:
+                raise NotFound(path)
+            asked = body["spec"]["resourceAttributes"]
+            return {"status": {"allowed": everywhere or asked.get("namespace") == "default"}}
+
+    cluster: Any = Recreated()
+    these = Recordings(store, cluster, archive=archive, access=Access())
+    answering(these, TaskNotFound("gone"))
+    names = {f"{kind}-{when}" for kind in ("kept", "archived") for when in times}
+    seen = {name for name in names if everywhere or "since" in name}
+    assert {info.ref.name for info in await these.held("default")} == seen
+    opened = set()
+    for name in names:
+        with contextlib.suppress(TaskNotFound):
+            opened.add((await these.find(TaskRef("default", "", name))).ref.name)
+    assert opened == seen
+    archive.close()
 
 
 async def test_hundreds_of_tasks_at_rest_cost_the_store_no_more_than_their_wishes(
