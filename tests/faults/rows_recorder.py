@@ -49,6 +49,24 @@ async def killed(case: Case) -> None:
         await case.kill_recorder()
 
 
+async def killed_before_the_last_look(case: Case) -> None:
+    """The node's files are out of reach, so that whether lines were skipped is still looked at when all have been read."""
+    await case.lines(2000)
+    away = case.fault("status", code=503, path="/proxy/logs/")
+    await case.until(lambda: len(_ends(case)) == 2, "the end of both containers")
+    await case.kill_recorder()
+    case.mend(away)
+
+
+def looked_at_after_all(case: Case) -> None:
+    assert len(_ends(case)) == 2
+    assert not [n for n in case.seen.notices if "cannot be checked" in n["message"]]
+
+
+def _ends(case: Case) -> list[dict[str, object]]:
+    return [n for n in case.seen.notices if n.get("notice") == "ended"]
+
+
 def two(case: Case) -> None:
     for _ in range(2):
         _start(case, "-m", "cortex_jupyter.recording")
@@ -183,6 +201,7 @@ ROWS = [
     Row("recorder killed three times", killed, program=LONG),
     Row(f"recorder killed at {3 * COMMITS} commit points", every_commit, program=UNTIL_TOLD,
         read=read_beside_those_that_die),
+    Row("recorder killed between a log's end and the last look", killed_before_the_last_look, after=looked_at_after_all),
     Row("two recorders at once, one killed", one_of_two_killed, before=two),
     Row("recorder stopped for longer than its lease", stood_still, program=LONG),
     Row("store locked for 3 s", locked),

@@ -49,10 +49,10 @@ async def recorded(store: SqliteStore, hand: Hand, node: Node, *more: bytes) -> 
         reader = SourceReader(context, Pods(), source(), sid)
         audit = Audit(context, source(), sid, reader)
         await reader.run()
-        await audit.look(ended=True)
-        await audit.look(ended=True)
+        await audit.last()
+        await audit.last()
         again = Audit(context, source(), sid, reader)
-        await again.look(ended=True)
+        await again.last()
         await channel.flush()
     return texts(store, hand)
 

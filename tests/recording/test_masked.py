@@ -105,7 +105,7 @@ async def test_what_a_follow_skipped_is_found_and_nothing_else(rig: Rig, writer:
     await rig.run(writer)
     rig.node.files = {"0.log.20231114-221400": cri(b"".join(OLD + LOST[:3]))}
     for _ in range(2):
-        await Audit(rig.context, source(), rig.sid, rig.reader).look(ended=True)
+        await Audit(rig.context, source(), rig.sid, rig.reader).last()
     assert texts(rig) == masked(*range(400), *range(700, 750), 400, 401, 402)
     assert rig.store.complete(rig.hand.id).masked == {"Secret Keyword": 453}
 

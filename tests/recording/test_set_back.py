@@ -62,7 +62,7 @@ class Life:
                 await reader._stream.read("ended", reader._mode)
             else:
                 await reader.run()
-                await Audit(context, source(), self.sid, reader).look(ended=True)
+                await Audit(context, source(), self.sid, reader).last()
             await channel.flush()
         for entry in self.store.entries(self.hand.id, 0, 1 << 30):
             if entry.event == "log":

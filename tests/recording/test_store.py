@@ -66,9 +66,10 @@ def test_what_is_wanted(store: SqliteStore, hand: Hand) -> None:
     assert store.wanted(CLUSTER) == []
 
 
-def test_a_commit_is_whole(store: SqliteStore, hand: Hand) -> None:
+@pytest.mark.parametrize("unaudited", [False, True])
+def test_a_commit_is_whole(store: SqliteStore, hand: Hand, unaudited: bool) -> None:
     sid = hand.source(1)
-    anchor = Anchor(1, 2, 3, ended=True, top=4)
+    anchor = Anchor(1, 2, 3, ended=True, top=4, unaudited=unaudited)
     store.commit(hand.lease, Commit(anchors={sid: anchor}, update={"state": "running", "exit_code": 3}))
     assert store.sources(hand.id) == {sid: (source(1), anchor)}
     entry = hand.lines([(1, sid, "a")])

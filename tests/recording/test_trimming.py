@@ -217,7 +217,7 @@ class Rig:
             if cut_to:
                 self.hand.lease = lease
                 assert cut(self.store, self.hand, cut_to)
-            await Audit(context, source(), self.sid, reader).look(ended=True)
+            await Audit(context, source(), self.sid, reader).last()
             await Backfill(context, source(), self.sid).run()
             await channel.flush()
         return [" ".join(text.split()[:2]) for text in texts(self.store, self.hand.id)]

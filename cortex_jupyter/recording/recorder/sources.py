@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from cortex_jupyter.recording.source.context import Context
+    from cortex_jupyter.recording.store import Anchor
     from cortex_jupyter.recording.watching.pods import Pods
     from cortex_jupyter.records import Source
+
+_log = logging.getLogger(__name__)
 
 
 class Sources:
@@ -75,7 +79,8 @@ class Sources:
             self._channel.track(sid, source, anchor)
             if source.part:
                 continue
-            reader = self._readers[source] = None if anchor.ended else self._read(sid, source)
+            over = anchor.ended and not anchor.unaudited
+            reader = self._readers[source] = None if over else self._read(sid, source, anchor)
             part, end = next(((p, a) for p, (s, a) in parts.items() if s.part == 1 and s.of(source)), (0, None))
             # Its older lines were being read, or nobody had got to them yet.
             if (end and not end.ended) or (part == 0 and reader):
@@ -107,22 +112,23 @@ class Sources:
     async def _add(self, source: Source, started: int, before: dict[str, Any]) -> None:
         sid = await self._context.add(source)
         self._channel.note(notices.started(source, sid, started, before))
-        reader = self._readers[source] = self._read(sid, source)
+        reader = self._readers[source] = self._read(sid, source, None)
         if not started or time.time_ns() - started > ROTATION_NS:
             self._fill(sid, source, reader, 0)
 
-    def _read(self, sid: int, source: Source) -> SourceReader:
+    def _read(self, sid: int, source: Source, anchor: Anchor | None) -> SourceReader:
+        """Read a source on from where a recorder before us left it, None where it is new; then audit it."""
         reader = SourceReader(self._context, self._pods, source, sid)
-        audit = Audit(self._context, source, sid, reader)
+        audit = Audit(self._context, source, sid, reader, taken=anchor is not None)
+        ended = anchor is not None and anchor.ended
+        if ended:
+            reader.has_ended()
 
         async def run() -> None:
-            looking = asyncio.create_task(audit.run())
-            try:
-                await reader.run()
-            finally:
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
-            await audit.look(ended=True)
+            if not ended:
+                await _follow(reader, audit)
+            await audit.last()
+            self._channel.note(notices.audited(sid))
             self._readers[source] = None
 
         self._spawn(run())
@@ -141,3 +147,15 @@ class Sources:
 
         self._backfills += 1
         self._spawn(run())
+
+
+async def _follow(reader: SourceReader, audit: Audit) -> None:
+    """Read to the end, and audit meanwhile."""
+    looking = asyncio.create_task(audit.run())
+    try:
+        await reader.run()
+    finally:
+        looking.cancel()
+        (error,) = await asyncio.gather(looking, return_exceptions=True)
+        if isinstance(error, Exception):
+            _log.error("The looks at its rotated files ended", exc_info=error)

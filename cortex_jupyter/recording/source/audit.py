@@ -9,11 +9,12 @@ range request and looked for in the recording; what is missing is recorded as a 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import HINT
 from cortex_jupyter.recording.text.resume import first_lines
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.text.parser import Parser
     from cortex_jupyter.records import Source
 
+_log = logging.getLogger(__name__)
+
 #: Files are listed this often while the source writes, seconds; the kubelet rotates every ten.
 _EVERY_S: Final = 10.0
 #: A source that has written less since the last look has not been rotated for its size.
 _LEAST: Final = 64 << 10
 #: So much of a rotated file's end is looked at.
 _TAIL: Final = 64 << 10
+#: The last look is repeated after these, seconds, where the node does not answer it.
+_WAITS_S: Final = (0.5, 2.0, 5.0)
 #: The part of a source that holds lines which a follow skipped.
 PART: Final = 2
 #: The runtime cuts lines that are longer than this into parts (containerd's `max_container_log_line_size`).
@@ -52,24 +57,64 @@ class Audit:
         Its id.
     reader : SourceReader
         What follows it.
+    taken : bool, optional
+        A recorder before us has read some of it, and it is not known what that one has checked.
     """
 
-    def __init__(self, context: Context, source: Source, sid: int, reader: SourceReader) -> None:
+    def __init__(
+        self, context: Context, source: Source, sid: int, reader: SourceReader, *, taken: bool = False
+    ) -> None:
         self._context, self._channel, self._files = context, context.channel, context.files(source)
         self._source, self._sid, self._reader = source, sid, reader
-        self._parser = context.parser
+        self._parser, self._taken = context.parser, taken
         self._checked: set[str] = set()
-        self._size = 0
+        self._size = 0.0
         self._late = 0
 
     async def run(self) -> None:
-        """Look from time to time, until cancelled or not allowed."""
+        """Look from time to time, until cancelled; what fails is looked at again."""
         while True:
             await asyncio.sleep(_EVERY_S)
             size = self._reader.size
-            if size - self._size >= _LEAST:
-                self._size = size
+            if size - self._size < _LEAST:
+                continue
+            try:
                 await self.look()
+            except NotAllowed:
+                self._size = size  # `last` says so
+            except CortexError as error:
+                _log.debug("its rotated files cannot be checked now: %s", error)
+            else:
+                self._size = size
+
+    async def last(self) -> None:
+        """Check what is left, once the source has been read to its end; what cannot be checked is said.
+
+        Raises
+        ------
+        StoreError
+            It is still to be done.
+        """
+        async with self._context.large:
+            await self._compare()
+        if self._reader.size < _LEAST and not self._taken:
+            return
+        for wait in (0, *_WAITS_S):
+            await asyncio.sleep(wait)
+            try:
+                await self.look(ended=True)
+            except NotAllowed:
+                why = HINT
+                break
+            except ClusterError as error:
+                why = error.message
+            except NotFound as error:
+                why = error.message
+                break
+            else:
+                return
+        if self._reader.size > _ROTATES:
+            self._say("whether lines were skipped when its log was rotated cannot be checked", why)
 
     async def look(self, *, ended: bool = False) -> None:
         """Check the files that have been rotated since the last look.
@@ -78,22 +123,23 @@ class Audit:
         ----------
         ended : bool, optional
             The source has been read to its end: nothing of a rotated file is still to come.
+
+        Raises
+        ------
+        NotAllowed, ClusterError, StoreError
+        NotFound
+            The node has nothing of the source any more.
         """
-        if ended:
-            async with self._context.large:
-                await self._compare()
-        if self._reader.size < _LEAST:
-            return
         await self._channel.flush()
-        try:
-            for name in await self._files.names():
-                if name.removesuffix(".gz") not in self._checked and await self._check(name, ended=ended):
-                    self._checked.add(name.removesuffix(".gz"))
-        except NotAllowed:
-            if ended and self._reader.size > _ROTATES:
-                self._say("whether lines were skipped when its log was rotated cannot be checked", HINT)
-        except (ClusterError, NotFound):
-            return  # renamed or removed meanwhile, or the node is busy: next time
+        for name in await self._files.names():
+            if name.removesuffix(".gz") in self._checked:
+                continue
+            try:
+                checked = await self._check(name, ended=ended)
+            except NotFound as error:
+                raise ClusterError(f"it was renamed since it was listed: {error.message}") from error
+            if checked:
+                self._checked.add(name.removesuffix(".gz"))
 
     async def _compare(self) -> None:
         """Look for lines of the open file that the node left out, where it may have."""

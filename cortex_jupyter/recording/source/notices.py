@@ -18,11 +18,16 @@ def started(source: Source, sid: int, at: int, before: dict[str, Any]) -> Note:
 
 
 def ended(source: Source, sid: int, end: End | None) -> Note:
-    """Say that a run ended and has been read to its end; `end` is None where its pod went first."""
+    """Say that a run ended and has been read to its end, its audit apart; `end` is None where its pod went first."""
     how = f"exit {end.exit_code}, {end.reason}" if end else "its pod was deleted"
     fields = {"notice": "ended"} | ({"exit_code": end.exit_code, "reason": end.reason} if end else {})
     message = f"{_name(source)} ended: {how}"
-    return Note("status", message, end.finished if end else 0, sid, ended=True, fields=fields)
+    return Note("status", message, end.finished if end else 0, sid, ended=True, unaudited=True, fields=fields)
+
+
+def audited(sid: int) -> Note:
+    """Have it known of a run that has ended that nothing of it is still to be looked at."""
+    return Note(sid=sid, ended=True)
 
 
 def gap(source: Source, sid: int, since: int, until: int, reason: str, hint: str = "") -> Note:

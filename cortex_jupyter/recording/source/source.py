@@ -8,6 +8,7 @@ lines are seen to be recorded; what cannot be had is said in a gap notice.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Final
@@ -69,6 +70,7 @@ class SourceReader:
         self._clean = False  # the last stream ended as if all were well
         self._reached = 0.0  # when the node last answered, monotonic
         self._attempts = 0
+        self._size = 0.0  # what `size` is in place of the stream's
         self.failure = ""
 
     @property
@@ -77,9 +79,14 @@ class SourceReader:
         return self._stream.caught_up
 
     @property
-    def size(self) -> int:
-        """Bytes of new lines so far."""
-        return self._stream.size
+    def size(self) -> float:
+        """Bytes of new lines so far; infinite where they are not known."""
+        return self._size or self._stream.size
+
+    def has_ended(self) -> None:
+        """Take it that a recorder before us has read to the end; how, is not known."""
+        self._stream.caught_up = self._stream.skipping = True
+        self._size = math.inf
 
     async def skipped(self) -> Lines | None:
         """Give what its streams may have passed over: all lines of a log that has ended, where one began at a time.
@@ -89,8 +96,7 @@ class SourceReader:
         `sinceTime` has the node drop every line that says it is older, also a new one, written while a clock was set
         back; once the clock is right again, nothing at the log's end shows it.
         """
-        mode = await self._mode()
-        if not self._stream.skipping or mode not in ("ended", "replaced"):
+        if not self._stream.skipping or (mode := await self._mode()) not in ("ended", "replaced"):
             return Lines()
         found = await self._last.log(previous=mode == "replaced")
         # The node answers for whichever run is newest.

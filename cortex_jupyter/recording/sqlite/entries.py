@@ -41,7 +41,7 @@ class Entries:
             rows = db.execute(
                 "SELECT id, source, second, seq, last, ended, top FROM source WHERE recording=?", (recording,)
             ).fetchall()
-        return {r[0]: (Source(**orjson.loads(r[1])), Anchor(r[2], r[3], r[4], bool(r[5]), r[6])) for r in rows}
+        return {r[0]: (Source(**orjson.loads(r[1])), Anchor.of(*r[2:])) for r in rows}
 
     def add_source(self, lease: Lease, source: Source) -> int:
         with self._file.writing() as db:
@@ -62,7 +62,7 @@ class Entries:
             for id_, a in commit.anchors.items():
                 db.execute(
                     "UPDATE source SET second=?, seq=?, last=?, ended=?, top=? WHERE recording=? AND id=?",
-                    (a.second, a.seq, a.last, a.ended, a.top, lease.recording, id_),
+                    (*a.row, lease.recording, id_),
                 )
             if commit.update.get("done"):
                 commit.update.setdefault("ended", time.time())

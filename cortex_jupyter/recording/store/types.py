@@ -72,6 +72,8 @@ class Anchor:
         The source has been read to its end.
     top : int
         The latest whole second any of its lines had, ns: after a clock was set back it lies ahead of `last`.
+    unaudited : bool
+        It has ended, and nobody has looked yet whether lines of it were skipped.
     """
 
     second: int = 0
@@ -79,6 +81,17 @@ class Anchor:
     last: int = 0
     ended: bool = False
     top: int = 0
+    unaudited: bool = False
+
+    @property
+    def row(self) -> tuple[int, int, int, int, int]:
+        """As a store keeps it; versions that do not know of `unaudited` take its 2 for true."""
+        return self.second, self.seq, self.last, self.ended + self.unaudited, self.top
+
+    @classmethod
+    def of(cls, second: int, seq: int, last: int, ended: int, top: int) -> Anchor:
+        """Give one as a store keeps it."""
+        return cls(second, seq, last, ended > 0, top, ended > 1)
 
 
 @dataclass(frozen=True, slots=True)

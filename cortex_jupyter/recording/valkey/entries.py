@@ -40,7 +40,7 @@ class Entries:
         # Anchors first: a source that is added meanwhile has none yet.
         anchors = self._link.ask("HGETALL", f"cortex:{recording}:anchors")
         sources = self._link.ask("HGETALL", f"cortex:{recording}:sources")
-        at = {sid: Anchor(*orjson.loads(doc)) for sid, doc in anchors.items()}
+        at = {sid: Anchor.of(*orjson.loads(doc)) for sid, doc in anchors.items()}
         return {int(sid): (Source(**orjson.loads(doc)), at.get(sid, Anchor())) for sid, doc in sources.items()}
 
     def add_source(self, lease: Lease, source: Source) -> int:
@@ -53,7 +53,7 @@ class Entries:
             arguments += (e.seq, e.n, head(e), pack(e.data))
         arguments.append(len(commit.anchors))
         for sid, a in commit.anchors.items():
-            arguments += (sid, orjson.dumps((a.second, a.seq, a.last, a.ended, a.top)))
+            arguments += (sid, orjson.dumps(a.row))
         for column, value in commit.update.items():
             arguments += (column, orjson.dumps(value))
         # What is said has a place even where lines have none: that they have none may be what is said.

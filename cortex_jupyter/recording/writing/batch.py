@@ -61,6 +61,8 @@ class Note:
         The source it is about, 0 for none.
     ended : bool
         The source has been read to its end.
+    unaudited : bool
+        It has just been, and is still to be audited.
     update : dict
         As `Commit.update`.
     fields : dict
@@ -72,6 +74,7 @@ class Note:
     time: int = 0
     sid: int = 0
     ended: bool = False
+    unaudited: bool = False
     update: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
     size: ClassVar[int] = 0
@@ -101,7 +104,7 @@ class Track:
         self.source = source
         self.public = source.public
         self.last = anchor.last
-        self.ended = anchor.ended
+        self.ended, self.unaudited = anchor.ended, anchor.unaudited
         self.complaint = ""
         self.recent: deque[tuple[int, str]] = deque(maxlen=8)
         self._top = anchor.top
@@ -133,9 +136,9 @@ class Track:
     def anchor(self) -> Anchor:
         """Where to take the source up again."""
         if not self._marks:
-            return Anchor(ended=self.ended)  # no line yet
+            return Anchor(ended=self.ended, unaudited=self.unaudited)  # no line yet
         seq = self._marks[0][1] if self._second >= self._floor else 0
-        return Anchor(self._second, seq, self.last, self.ended, self._top)
+        return Anchor(self._second, seq, self.last, self.ended, self._top, self.unaudited)
 
 
 class Batcher:
@@ -201,7 +204,7 @@ class Batcher:
         commit.update |= note.update
         track = self.tracks.get(note.sid)
         if track is not None and note.ended:
-            track.ended = True
+            track.ended, track.unaudited = True, note.unaudited
             track.recent.clear()
             commit.anchors[note.sid] = track.anchor
         if not note.event:
