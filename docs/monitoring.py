@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from cortex_jupyter.recording.process import telemetry as recorder
-from cortex_jupyter.recording.process.pulse import STALE_S
+from cortex_jupyter.recording.process.pulse import STALE_S, WAITS_S
 from cortex_jupyter.server import telemetry as server
 
 FOLDER: Final = Path(__file__).parent / "monitoring"
@@ -22,6 +22,10 @@ _WIDTH, _HEIGHT = 8, 7
 _QUANTILES: Final = (0.5, 0.95, 0.99)
 #: What every recorder tells of the one store: the same number, which adds up to nothing.
 _SHARED: Final = ("cortex_store_bytes", "cortex_store_budget_bytes")
+#: What has been told within an hour by who does not answer now.
+_KNOWN: Final = "last_over_time(cortex_lines_total[1h]) or last_over_time(cortex_streams[1h])"
+#: A quarter of the memory that `record --manifests` gives a collector.
+_QUEUE: Final = 512 << 20
 
 
 def quantile(q: float, name: str, window: str, by: str = "") -> str:
@@ -35,6 +39,14 @@ ALERTS: Final = (
      "Lines are missing from a log; its gap notice says which and why. `get nodes/proxy` lets rotated files be read"),
     ("CortexRecorderStale", f"time() - cortex_heartbeat_timestamp_seconds > {STALE_S:g}", "1m", "critical",
      "A recorder does not reach its store: other recorders take over its tasks; look at its log and at the store"),
+    ("CortexNothingRecorded", f"cortex_uncommitted_seconds > {WAITS_S:g}", "1m", "critical",
+     "The store takes heartbeats and no lines: it is full, or a replica is missing; `/readyz` says which, `cortex_errors_total` counts it"),
+    ("CortexNoRecorder", "absent(cortex_heartbeat_timestamp_seconds)", "5m", "critical",
+     "No recorder is there, or none is scraped: nothing is recorded. Look at the collector's pods, and at Prometheus' targets"),
+    ("CortexDown", f"up == 0 and on (job, instance) ({_KNOWN})", "2m", "critical",
+     "A recorder or a Jupyter server that was there does not answer: it hangs, is not ready, or the network is cut; look at its log"),
+    ("CortexQueueLarge", f"cortex_queue_bytes > {_QUEUE}", "5m", "warning",
+     "What was read waits for the store and takes memory: the store is slow for what its recorders read; add a recorder, or see why commits are slow"),
     ("CortexRecordingBehind", f"{quantile(0.95, 'cortex_recording_lag_seconds', '5m', 'instance')} > 10", "5m", "warning",
      "Lines reach the store 10 s late: the recorder or the store is at its limit; add a recorder, or look at commit times"),
     ("CortexCommitSlow", f"{quantile(0.95, 'cortex_commit_seconds', '5m', 'instance')} > 1", "5m", "warning",
@@ -45,6 +57,8 @@ ALERTS: Final = (
      "Recorders take tasks from each other: one stalls for seconds at a time (CPU limit, paused machine)"),
     ("CortexErrors", 'increase(cortex_errors_total{code="InternalError"}[10m]) > 0', "0m", "warning",
      "A recorder failed on something it does not know; its log has the traceback: report it"),
+    ("CortexServerErrors", 'increase(cortex_refused_total{code="InternalError"}[10m]) > 0', "0m", "warning",
+     "A Jupyter server failed on a request; its log has the traceback: report it"),
 )  # fmt: skip
 
 

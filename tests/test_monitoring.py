@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from prometheus_client import REGISTRY
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -29,3 +33,76 @@ def test_every_metric_has_a_panel_and_every_query_a_metric() -> None:
     served |= {f"{metric.name}_total" for metric in collected if metric.type == "counter"}
     for query in queries:
         assert set(re.findall(r"cortex_\w+", query)) <= served, query
+
+
+def test_what_an_alert_counts_is_served_before_the_first_of_it() -> None:
+    """`increase` of a series that begins with 1 is 0: the first error of a process would alert nobody."""
+    program = "import prometheus_client as p, cortex_jupyter.{0}.telemetry; print(p.generate_latest().decode())"
+    served = "".join(
+        subprocess.run([sys.executable, "-c", program.format(room)], check=True, capture_output=True, text=True).stdout
+        for room in ("recording.process", "server")
+    )
+    counted = {one for alert in MADE["ALERTS"] for one in re.findall(r"increase\((\w+(?:{[^}]*})?)", alert[1])}
+    assert len(counted) > 3
+    for one in counted:
+        assert f"\n{one} 0.0\n" in served
+
+
+#: What a sound recorder and a sound server tell, each minute, from 1970 on.
+SOUND = {
+    "up{job='c',instance='r'}": "1x90", "up{job='c',instance='s'}": "1x90", "up{job='others',instance='x'}": "1x90",
+    "cortex_heartbeat_timestamp_seconds{job='c',instance='r'}": "0+60x90", "cortex_lines_total{job='c',instance='r'}": "0+9x90",
+    "cortex_gaps_total{job='c',instance='r'}": "0x90", "cortex_uncommitted_seconds{job='c',instance='r'}": "0x90",
+    "cortex_queue_bytes{job='c',instance='r'}": "1000x90", "cortex_streams{job='c',instance='s'}": "3x90",
+    "cortex_store_bytes{job='c',instance='r'}": "100x90", "cortex_store_budget_bytes{job='c',instance='r'}": "1000x90",
+    "cortex_recording_lag_seconds_bucket{job='c',instance='r',le='1'}": "0+60x90",
+    "cortex_recording_lag_seconds_bucket{job='c',instance='r',le='30'}": "0+60x90",
+    "cortex_recording_lag_seconds_bucket{job='c',instance='r',le='+Inf'}": "0+60x90",
+    "cortex_commit_seconds_bucket{job='c',instance='r',le='0.5'}": "0+60x90",
+    "cortex_commit_seconds_bucket{job='c',instance='r',le='5'}": "0+60x90",
+    "cortex_commit_seconds_bucket{job='c',instance='r',le='+Inf'}": "0+60x90",
+    "cortex_leases_total{job='c',instance='r',change='lost'}": "0x90",
+    "cortex_errors_total{job='c',instance='r',code='InternalError'}": "0x90",
+    "cortex_errors_total{job='c',instance='r',code='NotAllowed'}": "0+5x90",
+    "cortex_refused_total{job='c',instance='s',code='InternalError'}": "0x90",
+    "cortex_refused_total{job='c',instance='s',code='NotFound'}": "0+5x90",
+}  # fmt: skip
+#: What of it is otherwise, for each alert; `None`: it is not told any more.
+OFF: dict[str, dict[str, str | None]] = {
+    "CortexLinesMissing": {"cortex_gaps_total": "0x80 1x10"},
+    "CortexRecorderStale": {"cortex_heartbeat_timestamp_seconds": "0+60x80 4800x10"},
+    "CortexNothingRecorded": {"cortex_uncommitted_seconds": "0x80 0+60x10"},
+    "CortexNoRecorder": dict.fromkeys(
+        ("up{job='c',instance='r'}", *(f"cortex_{n}" for n in ("heartbeat_timestamp_seconds", "lines_total")))
+    ),
+    "CortexDown": {"up{job='c',instance='r'}": "1x80 0x10", "cortex_lines_total": "0+9x80 stale"},
+    "CortexQueueLarge": {"cortex_queue_bytes": "1000x80 900000000x10"},
+    "CortexRecordingBehind": {"cortex_recording_lag_seconds_bucket{job='c',instance='r',le='1'}": "0x90"},
+    "CortexCommitSlow": {"cortex_commit_seconds_bucket{job='c',instance='r',le='0.5'}": "0x90"},
+    "CortexStoreNearlyFull": {"cortex_store_bytes": "950x90"},
+    "CortexLeasesLost": {"cortex_leases_total": "0x80 0+1x10"},
+    "CortexErrors": {"cortex_errors_total{job='c',instance='r',code='InternalError'}": "0x88 1x2"},
+    "CortexServerErrors": {"cortex_refused_total{job='c',instance='s',code='InternalError'}": "0x88 1x2"},
+}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="apt-get install promtool")
+def test_each_alert_comes_with_its_trouble_alone(tmp_path: Path) -> None:
+    assert OFF.keys() == {alert[0] for alert in MADE["ALERTS"]}
+    tests = []
+    for name, off in {"": {}, **OFF}.items():
+        told = {s: next((v for part, v in off.items() if s.startswith(part)), v) for s, v in SOUND.items()}
+        series = [{"series": one, "values": values} for one, values in told.items() if values]
+        expected = [{"value": 1, "labels": f'{{alertname="{name}"}}'}] if name else []
+        query = {
+            "expr": "count by (alertname) (ALERTS{alertstate='firing'})",
+            "eval_time": "90m",
+            "exp_samples": expected,
+        }
+        tests.append({"name": name or "sound", "interval": "1m", "input_series": series, "promql_expr_test": [query]})
+    rules = str(DOCS / "monitoring" / "alerts.yaml")
+    (tmp_path / "tests.yaml").write_text(
+        yaml.safe_dump({"rule_files": [rules], "evaluation_interval": "1m", "tests": tests})
+    )
+    done = subprocess.run(["promtool", "test", "rules", str(tmp_path / "tests.yaml")], capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr

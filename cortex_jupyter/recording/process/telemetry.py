@@ -41,6 +41,9 @@ STORE: Final = Gauge("cortex_store_bytes", "What recordings take in the store")
 BUDGET: Final = Gauge("cortex_store_budget_bytes", "What they may take")
 BEAT: Final = Gauge("cortex_heartbeat_timestamp_seconds", "When the store last took this recorder's heartbeat")
 ERRORS: Final = Counter("cortex_errors_total", "Errors, by their code", ["code"])
+# A rate counts nothing when a series begins with 1: of what an alert waits for there is one from the first on.
+ERRORS.labels("InternalError")
+LEASES.labels("lost")
 
 
 def committed(commit: Commit, size: int, seconds: float, since: int) -> None:
