@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -20,7 +18,7 @@ import orjson
 from cortex_jupyter.archive import gathered, layout
 from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.held import Held, too_new
-from cortex_jupyter.archive.write import About, Written, write
+from cortex_jupyter.archive.write import About, Parts, Written
 from cortex_jupyter.errors import ArchiveError, ArchiveNotFound, CursorNotHeld
 from cortex_jupyter.recording.store.budget import NOT_HELD
 
@@ -135,13 +133,17 @@ class Catalog:
         if not again:
             with contextlib.suppress(ArchiveNotFound):
                 return self._load(name + _MANIFEST)
-        # Written here and sent from here: an object cannot be written by and by and read back, and a bucket never
-        # holds the half of one. What a crash leaves is in the system's folder for that.
-        with tempfile.TemporaryDirectory(prefix="cortex-archive-") as scratch:
-            path = Path(scratch) / "task.parquet"
-            about = About.of(store, recording)
-            written = write(path, rows(store, recording), about, progress)
-            self.objects.put(f"{name}.parquet", path)
+        about = About.of(store, recording)
+        parts: list[Parts] = []
+
+        def begun() -> Parts:
+            parts.append(Parts(rows(store, recording), about, progress))
+            return parts[-1]
+
+        # It goes out as it is written, so that no disk has to hold it, and is there when its last byte is.
+        self.objects.put(f"{name}.parquet", begun)
+        written = parts[-1].written
+        assert written is not None
         self.objects.put(name + _MANIFEST, orjson.dumps(_manifest(about, written, f"{recording}.parquet")))
         if self.objects.folder is None and gathered.due(recording):
             with contextlib.suppress(ArchiveError):  # the next one that is due does it

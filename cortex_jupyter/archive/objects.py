@@ -12,7 +12,7 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ArchiveNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https", "file")
 #: A reader waits in front of a page: it tries again for so long, seconds, and no longer.
@@ -20,6 +20,8 @@ _PATIENCE_S: Final = 20
 _TIMEOUT_S: Final = 60
 #: What obstore does not try again is tried so often.
 _TIMES: Final = 5
+#: A part of what goes up while it is made, bytes, of which S3 takes 10 000; and how many are on the way at once.
+_PART, _PARTS = 16 << 20, 4
 
 
 class Objects:
@@ -74,23 +76,30 @@ class Objects:
         """Give what other libraries (polars, DuckDB, pyarrow) call an object: a path, or a URL."""
         return str(self.folder / name) if self.folder is not None else f"{self.url}/{name}"
 
-    def put(self, name: str, content: bytes | Path) -> None:
+    def put(self, name: str, content: bytes | Callable[[], Iterable[bytes]]) -> None:
         """Write an object; it is there whole or not at all.
 
         Parameters
         ----------
         name : str
-        content : bytes or path
-            A file goes up in parts, so that its size does not matter.
+        content : bytes or callable
+            What gives its bytes by and by goes up in parts, so that its size does not matter; it may be called again.
 
         Raises
         ------
         ArchiveError
+            What `content` raises is raised as well, and nothing is written.
         """
-        parts = not isinstance(content, bytes)
+
+        def upload() -> None:
+            if isinstance(content, bytes):
+                self._api.put(self._store, name, content, use_multipart=False)
+            else:
+                self._api.put(self._store, name, content(), chunk_size=_PART, max_concurrency=_PARTS)
+
         with self._errors(name, "written"):
             # Who completes an upload to Azure throws away the parts of another of the same object.
-            self._again("InvalidBlockList", lambda: self._api.put(self._store, name, content, use_multipart=parts))
+            self._again("InvalidBlockList", upload)
 
     def get(self, name: str) -> bytes:
         """Read an object.

@@ -1,7 +1,8 @@
-"""A recording to a Parquet file, row group by row group: what is in memory does not grow with it."""
+"""A recording to a Parquet file, row group by row group: neither memory nor a disk has to hold all of it."""
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from cortex_jupyter.recording.store import Complete, Info, Readable
@@ -109,69 +110,106 @@ class Written:
     levels: dict[str, int]
 
 
-def write(
-    path: Path, pieces: Iterable[tuple[Any, bool]], about: About, progress: Callable[[int], object] = int
-) -> Written:
-    """Write rows that come in the order of reading, as the columns of `layout.schema`.
+class Parts:
+    """A file while it is written: its bytes, as they come.
 
     Parameters
     ----------
-    path : path
-        A new file.
     pieces : iterable of (pyarrow.Table, bool)
-        As `ordered` gives them.
+        Rows in the order of reading, as the columns of `layout.schema`, as `ordered` gives them.
     about : About
     progress : callable, optional
         Called with the number of rows of each piece.
 
-    Returns
-    -------
-    Written
+    Attributes
+    ----------
+    written : Written or None
+        None before the last byte has come.
     """
-    pa, pq = library("pyarrow"), library("pyarrow.parquet")
-    most = layout.group_rows(about.complete.records)
-    levels: Counter[str] = Counter()
-    grams = Grams()
-    rows, group, sure = 0, 0, True
-    waiting: list[Any] = []
-    target = layout.schema()
-    if not about.growing:
-        target = target.with_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
-    with pq.ParquetWriter(path, target, **layout.options()) as writer:
 
-        def flush(table: Any) -> None:
-            nonlocal rows, group
-            whole = table.combine_chunks()
-            writer.write_table(whole, row_group_size=most)
-            if about.blocks:
-                _note(about.blocks, whole["seq"], group)
-            grams.add(whole["text"].chunk(0))
-            counts = whole["level"].value_counts().to_pylist()
-            levels.update({one["values"] or "": one["counts"] for one in counts})
-            rows += len(table)
-            group += 1
-            progress(len(table))
+    def __init__(
+        self, pieces: Iterable[tuple[Any, bool]], about: About, progress: Callable[[int], object] = int
+    ) -> None:
+        self._pieces, self._about, self._progress = pieces, about, progress
+        self._levels: Counter[str] = Counter()
+        self._grams = Grams()
+        self._rows = self._groups = 0
+        self.written: Written | None = None
 
-        for table, certain in pieces:
-            sure = sure and certain
-            waiting.append(table)
-            while sum(map(len, waiting)) >= most:
-                whole = pa.concat_tables(waiting)
-                flush(whole.slice(0, most))
-                waiting = [whole.slice(most)]
-        if sum(map(len, waiting)):
-            flush(pa.concat_tables(waiting))
-        if rows == about.complete.records:  # what a filter has left is no archive
-            writer.add_key_value_metadata(about.metadata(sorted_=sure))
-            if (packed := grams.pack()) is not None:
-                writer.add_key_value_metadata({layout.GRAMS: packed})
-            if about.growing:
-                writer.add_key_value_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(size - TAIL)
-        footer = int.from_bytes(file.read(4), "little") + TAIL
-    return Written(rows, size, footer, dict(levels))
+    def __iter__(self) -> Iterator[bytes]:
+        sink, size, part = _Sink(), 0, b""
+        for _ in self._write(sink):
+            part = sink.take()
+            size += len(part)
+            yield part
+        footer = int.from_bytes(part[-TAIL:-4], "little") + TAIL  # the last part has it whole
+        self.written = Written(self._rows, size, footer, dict(self._levels))
+
+    def _write(self, sink: _Sink) -> Iterator[None]:
+        """Write to a sink; gives something whenever that holds more, the last time the footer."""
+        pa, pq, about = library("pyarrow"), library("pyarrow.parquet"), self._about
+        most, sure = layout.group_rows(about.complete.records), True
+        waiting: list[Any] = []
+        target = layout.schema()
+        if not about.growing:
+            target = target.with_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
+        with pq.ParquetWriter(sink, target, **layout.options()) as writer:
+            for table, certain in self._pieces:
+                sure = sure and certain
+                waiting.append(table)
+                while sum(map(len, waiting)) >= most:
+                    whole = pa.concat_tables(waiting)
+                    self._group(writer, whole.slice(0, most), most)
+                    waiting = [whole.slice(most)]
+                    yield
+            if sum(map(len, waiting)):
+                self._group(writer, pa.concat_tables(waiting), most)
+            if self._rows == about.complete.records:  # what a filter has left is no archive
+                writer.add_key_value_metadata(about.metadata(sorted_=sure))
+                if (packed := self._grams.pack()) is not None:
+                    writer.add_key_value_metadata({layout.GRAMS: packed})
+                if about.growing:
+                    writer.add_key_value_metadata({layout.STATEMENT: orjson.dumps(about.statement)})
+        yield
+
+    def _group(self, writer: Any, table: Any, most: int) -> None:
+        whole = table.combine_chunks()
+        writer.write_table(whole, row_group_size=most)
+        if self._about.blocks:
+            _note(self._about.blocks, whole["seq"], self._groups)
+        self._grams.add(whole["text"].chunk(0))
+        counts = whole["level"].value_counts().to_pylist()
+        self._levels.update({one["values"] or "": one["counts"] for one in counts})
+        self._rows += len(table)
+        self._groups += 1
+        self._progress(len(table))
+
+
+class _Sink(io.RawIOBase):
+    """What was written since it was taken the last time."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        return len(self._parts[-1])
+
+    def take(self) -> bytes:
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+def write(
+    path: Path, pieces: Iterable[tuple[Any, bool]], about: About, progress: Callable[[int], object] = int
+) -> None:
+    """Write a new file on a disk; see `Parts`."""
+    with path.open("wb") as file:
+        for part in Parts(pieces, about, progress):
+            file.write(part)
 
 
 def _note(blocks: list[layout.Block], seqs: Any, group: int) -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.order import ordered
 from cortex_jupyter.archive.store import ArchiveStore
-from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew, CursorNotHeld
+from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew, CursorNotHeld, StoreUnreachable
 from cortex_jupyter.frames.archived import in_time
 from cortex_jupyter.frames.ordered import ordered as records
 from cortex_jupyter.frames.read import count, read, stored_pieces
@@ -173,7 +174,7 @@ def test_putting_it_again_does_nothing_and_a_crash_before_the_manifest_is_made_g
     url = str(tmp_path / "archive")
     put, calls, dies_at = Objects.put, [], [0]
 
-    def dies(self: Objects, name: str, content: bytes | Path, **options: bool) -> bool:
+    def dies(self: Objects, name: str, content: Any, **options: bool) -> bool:
         calls.append(name)
         if len(calls) == dies_at[0]:
             raise KeyboardInterrupt
@@ -191,6 +192,31 @@ def test_putting_it_again_does_nothing_and_a_crash_before_the_manifest_is_made_g
     assert store.info(filled.id) == replace(filled.store.info(filled.id), caught_up=True)
     calls.clear()
     assert archived(filled, url)[1].about == held.about and not calls
+
+
+def test_no_disk_but_the_archives_own_is_needed(
+    filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a collector's pod there is hardly any, and who fills it is evicted."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    store, held = archived(lively(filled), str(tmp_path / "archive"))
+    assert len(read(store, held.info.id, LogQuery.parse({}))) == store.complete(held.info.id).records
+
+
+def test_what_fails_in_the_middle_leaves_nothing_and_the_archive_as_it_was(filled: Filled, tmp_path: Path) -> None:
+    url = str(tmp_path / "archive")
+    _, held = archived(lively(filled), url)
+    names = Objects(url).listed()
+
+    def rows(store: Any, recording: int) -> Any:
+        yield from stored_pieces(store, recording, LogQuery.parse({}))  # all but the last row group is on its way
+        raise StoreUnreachable("the store is away")
+
+    with pytest.raises(StoreUnreachable):
+        Catalog(Objects(url)).put(filled.store, filled.id, rows, again=True)
+    assert Objects(url).listed() == names and [*(tmp_path / "archive").rglob("*#*")] == []
+    fresh = Catalog(Objects(url)).by_id(filled.id)
+    assert fresh is not None and fresh.file.metadata.num_rows == held.file.metadata.num_rows
 
 
 def test_lookups(filled: Filled, tmp_path: Path) -> None:
