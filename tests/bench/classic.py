@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import load
-from load import Reader, Readers, Writers, astray, delays, percentile
-from report import Report, cpu, peak, resident
+from bench import load
+from bench.load import Reader, Readers, Writers, astray, delays, percentile
+from bench.report import Report, cpu, peak, resident
 from support.jupyter import TOKEN, Home, Jupyter, free_port
 
 if TYPE_CHECKING:

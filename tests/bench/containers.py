@@ -14,11 +14,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import load
-from load import Reader, Writers, astray
-from recorder import HASTE, MINUTE_S
+from bench import load
+from bench.load import Reader, Writers, astray
+from bench.recorder import HASTE, MINUTE_S
+from bench.report import Report, cpu, peak, resident
 from recording.hand import until
-from report import Report, cpu, peak, resident
 from support.jupyter import free_port
 
 from cortex_jupyter.recording.reading.open import Recordings

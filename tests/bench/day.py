@@ -22,7 +22,7 @@ from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import TaskRef, rfc3339
 
 if TYPE_CHECKING:
-    from report import Report
+    from bench.report import Report
 
     from cortex_jupyter.recording.store import Store
 

@@ -8,10 +8,10 @@ import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-import load
-from load import Reader, Readers, Writers, astray, delays, percentile
+from bench import load
+from bench.load import Reader, Readers, Writers, astray, delays, percentile
+from bench.report import Report, cpu, resident
 from recording.hand import until
-from report import Report, cpu, resident
 from support.jupyter import TOKEN, Home, Jupyter
 
 from cortex_jupyter.recording.stores import open_store

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from report import Report
+    from bench.report import Report
 
 #: One for each way in which a pattern is looked for; none was left out for its figure.
 PATTERNS = {

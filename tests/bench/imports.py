@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from report import Report, timed
+from bench.report import Report, timed
 
 _HEAVY = "{'aiohttp', 'tornado', 'numpy', 'pyarrow', 'pandas', 'kubernetes', 'jupyter_server', 'anywidget', 'IPython'}"
 #: Prints the CPU seconds of it, in a process that has what a server has by then.

@@ -14,8 +14,8 @@ from support.browser import chromium
 from support.recorded import record, show
 
 if TYPE_CHECKING:
+    from bench.report import Report
     from playwright.sync_api import Page
-    from report import Report
 
 LINES = 10_000_000
 

@@ -15,25 +15,28 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+# Instead of this folder, whose names are those of other packages.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import classic  # noqa: E402 - the folders above come first
-import containers  # noqa: E402
-import day  # noqa: E402
-import fleet  # noqa: E402
-import imports  # noqa: E402
-import long  # noqa: E402
-import objects  # noqa: E402
-import order  # noqa: E402
-import page  # noqa: E402
-import paint  # noqa: E402
-import pipe  # noqa: E402
-import recorder  # noqa: E402
-import server_store  # noqa: E402
-import tables  # noqa: E402
-import text  # noqa: E402
-import viewers  # noqa: E402
-from report import Report  # noqa: E402
+from bench import (  # noqa: E402 - the folder above comes first
+    classic,
+    containers,
+    day,
+    fleet,
+    imports,
+    long,
+    objects,
+    order,
+    page,
+    paint,
+    pipe,
+    recorder,
+    server_store,
+    tables,
+    text,
+    viewers,
+)
+from bench.report import Report  # noqa: E402
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ from cortex_jupyter.frames.read import read
 from cortex_jupyter.parsing.query import LogQuery
 
 if TYPE_CHECKING:
-    from report import Report
+    from bench.report import Report
 
 #: At each edge of a window a row group of 65 536 lines is read for a part of it: a window of few lines reads one or two.
 LINES, WINDOW, TASKS = 800_000, 200_000, 1_000

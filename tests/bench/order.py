@@ -18,7 +18,7 @@ from support.kube import python_job
 from cortex_jupyter.records import parse_rfc3339
 
 if TYPE_CHECKING:
-    from report import Report
+    from bench.report import Report
 
 PODS, WARM_S, SECONDS = 3, 8, 12
 #: Some minutes' worth of lines at first, so that the reader meets a backlog.

@@ -14,7 +14,7 @@ from support.jupyter import TOKEN, Home, jupyter
 from support.kube import python_job
 
 if TYPE_CHECKING:
-    from report import Report
+    from bench.report import Report
 
 PROGRAM = (
     "import time, os\n"

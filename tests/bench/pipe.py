@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.report import Report, cpu, peak, pings, resident, timed
 from conftest import run_sandbox
-from report import Report, cpu, peak, pings, resident, timed
 from support.jupyter import TOKEN, Home, Jupyter, jupyter
 from support.kube import Kube, python_job
 

@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pipe
+from bench import pipe
+from bench.report import Report, peak, resident
 from conftest import run_sandbox
 from recording.hand import until
-from report import Report, peak, resident
 from support.counting import counted
 from support.kube import python_job
 
@@ -132,7 +132,7 @@ async def _takeover(report: Report, sandbox: SandboxProcess) -> None:
         assert recordings.cluster is not None
         recording = await recordings.find(TaskRef.parse("killed"))
         killed, before = 0, time.monotonic()
-        async with recording.wanted(), contextlib.aclosing(recording.feed.frames()) as frames:  # type: ignore[type-var]
+        async with recording.wanted(), contextlib.aclosing(recording.feed.frames()) as frames:
             async for frame in frames:
                 if frame.event != "log":
                     continue

@@ -13,9 +13,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pipe
+from bench import pipe
+from bench.report import Report, cpu
 from recording.hand import Hand
-from report import Report, cpu
 from support.valkey import Server
 
 from cortex_jupyter.recording.reading.feed import Feed

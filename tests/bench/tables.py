@@ -10,11 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import greps
-from pipe import program
+from bench import greps
+from bench.pipe import program
 
 if TYPE_CHECKING:
-    from report import Report
+    from bench.report import Report
 
 LINES = 1_000_000
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from report import Report
+    from bench.report import Report
 
 _RUN = """
 import json, random, time

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import load
-from load import Reader, Readers, Writers, astray, delays, parsed, percentile
-from report import Report, cpu, resident
+from bench import load
+from bench.load import Reader, Readers, Writers, astray, delays, parsed, percentile
+from bench.report import Report, cpu, resident
 from support.jupyter import TOKEN, Home, Jupyter
 
 if TYPE_CHECKING:

@@ -147,13 +147,18 @@ class Case:
                     found.append(int(proc.name))
         return found
 
-    async def end(self) -> None:
-        """End every process that belongs to this row's store, however often one is started anew."""
-        while left := self.pids(self.recordings.store.url):
+    @classmethod
+    async def end_recorders(cls, url: str) -> None:
+        """End every process that belongs to a store, however often one is started anew."""
+        while left := cls.pids(url):
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(0.02)
+
+    async def end(self) -> None:
+        """End every process that belongs to this row's store."""
+        await self.end_recorders(self.recordings.store.url)
         for process in self.processes:
             process.wait(20)
 

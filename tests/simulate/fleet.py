@@ -105,7 +105,7 @@ class Population:
         self._fleet, self._rng = fleet, rng
         weights = rng.lognormal(0, SIZE_SIGMA, fleet.tasks)
         sizes = 1 + rng.multinomial(fleet.containers - fleet.tasks, weights / weights.sum())
-        self.task = np.repeat(np.arange(fleet.tasks), sizes)
+        self.task: np.ndarray = np.repeat(np.arange(fleet.tasks), sizes)
         self.sizes = sizes
         self.rate = self._rates(fleet.containers)
         self.rate *= fleet.lines_per_second / self.rate.sum()
@@ -117,11 +117,14 @@ class Population:
 
     def _rates(self, n: int) -> np.ndarray:
         mean = self._fleet.lines_per_second / self._fleet.containers
-        return self._rng.lognormal(np.log(mean) - RATE_SIGMA**2 / 2, RATE_SIGMA, n)
+        rates: np.ndarray = self._rng.lognormal(np.log(mean) - RATE_SIGMA**2 / 2, RATE_SIGMA, n)
+        return rates
 
     def _times(self, n: int) -> np.ndarray:
         mean = self._fleet.task_minutes * 60
-        return np.minimum(self._rng.lognormal(np.log(mean) - TIME_SIGMA**2 / 2, TIME_SIGMA, n), LONGEST_S)
+        times = self._rng.lognormal(np.log(mean) - TIME_SIGMA**2 / 2, TIME_SIGMA, n)
+        bounded: np.ndarray = np.minimum(times, LONGEST_S)
+        return bounded
 
     def pass_time(self, seconds: float) -> np.ndarray:
         """Let time pass; gives the tasks that have ended, in whose places others have begun."""

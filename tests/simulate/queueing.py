@@ -16,12 +16,15 @@ def wait(load: np.ndarray | float, service: float) -> np.ndarray:
         Seconds.
     """
     busy = np.minimum(load, 1.0)
-    return np.divide(service * busy, 2 * (1 - busy), out=np.full_like(busy, np.inf, float), where=busy < 1)
+    endless = np.full_like(busy, np.inf, float)
+    waits: np.ndarray = np.divide(service * busy, 2 * (1 - busy), out=endless, where=busy < 1)
+    return waits
 
 
 def left(before: np.ndarray | float, work: np.ndarray | float, capacity: float) -> np.ndarray:
     """Give the work that is left after a step, of what was there before and has come (Lindley's recursion)."""
-    return np.maximum(before + work - capacity, 0.0)
+    work_left: np.ndarray = np.maximum(before + work - capacity, 0.0)
+    return work_left
 
 
 def batches(rate: np.ndarray, interval: np.ndarray | float) -> np.ndarray:
@@ -30,4 +33,5 @@ def batches(rate: np.ndarray, interval: np.ndarray | float) -> np.ndarray:
     The first goes out at once, those that come within the interval after it together: a renewal every interval and
     mean time between lines.
     """
-    return rate / (1 + rate * interval)
+    found: np.ndarray = rate / (1 + rate * interval)
+    return found

@@ -128,7 +128,7 @@ class Simulation:
         self._fleet, self._p = self._paper.fleet, parameters
         fleet = self._fleet
         self._on = self._rng.random(fleet.containers) < BURST_SHARE
-        self._owner = np.arange(fleet.tasks) % fleet.collectors
+        self._owner: np.ndarray = np.arange(fleet.tasks) % fleet.collectors
         self._waiting = np.zeros(fleet.tasks)  # lines of tasks that nobody has
         self._away, self._back = 0.0, False  # how long nobody had them; whether there is another collector
         self._behind = np.zeros(fleet.collectors)  # seconds of work
@@ -185,7 +185,7 @@ class Simulation:
 
     def _leases(self, now: float, begun: np.ndarray) -> np.ndarray:
         """Have a collector die, its tasks be taken over, another one come; gives the tasks that are begun anew."""
-        starting = np.zeros(self._fleet.tasks, bool)
+        starting: np.ndarray = np.zeros(self._fleet.tasks, bool)
         starting[begun] = True
         others, since = self._fleet.collectors - 1, now - self._day.death_s
         if since == 0:
@@ -208,7 +208,7 @@ class Simulation:
         stops = STEP_S / BURST_S
         turns = rng.random(len(self._on)) < np.where(self._on, stops, stops * BURST_SHARE / (1 - BURST_SHARE))
         self._on ^= turns
-        lines = rng.poisson(people.rate / BURST_SHARE * self._on * STEP_S).astype(float)
+        lines: np.ndarray = np.asarray(rng.poisson(people.rate / BURST_SHARE * self._on * STEP_S), float)
         if len(begun):
             lines[np.isin(people.task, begun)] += FIRST_LINES
         return lines

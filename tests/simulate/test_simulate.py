@@ -141,7 +141,7 @@ def test_there_is_no_such_fleet(wrong: dict[str, Any]) -> None:
 def test_parameters_that_cannot_be_used(tmp_path: Path, change: dict[str, Any] | None) -> None:
     file = tmp_path / "p.json"
     COSTS.save(file)
-    assert Parameters.load(file).save(tmp_path / "again.json") is None
+    Parameters.load(file).save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_text() == file.read_text()
     file.write_text("[" if change is None else json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(ParametersError, match="json"):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Object = dict[str, Any]
+Objects = list[Object]  # within `Kube`, `list` is what it gives
 
 IMAGE = "docker.io/local/busybox:1"
 #: The path prefix of each resource.
@@ -151,7 +152,7 @@ class Kube:
         assert found is not None
         return found
 
-    def pods_of(self, job: str, namespace: str | None = None) -> list[Object]:
+    def pods_of(self, job: str, namespace: str | None = None) -> Objects:
         """Give a Job's pods, the oldest first."""
         items = self.list("pods", namespace, labelSelector=f"job-name={job}")["items"]
         return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))

@@ -21,14 +21,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from conftest import run_sandbox  # noqa: E402 - the folders above come first
+from conftest import run_sandbox  # noqa: E402 - the folder above comes first
 from faults.components import Component  # noqa: E402
-from readers import Column, Ours, peer  # noqa: E402
 from recording.hand import until  # noqa: E402
 from support.jupyter import counter  # noqa: E402
 from support.kube import Kube, python_job  # noqa: E402
+from torture.readers import Column, Ours, peer  # noqa: E402
 
 from cortex_jupyter.recording.reading.open import Recordings  # noqa: E402
 
@@ -96,8 +96,12 @@ async def torture(
 async def _blows(ours: Ours, recordings: Recordings, lines: int, away: Callable[[], None]) -> None:
     """Strike five times, each when a further sixth of the lines has come."""
     kill = lambda: _end_recorder(recordings)  # noqa: E731
+
+    def came(sixths: int) -> Callable[[], bool]:
+        return lambda: ours.seen.count >= lines * sixths / 6
+
     for number, blow in enumerate([kill, away, kill, away, kill], 1):
-        await until(lambda due=lines * number / 6: ours.seen.count >= due, 600)
+        await until(came(number), 600)
         await asyncio.to_thread(blow)
 
 

@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path[:0] = [str(Path(__file__).parents[1])]
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from conftest import run_sandbox  # noqa: E402 - the folder above comes first
 from faults.case import Case  # noqa: E402
@@ -172,7 +172,7 @@ async def main(minutes: float, seed: int) -> int:
                 soak.show(rounds, time.monotonic() - begun)
         finally:
             await recordings.close()
-            await Case(sandbox, recordings, None, "", folder).end()  # type: ignore[arg-type]
+            await Case.end_recorders(recordings.store.url)
     return 1 if soak.wrong else 0
 
 

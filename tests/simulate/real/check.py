@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-from report import Report, resident
+from bench.report import Report, resident
 from simulate.fleet import Fleet, Population
 from simulate.real.small import small
 from simulate.sizing import Paper

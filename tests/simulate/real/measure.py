@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
-import pipe
-import server_store
 from archive.s3 import gate, seaweed
+from bench import pipe, server_store
+from bench.report import cpu, resident
 from conftest import run_sandbox
-from report import cpu, resident
 from simulate.parameters import Parameters
 from simulate.real.small import Small, Spent, grown, small
 from support.counting import counted
@@ -80,7 +79,8 @@ def _about() -> dict[str, str]:
 
 def _backlog() -> dict[str, float]:
     """Lines that arrive in large pieces, into both stores; and how they are archived."""
-    lines, found = server_store.LINES, {}
+    lines = server_store.LINES
+    found: dict[str, float] = {}
     with pipe.backlog(lines) as (_, home, _):
         idle = _cpu_of(["-m", "cortex_jupyter.recording", "--idle", "0"], home.env)
         for kind in ("sqlite", "valkey"):

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+from bench.report import cpu, resident
 from conftest import run_sandbox
-from report import cpu, resident
 from support.jupyter import TOKEN, Home, Jupyter, free_port, jupyter
 from support.kube import python_job
 from support.valkey import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from conftest import SandboxProcess
 
@@ -104,13 +104,14 @@ class Small:
     def spend(self, seconds: float) -> Spent:
         """Let some time pass."""
         pids = [p.pid for p in self.collectors]
-        assert self.valkey.process
-        server = self.server.process.pid if self.server else self.valkey.process.pid
+        store = self.valkey.process
+        assert store
+        server = self.server.process.pid if self.server else store.pid
         names = ("cortex_lines_total", "cortex_commit_seconds_count")
 
         def now() -> list[float]:
             return [
-                time.monotonic(), *map(self.all_told, names), cpu(self.valkey.process.pid), cpu(server), self.used(),
+                time.monotonic(), *map(self.all_told, names), cpu(store.pid), cpu(server), self.used(),
                 *map(cpu, pids),
             ]  # fmt: skip
 
@@ -171,9 +172,9 @@ class Small:
             thread.join()
             loop.close()
 
-    def until(self, test: object, what: str) -> None:
+    def until(self, test: Callable[[], object], what: str) -> None:
         """Wait until something holds."""
-        self.sandbox.kube.wait_for(test, what, timeout=90)  # type: ignore[type-var]
+        self.sandbox.kube.wait_for(test, what, timeout=90)
 
 
 @contextlib.contextmanager
