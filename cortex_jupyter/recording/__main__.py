@@ -22,8 +22,9 @@ from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.recorder.recorder import IDLE_S, Recording
 from cortex_jupyter.recording.source.turns import MOST, PER_NODE, Turns
 from cortex_jupyter.recording.store import default_url
+from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.recording.text.parser import masking
+from cortex_jupyter.recording.text.parser import masking, wished
 from cortex_jupyter.recording.writing.patience import RETRY_S
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ async def _record(options: argparse.Namespace) -> None:
             await stack.enter_async_context(serving(pulse))
         store = await _opened(options, pulse)
         stack.callback(store.close)
-        if url := os.environ.get("CORTEX_ARCHIVE"):  # readers have said it already, where it was they who started us
+        told = _told()
+        if url := told.get("archive"):  # readers have said it already, where it was they who started us
             await asyncio.to_thread(store.set_setting, "archive", url)
         if await asyncio.to_thread(masking, store):
             rules()  # where they are missing nothing is recorded: what has been stored unmasked stays so
@@ -148,7 +150,13 @@ async def _record(options: argparse.Namespace) -> None:
             chosen = (tuple(options.namespace), options.selector)
             selection = Selection(cluster, store, *chosen, pulse) if options.all else None
             turns = Turns(options.streams, options.streams_per_node)
-            await Recording(store, cluster, options.idle, selection, turns, pulse).run()
+            await Recording(store, cluster, options.idle, selection, turns, pulse, told).run()
+
+
+def _told() -> dict[str, str]:
+    """Give the settings that we were started with."""
+    told = Budget.from_environment().settings(Budget()) | {"archive": os.environ.get("CORTEX_ARCHIVE", "")}
+    return {name: value for name, value in told.items() if value} | ({"mask": "1"} if wished() else {})
 
 
 async def _opened(options: argparse.Namespace, pulse: Pulse) -> Store:

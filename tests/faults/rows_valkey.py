@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,8 +14,10 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 from faults.case import Row
+from faults.rows_masked import all_masked, hidden, program
 from faults.rows_recorder import stood_still
 from faults.seen import Seen
+from recording.hand import until
 from support.jupyter import counter
 from support.valkey import Place
 from valkey import ResponseError
@@ -176,6 +180,40 @@ def snapshots(folder: Path) -> Place:
     return Place(folder, save="3600 1")
 
 
+def collector(case: Case) -> None:
+    """Start a collector that has been told to mask and to archive; readers have not."""
+    url, config = case.recordings.store.url, str(case.sandbox.kubeconfig)
+    command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--kubeconfig", config, "--all"]
+    told = {"CORTEX_MASK": "1", "CORTEX_ARCHIVE": str(case.folder / "archive")}
+    with (case.folder / "collector.log").open("ab") as log:
+        process = subprocess.Popen([*command, "-n", "default"], stdout=log, stderr=log, env=os.environ | told)
+    case.processes.append(process)
+
+
+async def read_what_is_collected(case: Case) -> None:
+    """Read without a wish until the recording is gone, and then what is recorded anew by itself."""
+    with pytest.raises(CursorNotHeld):
+        await _read_unasked(case)
+    case.seen = Seen()
+    await _read_unasked(case)
+    store, archive = case.recordings.store, str(case.folder / "archive")
+    await until(lambda: store.setting("archive") == archive and not store.unarchived(archive))
+
+
+async def _read_unasked(case: Case) -> None:
+    ref = TaskRef("default", "job", case.task)
+    await until(lambda: case.recordings.store.find(ref))
+    info = case.recordings.store.find(ref)
+    assert info is not None
+    async for frame in case.recordings.feed(info.id).frames():
+        case.seen.take(frame.event, orjson.loads(frame.entry.data))
+
+
+def masked_and_archived(case: Case) -> None:
+    all_masked(case)
+    assert case.recordings.store.setting("archive") == str(case.folder / "archive")
+
+
 def durable(folder: Path, replicas: int = 0, *, wait: bool = True) -> Place:
     return Place(folder, replicas, wait=wait, appendonly="yes", appendfsync="everysec")
 
@@ -191,4 +229,6 @@ ROWS = [
     Row("recorder stopped for longer than its lease in Valkey", stood_still, program=LONG, place=durable),
     Row("Valkey comes back as it was before", went_back, program=LONG, place=durable, read=read_twice),
     Row("Valkey started without its file", forgot, place=durable, read=read_again),
+    Row("Valkey started without its file, collected", forgot, program=program(6000), place=durable, before=collector,
+        read=read_what_is_collected, form=hidden, after=masked_and_archived),
 ]  # fmt: skip

@@ -97,3 +97,8 @@ def test_who_is_slow_at_first_has_its_share_soon() -> None:
     store.come("slow")
     store.passes(2 * 20)
     assert store.spread <= 1
+
+
+def test_in_a_store_that_has_just_been_emptied_there_is_nothing_to_share() -> None:
+    sharing = Sharing("a")
+    assert sharing.give({}, 0) == [] == sharing.take({}, 0), "not even our own heartbeat is there"

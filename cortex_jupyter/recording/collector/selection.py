@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.pods import exit_of
@@ -51,6 +52,8 @@ class Selection:
     namespaces : tuple of str
     ids : set of int
         The recordings that are selected and were not complete when last looked at.
+    anew : asyncio.Event
+        Set where the store may have lost recordings: what the cluster still has of those tasks is recorded anew.
     """
 
     def __init__(
@@ -65,8 +68,9 @@ class Selection:
         self.namespaces = namespaces
         self._pulse = pulse or Pulse()
         self._query = {"labelSelector": selector} if selector else {}
-        self._seen: set[str] = set()  # UIDs
+        self._seen: dict[str, _Task] = {}  # by UID
         self.ids: set[int] = set()
+        self.anew = asyncio.Event()
 
     async def run(self, changed: Callable[[], object]) -> None:
         """Go on until cancelled.
@@ -82,7 +86,8 @@ class Selection:
             The tasks cannot be listed.
         """
         paths = [(kind, collection(kind, namespace)) for kind in KINDS for namespace in self.namespaces or ("",)]
-        tasks = [asyncio.create_task(c) for c in (self._left(changed), *(self._watch(*p, changed) for p in paths))]
+        watches = (self._watch(*path, changed) for path in paths)
+        tasks = [asyncio.create_task(c) for c in (self._left(changed), self._begin_anew(changed), *watches)]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -93,25 +98,63 @@ class Selection:
         async for change, obj in watch(self._cluster, path, self._query, _cut):
             self._pulse.watched(path, lost=change == "LOST")
             if change == "DELETED":
-                self._seen.discard(obj["metadata"]["uid"])  # its recording still wants its end
+                self._seen.pop(obj["metadata"]["uid"], None)  # its recording still wants its end
             elif change == "LOST":
                 _log.warning("%ss are not watched at present: %s", kind, obj["message"])
-            elif change != "SYNC" and obj["metadata"]["uid"] not in self._seen:
-                self._seen.add(obj["metadata"]["uid"])
-                if _wanted(kind, obj):
-                    self.ids.add(await self._open(kind, obj["metadata"]))
+            elif change != "SYNC" and (known := self._seen.get(obj["metadata"]["uid"])):
+                known.obj = obj
+            elif change != "SYNC":
+                task = self._seen[obj["metadata"]["uid"]] = _Task(kind, obj)
+                if task.wanted:
+                    await self._open(task)
                     changed()
 
-    async def _open(self, kind: str, meta: dict[str, Any]) -> int:
-        ref = TaskRef(meta["namespace"], kind, meta["name"])
+    async def _open(self, task: _Task) -> None:
+        meta = task.obj["metadata"]
+        ref = TaskRef(meta["namespace"], task.kind, meta["name"])
         with self._pulse.writing():
             while True:
                 try:
-                    return await asyncio.to_thread(self._store.open, self._cluster.id, ref, meta["uid"])
+                    task.id = await asyncio.to_thread(self._store.open, self._cluster.id, ref, meta["uid"])
                 except (StoreFull, StoreBusy) as error:
                     _log.warning("%s", error)
                     self._pulse.refused(error)
                     await asyncio.sleep(RETRY_S)
+                else:
+                    self.ids.add(task.id)
+                    return
+
+    async def missing(self, ids: set[int]) -> None:
+        """Take in which recordings are no longer among what is to be recorded: they are complete, or lost.
+
+        Raises
+        ------
+        StoreError
+        """
+        if await asyncio.to_thread(lambda: any(self._store.info(id_) is None for id_ in ids)):
+            self.anew.set()
+        self.ids -= ids
+
+    async def _begin_anew(self, changed: Callable[[], object]) -> None:
+        """Open what the store has lost once more: all of it where it was emptied, the last where it has gone back."""
+        while True:
+            await self.anew.wait()
+            self.anew.clear()
+            tasks = [task for task in self._seen.values() if task.id]
+            try:
+                there = await asyncio.to_thread(self._store.holders, [task.id for task in tasks])
+                for task in tasks:
+                    if (
+                        task.id not in there
+                        and await asyncio.to_thread(self._store.info, task.id) is None
+                        and task.lost()
+                    ):
+                        await self._open(task)
+                        changed()
+            except CortexError as error:
+                _log.warning("%s", error)
+                self.anew.set()
+                await asyncio.sleep(RETRY_S)
 
     async def _left(self, changed: Callable[[], object]) -> None:
         """Take up what was begun and has no end, be its task gone from the cluster or not."""
@@ -137,22 +180,55 @@ def _cut(obj: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": meta, "status": status}
 
 
-def _wanted(kind: str, obj: dict[str, Any]) -> bool:
-    """Tell whether something is a task of its own, and not long over.
+@dataclass(slots=True)
+class _Task:
+    """What is known of something that is watched: a task, or a part of one.
+
+    Parameters
+    ----------
+    kind : str
+    obj : dict
+        As it was last seen.
+    id : int
+        Of its recording, 0 where there is none.
+    again : bool
+        It was over, and is recorded anew all the same.
 
     Examples
     --------
     >>> owned = {"metadata": {"ownerReferences": [{"kind": "Job", "controller": True}]}, "status": {}}
-    >>> _wanted("pod", owned), _wanted("pod", {"metadata": {}, "status": {"phase": "Running"}})
-    (False, True)
-    >>> _wanted("job", {"metadata": {}, "status": {"completionTime": "2020-01-01T00:00:00Z"}})
-    False
+    >>> running = {"metadata": {}, "status": {"phase": "Running"}}
+    >>> over = {"metadata": {}, "status": {"completionTime": "2020-01-01T00:00:00Z"}}
+    >>> _Task("pod", owned).wanted, _Task("pod", running).wanted, _Task("job", over).wanted
+    (False, True, False)
     """
-    if kind == "pod":
-        if any(o.get("controller") for o in obj["metadata"].get("ownerReferences") or []):
+
+    kind: str
+    obj: dict[str, Any]
+    id: int = 0
+    again: bool = False
+
+    @property
+    def finished(self) -> int:
+        """When it ended, ns since the epoch; 0 where it has not."""
+        if self.kind == "pod":
+            return int(self.obj["status"].get("finished") or 0)
+        text = Workload(TaskRef("", self.kind, ""), "", self.obj).finished
+        return parse_rfc3339(text) if text else 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is a task of its own, and not long over."""
+        if self.kind == "pod" and any(o.get("controller") for o in self.obj["metadata"].get("ownerReferences") or []):
             return False
-        finished = obj["status"].get("finished")
-    else:
-        text = Workload(TaskRef("", kind, ""), "", obj).finished
-        finished = parse_rfc3339(text) if text else 0
-    return not finished or time.time() - finished / 1e9 < _PAST_S
+        return not self.finished or time.time() - self.finished / 1e9 < _PAST_S
+
+    def lost(self) -> bool:
+        """Tell whether its recording, which the store has no more, is to be begun anew.
+
+        What is over may have been complete, and have left since: it is begun anew once, not for as long as that goes on.
+        """
+        if not self.wanted or (self.again and self.finished):
+            return False
+        self.again = self.finished > 0
+        return True

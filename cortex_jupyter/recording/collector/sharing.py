@@ -82,7 +82,7 @@ class Sharing:
         """
         having = Counter(holders.values())
         free, mine = having.pop("", 0), having[self._me]
-        fewest = 0 if len(having) < recorders else min(having.values())
+        fewest = 0 if len(having) < recorders else min(having.values(), default=0)
         over = min(mine - len(holders) // max(1, recorders), mine - fewest - 1)
         most = max(having, key=lambda id_: (having[id_], id_), default="")
         if free or over < 1 or most != self._me or self._clock() < self._keeps:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from cortex_jupyter.cluster.access import Access
 from cortex_jupyter.errors import NoCluster, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.recording.store.ids import time_of
+from cortex_jupyter.recording.store.settings import Settings
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.text.parser import masking
 from cortex_jupyter.records import parse_rfc3339
@@ -73,6 +74,7 @@ class Connection:
         if access is None and (shared(store.url) or (archive is not None and shared(archive.url))):
             access = Access()
         self.access = access
+        self.settings = Settings(store)
         self._configured: tuple[str | None, str | None] = (None, None)
 
     @classmethod
@@ -120,6 +122,7 @@ class Connection:
             cluster = None
         found = cls(store, cluster, task_label, await asyncio.to_thread(archive, store), access)
         found._configured = (kubeconfig, context)
+        await asyncio.to_thread(found.settings.look)
         return found
 
     async def close(self) -> None:

@@ -77,6 +77,7 @@ class Recordings(Connection):
                 if archived is not None and archived.uid == workload.uid:
                     return Recording(self, archived.id, archived.ref, workload, store=self.archive)
         uid = await self._uid(workload, known, person)
+        await asyncio.to_thread(self.settings.look)  # a recording in a store that was emptied is to be as those before
         id_ = await asyncio.to_thread(self.store.open, self.cluster.id, workload.ref, uid)
         return Recording(self, id_, workload.ref, workload)
 

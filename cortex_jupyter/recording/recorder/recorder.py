@@ -27,11 +27,14 @@ from cortex_jupyter.recording.recorder.upkeep import Upkeep
 from cortex_jupyter.recording.source.turns import Turns
 from cortex_jupyter.recording.store import Commit, Info, Recorder, Store
 from cortex_jupyter.recording.store.compact import compact
+from cortex_jupyter.recording.store.settings import Settings
 from cortex_jupyter.recording.watching.watches import SharedWatches, Watches
 from cortex_jupyter.recording.writing.patience import RETRY_S
 from cortex_jupyter.recording.writing.writer import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.collector.selection import Selection
     from cortex_jupyter.tracing import Attributes
@@ -63,6 +66,8 @@ class Recording:
         How many logs it reads at once.
     pulse : Pulse, optional
         To be told how it is.
+    told : mapping, optional
+        As `Settings` takes it.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Recording:
         selection: Selection | None = None,
         turns: Turns | None = None,
         pulse: Pulse | None = None,
+        told: Mapping[str, str] | None = None,
     ) -> None:
         self._store, self._cluster, self._idle = store, cluster, idle if selection is None else math.inf
         self._selection, self._turns = selection, turns or Turns()
@@ -91,6 +97,7 @@ class Recording:
         self._heart = Heart(store, self._me, self._pulse)
         self._sharing, self._shared = Sharing(self._me.id), float("-inf")  # and when it last did, monotonic
         self._running: dict[int, Running] = {}
+        self._settings = Settings(store, told, marks=True)
         self._upkeep = Upkeep(store, self._running)
         self._reached = Reached()
         self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
@@ -172,7 +179,9 @@ class Recording:
     async def _take(self, writer: Writer) -> list[Info]:
         """Begin what is wanted, end what is not any more; gives what is wanted."""
         wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)
-        mask = await asyncio.to_thread(self._store.setting, "mask") == "1"
+        if await asyncio.to_thread(self._settings.look) and self._selection is not None:
+            self._selection.anew.set()
+        mask = self._settings.masked
         for one in self._running.values():
             # Switched on meanwhile: it goes on from its anchor, and what it reads from now on is masked.
             if mask and not one.recorder.masked and not one.task.cancelling():
@@ -200,7 +209,8 @@ class Recording:
         self._shared = time.monotonic()
         asked = selected | wanted
         holders = await asyncio.to_thread(self._store.holders, asked)
-        selected -= asked - holders.keys()  # they are complete
+        if self._selection is not None:
+            await self._selection.missing(asked - holders.keys())
         self._reached.over(asked - holders.keys())
         recorders = len(await asyncio.to_thread(self._store.recorders, self._cluster.id))
         for id_ in self._sharing.give(holders, recorders):

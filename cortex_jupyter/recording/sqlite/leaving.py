@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import fields
 from typing import TYPE_CHECKING, Final
+
+import orjson
 
 from cortex_jupyter.recording.sqlite.leases import fence
 from cortex_jupyter.recording.store.budget import Budget, default_budget
 from cortex_jupyter.recording.store.packing import pack
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cortex_jupyter.recording.sqlite.connections import Connections
     from cortex_jupyter.recording.store import Lease
     from cortex_jupyter.records import Entry
@@ -39,13 +44,17 @@ class Leaving:
                 db.executemany("INSERT OR REPLACE INTO setting VALUES (?,?)", rows.items())
 
     def _set(self) -> Budget:
-        with self._file.reading() as db:
-            return Budget.kept(dict(db.execute("SELECT key, value FROM setting").fetchall()))
+        return Budget.kept(self.settings(one.name for one in fields(Budget)))
 
     def setting(self, name: str) -> str:
         with self._file.reading() as db:
             row = db.execute("SELECT value FROM setting WHERE key=?", (name,)).fetchone()
         return str(row[0]) if row else ""
+
+    def settings(self, names: Iterable[str]) -> dict[str, str]:
+        query = "SELECT key, value FROM setting WHERE key IN (SELECT value FROM json_each(?))"
+        with self._file.reading() as db:
+            return dict(db.execute(query, (orjson.dumps([*names]).decode(),)).fetchall())
 
     def set_setting(self, name: str, value: str) -> None:
         with self._file.writing() as db:

@@ -152,6 +152,9 @@ class Store(Readable, Protocol):
     def setting(self, name: str) -> str:
         """Give what is set for all who use this store, "" where nothing is."""
 
+    def settings(self, names: Iterable[str]) -> dict[str, str]:
+        """Give those that are set."""
+
     def set_setting(self, name: str, value: str) -> None:
         """Set it."""
 

@@ -10,6 +10,8 @@ from cortex_jupyter.recording.store.packing import pack
 from cortex_jupyter.recording.valkey.entries import head
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cortex_jupyter.recording.store import Lease
     from cortex_jupyter.recording.valkey.link import Link
     from cortex_jupyter.records import Entry
@@ -42,13 +44,16 @@ class Leaving:
             self.set_setting(name, value)
 
     def _set(self) -> Budget:
-        names = [one.name for one in fields(Budget)]
-        values = self._link.ask("HMGET", "cortex:settings", *names)
-        return Budget.kept({name: value.decode() for name, value in zip(names, values, strict=True) if value})
+        return Budget.kept(self.settings(one.name for one in fields(Budget)))
 
     def setting(self, name: str) -> str:
         value: bytes | None = self._link.ask("HGET", "cortex:settings", name)
         return "" if value is None else value.decode()
+
+    def settings(self, names: Iterable[str]) -> dict[str, str]:
+        some = [*names]
+        values: list[bytes | None] = self._link.ask("HMGET", "cortex:settings", *some)
+        return {name: value.decode() for name, value in zip(some, values, strict=True) if value is not None}
 
     def set_setting(self, name: str, value: str) -> None:
         self._link.ask("HSET", "cortex:settings", name, value)
