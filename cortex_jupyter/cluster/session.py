@@ -8,6 +8,7 @@ generated methods have no `sinceTime` and a total timeout of 300 s, and its mode
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
 import time
@@ -42,18 +43,22 @@ class Cluster:
     host : str
         The API server's URL.
     id : str
-        What identifies the cluster in a store: `CORTEX_CLUSTER`, else `host`. Where a store is shared by processes that
-        reach the API server by different addresses (a pod does it by another than a laptop), all set the same.
+        What identifies the cluster in a store: `CORTEX_CLUSTER`, else `host`, in a pod with a fingerprint of the
+        cluster's certificate authority behind it, for there the address is the same in many clusters. Where a store is
+        shared by processes that reach the API server by different addresses (a pod does it by another than a laptop), all
+        set the same.
     namespace : str
         What holds where a task names none: `CORTEX_NAMESPACE`, else the kubeconfig's, else the pod's own.
     """
 
-    def __init__(self, configuration: Any, namespace: str, kubeconfig: str | None, context: str | None) -> None:
+    def __init__(
+        self, configuration: Any, namespace: str, kubeconfig: str | None, context: str | None, mark: str = ""
+    ) -> None:
         self._configuration = configuration
         self.kubeconfig = kubeconfig
         self.context = context
         self.host: str = configuration.host.rstrip("/")
-        self.id = os.environ.get("CORTEX_CLUSTER") or self.host
+        self.id = os.environ.get("CORTEX_CLUSTER") or self.host + mark
         self.namespace = os.environ.get("CORTEX_NAMESPACE") or namespace
         self._session: aiohttp.ClientSession | None = None
         self._renewing = asyncio.Lock()
@@ -78,8 +83,8 @@ class Cluster:
             There is none of these, or it cannot be read.
         """
         # In a thread: the import takes 0.6 s, and a credential plugin is a process that may take seconds.
-        configuration, namespace = await asyncio.to_thread(_configure, kubeconfig, context)
-        return cls(configuration, namespace, kubeconfig, context)
+        configuration, namespace, mark = await asyncio.to_thread(_configure, kubeconfig, context)
+        return cls(configuration, namespace, kubeconfig, context, mark)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -121,7 +126,7 @@ class Cluster:
         async with self._renewing:
             if generation != self._generation:
                 return  # another request has done it meanwhile
-            self._configuration, _ = await asyncio.to_thread(_configure, self.kubeconfig, self.context)
+            self._configuration, *_ = await asyncio.to_thread(_configure, self.kubeconfig, self.context)
             self._generation += 1
             # A client certificate may be new as well, and a pool keeps its TLS context. What the old one has open goes
             # on; nothing new is asked of it.
@@ -266,7 +271,12 @@ def status_error(status: int, body: bytes) -> ClusterError | NotAllowed | NotFou
     return ClusterError(message)
 
 
-def _configure(kubeconfig: str | None, context: str | None) -> tuple[Any, str]:
+def _mark() -> str:
+    """Tell this pod's cluster from others with its address: each has a certificate authority of its own."""
+    return "#" + hashlib.sha256((_SERVICE_ACCOUNT / "ca.crt").read_bytes().strip()).hexdigest()[:12]
+
+
+def _configure(kubeconfig: str | None, context: str | None) -> tuple[Any, str, str]:
     from kubernetes.aio import config  # noqa: PLC0415
     from kubernetes.aio.client.configuration import Configuration  # noqa: PLC0415
 
@@ -282,11 +292,11 @@ def _configure(kubeconfig: str | None, context: str | None) -> tuple[Any, str]:
     try:
         if not there:
             config.load_incluster_config(client_configuration=configuration)
-            return configuration, (_SERVICE_ACCOUNT / "namespace").read_text().strip() or "default"
+            return configuration, (_SERVICE_ACCOUNT / "namespace").read_text().strip() or "default", _mark()
         load = config.load_kube_config(
             config_file=paths, context=context, client_configuration=configuration, persist_config=False
         )
         loader = asyncio.run(load)  # we are in a thread of our own, which has no loop
     except Exception as error:
         raise NoCluster(f"the kubeconfig {paths} cannot be used: {error}") from error
-    return configuration, loader.current_context["context"].get("namespace") or "default"
+    return configuration, loader.current_context["context"].get("namespace") or "default", ""

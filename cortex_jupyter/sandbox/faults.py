@@ -20,8 +20,8 @@ kind                    what happens
 `blind`                 a follow does not notice a rotation: it stays with the old file, open and silent,
                         until the next one (a 1.20 kubelet at most rotations)
 `expire`                (at once) all held versions are forgotten: running watches end with 410
-`deny`                  `verb` on `resource` (`pods/log`; `*`) in `namespace` is forbidden, for `user` and the
-                        object `name` if given, and access reviews say so
+`deny`                  `verb` on `resource` (`pods/log`; `*`) in `namespace` is forbidden, for `user`, who is in
+                        `group`, and the object `name` if given, and access reviews say so
 `rotate`                (at once) the logs of matching containers are rotated
 `delete-log`            (at once) their files are removed, and the runtime forgets the runs
 `kill`                  (at once) they get `signal` (default 9)
@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.sandbox.status import ApiError, bad_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 #: Faults that act once, on what runs now.
 ACTIONS = frozenset({"expire", "rotate", "delete-log", "kill", "oom"})
@@ -67,6 +67,7 @@ _PARAMETERS = frozenset(
         "namespace",
         "name",
         "user",
+        "group",
         "signal",
         "offset",
         "resolution",
@@ -190,11 +191,14 @@ class Faults:
         """Give the fault of a watch stream: one that names its path."""
         return next((f for f in self._find(STREAM - {"garbage"}, path=path) if "path" in f.options), None)
 
-    def denied(self, verb: str, resource: str, namespace: str, *, name: str, user: str) -> bool:
+    def denied(
+        self, verb: str, resource: str, namespace: str, *, name: str, user: str, groups: Sequence[str] = ()
+    ) -> bool:
         """Whether a fault forbids this."""
         for fault in self._find(frozenset({"deny"})):
             wanted = {"verb": verb, "resource": resource, "namespace": namespace, "name": name, "user": user}
-            if all(fault.options.get(k, "*") in ("*", v) for k, v in wanted.items()):
+            of = fault.options.get("group", "*") in ("*", *groups)
+            if of and all(fault.options.get(k, "*") in ("*", v) for k, v in wanted.items()):
                 self.use(fault)
                 return True
         return False

@@ -108,7 +108,7 @@ class Server:
         spec = review.get("spec") or {}
         wanted = spec.get("resourceAttributes") or {}
         permission = wanted.get("resource", "") + (f"/{wanted['subresource']}" if wanted.get("subresource") else "")
-        about = {"name": wanted.get("name", ""), "user": spec.get("user", USER)}
+        about = {"name": wanted.get("name", ""), "user": spec.get("user", USER), "groups": spec.get("groups") or ()}
         denied = self._faults.denied(wanted.get("verb", ""), permission, wanted.get("namespace", ""), **about)
         return review | {
             "status": {"allowed": not denied, "reason": "" if not denied else "the sandbox was told to deny it"}

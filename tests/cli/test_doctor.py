@@ -63,6 +63,29 @@ async def test_a_right_that_is_missing_is_named_with_what_it_costs(sandbox: Sand
     assert "ask for `get` on `nodes/proxy`: without it lines that the node has rotated away" in said(found, "warn")
 
 
+async def test_a_shared_store_wants_a_name_for_a_cluster_whose_address_is_not_its_own(
+    sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORTEX_STORE", f"sqlite://{tmp_path}/store.sqlite")
+
+    async def warned(*, name: bool = False) -> str:
+        monkeypatch.setenv("CORTEX_CLUSTER", "prod-1") if name else monkeypatch.delenv("CORTEX_CLUSTER", raising=False)
+        found = await doctor.examine(str(sandbox.kubeconfig), None, None, 60.0)
+        return said([f for f in found if f.part == "cluster"], "warn")
+
+    assert "CORTEX_CLUSTER" not in await warned()  # it is only ours
+    with contextlib.closing(open_store(f"sqlite://{tmp_path}/store.sqlite")) as kept:
+        kept.set_setting("archive", "s3://127.0.0.1:9/logs")
+    assert "s3://127.0.0.1:9/logs is shared" in await warned() and "set CORTEX_CLUSTER" in await warned()
+    with Server(tmp_path / "valkey") as server:
+        monkeypatch.setenv("CORTEX_STORE", server.url)
+        sandbox.fault("deny", verb="get", resource="namespaces")
+        text = await warned()
+        assert f"{server.url} is shared" in text and "set CORTEX_CLUSTER" in text
+        assert "ask for `get` on `namespaces`: without it who creates a deleted namespace again reads" in text
+        assert "CORTEX_CLUSTER" not in await warned(name=True)
+
+
 async def test_what_hangs_ends_in_time_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster, a store and an archive that take connections and never answer."""
     held = []

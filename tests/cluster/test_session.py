@@ -136,6 +136,12 @@ async def test_inside_a_pod(api: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     cluster = await Cluster.open()
     assert (cluster.host, cluster.namespace) == ("https://10.0.0.1:443", "pods-own")
     assert (await cluster._headers())["authorization"].lower() == "bearer secret"
+    # Many clusters have this address; of one store they are two, and a pod that is started again is of the same.
+    assert (await Cluster.open()).id == cluster.id != cluster.host
+    (tmp_path / "ca.crt").write_text("y")
+    assert (await Cluster.open()).id != cluster.id
+    monkeypatch.setenv("CORTEX_CLUSTER", "prod-1")
+    assert (await Cluster.open()).id == "prod-1"
 
 
 async def test_a_proxy(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

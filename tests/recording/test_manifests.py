@@ -64,6 +64,23 @@ def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert 6380 in {port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]}
 
 
+def test_it_says_by_what_name_the_store_knows_the_cluster(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CORTEX_CLUSTER", raising=False)
+    text = printed(capsys)
+    assert (
+        "# that store is read from outside too, or another cluster has both, print this with CORTEX_CLUSTER=NAME"
+        in text
+    )
+    assert "may not `get namespaces`" in text
+    monkeypatch.setenv("CORTEX_CLUSTER", "prod-1")
+    text = printed(capsys)
+    assert "CORTEX_CLUSTER=NAME" not in text
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "CORTEX_CLUSTER", "value": "prod-1"} in container["env"]
+
+
 def out(text: str) -> list[int]:
     return [port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]]
 

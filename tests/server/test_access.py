@@ -82,6 +82,32 @@ def test_every_way_in_is_closed_alike_for_what_is_not_theirs_and_what_is_not_the
     assert answers[0].text == answers[1].text
 
 
+def test_an_answer_holds_for_seconds_whatever_is_asked_for(
+    service: Server, sandbox: SandboxProcess, task: str, unique: Callable[[str], str]
+) -> None:
+    who = unique("dora")
+    denied = sandbox.fault("deny", resource="pods/log", namespace="default", user=who)
+    begun = time.monotonic()
+    for way in WAYS:
+        assert service.get(way.format(task), {"X-User": who}).status_code == 403
+    asked = sum(fault["hits"] for fault in sandbox.faults() if fault["id"] == denied["id"])
+    # One review for all of them, and one more for each ten seconds that they took.
+    assert 1 <= asked <= 1 + (time.monotonic() - begun) // 10
+
+
+def test_the_groups_of_who_asks_are_in_what_kubernetes_is_asked(
+    service: Server, sandbox: SandboxProcess, task: str, unique: Callable[[str], str]
+) -> None:
+    ann, bea = unique("ann"), unique("bea")
+    denied = sandbox.fault("deny", resource="pods/log", group="vision")
+    assert service.get(logs(task), {"X-User": f"{ann};audio;vision"}).status_code == 403
+    assert service.get(logs(task), {"X-User": f"{bea};audio"}).status_code == 200
+    kube = sandbox.kube
+    kube.request("DELETE", f"/sandbox/faults/{denied['id']}")
+    sandbox.fault("deny", resource="pods/log", group="system:authenticated")
+    assert service.get(logs(task), {"X-User": unique("cleo")}).status_code == 403
+
+
 async def test_a_right_that_is_taken_away_ends_an_open_stream(
     service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

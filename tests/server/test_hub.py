@@ -39,6 +39,19 @@ def test_each_user_reads_what_kubernetes_lets_them(
         assert answer.status_code == 403 and "user 'bob' may not read logs" in answer.text
 
 
+def test_the_groups_that_the_hub_tells_of_a_user_are_in_what_kubernetes_is_asked(
+    hub: Hub, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    space, name = unique("groups"), unique("hub")  # nothing is held of what was asked before
+    kube.create({"kind": "Namespace", "metadata": {"name": space}})
+    kube.create(python_job(name, "print('a line')", namespace=space))
+    kube.wait_job(name, "Complete", space)
+    sandbox.fault("deny", resource="pods/log", namespace=space, group="vision")
+    found = {user: hub.get(logs(name, namespace=space), user).status_code for user in ("alice", "bob")}
+    kube.delete("namespaces", space)
+    assert found == {"alice": 403, "bob": 200}, "alice is of the group vision"
+
+
 def test_who_may_not_use_the_service_and_who_is_not_known(hub: Hub) -> None:
     assert hub.get("cortex/tasks", None).status_code == 403
     login = httpx.get(hub.service + "cortex/view")

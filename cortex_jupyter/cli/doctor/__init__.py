@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
 from tqdm import tqdm
 
-from cortex_jupyter.cli.doctor import archive, jupyter, packages, store
+from cortex_jupyter.cli.doctor import archive, identity, jupyter, packages, store
 from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, aside, failed, within
 from cortex_jupyter.cli.terminal import colourful, safe
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.recording.reading.connection import shared
 from cortex_jupyter.recording.store import default_url
 
 if TYPE_CHECKING:
@@ -70,7 +72,9 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
     ]
     try:
         if cluster is not None:
-            asked = kubernetes.judge(cluster, namespace or cluster.namespace)
+            host, others = cluster.host, any(map(shared, (url, os.environ.get("CORTEX_ARCHIVE", ""))))
+            parts.insert(0, within(seconds, kubernetes.PART, aside(lambda: identity.judge(url, host)), _NO_STORE))
+            asked = kubernetes.judge(cluster, namespace or cluster.namespace, shared=others)
             parts.insert(0, within(seconds, kubernetes.PART, asked, _NO_CLUSTER))
         with tqdm(total=len(parts), desc="looking", unit=" parts", leave=False, delay=0.3, disable=None) as bar:
             looking = [asyncio.ensure_future(part) for part in parts]

@@ -24,7 +24,7 @@ def judge(store_url: str) -> Iterator[Finding]:
     ------
     MissingExtra
     """
-    url = _url(store_url)
+    url = url_of(store_url)
     if not url:
         yield Finding(PART, TOLD, "none is set: completed recordings are kept until their time or room in the store ends; CORTEX_ARCHIVE sets one")  # fmt: skip
         return
@@ -35,7 +35,8 @@ def judge(store_url: str) -> Iterator[Finding]:
         yield failed(PART, error)
 
 
-def _url(store_url: str) -> str:
+def url_of(store_url: str) -> str:
+    """Give where the archive of a store is, "" where there is none."""
     if (url := os.environ.get("CORTEX_ARCHIVE")) is not None:
         return url
     try:

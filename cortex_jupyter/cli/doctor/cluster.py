@@ -53,8 +53,14 @@ _RIGHTS: Final = (
 )  # fmt: skip
 
 
-async def judge(cluster: Cluster, namespace: str) -> list[Finding]:
-    """Look at a cluster and at our rights in a namespace.
+#: Where the store is one that others share.
+_SHARED: Final = Right(
+    "", "namespaces", "", ("get",), "who creates a deleted namespace again reads what was recorded in it before", needed=False
+)  # fmt: skip
+
+
+async def judge(cluster: Cluster, namespace: str, *, shared: bool = False) -> list[Finding]:
+    """Look at a cluster and at our rights in a namespace, which are more where the store is shared.
 
     Raises
     ------
@@ -62,7 +68,7 @@ async def judge(cluster: Cluster, namespace: str) -> list[Finding]:
         It does not answer.
     """
     version = (await cluster.json("/version"))["gitVersion"]
-    asked = asyncio.gather(*(_right(cluster, namespace, right) for right in _RIGHTS))
+    asked = asyncio.gather(*(_right(cluster, namespace, right) for right in (*_RIGHTS, *[_SHARED][:shared])))
     who, rights = await asyncio.gather(_who(cluster), asked)
     return [Finding(PART, OK, f"{cluster.host}, Kubernetes {version}{who}"), *rights, _clock(cluster.clock.offset)]
 

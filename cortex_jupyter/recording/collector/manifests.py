@@ -40,6 +40,10 @@ _HEAD: Final = """\
 # It answers nobody, so it may not `get namespaces`. Servers that read this store for others need that: by it they know
 # what was recorded in an earlier namespace of the same name, whose logs are not the present owner's.
 """
+_NO_NAME: Final = """\
+# The store knows this cluster by the address that its pods have for it, and a fingerprint of its certificate authority. Where
+# that store is read from outside too, or another cluster has both, print this with CORTEX_CLUSTER=NAME, and set it there.
+"""
 _NO_TRACES: Final = """\
 # Traces of OpenTelemetry are not let out: set OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4317 where you print this, and they are sent there.
 """
@@ -99,6 +103,7 @@ def manifests(install: Install) -> str:
         ),
     ]  # fmt: skip
     head = _HEAD.format(namespace=install.namespace, secret=install.secret)
+    head += "" if os.environ.get("CORTEX_CLUSTER") else _NO_NAME
     head += "" if otlp.endpoint_port() else _NO_TRACES
     return head + yaml.dump_all(objects, Dumper=_Plain, sort_keys=False, width=120, explicit_start=True)
 
