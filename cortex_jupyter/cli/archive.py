@@ -18,6 +18,7 @@ from cortex_jupyter.frames.read import stored_pieces
 from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.recording.store.attempts import begin, due
 from cortex_jupyter.recording.stores import open_store
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
             raise BadQuery("no archive is set", "give --to, or set CORTEX_ARCHIVE, to a folder, s3://, gs:// or az://")
         catalog = Catalog(Objects(archive.url))
         wanted = [i.id for i in store.recordings() if i.done] if options.again else store.unarchived(archive.url)
+        if options.log:
+            wanted = due(store, wanted, archive.url)
         # In an order of our own: those of other collectors are at it too, and each would begin with the same.
         random.shuffle(wanted)
         code = 0
@@ -68,6 +71,8 @@ def _one(store: Store, catalog: Catalog, recording: int, url: str, *, again: boo
         "cortex.archive.lines": lines,
     }
     try:
+        if log:  # who tries by hand is not told to wait
+            begin(store, recording, url)
         with tracing.span("cortex.archive.task", known, carrier=tracing.carrier()) as span:
             with progress(f"archiving {info.ref.key}", lines) as bar:
                 held = catalog.put(store, recording, _rows, bar.update, again=again)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter import tracing
 from cortex_jupyter.recording.process.launch import exit_code, spawn
+from cortex_jupyter.recording.store.attempts import due
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store
@@ -23,15 +24,16 @@ _LOOK_S: Final = 0.2
 async def archive_completed(store: Store) -> None:
     """Archive what is complete, where an archive is set, and wait for it.
 
-    What goes wrong is in our own log, where the process writes too; recordings stay until they are archived. The
-    process outlives us: should it be begun twice, both write the same.
+    What goes wrong is in our own log, where the process writes too; recordings stay until they are archived, and each
+    that could not be is tried again later each time (see `attempts`). The process outlives us: should it be begun
+    twice, both write the same.
 
     Raises
     ------
     StoreError
     """
     url = await asyncio.to_thread(store.setting, "archive")
-    if not url or not await asyncio.to_thread(store.unarchived, url):
+    if not url or not await asyncio.to_thread(lambda: due(store, store.unarchived(url), url)):
         return
     # Not imported: the room that writes archives stands above this one. -P: see `launch.ensure_recorder`.
     command = [sys.executable, "-P", "-m", "cortex_jupyter.cli", "archive", "--store", store.url, "--to", url]
@@ -43,4 +45,6 @@ async def archive_completed(store: Store) -> None:
         if code:
             span.fail("ArchiveError")
             seconds = {"seconds": time.monotonic() - begun}
-            _log.warning("not everything could be archived to %s; it is tried again", url, extra=seconds)
+            _log.warning(
+                "not everything could be archived to %s; it is tried again, later each time", url, extra=seconds
+            )

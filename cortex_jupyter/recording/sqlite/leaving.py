@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from cortex_jupyter.recording.sqlite.leases import fence
+from cortex_jupyter.recording.store.attempts import setting_of
 from cortex_jupyter.recording.store.budget import Budget, default_budget
 from cortex_jupyter.recording.store.packing import pack
 
@@ -66,7 +67,9 @@ class Leaving:
             return [int(row[0]) for row in db.execute(query, (url,)).fetchall()]
 
     def archived(self, recording: int, url: str) -> None:
-        self.set_setting(f"archived:{recording}", url)
+        with self._file.writing() as db:
+            db.execute("INSERT OR REPLACE INTO setting VALUES (?,?)", (f"archived:{recording}", url))
+            db.execute("DELETE FROM setting WHERE key=?", (setting_of(recording),))
 
     def used(self) -> int:
         with self._file.reading() as db:
@@ -113,7 +116,7 @@ class Leaving:
                 return False
             db.execute("INSERT INTO leaving VALUES (?)", (recording,))
             db.execute("DELETE FROM source WHERE recording=?", (recording,))
-            db.execute("DELETE FROM setting WHERE key=?", (f"archived:{recording}",))
+            db.execute("DELETE FROM setting WHERE key IN (?,?)", (f"archived:{recording}", setting_of(recording)))
         return True
 
     def sweep(self) -> bool:

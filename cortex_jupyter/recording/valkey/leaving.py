@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.recording.store.attempts import setting_of
 from cortex_jupyter.recording.store.budget import MOST_AGE_S, Budget
 from cortex_jupyter.recording.store.packing import pack
 from cortex_jupyter.recording.valkey.entries import head
@@ -67,6 +68,7 @@ class Leaving:
 
     def archived(self, recording: int, url: str) -> None:
         self.set_setting(f"archived:{recording}", url)
+        self._link.ask("HDEL", "cortex:settings", setting_of(recording))
 
     def used(self) -> int:
         return int(self._link.ask("GET", "cortex:bytes") or 0)

@@ -7,7 +7,7 @@ local row = call('HMGET', key(id), 'name_key', 'names', 'bytes')
 call('DECRBY', 'cortex:bytes', row[3] or 0)
 call('HDEL', 'cortex:uids', row[1])
 call('SREM', row[2], id)
-call('HDEL', 'cortex:settings', 'archived:' .. id)
+call('HDEL', 'cortex:settings', 'archived:' .. id, 'archiving:' .. id)
 for _, all in ipairs({'cortex:recordings', 'cortex:wanted', 'cortex:done'}) do
   call('ZREM', all, id)
 end
