@@ -57,6 +57,9 @@ async def output(module: str, ask: dict[str, Any], deaf_s: float) -> AsyncGenera
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        # What it has said must be taken: asyncio waits for the end of a pipe, and of one that is full it reads no more.
+        while await process.stdout.read(_PIECE):
+            pass
         await process.wait()
 
 
