@@ -195,7 +195,7 @@ class PageServer:
         slots = await asyncio.gather(*(self._slot(t, query, c, most) for t, c in zip(tasks, cursors, strict=False)))
         if len(slots) == 1 and slots[0].error is not None:
             raise slots[0].error
-        self._outlet = outlet = Outlet(self._send, message.get("stream"))
+        self._outlet = outlet = Outlet(self._send, message.get("stream"), self._recordings)
         stream = Stream(outlet, self._recordings.cluster, list(slots))
 
         async def run() -> None:

@@ -11,6 +11,7 @@ from cortex_jupyter import tracing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cortex_jupyter.recording.reading.open import Recordings
     from cortex_jupyter.records import TaskRef
 
     #: `widget.send(content, buffers)`; ipykernel's IOPub has a thread of its own, so any thread may call it.
@@ -38,8 +39,8 @@ class Outlet:
 
     span = tracing.Span()  # a kernel's comm is no request
 
-    def __init__(self, send: Send, stream: object) -> None:
-        self._send, self._stream = send, stream
+    def __init__(self, send: Send, stream: object, recordings: Recordings | None = None) -> None:
+        self._send, self._stream, self._recordings = send, stream, recordings
         self._waiting = bytearray()
         self._sent = self._acked = 0
         self._written = asyncio.Event()
@@ -56,8 +57,15 @@ class Outlet:
     def active(self) -> None:
         """Do nothing: a kernel's comm counts as activity anyway."""
 
-    async def check(self, ref: TaskRef, handler: object) -> None:
-        """Do nothing: a kernel reads with the rights of its owner."""
+    async def check(self, ref: TaskRef, _: object) -> None:
+        """Check that this process may read a task: where a store is shared, its own rights count, which are its owner's."""
+        if self._recordings is not None:
+            await self._recordings.allow(ref.namespace)
+            await self._recordings.check(ref)
+
+    async def renewed(self, _: object) -> bool:
+        """Tell that it is still the same who reads."""
+        return False
 
     def write(self, data: bytes) -> None:
         """Take bytes to be sent."""

@@ -54,7 +54,12 @@ class DownloadHandler(StreamingHandler):
         query = self.query(self.arguments(), "all", _ALLOWED)
         recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
         await check_names(recording, query)
-        await self.until_closed(self._kept(recording, query, suffix))
+        try:
+            await self.until_closed(self._kept(recording, query, suffix), recording.ref)
+        except CortexError:
+            if not self._headers_written:
+                raise
+            self.request.connection.stream.close()  # type: ignore[union-attr]  # a file that ends early is no file
 
     async def _kept(self, recording: Recording, query: LogQuery, suffix: str) -> None:
         gone = threading.Event()
@@ -89,10 +94,6 @@ class DownloadHandler(StreamingHandler):
                 await self.finish(set_content_type=_TYPES[suffix])
             except StreamClosedError:
                 return
-            except CortexError:
-                if not self._headers_written:
-                    raise
-                self.request.connection.stream.close()  # type: ignore[union-attr]  # a file that ends early is no file
 
 
 class ReaderGoneError(Exception):

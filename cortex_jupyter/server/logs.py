@@ -59,7 +59,7 @@ class LogsHandler(StreamingHandler):
         elif arguments.get("cursor"):
             raise BadQuery("cursor is given for a page", "pages take before=`older` or after=`newer`")
         else:
-            await self.until_closed(self._page(recording, query, place(arguments.get("at"), query)))
+            await self.until_closed(self._page(recording, query, place(arguments.get("at"), query)), recording.ref)
 
     def _accepts_stream(self) -> bool:
         return "text/event-stream" in self.request.headers.get("Accept", "")

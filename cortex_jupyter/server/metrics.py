@@ -48,4 +48,4 @@ class MetricsHandler(StreamingHandler):
         for argument in self.arguments():
             raise BadQuery(f"there is no parameter {argument[:60]!r}", "metrics are of the whole recording")
         recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
-        await self.events(measured(recording, self.service.app.max_query_s))
+        await self.events(measured(recording, self.service.app.max_query_s), recording.ref)

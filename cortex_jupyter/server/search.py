@@ -31,7 +31,7 @@ class SearchHandler(StreamingHandler):
         await check_names(recording, query)
         if query.before is not None:
             query.before.check(recording.id)
-        await self.events(self._in_turn(recording, query))
+        await self.events(self._in_turn(recording, query), recording.ref)
 
     async def _in_turn(self, recording: Recording, query: LogQuery) -> AsyncGenerator[bytes]:
         async with self.service.searches.turn(self.service.user(self)), aclosing(matches(recording, query)) as pieces:

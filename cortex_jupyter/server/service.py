@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from jupyter_server._tz import utcnow
+from tornado.web import HTTPError
 
 from cortex_jupyter import tracing
 from cortex_jupyter.archive.store import archive_of
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.records import Cursor, TaskRef
     from cortex_jupyter.server.app import CortexJupyter
+
+_log = logging.getLogger(__name__)
 
 #: How the names begin that Kubernetes keeps for itself.
 _SYSTEM: Final = "system:"
@@ -140,34 +144,42 @@ class Service:
             raise
 
     async def check(self, ref: TaskRef, handler: JupyterHandler) -> None:
-        """Check that somebody who reads a task may go on.
+        """Check that somebody who reads a task may go on, as far as it is known who they are.
 
         Raises
         ------
         NotAllowed
         ClusterError, ClusterUnreachable
             The cluster cannot be asked.
-        HTTPError
-            The Hub cannot be asked.
         """
-        await self._still_known(handler)
         recordings, person = await self.recordings(), self.person(handler.current_user)
         await recordings.allow(ref.namespace, person)
         await recordings.check(ref, person)
 
-    @staticmethod
-    async def _still_known(handler: JupyterHandler) -> None:
-        """Check that the Hub, where there is one, still lets in who reads, and take what it says of them now.
+    async def renewed(self, handler: JupyterHandler) -> bool:
+        """Take what the Hub, where there is one, says now of who reads, and tell whether that is something new.
 
-        Who logs out there, or loses the role or a group, has a stream open that was begun before.
+        Who logs out there, or loses the role or a group, has a stream open that was begun before. A Hub that is away says
+        nothing: what it said last holds until it is back.
+
+        Raises
+        ------
+        NotAllowed
+            It does not let them in any more.
         """
         hub = getattr(handler.identity_provider, "hub_auth", None)
         if hub is None:
-            return
-        found = await hub.user_for_token(hub.get_token(handler), session_id=hub.get_session_id(handler), sync=False)
+            return False
+        try:
+            found = await hub.user_for_token(hub.get_token(handler), session_id=hub.get_session_id(handler), sync=False)
+        except HTTPError as error:
+            _log.warning("JupyterHub cannot be asked who reads: status %s", error.status_code)
+            return False
         if found is None or not hub.check_scopes(hub.access_scopes, found):
             raise NotAllowed("JupyterHub does not let you in any more", "sign in again, in another tab too")
+        before = self.person(handler.current_user)
         handler.current_user = type(handler.current_user)(found)
+        return self.person(handler.current_user) != before
 
     def user(self, handler: JupyterHandler) -> str:
         """Give whose streams those of a request are; who comes with the server's own token has a new name each time."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError
 
-from cortex_jupyter.errors import CortexError, NotAllowed
+from cortex_jupyter.errors import CortexError
 from cortex_jupyter.server import telemetry, text
 from cortex_jupyter.server.pace import Pace
+from cortex_jupyter.server.rights import Rights
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -86,6 +86,7 @@ class Stream:
         self._turn = asyncio.Lock()
         self._pumps: list[asyncio.Task[None]] = []
         self._quiet = True
+        self._rights = Rights(handler)
         self._pace = Pace(handler.service.app.max_bytes_per_s)
         self._told = 0.0  # when the reader was last told how far behind it is
         self._ahead = 0  # how far the cluster's clock is ahead of ours, ns
@@ -198,15 +199,10 @@ class Stream:
 
     async def _recheck(self) -> None:
         """End what may not be read any more; a stream that is open for days must not outlive the right to it."""
-        handler = self._handler
-        for slot, pump in zip(self._slots, self._pumps, strict=True):
-            if slot.window is not None and not pump.done():
-                try:
-                    await handler.service.check(slot.window.recording.ref, handler)
-                except NotAllowed as error:
-                    slot.error = error
-                    pump.cancel()
-                except (CortexError, HTTPError):
-                    continue  # the cluster, or the Hub, does not answer now; it is asked again
-                except Exception:  # noqa: BLE001 - a stream lives for days: what passes must not end it
-                    _log.exception("The rights of a reader cannot be checked; they are looked at again")
+        slots = zip(self._slots, self._pumps, strict=True)
+        reading = [(slot, slot.window, pump) for slot, pump in slots if slot.window is not None and not pump.done()]
+        lost = await self._rights.lost([window.recording.ref for _, window, _ in reading])
+        for (slot, _, pump), error in zip(reading, lost, strict=True):
+            if error is not None:
+                slot.error = error
+                pump.cancel()

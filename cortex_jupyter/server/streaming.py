@@ -7,21 +7,26 @@ import contextlib
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.records import Cursor
 from cortex_jupyter.server.base import Handler
 from cortex_jupyter.server.pace import Pace
+from cortex_jupyter.server.process import event
+from cortex_jupyter.server.rights import Rights
 from cortex_jupyter.server.sse import Slot, Stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Iterable
     from contextlib import AbstractContextManager
 
+    from cortex_jupyter.records import TaskRef
+
 
 class StreamingHandler(Handler):
     """A handler that may answer with a stream."""
 
     _running: asyncio.Future[None] | None = None
+    _lost: CortexError | None = None  # why they may not read any more
 
     def on_connection_close(self) -> None:
         """Stop what is done for a reader that has gone."""
@@ -29,14 +34,33 @@ class StreamingHandler(Handler):
         if self._running is not None:
             self._running.cancel()
 
-    async def until_closed(self, work: Awaitable[None]) -> None:
-        """Do something until it is done or the reader has gone."""
-        self._running = asyncio.ensure_future(work)
+    async def until_closed(self, work: Awaitable[None], ref: TaskRef | None = None) -> None:
+        """Do something until it is done, the reader has gone or, with a task, may not read that any more.
+
+        Raises
+        ------
+        CortexError
+            They may not.
+        """
+        running = self._running = asyncio.ensure_future(work)
+        watching = None if ref is None else asyncio.create_task(self._watch(ref, running))
         try:
             with contextlib.suppress(asyncio.CancelledError):
-                await self._running
+                await running
         finally:
-            self._running.cancel()
+            running.cancel()
+            if watching is not None:
+                watching.cancel()
+        if self._lost is not None and not self._finished:
+            raise self._lost
+
+    async def _watch(self, ref: TaskRef, running: asyncio.Future[None]) -> None:
+        """Ask as often as a stream is heard of whether they may read on; what is over sooner is not asked about."""
+        rights = Rights(self)
+        while self._lost is None:
+            await asyncio.sleep(self.service.app.heartbeat_s)
+            [self._lost] = await rights.lost([ref])
+        running.cancel()
 
     def reading(self, tasks: Iterable[str] = ()) -> AbstractContextManager[None]:
         """Count what is sent as one of the user's streams; see `Readers.reading`."""
@@ -59,8 +83,8 @@ class StreamingHandler(Handler):
 
         await self.until_closed(run())
 
-    async def events(self, pieces: AsyncGenerator[bytes]) -> None:
-        """Answer with an event stream that is written elsewhere.
+    async def events(self, pieces: AsyncGenerator[bytes], ref: TaskRef) -> None:
+        """Answer with an event stream of a task that is written elsewhere.
 
         Raises
         ------
@@ -76,7 +100,12 @@ class StreamingHandler(Handler):
                 async with aclosing(pieces):
                     await self.send(pieces)
 
-        await self.until_closed(run())
+        try:
+            await self.until_closed(run(), ref)
+        except CortexError as error:
+            if not self._headers_written:
+                raise
+            self.write(event("error", **error.as_dict()))
 
     async def send(self, pieces: AsyncGenerator[bytes]) -> None:
         """Write pieces as they come, as fast as this server sends to one reader."""

@@ -3,12 +3,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import pytest
+from server.tape import T0, Tape
 
+from cortex_jupyter.errors import NotAllowed
 from cortex_jupyter.notebook import outlet
 from cortex_jupyter.notebook.comm import CommServer
 from cortex_jupyter.notebook.outlet import Outlet
@@ -203,6 +206,32 @@ async def test_a_quiet_stream_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
         assert b": hb " in await sent.get()
     for task in work:
         task.cancel()
+
+
+def test_where_the_store_is_shared_it_ends_with_the_kernel_s_right_to_read(
+    filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Outlet._App, "heartbeat_s", 0.01)
+
+    class Taken:
+        async def namespace(self, _cluster: object, namespace: str, person: object) -> None:
+            assert person is None, "it is the kernel's own"
+            raise NotAllowed(f"you may not read logs in namespace {namespace!r}")
+
+    tape = Tape(filled.store, "live", "ml")
+    tape.running()
+    tape.write([(T0, tape.source(), "one")])
+    page.send(type="open", tasks=["ml:job/live"], since="all")
+    assert texts(page.until("log")) == ["one"]
+    recordings: Any = page.server._recordings
+    monkeypatch.setattr(recordings, "cluster", SimpleNamespace(id="a cluster"))
+    monkeypatch.setattr(recordings, "access", Taken())
+    assert page.until("error")[-1][1]["code"] == "NotAllowed"
+    until = time.monotonic() + 10
+    while page.server._pages["one"].busy:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    tape.close()
 
 
 def test_several_tasks_over_one_comm(filled: Filled, page: Page) -> None:

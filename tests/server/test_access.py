@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from server.people import HubUser
-from server.running import Server, logs, run_server
+from server.running import _TLS, Server, logs, run_server
 from support.jupyter import Home
 from support.kube import Kube, python_job, python_pod
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from conftest import SandboxProcess
 
 _PEOPLE = ("--ServerApp.identity_provider_class=server.people.People", "--CortexJupyter.access_for=user")
+#: What hardly gets smaller, with numbers.
+_MUCH = "import os\nfor i in range(6000): print(f'step={i} loss={i * 7919 % 1000 / 7} lr={i * 31 % 977} {os.urandom(60).hex()}')"
 _FOREVER = "import time\nprint('first', flush=True)\ntime.sleep(600)"
 ALICE, BOB = {"X-User": "alice"}, {"X-User": "bob"}
 #: Every way to a task's lines, or to what is known of it.
@@ -121,6 +123,51 @@ async def test_a_right_that_is_taken_away_ends_an_open_stream(
         sandbox.fault("deny", resource="pods/log", user="alice")
         rest = [event async for event in events]
     assert rest[-1].event == "error" and json.loads(rest[-1].data)["code"] == "NotAllowed"
+
+
+async def test_a_right_that_is_taken_away_ends_downloads_searches_and_charts_too(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Each of them would last for a minute: more is to be sent than may go at once."""
+    name, home = unique("long"), Home(tmp_path, sandbox.kubeconfig)
+    kube.create(python_job(name, _MUCH))
+    kube.wait_job(name, "Complete")
+    options = ("--CortexJupyter.heartbeat_s=0.2", "--CortexJupyter.max_bytes_per_s=1000")
+    path = f"{Path(__file__).parents[1]}:{home.env.get('PYTHONPATH', '')}"
+    try:
+        with run_server(home.path, *_PEOPLE, *options, kubeconfig=home.kubeconfig, PYTHONPATH=path) as server:
+            assert server.get(logs(name), ALICE, limit=1).json()["complete"]["records"] == 6000
+            begun: list[str] = []
+
+            async def read(end: str) -> str:
+                async with (
+                    httpx.AsyncClient(timeout=60, verify=_TLS, headers=server.headers | ALICE) as client,
+                    client.stream("GET", server.url + logs(name, end)) as answer,
+                ):
+                    assert answer.status_code == 200
+                    got = b""
+                    try:
+                        async for piece in answer.aiter_raw():
+                            if not got:
+                                begun.append(end)
+                            got += piece
+                    except httpx.RemoteProtocolError:  # what ends early must not look like a whole file
+                        return "cut off"
+                    return got.decode()
+
+            ways = ("logs.ndjson", "logs.txt", "logs.parquet", "search?grep=loss", "metrics")
+            async with asyncio.timeout(50), asyncio.TaskGroup() as group:
+                reading = [group.create_task(read(way)) for way in ways]
+                while len(begun) < len(ways):  # noqa: ASYNC110 - they are elsewhere
+                    await asyncio.sleep(0.05)
+                sandbox.fault("deny", resource="pods/log", user="alice")
+            files, events = [one.result() for one in reading[:3]], [one.result() for one in reading[3:]]
+            assert files == ["cut off"] * 3
+            for text in events:
+                last = text.strip().rpartition("event: ")[2]
+                assert last.startswith("error") and '"NotAllowed"' in last and "event: done" not in text
+    finally:
+        home.end()
 
 
 @pytest.mark.parametrize("name", ["system:admin", "system:serviceaccount:kube-system:x"])

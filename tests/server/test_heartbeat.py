@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cortex_jupyter.errors import ClusterUnreachable
+from cortex_jupyter.server import rights
 from cortex_jupyter.server.sse import Slot, Stream
 from cortex_jupyter.tracing import Span
 
@@ -26,12 +28,18 @@ class Reader:
         self._failures = list(failures)
         self.body = b""
         self.service = SimpleNamespace(
-            app=SimpleNamespace(heartbeat_s=0.01, max_bytes_per_s=0), active=lambda: None, check=self._check
+            app=SimpleNamespace(heartbeat_s=0.01, max_bytes_per_s=0),
+            active=lambda: None,
+            check=self._check,
+            renewed=self._renewed,
         )
 
     async def _check(self, *_: Any) -> None:
         if self._failures:
             raise self._failures.pop()
+
+    async def _renewed(self, _: Any) -> bool:
+        return False
 
     def set_header(self, *_: str) -> None:
         pass
@@ -73,7 +81,21 @@ async def test_a_check_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixtu
     while reader.body.count(b": hb ") < 3:
         assert not run.done()
         await asyncio.sleep(0.01)
-    assert reader._failures == [] and caplog.text.count("rights") == 2
+    assert reader._failures == [] and caplog.text.count("looked at again") == 2
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
+
+
+async def test_it_ends_where_nobody_says_for_long_that_it_may_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    window: Any = Silent()
+    away = [ClusterUnreachable("the cluster does not answer") for _ in range(1000)]
+    reader: Any = Reader(*away)
+    run = asyncio.create_task(Stream(reader, None, [Slot("train-1", window)]).run())
+    while reader.body.count(b": hb ") < 3:
+        assert not run.done(), "it may be away for a while"
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr(rights, "_UNSAID_S", 0)
+    async with asyncio.timeout(10):
+        await run
+    assert reader.body.rpartition(b"event: ")[2].startswith(b'error\ndata: {"code":"ClusterUnreachable"')

@@ -1,0 +1,128 @@
+"""A Hub that is away, and a cluster that is: what each says counts as long as it says it, and the other is asked all the same."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from server.people import HubUser
+from tornado.web import HTTPError
+
+from cortex_jupyter.errors import ClusterUnreachable, CortexError, NotAllowed
+from cortex_jupyter.records import TaskRef
+from cortex_jupyter.server import rights
+from cortex_jupyter.server.app import CortexJupyter
+from cortex_jupyter.server.rights import Rights
+from cortex_jupyter.server.service import Service
+
+TASKS = [TaskRef("ml", "job", "a"), TaskRef("ml", "job", "b")]
+
+
+class Hub:
+    """As `jupyterhub.services.auth.HubOAuth`; `None` has signed out."""
+
+    access_scopes = ("access:services!service=logs",)
+
+    def __init__(self) -> None:
+        self.says: Any = {"name": "alice", "groups": ["vision"]}
+
+    def get_token(self, _: object) -> str:
+        return "a token"
+
+    def get_session_id(self, _: object) -> str:
+        return "a session"
+
+    async def user_for_token(self, *_: Any, **__: Any) -> Any:
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+    def check_scopes(self, *_: Any) -> bool:
+        return True
+
+
+class HubsUser(HubUser):
+    """Made of what the Hub says, as jupyterhub's own."""
+
+    def __init__(self, says: dict[str, Any]) -> None:
+        super().__init__(says["name"], hub_user=says)
+
+
+class Cluster:
+    """What Kubernetes says: who may read, or that it does not answer."""
+
+    def __init__(self) -> None:
+        self.allowed = {"vision"}
+        self.away: Exception | None = None
+
+    async def allow(self, _: str, person: Any) -> None:
+        if self.away:
+            raise self.away
+        if not self.allowed & {*person.groups}:
+            raise NotAllowed(f"user {person.name!r} may not read")
+
+    async def check(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub()
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def read(hub: Hub, cluster: Cluster) -> Rights:
+    service = Service(CortexJupyter(access_for="user"))
+    service._recordings = cluster  # type: ignore[assignment]
+    identity = SimpleNamespace(hub_auth=hub)
+    handler: Any = SimpleNamespace(service=service, identity_provider=identity, current_user=HubsUser(hub.says))
+    return Rights(handler)
+
+
+def codes(lost: list[CortexError | None]) -> list[str]:
+    return [error.code if error else "" for error in lost]
+
+
+async def test_a_hub_that_is_away_keeps_nobodys_right(hub: Hub, cluster: Cluster, read: Rights) -> None:
+    hub.says = HTTPError(502, "the Hub does not answer")
+    assert codes(await read.lost(TASKS)) == ["", ""], "and takes nobody's"
+    cluster.allowed.clear()
+    assert codes(await read.lost(TASKS)) == ["NotAllowed"] * 2
+
+
+@pytest.mark.parametrize("away", [ClusterUnreachable("it does not answer"), None])
+async def test_who_signs_out_reads_no_more_whatever_kubernetes_says(
+    hub: Hub, cluster: Cluster, read: Rights, away: Exception | None
+) -> None:
+    assert codes(await read.lost(TASKS)) == ["", ""]
+    hub.says, cluster.away = None, away
+    assert codes(await read.lost(TASKS)) == ["NotAllowed"] * 2
+
+
+async def test_who_has_left_a_group_is_asked_about_without_it_at_once(hub: Hub, read: Rights) -> None:
+    hub.says = {"name": "alice", "groups": []}
+    assert codes(await read.lost(TASKS)) == ["NotAllowed"] * 2
+
+
+@pytest.mark.parametrize("hub_is_away", [False, True])
+async def test_reading_ends_where_kubernetes_says_nothing_for_long(
+    hub: Hub, cluster: Cluster, read: Rights, monkeypatch: pytest.MonkeyPatch, hub_is_away: bool
+) -> None:
+    cluster.away = ClusterUnreachable("it does not answer")
+    if hub_is_away:
+        hub.says = HTTPError(500)
+    assert codes(await read.lost(TASKS)) == ["", ""], "it may be away for a while"
+    cluster.away = None
+    assert codes(await read.lost(TASKS)) == ["", ""]
+    cluster.away = KeyError("what nobody has foreseen")
+    assert codes(await read.lost(TASKS)) == ["", ""]
+    monkeypatch.setattr(rights, "_UNSAID_S", 0)
+    assert codes(await read.lost(TASKS)) == ["ClusterUnreachable"] * 2
+    cluster.away = None
+    assert codes(await read.lost(TASKS)) == ["", ""]
