@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from support.kube import Kube
 
     from cortex_jupyter.cli.doctor.finding import Finding
+    from cortex_jupyter.recording.store import Store
 
 
 def said(findings: Iterable[Finding], judged: str) -> str:
@@ -129,7 +131,7 @@ def test_a_valkey_server_is_judged_by_its_settings(valkey: Server, monkeypatch: 
         assert doubt in said(store.judge(valkey.url, "c"), "warn")
     valkey.ask("CONFIG", "SET", "maxmemory", valkey.client().info("memory")["used_memory"] + 100_000)
     assert "of its memory limit is used" in said(store.judge(valkey.url, "c"), "warn")
-    assert "0 of 2 replicas are there" in said(store.judge(f"{valkey.url}/0?replicas=2", "c"), "warn")
+    assert "0 of 2 replicas are there" in said(store.judge(f"{valkey.url}/0?replicas=2", "c"), "bad")
     valkey.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     assert "noeviction" in said(store.judge(valkey.url, "c"), "bad")
     valkey.ask("CONFIG", "SET", "requirepass", "hush")
@@ -137,6 +139,24 @@ def test_a_valkey_server_is_judged_by_its_settings(valkey: Server, monkeypatch: 
     monkeypatch.setattr("cortex_jupyter.recording.valkey.link._TIMEOUT_S", 1.0)
     valkey.kill()
     assert "does not answer" in said(store.judge(valkey.url, "c"), "bad")
+
+
+@contextlib.contextmanager
+def beating(kept: Store, *recorders: Recorder) -> Iterator[None]:
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(0.05):
+            for one in recorders:
+                kept.beat(one)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_who_records_what_since_when_and_in_which_version(tmp_path: Path) -> None:
@@ -151,6 +171,10 @@ def test_who_records_what_since_when_and_in_which_version(tmp_path: Path) -> Non
             kept.beat(recorder)
         assert kept.lease(one, "old")
         found = list(store.judge(url, "c"))
+        assert "version 0.0.9, records 1 tasks" in said(found, "warn"), "it has not written since we look"
+        assert "too old for the form of this store" in said(found, "warn")
+        with beating(kept, old, me):
+            found = list(store.judge(url, "c"))
         assert "version 0.0.9, records 1 tasks, since 10 min; heartbeat" in said(found, "told")
         assert f"process {os.getpid()} on {HOST}, version {__version__}, records 0 tasks" in said(found, "ok")
         assert "nobody records what is wanted: ml:job/b" in said(found, "warn")
@@ -185,3 +209,35 @@ def test_a_viewer_without_its_files_is_bad(tmp_path: Path) -> None:
     (tmp_path / "viewer.js").write_text("")
     found = jupyter.bundle(tmp_path)
     assert found.judged == "bad" and "lacks loader.js, viewer.js" in found.text and found.todo
+
+
+async def test_what_else_is_recorded_and_reading_for_others_want_rights_too(sandbox: SandboxProcess) -> None:
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        sandbox.fault("deny", verb="list", resource="deployments", namespace="default")
+        sandbox.fault("deny", verb="create", resource="subjectaccessreviews")
+        found = await kubernetes.judge(cluster, "default")
+        assert "you may not list deployments in namespace default -> ask for `list`" in said(found, "warn")
+        assert not said(found, "bad")
+        found = await kubernetes.judge(cluster, "default", for_users=True)
+    assert said(found, "bad").startswith("you may not create subjectaccessreviews -> ask for `create`")
+
+
+async def test_servers_are_judged_by_jupyters_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's store is sound; that of the servers is not, nor is their archive."""
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path / "config"))
+    monkeypatch.setenv("CORTEX_STORE", f"sqlite://{tmp_path}/sound.sqlite")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    (tmp_path / "config").mkdir()
+    file = tmp_path / "config" / "jupyter_server_config.py"
+    store_url = f"valkey://me:hush@127.0.0.1:{free_port()}"
+    lines = [f"store_url = '{store_url}'", "archive_url = '/proc/no/archive'", f"kubeconfig = '{tmp_path}/theirs'"]
+    file.write_text("print('hello')\n" + "\n".join(f"c.CortexJupyter.{line}" for line in lines))
+    found = await doctor.examine(None, None, None, 30.0)
+    bad = said(found, "bad")
+    assert "does not answer" in bad and "/proc/no/archive" in bad and f"{tmp_path}/theirs" in bad
+    assert f"store_url, archive_url, kubeconfig as in {file}" in said(found, "told")
+    assert f"sqlite://{tmp_path}/sound.sqlite -> set CORTEX_STORE" in said(found, "warn")
+    assert all("hush" not in one.text + one.todo for one in found)
+    file.write_text("c.CortexJupyter.access_for = 'user'\n1 / 0")
+    assert "ZeroDivisionError" in said(await doctor.examine(None, None, None, 30.0), "warn")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tqdm import tqdm
 
-from cortex_jupyter.cli.doctor import archive, identity, jupyter, packages, store
+from cortex_jupyter.cli.doctor import archive, identity, jupyter, packages, settings, store
 from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, aside, failed, within
 from cortex_jupyter.cli.terminal import colourful, safe
@@ -52,12 +52,13 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
         As everywhere.
     seconds : float
     """
-    url = default_url()
+    told = settings.read()
+    url = told.store_url or default_url()
     cluster: Cluster | None = None
     found: list[Finding] = []
     try:
         async with asyncio.timeout(seconds):  # a credential plugin is a process
-            cluster = await Cluster.open(kubeconfig, context)
+            cluster = await Cluster.open(kubeconfig or told.kubeconfig or None, context or told.context or None)
     except TimeoutError:
         found.append(Finding(kubernetes.PART, BAD, f"there are no credentials within {seconds:g} s", _NO_CLUSTER))
     except CortexError as error:
@@ -65,16 +66,20 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
     id_ = cluster.id if cluster else None
     parts = [
         within(seconds, store.PART, aside(lambda: store.judge(url, id_)), _NO_STORE),
-        within(seconds, archive.PART, aside(lambda: archive.judge(url)), _NO_ARCHIVE),
+        within(seconds, archive.PART, aside(lambda: archive.judge(url, told.archive_url)), _NO_ARCHIVE),
+        within(seconds, jupyter.PART, aside(lambda: settings.judge(told)), _NO_DISK),
         within(seconds, jupyter.PART, aside(jupyter.installed), _NO_DISK),
         within(seconds, jupyter.PART, jupyter.running(), _NO_SERVER),
         within(seconds, packages.PART, aside(packages.judge), _NO_DISK),
     ]
     try:
         if cluster is not None:
-            host, others = cluster.host, any(map(shared, (url, os.environ.get("CORTEX_ARCHIVE", ""))))
+            host, others = (
+                cluster.host,
+                any(map(shared, (url, told.archive_url or os.environ.get("CORTEX_ARCHIVE", "")))),
+            )
             parts.insert(0, within(seconds, kubernetes.PART, aside(lambda: identity.judge(url, host)), _NO_STORE))
-            asked = kubernetes.judge(cluster, namespace or cluster.namespace, shared=others)
+            asked = kubernetes.judge(cluster, namespace or cluster.namespace, shared=others, for_users=told.for_users)
             parts.insert(0, within(seconds, kubernetes.PART, asked, _NO_CLUSTER))
         with tqdm(total=len(parts), desc="looking", unit=" parts", leave=False, delay=0.3, disable=None) as bar:
             looking = [asyncio.ensure_future(part) for part in parts]

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 PART: Final = "archive"
 
 
-def judge(store_url: str) -> Iterator[Finding]:
-    """Look at the archive of a store.
+def judge(store_url: str, configured: str = "") -> Iterator[Finding]:
+    """Look at the archive of a store, or at the one that Jupyter's configuration says.
 
     Raises
     ------
     MissingExtra
     """
-    url = url_of(store_url)
+    url = configured or url_of(store_url)
     if not url:
         yield Finding(PART, TOLD, "none is set: completed recordings are kept until their time or room in the store ends; CORTEX_ARCHIVE sets one")  # fmt: skip
         return

@@ -44,10 +44,14 @@ class Right:
     inside: bool = True
 
 
+_READ: Final = ("get", "list", "watch")
 _RIGHTS: Final = (
-    Right("", "pods", "", ("get", "list", "watch"), "no log can be read"),
+    Right("", "pods", "", _READ, "no log can be read"),
     Right("", "pods", "log", ("get",), "no log can be read"),
-    Right("batch", "jobs", "", ("get", "list", "watch"), "Jobs are not found by their names"),
+    Right("batch", "jobs", "", _READ, "Jobs are not found by their names"),
+    *(Right("apps", name, "", _READ, "tasks of this kind are not found", needed=False)
+      for name in ("deployments", "statefulsets", "daemonsets", "replicasets")),
+    Right("batch", "cronjobs", "", ("get", "list"), "CronJobs are not found by their names", needed=False),
     Right("", "events", "", ("list", "watch"), "what Kubernetes says of pods is not in their logs", needed=False),
     Right("", "nodes", "proxy", ("get",), "lines that the node has rotated away are not fetched", needed=False, inside=False),
 )  # fmt: skip
@@ -59,8 +63,14 @@ _SHARED: Final = Right(
 )  # fmt: skip
 
 
-async def judge(cluster: Cluster, namespace: str, *, shared: bool = False) -> list[Finding]:
-    """Look at a cluster and at our rights in a namespace, which are more where the store is shared.
+#: Where a server reads on behalf of its users (`access_for`).
+_REVIEWS: Final = Right(
+    "authorization.k8s.io", "subjectaccessreviews", "", ("create",), "no user is shown anything: bind the ClusterRole system:auth-delegator", inside=False
+)  # fmt: skip
+
+
+async def judge(cluster: Cluster, namespace: str, *, shared: bool = False, for_users: bool = False) -> list[Finding]:
+    """Look at a cluster and at our rights in a namespace, which are more where the store is shared, or read for others.
 
     Raises
     ------
@@ -68,7 +78,8 @@ async def judge(cluster: Cluster, namespace: str, *, shared: bool = False) -> li
         It does not answer.
     """
     version = (await cluster.json("/version"))["gitVersion"]
-    asked = asyncio.gather(*(_right(cluster, namespace, right) for right in (*_RIGHTS, *[_SHARED][:shared])))
+    rights_asked = (*_RIGHTS, *[_SHARED][:shared], *[_REVIEWS][:for_users])
+    asked = asyncio.gather(*(_right(cluster, namespace, right) for right in rights_asked))
     who, rights = await asyncio.gather(_who(cluster), asked)
     return [Finding(PART, OK, f"{cluster.host}, Kubernetes {version}{who}"), *rights, _clock(cluster.clock.offset)]
 

@@ -60,8 +60,8 @@ def _kept(store: Store) -> Iterator[Finding]:
     held = store.recordings()
     text = f"{store.url}, {len(held)} recordings, {store.size() / 1e6:.1f} MB, {store.about()}"
     yield Finding(PART, OK, text)
-    for doubt, todo in store.doubts():
-        yield Finding(PART, WARN, doubt, todo)
+    for doubt in store.doubts():
+        yield Finding(PART, BAD if doubt.stops else WARN, doubt.text, doubt.todo)
     budget, oldest, used = store.budget(), store.oldest(), store.used()
     most, days = budget.max_bytes or 0, f"{(budget.max_age_s or 0) / 86400:g} days"
     kept = f"kept: up to {most / 1e6:.0f} MB, for {days} after a task's end"
@@ -112,13 +112,14 @@ def disk(folder: str, free: int) -> Finding:
 def _recorders(store: Store, cluster: str | None) -> Iterator[Finding]:
     if cluster is None:
         return
+    taken = _taken(store, cluster, [one for one in store.recorders(cluster) if one.version != __version__])
     found = store.recorders(cluster)
     unfinished = [info.id for info in store.unfinished(cluster)]
     holders = store.holders(unfinished)
     held = Counter(owner for owner in holders.values() if owner)
     now = time.time()
     for one in sorted(found, key=lambda r: r.since):
-        yield recorder(one, held[one.id], now)
+        yield recorder(one, held[one.id], now, taken=one.id in taken)
         if one.port:
             yield _endpoint(one)
     if not found:
@@ -128,6 +129,20 @@ def _recorders(store: Store, cluster: str | None) -> Iterator[Finding]:
         some = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")  # noqa: PLR2004
         text = f"nobody records what is wanted: {some}"
         yield Finding(WHO, WARN, text, "look again in some seconds; if it stays so, the recorder's log says why")
+
+
+def _taken(store: Store, cluster: str, others: list[Recorder]) -> set[str]:
+    """Give which of them write into the store in the form that it has now; we may have brought it up to date ourselves.
+
+    Each heartbeat is refused where the form is too new for who sends it, so the next one shows it.
+    """
+    before = {one.id: one.heartbeat for one in others}
+    taken: set[str] = set()
+    end = time.monotonic() + _LATE_S
+    while len(taken) < len(before) and time.monotonic() < end:
+        time.sleep(0.1)
+        taken |= {one.id for one in store.recorders(cluster) if one.heartbeat > before.get(one.id, one.heartbeat)}
+    return taken
 
 
 def _endpoint(one: Recorder) -> Finding:
@@ -143,7 +158,7 @@ def _endpoint(one: Recorder) -> Finding:
             pass
     except HTTPError as error:
         said = error.read(200).decode(errors="replace").strip()
-        return Finding(WHO, WARN, f"process {one.pid} is not ready: {said}", "its log says more")
+        return Finding(WHO, BAD, f"process {one.pid} is not ready: {said}", "its log says more")
     except OSError as error:
         return Finding(WHO, WARN, f"{url}/metrics does not answer: {error}", "another program has its port, or it hangs: look at its log")  # fmt: skip
     if not counted:
@@ -151,7 +166,7 @@ def _endpoint(one: Recorder) -> Finding:
     return Finding(WHO, OK, f"process {one.pid} is ready, its metrics are in {url}/metrics")
 
 
-def recorder(one: Recorder, tasks: int, now: float) -> Finding:
+def recorder(one: Recorder, tasks: int, now: float, *, taken: bool = True) -> Finding:
     """Judge a recorder that lives.
 
     Parameters
@@ -161,6 +176,8 @@ def recorder(one: Recorder, tasks: int, now: float) -> Finding:
         Whose leases it holds.
     now : float
         Epoch seconds.
+    taken : bool, optional
+        Whether a heartbeat has come since we look; of those of another version it is waited for.
 
     Examples
     --------
@@ -174,10 +191,13 @@ def recorder(one: Recorder, tasks: int, now: float) -> Finding:
         text += f", since {(now - one.since) / 60:.0f} min"
     late = now - one.heartbeat
     text += f"; heartbeat {max(late, 0.0):.1f} s ago"
+    if one.version != __version__ and not taken:
+        todo = f"none comes any more: its version may be too old for the form of this store; update it to {__version__}"
+        return Finding(WHO, WARN, text, todo)
     if late > _LATE_S:
         todo = "others take over its tasks in a moment; if it is often so, it lacks CPU time or its store is slow"
         return Finding(WHO, WARN, text, todo)
     if one.version != __version__:
-        todo = f"that is no harm; here is {__version__}, and neighbouring versions work together"
+        todo = f"that is no harm: here is {__version__}, and the store takes what it writes in the form that it has now"
         return Finding(WHO, TOLD, text, todo)
     return Finding(WHO, OK, text)

@@ -14,7 +14,7 @@ from cortex_jupyter.recording.sqlite.leases import Leases
 from cortex_jupyter.recording.sqlite.leaving import Leaving
 from cortex_jupyter.recording.sqlite.reserve import Reserve
 from cortex_jupyter.recording.sqlite.schema import prepare
-from cortex_jupyter.recording.store import Info, Store, url_of
+from cortex_jupyter.recording.store import Doubt, Info, Store, url_of
 from cortex_jupyter.recording.store.ids import new_id
 from cortex_jupyter.records import TaskRef
 
@@ -104,7 +104,7 @@ class SqliteStore(Entries, Leases, Leaving, Store):
         with self._file.reading() as db:
             return f"tables {db.execute('PRAGMA user_version').fetchone()[0]}"
 
-    def doubts(self) -> list[tuple[str, str]]:
+    def doubts(self) -> list[Doubt]:
         return []
 
     def keep_reserve(self) -> bool:

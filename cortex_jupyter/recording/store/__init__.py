@@ -4,7 +4,7 @@ The stores themselves are the rooms `sqlite` and `valkey`; `recording.stores` op
 """
 
 from cortex_jupyter.recording.store.store import HEARTBEAT_S, Readable, Store
-from cortex_jupyter.recording.store.types import MORE, Anchor, Commit, Complete, Info, Lease, Recorder
+from cortex_jupyter.recording.store.types import MORE, Anchor, Commit, Complete, Doubt, Info, Lease, Recorder
 from cortex_jupyter.recording.store.url import default_url, is_store, path_of, url_of
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Anchor",
     "Commit",
     "Complete",
+    "Doubt",
     "Info",
     "Lease",
     "Readable",

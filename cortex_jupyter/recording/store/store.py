@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from cortex_jupyter.recording.store.budget import Budget
-    from cortex_jupyter.recording.store.types import Anchor, Commit, Complete, Info, Lease, Recorder
+    from cortex_jupyter.recording.store.types import Anchor, Commit, Complete, Doubt, Info, Lease, Recorder
     from cortex_jupyter.records import Entry, Source, TaskRef
 
 #: A recorder that has not said so for this long, seconds, is dead and its tasks are taken over.
@@ -140,7 +140,7 @@ class Store(Readable, Protocol):
     def about(self) -> str:
         """Describe it in a line: the version of its form, and what its server is."""
 
-    def doubts(self) -> list[tuple[str, str]]:
+    def doubts(self) -> list[Doubt]:
         """Say what it cannot promise as it is set up, and what to do about it."""
 
     def budget(self) -> Budget:

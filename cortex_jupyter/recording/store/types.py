@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,6 +121,23 @@ class Commit:
     entries: list[Entry] = field(default_factory=list)
     anchors: dict[int, Anchor] = field(default_factory=dict)
     update: dict[str, Any] = field(default_factory=dict)
+
+
+class Doubt(NamedTuple):
+    """What is doubtful of a store.
+
+    Parameters
+    ----------
+    text : str
+    todo : str
+        What to do about it.
+    stops : bool
+        Whether nothing is recorded as it is.
+    """
+
+    text: str
+    todo: str
+    stops: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.recording.store import Info, Store
+from cortex_jupyter.recording.store import Doubt, Info, Store
 from cortex_jupyter.recording.store.ids import new_id
 from cortex_jupyter.recording.valkey.changes import Changes
 from cortex_jupyter.recording.valkey.doubts import about, doubts
@@ -85,7 +85,7 @@ class ValkeyStore(Entries, Leases, Leaving, Store):
     def about(self) -> str:
         return about(self._link, VERSION)
 
-    def doubts(self) -> list[tuple[str, str]]:
+    def doubts(self) -> list[Doubt]:
         return doubts(self._link)
 
     def _infos(self, ids: Iterable[Any]) -> list[Info]:
