@@ -166,6 +166,42 @@ def test_collectors_share_take_over_and_drain(
         store.close()
 
 
+def test_what_was_left_unfinished_is_taken_up_only_where_it_is_selected_or_gone(
+    kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
+) -> None:
+    team, flag = unique("left"), home.path / "flag"
+    theirs, ours, gone = (unique(name) for name in ("theirs", "ours", "gone"))
+    valkey_server.ask("FLUSHALL")
+    store = open_store(valkey_server.url)
+    ids = {}
+    try:
+        command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", store.url]
+        with subprocess.Popen(command, env=home.env | {"CORTEX_CLUSTER": CLUSTER}) as user:
+            for name in (theirs, ours, gone):
+                job = kube.create(labelled(python_job(name, UNTIL.format(flag=str(flag))), team * (name == ours)))
+                ids[name] = store.open(CLUSTER, TaskRef("default", "job", name), job["metadata"]["uid"])
+
+            def begun() -> bool:
+                for id_ in ids.values():
+                    store.want(id_, 2)
+                return all(texts(store, id_) for id_ in ids.values())
+
+            kube.wait_for(begun, "somebody's recorder to record what he reads")
+            user.kill()
+        kube.delete("jobs", gone)
+        kube.wait_for(lambda: not store.wanted(CLUSTER), "nobody to read them any more")
+        with collectors(store.url, home, "-l", f"team={team}") as running:
+            running.start()
+            done = lambda name: (info := store.info(ids[name])) and info.done and info  # noqa: E731
+            assert kube.wait_for(lambda: done(gone), "the end of what is gone").state == "gone"
+            kube.wait_for(lambda: store.holders(ids.values())[ids[ours]], "what is selected to be recorded")
+            assert store.holders(ids.values())[ids[theirs]] == "", "its labels are others"
+            flag.touch()
+            kube.wait_for(lambda: done(ours), "its end")
+    finally:
+        store.close()
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "valkey"])
 def test_a_lease_can_be_given_back(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     if kind == "valkey":

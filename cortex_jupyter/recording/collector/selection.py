@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.pods import exit_of
+from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.cluster.workloads import Workload, collection
-from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull
+from cortex_jupyter.errors import CortexError, NotFound, StoreBusy, StoreFull
 from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.writing.patience import RETRY_S
 from cortex_jupyter.records import TaskRef, parse_rfc3339
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.store import Info, Store
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ KINDS: Final = ("job", "pod")
 _PAST_S: Final = 3600.0
 #: So often, seconds, the store is asked for what a recorder that died has left unfinished.
 _LEFT_S: Final = 30.0
+#: And of so many of those at most the cluster is asked whether it still has them.
+_ASKED: Final = 100
 
 
 class Selection:
@@ -69,6 +73,8 @@ class Selection:
         self._pulse = pulse or Pulse()
         self._query = {"labelSelector": selector} if selector else {}
         self._seen: dict[str, _Task] = {}  # by UID
+        self._unlisted: set[str] = set()  # paths
+        self._listed = asyncio.Event()  # all that is selected has been seen
         self.ids: set[int] = set()
         self.anew = asyncio.Event()
 
@@ -86,6 +92,7 @@ class Selection:
             The tasks cannot be listed.
         """
         paths = [(kind, collection(kind, namespace)) for kind in KINDS for namespace in self.namespaces or ("",)]
+        self._unlisted = {path for _, path in paths}
         watches = (self._watch(*path, changed) for path in paths)
         tasks = [asyncio.create_task(c) for c in (self._left(changed), self._begin_anew(changed), *watches)]
         try:
@@ -101,9 +108,13 @@ class Selection:
                 self._seen.pop(obj["metadata"]["uid"], None)  # its recording still wants its end
             elif change == "LOST":
                 _log.warning("%ss are not watched at present: %s", kind, obj["message"])
-            elif change != "SYNC" and (known := self._seen.get(obj["metadata"]["uid"])):
+            elif change == "SYNC":
+                self._unlisted.discard(path)
+                if not self._unlisted:
+                    self._listed.set()
+            elif known := self._seen.get(obj["metadata"]["uid"]):
                 known.obj = obj
-            elif change != "SYNC":
+            else:
                 task = self._seen[obj["metadata"]["uid"]] = _Task(kind, obj)
                 if task.wanted:
                     await self._open(task)
@@ -157,17 +168,37 @@ class Selection:
                 await asyncio.sleep(RETRY_S)
 
     async def _left(self, changed: Callable[[], object]) -> None:
-        """Take up what was begun and has no end, be its task gone from the cluster or not."""
+        """Take up what was begun and has no end."""
+        await self._listed.wait()
         while True:
             try:
-                for info in await asyncio.to_thread(self._store.unfinished, self._cluster.id):
-                    ours = not self.namespaces or info.ref.namespace in self.namespaces
-                    if ours and info.last_seq and info.ref.kind in KINDS:
-                        self.ids.add(info.id)
+                self.ids |= await self._begun()
                 changed()
             except CortexError as error:
                 _log.warning("%s", error)
             await asyncio.sleep(_LEFT_S)
+
+    async def _begun(self) -> set[int]:
+        """Give what is selected, however long it has been over, and what has left the cluster: of that nothing else is known."""
+        begun = {
+            info.id: info for info in await asyncio.to_thread(self._store.unfinished, self._cluster.id)
+            if info.last_seq and info.ref.kind in KINDS
+            and (not self.namespaces or info.ref.namespace in self.namespaces)
+        }  # fmt: skip
+        seen = {info.id for info in begun.values() if info.uid in self._seen}
+        others = begun.keys() - seen - self.ids
+        holders = await asyncio.to_thread(self._store.holders, others)
+        free = [id_ for id_ in others if not holders.get(id_)]
+        asked = random.sample(free, min(len(free), _ASKED))
+        return seen | {id_ for id_ in asked if await self._gone(begun[id_])}
+
+    async def _gone(self, info: Info) -> bool:
+        try:
+            return (await resolve(self._cluster, info.ref)).uid != info.uid
+        except NotFound:
+            return True
+        except CortexError:
+            return False  # the cluster does not say
 
 
 def _cut(obj: dict[str, Any]) -> dict[str, Any]:
