@@ -1,8 +1,8 @@
 """`make bench`: the budgets of DESIGN section 7 as ratios of one run, or counts.
 
     make bench                 all
-    make bench ARGS="pipe"     one of: pipe, recorder, valkey, order, day, gateway, viewers, fleet, containers, paint, frames,
-                               objects, text, imports, page, long
+    make bench ARGS="pipe"     one of: pipe, recorder, takeover, valkey, order, day, gateway, viewers, fleet, containers, paint,
+                               frames, objects, text, imports, page, long
 
 `gateway`, `viewers` and `containers` run on the cluster that KUBECONFIG names, where it names one; all else on the sandbox.
 
@@ -33,6 +33,7 @@ from bench import (  # noqa: E402 - the folder above comes first
     recorder,
     server_store,
     tables,
+    takeover,
     text,
     viewers,
 )
@@ -45,6 +46,7 @@ def main() -> int:
         "imports": imports,
         "pipe": pipe,
         "recorder": recorder,
+        "takeover": takeover,
         "valkey": server_store,
         "order": order,
         "day": day,

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from recording.hand import CLUSTER, recorder
 
+from cortex_jupyter.recording.collector.selection import Selection
 from cortex_jupyter.recording.collector.sharing import LEAVE_S, Sharing
+from cortex_jupyter.recording.recorder.recorder import Recording
+from cortex_jupyter.records import TaskRef
+
+if TYPE_CHECKING:
+    from cortex_jupyter.recording.store import Store as RealStore
 
 
 class Store:
@@ -102,3 +111,18 @@ def test_who_is_slow_at_first_has_its_share_soon() -> None:
 def test_in_a_store_that_has_just_been_emptied_there_is_nothing_to_share() -> None:
     sharing = Sharing("a")
     assert sharing.give({}, 0) == [] == sharing.take({}, 0), "not even our own heartbeat is there"
+
+
+async def test_who_selects_nothing_or_something_else_has_no_share(store: RealStore) -> None:
+    """What is selected would wait for recorders that never take it."""
+    cluster: Any = type("Api", (), {"id": CLUSTER})()
+    team = Selection(cluster, store, ("ml",), "team=vision")
+    ids = [store.open(CLUSTER, TaskRef("ml", "job", str(i)), str(i)) for i in range(9)]
+    for name in ("user", "another user"):
+        store.beat(recorder(name))
+    store.beat(replace(recorder("another team"), selection=Selection(cluster, store, ("ml",), "team=nlp").name))
+    assert store.lease(ids[0], "user")
+    taken = await Recording(store, cluster, selection=team)._share({*ids}, set())
+    assert {*taken} == {*ids[1:]}, "at once"
+    store.beat(replace(recorder("colleague"), selection=team.name))
+    assert len(await Recording(store, cluster, selection=team)._share({*ids}, set())) == 4

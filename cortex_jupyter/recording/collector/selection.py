@@ -53,6 +53,8 @@ class Selection:
 
     Attributes
     ----------
+    name : str
+        The same for all that select the same.
     namespaces : tuple of str
     ids : set of int
         The recordings that are selected and were not complete when last looked at.
@@ -70,6 +72,7 @@ class Selection:
     ) -> None:
         self._cluster, self._store = cluster, store
         self.namespaces = namespaces
+        self.name = f"{','.join(sorted(namespaces)) or '*'} {selector}"
         self._pulse = pulse or Pulse()
         self._query = {"labelSelector": selector} if selector else {}
         self._seen: dict[str, _Task] = {}  # by UID

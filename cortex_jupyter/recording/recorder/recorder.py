@@ -25,7 +25,7 @@ from cortex_jupyter.recording.recorder.saying import say_back, tell
 from cortex_jupyter.recording.recorder.task import TaskRecorder
 from cortex_jupyter.recording.recorder.upkeep import Upkeep
 from cortex_jupyter.recording.source.turns import Turns
-from cortex_jupyter.recording.store import Commit, Info, Recorder, Store
+from cortex_jupyter.recording.store import HEARTBEAT_S, Commit, Info, Recorder, Store
 from cortex_jupyter.recording.store.compact import compact
 from cortex_jupyter.recording.store.settings import Settings
 from cortex_jupyter.recording.watching.watches import SharedWatches, Watches
@@ -45,6 +45,8 @@ _log = logging.getLogger(__name__)
 IDLE_S: Final = 120.0
 #: Who records what is looked at so often at most, seconds.
 _SHARE_S: Final = 0.5
+#: And so long, seconds, after the heartbeat of one of those who share it has gone cold.
+_COLD_S: Final = 0.02
 #: Kinds that end by themselves are recorded to their end, whoever has left; the others as long as they are wanted.
 _ENDING: Final = ("job", "pod")
 #: But not in a cluster that has not answered for so long, seconds: a reader who comes back has it go on from its anchor.
@@ -93,9 +95,11 @@ class Recording:
             __version__,
             time.time(),
             self._pulse.port,
+            selection=selection.name if selection else "",
         )
         self._heart = Heart(store, self._me, self._pulse)
         self._sharing, self._shared = Sharing(self._me.id), float("-inf")  # and when it last did, monotonic
+        self._cold = float("inf")  # when the first of the others will be dead unless it is heard of again, monotonic
         self._running: dict[int, Running] = {}
         self._settings = Settings(store, told, marks=True)
         self._upkeep = Upkeep(store, self._running)
@@ -171,7 +175,7 @@ class Recording:
             # Every commit is a change, our own included; a new wish is looked for ten times a second at most.
             await asyncio.sleep(0.1)
             try:
-                async with asyncio.timeout(BEAT_S):
+                async with asyncio.timeout(min(BEAT_S, max(0.0, self._cold - time.monotonic()))):
                     await self._changed.wait()
             except TimeoutError:
                 continue
@@ -204,7 +208,7 @@ class Recording:
 
     async def _share(self, selected: set[int], wanted: set[int]) -> list[int]:
         """Hand over what is too much, and give what to begin."""
-        if time.monotonic() - self._shared < _SHARE_S:
+        if time.monotonic() - self._shared < _SHARE_S and time.monotonic() < self._cold:
             return []
         self._shared = time.monotonic()
         asked = selected | wanted
@@ -212,14 +216,24 @@ class Recording:
         if self._selection is not None:
             await self._selection.missing(asked - holders.keys())
         self._reached.over(asked - holders.keys())
-        recorders = len(await asyncio.to_thread(self._store.recorders, self._cluster.id))
-        for id_ in self._sharing.give(holders, recorders):
+        fellows = await self._fellows()
+        # What another records for a reader is no part of what they share.
+        holders = {id_: owner for id_, owner in holders.items() if not owner or owner in fellows}
+        for id_ in self._sharing.give(holders, len(fellows)):
             if id_ in self._running:
                 await self._hand_over(self._running[id_])
                 holders[id_] = ""
         # What failed here just now is ours in the store, and free all the same.
         mine = {id_ for id_, owner in holders.items() if owner == self._me.id}
-        return [*(mine - self._running.keys()), *self._sharing.take(holders, recorders)]
+        return [*(mine - self._running.keys()), *self._sharing.take(holders, len(fellows))]
+
+    async def _fellows(self) -> set[str]:
+        """Give the recorders that select the same, this one included; and note when one of them would be found dead."""
+        living = await asyncio.to_thread(self._store.recorders, self._cluster.id)
+        others = [one for one in living if one.selection == self._me.selection and one.id != self._me.id]
+        left = min((one.heartbeat for one in others), default=math.inf) + HEARTBEAT_S - time.time()
+        self._cold = time.monotonic() + left + _COLD_S
+        return {self._me.id, *(one.id for one in others)}
 
     async def _hand_over(self, one: Running) -> None:
         one.task.cancel()

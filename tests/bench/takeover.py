@@ -1,0 +1,104 @@
+"""Collectors of one Valkey: what the tasks of one whose machine stands still wait for, until their lines are committed again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conftest import run_sandbox
+from recording.hand import until
+from support.kube import python_job
+from support.valkey import Server
+
+from cortex_jupyter.recording.stores import open_store
+
+if TYPE_CHECKING:
+    from bench.report import Report
+    from conftest import SandboxProcess
+
+    from cortex_jupyter.recording.store import Store
+
+TASKS, ROUNDS, TEAM = 20, 4, "shared"
+_CLUSTER = "bench"
+_TEN_A_SECOND = "import time\nfor i in range(100_000):\n    print(f'line {i}', flush=True)\n    time.sleep(0.1)"
+
+
+def run(report: Report) -> None:
+    """Measure."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        run_sandbox(Path(folder) / "sandbox") as sandbox,
+        Server(Path(folder) / "valkey") as server,
+        closing(open_store(server.url)) as store,
+    ):
+        asyncio.run(_rounds(report, sandbox, store, Path(folder)))
+
+
+async def _rounds(report: Report, sandbox: SandboxProcess, store: Store, folder: Path) -> None:
+    chosen = "--all", "-l", f"team={TEAM}"
+    users = [_start(sandbox, store.url, folder, "--idle", "600") for _ in range(2)]  # they live, and take nothing of it
+    processes = [_start(sandbox, store.url, folder, *chosen) for _ in range(2)]
+    waits: list[list[float]] = []
+    try:
+        for i in range(TASKS):
+            job = python_job(f"{TEAM}-{i}", _TEN_A_SECOND)
+            job["metadata"]["labels"] = {"team": TEAM}
+            sandbox.kube.create(job)
+        for _ in range(ROUNDS):
+            await until(lambda: _even(store), 120)
+            await asyncio.sleep(3)  # what was read again is over, and each commits as it does for hours
+            stopped = processes.pop(0)
+            waits.append(await _stop(store, stopped))
+            stopped.kill()
+            stopped.wait()
+            processes.append(_start(sandbox, store.url, folder, *chosen))
+    finally:
+        for process in users + processes:
+            process.terminate()
+        for process in users + processes:
+            process.wait()
+    worst, note = max(map(max, waits)), "each round's median, worst: "
+    note += ", ".join(f"{statistics.median(one):.1f} {max(one):.1f}" for one in waits)
+    report.add("collector stopped, its tasks' next lines committed", worst, 5, "s", note=note)
+
+
+def _start(sandbox: SandboxProcess, url: str, folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, *options]
+    env = os.environ | {"KUBECONFIG": str(sandbox.kubeconfig), "CORTEX_CLUSTER": _CLUSTER, "HOME": str(folder)}
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(command, env=env, stdout=log, stderr=log)
+
+
+def _held(store: Store) -> dict[int, str]:
+    return store.holders(info.id for info in store.recordings())
+
+
+def _even(store: Store) -> bool:
+    counts = Counter(_held(store).values())
+    return "" not in counts and [*counts.values()] == [TASKS // 2] * 2 and all(i.caught_up for i in store.recordings())
+
+
+async def _stop(store: Store, process: subprocess.Popen[bytes]) -> list[float]:
+    """Stop one, as if its machine had gone; give for each of its tasks how long it took, seconds."""
+    (me,) = [one.id for one in store.recorders(_CLUSTER) if one.pid == process.pid]
+    left = {info.id: info.last_seq for info in store.recordings() if _held(store)[info.id] == me}
+    process.send_signal(signal.SIGSTOP)
+    stopped, begun, waits = time.time_ns(), time.monotonic(), list[float]()
+    while left:
+        for id_, seq in [*left.items()]:
+            if any(event == "log" and last > stopped for _, _, event, _, last in store.index(id_, seq)):
+                waits.append(time.monotonic() - begun)
+                del left[id_]
+        assert time.monotonic() - begun < 60, "they are not taken over"
+        await asyncio.sleep(0.02)
+    return waits
