@@ -108,6 +108,33 @@ def test_traces_are_let_out_to_where_the_environment_says(
     assert "hush" not in text and told == {k: v for k, v in environment.items() if "hush" not in v}
 
 
+@pytest.mark.parametrize(
+    ("environment", "port"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://minio.storage:9000", "AWS_SECRET_ACCESS_KEY": "hush"}, 9000),
+        ({"AZURE_STORAGE_ENDPOINT": "https://azurite:10000/hush"}, 10000),
+        ({"GOOGLE_BASE_URL": "http://gcs"}, 80),
+        ({"CORTEX_ARCHIVE": "http://ann:hush@s3:8333/logs"}, 8333),
+        ({"CORTEX_ARCHIVE": "s3://hush/logs"}, 443),
+    ],
+)
+def test_an_archive_is_reached_where_the_environment_says_and_by_a_secret_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int
+) -> None:
+    without = printed(capsys, "--secret", "keys", "--into", "logs")
+    assert set(out(without)) == {53, 443, 6443, 6379}
+    head = without.partition("---")[0]
+    assert "-n logs create secret generic keys-archive --from-literal=AWS_ACCESS_KEY_ID=" in head
+    assert "at port 443 alone: set AWS_ENDPOINT_URL" in head
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    text = printed(capsys, "--secret", "keys")
+    assert set(out(text)) == {*out(without), port} and "hush" not in text
+    assert ("at port 443 alone" in text) == (port == 443)
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "keys-archive", "optional": True}}]
+
+
 def of_this_machine(text: str, port: int) -> str:
     """Have the pod run the Python of this machine, and reach the API server and the store on its loopback."""
     objects = list(yaml.safe_load_all(text.replace("9464", str(port))))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.recording.collector import otlp
+from cortex_jupyter.recording.collector import bucket, otlp
 
 NAME: Final = "cortex-jupyter"
 PORT: Final = 9464
@@ -44,6 +44,15 @@ _NO_NAME: Final = """\
 # The store knows this cluster by the address that its pods have for it, and a fingerprint of its certificate authority. Where
 # that store is read from outside too, or another cluster has both, print this with CORTEX_CLUSTER=NAME, and set it there.
 """
+_BUCKET: Final = """\
+# What the archive's bucket wants, unless the pod's role is enough (with IRSA or workload identity annotate the ServiceAccount):
+#   kubectl -n {namespace} create secret generic {secret}-archive --from-literal=AWS_ACCESS_KEY_ID=... --from-literal=AWS_SECRET_ACCESS_KEY=... \\
+#     --from-literal=AWS_REGION=... --from-literal=AWS_ENDPOINT_URL=http://HOST:9000     # the last for an S3 of your own
+# For GCS GOOGLE_SERVICE_ACCOUNT_KEY (the key file's text), for Azure AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY.
+"""
+_NO_ENDPOINT: Final = """\
+# Buckets are let out to at port 443 alone: set AWS_ENDPOINT_URL (GOOGLE_BASE_URL, AZURE_STORAGE_ENDPOINT) where you print this for another port.
+"""
 _NO_TRACES: Final = """\
 # Traces of OpenTelemetry are not let out: set OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4317 where you print this, and they are sent there.
 """
@@ -63,7 +72,8 @@ class Install:
     image : str
     replicas : int
     secret : str
-        The Secret's name, whose keys are `store`, and where needed `password` and `archive`.
+        The Secret's name, whose keys are `store`, and where needed `password` and `archive`; the name with `-archive`
+        is that of one whose keys are variables that the archive's bucket wants.
     store_port : int
         That of the store's server, for the NetworkPolicy.
     nodes_proxy : bool
@@ -102,8 +112,9 @@ def manifests(install: Install) -> str:
             spec={"maxUnavailable": 1, "selector": {"matchLabels": _LABELS}},
         ),
     ]  # fmt: skip
-    head = _HEAD.format(namespace=install.namespace, secret=install.secret)
+    head = (_HEAD + _BUCKET).format(namespace=install.namespace, secret=install.secret)
     head += "" if os.environ.get("CORTEX_CLUSTER") else _NO_NAME
+    head += "" if bucket.endpoint_ports() else _NO_ENDPOINT
     head += "" if otlp.endpoint_port() else _NO_TRACES
     return head + yaml.dump_all(objects, Dumper=_Plain, sort_keys=False, width=120, explicit_start=True)
 
@@ -164,6 +175,7 @@ def _deployment(install: Install) -> dict[str, Any]:
     env += [{"name": name, "value": value} for name, value in otlp.variables().items()]
     container = {
         "name": "collector", "image": install.image, "command": command, "env": env,
+        "envFrom": [{"secretRef": {"name": f"{install.secret}-archive", "optional": True}}],
         "ports": [{"name": "metrics", "containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "metrics"}, "periodSeconds": 5},
         # It fails where the process itself hangs; that the store is away is for readiness to say.
@@ -207,7 +219,8 @@ def _network(install: Install) -> dict[str, Any]:
     def ports(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
         return [{"protocol": protocol, "port": number} for number in numbers]
 
-    out = dict.fromkeys(port for port in (53, 443, 6443, install.store_port, otlp.endpoint_port()) if port)
+    wanted = (53, 443, 6443, install.store_port, *bucket.endpoint_ports(), otlp.endpoint_port())
+    out = dict.fromkeys(port for port in wanted if port)
     spec = {
         "podSelector": {"matchLabels": _LABELS},
         "policyTypes": ["Ingress", "Egress"],
