@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from archive.s3 import gate, seaweed
 from support.jupyter import free_port
 from support.kube import IMAGE, python_job
 from support.valkey import Server
@@ -145,10 +146,11 @@ def of_this_machine(text: str, port: int) -> str:
     container |= {"image": IMAGE, "imagePullPolicy": "Never"}
     env = {"PYTHONPATH": str(ROOT), "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
     container["env"] += [{"name": k, "value": v} for k, v in env.items()]
-    # Its files may be root's alone; without capabilities even root reads no others.
-    pod["securityContext"] |= {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0}
+    wanted = {"/usr", "/lib", "/lib64", "/etc/ssl", sys.base_prefix, sys.prefix, str(ROOT)}
+    if any(Path(path).stat().st_mode & 0o005 != 0o005 for path in wanted):
+        # A Python that is one user's alone can be run by no other; without capabilities even root reads no others' files.
+        pod["securityContext"] |= {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0}
     pod["hostNetwork"] = True
-    wanted = {"/usr", "/lib", "/lib64", sys.base_prefix, sys.prefix, str(ROOT)}
     paths = sorted(p for p in wanted if not any(p.startswith(f"{other}/") for other in wanted))
     for i, path in enumerate(paths):
         pod["volumes"].append({"name": f"host{i}", "hostPath": {"path": path}})
@@ -172,17 +174,31 @@ def test_a_real_cluster_runs_it(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def may_read_node(log: str) -> bool:
+        """Ask for a file of a node as the collector's ServiceAccount."""
+        who = {"Impersonate-User": f"system:serviceaccount:{space}:cortex-jupyter"}
+        answer = kube.client.get(f"{kube.server}/api/v1/nodes/{node}/proxy/logs/pods/{log}", headers=who)
+        assert answer.status_code in (200, 403), answer.text
+        return answer.status_code == 200 and "line 099" in answer.text
+
     options = ("-n", space, "--policy-beta", "--replicas", "1")
     kubectl("create", "namespace", space)
-    with Server(tmp_path / "valkey", requirepass="hush") as server:
+    (tmp_path / "s3").mkdir()
+    with (
+        seaweed(tmp_path / "s3") as s3,
+        gate(s3) as bucket,
+        Server(tmp_path / "valkey", requirepass="hush") as server,
+    ):
         monkeypatch.setenv("CORTEX_STORE_PASSWORD", "hush")
         store = open_store(server.url)
         try:
             for more in ((), ("--nodes-proxy",)):
                 kubectl("apply", "--dry-run=server", "-f", "-", text=printed(capsys, *options, *more))
             kubectl("apply", "--dry-run=server", "-f", "-", text=printed(capsys, "--into", space, "--policy-beta"))
-            secret = [f"--from-literal=store={server.url}", "--from-literal=password=hush"]
-            kubectl("-n", space, "create", "secret", "generic", "cortex-jupyter", *secret)
+            told = {"store": server.url, "password": "hush", "archive": "s3://logs/runs"}
+            for name, values in (("cortex-jupyter", told), ("cortex-jupyter-archive", bucket.env)):
+                literals = [f"--from-literal={k}={v}" for k, v in values.items()]
+                kubectl("-n", space, "create", "secret", "generic", name, *literals)
             kubectl("apply", "-f", "-", text=of_this_machine(printed(capsys, *options), port))
             job = unique("seen")
             kube.create(python_job(job, "for i in range(100): print(f'line {i:03}')", namespace=space))
@@ -197,6 +213,18 @@ def test_a_real_cluster_runs_it(
             said = kubectl("-n", space, "logs", "deploy/cortex-jupyter")
             assert "cannot" not in said and "no events" not in said, said
             assert len(store.recorders(info.cluster)) == 1
+            # The archive is an S3 of its own, which only the Secret with its variables names.
+            kube.wait_for(lambda: store.setting(f"archived:{info.id}"), "the archive")
+            assert any(path.endswith(f"/{job}/{info.id}.json") for _, path, _ in bucket.requests)
+            # Files on the node are read with one right more, and refused without it.
+            (pod,) = kube.pods_of(job, space)
+            node, uid = pod["spec"]["nodeName"], pod["metadata"]["uid"]
+            log = f"{space}_{pod['metadata']['name']}_{uid}/main/0.log"
+            assert not may_read_node(log)
+            with_right = one(printed(capsys, *options, "--nodes-proxy"), "ClusterRole")["metadata"]["name"]
+            kubectl("apply", "-f", "-", text=of_this_machine(printed(capsys, *options, "--nodes-proxy"), port))
+            assert may_read_node(log)
+            kubectl("delete", "clusterrole,clusterrolebinding", with_right)
             kubectl("-n", space, "scale", "deploy", "cortex-jupyter", "--replicas", "0")
             kube.wait_for(lambda: server.ask("KEYS", "cortex:recorder:*") == [], "the collector to take its leave")
         finally:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Relay:
@@ -21,6 +24,8 @@ class Relay:
         self._flows = threading.Event()
         self._flows.set()
         self._breaks: int | None = None
+        #: Called with what is asked.
+        self.hears: Callable[[bytes], object] | None = None
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -77,6 +82,8 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := one.recv(1 << 16):
                 self._flows.wait()
+                if self.hears is not None and not answers:
+                    self.hears(data)
                 if self._breaks == answers:
                     self._breaks = None
                     other.sendall(b"" if answers else data[: len(data) // 2])
