@@ -5,18 +5,19 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import pytest
 from frames.filled import Filled, new_store
 from recording.hand import Hand
 
-from cortex_jupyter.cli import main
+from cortex_jupyter.archive.catalog import Catalog
+from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.cli import archive, main
 from cortex_jupyter.recording.process import archiving
 from cortex_jupyter.recording.store import attempts
 from cortex_jupyter.recording.store.attempts import begin, due
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from cortex_jupyter.recording.store import Store
 
@@ -41,6 +42,26 @@ def test_one_that_failed_is_left_for_longer_each_time(store: Store, monkeypatch:
     assert store.setting(attempts.setting_of(hand.id)) == "" and store.unarchived("here") == []
     begin(store, hand.id, "here")
     assert store.forget(hand.id) and store.setting(attempts.setting_of(hand.id)) == ""
+
+
+def test_an_attempt_counts_that_takes_its_process_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that fills a pod's disk or memory: nobody is left to note that it has failed."""
+
+    class Killed(BaseException):
+        pass
+
+    def put(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(Catalog, "put", put)
+    store, url = new_store(tmp_path), str(tmp_path / "archive")
+    try:
+        one = Filled(store).lines([(1, 1, "a")]).end()
+        with pytest.raises(Killed):
+            archive._one(store, Catalog(Objects(url)), one.id, url, again=False, log=True)
+        assert store.unarchived(url) == [one.id] and due(store, [one.id], url) == []
+    finally:
+        store.close()
 
 
 async def test_recorders_leave_what_cannot_be_archived_and_archive_the_rest(
