@@ -17,7 +17,7 @@ from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError, StoreBusy
 from cortex_jupyter.masking import rules
 from cortex_jupyter.recording.collector.selection import Selection
-from cortex_jupyter.recording.process.launch import log_path
+from cortex_jupyter.recording.process.launch import log_path, rights
 from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.recorder.recorder import IDLE_S, Recording
 from cortex_jupyter.recording.source.turns import MOST, PER_NODE, Turns
@@ -150,7 +150,8 @@ async def _record(options: argparse.Namespace) -> None:
             chosen = (tuple(options.namespace), options.selector)
             selection = Selection(cluster, store, *chosen, pulse) if options.all else None
             turns = Turns(options.streams, options.streams_per_node)
-            await Recording(store, cluster, options.idle, selection, turns, pulse, told).run()
+            ours = rights(options.kubeconfig, options.context)
+            await Recording(store, cluster, options.idle, selection, turns, pulse, told, ours).run()
 
 
 def _told() -> dict[str, str]:

@@ -36,7 +36,7 @@ class Server:
     kubelet : Kubelet
         The node, with store, faults and settings.
     token : str
-        What clients must show.
+        What clients must show; `TOKEN.NAME` to be another user.
     prefix : str
         The secret path, `/...`.
     """
@@ -52,7 +52,7 @@ class Server:
             inside = request.path.startswith(f"{self._prefix}/")
             if inside:
                 request = request.clone(rel_url=request.rel_url.raw_path_qs.removeprefix(self._prefix))
-            self._authenticate(request, inside=inside)
+            request["user"] = self._user(request, inside=inside)
             if request.path.startswith("/sandbox/faults"):
                 return await self._fault(request)
             self._faults.request(f"{request.method} {request.path_qs}")
@@ -64,11 +64,12 @@ class Server:
         except ConnectionError:  # whoever asked has gone before the first byte
             return web.Response()
 
-    def _authenticate(self, request: web.Request, *, inside: bool) -> None:
+    def _user(self, request: web.Request, *, inside: bool) -> str:
         right = f"Bearer {self._token}"
-        shown = request.headers.get("Authorization", right if inside else "")
+        shown, _, user = request.headers.get("Authorization", right if inside else "").partition(".")
         if not hmac.compare_digest(shown.encode(), right.encode()):
             raise ApiError(401, "Unauthorized")
+        return user or USER
 
     async def _route(self, request: web.Request) -> web.StreamResponse:
         path = request.path
@@ -77,14 +78,15 @@ class Server:
         if found := discovery(path) or openapi(path, self._prefix):
             return answer(found)
         if path in _REVIEWS and request.method == "POST":
-            return answer(self._review(await body(request)), 201)
+            return answer(self._review(await body(request), request["user"]), 201)
         where = target(path)
         verb = VERBS.get(request.method, "")
         if not where.name and verb in ("get", "delete"):
             watching = request.query.get("watch", "").lower() in ("true", "1")
             verb = "deletecollection" if verb == "delete" else "watch" if watching else "list"
-        if self._faults.denied(verb, where.permission, where.namespace, name=where.name, user=USER):
-            raise self._forbidden(verb, where.permission, where.resource.group, where.namespace, where.name)
+        if self._faults.denied(verb, where.permission, where.namespace, name=where.name, user=request["user"]):
+            group, user = where.resource.group, request["user"]
+            raise self._forbidden(user, verb, where.permission, group, where.namespace, where.name)
         if where.permission == "pods/log":
             return await pod_log(self._kubelet, request, where)
         if where.permission == "nodes/proxy":
@@ -96,19 +98,19 @@ class Server:
         return await self._api.handle(request, where)
 
     @staticmethod
-    def _forbidden(verb: str, permission: str, group: str, namespace: str, name: str) -> ApiError:
+    def _forbidden(user: str, verb: str, permission: str, group: str, namespace: str, name: str) -> ApiError:
         plural = permission.partition("/")[0]
         kind = f"{plural}.{group}" if group else plural
         subject = f'{kind} "{name}"' if name else kind
         scope = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-        text = f'{subject} is forbidden: User "{USER}" cannot {verb} resource "{permission}" in API group "{group}" {scope}'
+        text = f'{subject} is forbidden: User "{user}" cannot {verb} resource "{permission}" in API group "{group}" {scope}'
         return ApiError(403, text, details={"name": name, "group": group, "kind": plural})
 
-    def _review(self, review: dict[str, Any]) -> dict[str, Any]:
+    def _review(self, review: dict[str, Any], user: str) -> dict[str, Any]:
         spec = review.get("spec") or {}
         wanted = spec.get("resourceAttributes") or {}
         permission = wanted.get("resource", "") + (f"/{wanted['subresource']}" if wanted.get("subresource") else "")
-        about = {"name": wanted.get("name", ""), "user": spec.get("user", USER), "groups": spec.get("groups") or ()}
+        about = {"name": wanted.get("name", ""), "user": spec.get("user", user), "groups": spec.get("groups") or ()}
         denied = self._faults.denied(wanted.get("verb", ""), permission, wanted.get("namespace", ""), **about)
         return review | {
             "status": {"allowed": not denied, "reason": "" if not denied else "the sandbox was told to deny it"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,8 @@ from cortex_jupyter.recording.store import url_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from cortex_jupyter.recording.store import Recorder
 
 
 @pytest.fixture
@@ -32,8 +35,8 @@ class Shown:
     url = "sqlite:///shown"
     lives: Any = None
 
-    def recorder(self, _: str) -> Any:
-        return self.lives
+    def recorders(self, _: str) -> list[Any]:
+        return [self.lives] if self.lives else []
 
 
 def test_a_damaged_store_that_was_moved_away_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,8 +67,31 @@ def test_one_that_hangs_after_it_had_shown_itself_is_replaced_at_once(
     launch.ensure_recorder(store, CLUSTER)
     launch.ensure_recorder(store, CLUSTER)
     assert len(spawned) == 1, "it is still importing"
-    store.lives = recorder()
+    store.lives = recorder(pid=sleeper.pid)
     launch.ensure_recorder(store, CLUSTER)
     store.lives = None  # its heartbeat has gone cold, though the process is there: SIGSTOP, a node that swaps
     launch.ensure_recorder(store, CLUSTER)
     assert len(spawned) == 2
+
+
+def test_one_is_started_where_those_that_live_may_not_take_what_is_asked_for(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawned: list[int] = []
+    monkeypatch.setattr(launch, "_started", {})
+    monkeypatch.setattr(launch, "spawn", lambda *_: spawned.append(1) or sleeper.pid)
+    store: Any = Shown()
+
+    def begun(one: Recorder) -> bool:
+        store.lives, before = one, len(spawned)
+        launch._started.clear()
+        launch.ensure_recorder(store, CLUSTER, None, "mine", "nlp")
+        return len(spawned) > before
+
+    one, ours = recorder(), launch.rights(None, "mine")
+    assert not begun(one), "it says nothing of it, as those of older versions"
+    assert not begun(replace(one, namespaces=("ml", "nlp"), refused=("ml",)))
+    assert begun(replace(one, namespaces=("ml",))), "it takes none of that namespace"
+    assert begun(replace(one, namespaces=("ml",), rights=ours))
+    assert begun(replace(one, refused=("nlp",), rights=launch.rights(None, "another"))), "it may not read there"
+    assert not begun(replace(one, refused=("nlp",), rights=ours)), "nor might the next"

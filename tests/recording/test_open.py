@@ -163,7 +163,7 @@ async def test_hundreds_of_tasks_at_rest_cost_the_store_no_more_than_their_wishe
         raise RecorderError("it ended at once")
 
     monkeypatch.setattr(lib, "ensure_recorder", fails)
-    recordings.keeping.looked = float("-inf")
+    recordings.keeping.looked.clear()
     for one in found:
         with pytest.raises(RecorderError):
             await one.want()

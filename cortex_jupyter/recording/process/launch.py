@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import RecorderError
 from cortex_jupyter.recording.store import path_of
+from cortex_jupyter.recording.store.liveness import HOST, MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.recording.store import Recorder, Store
 
 #: A process that has not shown itself in the store for this long after its start, seconds, has failed. It waits itself
 #: for a store that is full or busy (`recorder.heartbeat._APPEAR_S`).
@@ -42,8 +44,16 @@ def log_path(store_url: str) -> Path:
     return folder / "recorder.log"
 
 
-def ensure_recorder(store: Store, cluster: str, kubeconfig: str | None = None, context: str | None = None) -> None:
-    """Start a recorder unless one lives; returns at once, it blocks only for the look into the store.
+def rights(kubeconfig: str | None, context: str | None) -> str:
+    """Give what is the same for all processes that find the same credentials as one with these arguments."""
+    named = kubeconfig or os.environ.get("KUBECONFIG") or Path.home()
+    return hashlib.sha256(f"{MACHINE or HOST} {os.getuid()} {named} {context}".encode()).hexdigest()[:16]
+
+
+def ensure_recorder(
+    store: Store, cluster: str, kubeconfig: str | None = None, context: str | None = None, namespace: str = ""
+) -> None:
+    """Start a recorder unless one lives that may take what is asked for; it blocks only for the look into the store.
 
     Parameters
     ----------
@@ -52,6 +62,8 @@ def ensure_recorder(store: Store, cluster: str, kubeconfig: str | None = None, c
         `Cluster.id`, by which stores tell clusters apart.
     kubeconfig, context : str, optional
         What the recorder is to use; else it finds them as we did, from the same environment.
+    namespace : str, optional
+        Of what is asked for. One that is for other namespaces, or has less rights there than we may have, is none.
 
     Raises
     ------
@@ -60,9 +72,10 @@ def ensure_recorder(store: Store, cluster: str, kubeconfig: str | None = None, c
     """
     with _lock:
         key = (store.url, _file(store.url), cluster)
-        if store.recorder(cluster) is not None:
-            if key in _started:  # it has shown itself: should it hang from now on, another may begin at once
-                _started[key] = (_started[key][0], float("-inf"))
+        living = store.recorders(cluster)
+        if key in _started and any(one.pid == _started[key][0] and one.host == HOST for one in living):
+            _started[key] = (_started[key][0], float("-inf"))  # should it hang from now on, another may begin at once
+        if any(_may_take(one, namespace, rights(kubeconfig, context)) for one in living):
             _failed.pop(key, None)
             return
         if key in _started:
@@ -85,6 +98,11 @@ def ensure_recorder(store: Store, cluster: str, kubeconfig: str | None = None, c
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []
         command += ["--context", context] if context else []
         _started[key] = (spawn(command, log_path(store.url)), time.monotonic())
+
+
+def _may_take(one: Recorder, namespace: str, ours: str) -> bool:
+    """Tell whether a recorder may record tasks of a namespace, or ours could not either."""
+    return (not one.namespaces or namespace in one.namespaces) and (namespace not in one.refused or one.rights == ours)
 
 
 def _file(store_url: str) -> int:

@@ -26,8 +26,8 @@ class Keeping:
     """The recordings that are being read. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        #: When it was last seen that a recorder lives or begins, monotonic.
-        self.looked = float("-inf")
+        #: When it was last seen that a recorder lives or begins, monotonic; by namespace.
+        self.looked: dict[str, float] = {}
         self._readers: dict[int, list[Recording]] = {}
         self._keepers: dict[int, asyncio.Task[None]] = {}
 

@@ -108,17 +108,17 @@ class Recording:
         cluster = self._recordings.cluster
         if self._done or cluster is None or (self.workload is None and not self.gone):
             return
-        # One look is for all tasks of this process: there may be hundreds, and each asks every second.
-        keeping = self._recordings.keeping
-        if time.monotonic() - keeping.looked < _LOOK_S:
+        # One look is for all tasks of a namespace: there may be hundreds, and each asks every second.
+        looked, namespace = self._recordings.keeping.looked, self.ref.namespace
+        if time.monotonic() - looked.get(namespace, float("-inf")) < _LOOK_S:
             return
-        keeping.looked = time.monotonic()
+        looked[namespace] = time.monotonic()
         try:
             await asyncio.to_thread(
-                ensure_recorder, self._recordings.store, cluster.id, cluster.kubeconfig, cluster.context
+                ensure_recorder, self._recordings.store, cluster.id, cluster.kubeconfig, cluster.context, namespace
             )
         except BaseException:
-            keeping.looked = float("-inf")  # it is each reader's to be told
+            looked.pop(namespace, None)  # it is each reader's to be told
             raise
 
     def _wish(self) -> None:

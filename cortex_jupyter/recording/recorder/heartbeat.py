@@ -91,6 +91,16 @@ class Heart:
             except Exception:  # noqa: BLE001 - others take over what we record where none comes
                 _log.exception("A heartbeat failed")
 
+    async def change(self, me: Recorder) -> None:
+        """Present itself otherwise, and now.
+
+        Raises
+        ------
+        StoreError
+        """
+        self.me = me
+        await self._beat()
+
     async def leave(self) -> None:
         """Give up all leases, behind a heartbeat that is under way: it must not be the last that is heard of us.
 

@@ -10,16 +10,18 @@ import os
 import socket
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter import journal, tracing
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import CortexError, LeaseLost, StoreBusy, StoreError, StoreFull
+from cortex_jupyter.errors import CortexError, LeaseLost, NotAllowed, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.recording.collector.sharing import Sharing
 from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.recorder.heartbeat import BEAT_S, Heart
 from cortex_jupyter.recording.recorder.reached import Reached
+from cortex_jupyter.recording.recorder.refusals import Refusals
 from cortex_jupyter.recording.recorder.running import Running
 from cortex_jupyter.recording.recorder.saying import say_back, tell
 from cortex_jupyter.recording.recorder.task import TaskRecorder
@@ -70,6 +72,8 @@ class Recording:
         To be told how it is.
     told : mapping, optional
         As `Settings` takes it.
+    rights : str, optional
+        The same for all processes that have the cluster's credentials.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class Recording:
         turns: Turns | None = None,
         pulse: Pulse | None = None,
         told: Mapping[str, str] | None = None,
+        rights: str = "",
     ) -> None:
         self._store, self._cluster, self._idle = store, cluster, idle if selection is None else math.inf
         self._selection, self._turns = selection, turns or Turns()
@@ -95,7 +100,9 @@ class Recording:
             __version__,
             time.time(),
             self._pulse.port,
+            namespaces=selection.namespaces if selection else (),
             selection=selection.name if selection else "",
+            rights=rights,
         )
         self._heart = Heart(store, self._me, self._pulse)
         self._sharing, self._shared = Sharing(self._me.id), float("-inf")  # and when it last did, monotonic
@@ -104,6 +111,7 @@ class Recording:
         self._settings = Settings(store, told, marks=True)
         self._upkeep = Upkeep(store, self._running)
         self._reached = Reached()
+        self._refusals = Refusals()
         self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
         self._damaged: StoreError | None = None  # the store does not even take a message
         self._changed = asyncio.Event()
@@ -182,7 +190,8 @@ class Recording:
 
     async def _take(self, writer: Writer) -> list[Info]:
         """Begin what is wanted, end what is not any more; gives what is wanted."""
-        wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)
+        all_ = await asyncio.to_thread(self._store.wanted, self._cluster.id)
+        wanted = [info for info in all_ if not self._me.namespaces or info.ref.namespace in self._me.namespaces]
         if await asyncio.to_thread(self._settings.look) and self._selection is not None:
             self._selection.anew.set()
         mask = self._settings.masked
@@ -197,8 +206,13 @@ class Recording:
             ids |= self._selection.ids
         else:
             begin = [info.id for info in wanted]
+        await self._leave_to_others(ids)
         for id_ in begin:
-            if id_ not in self._running and self._later.get(id_, 0) < time.monotonic():
+            if (
+                id_ not in self._running
+                and not self._refusals.waits(id_)
+                and self._later.get(id_, 0) < time.monotonic()
+            ):
                 await self._start(writer, id_, masked=mask)
                 self._pulse.came_round()  # of thousands not all are begun in a moment
         for id_, one in self._running.items():
@@ -218,7 +232,7 @@ class Recording:
         self._reached.over(asked - holders.keys())
         fellows = await self._fellows()
         # What another records for a reader is no part of what they share.
-        holders = {id_: owner for id_, owner in holders.items() if not owner or owner in fellows}
+        holders = {i: o for i, o in holders.items() if o in fellows or (not o and not self._refusals.waits(i))}
         for id_ in self._sharing.give(holders, len(fellows)):
             if id_ in self._running:
                 await self._hand_over(self._running[id_])
@@ -290,6 +304,11 @@ class Recording:
         except LeaseLost as error:
             telemetry.LEASES.labels("lost").inc()
             _log.warning("%s: %s", info.ref.key, error)
+        except NotAllowed as error:
+            _log.warning("%s: %s", info.ref.key, error)
+            telemetry.failed(error)
+            self._refusals.add(info, error)
+            await self._give_back(one)
         except CortexError as error:
             _log.warning("%s: %s", info.ref.key, error)
             telemetry.failed(error)
@@ -307,9 +326,25 @@ class Recording:
             telemetry.TASKS.set(len(self._running))
             self._changed.set()
 
-    async def _tell(self, id_: int, error: CortexError) -> None:
+    async def _give_back(self, one: Running) -> None:
+        """Give up what we may not read, and say so at once: readers who may have a recorder of their own started."""
+        await one.recorder.drain()
+        with contextlib.suppress(CortexError):
+            await asyncio.to_thread(self._store.release, one.lease)
+            await self._heart.change(replace(self._me, refused=self._refusals.namespaces))
+
+    async def _leave_to_others(self, asked: set[int]) -> None:
+        """See to what we may not read, of what we are asked for; where nobody else records it either its readers are told why."""
+        self._refusals.keep(asked)
+        for id_, error, again in self._refusals.due():
+            await self._tell(id_, error, again=again, keep=False)
+        self._heart.me = replace(self._me, refused=self._refusals.namespaces)
+
+    async def _tell(self, id_: int, error: CortexError, *, again: bool = False, keep: bool = True) -> None:
         try:
-            await asyncio.to_thread(tell, self._store, self._me.id, id_, error)
+            lease = await asyncio.to_thread(tell, self._store, self._me.id, id_, error, again=again)
+            if lease and not keep:
+                await asyncio.to_thread(self._store.release, lease)
         except (StoreFull, StoreBusy, LeaseLost) as second:
             _log.warning("%s", second)
         except StoreError as second:

@@ -44,8 +44,22 @@ def say_back(store: Store, lease: Lease, info: Info, reached: int) -> Info:
     return replace(info, last_seq=said.last)
 
 
-def tell(store: Store, owner: str, recording: int, error: CortexError) -> None:
-    """Say why it cannot go on.
+def tell(store: Store, owner: str, recording: int, error: CortexError, *, again: bool = False) -> Lease | None:
+    """Say why it cannot go on, unless another records it.
+
+    Parameters
+    ----------
+    store : Store
+    owner : str
+    recording : int
+    error : CortexError
+    again : bool, optional
+        It has been said before: of several that are refused each has its own words, and one of them is enough.
+
+    Returns
+    -------
+    Lease or None
+        The one under which it was said.
 
     Raises
     ------
@@ -54,10 +68,11 @@ def tell(store: Store, owner: str, recording: int, error: CortexError) -> None:
     # A lease of its own: what the attempt had still to write must not come after this.
     lease, info = store.lease(recording, owner), store.info(recording)
     text = f"Log not available yet: {error.message}"
-    if lease is None or info is None or info.done or info.message == text:
-        return
+    if lease is None or info is None or info.done or info.message == text or (again and info.reason == error.code):
+        return lease
     said = notice(
         info.ref.key, info.last_seq + 1, time.time_ns(), "status", text, state=info.state, reason=error.code,
         notice="state",
     )  # fmt: skip
     store.commit(lease, Commit([said], update={"message": text, "reason": error.code}))
+    return lease
