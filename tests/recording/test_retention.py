@@ -9,18 +9,21 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from recording.hand import CLUSTER, Hand, on_sqlite, until
+from recording.hand import CLUSTER, Hand, on_sqlite, recorder, source, until
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.recorder import upkeep as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
 from cortex_jupyter.recording.recorder.upkeep import Upkeep
+from cortex_jupyter.recording.sqlite import store as sqlite
 from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recording.store import Commit, ids
 from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.retention import retain
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.recording.valkey import store as valkey
+from cortex_jupyter.records import TaskRef, notice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +77,61 @@ def test_what_is_read_and_what_runs_never_leaves(store: SqliteStore) -> None:
     assert not store.forget(read)
     # It came to be read after it was chosen.
     assert store.oldest() is None
+
+
+def aged(store: Any, *recordings: int) -> None:
+    """Have nobody opened or wanted them for long."""
+    for id_ in recordings:
+        if isinstance(store, SqliteStore):
+            with store._file.writing() as db:
+                db.execute("UPDATE recording SET wanted=0 WHERE id=?", (id_,))
+        else:
+            store._link.ask("ZREM", "cortex:wanted", id_)
+            store._link.ask("HDEL", f"cortex:{id_}", "wished")
+
+
+@pytest.fixture
+def an_hour_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever begins did so then."""
+    for module in (sqlite, valkey):
+        monkeypatch.setattr(module, "new_id", lambda: ids.first_at(time.time() - 3600))
+
+
+def test_what_is_empty_and_nobody_wants_leaves(store: Any, an_hour_ago: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody who may read begins as many as they can name, and these are never complete."""
+    never = [store.open(CLUSTER, TaskRef("default", "selector", f"x={i}"), f"selector:x={i}") for i in range(3)]
+    job = store.open(CLUSTER, TaskRef("default", "job", "never-taken"), "u")
+    told = Hand(store, TaskRef("default", "selector", "told"), "selector:told")
+    told.notice(message="Log not available yet: no pod has been created")
+    kept = {
+        "wanted": store.open(CLUSTER, TaskRef("default", "selector", "wanted"), "selector:wanted"),
+        "held": Hand(store, TaskRef("default", "selector", "held"), "selector:held", owner="lives").id,
+        "told of": Hand(store, TaskRef("default", "job", "told"), "u", owner="gone").id,
+        "with lines": Hand(store, TaskRef("default", "selector", "lines"), "selector:lines", owner="gone").id,
+        "fresh": store.open(CLUSTER, TaskRef("default", "selector", "fresh"), "selector:fresh"),
+        "opened again": store.open(CLUSTER, TaskRef("default", "selector", "again"), "selector:again"),
+        "done": task(store, "done", 0.05),
+    }
+    lease = store.lease(kept["told of"], "gone")
+    store.commit(lease, Commit([notice("t", 1, 0, "status", "Log not available yet: Unschedulable")]))
+    store.add_source(store.lease(kept["with lines"], "gone"), source(1))
+    for owner in ("me", "gone"):
+        store.leave(owner)
+    retain(store)
+    assert store.abandon(3000) == 0 and len(store.recordings()) == len(never) + 2 + len(kept), "all are fresh"
+    aged(store, *never, job, told.id, *(kept[k] for k in kept if k != "fresh"))
+    store.want(kept["wanted"], 60)
+    assert store.open(CLUSTER, TaskRef("default", "selector", "again"), "selector:again") == kept["opened again"]
+    store.beat(recorder("lives"))
+    retain(store)
+    assert {i.id for i in store.recordings()} == set(kept.values())
+    assert all(store.info(id_) is None for id_ in (*never, job, told.id)) and store.index(told.id) == []
+    # Whoever asks for one again begins it anew.
+    again = store.open(CLUSTER, TaskRef("default", "selector", "x=1"), "selector:x=1")
+    assert again not in never and store.info(again).last_seq == 0
+    store.want(again, 60)
+    store.abandon(0)
+    assert store.info(again) is not None
 
 
 def test_age_counts_from_the_end(store: SqliteStore) -> None:

@@ -11,10 +11,12 @@ import orjson
 from cortex_jupyter.recording.sqlite.leases import fence
 from cortex_jupyter.recording.store.attempts import setting_of
 from cortex_jupyter.recording.store.budget import Budget, default_budget
+from cortex_jupyter.recording.store.ids import first_at
 from cortex_jupyter.recording.store.packing import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import sqlite3
+    from collections.abc import Callable, Iterable
 
     from cortex_jupyter.recording.sqlite.connections import Connections
     from cortex_jupyter.recording.store import Lease
@@ -27,12 +29,18 @@ _PAGES: Final = 256
 _SET: Final = "(SELECT value FROM setting WHERE key='archive')"
 _ARCHIVED: Final = "EXISTS (SELECT 1 FROM setting WHERE key='archived:' || recording.id AND value="
 _FREE: Final = f"done=1 AND wanted < ? AND (ifnull({_SET}, '') = '' OR {_ARCHIVED}{_SET}))"
+#: What holds nothing, and nobody has opened or wanted since a time, which an id may be older than.
+_EMPTY: Final = (
+    "done=0 AND wanted < ? AND id < ? AND (last_seq=0 OR kind NOT IN ('job', 'pod'))"
+    " AND NOT EXISTS (SELECT 1 FROM source WHERE source.recording=recording.id)"
+)
 
 
 class Leaving:
     """The part of `SqliteStore` that deletes; `Store` says what each method does."""
 
     _file: Connections
+    holders: Callable[[Iterable[int]], dict[int, str]]
 
     def budget(self) -> Budget:
         return self._set().over(default_budget(self._file.path))
@@ -114,10 +122,25 @@ class Leaving:
             query = f"DELETE FROM recording WHERE id=? AND {_FREE}"  # noqa: S608
             if not db.execute(query, (recording, time.time())).rowcount:
                 return False
-            db.execute("INSERT INTO leaving VALUES (?)", (recording,))
-            db.execute("DELETE FROM source WHERE recording=?", (recording,))
-            db.execute("DELETE FROM setting WHERE key IN (?,?)", (f"archived:{recording}", setting_of(recording)))
+            _leaves(db, recording)
         return True
+
+    def abandon(self, seconds: float) -> int:
+        since = (time.time() - seconds, first_at(time.time() - seconds))
+        with self._file.reading() as db:
+            rows = db.execute(f"SELECT id, owner FROM recording WHERE {_EMPTY}", since).fetchall()  # noqa: S608
+        holders = self.holders(id_ for id_, _ in rows) if rows else {}
+        left = 0
+        for id_, owner in rows:
+            if holders.get(id_):
+                continue
+            with self._file.writing() as db:
+                # Looked at again: somebody may have opened or taken it meanwhile.
+                query = f"DELETE FROM recording WHERE id=? AND owner IS ? AND {_EMPTY}"  # noqa: S608
+                if db.execute(query, (id_, owner, *since)).rowcount:
+                    _leaves(db, id_)
+                    left += 1
+        return left
 
     def sweep(self) -> bool:
         with self._file.reading() as db:
@@ -141,3 +164,10 @@ class Leaving:
             if not gone:
                 db.execute("DELETE FROM leaving WHERE recording=?", (recording,))
         return True
+
+
+def _leaves(db: sqlite3.Connection, recording: int) -> None:
+    """Have what is left of a recording that is known no more deleted by `sweep`."""
+    db.execute("INSERT INTO leaving VALUES (?)", (recording,))
+    db.execute("DELETE FROM source WHERE recording=?", (recording,))
+    db.execute("DELETE FROM setting WHERE key IN (?,?)", (f"archived:{recording}", setting_of(recording)))

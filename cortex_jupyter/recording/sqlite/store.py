@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter.errors import StoreError
 from cortex_jupyter.recording.sqlite.changes import Changes
 from cortex_jupyter.recording.sqlite.connections import Connections
 from cortex_jupyter.recording.sqlite.entries import Entries
@@ -53,13 +55,21 @@ class SqliteStore(Entries, Leases, Leaving, Store):
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
         key = (cluster, ref.namespace, ref.kind, ref.name, uid)
         query = "SELECT id FROM recording WHERE cluster=? AND namespace=? AND kind=? AND name=? AND uid=?"
+        known = "EXISTS (SELECT 1 FROM source WHERE source.recording=recording.id)"
         with self._file.reading() as db:
-            if row := db.execute(query, key).fetchone():
-                return int(row[0])
+            row = db.execute(query.replace("id FROM", f"id, {known} FROM"), key).fetchone()
+        if row and not row[1]:
+            with contextlib.suppress(StoreError):  # it can be read also where nothing can be written
+                self.want(row[0], 0)  # it is asked for: else it might leave before it is wanted, see `abandon`
+                # It may just have left.
+                row = (row[0], 1) if self.info(row[0]) is not None else None
+        if row:
+            return int(row[0])
         with self._file.writing() as db:
             newest = db.execute("SELECT ifnull(max(id), 0) FROM recording").fetchone()[0]
-            insert = "INSERT OR IGNORE INTO recording (id, cluster, namespace, kind, name, uid) VALUES (?,?,?,?,?,?)"
-            db.execute(insert, (max(new_id(), newest + 1), *key))
+            columns = "id, cluster, namespace, kind, name, uid, wanted"
+            insert = f"INSERT OR IGNORE INTO recording ({columns}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608
+            db.execute(insert, (max(new_id(), newest + 1), *key, time.time()))
             return int(db.execute(query, key).fetchone()[0])
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:

@@ -27,3 +27,15 @@ def time_of(id_: int) -> int:
     True
     """
     return ((id_ >> 12) + _EPOCH_MS) * 1_000_000
+
+
+def first_at(seconds: float) -> int:
+    """Give the least id that may be given at a time, seconds since the epoch.
+
+    Examples
+    --------
+    >>> now = time.time()
+    >>> first_at(now) <= new_id() < first_at(now + 1)
+    True
+    """
+    return (int(seconds * 1000) - _EPOCH_MS) << 12

@@ -1,19 +1,23 @@
 """Completed recordings leave the store, the longest ended first, when it is over its budget or they over their age.
 
 What is being read and what still runs does not leave; of what runs too long for its bound, see `store.trimming`. A
-reader of what has left gets `CursorNotHeld`.
+reader of what has left gets `CursorNotHeld`. What was begun and is empty, as of a label selector that no pod has, leaves
+after minutes: it would never be complete, and anybody who may read begins as many as they can name.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.recording.store import Store
+
+#: What is empty and wanted by nobody leaves after so long, seconds.
+EMPTY_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ def retain(store: Store, stop: Callable[[], object] = lambda: False, now: float 
     assert budget.max_bytes is not None
     assert budget.max_age_s is not None
     before = (time.time() if now is None else now) - budget.max_age_s
+    store.abandon(EMPTY_S)
     _sweep(store, stop)
     while not stop() and (oldest := store.oldest()) is not None:
         recording, ended = oldest

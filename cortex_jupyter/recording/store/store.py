@@ -63,7 +63,7 @@ class Store(Readable, Protocol):
     """Where recordings are kept. Every method blocks and may be called from any thread."""
 
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
-        """Give the id of a task's recording, begun where there is none."""
+        """Give the id of a task's recording, begun where there is none; what it gives does not leave at once."""
 
     def wanted(self, cluster: str) -> list[Info]:
         """Give what is wanted now and not done."""
@@ -178,6 +178,12 @@ class Store(Readable, Protocol):
 
     def forget(self, recording: int) -> bool:
         """Make a complete recording that nobody reads unknown; its lines go with `sweep`."""
+
+    def abandon(self, seconds: float) -> int:
+        """Make unknown what holds nothing, and what nobody has opened, wanted or held for so long; gives how many.
+
+        Nothing: no record at all, or of a kind that never ends not a container that was seen.
+        """
 
     def sweep(self) -> bool:
         """Delete some lines of what is forgotten, or give some room back to the disk; False where nothing is left."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.recording.store.attempts import setting_of
 from cortex_jupyter.recording.store.budget import MOST_AGE_S, Budget
+from cortex_jupyter.recording.store.ids import first_at
 from cortex_jupyter.recording.store.packing import pack
 from cortex_jupyter.recording.valkey.entries import head
 
@@ -99,6 +101,13 @@ class Leaving:
 
     def forget(self, recording: int) -> bool:
         return bool(self._link.call("forget", recording))
+
+    def abandon(self, seconds: float) -> int:
+        young = first_at(time.time() - seconds)
+        found = map(int, self._link.ask("ZDIFF", 2, "cortex:recordings", "cortex:done"))
+        old = [id_ for id_ in found if id_ < young]
+        some = (old[at : at + _SOME] for at in range(0, len(old), _SOME))
+        return sum(int(self._link.call("abandon", int(seconds * 1000), *ids)) for ids in some)
 
     def sweep(self) -> bool:
         return False  # nothing is left of what was forgotten

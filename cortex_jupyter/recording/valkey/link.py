@@ -36,7 +36,7 @@ VERSION: Final = 1
 #: full. All else is refused then as a whole, before it begins.
 _FLAGS: Final = {
     "infos": "no-writes", "wanted": "no-writes", "entries": "no-writes", "entry": "no-writes", "oldest": "no-writes", "holders": "no-writes", "recorder": "no-writes",
-    "say": "allow-oom", "beat": "allow-oom", "lease": "allow-oom", "want": "allow-oom", "forget": "allow-oom",
+    "say": "allow-oom", "beat": "allow-oom", "lease": "allow-oom", "want": "allow-oom", "forget": "allow-oom", "abandon": "allow-oom",
     "leave": "allow-oom", "release": "allow-oom", "merge": "allow-oom", "trim": "allow-oom",
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter.errors import StoreError
 from cortex_jupyter.recording.store import Doubt, Info, Store
 from cortex_jupyter.recording.store.ids import new_id
 from cortex_jupyter.recording.valkey.changes import Changes
@@ -45,11 +46,17 @@ class ValkeyStore(Entries, Leases, Leaving, Store):
 
     def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
         name = f"{cluster} {ref.namespace}/{ref.kind}/{ref.name} {uid}"
-        if (there := self._link.ask("HGET", "cortex:uids", name)) is not None:
+        there = self._link.ask("HGET", "cortex:uids", name)
+        if there is not None and self._link.ask("EXISTS", f"cortex:{int(there)}:sources"):
             return int(there)
         row = {"namespace": ref.namespace, "kind": ref.kind, "name": ref.name, "uid": uid, "cluster": cluster}
         columns = [x for k, v in (row | _BEGINNING).items() for x in (k, orjson.dumps(v))]
-        return int(self._link.secured("open", name, _names(ref), new_id(), *columns))
+        try:  # also where it is there: it is asked for, and else might leave before it is wanted, see `abandon`
+            return int(self._link.secured("open", name, _names(ref), new_id(), *columns))
+        except StoreError:
+            if there is None:
+                raise
+            return int(there)  # it can be read also where nothing can be written
 
     def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
         found = [

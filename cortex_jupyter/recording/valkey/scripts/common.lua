@@ -48,6 +48,23 @@ local function grow(id, bytes)
   call('INCRBY', 'cortex:bytes', integer(bytes))
 end
 
+-- Makes a recording unknown. Its streams are freed by a thread of the server's.
+local function forget(id)
+  local row = call('HMGET', key(id), 'name_key', 'names', 'bytes')
+  call('DECRBY', 'cortex:bytes', row[3] or 0)
+  call('HDEL', 'cortex:uids', row[1])
+  call('SREM', row[2], id)
+  call('HDEL', 'cortex:settings', 'archived:' .. id, 'archiving:' .. id)
+  for _, all in ipairs({'cortex:recordings', 'cortex:wanted', 'cortex:done'}) do
+    call('ZREM', all, id)
+  end
+  call('UNLINK', key(id))
+  for _, part in ipairs({'live', 'kept', 'trimmed', 'index', 'sources', 'anchors'}) do
+    call('UNLINK', key(id, part))
+  end
+  changed(id)
+end
+
 -- Whether a recording may leave: complete, read by nobody and, where there is an archive, in it.
 local function free(id, now)
   local archive = call('HGET', 'cortex:settings', 'archive')

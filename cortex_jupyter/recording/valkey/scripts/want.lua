@@ -5,6 +5,7 @@ if call('EXISTS', key(ARGV[1])) == 1 then
   call('ZREMRANGEBYSCORE', 'cortex:wanted', '-inf', integer(now))
   local before = call('ZSCORE', 'cortex:wanted', ARGV[1])
   call('ZADD', 'cortex:wanted', 'GT', integer(now + ARGV[2]), ARGV[1])
+  call('HSET', key(ARGV[1]), 'wished', integer(now + ARGV[2])) -- it stays known when the wish is over, see abandon.lua
   if not before then
     call('PUBLISH', 'cortex:wishes', '')
   end
