@@ -113,6 +113,7 @@ async def test_what_hangs_ends_in_time_and_is_named(tmp_path: Path, monkeypatch:
 @pytest.fixture
 def valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")  # opening a store with one leaves it there
     with Server(tmp_path / "valkey", appendonly="yes", maxmemory="100mb") as server:
         yield server
 
