@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _SECOND: Final = 1_000_000_000
 _COMMAND: Final = (sys.executable, "-m", "cortex_jupyter.server.counter")
+#: Recordings whose counts are kept; of another they are counted again.
+_KEPT: Final = 64
 #: Processes at once, of all recordings; the others wait.
 _TURN: Final = threading.Semaphore(2)
 
@@ -96,8 +98,15 @@ class Levels:
 
 
 _known: dict[tuple[str, int], Levels] = {}
+_looking: Final = threading.Lock()
 
 
 def levels_of(store: Readable, recording: int) -> Levels:
-    """Give the one of a recording in this process."""
-    return _known.setdefault((store.url, recording), Levels(store, recording))
+    """Give the one of a recording in this process; of those that were asked for longest ago nothing is kept."""
+    key = (store.url, recording)
+    with _looking:
+        levels = _known.pop(key) if key in _known else Levels(store, recording)
+        _known[key] = levels  # the last of them
+        for oldest in list(_known)[:-_KEPT]:
+            del _known[oldest]
+    return levels

@@ -150,6 +150,7 @@ class Feed:
         self._readers -= 1
         if self._readers == 0:
             self._unsubscribe()
+            self._unsubscribe = lambda: None  # it would keep this feed for ever
             self._forget()
 
     def _signal(self) -> None:

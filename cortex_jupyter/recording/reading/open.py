@@ -7,6 +7,7 @@ import contextlib
 import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from cortex_jupyter.cluster.workloads import COLLECTIONS
 from cortex_jupyter.errors import AmbiguousTask, ArchiveError, CortexError, NotAllowed, NotFound
@@ -137,13 +138,14 @@ class Recordings(Connection):
         return sorted(found, key=lambda info: info.id, reverse=True)
 
     @cached_property
-    def _feeds(self) -> dict[tuple[str, int], Feed]:
-        return {}
+    def _feeds(self) -> WeakValueDictionary[tuple[str, int], Feed]:
+        return WeakValueDictionary()
 
     def feed(self, recording: int, store: Readable | None = None) -> Feed:
-        """Give the one feed of a recording in this process."""
+        """Give the one feed of a recording in this process, which lasts as long as one of its readers has it."""
         place = store or self.store
         key = (place.url, recording)  # it may have left for the archive since
-        if key not in self._feeds:
-            self._feeds[key] = Feed(place, recording)
-        return self._feeds[key]
+        feed = self._feeds.get(key)
+        if feed is None:
+            feed = self._feeds[key] = Feed(place, recording)
+        return feed

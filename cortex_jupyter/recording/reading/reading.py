@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import CursorNotHeld, StoreBusy, StoreError
@@ -65,9 +66,9 @@ class Recording:
         self._written = float("-inf")  # when the wish was last written, monotonic
         self._done = False  # by then
 
-    @property
+    @cached_property
     def feed(self) -> Feed:
-        """The live sequence."""
+        """The live sequence, the same for all who read it now."""
         return self._recordings.feed(self.id, self.store)
 
     def ahead(self, info: Info) -> int:

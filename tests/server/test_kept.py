@@ -1,0 +1,90 @@
+"""What a server keeps of recordings that nobody reads any more: nothing, or little, however many there were."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from server.tape import T0, Tape
+
+from cortex_jupyter.recording.reading.open import Recordings
+from cortex_jupyter.recording.reading.reading import Recording
+from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.server import levels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from cortex_jupyter.recording.reading.feed import Feed
+    from cortex_jupyter.recording.reading.frame import Frame
+
+
+async def test_a_feed_goes_with_its_last_reader(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    tapes = [Tape(store, f"train-{i}") for i in range(5)]
+    recordings = Recordings(store, None)
+    feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
+
+    async def read(tape: Tape) -> str:
+        recording = Recording(recordings, tape.id, tape.ref, None)
+        feeds.add(recording.feed)
+        async with aclosing(recording.feed.frames()) as frames:
+            return [frame async for frame in frames][-1].event
+
+    reading = []
+    for tape in tapes:
+        tape.running()
+        tape.write([(T0, tape.source(), "a line")])
+        reading += [asyncio.create_task(read(tape)) for _ in range(3)]
+    while len(feeds) < len(tapes):  # noqa: ASYNC110 - they begin
+        await asyncio.sleep(0)
+    for tape in tapes:
+        await asyncio.to_thread(tape.end)
+    assert await asyncio.gather(*reading) == ["end"] * 15, "three read each of them, through one feed"
+    reading.clear()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not feeds
+    for tape in tapes:
+        tape.close()
+    store.close()
+
+
+async def test_a_reader_that_comes_while_another_goes_reads_all(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    tape = Tape(store, "train")
+    tape.running()
+    tape.write([(T0, tape.source(), "a line")])
+    recordings = Recordings(store, None)
+    first, second = (Recording(recordings, tape.id, tape.ref, None).feed for _ in range(2))
+    assert first is second
+    early, late = first.frames(), second.frames()
+    frames: list[Frame] = [await anext(early), await anext(late)]
+    await early.aclose()
+    del first, early
+    assert Recording(recordings, tape.id, tape.ref, None).feed is second, "as long as somebody reads it is the same"
+    await asyncio.to_thread(tape.end)
+    frames += [frame async for frame in late]
+    assert [frame.event for frame in frames] == ["status", "status", "log", "end"]
+    tape.close()
+    store.close()
+
+
+def test_counts_are_kept_of_the_recordings_that_were_asked_for_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(levels, "_known", {})
+    store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
+    first = levels.levels_of(store, 1)
+    gone = weakref.ref(levels.levels_of(store, 2))
+    for recording in range(3, 200):
+        levels.levels_of(store, recording)
+        assert levels.levels_of(store, 1) is first
+    gc.collect()
+    assert gone() is None and len(levels._known) == 64
+    store.close()
