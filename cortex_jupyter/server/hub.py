@@ -65,6 +65,9 @@ def settings() -> Config:
         raise CortexError("this is not a service that a JupyterHub has started", hint)
     address = urlsplit(url)
     config = Config()
+    # The Hub's proxy hands on the name that the browser asked for, so any is let in (`allow_remote_access`). A page of
+    # another site that has its own name lead here (DNS rebinding) gains nothing: nobody is let in for where they come
+    # from, but by a token, or by a cookie that the Hub's OAuth set for the Hub's name and that goes to no other.
     config.ServerApp = Config(
         ip=address.hostname or "", port=address.port or 80, port_retries=0, base_url=prefix,
         default_url=url_path_join(prefix, "cortex", "view"), identity_provider_class=JupyterHubIdentityProvider,

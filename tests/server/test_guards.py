@@ -1,0 +1,89 @@
+"""What keeps a page of another site from reading: the name it comes by, where it comes from, what may be done with an answer."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from server.running import _TLS, TOKEN, Server, logs
+
+from cortex_jupyter.server.app import CortexJupyter
+
+if TYPE_CHECKING:
+    from server.tape import Tape
+
+#: Every address, with `{}` for the name of a task.
+ADDRESSES = (
+    "cortex/tasks", "cortex/tasks/default/job/{}", *(logs("{}", end) for end in ("logs", "logs.txt", "logs.ndjson", "logs.parquet")),
+    logs("{}", "outline"), logs("{}", "search?grep=line"), logs("{}", "metrics"), "cortex/stream?task=job/{}&since=all",
+    "cortex/openapi.json", "cortex/view?task=job/{}", "cortex/view", "cortex/static/viewer.css", "cortex/nothing",
+)  # fmt: skip
+
+
+def ask(server: Server, address: str, done: Tape, method: str = "GET", **headers: str) -> httpx.Response:
+    return httpx.request(
+        method, server.url + address.format(done.ref.name), headers=server.headers | headers, timeout=60, verify=_TLS
+    )
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{}", "127.0.0.1.evil.example", "169.254.169.254"])
+def test_by_another_name_than_this_machines_nothing_is_read(
+    server: Server, done: Tape, address: str, host: str
+) -> None:
+    """A name of another site that has been made to lead here is that site's, for a browser: DNS rebinding."""
+    host = host.format(httpx.URL(server.url).port)
+    for credentials in (f"token {TOKEN}", ""):
+        answer = ask(server, address, done, Host=host, Authorization=credentials)
+        assert answer.status_code == 403 and "line 00" not in answer.text and done.ref.name not in answer.text
+        assert "set-cookie" not in answer.headers
+    assert ask(server, address, done, Host=f"localhost:{httpx.URL(server.url).port}").status_code in (200, 404)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_nothing_can_be_changed_so_no_other_site_can_have_a_browser_change_it(
+    server: Server, done: Tape, address: str, method: str
+) -> None:
+    assert ask(server, address, done, method).status_code == 405, "nor with the server's token"
+    with httpx.Client(timeout=60, verify=_TLS) as browser:
+        # What signing in gives to a browser: a cookie, which goes with each request, whoever has it made.
+        assert browser.get(f"{server.url}cortex/view?token={TOKEN}").status_code == 200
+        assert browser.get(server.url + "cortex/tasks").status_code == 200
+        answer = browser.request(method, server.url + address.format(done.ref.name), headers={"Origin": "https://evil.example"})  # fmt: skip
+        assert answer.status_code in (403, 404) and "line 00" not in answer.text
+
+
+@pytest.mark.parametrize("address", [a for a in ADDRESSES if "view" not in a])
+def test_another_site_reads_nothing_by_a_browsers_cookie(server: Server, done: Tape, address: str) -> None:
+    with httpx.Client(timeout=60, verify=_TLS) as browser:
+        assert browser.get(f"{server.url}cortex/view?token={TOKEN}").status_code == 200
+        answer = browser.get(server.url + address.format(done.ref.name), headers={"Origin": "https://evil.example"})
+        assert answer.status_code == 404 and "line 00" not in answer.text
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("token", [TOKEN, "wrong"])
+def test_an_answer_is_what_it_says_and_runs_nothing(server: Server, done: Tape, address: str, token: str) -> None:
+    """JSON, event streams, files, pages and errors alike: a line of a task may look like a page with a script in it."""
+    answer = ask(server, address, done, Authorization=f"token {token}")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    parts = [part.split() for part in answer.headers["content-security-policy"].split(";") if part.strip()]
+    policy = {name: values for name, *values in parts}
+    assert policy["default-src"] == ["'none'"] and policy["frame-ancestors"] == ["'self'"]
+    assert "'unsafe-inline'" not in str(policy) and policy.get("script-src", ["'self'"]) == ["'self'"]
+    if ".txt" in address or ".ndjson" in address or ".parquet" in address:
+        assert token != TOKEN or answer.headers["content-disposition"].startswith("attachment")
+    kind = answer.headers["content-type"].partition(";")[0]
+    assert kind != "text/html" or "view" in address
+
+
+def test_every_handler_is_among_them() -> None:
+    app = CortexJupyter()
+    app.handlers = []
+    app.initialize_handlers()
+    for pattern, *_ in app.handlers:
+        assert any(re.fullmatch(pattern, address.partition("?")[0].format("x")) for address in ADDRESSES), pattern
