@@ -113,7 +113,6 @@ async def test_what_hangs_ends_in_time_and_is_named(tmp_path: Path, monkeypatch:
 @pytest.fixture
 def valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
-    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")  # opening a store with one leaves it there
     with Server(tmp_path / "valkey", appendonly="yes", maxmemory="100mb") as server:
         yield server
 
@@ -229,6 +228,7 @@ async def test_servers_are_judged_by_jupyters_configuration(tmp_path: Path, monk
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path / "config"))
     monkeypatch.setenv("CORTEX_STORE", f"sqlite://{tmp_path}/sound.sqlite")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")  # opening a store with one leaves it there
     (tmp_path / "config").mkdir()
     file = tmp_path / "config" / "jupyter_server_config.py"
     store_url = f"valkey://me:hush@127.0.0.1:{free_port()}"

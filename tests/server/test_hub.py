@@ -13,6 +13,7 @@ from support.kube import python_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from conftest import SandboxProcess
     from support.kube import Kube
@@ -75,3 +76,28 @@ def test_no_token_in_its_log(hub: Hub) -> None:
     token = hub.token("alice").json()["token"]
     httpx.get(hub.service + f"cortex/tasks?token={token}")
     assert token not in hub.log.read_text() and "Traceback" not in hub.log.read_text()
+
+
+def test_while_the_hub_is_away_kubernetes_still_ends_what_may_not_be_read_any_more(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    name, home = unique("away"), Home(tmp_path, sandbox.kubeconfig)
+    kube.create(python_job(name, "import time\nprint('first', flush=True)\ntime.sleep(600)"))
+    try:
+        with run_hub(home) as hub:
+            headers = {"Authorization": f"token {hub.token('alice').json()['token']}"}
+            with httpx.stream(
+                "GET", hub.service + logs(name), params={"follow": "1"}, headers=headers, timeout=60
+            ) as got:
+                lines = got.iter_lines()
+                assert any("first" in line for line in lines)
+                hub.process.kill()  # what it had started goes on
+                hub.process.wait()
+                said = len(hub.log.read_text())
+                while "cannot be asked who reads" not in hub.log.read_text()[said:]:
+                    assert next(lines) is not None, "it is open as long as nothing speaks against it"
+                sandbox.fault("deny", resource="pods/log", user="alice")
+                rest = list(lines)
+            assert "event: error" in rest and '"code":"NotAllowed"' in rest[-2]
+    finally:
+        home.end()

@@ -32,6 +32,7 @@ class Hub:
     url: str
     service: str
     log: Path
+    process: subprocess.Popen[bytes]
 
     def token(self, user: str, scope: str = "access:services!service=logs") -> httpx.Response:
         body = {"scopes": [scope, "read:users:groups!user"]}
@@ -69,7 +70,9 @@ def run_hub(home: Home, *, proxy: bool = False) -> Iterator[Hub]:
     with log.open("wb") as file:
         process = subprocess.Popen(command, env=env, cwd=home.path, stdout=file, stderr=file)
     url = f"http://127.0.0.1:{front if proxy else hub}/"
-    found = Hub(home, f"http://127.0.0.1:{hub}/hub/api", url, f"http://127.0.0.1:{service}/services/logs/", log)
+    found = Hub(
+        home, f"http://127.0.0.1:{hub}/hub/api", url, f"http://127.0.0.1:{service}/services/logs/", log, process
+    )
     end = time.monotonic() + 90
     try:
         while True:
