@@ -170,6 +170,7 @@ async def _opened(options: argparse.Namespace, pulse: Pulse) -> Store:
         except StoreBusy as error:
             if not options.all:
                 raise
+            pulse.waited = True
             if error.message != said:
                 _log.warning("%s", error)
             said = error.message

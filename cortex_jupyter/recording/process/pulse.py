@@ -34,6 +34,11 @@ class Pulse:
     port : int, optional
         Where it can be asked.
 
+    Attributes
+    ----------
+    waited : bool
+        The store was away when this process began.
+
     Examples
     --------
     >>> pulse = Pulse()
@@ -46,6 +51,7 @@ class Pulse:
 
     def __init__(self, port: int = 0) -> None:
         self.port = port
+        self.waited = False
         self._turned = time.monotonic()
         self._taken: float | None = None
         self._lost: dict[str, float] = {}

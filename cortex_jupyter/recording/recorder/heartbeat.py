@@ -10,8 +10,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, ParamSpec
 
-from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull, StoreTooNew
+from cortex_jupyter.errors import CortexError, StoreBusy, StoreError, StoreFull, StoreTooNew
 from cortex_jupyter.recording.process import telemetry
+from cortex_jupyter.recording.store import HEARTBEAT_S
 from cortex_jupyter.recording.writing.patience import RETRY_S
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _P = ParamSpec("_P")
 #: How long, seconds, it tries to write its first heartbeat into a store that is full or busy.
 _APPEAR_S: Final = 60.0
 BEAT_S: Final = 1.0
+#: A heartbeat that took so long, seconds, has waited for a store that was away: those of others may have run out meanwhile.
+_AWAY_S: Final = HEARTBEAT_S - 2 * BEAT_S
 
 
 class Heart:
@@ -50,6 +53,19 @@ class Heart:
     def __init__(self, store: Store, me: Recorder, pulse: Pulse) -> None:
         self._store, self.me, self._pulse = store, me, pulse
         self._thread = ThreadPoolExecutor(1, "cortex-heartbeat")
+        # Of the thread, all monotonic: since when it waits for an answer, since when the store is back.
+        self._asked, self._back = math.inf, -math.inf
+        self._failed = pulse.waited
+
+    @property
+    def patient(self) -> bool:
+        """Whether recorders that live may not have said so yet, since the store was away for all of them.
+
+        Their tasks are theirs in the store, where each of them goes on and knows how far it had come. Whoever is first to
+        find the store back waits as long as a heartbeat holds; those of which nothing is heard by then have died.
+        """
+        now = time.monotonic()
+        return self._failed or now - self._asked > _AWAY_S or now - self._back < HEARTBEAT_S
 
     async def appear(self, *, patient: bool = False) -> None:
         """Be seen by who looks for a recorder, as soon as the store takes it.
@@ -119,8 +135,22 @@ class Heart:
         telemetry.BEAT.set_to_current_time()
 
     async def _do(self, what: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
-        run = contextvars.copy_context().run
-        asked = asyncio.get_running_loop().run_in_executor(self._thread, lambda: run(what, *args, **kwargs))
+        context = contextvars.copy_context()
+
+        def run() -> None:
+            self._asked = time.monotonic()
+            try:
+                context.run(what, *args, **kwargs)
+            except StoreError:
+                self._failed = True
+                raise
+            else:
+                if self._failed or time.monotonic() - self._asked > _AWAY_S:
+                    self._back, self._failed = time.monotonic(), False
+            finally:
+                self._asked = math.inf
+
+        asked = asyncio.get_running_loop().run_in_executor(self._thread, run)
         try:
             while True:
                 # From here, however long the store takes: only a loop that stands still is mended by another start.

@@ -11,6 +11,7 @@ import socket
 import time
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter import journal, tracing
@@ -258,7 +259,8 @@ class Recording:
 
     async def _start(self, writer: Writer, id_: int, *, masked: bool) -> None:
         begun = time.monotonic()
-        lease = await asyncio.to_thread(self._store.lease, id_, self._me.id)
+        take = partial(self._store.lease, id_, self._me.id, patient=self._heart.patient)
+        lease = await asyncio.to_thread(take)
         if lease is None:
             return
         # Read again under the lease: the one before us may have committed meanwhile.

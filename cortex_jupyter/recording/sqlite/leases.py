@@ -81,14 +81,15 @@ class Leases:
         with self._file.writing() as db:
             db.execute(query, (lease.recording, lease.owner, lease.epoch))
 
-    def lease(self, recording: int, owner: str) -> Lease | None:
+    def lease(self, recording: int, owner: str, *, patient: bool = False) -> Lease | None:
         with self._file.writing() as db:
             row = db.execute("SELECT owner, epoch FROM recording WHERE id=?", (recording,)).fetchone()
             if row is None:
                 return None
             if row[0] not in (None, owner):
-                holder = db.execute("SELECT * FROM recorder WHERE id=?", (row[0],)).fetchone()
-                if holder and self._alive(Recorder(*holder)):
+                found = db.execute("SELECT * FROM recorder WHERE id=?", (row[0],)).fetchone()
+                holder = Recorder(*found) if found else None
+                if holder and (self._alive(holder) or (patient and process_lives(holder))):
                     return None
             db.execute("UPDATE recording SET owner=?, epoch=epoch+1, caught_up=0 WHERE id=?", (owner, recording))
             return Lease(recording, owner, row[1] + 1)

@@ -74,8 +74,16 @@ class Store(Readable, Protocol):
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:
         """Give of those that are not done who records them: the id of a living recorder, else ""."""
 
-    def lease(self, recording: int, owner: str) -> Lease | None:
-        """Take the lease, or None where a living recorder has it."""
+    def lease(self, recording: int, owner: str, *, patient: bool = False) -> Lease | None:
+        """Take the lease, or None where a living recorder has it.
+
+        Parameters
+        ----------
+        recording : int
+        owner : str
+        patient : bool, optional
+            One of which nothing is heard is taken to live: the store was away, for all of them, until just now.
+        """
 
     def release(self, lease: Lease) -> None:
         """Give it up, where it is still held."""

@@ -57,12 +57,14 @@ class Leases:
     def release(self, lease: Lease) -> None:
         self._link.call("release", lease.recording, lease.owner, lease.epoch)
 
-    def lease(self, recording: int, owner: str) -> Lease | None:
+    def lease(self, recording: int, owner: str, *, patient: bool = False) -> Lease | None:
         holder = self._link.ask("HGET", f"cortex:{recording}", "owner")
         if holder is not None and holder.decode() != owner:
             recorder, lives = self._recorder(holder.decode())
             if recorder is not None and not lives:
                 self.leave(recorder.id)
+            elif patient:
+                return None
         epoch = self._link.call("lease", recording, owner)
         return None if epoch is None else Lease(recording, owner, int(epoch))
 
