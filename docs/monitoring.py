@@ -57,8 +57,8 @@ ALERTS: Final = (
      "Recorders take tasks from each other: one stalls for seconds at a time (CPU limit, paused machine)"),
     ("CortexErrors", 'increase(cortex_errors_total{code="InternalError"}[10m]) > 0', "0m", "warning",
      "A recorder failed on something it does not know; its log has the traceback: report it"),
-    ("CortexServerErrors", 'increase(cortex_refused_total{code="InternalError"}[10m]) > 0', "0m", "warning",
-     "A Jupyter server failed on a request; its log has the traceback: report it"),
+    ("CortexServerErrors", f'increase(cortex_refused_total{{code=~"{"|".join(server.CRASHES)}"}}[10m]) > 0', "0m", "warning",
+     "A Jupyter server failed on a request, or a search or chart of it ended early; its log has the traceback: report it"),
 )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http.client import responses
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -15,7 +14,6 @@ from cortex_jupyter import tracing
 from cortex_jupyter.errors import BadQuery, CortexError, NotFound
 from cortex_jupyter.parsing.query import SEVERAL, LogQuery
 from cortex_jupyter.records import TaskRef
-from cortex_jupyter.server import telemetry
 from cortex_jupyter.server.discreet import Discreet
 
 if TYPE_CHECKING:
@@ -23,14 +21,6 @@ if TYPE_CHECKING:
 
 #: Arguments that belong to Jupyter Server and may stand in any URL.
 _JUPYTERS: Final = frozenset({"token", "_xsrf", "no_track_activity"})
-
-#: Jupyter's own refusals, in our words: code and hint by status.
-_REFUSALS: Final = {
-    400: ("BadQuery", "check the address"),
-    403: ("NotAllowed", "ask for the right to read"),
-    404: ("NotFound", "requests are answered only to pages of this server"),
-    405: ("MethodNotAllowed", "logs are read: use GET"),
-}
 
 
 class Handler(ExtensionHandlerMixin, Discreet, APIHandler):
@@ -126,22 +116,10 @@ class Handler(ExtensionHandlerMixin, Discreet, APIHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Tell an error in the form of the contract, never with a traceback."""
         error = (kwargs.get("exc_info") or (None, None, None))[1]
-        if isinstance(error, CortexError):
-            self.set_status(error.status)
-            if error.retry_s is not None:
-                self.set_header("Retry-After", error.retry_s)
-            body = error.as_dict()
-        elif status_code in (401, 403) and not self.current_user:
-            hint = "sign in again in another tab; a program sends the server's token: `Authorization: token ...`"
-            body = {"code": "NotAllowed", "message": "Jupyter Server does not know who asks", "hint": hint}
-        elif isinstance(error, web.HTTPError):
-            code, hint = _REFUSALS.get(status_code, ("HTTPError", ""))
-            body = {"code": code, "message": responses.get(status_code, "Refused"), "hint": hint}
-        else:
-            hint = "this is a bug of cortex-jupyter; the server's log says more"
-            body = {"code": "InternalError", "message": "the server failed on this request", "hint": hint}
+        if isinstance(error, CortexError) and error.retry_s is not None:
+            self.set_header("Retry-After", error.retry_s)
+        body = self.refusal(status_code, error)
         self._code = body["code"]
-        telemetry.REFUSED.labels(self._code).inc()
         self.finish(orjson.dumps({"error": body}))
 
 

@@ -19,7 +19,7 @@ from tornado.iostream import StreamClosedError
 from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.parsing.query import NAMES, LogQuery
 from cortex_jupyter.recording.reading.filtering import in_turn
-from cortex_jupyter.server import text
+from cortex_jupyter.server import telemetry, text
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.stored import in_thread, start, stored, tail_of
 from cortex_jupyter.server.streaming import StreamingHandler
@@ -56,9 +56,10 @@ class DownloadHandler(StreamingHandler):
         await check_names(recording, query)
         try:
             await self.until_closed(self._kept(recording, query, suffix), recording.ref)
-        except CortexError:
+        except CortexError as error:
             if not self._headers_written:
                 raise
+            telemetry.refused(error.code)
             self.request.connection.stream.close()  # type: ignore[union-attr]  # a file that ends early is no file
 
     async def _kept(self, recording: Recording, query: LogQuery, suffix: str) -> None:

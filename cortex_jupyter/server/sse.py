@@ -160,7 +160,7 @@ class Stream:
         await asyncio.sleep(pause)
 
     async def _error(self, slot: Slot, error: dict[str, str]) -> None:
-        telemetry.REFUSED.labels(error["code"]).inc()
+        telemetry.refused(error["code"])
         doc = error if len(self._slots) == 1 else {"task": slot.asked, **error}
         await self._write(b"event: error\ndata: " + orjson.dumps(doc) + b"\n\n")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.records import Cursor
+from cortex_jupyter.server import telemetry
 from cortex_jupyter.server.base import Handler
 from cortex_jupyter.server.pace import Pace
 from cortex_jupyter.server.process import event
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from cortex_jupyter.records import TaskRef
+
+#: An error as the last event of a stream, and more bytes than it has; within `data` no line ends.
+_ERROR: Final = re.compile(rb'(?:\A|\n)event: error\ndata: {"code":"(\w+)"[^\n]*\n\n\Z')
+_TAIL: Final = 8192
 
 
 class StreamingHandler(Handler):
@@ -97,14 +103,15 @@ class StreamingHandler(Handler):
         async def run() -> None:
             with self.reading():
                 await self.flush()  # the headers: a reader knows that it is heard
-                async with aclosing(pieces):
-                    await self.send(pieces)
+                async with aclosing(pieces), aclosing(_counted(pieces)) as told:
+                    await self.send(told)
 
         try:
             await self.until_closed(run(), ref)
         except CortexError as error:
             if not self._headers_written:
                 raise
+            telemetry.refused(error.code)
             self.write(event("error", **error.as_dict()))
 
     async def send(self, pieces: AsyncGenerator[bytes]) -> None:
@@ -134,3 +141,13 @@ class StreamingHandler(Handler):
             if cursor is not None and cursor.before is not None:
                 raise BadQuery(f"the cursor {cursor} leads back, a stream goes on", "take the `id:` of an event")
         return cursors
+
+
+async def _counted(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Give pieces of events, and count the error with which they end, whoever has written it."""
+    tail = b""
+    async for piece in pieces:
+        tail = (tail + piece[-_TAIL:])[-_TAIL:]
+        yield piece
+    if error := _ERROR.search(tail):
+        telemetry.refused(error[1].decode())

@@ -20,7 +20,15 @@ LAG: Final = Histogram(
     buckets=BUCKETS,
 )
 REFUSED: Final = Counter("cortex_refused_total", "Requests and streams answered with an error, by its code", ["code"])
-REFUSED.labels("InternalError")  # from the first on: a rate counts nothing when a series begins with 1
+#: Codes of what is our fault, and nobody's who asks: a bug, and a process of ours that ended early.
+CRASHES: Final = ("InternalError", "MetricsFailed", "SearchFailed")
+for _crash in CRASHES:
+    REFUSED.labels(_crash)  # from the first on: a rate counts nothing when a series begins with 1
+
+
+def refused(code: str) -> None:
+    """Count an error that is told."""
+    REFUSED.labels(code).inc()
 
 
 def sent(burst: Burst, since: int) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from html import escape
-from http.client import responses
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import CortexError, TooMany
+from cortex_jupyter.errors import TooMany
 from cortex_jupyter.records import TaskRef, checked_namespace
 from cortex_jupyter.server.discreet import Discreet
 from cortex_jupyter.server.static import address_of
@@ -94,17 +93,10 @@ class ViewHandler(ExtensionHandlerMixin, Discreet):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Tell an error as a page that says what to do next."""
         error = (kwargs.get("exc_info") or (None, None, None))[1]
-        message, hint = responses.get(status_code, "Refused"), ""
-        if isinstance(error, CortexError):
-            self.set_status(status_code := error.status)
-            message, hint = error.message, error.hint or ""
-        elif not isinstance(error, web.HTTPError):
-            message, hint = (
-                "The server failed on this request",
-                "This is a bug of cortex-jupyter; the server's log says more.",
-            )
+        refusal = self.refusal(status_code, error)
+        message, hint = refusal["message"], refusal["hint"]
         body = f'<div class="plain"><h1>{escape(message)}</h1><p>{escape(hint)}</p><p><a href="view">All tasks</a></p></div>'
-        self._page(f"{status_code} · {message}", body)
+        self._page(f"{self.get_status()} · {message}", body)
 
 
 def _table(namespace: str, tasks: list[dict[str, Any]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -57,6 +58,12 @@ class Server:
         """Give the status and the error."""
         response = self.get(path, headers, **query)
         return response.status_code, response.json()["error"]
+
+    def refused(self, code: str, headers: dict[str, str] | None = None) -> float:
+        """Give how often it has answered with an error, as its `/metrics` have it."""
+        text = self.get("metrics", headers).text
+        found = re.search(rf'^cortex_refused_total{{code="{code}"}} (\S+)$', text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     @contextlib.asynccontextmanager
     async def stream(

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 _PEOPLE = ("--ServerApp.identity_provider_class=server.people.People", "--CortexJupyter.access_for=user")
 #: What hardly gets smaller, with numbers.
-_MUCH = "import os\nfor i in range(6000): print(f'step={i} loss={i * 7919 % 1000 / 7} lr={i * 31 % 977} {os.urandom(60).hex()}')"
+#: Of each answer more than one piece: none has its end in what goes at once.
+_MUCH = """import os
+for i in range(6000):
+    numbers = ' '.join(f'{key}={i * 7919 % (970 + n)}' for n, key in enumerate(('lr', *'abcdef')))
+    print(f'step={i} loss={i * 7919 % 1000 / 7} {numbers} {os.urandom(60).hex()}')"""
 _FOREVER = "import time\nprint('first', flush=True)\ntime.sleep(600)"
 ALICE, BOB = {"X-User": "alice"}, {"X-User": "bob"}
 #: Every way to a task's lines, or to what is known of it.
@@ -166,6 +170,7 @@ async def test_a_right_that_is_taken_away_ends_downloads_searches_and_charts_too
             for text in events:
                 last = text.strip().rpartition("event: ")[2]
                 assert last.startswith("error") and '"NotAllowed"' in last and "event: done" not in text
+            assert server.refused("NotAllowed", ALICE) == len(ways)
     finally:
         home.end()
 

@@ -259,10 +259,21 @@ def test_no_text_of_a_log_and_no_token_in_the_server_log(server: Server, done: T
 def test_a_failure_of_our_own_shows_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("")
     (tmp_path / "jupyter_server_config.py").write_text(
+        "from cortex_jupyter.server import metrics\n"
         "from cortex_jupyter.server.service import Service\n"
+        "class Found: ref = None\n"
+        "async def find(*_): return Found\n"
         "async def fail(self): raise RuntimeError('a secret')\n"
-        "Service.recordings = fail\n"
+        "async def measured(*_):\n"
+        "    yield b': begun\\n'\n"
+        "    raise RuntimeError('a secret')\n"
+        "Service.recordings, Service.find, metrics.measured = fail, find, measured\n"
     )
     with run_server(tmp_path, f"--config={tmp_path / 'jupyter_server_config.py'}") as broken:
         status, error = broken.error("cortex/tasks")
+        page = broken.get("cortex/view")
+        assert broken.refused("InternalError") == 2
+        assert broken.get(logs("any", "metrics")).text == ": begun\n", "it is too late to say more"
+        assert broken.refused("InternalError") == 3
     assert (status, error["code"]) == (500, "InternalError") and "secret" not in json.dumps(error)
+    assert page.status_code == 500 and "bug of cortex-jupyter" in page.text and "secret" not in page.text

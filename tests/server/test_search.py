@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,13 +58,13 @@ def test_a_search_for_nothing_or_with_what_cannot_be_is_refused(
     assert (status, error["code"]) == (400, "BadQuery")
 
 
-def searchers(server: Server) -> list[str]:
+def searchers(server: Server, module: str = "searcher") -> list[str]:
     """Give the processes that search this server's store."""
     found = []
     for proc in Path("/proc").glob("[0-9]*"):
         try:
             if (
-                b"server.searcher" in (proc / "cmdline").read_bytes()
+                f"server.{module}".encode() in (proc / "cmdline").read_bytes()
                 and str(server.home).encode() in (proc / "environ").read_bytes()
             ):
                 found.append(proc.name)
@@ -88,8 +90,33 @@ async def test_a_search_ends_when_its_reader_goes(server: Server, tape: Tape) ->
 async def test_a_pattern_that_runs_away_is_named(server: Server, tape: Tape) -> None:
     tape.write([(T0, tape.source(), "x" * 60_000)])
     tape.end()
+    before = server.refused("TooSlow")
     events = await server.events(logs(tape.ref.name, "search"), grep="x*x*x*x*y")
     error = json.loads(events[-1].data)
+    assert server.refused("TooSlow") == before + 1
     assert (events[-1].event, error["code"]) == ("error", "TooSlow")
     assert "x*x*x*x*y" in error["message"]
     assert not searchers(server)
+
+
+@pytest.mark.parametrize(
+    ("way", "module", "code"),
+    [("search?grep=x*x*x*x*y", "searcher", "SearchFailed"), ("metrics", "measurer", "MetricsFailed")],
+)
+async def test_a_process_that_is_killed_is_an_error_that_is_counted(
+    server: Server, tape: Tape, way: str, module: str, code: str
+) -> None:
+    tape.write([(T0 + i, tape.source(), f"step={i} loss=0.5 {'x' * 60_000}") for i in range(20)])
+    tape.end()
+    before = server.refused(code)
+
+    async def kill() -> None:
+        while not (found := searchers(server, module)):  # noqa: ASYNC110 - other processes tell nobody
+            await asyncio.sleep(0.01)
+        for one in found:
+            os.kill(int(one), signal.SIGKILL)
+
+    async with asyncio.timeout(20):
+        events, _ = await asyncio.gather(server.events(logs(tape.ref.name, way)), kill())
+    assert (events[-1].event, json.loads(events[-1].data)["code"]) == ("error", code)
+    assert server.refused(code) == before + 1

@@ -36,15 +36,19 @@ def test_the_page_names_its_tasks_and_may_run_only_the_server_s_own_script(serve
 
 
 @pytest.mark.parametrize(
-    ("task", "status", "words"),
+    ("task", "status", "code", "words"),
     [
-        ("job/<b>x</b>", 400, "<b>x</b>"),
-        ("nothing-of-that-name", 502, "kubeconfig"),
-        ("", 400, "task"),
+        ("job/<b>x</b>", 400, "BadQuery", "<b>x</b>"),
+        ("nothing-of-that-name", 502, "NoCluster", "kubeconfig"),
+        ("", 400, "BadQuery", "task"),
     ],
 )
-def test_a_reference_to_nothing_gives_a_page_that_says_so(server: Server, task: str, status: int, words: str) -> None:
+def test_a_reference_to_nothing_gives_a_page_that_says_so(
+    server: Server, task: str, status: int, code: str, words: str
+) -> None:
+    before = server.refused(code)
     page = server.get("cortex/view", task=task)
+    assert server.refused(code) == before + 1
     assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
     assert words in html.unescape(re.findall("<h1>(.*?)</h1>", page.text)[0]), page.text
     assert "<b>" not in page.text and "default-src 'none'" in page.headers["content-security-policy"]
