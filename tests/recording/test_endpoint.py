@@ -52,7 +52,14 @@ def test_a_recorder_counts_what_it_records(
 ) -> None:
     name, port = unique("counted"), free_port()
     home = Home(tmp_path, sandbox.kubeconfig)
-    program = "import time\nfor i in range(300): print(f'line {i:04}', flush=True); time.sleep(0.005)"
+    flag = tmp_path / "flag"
+    program = (
+        "import os, time\n"
+        "for i in range(300):\n"
+        "    print(f'line {i:04}', flush=True)\n"
+        f"    while not os.path.exists({str(flag)!r}): time.sleep(0.05)\n"
+        "    time.sleep(0.005)"
+    )
     url = f"sqlite:///{tmp_path}/store.sqlite"
     store = open_store(url)
     command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--port", str(port)]
@@ -63,6 +70,10 @@ def test_a_recorder_counts_what_it_records(
         kube.wait_for(lambda: _well(address), "the recorder to be well")
         assert store.recorder("our cluster"), "CORTEX_CLUSTER is what a store knows a cluster by"
         store.want(store.open("our cluster", TaskRef("default", "job", name), job["metadata"]["uid"]), 60)
+        running = kube.wait_for(lambda: _reads(address), "the first line to be recorded")
+        assert (running["cortex_tasks"], running["cortex_sources"]) == (1, 1)
+        assert abs(time.time() - running["cortex_heartbeat_timestamp_seconds"]) < 60
+        flag.touch()
         found = kube.wait_for(lambda: _finished(address), "the task to be recorded")
     finally:
         process.terminate()
@@ -73,6 +84,8 @@ def test_a_recorder_counts_what_it_records(
     assert found["cortex_bytes_total"] == pytest.approx(300 * (len("line 0000\n") + stamp), rel=0.03)
     assert found["cortex_queue_bytes"] == 0 and found["cortex_commit_seconds_count"] > 0
     assert found['cortex_leases_total{change="taken"}'] == 1
+    lag = "cortex_recording_lag_seconds_"
+    assert 0 < found[lag + "sum"] < 60 * found[lag + "count"], "each of it was written while it was read"
 
 
 def _well(address: str) -> bool:
@@ -82,9 +95,14 @@ def _well(address: str) -> bool:
         return False
 
 
+def _reads(address: str) -> dict[str, float] | None:
+    found = values(httpx.get(address + "/metrics").text)
+    return found if found["cortex_lines_total"] else None
+
+
 def _finished(address: str) -> dict[str, float] | None:
     found = values(httpx.get(address + "/metrics").text)
-    return found if found.get('cortex_leases_total{change="finished"}') else None
+    return found if found.get('cortex_leases_total{change="finished"}') and not found["cortex_tasks"] else None
 
 
 async def test_a_port_that_is_taken_is_said() -> None:

@@ -6,12 +6,15 @@ import asyncio
 import os
 import sqlite3
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import REGISTRY
 from recording.hand import CLUSTER, Hand, on_sqlite, recorder, source, until
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld
+from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.recorder import upkeep as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
@@ -229,8 +232,12 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
     store.leave("me")
     cluster: Any = type("Api", (), {"id": CLUSTER})()
     monkeypatch.setattr(lib, "_RETAIN_S", 0.01)
+    telemetry.STORE.set(-1)
+    telemetry.BUDGET.set(-1)
     run = asyncio.create_task(Recording(store, cluster).run())
     await until(lambda: not held(store))
+    told = partial(REGISTRY.get_sample_value, "cortex_store_bytes")
+    await until(lambda: told() == store.used() and REGISTRY.get_sample_value("cortex_store_budget_bytes") == 1)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run

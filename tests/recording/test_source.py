@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import REGISTRY
 from recording.hand import Hand, source, until
 from recording.node import Node, cri, line, pod
 
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store
 
 GONE = NotFound('pods "pod-1" not found')
+
+
+def counted(name: str) -> float:
+    """Give a counter of the recorder's `/metrics`."""
+    found = REGISTRY.get_sample_value(name)
+    assert found is not None
+    return found
 
 
 class Rig:
@@ -100,9 +108,10 @@ async def test_a_clean_end_of_a_stream_is_no_end(store: Store, hand: Hand, write
 
     # In the middle of a line, after nothing at all, and with an error; then the container ends.
     node.scripts = [[LOG[:500]], [], [LOG[:700], ConnectionResetError()], [LOG, ends]]
-    rig = Rig(store, hand, node)
+    rig, before = Rig(store, hand, node), counted("cortex_reconnects_total")
     await rig.run(writer)
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+    assert counted("cortex_reconnects_total") == before + 3
 
 
 async def test_a_last_read_that_is_cut_is_read_again(store: Store, hand: Hand, writer: Writer) -> None:
@@ -126,9 +135,10 @@ async def test_last_reads_that_are_cut_again_and_again(store: Store, hand: Hand,
 async def test_last_lines_that_never_come_are_a_gap(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
     node.scripts = [[LOG[:1000]] for _ in range(50)]
-    rig = Rig(store, hand, node)
+    rig, before = Rig(store, hand, node), counted("cortex_gaps_total")
     await rig.run(writer)
     assert rig.texts == ALL[: len(rig.texts)] and len(rig.gaps) == 1 and rig.ended
+    assert counted("cortex_gaps_total") == before + 1
 
 
 async def test_a_clock_that_was_set_back_while_disconnected(store: Store, hand: Hand, writer: Writer) -> None:

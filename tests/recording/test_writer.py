@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import REGISTRY
 from recording.hand import CLUSTER, Hand, source, until
 from recording.node import line
 
@@ -39,6 +40,11 @@ def opened(writer: Writer, hand: Hand) -> Channel:
 def waiting() -> float:
     """Give `cortex_queue_bytes`."""
     return next(iter(telemetry.QUEUE.collect())).samples[0].value
+
+
+def errors(code: str) -> float:
+    """Give `cortex_errors_total` of a code; there is none before the first."""
+    return REGISTRY.get_sample_value("cortex_errors_total", {"code": code}) or 0.0
 
 
 def texts(store: Store, recording: int) -> list[str]:
@@ -144,9 +150,11 @@ async def test_an_error_of_one_is_not_the_others(
         commit(lease, what)  # type: ignore[arg-type]
 
     monkeypatch.setattr(store, "commit", sometimes)
+    before = errors("StoreError")
     await broken.lines(1, line(1, "a"))
     with pytest.raises(StoreError, match="full"):
         await asyncio.wait_for(broken.flush(), 20)
+    assert errors("StoreError") == before + 1
     await good.lines(1, line(1, "b"))
     await asyncio.wait_for(good.flush(), 20)
     assert texts(store, store.find(TaskRef("default", "job", "other"), CLUSTER).id) == ["b"]  # type: ignore[union-attr]
