@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import MissingExtra, StoreError
 from cortex_jupyter.recording.store import default_url, path_of
 from cortex_jupyter.recording.store.budget import Budget
-from cortex_jupyter.recording.store.url import SERVERS
+from cortex_jupyter.recording.store.url import SERVERS, shown
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store
@@ -47,8 +46,7 @@ def _opened(url: str) -> Store:
 
         return SqliteStore(path)
     if not url.startswith(SERVERS):
-        shown = re.sub(r"//.*@", "//", url)  # a password is for the server alone
-        raise StoreError(f"{shown!r} is no store", "set CORTEX_STORE to sqlite:///absolute/path or valkey://host")
+        raise StoreError(f"{shown(url)!r} is no store", "set CORTEX_STORE to sqlite:///absolute/path or valkey://host")
     try:
         from cortex_jupyter.recording.valkey.address import Address  # noqa: PLC0415
         from cortex_jupyter.recording.valkey.store import ValkeyStore  # noqa: PLC0415

@@ -52,11 +52,11 @@ class Server:
             inside = request.path.startswith(f"{self._prefix}/")
             if inside:
                 request = request.clone(rel_url=request.rel_url.raw_path_qs.removeprefix(self._prefix))
-            request["user"] = self._user(request, inside=inside)
+            user = self._user(request, inside=inside)
             if request.path.startswith("/sandbox/faults"):
                 return await self._fault(request)
             self._faults.request(f"{request.method} {request.path_qs}")
-            return await self._route(request)
+            return await self._route(request, user)
         except ApiError as error:
             response = answer(error.body, error.code)
             response.headers.update(error.headers)
@@ -71,22 +71,21 @@ class Server:
             raise ApiError(401, "Unauthorized")
         return user or USER
 
-    async def _route(self, request: web.Request) -> web.StreamResponse:
+    async def _route(self, request: web.Request, user: str) -> web.StreamResponse:
         path = request.path
         if path in ("/healthz", "/livez", "/readyz"):
             return web.Response(text="ok")
         if found := discovery(path) or openapi(path, self._prefix):
             return answer(found)
         if path in _REVIEWS and request.method == "POST":
-            return answer(self._review(await body(request), request["user"]), 201)
+            return answer(self._review(await body(request), user), 201)
         where = target(path)
         verb = VERBS.get(request.method, "")
         if not where.name and verb in ("get", "delete"):
             watching = request.query.get("watch", "").lower() in ("true", "1")
             verb = "deletecollection" if verb == "delete" else "watch" if watching else "list"
-        if self._faults.denied(verb, where.permission, where.namespace, name=where.name, user=request["user"]):
-            group, user = where.resource.group, request["user"]
-            raise self._forbidden(user, verb, where.permission, group, where.namespace, where.name)
+        if self._faults.denied(verb, where.permission, where.namespace, name=where.name, user=user):
+            raise self._forbidden(user, verb, where.permission, where.resource.group, where.namespace, where.name)
         if where.permission == "pods/log":
             return await pod_log(self._kubelet, request, where)
         if where.permission == "nodes/proxy":

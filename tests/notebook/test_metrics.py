@@ -121,7 +121,10 @@ def until(test: Callable[[], Any]) -> None:
 
 def test_the_list_of_tasks_says_how_far_they_are(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, i * 10**9, f"epoch {i}/8") for i in range(1, 5)]).update(state="running", caught_up=1)
-    found = [{"task": "ml:job/train-1", "state": "running"}, {"task": "ml:job/other", "state": "running"}]
+    found = [
+        {"task": f"ml:job/{name}", "state": "running", "recorded": held}
+        for name, held in (("train-1", True), ("other", False))
+    ]
     recordings = engine.run(engine.recordings())
     _add_progress(recordings, found)
     assert found[0]["progress"] == "epoch 50%, 4/8, 1 epoch/s, 4 s left" and "progress" not in found[1]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cli.doctor.finding import TOLD, WARN, Finding
 from cortex_jupyter.recording.store import default_url
+from cortex_jupyter.recording.store.url import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +89,6 @@ def judge(settings: Settings) -> Iterator[Finding]:
     text = f"CortexJupyter's {', '.join(names)} as in {where}: that is what is looked at here"
     yield Finding(PART, TOLD, text)
     if settings.store_url and settings.store_url != default_url():
-        store, other = (re.sub(r"//.*@", "//", url) for url in (settings.store_url, default_url()))
+        store, other = (shown(url) for url in (settings.store_url, default_url()))
         text = f"servers keep recordings in {store}, kernels and the command line in {other}"
         yield Finding(PART, WARN, text, "set CORTEX_STORE, which all of them read, in place of CortexJupyter.store_url")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
@@ -23,6 +24,17 @@ def default_url() -> str:
 def is_store(url: str) -> bool:
     """Tell whether a URL names a store; else it may name an archive."""
     return url.startswith(("sqlite:", *SERVERS))
+
+
+def shown(url: str) -> str:
+    """Give a URL as it may be told: a password is for the server alone.
+
+    Examples
+    --------
+    >>> shown("valkey://me:secret@host/1"), shown("valkey://host")
+    ('valkey://host/1', 'valkey://host')
+    """
+    return re.sub(r"//.*@", "//", url)
 
 
 def url_of(path: Path) -> str:
