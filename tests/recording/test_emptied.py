@@ -15,7 +15,7 @@ from support.kube import python_job
 
 from cortex_jupyter.errors import StoreBusy
 from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.recorder import recorder as lib
+from cortex_jupyter.recording.recorder import tasks as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
 from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.store.budget import Budget
@@ -101,7 +101,7 @@ async def test_no_task_is_taken_unmasked_by_who_was_told_to_mask(
         lose()
         recording: Any = Recording(store, cluster, told={"mask": "1"})
         await recording._take(None)
-        for one in list(recording._running.values()):
+        for one in list(recording._tasks.running.values()):
             await one.task
         store.leave(recording._me.id)
     assert taken == [True] * 3

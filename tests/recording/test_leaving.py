@@ -11,7 +11,7 @@ from support.kube import python_job
 
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import ClusterUnreachable
-from cortex_jupyter.recording.recorder import recorder as lib
+from cortex_jupyter.recording.recorder import tasks as lib
 from cortex_jupyter.recording.recorder import upkeep as upkeeping
 from cortex_jupyter.recording.recorder.recorder import Recording
 from cortex_jupyter.recording.recorder.upkeep import Upkeep

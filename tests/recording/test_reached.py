@@ -9,7 +9,7 @@ import pytest
 from recording.hand import CLUSTER, Hand
 
 from cortex_jupyter.errors import LeaseLost, StoreUnreachable
-from cortex_jupyter.recording.recorder import recorder as lib
+from cortex_jupyter.recording.recorder import tasks as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def recording(store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def record(recording: Any, id_: int) -> None:
-    await recording._start(None, id_, masked=False)
-    await asyncio.gather(*(one.task for one in recording._running.values()))
+    await recording._tasks.start(None, id_, masked=False)
+    await asyncio.gather(*(one.task for one in recording._tasks.running.values()))
 
 
 async def test_it_is_said_as_soon_as_the_store_takes_it(
@@ -80,8 +80,8 @@ async def test_a_task_that_another_takes_just_then_is_his_and_ends_nothing_else(
         real(lease, commit)
 
     monkeypatch.setattr(store, "commit", taken)
-    await recording._start(None, hand.id, masked=False)
-    assert not recording._running and len(store.entries(hand.id, 2, 1 << 20)) == 0
+    await recording._tasks.start(None, hand.id, masked=False)
+    assert not recording._tasks.running and len(store.entries(hand.id, 2, 1 << 20)) == 0
 
 
 async def test_what_is_complete_is_forgotten(
@@ -89,15 +89,15 @@ async def test_what_is_complete_is_forgotten(
 ) -> None:
     """A collector runs for months: it must not know of each task that ever was."""
     now = [0.0]
-    monkeypatch.setattr(recording._reached, "_clock", lambda: now[0])
+    monkeypatch.setattr(recording._tasks.reached, "_clock", lambda: now[0])
     await record(recording, hand.id)
     now[0] += 3600
-    assert len(recording._reached) == 1, "it is not complete"
+    assert len(recording._tasks.reached) == 1, "it is not complete"
     monkeypatch.setattr(Short, "error", None)
     await record(recording, hand.id)
-    assert recording._reached.of(hand.id) == 8, "a server that fails over may still lose that it is complete"
+    assert recording._tasks.reached.of(hand.id) == 8, "a server that fails over may still lose that it is complete"
     now[0] += 3600
-    assert len(recording._reached) == 0
+    assert len(recording._tasks.reached) == 0
     # Another may have completed it.
     monkeypatch.setattr(Short, "error", LeaseLost("another recorder has taken over this task"))
     await record(recording, hand.id)
@@ -106,4 +106,4 @@ async def test_what_is_complete_is_forgotten(
     hand.end()
     await record(recording, hand.id)
     now[0] += 3600
-    assert len(recording._reached) == 0
+    assert len(recording._tasks.reached) == 0

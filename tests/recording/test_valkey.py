@@ -27,7 +27,7 @@ from cortex_jupyter.errors import CursorNotHeld, LeaseLost, StoreBusy, StoreErro
 from cortex_jupyter.recording.process.launch import ensure_recorder
 from cortex_jupyter.recording.reading import keeping
 from cortex_jupyter.recording.reading.feed import Feed
-from cortex_jupyter.recording.recorder import recorder as lib
+from cortex_jupyter.recording.recorder import tasks as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
 from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.compact import compact
@@ -412,8 +412,8 @@ async def test_a_store_that_has_gone_back_is_said(store: ValkeyStore, monkeypatc
     info = store.info(hand.id)
     store.leave("me")
     for _ in range(2):
-        await recording._start(None, info.id, masked=False)
-        await recording._running[hand.id].task
+        await recording._tasks.start(None, info.id, masked=False)
+        await recording._tasks.running[hand.id].task
     (said,) = store.entries(hand.id, 7, 1 << 20)
     assert (said.seq, said.last, Lost.last) == (3, 8, 8) and b'"seq":8' in said.data and b"lost its last 5" in said.data
 

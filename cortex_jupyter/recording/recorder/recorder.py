@@ -10,26 +10,17 @@ import os
 import socket
 import time
 import uuid
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter import journal, tracing
+from cortex_jupyter import journal
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import CortexError, LeaseLost, NotAllowed, StoreBusy, StoreError, StoreFull
+from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull
 from cortex_jupyter.recording.collector.sharing import Sharing
-from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.recorder.heartbeat import BEAT_S, Heart
-from cortex_jupyter.recording.recorder.reached import Reached
-from cortex_jupyter.recording.recorder.refusals import Refusals
-from cortex_jupyter.recording.recorder.running import Running
-from cortex_jupyter.recording.recorder.saying import say_back, tell
-from cortex_jupyter.recording.recorder.task import TaskRecorder
-from cortex_jupyter.recording.recorder.upkeep import Upkeep
+from cortex_jupyter.recording.recorder.tasks import Tasks
 from cortex_jupyter.recording.source.turns import Turns
-from cortex_jupyter.recording.store import HEARTBEAT_S, Commit, Info, Recorder, Store
-from cortex_jupyter.recording.store.compact import compact
+from cortex_jupyter.recording.store import HEARTBEAT_S, Info, Recorder, Store
 from cortex_jupyter.recording.store.settings import Settings
 from cortex_jupyter.recording.watching.watches import SharedWatches, Watches
 from cortex_jupyter.recording.writing.patience import RETRY_S
@@ -40,7 +31,6 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.collector.selection import Selection
-    from cortex_jupyter.tracing import Attributes
 
 _log = logging.getLogger(__name__)
 
@@ -50,10 +40,6 @@ IDLE_S: Final = 120.0
 _SHARE_S: Final = 0.5
 #: And so long, seconds, after the heartbeat of one of those who share it has gone cold.
 _COLD_S: Final = 0.02
-#: Kinds that end by themselves are recorded to their end, whoever has left; the others as long as they are wanted.
-_ENDING: Final = ("job", "pod")
-#: But not in a cluster that has not answered for so long, seconds: a reader who comes back has it go on from its anchor.
-_AWAY_S: Final = 600.0
 
 
 class Recording:
@@ -89,8 +75,8 @@ class Recording:
         rights: str = "",
     ) -> None:
         self._store, self._cluster, self._idle = store, cluster, idle if selection is None else math.inf
-        self._selection, self._turns = selection, turns or Turns()
-        self._watches = SharedWatches(cluster, whole=not selection.namespaces) if selection else Watches(cluster)
+        self._selection = selection
+        watches = SharedWatches(cluster, whole=not selection.namespaces) if selection else Watches(cluster)
         self._pulse = pulse or Pulse()
         self._me = Recorder(
             uuid.uuid4().hex,
@@ -108,14 +94,9 @@ class Recording:
         self._heart = Heart(store, self._me, self._pulse)
         self._sharing, self._shared = Sharing(self._me.id), float("-inf")  # and when it last did, monotonic
         self._cold = float("inf")  # when the first of the others will be dead unless it is heard of again, monotonic
-        self._running: dict[int, Running] = {}
         self._settings = Settings(store, told, marks=True)
-        self._upkeep = Upkeep(store, self._running)
-        self._reached = Reached()
-        self._refusals = Refusals()
-        self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
-        self._damaged: StoreError | None = None  # the store does not even take a message
         self._changed = asyncio.Event()
+        self._tasks = Tasks(store, cluster, self._heart, watches, turns or Turns(), self._changed.set)
 
     async def run(self) -> None:
         """Record until there is nothing left to do; cancel to end earlier.
@@ -140,7 +121,7 @@ class Recording:
             with Writer(self._store, self._pulse) as writer:
                 await self._heart.appear(patient=self._selection is not None)
                 unsubscribe = self._store.subscribe(wake)
-                upkeep = self._upkeep
+                upkeep = self._tasks.upkeep
                 side = [
                     asyncio.create_task(c) for c in (self._beat(), upkeep.compact(), upkeep.retain(), upkeep.archive())
                 ]
@@ -152,7 +133,7 @@ class Recording:
                         task.result()
                 finally:
                     unsubscribe()
-                    everything = [*side, work, selecting, *(one.task for one in self._running.values())]
+                    everything = [*side, work, selecting, *(one.task for one in self._tasks.running.values())]
                     for task in everything:
                         task.cancel()
                     await asyncio.gather(*everything, return_exceptions=True)
@@ -165,8 +146,8 @@ class Recording:
         busy = time.monotonic()
         while True:
             self._changed.clear()
-            if self._damaged is not None:
-                raise self._damaged
+            if self._tasks.damaged is not None:
+                raise self._tasks.damaged
             try:
                 wanted = await self._take(writer)
             except (StoreFull, StoreBusy) as error:
@@ -177,7 +158,7 @@ class Recording:
                 await asyncio.sleep(RETRY_S)
                 continue
             self._pulse.came_round()
-            if self._running or wanted:
+            if self._tasks.running or wanted:
                 busy = time.monotonic()
             elif time.monotonic() - busy > self._idle:
                 return
@@ -196,7 +177,7 @@ class Recording:
         if await asyncio.to_thread(self._settings.look) and self._selection is not None:
             self._selection.anew.set()
         mask = self._settings.masked
-        for one in self._running.values():
+        for one in self._tasks.running.values():
             # Switched on meanwhile: it goes on from its anchor, and what it reads from now on is masked.
             if mask and not one.recorder.masked and not one.task.cancelling():
                 one.task.cancel()
@@ -207,18 +188,14 @@ class Recording:
             ids |= self._selection.ids
         else:
             begin = [info.id for info in wanted]
-        await self._leave_to_others(ids)
+        await self._tasks.leave_to_others(ids)
         for id_ in begin:
-            if (
-                id_ not in self._running
-                and not self._refusals.waits(id_)
-                and self._later.get(id_, 0) < time.monotonic()
-            ):
-                await self._start(writer, id_, masked=mask)
+            if self._tasks.free(id_):
+                await self._tasks.start(writer, id_, masked=mask)
                 self._pulse.came_round()  # of thousands not all are begun in a moment
-        for id_, one in self._running.items():
+        for id_, one in self._tasks.running.items():
             one.recorder.read(on=id_ in read)
-        await self._release(ids)
+        await self._tasks.release(ids)
         return wanted
 
     async def _share(self, selected: set[int], wanted: set[int]) -> list[int]:
@@ -230,17 +207,17 @@ class Recording:
         holders = await asyncio.to_thread(self._store.holders, asked)
         if self._selection is not None:
             await self._selection.missing(asked - holders.keys())
-        self._reached.over(asked - holders.keys())
+        self._tasks.reached.over(asked - holders.keys())
         fellows = await self._fellows()
         # What another records for a reader is no part of what they share.
-        holders = {i: o for i, o in holders.items() if o in fellows or (not o and not self._refusals.waits(i))}
+        holders = {i: o for i, o in holders.items() if o in fellows or (not o and not self._tasks.refusals.waits(i))}
         for id_ in self._sharing.give(holders, len(fellows)):
-            if id_ in self._running:
-                await self._hand_over(self._running[id_])
+            if id_ in self._tasks.running:
+                await self._tasks.hand_over(self._tasks.running[id_])
                 holders[id_] = ""
         # What failed here just now is ours in the store, and free all the same.
         mine = {id_ for id_, owner in holders.items() if owner == self._me.id}
-        return [*(mine - self._running.keys()), *self._sharing.take(holders, len(fellows))]
+        return [*(mine - self._tasks.running.keys()), *self._sharing.take(holders, len(fellows))]
 
     async def _fellows(self) -> set[str]:
         """Give the recorders that select the same, this one included; and note when one of them would be found dead."""
@@ -250,119 +227,6 @@ class Recording:
         self._cold = time.monotonic() + left + _COLD_S
         return {self._me.id, *(one.id for one in others)}
 
-    async def _hand_over(self, one: Running) -> None:
-        one.task.cancel()
-        await asyncio.wait([one.task])
-        await one.recorder.drain()
-        await asyncio.to_thread(self._store.release, one.lease)
-        telemetry.LEASES.labels("handed over").inc()
-
-    async def _start(self, writer: Writer, id_: int, *, masked: bool) -> None:
-        begun = time.monotonic()
-        take = partial(self._store.lease, id_, self._me.id, patient=self._heart.patient)
-        lease = await asyncio.to_thread(take)
-        if lease is None:
-            return
-        # Read again under the lease: the one before us may have committed meanwhile.
-        now = await asyncio.to_thread(self._store.info, id_)
-        if now is None or now.done:
-            self._reached.over([id_])
-            return
-        if (reached := self._reached.of(id_)) > now.last_seq:
-            try:
-                now = await asyncio.to_thread(say_back, self._store, lease, now, reached)
-            except LeaseLost as error:  # another has taken it just now: it is his
-                _log.warning("%s: %s", now.ref.key, error)
-                return
-        recorder = TaskRecorder(
-            self._cluster, self._store, writer, lease, now, self._watches, self._turns, masked=masked
-        )
-        one = self._running[id_] = Running(lease, now, recorder)
-        ref = now.ref
-        known: Attributes = {
-            "k8s.namespace.name": ref.namespace,
-            "cortex.task": ref.key,
-            "cortex.lease.epoch": lease.epoch,
-        }
-        with tracing.span("cortex.task.take", known, ago=time.monotonic() - begun):
-            one.task = asyncio.create_task(self._record(one))  # what it does belongs to the same trace
-        telemetry.LEASES.labels("taken").inc()
-        _log.info("taken", extra={"task": ref.key, "seconds": time.monotonic() - begun})
-        telemetry.TASKS.set(len(self._running))
-
-    async def _record(self, one: Running) -> None:
-        with journal.about(task=one.info.ref.key):
-            await self._recorded(one)
-
-    async def _recorded(self, one: Running) -> None:
-        info, done = one.info, False
-        try:
-            await one.recorder.run()
-            done = True
-            await asyncio.to_thread(compact, self._store, one.lease, done=True)
-            self._upkeep.completed.set()
-            telemetry.LEASES.labels("finished").inc()
-            _log.info("recorded to its end")
-        except LeaseLost as error:
-            telemetry.LEASES.labels("lost").inc()
-            _log.warning("%s: %s", info.ref.key, error)
-        except NotAllowed as error:
-            _log.warning("%s: %s", info.ref.key, error)
-            telemetry.failed(error)
-            self._refusals.add(info, error)
-            await self._give_back(one)
-        except CortexError as error:
-            _log.warning("%s: %s", info.ref.key, error)
-            telemetry.failed(error)
-            self._later[info.id] = time.monotonic() + 5
-            await self._tell(info.id, error)
-        except Exception as error:  # noqa: BLE001 - one task's fault must not end the others
-            _log.exception("%s: recording failed", info.ref.key)
-            telemetry.failed(error)
-            self._later[info.id] = time.monotonic() + 15
-        finally:
-            self._reached.note(info.id, one.recorder.reached)
-            if done:
-                self._reached.over([info.id])
-            del self._running[info.id]
-            telemetry.TASKS.set(len(self._running))
-            self._changed.set()
-
-    async def _give_back(self, one: Running) -> None:
-        """Give up what we may not read, and say so at once: readers who may have a recorder of their own started."""
-        await one.recorder.drain()
-        with contextlib.suppress(CortexError):
-            await asyncio.to_thread(self._store.release, one.lease)
-            await self._heart.change(replace(self._me, refused=self._refusals.namespaces))
-
-    async def _leave_to_others(self, asked: set[int]) -> None:
-        """See to what we may not read, of what we are asked for; where nobody else records it either its readers are told why."""
-        self._refusals.keep(asked)
-        for id_, error, again in self._refusals.due():
-            await self._tell(id_, error, again=again, keep=False)
-        self._heart.me = replace(self._me, refused=self._refusals.namespaces)
-
-    async def _tell(self, id_: int, error: CortexError, *, again: bool = False, keep: bool = True) -> None:
-        try:
-            lease = await asyncio.to_thread(tell, self._store, self._me.id, id_, error, again=again)
-            if lease and not keep:
-                await asyncio.to_thread(self._store.release, lease)
-        except (StoreFull, StoreBusy, LeaseLost) as second:
-            _log.warning("%s", second)
-        except StoreError as second:
-            # It is the store itself that fails, so nothing can be said in it. Whoever asks for a recorder is told.
-            self._damaged = second
-
-    async def _release(self, wanted: set[int]) -> None:
-        """Stop what nobody wants any more and never ends, or is in a cluster that has been away for long."""
-        for id_, one in list(self._running.items()):
-            endless = one.info.ref.kind not in _ENDING or one.recorder.away > _AWAY_S
-            if id_ not in wanted and endless and not one.task.cancelling():
-                one.task.cancel()
-                # Who wants it again must not take what was recorded before for all there is.
-                with contextlib.suppress(LeaseLost):
-                    await asyncio.to_thread(self._store.commit, one.lease, Commit(update={"caught_up": 0}))
-
     async def _beat(self) -> None:
-        self._damaged = await self._heart.beat()  # those who have updated start one of theirs
+        self._tasks.damaged = await self._heart.beat()  # those who have updated start one of theirs
         self._changed.set()
