@@ -63,14 +63,14 @@ audit: setup js/node_modules/.stamp
 	@[ -d $(VENV)/audit ] || $(BIN)/pip install -q --disable-pip-version-check --target $(VENV)/audit pip-audit || rm -rf $(VENV)/audit
 	@PYTHONPATH=$(VENV)/audit $(BIN)/python tests/audit/main.py
 
-# Most tests wait for processes of theirs, so three run at once; a browser wants the machine for itself.
+# Most tests wait for processes of theirs, so four run at once; a browser wants the machine for itself.
 test: lint $(VENV)/collaboration
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
 	@$(call need,valkey-server,valkey-server)
 	@$(call need,redis-check-rdb,redis-tools)
 	cd js && npm test --silent
-	env -u KUBECONFIG $(PYTEST) -m 'not cluster' -n 3 --dist loadfile --ignore tests/browser $(TESTARGS)
+	env -u KUBECONFIG $(PYTEST) -m 'not cluster' -n 4 --dist loadfile --ignore tests/browser $(TESTARGS)
 	env -u KUBECONFIG $(PYTEST) tests/browser $(TESTARGS)
 
 # The same assumptions and the main job, on the cluster that KUBECONFIG names.
