@@ -249,6 +249,7 @@ async def test_a_recorder_lets_them_go_and_says_so_once(
     for _ in range(3):
         await asyncio.to_thread(fill, hand, 40)
         await until(lambda: store.bytes_of(hand.id) < 220_000)
+    await until(lambda: said)  # after they have gone
     retaining.cancel()
     await asyncio.wait([retaining])
     ((message, fields),) = said
