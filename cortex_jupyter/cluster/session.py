@@ -8,12 +8,10 @@ generated methods have no `sinceTime` and a total timeout of 300 s, and its mode
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import random
 import time
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.request import getproxies
 
@@ -21,12 +19,12 @@ import aiohttp
 import orjson
 
 from cortex_jupyter.cluster.clock import Clock
-from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NoCluster, NotAllowed, NotFound
+from cortex_jupyter.cluster.configuration import configure
+from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotAllowed, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: Connecting may take this long, seconds; a whole JSON answer twice that.
 CONNECT_S = 10.0
 #: An API server that is too busy says after how long to ask again; so long at most, seconds, one request does.
@@ -83,7 +81,7 @@ class Cluster:
             There is none of these, or it cannot be read.
         """
         # In a thread: the import takes 0.6 s, and a credential plugin is a process that may take seconds.
-        configuration, namespace, mark = await asyncio.to_thread(_configure, kubeconfig, context)
+        configuration, namespace, mark = await asyncio.to_thread(configure, kubeconfig, context)
         return cls(configuration, namespace, kubeconfig, context, mark)
 
     async def close(self) -> None:
@@ -126,7 +124,7 @@ class Cluster:
         async with self._renewing:
             if generation != self._generation:
                 return  # another request has done it meanwhile
-            self._configuration, *_ = await asyncio.to_thread(_configure, self.kubeconfig, self.context)
+            self._configuration, *_ = await asyncio.to_thread(configure, self.kubeconfig, self.context)
             self._generation += 1
             # A client certificate may be new as well, and a pool keeps its TLS context. What the old one has open goes
             # on; nothing new is asked of it.
@@ -269,34 +267,3 @@ def status_error(status: int, body: bytes) -> ClusterError | NotAllowed | NotFou
         case 404:
             return NotFound(message)
     return ClusterError(message)
-
-
-def _mark() -> str:
-    """Tell this pod's cluster from others with its address: each has a certificate authority of its own."""
-    return "#" + hashlib.sha256((_SERVICE_ACCOUNT / "ca.crt").read_bytes().strip()).hexdigest()[:12]
-
-
-def _configure(kubeconfig: str | None, context: str | None) -> tuple[Any, str, str]:
-    from kubernetes.aio import config  # noqa: PLC0415
-    from kubernetes.aio.client.configuration import Configuration  # noqa: PLC0415
-
-    configuration = Configuration()
-    named = kubeconfig or os.environ.get("KUBECONFIG")
-    paths = named or str(Path.home() / ".kube" / "config")
-    there = any(Path(p).expanduser().exists() for p in paths.split(os.pathsep) if p)
-    in_pod = not named and (_SERVICE_ACCOUNT / "token").exists()
-    if not there and not in_pod:
-        raise NoCluster(
-            f"there is no kubeconfig at {paths}" + ("" if named else ", and this is not a pod of a cluster")
-        )
-    try:
-        if not there:
-            config.load_incluster_config(client_configuration=configuration)
-            return configuration, (_SERVICE_ACCOUNT / "namespace").read_text().strip() or "default", _mark()
-        load = config.load_kube_config(
-            config_file=paths, context=context, client_configuration=configuration, persist_config=False
-        )
-        loader = asyncio.run(load)  # we are in a thread of our own, which has no loop
-    except Exception as error:
-        raise NoCluster(f"the kubeconfig {paths} cannot be used: {error}") from error
-    return configuration, loader.current_context["context"].get("namespace") or "default", ""

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from cluster.conftest import kubeconfig, status
 
-from cortex_jupyter.cluster import session
+from cortex_jupyter.cluster import configuration
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NoCluster, NotAllowed, NotFound
 
@@ -130,7 +130,7 @@ async def test_inside_a_pod(api: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
-    monkeypatch.setattr(session, "_SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setattr(configuration, "_SERVICE_ACCOUNT", tmp_path)
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
     cluster = await Cluster.open()
