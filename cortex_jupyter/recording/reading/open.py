@@ -78,9 +78,12 @@ class Recordings(Connection):
                 if archived is not None and archived.uid == workload.uid:
                     return Recording(self, archived.id, archived.ref, workload, store=self.archive)
         uid = await self._uid(workload, known, person)
-        await asyncio.to_thread(self.settings.look)  # a recording in a store that was emptied is to be as those before
-        id_ = await asyncio.to_thread(self.store.open, self.cluster.id, workload.ref, uid)
+        id_ = await asyncio.to_thread(self._opened, self.cluster.id, workload.ref, uid)
         return Recording(self, id_, workload.ref, workload)
+
+    def _opened(self, cluster: str, ref: TaskRef, uid: str) -> int:
+        self.settings.look()  # a recording in a store that was emptied is to be as those before
+        return self.store.open(cluster, ref, uid)
 
     async def _uid(self, workload: Workload, known: Info | None, person: Person | None) -> str:
         """Give that of a task's recording: a label selector is no object, and has the same in each namespace of a name."""
