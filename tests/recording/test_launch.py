@@ -29,6 +29,15 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
+@pytest.fixture
+def spawned(sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One for each recorder that was started."""
+    spawned: list[int] = []
+    monkeypatch.setattr(launch, "_started", {})
+    monkeypatch.setattr(launch, "spawn", lambda *_: spawned.append(1) or sleeper.pid)
+    return spawned
+
+
 class Shown:
     """Of a store, who lives."""
 
@@ -58,11 +67,8 @@ def test_a_damaged_store_that_was_moved_away_is_forgotten(tmp_path: Path, monkey
 
 
 def test_one_that_hangs_after_it_had_shown_itself_is_replaced_at_once(
-    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    sleeper: subprocess.Popen[bytes], spawned: list[int]
 ) -> None:
-    spawned: list[int] = []
-    monkeypatch.setattr(launch, "_started", {})
-    monkeypatch.setattr(launch, "spawn", lambda *_: spawned.append(1) or sleeper.pid)
     store: Any = Shown()
     launch.ensure_recorder(store, CLUSTER)
     launch.ensure_recorder(store, CLUSTER)
@@ -74,12 +80,7 @@ def test_one_that_hangs_after_it_had_shown_itself_is_replaced_at_once(
     assert len(spawned) == 2
 
 
-def test_one_is_started_where_those_that_live_may_not_take_what_is_asked_for(
-    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spawned: list[int] = []
-    monkeypatch.setattr(launch, "_started", {})
-    monkeypatch.setattr(launch, "spawn", lambda *_: spawned.append(1) or sleeper.pid)
+def test_one_is_started_where_those_that_live_may_not_take_what_is_asked_for(spawned: list[int]) -> None:
     store: Any = Shown()
 
     def begun(one: Recorder) -> bool:
