@@ -29,7 +29,8 @@ class _Matcher:
     """One process."""
 
     def __init__(self) -> None:
-        pipe, command = subprocess.PIPE, (sys.executable, "-m", "cortex_jupyter.parsing.matcher")
+        # -P: an `re.py` in the current folder must not be executed as the user of a server.
+        pipe, command = subprocess.PIPE, (sys.executable, "-P", "-m", "cortex_jupyter.parsing.matcher")
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe)  # noqa: S603 - ours
 
     def ask(self, question: bytes, answers: int) -> bytes:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Readable
 
 _SECOND: Final = 1_000_000_000
-_COMMAND: Final = (sys.executable, "-m", "cortex_jupyter.server.counter")
+#: -P: see `launch.ensure_recorder`.
+_COMMAND: Final = (sys.executable, "-P", "-m", "cortex_jupyter.server.counter")
 #: Recordings whose counts are kept; of another they are counted again.
 _KEPT: Final = 64
 #: Processes at once, of all recordings; the others wait.

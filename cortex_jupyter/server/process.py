@@ -42,7 +42,8 @@ async def output(module: str, ask: dict[str, Any], deaf_s: float) -> AsyncGenera
     EndedEarlyError
     """
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, stdin=pipe, stdout=pipe, limit=_PIECE)
+    command = (sys.executable, "-P", "-m", module)  # -P: see `launch.ensure_recorder`
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, limit=_PIECE)
     assert process.stdin is not None
     assert process.stdout is not None
     try:

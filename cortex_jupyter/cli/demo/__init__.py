@@ -75,7 +75,7 @@ def _interrupted(_: int, __: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _sandbox(work: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "cortex_jupyter.sandbox", "--root", str(work / "cluster")]
+    command = [sys.executable, "-P", "-m", "cortex_jupyter.sandbox", "--root", str(work / "cluster")]
     with _process(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         kubeconfig = process.stdout.readline().strip()
@@ -94,7 +94,7 @@ def _lab(work: Path, env: dict[str, str], port: int, token: str) -> Iterator[sub
         (settings / name).write_text(text)
     more = {"JUPYTERLAB_SETTINGS_DIR": str(settings), "JUPYTERLAB_WORKSPACES_DIR": str(work / "workspaces")}
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+        sys.executable, "-P", "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
         # Also where the package was not installed but is on the path.
         "--ServerApp.jpserver_extensions={'cortex_jupyter': True}",

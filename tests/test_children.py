@@ -1,0 +1,146 @@
+"""The processes that we start take no module from the folder that their parent happens to be in."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import cortex_jupyter
+from cortex_jupyter.cli import demo
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.parsing import apart
+from cortex_jupyter.recording.process import archiving, launch
+from cortex_jupyter.server.levels import Levels
+from cortex_jupyter.server.process import EndedEarlyError, output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from frames.filled import Filled
+
+#: What every start imports sooner or later: of ours, of libraries, and of the standard library.
+_NAMES = ("orjson", "random", "json", "re", "struct", "tornado", "jupyterlab", "runpy", "traitlets", "aiohttp")
+_PACKAGE = Path(cortex_jupyter.__file__).parent
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the file that appears when a module of the current folder is executed."""
+    folder, executed = tmp_path / "hostile", tmp_path / "executed"
+    folder.mkdir()
+    for name in _NAMES:
+        (folder / f"{name}.py").write_text(f"open({str(executed)!r}, 'a').write({name!r})\nraise SystemExit(0)\n")
+    monkeypatch.chdir(folder)
+    return executed
+
+
+def _until(test: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not test():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def _search(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
+    async def read() -> None:
+        ask = {"store": filled.store.url, "recording": filled.id, "query": {}, "bounds": {}, "most": 1}
+        with contextlib.suppress(EndedEarlyError):
+            async for _ in output("cortex_jupyter.server.searcher", ask, 60):
+                pass
+
+    asyncio.run(read())
+
+
+def _measure(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
+    async def read() -> None:
+        with contextlib.suppress(EndedEarlyError):
+            async for _ in output("cortex_jupyter.server.measurer", {"store": filled.store.url}, 60):
+                pass
+
+    asyncio.run(read())
+
+
+def _levels(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
+    levels = Levels(filled.store, filled.id)
+    levels.bins(0, 1, 1)
+    assert levels._counting is not None
+    levels._counting.join(60)
+
+
+def _pattern(_: Path, __: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "_idle", [])
+    with contextlib.suppress(CortexError):
+        apart.found("(?:ab|a[b])*c", ["ababc"], 100, 2.0)
+    for one in apart._idle:
+        one.end()
+
+
+def _recorder(tmp_path: Path, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_started", {})
+    launch.ensure_recorder(filled.store, "nowhere", str(tmp_path / "no-config"), None, "default")
+    [(pid, _)] = launch._started.values()
+    _until(lambda: launch.exit_code(pid) is not None, "the recorder does not end")
+
+
+def _archive(tmp_path: Path, filled: Filled, _: pytest.MonkeyPatch) -> None:
+    filled.store.set_setting("archive", str(tmp_path / "archive"))
+    asyncio.run(archiving.archive_completed(filled.store))
+    assert not filled.store.unarchived(str(tmp_path / "archive"))
+
+
+def _sandbox(tmp_path: Path, _: Filled, __: pytest.MonkeyPatch) -> None:
+    with contextlib.suppress(CortexError), demo._sandbox(tmp_path):
+        pass
+
+
+def _lab(tmp_path: Path, _: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folder is one of its own; nothing is taken from that either."""
+    monkeypatch.setattr(demo, "_NOTEBOOK", tmp_path / "demo.ipynb")
+    demo._NOTEBOOK.write_text("{}")
+    copy, here = demo.shutil.copy, Path.cwd()
+
+    def with_modules(source: Any, to: Any) -> None:
+        copy(source, to)
+        for module in here.glob("*.py"):
+            copy(module, to.parent)
+
+    monkeypatch.setattr(demo.shutil, "copy", with_modules)
+    with demo._lab(tmp_path, dict(os.environ), demo._free_port(), "token") as process:
+        _until(lambda: process.poll() is not None or "http://" in (tmp_path / "lab.log").read_text(), "no lab")
+
+
+@pytest.mark.parametrize("start", [_search, _measure, _levels, _pattern, _recorder, _archive, _sandbox, _lab])
+def test_no_module_of_the_current_folder_is_executed(
+    start: Callable[[Path, Filled, pytest.MonkeyPatch], None],
+    hostile: Path,
+    filled: Filled,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who puts an `orjson.py` where a server was started would be the server's user."""
+    filled.lines([(1, 0, "ERROR lost")]).end()
+    start(tmp_path, filled, monkeypatch)
+    assert not hostile.exists(), f"{start.__name__} executed {hostile.read_text()}.py"
+
+
+def test_every_start_of_a_module_is_a_safe_one() -> None:
+    """A start that is added later is found here, whatever the cases above have."""
+    unsafe = []
+    for path in _PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            arguments = getattr(node, "elts", None) or getattr(node, "args", None)
+            if not isinstance(arguments, list):
+                continue
+            words = [ast.unparse(one).strip("'") for one in arguments]
+            if "sys.executable" in words and words[words.index("sys.executable") + 1 :][:1] not in ([], ["-P"]):
+                unsafe.append(f"{path.relative_to(_PACKAGE)}:{node.lineno}")
+    assert not unsafe
+    assert sys.version_info >= (3, 11)  # the first that has -P
