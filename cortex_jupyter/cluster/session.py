@@ -31,6 +31,11 @@ CONNECT_S = 10.0
 _BUSY_S = 60.0
 #: How often, seconds, a pool that is no longer used is looked at.
 _DRAIN_S = 5.0
+#: For documents. The API server compresses answers over 128 KiB for a client that accepts gzip (`APIResponseCompression`,
+#: https://kubernetes.io/docs/reference/using-api/api-concepts/#response-compression).
+_COMPRESSED = {"Accept-Encoding": "gzip"}
+#: For streams of logs and of changes: no compressor may hold a line back, and small parts gain little.
+_UNCOMPRESSED = {"Accept-Encoding": "identity"}
 
 
 class Cluster:
@@ -111,7 +116,6 @@ class Cluster:
                 connector=connector,
                 trust_env=bool(getproxies()),
                 proxy=self._configuration.proxy,
-                auto_decompress=False,
             )
         return self._session
 
@@ -147,7 +151,8 @@ class Cluster:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Open a response to stream from; its status is whatever the server said.
 
-        Where it says that it is too busy (429) it is asked again when it wishes, for a minute.
+        Where it says that it is too busy (429) it is asked again when it wishes, for a minute. We ask for no compression;
+        what comes compressed all the same, because of a proxy, is decompressed.
 
         Parameters
         ----------
@@ -176,7 +181,8 @@ class Cluster:
             renewed, waited = False, 0.0
             while True:
                 generation = self._generation
-                sent = {"Accept": "application/json, */*", "Content-Type": "application/json", **(headers or {})}
+                sent = {"Accept": "application/json, */*", "Content-Type": "application/json"}
+                sent |= _UNCOMPRESSED | dict(headers or {})
                 sent |= await self._headers()
                 asked = time.time()
                 response = await self._pool().request(method, self.host + path, headers=sent, **options)
@@ -208,7 +214,10 @@ class Cluster:
         NotFound, NotAllowed, ClusterError, ClusterUnreachable
             As the status says; the message is the server's own.
         """
-        async with self.request(path, query, method=method, body=body, read_timeout=2 * CONNECT_S) as response:
+        timeout = 2 * CONNECT_S
+        async with self.request(
+            path, query, method=method, body=body, read_timeout=timeout, headers=_COMPRESSED
+        ) as response:
             data = await self._read(response)
             if response.status >= 400:  # noqa: PLR2004
                 raise status_error(response.status, data)
