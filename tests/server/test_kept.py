@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import weakref
+import threading
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -24,11 +23,12 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.reading.frame import Frame
 
 
-async def test_a_feed_goes_with_its_last_reader(tmp_path: Path) -> None:
+async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
     tapes = [Tape(store, f"train-{i}") for i in range(5)]
+    before = set(threading.enumerate())
     recordings = Recordings(store, None)
-    feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
+    feeds: set[Feed] = set()
 
     async def read(tape: Tape) -> str:
         recording = Recording(recordings, tape.id, tape.ref, None)
@@ -41,15 +41,16 @@ async def test_a_feed_goes_with_its_last_reader(tmp_path: Path) -> None:
         tape.running()
         tape.write([(T0, tape.source(), "a line")])
         reading += [asyncio.create_task(read(tape)) for _ in range(3)]
-    while len(feeds) < len(tapes):  # noqa: ASYNC110 - they begin
-        await asyncio.sleep(0)
+    while not all(feed.buffered_bytes for feed in feeds) or len(feeds) < len(tapes):  # noqa: ASYNC110 - they begin
+        await asyncio.sleep(0.01)
     for tape in tapes:
         await asyncio.to_thread(tape.end)
     assert await asyncio.gather(*reading) == ["end"] * 15, "three read each of them, through one feed"
-    reading.clear()
-    await asyncio.sleep(0)
-    gc.collect()
-    assert not feeds
+    assert [feed.buffered_bytes for feed in feeds] == [0] * 5
+    async with asyncio.timeout(30):
+        # The store's watching thread ends with its last subscriber.
+        while {t for t in threading.enumerate() if t.name == "cortex-changes"} - before:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     for tape in tapes:
         tape.close()
     store.close()
@@ -81,10 +82,10 @@ def test_counts_are_kept_of_the_recordings_that_were_asked_for_last(
     monkeypatch.setattr(levels, "_known", {})
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
     first = levels.levels_of(store, 1)
-    gone = weakref.ref(levels.levels_of(store, 2))
+    second = levels.levels_of(store, 2)
     for recording in range(3, 200):
         levels.levels_of(store, recording)
         assert levels.levels_of(store, 1) is first
-    gc.collect()
-    assert gone() is None and len(levels._known) == 64
+    assert len(levels._known) == 64
+    assert levels.levels_of(store, 2) is not second, "its counts were dropped; they are counted again"
     store.close()

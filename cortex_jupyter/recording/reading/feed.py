@@ -129,6 +129,11 @@ class Feed:
                 for frame in burst.frames:
                     yield frame
 
+    @property
+    def buffered_bytes(self) -> int:
+        """Size of the recent events that are kept for readers that keep up, in bytes; 0 without readers."""
+        return self._size
+
     def _joined(self, frames: list[Frame]) -> Burst:
         """Give the one burst of these frames, for the readers that keep up are all at one place."""
         if self._burst is None or self._burst.frames != frames:
