@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import sync_playwright
-from support.browser import chromium, notebook, run_all
+from support.browser import Chromium, notebook, run_all
 from support.jupyter import TOKEN, Home, Jupyter
 from support.kube import python_job
 
@@ -81,8 +81,9 @@ class Lab:
 
     def shut(self) -> None:
         """Close what a test has opened: a kernel that nobody looks at goes on reading."""
-        for context in self.browser.contexts:
-            context.close()
+        if self.browser.is_connected():
+            for context in self.browser.contexts:
+                context.close()
         if self.server.token != TOKEN and self.server.process.poll() is None:
             self.kill()
         if self.server.process.poll() is not None:
@@ -96,10 +97,21 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def chromium() -> Iterator[Chromium]:
     """Give one Chromium to a file's tests: its driver runs an event loop here, which other files' tests do not bear."""
-    with sync_playwright() as playwright, chromium(playwright) as browser:
-        yield browser
+    with sync_playwright() as playwright, contextlib.closing(Chromium(playwright)) as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def browser(chromium: Chromium) -> Iterator[Browser]:
+    """Give a browser that runs, whatever became of it in the test before; that it died is a failure of the test in which it did."""
+    browser = chromium.browser
+    yield browser
+    if not browser.is_connected():
+        pytest.fail("Chromium died during this test")
+    for context in browser.contexts:
+        context.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
-from support.browser import chromium, run_all, shot
+from playwright.sync_api import expect
+from support.browser import run_all, shot
 from support.jupyter import Home, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from playwright.sync_api import Browser
 
 SECONDS = 20
 
@@ -51,26 +53,25 @@ def _belongs(proc: Path, folder: str) -> bool:
 
 @pytest.mark.browser
 @pytest.mark.timeout(240)
-def test_the_demo_streams_a_job_to_its_end_and_loads_the_frame(address: str) -> None:
-    with sync_playwright() as playwright, chromium(playwright) as browser:
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        errors: list[str] = []
-        page.on("pageerror", lambda e: errors.append(str(e)))
-        page.goto(address)
-        run_all(page)
-        viewer = page.locator(".cortex-logs").first
-        expect(viewer.locator("[data-seq]").first).to_be_visible(timeout=60_000)
-        names = viewer.locator("[role=switch]").all_inner_texts()
-        assert sum("metrics" in n for n in names) >= 1 and sum("prepare" in n for n in names) >= 1, names
-        shot(page, "demo-running")
-        expect(viewer.locator("[role=status]")).to_contain_text("Job complete exit 0", timeout=90_000)
-        shot(page, "demo-ended")
-        frame = page.locator(".jp-OutputArea table").first
-        expect(frame).to_be_visible(timeout=60_000)
-        expect(frame).to_contain_text("train-demo")
-        viewer.scroll_into_view_if_needed()
-        viewer.locator("input[type=search]").fill("loss=")
-        matching = "(v) => { const rows = [...v.querySelectorAll('[data-seq]')]; return rows.length > 0 && rows.every(r => r.textContent.includes('loss=')) }"
-        page.wait_for_function(f"() => ({matching})(document.querySelector('.cortex-logs'))", timeout=15_000)
-        shot(page, "demo-filtered")
+def test_the_demo_streams_a_job_to_its_end_and_loads_the_frame(address: str, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    errors: list[str] = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.goto(address)
+    run_all(page)
+    viewer = page.locator(".cortex-logs").first
+    expect(viewer.locator("[data-seq]").first).to_be_visible(timeout=60_000)
+    names = viewer.locator("[role=switch]").all_inner_texts()
+    assert sum("metrics" in n for n in names) >= 1 and sum("prepare" in n for n in names) >= 1, names
+    shot(page, "demo-running")
+    expect(viewer.locator("[role=status]")).to_contain_text("Job complete exit 0", timeout=90_000)
+    shot(page, "demo-ended")
+    frame = page.locator(".jp-OutputArea table").first
+    expect(frame).to_be_visible(timeout=60_000)
+    expect(frame).to_contain_text("train-demo")
+    viewer.scroll_into_view_if_needed()
+    viewer.locator("input[type=search]").fill("loss=")
+    matching = "(v) => { const rows = [...v.querySelectorAll('[data-seq]')]; return rows.length > 0 && rows.every(r => r.textContent.includes('loss=')) }"
+    page.wait_for_function(f"() => ({matching})(document.querySelector('.cortex-logs'))", timeout=15_000)
+    shot(page, "demo-filtered")
     assert not errors, errors

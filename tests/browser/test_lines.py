@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
-from support.browser import chromium, shot
+from playwright.sync_api import expect
+from support.browser import shot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,26 +74,23 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[tuple[Browser, str]]:
+def site() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        with sync_playwright() as playwright, chromium(playwright) as browser:
-            yield browser, f"http://127.0.0.1:{server.server_port}/page.html"
+        yield f"http://127.0.0.1:{server.server_port}/page.html"
         server.shutdown()
         thread.join()
 
 
 @pytest.fixture(params=["light", "dark"])
-def page(request: pytest.FixtureRequest, site: tuple[Browser, str]) -> Iterator[Page]:
-    browser, url = site
+def page(request: pytest.FixtureRequest, site: str, browser: Browser) -> Page:
     page = browser.new_page(viewport={"width": 1180, "height": 760}, device_scale_factor=1.5)
-    page.goto(f"{url}#{request.param}")
+    page.goto(f"{site}#{request.param}")
     page.wait_for_function("window.ready === true")
     page.evaluate("() => { model.traits.height = 720; model.emit('change:height') }")
     page.evaluate("() => model.bytes(feed.event('status', { state: 'running', message: '', older: null }))")
-    yield page
-    page.close()
+    return page
 
 
 def feed(page: Page, *lines: str | tuple[int, str]) -> None:

@@ -48,13 +48,12 @@ def comm(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(server: Server, comm: str, browser: Browser, transport: str) -> Iterator[Page]:
+def page(server: Server, comm: str, browser: Browser, transport: str) -> Page:
     page = browser.new_page(viewport={"width": 1100, "height": 600})
     way = comm if transport == "comm" else None
     show(page, server.url, BASE, TOKEN, json.dumps(["default:job/long"]), comm=way)
     expect(page.locator("[role=status]")).to_contain_text(re.compile("1.000.000 lines"), timeout=20_000)
-    yield page
-    page.close()
+    return page
 
 
 def near(page: Page, share: float) -> int:

@@ -24,16 +24,38 @@ _FLAGS = (
 )  # fmt: skip
 
 
+class Chromium:
+    """The machine's Chromium; a test takes `Chromium.browser`, which is started anew when it has died.
+
+    Parameters
+    ----------
+    playwright : Playwright
+    """
+
+    def __init__(self, playwright: Playwright) -> None:
+        self._playwright = playwright
+        self._browser: Browser | None = None
+
+    @property
+    def browser(self) -> Browser:
+        """The running browser."""
+        if self._browser is None or not self._browser.is_connected():
+            path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+            assert path, "Chromium is missing: `make test` installs it where it may"
+            self._browser = self._playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
+        return self._browser
+
+    def close(self) -> None:
+        """End the browser."""
+        if self._browser is not None:
+            self._browser.close()
+
+
 @contextlib.contextmanager
 def chromium(playwright: Playwright) -> Iterator[Browser]:
     """Run the machine's Chromium while the block runs."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path, "Chromium is missing: `make test` installs it where it may"
-    browser = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
-    try:
-        yield browser
-    finally:
-        browser.close()
+    with contextlib.closing(Chromium(playwright)) as running:
+        yield running.browser
 
 
 #: For what a task has to do first, ms.
