@@ -19,7 +19,7 @@ from cortex_jupyter.archive import gathered, layout
 from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.held import Held, too_new
 from cortex_jupyter.archive.write import About, Parts, Written
-from cortex_jupyter.errors import ArchiveError, ArchiveNotFound, CursorNotHeld
+from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound, ArchiveTooNew, CursorNotHeld
 from cortex_jupyter.recording.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ _MANIFEST: Final = ".json"
 #: Manifests that are asked for at one time; and for fewer nobody asks for those that are gathered.
 _AT_ONCE: Final = 32
 _FEW: Final = 4
+#: Unusable manifests that one listing names in our log.
+_NAMED: Final = 10
 
 
 class Catalog:
@@ -50,13 +52,13 @@ class Catalog:
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
         self._known: dict[str, Held] = {}
-        self._newer: dict[str, int] = {}  # those of a layout that is not known here, and its version
+        self._unusable: dict[str, ArchiveTooNew | ArchiveDamaged] = {}  # manifests that are left out, and why
         self._tags: dict[str, str] = {}
 
     def all(self, namespace: str = "") -> list[Held]:
         """Give all tasks, those of one namespace where it is named, newest first.
 
-        Those that a newer version of this package has written are left out, and our log says so.
+        A manifest that is damaged, foreign, or written by a newer version is left out; our log names it each time.
 
         Raises
         ------
@@ -73,10 +75,10 @@ class Catalog:
         ArchiveError
         """
         prefix = f"{folder(ref)}/" if ref.kind else f"{quote(ref.namespace, safe='')}/"
-        below, newer = self._below(prefix)
-        for name in newer:
-            if name.split("/")[2] == quote(ref.name, safe=""):
-                raise too_new(name, self._newer[name])
+        below, unusable = self._below(prefix)
+        for name, reason in unusable.items():
+            if isinstance(reason, ArchiveTooNew) and name.split("/")[2] == quote(ref.name, safe=""):
+                raise reason
         held = [h for h in below if h.info.ref.name == ref.name and cluster in (None, h.info.cluster)]
         held.sort(key=lambda h: (h.info.ref.kind == "job", h.info.id), reverse=True)
         return held[0] if held else None
@@ -92,10 +94,10 @@ class Catalog:
         for known in list(self._known.values()):
             if known.info.id == recording:
                 return known
-        below, newer = self._below("")
-        for name in newer:
-            if name.endswith(f"/{recording}{_MANIFEST}"):
-                raise too_new(name, self._newer[name])
+        below, unusable = self._below("")
+        for name, reason in unusable.items():
+            if isinstance(reason, ArchiveTooNew) and name.endswith(f"/{recording}{_MANIFEST}"):
+                raise reason
         return next((h for h in below if h.info.id == recording), None)
 
     def put(
@@ -131,7 +133,8 @@ class Catalog:
             raise CursorNotHeld("this recording is no longer held", NOT_HELD)
         name = f"{folder(info.ref)}/{recording}"
         if not again:
-            with contextlib.suppress(ArchiveNotFound):
+            # A manifest that a crash cut off is written anew.
+            with contextlib.suppress(ArchiveNotFound, ArchiveDamaged):
                 return self._load(name + _MANIFEST)
         about = About.of(store, recording)
         parts: list[Parts] = []
@@ -165,8 +168,8 @@ class Catalog:
         manifests |= {name: (listed[name], data) for name, data in self._fetched(new).items()}
         gathered.store(self.objects, folder_, manifests)
 
-    def _below(self, prefix: str) -> tuple[list[Held], list[str]]:
-        """Give what is there, newest first, and the names of what is in a layout that is not known here."""
+    def _below(self, prefix: str) -> tuple[list[Held], dict[str, ArchiveTooNew | ArchiveDamaged]]:
+        """Return the usable recordings below a prefix, newest first, and why each of the others is left out."""
         listed = dict(self.objects.listed(prefix))
         names = [name for name in listed if name.endswith(_MANIFEST)]
         new = [name for name in names if self._tags.get(name) != listed[name]]
@@ -180,7 +183,12 @@ class Catalog:
         for name, data in self._fetched(new).items():
             self._keep(name, data, listed[name])
         found = sorted((self._known[n] for n in names if n in self._known), key=lambda h: h.info.id, reverse=True)
-        return found, [name for name in names if name in self._newer]
+        unusable = {name: self._unusable[name] for name in names if name in self._unusable}
+        for reason in [*unusable.values()][:_NAMED]:
+            _log.warning("%s; it is left out", reason.message)
+        if len(unusable) > _NAMED:
+            _log.warning("%d more manifests of %s are left out", len(unusable) - _NAMED, self.objects.url)
+        return found, unusable
 
     def _fetched(self, names: list[str]) -> dict[str, bytes]:
         """Fetch manifests; those that were removed since they were listed are left out."""
@@ -196,21 +204,31 @@ class Catalog:
 
     def _load(self, name: str) -> Held:
         self._keep(name, self.objects.get(name))
-        if name in self._newer:
-            raise too_new(name, self._newer[name])
+        if name in self._unusable:
+            raise self._unusable[name]
         return self._known[name]
 
     def _keep(self, name: str, data: bytes, tag: str = "") -> None:
-        doc = orjson.loads(data)
         self._tags[name] = tag
-        if doc["version"] > layout.VERSION:
-            self._newer[name] = doc["version"]
-            self._known.pop(name, None)
-            _log.warning("%s", too_new(name, doc["version"]).message)
-            return
-        file = ParquetFile(self.objects, f"{name.rpartition('/')[0]}/{doc['file']}", doc["size"], doc["footer"])
-        self._known[name] = Held(file, doc)
-        self._newer.pop(name, None)
+        self._known.pop(name, None)
+        self._unusable.pop(name, None)
+        try:
+            self._known[name] = self._parse(name, data)
+        except (ArchiveTooNew, ArchiveDamaged) as reason:
+            self._unusable[name] = reason
+
+    def _parse(self, name: str, data: bytes) -> Held:
+        try:
+            doc = orjson.loads(data)
+            if doc["version"] > layout.VERSION:
+                raise too_new(name, doc["version"])
+            file = ParquetFile(self.objects, f"{name.rpartition('/')[0]}/{doc['file']}", doc["size"], doc["footer"])
+            held = Held(file, doc)
+            _ = held.info, held.complete  # what a list of tasks reads, so that no reader of it fails later
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = f"{self.objects.path(name)} is no manifest of an archived task, or is cut off"
+            raise ArchiveDamaged(reason) from error
+        return held
 
 
 def folder(ref: TaskRef) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -48,7 +50,8 @@ class Objects:
         self.folder = folder_of(url)
         try:
             if self.folder is not None:
-                self._store: Any = stores.LocalStore(self.folder, mkdir=True)
+                _make_folder(self.folder)
+                self._store: Any = stores.LocalStore(self.folder)
                 return
             if urlsplit(url).scheme not in SCHEMES:
                 raise no_place(url)
@@ -92,7 +95,9 @@ class Objects:
         """
 
         def upload() -> None:
-            if isinstance(content, bytes):
+            if self.folder is not None:
+                _write_file(self.folder / name, [content] if isinstance(content, bytes) else content())
+            elif isinstance(content, bytes):
                 self._api.put(self._store, name, content, use_multipart=False)
             else:
                 self._api.put(self._store, name, content(), chunk_size=_PART, max_concurrency=_PARTS)
@@ -192,6 +197,39 @@ def folder_of(url: str) -> Path | None:
     if url.startswith("file://"):
         return Path(unquote(urlsplit(url).path))
     return None if "://" in url else Path(url).expanduser().absolute()
+
+
+def _make_folder(path: Path) -> None:
+    """Create a folder and its missing parents for the owner alone; leave those that exist as they are."""
+    for folder in reversed([path, *path.parents]):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _write_file(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file that only its owner may read; it appears when all of it is on the disk, also after a power cut.
+
+    obstore writes with the process's umask, and its recordings leave the store as soon as they are archived.
+    """
+    _make_folder(path.parent)
+    # obstore lists no name that ends with `#` and digits: its own unfinished files have such names too.
+    unfinished = path.with_name(f"{path.name}#{secrets.randbits(32)}")
+    try:
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems sync no folder
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _as_written(url: str) -> str:

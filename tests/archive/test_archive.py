@@ -284,3 +284,68 @@ def test_what_a_newer_version_has_archived_is_refused_and_the_rest_is_read(
         assert "update cortex-jupyter" in caught.value.hint
     other.write_bytes(manifest.read_bytes())  # written anew by a version that is known
     assert len(store.recordings()) == 2
+
+
+def test_a_local_archive_is_for_its_owner_alone_and_folders_of_the_user_stay_as_they_are(
+    filled: Filled, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    mine.chmod(0o755)
+    before = os.umask(0o022)
+    try:
+        _, held = archived(lively(filled, 600), str(mine / "new" / "archive"))
+    finally:
+        os.umask(before)
+    assert mine.stat().st_mode & 0o777 == 0o755
+    below = [*(mine / "new").rglob("*")]
+    modes = {path.relative_to(mine).as_posix(): path.stat().st_mode & 0o777 for path in [mine / "new", *below]}
+    assert len(below) == 6 and held.file.name.endswith(".parquet")
+    assert {
+        name: oct(mode) for name, mode in modes.items() if mode != (0o700 if (mine / name).is_dir() else 0o600)
+    } == {}
+
+
+_FOREIGN = {
+    "foreign": b'{"hello": "world"}',
+    "a list": b"[1, 2]",
+    "no JSON": b"\x00\x01",
+    "empty": b"",
+    "cut off": None,
+    "of another form": b'{"version": "one", "file": "x", "size": 1, "footer": 1}',
+}
+
+
+@pytest.mark.parametrize("what", _FOREIGN)
+def test_a_manifest_that_is_foreign_or_cut_off_is_named_each_time_and_the_rest_is_read(
+    filled: Filled, tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    store, held = archived(lively(filled, 600), str(tmp_path / "archive"))
+    manifest = tmp_path / "archive" / (held.file.name.removesuffix(".parquet") + ".json")
+    broken = manifest.parents[1] / "other" / "7.json"
+    broken.parent.mkdir()
+    content = _FOREIGN[what]
+    broken.write_bytes(manifest.read_bytes()[:300] if content is None else content)
+    store = ArchiveStore(store.url)
+    for ask in (
+        lambda: [info.id for info in store.recordings()] == [held.info.id],
+        lambda: [info.id for info in store.recordings("ml")] == [held.info.id],
+        lambda: store.find(TaskRef("ml", "job", "other")) is None,
+        lambda: store.info(7) is None,
+    ):
+        caplog.clear()
+        assert ask()
+        assert "ml/job/other/7.json" in caplog.text and "is left out" in caplog.text
+    broken.write_bytes(manifest.read_bytes())
+    caplog.clear()
+    assert len(store.recordings()) == 2 and caplog.text == ""
+
+
+def test_a_manifest_of_ours_that_was_cut_off_is_written_anew(filled: Filled, tmp_path: Path) -> None:
+    url = str(tmp_path / "archive")
+    _, held = archived(lively(filled, 600), url)
+    manifest = tmp_path / "archive" / (held.file.name.removesuffix(".parquet") + ".json")
+    manifest.write_bytes(manifest.read_bytes()[:100])
+    assert Catalog(Objects(url)).all() == []
+    assert archived(filled, url)[1].about == held.about
+    assert [one.about for one in Catalog(Objects(url)).all()] == [held.about]
