@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -17,7 +18,7 @@ from recording.hand import CLUSTER, REF, Hand, NewStore, on_sqlite, recorder, so
 
 from cortex_jupyter.errors import LeaseLost, StoreError
 from cortex_jupyter.recording.sqlite.store import SqliteStore
-from cortex_jupyter.recording.store import Anchor, Commit, Recorder, default_url
+from cortex_jupyter.recording.store import Anchor, Commit, Recorder, default_url, liveness
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import Entry, TaskRef
 
@@ -118,6 +119,52 @@ def test_who_lives(store: SqliteStore, hand: Hand) -> None:
     store.beat(Recorder("zombie", "https://z", socket.gethostname(), zombie.pid, time.time()))
     assert store.recorder("https://z") is None
     zombie.wait()
+
+
+def test_a_process_of_the_same_number_elsewhere_is_not_ours(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Containers that have one name and see other processes: only its heartbeat tells."""
+    monkeypatch.setattr(liveness, "MACHINE", "another boot")
+    hand = Hand(store, owner="far")
+    store.beat(recorder("far", dead_pid()))
+    monkeypatch.undo()
+    assert store.recorder(CLUSTER).id == "far" and store.lease(hand.id, "me") is None  # type: ignore[union-attr]
+    assert store.holders([hand.id]) == {hand.id: "far"}
+    store.beat(recorder("far", dead_pid()))
+    assert store.recorder(CLUSTER) is None and store.lease(hand.id, "me") is not None
+
+
+TAKE_OVER = """
+import sys
+from cortex_jupyter.recording.stores import open_store
+print(open_store(sys.argv[1]).lease(int(sys.argv[2]), "other"))
+"""
+_UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc"]
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.run([*_UNSHARE, "true"], capture_output=True).returncode != 0,
+    reason="this user may make no process namespace",
+)
+def test_a_container_with_our_host_name_does_not_take_what_we_record(store: SqliteStore, hand: Hand) -> None:
+    """It sees none of our processes, and its own have numbers of ours."""
+    store.beat(recorder("me"))
+    command = [*_UNSHARE, sys.executable, "-c", TAKE_OVER, store.url, str(hand.id)]
+    beating = threading.Event()
+
+    def beat() -> None:
+        while not beating.wait(0.5):
+            store.beat(recorder("me"))
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "None\n"
+    finally:
+        beating.set()
+        thread.join()
+    hand.lines([(1, 1, "it is still ours")])
 
 
 def test_a_dead_recorders_task_is_taken_over(store: SqliteStore) -> None:

@@ -34,7 +34,7 @@ from cortex_jupyter.recording.store.compact import compact
 from cortex_jupyter.recording.store.retention import retain
 from cortex_jupyter.recording.store.trimming import trim
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.recording.valkey import changes, leases, leaving, link
+from cortex_jupyter.recording.valkey import changes, leaving, link
 from cortex_jupyter.records import Batch, TaskRef, notice
 
 if TYPE_CHECKING:
@@ -513,19 +513,6 @@ def test_what_was_merged_may_be_read_while_it_moves(store: ValkeyStore) -> None:
     assert [len(Batch.decode(e.data)) for e in store.entries(hand.id, 72, 1 << 20)] == [10]
     live, kept = (store._link.ask("XLEN", f"cortex:{hand.id}:{part}") for part in ("live", "kept"))
     assert (live, kept) == (0, 71)
-
-
-def test_a_process_of_the_same_number_elsewhere_is_not_ours(
-    store: ValkeyStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Containers on two machines that have one name: only its heartbeat tells."""
-    monkeypatch.setattr(leases, "MACHINE", "another boot")
-    hand = Hand(store, owner="far")
-    store.beat(recorder("far", dead_pid()))
-    monkeypatch.undo()
-    assert store.recorder(CLUSTER).id == "far" and store.lease(hand.id, "me") is None  # type: ignore[union-attr]
-    store.beat(recorder("far", dead_pid()))
-    assert store.recorder(CLUSTER) is None and store.lease(hand.id, "me") is not None
 
 
 def test_a_user_with_few_rights_is_enough(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

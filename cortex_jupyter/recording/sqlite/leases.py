@@ -10,8 +10,7 @@ import orjson
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.recording.sqlite.trouble import disk_full
-from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder
-from cortex_jupyter.recording.store.liveness import HOST, process_lives
+from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,6 +21,10 @@ if TYPE_CHECKING:
 
 #: How the settings begin that say more of a recorder, and what: of the first, programs of older versions take all there is.
 _ABOUT: Final = {"recorder:": MORE[:3], "recorder-takes:": MORE[3:]}
+#: And the one that names its machine, see `liveness`.
+_MACHINE: Final = "machine:"
+#: A recorder with its machine; programs of older versions name none, and only their heartbeats count.
+_RECORDER: Final = f"SELECT recorder.*, (SELECT value FROM setting WHERE key='{_MACHINE}' || recorder.id) FROM recorder"  # noqa: S608
 
 
 def fence(db: sqlite3.Connection, lease: Lease) -> None:
@@ -49,31 +52,34 @@ class Leases:
             )
             db.execute("DELETE FROM recorder WHERE heartbeat < ?", (time.time() - 3600,))
             # Not in the table: programs of older versions take its columns as they come.
-            for key, names in _ABOUT.items():
-                said = orjson.dumps({name: getattr(recorder, name) for name in names}).decode()
+            documents = {
+                key: orjson.dumps({name: getattr(recorder, name) for name in names}).decode()
+                for key, names in _ABOUT.items()
+            }
+            for key, said in (documents | {_MACHINE: liveness.MACHINE}).items():
                 db.execute("INSERT INTO setting VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value WHERE value!=excluded.value", (key + recorder.id, said))  # fmt: skip
                 db.execute(f"DELETE FROM setting WHERE key GLOB '{key}*' AND substr(key, {len(key) + 1}) NOT IN (SELECT id FROM recorder)")  # fmt: skip # noqa: S608
 
     def leave(self, owner: str) -> None:
         with self._file.writing() as db:
             db.execute("DELETE FROM recorder WHERE id=?", (owner,))
-            db.executemany("DELETE FROM setting WHERE key=?", [(key + owner,) for key in _ABOUT])
+            db.executemany("DELETE FROM setting WHERE key=?", [(key + owner,) for key in (*_ABOUT, _MACHINE)])
             db.execute("UPDATE recording SET owner=NULL WHERE owner=?", (owner,))
 
     def recorders(self, cluster: str) -> list[Recorder]:
         with self._file.reading() as db:
-            rows = db.execute("SELECT * FROM recorder WHERE cluster=?", (cluster,)).fetchall()
+            rows = db.execute(f"{_RECORDER} WHERE cluster=?", (cluster,)).fetchall()
             said = dict(db.execute("SELECT key, value FROM setting WHERE key GLOB 'recorder*:*'").fetchall())
         more = [ChainMap(*(orjson.loads(said.get(key + row[0], "{}")) for key in _ABOUT)) for row in rows]
-        found = [Recorder.of(*one) for one in zip(rows, more, strict=True)]
-        return [recorder for recorder in found if self._alive(recorder)]
+        found = [(Recorder.of(row[:-1], doc), row[-1]) for row, doc in zip(rows, more, strict=True)]
+        return [recorder for recorder, machine in found if self._alive(recorder, machine)]
 
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:
         query = "SELECT id, owner FROM recording WHERE done=0 AND id IN (SELECT value FROM json_each(?))"
         with self._file.reading() as db:
             found = dict(db.execute(query, (orjson.dumps([*recordings]).decode(),)).fetchall())
-            rows = db.execute("SELECT * FROM recorder").fetchall()
-        living = {r.id for r in (Recorder(*row) for row in rows) if self._alive(r)}
+            rows = db.execute(_RECORDER).fetchall()
+        living = {row[0] for row in rows if self._alive(Recorder(*row[:-1]), row[-1])}
         return {id_: owner if owner in living else "" for id_, owner in found.items()}
 
     def release(self, lease: Lease) -> None:
@@ -87,27 +93,18 @@ class Leases:
             if row is None:
                 return None
             if row[0] not in (None, owner):
-                found = db.execute("SELECT * FROM recorder WHERE id=?", (row[0],)).fetchone()
-                holder = Recorder(*found) if found else None
-                if holder and (self._alive(holder) or (patient and process_lives(holder))):
-                    return None
+                found = db.execute(f"{_RECORDER} WHERE id=?", (row[0],)).fetchone()
+                if found is not None:
+                    holder, machine = Recorder(*found[:-1]), found[-1]
+                    if self._alive(holder, machine) or (patient and liveness.process_lives(holder, machine)):
+                        return None
             db.execute("UPDATE recording SET owner=?, epoch=epoch+1, caught_up=0 WHERE id=?", (owner, recording))
             return Lease(recording, owner, row[1] + 1)
 
-    def _alive(self, recorder: Recorder) -> bool:
-        return _alive(recorder, silent=disk_full(self._file.path))
-
-
-def _alive(recorder: Recorder, *, silent: bool) -> bool:
-    """Tell whether a recorder lives: its heartbeat is fresh and, where we can see it, so is its process.
-
-    Parameters
-    ----------
-    recorder : Recorder
-    silent : bool
-        Nobody can write a heartbeat now, so none is expected of a process that we see.
-    """
-    cold = time.time() - recorder.heartbeat > HEARTBEAT_S
-    if recorder.host != HOST or (cold and not silent):
-        return not cold
-    return process_lives(recorder)
+    def _alive(self, recorder: Recorder, machine: str) -> bool:
+        """Return whether a recorder lives: its heartbeat is fresh and, where its process can be seen, that runs."""
+        if time.time() - recorder.heartbeat <= HEARTBEAT_S:
+            return liveness.process_lives(recorder, machine)
+        # On a full disk no heartbeat can be written, so none is expected of a process that can be seen.
+        seen = machine == liveness.MACHINE != ""
+        return seen and disk_full(self._file.path) and liveness.process_lives(recorder, machine)

@@ -1,9 +1,11 @@
-"""Whether the process of a recorder lives, where it is on our machine: known at once, and not when its heartbeat goes cold."""
+"""Whether a recorder's process lives: known at once on this machine, elsewhere by its heartbeat alone."""
 
 from __future__ import annotations
 
 import os
 import socket
+import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +16,8 @@ HOST: Final = socket.gethostname()
 
 
 def _machine() -> str:
+    if sys.platform != "linux":
+        return f"{HOST} {uuid.getnode():x}"
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -21,13 +25,21 @@ def _machine() -> str:
         return ""
 
 
-#: Where process ids mean the same as here: containers on many machines may all have one name.
-MACHINE: Final = _machine()
+#: The same for all processes that see each other under the same process ids, "" where that cannot be known. A host name
+#: does not tell: containers of one image on a shared volume have one name, and each a process 1.
+MACHINE = _machine()
 
 
-def process_lives(recorder: Recorder) -> bool:
-    """Tell whether its process lives; one that we cannot see is taken to."""
-    if recorder.host != HOST:
+def process_lives(recorder: Recorder, machine: str) -> bool:
+    """Return whether a recorder's process lives; one that cannot be seen from here counts as living.
+
+    Parameters
+    ----------
+    recorder : Recorder
+    machine : str
+        `MACHINE` as the recorder's process has it.
+    """
+    if not MACHINE or machine != MACHINE:
         return True
     try:
         os.kill(recorder.pid, 0)

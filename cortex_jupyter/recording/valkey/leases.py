@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder
-from cortex_jupyter.recording.store.liveness import MACHINE, process_lives
+from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +28,7 @@ class Leases:
         known = asdict(recorder)
         # Apart: programs of older versions take the rest as it comes.
         more = {name: known.pop(name) for name in MORE}
-        doc = orjson.dumps({"recorder": known, "machine": MACHINE} | more)
+        doc = orjson.dumps({"recorder": known, "machine": liveness.MACHINE} | more)
         self._link.call("beat", recorder.id, recorder.cluster, doc)
 
     def leave(self, owner: str) -> None:
@@ -75,4 +74,4 @@ class Leases:
             return None, False
         said = orjson.loads(doc)
         recorder = Recorder.of((*said["recorder"].values(),), said)
-        return recorder, not MACHINE or said["machine"] != MACHINE or process_lives(recorder)
+        return recorder, liveness.process_lives(recorder, said["machine"])
