@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from recording.hand import CLUSTER, REF, Hand, recorder, until
 from recording.test_compact import records
-from recording.test_store import dead_pid
 from support import valkey as servers
 from support.relay import Relay
 from support.valkey import Server, free_port
