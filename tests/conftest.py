@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from frames.filled import Filled, new_store
+from support.crowd import Crowd, crowded
 from support.kube import Kube, KubeError
 
 if TYPE_CHECKING:
@@ -140,6 +141,21 @@ class Target:
         """Skip on a cluster that is older than 1.`minor`."""
         if self.minor < minor:
             pytest.skip(f"Kubernetes 1.{self.minor}: {what} came with 1.{minor}")
+
+
+@pytest.fixture(scope="session")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
+    """Give a namespace of 1 000 pods on the cluster under test; a sandbox of its own, so that other tests stay quick."""
+    if os.environ.get("CORTEX_TEST_CLUSTER") == "real":
+        kube = Kube(os.environ["KUBECONFIG"])
+        with contextlib.closing(kube), crowded(kube, real=True) as made:
+            yield made
+        return
+    with (
+        run_sandbox(tmp_path_factory.mktemp("crowd"), "--bookmark", "1", "--log-check", "1") as process,
+        crowded(process.kube, real=False) as made,
+    ):
+        yield made
 
 
 @pytest.fixture(scope="session")

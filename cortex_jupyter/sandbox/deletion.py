@@ -53,11 +53,9 @@ def delete(store: Store, obj: Object, grace: float | None = None, *, orphan: boo
     store.remove(obj)
     uid = obj["metadata"]["uid"]
     for plural in _OWNED:
-        for owned in store.select(plural):
-            references = owned["metadata"].get("ownerReferences") or []
-            if not any(r.get("uid") == uid for r in references):
-                continue
+        for owned in store.dependents(plural, uid):
             if orphan:
+                references = owned["metadata"]["ownerReferences"]
                 left = copy(owned)
                 left["metadata"]["ownerReferences"] = [r for r in references if r.get("uid") != uid]
                 store.update(left)

@@ -51,13 +51,11 @@ def record(
         involved["fieldPath"] = field
     at = now()
     kind = "Warning" if warning else "Normal"
-    for old in store.select("events", namespace):
-        same = old["involvedObject"]["uid"] == meta["uid"] and old["involvedObject"].get("fieldPath", "") == field
-        if same and (old["type"], old["reason"], old["message"]) == (kind, reason, message):
-            again = copy(old)
-            again |= {"count": old["count"] + 1, "lastTimestamp": at}
-            store.update(again)
-            return
+    same = (meta["uid"], field, kind, reason, message)
+    old = store.get("events", namespace, store.repeatable_events.get(same, ""))
+    if old is not None:
+        store.update(copy(old) | {"count": old["count"] + 1, "lastTimestamp": at})
+        return
     source = {"component": component} | ({"host": "node-1"} if component == "kubelet" else {})
     event = {
         "metadata": {"name": f"{meta['name']}.{time.time_ns():x}", "namespace": namespace},
@@ -73,4 +71,4 @@ def record(
         "reportingComponent": component,
         "reportingInstance": source.get("host", ""),
     }
-    store.create(BY_PLURAL["events"], event)
+    store.repeatable_events[same] = store.create(BY_PLURAL["events"], event)["metadata"]["name"]

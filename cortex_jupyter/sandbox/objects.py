@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cortex_jupyter.sandbox.resources import BY_KIND, Resource
+from cortex_jupyter.sandbox.resources import BY_KIND, BY_PLURAL, Resource
 from cortex_jupyter.sandbox.status import already_exists, conflict, expired, not_found
 
 if TYPE_CHECKING:
@@ -74,7 +74,11 @@ class Store:
     def __init__(self) -> None:
         self.version = 100
         self.oldest = 0
-        self._objects: dict[Key, Object] = {}
+        self._objects: dict[str, dict[tuple[str, str], Object]] = {plural: {} for plural in BY_PLURAL}
+        #: What each owner's UID owns: a controller asks for this at each step, in a namespace of thousands.
+        self._owned: dict[str, set[Key]] = {}
+        #: Names of events by what makes two of them one that is counted: see `events.record`.
+        self.repeatable_events: dict[tuple[str, ...], str] = {}
         self._history: deque[Change] = deque(maxlen=HISTORY)
         self._watchers: set[asyncio.Queue[Change | None]] = set()
         self._listeners: list[Callable[[Change], None]] = []
@@ -83,7 +87,7 @@ class Store:
 
     def get(self, plural: str, namespace: str, name: str) -> Object | None:
         """Give one object, or None."""
-        return self._objects.get((plural, namespace, name))
+        return self._objects[plural].get((namespace, name))
 
     def require(self, resource: Resource, namespace: str, name: str) -> Object:
         """Give one object, or raise the 404 a client would see."""
@@ -94,12 +98,17 @@ class Store:
 
     def select(self, plural: str, namespace: str = "") -> list[Object]:
         """Give all objects of a kind, of one namespace or of all, ordered by key as etcd does."""
-        found = sorted(key for key in self._objects if key[0] == plural and namespace in ("", key[1]))
-        return [self._objects[key] for key in found]
+        objects = self._objects[plural]
+        return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
 
     def owned(self, plural: str, uid: str) -> list[Object]:
-        """Give the objects of a kind whose controller has this UID."""
-        return [obj for obj in self.select(plural) if controller_of(obj).get("uid") == uid]
+        """Return the objects of a kind whose controller has this UID, ordered by key."""
+        return [obj for obj in self.dependents(plural, uid) if controller_of(obj).get("uid") == uid]
+
+    def dependents(self, plural: str, uid: str) -> list[Object]:
+        """Return the objects of a kind that name this UID as an owner, ordered by key."""
+        keys = sorted(key for key in self._owned.get(uid, ()) if key[0] == plural)
+        return [self._objects[plural][key[1:]] for key in keys]
 
     # ------------------------------------------------------------ changing
 
@@ -116,7 +125,7 @@ class Store:
         if not meta.get("name"):
             meta["name"] = meta["generateName"] + random_end()
         key = (resource.plural, meta.get("namespace", ""), meta["name"])
-        if key in self._objects:
+        if key[1:] in self._objects[key[0]]:
             raise already_exists(resource.plural, meta["name"], resource.group)
         meta["creationTimestamp"] = now()
         meta.setdefault("uid", new_uid())
@@ -134,7 +143,7 @@ class Store:
         """
         resource, meta = BY_KIND[obj["kind"]], obj["metadata"]
         key = (resource.plural, meta.get("namespace", ""), meta["name"])
-        old = self._objects.get(key)
+        old = self.get(*key)
         if old is None or (meta.get("uid") and old["metadata"]["uid"] != meta["uid"]):
             raise not_found(resource.plural, meta["name"], resource.group)
         if check and meta.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
@@ -152,10 +161,11 @@ class Store:
         """Delete an object for good; does nothing if it is gone already."""
         meta = obj["metadata"]
         key = (BY_KIND[obj["kind"]].plural, meta.get("namespace", ""), meta["name"])
-        old = self._objects.get(key)
+        old = self.get(*key)
         if old is None or old["metadata"]["uid"] != meta["uid"]:
             return
-        del self._objects[key]
+        del self._objects[key[0]][key[1:]]
+        self._index(key, old, None)
         self.version += 1
         gone = old | {"metadata": old["metadata"] | {"resourceVersion": str(self.version)}}
         self._publish(Change(self.version, key[0], gone, None))
@@ -163,9 +173,22 @@ class Store:
     def _put(self, key: Key, old: Object | None, obj: Object) -> Object:
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
-        self._objects[key] = obj
+        self._objects[key[0]][key[1:]] = obj
+        self._index(key, old, obj)
         self._publish(Change(self.version, key[0], old, obj))
         return obj
+
+    def _index(self, key: Key, old: Object | None, new: Object | None) -> None:
+        """Keep `_owned` in line with the owner references of an object."""
+        before, after = (
+            {r["uid"] for r in obj["metadata"].get("ownerReferences") or []} if obj else set() for obj in (old, new)
+        )
+        for uid in before - after:
+            self._owned[uid].discard(key)
+            if not self._owned[uid]:
+                del self._owned[uid]
+        for uid in after - before:
+            self._owned.setdefault(uid, set()).add(key)
 
     # ------------------------------------------------------------ watching
 

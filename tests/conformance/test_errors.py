@@ -37,7 +37,7 @@ def test_missing_resource(target: Any) -> None:
 
 def test_wrong_token(target: Any) -> None:
     kube = target.kube
-    verify = kube._verify
+    verify = kube.tls
     if target.real:  # its client certificate would be accepted whatever the token
         verify = httpx.create_ssl_context(verify=False)
     with httpx.Client(verify=verify) as client:

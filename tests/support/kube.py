@@ -62,9 +62,9 @@ class Kube:
         self.kubeconfig = Path(kubeconfig)
         self.namespace = context.get("namespace", "default")
         self.server = cluster["server"].rstrip("/")
-        self._verify = _tls(cluster, user)
+        self.tls = _tls(cluster, user)
         headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
-        self.client = httpx.Client(verify=self._verify, headers=headers, timeout=60)
+        self.client = httpx.Client(verify=self.tls, headers=headers, timeout=60)
 
     def close(self) -> None:
         """Close the connections."""
@@ -224,9 +224,7 @@ class Follower:
         self.status = 0
         self._kube, self._closing = kube, False
         # A client of its own: closing it is how another thread ends a read.
-        self._client = httpx.Client(
-            verify=kube._verify, headers=kube.client.headers, timeout=httpx.Timeout(10, read=None)
-        )
+        self._client = httpx.Client(verify=kube.tls, headers=kube.client.headers, timeout=httpx.Timeout(10, read=None))
         self._response: httpx.Response | None = None
         self._thread = threading.Thread(target=self._run, args=(url, query), daemon=True)
         self._thread.start()
