@@ -7,6 +7,24 @@ import re
 from typing import Any
 
 import httpx
+from support.kube import python_pod
+
+from cortex_jupyter.recording.text.lines import Splitter, parse, parse_cri
+
+#: Lines of more than 16 KiB, one of them with a line of stderr between its parts.
+LONG = r"""
+import os, time
+os.write(1, b'short\n')
+os.write(1, b'o' * 40000)
+time.sleep(0.3)
+os.write(2, b'STDERR\n')
+time.sleep(0.3)
+os.write(1, b'p' * 20000 + b'\n')
+time.sleep(0.3)
+for i in range(100):
+    os.write(1, b'%c' % (97 + i % 26) * 100000)
+os.write(1, b'\nend\n')
+"""
 
 ROOT = "/api/v1/nodes/node-1/proxy/logs/pods/"
 
@@ -68,3 +86,16 @@ def test_rotated_file_holds_what_the_log_api_has_no_more(target: Any, specimens:
     data = gzip.decompress(data) if rotated[0].endswith(".gz") else data
     numbers = [int(line.split(b" ", 3)[3][:8]) for line in data.split(b"\n")[:-1]]
     assert numbers == list(range(len(numbers))) and len(numbers) >= 100_000
+
+
+def test_a_file_has_the_lines_that_the_log_api_serves_of_it(target: Any, made: Any) -> None:
+    name = made(python_pod("long", LONG))
+    pod = target.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
+    file = parse_cri(target.kube.request("GET", folder(pod) + "0.log").content)
+    splitter = Splitter()
+    answer = splitter.feed(target.kube.logs(name, timestamps="true"))
+    served = parse(answer + splitter.rest())
+    assert (file.times, file.texts) == (served.times, served.texts)
+    assert served.texts[0] == "short" and served.texts[-1] == "end" and not served.errors
+    assert served.texts[1].lstrip("o") == "STDERR" and len(served.texts[1]) % 16384 == 6
+    assert [len(text) for text in served.texts[3:-1]] == [4 << 20, 4 << 20, 10_000_000 - (8 << 20)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from recording.hand import Hand, source, until
 from recording.node import Node, cri, line, pod
 
@@ -12,14 +13,13 @@ from cortex_jupyter.recording.source.audit import Audit
 from cortex_jupyter.recording.source.context import Context
 from cortex_jupyter.recording.source.source import SourceReader
 from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recording.text.lines import LONGEST, PART_BYTES
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.writer import Writer
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from cortex_jupyter.recording.store import Commit, Lease
 
@@ -214,3 +214,47 @@ async def test_a_line_that_was_rotated_in_its_middle_is_no_two_lines(store: Sqli
     }
     found = await recorded(store, hand, node, whole)
     assert found == [f"old {i}" for i in range(400)] + ["y" * 102_000 + "end"] + [f"new {i}" for i in range(100)]
+
+
+async def test_a_line_that_stderr_broke_into_is_recorded_once(store: SqliteStore, hand: Hand) -> None:
+    """The kubelet joins the records of a file, whichever stream they are of."""
+    node = Node(pod("terminated"))
+    out, err = "o" * PART_BYTES, "e" * 5000
+    node.files = {
+        "0.log.20231114-221400": cri(b"".join(OLD))
+        + cri(line(5, out)).replace(b" F ", b" P ")
+        + cri(line(5.01, err)).replace(b"stdout", b"stderr")
+        + cri(line(5.02, "rest of stdout") + line(5.03, "x" * 9000) + b"".join(SKIPPED))
+    }
+    served = [line(5, out + err), line(5.02, "rest of stdout"), line(5.03, "x" * 9000)]
+    found = await recorded(store, hand, node, *served)
+    assert sorted(found[400:]) == sorted(
+        [out + err, "rest of stdout", ""] + [f"new {i}" for i in range(100)] + [f"skipped {i}" for i in range(3)]
+    )
+
+
+def huge(second: float, size: int) -> bytes:
+    """Give a line longer than is recorded as one, as it lies on the node."""
+    texts = [f"{n:08} ".ljust(PART_BYTES, ".") for n in range(size // PART_BYTES)] + ["its end"]
+    return b"".join(
+        cri(line(second + n / 100_000, text)).replace(b" F ", b" F " if text == texts[-1] else b" P ")
+        for n, text in enumerate(texts)
+    )
+
+
+@pytest.mark.parametrize("cut", [None, 3, 300])
+async def test_a_line_that_is_recorded_in_parts_is_recorded_once(
+    store: SqliteStore, hand: Hand, cut: int | None
+) -> None:
+    """It is cut in the same places, also where a rotation parts it; `cut` is after how many of its records."""
+    node = Node(pod("terminated"))
+    records = huge(5, 2 * LONGEST + 5 * PART_BYTES).splitlines(keepends=True)
+    whole = b"".join(one.split(b" ", 3)[3].removesuffix(b"\n") for one in records).decode()
+    node.files = {"0.log.20231114-221400": cri(b"".join(OLD)) + b"".join(records[:cut])}
+    if cut is not None:
+        node.files["0.log.20231114-221410"] = b"".join(records[cut:]) + cri(b"".join(SKIPPED))
+    found = await recorded(store, hand, node, line(5, whole))
+    assert "".join(found[400:403]) == whole
+    assert sorted(found[403:]) == sorted(
+        [f"new {i}" for i in range(100)] + [f"skipped {i}" for i in range(3 if cut is not None else 0)]
+    )

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cortex_jupyter.recording.text import lines as lib
-from cortex_jupyter.recording.text.lines import Splitter, parse
+from cortex_jupyter.recording.text.lines import Lines, Splitter, parse, parse_cri
 from cortex_jupyter.records import rfc3339
+from cortex_jupyter.sandbox.logoptions import LogOptions
+from cortex_jupyter.sandbox.logreader import Formatter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 T0 = 1_700_000_000_000_000_000
 times = st.integers(T0, T0 + 5_000_000_000)
@@ -19,6 +26,17 @@ times = st.integers(T0, T0 + 5_000_000_000)
 def stamp(ns: int, digits: int = 9) -> bytes:
     whole = rfc3339(ns)
     return (whole[:20] + whole[20 : 20 + digits] + "Z" if digits else whole[:19] + "Z").encode()
+
+
+@contextmanager
+def cut_at(*, longest: int, part: int) -> Iterator[None]:
+    """Have lines cut where a test can see it."""
+    before = lib.LONGEST, lib.PART_BYTES
+    lib.LONGEST, lib.PART_BYTES = longest, part
+    try:
+        yield
+    finally:
+        lib.LONGEST, lib.PART_BYTES = before
 
 
 def split(data: bytes, cuts: list[int]) -> tuple[bytes, bytes]:
@@ -113,12 +131,9 @@ bodies = st.one_of(st.text(max_size=60).map(str.encode), st.binary(max_size=60))
 @example([(T0, b"x" * 2), (T0, b"y" * 39)], [67, 68])
 def test_a_line_that_is_too_long_is_cut_the_same_way_always(lines: list[tuple[int, bytes]], cuts: list[int]) -> None:
     data = b"".join(stamp(ns) + b" " + body + b"\n" for ns, body in lines)
-    longest, lib.LONGEST = lib.LONGEST, 64
-    try:
+    with cut_at(longest=24, part=12):
         once, _ = split(data, [])
         pieces, rest = split(data, cuts)
-    finally:
-        lib.LONGEST = longest
     assert (pieces, rest) == (once, b"")
     # What is recorded joins to the text as written, each part at the time of the line.
     found = parse(once)
@@ -131,7 +146,7 @@ def test_a_line_that_is_too_long_is_cut_the_same_way_always(lines: list[tuple[in
             assert whole.startswith(text)
     assert next(texts, None) is None
     assert set(found.times) == {ns for ns, _ in lines}
-    assert all(len(line) <= 64 for line in once.split(b"\n"))
+    assert all(len(line) <= 24 + 31 for line in once.split(b"\n"))
 
 
 def test_bytes_without_end_do_not_fill_the_memory() -> None:
@@ -147,3 +162,61 @@ def test_a_text_without_a_time_that_never_ends() -> None:
     splitter = Splitter()
     out = sum(len(splitter.feed(b"x" * (1 << 20))) for _ in range(20))
     assert out <= 21 << 20
+
+
+# ------------------------------------------------------------------------ the file and what the kubelet serves of it
+
+
+def served(file: bytes, *, times_within: bool = False) -> Lines:
+    """Parse what a kubelet serves of a log file; an old one writes a time before each part of a line."""
+    if times_within:
+        records = [record.split(b" ", 3) for record in file.split(b"\n")[:-1]]
+        answer = b"".join(
+            stamp(T0 + n) + b" " + text + b"\n" * (tag == b"F") for n, (_, _, tag, text) in enumerate(records)
+        )
+    else:
+        answer = Formatter(LogOptions(timestamps=True), None).convert(file)
+    pieces, rest = split(answer, [])
+    return parse(pieces + rest)
+
+
+def written(records: list[tuple[bytes, bytes, bytes]]) -> bytes:
+    lines = (b"%b %b %b %b\n" % (stamp(T0 + n), *record) for n, record in enumerate(records))
+    return b"".join(lines) + stamp(T0 + len(records)) + b" stdout F the end\n"
+
+
+part = st.tuples(st.sampled_from([b"stdout", b"stderr"]), st.sampled_from([b"P", b"F"]), st.sampled_from([1, 3, 16]))
+
+
+@given(st.lists(part, max_size=12))
+@example([(b"stdout", b"P", 16), (b"stderr", b"F", 1), (b"stdout", b"F", 3)])
+@example([(b"stdout", b"P", 16)] * 5 + [(b"stdout", b"F", 3)])
+def test_a_file_has_the_lines_that_the_kubelet_serves(parts: list[tuple[bytes, bytes, int]]) -> None:
+    file = written([(stream, tag, bytes([97 + i]) * n) for i, (stream, tag, n) in enumerate(parts)])
+    with cut_at(longest=32, part=16):
+        found, expected = parse_cri(file), served(file)
+    assert (found.times, found.texts) == (expected.times, expected.texts)
+
+
+@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 700])
+def test_times_that_an_old_kubelet_writes_within_a_line_are_no_text(size: int) -> None:
+    parts = [(b"stdout", b"P", bytes([97 + i % 26]) * lib.PART_BYTES) for i in range(size)]
+    for last in (b"stdout", b"stderr"):
+        file = written([*parts, (last, b"F", b"last"), (b"stdout", b"F", b"2023-11-14T22:13:20.000000000Z x")])
+        found = parse_cri(file)
+        assert "".join(found.texts[:-2]) == "".join(text.decode() for _, _, text in parts) + "last"
+        for old in (False, True):
+            expected = served(file, times_within=old)
+            assert (found.times, found.texts) == (expected.times, expected.texts)
+
+
+@given(st.lists(st.integers(0, 1000), max_size=20))
+def test_an_old_kubelets_line_is_the_same_however_it_arrives(cuts: list[int]) -> None:
+    text = "ü".encode() * 7 + "x€xxü".encode() * 30
+    parts = [text[i : i + 16] for i in range(0, len(text), 16)]
+    answer = b"".join(stamp(T0) + b" " + one for one in parts) + b"\n"
+    with cut_at(longest=32, part=16):
+        pieces, rest = split(answer, cuts)
+    found = parse(pieces)
+    assert (rest, "".join(found.texts), found.errors) == (b"", text.decode(), [])
+    assert all(28 < len(one.encode()) <= 32 for one in found.texts[:-1])

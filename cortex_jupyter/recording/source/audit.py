@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import HINT
+from cortex_jupyter.recording.text.lines import LONGEST, PART_BYTES
 from cortex_jupyter.recording.text.resume import first_lines
 from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.source.source import SourceReader
     from cortex_jupyter.recording.text.align import Line
@@ -40,8 +43,6 @@ _TAIL: Final = 64 << 10
 _WAITS_S: Final = (0.5, 2.0, 5.0)
 #: The part of a source that holds lines which a follow skipped.
 PART: Final = 2
-#: The runtime cuts lines that are longer than this into parts (containerd's `max_container_log_line_size`).
-_PART: Final = 16 << 10
 #: Times of two writers may be out of order by so much, ns, and a long line have begun so much before its last part.
 _SLACK: Final = 1_000_000_000
 
@@ -223,8 +224,8 @@ _ROTATES: Final = 1 << 20
 def _last(parser: Parser, data: bytes) -> Lines:
     r"""Parse the end of a file, without the lines it may begin in the middle of.
 
-    A line of the log longer than 16 KiB is several of the file's, of which the last is tagged `F`; a line of each stream
-    may have been begun before.
+    A line of the log longer than 16 KiB is several records of the file. A line ends with a record that is tagged `F`,
+    whichever stream that is of (`lines.parse_cri`).
 
     Examples
     --------
@@ -232,29 +233,37 @@ def _last(parser: Parser, data: bytes) -> Lines:
     >>> _last(PLAIN, b"ut P b\n2023-11-14T22:13:20Z stdout F c\n2023-11-14T22:13:21Z stdout F whole\n").texts
     ['whole']
     """
-    kept: list[bytes] = []
-    closed: set[bytes] = set()
-    for line in data[data.find(b"\n") + 1 :].split(b"\n"):
-        _, stream, tag, *_ = *line.split(b" ", 3), b"", b"", b""
-        if stream in closed:
-            kept.append(line)
-        elif tag[:1] == b"F":
-            closed.add(stream)
-    return parser.file(b"\n".join(kept))
+    records = data[data.find(b"\n") + 1 :].split(b"\n")
+    ends = (
+        i for i, record in enumerate(records) if record.split(b" ", 3)[2:3] and record.split(b" ", 3)[2][:1] == b"F"
+    )
+    return parser.file(b"\n".join(records[next(ends, len(records)) + 1 :]))
 
 
 def _missing(lines: Lines, recorded: list[Line]) -> Lines:
-    """Give the lines of a file that are not recorded; equal ones count each for itself."""
-    there = Counter(recorded)
-    gone: list[int] = []
-    seen: set[int] = set()
-    for i, row in enumerate(lines.rows()):
-        stream = lines.streams[i] if lines.streams else 0
-        begins = stream not in seen
-        seen.add(stream)
-        if there[row]:
-            there[row] -= 1
-        # A file may begin with the rest of a line whose first parts are in the file before it.
-        elif not (begins and row[1] and any(len(m) > _PART and m.endswith(row[1]) for _, m in recorded)):
-            gone.append(i)
-    return lines.pick(gone)
+    """Return the lines of a file that are not recorded; equal ones are counted separately."""
+    rows, left = lines.rows(), Counter(recorded)
+    missing: list[int] = []
+    for i, row in enumerate(rows):
+        if left[row]:
+            left[row] -= 1
+        else:
+            missing.append(i)
+    if missing and missing[0] == 0:
+        # A file may begin with the rest of a line whose first records are in the file before it.
+        text, parts = next(_whole(rows))
+        if text and any(len(whole) > PART_BYTES and whole.endswith(text) for whole, _ in _whole(recorded)):
+            missing = [i for i in missing if i >= parts]
+    return lines.pick(missing)
+
+
+def _whole(rows: list[Line]) -> Iterator[tuple[str, int]]:
+    """Yield the text of each line, and in how many rows it is recorded (`lines.LONGEST`)."""
+    parts: list[str] = []
+    for i, (time, text) in enumerate(rows):
+        parts.append(text)
+        # A row has at most four bytes a character, and is cut up to three bytes before its longest.
+        full = len(text) >= LONGEST // 4 - 3 and len(text.encode()) >= LONGEST - 3
+        if not (full and i + 1 < len(rows) and rows[i + 1][0] == time):
+            yield "".join(parts), len(parts)
+            parts = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -16,9 +17,13 @@ _NS: Final = 1_000_000_000
 _END: Final = 1 << 63
 #: RFC3339Nano with an offset is 35 long.
 _STAMP: Final = 40
-#: A line longer than this many bytes is recorded in parts, so that a program that never ends its line cannot fill
-#: the memory. The parts join to the text as written.
-LONGEST: Final = 4 << 20
+#: The runtime cuts a line after so many bytes of text (`max_container_log_line_size` of containerd's CRI plugin).
+PART_BYTES: Final = 16 << 10
+#: A line with more bytes of text is recorded in parts, so that a program that never ends its line cannot fill the memory.
+#: The parts join to the text as written.
+LONGEST: Final = 256 * PART_BYTES
+#: A time that the kubelet writes within a line (`RFC3339NanoFixed`).
+_PART_TIME: Final = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d) ")
 
 
 @dataclass(slots=True)
@@ -135,40 +140,62 @@ _CRI_STREAMS: Final = {b"stdout": STREAMS.index("stdout"), b"stderr": STREAMS.in
 
 
 def parse_cri(data: bytes) -> Lines:
-    r"""Read a container's log file: `TIME STREAM P|F TEXT` per line, where `P` parts are joined to one line.
+    r"""Parse a container's log file (`TIME STREAM P|F TEXT` per record) into the lines that `pods/log` serves of it.
 
-    The runtime cuts a line at 16 KiB into parts; its time is that of the first, as the kubelet serves it
-    (staging/src/k8s.io/cri-client/pkg/logs/logs.go).
+    Parameters
+    ----------
+    data : bytes
+        Whole records. Parts (`P`) at the end that no `F` follows are left out.
+
+    Notes
+    -----
+    The runtime cuts a line at 16 KiB into parts. The kubelet joins them in the order of the file, whichever stream they
+    are of: it ends a line after an `F`, and stamps only the record that begins one (`ReadLogs` and `isNewLine` in
+    staging/src/k8s.io/cri-client/pkg/logs/logs.go). So what stderr wrote between two parts of a line of stdout ends
+    that line.
 
     Examples
     --------
-    >>> found = parse_cri(b"2023-11-14T22:13:20.5Z stdout P a\n2023-11-14T22:13:20.6Z stdout F b\n")
-    >>> found.times, found.texts, found.streams
-    ([1700000000500000000], ['ab'], [1])
+    >>> lines = parse_cri(
+    ...     b"2023-11-14T22:13:20.5Z stdout P a\n"
+    ...     b"2023-11-14T22:13:20.6Z stderr F oops\n"
+    ...     b"2023-11-14T22:13:20.7Z stdout F b\n"
+    ... )
+    >>> lines.times, lines.texts, [STREAMS[n] for n in lines.streams]
+    ([1700000000500000000, 1700000000700000000], ['aoops', 'b'], ['', 'stdout'])
     """
-    stamped: list[bytes] = []
+    lines: list[bytes] = []
     streams: list[int] = []
-    open_: dict[bytes, tuple[bytes, list[bytes]]] = {}  # the two streams may have a line open at once
-    for line in data.split(b"\n"):
-        stamp, _, rest = line.partition(b" ")
-        stream, _, rest = rest.partition(b" ")
+    parts: list[bytes] = []  # of the line that is open
+    stream = 0
+    for record in data.split(b"\n"):
+        stamp, _, rest = record.partition(b" ")
+        name, _, rest = rest.partition(b" ")
         tag, _, text = rest.partition(b" ")
-        if stream not in _CRI_STREAMS:
+        if name not in _CRI_STREAMS:
             continue
-        first, parts = open_.pop(stream, (stamp, []))
-        parts.append(text)
+        if parts:
+            parts.append(text)
+            stream = stream if stream == _CRI_STREAMS[name] else 0
+        else:
+            parts, stream = [stamp + b" " + text], _CRI_STREAMS[name]
         if tag[:1] == b"P":
-            open_[stream] = (first, parts)
             continue
-        stamped.append(first + b" " + b"".join(parts))
-        streams.append(_CRI_STREAMS[stream])
-    out = parse(b"\n".join(stamped) + b"\n") if stamped else Lines()
+        if len(parts) == 1:
+            lines += parts
+            streams.append(stream)
+        else:
+            whole = _split_long(b"".join(parts))
+            lines += whole
+            streams += [stream] * len(whole)
+        parts = []
+    out = parse(b"\n".join(lines) + b"\n") if lines else Lines()
     out.streams = streams if len(out) == len(streams) else [0] * len(out)
     return out
 
 
 class Splitter:
-    """Cuts a byte stream into pieces of whole lines.
+    """Cuts what `pods/log` answers into pieces of whole lines.
 
     What is there is handed out at once; the writer joins pieces to batches. A line longer than `LONGEST` comes in parts.
     """
@@ -176,42 +203,84 @@ class Splitter:
     def __init__(self) -> None:
         self._rest: list[bytes] = []
         self._size = 0
+        self._cut = 0  # bytes of text of the line that has not ended which were handed out
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take a chunk, give the whole lines there are now; often none."""
+        """Take a chunk, return the whole lines there are now; often none."""
         end = chunk.rfind(b"\n") + 1
         piece = b"".join([*self._rest, chunk[:end]]) if end else b""
-        if end and self._size + end > LONGEST:
-            piece = b"\n".join(b"".join(_cut(line)) for line in piece.split(b"\n"))
         if end:
-            self._rest, self._size = [], 0
+            if self._cut or _has_long(piece):
+                first, *others = piece.split(b"\n")
+                lines = _split_long(first, self._cut)
+                for line in others:
+                    lines += _split_long(line) if len(line) > PART_BYTES else [line]
+                piece = b"\n".join(lines)
+            self._rest, self._size, self._cut = [], 0, 0
         if tail := chunk[end:]:
             self._rest.append(tail)
             self._size += len(tail)
-        if self._size > LONGEST:
-            parts, rest = _cut(b"".join(self._rest))
+        if self._size > LONGEST + 2 * _STAMP:
+            *parts, rest = _split_long(b"".join(self._rest), self._cut, more=_STAMP)
             self._rest, self._size = [rest], len(rest)
-            piece += parts
+            self._cut += sum(len(part) - len(_head(part)) for part in parts)
+            piece += b"".join(part + b"\n" for part in parts)
         return piece
 
     def rest(self) -> bytes:
-        """Give the last line, which has no newline, at the end of a stream."""
-        piece, self._rest, self._size = b"".join(self._rest), [], 0
+        """Return the last line, which has no newline, at the end of a stream."""
+        piece = b"\n".join(_split_long(b"".join(self._rest), self._cut))
+        self._rest, self._size, self._cut = [], 0, 0
         return piece
 
 
-def _cut(line: bytes) -> tuple[bytes, bytes]:
-    """Cut off parts as long as the line is too long; gives the parts, as lines, and what is left.
+def _has_long(piece: bytes) -> bool:
+    """Tell whether one of the lines is longer than the runtime writes in one record."""
+    start = 0
+    while len(piece) - start > PART_BYTES:
+        if (start := piece.rfind(b"\n", start, start + PART_BYTES) + 1) == 0:
+            return True
+    return False
 
-    Where it is cut depends on the line alone, not on how it arrived: it is recorded the same way each time it is read,
-    or the seam after a reconnect would not be found.
-    """
+
+def _head(line: bytes) -> bytes:
     stamp, space, _ = line[:_STAMP].partition(b" ")
-    head = stamp + space if space else b""
-    parts: list[bytes] = []
-    while len(line) > LONGEST:
+    return stamp + space if space else b""
+
+
+def _split_long(line: bytes, cut: int = 0, more: int = 0) -> list[bytes]:
+    """Split a line that is too long into lines of the same time.
+
+    Where it is split depends on its text alone, not on how it arrived or who reads it: it is recorded the same way each
+    time, or the seam after a reconnect would not be found.
+
+    A kubelet before 1.23.14, 1.24.8 and 1.25.4 writes a time before each part that the runtime has cut a line into
+    (kubernetes#77603); these times are taken out.
+
+    Parameters
+    ----------
+    line : bytes
+        Without its newline.
+    cut : int, optional
+        How many bytes of its text came before this.
+    more : int, optional
+        Bytes to leave at its end, where it has not ended: they may be the first ones of a time.
+    """
+    head = _head(line)
+    at, start, texts = len(head) + (-cut % PART_BYTES if cut else PART_BYTES), len(head), []
+    while at < len(line):
+        # The parts of a line are written within moments: a time of another day is text.
+        if (time := _PART_TIME.match(line, at)) and line[at : at + 10] == head[:10]:
+            texts.append(line[start:at])
+            start = at = time.end()
+        at += PART_BYTES
+    text = b"".join([*texts, line[start:]])
+    lines = []
+    start = 0
+    while len(text) - start > LONGEST + more:
+        end = start + LONGEST
         # Not within a UTF-8 character, whose two or three later bytes are 10xxxxxx.
-        back = next((b for b in range(4) if line[LONGEST - b] & 0xC0 != 0x80), 0)  # noqa: PLR2004
-        parts.append(line[: LONGEST - back] + b"\n")
-        line = head + line[LONGEST - back :]
-    return b"".join(parts), line
+        end -= next((b for b in range(4) if text[end - b] & 0xC0 != 0x80), 0)  # noqa: PLR2004
+        lines.append(head + text[start:end])
+        start = end
+    return [*lines, head + text[start:]]
