@@ -162,7 +162,7 @@ def parse_cri(data: bytes) -> Lines:
     ...     b"2023-11-14T22:13:20.7Z stdout F b\n"
     ... )
     >>> lines.times, lines.texts, [STREAMS[n] for n in lines.streams]
-    ([1700000000500000000, 1700000000700000000], ['aoops', 'b'], ['', 'stdout'])
+    ([1700000000500000000, 1700000000700000000], ['aoops', 'b'], ['unknown', 'stdout'])
     """
     lines: list[bytes] = []
     streams: list[int] = []
