@@ -194,7 +194,7 @@ async def begun(
     with (
         _store(folder / "store", disk),
         make(folder) if make else nullcontext() as place,
-        Disk(sandbox.root, name, folder / "kept") as wrote,
+        Disk(sandbox.root, name) as wrote,
     ):
         url = place.url if place else f"sqlite://{folder}/store/r.sqlite"
         recordings = await Recordings.connect(url, str(sandbox.kubeconfig), mask=masked)

@@ -1,4 +1,4 @@
-"""What the containers wrote: the CRI files on the sandbox's disk, kept by hard links through rotation and removal.
+"""What the containers wrote: the CRI files on the node's disk, held open through rotation and removal.
 
 Read by a parser of its own: it must not share a mistake with what is tested.
 """
@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 
 
 class Disk:
-    """Keeps every log file of the pods whose names begin with a prefix; a context manager."""
+    """Holds every log file of the pods whose names begin with a prefix; a context manager.
 
-    def __init__(self, root: Path, prefix: str, keep: Path) -> None:
-        self._pods, self._prefix, self._keep = root / "var/log/pods", prefix, keep
-        self._kept: dict[int, tuple[Key, Path]] = {}
+    A hard link would change the file's attributes, whereupon a kubelet of 1.20 sends the whole file again to who follows
+    it (`waitLogs` in pkg/kubelet/kuberuntime/logs/logs.go takes `fsnotify.Chmod` for a new file).
+    """
+
+    def __init__(self, root: Path, prefix: str) -> None:
+        self._pods, self._prefix = root / "var/log/pods", prefix
+        self._kept: dict[int, tuple[Key, BinaryIO]] = {}
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        keep.mkdir()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -38,13 +41,15 @@ class Disk:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        for _, file in self._kept.values():
+            file.close()
 
     def _run(self) -> None:
         while not self._stop.wait(0.05):
             self.keep()
 
     def keep(self) -> None:
-        """Link what is new. A compressed file was linked when it was plain."""
+        """Open what is new. A compressed file was opened when it was plain."""
         with self._lock:
             found: list[Path] = []
             with suppress(FileNotFoundError):  # a pod's folder went while it was read: the next look finds the others
@@ -52,29 +57,33 @@ class Disk:
                     p for p in self._pods.glob(f"*_{self._prefix}*/*/*.log*") if p.suffix not in (".gz", ".tmp")
                 )
             for path in sorted(found, key=lambda p: (p.parent, p.suffix == ".log", p.name)):
-                new = self._keep / "new"
                 with suppress(FileNotFoundError):  # renamed meanwhile: the next look finds it
-                    os.link(path, new)
-                    inode = new.stat().st_ino
-                    if inode in self._kept:
-                        new.unlink()
+                    if path.stat().st_ino in self._kept:
+                        continue
+                    file = path.open("rb")
+                    if (inode := os.fstat(file.fileno()).st_ino) in self._kept:
+                        file.close()
                         continue
                     pod = path.parent.parent.name.split("_")[1]
                     key = (pod, path.parent.name, int(path.name.split(".")[0]))
-                    self._kept[inode] = (key, new.rename(self._keep / f"{len(self._kept):05}"))
+                    self._kept[inode] = (key, file)
 
     def records(self) -> int:
         """Count the records so far."""
         self.keep()
-        return sum(path.read_bytes().count(b"\n") for _, path in list(self._kept.values()))
+        return sum(_data(file).count(b"\n") for _, file in list(self._kept.values()))
 
     def lines(self) -> dict[Key, list[Line]]:
         """Give every line of every run."""
         self.keep()
         data: dict[Key, bytes] = {}
-        for key, path in self._kept.values():
-            data[key] = data.get(key, b"") + path.read_bytes()
+        for key, file in self._kept.values():
+            data[key] = data.get(key, b"") + _data(file)
         return {key: _lines(log) for key, log in data.items() if log}
+
+
+def _data(file: BinaryIO) -> bytes:
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
 
 
 def _lines(log: bytes) -> list[Line]:

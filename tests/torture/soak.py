@@ -52,7 +52,7 @@ class Soak:
             cases = []
             for i in range(JOBS):
                 name = f"soak-{number}-{i}"
-                disk = stack.enter_context(Disk(self.sandbox.root, name, self.folder / name))
+                disk = stack.enter_context(Disk(self.sandbox.root, name))
                 cases.append(Case(self.sandbox, self.recordings, disk, name, self.folder))
                 self.sandbox.kube.create(python_job(name, counter(LINES, per_second=RATE), parallelism=1 + i % 2))
             striking = asyncio.create_task(self._strike(cases))

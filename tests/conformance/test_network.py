@@ -1,0 +1,147 @@
+"""Through a bad network, every line arrives once: each fault alone, on the sandbox and on a real cluster.
+
+All faults at once, for minutes, are `tests/torture/network.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from faults.case import Row, begun
+from faults.seen import judge
+from support.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from conftest import SandboxProcess, Target
+    from faults.case import Case
+    from support.kube import Kube
+
+
+#: Writes until the last fault has struck.
+PROGRAM = """
+import os, time
+i = 0
+while not os.path.exists('STRUCK'):
+    print('\\n'.join('line %08d ' % n + 'x' * 60 for n in range(i, i + 30)), flush=True)
+    i += 30
+    time.sleep(0.02)
+"""
+
+
+@dataclass
+class World:
+    """A cluster behind a network, as `faults.case.begun` takes it.
+
+    `root` is the folder of the node's root file system: what containers wrote is read there.
+    """
+
+    network: Network
+    kube: Kube
+    root: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.network.kubeconfig
+
+    def clear(self) -> None:
+        """Nothing of it outlives the network."""
+
+
+@pytest.fixture
+def behind(target: Target, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Any]:
+    """Give what puts a network before the cluster: `async with behind(name, balanced=True) as case`."""
+
+    root = Path("/")
+    if not target.real:
+        sandbox: SandboxProcess = request.getfixturevalue("sandbox_process")
+        root = sandbox.root
+    elif not (root / "var/log/pods").is_dir():
+        pytest.skip("the node's files are not on this machine")
+
+    @asynccontextmanager
+    async def make(name: str, *, balanced: bool) -> AsyncIterator[tuple[Case, Network]]:
+        with Network(target.kube.kubeconfig, tmp_path, balanced=balanced) as network:
+            async with begun(World(network, target.kube, root), name, tmp_path) as case:
+                yield case, network
+
+    return make
+
+
+async def slow(case: Case, network: Network) -> None:
+    network.round_trip_s, network.bytes_per_s = 0.2, 1e6
+    await case.lines(4000)
+
+
+async def silence(case: Case, network: Network) -> None:
+    await case.lines(1500)
+    case.hit()
+    await case.until(network.silence, "a connection")
+
+
+async def resets(case: Case, network: Network) -> None:
+    for _ in range(4):
+        await case.lines(800)
+        case.hit()
+        await case.until(network.reset, "a connection")
+
+
+async def clean_ends(case: Case, network: Network) -> None:
+    for _ in range(4):
+        await case.lines(800)
+        case.hit()
+        await case.until(lambda: network.end("log\\?"), "a log under way")
+        network.end()
+
+
+@pytest.mark.parametrize("fault", [slow, silence, resets, clean_ends])
+async def test_every_line_arrives_once(
+    fault: Callable[[Case, Network], Awaitable[None]],
+    behind: Callable[..., Any],
+    unique: Callable[[str], str],
+) -> None:
+    # An end that is clean needs who speaks HTTP.
+    async with behind(unique("net"), balanced=fault is clean_ends) as (case, network):
+        case.create(Row("", fault, program=PROGRAM))  # type: ignore[arg-type]
+        async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+            group.create_task(case.read())
+            await fault(case, network)
+            case.struck.touch()
+        assert judge(case.disk.lines(), case.seen) == 0
+        assert not case.seen.gaps
+
+
+async def test_dead_watches_do_not_hide_the_end(behind: Callable[..., Any], unique: Callable[[str], str]) -> None:
+    """No byte comes on them, and no end: as where a laptop slept, or a router forgot the connections."""
+    async with behind(unique("net"), balanced=True) as (case, network):
+        case.create(Row("", slow, program=PROGRAM))  # type: ignore[arg-type]
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(case.read())
+            await case.lines(500)
+            assert network.silence("watch=1") >= 2
+            case.struck.touch()
+        assert judge(case.disk.lines(), case.seen) == 0
+
+
+async def test_a_follow_that_is_never_answered_is_asked_for_again(
+    behind: Callable[..., Any], unique: Callable[[str], str]
+) -> None:
+    async with behind(unique("net"), balanced=True) as (case, network):
+        network.mute("follow=true")
+        case.create(Row("", slow, program=PROGRAM, job={"parallelism": 1}))  # type: ignore[arg-type]
+        async with asyncio.timeout(80), asyncio.TaskGroup() as group:
+            group.create_task(case.read())
+            await case.until(lambda: network.asked("follow=true"), "a follow")
+            network.mute("")
+            await case.lines(500)
+            case.struck.touch()
+        assert judge(case.disk.lines(), case.seen) == 0
+        assert any("did not answer within 20 s" in n.get("message", "") for n in case.seen.notices), (
+            "a reader is told why"
+        )
