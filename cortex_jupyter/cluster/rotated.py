@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 _HREF = re.compile(rb'href="([^"?]+)"')
 #: Seconds without a byte after which a file is given up.
-_READ_S = 30.0
+_READ_S = 20.0
+#: How often an answer is asked for that does not come or breaks off, and how long is waited before the second time, in
+#: seconds; each further wait is twice as long.
+_ATTEMPTS = 5
+_FIRST_WAIT_S = 0.5
 
 
 class RotatedFiles:
@@ -92,6 +96,17 @@ class RotatedFiles:
         return (await self._get(name, {"Range": f"bytes=-{size}"}))[-size:]
 
     async def _get(self, name: str, headers: dict[str, str] | None = None) -> bytes:
+        """Read a file or the listing; an answer that breaks off is asked for again, as what is missed here is missed for good."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await self._ask(name, headers)
+            except ClusterUnreachable:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(_FIRST_WAIT_S * 2**attempt)
+        raise AssertionError
+
+    async def _ask(self, name: str, headers: dict[str, str] | None) -> bytes:
         path = self._folder + (segment(name) if name else "")
         async with self._cluster.request(path, read_timeout=_READ_S, headers=headers) as response:
             try:

@@ -25,8 +25,12 @@ from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotAllowed, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-#: Connecting may take this long, seconds; a whole JSON answer twice that.
+#: Connecting may take this long, seconds.
 CONNECT_S = 10.0
+#: An answer must begin within this many seconds, and a document may not pause for longer. A followed log begins at once as
+#: well: the kubelet flushes the headers before it waits for the first line (`GetContainerLogs` in
+#: kubernetes/pkg/kubelet/kubelet_pods.go).
+ANSWER_S = 20.0
 #: An API server that is too busy says after how long to ask again; so long at most, seconds, one request does.
 _BUSY_S = 60.0
 #: How often, seconds, a pool that is no longer used is looked at.
@@ -169,7 +173,7 @@ class Cluster:
         Raises
         ------
         ClusterUnreachable
-            No connection, or it broke before the status line.
+            No connection, or it broke or was silent for `ANSWER_S` before the status line.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=read_timeout)
         options: dict[str, Any] = {"params": query, "timeout": timeout}
@@ -185,7 +189,8 @@ class Cluster:
                 sent |= _UNCOMPRESSED | dict(headers or {})
                 sent |= await self._headers()
                 asked = time.time()
-                response = await self._pool().request(method, self.host + path, headers=sent, **options)
+                async with asyncio.timeout(ANSWER_S):
+                    response = await self._pool().request(method, self.host + path, headers=sent, **options)
                 self.clock.heard(response.headers.get("Date"), asked, time.time())
                 if response.status == 401 and not renewed:  # noqa: PLR2004
                     response.release()
@@ -197,7 +202,11 @@ class Cluster:
                     waited += pause
                 else:
                     break
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except aiohttp.ServerTimeoutError as error:
+            raise ClusterUnreachable(f"{self.host} does not answer: {error}") from error
+        except TimeoutError as error:
+            raise ClusterUnreachable(f"{self.host} did not answer within {ANSWER_S:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
             raise ClusterUnreachable(f"{self.host} does not answer: {error or type(error).__name__}") from error
         try:
             yield response
@@ -214,16 +223,19 @@ class Cluster:
         NotFound, NotAllowed, ClusterError, ClusterUnreachable
             As the status says; the message is the server's own.
         """
-        timeout = 2 * CONNECT_S
         async with self.request(
-            path, query, method=method, body=body, read_timeout=timeout, headers=_COMPRESSED
+            path, query, method=method, body=body, read_timeout=ANSWER_S, headers=_COMPRESSED
         ) as response:
             data = await self._read(response)
             if response.status >= 400:  # noqa: PLR2004
                 raise status_error(response.status, data)
         try:
             return orjson.loads(data)
-        except ValueError as error:  # a login page of some proxy
+        except ValueError as error:
+            if response.content_type == "application/json":
+                # A proxy can end an answer early and yet properly; only its text shows that the rest is missing.
+                raise ClusterUnreachable(f"{self.host} broke off its answer after {len(data)} bytes") from error
+            # A login page of some proxy.
             text = data[:100].decode("utf-8", "replace")
             raise ClusterError(f"{self.host} does not answer as a Kubernetes API does: {text!r}") from error
 

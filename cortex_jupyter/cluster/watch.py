@@ -18,11 +18,43 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.session import Cluster
 
-#: The server is asked to end each watch after this long, seconds, so that a dead connection is noticed.
+#: The server is asked to end each watch after this long, seconds, so that one that a proxy keeps half alive ends.
 WATCH_S = 240
+#: A watch without a byte for this long, seconds, is opened anew. The API server sends a bookmark each minute
+#: (`defaultBookmarkFrequency` in staging/src/k8s.io/apiserver/pkg/storage/cacher/cacher.go); of what it does not cache, as
+#: events, it sends none, and a new watch from the same version costs little.
+SILENT_S = 75.0
 #: One that ends sooner than this, seconds, is not opened again at once.
 _SHORT_S = 1.0
 _GONE = 410
+
+
+class Doubt:
+    """Lets someone who knows more than a watch tells have it opened anew: its connection may be dead.
+
+    Examples
+    --------
+    >>> async def main():
+    ...     doubt = Doubt()
+    ...     waiting = asyncio.ensure_future(doubt.wait())
+    ...     await asyncio.sleep(0)
+    ...     doubt.arise()
+    ...     return await asyncio.wait_for(waiting, 1)
+    >>> asyncio.run(main())
+    True
+    """
+
+    def __init__(self) -> None:
+        self._arisen = asyncio.Event()
+
+    def arise(self) -> None:
+        """Have every watch that is open now opened anew, from the version that it has reached."""
+        self._arisen.set()
+        self._arisen = asyncio.Event()
+
+    async def wait(self) -> bool:
+        """Wait for it."""
+        return await self._arisen.wait()
 
 
 async def watch(
@@ -30,6 +62,7 @@ async def watch(
     path: str,
     query: dict[str, str],
     cut: Callable[[dict[str, Any]], dict[str, Any]] = lambda item: item,
+    doubt: Doubt | None = None,
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Follow a collection.
 
@@ -42,13 +75,14 @@ async def watch(
         Selectors.
     cut : callable, optional
         Gives of each object the part that is yielded, and kept to the watch's end; with its name, uid and version.
+    doubt : Doubt, optional
 
     Yields
     ------
     tuple of (str, dict)
         `("ADDED" | "MODIFIED" | "DELETED", object)`; `("SYNC", {})` after each complete list. After a list that
         followed an outage, what vanished meanwhile comes as `DELETED`. `("LOST", {"message"})` when the API
-        server cannot be reached; the watch goes on by itself.
+        server cannot be reached; the watch goes on by itself, and says `("BACK", {})` when it does.
 
     Raises
     ------
@@ -58,7 +92,7 @@ async def watch(
     known: dict[str, dict[str, Any]] = {}
     version = ""
     wait = 0.2
-    first = True
+    first, lost = True, False
     while True:
         try:
             if not version:
@@ -72,15 +106,18 @@ async def watch(
                 first = False
                 yield "SYNC", {}
             opened = time.monotonic()
-            async for kind, item in _changes(cluster, path, query, version):
+            async for kind, item in _changes(cluster, path, query, version, doubt or Doubt(), lost=lost):
+                if kind == "BACK":
+                    lost = False
+                    yield kind, item
+                    continue
                 version = item["metadata"]["resourceVersion"]
                 wait = 0.2
                 if kind == "BOOKMARK":
                     continue
                 part = cut(item)
-                if kind == "DELETED":
-                    known.pop(part["metadata"]["uid"], None)
-                else:
+                known.pop(part["metadata"]["uid"], None)
+                if kind != "DELETED":
                     known[part["metadata"]["uid"]] = part
                 yield kind, part
             if time.monotonic() - opened < _SHORT_S:
@@ -94,6 +131,7 @@ async def watch(
         except (ClusterError, NotAllowed, NotFound, aiohttp.ClientError, TimeoutError, OSError) as error:
             if first and not isinstance(error, ClusterUnreachable):
                 raise
+            lost = True
             yield "LOST", {"message": str(error).partition("\n")[0]}
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311
             wait = min(wait * 2, 15)
@@ -104,21 +142,39 @@ class _ExpiredError(Exception):
 
 
 async def _changes(
-    cluster: Cluster, path: str, query: dict[str, str], version: str
+    cluster: Cluster, path: str, query: dict[str, str], version: str, doubt: Doubt, *, lost: bool
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Give the events of one watch, until it ends, falls silent or is doubted; `BACK` first where the server was lost."""
     options = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_S), "resourceVersion": version}
-    async with cluster.request(path, query | options, read_timeout=WATCH_S + 30) as response:
+    async with cluster.request(path, query | options) as response:
         if response.status == _GONE:
             raise _ExpiredError
         if response.status >= 400:  # noqa: PLR2004
             raise status_error(response.status, await response.read())
+        if lost:
+            yield "BACK", {}
         rest = b""
-        async for chunk in response.content.iter_any():
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                event = orjson.loads(line)
-                if event["type"] == "ERROR":
-                    if event["object"].get("code") == _GONE:
-                        raise _ExpiredError
-                    raise status_error(event["object"].get("code", 500), orjson.dumps(event["object"]))
-                yield event["type"], event["object"]
+        doubted = asyncio.ensure_future(doubt.wait())
+        try:
+            while chunk := await _chunk(response.content, doubted):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    event = orjson.loads(line)
+                    if event["type"] == "ERROR":
+                        if event["object"].get("code") == _GONE:
+                            raise _ExpiredError
+                        raise status_error(event["object"].get("code", 500), orjson.dumps(event["object"]))
+                    yield event["type"], event["object"]
+        finally:
+            doubted.cancel()
+
+
+async def _chunk(content: aiohttp.StreamReader, doubted: asyncio.Future[bool]) -> bytes:
+    """Wait for bytes; give none at the end, after a long silence, or in doubt: only another watch can show what was missed."""
+    reading = asyncio.ensure_future(content.readany())
+    waiting: list[asyncio.Future[Any]] = [reading, doubted]
+    try:
+        await asyncio.wait(waiting, timeout=SILENT_S, return_when=asyncio.FIRST_COMPLETED)
+        return reading.result() if reading.done() else b""
+    finally:
+        reading.cancel()

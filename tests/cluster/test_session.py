@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from aiohttp import web
 from cluster.conftest import kubeconfig, status
 
-from cortex_jupyter.cluster import configuration
+from cortex_jupyter.cluster import configuration, session
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NoCluster, NotAllowed, NotFound
 
@@ -49,6 +50,30 @@ async def test_what_is_no_json_is_an_error_of_the_cluster(api: Any, cluster: Clu
     api.objects["/x"] = answering(599, "<html>log in</html>")
     with pytest.raises(ClusterError):
         await cluster.json("/x")
+
+
+async def test_a_document_that_was_cut_short_is_an_outage_and_no_foreign_answer(api: Any, cluster: Cluster) -> None:
+    async def cut(_: web.Request) -> web.Response:
+        return web.Response(body=b'{"items": [{"meta', content_type="application/json")
+
+    api.objects["/x"] = cut
+    with pytest.raises(ClusterUnreachable, match="broke off its answer"):
+        await cluster.json("/x")
+
+
+async def test_a_stream_whose_answer_never_begins_is_an_outage(
+    api: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "ANSWER_S", 0.2)
+
+    async def never(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    api.objects["/x"] = never
+    with pytest.raises(ClusterUnreachable, match=r"did not answer within 0\.2 s"):
+        async with cluster.request("/x"):
+            pass
 
 
 async def test_an_expired_token_is_read_again_once(api: Any, cluster: Cluster, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 from cluster.conftest import status
 
 from cortex_jupyter.cluster import watch as lib
-from cortex_jupyter.cluster.watch import watch
+from cortex_jupyter.cluster.watch import Doubt, watch
 from cortex_jupyter.errors import NotAllowed
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Pods:
         self.watches = 0
         self.news = asyncio.Event()
         self.cuts = 0
+        self.dead = 0  # watches that say nothing, the first ones
 
     def change(self, kind: str, name: str) -> None:
         self.version += 1
@@ -61,6 +62,8 @@ class Pods:
             await response.write(orjson.dumps(error) + b"\n")
             return response
         mine = self.watches
+        if mine <= self.dead:
+            await asyncio.Event().wait()
         while True:
             for version, kind, item in [h for h in self.history if h[0] > at]:
                 data = orjson.dumps({"type": kind, "object": item}) + b"\n"
@@ -92,10 +95,11 @@ class Watching:
     def __init__(self, cluster: Cluster) -> None:
         self.there: set[str] = set()
         self.events: list[str] = []
+        self.doubt = Doubt()
         self.task = asyncio.create_task(self._run(cluster))
 
     async def _run(self, cluster: Cluster) -> None:
-        async for kind, item in watch(cluster, PATH, {}):
+        async for kind, item in watch(cluster, PATH, {}, doubt=self.doubt):
             self.events.append(kind)
             if kind in ("ADDED", "MODIFIED"):
                 self.there.add(item["metadata"]["name"])
@@ -134,6 +138,41 @@ async def test_a_cut_loses_no_change(pods: Pods, cluster: Cluster) -> None:
             pods.change("DELETED", f"p{i - 1}")
     await seen.until(lambda: seen.there == {"p4"})
     assert seen.events.count("SYNC") == 1
+    await seen.close()
+
+
+async def test_a_watch_that_fell_silent_is_opened_anew(
+    pods: Pods, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lib, "SILENT_S", 0.2)
+    pods.change("ADDED", "a")
+    pods.dead = 1  # the first watch: its connection carries nothing
+    seen = Watching(cluster)
+    await seen.until(lambda: pods.watches == 1)
+    pods.change("ADDED", "b")
+    await seen.until(lambda: seen.there == {"a", "b"})
+    assert seen.events == ["ADDED", "SYNC", "ADDED"], "a silence is no outage"
+    await seen.close()
+
+
+async def test_a_watch_that_is_doubted_is_opened_anew(pods: Pods, cluster: Cluster) -> None:
+    pods.dead = 1
+    seen = Watching(cluster)
+    await seen.until(lambda: pods.watches == 1)
+    pods.change("ADDED", "a")
+    seen.doubt.arise()
+    await seen.until(lambda: seen.there == {"a"})
+    assert seen.events == ["SYNC", "ADDED"]
+    await seen.close()
+
+
+async def test_that_the_server_is_back_is_said_though_nothing_changed(pods: Pods, cluster: Cluster) -> None:
+    seen = Watching(cluster)
+    await seen.until(lambda: pods.watches == 1)
+    pods.answers = [lambda _: status(503, "not now")]
+    pods.cut()
+    await seen.until(lambda: "BACK" in seen.events)
+    assert seen.events == ["SYNC", "LOST", "BACK"]
     await seen.close()
 
 

@@ -74,7 +74,7 @@ async def test_the_setting_changes_between_two_recorders(rig: Rig, writer: Write
     rig.node.log = b"".join(OLD[:250])
     rig.node.scripts = [[b"".join(OLD[:250])]]
     reader = rig.again(writer)
-    await reader._stream.read("follow", reader._mode)
+    await reader._stream.read("follow", reader._mode, reader._seen)
     await rig.channel.flush()
     rig.masked = second
     rig.node.pod, rig.node.log = pod("terminated"), b"".join(OLD)

@@ -59,7 +59,7 @@ class Life:
             context = Context(self.node, "default", self.store, lease, channel)
             reader = SourceReader(context, Pods(), source(), self.sid)
             if not last:
-                await reader._stream.read("ended", reader._mode)
+                await reader._stream.read("ended", reader._mode, reader._seen)
             else:
                 await reader.run()
                 await Audit(context, source(), self.sid, reader).last()

@@ -200,7 +200,7 @@ async def test_a_last_line_without_newline_survives_a_takeover(
     expected = [one.partition(b" ")[2].decode() for one in log.split(b"\n")]
     for _ in range(3):  # each is killed before it has said the end
         reader = rig.again(writer)
-        await reader._stream.read("ended", reader._mode)
+        await reader._stream.read("ended", reader._mode, reader._seen)
         await rig.channel.flush()
     await rig.run(writer)
     assert (rig.texts, rig.gaps, rig.ended) == (expected, [], True)
@@ -364,6 +364,52 @@ async def test_a_stalled_stream_is_opened_anew(
     await rig.run(writer)
     assert rig.texts == [*ALL, "written while the stream stood still"]
     assert not store.complete(hand.id).gaps
+
+
+async def test_a_last_read_that_falls_silent_is_read_again(
+    store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortex_jupyter.recording.source.stream._DEAD_S", 0.05)
+    node = Node(pod("terminated"), LOG)
+    node.scripts = [[LOG[:1234], asyncio.Event().wait]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+async def test_a_stream_that_stays_open_and_silent_ends_with_its_container(
+    store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is missing, so a look at the last lines finds nothing stalled; still the connection may be dead."""
+    monkeypatch.setattr("cortex_jupyter.recording.source.stream._SILENT_S", 0.05)
+    node = Node(pod(), LOG)
+    rig = Rig(store, hand, node)
+
+    async def ends() -> None:
+        node.pod = pod("terminated")
+        rig.pods.put(node.pod)  # as the watch tells
+        await asyncio.Event().wait()
+
+    node.scripts = [[LOG, ends]]
+    await rig.run(writer)
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+async def test_a_stream_that_stays_open_and_silent_ends_with_its_pod(
+    store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cortex_jupyter.recording.source.stream._SILENT_S", 0.05)
+    node = Node(pod(), LOG)
+
+    async def deleted() -> None:
+        node.pod = GONE  # and no watch tells
+        await asyncio.Event().wait()
+
+    node.scripts = [[LOG, deleted]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert (rig.texts, rig.ended) == (ALL, True)
+    assert rig.gaps == ["its pod was deleted before the end of its log could be read"]
 
 
 def test_a_pod_that_is_gone_stays_gone() -> None:

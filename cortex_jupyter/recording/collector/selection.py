@@ -111,6 +111,8 @@ class Selection:
                 self._seen.pop(obj["metadata"]["uid"], None)  # its recording still wants its end
             elif change == "LOST":
                 _log.warning("%ss are not watched at present: %s", kind, obj["message"])
+            elif change == "BACK":
+                _log.info("%ss are watched again", kind)
             elif change == "SYNC":
                 self._unlisted.discard(path)
                 if not self._unlisted:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: State is looked at again at least this often, seconds; watches bring it sooner.
 _LOOK_S: Final = 5.0
+#: A state that the API server tells on request comes from the watch within this long, seconds, or the watch is dead.
+_BEHIND_S: Final = 3.0
 #: A clock that is off by more than this, seconds, is said; a change by less than the other is noise.
 _CLOCK_S, _CLOCK_STEP_S = 2.0, 1.0
 #: Kinds whose state is told by all pods they ever had; the others have new ones for ever.
@@ -70,6 +72,10 @@ class TaskRecorder:
         self._pods = Pods()
         self._workload: Workload | None = None
         self._gone = False
+        self._idle, self._idle_for = (
+            0.0,
+            0.0,
+        )  # since when nothing is left to read (monotonic), and for how long it may be so
         self._lost = 0.0  # since when the API server does not answer, monotonic
         self._said = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
@@ -164,7 +170,7 @@ class TaskRecorder:
 
     async def _watch_pods(self, workload: Workload) -> None:
         async for kind, pod in self._watches.pods(workload):
-            if kind == "SYNC":
+            if kind in ("SYNC", "BACK"):
                 self._pods.lists += 1
                 self._pods.touch()
             elif kind == "DELETED":
@@ -172,7 +178,7 @@ class TaskRecorder:
                 # The task of a bare pod is that pod.
                 self._gone |= self._info.ref.kind == "pod" and pod["metadata"]["uid"] == self._info.uid
             elif kind != "LOST":
-                self._pods.put(pod)
+                self._pods.put(pod, watched=True)
             self._lost = (self._lost or time.monotonic()) if kind == "LOST" else 0.0
 
     @property
@@ -187,7 +193,7 @@ class TaskRecorder:
 
     async def _watch_object(self, workload: Workload) -> None:
         async for kind, obj in self._watches.workload(workload):
-            if kind in ("SYNC", "LOST"):
+            if kind in ("SYNC", "LOST", "BACK"):
                 continue
             if obj["metadata"]["uid"] != workload.uid or kind == "DELETED":
                 self._gone = True
@@ -201,6 +207,7 @@ class TaskRecorder:
         """Take in what has changed; True when the task is over and all of it is recorded."""
         if not self._pods.lists:
             return False
+        self._check_watches()
         gone = set(self._pods.deleted)  # those that go meanwhile are looked at the next time
         for pod in self._pods.all:
             await self._sources.take(pod)
@@ -222,6 +229,21 @@ class TaskRecorder:
             self._caught_up = True
             self._channel.note(Note(update={"caught_up": 1}))
         return False
+
+    def _check_watches(self) -> None:
+        """Open the watches anew where something shows that one of them may be dead."""
+        if self._workload is None:
+            return
+        now, behind = time.monotonic(), self._pods.behind
+        if self._sources.working or not self._sources.count:
+            self._idle, self._idle_for = now, _BEHIND_S
+        elif now - self._idle > self._idle_for:
+            # All has been read, and the task is not over: it restarts, or the watch that would tell its end is dead.
+            self._idle, self._idle_for = now, 2 * self._idle_for
+            behind = 0.0
+        if behind is not None and now - behind > _BEHIND_S:
+            self._pods.behind = None
+            self._watches.doubt(self._workload)
 
     def _state(self) -> State:
         if self._gone or self._workload is None:

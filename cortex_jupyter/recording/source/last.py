@@ -47,6 +47,7 @@ class LastLines:
     def __init__(self, context: Context, source: Source, sid: int, failed: Callable[[Exception | str], None]) -> None:
         self._context, self._source, self._sid, self._failed = context, source, sid, failed
         self.set_back = False
+        self._missing = False  # the last answer was that there is no such pod
 
     async def verified(self, *, previous: bool) -> bool:
         """Tell whether all lines of a container that has ended are recorded; exact after `flush`.
@@ -62,7 +63,7 @@ class LastLines:
         return complete(before, probe)
 
     async def stalled(self) -> bool:
-        """Tell whether there are lines that the open stream does not bring.
+        """Tell whether there are lines that the open stream does not bring, or its pod is gone.
 
         After a rotation a follow may stay on the old file (kubernetes#126564), and a dead connection looks idle.
         """
@@ -71,7 +72,9 @@ class LastLines:
         recent = channel.recent(self._sid)
         before = await self._recorded()
         probe = await self._probe(previous=False, tail=len(before))
-        if probe is None or complete(before, probe) or recent != channel.recent(self._sid):
+        if probe is None:
+            return self._missing
+        if complete(before, probe) or recent != channel.recent(self._sid):
             return False
         self._clock(probe)
         return True
@@ -133,8 +136,10 @@ class LastLines:
                 data = splitter.feed(await content.read())
                 probe = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
         except (ClusterError, NotFound, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._missing = isinstance(error, NotFound)
             self._failed(error)
             return None
+        self._missing = False
         if probe.errors and not probe.times:
             self._failed(probe.errors[0])  # "unable to retrieve container logs for containerd://..."
             return None

@@ -152,7 +152,7 @@ class SourceReader:
         begun = time.monotonic()
         try:
             with tracing.span("cortex.source.read", self._described(mode)) as span:
-                self._clean = await self._stream.read(mode, self._mode)
+                self._clean = await self._stream.read(mode, self._mode, self._seen)
                 span.set({"cortex.read.clean_end": self._clean, "cortex.read.new_lines": self._stream.new})
         except NotFound as error:
             self._failed(error)
@@ -200,6 +200,7 @@ class SourceReader:
         try:
             pod = await self._context.cluster.json(path)
         except NotFound:
+            self._pods.missing(self._source.pod_uid)
             return "gone"
         except (ClusterError, NotAllowed) as error:
             if self._pods.last_known(self._source) is None:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 _QUIET_S: Final = 0.25
 #: A running container whose stream is silent for this long is asked for its last line; then ever more rarely.
 _SILENT_S, _LONGEST_SILENT_S = 2.0, 90.0
+#: An open stream is looked at this often, seconds, to see whether its container still runs.
+_LOOK_S: Final = 5.0
+#: A read of a log that has ended, and falls silent for this long, seconds, is broken: nothing of it has to be waited for.
+_DEAD_S: Final = 30.0
 #: A log that has not grown by this much, bytes, has not been rotated for its size.
 _GROWN: Final = 64 << 10
 #: A stream is opened anew after this long, seconds.
@@ -106,7 +110,7 @@ class Stream:
         self._silence = Silence()
         self._begun = 0.0  # since when it is open, monotonic
 
-    async def read(self, mode: str, now: Callable[[], Awaitable[str]]) -> bool:
+    async def read(self, mode: str, now: Callable[[], Awaitable[str]], seen: Callable[[], str]) -> bool:
         """Read one; True when it came to a clean end.
 
         Parameters
@@ -115,6 +119,8 @@ class Stream:
             As `SourceReader` has it: `follow`, `ended` or `replaced`.
         now : callable
             Gives the mode of this moment.
+        seen : callable
+            Gives the mode as the watch last saw it, which asks nothing.
 
         Raises
         ------
@@ -146,7 +152,7 @@ class Stream:
             self.opened = True
             tracing.past("cortex.log.open", time.monotonic() - begun, {"cortex.read.mode": mode}, tracing.here())
             self._begun = time.monotonic()
-            async for chunk in self._chunks(content, turn, watched=mode == "follow"):
+            async for chunk in self._chunks(content, turn, seen if mode == "follow" else None):
                 if piece := splitter.feed(chunk):
                     await self._deliver(resume, anchor, await resume.feed(piece))
         rest = splitter.rest()
@@ -157,28 +163,46 @@ class Stream:
             await self._deliver(resume, anchor, resume.end())
         return not self.again
 
-    async def _chunks(self, content: aiohttp.StreamReader, turn: Turn, *, watched: bool) -> AsyncIterator[bytes]:
-        """Give what arrives; end a stream that has stalled, grown old or had its turn, with `again` set."""
+    async def _chunks(
+        self, content: aiohttp.StreamReader, turn: Turn, seen: Callable[[], str] | None
+    ) -> AsyncIterator[bytes]:
+        """Give what arrives; end a follow that has stalled, grown old or had its turn, with `again` set.
+
+        Raises
+        ------
+        TimeoutError
+            What is no follow has fallen silent.
+        """
         opened, quiet = time.monotonic(), _QUIET_S if not self.caught_up else self._silence.suspicious
-        begun, heard = time.time_ns(), opened
+        begun, heard, asked = time.time_ns(), opened, opened
         while True:
             try:
-                async with turn.timeout(quiet):
+                async with turn.timeout(min(max(asked + quiet - time.monotonic(), 0), _LOOK_S)):
                     chunk = await content.readany()
             except TimeoutError:
                 if turn.over:
                     self.again = True
                     return
+                silent = time.monotonic() - heard
+                if seen is None and silent > _DEAD_S:
+                    raise TimeoutError(f"the node sent nothing for {_DEAD_S:g} s") from None
+                if seen is not None and silent > _SILENT_S and seen() != "follow":
+                    # The container has ended, and the stream does not: its connection is dead.
+                    self.again = True
+                    return
+                if time.monotonic() < asked + quiet:
+                    continue
                 caught, self.caught_up = self.caught_up, True
                 if not caught:
                     self._touch()
                     quiet = self._silence.suspicious
-                elif watched and await self._last.stalled():
+                elif seen is not None and await self._last.stalled():
                     self.again = True
                     return
                 else:
                     self._silence.asked()
                     quiet = min(quiet * 2, _LONGEST_SILENT_S)
+                asked = time.monotonic()
                 continue
             if not chunk:
                 return
@@ -186,12 +210,12 @@ class Stream:
             self._silence.heard(now - heard, len(chunk))
             heard = now
             yield chunk
-            quiet = self._silence.suspicious if self.caught_up else _QUIET_S
+            quiet, asked = self._silence.suspicious if self.caught_up else _QUIET_S, time.monotonic()
             if not self.caught_up and reaches(chunk, begun):
                 self.caught_up = True
                 self._touch()
             # The kubelet ends a stream after 4 h (WriteTimeout of its server); ours ends before, at no line in particular.
-            if turn.over or (watched and time.monotonic() - opened > _OLD_S):
+            if turn.over or (seen is not None and time.monotonic() - opened > _OLD_S):
                 self.again = True
                 return
 

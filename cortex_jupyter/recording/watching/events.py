@@ -41,7 +41,7 @@ async def record_events(
         async for kind, event in watches.events(namespace, ours):
             about = event.get("involvedObject", {})
             key = (about.get("uid", ""), event.get("reason", ""))
-            if kind in ("DELETED", "LOST", "SYNC") or event.get("reason") in _KNOWN or not ours(key[0]):
+            if kind in ("DELETED", "LOST", "BACK", "SYNC") or event.get("reason") in _KNOWN or not ours(key[0]):
                 continue
             # A repeated event (BackOff) is counted up on one object; once is enough to know.
             note = _note(event, about)

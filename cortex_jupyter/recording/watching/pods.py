@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.pods import Container, containers
@@ -25,12 +26,15 @@ class Pods:
         The same for pods that are gone, cut to what is still asked of them: their last state tells exit codes.
     lists : int
         How many complete lists have come: one at first, one more after each outage.
+    behind : float or None
+        Since when (monotonic) the watch owes a state that the API server has told on request, None where it owes none.
     """
 
     def __init__(self) -> None:
         self.present: dict[str, dict[str, Any]] = {}
         self.deleted: dict[str, dict[str, Any]] = {}
         self.lists = 0
+        self.behind: float | None = None
         self._forgotten: dict[str, None] = {}  # UIDs, oldest first
         self._changed = asyncio.Event()
 
@@ -40,16 +44,34 @@ class Pods:
         pods = [*self.deleted.values(), *self.present.values()]
         return sorted(pods, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
-    def put(self, pod: dict[str, Any]) -> None:
-        """Take the newest state of a pod; one that is gone does not come back with a late answer."""
-        if pod["metadata"]["uid"] in self.deleted or pod["metadata"]["uid"] in self._forgotten:
+    def put(self, pod: dict[str, Any], *, watched: bool = False) -> None:
+        """Take the newest state of a pod; one that is gone does not come back with a late answer.
+
+        Parameters
+        ----------
+        pod : dict
+        watched : bool, optional
+            Whether the watch told it; else it is the answer to a request.
+        """
+        uid = pod["metadata"]["uid"]
+        if uid in self.deleted or uid in self._forgotten:
             return
-        self.present[pod["metadata"]["uid"]] = pod
+        before, self.present[uid] = self.present.get(uid), pod
+        if watched:
+            self.behind = None
+        elif before is not None and _version(before) != _version(pod):
+            self.behind = self.behind or time.monotonic()
         self.touch()
+
+    def missing(self, uid: str) -> None:
+        """Note that the API server has no such pod, as a request was told; the watch owes its end."""
+        if uid in self.present:
+            self.behind = self.behind or time.monotonic()
 
     def drop(self, pod: dict[str, Any]) -> None:
         """Take the last state of a pod that has been deleted."""
         uid = pod["metadata"]["uid"]
+        self.behind = None
         self.present.pop(uid, None)
         self.deleted[uid] = cut(pod)
         self.touch()
@@ -98,6 +120,10 @@ def cut(pod: dict[str, Any]) -> dict[str, Any]:
         g: [{k: c[k] for k in ("name", "restartPolicy") if k in c} for c in spec[g]] for g in groups if spec.get(g)
     }
     return {"metadata": kept, "spec": {"nodeName": spec.get("nodeName", ""), **lists}, "status": status}
+
+
+def _version(pod: dict[str, Any]) -> str:
+    return str(pod["metadata"].get("resourceVersion", ""))
 
 
 def _named(pod: dict[str, Any] | None, name: str) -> Container | None:

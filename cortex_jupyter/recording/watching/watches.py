@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
-from cortex_jupyter.cluster.watch import watch
+from cortex_jupyter.cluster.watch import Doubt, watch
 from cortex_jupyter.cluster.workloads import collection, segment
 from cortex_jupyter.recording.watching.pods import cut
 
@@ -37,15 +38,25 @@ class Watches:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._shared: dict[str, _Shared] = {}
+        self._doubts: WeakValueDictionary[str, Doubt] = WeakValueDictionary()  # by the task's UID, while it is watched
 
     def pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a task."""
-        return watch(self._cluster, collection("pod", workload.ref.namespace), workload.pod_query)
+        path = collection("pod", workload.ref.namespace)
+        return watch(self._cluster, path, workload.pod_query, doubt=self._doubt(workload))
 
     def workload(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the object that is the task."""
         query = {"fieldSelector": f"metadata.name={workload.ref.name}"}
-        return watch(self._cluster, collection(workload.ref.kind, workload.ref.namespace), query)
+        path = collection(workload.ref.kind, workload.ref.namespace)
+        return watch(self._cluster, path, query, doubt=self._doubt(workload))
+
+    def doubt(self, workload: Workload) -> None:
+        """Open the watches of a task anew, which have not told what is known otherwise: their connections may be dead."""
+        self._doubt(workload).arise()
+
+    def _doubt(self, workload: Workload) -> Doubt:
+        return self._doubts.setdefault(workload.uid, Doubt())
 
     def events(self, namespace: str, ours: Callable[[str], bool]) -> AsyncIterator[Change]:
         """Follow the events of the UIDs that are ours; the server cannot select them, so what it sends serves all tasks."""
@@ -91,6 +102,13 @@ class SharedWatches(Watches):
             return super().workload(workload)
         return self._at(collection("job", self._where(workload.ref.namespace)), _cut_job).follow(workload.uid)
 
+    def doubt(self, workload: Workload) -> None:
+        """Open the watches of a task anew, the shared ones for all."""
+        super().doubt(workload)
+        for kind in ("pod", "job"):
+            if shared := self._shared.get(collection(kind, self._where(workload.ref.namespace))):
+                shared.doubt.arise()
+
     def _where(self, namespace: str) -> str:
         return "" if self._whole else namespace
 
@@ -100,6 +118,7 @@ class _Shared:
 
     def __init__(self, cluster: Cluster, path: str, cut: Cut) -> None:
         self._cluster, self._path, self._cut = cluster, path, cut
+        self.doubt = Doubt()
         self._known: dict[str, dict[str, Any]] = {}
         self._listed = False
         self._followers: dict[str, dict[asyncio.Queue[Change | Exception], Wants]] = {}
@@ -141,8 +160,8 @@ class _Shared:
 
     async def _run(self) -> None:
         try:
-            async for kind, obj in watch(self._cluster, self._path, {}, self._cut):
-                if kind in ("SYNC", "LOST"):
+            async for kind, obj in watch(self._cluster, self._path, {}, self._cut, self.doubt):
+                if kind in ("SYNC", "LOST", "BACK"):
                     self._listed |= kind == "SYNC"
                     self._tell_all((kind, obj))
                     continue
