@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from cortex_jupyter.records import Source, parse_rfc3339
 
+#: Characters of a termination message that are kept; the kubelet keeps 4096 bytes of one
+#: (https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/).
+MESSAGE_MAX: Final = 4096
+#: Characters of a message where it is part of a sentence.
+LINE_MAX: Final = 500
+_COLOUR: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+#: What STATUS of `kubectl get pods` says of a pod with nothing amiss; `Init:1/2` besides.
+_QUIET: Final = frozenset({"Pending", "ContainerCreating", "PodInitializing", "Running", "NotReady", "Completed",
+                           "Succeeded", "Terminating"})  # fmt: skip
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"  # kubectl/pkg/cmd/util/podcmd
 _INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -22,11 +32,21 @@ class End:
         `Completed`, `Error`, `OOMKilled` ...
     finished : int
         ns since the epoch, 0 where the node does not say.
+    message : str
+        What the kubelet, or the container itself (`terminationMessagePath`), says of the end: `exec: "/nope": no such
+        file or directory`. At most `MESSAGE_MAX` characters of plain text.
     """
 
     exit_code: int
     reason: str
     finished: int
+    message: str = ""
+
+    def __str__(self) -> str:
+        """Write the end as one line: `exit 128, StartError: exec: "/nope": no such file or directory`."""
+        reason = f", {self.reason}" if self.reason not in ("", "Completed") else ""
+        message = in_one_line(self.message)
+        return f"exit {self.exit_code}{reason}" + (f": {message}" if message else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +134,34 @@ def _container(pod: dict[str, Any], name: str, kind: str, status: dict[str, Any]
 
 def _end(terminated: dict[str, Any]) -> End:
     reason = terminated.get("reason") or ("Completed" if terminated.get("exitCode") == 0 else "Error")
-    return End(terminated.get("exitCode", 0), reason, _time(terminated.get("finishedAt")))
+    message = plain_text(terminated.get("message") or "")
+    return End(terminated.get("exitCode", 0), reason, _time(terminated.get("finishedAt")), message)
+
+
+def plain_text(text: str, limit: int = MESSAGE_MAX) -> str:
+    r"""Return a message of the cluster without control characters, tabs and line ends apart, and bounded in length.
+
+    A container writes its termination message itself, so it may hold escape codes.
+
+    Examples
+    --------
+    >>> plain_text("\x1b[31mlost\x1b[0m\r\nGPU\t3\x00"), plain_text("abcdef", limit=4)
+    ('lost\nGPU\t3', 'abc…')
+    """
+    text = _COLOUR.sub("", text).replace("\r\n", "\n").strip()
+    text = "".join(c for c in text if c in "\n\t" or c.isprintable())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def in_one_line(text: str) -> str:
+    """Return a message of the cluster as one line of at most `LINE_MAX` characters.
+
+    Examples
+    --------
+    >>> in_one_line("CUDA error\\n  device 3\\n")
+    'CUDA error device 3'
+    """
+    return plain_text(" ".join(text.split()), LINE_MAX)
 
 
 def _time(text: str | None) -> int:
@@ -152,7 +199,7 @@ def beginning(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 def waiting_reason(pod: dict[str, Any]) -> str:
-    """Say why a pod writes no log yet, or `""` where a container runs or has run.
+    """Return why a pod writes no log yet, or `""` where a container runs or has run.
 
     The Pod object is asked and not the log endpoint, whose text loses the message (an image registry's error, for
     instance).
@@ -170,9 +217,7 @@ def waiting_reason(pod: dict[str, Any]) -> str:
     states = containers(pod) if pod["spec"].get("containers") else []
     blocked = [c for c in states if c.state == "waiting" and not c.source]
     if len(blocked) < len(states):
-        # An init container that cannot start holds the others back: PodInitializing is its shadow.
-        blocked = [c for c in blocked if c.reason not in ("", "PodInitializing", "ContainerCreating")]
-        return f"{blocked[0].name}: {_reason(blocked[0].reason, blocked[0].message)}" if blocked else ""
+        return ""
     for one in blocked:
         if one.reason and one.reason != "PodInitializing":
             return _reason(one.reason, one.message)
@@ -181,6 +226,137 @@ def waiting_reason(pod: dict[str, Any]) -> str:
 
 def _reason(reason: str, message: str) -> str:
     return f"{reason}: {message}" if message else reason
+
+
+@dataclass(frozen=True, slots=True)
+class PodStatus:
+    """What `kubectl get pods` shows of a pod, and why.
+
+    Parameters
+    ----------
+    word : str
+        Its STATUS: `Running`, `CrashLoopBackOff`, `Init:0/1`.
+    ready, total : int
+        Its READY: containers that are ready, and those that it has.
+    restarts : int
+        Its RESTARTS.
+    why : str
+        What led to the word, where something is amiss; else nothing.
+    """
+
+    word: str
+    ready: int
+    total: int
+    restarts: int
+    why: str = ""
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether the word says that something is amiss."""
+        return self.word not in _QUIET and not self.word.removeprefix("Init:")[:1].isdecimal()
+
+    def __str__(self) -> str:
+        """Write the status as one line: `CrashLoopBackOff: main ended with exit 3, Error; 4 restarts`."""
+        restarts = f"{self.restarts} restart{'' if self.restarts == 1 else 's'}" if self.restarts else ""
+        why = "; ".join(filter(None, (self.why, restarts)))
+        return f"{self.word}: {why}" if why else self.word
+
+
+def status_of(pod: dict[str, Any]) -> PodStatus:
+    """Return what `kubectl get pods` shows of a pod.
+
+    The rules are those of `printPod` in kubernetes/pkg/printers/internalversion/printers.go, as of 1.32: the status of the
+    first init container that is not done, else of the first container that waits or has ended, else the pod's own reason
+    or phase.
+
+    Parameters
+    ----------
+    pod : dict
+        A Pod object.
+
+    Examples
+    --------
+    >>> crashed = {"exitCode": 3, "reason": "Error", "containerID": "c1"}
+    >>> pod = {"metadata": {}, "spec": {"containers": [{"name": "main"}]}, "status": {"phase": "Running", "containerStatuses": [
+    ...     {"name": "main", "restartCount": 4, "containerID": "c1", "lastState": {"terminated": crashed},
+    ...      "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 1m20s restarting"}}}]}}
+    >>> str(status_of(pod))
+    'CrashLoopBackOff: main ended with exit 3, Error; 4 restarts'
+    """
+    spec, status = pod["spec"], pod.get("status", {})
+    phase, conditions = status.get("phase") or "Unknown", status.get("conditions") or []
+    true = {c["type"] for c in conditions if c.get("status") == "True"}
+    restartable = {c["name"] for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"}
+    inits, mains = status.get("initContainerStatuses") or [], status.get("containerStatuses") or []
+    word, why = status.get("reason") or phase, in_one_line(status.get("message") or "") if status.get("reason") else ""
+    scheduled = next((c for c in conditions if c["type"] == "PodScheduled"), {})
+    if scheduled.get("reason") == "SchedulingGated":
+        word = "SchedulingGated"
+    elif scheduled.get("status") == "False":
+        why = why or _reason(scheduled.get("reason") or "", scheduled.get("message") or "")
+
+    is_initializing, ready, restarts = False, 0, 0
+    for index, one in enumerate(inits):
+        restarts += one.get("restartCount", 0)
+        state, detail = _state(one)
+        if state == "terminated" and not detail.get("exitCode"):
+            continue
+        if one["name"] in restartable and one.get("started"):
+            ready += bool(one.get("ready"))
+            continue
+        is_initializing = True
+        ended = state == "terminated"
+        reason = _ended_word(detail) if ended else detail.get("reason", "") if state == "waiting" else ""
+        if reason and reason != "PodInitializing":
+            word, why = f"Init:{reason}", _why(one)
+        else:
+            word, why = f"Init:{index}/{len(spec['initContainers'])}", ""
+        break
+
+    if not is_initializing or "Initialized" in true:
+        restarts = sum(one.get("restartCount", 0) for one in inits if one["name"] in restartable)
+        is_running = False
+        for one in reversed(mains):
+            restarts += one.get("restartCount", 0)
+            state, detail = _state(one)
+            if state == "waiting" and detail.get("reason"):
+                word, why = detail["reason"], _why(one)
+            elif state == "terminated":
+                word, why = _ended_word(detail), _why(one)
+            elif state == "running" and one.get("ready"):
+                is_running, ready = True, ready + 1
+        if word == "Completed" and is_running:
+            word, why = ("Running" if "Ready" in true else "NotReady"), ""
+
+    if pod["metadata"].get("deletionTimestamp"):
+        if status.get("reason") == "NodeLost":
+            word = "Unknown"
+        elif phase not in ("Succeeded", "Failed"):
+            word, why = "Terminating", ""
+    return PodStatus(word, ready, len(spec.get("containers") or []) + len(restartable), restarts, why)
+
+
+def _state(status: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    states: dict[str, dict[str, Any]] = status.get("state") or {"waiting": {}}
+    return next(iter(states.items()))
+
+
+def _ended_word(terminated: dict[str, Any]) -> str:
+    if reason := terminated.get("reason"):
+        return str(reason)
+    signal = terminated.get("signal")
+    return f"Signal:{signal}" if signal else f"ExitCode:{terminated.get('exitCode', 0)}"
+
+
+def _why(status: dict[str, Any]) -> str:
+    """Word what a container waits for; one that waits to be restarted, how its last run ended."""
+    state, detail = _state(status)
+    last = (status.get("lastState") or {}).get("terminated")
+    if state == "waiting" and not (last and detail.get("reason") == "CrashLoopBackOff"):
+        message = in_one_line(detail.get("message") or "")
+        return f"{status['name']}: {message}" if message else ""
+    end = _end(detail if state == "terminated" else last or {})
+    return f"{status['name']} ended with {end}" if end.exit_code or state == "waiting" else ""
 
 
 def finished(pod: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from cortex_jupyter.cluster import pods as podlib
-from cortex_jupyter.errors import BadQuery, NotFound
+from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
@@ -172,14 +172,16 @@ def label_selector(selector: dict[str, Any]) -> str:
     return ",".join(parts)
 
 
-def state_of(workload: Workload, pods: list[dict[str, Any]]) -> State:
-    """Tell a task's state from its object and its pods.
+def state_of(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") -> State:
+    """Return a task's state, as its object and its pods tell it.
 
     Parameters
     ----------
     workload : Workload
     pods : list of dict
         Its Pod objects, as far as they still exist.
+    refusal : str, optional
+        What the newest event `FailedCreate` of the workload says, which is why it has no pods.
     """
     kind, status = workload.ref.kind, workload.obj.get("status", {})
     end = podlib.exit_of(pods)
@@ -190,37 +192,101 @@ def state_of(workload: Workload, pods: list[dict[str, Any]]) -> State:
             if condition["type"] == "Complete":
                 return State("succeeded", "Job complete exit 0", "Complete", 0)
             if condition["type"] == "Failed":
-                return _failed("Job", end, condition.get("reason") or "Failed")
+                reason = condition.get("reason") or "Failed"
+                # The other reasons are named after fields of the Job; this one's message says which rule matched which pod.
+                message = condition.get("message") if reason == "PodFailurePolicy" else ""
+                return _failed("Job", end, reason, message or "")
         if workload.obj.get("spec", {}).get("suspend"):
             return State("pending", "Log not available yet: the Job is suspended", "Suspended")
     elif kind == "pod" and pods and podlib.finished(pods[0]):
-        if pods[0]["status"]["phase"] == "Succeeded":
+        own = pods[0]["status"]
+        if own["phase"] == "Succeeded":
             return State("succeeded", "Pod complete exit 0", "Succeeded", 0)
-        return _failed("Pod", end, pods[0]["status"].get("reason") or "")
-    return _alive(kind, pods)
+        return _failed("Pod", end, own.get("reason") or "", own.get("message") or "")
+    return _alive(workload, pods, refusal)
 
 
-def _failed(word: str, end: podlib.End | None, reason: str) -> State:
+def _failed(word: str, end: podlib.End | None, reason: str, message: str = "") -> State:
     code = end.exit_code if end and end.exit_code else None
-    why = ", ".join(r for r in (end.reason if code and end else "", reason) if r and r != "Error")
     exit_text = f" exit {code}" if code is not None else ""
-    return State("failed", f"{word} failed{exit_text}" + (f": {why}" if why else ""), reason or "Error", code or 1)
+    parts = [", ".join(r for r in (end.reason if code and end else "", reason) if r and r != "Error")]
+    parts += [podlib.in_one_line(text) for text in (end.message if code and end else "", message)]
+    why = ": ".join(part for part in parts if part)
+    return State("failed", f"{word} failed{exit_text}" + (f": {why}" if why else ""), reason or "Error", code)
 
 
-def _alive(kind: str, pods: list[dict[str, Any]]) -> State:
-    reasons = [podlib.waiting_reason(p) for p in pods if not podlib.finished(p)]
-    if any(not r for r in reasons):
-        return State("running", "Running", "Running")
+def _alive(workload: Workload, pods: list[dict[str, Any]], refusal: str) -> State:
+    kind = workload.ref.kind
+    unfinished = [p for p in pods if not podlib.finished(p)]
+    waiting = [podlib.waiting_reason(p) for p in unfinished]
+    if unfinished and all(waiting):
+        return State("pending", f"Log not available yet: {waiting[0]}", waiting[0].partition(":")[0])
+    if unfinished:
+        return _running(unfinished)
     end = podlib.exit_of(pods)
-    first = next((r for r in reasons if r), "")
-    if first:
-        return State("pending", f"Log not available yet: {first}", first.partition(":")[0])
     if pods and kind == "selector":
         return State("running", "Every pod of this selector has ended", "Ended", end.exit_code if end else None)
     if end and end.exit_code:
-        return State(
-            "running", f"Running: the last pod ended with exit {end.exit_code}, waiting for the next", "Retrying"
-        )
+        return State("running", f"Running: the last pod ended with {end}, waiting for the next", "Retrying")
     if pods:
         return State("running", "Running", "Running")  # its end is a moment away
-    return State("pending", "Log not available yet: no pod has been created", "NoPods")
+    reason, why = _without_pods(workload, refusal)
+    return State("pending", f"Log not available yet: {why}", reason)
+
+
+def _running(pods: list[dict[str, Any]]) -> State:
+    """Return the state of a task with pods that have begun, in kubectl's words where something is amiss."""
+    troubled = [status for status in map(podlib.status_of, pods) if status.is_troubled]
+    if not troubled:
+        return State("running", "Running", "Running")
+    first = troubled[0]
+    alike = sum(status.word == first.word for status in troubled)
+    lead = f"{alike} of {len(pods)} pods: " if len(pods) > 1 else ""
+    # Init containers that are done leave a log, but the task itself has not begun.
+    name = "running" if any(map(_has_begun, pods)) else "pending"
+    return State(name, f"{lead}{first}", first.word)
+
+
+def _has_begun(pod: dict[str, Any]) -> bool:
+    """Tell whether a main container has ever run, or an init container runs or fails."""
+    return any(
+        c.state == "running" or (c.source and (c.kind != "init" or (c.end and c.end.exit_code)))
+        for c in podlib.containers(pod)
+    )
+
+
+def _without_pods(workload: Workload, refusal: str) -> tuple[str, str]:
+    """Return why a workload has no pods: a reason in one word, and the same in words."""
+    kind, meta = workload.ref.kind, workload.obj.get("metadata", {})
+    spec, status = workload.obj.get("spec", {}), workload.obj.get("status", {})
+    if kind == "selector":
+        return "NoPods", f"no pod has the labels {workload.ref.name}"
+    if meta.get("deletionTimestamp"):
+        return "Terminating", "it is being deleted"
+    for condition in status.get("conditions") or []:
+        # Deployments and ReplicaSets say so themselves, of Jobs, StatefulSets and DaemonSets an event does.
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return condition.get("reason") or "FailedCreate", f"FailedCreate: {condition.get('message')}"
+    if refusal:
+        return "FailedCreate", f"FailedCreate: {refusal}"
+    size = {"job": "parallelism"}.get(kind, "replicas")
+    if spec.get(size) == 0:
+        return "NoPods", f"no pod is wanted (spec.{size} is 0)"
+    if kind == "daemonset" and status.get("desiredNumberScheduled") == 0:
+        return "NoPods", "no node is to run it (status.desiredNumberScheduled is 0)"
+    return "NoPods", "no pod has been created"
+
+
+async def refusals(cluster: Cluster, namespace: str) -> dict[str, str]:
+    """Return the messages of the namespace's events `FailedCreate` by the UID of the object they are about.
+
+    They say why a controller cannot create pods: a quota, an admission webhook, a missing service account. Where events may
+    not be listed there are none.
+    """
+    query = {"fieldSelector": "reason=FailedCreate"}
+    try:
+        events = (await cluster.json(f"/api/v1/namespaces/{segment(namespace)}/events", query))["items"]
+    except (NotAllowed, NotFound):
+        return {}
+    events.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or e["metadata"]["creationTimestamp"])
+    return {e["involvedObject"].get("uid", ""): podlib.in_one_line(e.get("message") or "") for e in events}

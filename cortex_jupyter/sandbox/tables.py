@@ -27,27 +27,35 @@ def _age(obj: Object, stamp: str | None = None) -> str:
 def _reason(pod: Object) -> str:
     """Word a pod's state as the STATUS column does: the reason of the container that holds it up."""
     status = pod["status"]
-    if "deletionTimestamp" in pod["metadata"]:
+    if "deletionTimestamp" in pod["metadata"] and status.get("phase") not in ("Succeeded", "Failed"):
         return "Terminating"
     inits = status.get("initContainerStatuses") or []
+    sidecars = {c["name"] for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") == "Always"}
     for index, container in enumerate(inits):
         state = container["state"]
-        if state.get("terminated", {}).get("exitCode") == 0 or (container.get("started") and "running" in state):
+        if state.get("terminated", {}).get("exitCode") == 0 or (container["name"] in sidecars and container["started"]):
             continue
         found = state.get("terminated") or state.get("waiting") or {}
         reason = found.get("reason", "")
         return f"Init:{index}/{len(inits)}" if reason in ("", "PodInitializing") else f"Init:{reason}"
-    for container in status.get("containerStatuses") or []:
-        found = container["state"].get("waiting") or container["state"].get("terminated") or {}
-        if found.get("reason"):
-            return str(found["reason"])
-    return str(status.get("reason") or status.get("phase", "Unknown"))
+    mains = status.get("containerStatuses") or []
+    states = [c["state"].get("waiting") or c["state"].get("terminated") or {} for c in mains]
+    reason = next((str(state["reason"]) for state in states if state.get("reason")), "")
+    if reason == "Completed" and any(c["ready"] and "running" in c["state"] for c in mains):
+        is_ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or [])
+        return "Running" if is_ready else "NotReady"
+    return reason or str(status.get("reason") or status.get("phase", "Unknown"))
 
 
 def _pod(pod: Object) -> list[Any]:
-    states = pod["status"].get("containerStatuses") or []
-    ready = f"{sum(s['ready'] for s in states)}/{len(pod['spec']['containers'])}"
-    return [pod["metadata"]["name"], ready, _reason(pod), sum(s["restartCount"] for s in states), _age(pod)]
+    reason, status = _reason(pod), pod["status"]
+    inits, states = status.get("initContainerStatuses") or [], status.get("containerStatuses") or []
+    sidecars = {c["name"] for c in pod["spec"].get("initContainers") or [] if c.get("restartPolicy") == "Always"}
+    counted = [*(inits if reason.startswith("Init:") else [s for s in inits if s["name"] in sidecars])]
+    counted += [] if reason.startswith("Init:") else states
+    ready = sum(s["ready"] and "running" in s["state"] for s in counted if s in states or s["name"] in sidecars)
+    total = len(pod["spec"]["containers"]) + len(sidecars)
+    return [pod["metadata"]["name"], f"{ready}/{total}", reason, sum(s["restartCount"] for s in counted), _age(pod)]
 
 
 def _job(job: Object) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cortex_jupyter.cluster.pods import containers, exit_of, waiting_reason
+from cortex_jupyter.cluster.pods import MESSAGE_MAX, containers, exit_of, status_of, waiting_reason
 from cortex_jupyter.cluster.workloads import Workload, state_of
 from cortex_jupyter.records import TaskRef
 
@@ -74,7 +74,7 @@ PULL = 'Back-off pulling image "nope"'
             ),
             "",
         ),
-        (pod(status("m", running(), "c1"), status("s", waiting("ErrImagePull", "no"))), "s: ErrImagePull: no"),
+        (pod(status("m", running(), "c1"), status("s", waiting("ErrImagePull", "no"))), ""),
         (pod(status("m", running(), "c1")), ""),
     ],
 )  # fmt: skip
@@ -121,7 +121,8 @@ def test_states_of_a_job() -> None:
         "Job failed exit 3: BackoffLimitExceeded",
         3,
     )
-    assert state(job(("Failed", "DeadlineExceeded"))) == ("failed", "Job failed: DeadlineExceeded", 1)
+    # No container has ended: there is no exit code to tell.
+    assert state(job(("Failed", "DeadlineExceeded"))) == ("failed", "Job failed: DeadlineExceeded", None)
     oom = pod(status("m", ended(137, "OOMKilled"), "c1"), phase="Failed")
     assert (
         state(job(("Failed", "BackoffLimitExceeded")), oom)[1] == "Job failed exit 137: OOMKilled, BackoffLimitExceeded"
@@ -164,3 +165,139 @@ def test_the_failure_counts_and_not_what_it_brought_upon_the_other_pods() -> Non
     deleted["metadata"]["deletionTimestamp"] = "2023-11-14T22:14:21Z"
     assert state(job(("Failed", "BackoffLimitExceeded")), failed, deleted)[2] == 3
     assert state(job(("Failed", "DeadlineExceeded")), deleted)[2] == 143
+
+
+CRASHED = ended(3, ident="c1")
+LOOP = pod(status("m", waiting("CrashLoopBackOff", "back-off 40s restarting failed container"), "c1", 4, CRASHED))
+NO_PROGRAM = 'exec: "/nope": stat /nope: no such file or directory'
+
+
+def no_start(**extra: Any) -> Object:
+    one = pod(status("m", ended(128, "StartError", ident="c1"), "c1"), **extra)
+    one["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = NO_PROGRAM
+    return one
+
+
+def test_a_pod_that_crashes_again_and_again_is_what_kubectl_says() -> None:
+    for kind, name in (("pod", "p"), ("deployment", "x"), ("selector", "app=x")):
+        found = state_of(Workload(TaskRef("d", kind, name), "u", {}), [LOOP])
+        assert (found.name, found.reason) == ("running", "CrashLoopBackOff")
+        assert found.message == "CrashLoopBackOff: m ended with exit 3, Error; 4 restarts"
+    fine = pod(status("m", running(), "c1"))
+    found = state_of(Workload(TaskRef("d", "deployment", "x"), "u", {}), [fine, LOOP, fine])
+    assert found.message == "1 of 3 pods: CrashLoopBackOff: m ended with exit 3, Error; 4 restarts"
+
+
+def test_one_container_of_two_is_the_reason_while_the_other_runs() -> None:
+    bare = Workload(TaskRef("d", "pod", "p"), "u", {})
+    for other, message in (
+        (status("s", waiting("ErrImagePull", "no")), "ErrImagePull: s: no"),
+        (status("s", ended(5, ident="c2"), "c2"), "Error: s ended with exit 5, Error"),
+        (status("s", ended(ident="c2"), "c2"), "Running"),
+    ):
+        assert state(bare, pod(status("m", running(), "c1"), other))[:2] == ("running", message)
+
+
+def test_what_holds_a_pod_up_after_its_init_containers() -> None:
+    done = status("i", ended(ident="c1"), "c1")
+    one = pod(status("m", waiting("ErrImagePull", "no")), init=(done,), phase="Pending")
+    assert state(job(), one)[:2] == ("pending", "ErrImagePull: m: no")
+    failing = status("i", waiting("CrashLoopBackOff", "back-off"), "c1", 2, ended(4, ident="c1"))
+    one = pod(status("m", waiting("PodInitializing")), init=(failing,), phase="Pending")
+    assert state(job(), one)[:2] == ("running", "Init:CrashLoopBackOff: i ended with exit 4, Error; 2 restarts")
+
+
+def test_a_container_that_cannot_start_says_why() -> None:
+    bare = Workload(TaskRef("d", "pod", "p"), "u", {})
+    assert state(bare, no_start(phase="Failed"))[1] == f"Pod failed exit 128: StartError: {NO_PROGRAM}"
+    (one,) = containers(no_start())
+    assert one.end is not None and one.end.message == NO_PROGRAM
+    assert state(job(("Failed", "BackoffLimitExceeded")), no_start(phase="Failed"))[1] == (
+        f"Job failed exit 128: StartError, BackoffLimitExceeded: {NO_PROGRAM}"
+    )
+
+
+def test_what_a_container_writes_of_its_end_is_harmless_and_bounded() -> None:
+    one = no_start()
+    one["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = "\x1b[2Jlost\r\nGPU\x00" + "x" * 10_000
+    message = containers(one)[0].end.message  # type: ignore[union-attr]
+    assert message.startswith("lost\nGPUxxx") and message.endswith("…") and len(message) == MESSAGE_MAX
+
+
+def test_why_a_workload_has_no_pods() -> None:
+    def why(kind: str, obj: Object, refusal: str = "") -> tuple[str, str]:
+        found = state_of(Workload(TaskRef("d", kind, "x"), "u", obj), [], refusal)
+        assert found.name == "pending"
+        return found.reason, found.message.removeprefix("Log not available yet: ")
+
+    assert why("job", {"spec": {"parallelism": 0}}) == ("NoPods", "no pod is wanted (spec.parallelism is 0)")
+    for kind in ("deployment", "statefulset", "replicaset"):
+        assert why(kind, {"spec": {"replicas": 0}}) == ("NoPods", "no pod is wanted (spec.replicas is 0)")
+    none = {"spec": {}, "status": {"desiredNumberScheduled": 0}}
+    assert why("daemonset", none) == ("NoPods", "no node is to run it (status.desiredNumberScheduled is 0)")
+    assert why("selector", {}) == ("NoPods", "no pod has the labels x")
+    quota = 'pods "x-1" is forbidden: exceeded quota: none'
+    assert why("job", {"spec": {}}, quota) == ("FailedCreate", f"FailedCreate: {quota}")
+    failing = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": quota}
+    assert why("deployment", {"spec": {}, "status": {"conditions": [failing]}}) == ("FailedCreate", f"FailedCreate: {quota}")
+    deleted = {"metadata": {"deletionTimestamp": "2023-11-14T22:13:20Z"}, "spec": {}}
+    assert why("job", deleted) == ("Terminating", "it is being deleted")
+
+
+def test_a_rule_of_a_pod_failure_policy_is_named() -> None:
+    message = "Container m for pod d/x-1 failed with exit code 42 matching FailJob rule at index 0"
+    doc = {"type": "Failed", "status": "True", "reason": "PodFailurePolicy", "message": message}
+    found = state_of(Workload(TaskRef("d", "job", "x"), "u", {"status": {"conditions": [doc]}}), [])
+    assert found.message == f"Job failed: PodFailurePolicy: {message}"
+
+
+GATED = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+READY = {"type": "Ready", "status": "True"}
+DELETED = {"deletionTimestamp": "2023-11-14T22:13:20Z"}
+
+
+@pytest.mark.parametrize(
+    ("one", "word", "ready", "restarts"),
+    [
+        (pod(phase="Pending", node=""), "Pending", 0, 0),
+        (pod(phase="Pending", node="", conditions=(GATED,)), "SchedulingGated", 0, 0),
+        (pod(status("m", waiting("ContainerCreating")), phase="Pending"), "ContainerCreating", 0, 0),
+        (pod(status("m", running(), "c1") | {"ready": True}), "Running", 1, 0),
+        (LOOP, "CrashLoopBackOff", 0, 4),
+        (pod(status("m", ended(137, "OOMKilled"), "c1"), phase="Failed"), "OOMKilled", 0, 0),
+        (pod(status("m", {"terminated": {"exitCode": 3}}, "c1"), phase="Failed"), "ExitCode:3", 0, 0),
+        (pod(status("m", {"terminated": {"exitCode": 1, "signal": 9}}, "c1"), phase="Failed"), "Signal:9", 0, 0),
+        # The first of several that wait or have ended; one that is ready says nothing.
+        (pod(status("a", ended(2), "c1"), status("b", waiting("ErrImagePull"))), "Error", 0, 0),
+        (pod(status("a", ended(), "c1"), status("b", running(), "c2") | {"ready": True}), "NotReady", 1, 0),
+        (
+            pod(status("a", ended(), "c1"), status("b", running(), "c2") | {"ready": True}, conditions=(READY,)),
+            "Running", 1, 0,
+        ),
+        # Init containers: those that are done count for the restarts only while others are not.
+        (pod(status("m", waiting("PodInitializing")), init=(status("i", running(), "c1", 2),)), "Init:0/1", 0, 2),
+        (pod(status("m", waiting("PodInitializing")), init=(status("i", ended(4), "c1"),)), "Init:Error", 0, 0),
+        (pod(status("m", running(), "c2"), init=(status("i", ended(), "c1", 2),)), "Running", 0, 0),
+        (
+            pod(
+                status("m", running(), "c2") | {"ready": True}, sidecars=("s",),
+                init=(status("s", running(), "c1", 3) | {"started": True, "ready": True},),
+            ),
+            "Running", 2, 3,
+        ),
+    ],
+)  # fmt: skip
+def test_the_status_of_kubectl_get_pods(one: Object, word: str, ready: int, restarts: int) -> None:
+    found = status_of(one)
+    assert (found.word, found.ready, found.restarts) == (word, ready, restarts)
+
+
+def test_a_pod_that_is_being_deleted() -> None:
+    one = pod(status("m", running(), "c1"))
+    one["metadata"] |= DELETED
+    assert status_of(one).word == "Terminating" and not status_of(one).is_troubled
+    one["status"]["reason"] = "NodeLost"
+    assert status_of(one).word == "Unknown" and status_of(one).is_troubled
+    over = pod(status("m", ended(), "c1"), phase="Succeeded")
+    over["metadata"] |= DELETED
+    assert status_of(over).word == "Completed"
