@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
 
     tasks = commands.add_parser("tasks", help="list the tasks of a namespace")
     _where(tasks)
-    tasks.add_argument("-l", "--selector", default="", metavar="SELECTOR", help="a label selector")
+    tasks.add_argument(
+        "-l", "--selector", default="", metavar="SELECTOR", help="a label selector of pods: tasks that have such pods"
+    )
     tasks.add_argument("-o", "--output", choices=("text", "json"), default="text")
 
     logs = commands.add_parser("logs", help="write the log of a task", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
@@ -94,7 +96,9 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
     to.add_argument("task", nargs=None if after else "?", metavar="TASK")
     _where(to)
     if not after:
-        to.add_argument("-l", "--selector", metavar="SELECTOR", help="a label selector in place of TASK")
+        to.add_argument(
+            "-l", "--selector", metavar="SELECTOR", help="a label selector of pods, as for kubectl, in place of TASK"
+        )
     to.add_argument("--since", metavar="TIME", help="90s, 10m, 2h, RFC 3339, all (default: 1m while it runs, else all)")
     to.add_argument("--until", metavar="TIME")
     to.add_argument("--tail", metavar="N", help="only so many of the newest")

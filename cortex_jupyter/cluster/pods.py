@@ -13,6 +13,8 @@ from cortex_jupyter.records import Source, parse_rfc3339
 MESSAGE_MAX: Final = 4096
 #: Characters of a message where it is part of a sentence.
 LINE_MAX: Final = 500
+#: Reasons of containerd and CRI-O, and of Docker, for a container that could not be started.
+_NOT_STARTED: Final = frozenset({"StartError", "ContainerCannotRun"})
 _COLOUR: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 #: What STATUS of `kubectl get pods` says of a pod with nothing amiss; `Init:1/2` besides.
 _QUIET: Final = frozenset({"Pending", "ContainerCreating", "PodInitializing", "Running", "NotReady", "Completed",
@@ -41,6 +43,11 @@ class End:
     reason: str
     finished: int
     message: str = ""
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the container's program was ever executed; if not, the message says why."""
+        return self.reason not in _NOT_STARTED
 
     def __str__(self) -> str:
         """Write the end as one line: `exit 128, StartError: exec: "/nope": no such file or directory`."""
@@ -154,11 +161,11 @@ def plain_text(text: str, limit: int = MESSAGE_MAX) -> str:
 
 
 def in_one_line(text: str) -> str:
-    """Return a message of the cluster as one line of at most `LINE_MAX` characters.
+    r"""Return a message of the cluster as one line of at most `LINE_MAX` characters.
 
     Examples
     --------
-    >>> in_one_line("CUDA error\\n  device 3\\n")
+    >>> in_one_line("CUDA error\n  device 3\n")
     'CUDA error device 3'
     """
     return plain_text(" ".join(text.split()), LINE_MAX)
@@ -284,68 +291,75 @@ def status_of(pod: dict[str, Any]) -> PodStatus:
     'CrashLoopBackOff: main ended with exit 3, Error; 4 restarts'
     """
     spec, status = pod["spec"], pod.get("status", {})
-    phase, conditions = status.get("phase") or "Unknown", status.get("conditions") or []
-    true = {c["type"] for c in conditions if c.get("status") == "True"}
-    restartable = {c["name"] for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"}
+    phase, reason = status.get("phase") or "Unknown", status.get("reason")
+    conditions: dict[str, dict[str, Any]] = {c["type"]: c for c in status.get("conditions") or []}
     inits, mains = status.get("initContainerStatuses") or [], status.get("containerStatuses") or []
-    word, why = status.get("reason") or phase, in_one_line(status.get("message") or "") if status.get("reason") else ""
-    scheduled = next((c for c in conditions if c["type"] == "PodScheduled"), {})
+    sidecars = {c["name"] for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"}
+    restartable = [one for one in inits if one["name"] in sidecars]
+
+    word, why = reason or phase, in_one_line(status.get("message") or "") if reason else ""
+    scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("reason") == "SchedulingGated":
         word = "SchedulingGated"
     elif scheduled.get("status") == "False":
-        why = why or _reason(scheduled.get("reason") or "", scheduled.get("message") or "")
+        why = why or _reason(scheduled.get("reason") or "", in_one_line(scheduled.get("message") or ""))
 
-    is_initializing, ready, restarts = False, 0, 0
-    for index, one in enumerate(inits):
-        restarts += one.get("restartCount", 0)
-        state, detail = _state(one)
-        if state == "terminated" and not detail.get("exitCode"):
-            continue
-        if one["name"] in restartable and one.get("started"):
-            ready += bool(one.get("ready"))
-            continue
-        is_initializing = True
-        ended = state == "terminated"
-        reason = _ended_word(detail) if ended else detail.get("reason", "") if state == "waiting" else ""
-        if reason and reason != "PodInitializing":
-            word, why = f"Init:{reason}", _why(one)
-        else:
-            word, why = f"Init:{index}/{len(spec['initContainers'])}", ""
-        break
-
-    if not is_initializing or "Initialized" in true:
-        restarts = sum(one.get("restartCount", 0) for one in inits if one["name"] in restartable)
-        is_running = False
-        for one in reversed(mains):
-            restarts += one.get("restartCount", 0)
-            state, detail = _state(one)
-            if state == "waiting" and detail.get("reason"):
-                word, why = detail["reason"], _why(one)
-            elif state == "terminated":
-                word, why = _ended_word(detail), _why(one)
-            elif state == "running" and one.get("ready"):
-                is_running, ready = True, ready + 1
-        if word == "Completed" and is_running:
-            word, why = ("Running" if "Ready" in true else "NotReady"), ""
+    counted, is_initialized = restartable + mains, _is_true(conditions, "Initialized")
+    if initializing := _initializing(inits, sidecars, len(spec.get("initContainers") or [])):
+        word, why = initializing
+    if initializing and not is_initialized:
+        counted = inits
+    else:
+        word, why = next((found for one in mains if (found := _container_word(one))), (word, why))
+        if word == "Completed" and any(_is_ready(one) for one in mains):
+            word, why = ("Running" if _is_true(conditions, "Ready") else "NotReady"), ""
 
     if pod["metadata"].get("deletionTimestamp"):
-        if status.get("reason") == "NodeLost":
+        if reason == "NodeLost":
             word = "Unknown"
         elif phase not in ("Succeeded", "Failed"):
             word, why = "Terminating", ""
-    return PodStatus(word, ready, len(spec.get("containers") or []) + len(restartable), restarts, why)
+    ready = sum(_is_ready(one) for one in (restartable if initializing and not is_initialized else counted))
+    total = len(spec.get("containers") or []) + len(sidecars)
+    return PodStatus(word, ready, total, sum(one.get("restartCount", 0) for one in counted), why)
+
+
+def _initializing(inits: list[dict[str, Any]], sidecars: set[str], count: int) -> tuple[str, str] | None:
+    """Return the word of the first init container that is not done, and why; None where all are."""
+    for index, one in enumerate(inits):
+        state, detail = _state(one)
+        if (state == "terminated" and not detail.get("exitCode")) or (one["name"] in sidecars and one.get("started")):
+            continue
+        found = _container_word(one)
+        if found and found[0] != "PodInitializing":
+            return f"Init:{found[0]}", found[1]
+        return f"Init:{index}/{count}", ""
+    return None
+
+
+def _container_word(status: dict[str, Any]) -> tuple[str, str] | None:
+    """Return the word of a container that waits for a reason or has ended, and why; else None."""
+    state, detail = _state(status)
+    if state == "waiting":
+        return (detail["reason"], _why(status)) if detail.get("reason") else None
+    if state == "running":
+        return None
+    signal = detail.get("signal")
+    unnamed = f"Signal:{signal}" if signal else f"ExitCode:{detail.get('exitCode', 0)}"
+    return detail.get("reason") or unnamed, _why(status)
+
+
+def _is_ready(status: dict[str, Any]) -> bool:
+    return bool(status.get("ready")) and _state(status)[0] == "running"
+
+
+def _is_true(conditions: dict[str, dict[str, Any]], name: str) -> bool:
+    return bool(conditions.get(name, {}).get("status") == "True")
 
 
 def _state(status: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     states: dict[str, dict[str, Any]] = status.get("state") or {"waiting": {}}
     return next(iter(states.items()))
-
-
-def _ended_word(terminated: dict[str, Any]) -> str:
-    if reason := terminated.get("reason"):
-        return str(reason)
-    signal = terminated.get("signal")
-    return f"Signal:{signal}" if signal else f"ExitCode:{terminated.get('exitCode', 0)}"
 
 
 def _why(status: dict[str, Any]) -> str:

@@ -6,13 +6,14 @@ import asyncio
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.cluster.pods import exit_of
-from cortex_jupyter.cluster.workloads import Workload, fetch, state_of
-from cortex_jupyter.errors import AmbiguousTask, CortexError, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.cluster.labels import label_matcher, pod_labels
+from cortex_jupyter.cluster.pods import exit_of, status_of
+from cortex_jupyter.cluster.workloads import Workload, fetch, refusals, segment, state_of, status_word
+from cortex_jupyter.errors import AmbiguousTask, BadQuery, CortexError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from cortex_jupyter.cluster.session import Cluster
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     Mine = Callable[[TaskRef], Awaitable[bool]]
 
 _OTHERS = ("deployment", "statefulset", "daemonset", "cronjob", "pod", "replicaset")
-_LISTED = ("job", "deployment", "statefulset", "daemonset", "pod")
+_LISTED = ("job", "cronjob", "deployment", "statefulset", "daemonset", "pod")
+#: Kinds whose objects a site's launcher may mark with its own task id.
+_LABELLED = ("job", "deployment", "statefulset", "daemonset", "pod")
 
 
 async def anybodys(_: TaskRef) -> bool:
@@ -52,7 +55,7 @@ async def resolve(cluster: Cluster, ref: TaskRef, task_label: str = "", mine: Mi
     TaskNotFound, AmbiguousTask, NotAllowed, ClusterError
     """
     if ref.kind == "selector":
-        found = [Workload(ref, f"selector:{ref.name}", {})] if await mine(ref) else []
+        found = [_selected(ref)] if await mine(ref) else []
     elif ref.kind:
         found = await _named(cluster, ref, (ref.kind,), mine)
     else:
@@ -110,11 +113,11 @@ async def _only(found: list[Workload], mine: Mine) -> list[Workload]:
 
 async def _labelled(cluster: Cluster, ref: TaskRef, label: str, mine: Mine) -> list[Workload]:
     query = {"labelSelector": f"{label}={ref.name}"}
-    for kind in _LISTED:
+    for kind in _LABELLED:
         items = (await fetch(cluster, kind, ref.namespace, "", query))["items"]
         if kind == "pod" and items:
             own = TaskRef(ref.namespace, "selector", query["labelSelector"])
-            return await _only([Workload(own, f"selector:{own.name}", {})], mine)
+            return await _only([_selected(own)], mine)
         if found := await _only([_workload(kind, ref.namespace, item) for item in items], mine):
             return found
     return []
@@ -126,14 +129,13 @@ def _workload(kind: str, namespace: str, obj: dict[str, Any]) -> Workload:
 
 async def _newest_job(cluster: Cluster, cronjob: Workload, mine: Mine) -> Workload:
     namespace = cronjob.ref.namespace
-    jobs = (await fetch(cluster, "job", namespace))["items"]
-    of_it = [j for j in jobs if any(o["uid"] == cronjob.uid for o in j["metadata"].get("ownerReferences", []))]
-    own = await _only([_workload("job", namespace, job) for job in of_it], mine)
+    jobs = _jobs_of(cronjob.obj, (await fetch(cluster, "job", namespace))["items"])
+    own = await _only([_workload("job", namespace, job) for job in jobs], mine)
     if not own:
-        raise TaskNotFound(
-            f"{cronjob.ref.key} has not started a Job yet", "wait for its schedule, or start one by hand"
-        )
-    return max(own, key=lambda job: (job.obj["metadata"]["creationTimestamp"], job.ref.name))
+        wait = "resume it (spec.suspend: false)" if cronjob.obj["spec"].get("suspend") else "wait for its schedule"
+        by_hand = f"kubectl -n {namespace} create job --from=cronjob/{cronjob.ref.name} NAME"
+        raise TaskNotFound(f"{cronjob.ref.key} has no Job: {schedule_of(cronjob)}", f"{wait}, or start one: {by_hand}")
+    return max(own, key=lambda job: _age(job.obj))
 
 
 async def meant(cluster: Cluster, ref: TaskRef, mine: Mine = anybodys) -> str | None:
@@ -163,7 +165,9 @@ async def pods_of(cluster: Cluster, workload: Workload) -> list[dict[str, Any]]:
     return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
 
-async def list_tasks(cluster: Cluster, namespace: str, selector: str = "") -> list[dict[str, Any]]:
+async def list_tasks(
+    cluster: Cluster, namespace: str, selector: str = "", opened: Iterable[TaskRef] = ()
+) -> list[dict[str, Any]]:
     """List the tasks of a namespace as the HTTP contract gives them, newest first.
 
     Parameters
@@ -171,26 +175,24 @@ async def list_tasks(cluster: Cluster, namespace: str, selector: str = "") -> li
     cluster : Cluster
     namespace : str
     selector : str, optional
-        A label selector.
+        A label selector: tasks with a pod that it matches, and those whose template would make such pods.
+    opened : iterable of TaskRef, optional
+        Label selectors that somebody has opened as tasks: each is a row too.
 
     Returns
     -------
     list of dict
-        `task`, `kind`, `namespace`, `name`, `state`, `started`, `finished`, `exit_code`, `pods` (their number).
-        A pod that belongs to a listed workload is counted there.
+        As `describe` gives each. A pod that belongs to a listed workload is counted there. A CronJob is as its newest Job.
 
     Raises
     ------
     NotAllowed
         Not even pods may be listed.
+    BadQuery
+        The selector is none.
     """
-    query = {"labelSelector": selector} if selector else None
-    # All pods, since those of a selected workload need not have its labels; of the bare ones the server selects.
-    answers = await asyncio.gather(
-        *(fetch(cluster, kind, namespace, "", query) for kind in _LISTED[:-1]),
-        fetch(cluster, "pod", namespace),
-        return_exceptions=True,
-    )
+    matches = label_matcher(selector)
+    answers = await asyncio.gather(*(fetch(cluster, kind, namespace) for kind in _LISTED), return_exceptions=True)
     lists: dict[str, list[dict[str, Any]]] = {}
     for kind, answer in zip(_LISTED, answers, strict=True):
         if isinstance(answer, NotAllowed | NotFound) and kind != "pod":
@@ -198,27 +200,104 @@ async def list_tasks(cluster: Cluster, namespace: str, selector: str = "") -> li
         if isinstance(answer, BaseException):
             raise answer
         lists[kind] = answer["items"]
-    selected = lists["pod"] if query is None else (await fetch(cluster, "pod", namespace, "", query))["items"]
-    chosen = {pod["metadata"]["uid"] for pod in selected}
-    rows = []
-    for kind, items in lists.items():
-        for item in items:
-            if kind == "pod" and (_controller(item) or item["metadata"]["uid"] not in chosen):
+    pods = lists["pod"]
+    found: list[tuple[Workload, list[dict[str, Any]]]] = []
+    for kind in _LISTED:
+        for item in lists.get(kind, []):
+            if kind == "cronjob" or (kind == "pod" and _controller(item)):
                 continue
             workload = _workload(kind, namespace, item)
-            own = [item] if kind == "pod" else [p for p in lists["pod"] if _owned(p, workload)]
-            rows.append(describe(workload, own))
+            own = [item] if kind == "pod" else [p for p in pods if _owned(p, workload)]
+            if matches(pod_labels(item)) or any(matches(pod_labels(pod)) for pod in own):
+                found.append((workload, own))
+    refused: dict[str, str] = {}
+    if any(_lacks_pods(workload, own) for workload, own in found):
+        refused = await refusals(cluster, namespace)
+    rows = [describe(workload, own, refused.get(workload.uid, "")) for workload, own in found]
+    jobs = {workload.uid: row for (workload, _), row in zip(found, rows, strict=True)}
+    for item in lists.get("cronjob", []):
+        if matches(pod_labels(item)):
+            newest = max(_jobs_of(item, lists.get("job", [])), key=_age, default=None)
+            row = jobs.get(newest["metadata"]["uid"]) if newest else None
+            rows.append(_describe_cronjob(_workload("cronjob", namespace, item), row))
+    for ref in opened:
+        try:
+            own_labels = label_matcher(ref.name)
+        except BadQuery:
+            continue  # the server refused it when it was opened: no pod is of it
+        rows.append(describe(_selected(ref), [pod for pod in pods if own_labels(pod_labels(pod))]))
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
 
 
-def describe(workload: Workload, pods: list[dict[str, Any]]) -> dict[str, Any]:
-    """Give the fields of one task in `GET tasks`."""
-    state, end, ref = state_of(workload, pods), exit_of(pods), workload.ref
+def _lacks_pods(workload: Workload, pods: list[dict[str, Any]]) -> bool:
+    return not pods and state_of(workload, pods).reason == "NoPods"
+
+
+def _describe_cronjob(workload: Workload, newest: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the fields of a CronJob: those of its newest Job, which is what its name means as a task."""
+    spec, status, ref = workload.obj["spec"], workload.obj.get("status", {}), workload.ref
+    about = schedule_of(workload)
+    row = newest or {"state": "pending", "status": "", "exit_code": None, "pods": 0, "restarts": 0, "finished": None}
+    message = f"{newest['task'].partition(':')[2]}: {newest['message']}; {about}" if newest else about
+    return row | {
+        "task": ref.key, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "message": message,
+        "status": "Suspended" if spec.get("suspend") else row["status"] or "Scheduled",
+        "started": status.get("lastScheduleTime") or workload.started,
+    }  # fmt: skip
+
+
+def schedule_of(cronjob: Workload) -> str:
+    """Return when a CronJob runs, in words: `schedule "*/5 * * * *", suspended, last schedule time 2026-01-01T00:00:00Z`."""
+    spec, status = cronjob.obj["spec"], cronjob.obj.get("status", {})
+    parts = [f'schedule "{spec.get("schedule")}"', "suspended (spec.suspend is true)" if spec.get("suspend") else ""]
+    last = status.get("lastScheduleTime")
+    return ", ".join(filter(None, [*parts, f"last schedule time {last}" if last else "not scheduled so far"]))
+
+
+def _jobs_of(cronjob: dict[str, Any], jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    uid = cronjob["metadata"]["uid"]
+    return [job for job in jobs if any(o["uid"] == uid for o in job["metadata"].get("ownerReferences") or [])]
+
+
+def _age(obj: dict[str, Any]) -> tuple[str, str]:
+    return obj["metadata"]["creationTimestamp"], obj["metadata"]["name"]
+
+
+def _selected(ref: TaskRef) -> Workload:
+    """Return a label selector as a task: there is no object of it."""
+    return Workload(ref, f"selector:{ref.name}", {})
+
+
+async def has_namespace(cluster: Cluster, namespace: str) -> bool | None:
+    """Tell whether the cluster has a namespace; None where we may not ask (`get namespaces`)."""
+    try:
+        await cluster.json(f"/api/v1/namespaces/{segment(namespace)}")
+    except NotFound:
+        return False
+    except NotAllowed:
+        return None
+    return True
+
+
+def describe(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") -> dict[str, Any]:
+    """Return the fields of one task in `GET tasks`.
+
+    Returns
+    -------
+    dict
+        `task`, `kind`, `namespace`, `name`; `state` (`pending`, `running`, `succeeded`, `failed`), `status` (what `kubectl get`
+        shows in that column: `CrashLoopBackOff`, `Complete`), `message`, `restarts` (of its pods' containers), `started`,
+        `finished` (RFC 3339 or None), `exit_code` (int or None), `pods` (their number).
+    """
+    state, end, ref = state_of(workload, pods, refusal), exit_of(pods), workload.ref
     exit_code = state.exit_code if state.over else None
+    started = workload.started or min((p["metadata"]["creationTimestamp"] for p in pods), default=None)
     return {
         "task": ref.key, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "state": state.name,
-        "message": state.message, "started": workload.started, "finished": workload.finished,
-        "exit_code": end.exit_code if exit_code is None and state.over and end else exit_code, "pods": len(pods),
+        "status": status_word(workload, pods, state), "message": state.message, "started": started,
+        "finished": workload.finished,
+        "exit_code": end.exit_code if exit_code is None and state.over and end else exit_code,
+        "restarts": sum(status_of(pod).restarts for pod in pods), "pods": len(pods),
     }  # fmt: skip
 
 

@@ -206,6 +206,22 @@ def state_of(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") 
     return _alive(workload, pods, refusal)
 
 
+def status_word(workload: Workload, pods: list[dict[str, Any]], state: State) -> str:
+    """Return what `kubectl get` shows as STATUS: of a Job that is over its own, else that of its pods.
+
+    Of several pods it is the word of one with which something is amiss, else of one that is not over.
+    """
+    if workload.ref.kind == "job" and (state.over or state.reason == "Suspended"):
+        # `printJob` in kubernetes/pkg/printers/internalversion/printers.go
+        return {"succeeded": "Complete", "failed": "Failed"}.get(state.name, "Suspended")
+    unfinished = [pod for pod in pods if not podlib.finished(pod)]
+    found = [podlib.status_of(pod) for pod in unfinished or pods]
+    troubled = [status.word for status in found if status.is_troubled]
+    alive = [status.word for status in found if status.word != "Terminating"]
+    words = troubled or alive or [status.word for status in found]
+    return words[0] if words else "" if state.reason == "NoPods" else state.reason
+
+
 def _failed(word: str, end: podlib.End | None, reason: str, message: str = "") -> State:
     code = end.exit_code if end and end.exit_code else None
     exit_text = f" exit {code}" if code is not None else ""
@@ -270,11 +286,12 @@ def _without_pods(workload: Workload, refusal: str) -> tuple[str, str]:
     if refusal:
         return "FailedCreate", f"FailedCreate: {refusal}"
     size = {"job": "parallelism"}.get(kind, "replicas")
+    why = "no pod has been created"
     if spec.get(size) == 0:
-        return "NoPods", f"no pod is wanted (spec.{size} is 0)"
-    if kind == "daemonset" and status.get("desiredNumberScheduled") == 0:
-        return "NoPods", "no node is to run it (status.desiredNumberScheduled is 0)"
-    return "NoPods", "no pod has been created"
+        why = f"no pod is wanted (spec.{size} is 0)"
+    elif kind == "daemonset" and status.get("desiredNumberScheduled") == 0:
+        why = "no node is to run it (status.desiredNumberScheduled is 0)"
+    return "NoPods", why
 
 
 async def refusals(cluster: Cluster, namespace: str) -> dict[str, str]:

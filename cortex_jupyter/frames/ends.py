@@ -42,6 +42,8 @@ class Container:
         None where it runs, or was not seen to end.
     reason : str
         `OOMKilled`, `Error`, `Completed`.
+    message : str
+        What the kubelet or the container said of its end: the termination message.
     ended : str or None
         RFC 3339.
     last : list of str
@@ -54,6 +56,7 @@ class Container:
     run: int
     exit_code: int | None = None
     reason: str = ""
+    message: str = ""
     ended: str | None = None
     last: list[str] = field(default_factory=list)
 
@@ -126,6 +129,7 @@ def _notices(
         if doc.get("notice") == "ended" and key in containers:
             one = containers[key]
             one.exit_code, one.reason, one.ended = doc.get("exit_code"), doc.get("reason") or "", when
+            one.message = doc.get("termination_message") or ""
         elif doc.get("notice") == "event" and doc.get("level") == "warning":
             events.append({"time": when, "reason": doc.get("reason") or "", "message": doc["message"]})
         elif event == "gap":

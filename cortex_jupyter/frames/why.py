@@ -27,7 +27,8 @@ class Why:
     summary : str
         One sentence.
     containers : list of Container
-        Each run: `pod`, `container`, `exit_code`, `reason`, `meaning`, `ended`, `last` (its last lines).
+        Each run: `pod`, `container`, `exit_code`, `reason`, `meaning`, `message` (of its
+        termination), `ended`, `last` (its last lines).
     culprit : Container or None
         The container that failed first.
     error : Error or None
@@ -60,7 +61,9 @@ class Why:
             return f"{self.message}{f'; {last}' if last else ''}"
         what = f" ({one.meaning})" if one.meaning and one.reason != "OOMKilled" else ""
         how = "was " + one.meaning if one.reason == "OOMKilled" else f"ended with exit code {one.exit_code}{what}"
-        run = f" in its run {one.run + 1}" if one.run else ""
+        if one.message:
+            how += f": {' '.join(one.message.split())[:500]}"
+        run = f" in its run {one.run}" if one.run else ""
         said = f", after {self.error.title[:200]}" if self.error and one.pod in self.error.pods else ""
         why = f"; {self.reason}" if self.reason and self.reason not in (one.reason, "BackoffLimitExceeded") else ""
         return f"{lead}{one.container} of {one.pod}{run} {how}{said}{why}"
@@ -118,11 +121,12 @@ def _headed(error: Error) -> str:
 
 
 def _ended(one: Container) -> str:
-    run = f" run {one.run + 1}" if one.run else ""
+    run = f" run {one.run}" if one.run else ""
     if one.exit_code is None:
         return f"{one.pod}/{one.container}{run}: not seen to end"
     meaning = one.meaning or (one.reason if one.reason != "Completed" else "")
-    return f"{one.pod}/{one.container}{run}: exit {one.exit_code}{f', {meaning}' if meaning else ''}"
+    how = f"exit {one.exit_code}{f', {meaning}' if meaning else ''}"
+    return f"{one.pod}/{one.container}{run}: {how}" + (f"\n  {one.message}" if one.message else "")
 
 
 def _indented(lines: list[str]) -> str:

@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("task", nargs="?", help="[NAMESPACE:][KIND/]NAME; without it the tasks are listed")
     for name, text in QUERY.items():
         made.add_argument(f"--{name}", help=text, action="append" if name in SEVERAL else "store")
-    made.add_argument("-l", "--selector", help="a label selector: of the list, or in place of a name")
+    made.add_argument("-l", "--selector", help="a label selector of pods: for the list, or in place of a name")
     made.add_argument("-n", "--namespace")
     made.add_argument("--kubeconfig", help="a path")
     made.add_argument("--context", help="of the kubeconfig")

@@ -19,7 +19,7 @@ from cortex_jupyter.server.tasklist import list_tasks
 if TYPE_CHECKING:
     from cortex_jupyter.recording.reading.open import Recordings
 
-_COLUMNS: Final = ("task", "state", "started", "finished", "exit_code", "pods")
+_COLUMNS: Final = ("task", "state", "status", "restarts", "started", "finished", "exit_code", "pods")
 
 
 class TaskTable(list[dict[str, Any]]):
@@ -27,9 +27,10 @@ class TaskTable(list[dict[str, Any]]):
 
     Examples
     --------
-    >>> TaskTable([{"task": "ml:job/a", "state": "running", "started": "2026-01-01T00:00:00Z", "pods": 2}])
-    TASK      STATE    STARTED               FINISHED  EXIT_CODE  PODS
-    ml:job/a  running  2026-01-01T00:00:00Z                       2
+    >>> row = {"task": "ml:pod/a", "state": "running", "status": "CrashLoopBackOff", "restarts": 4, "pods": 1}
+    >>> TaskTable([row | {"started": "2026-01-01T00:00:00Z"}])
+    TASK      STATE    STATUS            RESTARTS  STARTED               FINISHED  EXIT_CODE  PODS
+    ml:pod/a  running  CrashLoopBackOff  4         2026-01-01T00:00:00Z                       1
     """
 
     def to_pandas(self) -> Any:
@@ -41,11 +42,24 @@ class TaskTable(list[dict[str, Any]]):
             There is no pandas.
         """
         pd = library("pandas")
-        names = ("task", "kind", "namespace", "name", "state", "message", "started", "finished", "exit_code", "pods")
+        names = (
+            "task",
+            "kind",
+            "namespace",
+            "name",
+            "state",
+            "status",
+            "message",
+            "restarts",
+            "started",
+            "finished",
+            "exit_code",
+            "pods",
+        )
         frame = pd.DataFrame(list(self), columns=list(names))
         for name in ("started", "finished"):
             frame[name] = pd.to_datetime(frame[name], utc=True)
-        return frame.astype({"exit_code": "Int64", "pods": "Int64"})
+        return frame.astype({"restarts": "Int64", "exit_code": "Int64", "pods": "Int64"})
 
     @property
     def _shown(self) -> tuple[str, ...]:
@@ -89,13 +103,15 @@ def tasks(
     namespace : str, optional
         Else `CORTEX_NAMESPACE`, else the kubeconfig's.
     selector : str, optional
-        A label selector, `app=x,tier!=y`.
+        A label selector of pods, `app=x,tier!=y`, as everywhere: tasks with such pods, and those whose template makes such.
     kubeconfig, context : str, optional
         As for `logs`.
 
     Raises
     ------
-    NotAllowed, NoCluster, ClusterError
+    NotFound
+        The cluster has no such namespace.
+    NotAllowed, NoCluster, ClusterError, BadQuery
     """
     engine = runtime()
 

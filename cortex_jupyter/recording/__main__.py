@@ -47,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
         "--all", action="store_true", help="all Jobs and bare pods from their first line on; has no idle end"
     )
     chosen.add_argument("-n", "--namespace", action="append", default=[], metavar="NS", help="with --all: only of this one; may be given several times")  # fmt: skip
-    chosen.add_argument("-l", "--selector", default="", metavar="SELECTOR", help="with --all: only with these labels")
+    chosen.add_argument(
+        "-l", "--selector", default="", metavar="SELECTOR", help="with --all: only tasks whose pods have these labels"
+    )
     made.add_argument("--streams", type=int, default=MOST, metavar="N", help="logs that are read at once; more take turns (default: %(default)s)")  # fmt: skip
     made.add_argument("--streams-per-node", type=int, default=PER_NODE, metavar="N", help="of one node (default: %(default)s)")  # fmt: skip
     made.add_argument("--port", type=int, metavar="N", help="serve /metrics, /healthz and /readyz there")

@@ -82,7 +82,7 @@ def document() -> dict[str, Any]:
     one = _query("task", _TEXT, "`[NAMESPACE:][KIND/]NAME`, given once for each task.", required=True, many=True)
     most = _query("most", {"type": "integer", "minimum": 0}, "Begin with about so many of the newest.")
     space = _query("namespace", _TEXT, "Whose tasks; else the server's own.")
-    label = _query("selector", _TEXT, "A Kubernetes label selector.")
+    label = _query("selector", _TEXT, "A Kubernetes label selector, of pods.")
     tail = _several("tail", *_WINDOW, *_FILTERS)
     kept = [*tail, *_several("timestamps", "pretty")]
     tasks = {"type": "object", "required": ["tasks"], "properties": {"tasks": {"type": "array", "items": _ref("Task")}}}
@@ -143,7 +143,7 @@ def _ref(name: str) -> dict[str, str]:
 
 
 _SCHEMAS: Final = {
-    "Task": _object(_TASK | {"pods": {"type": "integer"}}),
+    "Task": _object(_TASK | {"status": _TEXT, "restarts": _NUMBER, "pods": {"type": "integer"}}),
     "Described": _object(
         _TASK | {"reason": _TEXT, "pods": {"type": "array"}, "events": {"type": "array"}, "recorded": _object(_COMPLETE)}
     ),

@@ -29,7 +29,7 @@ async def list_tasks(
     recordings : Recordings
     namespace : str
     selector : str, optional
-        A label selector. Recordings keep no labels, so with it only the cluster's tasks are given.
+        A label selector, of pods' labels. Recordings keep no labels, so with it only the cluster's tasks are given.
     person : Person, optional
         On whose behalf.
 
@@ -37,6 +37,8 @@ async def list_tasks(
     ------
     BadQuery
         It is no namespace.
+    NotFound
+        The cluster has no such namespace, and nothing is recorded of it.
     NoCluster
         There is none, and nothing is recorded.
     NotAllowed, ClusterError
@@ -44,12 +46,16 @@ async def list_tasks(
     held = await recordings.held(checked_namespace(namespace), person)
     rows: list[dict[str, Any]] = []
     if recordings.cluster is not None:
+        from cortex_jupyter.cluster.tasks import has_namespace  # noqa: PLC0415
         from cortex_jupyter.cluster.tasks import list_tasks as present  # noqa: PLC0415
 
         host = recordings.cluster.id
-        listed_now = await present(recordings.cluster, namespace, selector)
-        rows = [row for row in listed_now if await recordings.mine(TaskRef.parse(row["task"]), person)]
         held = [i for i in held if i.cluster == host]
+        opened = {i.ref for i in held if i.ref.kind == "selector" and not selector}
+        listed_now = await present(recordings.cluster, namespace, selector, opened)
+        rows = [row for row in listed_now if await recordings.mine(TaskRef.parse(row["task"]), person)]
+        if not (rows or held) and await has_namespace(recordings.cluster, namespace) is False:
+            raise NotFound(f'namespaces "{namespace}" not found', "`kubectl get namespaces` lists those of the cluster")
     elif not held:
         raise NoCluster("there is no kubeconfig, and no task of this namespace is recorded")
     known = {i.ref.key for i in held}
@@ -59,7 +65,8 @@ async def list_tasks(
     for info in [] if selector else held:  # newest first: an older one of the same name is left out
         if info.ref.key not in listed:
             listed.add(info.ref.key)
-            rows.append(gone(info) | {"pods": 0, "recorded": True})
+            row = gone(info)
+            rows.append(row | {"status": row["reason"], "restarts": None, "pods": 0, "recorded": True})
     return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
 
 
@@ -114,11 +121,12 @@ async def _described(recordings: Recordings, ref: TaskRef, person: Person | None
 
 async def _present(cluster: Cluster, workload: Workload) -> dict[str, Any]:
     from cortex_jupyter.cluster.tasks import describe, pods_of  # noqa: PLC0415
-    from cortex_jupyter.cluster.workloads import state_of  # noqa: PLC0415
+    from cortex_jupyter.cluster.workloads import refusals, state_of  # noqa: PLC0415
 
     pods = await pods_of(cluster, workload)
-    doc = describe(workload, pods)
-    doc["reason"] = state_of(workload, pods).reason
+    refusal = "" if pods else (await refusals(cluster, workload.ref.namespace)).get(workload.uid, "")
+    doc = describe(workload, pods, refusal)
+    doc["reason"] = state_of(workload, pods, refusal).reason
     doc["pods"] = [_pod(pod) for pod in pods]
     uids = [workload.uid, *(pod["metadata"]["uid"] for pod in reversed(pods))][: _PODS + 1]
     lists = await asyncio.gather(*(_events(cluster, workload.ref.namespace, uid) for uid in uids))

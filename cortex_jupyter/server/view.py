@@ -31,7 +31,7 @@ _POLICY: Final = (
     "default-src 'none'; script-src 'self'; worker-src blob:; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-_COLUMNS: Final = ("state", "started", "finished", "exit_code", "pods")
+_COLUMNS: Final = ("state", "status", "restarts", "started", "finished", "exit_code", "pods")
 
 
 class ViewHandler(ExtensionHandlerMixin, Discreet):
@@ -109,7 +109,7 @@ def _table(namespace: str, tasks: list[dict[str, Any]]) -> str:
     """
     rows = "".join(
         f'<tr><td><a href="view?task={quote(t["task"])}">{escape(t["task"])}</a></td>'
-        + "".join(f'<td data-{c}="{escape(_cell(t[c]))}">{escape(_cell(t[c]))}</td>' for c in _COLUMNS)
+        + "".join(f'<td data-{c}="{escape(_cell(c, t[c]))}">{escape(_cell(c, t[c]))}</td>' for c in _COLUMNS)
         + "</tr>"
         for t in tasks
     )
@@ -118,5 +118,6 @@ def _table(namespace: str, tasks: list[dict[str, Any]]) -> str:
     return f'<div class="plain"><h1>Tasks in {escape(namespace)}</h1>{table}</div>'
 
 
-def _cell(value: object) -> str:
-    return "" if value is None else str(value).replace("T", " ")
+def _cell(column: str, value: object) -> str:
+    text = "" if value is None else str(value)
+    return text.replace("T", " ") if column in ("started", "finished") else text

@@ -387,8 +387,47 @@ describe("who, and how far", () => {
     expect(all(".cl-ph").map(({ style }) => Number(style.order))).toEqual([0, -1, -2, -3, -4]);
   });
 
+  it("a task that crashes again and again is not simply running", async () => {
+    show();
+    const state = async (message: string, reason: string): Promise<void> => await status({ notice: "state", state: "running", time: ns(T0 + 9000), message, reason });
+    await status({ notice: "started", time: ns(T0), source: { ...W0, run: 4 }, message: "" });
+    await status({ notice: "ended", time: ns(T0 + 1000), source: { ...W0, run: 4 }, exit_code: 3, reason: "Error", message: "" });
+    const words = "CrashLoopBackOff: main ended with exit 3, Error; 4 restarts";
+    await state(words, "CrashLoopBackOff");
+    await settle();
+    expect(all("[data-notice]").map(({ textContent }) => textContent)).toContain(`${W0.pod} · main started again (run 4)`);
+    expect(find(".cl-ph.cl-now").textContent).toBe("CrashLoopBackOff");
+    expect(find(".cl-ph.cl-now").title).toBe(words);
+    expect(find(".cl-dot").classList.contains("cl-troubled")).toBe(true);
+    const bar = find("[role=status]");
+    expect(bar.textContent).toContain(words);
+    expect(bar.querySelector("[data-tone]")!.getAttribute("data-tone")).toBe("warn");
+    await state("Running", "Running");
+    await settle();
+    expect(find(".cl-ph.cl-now").textContent).toContain("Running");
+    expect([bar.textContent!.includes("Live"), find(".cl-dot").classList.contains("cl-troubled")]).toEqual([true, false]);
+  });
+
+  it("a container that could not be started has not run, and says why", async () => {
+    show();
+    const begun = { created: ns(T0 - 20_000), scheduled: ns(T0 - 18_000) };
+    const why = 'exec: "/nope/python":\n  no such file or directory';
+    await status({ notice: "created", time: ns(T0), source: W0, message: "", ...begun });
+    await status({ notice: "ended", time: ns(T0), source: W0, exit_code: 128, reason: "StartError", termination_message: why, message: "" });
+    await settle();
+    expect(all("[data-notice] .cl-nt").map(({ textContent }) => textContent)).toContain(`${W0.pod} · main could not be started: exit 128, StartError: exec: "/nope/python": no such file or directory`);
+    find("[data-notice] .cl-more").click();
+    await settle();
+    expect(find(".cl-hint").textContent).toBe(why);
+    find(".cl-only").dispatchEvent(new Event("pointerover", { bubbles: true }));
+    expect(find(".cl-only").title).toContain(`failed, exit 128\n${why}`);
+    model.bytes(sse("end", { task: TASK, seq: next.seq++, state: "failed", exit_code: 128, message: "Pod failed exit 128: StartError" }, "c"));
+    await settle();
+    expect(all(".cl-ph").map(({ textContent }) => textContent)).toEqual(["Scheduled 2 s", "Failed · exit 128"]);
+  });
+
   it("a file has lines, but no end and no exit code", () => {
-    const file = { task: "file:job/old.log", state: "succeeded" as const, message: "", ended: true, exit: null, lines: 3000, gaps: 0, missing: [], gapLines: 0, complete: null };
+    const file = { task: "file:job/old.log", state: "succeeded" as const, message: "", reason: "", ended: true, exit: null, lines: 3000, gaps: 0, missing: [], gapLines: 0, complete: null };
     expect(phasesOf(file, 0).map(({ name }) => name)).toEqual(["File · 3\u202f000 lines"]);
     expect(phasesOf({ ...file, task: TASK }, 0).map(({ name }) => name)).toEqual(["Complete"]);
   });

@@ -50,8 +50,8 @@ it("opens with state, exit code and lines of each", async () => {
   expect([fold.textContent, fold.getAttribute("aria-expanded"), fold.getAttribute("aria-label")]).toEqual(["↻2", "false", "Restarted 2 times: show its runs"]);
   expect(all(".cl-runs")[1].hidden).toBe(true);
   await press(".cl-runs", 0);
-  expect(side()).toEqual(["worker-0: 6", "first run: exit 1 2", "restart 1: exit 137 2", "restart 2: 2", "worker-1: 2"]);
-  expect(all(".cl-src")[2].querySelector(".cl-only")!.getAttribute("aria-label")).toBe("restart 1 of worker-0, failed, exit 137, 2 lines: show only this run");
+  expect(side()).toEqual(["worker-0: 6", "run 0: exit 1 2", "run 1: exit 137 2", "run 2: 2", "worker-1: 2"]);
+  expect(all(".cl-src")[2].querySelector(".cl-only")!.getAttribute("aria-label")).toBe("run 1 of worker-0, failed, exit 137, 2 lines: show only this run");
   await press(".cl-runs", 0);
   expect(side()).toHaveLength(2);
 });
@@ -61,7 +61,7 @@ it("shows one alone, and all again", async () => {
   await press(".cl-runs", 0);
   await press(".cl-only", 2);
   expect(texts()).toEqual(["line 0.1 a", "line 0.1 b"]);
-  expect(side()).toEqual(["worker-0: 6", "- first run: exit 1 2", "restart 1: exit 137 2", "- restart 2: 2", "- worker-1: 2"]);
+  expect(side()).toEqual(["worker-0: 6", "- run 0: exit 1 2", "run 1: exit 137 2", "- run 2: 2", "- worker-1: 2"]);
   expect(all(".cl-runs")[0].getAttribute("aria-expanded")).toBe("true");
   await settle(1500);
   expect(model.traits.view).toMatchObject({ shown: { run: `${W0.pod}/main/1` } });

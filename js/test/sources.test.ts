@@ -38,7 +38,7 @@ function summaries(off: string[], pieces: Partial<Record<string, Partial<SourceS
   for (const { pod, container, run } of RUNS) {
     const key = `ns:job/train/${pod}/${container}`;
     const source: SourceSummary = found.get(key) ?? { key, task: "ns:job/train", pod, container, kind: container === "side" ? "sidecar" : "main", hue: 0, on: true, runs: [], index: null, lines: 1, state: "ended", exit: 0, node: "", last: 1, ...pieces[pod] };
-    const one: RunSummary = { key: `${key}/${run}`, run, on: !off.includes(key) && !off.includes(`${key}/${run}`), lines: 1, state: "ended", exit: run, begun: 1, ended: 2, last: 1 };
+    const one: RunSummary = { key: `${key}/${run}`, run, on: !off.includes(key) && !off.includes(`${key}/${run}`), lines: 1, state: "ended", exit: run, why: "", begun: 1, ended: 2, last: 1 };
     source.runs.push(one);
     source.on = source.runs.some(({ on }) => on);
     found.set(key, source);

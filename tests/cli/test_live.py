@@ -48,13 +48,21 @@ def test_tasks_and_doctor(live: Cli, kube: Kube, unique: Callable[[str], str]) -
     name = unique("listed")
     job(kube, name, "echo done")
     shown = live("tasks").stdout
-    assert shown.splitlines()[0].split() == ["TASK", "STATE", "STARTED", "FINISHED", "EXIT_CODE", "PODS"]
+    assert shown.splitlines()[0].split() == [
+        "TASK", "STATE", "STATUS", "RESTARTS", "STARTED", "FINISHED", "EXIT_CODE", "PODS",
+    ]  # fmt: skip
     assert f"default:job/{name}" in shown
     tasks = orjson.loads(live("tasks", "-o", "json").stdout)["tasks"]
     assert name in {t["name"] for t in tasks}
     done = live("doctor", "--timeout", "60")
     assert done.returncode == 0, done.stdout
     assert "✓ cluster: http" in done.stdout and "✓ cluster: you may get pods/log in namespace default" in done.stdout
+
+
+def test_a_namespace_that_is_not_there_is_no_empty_one(live: Cli) -> None:
+    done = live("tasks", "-n", "nosuch")
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.startswith('error: namespaces "nosuch" not found\n')
 
 
 def test_an_unknown_task_is_told_with_what_may_be_meant(live: Cli, kube: Kube, unique: Callable[[str], str]) -> None:

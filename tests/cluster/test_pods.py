@@ -239,7 +239,10 @@ def test_why_a_workload_has_no_pods() -> None:
     quota = 'pods "x-1" is forbidden: exceeded quota: none'
     assert why("job", {"spec": {}}, quota) == ("FailedCreate", f"FailedCreate: {quota}")
     failing = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": quota}
-    assert why("deployment", {"spec": {}, "status": {"conditions": [failing]}}) == ("FailedCreate", f"FailedCreate: {quota}")
+    assert why("deployment", {"spec": {}, "status": {"conditions": [failing]}}) == (
+        "FailedCreate",
+        f"FailedCreate: {quota}",
+    )
     deleted = {"metadata": {"deletionTimestamp": "2023-11-14T22:13:20Z"}, "spec": {}}
     assert why("job", deleted) == ("Terminating", "it is being deleted")
 

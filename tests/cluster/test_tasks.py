@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cortex_jupyter.cluster.tasks import list_tasks, meant, pods_of, resolve
+from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, meant, pods_of, resolve
 from cortex_jupyter.cluster.workloads import COLLECTIONS, collection, fetch
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.records import TaskRef
@@ -56,7 +56,7 @@ async def test_a_bare_name_of_two_kinds_is_ambiguous(api: Any, cluster: Cluster)
 
 
 async def test_a_cron_job_is_its_newest_job(api: Any, cluster: Cluster) -> None:
-    put(api, "cronjob", obj("nightly", "c"))
+    put(api, "cronjob", obj("nightly", "c", spec={"schedule": "0 1 * * *"}))
     own = {"metadata": {"ownerReferences": [{"uid": "c"}]}}
     put(
         api, "job", obj("nightly-1", created="2023-11-14T01:00:00Z", **own), obj("other", created="2023-12-01T00:00:00Z"),
@@ -64,7 +64,7 @@ async def test_a_cron_job_is_its_newest_job(api: Any, cluster: Cluster) -> None:
     )  # fmt: skip
     assert (await resolve(cluster, ref("nightly"))).ref.key == "team:job/nightly-2"
     put(api, "job")
-    with pytest.raises(TaskNotFound, match="has not started a Job yet"):
+    with pytest.raises(TaskNotFound, match="has no Job: schedule"):
         await resolve(cluster, ref("cronjob/nightly"))
 
 
@@ -141,17 +141,84 @@ async def test_the_list_counts_a_workloads_pods_there(api: Any, cluster: Cluster
         await list_tasks(cluster, "team")
 
 
-@pytest.mark.parametrize("selector", ["app in (a,b)", "app!=c", "app", "app==a"])
-async def test_bare_pods_are_selected_by_the_server(api: Any, cluster: Cluster, selector: str) -> None:
-    from aiohttp import web  # noqa: PLC0415
+@pytest.mark.parametrize("selector", ["app in (a,b)", "app!=c,app", "app", "app==a", "!tier"])
+async def test_tasks_are_selected_by_the_labels_of_their_pods(api: Any, cluster: Cluster, selector: str) -> None:
+    template = {"metadata": {"labels": {"app": "a"}}}
+    only_the_object = {
+        "spec": {"template": {"metadata": {"labels": {"tier": "b"}}}},
+        "metadata": {"labels": {"app": "a"}},
+    }
+    put(api, "job", obj("made", spec={"template": template}), obj("marked", **only_the_object))
+    put(api, "cronjob", obj("nightly", spec={"jobTemplate": {"spec": {"template": template}}}))
+    # Labelled by hand, or by its operator: its template does not have it.
+    put(api, "statefulset", obj("by-pod", spec={"template": {"metadata": {"labels": {"tier": "b"}}}, "selector": {"matchLabels": {"set": "1"}}}))  # fmt: skip
+    owned = {"ownerReferences": [{"uid": "u", "controller": True}], "labels": {"set": "1", "app": "a"}}
+    put(api, "pod", obj("by-pod-0", metadata=owned), obj("a", metadata={"labels": {"app": "a"}}), obj("z", metadata={"labels": {"tier": "b"}}))  # fmt: skip
+    names = {row["name"] for row in await list_tasks(cluster, "team", selector)}
+    assert names == {"made", "nightly", "by-pod", "a"}
 
-    async def pods(request: web.Request) -> web.Response:
-        both = [obj("a", metadata={"labels": {"app": "a"}}), obj("z", metadata={"labels": {"tier": "b"}})]
-        found = both[:1] if request.query.get("labelSelector") == selector else both
-        return web.json_response({"metadata": {}, "items": found})
 
-    api.objects[collection("pod", "team")] = pods
-    assert [row["name"] for row in await list_tasks(cluster, "team", selector)] == ["a"]
+async def test_what_is_no_selector_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(BadQuery, match="no label requirement"):
+        await list_tasks(cluster, "team", "app=(x")
+
+
+async def test_a_selector_that_was_opened_is_as_its_pods(api: Any, cluster: Cluster) -> None:
+    running = {
+        "phase": "Running",
+        "containerStatuses": [{"name": "main", "state": {"running": {}}, "containerID": "c1"}],
+    }
+    spec = {"containers": [{"name": "main"}]}
+    put(api, "pod", obj("a", metadata={"labels": {"app": "a"}}, spec=spec, status=running))
+    opened = [ref("-l app=a"), ref("-l app=b"), ref("selector/app=(")]
+    rows = {row["task"]: row for row in await list_tasks(cluster, "team", "", opened)}
+    assert (rows["team:selector/app=a"]["state"], rows["team:selector/app=a"]["pods"]) == ("running", 1)
+    assert rows["team:selector/app=b"]["message"] == "Log not available yet: no pod has the labels app=b"
+    assert "team:selector/app=(" not in rows
+
+
+async def test_a_cron_job_is_listed_as_its_newest_job(api: Any, cluster: Cluster) -> None:
+    last = {"lastScheduleTime": "2023-11-15T01:00:00Z"}
+    put(api, "cronjob", obj("nightly", "c", spec={"schedule": "0 1 * * *"}, status=last), obj("paused", spec={"schedule": "0 2 * * *", "suspend": True}))  # fmt: skip
+    own = {"metadata": {"ownerReferences": [{"uid": "c"}]}}
+    done = {"conditions": [{"type": "Complete", "status": "True"}], "completionTime": "2023-11-15T01:02:00Z"}
+    put(api, "job", obj("nightly-1", created="2023-11-14T01:00:00Z", **own), obj("nightly-2", created="2023-11-15T01:00:00Z", status=done, **own))  # fmt: skip
+    put(api, "pod")
+    rows = {row["task"]: row for row in await list_tasks(cluster, "team")}
+    nightly, paused = rows["team:cronjob/nightly"], rows["team:cronjob/paused"]
+    assert (nightly["state"], nightly["status"], nightly["exit_code"]) == ("succeeded", "Complete", 0)
+    assert (nightly["started"], nightly["finished"]) == ("2023-11-15T01:00:00Z", "2023-11-15T01:02:00Z")
+    assert nightly["message"] == (
+        'job/nightly-2: Job complete exit 0; schedule "0 1 * * *", last schedule time 2023-11-15T01:00:00Z'
+    )
+    assert (paused["state"], paused["status"], paused["pods"]) == ("pending", "Suspended", 0)
+    with pytest.raises(TaskNotFound, match=r"suspended \(spec.suspend is true\), not scheduled so far") as raised:
+        await resolve(cluster, ref("cronjob/paused"))
+    assert "resume it" in raised.value.hint and "create job --from=cronjob/paused" in raised.value.hint
+
+
+async def test_why_pods_cannot_be_created_is_asked_for_only_where_there_are_none(api: Any, cluster: Cluster) -> None:
+    quota = 'pods "x-1" is forbidden: exceeded quota: none'
+    about = {"uid": "uid-x", "kind": "Job", "name": "x"}
+    api.listing("/api/v1/namespaces/team/events", {"metadata": {}, "involvedObject": about, "lastTimestamp": "2023-11-14T22:00:05Z", "message": quota})  # fmt: skip
+    put(api, "pod")
+    put(api, "job", obj("done", status={"conditions": [{"type": "Complete", "status": "True"}]}))
+    await list_tasks(cluster, "team")
+    assert not any("events" in request for request in api.requests)
+    put(api, "job", obj("x"))
+    (row,) = await list_tasks(cluster, "team")
+    assert (row["status"], row["message"]) == ("FailedCreate", f"Log not available yet: FailedCreate: {quota}")
+    api.deny("/api/v1/namespaces/team/events")
+    (row,) = await list_tasks(cluster, "team")
+    assert row["message"] == "Log not available yet: no pod has been created"
+
+
+async def test_whether_there_is_a_namespace(api: Any, cluster: Cluster) -> None:
+    assert await has_namespace(cluster, "team") is False
+    api.objects["/api/v1/namespaces/team"] = {"metadata": {"name": "team"}}
+    assert await has_namespace(cluster, "team") is True
+    api.deny("/api/v1/namespaces/team")
+    assert await has_namespace(cluster, "team") is None
 
 
 @pytest.mark.parametrize(

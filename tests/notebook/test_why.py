@@ -29,7 +29,7 @@ def test_a_failed_task(filled: Filled, engine: Runtime) -> None:
     why = cortex.logs("ml:train-1").why()
     assert (
         why.summary
-        == "main of train-1-bb in its run 2 ended with exit code 1, after RuntimeError: CUDA error at step 3: <b>assert</b>"
+        == "main of train-1-bb in its run 1 ended with exit code 1, after RuntimeError: CUDA error at step 3: <b>assert</b>"
     )
     assert why.exit_code == 1 and why.reason == "BackoffLimitExceeded" and why.error is not None
     assert why.culprit is not None and why.culprit.last[-1].startswith("RuntimeError")
@@ -43,7 +43,7 @@ def test_one_that_used_too_much_memory(filled: Filled, engine: Runtime) -> None:
     ended(filled, 137, "OOMKilled")
     filled.end(137, "failed", "Job failed exit 137")
     why = cortex.logs("ml:train-1").why()
-    assert why.summary == "main of train-1-bb in its run 2 was killed for using more memory than its limit (OOMKilled)"
+    assert why.summary == "main of train-1-bb in its run 1 was killed for using more memory than its limit (OOMKilled)"
     assert why.error is None and why.culprit is not None and why.culprit.last == ["loading"]
 
 

@@ -43,7 +43,9 @@ print(f'{{i}} lines', flush=True)
 
 
 def labelled(manifest: dict[str, Any], team: str) -> dict[str, Any]:
-    manifest["metadata"]["labels"] = {"team": team}
+    """Give its pods a label: a bare pod itself, a Job's template."""
+    labels = manifest["spec"].get("template", manifest)["metadata"].setdefault("labels", {})
+    labels["team"] = team
     return manifest
 
 
@@ -232,7 +234,7 @@ def test_an_api_server_that_is_too_busy_is_given_time(
     team, name, url = unique("team"), unique("busy"), f"sqlite:///{home.path}/store.sqlite"
     store = open_store(url)
     try:
-        for path in (r"jobs\?(?!.*watch).*team", r"jobs\?(?=.*watch).*team", "/log"):  # the list, the watch, the log
+        for path in (r"/v1/jobs(?!.*watch)", r"/v1/jobs\?(?=.*watch)", "/log"):  # the list, the watch, the log
             sandbox.fault("status", code=429, retry_after=1, path=path, count=1)
         with collectors(url, home, "-l", f"team={team}") as running:
             running.start()

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.cluster.labels import label_matcher, pod_labels
 from cortex_jupyter.cluster.pods import exit_of
 from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import watch
@@ -47,7 +48,7 @@ class Selection:
     namespaces : tuple of str
         None of them: all.
     selector : str
-        A label selector; of the Jobs and bare pods themselves.
+        A label selector, as everywhere of pods: of bare ones, and of those that a Job's template makes.
     pulse : Pulse, optional
         To be told whether they are watched, and what the store refuses.
 
@@ -74,7 +75,7 @@ class Selection:
         self.namespaces = namespaces
         self.name = f"{','.join(sorted(namespaces)) or '*'} {selector}"
         self._pulse = pulse or Pulse()
-        self._query = {"labelSelector": selector} if selector else {}
+        self._selector, self._matches = selector, label_matcher(selector)
         self._seen: dict[str, _Task] = {}  # by UID
         self._unlisted: set[str] = set()  # paths
         self._listed = asyncio.Event()  # all that is selected has been seen
@@ -105,8 +106,12 @@ class Selection:
                 task.cancel()
 
     async def _watch(self, kind: str, path: str, changed: Callable[[], object]) -> None:
-        async for change, obj in watch(self._cluster, path, self._query, _cut):
+        # Which labels a Job's pods have is known by its template, which no list selects by.
+        query = {"labelSelector": self._selector} if self._selector and kind == "pod" else {}
+        async for change, obj in watch(self._cluster, path, query, _cut):
             self._pulse.watched(path, lost=change == "LOST")
+            if kind == "job" and change not in ("SYNC", "LOST") and not self._matches(obj["labels"]):
+                continue
             if change == "DELETED":
                 self._seen.pop(obj["metadata"]["uid"], None)  # its recording still wants its end
             elif change == "LOST":
@@ -213,7 +218,7 @@ def _cut(obj: dict[str, Any]) -> dict[str, Any]:
     if status.get("phase") in ("Succeeded", "Failed"):
         end = exit_of([obj])
         status["finished"] = end.finished if end else 0
-    return {"metadata": meta, "status": status}
+    return {"metadata": meta, "status": status, "labels": pod_labels(obj)}
 
 
 @dataclass(slots=True)

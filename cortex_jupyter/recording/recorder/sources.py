@@ -16,6 +16,7 @@ from cortex_jupyter.recording.source.source import SourceReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from cortex_jupyter.cluster.pods import End
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.store import Anchor
     from cortex_jupyter.recording.watching.pods import Pods
@@ -90,13 +91,14 @@ class Sources:
         """Take in the present state of a pod: new containers, new runs."""
         for container in containers(pod):
             # The run before the present one comes first: it is read as long as the node keeps it.
-            runs = [(container.previous[0], 0)] if container.previous else []
-            runs += [(container.source, container.started)] if container.source else []
-            new = [(source, started) for source, started in runs if source not in self._readers]
+            runs: list[tuple[Source, int, End | None]] = []
+            runs += [(container.previous[0], 0, container.previous[1])] if container.previous else []
+            runs += [(container.source, container.started, container.end)] if container.source else []
+            new = [run for run in runs if run[0] not in self._readers]
             if new:
                 self._missed(new[0][0], container.started)
-            for source, started in new:
-                await self._add(source, started, beginning(pod))
+            for source, started, end in new:
+                await self._add(source, started, end, beginning(pod))
 
     def _missed(self, source: Source, now: int) -> None:
         """Say that runs between those we know and this one came and went; the node keeps no log of them."""
@@ -104,14 +106,17 @@ class Sources:
         first, last = max(known, default=source.run) + 1, source.run - 1
         if first > last:
             return
-        runs = f"run {first + 1}" if first == last else f"runs {first + 1} to {last + 1}"
+        runs = f"run {first}" if first == last else f"runs {first} to {last}"
         reason = f"{runs} came and went before they could be read"
         at = now or time.time_ns()
         self._channel.note(notices.gap(source, 0, at, at, reason))
 
-    async def _add(self, source: Source, started: int, before: dict[str, Any]) -> None:
+    async def _add(self, source: Source, started: int, end: End | None, before: dict[str, Any]) -> None:
         sid = await self._context.add(source)
-        self._channel.note(notices.started(source, sid, started, before))
+        if end is None or end.has_run:
+            self._channel.note(notices.started(source, sid, started, before))
+        else:
+            self._channel.note(notices.created(source, sid, end, before))
         reader = self._readers[source] = self._read(sid, source, None)
         if not started or time.time_ns() - started > ROTATION_NS:
             self._fill(sid, source, reader, 0)

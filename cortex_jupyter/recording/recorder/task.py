@@ -7,6 +7,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.cluster.pods import in_one_line
 from cortex_jupyter.cluster.tasks import pods_of, resolve
 from cortex_jupyter.cluster.workloads import State, Workload, state_of
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
@@ -71,6 +72,7 @@ class TaskRecorder:
         self._channel = writer.open(lease, info.ref.key, info.last_seq, parser, info.masked)
         self._pods = Pods()
         self._workload: Workload | None = None
+        self._refusal = ""
         self._gone = False
         self._idle, self._idle_for = (
             0.0,
@@ -152,7 +154,13 @@ class TaskRecorder:
     async def _record_events(self, namespace: str, since: int) -> None:
         # By its pods it is known which are its own; and its state, which is why they wait, comes before what led to it.
         await self._looked.wait()
-        await record_events(self._watches, namespace, self._channel, self._ours, since)
+        await record_events(self._watches, namespace, self._channel, self._ours, since, self._take_event)
+
+    def _take_event(self, event: dict[str, Any]) -> None:
+        """Keep why the controller cannot create pods: a quota, for instance. The object of a Job does not say."""
+        if event.get("reason") == "FailedCreate" and event["involvedObject"].get("uid") == self._info.uid:
+            self._refusal = in_one_line(event.get("message") or "")
+            self._pods.touch()
 
     def _ours(self, uid: str) -> bool:
         return uid == self._info.uid or self._pods.known(uid)
@@ -251,7 +259,7 @@ class TaskRecorder:
             known = state_of(self._workload, self._pods.all) if self._workload else None
             return known if known and known.over else State("gone", f"{word} was deleted before it ended", "Deleted")
         pods = self._pods.all if self._info.ref.kind in _ENDING else list(self._pods.present.values())
-        state = state_of(self._workload, pods)
+        state = state_of(self._workload, pods, self._refusal)
         if state.name == "running" and self._sources.failure and not self._caught_up:
             return State("running", f"Log not available yet: {self._sources.failure}", "ReadFailed")
         return state

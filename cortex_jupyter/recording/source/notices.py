@@ -13,15 +13,24 @@ if TYPE_CHECKING:
 
 def started(source: Source, sid: int, at: int, before: dict[str, Any]) -> Note:
     """Say that a run started, ns; `before` says what its pod had been through by then (`cluster.pods.beginning`)."""
-    run = f" (run {source.run + 1})" if source.run else ""
-    return Note("status", f"{_name(source)} started{run}", at, sid, fields={"notice": "started"} | before)
+    return Note("status", f"{_name(source)} started{_again(source)}", at, sid, fields={"notice": "started"} | before)
+
+
+def created(source: Source, sid: int, end: End, before: dict[str, Any]) -> Note:
+    """Say that a container was created for a run, but could not be started; how it ended is said by `ended`."""
+    message = f"{_name(source)} was created{_again(source)}"
+    return Note("status", message, end.finished, sid, fields={"notice": "created"} | before)
 
 
 def ended(source: Source, sid: int, end: End | None) -> Note:
     """Say that a run ended and has been read to its end, its audit apart; `end` is None where its pod went first."""
-    how = f"exit {end.exit_code}, {end.reason}" if end else "its pod was deleted"
-    fields = {"notice": "ended"} | ({"exit_code": end.exit_code, "reason": end.reason} if end else {})
-    message = f"{_name(source)} ended: {how}"
+    fields: dict[str, Any] = {"notice": "ended"}
+    if end:
+        fields |= {"exit_code": end.exit_code, "reason": end.reason}
+        # The message's line is cut; what the kubelet or the container said is here whole.
+        fields |= {"termination_message": end.message} if end.message else {}
+    verb = "ended" if end is None or end.has_run else "could not be started"
+    message = f"{_name(source)} {verb}: {end or 'its pod was deleted'}"
     return Note("status", message, end.finished if end else 0, sid, ended=True, unaudited=True, fields=fields)
 
 
@@ -52,6 +61,11 @@ def said(source: Source, sid: int, kind: str, what: str, hint: str = "") -> Note
     """Say something else of a source; `kind` is the notice's."""
     fields = {"notice": kind} | ({"hint": hint} if hint else {})
     return Note("status", f"{_name(source)}: {what}", sid=sid, fields=fields)
+
+
+def _again(source: Source) -> str:
+    """Return which run it is, counted as Kubernetes counts restarts: 0 is the first."""
+    return f" again (run {source.run})" if source.run else ""
 
 
 def _name(source: Source) -> str:

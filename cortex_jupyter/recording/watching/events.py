@@ -22,7 +22,12 @@ _KNOWN: Final = frozenset({"Created", "Started", "Pulled", "SuccessfulCreate", "
 
 
 async def record_events(
-    watches: Watches, namespace: str, channel: Channel, ours: Callable[[str], bool], since: int = 0
+    watches: Watches,
+    namespace: str,
+    channel: Channel,
+    ours: Callable[[str], bool],
+    since: int = 0,
+    seen: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> None:
     """Record them until cancelled; who may not watch events does without.
 
@@ -35,6 +40,8 @@ async def record_events(
         Tells from the UID of an object whether it is the task or one of its pods.
     since : int, optional
         ns: events before that were recorded by a recorder before us.
+    seen : callable, optional
+        Called with each event of the task and its pods, recorded or not.
     """
     said: set[tuple[str, str]] = set()
     try:
@@ -43,6 +50,7 @@ async def record_events(
             key = (about.get("uid", ""), event.get("reason", ""))
             if kind in ("DELETED", "LOST", "BACK", "SYNC") or event.get("reason") in _KNOWN or not ours(key[0]):
                 continue
+            seen(event)
             # A repeated event (BackOff) is counted up on one object; once is enough to know.
             note = _note(event, about)
             if key not in said and note.time >= since:

@@ -32,13 +32,15 @@ export interface StatusEvent {
   seq?: number;
   time?: string;
   source?: SourceInfo;
-  notice?: "state" | "waiting" | "started" | "ended" | "event" | "backfill" | "clock" | "retention";
+  notice?: "state" | "waiting" | "created" | "started" | "ended" | "event" | "backfill" | "clock" | "retention";
   level?: string;
   hint?: string;
   /** What time it is at the nodes, ns. */
   now?: string;
   exit_code?: number | null;
   reason?: string | null;
+  /** Of an end: what the kubelet or the container says of it, whole. */
+  termination_message?: string;
   /** Of a start: when its pod was created and scheduled, ns, and how many init containers it has. */
   created?: string;
   scheduled?: string;

@@ -11,6 +11,8 @@ export interface RunSummary {
   lines: number;
   state: "waiting" | "running" | "ended";
   exit: number | null;
+  /** What the kubelet or the container says of its end. */
+  why: string;
   /** When it started and ended, ms; 0 where that is not known. */
   begun: number;
   ended: number;
@@ -64,6 +66,8 @@ export interface TaskSummary {
   task: string;
   state: TaskState | "";
   message: string;
+  /** Kubernetes' word for the state: `CrashLoopBackOff`. */
+  reason: string;
   /** Why the recorder takes nothing in at present. */
   stopped?: string;
   ended: boolean;

@@ -12,7 +12,7 @@ import { button, h, hide, put, say, setFlag } from "./dom.ts";
 import { taskParts } from "./format.ts";
 import type { Action } from "./keys.ts";
 import { type Item, Menu } from "./menu.ts";
-import { isFile, phasesOf, showPhases } from "./phases.ts";
+import { isFile, phasesOf, showPhases, troubleOf } from "./phases.ts";
 import { type Settings, toPlain } from "./settings.ts";
 
 const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["parquet", "Parquet"]];
@@ -104,6 +104,7 @@ export class Header {
     this.start = started.length > 0 ? Math.min(...started) : 0;
     const failed = tasks.some(({ state }) => state === "failed" || state === "gone");
     setFlag(this.#dot, "cl-bad", failed);
+    setFlag(this.#dot, "cl-troubled", !failed && tasks.some((task) => troubleOf(task) !== ""));
     setFlag(this.#dot, "cl-idle", !failed && tasks.every(({ state }) => state !== "running"));
     setFlag(this.#dot, "cl-good", !failed && tasks.every(({ state }) => state === "succeeded"));
     hide(this.#where, tasks.length > 0 && tasks.every(isFile));

@@ -73,6 +73,8 @@ export interface Entry {
   lines: number;
   restarts: number;
   exit: number | null;
+  /** What the kubelet or the container says of the end of its newest run. */
+  why: string;
   ended: boolean;
   waiting: boolean;
   keys: string[];
@@ -97,7 +99,7 @@ export function entries(sources: SourceSummary[]): Entry[] {
     const restarts = runs.at(-1)?.run ?? 0;
     const entry = found.get(id);
     if (entry === undefined) {
-      found.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts, exit, ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], last, runs: runEntries(runs), pods: 1, index: index ?? Infinity });
+      found.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts, exit, why: runs.at(-1)?.why ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], last, runs: runEntries(runs), pods: 1, index: index ?? Infinity });
       continue;
     }
     entry.keys.push(key);
@@ -109,6 +111,7 @@ export function entries(sources: SourceSummary[]): Entry[] {
     entry.nodes.push(node);
     entry.last = Math.max(entry.last, last);
     entry.exit = Math.max(entry.exit ?? 0, exit ?? 0);
+    entry.why ||= runs.at(-1)?.why ?? "";
     entry.ended &&= state === "ended";
     entry.waiting &&= state === "waiting";
     entry.full += `, ${pod} ${container}`;
@@ -119,7 +122,7 @@ export function entries(sources: SourceSummary[]): Entry[] {
     .map(({ pods, index: _index, ...entry }) => (pods > 1 ? { ...entry, name: `${entry.name} ×${pods}` } : entry));
 }
 
-/** Numbered as in the query's `run`: by the restarts before each. */
+/** Numbered as in the query's `run`, by Kubernetes' count of restarts: 0 is the first. */
 function runEntries(runs: RunSummary[]): RunEntry[] {
-  return runs.length < 2 ? [] : runs.map((one) => ({ ...one, name: one.run === 0 ? "first run" : `restart ${one.run}` }));
+  return runs.length < 2 ? [] : runs.map((one) => ({ ...one, name: `run ${one.run}` }));
 }

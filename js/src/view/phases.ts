@@ -1,7 +1,7 @@
 /** How far a task has come, in a strip: each phase with how long it took; of several pods the typical one, and the slowest. */
 
 import type { PodPhases, TaskSummary } from "../types/summary.ts";
-import { h, put, say } from "./dom.ts";
+import { h, put, say, setFlag } from "./dom.ts";
 import { counting, grouped, lasting, taskParts } from "./format.ts";
 
 export interface Phase {
@@ -9,6 +9,8 @@ export interface Phase {
   /** ms; null where it is not over. */
   length: number | null;
   now: boolean;
+  /** Something is amiss although it runs. */
+  troubled?: boolean;
   /** Who took how long. */
   title: string;
 }
@@ -36,6 +38,11 @@ export function stateOf(task: TaskSummary): string {
   return { pending: "Pending", running: "Running", succeeded: "Complete", failed: "Failed", gone: "Gone", "": "" }[task.state];
 }
 
+/** Kubernetes' word for what is amiss in a task that runs: `CrashLoopBackOff`; nothing where all is well. */
+export function troubleOf({ ended, state, message, reason }: TaskSummary): string {
+  return ended || state !== "running" || message === "" || message.startsWith("Running") ? "" : reason;
+}
+
 /** The phases that the pods have been through, and the present one. */
 export function phasesOf(task: TaskSummary, now: number): Phase[] {
   const pods = task.pods ?? [];
@@ -57,9 +64,12 @@ export function phasesOf(task: TaskSummary, now: number): Phase[] {
     const end = task.ended && ends.length > 0 ? Math.max(...ends) : now;
     const running = pods.filter((pod) => pod.main > 0 && pod.end === 0).length;
     const title = task.ended || pods.length < 2 ? "" : `${running} of ${pods.length} pods`;
-    found.push({ name: task.ended ? "Ran" : "Running", length: end > begin ? end - begin : null, now: !task.ended && state === "Running", title });
+    const trouble = troubleOf(task);
+    const name = task.ended ? "Ran" : trouble || "Running";
+    found.push({ name, length: end > begin && !trouble ? end - begin : null, now: !task.ended && state === "Running", troubled: trouble !== "", title: trouble ? task.message : title });
   }
-  if (found.at(-1)?.now !== true && state !== "") found.push({ name: state, length: null, now: true, title: task.message });
+  const trouble = troubleOf(task);
+  if (found.at(-1)?.now !== true && state !== "") found.push({ name: trouble || state, length: null, now: true, troubled: trouble !== "", title: task.message });
   return found;
 }
 
@@ -73,7 +83,8 @@ export function showPhases(strip: HTMLElement, phases: Phase[]): void {
     for (const [i, one] of there.entries()) one.style.order = String(-i);
     strip.replaceChildren(...there);
   }
-  for (const [i, { name, length, now, title }] of phases.entries()) {
+  for (const [i, { name, length, now, troubled, title }] of phases.entries()) {
+    setFlag(there[i], "cl-gaps", troubled === true);
     const [what, long] = there[i].children as unknown as HTMLElement[];
     put(there[i], "title", title);
     say(what, name);

@@ -146,6 +146,7 @@ export class Sources {
     const words = [
       entry.full,
       standing(entry),
+      entry.ended ? entry.why : "",
       `${counted(entry.lines)}${entry.last > 0 ? `, the last ${this.#ago(entry.last)} ago` : ""}`,
       restarts > 0 ? `restarted ${times}; the lines of all runs are here` : "",
       nodes.length > 0 ? `on ${nodes.join(", ")}` : "",
@@ -163,6 +164,7 @@ export class Sources {
     const words = [
       `${one.name}${one === entry.runs.at(-1) ? ", the newest" : ""}`,
       runStanding(one),
+      one.state === "ended" ? one.why : "",
       one.begun > 0 ? `started ${this.#ago(one.begun)} ago` : "",
       one.lines > 0 ? counted(one.lines) : one.state === "ended" ? "none of its lines is loaded" : "no lines yet",
       "Click: only this run",

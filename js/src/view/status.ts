@@ -6,6 +6,7 @@ import type { Beyond, TaskSummary } from "../types/summary.ts";
 import { button, h, put, say, setFlag } from "./dom.ts";
 import { ago, counting, grouped, shortClock, zone } from "./format.ts";
 import { noticeWords } from "./line.ts";
+import { troubleOf } from "./phases.ts";
 import type { Time } from "./settings.ts";
 
 type Tone = "good" | "warn" | "bad" | "idle";
@@ -29,6 +30,8 @@ export function stateWords(update: Update, follow: boolean, behind: Behind = { l
   if (stopped) return [stopped, "bad"];
   const pending = tasks.find((task) => task.state === "pending");
   if (pending) return [pending.message || "Pending", "idle"];
+  const troubled = tasks.find((task) => troubleOf(task) !== "");
+  if (troubled && follow) return [troubled.message, "warn"];
   if (follow && update.behind > 0) return [`Live, ${many(update.behind, "line")} behind: this server sends no faster`, "idle"];
   return follow ? ["Live", "good"] : [pausedWords(behind), "idle"];
 }

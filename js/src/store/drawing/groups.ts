@@ -71,9 +71,9 @@ export class Groups {
     for (const group of this.#groups) group.runs = [];
     for (const [slot, store] of this.selection.stores.entries()) {
       for (const [id, source] of store.sources.entries()) {
-        const { run, lines, told, since, state, exit, begun, ended, lastKey, kind, node, index } = source;
+        const { run, lines, told, since, state, exit, why, begun, ended, lastKey, kind, node, index } = source;
         const group = this.#groups[this.#group(slot, id)];
-        group.runs.push({ key: store.runKeyOf(source), run, on: this.selection.isOn(slot, id), lines: told > 0 ? Math.max(lines, told + since) : lines, state, exit, begun, ended, last: Math.max(0, lastKey) });
+        group.runs.push({ key: store.runKeyOf(source), run, on: this.selection.isOn(slot, id), lines: told > 0 ? Math.max(lines, told + since) : lines, state, exit, why, begun, ended, last: Math.max(0, lastKey) });
         group.kind = kind;
         group.node = node || group.node;
         group.index = index ?? group.index;

@@ -101,7 +101,7 @@ export class Lines {
       this.#ids.set(name, id);
       const kind = info.kind ?? this.sources.find((other) => other.container === info.container)?.kind ?? "main";
       const { pod, container, run = 0 } = info;
-      this.sources.push({ pod, container, kind, run, lines: 0, told: 0, since: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", begun: 0, ended: 0, index: null });
+      this.sources.push({ pod, container, kind, run, lines: 0, told: 0, since: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", begun: 0, ended: 0, why: "", index: null });
     }
     return id;
   }

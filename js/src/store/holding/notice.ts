@@ -3,6 +3,11 @@
 import type { EndEvent, GapEvent, SourceInfo, StatusEvent } from "../../types/events.ts";
 import { fromNs } from "../parsing/time.ts";
 
+/** Characters of a termination message in a row; all of it opens below. */
+const LINE = 500;
+/** Reasons for an end before anything ran, as in cluster/pods.py. */
+const NOT_STARTED = new Set(["StartError", "ContainerCannotRun"]);
+
 function who(source: SourceInfo | undefined): string {
   return source ? `${source.pod} · ${source.container}` : "";
 }
@@ -18,7 +23,7 @@ export function stoppedText({ reason, message }: StatusEvent): string {
 
 export function noticeText(event: StatusEvent): string {
   const name = who(event.source);
-  const run = event.source?.run ? ` again (run ${event.source.run + 1})` : "";
+  const run = event.source?.run ? ` again (run ${event.source.run})` : "";
   const said = event.message ?? event.reason ?? "";
   if (stoppedText(event)) return said;
   switch (event.notice) {
@@ -26,7 +31,9 @@ export function noticeText(event: StatusEvent): string {
       return `${name} started${run}`;
     case "ended": {
       const exit = exitText(event.exit_code, event.reason);
-      return `${name} ended${exit ? `: ${exit}` : ""}`;
+      const why = (event.termination_message ?? "").replace(/\s+/g, " ").trim();
+      const verb = NOT_STARTED.has(event.reason ?? "") ? "could not be started" : "ended";
+      return `${name} ${verb}${exit ? `: ${exit}` : ""}${why ? `: ${why.length > LINE ? `${why.slice(0, LINE - 1)}…` : why}` : ""}`;
     }
     case "waiting":
       return name ? `${name} waiting: ${event.reason ?? said}` : said;

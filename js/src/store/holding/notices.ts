@@ -16,6 +16,8 @@ const LAST = 8e15;
 export class Told extends Lines {
   state: TaskState | "" = "";
   message = "";
+  /** Kubernetes' word for the state. */
+  reason = "";
   /** Why nothing is taken in at present. */
   stopped = "";
   ended = false;
@@ -34,6 +36,7 @@ export class Told extends Lines {
     if (event.seq === undefined) {
       if (event.state) this.state = event.state;
       this.message = event.message ?? "";
+      this.reason = event.reason ?? "";
       this.stopped = stoppedText(event);
       if (event.older !== undefined && this.older === undefined) {
         this.older = event.older;
@@ -44,15 +47,20 @@ export class Told extends Lines {
     this.phases.take(event);
     if (!this.have.add(event.seq)) return;
     const id = event.source ? this.sourceId(event.source) : -1;
-    if (live && event.state) this.state = event.state;
+    if (live && event.state) [this.state, this.reason] = [event.state, event.reason ?? ""];
     const was = this.stopped;
     if (live && event.notice === "state") this.stopped = stoppedText(event);
     if (was && !this.stopped) this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, "There is room again: recording goes on", false);
-    if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) return;
+    if (event.notice === "created") return this.tell(event); // its end says more
+    if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) {
+      if (live) this.message = event.message ?? "";
+      return;
+    }
     if (live && (event.notice === "waiting" || (event.notice === "state" && !this.stopped))) this.message = event.message ?? event.reason ?? "";
     else if (live && event.notice === "started") this.message = "";
     this.tell(event);
-    if (event.hint) this.hints.set(this.rows, event.hint);
+    const hint = event.hint ?? event.termination_message;
+    if (hint) this.hints.set(this.rows, hint);
     this.mark({ ...event, event: "status" });
     this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, stoppedText(event) ? ERROR : rankOf(event.level ?? ""), noticeText(event), event.notice === "ended");
   }
@@ -84,12 +92,12 @@ export class Told extends Lines {
   }
 
   /** What a notice says of a source, whether it comes in the stream, with a page or with the outline. */
-  protected tell({ notice, source: info, time, exit_code: exit, index }: StatusEvent): void {
-    if (info === undefined || (notice !== "started" && notice !== "ended")) return;
+  protected tell({ notice, source: info, time, exit_code: exit, index, termination_message: why }: StatusEvent): void {
+    if (info === undefined || (notice !== "created" && notice !== "started" && notice !== "ended")) return;
     const source = this.sources[this.sourceId(info)];
     const at = time ? fromNs(time) : 0;
-    if (notice === "started") [source.begun, source.index] = [at, index ?? null];
-    else [source.state, source.exit, source.ended] = ["ended", exit ?? null, at];
+    if (notice === "ended") [source.state, source.exit, source.ended, source.why] = ["ended", exit ?? null, at, why ?? ""];
+    else [source.begun, source.index] = [notice === "started" ? at : 0, index ?? null];
   }
 
   /** Once, whether it comes in the stream, with a page or with the outline. */

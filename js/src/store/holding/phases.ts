@@ -10,7 +10,7 @@ export class Phases {
   readonly #taken = new Set<number>();
 
   take({ seq, notice, source, time, exit_code: exit, created, scheduled, inits }: StatusEvent): void {
-    if (source === undefined || time === undefined || (notice !== "started" && notice !== "ended")) return;
+    if (source === undefined || time === undefined || (notice !== "created" && notice !== "started" && notice !== "ended")) return;
     // The outline of a recording and its stream both tell of it.
     if (seq === undefined || this.#taken.has(seq)) return;
     this.#taken.add(seq);
@@ -20,6 +20,7 @@ export class Phases {
     if (created) pod.created = fromNs(created);
     if (scheduled) pod.scheduled = fromNs(scheduled);
     if (inits) pod.inits = inits;
+    if (notice === "created") return; // it could not be started
     const first = (one: number): number => (one === 0 ? at : Math.min(one, at));
     if (source.kind === "init") {
       if (notice === "started") pod.init = first(pod.init);

@@ -20,6 +20,8 @@ export interface Source {
   /** When it started and ended, ms; 0 where that is not known. */
   begun: number;
   ended: number;
+  /** What the kubelet or the container says of its end. */
+  why: string;
   /** The completion index of its pod. */
   index: number | null;
 }
