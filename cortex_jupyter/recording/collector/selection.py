@@ -110,7 +110,8 @@ class Selection:
         query = {"labelSelector": self._selector} if self._selector and kind == "pod" else {}
         async for change, obj in watch(self._cluster, path, query, _cut):
             self._pulse.watched(path, lost=change == "LOST")
-            if kind == "job" and change not in ("SYNC", "LOST") and not self._matches(obj["labels"]):
+            is_object = change in ("ADDED", "MODIFIED", "DELETED")
+            if kind == "job" and is_object and not self._matches(obj["labels"]):
                 continue
             if change == "DELETED":
                 self._seen.pop(obj["metadata"]["uid"], None)  # its recording still wants its end
