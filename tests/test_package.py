@@ -94,7 +94,6 @@ def test_whoever_builds_the_sdist_gets_the_same_bytes(dist: Path, tmp_path: Path
     assert made[0] == made[1] and len(made[0]) == 2
 
 
-@pytest.mark.timeout(300)
 def test_installed_into_an_empty_environment_the_extension_is_enabled(wheel: Path, tmp_path: Path) -> None:
     python = empty(tmp_path / "venv")
     constraints = str(ROOT / "constraints.txt")

@@ -25,11 +25,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import httpx
-from archive.s3 import OPEN, Gate, free, gate, seaweed
+from archive.s3 import OPEN, Gate, gate, seaweed
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from obstore.store import S3Store
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +148,7 @@ ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 @contextlib.contextmanager
 def azurite(folder: Path) -> Iterator[int]:
     """Start azurite, with a container `logs`; gives its port."""
-    program, port = os.environ.get("CORTEX_TEST_AZURITE", "azurite-blob"), free()
+    program, port = os.environ.get("CORTEX_TEST_AZURITE", "azurite-blob"), free_port()
     options = ["--location", str(folder), "--blobHost", "127.0.0.1", "--blobPort", str(port)]
     options += ["--silent", "--disableTelemetry"]
     with (folder / "azurite.log").open("wb") as log:

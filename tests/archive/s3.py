@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httpx
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,12 +59,6 @@ class Gate:
         return self.fault
 
 
-def free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def seaweed(folder: Path) -> Iterator[int]:
     """Start the server; gives its S3 port."""
@@ -75,7 +70,7 @@ def seaweed(folder: Path) -> Iterator[int]:
     unnamed = {"name": "anonymous", "actions": [f"{action}:{OPEN}" for action in actions]}
     (folder / "s3.json").write_text(json.dumps({"identities": [known, unnamed]}))
     names = ("s3", "master", "volume", "filer")
-    ports = {f"-{name}.port{kind}": str(free()) for name in names for kind in ("", ".grpc")}
+    ports = {f"-{name}.port{kind}": str(free_port()) for name in names for kind in ("", ".grpc")}
     ports |= {"-s3.port.iceberg": "0", "-s3.port.lance": "0"}  # fixed ports otherwise, which a second server would want
     options = ["-ip", "127.0.0.1", "-ip.bind", "127.0.0.1", "-s3", "-s3.config", str(folder / "s3.json")]
     options += ["-dir", str(folder), "-master.volumeSizeLimitMB", "64", "-volume.max", "16"]

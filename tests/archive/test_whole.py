@@ -8,7 +8,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from support.kube import Kube, python_job
 
 from cortex_jupyter.archive.store import ArchiveStore
@@ -39,7 +38,6 @@ def until(test: Callable[[], Any], what: str, seconds: float = 40) -> Any:
     return found
 
 
-@pytest.mark.timeout(120)
 def test_a_task_from_the_cluster_to_the_archive(
     kube: Kube, sandbox: Any, tmp_path: Path, unique: Callable[[str], str]
 ) -> None:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from bench import load
 from bench.load import Reader, Readers, Writers, astray, delays, percentile
 from bench.report import Report, cpu, peak, resident
-from support.jupyter import TOKEN, Home, Jupyter, free_port
+from support.jupyter import TOKEN, Home, Jupyter
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from bench.load import Reader, Writers, astray
 from bench.recorder import HASTE, MINUTE_S
 from bench.report import Report, cpu, peak, resident
 from recording.hand import until
-from support.jupyter import free_port
+from support.ports import free_port
 
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.stores import open_store

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import sync_playwright
-from support.browser import Chromium, notebook, run_all
+from playwright.sync_api import expect, sync_playwright
+from support.browser import WAIT, Chromium, notebook, run_all
 from support.jupyter import TOKEN, Home, Jupyter
 from support.kube import python_job
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser, Locator, Page
+
+
+#: Playwright waits 5 s for a condition, which a busy machine needs to draw a page.
+expect.set_options(timeout=WAIT)
 
 
 @dataclass

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from browser.conftest import Lab
     from playwright.sync_api import Locator, Page, Route
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 
 #: The page's worker, whose clock goes on by what is said to the channel `sleep` until the server answers again: all that a
 #: machine's sleep is to a program.

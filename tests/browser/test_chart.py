@@ -22,7 +22,6 @@ for i in range(60, 120): print(f"INFO step {i} loss={'nan' if i > 100 else math.
 """
 
 
-@pytest.mark.timeout(180)
 def test_a_chart_grows_with_its_task(lab: Any, job: Callable[..., str], tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     name = job(PROGRAM % str(gate), parallelism=2)
@@ -33,7 +32,7 @@ def test_a_chart_grows_with_its_task(lab: Any, job: Callable[..., str], tmp_path
         "log.patterns()",
     )
     chart = page.locator(".cortex-chart").first
-    expect(chart).to_contain_text("live", timeout=60_000)
+    expect(chart).to_contain_text("live")
     expect(chart.locator("svg").first).to_be_visible()
     stops = chart.locator("svg g.stop")
     said = stops.nth(20).locator("text").first
@@ -42,13 +41,13 @@ def test_a_chart_grows_with_its_task(lab: Any, job: Callable[..., str], tmp_path
     expect(said).to_have_css("opacity", "1")
     shot(page, "chart-live")
     gate.touch()
-    expect(chart).to_contain_text("NaN from step 101", timeout=60_000)
+    expect(chart).to_contain_text("NaN from step 101")
     expect(chart).not_to_contain_text("live")
     shot(page, "chart-ended")
     page.close()
     lab.setting("themes", "theme", "JupyterLab Dark")
     dark = lab.open("dark", f"log = cortex.logs({name!r})", "log.metrics().plot()", "log.why()")
-    expect(dark.locator(".cortex-chart").first).to_contain_text("NaN from step 101", timeout=60_000)
+    expect(dark.locator(".cortex-chart").first).to_contain_text("NaN from step 101")
     colour = dark.locator(".cortex-chart").first.evaluate("e => getComputedStyle(e).color")
     assert max(int(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]) > 150, "text is light on dark"
     shot(dark, "chart-dark")

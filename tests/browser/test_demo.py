@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import run_all, shot
-from support.jupyter import Home, free_port
+from support.browser import WAIT, run_all, shot
+from support.jupyter import Home
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,6 @@ def _belongs(proc: Path, folder: str) -> bool:
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(240)
 def test_the_demo_streams_a_job_to_its_end_and_loads_the_frame(address: str, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
     errors: list[str] = []
@@ -64,7 +64,7 @@ def test_the_demo_streams_a_job_to_its_end_and_loads_the_frame(address: str, bro
     names = viewer.locator("[role=switch]").all_inner_texts()
     assert sum("metrics" in n for n in names) >= 1 and sum("prepare" in n for n in names) >= 1, names
     shot(page, "demo-running")
-    expect(viewer.locator("[role=status]")).to_contain_text("Job complete exit 0", timeout=90_000)
+    expect(viewer.locator("[role=status]")).to_contain_text("Job complete exit 0")
     shot(page, "demo-ended")
     frame = page.locator(".jp-OutputArea table").first
     expect(frame).to_be_visible(timeout=60_000)
@@ -72,6 +72,6 @@ def test_the_demo_streams_a_job_to_its_end_and_loads_the_frame(address: str, bro
     viewer.scroll_into_view_if_needed()
     viewer.locator("input[type=search]").fill("loss=")
     matching = "(v) => { const rows = [...v.querySelectorAll('[data-seq]')]; return rows.length > 0 && rows.every(r => r.textContent.includes('loss=')) }"
-    page.wait_for_function(f"() => ({matching})(document.querySelector('.cortex-logs'))", timeout=15_000)
+    page.wait_for_function(f"() => ({matching})(document.querySelector('.cortex-logs'))", timeout=WAIT)
     shot(page, "demo-filtered")
     assert not errors, errors

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from browser.conftest import Lab
     from playwright.sync_api import Locator
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 
 
 def test_notebook_7_streams_a_job_to_its_end(

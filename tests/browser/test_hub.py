@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from conftest import SandboxProcess
     from playwright.sync_api import Browser, Locator, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 
 #: Twenty lines at a time, each lot when there is a file.
 _IN_PARTS = """import os, time

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "cortex_jupyter" / "notebook" / "static"
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 
 HOSTILE: list[dict[str, Any]] = json.loads((ROOT / "tests/parsing/fixtures/hostile.json").read_text())
 TRACEBACK = [

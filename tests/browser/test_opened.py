@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from browser.conftest import Lab
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 WAIT = 40_000
 #: Far more than a viewer loads by itself.
 LINES = 200_000

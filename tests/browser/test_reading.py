@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 from support.browser import cell as cell_of
 from support.browser import run_until, shot
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 WAIT = 40_000
 
 #: A training whose loss becomes NaN, in three seconds: 300 lines, one of ten a probe, an error near the end.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from browser.conftest import Lab
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 WAIT = 60_000
 
 #: Each run waits until it is told to end; the first two of the pod with index 1 fail.

@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 FOLDER = str(Path(sys.prefix) / "collaboration")
 LINES = 200
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.timeout(240),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
@@ -71,7 +68,7 @@ def test_two_people_in_one_notebook(
     says(hers.nth(1), "via kernel")
     bob = _open(browser, shared, "bob")
     his = bob.locator(".cortex-logs")
-    expect(his).to_have_count(2, timeout=90_000)
+    expect(his).to_have_count(2)
     # What the page asks the server for, it asks with the rights of who reads; what the kernel sends is everybody's.
     says(his.nth(0), "user 'bob' may not read logs in namespace 'default'")
     expect(his.nth(0).locator("[data-seq]")).to_have_count(0)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from browser.conftest import Lab
     from playwright.sync_api import Locator, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 
 #: Lines that would run, hide, colour or break what a page does not treat as text.
 HOSTILE = r"""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from browser.conftest import Lab
     from playwright.sync_api import Locator, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 WAIT = 60_000
 
 #: Two workers; the gradients of one explode at step 700, and its loss is NaN from 760 on.

@@ -12,7 +12,8 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.valkey import Server, free_port
+from support.ports import free_port
+from support.valkey import Server
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.cli import doctor

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 import httpx_sse
-import pytest
 from support.jupyter import Home, Jupyter, counter, numbers
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 LINES = 12_000
 
 
-@pytest.mark.timeout(180)
 def test_recorder_killed_and_server_restarted_in_mid_stream(home: Home, job: Callable[..., str]) -> None:
     name = job(counter(LINES, per_second=1500))
     server = Jupyter(home)

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,7 +41,6 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.timeout(240)
 def test_what_they_print_is_understood(home: Home, job: Callable[..., str]) -> None:
     run = f"import os; os.chdir({str(PROGRAMS / 'src')!r}); os.environ['PYTHONDONTWRITEBYTECODE'] = '1'; os.execv(c[0], c)"
     here = {name: [found, *rest] for name, (command, *rest) in COMMANDS.items() if (found := shutil.which(command))}

@@ -129,7 +129,6 @@ class Prying(threading.Thread):
 
 @pytest.mark.cluster
 @pytest.mark.browser
-@pytest.mark.timeout(240)
 def test_a_team_loses_nothing_and_shows_nobody_what_is_not_theirs(
     target: Any, namespace: str, unique: Callable[[str], str], tmp_path: Path
 ) -> None:

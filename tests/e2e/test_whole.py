@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 LINES = 100_000
 
 
-@pytest.mark.timeout(240)
 def test_200_000_lines_of_two_pods_are_the_same_in_sse_pages_and_frame(
     server: Jupyter, home: Home, job: Callable[..., str]
 ) -> None:

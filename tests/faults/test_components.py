@@ -27,7 +27,6 @@ LINES = 20_000
 _NUMBER = re.compile(r" line (\d{8}) ")
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", ["apiserver", "kubelet", "containerd"])
 async def test_a_component_is_killed_and_back(
     name: str, target: Any, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]

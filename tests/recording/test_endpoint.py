@@ -17,10 +17,10 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 from recording.hand import until
-from support.jupyter import Home, free_port
+from support.jupyter import Home
 from support.kube import python_job
+from support.ports import free_port
 from support.valkey import Place, Server
-from support.valkey import free_port as valkey_port
 
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recording import __main__ as main
@@ -136,7 +136,7 @@ async def test_a_store_that_is_away_makes_it_unready_and_not_dead(
     monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
     server = Server(tmp_path / "valkey")
     server.folder.mkdir()
-    server.port, port = valkey_port(), free_port()
+    server.port, port = free_port(), free_port()
     options = main.parser().parse_args(
         ["--all", "--store", server.url, "--kubeconfig", str(sandbox.kubeconfig), "--port", str(port)]
     )

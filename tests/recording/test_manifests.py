@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from archive.s3 import gate, seaweed
-from support.jupyter import free_port
 from support.kube import IMAGE, python_job
+from support.ports import free_port
 from support.valkey import Server
 
 import cortex_jupyter

@@ -19,8 +19,9 @@ import pytest
 from recording.hand import CLUSTER, REF, Hand, recorder, until
 from recording.test_compact import records
 from support import valkey as servers
+from support.ports import free_port
 from support.relay import Relay
-from support.valkey import Server, free_port
+from support.valkey import Server
 
 from cortex_jupyter.errors import CursorNotHeld, LeaseLost, StoreBusy, StoreError, StoreFull, StoreUnreachable
 from cortex_jupyter.recording.process.launch import ensure_recorder

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import httpx_sse
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -109,9 +109,7 @@ def records(events: list[httpx_sse.ServerSentEvent], task: str | None = None) ->
 @contextlib.contextmanager
 def run_server(home: Path, *options: str, kubeconfig: Path | str = "/nowhere", **env: str) -> Iterator[Server]:
     """Run `jupyter server` with an empty home while the block runs."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "JUPYTER_", "CORTEX_", "PYTEST_"))}
     store_url = env.pop("CORTEX_STORE", f"sqlite:///{home / 'store' / 'recordings.sqlite'}")
     log = home / "server.log"

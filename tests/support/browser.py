@@ -58,8 +58,8 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
         yield running.browser
 
 
-#: For what a task has to do first, ms.
-WAIT = 40_000
+#: How long a test waits for a condition before it fails, ms.
+WAIT = 90_000
 
 
 def cell(task: str, transport: str = "auto", **query: Any) -> str:
@@ -87,7 +87,7 @@ def run_all(page: Page) -> None:
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         with contextlib.suppress(AssertionError):
-            expect(page.locator(".jp-CodeCell .jp-InputPrompt").first).not_to_have_text("[ ]:")
+            expect(page.locator(".jp-CodeCell .jp-InputPrompt").first).not_to_have_text("[ ]:", timeout=20_000)
             return
 
 

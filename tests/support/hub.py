@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-from support.jupyter import Home, free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.jupyter import Home
 
 ADMIN = "an-admin-token-for-tests"
 _CONFIG = Path(__file__).with_name("hub_config.py")

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,19 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import httpx_sse
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOKEN = "a-token-for-tests"
 _BIN = Path(sys.executable).parent
-
-
-def free_port() -> int:
-    """Give a port nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @dataclass
@@ -129,7 +122,7 @@ class Jupyter:
                  "--allow-root", f"--ServerApp.root_dir={home.path}", "--ServerApp.port_retries=0", *options],
                 env=home.env, cwd=home.path, stdout=log, stderr=log,
             )  # fmt: skip
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while True:
             with contextlib.suppress(httpx.TransportError):
                 httpx.get(self.url + "api", timeout=5)

@@ -6,12 +6,12 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any, Self
 
 import valkey
+from support.ports import free_port
 from support.relay import Relay
 
 if TYPE_CHECKING:
@@ -145,10 +145,3 @@ class Place:
     def url(self) -> str:
         wait = f"/0?replicas={self._replicas}" if self._replicas and self._wait else "/0"
         return f"valkey://127.0.0.1:{self.relay.port}{wait}"
-
-
-def free_port() -> int:
-    """Give a port nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import httpx
 from bench.report import cpu, resident
 from conftest import run_sandbox
-from support.jupyter import TOKEN, Home, Jupyter, free_port, jupyter
+from support.jupyter import TOKEN, Home, Jupyter, jupyter
 from support.kube import python_job
+from support.ports import free_port
 from support.valkey import Server
 
 if TYPE_CHECKING:
