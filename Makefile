@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
+# Without bytecode each of the hundreds of processes of a test run compiles what it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: setup demo test test-redis test-clouds test-cluster bench simulate torture lint audit docs dist clean
 
 VENV := .venv
@@ -63,7 +65,7 @@ audit: setup js/node_modules/.stamp
 	@[ -d $(VENV)/audit ] || $(BIN)/pip install -q --disable-pip-version-check --target $(VENV)/audit pip-audit || rm -rf $(VENV)/audit
 	@PYTHONPATH=$(VENV)/audit $(BIN)/python tests/audit/main.py
 
-# Most tests wait for processes of theirs, so four run at once; a browser wants the machine for itself.
+# Most tests wait for processes of theirs, so four run at once; a browser wants a core for itself.
 test: lint $(VENV)/collaboration
 	@$(call need,chromium,chromium)
 	@$(call need,kubectl,kubectl)
@@ -71,7 +73,7 @@ test: lint $(VENV)/collaboration
 	@$(call need,redis-check-rdb,redis-tools)
 	cd js && npm test --silent
 	env -u KUBECONFIG $(PYTEST) -m 'not cluster' -n 4 --dist loadfile --ignore tests/browser $(TESTARGS)
-	env -u KUBECONFIG $(PYTEST) tests/browser $(TESTARGS)
+	env -u KUBECONFIG $(PYTEST) -n 2 --dist loadfile tests/browser $(TESTARGS)
 
 # The same assumptions and the main job, on the cluster that KUBECONFIG names.
 test-cluster: setup
