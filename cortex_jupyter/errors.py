@@ -14,6 +14,7 @@
     ├── ClusterError       502   the cluster answers with an error
     │   ├── NoCluster      502   no kubeconfig, and not inside a cluster
     │   └── ClusterUnreachable 504
+    │       └── ClusterChanged 503  the kubeconfig's context is for another cluster by now
     ├── StoreError         500   the recording cannot be read or written
     │   ├── StoreFull      507   the disk is full; it passes
     │   ├── StoreBusy      503   it cannot be written now; it passes
@@ -161,6 +162,14 @@ class ClusterUnreachable(ClusterError):
 
     status = 504
     default_hint = "check the address in the kubeconfig and the network; `cortex-jupyter doctor` shows both"
+
+
+class ClusterChanged(ClusterUnreachable):
+    """The kubeconfig's context is for another cluster than when it was opened."""
+
+    status = 503
+    retry_s = 1
+    default_hint = "try again: it is opened anew, and then the other cluster is asked"
 
 
 class StoreError(CortexError):

@@ -1,55 +1,413 @@
-"""Where the cluster is, and as whom we ask it: a kubeconfig, or the service account of the pod we run in."""
+"""Where the cluster is, and as whom we ask it: a kubeconfig, or the service account of the pod we run in.
+
+We read the kubeconfig ourselves, by kubectl's rules (https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/).
+The loader of the `kubernetes` package serves one case, the `auth-provider` users (OIDC). For the others it costs 0.6 s and
+10 MB to import (release 37; 1.6 s and 50 MB in release 27), knows no time limit for plugins, only logs that one failed, and
+differs between releases in what it knows: 27 has neither `tls-server-name` nor `proxy-url`, nor the cluster for plugins.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hashlib
 import os
+import ssl
+import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
-from cortex_jupyter.errors import NoCluster
+from cortex_jupyter.cluster import plugin
+from cortex_jupyter.cluster.proxy import proxy_for
+from cortex_jupyter.errors import ClusterChanged, ClusterError, NoCluster
+from cortex_jupyter.records import parse_rfc3339
 
-_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_SERVICE_ACCOUNT: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+#: A token that is in a file is read again after this time, in seconds, as client-go does (`transport/token_source.go`).
+_TOKEN_FILE_S: Final = 60.0
+#: Keys of a kubeconfig that name files; a relative path starts at the folder of the kubeconfig that it stands in.
+_PATHS: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+#: Path, time of change, size and number of a file; None where there is none.
+_Stamp = tuple[str, tuple[int, int, int] | None]
 
 
-def configure(kubeconfig: str | None, context: str | None) -> tuple[Any, str, str]:
-    """Read it; it takes half a second, and a credential plugin is a process that may take more.
+@dataclass(frozen=True)
+class Configuration:
+    """One reading of one context: host and credentials always come from the same.
 
-    Returns
-    -------
-    kubernetes.aio.client.Configuration, str, str
-        The namespace that it names, and what belongs behind the address of the cluster to tell it from others.
+    Parameters
+    ----------
+    host : str
+        The API server's URL.
+    namespace : str
+        The context's; else `default`.
+    context : str or None
+        Its name; None in a pod.
+    authority : str
+        A fingerprint of the certificate authority in a pod, where many clusters have the same address; else empty.
+    headers : tuple of (str, str)
+        What each request carries: the credentials that do not change by themselves, and whom to act as.
+    token_file : Path or None
+        A file whose token is written anew from time to time.
+    expires : float
+        When the credentials expire, in epoch seconds; infinity where nothing tells.
+    tls : ssl.SSLContext or None
+        With the client's certificate; None for an address without TLS.
+    server_name : str or None
+        The name that the server's certificate must have, where it is not the host's.
+    proxy : str or None
+        The URL of the proxy that leads there.
+    stamps : tuple
+        What the files that were read looked like.
+    """
+
+    host: str
+    namespace: str
+    context: str | None = None
+    authority: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    token_file: Path | None = None
+    expires: float = float("inf")
+    tls: ssl.SSLContext | None = None
+    server_name: str | None = None
+    proxy: str | None = None
+    stamps: tuple[_Stamp, ...] = ()
+
+    def is_outdated(self) -> bool:
+        """Tell whether a file that was read has changed since. It looks at the disk."""
+        return any(_stamp(path) != (path, seen) for path, seen in self.stamps)
+
+
+class TokenFile:
+    """The token in a file, read again once a minute; what was read last holds while the file cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._token = ""
+        self._read = float("-inf")
+
+    async def header(self) -> tuple[str, str]:
+        """Return the `Authorization` header.
+
+        Raises
+        ------
+        NoCluster
+            The file could never be read, or is empty.
+        """
+        if time.monotonic() - self._read >= _TOKEN_FILE_S:
+            try:
+                token = (await asyncio.to_thread(self._path.read_text)).strip()
+            except OSError as error:
+                token = ""
+                if not self._token:
+                    raise NoCluster(f"the token {self._path} cannot be read: {error.strerror or error}") from error
+            if not token and not self._token:
+                raise NoCluster(f"the token {self._path} is empty")
+            self._token, self._read = token or self._token, time.monotonic()
+        return "Authorization", f"Bearer {self._token}"
+
+
+def kubeconfig_of(kubeconfig: str | None) -> str | None:
+    """Return the kubeconfig that is named: the argument, else `KUBECONFIG`; None where neither names one."""
+    return kubeconfig or os.environ.get("KUBECONFIG") or None
+
+
+async def configure(
+    kubeconfig: str | None, context: str | None, timeout_s: float | None = None, host: str | None = None
+) -> Configuration:
+    """Read where the cluster is and get credentials for it.
+
+    Parameters
+    ----------
+    kubeconfig : str or None
+        A path, or several with `os.pathsep` between them; else `~/.kube/config`, else the pod's service account.
+    context : str or None
+        The context's name; else the current one.
+    timeout_s : float, optional
+        How long a credential plugin may take.
+    host : str, optional
+        The address that it must have: where it has another, nothing of its credentials is read.
 
     Raises
     ------
     NoCluster
+        There is none of these, or it cannot be used.
+    ClusterChanged
+        It has another address, or there is no such context any more.
     """
-    from kubernetes.aio import config  # noqa: PLC0415
-    from kubernetes.aio.client.configuration import Configuration  # noqa: PLC0415
-
-    configuration = Configuration()
-    named = kubeconfig or os.environ.get("KUBECONFIG")
-    paths = named or str(Path.home() / ".kube" / "config")
-    there = any(Path(p).expanduser().exists() for p in paths.split(os.pathsep) if p)
-    in_pod = not named and (_SERVICE_ACCOUNT / "token").exists()
-    if not there and not in_pod:
+    files = _files(kubeconfig)
+    account = _SERVICE_ACCOUNT / "token"
+    # In threads: a home may be on a slow disk, and the system's certificates take 40 ms.
+    there = await asyncio.to_thread(lambda: [path for path in files if path.is_file()])
+    if not there and not kubeconfig and await asyncio.to_thread(account.exists):
+        found = await asyncio.to_thread(_in_pod)
+        _check(found.host, host)
+        return found
+    if not there:
+        names = os.pathsep.join(map(str, files)) or "~/.kube/config (there is no home directory)"
         raise NoCluster(
-            f"there is no kubeconfig at {paths}" + ("" if named else ", and this is not a pod of a cluster")
+            f"there is no kubeconfig at {names}" + ("" if kubeconfig else ", and this is not a pod of a cluster")
         )
+    name = os.pathsep.join(map(str, there))
     try:
-        if not there:
-            config.load_incluster_config(client_configuration=configuration)
-            return configuration, (_SERVICE_ACCOUNT / "namespace").read_text().strip() or "default", _mark()
-        load = config.load_kube_config(
-            config_file=paths, context=context, client_configuration=configuration, persist_config=False
+        read = await asyncio.to_thread(_Reading, there, context)
+        _check(read.host, host, read.name)
+        if read.plugin is not None:
+            status = await plugin.credentials(read.plugin, read.cluster, read.plugin_folder, timeout_s)
+            read.take(status)
+        return await asyncio.to_thread(read.configuration)
+    except ClusterError:
+        raise
+    except _NoContextError as error:
+        if host is not None:
+            raise ClusterChanged(
+                f"the kubeconfig {name} has no context {context!r} any more: {host} is not asked"
+            ) from error
+        raise NoCluster(f"the kubeconfig {name} cannot be used: {error}") from error
+    except Exception as error:  # what a file holds may be anything
+        raise NoCluster(f"the kubeconfig {name} cannot be used: {_words(error)}") from error
+
+
+def _check(found: str, wanted: str | None, context: str | None = None) -> None:
+    if wanted is not None and found != wanted:
+        what = f"the context {context!r}" if context else "this pod's service account"
+        raise ClusterChanged(
+            f"{what} is now for {found}, and no longer for {wanted}: neither is sent the credentials of the other"
         )
-        loader = asyncio.run(load)  # we are in a thread of our own, which has no loop
-    except Exception as error:
-        raise NoCluster(f"the kubeconfig {paths} cannot be used: {error}") from error
-    return configuration, loader.current_context["context"].get("namespace") or "default", ""
 
 
-def _mark() -> str:
-    """Tell this pod's cluster from others with its address: each has a certificate authority of its own."""
-    return "#" + hashlib.sha256((_SERVICE_ACCOUNT / "ca.crt").read_bytes().strip()).hexdigest()[:12]
+class _NoContextError(ValueError):
+    """The files have no such context."""
+
+
+def _files(kubeconfig: str | None) -> list[Path]:
+    if kubeconfig:
+        return [Path(os.path.expanduser(one)) for one in kubeconfig.split(os.pathsep) if one]  # noqa: PTH111 - pathlib's raises where there is no home
+    home = os.path.expanduser("~")  # noqa: PTH111 - the same
+    return [Path(home, ".kube", "config")] if home != "~" else []
+
+
+def _in_pod() -> Configuration:
+    """Read what every pod is given: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/."""
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}", "") for name in ("HOST", "PORT"))
+    if not host or not port:
+        raise NoCluster(
+            "this pod is not told where its cluster is: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"
+        )
+    url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    authority = _SERVICE_ACCOUNT / "ca.crt"
+    namespace = _SERVICE_ACCOUNT / "namespace"
+    try:
+        pem = authority.read_text()
+        return Configuration(
+            url,
+            (namespace.read_text().strip() if namespace.exists() else "") or "default",
+            authority=hashlib.sha256(pem.strip().encode()).hexdigest()[:12],
+            token_file=_SERVICE_ACCOUNT / "token",
+            tls=_tls(pem),
+            proxy=_proxy("", url),
+            stamps=(_stamp(str(authority)),),
+        )
+    except (OSError, ValueError) as error:
+        raise NoCluster(f"the service account of this pod cannot be used: {_words(error)}") from error
+
+
+class _Reading:
+    """One context of one or several kubeconfig files.
+
+    Attributes
+    ----------
+    plugin : dict or None
+        The `exec` section, where the credentials are a plugin's to give.
+    plugin_folder : Path
+        Where its relative command starts.
+    cluster : dict
+        The section of the context's cluster.
+    """
+
+    def __init__(self, files: list[Path], context: str | None) -> None:
+        stamps = [_stamp(str(file)) for file in files]  # before the reading: what changes meanwhile counts as changed
+        named, current = _merged(files)
+        self.name = context or current
+        if not self.name:
+            raise ValueError("it has no current-context: name a context")
+        if self.name not in named["contexts"]:
+            raise _NoContextError(f"it has no context {self.name!r}")
+        chosen = named["contexts"][self.name][0]
+        cluster_name, user_name = chosen.get("cluster") or "", chosen.get("user") or ""
+        if cluster_name not in named["clusters"]:
+            raise ValueError(f"it has no cluster {cluster_name!r}, which context {self.name!r} names")
+        if user_name and user_name not in named["users"]:
+            raise ValueError(f"it has no user {user_name!r}, which context {self.name!r} names")
+        self.cluster, _ = named["clusters"][cluster_name]
+        self._user, self.plugin_folder = named["users"].get(user_name, ({}, Path()))
+        self.namespace = str(chosen.get("namespace") or "default")
+        self.host = str(self.cluster.get("server") or "").rstrip("/")
+        if urlsplit(self.host).scheme not in ("http", "https"):
+            raise ValueError(f"the server of cluster {cluster_name!r} is {self.host!r}, and not an http or https URL")
+        self.plugin = self._user.get("exec") if not self._has_token() and "username" not in self._user else None
+        self._expires = float("inf")
+        referred = [self.cluster.get(_PATHS[0]), self._user.get(_PATHS[1]), self._user.get(_PATHS[2])]
+        self._stamps = (*stamps, *(_stamp(path) for path in referred if path))
+
+    def _has_token(self) -> bool:
+        return bool(self._user.get("token") or self._user.get("tokenFile"))
+
+    def take(self, status: dict[str, Any]) -> None:
+        """Take what a credential plugin gives."""
+        if token := status.get("token"):
+            self._user = self._user | {"token": token}
+        if pem := status.get("clientCertificateData"):
+            names = {"client-certificate-data": pem, "client-key-data": status["clientKeyData"]}
+            encoded = {name: base64.b64encode(text.encode()).decode() for name, text in names.items()}
+            self._user = self._user | encoded
+        if when := status.get("expirationTimestamp"):
+            self._expires = parse_rfc3339(when) / 1e9
+
+    def configuration(self) -> Configuration:
+        """Read the files that it names."""
+        cluster, user = self.cluster, self._user
+        file = Path(user["tokenFile"]) if user.get("tokenFile") else None
+        headers = [*_impersonation(user)]
+        if file is None and (value := self._authorization()):
+            headers.append(("Authorization", value))
+        tls = None
+        if self.host.startswith("https:"):
+            pem = _data(cluster, "certificate-authority")
+            pair = (_data(user, "client-certificate"), _data(user, "client-key"))
+            insecure = bool(cluster.get("insecure-skip-tls-verify"))
+            tls = _tls(pem.decode() if pem else None, pair, insecure=insecure)
+        return Configuration(
+            self.host,
+            self.namespace,
+            self.name,
+            headers=tuple(headers),
+            token_file=file,
+            expires=self._expires,
+            tls=tls,
+            server_name=cluster.get("tls-server-name") or None,
+            proxy=_proxy(cluster.get("proxy-url") or "", self.host),
+            stamps=self._stamps,
+        )
+
+    def _authorization(self) -> str:
+        user = self._user
+        if token := user.get("token"):
+            return f"Bearer {token}"
+        if "username" in user:
+            pair = f"{user['username']}:{user.get('password') or ''}"
+            return "Basic " + base64.b64encode(pair.encode()).decode()
+        return _from_auth_provider(user) if "auth-provider" in user else ""
+
+
+def _merged(files: list[Path]) -> tuple[dict[str, dict[str, tuple[dict[str, Any], Path]]], str]:
+    """Read kubeconfig files: of entries with one name, and of the current context, the first counts.
+
+    Returns
+    -------
+    dict, str
+        `clusters`, `users` and `contexts`: by name, the section and the folder of its file. Paths in it are absolute.
+    """
+    import yaml  # noqa: PLC0415 - readers of a recording need none
+
+    named: dict[str, dict[str, tuple[dict[str, Any], Path]]] = {"clusters": {}, "users": {}, "contexts": {}}
+    current = ""
+    for file in files:
+        document = yaml.safe_load(file.read_text())
+        if document is None:
+            continue  # `touch` makes such a file, and kubectl takes it
+        folder = file.absolute().parent
+        current = current or str(document.get("current-context") or "")
+        for kind, found in named.items():
+            for entry in document.get(kind) or ():
+                section = dict(entry.get(kind[:-1]) or {})
+                section |= {key: str(folder / section[key]) for key in _PATHS if section.get(key)}
+                found.setdefault(str(entry["name"]), (section, folder))
+    return named, current
+
+
+def _data(section: dict[str, Any], key: str) -> bytes | None:
+    """Return a certificate or key: data counts before a file."""
+    if text := section.get(f"{key}-data"):
+        try:
+            return base64.b64decode("".join(str(text).split()), validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"{key}-data is not base64: {error}") from error
+    return Path(section[key]).read_bytes() if section.get(key) else None
+
+
+def _impersonation(user: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the headers that act as another: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation."""
+    headers = [("Impersonate-User", user.get("as")), ("Impersonate-Uid", user.get("as-uid"))]
+    headers += [("Impersonate-Group", group) for group in user.get("as-groups") or ()]
+    for name, values in (user.get("as-user-extra") or {}).items():
+        headers += [(f"Impersonate-Extra-{name}", value) for value in values]
+    return [(name, str(value)) for name, value in headers if value]
+
+
+def _from_auth_provider(user: dict[str, Any]) -> str:
+    """Return the `Authorization` header of a user with an `auth-provider`, whose token may first be renewed."""
+    from kubernetes import client, config  # noqa: PLC0415 - half a second and more
+
+    one = {"name": "x", "cluster": {"server": "https://unused.invalid"}}
+    document = {
+        "current-context": "x", "clusters": [one], "users": [{"name": "x", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+    }  # fmt: skip
+    found = client.Configuration()
+    config.load_kube_config_from_dict(document, client_configuration=found, persist_config=False)
+    value = found.auth_settings().get("BearerToken", {}).get("value")
+    if not value:
+        kind = user["auth-provider"].get("name")
+        raise ValueError(
+            f"its auth-provider {kind!r} gives no token: use a credential plugin, as kubectl does since 1.26"
+        )
+    return str(value)
+
+
+def _proxy(configured: str, host: str) -> str | None:
+    """Return the proxy of the kubeconfig, else the environment's."""
+    proxy = configured or proxy_for(host, os.environ)
+    if proxy and urlsplit(proxy).scheme not in ("http", "https"):
+        raise ValueError(f"the proxy {proxy} is not supported: use an HTTP proxy")
+    return proxy
+
+
+def _tls(
+    authority: str | None, pair: tuple[bytes | None, bytes | None] = (None, None), *, insecure: bool = False
+) -> ssl.SSLContext:
+    """Return a context that trusts an authority, or without one what the system trusts, and shows a certificate."""
+    try:
+        context = ssl.create_default_context(cadata=authority)
+        # Python 3.13 demands of certificates what Go, and so kubectl, does not: authorities of many clusters lack it.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        certificate, key = pair
+        if bool(certificate) != bool(key):
+            raise ValueError("a client certificate needs its key, and the key its certificate")
+        if certificate and key:
+            # Only files can be loaded; this one is gone at once. The empty password keeps OpenSSL from asking for one.
+            with tempfile.NamedTemporaryFile(prefix="cortex-") as file:
+                file.write(certificate + b"\n" + key)
+                file.flush()
+                context.load_cert_chain(file.name, password="")
+    except ssl.SSLError as error:
+        raise ValueError(f"a certificate or key cannot be used: {error}") from error
+    return context
+
+
+def _stamp(path: str) -> _Stamp:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - one call, also where the path is odd
+    except OSError:
+        return path, None
+    return path, (status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,8 +1,8 @@
-"""A session with one cluster: configuration, authentication and TLS from `kubernetes.aio`, raw JSON from there on.
+"""A session with one cluster: a connection pool with credentials, and raw JSON.
 
-Of the `kubernetes` package only this much is used, and deliberately: its `Watch` re-reads pod logs for ever, its
-generated methods have no `sinceTime` and a total timeout of 300 s, and its models cost 270 ms for 500 pods where
-`json.loads` costs 2 ms (`research/jupyter.md` section 5.2). Nothing here may be imported at package level elsewhere.
+No client of the `kubernetes` package is used, and deliberately: its `Watch` re-reads pod logs for ever, its generated
+methods have no `sinceTime` and a total timeout of 300 s, and its models cost 270 ms for 500 pods where `json.loads` costs
+2 ms (`research/jupyter.md` section 5.2). Nothing here may be imported at package level elsewhere.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import random
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
-from urllib.request import getproxies
 
 import aiohttp
 import orjson
 
 from cortex_jupyter.cluster.clock import Clock
-from cortex_jupyter.cluster.configuration import configure
-from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotAllowed, NotFound
+from cortex_jupyter.cluster.configuration import TokenFile, configure, kubeconfig_of
+from cortex_jupyter.errors import ClusterChanged, ClusterError, ClusterUnreachable, NoCluster, NotAllowed, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    from cortex_jupyter.cluster.configuration import Configuration
 
 #: Connecting may take this long, seconds.
 CONNECT_S = 10.0
@@ -35,6 +36,9 @@ ANSWER_S = 20.0
 _BUSY_S = 60.0
 #: How often, seconds, a pool that is no longer used is looked at.
 _DRAIN_S = 5.0
+#: kubectl does not replace a kubeconfig, it writes over it: what is missing from it is looked for again after this time, in
+#: seconds (`WriteToFile` in client-go's tools/clientcmd/loader.go).
+_WRITTEN_S = 1.0
 #: For documents. The API server compresses answers over 128 KiB for a client that accepts gzip (`APIResponseCompression`,
 #: https://kubernetes.io/docs/reference/using-api/api-concepts/#response-compression).
 _COMPRESSED = {"Accept-Encoding": "gzip"}
@@ -44,6 +48,14 @@ _UNCOMPRESSED = {"Accept-Encoding": "identity"}
 
 class Cluster:
     """A connection pool to one API server; open it with `Cluster.open`.
+
+    It belongs to the kubeconfig, the context and the address that it was opened with: `kubectl config use-context` changes
+    nothing for it. When the server refuses the credentials (401), when they expire, and when the server cannot be reached
+    while the kubeconfig has changed, the same context is read again. Where it has the same address, its credentials,
+    certificates and proxy are used from then on. Where it has another, or is gone, `ClusterChanged` is raised, now and for
+    each later request, and neither server is sent the credentials of the other. Whoever holds this object for long
+    opens the cluster anew then: readers at their next question (`Connection.refresh`), and a recorder ends, for it
+    records what the other cluster had.
 
     Attributes
     ----------
@@ -56,42 +68,54 @@ class Cluster:
         set the same.
     namespace : str
         What holds where a task names none: `CORTEX_NAMESPACE`, else the kubeconfig's, else the pod's own.
+    kubeconfig, context : str or None
+        With these another process opens the same cluster.
+    changed : asyncio.Event
+        Set when the context has turned out to be for another cluster.
     """
 
-    def __init__(
-        self, configuration: Any, namespace: str, kubeconfig: str | None, context: str | None, mark: str = ""
-    ) -> None:
-        self._configuration = configuration
+    def __init__(self, configuration: Configuration, kubeconfig: str | None) -> None:
         self.kubeconfig = kubeconfig
-        self.context = context
-        self.host: str = configuration.host.rstrip("/")
+        self.context = configuration.context
+        self.host = configuration.host
+        mark = f"#{configuration.authority}" if configuration.authority else ""
         self.id = os.environ.get("CORTEX_CLUSTER") or self.host + mark
-        self.namespace = os.environ.get("CORTEX_NAMESPACE") or namespace
+        self.namespace = os.environ.get("CORTEX_NAMESPACE") or configuration.namespace
+        self.clock = Clock()
+        self.changed = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
         self._renewing = asyncio.Lock()
         self._generation = 0
         self._draining: set[asyncio.Task[None]] = set()
-        self.clock = Clock()
+        self._adopt(configuration)
 
     @classmethod
-    async def open(cls, kubeconfig: str | None = None, context: str | None = None) -> Self:
+    async def open(
+        cls, kubeconfig: str | None = None, context: str | None = None, plugin_timeout_s: float | None = None
+    ) -> Self:
         """Read the configuration and make a session; nothing is asked of the cluster yet.
 
         Parameters
         ----------
         kubeconfig : str, optional
-            A path; else `KUBECONFIG`, else `~/.kube/config`, else the service account of the pod we run in.
+            A path, or several as in `KUBECONFIG`; else `KUBECONFIG`, else `~/.kube/config`, else the service account of the
+            pod we run in.
         context : str, optional
             The kubeconfig's context; else its current one.
+        plugin_timeout_s : float, optional
+            How long a credential plugin may take; else a minute.
 
         Raises
         ------
         NoCluster
-            There is none of these, or it cannot be read.
+            There is none of these, or it cannot be used.
         """
-        # In a thread: the import takes 0.6 s, and a credential plugin is a process that may take seconds.
-        configuration, namespace, mark = await asyncio.to_thread(configure, kubeconfig, context)
-        return cls(configuration, namespace, kubeconfig, context, mark)
+        kubeconfig = kubeconfig_of(kubeconfig)
+        return cls(await configure(kubeconfig, context, plugin_timeout_s), kubeconfig)
+
+    def _adopt(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._token = TokenFile(configuration.token_file) if configuration.token_file else None
 
     async def close(self) -> None:
         """Close every connection."""
@@ -110,29 +134,32 @@ class Cluster:
 
     def _pool(self) -> aiohttp.ClientSession:
         if self._session is None:
-            from kubernetes.aio.client.rest import RESTClientObject  # noqa: PLC0415
-
-            # Its TLS context and nothing else: its own pool blocks the 101st stream.
-            tls = RESTClientObject(self._configuration).ssl_context
-            connector = aiohttp.TCPConnector(limit=0, ssl=tls)
-            # With `trust_env` each request looks for a proxy in a thread: only where there may be one.
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                trust_env=bool(getproxies()),
-                proxy=self._configuration.proxy,
-            )
+            tls = self._configuration.tls
+            connector = aiohttp.TCPConnector(limit=0, ssl=tls) if tls else aiohttp.TCPConnector(limit=0)
+            self._session = aiohttp.ClientSession(connector=connector)
         return self._session
 
-    async def _headers(self) -> dict[str, str]:
-        settings = await self._configuration.auth_settings()
-        return {s["key"]: s["value"] for s in settings.values() if s["in"] == "header" and s["value"]}
+    async def _headers(self) -> list[tuple[str, str]]:
+        if time.time() >= self._configuration.expires:
+            await self._renew(self._generation)
+        headers = self._configuration.headers
+        return [*headers, await self._token.header()] if self._token else [*headers]
 
     async def _renew(self, generation: int) -> None:
         """Read the configuration again: a token has expired, a plugin or a file has a new one."""
         async with self._renewing:
             if generation != self._generation:
                 return  # another request has done it meanwhile
-            self._configuration, *_ = await asyncio.to_thread(configure, self.kubeconfig, self.context)
+            try:
+                configuration = await configure(self.kubeconfig, self.context, host=self.host)
+            except ClusterChanged:
+                await asyncio.sleep(_WRITTEN_S)
+                try:
+                    configuration = await configure(self.kubeconfig, self.context, host=self.host)
+                except ClusterChanged:
+                    self.changed.set()
+                    raise
+            self._adopt(configuration)
             self._generation += 1
             # A client certificate may be new as well, and a pool keeps its TLS context. What the old one has open goes
             # on; nothing new is asked of it.
@@ -141,6 +168,28 @@ class Cluster:
                 task = asyncio.create_task(_drain(old))
                 self._draining.add(task)
                 task.add_done_callback(self._draining.discard)
+
+    async def _renew_if_outdated(self, generation: int) -> bool:
+        """Read the configuration again where its files have changed; a cluster that was created anew has another authority.
+
+        Returns
+        -------
+        bool
+            Whether to ask once more.
+
+        Raises
+        ------
+        ClusterChanged
+        """
+        if generation == self._generation and not await asyncio.to_thread(self._configuration.is_outdated):
+            return False
+        try:
+            await self._renew(generation)
+        except ClusterChanged:
+            raise
+        except NoCluster:
+            return False  # it is being written; that there is no answer counts more
+        return True
 
     @asynccontextmanager
     async def request(
@@ -174,24 +223,30 @@ class Cluster:
         ------
         ClusterUnreachable
             No connection, or it broke or was silent for `ANSWER_S` before the status line.
+        ClusterChanged
+            The context is for another cluster than when this one was opened.
+        NoCluster
+            There are no new credentials: a plugin fails, for instance.
         """
+        if self.changed.is_set():
+            raise ClusterChanged(f"{self.host} is not asked: the kubeconfig's context is for another cluster by now")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=read_timeout)
         options: dict[str, Any] = {"params": query, "timeout": timeout}
-        if self._configuration.tls_server_name:
-            options["server_hostname"] = self._configuration.tls_server_name
         if body is not None:
             options["data"] = orjson.dumps(body)
+        sent = {"Accept": "application/json, */*", "Content-Type": "application/json"}
+        sent |= _UNCOMPRESSED | dict(headers or {})
         try:
             renewed, waited = False, 0.0
             while True:
                 generation = self._generation
-                sent = {"Accept": "application/json, */*", "Content-Type": "application/json"}
-                sent |= _UNCOMPRESSED | dict(headers or {})
-                sent |= await self._headers()
-                asked = time.time()
-                async with asyncio.timeout(ANSWER_S):
-                    response = await self._pool().request(method, self.host + path, headers=sent, **options)
-                self.clock.heard(response.headers.get("Date"), asked, time.time())
+                try:
+                    response = await self._ask(method, path, sent, options)
+                except (aiohttp.ClientError, TimeoutError, OSError):
+                    if renewed or not await self._renew_if_outdated(generation):
+                        raise
+                    renewed = True
+                    continue
                 if response.status == 401 and not renewed:  # noqa: PLR2004
                     response.release()
                     await self._renew(generation)
@@ -212,6 +267,24 @@ class Cluster:
             yield response
         finally:
             response.close()
+
+    async def _ask(
+        self, method: str, path: str, headers: Mapping[str, str], options: Mapping[str, Any]
+    ) -> aiohttp.ClientResponse:
+        sent = [*headers.items(), *await self._headers()]
+        configuration = self._configuration
+        asked = time.time()
+        async with asyncio.timeout(ANSWER_S):
+            response = await self._pool().request(
+                method,
+                self.host + path,
+                headers=sent,
+                proxy=configuration.proxy,
+                server_hostname=configuration.server_name,
+                **options,
+            )
+        self.clock.heard(response.headers.get("Date"), asked, time.time())
+        return response
 
     async def json(
         self, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", body: object = None

@@ -154,6 +154,7 @@ class Runtime:
 
                     await Cluster.open(kubeconfig, context)  # raises with the reason
                 self._opened[key] = found
+            await found.refresh()
             return found
 
     def close(self) -> None:

@@ -9,12 +9,12 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cortex_jupyter import journal, tracing
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import CortexError, StoreBusy
+from cortex_jupyter.errors import ClusterChanged, CortexError, StoreBusy
 from cortex_jupyter.masking import rules
 from cortex_jupyter.recording.collector.selection import Selection
 from cortex_jupyter.recording.process.launch import log_path, rights
@@ -28,8 +28,10 @@ from cortex_jupyter.recording.text.parser import masking, wished
 from cortex_jupyter.recording.writing.patience import RETRY_S
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
 
+    from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.store import Store
 
 _log = logging.getLogger("cortex_jupyter.recording")  # by its name: run as a program this is `__main__`
@@ -152,8 +154,30 @@ async def _record(options: argparse.Namespace) -> None:
             chosen = (tuple(options.namespace), options.selector)
             selection = Selection(cluster, store, *chosen, pulse) if options.all else None
             turns = Turns(options.streams, options.streams_per_node)
-            ours = rights(options.kubeconfig, options.context)
-            await Recording(store, cluster, options.idle, selection, turns, pulse, told, ours).run()
+            ours = rights(options.kubeconfig, cluster.context)
+            recording = Recording(store, cluster, options.idle, selection, turns, pulse, told, ours)
+            await _until_changed(recording.run(), cluster)
+
+
+async def _until_changed(run: Coroutine[Any, Any, None], cluster: Cluster) -> None:
+    """Record until it ends by itself, or the kubeconfig's context is for another cluster: this one cannot be asked any more.
+
+    Raises
+    ------
+    ClusterChanged
+    """
+    running, changed = asyncio.create_task(run), asyncio.create_task(cluster.changed.wait())
+    try:
+        await asyncio.wait((running, changed), return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            raise ClusterChanged(
+                f"{cluster.host} is not recorded any more: the kubeconfig's context is for another cluster"
+            )
+    finally:
+        changed.cancel()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
 
 def _told() -> dict[str, str]:

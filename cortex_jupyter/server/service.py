@@ -75,6 +75,7 @@ class Service:
                     Access(each=app.access_each) if app.access_for == "user" or app.access_each else None,
                     mask=app.mask,
                 )
+            await self._recordings.refresh()
             return self._recordings
 
     def person(self, user: Any) -> Person | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +13,11 @@ from aiohttp import web
 from cortex_jupyter.cluster.session import Cluster
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+
+    from multidict import CIMultiDictProxy
 
 
 def status(code: int, message: str) -> web.Response:
@@ -31,17 +35,21 @@ class Api:
     requests : list of str
         `METHOD path?query`, as they came.
     tokens : set of str
-        Those that are let in.
+        Those that are let in; with an empty string also who has none.
+    seen : list
+        The headers of each request.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, Any] = {}
         self.requests: list[str] = []
         self.tokens = {"secret"}
+        self.seen: list[CIMultiDictProxy[str]] = []
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path_qs}")
+        self.seen.append(request.headers)
         if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
             return status(401, "Unauthorized")
         found = self.objects.get(request.path)
@@ -62,19 +70,27 @@ class Api:
         self.objects[path] = answer
 
 
-@pytest.fixture
-async def api() -> AsyncIterator[Api]:
-    one = Api()
+@asynccontextmanager
+async def serving(api: Api, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Api]:
+    """Serve on a port of its own, or on that one."""
     app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", one.handle)
+    app.router.add_route("*", "/{tail:.*}", api.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
     await site.start()
-    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield one
-    await runner.cleanup()
-    await asyncio.sleep(0)
+    api.url = f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield api
+    finally:
+        await runner.cleanup()
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    async with serving(Api()) as one:
+        yield one
 
 
 def kubeconfig(path: Path, server: str, user: dict[str, Any] | None = None, **cluster: Any) -> str:

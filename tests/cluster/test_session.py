@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 from cluster.conftest import kubeconfig, status
+from support.authority import Authority
 
 from cortex_jupyter.cluster import configuration, session
 from cortex_jupyter.cluster.session import Cluster
@@ -146,24 +147,24 @@ async def test_a_credential_plugin(api: Any, tmp_path: Path) -> None:
         assert await cluster.json("/x") == {"ok": 1}
 
 
-async def test_inside_a_pod(api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kubernetes.aio.config import incluster_config  # noqa: PLC0415
-
-    for name, text in (("token", "secret"), ("namespace", "pods-own"), ("ca.crt", "x")):
+async def test_inside_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("token", "secret\n"), ("namespace", "pods-own"), ("ca.crt", Authority().pem)):
         (tmp_path / name).write_text(text)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     monkeypatch.setattr(configuration, "_SERVICE_ACCOUNT", tmp_path)
-    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
-    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
     cluster = await Cluster.open()
     assert (cluster.host, cluster.namespace) == ("https://10.0.0.1:443", "pods-own")
-    assert (await cluster._headers())["authorization"].lower() == "bearer secret"
+    assert await cluster._headers() == [("Authorization", "Bearer secret")]
+    # The token is written anew before it expires.
+    (tmp_path / "token").write_text("renewed")
+    monkeypatch.setattr(configuration, "_TOKEN_FILE_S", 0)
+    assert await cluster._headers() == [("Authorization", "Bearer renewed")]
     # Many clusters have this address; of one store they are two, and a pod that is started again is of the same.
     assert (await Cluster.open()).id == cluster.id != cluster.host
-    (tmp_path / "ca.crt").write_text("y")
+    (tmp_path / "ca.crt").write_text(Authority().pem)
     assert (await Cluster.open()).id != cluster.id
     monkeypatch.setenv("CORTEX_CLUSTER", "prod-1")
     assert (await Cluster.open()).id == "prod-1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -96,3 +97,32 @@ def test_one_is_started_where_those_that_live_may_not_take_what_is_asked_for(spa
     assert begun(replace(one, namespaces=("ml",), rights=ours))
     assert begun(replace(one, refused=("nlp",), rights=launch.rights(None, "another"))), "it may not read there"
     assert not begun(replace(one, refused=("nlp",), rights=ours)), "nor might the next"
+
+
+def test_a_recorder_ends_when_its_context_is_for_another_cluster(tmp_path: Path) -> None:
+    """What it records is of the first; readers start one for the other."""
+    config = tmp_path / "config"
+
+    def point_to(port: int) -> None:
+        config.write_text(
+            json.dumps({
+                "current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "c"}}],
+                "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+            })
+        )  # fmt: skip
+
+    point_to(9)
+    command = [sys.executable, "-m", "cortex_jupyter.recording", "--all", "--kubeconfig", config]
+    command += ["--store", url_of(tmp_path / "r.sqlite")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "not watched at present" in line:
+                break
+        point_to(10)
+        _, words = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 1 and "the kubeconfig's context is for another cluster" in words

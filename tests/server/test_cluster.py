@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from server.running import Server, logs, records, run_server
-from support.jupyter import Home
+from support.jupyter import Home, free_port
 from support.kube import python_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from conftest import SandboxProcess
     from support.kube import Kube
@@ -75,3 +77,21 @@ def test_the_configured_cluster_and_no_other(sandbox_process: SandboxProcess, tm
     with run_server(tmp_path, *options, kubeconfig=sandbox_process.kubeconfig) as server:
         status, error = server.error(logs("any"))
     assert (status, error["code"]) == (502, "NoCluster") and "/not/there" in error["message"]
+
+
+def test_a_cluster_that_was_created_anew_is_asked_without_a_restart(
+    sandbox_process: SandboxProcess, tmp_path: Path
+) -> None:
+    """Its port is another: the kubeconfig is read again when there is no answer."""
+    config = tmp_path / "config"
+    there = yaml.safe_load(Path(sandbox_process.kubeconfig).read_text())
+    gone = copy.deepcopy(there)
+    gone["clusters"][0]["cluster"]["server"] = f"http://127.0.0.1:{free_port()}"
+    config.write_text(yaml.safe_dump(gone))
+    with run_server(tmp_path, kubeconfig=config) as server:
+        status, error = server.error("cortex/tasks")
+        assert (status, error["code"]) == (504, "ClusterUnreachable")
+        config.write_text(yaml.safe_dump(there))
+        status, error = server.error("cortex/tasks")
+        assert (status, error["code"]) == (503, "ClusterChanged") and "try again" in error["hint"]
+        assert "tasks" in server.get("cortex/tasks").json()

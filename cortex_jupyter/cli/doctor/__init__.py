@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from cortex_jupyter.cli.doctor import archive, identity, jupyter, packages, settings, store
 from cortex_jupyter.cli.doctor import cluster as kubernetes
-from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, aside, failed, within
+from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, aside, within
 from cortex_jupyter.cli.terminal import colourful, safe
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recording.reading.connection import shared
 from cortex_jupyter.recording.store import default_url
 
@@ -56,13 +55,15 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
     url = told.store_url or default_url()
     cluster: Cluster | None = None
     found: list[Finding] = []
-    try:
-        async with asyncio.timeout(seconds):  # a credential plugin is a process
-            cluster = await Cluster.open(kubeconfig or told.kubeconfig or None, context or told.context or None)
-    except TimeoutError:
-        found.append(Finding(kubernetes.PART, BAD, f"there are no credentials within {seconds:g} s", _NO_CLUSTER))
-    except CortexError as error:
-        found.append(failed(kubernetes.PART, error))
+
+    async def opened() -> list[Finding]:
+        nonlocal cluster
+        named = (kubeconfig or told.kubeconfig or None, context or told.context or None)
+        cluster = await Cluster.open(*named, plugin_timeout_s=seconds)
+        return []
+
+    # The plugin's own limit comes first, for its error names it; the other is for a disk that hangs.
+    found += await within(seconds + 1, kubernetes.PART, opened(), _NO_CLUSTER)
     id_ = cluster.id if cluster else None
     parts = [
         within(seconds, store.PART, aside(lambda: store.judge(url, id_)), _NO_STORE),

@@ -46,7 +46,7 @@ def log_path(store_url: str) -> Path:
 
 def rights(kubeconfig: str | None, context: str | None) -> str:
     """Give what is the same for all processes that find the same credentials as one with these arguments."""
-    named = kubeconfig or os.environ.get("KUBECONFIG") or Path.home()
+    named = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~")  # noqa: PTH111 - pathlib's raises where there is no home
     return hashlib.sha256(f"{MACHINE or HOST} {os.getuid()} {named} {context}".encode()).hexdigest()[:16]
 
 

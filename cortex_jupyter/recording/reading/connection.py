@@ -125,6 +125,21 @@ class Connection:
         await asyncio.to_thread(found.settings.look)
         return found
 
+    async def refresh(self) -> None:
+        """Open the cluster anew where the kubeconfig's context is for another one by now; what is open goes on."""
+        old = self.cluster
+        if old is None or not old.changed.is_set():
+            return
+        try:
+            new = await type(old).open(*self._configured)
+        except NoCluster:
+            new = None  # as at the start: what is recorded can still be read
+        if self.cluster is not old:  # another request has done it meanwhile
+            old, new = new, self.cluster
+        self.cluster = new
+        if old is not None:
+            await old.close()
+
     async def close(self) -> None:
         """Close the cluster's connections and the store."""
         if self.cluster is not None:

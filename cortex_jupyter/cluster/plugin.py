@@ -1,0 +1,122 @@
+"""Credential plugins: programs that a kubeconfig names (`users[].user.exec`) and that print a token or a certificate.
+
+https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.errors import NoCluster
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: A plugin that has not ended after this time, in seconds, is killed. One that waits for a login in a browser needs most.
+TIMEOUT_S: Final = 60.0
+#: Where a cluster of a kubeconfig holds settings for plugins.
+_EXTENSION: Final = "client.authentication.k8s.io/exec"
+
+
+async def credentials(
+    plugin: Mapping[str, Any], cluster: Mapping[str, Any], folder: Path, timeout_s: float | None = None
+) -> dict[str, Any]:
+    """Run a credential plugin and return the `status` of the ExecCredential that it prints.
+
+    A cancelled call kills the plugin with all processes that it has started.
+
+    Parameters
+    ----------
+    plugin : mapping
+        The `exec` section of the kubeconfig's user.
+    cluster : mapping
+        The cluster's section, with paths that are absolute; told to the plugin where it wishes (`provideClusterInfo`).
+    folder : Path
+        The kubeconfig's; a command with a relative path starts there.
+    timeout_s : float, optional
+        Else `TIMEOUT_S`.
+
+    Returns
+    -------
+    dict
+        `token`, or `clientCertificateData` and `clientKeyData`; `expirationTimestamp` where they expire.
+
+    Raises
+    ------
+    NoCluster
+        It cannot be run, fails, takes too long or prints something else; the message names it.
+    """
+    command = [str(plugin.get("command") or ""), *map(str, plugin.get("args") or ())]
+    name = f"the credential plugin {shlex.join(command)!r}"
+    hint = str(plugin.get("installHint") or f"run it yourself to see why: {shlex.join(command)}")
+    interactive = plugin.get("interactiveMode") == "Always"
+    if interactive and not (sys.stdin and sys.stdin.isatty()):
+        raise NoCluster(f"{name} asks its questions on a terminal (interactiveMode: Always), and there is none", hint)
+    if os.sep in command[0]:
+        command[0] = str(folder / command[0])
+    environ = os.environ | {str(one["name"]): str(one["value"]) for one in plugin.get("env") or ()}
+    environ["KUBERNETES_EXEC_INFO"] = json.dumps(_request(plugin, cluster, interactive=interactive))
+    seconds = TIMEOUT_S if timeout_s is None else timeout_s
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=environ,
+            stdin=None if interactive else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=not interactive,  # a group that can be killed whole; it would have no terminal
+        )
+    except OSError as error:
+        raise NoCluster(f"{name} cannot be run: {error.strerror or error}", hint) from error
+    try:
+        async with asyncio.timeout(seconds):
+            printed, complaint = await process.communicate()
+    except TimeoutError:
+        raise NoCluster(f"{name} did not end within {seconds:g} s", hint) from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill() if interactive else os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    if process.returncode:
+        words = complaint.decode(errors="replace").strip()[-500:] or "it says nothing"
+        raise NoCluster(f"{name} failed with exit code {process.returncode}: {words}", hint)
+    return _status(printed, str(plugin.get("apiVersion")), name)
+
+
+def _request(plugin: Mapping[str, Any], cluster: Mapping[str, Any], *, interactive: bool) -> dict[str, Any]:
+    """Return the ExecCredential that tells a plugin how and for what it is run."""
+    spec: dict[str, Any] = {"interactive": interactive}
+    if plugin.get("provideClusterInfo"):
+        names = ("server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority-data", "proxy-url")
+        spec["cluster"] = {name: cluster[name] for name in names if cluster.get(name)}
+        if path := cluster.get("certificate-authority"):
+            spec["cluster"]["certificate-authority-data"] = base64.b64encode(Path(path).read_bytes()).decode()
+        for one in cluster.get("extensions") or ():
+            if one.get("name") == _EXTENSION:
+                spec["cluster"]["config"] = one.get("extension")
+    return {"apiVersion": plugin.get("apiVersion"), "kind": "ExecCredential", "spec": spec}
+
+
+def _status(printed: bytes, version: str, name: str) -> dict[str, Any]:
+    try:
+        credential = json.loads(printed)
+        status = credential["status"]
+        found = status.get("token") or (status.get("clientCertificateData") and status.get("clientKeyData"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        text = printed[:100].decode(errors="replace")
+        raise NoCluster(f"{name} prints no ExecCredential with a status, but {text!r}") from error
+    if credential.get("apiVersion") != version:
+        raise NoCluster(f"{name} answers with {credential.get('apiVersion')}, and the kubeconfig asks for {version}")
+    if not found:
+        raise NoCluster(f"{name} gives neither a token nor a certificate with its key")
+    return dict(status)
