@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.record import Record
     from cortex_jupyter.parsing.query import LogQuery
 
+#: What a spreadsheet takes for the beginning of a formula (https://owasp.org/www-community/attacks/CSV_Injection).
+FORMULA: Final = "^[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"
 _KINDS: Final = (".parquet", ".ndjson", ".jsonl", ".txt", ".log", ".csv")
 _CSV: Final = ("seq", "time", "pod", "container", "kind", "run", "node", "stream", "level", "text")
 
@@ -39,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
             f"{target.name!r} does not say what to write",
             f"end the name in one of {', '.join(_KINDS)}, all but .parquet also followed by .gz",
         )
+    if options.spreadsheet and kind != ".csv":
+        raise BadQuery("--spreadsheet is for CSV", "end the name in .csv or .csv.gz")
     log = log_of(options).mask() if options.mask else log_of(options)
     if kind == ".parquet":
         log.to_parquet(target)
@@ -47,7 +52,11 @@ def run(options: argparse.Namespace) -> int:
 
         def write(path: Path) -> None:
             with progress(f"writing {target.name}", total) as bar, _open(path, packed=packed) as out:
-                _WRITERS[kind](out, _counted(log.records(), bar), log.query)
+                records = _counted(log.records(), bar)
+                if kind == ".csv":
+                    _csv(out, records, is_for_spreadsheet=options.spreadsheet)
+                else:
+                    _WRITERS[kind](out, records, log.query)
 
         whole(target, write)
     say(f"{target}: {many(target.stat().st_size, 'byte')}")
@@ -76,12 +85,16 @@ def _txt(out: IO[bytes], records: Iterable[Record], query: LogQuery) -> None:
         out.write(f"{text}\n".encode("utf-8", "replace"))
 
 
-def _csv(out: IO[bytes], records: Iterable[Record], _: LogQuery) -> None:
+def _csv(out: IO[bytes], records: Iterable[Record], *, is_for_spreadsheet: bool) -> None:
+    starts = re.compile(FORMULA).match
     with io.TextIOWrapper(out, encoding="utf-8", errors="replace", newline="", write_through=True) as text:
         rows = csv.DictWriter(text, _CSV)
         rows.writeheader()
         for record in records:
-            rows.writerow(record.as_dict())
+            row = record.as_dict()
+            if is_for_spreadsheet:
+                row |= {name: f"'{value}" for name, value in row.items() if isinstance(value, str) and starts(value)}
+            rows.writerow(row)
 
 
-_WRITERS: Final = {".ndjson": _ndjson, ".jsonl": _ndjson, ".txt": _txt, ".log": _txt, ".csv": _csv}
+_WRITERS: Final = {".ndjson": _ndjson, ".jsonl": _ndjson, ".txt": _txt, ".log": _txt}

@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     if options.follow and options.output == "json":
         raise BadQuery("-o json is one document and has no end yet", "with -f use -o ndjson")
     log = log_of(options)
-    if options.since is None and not log.over:
+    if options.since is None and options.run is None and not options.previous and not log.over:
         log = log.filter(since=_WINDOW)
     writer = Writer(log.query, options.output, options.prefix, several=log.several)
     code = _follow(log, writer) if options.follow else _now(log, writer, options)
@@ -51,11 +51,17 @@ def _now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
     writer.flush()
     statement = log.complete
     if not count:
-        status = log.status
-        beyond = f"; it has {statement.records} lines, --since all shows them" if statement.records else ""
-        say(f"{status.message}: no lines to show{beyond}")
+        say(f"{log.status.message}: no lines to show{_elsewhere(log, statement.records)}")
     say(str(statement))
     return 0
+
+
+def _elsewhere(log: TaskLog, count: int) -> str:
+    """Return where the lines of a task are, of which a query shows none."""
+    if log.query.run is not None:
+        runs = [f"{pod}/{container} {', '.join(map(str, numbers))}" for (pod, container), numbers in log.runs.items()]
+        return f"; recorded are the runs {'; '.join(runs[:5])}" if runs else ""
+    return f"; it has {count} lines, --since all shows them" if count else ""
 
 
 def _follow(log: TaskLog, writer: Writer) -> int:

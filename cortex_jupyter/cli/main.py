@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: What a shell says of a program that an interrupt or a closed pipe has ended: 128 and the signal's number.
 _INTERRUPTED: Final = 130
 _CLOSED_PIPE: Final = 141
+_SPREADSHEET: Final = (
+    "of CSV: cells that a spreadsheet would run as a formula (=, +, -, @, tab first) begin with an apostrophe"
+)
 _EPILOG: Final = """\
 TASK is [NAMESPACE:][KIND/]NAME, for instance train-1, ml:job/train-1, deployment/api.
 Data goes to standard output, everything else to standard error.
@@ -46,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write the log of a task to a file")
     _task(export, "FILE")
     export.add_argument("file", metavar="FILE", help="by its suffix: .parquet, .ndjson, .txt, .csv, each but the first also with .gz")  # fmt: skip
+    export.add_argument("--spreadsheet", action="store_true", help=_SPREADSHEET)
     export.add_argument("--mask", action="store_true", help="tokens, keys, passwords and e-mail addresses masked")
 
     sql = commands.add_parser("sql", help="ask logs by SQL: `select level, count(*) from logs group by 1`")
@@ -53,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     sql.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or files (default: all that are recorded or archived of the namespace)")  # fmt: skip
     sql.add_argument("-n", "--namespace", metavar="NS", help="default: CORTEX_NAMESPACE, else the kubeconfig's")
     sql.add_argument("-o", "--output", choices=("text", "ndjson", "csv"), default="text")
+    sql.add_argument("--spreadsheet", action="store_true", help=_SPREADSHEET)
     sql.add_argument("--rows", type=int, default=1000, metavar="N", help="of a text table at most")
 
     archive = commands.add_parser("archive", help="write completed recordings to managed content as Parquet")
@@ -105,9 +110,11 @@ def _task(to: argparse.ArgumentParser, after: str = "") -> None:
     to.add_argument("--pod", metavar="NAME", help="a glob, or several with commas")
     to.add_argument("--container", metavar="NAME")
     to.add_argument(
-        "--run", metavar="N", help="of each container: 0 is the first, -1 the newest, POD/CONTAINER/0 of one"
+        "--run",
+        metavar="N",
+        help="of each container, by its restarts: 0 is the first, -1 the newest, POD/CONTAINER/0 of one; all of it without --since",
     )
-    to.add_argument("-p", "--previous", dest="run", action="store_const", const="-2", help="the run before the newest: --run -2")  # fmt: skip
+    to.add_argument("-p", "--previous", action="store_true", help="the run before the newest, all of it whatever --since: --run -2 --since all")  # fmt: skip
     to.add_argument("--stream", metavar="NAME", help="stdout or stderr")
     to.add_argument("--level", metavar="LEVEL", help="at least this")
     to.add_argument("--grep", metavar="REGEX", action="append", help="may be given several times, as the next two")

@@ -29,7 +29,11 @@ def log_of(options: argparse.Namespace) -> TaskLog:
             "name one task" if options.task is None else "both a task and a selector are given",
             "`cortex-jupyter tasks` lists what there is",
         )
+    if options.previous and options.run is not None:
+        raise BadQuery("both --previous and --run are given", "--previous is --run -2")
     query: dict[str, Any] = {name: value for name in _NAMES if (value := getattr(options, name)) is not None}
+    if options.previous:
+        query |= {"run": "-2", "since": "all"}
     return logs(
         f"-l {selector}" if selector is not None else options.task,
         namespace=options.namespace,

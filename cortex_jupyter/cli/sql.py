@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from cortex_jupyter.archive.extra import library
+from cortex_jupyter.cli.export import FORMULA
+from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.scan import scan
 
 if TYPE_CHECKING:
@@ -16,14 +18,33 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the logs of tasks, or of files, by SQL."""
+    if options.spreadsheet and options.output != "csv":
+        raise BadQuery("--spreadsheet is for CSV", "write -o csv")
     found = scan(options.tasks or None, namespace=options.namespace).sql(options.statement)
     if options.output == "text":
         found.show(max_rows=options.rows, max_width=10_000)
         return 0
     table = found.to_arrow_table()
     if options.output == "csv":
+        if options.spreadsheet:
+            table = _without_formulas(table)
         library("pyarrow.csv").write_csv(table, sys.stdout.buffer)
         return 0
     for row in table.to_pylist():
         print(orjson.dumps(row, default=str).decode())
     return 0
+
+
+def _without_formulas(table: Any) -> Any:
+    """Return a table with an apostrophe before each text that a spreadsheet would run as a formula."""
+    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            texts = table.column(place).cast(pa.large_string())
+            quoted = pc.binary_join_element_wise(
+                pa.scalar("'", pa.large_string()), texts, pa.scalar("", pa.large_string())
+            )
+            table = table.set_column(
+                place, field.name, pc.if_else(pc.match_substring_regex(texts, FORMULA), quoted, texts)
+            )
+    return table

@@ -131,6 +131,14 @@ class TaskLog(Waiting, Analysis):
         return several(self._recording)
 
     @property
+    def runs(self) -> dict[tuple[str, str], list[int]]:
+        """The runs that are recorded of each container, by pod and container, counted by restarts: 0 is the first."""
+        found: dict[tuple[str, str], set[int]] = {}
+        for source, _ in self._recording.store.sources(self._recording.id).values():
+            found.setdefault((source.pod, source.container), set()).add(source.run)
+        return {name: sorted(runs) for name, runs in found.items()}
+
+    @property
     def complete(self) -> Completeness:
         """The completeness statement of the whole recording: lines, time range, gaps with their reasons."""
         self._settle()

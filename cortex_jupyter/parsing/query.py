@@ -37,6 +37,9 @@ SEVERAL: Final = ("grep", "exclude", "where")
 #: So often at most, all together: each may take its time for each batch.
 _EACH: Final = 50
 
+#: With one of these no default window holds; a run that is asked for may have ended long before any.
+_WINDOWED: Final = frozenset({"since", "before", "after", "run"})
+
 _TRUE, _FALSE = frozenset({"", "1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
@@ -134,7 +137,7 @@ class LogQuery:
             Strings as in a URL, or typed: bool, int, timedelta, datetime, Cursor; lists of strings for `SEVERAL`. None and (but for the switches) an
             empty string mean that it is not given.
         default_since : str, optional
-            What holds where `since` is not given and no cursor is.
+            What holds where `since` is not given and no cursor and no run is.
         now : int, optional
             ns since the epoch, for durations.
         allowed : frozenset of str, optional
@@ -167,7 +170,7 @@ class LogQuery:
         now = time.time_ns() if now is None else now
         read: dict[str, Any] = {k: _READ[k](k, v) for k, v in given.items() if k in _READ}
         read |= {k: instant(k, given[k], now) for k in ("since", "until") if k in given}
-        if not {"since", "before", "after"} & given.keys():
+        if not _WINDOWED & given.keys():
             read["since"] = instant("since", default_since, now)
         query = cls(**read, raw={k: _raw(v) for k, v in given.items()})
         query._check()
@@ -175,7 +178,7 @@ class LogQuery:
 
     def with_default_since(self, since: str, now: int | None = None) -> Self:
         """Give the query with another window, where none was asked for."""
-        if {"since", "before", "after"} & self.raw.keys():
+        if _WINDOWED & self.raw.keys():
             return self
         return replace(self, since=instant("since", since, time.time_ns() if now is None else now))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import os
 import pty
 import subprocess
@@ -116,6 +117,8 @@ def test_one_run_of_a_container(cli: Cli, task: Filled) -> None:
         return [line.rpartition(" ")[2] for line in done.stdout.splitlines()]
 
     first = [str(i) for i in range(100)]
+    # The run before is shown whole: it ended before any window that one would look at.
+    assert numbers("-p", "--since", "2026-01-01T00:00:01Z") == first
     assert numbers("--previous") == numbers("--run", "-2") == numbers("--run", "train-1-aa/main/0") == first
     assert numbers("-p", "-f", "--tail", "2") == first[-2:]
     assert numbers("--run", "-1", "--pod", "*-aa") == ["more"]
@@ -143,6 +146,7 @@ def test_nothing_to_show_is_said(cli: Cli, task: Filled) -> None:
             "error: the task has no run '7'\n\nhint: its containers have the runs 0 to 1",
         ),
         (["logs", "ml:train-1", "--previous"], 1, "error: the task has no run '-2'"),
+        (["logs", "ml:train-1", "-p", "--run", "0"], 2, "error: both --previous and --run are given"),
         (["logs", "ml:train-1", "--run", "first"], 2, "error: run='first' is no run\n\nhint: run=0 is the first run"),
         (["logs", "ml:train-1", "-f", "-o", "json"], 2, "error: -o json is one document"),
         (["logs"], 2, "error: name one task"),
@@ -203,6 +207,28 @@ def test_a_terminal_gets_colours_and_nothing_that_moves_it(cli: Cli, task: Fille
     assert second.endswith(b"mtrain-1-bb/main \x1b[0mERROR \x1b[31mred\x1b[0m ") and b"title" not in seen
     plain = on_terminal(cli, "logs", "ml:train-1", "--tail", "2", NO_COLOR="1")
     assert plain.startswith(b"train-1-aa/main INFO step 99\r\n")
+
+
+def test_cells_of_a_csv_file_are_no_formulas_where_one_asks_for_it(cli: Cli, filled: Filled, tmp_path: Path) -> None:
+    texts = ["=1+2", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", "loss=1", "", "'=1"]
+    filled.lines([(1, i, text) for i, text in enumerate(texts)]).end()
+
+    def written(name: str, *options: str) -> list[dict[str, str]]:
+        done = cli("export", "ml:train-1", str(tmp_path / name), *options)
+        assert done.returncode == 0, done.stderr
+        with (tmp_path / name).open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    assert [row["text"] for row in written("as-it-is.csv")] == texts
+    safe = [row["text"] for row in written("safe.csv", "--spreadsheet")]
+    assert safe == [f"'{text}" if i < 7 else text for i, text in enumerate(texts)]
+    refused = cli("export", "ml:train-1", str(tmp_path / "x.txt"), "--spreadsheet")
+    assert refused.returncode == 2 and "--spreadsheet is for CSV" in refused.stderr
+    sql = ("sql", "-o", "csv", "select seq, text from logs order by seq", "ml:train-1")
+    assert next(row["text"] for row in csv.DictReader(io.StringIO(cli(*sql).stdout, newline=""))) == "=1+2"
+    asked = [row["text"] for row in csv.DictReader(io.StringIO(cli(*sql, "--spreadsheet").stdout, newline=""))]
+    assert asked[:5] == safe[:5] and asked[6:] == safe[6:]  # a pipe read as text loses "\r"
+    assert "--spreadsheet is for CSV" in cli("sql", "select 1", "ml:train-1", "--spreadsheet").stderr
 
 
 @pytest.mark.parametrize("name", ["x.ndjson", "x.jsonl.gz", "x.txt", "x.log.gz", "x.csv", "x.csv.gz", "x.parquet"])

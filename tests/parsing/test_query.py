@@ -49,6 +49,10 @@ def test_defaults() -> None:
     assert query.raw == {} and query.keep() is None
     assert query.with_default_since("all").since is None
     assert LogQuery.parse({"since": "5m"}, now=NOW).with_default_since("all").since == NOW - 300 * S
+    # A run that is asked for may have ended long before the window that is shown of a task that runs.
+    run = LogQuery.parse({"run": "-2"}, default_since="1m", now=NOW)
+    assert run.since is None and run.with_default_since("1m").since is None
+    assert LogQuery.parse({"run": "-2", "since": "5m"}, now=NOW).since == NOW - 300 * S
     assert LogQuery.parse({"before": "1-2-3-4"}, default_since="1m").since is None, "a cursor says where"
 
 

@@ -96,7 +96,7 @@ export function fromPlain(plain: Plain): Settings {
     pod: plain.pod ?? "",
     container: plain.container ?? "",
     run: String(plain.run ?? ""),
-    since: instant(plain.since) === null || instant(plain.until) === null ? windowOf(plain.since || DEFAULT_SINCE) : null,
+    since: instant(plain.since) === null || instant(plain.until) === null ? windowOf(plain.since || (plain.run ? "all" : DEFAULT_SINCE)) : null,
     from: instant(plain.until) === null ? null : instant(plain.since),
     until: instant(plain.until),
     tail: typeof plain.tail === "number" ? plain.tail : null,
