@@ -225,6 +225,8 @@ class PageServer:
         id_ = message.get("id")
         query = asked(message.get("query") or {}) if message["type"] == "search" else None
         recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
+        if query is not None and query.before is not None:
+            (await recording.info()).check(query.before)
         async with aclosing(measured(recording) if query is None else matches(recording, query)) as pieces:
             async for piece in pieces:
                 self._send({"type": "found", "id": id_}, [piece])

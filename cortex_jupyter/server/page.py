@@ -54,11 +54,11 @@ def page(
     if at is not None:
         found = around(store, id_, at=at, limit=limit, keep=window["keep"], bound=bound)
     elif query.after is not None and query.after.before is not None:
-        found = onward(store, id_, after=query.after.check(id_), limit=limit, keep=window["keep"], bound=bound)
+        found = onward(store, id_, after=info.check(query.after), limit=limit, keep=window["keep"], bound=bound)
     elif query.after is not None:
-        found = following(store, id_, after=query.after.check(id_), limit=limit, **window, bound=bound)
+        found = following(store, id_, after=info.check(query.after), limit=limit, **window, bound=bound)
     else:
-        before = query.before.check(id_) if query.before else None
+        before = info.check(query.before) if query.before else None
         found = newest(store, id_, limit=limit, before=before, **window, bound=bound)
     return {
         "task": task,

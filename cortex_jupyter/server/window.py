@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.errors import BadQuery, CursorNotHeld, RecorderError
+from cortex_jupyter.errors import BadQuery, RecorderError
 from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.recording.reading.frame import Burst, Frame
-from cortex_jupyter.records import Cursor, Entry, notice
+from cortex_jupyter.records import EVERY_SEQ, Entry, epoch_at, notice
 from cortex_jupyter.server.state import completeness_of, gone, present
 from cortex_jupyter.server.stored import in_thread, newest_since, start, stored, tail_of
 
@@ -24,12 +24,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
-    from cortex_jupyter.records import Batch
+    from cortex_jupyter.records import Batch, Cursor
 
 #: `tail` counts what had been written, so it waits for that to be recorded; not for ever, seconds.
 _SETTLE_S: Final = 10.0
-#: Above every number: of a recording that is still being filled, older lines may come at any time.
-_ALL: Final = 1 << 53
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,10 +99,8 @@ class Window:
         info = info or recording.held()
         query = query.among(store, id_)
         if resume is not None:
-            at = resume.check(id_).seq
-            if at > info.last_seq:
-                raise CursorNotHeld("this cursor lies beyond what is recorded: the end of the recording was lost")
-            return cls(recording=recording, query=query, info=info, resumed=True, after=at, since=None)
+            after = info.check(resume).seq
+            return cls(recording=recording, query=query, info=info, resumed=True, after=after, since=None)
         ahead = recording.ahead(info)
         query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
         since = query.since
@@ -158,7 +154,8 @@ class Window:
         filling = not (info.done or info.caught_up)
         index = recording.store.index(recording.id)
         if filling or any(event == "log" and (t_min, seq) < low for seq, _, event, t_min, _ in index):
-            return Cursor(recording.id, _ALL if filling else max(info.last_seq, self.snapshot), low)
+            # Of a recording that is still being filled, older lines may come at any time.
+            return info.cursor(EVERY_SEQ if filling else max(info.last_seq, self.snapshot), low)
         return None
 
     async def bursts(self) -> AsyncGenerator[Burst]:
@@ -183,7 +180,8 @@ class Window:
                 async for frame in rest:
                     yield Burst([frame])
             return
-        live = recording.feed.bursts(self.after, since=self.since, until=query.until, keep=keep)
+        epoch = epoch_at(info.epochs, self.after)
+        live = recording.feed.bursts(self.after, since=self.since, until=query.until, keep=keep, epoch=epoch)
         async with aclosing(live) as bursts:
             async for burst in bursts:
                 yield burst
@@ -203,6 +201,7 @@ class Window:
             yield frame
         message = gone(self.info)["message"]
         end = notice(key, upto, time.time_ns(), "end", message, state="gone", reason="Deleted")
+        end.epochs = self.info.epochs
         yield Frame.of(self.recording.id, end)
 
     def _held(self, after: int, upto: int) -> AsyncGenerator[Frame]:
@@ -214,7 +213,8 @@ class Window:
 
 
 def _entry(entry: Entry, batch: Batch) -> Entry:
-    return Entry(batch.seqs[0], batch.seqs[-1] - batch.seqs[0] + 1, "log", entry.t_min, entry.t_max, batch.encode())
+    n = batch.seqs[-1] - batch.seqs[0] + 1
+    return Entry(batch.seqs[0], n, "log", entry.t_min, entry.t_max, batch.encode(), entry.epochs)
 
 
 async def caught_up(recording: Recording, seconds: float) -> Info:

@@ -320,6 +320,25 @@ it("a place hours back, which the window does not reach, is loaded by its time",
   expect(last().seek).toBeUndefined();
 });
 
+it.each([false, true])("a page whose place the store has lost: the window is loaded anew (task ended: %s)", async (ended) => {
+  open("all", "1m");
+  await settle();
+  await server.send(sse("status", { task: TASK, state: "running", older: "o", from: ns(T0 - 60_000) }, "a0") + sse("log", line(5, "one"), "a1"));
+  if (ended) await server.send(sse("end", { task: TASK, seq: 6, time: ns(T0), state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "a2"));
+  server.answer = failure(410, "CursorNotHeld", "The store lost the lines at this cursor");
+  await vi.advanceTimersByTimeAsync(1100);
+  const before = streams().length;
+  engine.receive({ op: "older", view: "v1" });
+  await settle();
+  server.answer = undefined;
+  await vi.advanceTimersByTimeAsync(1100);
+  expect(streams().length).toBeGreaterThan(before);
+  expect(streams().at(-1)!.has("cursor")).toBe(false);
+  await server.send(sse("log", line(0, "anew"), "c1"));
+  expect(texts()).toEqual(["anew"]);
+  expect(JSON.stringify(last().rows)).toContain("The store lost the lines at this cursor; the window was loaded anew");
+});
+
 it("a place that is lost of one task of several begins anew, the others go on", async () => {
   const other = "ml:job/score";
   open();

@@ -101,7 +101,8 @@ class Tasks:
         StoreError
         """
         begun = time.monotonic()
-        take = partial(self._store.lease, id_, self._me.id, patient=self._heart.patient)
+        reached = self.reached.of(id_)
+        take = partial(self._store.lease, id_, self._me.id, patient=self._heart.patient, reached=reached)
         lease = await asyncio.to_thread(take)
         if lease is None:
             return
@@ -110,7 +111,7 @@ class Tasks:
         if now is None or now.done:
             self.reached.over([id_])
             return
-        if (reached := self.reached.of(id_)) > now.last_seq:
+        if reached > now.last_seq:
             try:
                 now = await asyncio.to_thread(say_back, self._store, lease, now, reached)
             except LeaseLost as error:  # another has taken it just now: it is his
