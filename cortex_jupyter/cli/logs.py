@@ -67,7 +67,8 @@ def _elsewhere(log: TaskLog, count: int) -> str:
 def _follow(log: TaskLog, writer: Writer) -> int:
     said, code = "", 0
     status = log.status
-    if status.state == "pending":  # what was said of that may be older than the window
+    # What was said of that may be older than the window.
+    if status.state == "pending" or log.problem is not None:
         said = status.message
         say(said)
     events = log.frames()

@@ -63,12 +63,17 @@ def page(
     return {
         "task": task,
         "records": [row(r.seq, r.time, r.source, r.stream, r.text) for r in found.records],
-        "notices": found.notices,
+        "notices": allowed(recording, found.notices),
         "older": None if found.older is None else str(found.older),
         "newer": _newer(found, info),
         "stopped": found.stopped,
         "complete": completeness_of(store.complete(id_)) | {"done": info.done},
     }
+
+
+def allowed(recording: Recording, notices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those notices that the reader of a recording may see: events of Kubernetes have a right of their own."""
+    return [n for n in notices if n.get("notice") != "event"] if "events" in recording.hidden else notices
 
 
 def place(value: object, query: LogQuery) -> int | None:

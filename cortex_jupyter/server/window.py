@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.errors import BadQuery, RecorderError
+from cortex_jupyter.errors import BadQuery, NotAllowed, RecorderError
 from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.recording.reading.frame import Burst, Frame
 from cortex_jupyter.records import EVERY_SEQ, Entry, epoch_at, notice
@@ -20,7 +20,6 @@ from cortex_jupyter.server.stored import in_thread, newest_since, start, stored,
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
@@ -114,24 +113,26 @@ class Window:
         query, recording = self.query, self.recording
         if self.resumed or query.tail is None:
             return
-        self.info = await caught_up(recording, _SETTLE_S)
+        try:
+            self.info = await caught_up(recording, _SETTLE_S)
+        except NotAllowed:
+            self.info = await recording.info()  # the status says so, and a stream goes on when the right is given
         self.low, self.snapshot, _ = await in_turn(query.keep(), tail_of, recording, query)
         if self.low:
             self.since = self.low[0]
 
-    async def status(self, cluster: Cluster | None, asked: str) -> bytes:
+    async def status(self, asked: str) -> bytes:
         """Give the event with which a stream begins: the task's state, and the way to what lies before the window.
 
         Parameters
         ----------
-        cluster : Cluster or None
         asked : str
             The task as the reader named it, so that it can tell which of its tasks this is.
         """
         recording, info = self.recording, self.info
-        doc: dict[str, Any] = await present(cluster, recording, info)
+        doc: dict[str, Any] = await present(recording, info)
         now = time.time_ns()
-        doc |= {"ref": asked, "time": str(now), "now": str(now + recording.ahead(info))}
+        doc |= {"ref": asked, "time": str(now), "now": str(now + recording.ahead(info)), "hidden": recording.hidden}
         return b"event: status\ndata: " + orjson.dumps(doc | await asyncio.to_thread(self._around)) + b"\n\n"
 
     def _around(self) -> dict[str, Any]:
@@ -175,7 +176,9 @@ class Window:
             if entry is not None and entry.event == "end":
                 yield Burst([Frame.of(recording.id, entry)])
             return
-        if recording.workload is None and not info.done and not info.caught_up:
+        # Where the cluster cannot be asked it is not known to be gone: more may come.
+        known_gone = recording.workload is None and recording.problem is None
+        if known_gone and not info.done and not info.caught_up:
             async with aclosing(self._rest()) as rest:
                 async for frame in rest:
                     yield Burst([frame])
@@ -184,7 +187,10 @@ class Window:
         live = recording.feed.bursts(self.after, since=self.since, until=query.until, keep=keep, epoch=epoch)
         async with aclosing(live) as bursts:
             async for burst in bursts:
-                yield burst
+                if "events" not in recording.hidden:
+                    yield burst
+                elif shown := [frame for frame in burst.frames if not _is_event(frame)]:
+                    yield burst if len(shown) == len(burst.frames) else Burst(shown)
 
     async def _tail(self) -> AsyncGenerator[Frame]:
         if self.low is None:
@@ -198,7 +204,8 @@ class Window:
         """Give what there is of a task that nobody records any more, and say that this is the end."""
         upto, key = self.info.last_seq, self.recording.ref.key
         async for frame in self._held(self.after, upto):
-            yield frame
+            if "events" not in self.recording.hidden or not _is_event(frame):
+                yield frame
         message = gone(self.info)["message"]
         end = notice(key, upto, time.time_ns(), "end", message, state="gone", reason="Deleted")
         end.epochs = self.info.epochs
@@ -210,6 +217,11 @@ class Window:
         held = stored(self.recording.store, id_, after=after, upto=upto, **window)
         frames = (Frame.of(id_, entry if batch is None else _entry(entry, batch)) for entry, batch in held)
         return in_thread(frames, window["keep"])
+
+
+def _is_event(frame: Frame) -> bool:
+    """Tell whether a frame is an event of Kubernetes, which has a right of its own."""
+    return frame.event == "status" and orjson.loads(frame.entry.data).get("notice") == "event"
 
 
 def _entry(entry: Entry, batch: Batch) -> Entry:
@@ -227,6 +239,11 @@ async def caught_up(recording: Recording, seconds: float) -> Info:
         if not recording.gone:
             raise
         return await recording.info()  # nothing new can come
+    except NotAllowed:
+        info = await recording.info()
+        if not await asyncio.to_thread(lambda: recording.store.complete(info.id).records):
+            raise
+        return info  # what was recorded before the right was lost, or by others
 
 
 def at_most(value: object) -> int | None:

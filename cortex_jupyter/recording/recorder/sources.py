@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from cortex_jupyter.cluster.pods import End
+    from cortex_jupyter.errors import NotAllowed
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.store import Anchor
     from cortex_jupyter.recording.watching.pods import Pods
@@ -71,6 +72,12 @@ class Sources:
     def failure(self) -> str:
         """Why a source cannot be read at present, empty where all can."""
         return next((r.failure for r in self._readers.values() if r and r.failure), "")
+
+    @property
+    def refusal(self) -> NotAllowed | None:
+        """What the cluster answers where it lets us read none of those that are being read; None where it lets us read one."""
+        refusals = [r.refusal for r in self._readers.values() if r]
+        return refusals[0] if refusals and all(refusals) else None
 
     async def load(self) -> None:
         """Take up those that a recorder before us has begun."""

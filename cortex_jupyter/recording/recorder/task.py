@@ -31,6 +31,8 @@ _LOOK_S: Final = 5.0
 _BEHIND_S: Final = 3.0
 #: A clock that is off by more than this, seconds, is said; a change by less than the other is noise.
 _CLOCK_S, _CLOCK_STEP_S = 2.0, 1.0
+#: Reasons of a state that says why a log cannot be read.
+_UNREADABLE: Final = ("ReadFailed", NotAllowed.__name__)
 #: Kinds whose state is told by all pods they ever had; the others have new ones for ever.
 _ENDING: Final = ("job", "pod")
 
@@ -104,6 +106,8 @@ class TaskRecorder:
                 await self._pods.change(_LOOK_S)
                 if self._failed is not None:
                     raise self._failed
+                if (refusal := self._sources.refusal) is not None:
+                    raise refusal
             await self._channel.flush()
         finally:
             for task in self._tasks:
@@ -266,6 +270,9 @@ class TaskRecorder:
 
     def _say(self, state: State) -> None:
         if (state.name, state.message) == (self._said.name, self._said.message):
+            return
+        # Tried again after it was refused: what was said of that holds until a source can be read.
+        if self._said.reason in _UNREADABLE and not state.over and not self._sources.caught_up:
             return
         self._said = state
         self._channel.note(
