@@ -96,6 +96,12 @@ def answer(obj: Object, code: int = 200) -> web.Response:
     )
 
 
+def _manager(request: web.Request) -> str:
+    """Return the name under which `managedFields` has a client: what it says, else the first word of its agent."""
+    agent = request.headers.get("User-Agent", "unknown").partition("/")[0]
+    return request.query.get("fieldManager") or agent
+
+
 class Api:
     """Objects over HTTP.
 
@@ -197,10 +203,11 @@ class Api:
             meta.pop(filled, None)
         meta["uid"] = new_uid()
         obj |= {"kind": resource.kind, "apiVersion": resource.api_version}
-        defaults.prepare(resource, obj, meta["uid"])
+        defaults.prepare(resource, obj)
         if request.query.get("dryRun"):
+            defaults.admit(obj)
             return answer(obj, 201)
-        return answer(self._store.create(resource, obj), 201)
+        return answer(self._store.create(resource, obj, manager=_manager(request)), 201)
 
     async def _change(self, request: web.Request, where: Target) -> web.Response:
         old = self._store.require(where.resource, where.namespace, where.name)
@@ -227,6 +234,7 @@ class Api:
             new,
             check=request.method == "PUT"
             or "resourceVersion" in (sent.get("metadata") or {} if isinstance(sent, dict) else {}),
+            manager=_manager(request),
         )
         return answer(self._scale(result) if where.sub == "scale" else result)
 

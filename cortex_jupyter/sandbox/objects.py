@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from cortex_jupyter.sandbox import managed
+from cortex_jupyter.sandbox.defaults import admit, complete
 from cortex_jupyter.sandbox.resources import BY_KIND, BY_PLURAL, Resource
 from cortex_jupyter.sandbox.status import already_exists, conflict, expired, not_found
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 Key = tuple[str, str, str]
 
+#: Who sets a field where nobody else says so: the controllers.
+CONTROLLERS = "kube-controller-manager"
 #: Changes kept for watches that begin in the past (the watch cache keeps 100 to 102 400 of them).
 HISTORY = 10_000
 
@@ -112,8 +116,8 @@ class Store:
 
     # ------------------------------------------------------------ changing
 
-    def create(self, resource: Resource, obj: Object) -> Object:
-        """Add an object; fills name, UID, creation time and version.
+    def create(self, resource: Resource, obj: Object, *, manager: str = CONTROLLERS) -> Object:
+        """Add an object; fills name, UID, creation time, version and who set its fields, and admits a pod.
 
         Raises
         ------
@@ -129,11 +133,16 @@ class Store:
             raise already_exists(resource.plural, meta["name"], resource.group)
         meta["creationTimestamp"] = now()
         meta.setdefault("uid", new_uid())
-        meta.setdefault("generation", 1)
+        if "spec" in obj and resource.namespaced:
+            meta.setdefault("generation", 1)
         obj |= {"kind": resource.kind, "apiVersion": resource.api_version}
+        if resource.kind == "Pod":
+            complete(obj)
+        meta["managedFields"] = managed.created(obj, manager, meta["creationTimestamp"])
+        admit(obj)
         return self._put(key, None, obj)
 
-    def update(self, obj: Object, *, check: bool = False) -> Object:
+    def update(self, obj: Object, *, check: bool = False, manager: str = CONTROLLERS) -> Object:
         """Replace an object; with `check`, only if its resource version is still the newest.
 
         Raises
@@ -149,10 +158,11 @@ class Store:
         if check and meta.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
             raise conflict(resource.plural, meta["name"])
         obj = copy(obj)
-        kept = {k: old["metadata"][k] for k in ("uid", "creationTimestamp", "generation") if k in old["metadata"]}
-        obj["metadata"] |= kept | {"resourceVersion": old["metadata"]["resourceVersion"]}
+        kept = ("uid", "creationTimestamp", "generation", "resourceVersion", "managedFields")
+        obj["metadata"] |= {k: old["metadata"][k] for k in kept if k in old["metadata"]}
         if obj == old:
             return old
+        obj["metadata"]["managedFields"] = managed.updated(old, obj, manager, now())
         if obj.get("spec") != old.get("spec") and resource.plural != "pods":
             obj["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
         return self._put(key, old, obj)

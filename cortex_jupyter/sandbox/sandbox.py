@@ -17,7 +17,7 @@ from cortex_jupyter.sandbox.controllers import Controllers
 from cortex_jupyter.sandbox.faults import Fault, Faults
 from cortex_jupyter.sandbox.kubelet import NODE, NODE_LABELS, Kubelet
 from cortex_jupyter.sandbox.objects import Store, now
-from cortex_jupyter.sandbox.resources import BY_PLURAL
+from cortex_jupyter.sandbox.resources import BY_PLURAL, VERSION
 from cortex_jupyter.sandbox.server import Server
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Sandbox:
         }
         addresses = [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": NODE}]
         info = {
-            "kubeletVersion": "v1.32.3",
+            "kubeletVersion": VERSION["gitVersion"],
             "operatingSystem": "linux",
             "architecture": "amd64",
             "containerRuntimeVersion": "containerd://sandbox",
