@@ -7,8 +7,9 @@ which the API server does; nobody here resolves conflicts by it.
 
 from __future__ import annotations
 
-import json
 from typing import Any
+
+import orjson
 
 Object = dict[str, Any]
 
@@ -58,7 +59,7 @@ def updated(old: Object, new: Object, manager: str, at: str) -> list[Object]:
     {'f:spec': {'f:suspend': {}}}
     """
     entries: list[Object] = [
-        entry | {"fieldsV1": _kept(entry["fieldsV1"], new)} for entry in old["metadata"].get("managedFields") or []
+        entry | {"fieldsV1": _kept(entry["fieldsV1"], old, new)} for entry in old["metadata"].get("managedFields") or []
     ]
     fields = _fields(old, new, "")
     if not fields or not manager:
@@ -90,13 +91,13 @@ def _fields(old: Object, new: Object, within: str) -> Object:
     for name, value in new.items():
         if name in nobodys or (not within and value is None) or (name in old and old[name] == value):
             continue
-        inner = _value(old.get(name), value, name)
+        inner = _value(old.get(name), value, name) if isinstance(value, (dict, list)) else {}
         if inner or name != "metadata":
             tree[f"f:{name}"] = inner
     return tree
 
 
-def _value(old: Any, new: Any, name: str) -> Object:
+def _value(old: Any, new: Object | list[Any], name: str) -> Object:
     if name in _ATOMIC or not new:
         return {}
     keys = _LIST_KEYS.get(name)
@@ -108,31 +109,38 @@ def _value(old: Any, new: Any, name: str) -> Object:
             if before.get(key) != item:
                 tree[key] = ({} if key in before else {".": {}}) | _fields(before.get(key) or {}, item, name)
         return tree
-    if isinstance(new, dict):
-        own: Object = {} if old or name in _ALWAYS else {".": {}}
-        return own | _fields(old if isinstance(old, dict) else {}, new, name)
-    return {}
+    if isinstance(new, list):
+        return {}
+    own: Object = {} if old or name in _ALWAYS else {".": {}}
+    return own | _fields(old if isinstance(old, dict) else {}, new, name)
 
 
 def _key(item: Object, keys: tuple[str, ...]) -> str:
-    return "k:" + json.dumps({key: item[key] for key in keys if key in item}, separators=(",", ":"))
+    return "k:" + orjson.dumps({key: item[key] for key in keys if key in item}).decode()
 
 
 def _merge(tree: Object, more: Object) -> Object:
     return tree | {name: _merge(tree.get(name, {}), fields) for name, fields in more.items()}
 
 
-def _kept(tree: Object, value: Any) -> Object:
-    """Return what is left of a tree when the fields that `value` has not are taken out."""
-    if isinstance(value, list):
-        found = {key: item for key in tree if key != "." for item in value if _is(item, key)}
-        return {k: _kept(inner, found.get(k)) for k, inner in tree.items() if k == "." or k in found}
+def _kept(tree: Object, old: Any, new: Any) -> Object:
+    """Return what is left of a tree when the fields that `new` no longer has are taken out."""
+    if old == new or not tree or new is None:
+        return tree
+    inner_old, inner_new = _by_name(tree, old), _by_name(tree, new)
+    return {k: _kept(v, inner_old.get(k), inner_new[k]) for k, v in tree.items() if k in inner_new}
+
+
+def _by_name(tree: Object, value: Any) -> Object:
+    """Return the parts of a value by the names that a tree has for them."""
+    named: Object = {".": None}
     if isinstance(value, dict):
-        left = {k: inner for k, inner in tree.items() if k == "." or k[2:] in value}
-        return {k: _kept(inner, value.get(k[2:])) for k, inner in left.items()}
-    return tree
+        named |= {f"f:{name}": inner for name, inner in value.items()}
+    elif isinstance(value, list):
+        named |= {key: item for key in tree if key != "." for item in value if _is(item, key)}
+    return named
 
 
 def _is(item: Object, key: str) -> bool:
     """Whether an item of a list is the one that `k:{...}` names."""
-    return all(item.get(name) == value for name, value in json.loads(key[2:]).items())
+    return all(item.get(name) == value for name, value in orjson.loads(key[2:]).items())

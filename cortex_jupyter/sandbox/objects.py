@@ -105,6 +105,25 @@ class Store:
         objects = self._objects[plural]
         return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
 
+    def select_at(self, version: int, plural: str, namespace: str = "") -> list[Object]:
+        """Return what `select` returned when the store had an earlier version: the changes since then are undone.
+
+        Raises
+        ------
+        ApiError
+            410 Expired where they are no longer all held.
+        """
+        objects = dict(self._objects[plural])
+        for change in reversed(self.since(version)):
+            if change.plural == plural:
+                meta = change.object["metadata"]
+                key = (meta.get("namespace", ""), meta["name"])
+                if change.old is None:
+                    del objects[key]
+                else:
+                    objects[key] = change.old
+        return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
+
     def owned(self, plural: str, uid: str) -> list[Object]:
         """Return the objects of a kind whose controller has this UID, ordered by key."""
         return [obj for obj in self.dependents(plural, uid) if controller_of(obj).get("uid") == uid]
@@ -177,8 +196,7 @@ class Store:
         del self._objects[key[0]][key[1:]]
         self._index(key, old, None)
         self.version += 1
-        gone = old | {"metadata": old["metadata"] | {"resourceVersion": str(self.version)}}
-        self._publish(Change(self.version, key[0], gone, None))
+        self._publish(Change(self.version, key[0], old, None))
 
     def _put(self, key: Key, old: Object | None, obj: Object) -> Object:
         self.version += 1
