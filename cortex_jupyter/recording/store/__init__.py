@@ -16,7 +16,7 @@ from cortex_jupyter.recording.store.types import (
     Recorder,
     as_epochs,
 )
-from cortex_jupyter.recording.store.url import default_url, is_store, path_of, url_of
+from cortex_jupyter.recording.store.url import default_url, is_store, path_of, url_of, usual_path
 
 __all__ = [
     "HEARTBEAT_S",
@@ -36,4 +36,5 @@ __all__ = [
     "is_store",
     "path_of",
     "url_of",
+    "usual_path",
 ]
