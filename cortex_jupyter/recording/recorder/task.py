@@ -7,9 +7,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cluster.pods import in_one_line
 from cortex_jupyter.cluster.tasks import pods_of, resolve
-from cortex_jupyter.cluster.workloads import State, Workload, state_of
+from cortex_jupyter.cluster.workloads import State, Workload, refusal_of, state_of
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recording.recorder.sources import Sources
 from cortex_jupyter.recording.source.context import Context
@@ -163,7 +162,7 @@ class TaskRecorder:
     def _take_event(self, event: dict[str, Any]) -> None:
         """Keep why the controller cannot create pods: a quota, for instance. The object of a Job does not say."""
         if event.get("reason") == "FailedCreate" and event["involvedObject"].get("uid") == self._info.uid:
-            self._refusal = in_one_line(event.get("message") or "")
+            self._refusal = refusal_of(event)
             self._pods.touch()
 
     def _ours(self, uid: str) -> bool:
