@@ -57,6 +57,14 @@ class Sources:
         """UIDs of the pods of which something is still being read."""
         return {source.pod_uid for source, reader in self._readers.items() if reader}
 
+    @property
+    def known(self) -> dict[str, set[str]]:
+        """The containers that have been seen to run, by the names of their pods."""
+        found: dict[str, set[str]] = {}
+        for source in self._readers:
+            found.setdefault(source.pod, set()).add(source.container)
+        return found
+
     def forget(self) -> None:
         """Forget those that are read to their end and whose pods are forgotten."""
         for source in [s for s, reader in self._readers.items() if reader is None]:

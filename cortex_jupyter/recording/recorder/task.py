@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,10 +13,13 @@ from cortex_jupyter.cluster.workloads import State, Workload, refusal_of, state_
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recording.recorder.sources import Sources
 from cortex_jupyter.recording.source.context import Context
+from cortex_jupyter.recording.source.notices import gap
 from cortex_jupyter.recording.source.turns import Turns
+from cortex_jupyter.recording.store.ids import time_of
 from cortex_jupyter.recording.text.parser import Parser
 from cortex_jupyter.recording.watching.events import record_events
 from cortex_jupyter.recording.watching.pods import Pods
+from cortex_jupyter.recording.watching.unseen import unseen
 from cortex_jupyter.recording.watching.watches import Watches
 from cortex_jupyter.recording.writing.batch import Note
 
@@ -24,10 +28,14 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Info, Lease, Store
     from cortex_jupyter.recording.writing.writer import Writer
 
+_log = logging.getLogger(__name__)
+
 #: State is looked at again at least this often, seconds; watches bring it sooner.
 _LOOK_S: Final = 5.0
 #: A state that the API server tells on request comes from the watch within this long, seconds, or the watch is dead.
 _BEHIND_S: Final = 3.0
+#: How often the events that tell of unseen pods are asked for, where the API server does not answer.
+_ASK_EVENTS: Final = 6
 #: A clock that is off by more than this, seconds, is said; a change by less than the other is noise.
 _CLOCK_S, _CLOCK_STEP_S = 2.0, 1.0
 #: Reasons of a state that says why a log cannot be read.
@@ -79,6 +87,7 @@ class TaskRecorder:
             0.0,
             0.0,
         )  # since when nothing is left to read (monotonic), and for how long it may be so
+        self._unanswered = 0  # how often it could not be asked which pods there were
         self._lost = 0.0  # since when the API server does not answer, monotonic
         self._said = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
@@ -232,6 +241,8 @@ class TaskRecorder:
             # The watch of pods may lag behind that of the task: look once more for one that came last.
             if not self._gone and await self._late_pods():
                 return False
+            if not await self._told_unseen():
+                return False
             self._end(state)
             return True
         self._say(state)
@@ -307,6 +318,24 @@ class TaskRecorder:
         if self._workload is not None:
             update |= {"started": self._workload.started, "finished": self._workload.finished}
         return update
+
+    async def _told_unseen(self) -> bool:
+        """Say which containers ran and went while nothing told of them; False where it is to be asked once more."""
+        if self._workload is None or self._info.ref.kind != "job":
+            return True
+        since = time_of(self._info.id) // 1_000_000_000 * 1_000_000_000
+        try:
+            found = await unseen(self._cluster, self._workload, self._sources.known, since)
+        except ClusterError as error:
+            self._unanswered += 1
+            if self._unanswered < _ASK_EVENTS:
+                return False
+            _log.warning("whether pods came and went unseen could not be asked: %s", error)
+            return True
+        for source, started in found:
+            reason = "its pod came and went before it could be seen"
+            self._channel.note(gap(source, 0, started, time.time_ns(), reason))
+        return True
 
     async def _late_pods(self) -> bool:
         """Tell whether a pod has come that the watch did not show yet."""
