@@ -10,7 +10,6 @@ import orjson
 from cortex_jupyter.cli.query import log_of
 from cortex_jupyter.cli.terminal import colourful, prefix, safe, say
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.records import Batch
 from cortex_jupyter.server.text import line
@@ -51,11 +50,8 @@ def _now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
         count += 1
     writer.flush()
     statement = log.complete
-    status = log.status
     if not count:
-        say(f"{status.message}: no lines to show{_elsewhere(log, statement.records)}")
-    elif status.state == "failed" or not status.message.startswith(("Running", "Job complete", "Pod complete")):
-        say(status.message)
+        say(f"{log.status.message}: no lines to show{_elsewhere(log, statement.records)}")
     say(str(statement))
     return 0
 
@@ -65,14 +61,13 @@ def _elsewhere(log: TaskLog, count: int) -> str:
     if log.query.run is not None:
         runs = [f"{pod}/{container} {', '.join(map(str, numbers))}" for (pod, container), numbers in log.runs.items()]
         return f"; recorded are the runs {'; '.join(runs[:5])}" if runs else ""
-    return f"; it has {many(count, 'line')}, --since all shows them" if count else ""
+    return f"; it has {count} lines, --since all shows them" if count else ""
 
 
 def _follow(log: TaskLog, writer: Writer) -> int:
     said, code = "", 0
     status = log.status
-    # What was said of that may be older than the window.
-    if status.state == "pending" or log.problem is not None:
+    if status.state == "pending":  # what was said of that may be older than the window
         said = status.message
         say(said)
     events = log.frames()
@@ -83,9 +78,8 @@ def _follow(log: TaskLog, writer: Writer) -> int:
                 continue
             doc: dict[str, Any] = orjson.loads(frame.entry.data)
             source = doc.get("source") or {}
-            message = doc.get("message", "")
-            if source.get("pod") and not message.startswith(f"{source['pod']} · {source['container']}"):
-                message = f"{source['pod']}/{source['container']}: {message}"
+            where = f"{source['pod']}/{source['container']}: " if source.get("pod") else ""
+            message = f"{where}{doc.get('message', '')}"
             if message != said:
                 say(message)
                 said = message

@@ -46,11 +46,10 @@ def _create_pod(store: Store, owner: Object, name: str, **labels: str) -> None:
         "name": name,
         "namespace": owner["metadata"]["namespace"],
         "labels": (meta.get("labels") or {}) | labels,
+        "annotations": meta.get("annotations") or {},
         "ownerReferences": [owner_reference(owner)],
     }
-    if meta.get("annotations"):
-        made["annotations"] = meta["annotations"]
-    store.create(BY_PLURAL["pods"], {"metadata": made, "spec": template["spec"]})
+    store.create(BY_PLURAL["pods"], {"metadata": made, "spec": template["spec"], "status": {"phase": "Pending"}})
     component = f"{owner['kind'].lower()}-controller"
     events.record(store, owner, "SuccessfulCreate", f"Created pod: {name}", component=component)
 

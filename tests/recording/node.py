@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,9 +24,12 @@ def line(second: float, text: str) -> bytes:
     return f"{rfc3339(T0 + int(second * 1_000_000_000))} {text}\n".encode()
 
 
-def pod(state: str = "running", number: int = 0, last: int | None = None, exit_code: int = 0) -> dict[str, Any]:
-    """Give pod 1 of `recording.hand.source`, whose container's newest run has that number."""
-    ended = {"exitCode": exit_code, "reason": "Completed", "finishedAt": "2023-11-14T23:00:00Z"}
+def pod(
+    state: str = "running", number: int = 0, last: int | None = None, exit_code: int = 0, finished: int = 2800
+) -> dict[str, Any]:
+    """Give pod 1 of `recording.hand.source`, whose container's newest run has that number; it finished at that second."""
+    at = rfc3339(T0 + finished * 1_000_000_000)[:19] + "Z"
+    ended = {"exitCode": exit_code, "reason": "Completed", "finishedAt": at}
     status: dict[str, Any] = {"name": "main", "restartCount": number, "containerID": f"containerd://1-{number}"}
     status["state"] = {"running": {}} if state == "running" else {"terminated": ended}
     if last is not None:
@@ -82,15 +88,23 @@ class Node:
         The container's log file; a request without a script gets it, from `sinceTime` on.
     files : dict or None
         The rotated files by name; None where `nodes/proxy` is not allowed.
+    previous : bytes or None
+        What the node gives as the run before; None: `log` where the API says that there was one, else nothing.
+    removed, runs : bool
+        The node has removed the container; it runs, so a follow of its last lines stays open.
     scripts : list of list
         What the next log streams give: bytes, errors to raise, or coroutine functions to wait for.
     """
 
     def __init__(self, one: dict[str, Any] | Exception, log: bytes = b"") -> None:
         self.pod, self.log = one, log
+        self.clock = SimpleNamespace(offset=T0 / 1e9 + 1 - time.time())
+        self.previous: bytes | None = None
+        self.removed = False
         self.scripts: list[list[Part]] = []
         self.files: dict[str, bytes] | None = None
         self.asked: list[dict[str, str]] = []
+        self.runs = False
         self.on_json: Callable[[], Awaitable[None]] | None = None
         self.on_file: Callable[[], Awaitable[None]] | None = None
 
@@ -120,9 +134,21 @@ class Node:
         if isinstance(self.pod, NotFound):
             yield Response(404, [orjson.dumps({"message": self.pod.message})])
             return
-        lines = self.log.splitlines(keepends=True)
+        log = self.log
+        if "previous" in query:
+            (status,) = self.pod["status"]["containerStatuses"] if isinstance(self.pod, dict) else [{}]
+            if self.previous is None and "lastState" not in status:
+                text = 'previous terminated container "main" in pod "pod-1" not found'
+                yield Response(400, [orjson.dumps({"message": text})])
+                return
+            log = log if self.previous is None else self.previous
+        if self.removed:
+            yield Response(200, [b"unable to retrieve container logs for containerd://1-0"])
+            return
+        lines = log.splitlines(keepends=True)
         if "tailLines" in query:
-            yield Response(200, [b"".join(lines[-int(query["tailLines"]) :])])
+            tail = b"".join(lines[-int(query["tailLines"]) :])
+            yield Response(200, [tail, asyncio.Event().wait] if "follow" in query and self.runs else [tail])
         elif self.scripts:
             yield Response(200, self.scripts.pop(0))
         else:

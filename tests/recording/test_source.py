@@ -77,6 +77,14 @@ class Rig:
     def gaps(self) -> list[str]:
         return [gap["reason"] for gap in self.store.complete(self.hand.id).gaps]
 
+    def said(self, text: str) -> int:
+        """Return how many notices contain a text."""
+        return sum(text.encode() in e.data for e in self.store.entries(self.hand.id, 0, 1 << 30) if e.event != "log")
+
+    @property
+    def marks(self) -> int:
+        return self.said('"notice":"unchecked"')
+
     @property
     def ended(self) -> bool:
         return self.store.sources(self.hand.id)[self.sid][1].ended
@@ -247,11 +255,135 @@ async def test_a_pod_that_is_deleted_after_it_ended(store: Store, hand: Hand, wr
 
     async def vanishes() -> None:
         node.pod = GONE
-        asyncio.get_running_loop().call_later(0.1, lambda: rig.pods.drop(pod("terminated")))
+        asyncio.get_running_loop().call_later(0.1, lambda: rig.pods.drop(pod("terminated", finished=0)))
 
     node.scripts = [[LOG, vanishes]]
     await rig.run(writer, seen=pod())
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+    assert rig.marks == 1  # it ended in the second in which the stream did
+
+
+async def test_a_clean_end_of_a_stream_does_not_prove_that_a_pod_that_was_deleted_wrote_no_more(
+    store: Store, hand: Hand, writer: Writer
+) -> None:
+    """A load balancer ends a follow; before the next one the container writes more, ends, and its pod is deleted."""
+    node = Node(pod(), LOG)
+    rig = Rig(store, hand, node)
+
+    async def vanishes() -> None:
+        node.pod = GONE
+        rig.pods.drop(pod("terminated", finished=8))
+
+    node.scripts = [[b"".join(LOG.splitlines(keepends=True)[:64]), vanishes]]
+    await rig.run(writer, seen=pod())
+    assert (rig.texts, len(rig.gaps), rig.ended) == (ALL[:64], 1, True)
+
+
+async def test_a_follow_that_something_on_the_way_has_ended_is_opened_again_at_once(
+    store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each moment without a stream is one in which the container may write its last lines and its pod be deleted."""
+    monkeypatch.setattr(lib, "_STATE_LAG_S", 30.0)
+    monkeypatch.setattr(lib, "_FIRST_WAIT_S", 30.0)
+    monkeypatch.setattr("cortex_jupyter.recording.source.last._LOOK_S", 0.1)
+    node = Node(pod(), b"".join(LOG.splitlines(keepends=True)[:64]))
+    node.runs = True
+    rig = Rig(store, hand, node)
+
+    async def ends() -> None:
+        node.log, node.pod = LOG, pod("terminated", finished=1)
+        rig.pods.put(node.pod)
+
+    node.scripts = [[node.log], [LOG, ends]]
+    await rig.run(writer, seen=pod())
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_log_that_the_node_removes_when_its_container_ends_is_no_gap(
+    store: Store, hand: Hand, writer: Writer, *, gone: bool
+) -> None:
+    """A kubelet removes the log of a deleted pod before the API server knows that the container has ended."""
+    node = Node(pod(), LOG)
+    rig = Rig(store, hand, node)
+
+    async def removed() -> None:
+        node.removed = True
+
+    async def told(reader: SourceReader) -> None:
+        await until(lambda: len(node.asked) >= 2)
+        node.pod = GONE if gone else pod("terminated", finished=1)
+        (rig.pods.drop if gone else rig.pods.put)(pod("terminated", finished=1))
+
+    node.scripts = [[LOG, removed]]
+    reader = rig.again(writer, seen=pod())
+    await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 60)
+    await rig.channel.flush()
+    assert (rig.texts, rig.gaps, rig.ended, rig.marks) == (ALL, [], True, 1)
+    assert not rig.said("unable to retrieve")
+
+
+async def test_a_follow_that_outlived_its_container_is_complete(store: Store, hand: Hand, writer: Writer) -> None:
+    """It was still open a second after the end, so all that was written had come."""
+    node = Node(pod(), LOG)
+    rig = Rig(store, hand, node)
+
+    async def outlives() -> None:
+        await asyncio.sleep(0.5)
+        node.removed, node.pod = True, GONE
+        rig.pods.drop(pod("terminated", finished=0))
+
+    node.scripts = [[LOG, outlives]]
+    await rig.run(writer, seen=pod())
+    assert (rig.texts, rig.gaps, rig.ended, rig.marks) == (ALL, [], True, 0)
+
+
+async def test_a_removed_log_of_which_a_stream_broke_is_a_gap(store: Store, hand: Hand, writer: Writer) -> None:
+    node = Node(pod(), LOG)
+    rig = Rig(store, hand, node)
+
+    async def removed() -> None:
+        node.removed, node.pod = True, pod("terminated", finished=1)
+        rig.pods.put(node.pod)
+
+    node.scripts = [[LOG, removed, ConnectionResetError()]]
+    await rig.run(writer, seen=pod())
+    assert (rig.texts, len(rig.gaps), rig.ended) == (ALL, 1, True)
+
+
+@pytest.mark.parametrize("lines", [LOG, b""])
+async def test_lines_of_the_next_run_are_not_taken_for_this_ones(
+    store: Store, hand: Hand, writer: Writer, lines: bytes
+) -> None:
+    """The kubelet serves the next run already while the API server still says that this one runs."""
+    node = Node(pod(), line(30, "of the next run") + line(31, "as well"))
+    node.previous = lines
+    rig = Rig(store, hand, node)
+
+    async def told(reader: SourceReader) -> None:
+        await until(lambda: len([q for q in node.asked if "previous" in q]) >= 2)
+        node.pod = pod(number=1, last=0)
+        rig.pods.put(node.pod)
+
+    node.scripts = [[lines]]
+    reader = rig.again(writer, seen=pod())
+    await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 60)
+    await rig.channel.flush()
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL if lines else [], [], True)
+
+
+async def test_while_the_next_start_is_backed_off_the_run_before_is_not_to_be_had(
+    store: Store, hand: Hand, writer: Writer
+) -> None:
+    """As the previous run the node then gives the newest one."""
+    backed_off = pod("terminated", number=1)
+    (status,) = backed_off["status"]["containerStatuses"]
+    ended = status["state"]["terminated"] | {"containerID": "containerd://1-1"}
+    status["state"], status["lastState"] = {"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": ended}
+    node = Node(backed_off, line(1, "of the newest run"))
+    rig = Rig(store, hand, node)
+    await rig.run(writer)
+    assert (rig.texts, len(rig.gaps), rig.ended) == ([], 1, True)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -270,7 +402,7 @@ async def test_a_pod_that_is_deleted_while_its_last_lines_are_looked_at(
     node = Deleting(pod(), LOG)
 
     async def ends() -> None:
-        node.pod = pod("terminated")
+        node.pod = pod("terminated", finished=1)
 
     node.scripts = [[LOG, ends] if whole else [LOG[:1000], ends, ConnectionResetError()]]
     rig = Rig(store, hand, node)

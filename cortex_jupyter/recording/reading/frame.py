@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cortex_jupyter.recording.reading.feed import Keep
-    from cortex_jupyter.records import Epochs
 
 #: Bytes that go out at once; a block of a backlog is as large.
 BURST: Final = 1 << 16
@@ -35,8 +34,6 @@ class Frame:
         What to give back to go on after this event.
     written : bytes
         The SSE event, as who follows this task alone gets it.
-    epochs : tuple
-        Those of its recording.
 
     Examples
     --------
@@ -53,16 +50,13 @@ class Frame:
     t_max: int
     cursor: str
     written: bytes
-    epochs: Epochs
 
     @classmethod
     def of(cls, recording: int, entry: Entry) -> Self:
         """Make the frame of an entry."""
-        cursor = str(Cursor.at(recording, entry.last, entry.epochs))
+        cursor = str(Cursor(recording, entry.last))
         written = b"".join((_ID, cursor.encode(), _EVENT, entry.event.encode(), _DATA, entry.data, _END))
-        return cls(
-            recording, entry.seq, entry.last, entry.event, entry.t_min, entry.t_max, cursor, written, entry.epochs
-        )
+        return cls(recording, entry.seq, entry.last, entry.event, entry.t_min, entry.t_max, cursor, written)
 
     def within(self, at: int, since: int | None, until: int | None) -> bool:
         """Tell whether all of it comes after `at` and has its time in the window; notices always do."""
@@ -80,7 +74,7 @@ class Frame:
         """What it was made of; its data is not kept a second time."""
         begin = len(_ID) + len(self.cursor) + len(_EVENT) + len(self.event) + len(_DATA)
         data = self.written[begin : -len(_END)]
-        return Entry(self.seq, self.last - self.seq + 1, self.event, self.t_min, self.t_max, data, self.epochs)
+        return Entry(self.seq, self.last - self.seq + 1, self.event, self.t_min, self.t_max, data)
 
 
 class Burst:
@@ -140,5 +134,5 @@ def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep:
         return None
     return Frame.of(
         frame.recording,
-        Entry(entry.seq, entry.n, "log", min(batch.times), max(batch.times), batch.encode(), frame.epochs),
+        Entry(entry.seq, entry.n, "log", min(batch.times), max(batch.times), batch.encode()),
     )

@@ -147,9 +147,7 @@ class Audit:
         await self._channel.flush()
         log = await self._reader.skipped()
         if log is None:
-            self._say(
-                "whether the node left out lines that bear older times cannot be checked", "its log was not to be had"
-            )
+            self._reader.mark()
         if log is None or not len(log):
             return
         recorded = await asyncio.to_thread(self._recorded, min(log.times), max(log.times))

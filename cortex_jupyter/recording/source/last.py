@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 from cortex_jupyter.cluster.logs import open_log
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
-from cortex_jupyter.recording.text.lines import Splitter
+from cortex_jupyter.recording.source.ending import Look
+from cortex_jupyter.recording.text.lines import Splitter, is_removed
 from cortex_jupyter.recording.text.resume import complete, ends_with
 
 if TYPE_CHECKING:
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 #: How many of a container's last lines are compared before its end is believed.
 _PROBE: Final = 8
+#: A follow that is open for this long, seconds, is one of a container that runs.
+_LOOK_S: Final = 1.0
+#: That a log is gone, said within this long after its stream ended, seconds, means that nothing was written between.
+_SOON_S: Final = 0.5
 #: How often a whole log is asked for, where the answer is not whole.
 _ATTEMPTS: Final = 3
 
@@ -49,8 +55,10 @@ class LastLines:
         self.set_back = False
         self._missing = False  # the last answer was that there is no such pod
 
-    async def verified(self, *, previous: bool) -> bool:
-        """Tell whether all lines of a container that has ended are recorded; exact after `flush`.
+    async def verified(self, *, previous: bool) -> bool | None:
+        """Tell whether all lines of a container that has ended are recorded, None where nobody answers.
+
+        Exact after `flush`.
 
         A break between node and API server looks like a clean end from here
         (`StreamObject` ignores the error: kubernetes staging/src/k8s.io/apiserver/.../writers.go).
@@ -58,9 +66,67 @@ class LastLines:
         before = await self._recorded()
         probe = await self._probe(previous=previous, tail=len(before))
         if probe is None:
-            return False
+            return None
         self._clock(probe)
         return complete(before, probe)
+
+    async def look(self) -> Look:  # noqa: PLR0911 - a case each
+        """Look whether the container has ended, right after a follow has come to a clean end.
+
+        The last lines are followed once more. A kubelet ends a follow at once where the container does not run, and holds it open where it does
+        (`isContainerRunning` in staging/src/k8s.io/cri-client/pkg/logs/logs.go). Exact after `flush`.
+        """
+        before, begun = await self._recorded(), time.monotonic()
+        tail = max(len(before) + 1, _PROBE)
+        request = open_log(
+            self._context.cluster, self._context.namespace, self._source, follow=True, tail=tail, read_timeout=_LOOK_S
+        )
+        splitter, data, opened = Splitter(), b"", False
+        try:
+            async with asyncio.timeout(2 * _LOOK_S), request as content:
+                opened = True
+                while chunk := await content.readany():
+                    data += splitter.feed(chunk)
+                    if data.count(b"\n") > tail:
+                        return Look.RUNNING  # it has written more
+        except NotFound:
+            return Look.GONE if time.monotonic() - begun < _SOON_S else Look.FAILED
+        except TimeoutError:
+            return Look.RUNNING if opened else Look.FAILED
+        except (ClusterError, NotAllowed, aiohttp.ClientError, OSError):
+            return Look.FAILED
+        lines = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
+        if lines.errors:
+            soon = time.monotonic() - begun < _SOON_S
+            return Look.REMOVED if soon and is_removed(lines.errors[-1]) else Look.FAILED
+        if not lines.times and before:
+            return Look.FAILED
+        return Look.OVER if complete(before, lines.rows()) else Look.RUNNING
+
+    async def is_previous(self) -> bool:
+        """Tell whether the node takes this run for the one before the newest, whatever the API server says yet.
+
+        The kubelet starts a container again before the API server knows that it has ended, and answers for the newest run. As
+        the previous one it then gives this run.
+
+        Raises
+        ------
+        ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError
+        """
+        before = await self._recorded()
+        request = open_log(
+            self._context.cluster, self._context.namespace, self._source, follow=False, previous=True,
+            tail=max(len(before) + 1, _PROBE), read_timeout=30,
+        )  # fmt: skip
+        try:
+            async with request as content:
+                splitter = Splitter()
+                data = splitter.feed(await content.read())
+                lines = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
+        except NotFound:
+            return False
+        # Before its first run there is none.
+        return not self._source.run or not set(before).isdisjoint(lines.rows())
 
     async def stalled(self) -> bool:
         """Tell whether there are lines that the open stream does not bring, or its pod is gone.

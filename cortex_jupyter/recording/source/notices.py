@@ -57,6 +57,11 @@ def gap(source: Source, sid: int, since: int, until: int, reason: str, hint: str
     return Note("gap", f"{_name(source)}: lines are missing: {reason}", 0 if sid else until, sid, fields=fields)
 
 
+def unchecked(source: Source, sid: int) -> Note:
+    """Mark that a log was removed before it could be read once more; nothing suggests that a line is missing."""
+    return said(source, sid, "unchecked", "the node removed its log before it could be read once more")
+
+
 def said(source: Source, sid: int, kind: str, what: str, hint: str = "") -> Note:
     """Say something else of a source; `kind` is the notice's."""
     fields = {"notice": kind} | ({"hint": hint} if hint else {})

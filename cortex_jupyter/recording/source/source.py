@@ -21,9 +21,10 @@ from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
 from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import bridge
+from cortex_jupyter.recording.source.ending import Evidence, Look, Verdict
 from cortex_jupyter.recording.source.last import LastLines
-from cortex_jupyter.recording.source.stream import Stream
-from cortex_jupyter.recording.text.lines import Lines
+from cortex_jupyter.recording.source.stream import AnotherRunError, Stream
+from cortex_jupyter.recording.text.lines import Lines, is_removed
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.pods import End
@@ -42,6 +43,7 @@ _NODE_LOST_S: Final = 600.0
 _STATE_LAG_S: Final = 1.0
 #: Waits between attempts, seconds.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 30.0
+_NS: Final = 1_000_000_000
 
 
 class SourceReader:
@@ -59,8 +61,6 @@ class SourceReader:
     ----------
     failure : str
         Why the last attempt brought nothing, empty where it did.
-    refusal : NotAllowed or None
-        The same where the cluster does not let us read it.
     """
 
     def __init__(self, context: Context, pods: Pods, source: Source, sid: int) -> None:
@@ -70,11 +70,16 @@ class SourceReader:
         self._stream = Stream(context, source, sid, self._last, pods.touch)
         self._wait = _FIRST_WAIT_S
         self._clean = False  # the last stream ended as if all were well
+        self._evidence = Evidence()
+        # How far the node's clock is ahead of our monotonic one at least, ns, and by the last line; 0 where not known.
+        self._clock = self._line_clock = 0
+        self._end_seen: End | None = None
+        self._marked = False
+        self._why = ""  # the last read failed
         self._reached = 0.0  # when the node last answered, monotonic
         self._attempts = 0
         self._size = 0.0  # what `size` is in place of the stream's
         self.failure = ""
-        self.refusal: NotAllowed | None = None
 
     @property
     def caught_up(self) -> bool:
@@ -119,33 +124,70 @@ class SourceReader:
     async def _run(self) -> None:
         last_reads = 0
         self._reached = time.monotonic()
+        container = self._pods.container(self._source)
+        if at := max(container.started if container else 0, self._channel.anchor(self._sid).last):
+            self._clock = at - int(self._reached * _NS)
         while True:
-            mode, clean = await self._mode(), self._clean
+            mode = await self._mode()
             match mode:
                 case "unknown":
                     await self._pause(mode)
                     continue
+                case "reset":
+                    return await self._give_up("the node no longer knows its container")
                 case "gone":
-                    return await self._vanished()
+                    return await self._give_up("its pod was deleted before the end of its log could be read")
                 case "passed":
-                    return self._lost("its container was started more than once before its log could be read")
+                    return await self._give_up(
+                        "its container was started again before the end of its log could be read"
+                    )
                 case "ended" | "replaced":
-                    if self._clean and await self._last.verified(previous=mode == "replaced"):
+                    verified = await self._last.verified(previous=mode == "replaced") if self._clean else None
+                    if verified:
                         return self._end()
-                    clean &= not self._clean  # nobody answered: who did has other lines
+                    if verified is not None:
+                        self._evidence = Evidence()  # there are other lines
                     if last_reads >= _LAST_READS:
                         return await self._unverified()
             answered, lost = await self._attempt(mode)
             if lost:
-                if await self._mode() != "gone":
-                    return self._lost(lost)
-                self._clean = clean  # it went while its last lines were looked at: what was read before counts
-                return await self._vanished()
+                gone = await self._mode() == "gone"
+                return await self._give_up(
+                    "its pod was deleted before the end of its log could be read" if gone else lost
+                )
             await self._channel.flush()
+            await self._weigh(mode)
             # An outage is no evidence about the log.
             last_reads = 0 if self._stream.new else last_reads + (answered and mode != "follow")
             if (mode == "follow" or not self._clean or last_reads > 1) and not self._stream.again:
                 await self._pause(mode)
+
+    async def _weigh(self, mode: str) -> None:
+        """Keep what the last stream shows about the end of the log (`ending`)."""
+        stream = self._stream
+        last = self._channel.anchor(self._sid).last
+        if stream.new:
+            # A line is written before it comes: the clock of its node is at least that far ahead.
+            self._line_clock = last - int(stream.heard * _NS)
+            self._clock = max(self._clock or self._line_clock, self._line_clock)
+            self._evidence = Evidence()
+        if stream.whole and (stream.removed or (self._clean and mode != "follow")):
+            self._evidence.proven = True
+        if not self._clean or stream.again or mode != "follow":
+            return
+        now = time.monotonic()
+        look = await self._last.look()
+        if look is Look.RUNNING:
+            self._evidence = Evidence()
+            # Something on the way has ended it. Each moment without a stream is one in which the pod may go.
+            stream.again = stream.new
+            return
+        self._evidence.look = look
+        self._evidence.about = int((time.time() - (now - stream.closed) + self._context.cluster.clock.offset) * _NS)
+        if self._line_clock:
+            self._evidence.open_until = self._line_clock + int(stream.closed * _NS)
+        if self._clock:
+            self._evidence.looked_at = self._clock + int(now * _NS)
 
     async def _attempt(self, mode: str) -> tuple[bool, str]:
         """Read once; tell whether the node answered, and why the log is lost where it is."""
@@ -157,16 +199,20 @@ class SourceReader:
             with tracing.span("cortex.source.read", self._described(mode)) as span:
                 self._clean = await self._stream.read(mode, self._mode, self._seen)
                 span.set({"cortex.read.clean_end": self._clean, "cortex.read.new_lines": self._stream.new})
+        except AnotherRunError:
+            _log.debug("the node has a newer run of it than the API server")
+            self._clean = False
+            return True, ""
         except NotFound as error:
             self._failed(error)
             # Where the pod exists, the node has forgotten this run.
             return True, "" if mode == "follow" else f"the node no longer has it: {error.message}"
-        except NotAllowed as error:
+        except (ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
             self._failed(error)
-            self.refusal = error
-            return False, ""  # the node still has it, for somebody who may read it
-        except (ClusterError, aiohttp.ClientError, TimeoutError, OSError) as error:
-            self._failed(error)
+            if isinstance(error, ClusterError) and is_removed(error.message):
+                # The kubelet says so too of a runtime that restarts: where lines may be missing, it is asked again.
+                over = mode != "follow" and self._evidence.judge(self._how_it_ended()) is not Verdict.GAP
+                return True, f"the node no longer has it: {error.message}" if over else ""
             lost = mode != "follow" and time.monotonic() - self._reached > _NODE_LOST_S
             why = f"the node did not answer for {_NODE_LOST_S / 60:g} minutes: {self.failure}"
             return False, why if lost else ""
@@ -175,7 +221,7 @@ class SourceReader:
                 self._wait = _FIRST_WAIT_S
             elif self._stream.opened:
                 self._wait = min(self._wait, _STATE_LAG_S)  # the node answers again
-        self.failure, self.refusal = "", None
+        self.failure = self._why = ""
         self._reached = time.monotonic()
         _log.debug("its log was read (%s)", mode, extra={"seconds": self._reached - begun})
         return True, ""
@@ -201,7 +247,7 @@ class SourceReader:
         -------
         str
             `follow`, `ended` (this run), `replaced` (by the next run), `passed` (by more than one: the node keeps one),
-            `gone` (with its pod), or `unknown` while the cluster does not say and never has.
+            `gone` (with its pod), `reset` (with its status: the node knows no container any more), or `unknown` while the cluster does not say and never has.
         """
         path = f"/api/v1/namespaces/{segment(self._context.namespace)}/pods/{segment(self._source.pod)}"
         try:
@@ -225,15 +271,20 @@ class SourceReader:
         now = self._pods.container(self._source)
         if now is None:
             return "gone"
-        if now.source is None or now.source.container_id != self._source.container_id:
-            before = now.previous[0].container_id if now.previous else self._source.container_id
+        if now.source is None:
+            return "reset"
+        if now.source.container_id != self._source.container_id:
+            # Of the runs that have ended the node answers only for the last: while the next start is backed off, that is
+            # the newest run itself.
+            before = now.previous[0].container_id if now.previous else ""
             return "replaced" if before == self._source.container_id else "passed"
+        self._end_seen = now.end or self._end_seen
         return "ended" if now.end else "follow"
 
     def _failed(self, error: Exception | str) -> None:
         self._clean = self._stream.again = False
-        self.refusal = None
-        self.failure = str(error).partition("\n")[0] or type(error).__name__
+        self._why = str(error).partition("\n")[0] or type(error).__name__
+        self.failure = "" if is_removed(self._why) else self._why  # that is no failure that passes
         self._pods.touch()
 
     async def _pause(self, mode: str) -> None:
@@ -248,20 +299,21 @@ class SourceReader:
             await self._pods.change(left)
         self._wait = min(self._wait * 2, _LONGEST_WAIT_S)
 
-    async def _vanished(self) -> None:
-        """End with the pod: complete only if its end was seen before."""
+    async def _give_up(self, reason: str) -> None:
+        """End a log that can be read no more; whether lines may be missing is judged by what was seen of its end."""
         await self._channel.flush()
-        known = self._pods.last_known(self._source)
-        if (
-            self._clean
-            and known
-            and known.source
-            and known.source.container_id == self._source.container_id
-            and known.end
-        ):
-            return self._end()
-        self._lost("its pod was deleted before the end of its log could be read")
-        return None
+        match self._evidence.judge(self._how_it_ended()):
+            case Verdict.GAP:
+                return self._lost(reason)
+            case Verdict.UNCHECKED:
+                self.mark()
+        return self._end()
+
+    def mark(self) -> None:
+        """Mark, once, that it cannot be known whether all lines are recorded, though nothing speaks against it."""
+        if not self._marked:
+            self._marked = True
+            self._channel.note(notices.unchecked(self._source, self._sid))
 
     async def _unverified(self) -> None:
         """End where the log's last lines are not the recorded ones: after a rotation they may be in an older file."""
@@ -270,13 +322,13 @@ class SourceReader:
         log = await self.skipped()
         if log is not None and len(log) and log.rows()[-1:] == recorded[-1:]:
             return self._end()  # what is missing lies further up, and the audit finds it
-        if not self.failure and recorded:
+        if not self._why and recorded:
             files, left = self._context.files(self._source), await self._context.left(anchor)
             found = await bridge(files, recorded, anchor.second, [], self._context.parser, left)
             await self._channel.ready(self._sid, found.lines)
             if not found.missed:
                 return self._end()
-        return self._lost(f"its last lines could not be read: {self.failure or 'the node gives other ones'}")
+        return await self._give_up(f"its last lines could not be read: {self._why or 'the node gives other ones'}")
 
     def _lost(self, reason: str) -> None:
         now = time.time_ns()
@@ -291,9 +343,9 @@ class SourceReader:
     def _how_it_ended(self) -> End | None:
         known = self._pods.last_known(self._source)
         if known is None:
-            return None
+            return self._end_seen
         if known.source and known.source.container_id == self._source.container_id:
             return known.end
         if known.previous and known.previous[0].container_id == self._source.container_id:
             return known.previous[1]
-        return None
+        return self._end_seen

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter import tracing
 from cortex_jupyter.cluster.logs import open_log
+from cortex_jupyter.errors import ClusterError
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import bridge
 from cortex_jupyter.recording.store import Anchor
-from cortex_jupyter.recording.text.lines import Splitter, reaches
+from cortex_jupyter.recording.text.lines import NOT_FOUND, Splitter, parse, reaches
 from cortex_jupyter.recording.text.resume import Resume
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ _DEAD_S: Final = 30.0
 _GROWN: Final = 64 << 10
 #: A stream is opened anew after this long, seconds.
 _OLD_S: Final = 3.75 * 3600
+
+
+class AnotherRunError(Exception):
+    """The node answers for another run of the container than the API server knows of."""
 
 
 class Silence:
@@ -96,17 +101,25 @@ class Stream:
     size : int
         Bytes of new lines so far.
     skipping : bool
-        A stream was asked to begin at a time: the node left out lines that say they are older, be they new or not.
-    opened, new, again : bool
-        Of the last stream: the node answered; it brought new lines; we ended it, to open another at once.
+        A stream that was asked to begin at a time has brought new lines: between them the node left out lines that say
+        they are older, be they new or not.
+    opened, new, again, whole : bool
+        Of the last stream: the node answered; it brought new lines; we ended it, to open another at once; it gave
+        what is recorded, or nothing is.
+    removed : bool
+        The kubelet ended the last stream with the word that the container is removed.
+    heard, closed : float
+        When the last new line came, and when the last stream came to its end, monotonic.
     """
 
     def __init__(
         self, context: Context, source: Source, sid: int, last: LastLines, touch: Callable[[], object]
     ) -> None:
         self._context, self._source, self._sid, self._last, self._touch = context, source, sid, last, touch
-        self.caught_up = self.skipping = self.opened = self.new = self.again = False
+        self.caught_up = self.skipping = self.opened = self.new = self.again = self.whole = self.removed = False
         self.size = 0
+        self.heard = self.closed = 0.0
+        self._reads = 0
         self._silence = Silence()
         self._begun = 0.0  # since when it is open, monotonic
 
@@ -125,8 +138,11 @@ class Stream:
         Raises
         ------
         NotFound, ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError
+        AnotherRunError
+            What the node gives are not this run's lines; none of them is recorded.
         """
-        self.opened = self.new = self.again = False
+        self.opened = self.new = self.again = self.whole = self.removed = False
+        self._reads += 1
         channel = self._context.channel
         anchor = channel.anchor(self._sid)
         if self._last.set_back:
@@ -136,8 +152,7 @@ class Stream:
         # From where a clock was set back to, the node may give lines again that have left the recording.
         left = await self._context.left(anchor) if recorded else None
         resume = Resume(recorded, self._context.parser, left)
-        self.skipping |= bool(recorded)
-        splitter = Splitter()
+        splitter, begun_lines, complaint = Splitter(), False, ""
         previous = mode == "replaced"
         request = open_log(
             self._context.cluster, self._context.namespace, self._source, follow=mode == "follow", previous=previous,
@@ -153,15 +168,34 @@ class Stream:
             tracing.past("cortex.log.open", time.monotonic() - begun, {"cortex.read.mode": mode}, tracing.here())
             self._begun = time.monotonic()
             async for chunk in self._chunks(content, turn, seen if mode == "follow" else None):
-                if piece := splitter.feed(chunk):
-                    await self._deliver(resume, anchor, await resume.feed(piece))
+                if not (piece := splitter.feed(chunk)):
+                    continue
+                if not begun_lines:
+                    if not piece[:1].isdigit() and not (parsed := parse(piece)).times:
+                        complaint = parsed.errors[-1] if parsed.errors else complaint
+                        continue
+                    begun_lines = True
+                    if not recorded and mode != "replaced" and (mode == "ended" or self._reads > 1):
+                        await self._check_run()
+                await self._deliver(resume, anchor, await resume.feed(piece), mode)
         rest = splitter.rest()
+        if rest and not rest[:1].isdigit():
+            complaint, rest = rest.decode("utf-8", "backslashreplace"), b""
         if mode != "follow":
             # A last line without newline is a line, but only if it is the whole line.
             if rest and await self._last.whole(rest, previous=previous):
-                await self._deliver(resume, anchor, await resume.feed(rest + b"\n"))
-            await self._deliver(resume, anchor, resume.end())
+                await self._deliver(resume, anchor, await resume.feed(rest + b"\n"), mode)
+            await self._deliver(resume, anchor, resume.end(), mode)
+        self.whole = resume.decided
+        self.removed = complaint.startswith(NOT_FOUND)
+        if complaint:
+            raise ClusterError(complaint)
         return not self.again
+
+    async def _check_run(self) -> None:
+        """Raise where the lines that come are not this run's."""
+        if await self._last.is_previous():
+            raise AnotherRunError
 
     async def _chunks(
         self, content: aiohttp.StreamReader, turn: Turn, seen: Callable[[], str] | None
@@ -205,6 +239,7 @@ class Stream:
                 asked = time.monotonic()
                 continue
             if not chunk:
+                self.closed = time.monotonic()
                 return
             now = time.monotonic()
             self._silence.heard(now - heard, len(chunk))
@@ -225,9 +260,11 @@ class Stream:
             tracing.past("cortex.log.first_line", time.monotonic() - self._begun, {}, here)
             self._context.channel.traced[self._sid] = here
 
-    async def _deliver(self, resume: Resume, anchor: Anchor, data: bytes) -> None:
+    async def _deliver(self, resume: Resume, anchor: Anchor, data: bytes, mode: str) -> None:
         channel = self._context.channel
         if resume.apart:
+            if mode != "replaced":
+                await self._check_run()
             found = await bridge(
                 self._context.files(self._source), resume.recorded, anchor.second, resume.apart, self._context.parser,
                 resume.left,
@@ -240,6 +277,7 @@ class Stream:
         if data:
             if not self.new:
                 self._trace()
-            self.new = True
+            self.new, self.heard = True, time.monotonic()
+            self.skipping |= bool(resume.recorded)
             self.size += len(data)
             await channel.lines(self._sid, data)

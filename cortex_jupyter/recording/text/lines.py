@@ -22,6 +22,8 @@ PART_BYTES: Final = 16 << 10
 #: A line with more bytes of text is recorded in parts, so that a program that never ends its line cannot fill the memory.
 #: The parts join to the text as written.
 LONGEST: Final = 256 * PART_BYTES
+#: How the kubelet ends a follow at whose end it finds that the runtime has removed the container.
+NOT_FOUND: Final = "rpc error: code = NotFound"
 #: A time that the kubelet writes within a line (`RFC3339NanoFixed`).
 _PART_TIME: Final = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d) ")
 
@@ -127,6 +129,22 @@ def parse(piece: bytes) -> Lines:
         add_time(time)
         add_text(text)
     return out
+
+
+def is_removed(text: str) -> bool:
+    """Tell whether a text of the kubelet says that the node has removed the container, or its log.
+
+    Sources: `GetContainerLogs` in kubernetes/pkg/kubelet/kuberuntime/kuberuntime_container.go, `ReadLogs` in
+    staging/src/k8s.io/cri-client/pkg/logs/logs.go, and what a kubelet answered while it removed a pod.
+
+    Examples
+    --------
+    >>> is_removed("unable to retrieve container logs for containerd://0c293bea"), is_removed("too many open files")
+    (True, False)
+    """
+    if text.startswith(("failed to try resolving symlinks in path ", "failed to open log file ")):
+        return text.endswith("no such file or directory")
+    return text.startswith(("unable to retrieve container logs for ", NOT_FOUND))
 
 
 def reaches(chunk: bytes, time: int) -> bool:

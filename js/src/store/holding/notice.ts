@@ -16,22 +16,9 @@ function exitText(code: number | null | undefined, reason: string | null | undef
   return [code === null || code === undefined ? "" : `exit ${code}`, reason && reason !== "Completed" ? reason : ""].filter(Boolean).join(", ");
 }
 
-/** Why nothing is taken in, by reason, and what is said when it is over. */
-const OBSTACLES: Record<string, string> = {
-  StoreFull: "There is room again: recording goes on",
-  NotAllowed: "The log may be read now",
-  NoCluster: "The cluster can be asked again",
-  ClusterError: "The cluster can be asked again",
-  ClusterUnreachable: "The cluster can be asked again",
-};
-
-/** Nothing is taken in at present: why. */
+/** The recorder takes nothing in; what it says of that. */
 export function stoppedText({ reason, message }: StatusEvent): string {
-  return reason && reason in OBSTACLES ? (message ?? reason) : "";
-}
-
-export function resumedText(reason: string): string {
-  return OBSTACLES[reason];
+  return reason === "StoreFull" ? (message ?? "The disk is full") : "";
 }
 
 export function noticeText(event: StatusEvent): string {
