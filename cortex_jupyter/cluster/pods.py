@@ -37,12 +37,15 @@ class End:
     message : str
         What the kubelet, or the container itself (`terminationMessagePath`), says of the end: `exec: "/nope": no such
         file or directory`. At most `MESSAGE_MAX` characters of plain text.
+    started : int
+        When the run started, ns since the epoch; 0 where the node does not say, or it never did.
     """
 
     exit_code: int
     reason: str
     finished: int
     message: str = ""
+    started: int = 0
 
     @property
     def has_run(self) -> bool:
@@ -135,14 +138,15 @@ def _container(pod: dict[str, Any], name: str, kind: str, status: dict[str, Any]
         previous = (source(last["containerID"], run - 1), _end(last))
     return Container(
         name, kind, state, detail.get("reason") or "", detail.get("message") or "",
-        source(current, run) if current else None, end, previous, _time(detail.get("startedAt")),
+        source(current, run) if current else None, end, previous, end.started if end else _time(detail.get("startedAt")),
     )  # fmt: skip
 
 
 def _end(terminated: dict[str, Any]) -> End:
     reason = terminated.get("reason") or ("Completed" if terminated.get("exitCode") == 0 else "Error")
     message = plain_text(terminated.get("message") or "")
-    return End(terminated.get("exitCode", 0), reason, _time(terminated.get("finishedAt")), message)
+    started, finished = (_time(terminated.get(name)) for name in ("startedAt", "finishedAt"))
+    return End(terminated.get("exitCode", 0), reason, finished, message, started)
 
 
 def plain_text(text: str, limit: int = MESSAGE_MAX) -> str:

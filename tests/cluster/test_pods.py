@@ -108,6 +108,15 @@ def test_runs_of_a_container() -> None:
     assert none.source is None and none.end is None
 
 
+def test_when_a_run_started_that_has_ended() -> None:
+    crashed = ended(1, ident="c1")
+    crashed["terminated"]["startedAt"] = "2023-11-14T22:13:20Z"
+    (loop,) = containers(pod(status("m", waiting("CrashLoopBackOff"), "c1", 0, crashed)))
+    (again,) = containers(pod(status("m", running(), "c2", 1, crashed)))
+    assert loop.started == 1_700_000_000 * 10**9
+    assert again.previous is not None and again.previous[1].started == loop.started
+
+
 def test_states_of_a_job() -> None:
     good, bad = pod(status("m", ended(), "c1"), phase="Succeeded"), pod(status("m", ended(3), "c1"), phase="Failed")
     assert state(job()) == ("pending", "Log not available yet: no pod has been created", None)

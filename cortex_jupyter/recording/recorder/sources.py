@@ -92,7 +92,9 @@ class Sources:
         for container in containers(pod):
             # The run before the present one comes first: it is read as long as the node keeps it.
             runs: list[tuple[Source, int, End | None]] = []
-            runs += [(container.previous[0], 0, container.previous[1])] if container.previous else []
+            if container.previous:
+                before, crash = container.previous
+                runs.append((before, crash.started, crash))
             runs += [(container.source, container.started, container.end)] if container.source else []
             new = [run for run in runs if run[0] not in self._readers]
             if new:

@@ -58,6 +58,8 @@ export interface PodPhases {
   inits: number;
   initsDone: number;
   main: number;
+  /** The first start that is known was not its first: how long it took to get there is not known. */
+  isLate: boolean;
   end: number;
   exit: number | null;
 }

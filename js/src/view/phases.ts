@@ -19,7 +19,7 @@ type Span = [from: number, to: number];
 
 const SPANS: [name: (pods: PodPhases[]) => string, span: (pod: PodPhases) => Span][] = [
   [() => "Scheduled", ({ created, scheduled }) => [created, scheduled]],
-  [() => "Pulled", ({ created, scheduled, init, main }) => [scheduled || created, init || main]],
+  [() => "Pulled", ({ created, scheduled, init, main, isLate }) => (isLate && init === 0 ? [0, 0] : [scheduled || created, init || main])],
   [(pods) => `Init ${Math.min(...pods.map(({ initsDone }) => initsDone))}/${Math.max(...pods.map(({ inits, initsDone }) => Math.max(inits, initsDone, 1)))}`, ({ init, initEnd }) => [init, initEnd]],
 ];
 

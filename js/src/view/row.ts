@@ -30,6 +30,8 @@ export interface RowActions {
   resized(): void;
 }
 
+/** Characters of a notice that one line hardly has room for: all of it opens below. */
+const LONG = 120;
 /** States of a bar that are listed. */
 const HISTORY = 1000;
 const LEVEL_CLASS = ["", "", "", "", "cl-warn", "cl-err", "cl-err"];
@@ -140,15 +142,16 @@ function noticeRow(row: Row, actions: RowActions, open: Map<number, string>): HT
   const tone = row.kind === "gap" ? "cl-gap" : row.kind === "hole" ? "cl-edge" : row.level >= 4 ? "cl-gaps" : "";
   const element = h("div", { class: `cl-r cl-note ${tone}`, "data-notice": row.kind }, text);
   if (row.kind === "hole") element.append(h("button", { type: "button", class: "cl-more", onclick: () => actions.hole(row.id) }, "Load"));
-  if (row.hint) {
+  const hint = row.hint || (words.length > LONG ? words : "");
+  if (hint) {
     const why = (): void => {
-      if (!open.delete(row.id)) open.set(row.id, row.hint!);
+      if (!open.delete(row.id)) open.set(row.id, hint);
       actions.resized();
     };
     element.append(h("button", { type: "button", class: "cl-more", "aria-expanded": String(open.has(row.id)), onclick: why }, "Why?"));
     if (open.has(row.id)) {
       element.classList.add("cl-open");
-      element.append(h("div", { class: "cl-hint" }, row.hint));
+      element.append(h("div", { class: "cl-hint" }, hint));
     }
   }
   return element;

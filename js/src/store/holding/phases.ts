@@ -16,7 +16,7 @@ export class Phases {
     this.#taken.add(seq);
     const at = fromNs(time);
     let pod = this.pods.get(source.pod);
-    if (pod === undefined) this.pods.set(source.pod, (pod = { pod: source.pod, created: 0, scheduled: 0, init: 0, initEnd: 0, inits: 0, initsDone: 0, main: 0, end: 0, exit: null }));
+    if (pod === undefined) this.pods.set(source.pod, (pod = { pod: source.pod, created: 0, scheduled: 0, init: 0, initEnd: 0, inits: 0, initsDone: 0, main: 0, isLate: false, end: 0, exit: null }));
     if (created) pod.created = fromNs(created);
     if (scheduled) pod.scheduled = fromNs(scheduled);
     if (inits) pod.inits = inits;
@@ -30,6 +30,7 @@ export class Phases {
       }
     } else if ((source.kind ?? "main") === "main") {
       if (notice === "started") {
+        if (pod.main === 0 || at < pod.main) pod.isLate = (source.run ?? 0) > 0;
         pod.main = first(pod.main);
         // It runs again.
         if (at >= pod.end) [pod.end, pod.exit] = [0, null];
