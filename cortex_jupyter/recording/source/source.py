@@ -319,6 +319,7 @@ class SourceReader:
         """End where the log's last lines are not the recorded ones: after a rotation they may be in an older file."""
         anchor = self._channel.anchor(self._sid)
         recorded = await self._context.recorded(self._sid, anchor)
+        self._stream.skipping = True
         log = await self.skipped()
         if log is not None and len(log) and log.rows()[-1:] == recorded[-1:]:
             return self._end()  # what is missing lies further up, and the audit finds it

@@ -151,6 +151,7 @@ class Stream:
         channel.recall(self._sid, recorded)
         # From where a clock was set back to, the node may give lines again that have left the recording.
         left = await self._context.left(anchor) if recorded else None
+        self.skipping |= bool(recorded) and self._reads == 1  # what a recorder before us has passed over is not known
         resume = Resume(recorded, self._context.parser, left)
         splitter, begun_lines, complaint = Splitter(), False, ""
         previous = mode == "replaced"
