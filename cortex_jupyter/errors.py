@@ -279,5 +279,9 @@ class TaskFailed(CortexError):
         self.task, self.exit_code, self.reason, self.records = task, exit_code, reason, records
 
 
+class ReadingWarning(UserWarning):
+    """What is read may be less than there is: a right is missing, or the cluster cannot be asked."""
+
+
 class MissingExtra(CortexError, ImportError):
     """An optional library is not installed."""

@@ -124,15 +124,15 @@ def test_a_source_is_its_pod_container_and_id() -> None:
 numbers = st.integers(0, (1 << 63) - 2)
 
 
-@given(numbers, numbers, st.none() | st.tuples(st.integers(0, 1 << 63), numbers))
-def test_a_cursor_is_read_as_it_is_written(recording: int, seq: int, before: tuple[int, int] | None) -> None:
-    cursor = Cursor(recording, seq, before)
+@given(numbers, numbers, st.none() | st.tuples(st.integers(0, 1 << 63), numbers), numbers)
+def test_a_cursor_is_read_as_it_is_written(
+    recording: int, seq: int, before: tuple[int, int] | None, epoch: int
+) -> None:
+    cursor = Cursor(recording, seq, before, epoch)
     assert Cursor.parse(str(cursor)) == cursor
 
 
-@pytest.mark.parametrize(
-    "text", ["", "-", "1", "1-", "-1", "1-2-3", "a-b", "1-2-3-4-5", "0x1-2", "1.0-2", "1-" + "9" * 20]
-)
+@pytest.mark.parametrize("text", ["", "-", "1", "1-", "-1", "1-2-3-4-5-6", "a-b", "0x1-2", "1.0-2", "1-" + "9" * 20])
 def test_what_is_no_cursor(text: str) -> None:
     with pytest.raises(BadQuery):
         Cursor.parse(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from threading import Lock
@@ -15,7 +16,7 @@ from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.grams import may_hold
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveTooNew
-from cortex_jupyter.recording.store import Complete, Info
+from cortex_jupyter.recording.store import Complete, Info, as_epochs
 from cortex_jupyter.records import STREAMS, Entry, Source, TaskRef, encode_batch
 
 if TYPE_CHECKING:
@@ -82,7 +83,15 @@ class Held:
         ref = TaskRef(**doc["ref"])
         names = ("uid", "cluster", "state", "message", "reason", "exit_code", "started", "finished")
         known: dict[str, Any] = {name: doc[name] for name in (*names, "last_seq", "clock_ms")}
-        return Info(id=doc["id"], ref=ref, done=True, caught_up=True, masked=doc.get("masked"), **known)
+        return Info(
+            id=doc["id"],
+            ref=ref,
+            done=True,
+            caught_up=True,
+            masked=doc.get("masked"),
+            epochs=as_epochs(doc.get("epochs")),
+            **known,
+        )
 
     @cached_property
     def complete(self) -> Complete:
@@ -115,7 +124,7 @@ class Held:
     @cached_property
     def _items(self) -> list[tuple[int, layout.Block | Entry]]:
         both: list[tuple[int, layout.Block | Entry]] = [(b.seq, b) for b in self._blocks]
-        both += [(e.seq, e) for e in self._notices]
+        both += [(e.seq, replace(e, epochs=self.info.epochs)) for e in self._notices]
         both.sort(key=lambda item: item[0])
         # Numbers have no holes: a notice that stands for lines that have left, or were lost, has those up to the next.
         for (seq, item), (following, _) in pairwise(both):
@@ -186,7 +195,7 @@ class Held:
         streams = [STREAMS.index(s) for s in rows["stream"].to_pylist()]
         public = {sid: self.sources[sid].public for sid in set(sids)}
         data = encode_batch(self.info.ref.key, block.seq, times, sids, streams, rows["text"].to_pylist(), public)
-        return Entry(block.seq, block.n, "log", block.t_min, block.t_max, data)
+        return Entry(block.seq, block.n, "log", block.t_min, block.t_max, data, self.info.epochs)
 
     def _group(self, group: int) -> tuple[Any, Any]:
         """Give a row group in order of number, and its numbers."""

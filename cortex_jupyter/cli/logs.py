@@ -10,6 +10,7 @@ import orjson
 from cortex_jupyter.cli.query import log_of
 from cortex_jupyter.cli.terminal import colourful, prefix, safe, say
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.records import Batch
 from cortex_jupyter.server.text import line
@@ -50,8 +51,11 @@ def _now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
         count += 1
     writer.flush()
     statement = log.complete
+    status = log.status
     if not count:
-        say(f"{log.status.message}: no lines to show{_elsewhere(log, statement.records)}")
+        say(f"{status.message}: no lines to show{_elsewhere(log, statement.records)}")
+    elif status.state == "failed" or not status.message.startswith(("Running", "Job complete", "Pod complete")):
+        say(status.message)
     say(str(statement))
     return 0
 
@@ -61,13 +65,14 @@ def _elsewhere(log: TaskLog, count: int) -> str:
     if log.query.run is not None:
         runs = [f"{pod}/{container} {', '.join(map(str, numbers))}" for (pod, container), numbers in log.runs.items()]
         return f"; recorded are the runs {'; '.join(runs[:5])}" if runs else ""
-    return f"; it has {count} lines, --since all shows them" if count else ""
+    return f"; it has {many(count, 'line')}, --since all shows them" if count else ""
 
 
 def _follow(log: TaskLog, writer: Writer) -> int:
     said, code = "", 0
     status = log.status
-    if status.state == "pending":  # what was said of that may be older than the window
+    # What was said of that may be older than the window.
+    if status.state == "pending" or log.problem is not None:
         said = status.message
         say(said)
     events = log.frames()
@@ -78,8 +83,9 @@ def _follow(log: TaskLog, writer: Writer) -> int:
                 continue
             doc: dict[str, Any] = orjson.loads(frame.entry.data)
             source = doc.get("source") or {}
-            where = f"{source['pod']}/{source['container']}: " if source.get("pod") else ""
-            message = f"{where}{doc.get('message', '')}"
+            message = doc.get("message", "")
+            if source.get("pod") and not message.startswith(f"{source['pod']} · {source['container']}"):
+                message = f"{source['pod']}/{source['container']}: {message}"
             if message != said:
                 say(message)
                 said = message

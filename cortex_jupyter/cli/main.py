@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import BadQuery, CortexError
+from cortex_jupyter.cli.terminal import say
+from cortex_jupyter.errors import BadQuery, CortexError, ReadingWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -134,6 +136,8 @@ def run(argv: Sequence[str] | None = None) -> int:
             command = import_module("cortex_jupyter.recording.__main__").main
             return int(command(arguments[1:]))
         options = parser().parse_args(arguments)
+        warnings.simplefilter("always", ReadingWarning)
+        warnings.showwarning = _show_warning
         module = import_module(f"cortex_jupyter.cli.{options.command}")
         act: Callable[[argparse.Namespace], int] = module.run
         code = act(options)
@@ -148,6 +152,21 @@ def run(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CLOSED_PIPE
     return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """Write what the user should know as a status line, and any other warning as Python does."""
+    if issubclass(category, ReadingWarning):
+        say(str(message))
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)
 
 
 def tell(error: CortexError) -> None:

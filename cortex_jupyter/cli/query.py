@@ -34,10 +34,23 @@ def log_of(options: argparse.Namespace) -> TaskLog:
     query: dict[str, Any] = {name: value for name in _NAMES if (value := getattr(options, name)) is not None}
     if options.previous:
         query |= {"run": "-2", "since": "all"}
-    return logs(
+    log = logs(
         f"-l {selector}" if selector is not None else options.task,
         namespace=options.namespace,
         kubeconfig=options.kubeconfig,
         context=options.context,
         **query,
     )
+    return _with_crashed(log) if options.previous else log
+
+
+def _with_crashed(log: TaskLog) -> TaskLog:
+    """Return the log with what `kubectl logs -p` gives of a container that waits to be restarted: the run that crashed.
+
+    It is the newest one. Where the run before it is recorded as well that is shown; where it is not, for the node keeps
+    only one or two, this is the last run before the one to come.
+    """
+    if log.over:
+        return log
+    newest = [(*name, runs[-1]) for name, runs in log.ended_runs().items() if len(runs) == 1 and runs[-1] > 0]
+    return log.filter(run=",".join(["-2", *(f"{pod}/{container}/{run}" for pod, container, run in newest)]))

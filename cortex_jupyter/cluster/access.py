@@ -26,8 +26,21 @@ if TYPE_CHECKING:
 
 #: An answer holds so long, seconds: a right that is taken away ends reading not later.
 HOLDS_S: Final = 10.0
+#: That one of our own rights is missing holds for less: a log that waits for it goes on at once.
+OWN_REFUSAL_HOLDS_S: Final = 1.0
 _PATH: Final = "/apis/authorization.k8s.io/v1"
 _READ_LOGS: Final = {"verb": "get", "resource": "pods", "subresource": "log"}
+#: What recording takes once a task has been found, and how RBAC's users write it.
+_RECORD: Final = {
+    "get pods/log": _READ_LOGS,
+    "list pods": {"verb": "list", "resource": "pods"},
+    "watch pods": {"verb": "watch", "resource": "pods"},
+}
+#: What is shown beside a log, and the right that guards it in the cluster.
+_BESIDE: Final = {
+    "events": ("list events", {"verb": "list", "resource": "events"}),
+    "pods": ("get pods", {"verb": "get", "resource": "pods"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +99,12 @@ class Access:
     ----------
     each : bool, optional
         Whether a right is asked for the task as well (`get` on the workload itself, so that RBAC's `resourceNames` count).
+    refusal_holds_s : float, optional
+        How long a refusal holds, seconds.
     """
 
-    def __init__(self, *, each: bool = False) -> None:
-        self.each = each
+    def __init__(self, *, each: bool = False, refusal_holds_s: float = HOLDS_S) -> None:
+        self.each, self._refusal_holds_s = each, refusal_holds_s
         self._answers: dict[tuple[Person | None, tuple[str, ...]], tuple[float, asyncio.Task[Any]]] = {}
 
     async def namespace(self, cluster: Cluster, namespace: str, person: Person | None = None) -> None:
@@ -102,7 +117,39 @@ class Access:
             The cluster cannot be asked.
         """
         if not await self._may(cluster, _READ_LOGS | {"namespace": namespace}, person):
-            raise NotAllowed(f"{_who(person)} may not read logs in namespace {namespace!r}")
+            raise _refusal(person, namespace, ["get pods/log"])
+
+    async def hidden(self, cluster: Cluster, namespace: str, person: Person | None = None) -> dict[str, str]:
+        """Return what of `events` and `pods` may not be shown beside the logs of a namespace, each with the reason.
+
+        Raises
+        ------
+        ClusterError, ClusterUnreachable
+        """
+        answers = await asyncio.gather(
+            *(self._may(cluster, right | {"namespace": namespace}, person) for _, right in _BESIDE.values())
+        )
+        return {
+            what: f"{what} are not shown: the right `{name}` is missing"
+            for (what, (name, _)), allowed in zip(_BESIDE.items(), answers, strict=True)
+            if not allowed
+        }
+
+    async def lacking(self, cluster: Cluster, namespace: str) -> NotAllowed | None:
+        """Return which rights this process lacks to record tasks of a namespace; None where it has all.
+
+        Raises
+        ------
+        NotFound, NotAllowed
+            The cluster has no access reviews, or lets us ask for none.
+        ClusterError, ClusterUnreachable
+            The cluster cannot be asked.
+        """
+        answers = await asyncio.gather(
+            *(self._may(cluster, right | {"namespace": namespace}, None) for right in _RECORD.values())
+        )
+        missing = [name for name, allowed in zip(_RECORD, answers, strict=True) if not allowed]
+        return _refusal(None, namespace, missing) if missing else None
 
     async def task(self, cluster: Cluster, ref: TaskRef, person: Person | None = None) -> bool:
         """Tell whether a task of a namespace that may be read may be read itself.
@@ -159,13 +206,20 @@ class Access:
     ) -> Any:
         now = time.monotonic()
         known = self._answers.get(key)
-        if known is None or known[0] <= now or _failed(known[1]):
-            self._answers = {k: v for k, v in self._answers.items() if v[0] > now}
+        if known is None or not self._holds(known, now):
+            self._answers = {k: v for k, v in self._answers.items() if self._holds(v, now)}
             asking = asyncio.create_task(ask())
             asking.add_done_callback(_failed)  # or asyncio complains of an error that nobody waited for
-            known = self._answers[key] = (now + HOLDS_S, asking)
+            known = self._answers[key] = (now, asking)
         # Shielded: others wait for the same answer, and a reader that goes away must not take it from them.
         return await asyncio.shield(known[1])
+
+    def _holds(self, answer: tuple[float, asyncio.Task[Any]], now: float) -> bool:
+        begun, asking = answer
+        if _failed(asking):
+            return False
+        refused = asking.done() and asking.result() is False
+        return now < begun + (self._refusal_holds_s if refused else HOLDS_S)
 
 
 async def _created(cluster: Cluster, namespace: str) -> int:
@@ -191,6 +245,22 @@ def _workload(kind: str) -> dict[str, str]:
     paths, plural = COLLECTIONS.get(kind) or COLLECTIONS["pod"]
     group = paths[0].split("/")[2] if paths[0].startswith("/apis/") else ""
     return {"group": group, "resource": plural}
+
+
+def _refusal(person: Person | None, namespace: str, missing: list[str]) -> NotAllowed:
+    """Name the rights that somebody lacks.
+
+    Examples
+    --------
+    >>> print(_refusal(None, "ml", ["get pods/log"]).message)
+    you may not read logs in namespace 'ml': the right `get pods/log` is missing
+    """
+    rights = ", ".join(f"`{name}`" for name in missing)
+    verb = "right {} is" if len(missing) == 1 else "rights {} are"
+    return NotAllowed(
+        f"{_who(person)} may not read logs in namespace {namespace!r}: the {verb.format(rights)} missing",
+        "ask an administrator of the cluster for a Role with it; an open log goes on by itself when it is given",
+    )
 
 
 def _who(person: Person | None) -> str:

@@ -14,7 +14,7 @@ MESSAGE_MAX: Final = 4096
 #: Characters of a message where it is part of a sentence.
 LINE_MAX: Final = 500
 #: Reasons of containerd and CRI-O, and of Docker, for a container that could not be started.
-_NOT_STARTED: Final = frozenset({"StartError", "ContainerCannotRun"})
+NOT_STARTED: Final = frozenset({"StartError", "ContainerCannotRun"})
 _COLOUR: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 #: What STATUS of `kubectl get pods` says of a pod with nothing amiss; `Init:1/2` besides.
 _QUIET: Final = frozenset({"Pending", "ContainerCreating", "PodInitializing", "Running", "NotReady", "Completed",
@@ -50,7 +50,7 @@ class End:
     @property
     def has_run(self) -> bool:
         """Whether the container's program was ever executed; if not, the message says why."""
-        return self.reason not in _NOT_STARTED
+        return self.reason not in NOT_STARTED
 
     def __str__(self) -> str:
         """Write the end as one line: `exit 128, StartError: exec: "/nope": no such file or directory`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -23,6 +24,10 @@ COLLECTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
     "cronjob": (("/apis/batch/v1", "/apis/batch/v1beta1"), "cronjobs"),
     "pod": (("/api/v1",), "pods"),
 }
+
+
+#: What the API server appends to the name of a controller's pod (kubernetes/apimachinery/pkg/util/rand).
+_RANDOM_END: Final = re.compile(r'(pods "[^"]*-)[bcdfghjklmnpqrstvwxz2456789]{5}(?=")')
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,4 +311,17 @@ async def refusals(cluster: Cluster, namespace: str) -> dict[str, str]:
     except (NotAllowed, NotFound):
         return {}
     events.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or e["metadata"]["creationTimestamp"])
-    return {e["involvedObject"].get("uid", ""): podlib.in_one_line(e.get("message") or "") for e in events}
+    return {e["involvedObject"].get("uid", ""): refusal_of(e) for e in events}
+
+
+def refusal_of(event: dict[str, Any]) -> str:
+    """Return what an event `FailedCreate` says, the same each time that the controller tries again.
+
+    Examples
+    --------
+    >>> says = '(combined from similar events): Error creating: pods "train-x2k4f" is forbidden: exceeded quota: none'
+    >>> refusal_of({"message": says})
+    'pods "train-…" is forbidden: exceeded quota: none'
+    """
+    message = podlib.in_one_line(event.get("message") or "").removeprefix("(combined from similar events): ")
+    return _RANDOM_END.sub(r"\1…", message.removeprefix("Error creating: "))

@@ -75,7 +75,7 @@ class Completeness:
             kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.masked.items()))
             parts.append(f"{many(sum(self.masked.values()), 'secret')} masked ({kinds})")
         if not self.gaps:
-            parts.append("complete" if self.done else "complete so far, still running")
+            parts.append("complete" if self.done else "complete so far")
             return ", ".join(parts)
         parts.append(many(len(self.gaps), "gap"))
         return f"{', '.join(parts)}: {'; '.join(map(_gap, self.gaps))}"

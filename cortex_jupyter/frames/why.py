@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.cluster.pods import NOT_STARTED
 from cortex_jupyter.frames.errorlist import MONO, card
 
 if TYPE_CHECKING:
@@ -55,17 +56,25 @@ class Why:
             return f"it has not started: {self.message}"
         if self.state == "running" and self.culprit is None:
             return f"it has not ended: {self.message}"
-        lead = "it runs again; before, " if self.state == "running" else ""
+        # In Kubernetes' words: it may wait to run again (CrashLoopBackOff).
+        now = "it runs again" if self.message.startswith("Running") else f"it is in state {self.reason}"
+        lead = f"{now}; before, " if self.state == "running" else ""
         if (one := self.culprit) is None:
             last = self.events[-1]["message"] if self.events else ""
             return f"{self.message}{f'; {last}' if last else ''}"
         what = f" ({one.meaning})" if one.meaning and one.reason != "OOMKilled" else ""
         how = "was " + one.meaning if one.reason == "OOMKilled" else f"ended with exit code {one.exit_code}{what}"
+        if one.reason in NOT_STARTED:
+            how = f"could not be started ({one.reason}, exit code {one.exit_code})"
         if one.message:
             how += f": {' '.join(one.message.split())[:500]}"
         run = f" in its run {one.run}" if one.run else ""
         said = f", after {self.error.title[:200]}" if self.error and one.pod in self.error.pods else ""
-        why = f"; {self.reason}" if self.reason and self.reason not in (one.reason, "BackoffLimitExceeded") else ""
+        why = (
+            f"; {self.reason}"
+            if self.state == "failed" and self.reason not in ("", "Error", one.reason, "BackoffLimitExceeded")
+            else ""
+        )
         return f"{lead}{one.container} of {one.pod}{run} {how}{said}{why}"
 
     def __str__(self) -> str:

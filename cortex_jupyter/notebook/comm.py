@@ -196,7 +196,7 @@ class PageServer:
         if len(slots) == 1 and slots[0].error is not None:
             raise slots[0].error
         self._outlet = outlet = Outlet(self._send, message.get("stream"), self._recordings)
-        stream = Stream(outlet, self._recordings.cluster, list(slots))
+        stream = Stream(outlet, list(slots))
 
         async def run() -> None:
             await stream.run()
@@ -225,6 +225,8 @@ class PageServer:
         id_ = message.get("id")
         query = asked(message.get("query") or {}) if message["type"] == "search" else None
         recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
+        if query is not None and query.before is not None:
+            (await recording.info()).check(query.before)
         async with aclosing(measured(recording) if query is None else matches(recording, query)) as pieces:
             async for piece in pieces:
                 self._send({"type": "found", "id": id_}, [piece])
@@ -243,6 +245,6 @@ class PageServer:
         query = LogQuery.parse(asked, allowed=_PAGE)
         at = place(asked.get("at"), query)
         info = await recording.info()
-        task = await present(self._recordings.cluster, recording, info)
+        task = await present(recording, info)
         found = await asyncio.to_thread(page, recording, query, info, task, at)
         self._send({"type": "page", "id": message.get("id"), "page": found}, None)

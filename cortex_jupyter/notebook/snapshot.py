@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, overload
 
 from tqdm.auto import tqdm
 
 from cortex_jupyter.archive.store import ArchiveStore, nearest
+from cortex_jupyter.errors import NotAllowed, ReadingWarning
 from cortex_jupyter.frames.ordered import ordered
 from cortex_jupyter.frames.schema import COLUMNS
 from cortex_jupyter.frames.statement import Completeness
@@ -20,6 +22,7 @@ from cortex_jupyter.server.state import present
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
+    from cortex_jupyter.errors import CortexError
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.recording.reading.open import Recordings
     from cortex_jupyter.recording.reading.reading import Recording
@@ -59,6 +62,11 @@ class Snapshot:
         """How the task stands, as its recorder saw it last."""
         return self._engine.run(self._now())
 
+    @property
+    def problem(self) -> CortexError | None:
+        """Why nothing new can be recorded just now: a right is missing, or the cluster cannot be asked; None where it can."""
+        return self._engine.run(self._recording.obstacle())
+
     def _parsed(self) -> LogQuery:
         """Read the query anew: `since="10m"` means the ten minutes before this moment, by the cluster's clock."""
         info = self._recording.store.info(self._recording.id)
@@ -72,8 +80,23 @@ class Snapshot:
         return self._recording.store.url, self._recording.id, dict(self._query)
 
     def _settle(self) -> Info:
-        """Wait until what had been written before now has been recorded."""
-        return self._watch(self._recording.caught_up(), "reading the log")
+        """Wait until what had been written before now has been recorded.
+
+        Raises
+        ------
+        NotAllowed
+            A right is missing to read it, and nothing is recorded.
+        """
+        try:
+            info = self._watch(self._recording.caught_up(), "reading the log")
+        except NotAllowed as error:
+            if not self._statement().records:
+                raise
+            warnings.warn(f"{error.message}; this is what was recorded before", ReadingWarning, stacklevel=3)
+            return self._recording.held()
+        if not info.done and self.problem is not None:
+            warnings.warn(self.status.message, ReadingWarning, stacklevel=3)
+        return info
 
     def _wait(self, test: Callable[[Info], bool], timeout: float | None = None) -> Info:
         return self._watch(until(self._recording, test), "waiting for the task", timeout)
@@ -95,7 +118,7 @@ class Snapshot:
 
     async def _now(self) -> Status:
         info = await self._recording.info()
-        return Status.of(await present(self._recordings.cluster, self._recording, info), done=info.done)
+        return Status.of(await present(self._recording, info), done=info.done)
 
     def _statement(self) -> Completeness:
         return Completeness.of(self._recording.store, self._recording.id)

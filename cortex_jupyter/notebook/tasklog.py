@@ -118,7 +118,8 @@ class TaskLog(Waiting, Analysis):
         from cortex_jupyter.cluster.workloads import state_of  # noqa: PLC0415
 
         workload = self._recording.workload
-        return workload is None or state_of(workload, []).over
+        # A bare pod is its own object; of a Job the object alone says that it is over.
+        return workload is None or state_of(workload, [workload.obj] if workload.ref.kind == "pod" else []).over
 
     @property
     def query(self) -> LogQuery:
@@ -137,6 +138,13 @@ class TaskLog(Waiting, Analysis):
         for source, _ in self._recording.store.sources(self._recording.id).values():
             found.setdefault((source.pod, source.container), set()).add(source.run)
         return {name: sorted(runs) for name, runs in found.items()}
+
+    def ended_runs(self) -> dict[tuple[str, str], list[int]]:
+        """Return `runs` of the containers that do not run now: the newest one has ended."""
+        self._settle()
+        known = self._recording.store.sources(self._recording.id).values()
+        open_ = {(source.pod, source.container) for source, anchor in known if not anchor.ended}
+        return {name: runs for name, runs in self.runs.items() if name not in open_}
 
     @property
     def complete(self) -> Completeness:

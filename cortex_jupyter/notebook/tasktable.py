@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import warnings
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.extra import library
-from cortex_jupyter.errors import NoCluster
+from cortex_jupyter.errors import ReadingWarning
 from cortex_jupyter.frames.progress import lately
 from cortex_jupyter.frames.progressed import said
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.served import page_of
 from cortex_jupyter.records import TaskRef
+from cortex_jupyter.server.state import unasked_list
 from cortex_jupyter.server.tasklist import list_tasks
 
 if TYPE_CHECKING:
+    from cortex_jupyter.errors import CortexError
     from cortex_jupyter.recording.reading.open import Recordings
 
 _COLUMNS: Final = ("task", "state", "status", "restarts", "started", "finished", "exit_code", "pods")
@@ -115,19 +117,16 @@ def tasks(
     """
     engine = runtime()
 
-    async def listed() -> list[dict[str, Any]]:
+    async def listed() -> tuple[list[dict[str, Any]], CortexError | None]:
         recordings: Recordings = await engine.recordings(kubeconfig, context)
-        if recordings.cluster is None:
-            # Tried again: by now there may be a kubeconfig. Without one, what is recorded or archived is listed.
-            from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415 - a second's import
-
-            with contextlib.suppress(NoCluster):
-                recordings.cluster = await Cluster.open(kubeconfig, context)
-        found = await list_tasks(recordings, namespace or recordings.namespace, selector)
+        found, problem = await list_tasks(recordings, namespace or recordings.namespace, selector)
         await asyncio.to_thread(_add_progress, recordings, found)
-        return found
+        return found, problem
 
-    return TaskTable(engine.run(listed()))
+    found, problem = engine.run(listed())
+    if problem is not None:
+        warnings.warn(unasked_list(problem), ReadingWarning, stacklevel=2)
+    return TaskTable(found)
 
 
 def _add_progress(recordings: Recordings, found: list[dict[str, Any]]) -> None:

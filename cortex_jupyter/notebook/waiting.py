@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.errors import TaskFailed, WaitTimeout
+from cortex_jupyter.errors import ReadingWarning, TaskFailed, WaitTimeout
 from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.follow import Follow, Frames
 from cortex_jupyter.notebook.query import check
@@ -30,6 +31,7 @@ class Waiting(Snapshot):
 
     def follow(self) -> Follow:
         """Give every record of the log, then those to come, to the task's end; for `for` and `async for`."""
+        self._warn()
         return Follow(self.frames())
 
     def frames(self) -> Frames:
@@ -66,6 +68,7 @@ class Waiting(Snapshot):
             With `raise_on_failure`: the task failed, or was deleted before it ended. It carries `exit_code`, `reason`
             and `records`, the last 50 lines.
         """
+        self._warn()
         end = None if timeout is None else time.monotonic() + timeout
         try:
             if pattern is not None and (found := self._line(pattern, end)) is not None:
@@ -77,6 +80,11 @@ class Waiting(Snapshot):
         if raise_on_failure and status.state != "succeeded":
             raise self._failed(status)
         return status
+
+    def _warn(self) -> None:
+        """Warn of a wait that cannot end as things are; it goes on by itself when they change."""
+        if self.problem is not None:
+            warnings.warn(self.status.message, ReadingWarning, stacklevel=3)
 
     def __await__(self) -> Generator[object, None, Status]:
         """Wait for the end without blocking the event loop; gives how the task ended."""

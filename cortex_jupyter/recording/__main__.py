@@ -97,9 +97,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if (options.namespace or options.selector) and not options.all:
         made.error("--namespace and --selector say what --all is to record: add --all")
-    journal.begin(_log_file(options.store or default_url()))
-    tracing.begin("cortex-jupyter-recorder")
     try:
+        journal.begin(_log_file(options.store or default_url()))
+        tracing.begin("cortex-jupyter-recorder")
         asyncio.run(_record(options))
     except CortexError as error:
         _log.error("%s", error)

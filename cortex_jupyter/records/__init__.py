@@ -6,20 +6,24 @@ records as columns. Its `data` is the JSON of one SSE event, encoded once by the
 """
 
 from cortex_jupyter.records.batch import STREAMS, Batch, Entry, Source, encode_batch, notice
-from cortex_jupyter.records.cursor import Cursor
+from cortex_jupyter.records.cursor import EVERY_SEQ, Cursor, Epochs, epoch_at, lost_place
 from cortex_jupyter.records.task import KINDS, TaskRef, checked_namespace
 from cortex_jupyter.records.times import parse_rfc3339, rfc3339
 
 __all__ = [
+    "EVERY_SEQ",
     "KINDS",
     "STREAMS",
     "Batch",
     "Cursor",
     "Entry",
+    "Epochs",
     "Source",
     "TaskRef",
     "checked_namespace",
     "encode_batch",
+    "epoch_at",
+    "lost_place",
     "notice",
     "parse_rfc3339",
     "rfc3339",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+
+if TYPE_CHECKING:
+    from cortex_jupyter.records.cursor import Epochs
 
 #: The `o` column of a batch: where a line came from. Kubernetes does not say before 1.32.
 STREAMS: Final = ("unknown", "stdout", "stderr")
@@ -69,6 +72,8 @@ class Entry:
         Earliest and latest time in it, ns since the epoch, UTC. Times within are not monotone.
     data : bytes
         The JSON of the event's `data:`.
+    epochs : tuple, optional
+        Those of its recording, where it was read from a store.
     """
 
     seq: int
@@ -77,6 +82,7 @@ class Entry:
     t_min: int
     t_max: int
     data: bytes
+    epochs: Epochs = field(default=(), repr=False, compare=False)
 
     @property
     def last(self) -> int:

@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--bookmark", type=float, default=defaults.bookmark, help="seconds between a watch's bookmarks (%(default)s)"
     )
+    made.add_argument(
+        "--idle", type=float, default=defaults.idle, help="seconds until an idle connection is closed (%(default)s)"
+    )
     return made
 
 

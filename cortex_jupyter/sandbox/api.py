@@ -96,6 +96,32 @@ def answer(obj: Object, code: int = 200) -> web.Response:
     )
 
 
+def _manager(request: web.Request) -> str:
+    """Return the name under which `managedFields` has a client: what it says, else the first word of its agent."""
+    agent = request.headers.get("User-Agent", "unknown").partition("/")[0]
+    return request.query.get("fieldManager") or agent
+
+
+def _key(obj: Object) -> tuple[str, str]:
+    """Return the place of an object in lists of its kind."""
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
+def _encode_continue(version: int, start: tuple[str, str]) -> str:
+    """Write a continue token in the API server's form (`staging/src/k8s.io/apiserver/pkg/storage/continue.go`)."""
+    token = {"v": "meta.k8s.io/v1", "rv": version, "start": "/".join(start)}
+    return base64.urlsafe_b64encode(orjson.dumps(token)).rstrip(b"=").decode()
+
+
+def _decode_continue(token: str) -> tuple[int, tuple[str, str]]:
+    try:
+        found = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        namespace, _, name = found["start"].partition("/")
+        return int(found["rv"]), (namespace, name)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise status.bad_request(f"invalid continue token: continue key is not valid: {error}") from error
+
+
 class Api:
     """Objects over HTTP.
 
@@ -138,32 +164,43 @@ class Api:
         matches = self._matcher(request, where)
         if request.query.get("watch", "").lower() in ("true", "1"):
             return await Watch(self._store, self._faults, self._config, where.resource, matches).serve(request)
-        found = [obj for obj in self._store.select(where.resource.plural, where.namespace) if matches(obj)]
-        meta: Object = {"resourceVersion": str(self._store.version)}
-        found = self._page(request, found, meta)
+        found, meta = self._list(request, where, matches)
         kind = where.resource.kind
         items = [{k: v for k, v in obj.items() if k not in ("kind", "apiVersion")} for obj in found]
         result = {"kind": f"{kind}List", "apiVersion": where.resource.api_version, "metadata": meta, "items": items}
         return answer(tables.shape(request, where.resource, result))
 
-    def _page(self, request: web.Request, found: list[Object], meta: Object) -> list[Object]:
-        limit = int(request.query.get("limit") or 0)
-        begin = 0
-        if token := request.query.get("continue"):
-            try:
-                version, begin = orjson.loads(base64.urlsafe_b64decode(token))
-            except ValueError as error:
-                raise status.bad_request(f"continue key is not valid: {error}") from error
-            if version < self._store.oldest:
-                text = "The provided continue parameter is too old to display a consistent list result."
-                raise status.ApiError(410, text)
-            meta["resourceVersion"] = str(version)
-        page = found[begin : begin + limit] if limit else found[begin:]
-        if left := len(found) - begin - len(page):
-            version = int(meta["resourceVersion"])
-            meta["continue"] = base64.urlsafe_b64encode(orjson.dumps([version, begin + len(page)])).decode()
-            meta["remainingItemCount"] = left
-        return page
+    def _list(
+        self, request: web.Request, where: Target, matches: selectors.Matcher
+    ) -> tuple[list[Object], dict[str, Any]]:
+        """Return one chunk of a list, and its metadata.
+
+        As the API server's store does (`GetList` in `staging/src/k8s.io/apiserver/pkg/storage/etcd3/store.go`): all
+        chunks are of the version of the first one, and only what no selector narrows is counted.
+        """
+        query, plural = request.query, where.resource.plural
+        limit = int(query.get("limit") or 0)
+        version, start = self._store.version, ("", "")
+        if token := query.get("continue"):
+            if query.get("resourceVersion", "0") not in ("", "0"):
+                raise status.bad_request("specifying resource version is not allowed when using continue")
+            version, start = _decode_continue(token)
+        elif query.get("resourceVersion") == "0":
+            limit = 0  # the watch cache answers, and knows no chunks (`shouldDelegateList` in `cacher.go`)
+        try:
+            objects = self._store.select_at(version, plural, where.namespace) if version > 0 else None
+        except status.ApiError as error:
+            raise status.continue_expired(_encode_continue(-1, start)) from error
+        if objects is None:  # the rest of an expired list, as it is now
+            version, objects = self._store.version, self._store.select(plural, where.namespace)
+        left = [obj for obj in objects if _key(obj) >= start and matches(obj)]
+        page = left[:limit] if limit else left
+        meta: Object = {"resourceVersion": str(version)}
+        if len(left) > len(page):
+            meta["continue"] = _encode_continue(version, _key(left[len(page)]))
+            if not query.get("labelSelector") and not query.get("fieldSelector"):
+                meta["remainingItemCount"] = len(left) - len(page)
+        return page, meta
 
     @staticmethod
     def _scale(obj: Object) -> Object:
@@ -197,10 +234,11 @@ class Api:
             meta.pop(filled, None)
         meta["uid"] = new_uid()
         obj |= {"kind": resource.kind, "apiVersion": resource.api_version}
-        defaults.prepare(resource, obj, meta["uid"])
+        defaults.prepare(resource, obj)
         if request.query.get("dryRun"):
+            defaults.admit(obj)
             return answer(obj, 201)
-        return answer(self._store.create(resource, obj), 201)
+        return answer(self._store.create(resource, obj, manager=_manager(request)), 201)
 
     async def _change(self, request: web.Request, where: Target) -> web.Response:
         old = self._store.require(where.resource, where.namespace, where.name)
@@ -227,6 +265,7 @@ class Api:
             new,
             check=request.method == "PUT"
             or "resourceVersion" in (sent.get("metadata") or {} if isinstance(sent, dict) else {}),
+            manager=_manager(request),
         )
         return answer(self._scale(result) if where.sub == "scale" else result)
 

@@ -23,6 +23,9 @@ class Config:
         Seconds before a Job's next pod after a failed one; the Job controller waits 10.
     bookmark : float
         Seconds between bookmarks of a watch; the API server sends one a minute.
+    idle : float
+        Seconds after which a connection without a request is closed (`IdleTimeout` in
+        `staging/src/k8s.io/apiserver/pkg/server/secure_serving.go`, 90).
     """
 
     log_max_size: int = 10 * 1024 * 1024
@@ -32,3 +35,4 @@ class Config:
     backoff_max: float = 10.0
     job_backoff: float = 1.0
     bookmark: float = 5.0
+    idle: float = 90.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.sandbox import defaults, events
 from cortex_jupyter.sandbox.deletion import delete
 from cortex_jupyter.sandbox.jobs import finished
-from cortex_jupyter.sandbox.objects import copy, new_uid, owner_reference
+from cortex_jupyter.sandbox.objects import copy, owner_reference
 from cortex_jupyter.sandbox.resources import BY_PLURAL
 
 if TYPE_CHECKING:
@@ -122,12 +122,11 @@ def _start(store: Store, owner: Object, name: str, minute: datetime) -> None:
     made = {
         "name": name,
         "namespace": meta["namespace"],
-        "uid": new_uid(),
         "labels": inner.get("labels") or {},
         "annotations": (inner.get("annotations") or {}) | scheduled,
         "ownerReferences": [owner_reference(owner)],
     }
     job = {"kind": "Job", "apiVersion": "batch/v1", "metadata": made, "spec": template["spec"]}
-    defaults.prepare(BY_PLURAL["jobs"], job, made["uid"])
+    defaults.prepare(BY_PLURAL["jobs"], job)
     store.create(BY_PLURAL["jobs"], job)
     events.record(store, owner, "SuccessfulCreate", f"Created job {name}", component="cronjob-controller")

@@ -13,14 +13,22 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+#: What is filled in for each kind of volume.
+_VOLUMES: dict[str, Object] = {
+    "hostPath": {"type": ""},
+    "configMap": {"defaultMode": 420},
+    "secret": {"defaultMode": 420},
+    "projected": {"defaultMode": 420},
+    "downwardAPI": {"defaultMode": 420},
+}
 _NAME_RULE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an "
     "alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 
 
-def prepare(resource: Resource, obj: Object, uid: str) -> None:
-    """Check and complete a new object in place.
+def prepare(resource: Resource, obj: Object) -> None:
+    """Check a new object, and fill in its defaults in place.
 
     Parameters
     ----------
@@ -28,8 +36,6 @@ def prepare(resource: Resource, obj: Object, uid: str) -> None:
         Its kind.
     obj : dict
         As the client sent it.
-    uid : str
-        The UID it will have: a Job's selector holds it.
 
     Raises
     ------
@@ -47,9 +53,9 @@ def prepare(resource: Resource, obj: Object, uid: str) -> None:
     match resource.kind:
         case "Pod":
             _pod(spec, name, "spec")
-            obj["status"] = {"phase": "Pending"}
+            obj.pop("status", None)
         case "Job":
-            _job(obj, spec, name, uid)
+            _job(obj, spec, name)
         case "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet":
             if resource.kind != "DaemonSet":
                 spec.setdefault("replicas", 1)
@@ -62,34 +68,144 @@ def prepare(resource: Resource, obj: Object, uid: str) -> None:
 
 
 def _pod(spec: Object, owner: str, path: str) -> None:
+    """Fill in a pod's or a pod template's spec: `SetDefaults_PodSpec` and those of its parts."""
     if not spec.get("containers"):
         raise ApiError(422, f'Pod "{owner}" is invalid: {path}.containers: Required value')
-    spec.setdefault("restartPolicy", "Always")
-    spec.setdefault("terminationGracePeriodSeconds", 30)
-    spec.setdefault("schedulerName", "default-scheduler")
+    _fill(
+        spec,
+        restartPolicy="Always",
+        terminationGracePeriodSeconds=30,
+        dnsPolicy="ClusterFirst",
+        securityContext={},
+        schedulerName="default-scheduler",
+    )
     for container in spec["containers"] + (spec.get("initContainers") or []):
-        _, _, tag = container.get("image", "").rpartition("/")[2].partition(":")
-        container.setdefault("imagePullPolicy", "Always" if tag in ("", "latest") else "IfNotPresent")
-        container.setdefault("resources", {})
+        _container(container)
+    for volume in spec.get("volumes") or []:
+        for kind, filled in _VOLUMES.items():
+            if kind in volume:
+                _fill(volume[kind], **filled)
 
 
-def _job(obj: Object, spec: Object, name: str, uid: str) -> None:
+def _container(container: Object) -> None:
+    _, _, tag = container.get("image", "").rpartition("/")[2].partition(":")
+    _fill(
+        container,
+        resources={},
+        terminationMessagePath="/dev/termination-log",
+        terminationMessagePolicy="File",
+        imagePullPolicy="Always" if tag in ("", "latest") else "IfNotPresent",
+    )
+    for port in container.get("ports") or []:
+        port.setdefault("protocol", "TCP")
+    for variable in container.get("env") or []:
+        if field := (variable.get("valueFrom") or {}).get("fieldRef"):
+            field.setdefault("apiVersion", "v1")
+    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if probe := container.get(name):
+            _fill(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
+            if "httpGet" in probe:
+                _fill(probe["httpGet"], path="/", scheme="HTTP")
+
+
+def _fill(obj: Object, **values: Any) -> None:
+    for name, value in values.items():
+        obj.setdefault(name, value)
+
+
+def complete(pod: Object) -> None:
+    """Fill in what a pod has and a pod template has not (`SetDefaults_Pod`)."""
+    spec = pod["spec"]
+    spec.setdefault("enableServiceLinks", True)
+    for container in spec["containers"] + (spec.get("initContainers") or []):
+        if limits := (container.get("resources") or {}).get("limits"):
+            _fill(container["resources"].setdefault("requests", {}), **limits)
+
+
+def _admit_pod(pod: Object, spec: Object) -> None:
+    """Add what the admission plugins of every cluster add.
+
+    ServiceAccount mounts a token (`plugin/pkg/admission/serviceaccount/admission.go`), DefaultTolerationSeconds and
+    Priority fill in theirs.
+    """
+    token = f"kube-api-access-{pod['metadata']['uid'][:5]}"
+    _fill(spec, priority=0, preemptionPolicy="PreemptLowerPriority")
+    if not spec.get("serviceAccountName"):
+        spec["serviceAccountName"] = "default"
+    spec["serviceAccount"] = spec["serviceAccountName"]
+    mount = {"name": token, "readOnly": True, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+    containers = spec["containers"] + (spec.get("initContainers") or [])
+    if spec.get("automountServiceAccountToken", True):
+        spec["volumes"] = [*(spec.get("volumes") or []), {"name": token, "projected": _token()}]
+        for container in containers:
+            container["volumeMounts"] = [*(container.get("volumeMounts") or []), mount]
+    tolerations = spec.setdefault("tolerations", [])
+    for taint in ("not-ready", "unreachable"):
+        key = f"node.kubernetes.io/{taint}"
+        if not any(t.get("key") in (key, None) for t in tolerations):
+            toleration = {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+            tolerations.append(toleration)
+    pod["status"] = {"phase": "Pending", "qosClass": qos(pod)}
+
+
+def _token() -> Object:
+    field = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
+    authority = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    sources = [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": authority},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": field}]}},
+    ]
+    return {"sources": sources, "defaultMode": 420}
+
+
+def qos(pod: Object) -> str:
+    """Return the quality-of-service class (`pkg/apis/core/v1/helper/qos/qos.go`)."""
+    resources = [
+        c.get("resources") or {} for c in pod["spec"].get("containers", []) + (pod["spec"].get("initContainers") or [])
+    ]
+    if not any(r.get("requests") or r.get("limits") for r in resources):
+        return "BestEffort"
+    limited = all({"cpu", "memory"} <= set(r.get("limits") or {}) for r in resources)
+    return (
+        "Guaranteed"
+        if limited and all(r.get("requests", r["limits"]) == r["limits"] for r in resources)
+        else "Burstable"
+    )
+
+
+def _job(obj: Object, spec: Object, name: str) -> None:
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
-    spec.setdefault("parallelism", 1)
-    spec.setdefault("backoffLimit", 6)
-    spec.setdefault("completionMode", "NonIndexed")
-    spec.setdefault("suspend", False)
+    _fill(spec, parallelism=1, backoffLimit=6, completionMode="NonIndexed", suspend=False)
     template = spec.setdefault("template", {})
     _pod(template.setdefault("spec", {}), name, "spec.template.spec")
     policy = template["spec"]["restartPolicy"]
     if policy == "Always":
         text = 'Required value: valid values: "OnFailure", "Never"'
         raise invalid("Job", name, "spec.template.spec.restartPolicy", text, "FieldValueRequired")
-    labels = {"job-name": name, "controller-uid": uid}
-    labels |= {f"batch.kubernetes.io/{k}": v for k, v in labels.items()}
-    inner = template.get("metadata") or {}
-    template["metadata"] = inner | {"labels": (inner.get("labels") or {}) | labels}
-    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
-    obj["metadata"]["labels"] = (obj["metadata"].get("labels") or {}) or dict(template["metadata"]["labels"])
     obj.setdefault("status", {})
+    if own := (template.get("metadata") or {}).get("labels"):
+        obj["metadata"].setdefault("labels", dict(own))
+
+
+def admit(obj: Object) -> None:
+    """Add in place what the API server adds of its own accord, in nobody's name, to a new pod or Job."""
+    match obj["kind"]:
+        case "Pod":
+            _admit_pod(obj, obj["spec"])
+        case "Job":
+            _select_pods(obj["spec"], obj["metadata"])
+
+
+def _select_pods(spec: Object, meta: Object) -> None:
+    """Give a Job the selector and labels of its pods (`generateSelector` in `pkg/registry/batch/job/strategy.go`)."""
+    labels = {"job-name": meta["name"], "controller-uid": meta["uid"]}
+    labels |= {f"batch.kubernetes.io/{k}": v for k, v in labels.items()}
+    inner = spec["template"].get("metadata") or {}
+    own = inner.get("labels") or {}
+    spec["template"]["metadata"] = inner | {"labels": own | labels}
+    spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": meta["uid"]}}
+    # A Job without labels has those of its template, also these (`SetDefaults_Job`).
+    if (meta.get("labels") or {}) == own:
+        meta["labels"] = own | labels

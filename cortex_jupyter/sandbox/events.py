@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox.objects import copy, now
@@ -49,26 +50,57 @@ def record(
     involved |= {"namespace": namespace, "resourceVersion": meta["resourceVersion"]}
     if field:
         involved["fieldPath"] = field
-    at = now()
-    kind = "Warning" if warning else "Normal"
+    at, kind = now(), "Warning" if warning else "Normal"
     same = (meta["uid"], field, kind, reason, message)
     old = store.get("events", namespace, store.repeatable_events.get(same, ""))
     if old is not None:
-        store.update(copy(old) | {"count": old["count"] + 1, "lastTimestamp": at})
+        store.update(copy(old) | _again(old, at), manager=component)
         return
-    source = {"component": component} | ({"host": "node-1"} if component == "kubelet" else {})
     event = {
         "metadata": {"name": f"{meta['name']}.{time.time_ns():x}", "namespace": namespace},
         "involvedObject": involved,
         "reason": reason,
         "message": message,
+        "type": kind,
+    } | _reporter(component, reason, at)
+    store.repeatable_events[same] = store.create(BY_PLURAL["events"], event, manager=component)["metadata"]["name"]
+
+
+def _reporter(component: str, reason: str, at: str) -> Object:
+    """Return the fields that differ between the two event APIs that components write with.
+
+    The scheduler uses events.k8s.io: its events have `eventTime` and nothing in the older fields
+    (`staging/src/k8s.io/client-go/tools/events/event_recorder.go`).
+    """
+    if component == "default-scheduler":
+        return {
+            "source": {},
+            "firstTimestamp": None,
+            "lastTimestamp": None,
+            "eventTime": _micro(),
+            "action": "Binding" if reason == "Scheduled" else "Scheduling",
+            "reportingComponent": component,
+            "reportingInstance": f"{component}-node-1",
+        }
+    source = {"component": component} | ({"host": "node-1"} if component == "kubelet" else {})
+    return {
         "source": source,
         "firstTimestamp": at,
         "lastTimestamp": at,
         "count": 1,
-        "type": kind,
         "eventTime": None,
         "reportingComponent": component,
         "reportingInstance": source.get("host", ""),
     }
-    store.repeatable_events[same] = store.create(BY_PLURAL["events"], event)["metadata"]["name"]
+
+
+def _again(old: Object, at: str) -> Object:
+    """Return what changes when an event happens again."""
+    if old.get("eventTime"):
+        return {"series": {"count": (old.get("series") or {}).get("count", 1) + 1, "lastObservedTime": _micro()}}
+    return {"count": old["count"] + 1, "lastTimestamp": at}
+
+
+def _micro() -> str:
+    """Return the time as `metav1.MicroTime` is written."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -16,7 +16,11 @@ kind                    what happens
 `stall`                 a log stream stays open and silent after `after_bytes`
 `slow`                  log streams send `bytes_per_second`
 `garbage`               a log answer is 200 with `text` (default: the kubelet's for a container it lost)
-`status`                a request answers `code` (default 500), with `retry_after` seconds if given
+`status`                a request answers `code` (default 500; 429, 503 and 504 too as an API server words them,
+                        or `text`), with `retry_after` seconds if given
+`drop`                  the connection of a request is closed without an answer, as one that was idle for too
+                        long is when the request crosses the closing
+`idle`                  (at once) connections that wait for a request are closed
 `blind`                 a follow does not notice a rotation: it stays with the old file, open and silent,
                         until the next one (a 1.20 kubelet at most rotations)
 `expire`                (at once) all held versions are forgotten: running watches end with 410
@@ -41,14 +45,16 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.sandbox.status import ApiError, bad_request
+from cortex_jupyter.sandbox.status import bad_request, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 #: Faults that act once, on what runs now.
-ACTIONS = frozenset({"expire", "rotate", "delete-log", "kill", "oom"})
-LASTING = frozenset({"cut", "abort", "stall", "slow", "garbage", "status", "deny", "blind", "clock", "image", "pull"})
+ACTIONS = frozenset({"expire", "idle", "rotate", "delete-log", "kill", "oom"})
+LASTING = frozenset(
+    {"drop", "cut", "abort", "stall", "slow", "garbage", "status", "deny", "blind", "clock", "image", "pull"}
+)
 STREAM = frozenset({"cut", "abort", "stall", "slow", "garbage"})
 _PARAMETERS = frozenset(
     [
@@ -174,9 +180,13 @@ class Faults:
         """
         for fault in self._find(frozenset({"status"}), path=path):
             self.use(fault)
-            code, after = fault.options.get("code", 500), fault.options.get("retry_after")
-            headers = {} if after is None else {"Retry-After": str(after)}
-            raise ApiError(code, fault.options.get("text", f"the sandbox was told to answer {code}"), headers=headers)
+            options = fault.options
+            raise failure(options.get("code", 500), options.get("text", ""), options.get("retry_after"))
+
+    def drops(self, path: str) -> bool:
+        """Whether the connection is closed instead of an answer to this request."""
+        fault = next(self._find(frozenset({"drop"}), path=path), None)
+        return fault is not None and self.use(fault) is fault
 
     def stream(self, pod: str, container: str, path: str) -> Fault | None:
         """Give the fault of a log stream that would end or hinder it, not counted yet."""

@@ -187,7 +187,7 @@ def _start_pods(
 def _start_pod(store: Store, job: Object, index: int | None) -> None:
     template = copy(job["spec"]["template"])
     meta, name = template.get("metadata") or {}, job["metadata"]["name"]
-    meta = {"labels": meta.get("labels") or {}, "annotations": meta.get("annotations") or {}}
+    meta = {k: meta[k] for k in ("labels", "annotations") if meta.get(k)}
     meta |= {
         "namespace": job["metadata"]["namespace"],
         "generateName": f"{name}-",
@@ -195,12 +195,12 @@ def _start_pod(store: Store, job: Object, index: int | None) -> None:
     }
     if index is not None:
         meta["generateName"] = f"{name}-{index}-"
-        meta["labels"][_INDEX] = meta["annotations"][_INDEX] = str(index)
+        meta["labels"][_INDEX] = meta.setdefault("annotations", {})[_INDEX] = str(index)
         template["spec"].setdefault("hostname", f"{name}-{index}")
         for container in template["spec"]["containers"] + (template["spec"].get("initContainers") or []):
             container.setdefault("env", []).append({"name": "JOB_COMPLETION_INDEX", "value": str(index)})
     meta["name"] = meta["generateName"] + random_end()
-    pod = store.create(BY_PLURAL["pods"], {"metadata": meta, "spec": template["spec"], "status": {"phase": "Pending"}})
+    pod = store.create(BY_PLURAL["pods"], {"metadata": meta, "spec": template["spec"]})
     events.record(store, job, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}", component="job-controller")
 
 

@@ -8,9 +8,9 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox import events
+from cortex_jupyter.sandbox.defaults import qos
 from cortex_jupyter.sandbox.objects import copy, now
 from cortex_jupyter.sandbox.pod import PodWorker
-from cortex_jupyter.sandbox.podstatus import qos
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,8 @@ class Kubelet:
         }
         condition |= {k: v for k, v in (("reason", reason), ("message", message)) if v}
         new["status"] = {"phase": "Pending", "conditions": [condition], "qosClass": qos(pod)}
-        return self.store.update(new)
+        # A binding is the API server's own doing (`assignPod` in `pkg/registry/core/pod/storage/storage.go`).
+        return self.store.update(new, manager="" if status == "True" else "kube-scheduler")
 
     # ------------------------------------------------------------ logs
 

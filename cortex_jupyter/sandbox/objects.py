@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from cortex_jupyter.sandbox import managed
+from cortex_jupyter.sandbox.defaults import admit, complete
 from cortex_jupyter.sandbox.resources import BY_KIND, BY_PLURAL, Resource
 from cortex_jupyter.sandbox.status import already_exists, conflict, expired, not_found
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 Key = tuple[str, str, str]
 
+#: Who sets a field where nobody else says so: the controllers.
+CONTROLLERS = "kube-controller-manager"
 #: Changes kept for watches that begin in the past (the watch cache keeps 100 to 102 400 of them).
 HISTORY = 10_000
 
@@ -101,6 +105,27 @@ class Store:
         objects = self._objects[plural]
         return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
 
+    def select_at(self, version: int, plural: str, namespace: str = "") -> list[Object]:
+        """Return what `select` returned when the store had an earlier version: the changes since then are undone.
+
+        Raises
+        ------
+        ApiError
+            410 Expired where they are no longer all held.
+        """
+        if version == self.version:
+            return self.select(plural, namespace)
+        objects = dict(self._objects[plural])
+        for change in reversed(self.since(version)):
+            if change.plural == plural:
+                meta = change.object["metadata"]
+                key = (meta.get("namespace", ""), meta["name"])
+                if change.old is None:
+                    del objects[key]
+                else:
+                    objects[key] = change.old
+        return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
+
     def owned(self, plural: str, uid: str) -> list[Object]:
         """Return the objects of a kind whose controller has this UID, ordered by key."""
         return [obj for obj in self.dependents(plural, uid) if controller_of(obj).get("uid") == uid]
@@ -112,8 +137,8 @@ class Store:
 
     # ------------------------------------------------------------ changing
 
-    def create(self, resource: Resource, obj: Object) -> Object:
-        """Add an object; fills name, UID, creation time and version.
+    def create(self, resource: Resource, obj: Object, *, manager: str = CONTROLLERS) -> Object:
+        """Add an object; fills name, UID, creation time, version and who set its fields, and admits a pod.
 
         Raises
         ------
@@ -129,11 +154,16 @@ class Store:
             raise already_exists(resource.plural, meta["name"], resource.group)
         meta["creationTimestamp"] = now()
         meta.setdefault("uid", new_uid())
-        meta.setdefault("generation", 1)
+        if "spec" in obj and resource.namespaced:
+            meta.setdefault("generation", 1)
         obj |= {"kind": resource.kind, "apiVersion": resource.api_version}
+        if resource.kind == "Pod":
+            complete(obj)
+        meta["managedFields"] = managed.created(obj, manager, meta["creationTimestamp"])
+        admit(obj)
         return self._put(key, None, obj)
 
-    def update(self, obj: Object, *, check: bool = False) -> Object:
+    def update(self, obj: Object, *, check: bool = False, manager: str = CONTROLLERS) -> Object:
         """Replace an object; with `check`, only if its resource version is still the newest.
 
         Raises
@@ -149,10 +179,11 @@ class Store:
         if check and meta.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
             raise conflict(resource.plural, meta["name"])
         obj = copy(obj)
-        kept = {k: old["metadata"][k] for k in ("uid", "creationTimestamp", "generation") if k in old["metadata"]}
-        obj["metadata"] |= kept | {"resourceVersion": old["metadata"]["resourceVersion"]}
+        kept = ("uid", "creationTimestamp", "generation", "resourceVersion", "managedFields")
+        obj["metadata"] |= {k: old["metadata"][k] for k in kept if k in old["metadata"]}
         if obj == old:
             return old
+        obj["metadata"]["managedFields"] = managed.updated(old, obj, manager, now())
         if obj.get("spec") != old.get("spec") and resource.plural != "pods":
             obj["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
         return self._put(key, old, obj)
@@ -167,8 +198,7 @@ class Store:
         del self._objects[key[0]][key[1:]]
         self._index(key, old, None)
         self.version += 1
-        gone = old | {"metadata": old["metadata"] | {"resourceVersion": str(self.version)}}
-        self._publish(Change(self.version, key[0], gone, None))
+        self._publish(Change(self.version, key[0], old, None))
 
     def _put(self, key: Key, old: Object | None, obj: Object) -> Object:
         self.version += 1

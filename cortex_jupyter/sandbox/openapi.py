@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cortex_jupyter.sandbox.resources import RESOURCES
+from cortex_jupyter.sandbox.resources import RESOURCES, VERSION
 
 _ROOT = "/openapi/v3"
 
@@ -39,4 +39,4 @@ def openapi(path: str, prefix: str) -> dict[str, Any] | None:
             }
             space = "namespaces/{namespace}/" if r.namespaced else ""
             paths[f"/{home}/{space}{r.plural}/{{name}}"] = {"patch": operation}
-    return {"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.32.3"}, "paths": paths}
+    return {"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": VERSION["gitVersion"]}, "paths": paths}

@@ -71,7 +71,7 @@ class PodWorker:
         if pod is not None and pod["metadata"]["uid"] == self.uid:
             new = copy(pod)
             new["status"] = podstatus.build(pod, self.containers, self.phase, **self.why)
-            self.kubelet.store.update(new)
+            self.kubelet.store.update(new, manager="kubelet")
 
     def tell(self, reason: str, message: str, container: Container | None = None, *, warning: bool = False) -> None:
         """Record an event about the pod, or about one of its containers."""

@@ -11,6 +11,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cortex_jupyter.sandbox.defaults import qos
 from cortex_jupyter.sandbox.objects import now
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 HOST_IP = "127.0.0.1"
+_USER: Object = {"linux": {"uid": 0, "gid": 0, "supplementalGroups": [0]}}
 INIT, SIDECAR, MAIN, EPHEMERAL = "init", "sidecar", "main", "ephemeral"
 
 
@@ -95,7 +97,17 @@ class Container:
             "imageID": f"sha256:{hashlib.sha256(image.encode()).hexdigest()}" if self.id else "",
             "started": started,
         }
-        return found | ({"containerID": self.id} if self.id else {})
+        if not self.id:
+            return found
+        # KEP-1287 `resources` and KEP-3619 `user`, both 1.33; KEP-3857 `volumeMounts`, 1.31.
+        mounts = [
+            mount | ({"recursiveReadOnly": "Disabled"} if mount.get("readOnly") else {})
+            for mount in self.spec.get("volumeMounts") or []
+        ]
+        resources = self.spec.get("resources") or {}
+        found |= {"containerID": self.id, "resources": resources, "user": _USER}
+        found |= {"allocatedResources": resources["requests"]} if "requests" in resources else {}
+        return found | ({"volumeMounts": mounts} if mounts else {})
 
 
 def build(pod: Object, containers: list[Container], phase: str, **extra: str) -> Object:
@@ -130,17 +142,25 @@ def build(pod: Object, containers: list[Container], phase: str, **extra: str) ->
     )
     if phase == "Succeeded":
         initialized, ready = ("PodCompleted", ""), ("PodCompleted", "")
+    ran = any(c.id for c in containers)
     truths = {
+        # KEP-3085: whether the pod has its sandbox, which is gone once all containers have ended.
+        "PodReadyToStartContainers": (ran and not finished, "", ""),
         "Initialized": (not waiting or phase == "Succeeded", *initialized),
         "Ready": (not unready, *ready),
         "ContainersReady": (not unready, *ready),
         "PodScheduled": (True, "", ""),
     }
+    generation = pod["metadata"].get("generation", 1)
     before = {c["type"]: c for c in old.get("conditions") or []}
     address = old.get("podIP") or _address(pod["metadata"]["uid"])
     status: Object = {
+        "observedGeneration": generation,
         "phase": phase,
-        "conditions": [_condition(kind, *truth, before.get(kind)) for kind, truth in truths.items()],
+        "conditions": [
+            {"observedGeneration": generation} | _condition(kind, *truth, before.get(kind))
+            for kind, truth in truths.items()
+        ],
         "hostIP": HOST_IP,
         "hostIPs": [{"ip": HOST_IP}],
         "podIP": address,
@@ -171,18 +191,3 @@ def _condition(kind: str, truth: bool, reason: str, message: str, before: Object
 def _address(uid: str) -> str:
     digest = hashlib.sha256(uid.encode()).digest()
     return f"10.244.{digest[0]}.{digest[1] % 254 + 1}"
-
-
-def qos(pod: Object) -> str:
-    """Give the quality-of-service class (`pkg/apis/core/v1/helper/qos/qos.go`)."""
-    resources = [
-        c.get("resources") or {} for c in pod["spec"].get("containers", []) + pod["spec"].get("initContainers", [])
-    ]
-    if not any(r.get("requests") or r.get("limits") for r in resources):
-        return "BestEffort"
-    limited = all({"cpu", "memory"} <= set(r.get("limits") or {}) for r in resources)
-    return (
-        "Guaranteed"
-        if limited and all(r.get("requests", r["limits"]) == r["limits"] for r in resources)
-        else "Burstable"
-    )

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-#: What this API says it is: the first minor version whose kubelet knows the `stream` option.
+#: What this API says it is: the newest minor version whose fields and rules the sandbox follows.
 VERSION: dict[str, Any] = {
     "major": "1",
-    "minor": "32",
-    "gitVersion": "v1.32.3",
+    "minor": "35",
+    "gitVersion": "v1.35.0",
     "gitCommit": "0" * 40,
     "gitTreeState": "clean",
     "buildDate": "2025-01-01T00:00:00Z",

@@ -17,7 +17,7 @@ from cortex_jupyter.sandbox.controllers import Controllers
 from cortex_jupyter.sandbox.faults import Fault, Faults
 from cortex_jupyter.sandbox.kubelet import NODE, NODE_LABELS, Kubelet
 from cortex_jupyter.sandbox.objects import Store, now
-from cortex_jupyter.sandbox.resources import BY_PLURAL
+from cortex_jupyter.sandbox.resources import BY_PLURAL, VERSION
 from cortex_jupyter.sandbox.server import Server
 
 if TYPE_CHECKING:
@@ -76,12 +76,19 @@ class Sandbox:
         self._prefix = f"/{secrets.token_urlsafe(12)}"
         self._port = port
         self.store, self.faults = Store(), Faults()
-        self.kubelet = Kubelet(self.store, self.faults, config or Config(), self.root)
+        settings = config or Config()
+        self.kubelet = Kubelet(self.store, self.faults, settings, self.root)
         self.controllers = Controllers(self.store, self.kubelet.config)
         self.faults.act = self._act
         self.faults.changed = self.kubelet.poke
-        app = Server(self.kubelet, self.token, self._prefix).app
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+        self._server = Server(self.kubelet, self.token, self._prefix)
+        self._runner = web.AppRunner(
+            self._server.app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=1.0,
+            keepalive_timeout=settings.idle,
+        )
 
     async def __aenter__(self) -> Self:
         try:
@@ -125,6 +132,10 @@ class Sandbox:
     async def _act(self, fault: Fault) -> None:
         if fault.kind == "expire":
             self.store.expire()
+        if fault.kind == "idle" and self._runner.server is not None:
+            for connection in self._runner.server.connections:
+                if connection.transport not in self._server.busy:
+                    connection.force_close()
         await self.kubelet.act(fault)
 
     def _furnish(self) -> None:
@@ -143,7 +154,7 @@ class Sandbox:
         }
         addresses = [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": NODE}]
         info = {
-            "kubeletVersion": "v1.32.3",
+            "kubeletVersion": VERSION["gitVersion"],
             "operatingSystem": "linux",
             "architecture": "amd64",
             "containerRuntimeVersion": "containerd://sandbox",

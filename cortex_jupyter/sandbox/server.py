@@ -47,6 +47,16 @@ async def _compressed(request: web.Request, response: web.StreamResponse) -> web
     return response
 
 
+def _error(error: ApiError) -> web.Response:
+    if error.plain:
+        response = web.Response(text=f"{error.message}\n", status=error.code)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+    else:
+        response = answer(error.body, error.code)
+    response.headers.update(error.headers)
+    return response
+
+
 class Server:
     """Routes of the sandbox.
 
@@ -63,25 +73,36 @@ class Server:
     def __init__(self, kubelet: Kubelet, token: str, prefix: str) -> None:
         self._kubelet, self._faults, self._token, self._prefix = kubelet, kubelet.faults, token, prefix
         self._api = Api(kubelet.store, kubelet.faults, kubelet.config)
+        #: Connections with a request under way.
+        self.busy: set[object] = set()
         self.app = web.Application(client_max_size=8 * 1024 * 1024)
         self.app.router.add_route("*", "/{path:.*}", self._guard)
 
     async def _guard(self, request: web.Request) -> web.StreamResponse:
+        transport = request.transport
+        self.busy.add(transport)
         try:
-            inside = request.path.startswith(f"{self._prefix}/")
-            if inside:
-                request = request.clone(rel_url=request.rel_url.raw_path_qs.removeprefix(self._prefix))
-            user = self._user(request, inside=inside)
-            if request.path.startswith("/sandbox/faults"):
-                return await self._fault(request)
-            self._faults.request(f"{request.method} {request.path_qs}")
-            return await _compressed(request, await self._route(request, user))
+            return await self._answer(request)
         except ApiError as error:
-            response = answer(error.body, error.code)
-            response.headers.update(error.headers)
-            return response
+            return _error(error)
         except ConnectionError:  # whoever asked has gone before the first byte
             return web.Response()
+        finally:
+            self.busy.discard(transport)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        inside = request.path.startswith(f"{self._prefix}/")
+        if inside:
+            request = request.clone(rel_url=request.rel_url.raw_path_qs.removeprefix(self._prefix))
+        user = self._user(request, inside=inside)
+        if request.path.startswith("/sandbox/faults"):
+            return await self._fault(request)
+        path = f"{request.method} {request.path_qs}"
+        if self._faults.drops(path) and request.transport is not None:
+            request.transport.abort()
+            raise ConnectionAbortedError
+        self._faults.request(path)
+        return await _compressed(request, await self._route(request, user))
 
     def _user(self, request: web.Request, *, inside: bool) -> str:
         right = f"Bearer {self._token}"

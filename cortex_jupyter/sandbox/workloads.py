@@ -46,10 +46,11 @@ def _create_pod(store: Store, owner: Object, name: str, **labels: str) -> None:
         "name": name,
         "namespace": owner["metadata"]["namespace"],
         "labels": (meta.get("labels") or {}) | labels,
-        "annotations": meta.get("annotations") or {},
         "ownerReferences": [owner_reference(owner)],
     }
-    store.create(BY_PLURAL["pods"], {"metadata": made, "spec": template["spec"], "status": {"phase": "Pending"}})
+    if meta.get("annotations"):
+        made["annotations"] = meta["annotations"]
+    store.create(BY_PLURAL["pods"], {"metadata": made, "spec": template["spec"]})
     component = f"{owner['kind'].lower()}-controller"
     events.record(store, owner, "SuccessfulCreate", f"Created pod: {name}", component=component)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.recording.reading.outline import outline as counted
 from cortex_jupyter.server.levels import levels_of
+from cortex_jupyter.server.page import allowed
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.reading.reading import Recording
@@ -41,6 +42,7 @@ async def outline(recording: Recording, bins: object, *, levels: bool = False) -
     found = await asyncio.to_thread(counted, recording.store, recording.id, count)
     sources = await asyncio.to_thread(recording.store.sources, recording.id)
     doc = asdict(found) | {"task": recording.ref.key, "recording": recording.id}
+    doc["notices"] = allowed(recording, doc["notices"])
     told = {sid: source.public for sid, (source, _) in sources.items()}
     if levels and found.lines:
         known = levels_of(recording.store, recording.id)

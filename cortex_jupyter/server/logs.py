@@ -69,7 +69,7 @@ class LogsHandler(StreamingHandler):
         ahead = recording.ahead(info)
         query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
         keep = query.keep()
-        task = await present((await self.service.recordings()).cluster, recording, info)
+        task = await present(recording, info)
         gone = threading.Event()
 
         def written() -> bytes:

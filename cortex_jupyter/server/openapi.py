@@ -85,7 +85,8 @@ def document() -> dict[str, Any]:
     label = _query("selector", _TEXT, "A Kubernetes label selector, of pods.")
     tail = _several("tail", *_WINDOW, *_FILTERS)
     kept = [*tail, *_several("timestamps", "pretty")]
-    tasks = {"type": "object", "required": ["tasks"], "properties": {"tasks": {"type": "array", "items": _ref("Task")}}}
+    listed = {"tasks": {"type": "array", "items": _ref("Task")}, "problem": _PROBLEM}
+    tasks = {"type": "object", "required": ["tasks"], "properties": listed}
     found: dict[str, Any] = {
         "/tasks": _get("The tasks of a namespace, newest first.", [space, label], {"application/json": tasks}),
         task: _get("One task.", _path(), {"application/json": _ref("Described")}),
@@ -121,6 +122,10 @@ def document() -> dict[str, Any]:
 _TOKEN: Final = {
     "type": "apiKey", "in": "header", "name": "Authorization", "description": "`token ...`, as of all of Jupyter Server",
 }  # fmt: skip
+_PROBLEM: Final = {
+    "type": "object", "description": "Why the cluster could not be asked; the tasks are then those that are recorded.",
+    "properties": dict.fromkeys(("code", "message", "hint"), _TEXT),
+}  # fmt: skip
 _TASK: Final = {
     "task": _TEXT, "kind": _TEXT, "namespace": _TEXT, "name": _TEXT, "state": _TEXT, "started": _MAYBE,
     "finished": _MAYBE, "exit_code": _NUMBER,
@@ -145,7 +150,8 @@ def _ref(name: str) -> dict[str, str]:
 _SCHEMAS: Final = {
     "Task": _object(_TASK | {"status": _TEXT, "restarts": _NUMBER, "pods": {"type": "integer"}}),
     "Described": _object(
-        _TASK | {"reason": _TEXT, "pods": {"type": "array"}, "events": {"type": "array"}, "recorded": _object(_COMPLETE)}
+        _TASK | {"reason": _TEXT, "pods": {"type": "array"}, "events": {"type": "array"}, "recorded": _object(_COMPLETE),
+                 "hidden": {"type": "object", "description": "What may not be shown (`events`, `pods`), and which right would show it."}}
     ),
     "Record": _object(_RECORD),
     "Page": _object({

@@ -54,21 +54,26 @@ def page(
     if at is not None:
         found = around(store, id_, at=at, limit=limit, keep=window["keep"], bound=bound)
     elif query.after is not None and query.after.before is not None:
-        found = onward(store, id_, after=query.after.check(id_), limit=limit, keep=window["keep"], bound=bound)
+        found = onward(store, id_, after=info.check(query.after), limit=limit, keep=window["keep"], bound=bound)
     elif query.after is not None:
-        found = following(store, id_, after=query.after.check(id_), limit=limit, **window, bound=bound)
+        found = following(store, id_, after=info.check(query.after), limit=limit, **window, bound=bound)
     else:
-        before = query.before.check(id_) if query.before else None
+        before = info.check(query.before) if query.before else None
         found = newest(store, id_, limit=limit, before=before, **window, bound=bound)
     return {
         "task": task,
         "records": [row(r.seq, r.time, r.source, r.stream, r.text) for r in found.records],
-        "notices": found.notices,
+        "notices": allowed(recording, found.notices),
         "older": None if found.older is None else str(found.older),
         "newer": _newer(found, info),
         "stopped": found.stopped,
         "complete": completeness_of(store.complete(id_)) | {"done": info.done},
     }
+
+
+def allowed(recording: Recording, notices: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those notices that the reader of a recording may see: events of Kubernetes have a right of their own."""
+    return [n for n in notices if n.get("notice") != "event"] if "events" in recording.hidden else notices
 
 
 def place(value: object, query: LogQuery) -> int | None:

@@ -30,7 +30,7 @@ class SearchHandler(StreamingHandler):
         recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
         await check_names(recording, query)
         if query.before is not None:
-            query.before.check(recording.id)
+            (await recording.info()).check(query.before)
         await self.events(self._in_turn(recording, query), recording.ref)
 
     async def _in_turn(self, recording: Recording, query: LogQuery) -> AsyncGenerator[bytes]:

@@ -23,7 +23,8 @@ from cortex_jupyter.archive.store import ArchiveStore, reading
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.parsing.needed import of_each
 from cortex_jupyter.parsing.query import Bounds, LogQuery
-from cortex_jupyter.records import Batch, Cursor
+from cortex_jupyter.recording.reading.snapshot import held
+from cortex_jupyter.records import Batch
 from cortex_jupyter.server.process import event
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     holds = _prefilter(query.grep)
     lacking = store.held(recording).lacking(of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
     index = store.index(recording)
-    snapshot = query.before.seq if query.before else (index[-1][0] + index[-1][1] - 1 if index else 0)
+    place = query.before or held(store, recording).cursor(index[-1][0] + index[-1][1] - 1 if index else 0)
+    snapshot = place.seq
     top = query.before.before if query.before and query.before.before else (1 << 63, 0)
     low, high = query.since or 0, min(top[0], query.until if query.until is not None else 1 << 63)
     rows = [r for r in index if r[2] == "log" and r[0] <= snapshot and r[4] >= low and r[3] <= high]
@@ -79,7 +81,7 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
             at = now
             yield event("progress", to=str(t_max), matches=told.matches, looked=looked, lines=total)
         if over:
-            older = str(Cursor(recording, snapshot, (t_max + 1, 0)))
+            older = str(replace(place, before=(t_max + 1, 0)))
             yield event("done", to=str(t_max), matches=told.matches, looked=looked, lines=total, all=False, older=older)
             return
         looked += n

@@ -20,7 +20,6 @@ from cortex_jupyter.server.rights import Rights
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.reading.frame import Burst
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.server.response import Response
@@ -34,6 +33,8 @@ _RETRY: Final = b"retry: 1000\n"
 #: How many lines wait because this stream is slowed down; told so often at most, seconds, and when there are none.
 _BEHIND: Final = b": behind %d\n"
 _TELL_S: Final = 1.0
+#: Whether what kept a task from being recorded still does is looked at so often, seconds.
+_LOOK_S: Final = 0.5
 #: With the cluster's time, ns, by which a page can set its own clock.
 _BEAT: Final = b": hb %d\n"
 _HEADERS: Final = {
@@ -74,17 +75,17 @@ class Stream:
     Parameters
     ----------
     handler : Response
-    cluster : Cluster or None
     slots : list of Slot
     plain : bool, optional
         One event per line, the text only.
     """
 
-    def __init__(self, handler: Response, cluster: Cluster | None, slots: list[Slot], *, plain: bool = False) -> None:
-        self._handler, self._cluster, self._slots, self._plain = handler, cluster, slots, plain
+    def __init__(self, handler: Response, slots: list[Slot], *, plain: bool = False) -> None:
+        self._handler, self._slots, self._plain = handler, slots, plain
         # Tornado forgets the first of two flushes that wait at one time, so whole events take turns.
         self._turn = asyncio.Lock()
         self._pumps: list[asyncio.Task[None]] = []
+        self._problems: set[asyncio.Task[None]] = set()
         self._quiet = True
         self._rights = Rights(handler)
         self._pace = Pace(handler.service.app.max_bytes_per_s)
@@ -103,9 +104,10 @@ class Stream:
         except StreamClosedError:
             pass
         finally:
-            for task in (beat, *pumps):
+            working = (beat, *pumps, *self._problems)
+            for task in working:
                 task.cancel()
-            await asyncio.gather(beat, *pumps, return_exceptions=True)
+            await asyncio.gather(*working, return_exceptions=True)
 
     async def _pump(self, slot: Slot) -> None:
         try:
@@ -132,8 +134,10 @@ class Stream:
         async with window.recording.wanted():
             await window.settle()
             self._ahead = window.recording.ahead(window.info)
-            await self._write(await window.status(self._cluster, slot.asked))
+            await self._write(await window.status(slot.asked))
             first = True
+            if window.recording.problem is not None:
+                self._problems.add(asyncio.create_task(self._tell_when_solved(slot, window)))
             async with aclosing(window.bursts()) as bursts:
                 async for burst in bursts:
                     if first:
@@ -147,6 +151,22 @@ class Stream:
                         await self._place(slot, burst)
                     telemetry.sent(burst, window.info.last_seq)
                     await self._slow_down(slot, window.recording, burst)
+
+    async def _tell_when_solved(self, slot: Slot, window: Window) -> None:
+        """Write the state anew whenever what keeps a task from being recorded changes; `Keeping` looks again."""
+        recording = window.recording
+        told = recording.problem
+        while told is not None:
+            await asyncio.sleep(_LOOK_S)
+            if (now := recording.problem) is not told:
+                try:
+                    window.info = await recording.info()
+                    status = await window.status(slot.asked)
+                except CortexError as error:
+                    _log.warning("%s: %s", recording.ref.key, error)  # the store, and it passes: it is tried again
+                    continue
+                told = now
+                await self._write(status)
 
     async def _slow_down(self, slot: Slot, recording: Recording, burst: Burst) -> None:
         """Wait after events where there is a limit to the speed, and tell the reader how far behind it is."""

@@ -8,7 +8,6 @@ from cortex_jupyter.errors import CortexError
 from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
-    from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Complete, Info
 
@@ -40,31 +39,58 @@ def gone(info: Info) -> dict[str, Any]:
     return recorded(info) | {"state": "gone", "message": message, "reason": "Deleted"}
 
 
-async def present(cluster: Cluster | None, recording: Recording, info: Info) -> dict[str, Any]:
+def unasked(info: Info, error: CortexError) -> dict[str, Any]:
+    """Return a task of which the cluster cannot be asked: its state is the last that was recorded.
+
+    Examples
+    --------
+    >>> from cortex_jupyter.errors import NoCluster
+    >>> from cortex_jupyter.records import TaskRef
+    >>> from cortex_jupyter.recording.store import Info
+    >>> info = Info(1, TaskRef("ml", "job", "a"), "u", "c", "running", "Running", "", None, None, None, False, True, 9)
+    >>> unasked(info, NoCluster("there is no kubeconfig at /x"))["message"]
+    'The cluster cannot be asked: there is no kubeconfig at /x; this is what is recorded'
+    """
+    if info.done:
+        return recorded(info)
+    message = f"The cluster cannot be asked: {error.message}; this is what is recorded"
+    return recorded(info) | {"message": message, "reason": error.code}
+
+
+def unasked_list(error: CortexError) -> str:
+    """Say of a list of tasks that it is not the cluster's."""
+    return f"The cluster cannot be asked: {error.message}; these tasks and states are the last that were recorded"
+
+
+async def present(recording: Recording, info: Info) -> dict[str, Any]:
     """Give a task as it is now: what its recorder said last, else what the cluster says.
 
     Parameters
     ----------
-    cluster : Cluster or None
     recording : Recording
     info : Info
         Just read.
     """
+    obstacle = None if info.done else await recording.obstacle()
+    if recording.workload is None and obstacle is not None:
+        return unasked(info, obstacle)
     if recording.workload is None and not info.caught_up:
         return gone(info)
-    if info.state or recording.workload is None:
+    if recording.workload is None or (obstacle is None and info.state):
         return recorded(info)
     # Not for those who only read.
     from cortex_jupyter.cluster.tasks import pods_of  # noqa: PLC0415
     from cortex_jupyter.cluster.workloads import state_of  # noqa: PLC0415
 
-    assert cluster is not None
+    assert recording.cluster is not None
     try:
-        pods = await pods_of(cluster, recording.workload)
+        pods = await pods_of(recording.cluster, recording.workload)
     except CortexError:
         pods = []  # the workload says enough
     state, workload = state_of(recording.workload, pods), recording.workload
     now = {"state": state.name, "message": state.message, "reason": state.reason, "exit_code": state.exit_code}
+    if obstacle is not None:
+        now |= {"message": f"Log not available yet: {obstacle.message}", "reason": obstacle.code}
     return recorded(info) | now | {"started": workload.started, "finished": workload.finished}
 
 

@@ -79,13 +79,11 @@ class StreamingHandler(Handler):
         ------
         LimitReached
         """
-        cluster = (await self.service.recordings()).cluster
-
         tasks = {slot.window.recording.ref.key for slot in slots if slot.window}
 
         async def run() -> None:
             with self.reading(tasks):
-                await Stream(self, cluster, slots, plain=plain).run()
+                await Stream(self, slots, plain=plain).run()
 
         await self.until_closed(run())
 

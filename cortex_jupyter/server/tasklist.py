@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound
+from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.records import TaskRef, checked_namespace
-from cortex_jupyter.server.state import completeness_of, gone, recorded
+from cortex_jupyter.server.state import completeness_of, gone, recorded, unasked
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
@@ -21,7 +21,7 @@ _PODS: Final = 20
 
 async def list_tasks(
     recordings: Recordings, namespace: str, selector: str = "", person: Person | None = None
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], CortexError | None]:
     """List tasks, of the cluster, of the recordings and of the archive.
 
     Parameters
@@ -33,31 +33,40 @@ async def list_tasks(
     person : Person, optional
         On whose behalf.
 
+    Returns
+    -------
+    list of dict, CortexError or None
+        The tasks, newest first; and why the cluster could not be asked, where it could not. The states of the tasks are
+        then the last that were recorded.
+
     Raises
     ------
     BadQuery
         It is no namespace.
     NotFound
         The cluster has no such namespace, and nothing is recorded of it.
-    NoCluster
-        There is none, and nothing is recorded.
-    NotAllowed, ClusterError
+    NoCluster, ClusterError
+        The cluster cannot be asked, and nothing is recorded.
+    NotAllowed
     """
     held = await recordings.held(checked_namespace(namespace), person)
     rows: list[dict[str, Any]] = []
-    if recordings.cluster is not None:
+    problem: CortexError | None = None
+    try:
+        cluster = await recordings.connected()
         from cortex_jupyter.cluster.tasks import has_namespace  # noqa: PLC0415
         from cortex_jupyter.cluster.tasks import list_tasks as present  # noqa: PLC0415
 
-        host = recordings.cluster.id
-        held = [i for i in held if i.cluster == host]
+        held = [i for i in held if i.cluster == cluster.id]
         opened = {i.ref for i in held if i.ref.kind == "selector" and not selector}
-        listed_now = await present(recordings.cluster, namespace, selector, opened)
+        listed_now = await present(cluster, namespace, selector, opened)
         rows = [row for row in listed_now if await recordings.mine(TaskRef.parse(row["task"]), person)]
-        if not (rows or held) and await has_namespace(recordings.cluster, namespace) is False:
+        if not (rows or held) and await has_namespace(cluster, namespace) is False:
             raise NotFound(f'namespaces "{namespace}" not found', "`kubectl get namespaces` lists those of the cluster")
-    elif not held:
-        raise NoCluster("there is no kubeconfig, and no task of this namespace is recorded")
+    except ClusterError as error:
+        if selector or not held:
+            raise
+        problem = error
     known = {i.ref.key for i in held}
     for one in rows:
         one["recorded"] = one["task"] in known
@@ -65,9 +74,9 @@ async def list_tasks(
     for info in [] if selector else held:  # newest first: an older one of the same name is left out
         if info.ref.key not in listed:
             listed.add(info.ref.key)
-            row = gone(info)
+            row = gone(info) if problem is None else unasked(info, problem)
             rows.append(row | {"status": row["reason"], "restarts": None, "pods": 0, "recorded": True})
-    return sorted(rows, key=lambda r: r["started"] or "", reverse=True)
+    return sorted(rows, key=lambda r: r["started"] or "", reverse=True), problem
 
 
 async def describe_task(recordings: Recordings, ref: TaskRef, person: Person | None = None) -> dict[str, Any]:
@@ -96,17 +105,19 @@ async def _described(recordings: Recordings, ref: TaskRef, person: Person | None
         workload = await recordings.resolve(ref, person)
     except NotAllowed:
         raise
-    except CortexError:
+    except CortexError as error:
         store, info = await recordings.where(ref, person)
         if info is None or not info.last_seq:
             raise
-        doc: dict[str, Any] = gone(info) | {"pods": [], "events": []}
+        doc: dict[str, Any] = gone(info) if isinstance(error, NotFound) else unasked(info, error)
+        doc |= {"pods": [], "events": [], "hidden": {}}
     else:
         cluster = recordings.cluster
         assert cluster is not None
         store, info = await recordings.where(workload.ref, person)
         info = info if info is not None and workload.is_of(info.uid) else None
-        doc = await _present(cluster, workload)
+        hidden = await recordings.hidden(workload.ref.namespace, person)
+        doc = await _present(cluster, workload, hidden)
         if info is not None and info.done:
             doc |= {k: v for k, v in recorded(info).items() if v is not None}
     empty: dict[str, Any] = {"records": 0, "from": None, "to": None, "gaps": [], "sources": 0}
@@ -119,18 +130,31 @@ async def _described(recordings: Recordings, ref: TaskRef, person: Person | None
     return doc
 
 
-async def _present(cluster: Cluster, workload: Workload) -> dict[str, Any]:
+async def _present(cluster: Cluster, workload: Workload, hidden: dict[str, str]) -> dict[str, Any]:
+    """Describe a task, without what may not be shown."""
     from cortex_jupyter.cluster.tasks import describe, pods_of  # noqa: PLC0415
     from cortex_jupyter.cluster.workloads import refusals, state_of  # noqa: PLC0415
 
-    pods = await pods_of(cluster, workload)
-    refusal = "" if pods else (await refusals(cluster, workload.ref.namespace)).get(workload.uid, "")
+    hidden = dict(hidden)
+    pods: list[dict[str, Any]] = []
+    if "pods" not in hidden:
+        pods = await pods_of(cluster, workload)
+    refusal = ""
+    if not pods and not hidden:
+        refusal = (await refusals(cluster, workload.ref.namespace)).get(workload.uid, "")
     doc = describe(workload, pods, refusal)
     doc["reason"] = state_of(workload, pods, refusal).reason
     doc["pods"] = [_pod(pod) for pod in pods]
-    uids = [workload.uid, *(pod["metadata"]["uid"] for pod in reversed(pods))][: _PODS + 1]
-    lists = await asyncio.gather(*(_events(cluster, workload.ref.namespace, uid) for uid in uids))
-    doc["events"] = sorted((e for one in lists for e in one), key=lambda e: e["time"] or "")
+    doc["events"] = []
+    if "events" not in hidden:
+        uids = [workload.uid, *(pod["metadata"]["uid"] for pod in reversed(pods))][: _PODS + 1]
+        try:
+            lists = await asyncio.gather(*(_events(cluster, workload.ref.namespace, uid) for uid in uids))
+        except NotAllowed as error:  # our own right, where nobody else's counts
+            hidden["events"] = f"events are not shown: {error.message}"
+        else:
+            doc["events"] = sorted((e for one in lists for e in one), key=lambda e: e["time"] or "")
+    doc["hidden"] = hidden
     return doc
 
 
@@ -152,7 +176,12 @@ def _pod(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _events(cluster: Cluster, namespace: str, uid: str) -> list[dict[str, Any]]:
-    """Give the events of one object; none where they may not be read, for they are an extra."""
+    """Return the events of one object.
+
+    Raises
+    ------
+    NotAllowed, ClusterError
+    """
     if uid.startswith("selector:"):
         return []
     from cortex_jupyter.cluster.workloads import segment  # noqa: PLC0415
@@ -160,7 +189,7 @@ async def _events(cluster: Cluster, namespace: str, uid: str) -> list[dict[str, 
     query = {"fieldSelector": f"involvedObject.uid={uid}"}
     try:
         items = (await cluster.json(f"/api/v1/namespaces/{segment(namespace)}/events", query))["items"]
-    except (NotAllowed, NotFound):
+    except NotFound:
         return []
     return [
         {

@@ -27,8 +27,8 @@ class TasksHandler(Handler):
         namespace = arguments.get("namespace") or recordings.namespace
         self.service.allow(checked_namespace(namespace))
         person = self.service.person(self.current_user)
-        rows = await list_tasks(recordings, namespace, arguments.get("selector", ""), person)
-        self.reply(orjson.dumps({"tasks": rows}))
+        rows, problem = await list_tasks(recordings, namespace, arguments.get("selector", ""), person)
+        self.reply(orjson.dumps({"tasks": rows} | ({"problem": problem.as_dict()} if problem else {})))
 
 
 class TaskHandler(Handler):

@@ -108,5 +108,5 @@ def events(burst: Burst, query: LogQuery) -> bytes:
         for seq, time, text in zip(batch.seqs, batch.times, batch.texts, strict=True):
             out_line = line(time, text, timestamps=query.timestamps, pretty=query.pretty)
             data = "".join(f"data: {part}\n" for part in _BREAK.split(out_line))
-            out.append(f"id: {Cursor(frame.recording, seq)}\n{data}\n".encode("utf-8", "replace"))
+            out.append(f"id: {Cursor.at(frame.recording, seq, frame.epochs)}\n{data}\n".encode("utf-8", "replace"))
     return b"".join(out)

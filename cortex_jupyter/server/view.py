@@ -20,10 +20,12 @@ from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import TooMany
 from cortex_jupyter.records import TaskRef, checked_namespace
 from cortex_jupyter.server.discreet import Discreet
+from cortex_jupyter.server.state import unasked_list
 from cortex_jupyter.server.static import address_of
 from cortex_jupyter.server.tasklist import list_tasks
 
 if TYPE_CHECKING:
+    from cortex_jupyter.errors import CortexError
     from cortex_jupyter.server.service import Service
 
 #: The store runs as a worker from a blob: URL, and downloads are made as one.
@@ -60,8 +62,8 @@ class ViewHandler(ExtensionHandlerMixin, Discreet):
             namespace = self.get_query_argument("namespace", "") or recordings.namespace
             service.allow(checked_namespace(namespace))
             person = service.person(self.current_user)
-            rows = await list_tasks(recordings, namespace, self.get_query_argument("selector", ""), person)
-            self._page(f"Tasks in {namespace}", _table(namespace, rows))
+            rows, problem = await list_tasks(recordings, namespace, self.get_query_argument("selector", ""), person)
+            self._page(f"Tasks in {namespace}", _table(namespace, rows, problem))
             return
         refs = [TaskRef.parse(task, recordings.namespace) for task in asked]
         found = await asyncio.gather(*(service.find(ref, self.current_user) for ref in refs))
@@ -99,8 +101,8 @@ class ViewHandler(ExtensionHandlerMixin, Discreet):
         self._page(f"{self.get_status()} · {message}", body)
 
 
-def _table(namespace: str, tasks: list[dict[str, Any]]) -> str:
-    """Write the tasks, each a link to its log.
+def _table(namespace: str, tasks: list[dict[str, Any]], problem: CortexError | None = None) -> str:
+    """Write the tasks, each a link to its log; and why the cluster could not be asked for them.
 
     Examples
     --------
@@ -115,7 +117,8 @@ def _table(namespace: str, tasks: list[dict[str, Any]]) -> str:
     )
     head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in ("task", *_COLUMNS))
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if rows else "<p>There are none.</p>"
-    return f'<div class="plain"><h1>Tasks in {escape(namespace)}</h1>{table}</div>'
+    why = "" if problem is None else f'<p role="alert">{escape(unasked_list(problem))}</p><p>{escape(problem.hint)}</p>'
+    return f'<div class="plain"><h1>Tasks in {escape(namespace)}</h1>{why}{table}</div>'
 
 
 def _cell(column: str, value: object) -> str:

@@ -10,26 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter.errors import BadQuery, CursorNotHeld, RecorderError
+from cortex_jupyter.errors import BadQuery, NotAllowed, RecorderError
 from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.recording.reading.frame import Burst, Frame
-from cortex_jupyter.records import Cursor, Entry, notice
+from cortex_jupyter.records import EVERY_SEQ, Entry, epoch_at, notice
 from cortex_jupyter.server.state import completeness_of, gone, present
 from cortex_jupyter.server.stored import in_thread, newest_since, start, stored, tail_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
-    from cortex_jupyter.records import Batch
+    from cortex_jupyter.records import Batch, Cursor
 
 #: `tail` counts what had been written, so it waits for that to be recorded; not for ever, seconds.
 _SETTLE_S: Final = 10.0
-#: Above every number: of a recording that is still being filled, older lines may come at any time.
-_ALL: Final = 1 << 53
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,10 +98,8 @@ class Window:
         info = info or recording.held()
         query = query.among(store, id_)
         if resume is not None:
-            at = resume.check(id_).seq
-            if at > info.last_seq:
-                raise CursorNotHeld("this cursor lies beyond what is recorded: the end of the recording was lost")
-            return cls(recording=recording, query=query, info=info, resumed=True, after=at, since=None)
+            after = info.check(resume).seq
+            return cls(recording=recording, query=query, info=info, resumed=True, after=after, since=None)
         ahead = recording.ahead(info)
         query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
         since = query.since
@@ -118,24 +113,26 @@ class Window:
         query, recording = self.query, self.recording
         if self.resumed or query.tail is None:
             return
-        self.info = await caught_up(recording, _SETTLE_S)
+        try:
+            self.info = await caught_up(recording, _SETTLE_S)
+        except NotAllowed:
+            self.info = await recording.info()  # the status says so, and a stream goes on when the right is given
         self.low, self.snapshot, _ = await in_turn(query.keep(), tail_of, recording, query)
         if self.low:
             self.since = self.low[0]
 
-    async def status(self, cluster: Cluster | None, asked: str) -> bytes:
+    async def status(self, asked: str) -> bytes:
         """Give the event with which a stream begins: the task's state, and the way to what lies before the window.
 
         Parameters
         ----------
-        cluster : Cluster or None
         asked : str
             The task as the reader named it, so that it can tell which of its tasks this is.
         """
         recording, info = self.recording, self.info
-        doc: dict[str, Any] = await present(cluster, recording, info)
+        doc: dict[str, Any] = await present(recording, info)
         now = time.time_ns()
-        doc |= {"ref": asked, "time": str(now), "now": str(now + recording.ahead(info))}
+        doc |= {"ref": asked, "time": str(now), "now": str(now + recording.ahead(info)), "hidden": recording.hidden}
         return b"event: status\ndata: " + orjson.dumps(doc | await asyncio.to_thread(self._around)) + b"\n\n"
 
     def _around(self) -> dict[str, Any]:
@@ -158,7 +155,8 @@ class Window:
         filling = not (info.done or info.caught_up)
         index = recording.store.index(recording.id)
         if filling or any(event == "log" and (t_min, seq) < low for seq, _, event, t_min, _ in index):
-            return Cursor(recording.id, _ALL if filling else max(info.last_seq, self.snapshot), low)
+            # Of a recording that is still being filled, older lines may come at any time.
+            return info.cursor(EVERY_SEQ if filling else max(info.last_seq, self.snapshot), low)
         return None
 
     async def bursts(self) -> AsyncGenerator[Burst]:
@@ -178,15 +176,21 @@ class Window:
             if entry is not None and entry.event == "end":
                 yield Burst([Frame.of(recording.id, entry)])
             return
-        if recording.workload is None and not info.done and not info.caught_up:
+        # Where the cluster cannot be asked it is not known to be gone: more may come.
+        known_gone = recording.workload is None and recording.problem is None
+        if known_gone and not info.done and not info.caught_up:
             async with aclosing(self._rest()) as rest:
                 async for frame in rest:
                     yield Burst([frame])
             return
-        live = recording.feed.bursts(self.after, since=self.since, until=query.until, keep=keep)
+        epoch = epoch_at(info.epochs, self.after)
+        live = recording.feed.bursts(self.after, since=self.since, until=query.until, keep=keep, epoch=epoch)
         async with aclosing(live) as bursts:
             async for burst in bursts:
-                yield burst
+                if "events" not in recording.hidden:
+                    yield burst
+                elif shown := [frame for frame in burst.frames if not _is_event(frame)]:
+                    yield burst if len(shown) == len(burst.frames) else Burst(shown)
 
     async def _tail(self) -> AsyncGenerator[Frame]:
         if self.low is None:
@@ -200,9 +204,11 @@ class Window:
         """Give what there is of a task that nobody records any more, and say that this is the end."""
         upto, key = self.info.last_seq, self.recording.ref.key
         async for frame in self._held(self.after, upto):
-            yield frame
+            if "events" not in self.recording.hidden or not _is_event(frame):
+                yield frame
         message = gone(self.info)["message"]
         end = notice(key, upto, time.time_ns(), "end", message, state="gone", reason="Deleted")
+        end.epochs = self.info.epochs
         yield Frame.of(self.recording.id, end)
 
     def _held(self, after: int, upto: int) -> AsyncGenerator[Frame]:
@@ -213,8 +219,14 @@ class Window:
         return in_thread(frames, window["keep"])
 
 
+def _is_event(frame: Frame) -> bool:
+    """Tell whether a frame is an event of Kubernetes, which has a right of its own."""
+    return frame.event == "status" and orjson.loads(frame.entry.data).get("notice") == "event"
+
+
 def _entry(entry: Entry, batch: Batch) -> Entry:
-    return Entry(batch.seqs[0], batch.seqs[-1] - batch.seqs[0] + 1, "log", entry.t_min, entry.t_max, batch.encode())
+    n = batch.seqs[-1] - batch.seqs[0] + 1
+    return Entry(batch.seqs[0], n, "log", entry.t_min, entry.t_max, batch.encode(), entry.epochs)
 
 
 async def caught_up(recording: Recording, seconds: float) -> Info:
@@ -227,6 +239,11 @@ async def caught_up(recording: Recording, seconds: float) -> Info:
         if not recording.gone:
             raise
         return await recording.info()  # nothing new can come
+    except NotAllowed:
+        info = await recording.info()
+        if not await asyncio.to_thread(lambda: recording.store.complete(info.id).records):
+            raise
+        return info  # what was recorded before the right was lost, or by others
 
 
 def at_most(value: object) -> int | None:

@@ -6,8 +6,9 @@ import { TaskStore } from "../src/store/holding/store.ts";
 import type { Complete } from "../src/types/events.ts";
 import type { ToStore, Update } from "../src/types/messages.ts";
 import type { TaskSummary } from "../src/types/summary.ts";
+import { emptyWords } from "../src/view/panel.ts";
 import { fromPlain } from "../src/view/settings.ts";
-import { clockWords, statement, stateWords } from "../src/view/status.ts";
+import { clockWords, hiddenWords, statement, stateWords } from "../src/view/status.ts";
 import { failure, logEvent, ns, Server, sse, T0, TASK, W0 } from "./helpers.ts";
 
 const MINUTE = 60_000;
@@ -320,6 +321,25 @@ it("a place hours back, which the window does not reach, is loaded by its time",
   expect(last().seek).toBeUndefined();
 });
 
+it.each([false, true])("a page whose place the store has lost: the window is loaded anew (task ended: %s)", async (ended) => {
+  open("all", "1m");
+  await settle();
+  await server.send(sse("status", { task: TASK, state: "running", older: "o", from: ns(T0 - 60_000) }, "a0") + sse("log", line(5, "one"), "a1"));
+  if (ended) await server.send(sse("end", { task: TASK, seq: 6, time: ns(T0), state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "a2"));
+  server.answer = failure(410, "CursorNotHeld", "The store lost the lines at this cursor");
+  await vi.advanceTimersByTimeAsync(1100);
+  const before = streams().length;
+  engine.receive({ op: "older", view: "v1" });
+  await settle();
+  server.answer = undefined;
+  await vi.advanceTimersByTimeAsync(1100);
+  expect(streams().length).toBeGreaterThan(before);
+  expect(streams().at(-1)!.has("cursor")).toBe(false);
+  await server.send(sse("log", line(0, "anew"), "c1"));
+  expect(texts()).toEqual(["anew"]);
+  expect(JSON.stringify(last().rows)).toContain("The store lost the lines at this cursor; the window was loaded anew");
+});
+
 it("a place that is lost of one task of several begins anew, the others go on", async () => {
   const other = "ml:job/score";
   open();
@@ -418,4 +438,33 @@ it("a full disk is said in the bar and in a row, until there is room", async () 
   await vi.advanceTimersByTimeAsync(1000);
   expect(stateWords(last(), true)[0]).toBe("Live");
   expect(last().rows.map(({ text }) => text).slice(2)).toEqual([full, "There is room again: recording goes on", "two"]);
+});
+
+it.each([
+  ["NotAllowed", "Log not available yet: you may not read logs in namespace 'ml': the right `get pods/log` is missing"],
+  ["ClusterUnreachable", "The cluster cannot be asked: it does not answer; this is what is recorded"],
+])("what is in the way (%s) is said in the bar and in the empty pane, and no more when it is gone", async (reason, message) => {
+  open();
+  await settle();
+  server.answer = failure(404, "NotFound", "no outline");
+  await server.send(sse("status", { task: TASK, state: "succeeded", message, reason }));
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(stateWords(last(), true)).toEqual([message, "bad"]);
+  expect(emptyWords(last(), { since: 60_000, from: null })).toBe(message);
+  await server.send(sse("status", { task: TASK, state: "running", message: "Running", reason: "" }) + sse("log", line(0, "one")));
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(stateWords(last(), true)[0]).toBe("Live");
+  expect(emptyWords(last(), { since: 60_000, from: null })).toBe("");
+});
+
+it("what the reader may not see beside the lines is named", async () => {
+  const events = "events are not shown: the right `list events` is missing";
+  open();
+  await settle();
+  server.answer = failure(404, "NotFound", "no outline");
+  await server.send(sse("status", { task: TASK, state: "running", message: "Running", hidden: { events } }) + sse("log", line(0, "one")));
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(last().tasks[0].hidden).toEqual({ events });
+  expect(hiddenWords(last().tasks[0].hidden!)).toBe("without events");
+  expect(hiddenWords({})).toBe("");
 });

@@ -189,6 +189,7 @@ def test_a_store_of_a_newer_version_is_bad(tmp_path: Path) -> None:
     assert "0 recordings" in said(store.judge(url, None), "ok")
     with sqlite3.connect(tmp_path / "store.sqlite") as db:
         db.execute("PRAGMA user_version = 99")
+        db.execute("INSERT OR REPLACE INTO setting VALUES ('least', '99')")
     db.close()
     assert "update cortex-jupyter" in said(store.judge(url, None), "bad")
 

@@ -34,7 +34,7 @@ def task(filled: Filled) -> Filled:
 def test_text_is_as_written_when_piped(cli: Cli, task: Filled) -> None:
     done = cli("logs", "ml:train-1")
     assert done.returncode == 0
-    assert done.stderr == "101 lines, 00:00:00 to 00:00:00 UTC, 3 sources, complete\n"
+    assert done.stderr == "Job failed exit 3\n101 lines, 00:00:00 to 00:00:00 UTC, 3 sources, complete\n"
     assert done.stdout.split("\n") == [f"INFO step {i}" for i in range(100)] + [
         "ERROR \x1b[31mred\x1b[0m \x1b]0;title\x07\x00",
         "",

@@ -39,5 +39,5 @@ def test_the_crowd_is_as_large_as_real_ones(crowd: Crowd) -> None:
     assert len(crowd.kube.list("jobs", crowd.namespace)["items"]) == JOBS
     pods = crowd.kube.list("pods", crowd.namespace)["items"]
     sizes = sorted(len(orjson.dumps(pod)) for pod in pods)
-    assert len(pods) >= PODS and 8_000 < sizes[len(pods) // 2] < 18_000
+    assert len(pods) >= PODS and 12_000 < sizes[len(pods) // 2] < 19_000
     assert len(crowd.kube.list("pods", crowd.namespace, labelSelector=crowd.selector)["items"]) == MANY

@@ -145,3 +145,35 @@ async def test_a_follow_that_is_never_answered_is_asked_for_again(
         assert any("did not answer within 20 s" in n.get("message", "") for n in case.seen.notices), (
             "a reader is told why"
         )
+
+
+async def test_a_pod_that_came_and_went_unseen_is_a_gap(
+    behind: Callable[..., Any], unique: Callable[[str], str]
+) -> None:
+    """While no watch tells of pods, one is deleted, the next writes and is deleted too, and a third follows."""
+    async with behind(unique("net"), balanced=True) as (case, network):
+        case.create(Row("", slow, program=PROGRAM, job={"parallelism": 1, "backoff": 5}))  # type: ignore[arg-type]
+        kube = case.sandbox.kube
+
+        async def delete_next(gone: list[str]) -> None:
+            def pods() -> list[str]:
+                return [name for name, _, _ in case.disk.lines() if name not in gone]
+
+            await case.until(pods, "lines of the next pod")
+            gone.extend(pods())
+            await asyncio.to_thread(kube.delete, "pods", gone[-1])
+
+        async with asyncio.timeout(110), asyncio.TaskGroup() as group:
+            group.create_task(case.read())
+            await case.lines(500)
+            network.mute("/pods\\?.*watch=1")
+            network.silence("/pods\\?.*watch=1")
+            gone: list[str] = []
+            await delete_next(gone)
+            await delete_next(gone)
+            await case.until(lambda: len({name for name, _, _ in case.disk.lines()}) > 2, "lines of the third pod")
+            network.mute("")
+            case.struck.touch()
+        assert judge(case.disk.lines(), case.seen) > 0
+        assert {g["source"]["pod"] for g in case.seen.gaps} >= {gone[1]}
+        assert any("came and went" in g["reason"] for g in case.seen.gaps)

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
+import pytest
 from support.jupyter import Home, Jupyter, counter, numbers
-from support.kube import IMAGE
+from support.kube import IMAGE, python_job, python_pod
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def made(target: Any, unique: Callable[[str], str]) -> Iterator[Callable[[dict[str, Any]], str]]:
+    """Create objects under names of their own; they are deleted after the test."""
+    created: list[tuple[str, str]] = []
+
+    def create(manifest: dict[str, Any]) -> str:
+        name = manifest["metadata"]["name"] = unique(manifest["metadata"]["name"])
+        target.kube.create(manifest)
+        created.append((f"{manifest['kind'].lower()}s", name))
+        return name
+
+    yield create
+    for plural, name in created:
+        target.kube.delete(plural, name)
 
 
 def test_a_missing_image_is_the_reason_until_it_is_mended(
@@ -75,3 +93,79 @@ def test_a_task_outlives_its_pods(server: Jupyter, target: Any, home: Home, job:
     page = server.client.get(server.path(name)).json()
     assert len(page["records"]) == 200 and page["task"]["message"] == "Job complete exit 0"
     assert home.python(f"import cortex_jupyter as c; print(len(c.logs({name!r}).to_polars()))").strip() == "200"
+
+
+def row(home: Home, key: str) -> dict[str, Any]:
+    """Return a task as `tasks -o json` lists it."""
+    tasks = orjson.loads(home.run("cortex-jupyter", "tasks", "-o", "json").stdout)["tasks"]
+    found: dict[str, Any] = next(task for task in tasks if task["task"].endswith(f":{key}"))
+    return found
+
+
+def test_a_container_that_cannot_be_started_says_why_everywhere(
+    server: Jupyter, home: Home, target: Any, made: Callable[[dict[str, Any]], str]
+) -> None:
+    manifest = python_job("no-start", "")
+    manifest["spec"]["template"]["spec"]["containers"][0]["command"] = ["no-such-program"]
+    name = made(manifest)
+    events = list(server.events(name, headers={"Accept": "text/event-stream"}, since="all"))
+    notices = {event.data.get("notice"): event.data for event in events if event.event == "status"}
+    assert "started" not in notices, "it has never run"
+    ended = notices["ended"]
+    assert (ended["reason"], ended["exit_code"]) == ("StartError", 128)
+    assert "no-such-program" in ended["termination_message"] and "could not be started" in ended["message"]
+    assert "no-such-program" in events[-1].data["message"]
+    assert "no-such-program" in home.run("cortex-jupyter", "logs", name).stderr
+    assert "no-such-program" in home.python(f"import cortex_jupyter as c; print(c.logs({name!r}).why().summary)")
+    assert row(home, f"job/{name}")["status"] == "Failed"
+
+
+def test_what_a_container_writes_of_its_end_is_shown_where_it_ended(
+    server: Jupyter, home: Home, target: Any, made: Callable[[dict[str, Any]], str]
+) -> None:
+    if not target.real:
+        pytest.skip("the sandbox's containers leave no termination messages")
+    manifest = python_job("says-why", "print('the last words'); raise SystemExit(9)")
+    manifest["spec"]["template"]["spec"]["containers"][0]["terminationMessagePolicy"] = "FallbackToLogsOnError"
+    name = made(manifest)
+    events = list(server.events(name, headers={"Accept": "text/event-stream"}, since="all"))
+    (ended,) = [e.data for e in events if e.event == "status" and e.data.get("notice") == "ended"]
+    assert ended["termination_message"] == "the last words" and "exit 9, Error: the last words" in ended["message"]
+    done = home.run("cortex-jupyter", "logs", name)
+    assert done.stdout == "the last words\n" and done.stderr.startswith(
+        "Job failed exit 9: BackoffLimitExceeded: the last"
+    )
+
+
+def test_a_pod_that_crashes_again_and_again_is_what_kubectl_says(
+    server: Jupyter, home: Home, target: Any, made: Callable[[dict[str, Any]], str]
+) -> None:
+    name = made(python_pod("loop", "print('one run'); raise SystemExit(3)", restart="Always"))
+
+    def loops(pod: dict[str, Any]) -> bool:
+        (status,) = pod["status"].get("containerStatuses") or [{"state": {}, "restartCount": 0}]
+        return status["restartCount"] > 0 and status["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff"
+
+    target.kube.wait_pod(name, loops, "CrashLoopBackOff", timeout=90)
+    found = row(home, f"pod/{name}")
+    assert (found["state"], found["status"]) in (("running", "CrashLoopBackOff"), ("running", "Error"))
+    assert found["restarts"] > 0
+    started: set[int] = set()
+    for event in server.events(name, kind="pod", since="all"):
+        if event.event == "status" and event.data.get("notice") == "started":
+            run = event.data["source"]["run"]
+            started.add(run)
+            assert run == 0 or f"(run {run})" in event.data["message"]
+        if event.event == "status" and event.data.get("reason") == "CrashLoopBackOff" and started:
+            assert "main ended with exit 3, Error" in event.data["message"] and "restart" in event.data["message"]
+            break
+    # It ended long before the window that is shown of a task that runs.
+    assert home.run("cortex-jupyter", "logs", f"pod/{name}", "-p", "--since", "1s").stdout == "one run\n"
+    assert home.run("cortex-jupyter", "logs", f"pod/{name}", "--run", str(max(started))).stdout == "one run\n"
+
+
+def test_why_there_are_no_pods(home: Home, made: Callable[[dict[str, Any]], str]) -> None:
+    name = made(python_job("none", "", parallelism=0, completions=1))
+    why = "no pod is wanted (spec.parallelism is 0)"
+    assert row(home, f"job/{name}")["message"] == f"Log not available yet: {why}"
+    assert why in home.run("cortex-jupyter", "logs", name).stderr

@@ -73,6 +73,11 @@ class Disk:
         self.keep()
         return sum(_data(file).count(b"\n") for _, file in list(self._kept.values()))
 
+    def rotated(self) -> int:
+        """Count the files that a rotation left behind."""
+        self.keep()
+        return len(self._kept) - len({key for key, _ in self._kept.values()})
+
     def lines(self) -> dict[Key, list[Line]]:
         """Give every line of every run."""
         self.keep()

@@ -51,9 +51,13 @@ class Client:
                 self.seen.take(fields[b"event"].decode(), json.loads(fields[b"data"]))
             self.cursor = fields.get(b"id", b"").decode() or self.cursor
 
+    def broke_off(self) -> None:
+        """Drop what a broken connection left of an event."""
+        self._rest = b""
+
     def read(self, server: Jupyter, most: int | None = None) -> None:
         """Read on from the cursor, to the end or for so many bytes, then drop the connection."""
-        self._rest = b""
+        self.broke_off()
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
         with server.client.stream("GET", self.target, headers=headers) as response:
             assert response.status_code == 200, response.read()

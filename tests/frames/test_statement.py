@@ -13,7 +13,7 @@ def said(filled: Filled) -> str:
 
 
 def test_an_empty_one(filled: Filled) -> None:
-    assert said(filled) == "0 lines, 3 sources, complete so far, still running"
+    assert said(filled) == "0 lines, 3 sources, complete so far"
     assert Completeness.of(filled.store, filled.id).as_dict()["from"] is None
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import queue
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +16,7 @@ from cortex_jupyter.errors import NotAllowed
 from cortex_jupyter.notebook import outlet
 from cortex_jupyter.notebook.comm import CommServer
 from cortex_jupyter.notebook.outlet import Outlet
+from cortex_jupyter.records import Cursor
 from cortex_jupyter.server.sse import Slot, Stream
 
 if TYPE_CHECKING:
@@ -159,9 +161,11 @@ def test_two_pages_of_one_widget_have_each_their_own_stream_and_answers(
         page.take()
         events = page.events()
     got = texts(events)
-    last = int(page.ids[-1].rpartition("-")[2])
+    last = Cursor.parse(page.ids[-1]).seq
     other = Page(engine, page)
-    other.send(type="open", stream=1, tasks=["ml:job/train-1"], cursor=f"{page.ids[-1].rpartition('-')[0]}-7000")
+    other.send(
+        type="open", stream=1, tasks=["ml:job/train-1"], cursor=str(replace(Cursor.parse(page.ids[-1]), seq=7000))
+    )
     other.send(type="page", id=1, task="ml:job/train-1", query={"limit": "2", "since": "all"})
     page.send(type="outline", id=1, task="ml:job/train-1", bins=10)
     theirs = texts(other.until("end"))
@@ -199,7 +203,7 @@ async def test_a_quiet_stream_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
     sent: asyncio.Queue[bytes] = asyncio.Queue()
     taken = Outlet(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
     slot = Slot("ml:job/train-1", window=cast("Any", SimpleNamespace(recording=SimpleNamespace(ref="a task"))))
-    stream = Stream(taken, None, [slot])
+    stream = Stream(taken, [slot])
     stream._pumps = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[list-item]
     work = [asyncio.create_task(stream._beat()), asyncio.create_task(taken.run()), *stream._pumps]
     async with asyncio.timeout(10):

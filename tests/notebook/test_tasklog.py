@@ -86,6 +86,7 @@ def test_follow_goes_on_while_it_is_written(filled: Filled, engine: Runtime) -> 
     # As with a cluster: without one, a recording that is not over counts as abandoned.
     log._recording.workload = _Unneeded()  # type: ignore[assignment]
     log._recording.want = _nothing  # type: ignore[method-assign]
+    log._recording.problem = None
 
     def read() -> None:
         for record in log.follow():

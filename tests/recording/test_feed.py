@@ -35,7 +35,8 @@ async def seqs(frames: AsyncIterator[Frame], slow: float = 0) -> list[int]:
     found: list[int] = []
     async for frame in frames:
         found += Batch.decode(frame.entry.data).seqs if frame.event == "log" else [frame.entry.seq]
-        assert frame.cursor == str(Cursor(frame.recording, frame.last))
+        place = Cursor.parse(frame.cursor)
+        assert (place.recording, place.seq) == (frame.recording, frame.last) and place.epoch
         assert frame.body == b"event: %s\ndata: %s\n\n" % (frame.event.encode(), frame.entry.data)
         if slow:
             await asyncio.sleep(slow)
@@ -170,9 +171,9 @@ async def test_what_is_committed_while_the_first_reader_reads_is_not_missed(stor
     feed = Feed(store, hand.id)
     read, written = feed._read, False
 
-    def slow_read(after: int) -> list[Frame]:
+    def slow_read(after: int, epoch: int | None) -> list[Frame]:
         nonlocal written
-        frames = read(after)
+        frames = read(after, epoch)
         if not written:
             written = True
             hand.end()
@@ -219,7 +220,7 @@ async def test_a_window_cuts_lines_and_keeps_notices(store: Store, hand: Hand) -
     ]
     # A cursor within an entry, and one after a part that was cut.
     frames = await first(feed.frames(1, until=5), 1)
-    assert (frames[0].entry.seq, frames[0].last, frames[0].cursor) == (1, 3, f"{hand.id}-3")
+    assert (frames[0].entry.seq, frames[0].last, frames[0].cursor) == (1, 3, f"{hand.id}-3-{hand.lease.epoch}")
     assert await seqs(feed.frames(2)) == [3, 4, 5, 6, 7, 8]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -79,6 +80,41 @@ def test_one_that_hangs_after_it_had_shown_itself_is_replaced_at_once(
     store.lives = None  # its heartbeat has gone cold, though the process is there: SIGSTOP, a node that swaps
     launch.ensure_recorder(store, CLUSTER)
     assert len(spawned) == 2
+
+
+def test_one_that_is_killed_again_and_again_is_started_ever_more_rarely_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the kernel where memory is short: it counted as an end in good order, and the next began half a second later."""
+    for name in ("_started", "_failed", "_killed"):
+        monkeypatch.setattr(launch, name, {})
+    begun: list[int] = []
+    spawn = launch.spawn
+
+    def killed(*_: object) -> int:
+        limited = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        begun.append(spawn([sys.executable, "-c", limited], tmp_path / "recorder.log"))
+        os.waitid(os.P_PID, begun[-1], os.WEXITED | os.WNOWAIT)
+        return begun[-1]
+
+    monkeypatch.setattr(launch, "spawn", killed)
+    store: Any = Shown()
+    store.url = url_of(tmp_path / "r.sqlite")
+    for _ in range(3):
+        launch.ensure_recorder(store, CLUSTER)  # one that was killed once or twice is replaced at once
+    for _ in range(50):
+        with pytest.raises(RecorderError, match="killed by SIGKILL 3 times") as told:
+            launch.ensure_recorder(store, CLUSTER)
+    assert len(begun) == 3
+    assert "memory" in told.value.hint
+
+    monkeypatch.setattr(launch, "_FIRST_WAIT_S", 0.0)
+    launch._failed.clear()
+    launch.ensure_recorder(store, CLUSTER)
+    assert len(begun) == 4, "after a while it is tried again"
+    monkeypatch.setattr(launch, "_SHORT_LIFE_S", 0.0)
+    launch.ensure_recorder(store, CLUSTER)
+    assert len(begun) == 5, "one that lived for long before is replaced at once"
 
 
 def test_one_is_started_where_those_that_live_may_not_take_what_is_asked_for(spawned: list[int]) -> None:

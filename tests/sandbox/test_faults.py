@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
+import urllib.parse
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from support.kube import KubeError, python_pod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 LIVE = "import time\nfor i in range(3000):\n    print('line %04d' % i)\n    time.sleep(0.02)"
 SHORT = "for i in range(100): print('line %04d' % i)"
@@ -114,16 +117,46 @@ def test_garbage_is_text_in_a_200(sandbox: Any, ended: str) -> None:
 
 @pytest.mark.parametrize(
     ("code", "reason"),
-    [(500, "InternalError"), (503, "ServiceUnavailable"), (429, "TooManyRequests"), (401, "Unauthorized")],
+    [(410, "Expired"), (500, ""), (503, "ServiceUnavailable"), (504, "Timeout"), (401, "Unauthorized")],
 )
 def test_status_for_the_next_requests_of_a_path(sandbox: Any, ended: str, code: int, reason: str) -> None:
     sandbox.fault("status", code=code, path=f"/pods/{ended}/log", retry_after=7, count=2)
     for _ in range(2):
         response = sandbox.kube.log(ended)
-        assert (response.status_code, response.json()["reason"]) == (code, reason)
+        found = response.json()
+        assert (response.status_code, found["code"], found.get("reason", "")) == (code, code, reason)
+        assert (found["kind"], found["status"]) == ("Status", "Failure") and found["message"]
         assert response.headers["Retry-After"] == "7"
         assert sandbox.kube.get("pods", ended)
     assert sandbox.kube.log(ended).status_code == 200
+
+
+def test_a_server_that_is_too_busy_says_so_in_text(sandbox: Any, ended: str) -> None:
+    sandbox.fault("status", code=429, path=f"/pods/{ended}/log", count=1)
+    response = sandbox.kube.log(ended)
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
+    assert response.headers["Content-Type"].startswith("text/plain")
+    assert response.text == "Too many requests, please try again later.\n"
+
+
+def test_drop_closes_the_connection_without_an_answer(sandbox: Any, ended: str) -> None:
+    sandbox.fault("drop", path=f"/pods/{ended}$", count=1)
+    with pytest.raises(httpx.RemoteProtocolError):
+        sandbox.kube.request("GET", sandbox.kube.path("pods", ended))
+    assert sandbox.kube.get("pods", ended)
+
+
+def test_idle_connections_are_closed(sandbox: Any, new_sandbox: Any, tmp_path: Path) -> None:
+    with new_sandbox(tmp_path, "--idle", "0.2") as quick:
+        for process in (quick, sandbox):
+            address = urllib.parse.urlsplit(process.kube.server)
+            with socket.create_connection((address.hostname, address.port), 20) as connection:
+                connection.sendall(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert connection.recv(1)
+                if process is sandbox:
+                    sandbox.fault("idle")
+                while connection.recv(1 << 16):
+                    pass
 
 
 def test_deny_is_a_403_and_an_access_review_that_says_no(sandbox: Any, ended: str) -> None:

@@ -123,8 +123,10 @@ def test_pod_deadline(kube: Any, unique: Callable[[str], str]) -> None:
 
 def test_sidecar_runs_beside_and_ends_after(kube: Any, unique: Callable[[str], str]) -> None:
     name = unique("side")
-    sidecar = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint('up')\nwhile True: time.sleep(0.1)"
-    kube.create(python_job(name, "print('main')", init="print('init')", sidecar=sidecar))
+    sidecar = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint('up', flush=True); open('up', 'w')\nwhile True: time.sleep(0.1)"
+    # In the sandbox a pod's containers share their working folder.
+    main = "import os, time\nwhile not os.path.exists('up'): time.sleep(0.01)"
+    kube.create(python_job(name, main, init="print('init')", sidecar=sidecar))
     kube.wait_job(name)
     (pod,) = kube.pods_of(name)
     states = {s["name"]: s["state"] for s in pod["status"]["initContainerStatuses"]}

@@ -25,9 +25,11 @@ Line = tuple[int, int, str] | tuple[int, int, str, int]
 class Tape:
     """The recorder of one task, held by a test; lives as long as it is not closed."""
 
-    def __init__(self, store: Store, name: str, namespace: str = "default", kind: str = "job") -> None:
-        self.store, self.ref = store, TaskRef(namespace, kind, name)
-        self.id = store.open(CLUSTER, self.ref, f"uid-{name}")
+    def __init__(
+        self, store: Store, name: str, namespace: str = "default", kind: str = "job", cluster: str = CLUSTER
+    ) -> None:
+        self.store, self.ref, self.cluster = store, TaskRef(namespace, kind, name), cluster
+        self.id = store.open(cluster, self.ref, f"uid-{name}")
         self.owner = f"tape-{name}"
         self._over = threading.Event()
         self._beat()
@@ -41,7 +43,7 @@ class Tape:
         self.lines: list[tuple[int, int, int, str]] = []  # seq, time, sid, text
 
     def _beat(self) -> None:
-        self.store.beat(Recorder(self.owner, CLUSTER, socket.gethostname(), os.getpid(), time.time()))
+        self.store.beat(Recorder(self.owner, self.cluster, socket.gethostname(), os.getpid(), time.time()))
 
     def _live(self) -> None:
         while not self._over.wait(0.5):

@@ -88,6 +88,49 @@ def test_every_way_in_is_closed_alike_for_what_is_not_theirs_and_what_is_not_the
     assert answers[0].text == answers[1].text
 
 
+async def test_events_and_pods_have_rights_of_their_own(
+    service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    """Who may read the log sees it, and is told which right would show the rest."""
+    name, who = unique("beside"), {"X-User": unique("eve")}
+    spec = python_job(name, "print('a line', flush=True); import time; time.sleep(600)")
+    kube.create(spec)
+    path, sse = f"cortex/tasks/default/job/{name}", {"Accept": "text/event-stream"}
+
+    def read(headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+        """Everything that a viewer asks for, until the line and what came before it are there."""
+        parts = []
+        with httpx.stream(
+            "GET", f"{service.url}{path}/logs?since=all", headers=headers | sse, timeout=60, verify=_TLS
+        ) as stream:
+            for part in stream.iter_text():
+                parts.append(part)
+                if "a line" in "".join(parts) and ": hb" in part:
+                    break
+        text = "".join(parts)
+        [hidden] = [
+            json.loads(x[6:])["hidden"] for x in text.splitlines() if x.startswith("data: ") and '"hidden"' in x
+        ]
+        answers = [service.get(f"{path}/{end}", headers).text for end in ("outline", "logs?follow=false&since=all")]
+        return "".join([text, *answers]), hidden
+
+    kube.wait_for(lambda: '"notice":"event"' in read(ALICE)[0], "an event in the recording")
+    described = service.get(path, ALICE).json()
+    assert described["events"] and described["pods"][0]["node"] and described["hidden"] == {}
+    sandbox.fault("deny", verb="list", resource="events", namespace="default", user=who["X-User"])
+    sandbox.fault("deny", verb="get", resource="pods", namespace="default", user=who["X-User"])
+    described = service.get(path, who).json()
+    assert (described["events"], described["pods"]) == ([], [])
+    assert described["hidden"] == {
+        "events": "events are not shown: the right `list events` is missing",
+        "pods": "pods are not shown: the right `get pods` is missing",
+    }
+    text, hidden = read(who)
+    assert text.count("a line") >= 2 and '"notice":"event"' not in text
+    assert hidden == described["hidden"]
+    kube.delete("jobs", name)
+
+
 def test_an_answer_holds_for_seconds_whatever_is_asked_for(
     service: Server, sandbox: SandboxProcess, task: str, unique: Callable[[str], str]
 ) -> None:

@@ -57,7 +57,7 @@ class Silent:
     info = SimpleNamespace(last_seq=0)
 
     def __init__(self) -> None:
-        self.recording = SimpleNamespace(wanted=self._wanted, ahead=lambda _: 0, ref=None)
+        self.recording = SimpleNamespace(wanted=self._wanted, ahead=lambda _: 0, ref=None, problem=None, hidden={})
 
     @asynccontextmanager
     async def _wanted(self) -> AsyncIterator[None]:
@@ -77,7 +77,7 @@ class Silent:
 async def test_a_check_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
     window: Any = Silent()
     reader: Any = Reader(KeyError("a"), ValueError("b"))
-    run = asyncio.create_task(Stream(reader, None, [Slot("train-1", window)]).run())
+    run = asyncio.create_task(Stream(reader, [Slot("train-1", window)]).run())
     while reader.body.count(b": hb ") < 3:
         assert not run.done()
         await asyncio.sleep(0.01)
@@ -91,7 +91,7 @@ async def test_it_ends_where_nobody_says_for_long_that_it_may_be_read(monkeypatc
     window: Any = Silent()
     away = [ClusterUnreachable("the cluster does not answer") for _ in range(1000)]
     reader: Any = Reader(*away)
-    run = asyncio.create_task(Stream(reader, None, [Slot("train-1", window)]).run())
+    run = asyncio.create_task(Stream(reader, [Slot("train-1", window)]).run())
     while reader.body.count(b": hb ") < 3:
         assert not run.done(), "it may be away for a while"
         await asyncio.sleep(0.01)

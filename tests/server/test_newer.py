@@ -32,7 +32,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
     def change(version: int) -> None:
         with sqlite3.connect(path_of(url) or "") as db:
-            db.execute(f"PRAGMA user_version = {4 if version == 1 else version}")
+            db.execute(f"PRAGMA user_version = {5 if version == 1 else version}")
+            db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(version),))
         db.close()
 
     yield url, change

@@ -60,7 +60,7 @@ async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monke
 
     async def follow(viewer: Viewer) -> None:
         window = await Window.open(recording, LogQuery.parse({"since": "all"}), None)
-        await Stream(viewer, None, [Slot("shared", window)]).run()  # type: ignore[arg-type]
+        await Stream(viewer, [Slot("shared", window)]).run()  # type: ignore[arg-type]
 
     tasks = [asyncio.create_task(follow(viewer)) for viewer in viewers]
     while not all(b'"first"' in b"".join(v.got) for v in viewers):  # noqa: ASYNC110 - fakes have no event

@@ -132,16 +132,6 @@ async def test_a_running_task_is_followed_to_its_end(server: Server, tape: Tape)
     assert json.loads(events[-1].data)["exit_code"] == 3
 
 
-async def test_a_task_that_nobody_records_any_more_ends_as_gone(server: Server, tape: Tape) -> None:
-    tape.write([(T0, tape.source(), "one"), (T0 + 1, 1, "two")])
-    tape.running()
-    tape.close()
-    await asyncio.sleep(0)
-    events = await server.events(logs(tape.ref.name), follow="true", since="all")
-    assert records(events) == expected(tape)
-    assert json.loads(events[0].data)["state"] == json.loads(events[-1].data)["state"] == "gone"
-
-
 async def test_heartbeat_while_nothing_comes(server: Server, tape: Tape) -> None:
     tape.running()
     async with server.stream(logs(tape.ref.name), follow="true") as source:

@@ -153,9 +153,11 @@ class Jupyter:
         """Give the path of a task's resource."""
         return f"cortex/tasks/{namespace}/{kind}/{name}/{suffix}"
 
-    def events(self, name: str, headers: dict[str, str] | None = None, **query: Any) -> Iterator[Event]:
+    def events(
+        self, name: str, headers: dict[str, str] | None = None, *, kind: str = "job", **query: Any
+    ) -> Iterator[Event]:
         """Follow a task's log as SSE."""
-        path = self.path(name) + "?" + urllib.parse.urlencode({"follow": "true", **query})
+        path = self.path(name, kind=kind) + "?" + urllib.parse.urlencode({"follow": "true", **query})
         with httpx_sse.connect_sse(self.client, "GET", path, headers=headers or {}) as source:
             if source.response.is_error:
                 source.response.read()

@@ -82,6 +82,8 @@ class Network:
     ----------
     kubeconfig : Path
         The one for clients.
+    port : int
+        Where the line begins.
     round_trip_s : float
         Latency that is added, for both ways together.
     bytes_per_s : float
@@ -98,11 +100,20 @@ class Network:
         self.round_trip_s, self.bytes_per_s = 0.0, math.inf
         self.chance = Chance()
         self.struck: Counter[str] = Counter()
+        self.port = 0
+        self._target: tuple[str, int] | None = None
         self._loop = asyncio.new_event_loop()
         self._line: _Line
         self._balancer: _Balancer | None = None
         self._stack = contextlib.AsyncExitStack()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    @classmethod
+    def to(cls, port: int) -> Self:
+        """Make one whose line leads to a port of this machine, and is at `port`: to a Jupyter server, for instance."""
+        one = cls(Path(), Path())
+        one._target = ("127.0.0.1", port)
+        return one
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -119,6 +130,9 @@ class Network:
         return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
 
     async def _begin(self) -> None:
+        if self._target is not None:
+            await self._serve(self._target)
+            return
         config = yaml.safe_load(self._upstream.read_text())
         named = {item["name"]: item["context"] for item in config["contexts"]}
         context = named[config["current-context"]]
@@ -131,8 +145,7 @@ class Network:
             target = await self._stack.enter_async_context(self._balancer.serving(self._folder))
             scheme, user = "https", {}
             cluster = {"certificate-authority-data": base64.b64encode(self._balancer.certificate).decode()}
-        self._line = _Line(self, target)
-        port = await self._stack.enter_async_context(self._line.serving())
+        port = await self._serve(target)
         cluster = cluster | {"server": f"{scheme}://127.0.0.1:{port}{'' if self.balanced else server.path}"}
         found = {
             "apiVersion": "v1",
@@ -143,6 +156,11 @@ class Network:
             "contexts": [{"name": "network", "context": {**context, "cluster": "network", "user": "network"}}],
         }
         self.kubeconfig.write_text(yaml.safe_dump(found))
+
+    async def _serve(self, target: tuple[str, int]) -> int:
+        self._line = _Line(self, target)
+        self.port = await self._stack.enter_async_context(self._line.serving())
+        return self.port
 
     # ------------------------------------------------------------ faults by command
 
@@ -352,7 +370,7 @@ class _Balancer:
         file = folder / "balancer.pem"
         file.write_bytes(pem)
         tls.load_cert_chain(file)
-        verify = self._upstream._verify  # the same credentials: both are of this folder
+        verify = self._upstream.tls
         connector = aiohttp.TCPConnector(limit=0, ssl=verify if isinstance(verify, ssl.SSLContext) else False)
         self._session = aiohttp.ClientSession(
             connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None)
@@ -403,10 +421,11 @@ class _Balancer:
                 await self._pass_on(answer.content, out, one)
                 await out.write_eof()
                 return out
-        except aiohttp.ClientError:
-            assert request.transport is not None
-            request.transport.abort()
-            raise
+        except (aiohttp.ClientError, OSError):
+            # One side is gone: so is the other's connection.
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
         finally:
             self._answers.discard(one)
 

@@ -52,7 +52,7 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
     seconds : float
     """
     told = settings.read()
-    url = told.store_url or default_url()
+    url = told.store_url or default_url()  # says itself, and well, where no local disk is found
     cluster: Cluster | None = None
     found: list[Finding] = []
 

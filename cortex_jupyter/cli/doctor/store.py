@@ -13,8 +13,9 @@ from cortex_jupyter._version import __version__
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, failed
 from cortex_jupyter.errors import CortexError, StoreFull
 from cortex_jupyter.recording.process.launch import log_path
-from cortex_jupyter.recording.store import path_of
+from cortex_jupyter.recording.store import path_of, usual_path
 from cortex_jupyter.recording.store.liveness import HOST
+from cortex_jupyter.recording.store.local import local_place, shared_filesystem
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.text.parser import masking
 from cortex_jupyter.recording.writing.patience import STOPPED
@@ -45,6 +46,7 @@ def judge(url: str, cluster: str | None) -> Iterator[Finding]:
         return
     try:
         yield from _kept(store)
+        yield from _place(store.url)
         yield from _disk(store.url)
         yield from _recorders(store, cluster)
     except CortexError as error:
@@ -82,6 +84,19 @@ def _kept(store: Store) -> Iterator[Finding]:
     for info in held:
         if info.message == STOPPED:
             yield Finding(PART, BAD, f"{info.ref.key}: {info.message}", StoreFull.default_hint)
+
+
+def _place(url: str) -> Iterator[Finding]:
+    """Judge whether the store is where it usually is."""
+    path, usual = path_of(url), usual_path()
+    type_ = shared_filesystem(usual.parent)
+    if path is None or not type_ or path != local_place(usual):
+        return
+    text = f"recordings are kept in {path}, on this host alone: {usual.parent} is on a network file system ({type_})"
+    yield Finding(PART, TOLD, text)
+    if usual.exists():
+        text = f"earlier recordings are in {usual}, where SQLite may damage them"
+        yield Finding(PART, WARN, text, f"end all recorders and move that file to {path}, or delete it")
 
 
 def _disk(url: str) -> Iterator[Finding]:

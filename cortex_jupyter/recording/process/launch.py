@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,16 +23,23 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.recording.store import Recorder, Store
 
+_log = logging.getLogger(__name__)
+
 #: A process that has not shown itself in the store for this long after its start, seconds, has failed. It waits itself
 #: for a store that is full or busy (`recorder.heartbeat._APPEAR_S`).
 _START_S: Final = 75.0
 #: After one that failed no other is started for this long, seconds; each further failure doubles it.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
+#: One that is killed is replaced at once, unless it is the third in a row that lived for less than this, seconds: where memory
+#: is short the next is killed as well.
+_SHORT_LIFE_S: Final = 30.0
+_KILLS: Final = 3
 _lock = threading.Lock()
 #: A store's URL, its file, and a cluster: what failed with a file does not hold for the one that takes its place.
 _Key = tuple[str, int, str]
-_started: dict[_Key, tuple[int, float]] = {}  # process id, when
-_failed: dict[_Key, tuple[str, int, float]] = {}  # last words, how often in a row, not before
+_started: dict[_Key, tuple[int, float, float]] = {}  # process id, since when it is waited for, when it was started
+_failed: dict[_Key, tuple[RecorderError, int, float]] = {}  # why, how often in a row, not before
+_killed: dict[_Key, int] = {}  # how often in a row, soon after a start
 
 
 def log_path(store_url: str) -> Path:
@@ -68,36 +77,67 @@ def ensure_recorder(
     Raises
     ------
     RecorderError
-        One that was started here ended at once, with its last words.
+        One that was started here ended at once, with its last words, or they are killed again and again.
     """
     with _lock:
         key = (store.url, _file(store.url), cluster)
         living = store.recorders(cluster)
         if key in _started and any(one.pid == _started[key][0] and one.host == HOST for one in living):
-            _started[key] = (_started[key][0], float("-inf"))  # should it hang from now on, another may begin at once
+            _started[key] = (
+                _started[key][0],
+                float("-inf"),
+                _started[key][2],
+            )  # should it hang from now on, another may begin at once
         if any(_may_take(one, namespace, rights(kubeconfig, context)) for one in living):
             _failed.pop(key, None)
             return
         if key in _started:
             # Asking also reaps it, should it have been killed.
-            pid, at = _started[key]
+            pid, at, begun = _started[key]
             code = exit_code(pid)
             if code is None and time.monotonic() - at < _START_S:
                 return  # still importing
             if code:
                 del _started[key]
-                times = _failed.get(key, ("", 0, 0.0))[1]
-                wait = min(_FIRST_WAIT_S * 2**times, _LONGEST_WAIT_S)
-                words = f"the recorder ended at once with exit code {code}: {_last_words(store.url)}"
-                _failed[key] = (words, times + 1, time.monotonic() + wait)
+                _take_failure(key, code, time.monotonic() - begun)
         if key in _failed and time.monotonic() < _failed[key][2]:
-            # A store that is damaged, a configuration that is wrong: starting it again and again mends neither.
-            raise RecorderError(_failed[key][0])
+            # A store that is damaged, a configuration that is wrong, too little memory: starting it again and again mends none.
+            raise _failed[key][0]
         # -P: a `json.py` in the user's folder must not be taken for the library.
         command = [sys.executable, "-P", "-m", "cortex_jupyter.recording", "--store", store.url]
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []
         command += ["--context", context] if context else []
-        _started[key] = (spawn(command, log_path(store.url)), time.monotonic())
+        now = time.monotonic()
+        _started[key] = (spawn(command, log_path(store.url)), now, now)
+
+
+def _take_failure(key: _Key, code: int, lived_s: float) -> None:
+    """Take in how a recorder ended; note until when none is started, where it is not to be replaced at once.
+
+    Parameters
+    ----------
+    key : tuple
+    code : int
+        Its exit code, not 0; below 0 the number of the signal that killed it.
+    lived_s : float
+        For how long it ran, in seconds.
+    """
+    if code > 0:
+        times = _failed[key][1] if key in _failed else 0
+        error = RecorderError(f"the recorder ended at once with exit code {code}: {_last_words(key[0])}")
+    else:
+        _killed[key] = _killed.get(key, 0) + 1 if lived_s < _SHORT_LIFE_S else 1
+        times = _killed[key] - _KILLS
+        name = signal.Signals(-code).name
+        _log.warning("the recorder was killed by %s after %.0f s", name, lived_s)
+        if times < 0:
+            return
+        error = RecorderError(
+            f"the recorder was killed by {name} {_killed[key]} times, each within {_SHORT_LIFE_S:g} s of its start",
+            "SIGKILL is mostly the kernel's, where memory is short: raise the memory limit of this machine, container or "
+            "server, or have it read fewer logs at once",
+        )
+    _failed[key] = (error, times + 1, time.monotonic() + min(_FIRST_WAIT_S * 2**times, _LONGEST_WAIT_S))
 
 
 def _may_take(one: Recorder, namespace: str, ours: str) -> bool:
@@ -143,14 +183,14 @@ def spawn(command: list[str], log: Path | None, env: Mapping[str, str] | None = 
 
 
 def exit_code(pid: int) -> int | None:
-    """Give a child's exit code, None while it runs; one that was killed is as good as ended."""
+    """Give a child's exit code, None while it runs; of one that was killed the signal's number, below 0."""
     try:
         done, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return 0
     if not done:
         return None
-    return max(os.waitstatus_to_exitcode(status), 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def _last_words(store_url: str) -> str:

@@ -7,8 +7,8 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from cortex_jupyter.cluster.access import Access
-from cortex_jupyter.errors import NoCluster, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
+from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.recording.store.ids import time_of
 from cortex_jupyter.recording.store.settings import Settings
 from cortex_jupyter.recording.stores import open_store
@@ -74,6 +74,7 @@ class Connection:
         if access is None and (shared(store.url) or (archive is not None and shared(archive.url))):
             access = Access()
         self.access = access
+        self._own = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
         self.settings = Settings(store)
         self._configured: tuple[str | None, str | None] = (None, None)
 
@@ -151,6 +152,19 @@ class Connection:
         """The namespace that holds where a task names none."""
         return self.cluster.namespace if self.cluster else os.environ.get("CORTEX_NAMESPACE") or "default"
 
+    async def connected(self) -> Cluster:
+        """Return the cluster; where there was none, read the kubeconfig again, which may be there by now.
+
+        Raises
+        ------
+        NoCluster
+        """
+        if self.cluster is None:
+            from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415 - heavy
+
+            self.cluster = await Cluster.open(*self._configured)
+        return self.cluster
+
     async def resolve(self, ref: TaskRef, person: Person | None = None) -> Workload:
         """Find a task in the cluster; what may not be read itself is as if it were not there.
 
@@ -158,15 +172,10 @@ class Connection:
         ------
         TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster
         """
-        if self.cluster is None:
-            from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
-
-            self.cluster = await Cluster.open(
-                *self._configured
-            )  # raises with the reason, or there is a kubeconfig by now
+        cluster = await self.connected()
         from cortex_jupyter.cluster.tasks import resolve  # noqa: PLC0415
 
-        return await resolve(self.cluster, ref, self.task_label, partial(self.mine, person=person))
+        return await resolve(cluster, ref, self.task_label, partial(self.mine, person=person))
 
     async def allow(self, namespace: str, person: Person | None = None) -> None:
         """Check that the logs of a namespace may be read, before anything is looked for in it.
@@ -188,6 +197,30 @@ class Connection:
             raise NoCluster("there is no cluster that could say who may read")
         if self.cluster is not None:
             await self.access.namespace(self.cluster, namespace, person)
+
+    async def hidden(self, namespace: str, person: Person | None = None) -> dict[str, str]:
+        """Return what may not be shown beside the logs of a namespace that may be read: `events` or `pods`, and why.
+
+        Raises
+        ------
+        ClusterError
+            The cluster cannot be asked.
+        """
+        if self.access is None or self.cluster is None:
+            return {}
+        return await self.access.hidden(self.cluster, namespace, person)
+
+    async def lacking(self, namespace: str) -> NotAllowed | None:
+        """Return why a recorder with our rights could not record tasks of a namespace; None where it could, or nobody knows.
+
+        Nothing is asked where `allow` asks already: there another recorder, with rights of its own, may have the task.
+        """
+        if self.access is not None or self.cluster is None:
+            return None
+        try:
+            return await self._own.lacking(self.cluster, namespace)
+        except CortexError:  # no reviews, or no answer just now: the recorder finds out by trying
+            return None
 
     async def mine(self, ref: TaskRef, person: Person | None = None) -> bool:
         """Tell whether a task of a namespace that may be read may be read itself."""

@@ -17,6 +17,7 @@ from cortex_jupyter.errors import CortexError, CursorNotHeld, StoreBusy
 from cortex_jupyter.recording.reading.away import Away
 from cortex_jupyter.recording.reading.frame import BURST, Burst, Frame, cut, gathered
 from cortex_jupyter.recording.store.budget import NOT_HELD
+from cortex_jupyter.records import epoch_at, lost_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -60,7 +61,13 @@ class Feed:
         self._loop = asyncio.get_running_loop()
 
     async def bursts(
-        self, after: int = 0, *, since: int | None = None, until: int | None = None, keep: Keep | None = None
+        self,
+        after: int = 0,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        keep: Keep | None = None,
+        epoch: int | None = None,
     ) -> AsyncGenerator[Burst]:
         """Give every event with a number above `after`, then those to come, to the end of the recording.
 
@@ -72,6 +79,8 @@ class Feed:
             ns since the epoch: records before or after it are left out. Notices are not.
         keep : callable, optional
             A filter. Given a batch, the positions that are wanted. Runs in a thread.
+        epoch : int, optional
+            The epoch of `after`, where the reader knows it.
 
         Yields
         ------
@@ -81,7 +90,7 @@ class Feed:
         Raises
         ------
         CursorNotHeld
-            The recording has left the store.
+            The recording has left the store, or the store has lost what the reader has.
         CortexError
             Nobody can record it, as `fail` was told.
         """
@@ -92,7 +101,7 @@ class Feed:
             while True:
                 changed = self._changed
                 try:
-                    frames = await self._after(at)
+                    frames = await self._after(at, epoch)
                     away.over()
                 except StoreBusy as error:
                     await away.wait(error)
@@ -107,7 +116,7 @@ class Feed:
                         part = frame if wanted else await cut(frame, at, since, until, keep)
                         if part is not None:
                             parts.append(part)
-                        at = frame.last
+                        at, epoch = frame.last, epoch_at(frame.epochs, frame.last)
                     if parts:
                         yield self._joined(parts)
                     if some[-1].event == "end":
@@ -173,8 +182,8 @@ class Feed:
             self._dirty = False
             try:
                 while self._recent:
-                    last = self._recent[-1].last
-                    new = await asyncio.to_thread(self._news, last)
+                    last, epochs = self._recent[-1].last, self._recent[-1].epochs
+                    new = await asyncio.to_thread(self._news, last, epoch_at(epochs, last))
                     if not self._recent or self._recent[-1].last != last:
                         break  # the last reader left meanwhile, and perhaps another came
                     if new is None:
@@ -222,25 +231,38 @@ class Feed:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    def _news(self, after: int) -> list[Frame] | None:
+    def _news(self, after: int, epoch: int) -> list[Frame] | None:
         """Give what there is after a number, None where the recording is not held any more."""
-        return self._read(after) or (None if self._store.info(self.recording) is None else [])
+        return self._read(after, epoch) or (None if self._store.info(self.recording) is None else [])
 
-    def _read(self, after: int) -> list[Frame]:
+    def _read(self, after: int, epoch: int | None) -> list[Frame]:
+        """Read what there is after a number that was written in an epoch.
+
+        Raises
+        ------
+        CursorNotHeld
+            The store has lost that number and has another of it now.
+        """
         entries = self._store.entries(self.recording, after, PIECE)
+        if entries and epoch is not None and epoch_at(entries[0].epochs, after) != epoch:
+            raise lost_place()
         return [Frame.of(self.recording, e) for e in entries]
 
-    async def _after(self, at: int) -> list[Frame] | None:
+    async def _after(self, at: int, epoch: int | None) -> list[Frame] | None:
         """Give what there is after a number; None where nothing will come any more."""
         if self._recent and self._recent[0].seq <= at + 1 <= self._recent[-1].last + 1:
             # From the end: a reader that keeps up lacks one frame of hundreds.
             frames = [*takewhile(lambda f: f.last > at, reversed(self._recent))][::-1]
+            if frames and epoch is not None and epoch_at(frames[0].epochs, at) != epoch:
+                raise lost_place()
             return None if not frames and self._recent[-1].event == "end" else frames
-        frames = await asyncio.to_thread(self._read, at)
+        frames = await asyncio.to_thread(self._read, at, epoch)
         if not frames:
             info = await asyncio.to_thread(self._store.info, self.recording)
             if info is None:
                 raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+            if info.done and epoch is not None and epoch_at(info.epochs, at) != epoch:
+                raise lost_place()
             return None if info.done and at >= info.last_seq else []
         if not self._recent and self._readers and sum(len(f.written) for f in frames) < PIECE:
             # The first reader to reach the end of the recording: from here on the feed reads for all. What was

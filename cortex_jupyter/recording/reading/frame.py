@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cortex_jupyter.recording.reading.feed import Keep
+    from cortex_jupyter.records import Epochs
 
 #: Bytes that go out at once; a block of a backlog is as large.
 BURST: Final = 1 << 16
@@ -34,6 +35,8 @@ class Frame:
         What to give back to go on after this event.
     written : bytes
         The SSE event, as who follows this task alone gets it.
+    epochs : tuple
+        Those of its recording.
 
     Examples
     --------
@@ -50,13 +53,16 @@ class Frame:
     t_max: int
     cursor: str
     written: bytes
+    epochs: Epochs
 
     @classmethod
     def of(cls, recording: int, entry: Entry) -> Self:
         """Make the frame of an entry."""
-        cursor = str(Cursor(recording, entry.last))
+        cursor = str(Cursor.at(recording, entry.last, entry.epochs))
         written = b"".join((_ID, cursor.encode(), _EVENT, entry.event.encode(), _DATA, entry.data, _END))
-        return cls(recording, entry.seq, entry.last, entry.event, entry.t_min, entry.t_max, cursor, written)
+        return cls(
+            recording, entry.seq, entry.last, entry.event, entry.t_min, entry.t_max, cursor, written, entry.epochs
+        )
 
     def within(self, at: int, since: int | None, until: int | None) -> bool:
         """Tell whether all of it comes after `at` and has its time in the window; notices always do."""
@@ -74,7 +80,7 @@ class Frame:
         """What it was made of; its data is not kept a second time."""
         begin = len(_ID) + len(self.cursor) + len(_EVENT) + len(self.event) + len(_DATA)
         data = self.written[begin : -len(_END)]
-        return Entry(self.seq, self.last - self.seq + 1, self.event, self.t_min, self.t_max, data)
+        return Entry(self.seq, self.last - self.seq + 1, self.event, self.t_min, self.t_max, data, self.epochs)
 
 
 class Burst:
@@ -134,5 +140,5 @@ def _filtered(frame: Frame, at: int, since: int | None, until: int | None, keep:
         return None
     return Frame.of(
         frame.recording,
-        Entry(entry.seq, entry.n, "log", min(batch.times), max(batch.times), batch.encode()),
+        Entry(entry.seq, entry.n, "log", min(batch.times), max(batch.times), batch.encode(), frame.epochs),
     )

@@ -37,7 +37,7 @@ class Keeping:
         readers = self._readers.setdefault(recording.id, [])
         if recording.workload is not None:
             for other in readers:  # an object of the API is large, and each of them has come with one of their own
-                other.workload = recording.workload
+                other.workload, other.problem = recording.workload, recording.problem
         readers.append(recording)
         if len(readers) == 1:
             self._keepers[recording.id] = asyncio.create_task(self._keep(readers))
@@ -55,6 +55,8 @@ class Keeping:
             newest = readers[-1]  # who came last knows best what the cluster says of the task
             try:
                 await newest.want()
+                for other in readers:
+                    other.workload, other.gone, other.problem = newest.workload, newest.gone, newest.problem
                 failures = 0
                 newest.feed.fail(None)
             except StoreBusy as error:  # it passes, and readers have a patience of their own

@@ -50,10 +50,17 @@ class Recordings(Connection):
         TaskNotFound, AmbiguousTask, NotAllowed, ClusterError, NoCluster, StoreError
         """
         await self.allow(ref.namespace, person)
+        opened = self.cluster is not None
+        lacking = asyncio.create_task(self.lacking(ref.namespace))  # beside the search, for it costs a request
         try:
             found = await self._find(ref, person)
+            if found.workload is not None:
+                found.problem = await (lacking if opened else self.lacking(ref.namespace))
+            found.hidden = await self.hidden(ref.namespace, person)
         except NotFound as error:
             raise await self.missing(ref, error, person) from None
+        finally:
+            lacking.cancel()
         await found.want()
         return found
 
@@ -69,7 +76,8 @@ class Recordings(Connection):
                 if archived is None:
                     raise
                 return Recording(self, archived.id, archived.ref, None, store=self.archive)
-            return Recording(self, held.id, held.ref, None, gone=isinstance(error, NotFound))
+            absent = isinstance(error, NotFound)
+            return Recording(self, held.id, held.ref, None, gone=absent, problem=None if absent else error)
         assert self.cluster is not None
         known = await asyncio.to_thread(self.store.find, workload.ref, self.cluster.id)
         if known is None or known.uid != workload.uid:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import time
 from bisect import insort
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappush, heappushpop
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
 from cortex_jupyter.recording.reading.snapshot import Record, Snapshot, held, records_of
-from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.records import Cursor
 
 _FOREVER = (1 << 63, 0)
 #: Characters of text of a page, and seconds that looking for it takes, at most; see `Bound`.
@@ -136,7 +136,7 @@ def newest(
                     full = True
                     size -= len(best[0][2].text)
                     del best[0]
-    held(store, recording)
+    info = held(store, recording)
     best = best[-limit:] if limit else []
     if edge > floor:  # what lies before it is looked for once more, from there
         full = full and bool(best) and best[0][:2] > edge
@@ -146,10 +146,11 @@ def newest(
     low = (best[0][:2] if best else top) if full else edge
     more = full or edge > floor
     beyond = since is not None and top > floor and _anything_before(index, floor)
-    older = Cursor(recording, snapshot, low) if more or beyond else None
+    newer = replace(before, before=None) if before else info.cursor(snapshot)
+    older = replace(newer, before=low) if more or beyond else None
     between = seen.notices(lambda at: at < top and (not more or at >= low))
     stopped = more and len(best) < limit
-    return Page(in_order(r for _, _, r in best), between, older, Cursor(recording, snapshot), stopped)
+    return Page(in_order(r for _, _, r in best), between, older, newer, stopped)
 
 
 def _anything_before(index: list[tuple[int, int, str, int, int]], low: tuple[int, int]) -> bool:
@@ -200,9 +201,10 @@ def following(
             at = found[-1].seq if more else entry.last
             if more:
                 break
-    done = held(store, recording).done and not more
-    newer = None if done else Cursor(recording, at)
-    older = Cursor(recording, after.seq, _FOREVER) if after.seq else None
+    info = held(store, recording)
+    reached = info.cursor(at) if at > after.seq else replace(after, recording=recording)
+    newer = None if info.done and not more else reached
+    older = replace(after, recording=recording, before=_FOREVER) if after.seq else None
     return Page(in_order(found), notices, older, newer, more and len(found) < limit)
 
 

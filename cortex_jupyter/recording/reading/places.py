@@ -7,15 +7,16 @@ how `pages.newest` goes back. (`pages.following` goes forward in the order of re
 from __future__ import annotations
 
 from bisect import insort
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.recording.reading.pages import PATIENT, Bound, Page, in_order, newest
 from cortex_jupyter.recording.reading.snapshot import Record, Snapshot, held
-from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.records import Cursor
 
 #: Behind every record.
 _LAST: Final = (1 << 63, (1 << 63) - 1)
@@ -50,7 +51,7 @@ def around(
     """
     index = store.index(recording)
     snapshot = index[-1][0] + index[-1][1] - 1 if index else 0
-    place = Cursor(recording, snapshot, (at, 0))
+    place = held(store, recording).cursor(snapshot, (at, 0))
     before = newest(store, recording, limit=limit // 2, before=place, keep=keep, bound=bound)
     after = onward(store, recording, after=place, limit=limit - len(before.records), keep=keep, bound=bound)
     records = in_order([*before.records, *after.records])
@@ -110,6 +111,6 @@ def onward(
         best = [row for row in best if row[:2] <= edge]
     high = (best[-1][:2] if best else place) if full else edge
     more = full or edge < _LAST
-    newer = Cursor(recording, snapshot, high) if more else None
+    newer = replace(after, before=high) if more else None
     between = seen.notices(lambda at: at > place and (not more or at <= high))
     return Page(in_order(r for _, _, r in best), between, None, newer, more and len(best) < limit)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.errors import CursorNotHeld, StoreBusy, StoreError
+from cortex_jupyter.errors import CortexError, CursorNotHeld, NotAllowed, NotFound, StoreBusy, StoreError
 from cortex_jupyter.recording.process.launch import ensure_recorder
 from cortex_jupyter.recording.reading.away import Away
 from cortex_jupyter.recording.reading.keeping import WANTED_S
@@ -18,6 +18,7 @@ from cortex_jupyter.recording.store.budget import NOT_HELD
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
     from cortex_jupyter.recording.reading.feed import Feed
     from cortex_jupyter.recording.reading.open import Recordings
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 #: Whether a recorder lives is asked so often at most, seconds.
 _LOOK_S: Final = 0.5
+#: Whether the cluster can be asked by now, or gives the right that was missing, is asked so often, seconds.
+_AGAIN_S: Final = 2.0
 #: `Date` is cut to seconds, so an offset below this, seconds, is none.
 _CLOCK_S: Final = 1.0
 
@@ -44,6 +47,11 @@ class Recording:
         The task in the cluster, None where only the recording is left.
     gone : bool
         The cluster says that it has no such task; a recorder then gives an unfinished recording its end.
+    problem : CortexError or None
+        Why nothing can be recorded from here: a right is missing, or the cluster cannot be asked. It is looked at again
+        while somebody reads.
+    hidden : dict
+        What its reader may not see beside the lines, `events` or `pods`, and why.
     """
 
     def __init__(
@@ -54,6 +62,7 @@ class Recording:
         workload: Workload | None,
         *,
         gone: bool = False,
+        problem: CortexError | None = None,
         store: Readable | None = None,
     ) -> None:
         self._recordings = recordings
@@ -63,6 +72,9 @@ class Recording:
         self.ref = ref
         self.workload = workload
         self.gone = gone
+        self.problem = problem
+        self.hidden: dict[str, str] = {}
+        self._looked = time.monotonic()  # when the problem was last looked at
         self._written = float("-inf")  # when the wish was last written, monotonic
         self._done = False  # by then
 
@@ -71,9 +83,14 @@ class Recording:
         """The live sequence, the same for all who read it now."""
         return self._recordings.feed(self.id, self.store)
 
+    @property
+    def cluster(self) -> Cluster | None:
+        """The cluster that it is looked for in; None where there is no kubeconfig."""
+        return self._recordings.cluster
+
     def ahead(self, info: Info) -> int:
         """Give how far the cluster's clock is ahead of ours, ns; 0 where it is not worth a word."""
-        cluster = self._recordings.cluster
+        cluster = self.cluster
         offset = info.clock_ms / 1000 or (cluster.clock.offset if cluster and self.workload else 0.0)
         return round(offset * 1e9) if abs(offset) >= _CLOCK_S else 0
 
@@ -106,7 +123,9 @@ class Recording:
         """
         if time.monotonic() - self._written > WANTED_S / 3:
             await asyncio.to_thread(self._wish)
-        cluster = self._recordings.cluster
+        if self.problem is not None and time.monotonic() - self._looked > _AGAIN_S:
+            await self._look_again()
+        cluster = self.cluster
         if self._done or cluster is None or (self.workload is None and not self.gone):
             return
         # One look is for all tasks of a namespace: there may be hundreds, and each asks every second.
@@ -121,6 +140,36 @@ class Recording:
         except BaseException:
             looked.pop(namespace, None)  # it is each reader's to be told
             raise
+
+    async def _look_again(self) -> None:
+        """See whether the cluster can be asked by now, or the missing right has been given."""
+        self._looked = time.monotonic()
+        if self.workload is None:
+            try:
+                workload = await self._recordings.resolve(self.ref)
+            except NotFound:
+                self.gone, self.problem = True, None
+                return
+            except CortexError as error:
+                self.problem = error
+                return
+            if not workload.is_of((await self.info()).uid):
+                self.gone, self.problem = True, None  # another task has its name now
+                return
+            self.workload = workload
+        self.problem = await self._recordings.lacking(self.ref.namespace)
+
+    async def obstacle(self) -> CortexError | None:
+        """Return `problem`, but None where it is none.
+
+        The recording is complete, or a recorder has the task all the same: with other rights, or from another place.
+        """
+        return self.problem and await asyncio.to_thread(self._obstacle)
+
+    def _obstacle(self) -> CortexError | None:
+        if self.held().done or self._recordings.store.holders([self.id]).get(self.id):
+            return None
+        return self.problem
 
     def _wish(self) -> None:
         self._done = self.held().done
@@ -152,6 +201,8 @@ class Recording:
         ------
         RecorderError
             No recorder takes the task.
+        NotAllowed
+            A right is missing to record it.
         """
         changed = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -169,6 +220,8 @@ class Recording:
                     if info.done or info.caught_up or (self.workload is None and not self.gone):
                         return info
                     await self.want()
+                    if isinstance(obstacle := await self.obstacle(), NotAllowed):
+                        raise obstacle
                     away.over()
                 except StoreBusy as error:
                     await away.wait(error)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.errors import NotAllowed
     from cortex_jupyter.recording.store import Info
 
-#: Tried again after so long, seconds; each time in a row after twice as long. A right that is given later is noticed by then.
+#: Tried again after so long, seconds; each time in a row after twice as long. A right that is given later is noticed by
+#: then, and sooner where the cluster tells who may do what.
 _FIRST_S, _LONGEST_S = 5.0, 60.0
 #: So long, seconds, others have to take it before its readers are told why it is not recorded: one with a reader's own rights
 #: has to be started first.
@@ -74,6 +75,12 @@ class Refusals:
     def namespaces(self) -> tuple[str, ...]:
         """Of what is left to others now."""
         return tuple(sorted({one.namespace for id_, one in self._all.items() if self.waits(id_)}))
+
+    def again(self, namespace: str) -> None:
+        """Leave those of a namespace to others no longer: a right that was missing there has been given."""
+        for one in self._all.values():
+            if one.namespace == namespace:
+                one.wait, one.until, one.tell = _FIRST_S / 2, 0.0, math.inf
 
     def due(self) -> list[tuple[int, NotAllowed, bool]]:
         """Give what others have had time to take, why it was refused, and whether that has been given before."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from cortex_jupyter.cluster.pods import End
+    from cortex_jupyter.errors import NotAllowed
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.store import Anchor
     from cortex_jupyter.recording.watching.pods import Pods
@@ -56,6 +57,14 @@ class Sources:
         """UIDs of the pods of which something is still being read."""
         return {source.pod_uid for source, reader in self._readers.items() if reader}
 
+    @property
+    def known(self) -> dict[str, set[str]]:
+        """The containers that have been seen to run, by the names of their pods."""
+        found: dict[str, set[str]] = {}
+        for source in self._readers:
+            found.setdefault(source.pod, set()).add(source.container)
+        return found
+
     def forget(self) -> None:
         """Forget those that are read to their end and whose pods are forgotten."""
         for source in [s for s, reader in self._readers.items() if reader is None]:
@@ -71,6 +80,12 @@ class Sources:
     def failure(self) -> str:
         """Why a source cannot be read at present, empty where all can."""
         return next((r.failure for r in self._readers.values() if r and r.failure), "")
+
+    @property
+    def refusal(self) -> NotAllowed | None:
+        """What the cluster answers where it lets us read none of those that are being read; None where it lets us read one."""
+        refusals = [r.refusal for r in self._readers.values() if r]
+        return refusals[0] if refusals and all(refusals) else None
 
     async def load(self) -> None:
         """Take up those that a recorder before us has begun."""

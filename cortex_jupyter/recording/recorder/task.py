@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cluster.pods import in_one_line
 from cortex_jupyter.cluster.tasks import pods_of, resolve
-from cortex_jupyter.cluster.workloads import State, Workload, state_of
+from cortex_jupyter.cluster.workloads import State, Workload, refusal_of, state_of
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recording.recorder.sources import Sources
 from cortex_jupyter.recording.source.context import Context
+from cortex_jupyter.recording.source.notices import gap
 from cortex_jupyter.recording.source.turns import Turns
+from cortex_jupyter.recording.store.ids import time_of
 from cortex_jupyter.recording.text.parser import Parser
 from cortex_jupyter.recording.watching.events import record_events
 from cortex_jupyter.recording.watching.pods import Pods
+from cortex_jupyter.recording.watching.unseen import unseen
 from cortex_jupyter.recording.watching.watches import Watches
 from cortex_jupyter.recording.writing.batch import Note
 
@@ -25,12 +28,18 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Info, Lease, Store
     from cortex_jupyter.recording.writing.writer import Writer
 
+_log = logging.getLogger(__name__)
+
 #: State is looked at again at least this often, seconds; watches bring it sooner.
 _LOOK_S: Final = 5.0
 #: A state that the API server tells on request comes from the watch within this long, seconds, or the watch is dead.
 _BEHIND_S: Final = 3.0
+#: How often the events that tell of unseen pods are asked for, where the API server does not answer.
+_ASK_EVENTS: Final = 6
 #: A clock that is off by more than this, seconds, is said; a change by less than the other is noise.
 _CLOCK_S, _CLOCK_STEP_S = 2.0, 1.0
+#: Reasons of a state that says why a log cannot be read.
+_UNREADABLE: Final = ("ReadFailed", NotAllowed.__name__)
 #: Kinds whose state is told by all pods they ever had; the others have new ones for ever.
 _ENDING: Final = ("job", "pod")
 
@@ -78,6 +87,7 @@ class TaskRecorder:
             0.0,
             0.0,
         )  # since when nothing is left to read (monotonic), and for how long it may be so
+        self._unanswered = 0  # how often it could not be asked which pods there were
         self._lost = 0.0  # since when the API server does not answer, monotonic
         self._said = State(info.state, info.message, info.reason, info.exit_code)
         self._caught_up = False
@@ -104,6 +114,8 @@ class TaskRecorder:
                 await self._pods.change(_LOOK_S)
                 if self._failed is not None:
                     raise self._failed
+                if (refusal := self._sources.refusal) is not None:
+                    raise refusal
             await self._channel.flush()
         finally:
             for task in self._tasks:
@@ -159,7 +171,7 @@ class TaskRecorder:
     def _take_event(self, event: dict[str, Any]) -> None:
         """Keep why the controller cannot create pods: a quota, for instance. The object of a Job does not say."""
         if event.get("reason") == "FailedCreate" and event["involvedObject"].get("uid") == self._info.uid:
-            self._refusal = in_one_line(event.get("message") or "")
+            self._refusal = refusal_of(event)
             self._pods.touch()
 
     def _ours(self, uid: str) -> bool:
@@ -229,6 +241,8 @@ class TaskRecorder:
             # The watch of pods may lag behind that of the task: look once more for one that came last.
             if not self._gone and await self._late_pods():
                 return False
+            if not await self._told_unseen():
+                return False
             self._end(state)
             return True
         self._say(state)
@@ -267,6 +281,9 @@ class TaskRecorder:
     def _say(self, state: State) -> None:
         if (state.name, state.message) == (self._said.name, self._said.message):
             return
+        # Tried again after it was refused: what was said of that holds until a source can be read.
+        if self._said.reason in _UNREADABLE and not state.over and not self._sources.caught_up:
+            return
         self._said = state
         self._channel.note(
             Note(
@@ -301,6 +318,24 @@ class TaskRecorder:
         if self._workload is not None:
             update |= {"started": self._workload.started, "finished": self._workload.finished}
         return update
+
+    async def _told_unseen(self) -> bool:
+        """Say which containers ran and went while nothing told of them; False where it is to be asked once more."""
+        if self._workload is None or self._info.ref.kind != "job":
+            return True
+        since = time_of(self._info.id) // 1_000_000_000 * 1_000_000_000
+        try:
+            found = await unseen(self._cluster, self._workload, self._sources.known, since)
+        except ClusterError as error:
+            self._unanswered += 1
+            if self._unanswered < _ASK_EVENTS:
+                return False
+            _log.warning("whether pods came and went unseen could not be asked: %s", error)
+            return True
+        for source, started in found:
+            reason = "its pod came and went before it could be seen"
+            self._channel.note(gap(source, 0, started, time.time_ns(), reason))
+        return True
 
     async def _late_pods(self) -> bool:
         """Tell whether a pod has come that the watch did not show yet."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter import journal, tracing
+from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
 from cortex_jupyter.errors import CortexError, LeaseLost, NotAllowed, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.recorder.reached import Reached
@@ -37,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 #: Kinds that end by themselves are recorded to their end, whoever has left; the others as long as they are wanted.
 _ENDING: Final = ("job", "pod")
+#: Whether a right that was missing has been given is asked so often, seconds.
+_RIGHTS_S: Final = 2.0
 #: But not in a cluster that has not answered for so long, seconds: a reader who comes back has it go on from its anchor.
 _AWAY_S: Final = 600.0
 
@@ -83,6 +86,9 @@ class Tasks:
         self.refusals = Refusals()
         self.upkeep = Upkeep(store, self.running)
         self.damaged: StoreError | None = None
+        self._access = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
+        self._asked = float("-inf")  # when rights were last asked for, monotonic
+        self._lacking: set[str] = set()  # namespaces in which the cluster says that we lack one
         self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
 
     def free(self, recording: int) -> bool:
@@ -101,7 +107,8 @@ class Tasks:
         StoreError
         """
         begun = time.monotonic()
-        take = partial(self._store.lease, id_, self._me.id, patient=self._heart.patient)
+        reached = self.reached.of(id_)
+        take = partial(self._store.lease, id_, self._me.id, patient=self._heart.patient, reached=reached)
         lease = await asyncio.to_thread(take)
         if lease is None:
             return
@@ -110,7 +117,7 @@ class Tasks:
         if now is None or now.done:
             self.reached.over([id_])
             return
-        if (reached := self.reached.of(id_)) > now.last_seq:
+        if reached > now.last_seq:
             try:
                 now = await asyncio.to_thread(say_back, self._store, lease, now, reached)
             except LeaseLost as error:  # another has taken it just now: it is his
@@ -193,9 +200,28 @@ class Tasks:
     async def leave_to_others(self, asked: set[int]) -> None:
         """See to what we may not read, of what we are asked for; where nobody else records it either its readers are told why."""
         self.refusals.keep(asked)
+        await self._look_for_rights()
         for id_, error, again in self.refusals.due():
             await self._tell(id_, error, again=again, keep=False)
         self._heart.me = replace(self._me, refused=self.refusals.namespaces)
+
+    async def _look_for_rights(self) -> None:
+        """Try at once what was refused where the right that was missing has been given since."""
+        namespaces = set(self.refusals.namespaces)
+        self._lacking &= namespaces
+        if not namespaces or time.monotonic() - self._asked < _RIGHTS_S:
+            return
+        self._asked = time.monotonic()
+        for namespace in namespaces:
+            try:
+                lacking = await self._access.lacking(self._cluster, namespace) is not None
+            except CortexError:  # no reviews, or no answer: it is tried again as `Refusals` has it
+                continue
+            if lacking:
+                self._lacking.add(namespace)
+            elif namespace in self._lacking:  # else it was refused for another reason, which holds
+                self._lacking.discard(namespace)
+                self.refusals.again(namespace)
 
     async def _tell(self, id_: int, error: CortexError, *, again: bool = False, keep: bool = True) -> None:
         try:

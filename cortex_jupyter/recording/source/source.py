@@ -61,6 +61,8 @@ class SourceReader:
     ----------
     failure : str
         Why the last attempt brought nothing, empty where it did.
+    refusal : NotAllowed or None
+        The same where the cluster does not let us read it.
     """
 
     def __init__(self, context: Context, pods: Pods, source: Source, sid: int) -> None:
@@ -80,6 +82,7 @@ class SourceReader:
         self._attempts = 0
         self._size = 0.0  # what `size` is in place of the stream's
         self.failure = ""
+        self.refusal: NotAllowed | None = None
 
     @property
     def caught_up(self) -> bool:
@@ -207,7 +210,11 @@ class SourceReader:
             self._failed(error)
             # Where the pod exists, the node has forgotten this run.
             return True, "" if mode == "follow" else f"the node no longer has it: {error.message}"
-        except (ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError) as error:
+        except NotAllowed as error:
+            self._failed(error)
+            self.refusal = error
+            return False, ""  # the node still has it, for somebody who may read it
+        except (ClusterError, aiohttp.ClientError, TimeoutError, OSError) as error:
             self._failed(error)
             if isinstance(error, ClusterError) and is_removed(error.message):
                 # The kubelet says so too of a runtime that restarts: where lines may be missing, it is asked again.
@@ -222,6 +229,7 @@ class SourceReader:
             elif self._stream.opened:
                 self._wait = min(self._wait, _STATE_LAG_S)  # the node answers again
         self.failure = self._why = ""
+        self.refusal = None
         self._reached = time.monotonic()
         _log.debug("its log was read (%s)", mode, extra={"seconds": self._reached - begun})
         return True, ""
@@ -283,6 +291,7 @@ class SourceReader:
 
     def _failed(self, error: Exception | str) -> None:
         self._clean = self._stream.again = False
+        self.refusal = None
         self._why = str(error).partition("\n")[0] or type(error).__name__
         self.failure = "" if is_removed(self._why) else self._why  # that is no failure that passes
         self._pods.touch()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import StoreError
 from cortex_jupyter.recording.sqlite.trouble import WHERE, errors
+from cortex_jupyter.recording.store.local import check_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ class Connections:
     Raises
     ------
     StoreError
-        It cannot be made.
+        It cannot be made, or lies on a network file system.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,6 +45,8 @@ class Connections:
         #: Called before each use, and again at the begin of each transaction that writes; may refuse it.
         self.guard: Callable[[sqlite3.Connection], object] = bool
         try:
+            if not (path.exists() and _sealed(path)):
+                check_local(path)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise StoreError(f"{path.parent} cannot be made: {error}", WHERE) from error

@@ -7,6 +7,7 @@ A batch is one zstd-compressed blob, not a row per line: half the CPU and a quar
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -14,7 +15,7 @@ import orjson
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.recording.sqlite.leases import fence
 from cortex_jupyter.recording.sqlite.trouble import WHERE
-from cortex_jupyter.recording.store import Anchor, Commit, Complete, Lease
+from cortex_jupyter.recording.store import Anchor, Commit, Complete, Lease, as_epochs
 from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.recording.store.packing import pack, unpack
 from cortex_jupyter.records import Entry, Source
@@ -23,12 +24,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cortex_jupyter.recording.sqlite.connections import Connections
+    from cortex_jupyter.records import Epochs
 
 _UPDATABLE: Final = frozenset(
     {"state", "message", "reason", "exit_code", "started", "finished", "done", "caught_up", "clock_ms", "masked"},
 )
 _ENTRY: Final = "SELECT seq, n, event, t_min, t_max, data FROM entry"
+#: With its recording's epochs: read in one statement, they belong together.
+_ENTRY_EPOCHS: Final = (
+    "SELECT seq, n, event, t_min, t_max, data, (SELECT epochs FROM recording WHERE id=entry.recording) FROM entry"
+)
 _HOLDER: Final = "(SELECT max(seq) FROM entry WHERE recording=? AND seq <= ?)"
+
+
+@lru_cache(maxsize=256)
+def _epochs(text: str | None) -> Epochs:
+    return as_epochs(orjson.loads(text)) if text else ()
 
 
 class Entries:
@@ -89,10 +100,11 @@ class Entries:
     def entries(self, recording: int, after: int, most: int) -> list[Entry]:
         found: list[Entry] = []
         size = 0
-        query = f"{_ENTRY} WHERE recording=? AND seq >= ifnull({_HOLDER}, 0) AND seq+n-1 > ? ORDER BY seq"
+        query = f"{_ENTRY_EPOCHS} WHERE recording=? AND seq >= ifnull({_HOLDER}, 0) AND seq+n-1 > ? ORDER BY seq"
         with self._file.reading() as db:
-            for row in db.execute(query, (recording, recording, after + 1, after)):
+            for *row, epochs in db.execute(query, (recording, recording, after + 1, after)):
                 found.append(unpack(WHERE, *row))
+                found[-1].epochs = _epochs(epochs)
                 size += len(found[-1].data)
                 if size >= most:
                     break
@@ -118,8 +130,13 @@ class Entries:
 
     def entry(self, recording: int, seq: int) -> Entry | None:
         with self._file.reading() as db:
-            row = db.execute(f"{_ENTRY} WHERE recording=? AND seq={_HOLDER}", (recording, recording, seq)).fetchone()
-        return unpack(WHERE, *row) if row and row[0] + row[1] > seq else None
+            query = f"{_ENTRY_EPOCHS} WHERE recording=? AND seq={_HOLDER}"
+            row = db.execute(query, (recording, recording, seq)).fetchone()
+        if row is None or row[0] + row[1] <= seq:
+            return None
+        entry = unpack(WHERE, *row[:-1])
+        entry.epochs = _epochs(row[-1])
+        return entry
 
     def complete(self, recording: int) -> Complete:
         totals = "SELECT ifnull(sum(n), 0), min(t_min), max(t_max) FROM entry WHERE recording=? AND event='log'"

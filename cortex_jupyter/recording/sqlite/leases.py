@@ -10,7 +10,7 @@ import orjson
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.recording.sqlite.trouble import disk_full
-from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
+from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, MOST_EPOCHS, Lease, Recorder, liveness
 
 if TYPE_CHECKING:
     import sqlite3
@@ -87,9 +87,10 @@ class Leases:
         with self._file.writing() as db:
             db.execute(query, (lease.recording, lease.owner, lease.epoch))
 
-    def lease(self, recording: int, owner: str, *, patient: bool = False) -> Lease | None:
+    def lease(self, recording: int, owner: str, *, patient: bool = False, reached: int = 0) -> Lease | None:
         with self._file.writing() as db:
-            row = db.execute("SELECT owner, epoch FROM recording WHERE id=?", (recording,)).fetchone()
+            query = "SELECT owner, epoch, last_seq, epochs FROM recording WHERE id=?"
+            row = db.execute(query, (recording,)).fetchone()
             if row is None:
                 return None
             if row[0] not in (None, owner):
@@ -98,8 +99,12 @@ class Leases:
                     holder, machine = Recorder(*found[:-1]), found[-1]
                     if self._alive(holder, machine) or (patient and liveness.process_lives(holder, machine)):
                         return None
-            db.execute("UPDATE recording SET owner=?, epoch=epoch+1, caught_up=0 WHERE id=?", (owner, recording))
-            return Lease(recording, owner, row[1] + 1)
+            # A time and not a counter: should a power cut take the last commits, no number is given twice.
+            epoch, first = max(time.time_ns() // 1000, row[1] + 1), max(row[2], reached) + 1
+            epochs = [pair for pair in orjson.loads(row[3] or "[]") if pair[0] < first][1 - MOST_EPOCHS :]
+            values = (owner, epoch, orjson.dumps([*epochs, (first, epoch)]).decode(), recording)
+            db.execute("UPDATE recording SET owner=?, epoch=?, epochs=?, caught_up=0 WHERE id=?", values)
+            return Lease(recording, owner, epoch)
 
     def _alive(self, recorder: Recorder, machine: str) -> bool:
         """Return whether a recorder lives: its heartbeat is fresh and, where its process can be seen, that runs."""

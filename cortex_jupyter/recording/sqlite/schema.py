@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.recording.sqlite.connections import Connections
 
-_VERSION: Final = 4
+_VERSION: Final = 5
+#: The oldest version that may go on using a file of this one.
+_LEAST: Final = 4
 _SCHEMA: Final = """
 CREATE TABLE recording (
     id INTEGER PRIMARY KEY AUTOINCREMENT, cluster TEXT NOT NULL, namespace TEXT NOT NULL, kind TEXT NOT NULL,
@@ -28,7 +30,7 @@ CREATE TABLE recording (
     exit_code INTEGER, started TEXT, finished TEXT, done INTEGER NOT NULL DEFAULT 0,
     caught_up INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0, wanted REAL NOT NULL DEFAULT 0,
     owner TEXT, epoch INTEGER NOT NULL DEFAULT 0, ended REAL, clock_ms INTEGER NOT NULL DEFAULT 0,
-    masked TEXT, UNIQUE (cluster, namespace, kind, name, uid));
+    masked TEXT, epochs TEXT, UNIQUE (cluster, namespace, kind, name, uid));
 CREATE TABLE source (
     recording INTEGER NOT NULL, id INTEGER NOT NULL, source TEXT NOT NULL, second INTEGER NOT NULL DEFAULT 0,
     seq INTEGER NOT NULL DEFAULT 0, last INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0,
@@ -51,8 +53,9 @@ UPDATE recording SET ended=(SELECT max(t_max) / 1e9 FROM entry WHERE recording=i
 CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE leaving (recording INTEGER PRIMARY KEY);
 """
+_EPOCHS: Final = "ALTER TABLE recording ADD COLUMN epochs TEXT;\n"
 #: By version, what makes this one of it.
-_STEPS: Final = {0: _SCHEMA, 2: _LEAVING + _MASKED, 3: _MASKED}
+_STEPS: Final = {0: _SCHEMA, 2: _LEAVING + _MASKED + _EPOCHS, 3: _MASKED + _EPOCHS, 4: _EPOCHS}
 
 
 def prepare(file: Connections) -> None:
@@ -75,6 +78,7 @@ def prepare(file: Connections) -> None:
                     raise StoreError(f"{file.path} is too old to be brought up to date (tables {version})", WHERE)
                 for statement in _STEPS[version].split(";\n"):
                     db.execute(statement)
+                db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(_LEAST),))
                 db.execute(f"PRAGMA user_version = {_VERSION}")
     file.guard = lambda db: _admitted(db, file.path)
 

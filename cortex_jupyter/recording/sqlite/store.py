@@ -16,7 +16,7 @@ from cortex_jupyter.recording.sqlite.leases import Leases
 from cortex_jupyter.recording.sqlite.leaving import Leaving
 from cortex_jupyter.recording.sqlite.reserve import Reserve
 from cortex_jupyter.recording.sqlite.schema import prepare
-from cortex_jupyter.recording.store import Doubt, Info, Store, url_of
+from cortex_jupyter.recording.store import Doubt, Info, Store, as_epochs, url_of
 from cortex_jupyter.recording.store.ids import new_id
 from cortex_jupyter.records import TaskRef
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _INFO: Final = (
     "recording.id, namespace, kind, name, uid, recording.cluster, state, message, reason, exit_code, started, finished, done, "
     # What a recorder said holds while it lives.
-    "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms, masked"
+    "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms, masked, epochs"
 )
 
 
@@ -91,7 +91,10 @@ class SqliteStore(Entries, Leases, Leaving, Store):
     def _infos(self, tail: str, values: list[Any]) -> list[Info]:
         with self._file.reading() as db:
             rows = db.execute(f"SELECT {_INFO} FROM recording {tail}", values).fetchall()  # noqa: S608
-        return [_info(*row, masked and orjson.loads(masked)) for *row, masked in rows]
+        return [
+            _info(*row, masked and orjson.loads(masked), as_epochs(epochs and orjson.loads(epochs)))
+            for *row, masked, epochs in rows
+        ]
 
     def want(self, recording: int, seconds: float) -> None:
         with self._file.writing() as db:

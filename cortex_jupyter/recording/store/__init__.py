@@ -4,12 +4,24 @@ The stores themselves are the rooms `sqlite` and `valkey`; `recording.stores` op
 """
 
 from cortex_jupyter.recording.store.store import HEARTBEAT_S, Readable, Store
-from cortex_jupyter.recording.store.types import MORE, Anchor, Commit, Complete, Doubt, Info, Lease, Recorder
-from cortex_jupyter.recording.store.url import default_url, is_store, path_of, url_of
+from cortex_jupyter.recording.store.types import (
+    MORE,
+    MOST_EPOCHS,
+    Anchor,
+    Commit,
+    Complete,
+    Doubt,
+    Info,
+    Lease,
+    Recorder,
+    as_epochs,
+)
+from cortex_jupyter.recording.store.url import default_url, is_store, path_of, url_of, usual_path
 
 __all__ = [
     "HEARTBEAT_S",
     "MORE",
+    "MOST_EPOCHS",
     "Anchor",
     "Commit",
     "Complete",
@@ -19,8 +31,10 @@ __all__ = [
     "Readable",
     "Recorder",
     "Store",
+    "as_epochs",
     "default_url",
     "is_store",
     "path_of",
     "url_of",
+    "usual_path",
 ]

@@ -74,8 +74,10 @@ class Store(Readable, Protocol):
     def holders(self, recordings: Iterable[int]) -> dict[int, str]:
         """Give of those that are not done who records them: the id of a living recorder, else ""."""
 
-    def lease(self, recording: int, owner: str, *, patient: bool = False) -> Lease | None:
+    def lease(self, recording: int, owner: str, *, patient: bool = False, reached: int = 0) -> Lease | None:
         """Take the lease, or None where a living recorder has it.
+
+        What is written under it is of a new epoch, which no other lease ever has: not even one that the store loses.
 
         Parameters
         ----------
@@ -83,6 +85,9 @@ class Store(Readable, Protocol):
         owner : str
         patient : bool, optional
             One of which nothing is heard is taken to live: the store was away, for all of them, until just now.
+        reached : int, optional
+            The last number that is known to have been written. Should the store have lost it, the new epoch begins after
+            it, and what is written before that takes the lost numbers (see `say_back`).
         """
 
     def release(self, lease: Lease) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from cortex_jupyter.records import Cursor
 
-    from cortex_jupyter.records import Entry, TaskRef
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from cortex_jupyter.records import Entry, Epochs, TaskRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Info:
         How far the cluster's clock is ahead of the recorder's.
     masked : dict or None
         How many secrets were masked before they were stored, by kind; None where they were not looked for.
+    epochs : tuple
+        First number and epoch of each of its writers, see `Cursor`; the newest of them.
     """
 
     id: int
@@ -54,6 +58,20 @@ class Info:
     last_seq: int
     clock_ms: int = 0
     masked: dict[str, int] | None = None
+    epochs: Epochs = ()
+
+    def cursor(self, seq: int, before: tuple[int, int] | None = None) -> Cursor:
+        """Return the cursor of a number of this recording."""
+        return Cursor.at(self.id, seq, self.epochs, before)
+
+    def check(self, cursor: Cursor) -> Cursor:
+        """Return a cursor where its place is still held here.
+
+        Raises
+        ------
+        CursorNotHeld
+        """
+        return cursor.check(self.id, self.epochs, self.last_seq)
 
 
 @dataclass(slots=True)
@@ -192,6 +210,15 @@ class Recorder:
         """
         known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in more.items() if k in MORE}
         return cls(*row, **known)
+
+
+#: Writers whose epochs a store keeps; what only older ones wrote counts as of epoch 0.
+MOST_EPOCHS: Final = 64
+
+
+def as_epochs(pairs: Iterable[Sequence[int]] | None) -> Epochs:
+    """Return epochs from JSON."""
+    return tuple((int(first), int(epoch)) for first, epoch in pairs or ())
 
 
 #: What recorders of older versions do not say of themselves.

@@ -8,17 +8,28 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
+from cortex_jupyter.recording.store.local import local_place
+
 #: How the URL of a store on a server begins.
 SERVERS: Final = ("valkey:", "valkeys:")
 
 
 def default_url() -> str:
-    """Give `CORTEX_STORE`, else a SQLite file below the user's Jupyter data directory."""
-    if url := os.environ.get("CORTEX_STORE"):
-        return url
+    """Return `CORTEX_STORE`, else the URL of a SQLite file: at `usual_path`, or on a local disk where that is on none.
+
+    Raises
+    ------
+    StoreError
+        There is no local disk.
+    """
+    return os.environ.get("CORTEX_STORE") or url_of(local_place(usual_path()))
+
+
+def usual_path() -> Path:
+    """Return the path of a user's store: below their Jupyter data directory."""
     from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415
 
-    return url_of(Path(jupyter_data_dir()).absolute() / "cortex" / "recordings.sqlite")
+    return Path(jupyter_data_dir()).absolute() / "cortex" / "recordings.sqlite"
 
 
 def is_store(url: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.recording.store import Anchor, Commit, Complete, Lease
+from cortex_jupyter.recording.store import Anchor, Commit, Complete, Lease, as_epochs
 from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.recording.store.packing import pack, unpack
 from cortex_jupyter.records import Entry, Source
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cortex_jupyter.recording.valkey.link import Link
+    from cortex_jupyter.records import Epochs
 
 #: What JSON with its repetitions is to zstd, about.
 _PACKED: Final = 4
@@ -69,9 +70,10 @@ class Entries:
     def entries(self, recording: int, after: int, most: int) -> list[Entry]:
         found: list[Entry] = []
         size = 0
-        rows = self._link.call("entries", recording, after + 1, most // _PACKED)
+        text, *rows = self._link.call("entries", recording, after + 1, most // _PACKED)
+        epochs = as_epochs(orjson.loads(text))
         for i in range(0, len(rows), 3):
-            entry = _entry(*rows[i : i + 3])
+            entry = _entry(rows[i], rows[i + 1], rows[i + 2], epochs)
             if entry.last > after:
                 found.append(entry)
                 size += len(entry.data)
@@ -97,7 +99,7 @@ class Entries:
 
     def entry(self, recording: int, seq: int) -> Entry | None:
         row = self._link.call("entry", recording, seq)
-        entry = None if row is None else _entry(*row)
+        entry = None if row is None else _entry(row[0], row[1], row[2], as_epochs(orjson.loads(row[3])))
         return entry if entry is not None and entry.last >= seq else None
 
     def complete(self, recording: int) -> Complete:
@@ -123,5 +125,7 @@ def _row(row: bytes) -> tuple[int, int, str, int, int]:
     return int(seq), int(n), event.decode(), int(t_min), int(t_max)
 
 
-def _entry(id_: bytes, head: bytes, data: bytes) -> Entry:
-    return unpack(_DAMAGED, *_row(id_.partition(b"-")[0] + b" " + head), data)
+def _entry(id_: bytes, head: bytes, data: bytes, epochs: Epochs) -> Entry:
+    entry = unpack(_DAMAGED, *_row(id_.partition(b"-")[0] + b" " + head), data)
+    entry.epochs = epochs
+    return entry

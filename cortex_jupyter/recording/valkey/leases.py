@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
+from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, MOST_EPOCHS, Lease, Recorder, liveness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ class Leases:
     def release(self, lease: Lease) -> None:
         self._link.call("release", lease.recording, lease.owner, lease.epoch)
 
-    def lease(self, recording: int, owner: str, *, patient: bool = False) -> Lease | None:
+    def lease(self, recording: int, owner: str, *, patient: bool = False, reached: int = 0) -> Lease | None:
         holder = self._link.ask("HGET", f"cortex:{recording}", "owner")
         if holder is not None and holder.decode() != owner:
             recorder, lives = self._recorder(holder.decode())
@@ -64,7 +64,7 @@ class Leases:
                 self.leave(recorder.id)
             elif patient:
                 return None
-        epoch = self._link.call("lease", recording, owner)
+        epoch = self._link.call("lease", recording, owner, reached, MOST_EPOCHS)
         return None if epoch is None else Lease(recording, owner, int(epoch))
 
     def _recorder(self, id_: str) -> tuple[Recorder | None, bool]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.errors import StoreError
-from cortex_jupyter.recording.store import Doubt, Info, Store
+from cortex_jupyter.recording.store import Doubt, Info, Store, as_epochs
 from cortex_jupyter.recording.store.ids import new_id
 from cortex_jupyter.recording.valkey.changes import Changes
 from cortex_jupyter.recording.valkey.doubts import about, doubts
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _BEGINNING: Final[dict[str, Any]] = {
     "state": "pending", "message": "Log not available yet: the recorder is starting", "reason": "", "exit_code": None,
     "started": None, "finished": None, "done": 0, "caught_up": 0, "last_seq": 0, "clock_ms": 0, "masked": None,
+    "epochs": [],
 }  # fmt: skip
 _COLUMNS: Final = ("namespace", "kind", "name", "uid", "cluster", *_BEGINNING)
 #: Recordings that are asked for at once: the server answers nobody else meanwhile.
@@ -108,8 +109,9 @@ def _names(ref: TaskRef) -> str:
 
 
 def _info(id_: bytes, lives: int, *row: bytes) -> Info:
-    columns: dict[str, Any] = dict(zip(_COLUMNS, map(orjson.loads, row), strict=True))
+    columns: dict[str, Any] = dict(zip(_COLUMNS, (orjson.loads(value or b"null") for value in row), strict=True))
     ref = TaskRef(columns.pop("namespace"), columns.pop("kind"), columns.pop("name"))
     # What a recorder said holds while it lives.
     done, caught_up = bool(columns.pop("done")), bool(columns.pop("caught_up") and lives)
-    return Info(int(id_), ref, done=done, caught_up=caught_up, **columns)
+    epochs = as_epochs(columns.pop("epochs"))  # older versions keep none
+    return Info(int(id_), ref, done=done, caught_up=caught_up, epochs=epochs, **columns)

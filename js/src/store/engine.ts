@@ -26,7 +26,7 @@ export class Engine implements Watcher {
   readonly #clock = new Clock();
   readonly #tasks = new Tasks(this.#clock);
   readonly #views: Views;
-  readonly #loader = new Loader(this.#tasks, this);
+  readonly #loader: Loader = new Loader(this.#tasks, this, (task, problem) => this.#holdings.onPlaceLost(task, problem));
   readonly #seeker: Seeking;
   readonly #surveys = new Surveys(this.#tasks, this);
   readonly #holdings = new Holdings(this.#tasks, this.#loader, this.#surveys, this.#clock, this);

@@ -50,6 +50,8 @@ export interface StatusEvent {
   older?: string | null;
   /** With `older`: where the stream begins, ns. */
   from?: string | null;
+  /** What this reader may not see beside the lines (`events`, `pods`), each with the right that would show it. */
+  hidden?: Record<string, string>;
 }
 
 export interface GapEvent {

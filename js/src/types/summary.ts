@@ -72,6 +72,8 @@ export interface TaskSummary {
   reason: string;
   /** Why the recorder takes nothing in at present. */
   stopped?: string;
+  /** What may not be shown beside the lines, and which right would show it. */
+  hidden?: Record<string, string>;
   ended: boolean;
   exit: number | null;
   lines: number;

@@ -9,6 +9,8 @@ import { ago, counting } from "./format.ts";
 /** Why no line is to be seen; empty when there is nothing to say. */
 export function emptyWords(update: Update, { since, from }: Pick<Filter, "since" | "from">): string {
   if (update.shown > 0) return "";
+  const stopped = update.tasks.find((task) => task.stopped && !task.ended)?.stopped;
+  if (stopped && update.lines === 0) return stopped;
   const pending = update.tasks.find((task) => task.state === "pending" && !task.ended);
   if (pending && update.lines === 0) {
     const reason = pending.message || "Pending";

@@ -75,6 +75,12 @@ export function statement(tasks: TaskSummary[]): string {
   return [many(sum(({ records }) => records), "line"), span, many(sum(({ sources }) => sources), "source"), masked > 0 ? `${many(masked, "secret")} masked` : "", whole].filter(Boolean).join(", ");
 }
 
+/** What may not be shown beside the lines; which right would show it stands in the title. */
+export function hiddenWords(hidden: Record<string, string>): string {
+  const names = Object.keys(hidden);
+  return names.length > 0 ? `without ${names.join(" and ")}` : "";
+}
+
 /** From two seconds on it changes what "the last minute" means. */
 export function clockWords(ahead: number): string {
   if (Math.abs(ahead) < 2000) return "";
@@ -93,6 +99,7 @@ export class StatusBar {
   #missing = h("div", { class: "cl-help cl-missing", role: "dialog", "aria-label": "What is missing", hidden: true });
   #tasks: TaskSummary[] = [];
   #clock = h("span", { class: "cl-gaps" });
+  #hidden = h("span", { class: "cl-faint cl-zone" });
   #way = h("span", { class: "cl-faint cl-zone", title: "With the cortex-jupyter extension in this Jupyter server lines come past the kernel, also while it is busy" });
   #zone = h("span", { class: "cl-faint cl-zone", title: "How times are shown" });
   #place = h("button", { type: "button", class: "cl-code", title: "Copy the lines in sight as code" });
@@ -104,7 +111,7 @@ export class StatusBar {
     copyCode: (from: number, to: number) => void,
   ) {
     this.#place.addEventListener("click", () => copyCode(...this.#sight));
-    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#way, this.#zone, this.#place, this.#pill);
+    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#hidden, this.#way, this.#zone, this.#place, this.#pill);
   }
 
   /** What goes on, of which some words count up. */
@@ -124,6 +131,9 @@ export class StatusBar {
     this.#tasks = update.tasks;
     say(this.#gaps, gapWords(update.tasks));
     say(this.#clock, clockWords(update.ahead));
+    const hidden = Object.assign({}, ...update.tasks.map((task) => task.hidden ?? {})) as Record<string, string>;
+    say(this.#hidden, hiddenWords(hidden));
+    put(this.#hidden, "title", Object.values(hidden).join("; "));
     say(this.#way, update.transport === "comm" && ["live", "done"].includes(update.link) ? "via kernel" : "");
     say(this.#pill, update.newestFirst ? "↑ newest" : "↓ newest");
     this.follow(follow);

@@ -1,6 +1,7 @@
--- ARGV: id, a number, about how many bytes. Gives id, head and data of the entries from the one that holds it on.
+-- ARGV: id, a number, about how many bytes. Gives the recording's epochs, then id,
+-- head and data of the entries from the one that holds it on.
 local at = (holder(ARGV[1], ARGV[2]) or ARGV[2]) .. '-0'
-local found, size, most = {}, 0, tonumber(ARGV[3])
+local found, size, most = {call('HGET', key(ARGV[1]), 'epochs') or '[]'}, 0, tonumber(ARGV[3])
 for _, part in ipairs({'trimmed', 'kept', 'live'}) do
   local from = at
   repeat

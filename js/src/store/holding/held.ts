@@ -79,9 +79,9 @@ export class Tasks {
   }
 
   summary(task: string): TaskSummary {
-    const { complete, ended, exit, gaps, gapLines, recorded: lines, message, phases, reason, state, stopped } = this.hold(task).store;
+    const { complete, ended, exit, gaps, gapLines, recorded: lines, message, phases, reason, state, stopped, hidden } = this.hold(task).store;
     const missing = complete ? complete.gaps.map((gap) => ({ text: gapText(gap), hint: gap.hint ?? "" })) : gaps;
-    return { task, complete, ended, exit, gaps: missing.length, missing: missing.slice(0, LISTED), gapLines, lines, message, reason, state, stopped, pods: [...phases.pods.values()] };
+    return { task, complete, ended, exit, gaps: missing.length, missing: missing.slice(0, LISTED), gapLines, lines, message, reason, state, stopped, hidden, pods: [...phases.pods.values()] };
   }
 
   drop(task: string): void {

@@ -139,8 +139,7 @@ export class Holdings implements Receiver {
     for (const task of problem.task ? [problem.task] : order) {
       const held = this.tasks.get(task);
       if (held && problem.task && problem.code === "CursorNotHeld") {
-        this.onCursorLost([task], problem);
-        this.tasks.linkOf(task)?.retry();
+        this.onPlaceLost(task, problem);
       } else if (held && problem.task) held.problem = problem;
       else {
         const entry = this.tasks.links.of(task);
@@ -149,6 +148,11 @@ export class Holdings implements Receiver {
     }
     console.error("[cortex-jupyter]", problem.code, problem.message);
     this.watcher.changed();
+  }
+
+  onPlaceLost(task: string, problem: Problem): void {
+    this.onCursorLost([task], problem);
+    this.tasks.linkOf(task)?.retry();
   }
 
   /** The recording is another one: the window is loaded anew, where somebody reads too if that is not too far back. */

@@ -2,6 +2,7 @@
 
 import type { Link } from "../../transport/link.ts";
 import { PageError } from "../../transport/page.ts";
+import type { Problem } from "../../types/events.ts";
 import { bound, rowsOf, type Watcher } from "./changes.ts";
 import type { Held, Tasks } from "./held.ts";
 import { PAGE_LINES, Pages, type Wish } from "./pages.ts";
@@ -17,6 +18,7 @@ export class Loader {
   constructor(
     private readonly tasks: Tasks,
     private readonly watcher: Watcher,
+    private readonly onPlaceLost: (task: string, problem: Problem) => void,
   ) {}
 
   /** A page before everything that is here, where nobody has counted what is there. */
@@ -73,6 +75,10 @@ export class Loader {
   }
 
   #failed(task: string, reason: unknown): void {
+    if (reason instanceof PageError && reason.problem.code === "CursorNotHeld") {
+      this.onPlaceLost(task, reason.problem);
+      return;
+    }
     const text = reason instanceof Error ? reason.message : String(reason);
     this.tasks.hold(task).trouble = reason instanceof PageError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
   }

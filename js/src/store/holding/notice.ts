@@ -16,9 +16,22 @@ function exitText(code: number | null | undefined, reason: string | null | undef
   return [code === null || code === undefined ? "" : `exit ${code}`, reason && reason !== "Completed" ? reason : ""].filter(Boolean).join(", ");
 }
 
-/** The recorder takes nothing in; what it says of that. */
+/** Why nothing is taken in, by reason, and what is said when it is over. */
+const OBSTACLES: Record<string, string> = {
+  StoreFull: "There is room again: recording goes on",
+  NotAllowed: "The log may be read now",
+  NoCluster: "The cluster can be asked again",
+  ClusterError: "The cluster can be asked again",
+  ClusterUnreachable: "The cluster can be asked again",
+};
+
+/** Nothing is taken in at present: why. */
 export function stoppedText({ reason, message }: StatusEvent): string {
-  return reason === "StoreFull" ? (message ?? "The disk is full") : "";
+  return reason && reason in OBSTACLES ? (message ?? reason) : "";
+}
+
+export function resumedText(reason: string): string {
+  return OBSTACLES[reason];
 }
 
 export function noticeText(event: StatusEvent): string {

@@ -8,7 +8,7 @@ import { fromNs } from "../parsing/time.ts";
 import { GAP, NO_SOURCE, NOTICE } from "./flags.ts";
 import { Lines } from "./lines.ts";
 import { markOf } from "./marks.ts";
-import { endText, gapText, noticeText, stoppedText } from "./notice.ts";
+import { endText, gapText, noticeText, resumedText, stoppedText } from "./notice.ts";
 import { Phases } from "./phases.ts";
 
 const LAST = 8e15;
@@ -20,6 +20,10 @@ export class Told extends Lines {
   reason = "";
   /** Why nothing is taken in at present. */
   stopped = "";
+  /** The reason of that, as the server names it. */
+  #obstacle = "";
+  /** What may not be shown beside the lines, and which right would show it. */
+  hidden: Record<string, string> = {};
   ended = false;
   exit: number | null = null;
   readonly gaps: Missing[] = [];
@@ -38,6 +42,8 @@ export class Told extends Lines {
       this.message = event.message ?? "";
       this.reason = event.reason ?? "";
       this.stopped = stoppedText(event);
+      this.#obstacle = this.stopped && event.reason ? event.reason : "";
+      this.hidden = event.hidden ?? {};
       if (event.older !== undefined && this.older === undefined) {
         this.older = event.older;
         this.begins = event.from ? fromNs(event.from) : Infinity;
@@ -50,7 +56,8 @@ export class Told extends Lines {
     if (live && event.state) [this.state, this.reason] = [event.state, event.reason ?? ""];
     const was = this.stopped;
     if (live && event.notice === "state") this.stopped = stoppedText(event);
-    if (was && !this.stopped) this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, "There is room again: recording goes on", false);
+    if (was && !this.stopped) this.#notice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, resumedText(this.#obstacle), false);
+    if (this.stopped !== was) this.#obstacle = this.stopped && event.reason ? event.reason : "";
     if (event.notice === "created") return this.tell(event); // its end says more
     if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) {
       if (live) this.message = event.message ?? "";

@@ -1,0 +1,78 @@
+"""Pods of a Job that came and went unseen, while a watch was dead or no recorder ran: only their events tell of them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.cluster.workloads import segment
+from cortex_jupyter.errors import NotAllowed
+from cortex_jupyter.records import Source, parse_rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.cluster.workloads import Workload
+
+#: What the Job controller says (`Created pod: %v`, kubernetes/pkg/controller/controller_utils.go).
+_CREATED: Final = re.compile(r"Created pod: (\S+)")
+#: The container of a kubelet's event (`spec.containers{main}`, `GenerateContainerRef` in kubernetes/pkg/kubelet/container/ref.go).
+_CONTAINER: Final = re.compile(r"spec\.(\w+)\{(.+)\}")
+_KINDS: Final = {"initContainers": "init", "ephemeralContainers": "ephemeral"}
+
+
+async def unseen(
+    cluster: Cluster, workload: Workload, known: Mapping[str, set[str]], since: int
+) -> list[tuple[Source, int]]:
+    """List the containers of a Job that started and are not known.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    workload : Workload
+        The Job.
+    known : mapping of str to set of str
+        The containers that have been seen, by the names of their pods.
+    since : int
+        Containers that started before this (ns, a whole second) are left out.
+
+    Returns
+    -------
+    list of (Source, int)
+        A run, and when it started (ns). Empty where events may not be read; the API server keeps them for an hour
+        (`--event-ttl`).
+
+    Raises
+    ------
+    ClusterError, ClusterUnreachable
+    """
+    namespace = workload.ref.namespace
+    found: list[tuple[Source, int]] = []
+    try:
+        created = await _events(cluster, namespace, f"involvedObject.uid={workload.uid},reason=SuccessfulCreate")
+        names = {named[1] for event in created if (named := _CREATED.match(event.get("message") or ""))}
+        pod = workload.obj.get("spec", {}).get("template", {}).get("spec", {})
+        each = len(pod.get("containers", ())) + len(pod.get("initContainers", ()))
+        for name in sorted(name for name in names if len(known.get(name, ())) < max(each, 1)):
+            for event in await _events(cluster, namespace, f"involvedObject.name={name},reason=Started"):
+                about, started = event["involvedObject"], _time(event)
+                where = _CONTAINER.fullmatch(about.get("fieldPath") or "")
+                if where and where[2] not in known.get(name, ()) and started >= since:
+                    kind = _KINDS.get(where[1], "main")
+                    found.append((Source(name, about.get("uid", ""), where[2], "", kind=kind), started))
+    except NotAllowed:
+        pass
+    return found
+
+
+async def _events(cluster: Cluster, namespace: str, selector: str) -> list[dict[str, Any]]:
+    answer = await cluster.json(f"/api/v1/namespaces/{segment(namespace)}/events", {"fieldSelector": selector})
+    items: list[dict[str, Any]] = answer["items"]
+    return items
+
+
+def _time(event: dict[str, Any]) -> int:
+    """Give when an event was first seen, ns; it is told in whole seconds."""
+    when = event.get("firstTimestamp") or event.get("eventTime")
+    return parse_rfc3339(when) if when else 0

@@ -1,0 +1,100 @@
+"""Who may not read logs is told which right is missing, and reads on by himself when he is given it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from server.running import logs, records, run_server
+from support.jupyter import Home
+from support.kube import python_job
+from support.limited import Limited, limited_user
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.cluster
+
+MISSING = "the right `get pods/log` is missing"
+
+
+@pytest.fixture
+def user(target: Any, unique: Callable[[str], str], tmp_path: Path) -> Iterator[Limited]:
+    """One without `get pods/log`, and a Job `done` in the namespace that has ended."""
+    with limited_user(target, unique("right"), tmp_path) as user:
+        target.kube.create(python_job("done", "print('one'); print('two')", namespace=user.namespace))
+        target.kube.wait_job("done", namespace=user.namespace)
+        user.lack("pods/log")
+        yield user
+
+
+@pytest.fixture
+def home(user: Limited, tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path, user.kubeconfig)
+    yield home
+    home.end()
+
+
+def test_the_command_line_says_what_is_missing(home: Home, user: Limited) -> None:
+    done = home.run("cortex-jupyter", "logs", "done", timeout=30)
+    assert done.returncode == 1 and not done.stdout
+    assert MISSING in done.stderr and user.namespace in done.stderr
+
+
+def test_who_follows_is_told_and_reads_on_when_it_is_granted(home: Home, user: Limited) -> None:
+    process = subprocess.Popen(
+        ["cortex-jupyter", "logs", "done", "-f"], env=home.env, stdout=-1, stderr=-1, text=True, cwd=home.path
+    )
+    try:
+        assert process.stderr is not None
+        assert MISSING in process.stderr.readline()
+        user.lack()
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (out.splitlines(), process.returncode) == (["one", "two"], 0), err
+
+
+PYTHON = f"""
+import time, cortex_jupyter as cortex
+log = cortex.logs("done")
+begun = time.monotonic()
+for read in (lambda: log.complete, lambda: list(log), lambda: len(log)):
+    try:
+        print("no error", read())
+    except cortex.errors.NotAllowed as error:
+        assert {MISSING!r} in error.message, error
+print(log.status.reason, round(time.monotonic() - begun, 3), log.status.message)
+print(log._repr_mimebundle_()["text/plain"])
+"""
+
+
+def test_python_raises_what_is_missing(home: Home) -> None:
+    first, _ = home.python(PYTHON).splitlines()
+    reason, seconds, message = first.split(" ", 2)
+    assert reason == "NotAllowed" and MISSING in message
+    assert float(seconds) < 10  # it was for ever
+
+
+async def test_a_page_is_told_and_reads_on_when_it_is_granted(home: Home, user: Limited) -> None:
+    with run_server(home.path, kubeconfig=user.kubeconfig) as server:
+        path = logs("done", namespace=user.namespace)
+        code, error = await asyncio.to_thread(server.error, path)
+        assert (code, error["code"]) == (403, "NotAllowed") and MISSING in error["message"]
+        events, told = [], []
+        async with server.stream(path, {"Accept": "text/event-stream"}) as source:
+            async for event in source.aiter_sse():
+                events.append(event)
+                doc = json.loads(event.data)
+                if event.event == "status" and "seq" not in doc:
+                    told.append((doc["state"], doc["reason"], doc["message"]))
+                if len(events) == 1:
+                    assert MISSING in doc["message"] and doc["state"] == "succeeded"
+                    await asyncio.to_thread(user.lack)
+        assert [text for _, text in records(events)] == ["one", "two"]
+        assert events[-1].event == "end"
+        assert any(MISSING not in message for _, _, message in told), "the page is told that it may now"

@@ -1,0 +1,90 @@
+"""The machine loses power: SQLite loses its last commits, and no place that a reader kept means other lines afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.jupyter import Home, Jupyter, counter, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+LINES = 3000
+
+
+@pytest.mark.timeout(180)
+def test_a_cursor_into_what_a_power_cut_took_is_refused_and_one_before_it_holds(
+    home: Home, job: Callable[..., str], tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    server = Jupyter(home)
+    name = job(counter(LINES, per_second=100))
+    before = during = ""
+    texts: list[str] = []
+    for event in server.events(name, since="all"):
+        texts += event.data["m"] if event.event == "log" else []
+        if len(texts) >= 150 and not before:
+            before = event.id
+            store = _on_disk(home, disk)
+            known = len(texts)
+        if before and len(texts) >= known + 150:
+            during = event.id
+            break
+    assert during, "the task ended before the power cut"
+    # All at once, as the machine does.
+    server.process.send_signal(signal.SIGKILL)
+    for pid in home.recorders():
+        os.kill(pid, signal.SIGKILL)
+    server.process.wait()
+    for suffix in ("", "-wal", "-shm"):
+        store.with_name(store.name + suffix).unlink(missing_ok=True)
+    for file in disk.iterdir():
+        shutil.copy(file, store.parent)
+
+    server = Jupyter(home, port=server.port)
+    try:
+        whole: list[str] = []
+        for event in server.events(name, since="all"):
+            whole += event.data["m"] if event.event == "log" else []
+            assert event.event != "gap", event.data
+        (found,) = numbers(whole).values()
+        assert found == list(range(LINES)), "the lines that were lost are recorded again"
+
+        path = server.path(name)
+        for place in ({"after": during}, {"before": f"{during}-1-1"}, {"cursor": during}):
+            accepts = "text/event-stream" if "cursor" in place else "application/json"
+            answer = server.client.get(path, params=place, headers={"Accept": accepts})
+            assert answer.status_code == 410 and "CursorNotHeld" in answer.text, (place, answer.text[:2000])
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": during}
+        assert server.client.get(path, headers=headers).status_code == 410
+        stream = server.client.get("cortex/stream", params={"task": f"default:job/{name}", "cursor": during})
+        assert '"CursorNotHeld"' in stream.text
+
+        rest = []
+        for event in server.events(name, headers={"Last-Event-ID": before}):
+            rest += event.data["m"] if event.event == "log" else []
+        (found,) = numbers(texts[:known] + rest).values()
+        assert found == list(range(LINES)), "each line once, across the power cut"
+    finally:
+        server.close()
+
+
+def _on_disk(home: Home, to: Path) -> Path:
+    """Copy the store as the disk has it now; gives the store's path."""
+    (store,) = home.path.rglob("recordings.sqlite")
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        shutil.rmtree(to, ignore_errors=True)
+        to.mkdir()
+        changed = store.stat().st_mtime_ns
+        shutil.copy(store, to)
+        shutil.copy(store.with_name(store.name + "-wal"), to)
+        if store.stat().st_mtime_ns == changed:  # no checkpoint came in between
+            return store
+    raise AssertionError("the store never stood still")
