@@ -17,6 +17,8 @@ from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.discreet import Discreet
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from cortex_jupyter.server.service import Service
 
 #: Arguments that belong to Jupyter Server and may stand in any URL.
@@ -108,10 +110,10 @@ class Handler(ExtensionHandlerMixin, Discreet, APIHandler):
         """
         return TaskRef.parse(f"{namespace}:{name}" if kind in ("task", "-") else f"{namespace}:{kind}/{name}")
 
-    def reply(self, body: bytes) -> None:
-        """Answer with JSON."""
+    def reply(self, body: bytes) -> Awaitable[None]:
+        """Answer with JSON; what is given back is done when the reader has been sent all of it."""
         self.set_header("Cache-Control", "no-store")
-        self.finish(body)
+        return self.finish(body)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Tell an error in the form of the contract, never with a traceback."""

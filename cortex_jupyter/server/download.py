@@ -6,7 +6,7 @@ import asyncio
 import re
 import tempfile
 import threading
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -73,13 +73,21 @@ class DownloadHandler(StreamingHandler):
 
     async def _send(self, recording: Recording, query: LogQuery, suffix: str, gone: threading.Event) -> None:
         info = await caught_up(recording, _SETTLE_S)
+        user, readers = self.service.user(self), self.service.readers
+        with readers.files.use(user, 1) if suffix == "parquet" else nullcontext():
+            await self._send_file(recording, query, suffix, info, gone)
+
+    async def _send_file(
+        self, recording: Recording, query: LogQuery, suffix: str, info: Info, gone: threading.Event
+    ) -> None:
         query = await asyncio.to_thread(query.among, recording.store, recording.id)
         batches = await in_turn(query.keep(), select, recording, query, info, gone)
         pieces: Iterator[bytes]
         with tempfile.TemporaryDirectory(prefix="cortex-") as folder:
             if suffix == "parquet":
                 path = Path(folder) / "logs.parquet"
-                pieces = _pieces(await in_turn(query.keep(), parquet, recording, query, path, gone))
+                limit = self.service.app.max_file_bytes
+                pieces = _pieces(await in_turn(query.keep(), parquet, recording, query, path, gone, limit))
             elif suffix == "txt":
                 pieces = (text.lines(batch, query).encode("utf-8", "replace") for batch in batches)
             else:
@@ -121,15 +129,29 @@ def _asked(keep: Keep, gone: threading.Event, batch: Batch) -> Iterable[int]:
     return keep(batch)
 
 
-def parquet(recording: Recording, query: LogQuery, path: Path, gone: threading.Event) -> Path:
-    """Give the file to send: the archive's own where it holds just that, else one that is written by row groups."""
+def parquet(recording: Recording, query: LogQuery, path: Path, gone: threading.Event, limit: int) -> Path:
+    """Give the file to send: the archive's own where it holds just that, else one that is written by row groups.
+
+    Raises
+    ------
+    TooMany
+        It would have more bytes than `limit`.
+    """
     # Here and not above: with it comes pyarrow, which is an extra and takes half a second.
     from cortex_jupyter.frames.parquet import file_of, to_parquet  # noqa: PLC0415
 
     held = file_of(recording.store, recording.id, query)
     if held is None:
-        to_parquet(recording.store, recording.id, query, path, lambda _: _still(gone))
+        to_parquet(recording.store, recording.id, query, path, lambda _: _go_on(path.parent, gone, limit))
+        _go_on(path.parent, gone, limit)  # of the last row group nothing was known before
     return held or path
+
+
+def _go_on(folder: Path, gone: threading.Event, limit: int) -> None:
+    _still(gone)
+    if sum(part.stat().st_size for part in folder.iterdir()) > limit:
+        hint = "bound it by since and until, archive the task and read its file, or raise CortexJupyter.max_file_bytes"
+        raise TooMany(f"the Parquet file has more than the {limit} bytes of this server's limit", hint)
 
 
 def _still(gone: threading.Event) -> None:

@@ -38,6 +38,26 @@ class Limits(HasTraits):  # type: ignore[misc]  # traitlets tells no types
     max_page_size = Int(
         PAGE_SIZE, min=1, help="Characters of a page's lines, in the same way; a page has one line however long it is."
     ).tag(config=True)
+    max_pages = Int(
+        4,
+        min=1,
+        help="Pages being read at one time, of one user half of them; others wait. Each is `max_page_size` of memory.",
+    ).tag(config=True)
+    max_buffered = Int(
+        1_000_000_000, min=1, help="Bytes of pages that are made and not sent yet, of all users together."
+    ).tag(config=True)
+    max_buffered_per_user = Int(256_000_000, min=1, help="Of them, those of one user; a page alone may be larger.").tag(
+        config=True
+    )
+    max_files = Int(
+        16,
+        min=1,
+        help="Parquet files being written or sent at one time, of all users together; each is a temporary file.",
+    ).tag(config=True)
+    max_files_per_user = Int(4, min=1, help="Of them, those of one user.").tag(config=True)
+    max_file_bytes = Int(
+        4_000_000_000, min=1, help="Bytes of one such file on the disk; an archived recording is sent as it is."
+    ).tag(config=True)
     max_query_s = Float(
         QUERY_S,
         min=0,

@@ -6,6 +6,7 @@ a request that is wrong with an error of its own status, before the first byte.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from jupyter_server.auth.decorator import authorized
 from tornado import web
+from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing.query import NAMES
@@ -44,18 +46,19 @@ class LogsHandler(StreamingHandler):
         arguments = self.arguments()
         query = self.query(arguments, "all", _ALLOWED)
         plain = _plain(arguments.get("format", ""))
-        ref = self.reference(namespace, kind, name)
         resume = self.resume(arguments.get("cursor"))
         if len(resume) > 1:
             raise BadQuery("there are several cursors for one task", "give the `id:` of this task's events")
-        recording = await self.service.find(ref, self.current_user, resume[0] or query.after or query.before)
+        recording = await self.service.find(
+            self.reference(namespace, kind, name), self.current_user, resume[0] or query.after or query.before
+        )
         await check_names(recording, query)
         info = await recording.info()
         if self._accepts_stream() or (query.follow and not info.done):
             if query.before or arguments.get("at"):
                 raise BadQuery("before or at is given for a stream", "a stream goes on; go back by pages")
             window = await Window.open(recording, query, resume[0] or query.after, info=info)
-            await self.stream([Slot(ref.key, window)], plain=plain)
+            await self.stream([Slot(recording.ref.key, window)], plain=plain)
         elif arguments.get("cursor"):
             raise BadQuery("cursor is given for a page", "pages take before=`older` or after=`newer`")
         else:
@@ -75,11 +78,15 @@ class LogsHandler(StreamingHandler):
         def written() -> bytes:
             return orjson.dumps(page(recording, query, info, task, at, gone.is_set))
 
+        user, readers = self.service.user(self), self.service.readers
         try:
-            async with self.service.filters.turn(self.service.user(self)) if keep else nullcontext():
-                self.reply(await in_turn(keep, written))
+            async with readers.pages.turn(user), self.service.filters.turn(user) if keep else nullcontext():
+                body = await in_turn(keep, written)
         finally:
             gone.set()
+        # A reader that takes its time has the server keep the page until then.
+        with readers.buffered.use(user, len(body)), contextlib.suppress(StreamClosedError):
+            await self.reply(body)
 
 
 def _plain(value: str) -> bool:

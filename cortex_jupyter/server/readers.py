@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,6 +46,49 @@ class Turns:
             yield
 
 
+class Quota:
+    """How much of something is in use, by all users of a server and by each.
+
+    Parameters
+    ----------
+    limits : Limits
+    what : str
+        As a person reads it: `bytes of pages wait to be sent`.
+    most, each : str
+        The names of the limits, of all and of one user.
+    hint : str
+        What a user can do.
+    """
+
+    def __init__(self, limits: Limits, what: str, most: str, each: str, hint: str) -> None:
+        self._limits, self._what, self._most, self._each, self._hint = limits, what, most, each, hint
+        self._used: Counter[str] = Counter()
+
+    @contextmanager
+    def use(self, user: str, amount: int) -> Iterator[None]:
+        """Count an amount while the block runs.
+
+        Raises
+        ------
+        LimitReached
+            With it there would be more than a limit allows. Where nothing is in use any amount is taken.
+        """
+        for name, used, whose in (
+            (self._each, self._used[user], "for you"),
+            (self._most, self._used.total(), "on this server"),
+        ):
+            limit: int = getattr(self._limits, name)
+            if used and used + amount > limit:
+                raise LimitReached(f"{limit} {self._what} {whose}", f"{self._hint}, or raise CortexJupyter.{name}")
+        self._used[user] += amount
+        try:
+            yield
+        finally:
+            self._used[user] -= amount
+            if not self._used[user]:
+                del self._used[user]
+
+
 class Readers:
     """Those of one server.
 
@@ -56,6 +100,11 @@ class Readers:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._open: dict[asyncio.Task[object], _Reader] = {}
+        hint = "read the answers that you have asked for, try again"
+        self.pages = Turns(limits.max_pages)
+        self.buffered = Quota(limits, "bytes of pages wait to be read", "max_buffered", "max_buffered_per_user", hint)
+        hint = "try again when one is there, take .ndjson or .txt, which need no file"
+        self.files = Quota(limits, "Parquet files are being written or sent", "max_files", "max_files_per_user", hint)
 
     @contextmanager
     def reading(self, user: str, tasks: Iterable[str] = ()) -> Iterator[None]:

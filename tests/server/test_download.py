@@ -32,5 +32,5 @@ def test_it_stops_within_a_batch(store: Store, done: Tape, tmp_path: Path, grep:
     with pytest.raises(ReaderGoneError):
         next(batches)
     with pytest.raises(ReaderGoneError):
-        parquet(recording, query, tmp_path / "logs.parquet", gone)
+        parquet(recording, query, tmp_path / "logs.parquet", gone, 1 << 30)
     assert not list(tmp_path.iterdir())

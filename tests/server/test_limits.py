@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import struct
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -367,3 +368,98 @@ async def test_of_what_is_done_at_one_time_no_user_has_more_than_half() -> None:
         assert begun == ["alice", "alice", "bob", "bob"]
         over.set()
     assert sorted(begun) == ["alice"] * 5 + ["bob"] * 3
+
+
+# ---------------------------------------------------------------- memory and disk
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Server]:
+    """A server that keeps little for its readers."""
+    options = [
+        f"--CortexJupyter.{limit}"
+        for limit in (
+            "max_buffered=55000000", "max_buffered_per_user=30000000", "max_files=3", "max_files_per_user=2", "max_file_bytes=20000000",
+        )
+    ]  # fmt: skip
+    people = "--ServerApp.identity_provider_class=server.people.People"
+    path = f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"
+    home = tmp_path_factory.mktemp("small")
+    (home / "tmp").mkdir()
+    with run_server(
+        home, people, *options, CORTEX_STORE=server.store_url, PYTHONPATH=path, TMPDIR=str(home / "tmp")
+    ) as running:
+        yield running
+    assert "Traceback" not in running.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def bulky(session_tape: Callable[[str], Tape]) -> Tape:
+    """Ten million characters, which hardly get smaller."""
+    tape = session_tape("bulky")
+    sid = tape.source()
+    for batch in range(10):
+        tape.write([(T0 + batch * 1000 + i, sid, os.urandom(500).hex()) for i in range(1000)])
+    tape.end()
+    return tape
+
+
+def unread(stack: contextlib.ExitStack, server: Server, path: str, user: str) -> None:
+    """Ask, wait for the first bytes of the answer, and take no more."""
+    address = urlsplit(server.url)
+    connection = socket.socket()
+    stack.callback(connection.close)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(60)
+    connection.connect((address.hostname, address.port))
+    connection.sendall(
+        f"GET {address.path}{path} HTTP/1.1\r\nHost: {address.netloc}\r\nX-User: {user}\r\n\r\n".encode()
+    )
+    assert connection.recv(12) == b"HTTP/1.1 200"
+
+
+def status_of(server: Server, path: str, user: dict[str, str]) -> int:
+    with follow(server, path, user) as answer:
+        return answer.status_code
+
+
+@pytest.mark.parametrize(
+    ("way", "each", "most"),
+    [
+        ("logs?limit=10000", "max_buffered_per_user", "max_buffered"),
+        ("logs.parquet", "max_files_per_user", "max_files"),
+    ],
+)
+def test_what_slow_readers_have_the_server_keep_is_counted(
+    small: Server, bulky: Tape, way: str, each: str, most: str
+) -> None:
+    path = logs(bulky.ref.name, way)
+    with contextlib.ExitStack() as stack:
+        unread(stack, small, path, "alice")
+        unread(stack, small, path, "alice")
+        assert each in refused(small, path, ALICE)["hint"]
+        unread(stack, small, path, "bob")
+        if way == "logs?limit=10000":
+            unread(stack, small, path, "carol")
+        assert most in refused(small, path, CAROL)["hint"]
+    for _ in range(200):  # a server notices a moment later that a reader has gone
+        if status_of(small, path, ALICE) == 200:
+            break
+    else:
+        raise AssertionError("whoever leaves makes no room")
+    end = time.monotonic() + 30
+    while list((small.home / "tmp").iterdir()):
+        assert time.monotonic() < end, "temporary files stay"
+        time.sleep(0.05)
+
+
+def test_a_file_has_so_many_bytes_at_most(small: Server, bulky: Tape, session_tape: Callable[[str], Tape]) -> None:
+    tape = session_tape("vast")
+    sid = tape.source()
+    for batch in range(60):
+        tape.write([(T0 + batch * 1000 + i, sid, os.urandom(500).hex()) for i in range(1000)])
+    tape.end()
+    answer = httpx.get(small.url + logs(tape.ref.name, "logs.parquet"), headers=ALICE, timeout=60)
+    assert answer.status_code == 429 and answer.json()["error"]["code"] == "TooMany"
+    assert "max_file_bytes" in answer.json()["error"]["hint"]
+    assert httpx.get(small.url + logs(bulky.ref.name, "logs.parquet"), headers=ALICE, timeout=60).status_code == 200
