@@ -5,6 +5,7 @@
     │   ├── AmbiguousTask  400   a bare name that several kinds have
     │   └── TooSlow        400   a pattern that does not come to an end
     ├── NotAllowed         403   the cluster refuses (401, 403)
+    ├── OtherCluster       409   the server reads another cluster or store than the kernel
     ├── NotFound           404
     │   ├── TaskNotFound
     │   ├── ContainerNotFound
@@ -107,6 +108,13 @@ class NotAllowed(CortexError):
 
     status = 403
     default_hint = "ask for the verbs `get pods/log`, `list pods` and `watch pods` in this namespace, or log in again"
+
+
+class OtherCluster(CortexError):
+    """A page asks a server for what its kernel reads in another cluster or store."""
+
+    status = 409
+    default_hint = "leave the viewer's transport at `auto` or set it to `comm`: lines then come through the kernel"
 
 
 class NotFound(CortexError):

@@ -10,8 +10,14 @@ from urllib.parse import quote
 from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
 
 
-def page_of(task: str) -> str | None:
+def page_of(task: str, origin: str = "") -> str | None:
     """Give the address of a task's page, from the server's root on: what the host is called the browser knows.
+
+    Parameters
+    ----------
+    task : str
+    origin : str, optional
+        Which cluster and store it is of (`Connection.origin`): a server that reads another one says so.
 
     Returns
     -------
@@ -24,4 +30,4 @@ def page_of(task: str) -> str | None:
     if not file.is_file() or not any(path.is_file() for path in enabled):
         return None
     base: str = json.loads(file.read_text())["base_url"]
-    return f"{base}cortex/view?task={quote(task, safe='')}"
+    return f"{base}cortex/view?task={quote(task, safe='')}" + (f"&origin={origin}" if origin else "")

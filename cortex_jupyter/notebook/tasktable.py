@@ -18,6 +18,8 @@ from cortex_jupyter.server.state import unasked_list
 from cortex_jupyter.server.tasklist import list_tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.recording.reading.open import Recordings
 
@@ -34,6 +36,10 @@ class TaskTable(list[dict[str, Any]]):
     TASK      STATE    STATUS            RESTARTS  STARTED               FINISHED  EXIT_CODE  PODS
     ml:pod/a  running  CrashLoopBackOff  4         2026-01-01T00:00:00Z                       1
     """
+
+    def __init__(self, tasks: Iterable[dict[str, Any]] = (), origin: str = "") -> None:
+        super().__init__(tasks)
+        self._origin = origin  # which cluster and store they are of, for the links
 
     def to_pandas(self) -> Any:
         """Give a `pandas.DataFrame`; `started` and `finished` are UTC times.
@@ -84,14 +90,14 @@ class TaskTable(list[dict[str, Any]]):
             return "<i>no tasks</i>"
         head = "".join(f"<th>{c.replace('_', ' ')}</th>" for c in self._shown)
         body = "".join(
-            f"<tr><td>{_link(row[0])}</td>{''.join(f'<td>{escape(c)}</td>' for c in row[1:])}</tr>"
+            f"<tr><td>{_link(row[0], self._origin)}</td>{''.join(f'<td>{escape(c)}</td>' for c in row[1:])}</tr>"
             for row in self.rows()
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _link(task: str) -> str:
-    page = page_of(task)
+def _link(task: str, origin: str) -> str:
+    page = page_of(task, origin)
     return f'<a href="{escape(page)}" target="_blank" rel="noopener">{escape(task)}</a>' if page else escape(task)
 
 
@@ -117,16 +123,16 @@ def tasks(
     """
     engine = runtime()
 
-    async def listed() -> tuple[list[dict[str, Any]], CortexError | None]:
+    async def listed() -> tuple[list[dict[str, Any]], CortexError | None, str]:
         recordings: Recordings = await engine.recordings(kubeconfig, context)
         found, problem = await list_tasks(recordings, namespace or recordings.namespace, selector)
         await asyncio.to_thread(_add_progress, recordings, found)
-        return found, problem
+        return found, problem, recordings.origin
 
-    found, problem = engine.run(listed())
+    found, problem, origin = engine.run(listed())
     if problem is not None:
         warnings.warn(unasked_list(problem), ReadingWarning, stacklevel=2)
-    return TaskTable(found)
+    return TaskTable(found, origin)
 
 
 def _add_progress(recordings: Recordings, found: list[dict[str, Any]]) -> None:

@@ -60,6 +60,8 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         What is shown first; `since` is `1m` where it is not given.
     transport : str
         `auto`, `sse` or `comm`.
+    origin : str
+        Which cluster and store the tasks are of, as a fingerprint: a server that reads another one is not asked.
     height, font_size : int
         Pixels.
     time : str
@@ -89,6 +91,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     tasks = traitlets.List(traitlets.Unicode()).tag(sync=True)
     query = traitlets.Dict().tag(sync=True)
     transport = traitlets.Enum(("auto", "sse", "comm"), "auto").tag(sync=True)
+    origin = traitlets.Unicode().tag(sync=True)
     height = traitlets.Int(420, min=200).tag(sync=True)
     font_size = traitlets.Int(12, min=9, max=20).tag(sync=True)
     time = traitlets.Enum(("local", "utc", "start", "delta", "off"), "local").tag(sync=True)
@@ -111,7 +114,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
         self._esm = bundle("loader.js").decode()
         self._parts = [bundle("viewer.js"), bundle("viewer.css"), bundle("store.js")]
         self._answered = float("-inf")
-        super().__init__(_viewer=version_of(*self._parts), **traits)
+        super().__init__(_viewer=version_of(*self._parts), origin=recordings.origin, **traits)
         self._server = CommServer(engine, recordings, self.send)
         self.on_msg(self._received)
 

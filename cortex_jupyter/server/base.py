@@ -11,7 +11,7 @@ from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
 from cortex_jupyter import tracing
-from cortex_jupyter.errors import BadQuery, CortexError, NotFound
+from cortex_jupyter.errors import BadQuery, CortexError, NotFound, OtherCluster
 from cortex_jupyter.parsing.query import SEVERAL, LogQuery
 from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.discreet import Discreet
@@ -19,8 +19,12 @@ from cortex_jupyter.server.discreet import Discreet
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.records import Cursor
     from cortex_jupyter.server.service import Service
 
+#: The header in which a page says whose tasks it asks for; see `Connection.origin`.
+ORIGIN: Final = "X-Cortex-Origin"
 #: Arguments that belong to Jupyter Server and may stand in any URL.
 _JUPYTERS: Final = frozenset({"token", "_xsrf", "no_track_activity"})
 
@@ -109,6 +113,23 @@ class Handler(ExtensionHandlerMixin, Discreet, APIHandler):
             It names no task.
         """
         return TaskRef.parse(f"{namespace}:{name}" if kind in ("task", "-") else f"{namespace}:{kind}/{name}")
+
+    async def check_cluster(self) -> None:
+        """Refuse a page whose kernel reads another cluster or store than this server: a task of the same name is another one.
+
+        Raises
+        ------
+        OtherCluster
+        """
+        origin = self.request.headers.get(ORIGIN)
+        if origin and origin != (await self.service.recordings()).origin:
+            raise OtherCluster("this Jupyter server reads another cluster or store than the kernel")
+
+    async def find(self, namespace: str, kind: str, name: str, cursor: Cursor | None = None) -> Recording:
+        """Find the task of a path, and have it recorded; see `Service.find`."""
+        ref = self.reference(namespace, kind, name)
+        await self.check_cluster()
+        return await self.service.find(ref, self.current_user, cursor)
 
     def reply(self, body: bytes) -> Awaitable[None]:
         """Answer with JSON; what is given back is done when the reader has been sent all of it."""

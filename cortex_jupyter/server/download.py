@@ -52,7 +52,7 @@ class DownloadHandler(StreamingHandler):
     async def get(self, namespace: str, kind: str, name: str, suffix: str) -> None:
         """Send the file."""
         query = self.query(self.arguments(), "all", _ALLOWED)
-        recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
+        recording = await self.find(namespace, kind, name)
         await check_names(recording, query)
         try:
             await self.until_closed(self._kept(recording, query, suffix), recording.ref)

@@ -49,9 +49,7 @@ class LogsHandler(StreamingHandler):
         resume = self.resume(arguments.get("cursor"))
         if len(resume) > 1:
             raise BadQuery("there are several cursors for one task", "give the `id:` of this task's events")
-        recording = await self.service.find(
-            self.reference(namespace, kind, name), self.current_user, resume[0] or query.after or query.before
-        )
+        recording = await self.find(namespace, kind, name, resume[0] or query.after or query.before)
         await check_names(recording, query)
         info = await recording.info()
         if self._accepts_stream() or (query.follow and not info.done):

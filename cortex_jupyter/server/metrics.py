@@ -47,5 +47,5 @@ class MetricsHandler(StreamingHandler):
         """Answer with an event stream; it ends when the reader goes."""
         for argument in self.arguments():
             raise BadQuery(f"there is no parameter {argument[:60]!r}", "metrics are of the whole recording")
-        recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
+        recording = await self.find(namespace, kind, name)
         await self.events(measured(recording, self.service.app.max_query_s), recording.ref)

@@ -22,5 +22,5 @@ class OutlineHandler(Handler):
         for argument in arguments:
             if argument not in ("bins", "levels"):
                 raise BadQuery(f"there is no parameter {argument[:60]!r}", "parameters are bins, levels")
-        recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
+        recording = await self.find(namespace, kind, name)
         self.reply(orjson.dumps(await outline(recording, arguments.get("bins"), levels="levels" in arguments)))

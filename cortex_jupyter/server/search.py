@@ -27,7 +27,7 @@ class SearchHandler(StreamingHandler):
     async def get(self, namespace: str, kind: str, name: str) -> None:
         """Answer with an event stream; it ends when the reader goes."""
         query = self.service.app.bounded(asked(self.arguments()))
-        recording = await self.service.find(self.reference(namespace, kind, name), self.current_user)
+        recording = await self.find(namespace, kind, name)
         await check_names(recording, query)
         if query.before is not None:
             (await recording.info()).check(query.before)

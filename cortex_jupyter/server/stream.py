@@ -49,6 +49,7 @@ class StreamHandler(StreamingHandler):
                 f"there are {len(cursors)} cursors for {len(tasks)} tasks", "give one for each, in the same order"
             )
         cursors += [None] * (len(tasks) - len(cursors))
+        await self.check_cluster()
         pairs = zip(tasks, cursors, strict=True)
         most = at_most(arguments.get("most"))
         slots = await asyncio.gather(*(self._slot(task, query, cursor, most) for task, cursor in pairs))

@@ -17,7 +17,7 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import TooMany
+from cortex_jupyter.errors import OtherCluster, TooMany
 from cortex_jupyter.records import TaskRef, checked_namespace
 from cortex_jupyter.server.discreet import Discreet
 from cortex_jupyter.server.state import unasked_list
@@ -65,6 +65,10 @@ class ViewHandler(ExtensionHandlerMixin, Discreet):
             rows, problem = await list_tasks(recordings, namespace, self.get_query_argument("selector", ""), person)
             self._page(f"Tasks in {namespace}", _table(namespace, rows, problem))
             return
+        origin = self.get_query_argument("origin", "")
+        if origin and origin != recordings.origin:
+            hint = "show it in a notebook whose kernel reads that cluster, or start Jupyter with its KUBECONFIG and CORTEX_STORE"
+            raise OtherCluster("this Jupyter server reads another cluster or store than the kernel of this link", hint)
         refs = [TaskRef.parse(task, recordings.namespace) for task in asked]
         found = await asyncio.gather(*(service.find(ref, self.current_user) for ref in refs))
         # So that the browser has the cookie whose value hubs want to see in each request of the page.

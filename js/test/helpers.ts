@@ -1,7 +1,7 @@
 /** A server's stream as text, a model as anywidget gives it, and a store that runs in the test. */
 
 import { vi } from "vitest";
-import { Engine } from "../src/store/engine.ts";
+import { Origins } from "../src/store/origins.ts";
 import { Hub } from "../src/store/client.ts";
 import type { Model } from "../src/view/session.ts";
 import type { LogEvent, SourceInfo } from "../src/types/events.ts";
@@ -30,8 +30,8 @@ export const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(te
 
 export function engineHub(fetcher?: typeof fetch): Hub {
   return new Hub((onMessage) => {
-    const engine = new Engine(onMessage, false, fetcher);
-    return { post: (message) => engine.receive(message), stop: () => engine.stop() };
+    const origins = new Origins(onMessage, false, fetcher);
+    return { post: (message) => origins.receive(message), stop: () => origins.stop() };
   });
 }
 

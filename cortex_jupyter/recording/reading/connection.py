@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
 from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.recording.store import path_of
 from cortex_jupyter.recording.store.ids import time_of
+from cortex_jupyter.recording.store.liveness import HOST
 from cortex_jupyter.recording.store.settings import Settings
+from cortex_jupyter.recording.store.url import shown
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.text.parser import masking
 from cortex_jupyter.records import parse_rfc3339
@@ -36,6 +41,17 @@ def shared(url: str) -> bool:
     """
     scheme, separator, _ = url.partition("://")
     return bool(separator) and scheme not in ("sqlite", "file")
+
+
+def _identity(url: str) -> str:
+    """Tell a store or an archive from all others: a path is a file of this machine, and another one when it was replaced."""
+    if shared(url):
+        return shown(url)
+    path = path_of(url) or Path(url.removeprefix("file://"))
+    try:
+        return f"{HOST} {path.resolve()} {path.stat().st_ino}"
+    except OSError:
+        return f"{HOST} {path.resolve()}"
 
 
 def began(info: Info) -> int:
@@ -125,6 +141,17 @@ class Connection:
         found._configured = (kubeconfig, context)
         await asyncio.to_thread(found.settings.look)
         return found
+
+    @property
+    def origin(self) -> str:
+        """A fingerprint of the cluster, the store and the archive, to be compared with another process's.
+
+        A task's key means the same in both only where their fingerprints are equal. It is made of addresses without user
+        names and passwords, so that a page may have it.
+        """
+        archive = "" if self.archive is None else _identity(self.archive.url)
+        parts = (self.cluster.id if self.cluster else "", _identity(self.store.url), archive)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     async def refresh(self) -> None:
         """Open the cluster anew where the kubeconfig's context is for another one by now; what is open goes on."""

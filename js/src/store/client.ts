@@ -16,6 +16,8 @@ export interface SessionSide {
   tasks: string[];
   transport: Transport;
   since: string;
+  /** Which cluster and store they are of; empty: the server's. */
+  origin: string;
   send(message: Record<string, unknown>): void;
   summary(tasks: TaskSummary[]): void;
 }
@@ -206,15 +208,21 @@ export class Hub {
 
   #receive(message: FromStore): void {
     if (message.op === "update") this.#views.get(message.view)?.update(message);
-    else if (message.op === "clock") for (const side of this.#views.values()) side.clock(message.now);
-    else if (message.op === "send") this.#sessions.get(message.model)?.send(message.message);
-    else if (message.op === "summary") for (const session of this.#sessions.values()) session.summary(message.tasks.filter(({ task }) => session.tasks.includes(task)));
-    else if (message.op === "headers") this.#post({ op: "config", config: pageConfig() });
+    else if (message.op === "clock") {
+      for (const side of this.#views.values()) if (this.#isOf(side.model, message.origin)) side.clock(message.now);
+    } else if (message.op === "send") this.#sessions.get(message.model)?.send(message.message);
+    else if (message.op === "summary") {
+      for (const [model, session] of this.#sessions) if (this.#isOf(model, message.origin)) session.summary(message.tasks.filter(({ task }) => session.tasks.includes(task)));
+    } else if (message.op === "headers") this.#post({ op: "config", config: pageConfig() });
     else if (message.op === "pong") this.#heard();
     else if (message.op === "text") {
       this.#asks.get(message.ask)?.(message.text);
       this.#asks.delete(message.ask);
     }
+  }
+
+  #isOf(model: string, origin = ""): boolean {
+    return (this.#sessions.get(model)?.origin ?? "") === origin;
   }
 
   /** A regex that backtracks for ever holds the worker, which nothing but its end can stop. */
@@ -256,6 +264,6 @@ function asMessage(view: string, { model, filter, look, seen }: ViewSide): ToSto
   return { op: "view", view, model, filter, look, seen };
 }
 
-function pick({ tasks, transport, since }: SessionSide): Pick<SessionSide, "tasks" | "transport" | "since"> {
-  return { tasks, transport, since };
+function pick({ tasks, transport, since, origin }: SessionSide): Pick<SessionSide, "tasks" | "transport" | "since" | "origin"> {
+  return { tasks, transport, since, origin };
 }

@@ -30,8 +30,8 @@ export class SseLink implements Link {
   constructor(
     private readonly host: Host,
     private readonly config: () => PageConfig,
-    /** No server half behind this address (a 404 that is not ours): the host may use the comm instead. */
-    private readonly onAbsent: () => void,
+    /** No server half behind this address (a 404 that is not ours), or one that reads another cluster or store: the host may use the comm instead. */
+    private readonly onAbsent: (problem?: Problem) => void,
     private readonly fetcher: typeof fetch = (...args) => fetch(...args),
   ) {}
 
@@ -162,7 +162,8 @@ export class SseLink implements Link {
 
   async #refused(response: Response, tasks: string[]): Promise<void> {
     const problem = await errorOf(response);
-    if (response.status === 410) {
+    if (problem.code === "OtherCluster") this.onAbsent(problem);
+    else if (response.status === 410) {
       this.host.onCursorLost(tasks, problem);
       this.#again();
     } else if (response.status === 404 && problem.code === "") {

@@ -63,7 +63,7 @@ export type Transport = "auto" | "sse" | "comm";
 
 export type ToStore =
   | { op: "config"; config: PageConfig }
-  | { op: "subscribe"; model: string; tasks: string[]; transport: Transport; since: string }
+  | { op: "subscribe"; model: string; tasks: string[]; transport: Transport; since: string; origin?: string }
   | { op: "unsubscribe"; model: string }
   | { op: "comm"; model: string; message: Record<string, unknown>; bytes?: Uint8Array }
   | { op: "view"; view: string; model: string; filter: Filter; look: Look; seen?: boolean }
@@ -91,10 +91,10 @@ export type ToStore =
 export type FromStore =
   | Update
   /** Once a second while something goes on in sight: what it is at the nodes, for words that count up. */
-  | { op: "clock"; now: number }
+  | { op: "clock"; now: number; origin?: string }
   | { op: "ready" }
   | { op: "pong" }
   | { op: "headers" }
   | { op: "send"; model: string; message: Record<string, unknown> }
-  | { op: "summary"; tasks: TaskSummary[] }
+  | { op: "summary"; tasks: TaskSummary[]; origin?: string }
   | { op: "text"; ask: number; text: string };

@@ -62,6 +62,7 @@ export class Session {
       tasks: this.tasks,
       transport: (widget.get("transport") as Transport | undefined) ?? "auto",
       since: this.#query.since || DEFAULT_SINCE,
+      origin: (widget.get("origin") as string | undefined) ?? "",
       send: (message) => widget.send(message),
       summary: (tasks) => this.#summary(tasks),
     });

@@ -100,7 +100,7 @@ export class StatusBar {
   #tasks: TaskSummary[] = [];
   #clock = h("span", { class: "cl-gaps" });
   #hidden = h("span", { class: "cl-faint cl-zone" });
-  #way = h("span", { class: "cl-faint cl-zone", title: "With the cortex-jupyter extension in this Jupyter server lines come past the kernel, also while it is busy" });
+  #way = h("span", { class: "cl-faint cl-zone", title: "Where this Jupyter server has the cortex-jupyter extension and reads the kernel's cluster and store, lines come past the kernel, also while it is busy" });
   #zone = h("span", { class: "cl-faint cl-zone", title: "How times are shown" });
   #place = h("button", { type: "button", class: "cl-code", title: "Copy the lines in sight as code" });
   #sight: [number, number] = [0, 0];

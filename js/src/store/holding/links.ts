@@ -134,15 +134,15 @@ export class Links {
     const link =
       kind === "comm"
         ? new CommLink(host, (message) => actions.send(name, { client: this.#client, ...message }))
-        : new SseLink(host, () => this.config, () => this.#absent(entry), this.fetcher);
+        : new SseLink(host, () => this.config, (problem) => this.#absent(entry, problem), this.fetcher);
     const entry: LinkEntry = { link, kind, tasks: [], state: "connecting", problem: null, behind: 0 };
     return entry;
   }
 
-  #absent(entry: LinkEntry): void {
+  #absent(entry: LinkEntry, problem?: Problem): void {
     this.#sseAbsent = true;
     entry.state = "stopped";
-    entry.problem = { code: "NoServer", message: "This Jupyter server has no cortex-jupyter extension", hint: "Install cortex-jupyter where Jupyter Server runs, or use transport='comm'." };
+    entry.problem = problem ?? { code: "NoServer", message: "This Jupyter server has no cortex-jupyter extension", hint: "Install cortex-jupyter where Jupyter Server runs, or use transport='comm'." };
     this.assign();
     this.actions.changed();
   }
