@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Protocol, Self
 
 from cortex_jupyter.errors import ArchiveError, CursorNotHeld, MissingExtra, StoreError
-from cortex_jupyter.recording.store import Anchor, Readable, is_store
+from cortex_jupyter.recording.store import Anchor, Readable, is_shared, is_store
 from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.recording.stores import open_store
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.archive.held import Held
     from cortex_jupyter.recording.store import Complete, Info, Store
     from cortex_jupyter.records import Entry, Source, TaskRef
+
+
+_log = logging.getLogger(__name__)
 
 
 class Tasks(Protocol):
@@ -143,18 +147,27 @@ class ArchiveStore(Readable):
 
 
 def archive_of(store: Store, url: str | None = None) -> ArchiveStore | None:
-    """Give the archive of a store: what is set now holds for all who use the store, its recorder among them.
+    """Return the archive of a store: what is set now holds for all who use the store, its recorder among them.
+
+    In a store that others share it is an administrator's to set: another one is then where this process reads, no more.
 
     Parameters
     ----------
     store : Store
     url : str, optional
-        Else `CORTEX_ARCHIVE`, else what somebody has set before. An empty string means none from now on.
+        Else `CORTEX_ARCHIVE`, else what was set before. An empty string means none from now on.
     """
     url = os.environ.get("CORTEX_ARCHIVE") if url is None else url
     if url is None:
         url = store.setting("archive")
-    elif url != store.setting("archive"):
+    elif url == store.setting("archive"):
+        pass
+    elif is_shared(store.url):
+        _log.warning(
+            "this process reads archived tasks from %s; recorders of %s write to %s. An administrator sets that: cortex-jupyter store set archive=%s",
+            url or "nowhere", store.url, store.setting("archive") or "nowhere", url,
+        )  # fmt: skip
+    else:
         with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
             store.set_setting("archive", url)
     return ArchiveStore(url) if url else None

@@ -18,6 +18,7 @@ from cortex_jupyter.frames.read import stored_pieces
 from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.recording.store import is_shared
 from cortex_jupyter.recording.store.attempts import begin, due
 from cortex_jupyter.recording.stores import open_store
 
@@ -51,10 +52,8 @@ def run(options: argparse.Namespace) -> int:
         for recording in wanted:  # what fails must not keep the next from being tried
             failed = _one(store, catalog, recording, archive.url, again=options.again, log=options.log)
             code = max(code, failed)
-            if not failed:
-                archive_of(
-                    store, archive.url
-                )  # from now on that of all who use the store, and not one that is misspelt
+            if not failed and not is_shared(store.url):
+                archive_of(store, archive.url)  # from now on the store's, and not one that is misspelt
         return code
     finally:
         store.close()

@@ -66,11 +66,20 @@ def parser() -> argparse.ArgumentParser:
     archive.add_argument(
         "--to",
         metavar="URL",
-        help="a folder, s3://, gs:// or az://, from then on that of all who use the store (default: CORTEX_ARCHIVE)",
+        help="a folder, s3://, gs:// or az://, from then on the archive of a store of your own (default: CORTEX_ARCHIVE)",
     )
     archive.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
     archive.add_argument("--log", action="store_true", help=argparse.SUPPRESS)  # in the form of our own log
     archive.add_argument("--again", action="store_true", help="also what is archived already")
+
+    store = commands.add_parser("store", help="show or set what holds for all who use a store")
+    actions = store.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    show = actions.add_parser("show", help="what is set")
+    show.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    change = actions.add_parser("set", help="set it, as the administrator of a shared store")
+    change.add_argument("settings", metavar="NAME=VALUE", nargs="+", help="archive=s3://..., max-bytes=50GB, max-age=30d, max-task-bytes=2GB, mask=on; an empty value takes one back")  # fmt: skip
+    for one in (show, change):
+        one.add_argument("--store", metavar="URL", help="default: CORTEX_STORE")
 
     commands.add_parser("record", help="run the recorder in the foreground", add_help=False)
 

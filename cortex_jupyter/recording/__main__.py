@@ -21,8 +21,9 @@ from cortex_jupyter.recording.process.launch import log_path, rights
 from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.recorder.recorder import IDLE_S, Recording
 from cortex_jupyter.recording.source.turns import MOST, PER_NODE, Turns
-from cortex_jupyter.recording.store import default_url
+from cortex_jupyter.recording.store import default_url, is_shared
 from cortex_jupyter.recording.store.budget import Budget
+from cortex_jupyter.recording.store.settings import check_archive
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.text.parser import masking, wished
 from cortex_jupyter.recording.writing.patience import RETRY_S
@@ -145,8 +146,7 @@ async def _record(options: argparse.Namespace) -> None:
         store = await _opened(options, pulse)
         stack.callback(store.close)
         told = _told()
-        if url := told.get("archive"):  # readers have said it already, where it was they who started us
-            await asyncio.to_thread(store.set_setting, "archive", url)
+        await asyncio.to_thread(_set, store, told, administrator=options.all)
         if await asyncio.to_thread(masking, store):
             rules()  # where they are missing nothing is recorded: what has been stored unmasked stays so
         async with await Cluster.open(options.kubeconfig, options.context) as cluster:
@@ -183,7 +183,25 @@ async def _until_changed(run: Coroutine[Any, Any, None], cluster: Cluster) -> No
 def _told() -> dict[str, str]:
     """Give the settings that we were started with."""
     told = Budget.from_environment().settings(Budget()) | {"archive": os.environ.get("CORTEX_ARCHIVE", "")}
-    return {name: value for name, value in told.items() if value} | ({"mask": "1"} if wished() else {})
+    mask = wished()
+    return {name: value for name, value in told.items() if value} | ({} if mask is None else {"mask": str(int(mask))})
+
+
+def _set(store: Store, told: dict[str, str], *, administrator: bool) -> None:
+    """Set what we were told for all who use the store: a collector is an administrator's, others only have a reader's words.
+
+    Raises
+    ------
+    BadQuery
+        The archive is of this host alone, and the store is shared.
+    StoreError
+    """
+    if administrator and is_shared(store.url):
+        check_archive(store.url, told.get("archive", ""))
+        for name, value in told.items():
+            store.set_setting(name, value)
+    elif (url := told.get("archive")) and not is_shared(store.url):
+        store.set_setting("archive", url)
 
 
 async def _opened(options: argparse.Namespace, pulse: Pulse) -> Store:

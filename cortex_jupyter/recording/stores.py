@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import MissingExtra, StoreError
-from cortex_jupyter.recording.store import default_url, path_of
+from cortex_jupyter.recording.store import default_url, is_shared, path_of
 from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.url import SERVERS, shown
 
@@ -24,7 +24,8 @@ def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bo
         `sqlite:///absolute/path` or `valkey://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE][?replicas=1]` (`valkeys://` for
         TLS); else `default_url`.
     budget : Budget, optional
-        What it may take from now on; parts that are not set are taken from the environment, else left as they are.
+        What it may take from now on; parts that are not set are taken from the environment, else left as they are. A
+        store that others share is an administrator's to set (`cortex-jupyter store set`), so it is left as it is.
     weak : bool, optional
         Leave what others have set.
 
@@ -35,8 +36,10 @@ def open_store(url: str | None = None, budget: Budget | None = None, *, weak: bo
     MissingExtra
     """
     store = _opened(url or default_url())
-    with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
-        store.set_budget((budget or Budget()).over(Budget.from_environment()), weak=weak)
+    wanted = (budget or Budget()).over(Budget.from_environment())  # what cannot be read is an error in any case
+    if not is_shared(store.url):
+        with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
+            store.set_budget(wanted, weak=weak)
     return store
 
 

@@ -65,7 +65,7 @@ class CortexJupyter(Limits, ExtensionApp):
     mask = Bool(
         None,
         allow_none=True,
-        help="Whether tokens, keys, passwords and e-mail addresses are masked before lines are stored; holds for all who use the store. Else CORTEX_MASK, else what was set before.",
+        help="Whether tokens, keys, passwords and e-mail addresses are masked before lines are stored; holds for all who use the store; in a shared one `cortex-jupyter store set mask=on` does. Else CORTEX_MASK, else what was set before.",
     ).tag(config=True)
     kubeconfig = _text("Path of a kubeconfig; else KUBECONFIG, ~/.kube/config or the pod's own.")
     context = _text("The kubeconfig's context; else its current one.")

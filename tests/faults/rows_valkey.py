@@ -180,11 +180,14 @@ def snapshots(folder: Path) -> Place:
     return Place(folder, save="3600 1")
 
 
+_WEEK_S = 7 * 86400.0
+
+
 def collector(case: Case) -> None:
-    """Start a collector that has been told to mask and to archive; readers have not."""
+    """Start a collector that has been told to mask and how much to keep; readers have not."""
     url, config = case.recordings.store.url, str(case.sandbox.kubeconfig)
     command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--kubeconfig", config, "--all"]
-    told = {"CORTEX_MASK": "1", "CORTEX_ARCHIVE": str(case.folder / "archive")}
+    told = {"CORTEX_MASK": "1", "CORTEX_STORE_MAX_AGE": "7d"}
     with (case.folder / "collector.log").open("ab") as log:
         process = subprocess.Popen([*command, "-n", "default"], stdout=log, stderr=log, env=os.environ | told)
     case.processes.append(process)
@@ -196,8 +199,8 @@ async def read_what_is_collected(case: Case) -> None:
         await _read_unasked(case)
     case.seen = Seen()
     await _read_unasked(case)
-    store, archive = case.recordings.store, str(case.folder / "archive")
-    await until(lambda: store.setting("archive") == archive and not store.unarchived(archive))
+    store = case.recordings.store
+    await until(lambda: store.budget().max_age_s == _WEEK_S)
 
 
 async def _read_unasked(case: Case) -> None:
@@ -209,9 +212,9 @@ async def _read_unasked(case: Case) -> None:
         case.seen.take(frame.event, orjson.loads(frame.entry.data))
 
 
-def masked_and_archived(case: Case) -> None:
+def masked_and_kept_as_told(case: Case) -> None:
     all_masked(case)
-    assert case.recordings.store.setting("archive") == str(case.folder / "archive")
+    assert case.recordings.store.budget().max_age_s == _WEEK_S
 
 
 def durable(folder: Path, replicas: int = 0, *, wait: bool = True) -> Place:
@@ -230,5 +233,5 @@ ROWS = [
     Row("Valkey comes back as it was before", went_back, program=LONG, place=durable, read=read_twice),
     Row("Valkey started without its file", forgot, place=durable, read=read_again),
     Row("Valkey started without its file, collected", forgot, program=program(6000), place=durable, before=collector,
-        read=read_what_is_collected, form=hidden, after=masked_and_archived),
+        read=read_what_is_collected, form=hidden, after=masked_and_kept_as_told),
 ]  # fmt: skip

@@ -68,9 +68,9 @@ class Away:
         self.beats = 0
         lease = store.lease
 
-        def counted(id_: int, owner: str, *, patient: bool = False) -> Lease | None:
+        def counted(id_: int, owner: str, *, patient: bool = False, reached: int = 0) -> Lease | None:
             self.tried.append(patient)
-            return lease(id_, owner, patient=patient)
+            return lease(id_, owner, patient=patient, reached=reached)
 
         for name in ("beat", "wanted", "settings"):
             monkeypatch.setattr(store, name, self._way(getattr(store, name)))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from archive.s3 import Gate, gate, seaweed
 from recording.hand import CLUSTER, Hand
 from recording.test_collector import CLUSTER as NAMED
 from recording.test_collector import UNTIL, collectors, labelled, lines, texts
@@ -24,7 +26,7 @@ from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conftest import SandboxProcess
@@ -47,7 +49,7 @@ def unset(store: Any) -> None:
 
 def test_what_was_set_is_set_again_by_whoever_knows_of_it(store: Store) -> None:
     store.set_budget(Budget(max_bytes=10_000))
-    told = Settings(store, {"mask": "1", "archive": "/there", "max_bytes": "5"}, marks=True)
+    told = Settings(store, {"mask": "1", "archive": "/there", "max_bytes": "5"}, marks=True, administrator=True)
     other = Settings(store, marks=True)
     assert not told.look() and not other.look()
     assert told.masked and store.setting("archive") == "/there"
@@ -73,7 +75,7 @@ def test_a_reader_leaves_no_mark_and_is_not_kept_from_reading_by_it(
     assert not Settings(store).look()
     assert not Settings(store, marks=True).look()
     with pytest.raises(StoreBusy):
-        Settings(store, {"mask": "1"}).look()
+        Settings(store, {"mask": "1"}, administrator=True).look()
 
 
 async def test_no_task_is_taken_unmasked_by_who_was_told_to_mask(
@@ -107,13 +109,15 @@ async def test_no_task_is_taken_unmasked_by_who_was_told_to_mask(
     assert taken == [True] * 3
 
 
-async def test_a_reader_that_was_told_to_mask_says_so_again_before_anything_is_recorded(
+async def test_a_reader_that_knows_of_masking_says_so_again_before_anything_is_recorded(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], valkey_server: Server, tmp_path: Path
 ) -> None:
     valkey_server.ask("FLUSHALL")
     name = unique("told")
     kube.create(python_job(name, "import time; time.sleep(600)"))
-    recordings = await Recordings.connect(valkey_server.url, str(sandbox.kubeconfig), mask=True)
+    with closing(open_store(valkey_server.url)) as administrators:
+        administrators.set_setting("mask", "1")
+    recordings = await Recordings.connect(valkey_server.url, str(sandbox.kubeconfig))
     try:
         assert recordings.cluster is not None
         valkey_server.ask("FLUSHALL")
@@ -137,15 +141,23 @@ def home(sandbox: SandboxProcess, tmp_path: Path) -> Home:
     return Home(tmp_path, sandbox.kubeconfig)
 
 
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[Gate]:
+    (tmp_path / "s3").mkdir()
+    with seaweed(tmp_path / "s3") as port, gate(port) as s3:
+        yield s3
+
+
 def test_a_collector_records_anew_what_its_server_has_forgotten(
-    kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
+    kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server, bucket: Gate
 ) -> None:
     """What runs and what is over, masked and archived as it was to be, though the settings were forgotten as well."""
     valkey_server.ask("FLUSHALL")
     team, flag = unique("team"), home.path / "flag"
     over, runs = f"{team}-over", f"{team}-runs"
-    archive, store = home.path / "archive", open_store(valkey_server.url)
-    home.settings |= {"CORTEX_MASK": "1", "CORTEX_ARCHIVE": str(archive), "CORTEX_STORE_MAX_TASK_BYTES": "70MB"}
+    archive, store = "s3://logs/runs", open_store(valkey_server.url)
+    told = {"CORTEX_MASK": "1", "CORTEX_ARCHIVE": archive, "CORTEX_STORE_MAX_TASK_BYTES": "70MB"}
+    home.settings |= bucket.env | told
 
     def found(name: str) -> Info | None:
         return store.find(TaskRef("default", "job", name), NAMED)
@@ -176,8 +188,8 @@ def test_a_collector_records_anew_what_its_server_has_forgotten(
             assert texts(store, done(over).id) == [hidden]  # type: ignore[union-attr]
             *all_, _ = texts(store, done(runs).id)  # type: ignore[union-attr]
             assert all_ == [hidden + line for line in lines(len(all_))], "from its first line on"
-            assert store.budget().max_task_bytes == 70_000_000 and store.setting("archive") == str(archive)
-            kube.wait_for(lambda: not store.unarchived(str(archive)), "both to be archived")
+            assert store.budget().max_task_bytes == 70_000_000 and store.setting("archive") == archive
+            kube.wait_for(lambda: not store.unarchived(archive), "both to be archived")
             assert len(store.recordings()) == 2
     finally:
         store.close()

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from recording.hand import Hand, source
+from recording.hand import Hand, on_sqlite, source
 from recording.node import Node, cri, line, pod
 from recording.test_source import Rig
 
@@ -134,6 +134,7 @@ async def test_a_notice_with_a_secret_is_masked(rig: Rig, writer: Writer) -> Non
     assert info.masked == {"Secret Keyword": 1}
 
 
+@on_sqlite
 def test_who_says_it_says_it_for_all_who_use_the_store(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CORTEX_MASK", raising=False)
     assert not masking(store) and masking(store, wish=True) and masking(store)
@@ -146,6 +147,7 @@ def test_who_says_it_says_it_for_all_who_use_the_store(store: SqliteStore, monke
         masking(store)
 
 
+@on_sqlite
 def test_a_wish_that_cannot_be_written_is_an_error(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(*_: str) -> None:
         raise StoreBusy("another process writes")

@@ -94,7 +94,7 @@ class Recording:
         self._heart = Heart(store, self._me, self._pulse)
         self._sharing, self._shared = Sharing(self._me.id), float("-inf")  # and when it last did, monotonic
         self._cold = float("inf")  # when the first of the others will be dead unless it is heard of again, monotonic
-        self._settings = Settings(store, told, marks=True)
+        self._settings = Settings(store, told, marks=True, administrator=selection is not None)
         self._changed = asyncio.Event()
         self._tasks = Tasks(store, cluster, self._heart, watches, turns or Turns(), self._changed.set)
 

@@ -16,7 +16,7 @@ from cortex_jupyter.recording.store.types import (
     Recorder,
     as_epochs,
 )
-from cortex_jupyter.recording.store.url import default_url, is_store, path_of, url_of, usual_path
+from cortex_jupyter.recording.store.url import default_url, is_shared, is_store, path_of, url_of, usual_path
 
 __all__ = [
     "HEARTBEAT_S",
@@ -33,6 +33,7 @@ __all__ = [
     "Store",
     "as_epochs",
     "default_url",
+    "is_shared",
     "is_store",
     "path_of",
     "url_of",

@@ -1,4 +1,4 @@
-"""What is set for all who use a store, as one process knows it: written again where the store has lost it.
+"""What is set for all who use a store: who may set it, and how one process writes it again where the store has lost it.
 
 A server that was emptied has forgotten its recordings, and that secrets are to be masked. The first is plain to see, the
 second would be found in the lines.
@@ -10,10 +10,14 @@ import contextlib
 import logging
 import secrets
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
-from cortex_jupyter.errors import StoreBusy, StoreFull
+from cortex_jupyter.errors import BadQuery, StoreBusy, StoreFull
 from cortex_jupyter.recording.store.budget import Budget
+from cortex_jupyter.recording.store.local import shared_filesystem
+from cortex_jupyter.recording.store.url import is_shared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +30,82 @@ _log = logging.getLogger(__name__)
 _NAMES: Final = ("mask", "archive", *(field.name for field in fields(Budget)))
 #: A word that a recorder leaves there: another one, or none, and the store has begun anew.
 _MARK: Final = "begun"
+#: As `archive.objects.SCHEMES`, of a room above this one.
+_SCHEMES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https")
+_PLACES: Final = "set s3://bucket/prefix, gs://bucket/prefix or az://container/prefix, or a folder that all hosts have"
+
+
+#: What an administrator sets, and the setting that keeps it.
+NAMES: Final = {
+    "archive": "archive",
+    "max-bytes": "max_bytes",
+    "max-age": "max_age_s",
+    "max-task-bytes": "max_task_bytes",
+    "mask": "mask",
+}
+_WORDS: Final = {"on": "1", "1": "1", "off": "0", "0": "0", "": "0"}
+
+
+def read_settings(store: Store) -> dict[str, str]:
+    """Return what is set in a store by the names of `NAMES`, "" for what is not."""
+    held = store.settings(NAMES.values())
+    found = {name: held.get(key, "") for name, key in NAMES.items()}
+    if age := found["max-age"]:
+        found["max-age"] = f"{float(age) / 86400:g}d"
+    return found | {"mask": "on" if found["mask"] == "1" else "off"}
+
+
+def write_settings(store: Store, wanted: Mapping[str, str]) -> None:
+    """Set some for all who use a store, all of them or none.
+
+    Parameters
+    ----------
+    store : Store
+    wanted : mapping
+        By the names of `NAMES`; an empty value takes one back.
+
+    Raises
+    ------
+    BadQuery
+        A name or a value is wrong.
+    StoreError
+    """
+    rows: dict[str, str] = {}
+    for name, value in wanted.items():
+        if name not in NAMES:
+            raise BadQuery(f"{name!r} is no setting of a store", f"set one of {', '.join(NAMES)}")
+        if name == "mask":
+            if value.lower() not in _WORDS:
+                raise BadQuery(f"mask={value!r} says neither on nor off", "write mask=on or mask=off")
+            rows[name] = _WORDS[value.lower()]
+        elif name == "archive":
+            check_archive(store.url, value)
+            rows[name] = value
+        else:
+            budget = Budget.read(**{name.replace("-", "_"): value}).settings(Budget())
+            rows[NAMES[name]] = budget.get(NAMES[name], "")
+    for key, value in rows.items():
+        store.set_setting(key, value)
+
+
+def check_archive(store_url: str, url: str) -> None:
+    """Refuse a place that cannot be the archive of all who use a store.
+
+    Raises
+    ------
+    BadQuery
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme != "file":
+        if scheme not in _SCHEMES:
+            raise BadQuery(f"{url[:200]!r} is no place for an archive", _PLACES)
+        return
+    folder = Path(unquote(rest) if separator else url).expanduser().absolute()
+    if url and is_shared(store_url) and not shared_filesystem(folder):
+        raise BadQuery(
+            f"the folder {folder} is of this host alone, so it cannot be the archive of a store that others share",
+            _PLACES,
+        )
 
 
 class Settings:
@@ -38,12 +118,21 @@ class Settings:
         What this process was started with, to be set where nothing is.
     marks : bool, optional
         Whether it has to know that the store was emptied.
+    administrator : bool, optional
+        Whether what it was told is set also in a store that others share.
     """
 
-    def __init__(self, store: Store, told: Mapping[str, str] | None = None, *, marks: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        told: Mapping[str, str] | None = None,
+        *,
+        marks: bool = False,
+        administrator: bool = False,
+    ) -> None:
         self._store, self._marks = store, marks
         self._told = dict(told or {})
-        self._known = dict(self._told)
+        self._known = dict(self._told) if administrator or not is_shared(store.url) else {}
 
     @property
     def masked(self) -> bool:

@@ -37,6 +37,11 @@ def is_store(url: str) -> bool:
     return url.startswith(("sqlite:", *SERVERS))
 
 
+def is_shared(url: str) -> bool:
+    """Return whether a store is on a server, where what is set holds for other people too."""
+    return url.startswith(SERVERS)
+
+
 def shown(url: str) -> str:
     """Give a URL as it may be told: a password is for the server alone.
 

@@ -7,12 +7,14 @@ would have to be compared in one form and stored in another.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreError, StoreFull
 from cortex_jupyter.masking import Mask, mask, rules
+from cortex_jupyter.recording.store import is_shared
 from cortex_jupyter.recording.text.lines import Lines, parse, parse_cri
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.recording.store import Store
     from cortex_jupyter.recording.text.align import Line
+
+_log = logging.getLogger(__name__)
 
 _WORDS: Final = {
     "1": True,
@@ -108,7 +112,9 @@ def wished(*, wish: bool | None = None) -> bool | None:
 
 
 def masking(store: Store, *, wish: bool | None = None) -> bool:
-    """Tell whether lines are masked before they are stored, and say so for all who use the store.
+    """Return whether lines are masked before they are stored, and set it for all who use the store.
+
+    In a store that others share it is an administrator's to set: a wish then holds for recorders that this process starts.
 
     Parameters
     ----------
@@ -124,6 +130,13 @@ def masking(store: Store, *, wish: bool | None = None) -> bool:
         It cannot be set now.
     """
     wish = wished(wish=wish)
+    if wish is not None and is_shared(store.url):
+        if wish != (store.setting("mask") == "1"):
+            word = "on" if wish else "off"
+            _log.warning(
+                "masking is an administrator's to set in %s: cortex-jupyter store set mask=%s", store.url, word
+            )
+        return wish or store.setting("mask") == "1"
     if wish is not None and wish != (store.setting("mask") == "1"):
         try:
             store.set_setting("mask", str(int(wish)))
