@@ -22,7 +22,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from cortex_jupyter.cluster import plugin
-from cortex_jupyter.cluster.proxy import proxy_for
+from cortex_jupyter.cluster.proxy import is_loopback, proxy_for
 from cortex_jupyter.errors import ClusterChanged, ClusterError, NoCluster
 from cortex_jupyter.records import parse_rfc3339
 
@@ -76,6 +76,11 @@ class Configuration:
     server_name: str | None = None
     proxy: str | None = None
     stamps: tuple[_Stamp, ...] = ()
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the API server is in this pod's cluster or on this machine: compressing costs more than it saves."""
+        return self.context is None or is_loopback(urlsplit(self.host).hostname or "")
 
     def is_outdated(self) -> bool:
         """Tell whether a file that was read has changed since. It looks at the disk."""

@@ -47,9 +47,15 @@ def _variable(environ: Mapping[str, str], name: str) -> str:
 
 def _is_direct(host: str, port: int, no_proxy: str) -> bool:
     ip = _ip(host)
-    if host == "localhost" or (ip is not None and ip.is_loopback):
-        return True
-    return any(_matches(entry.strip().lower(), host, ip, str(port)) for entry in no_proxy.split(","))
+    return is_loopback(host) or any(
+        _matches(entry.strip().lower(), host, ip, str(port)) for entry in no_proxy.split(",")
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine's own."""
+    ip = _ip(host)
+    return host == "localhost" or (ip is not None and ip.is_loopback)
 
 
 def _matches(entry: str, host: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.cluster.labels import label_matcher, pod_labels
 from cortex_jupyter.cluster.pods import exit_of, status_of
-from cortex_jupyter.cluster.workloads import Workload, fetch, refusals, segment, state_of, status_word
+from cortex_jupyter.cluster.workloads import Workload, fetch, fetch_all, refusals, segment, state_of, status_word
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, CortexError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.records import TaskRef
 
@@ -114,7 +114,7 @@ async def _only(found: list[Workload], mine: Mine) -> list[Workload]:
 async def _labelled(cluster: Cluster, ref: TaskRef, label: str, mine: Mine) -> list[Workload]:
     query = {"labelSelector": f"{label}={ref.name}"}
     for kind in _LABELLED:
-        items = (await fetch(cluster, kind, ref.namespace, "", query))["items"]
+        items = await fetch_all(cluster, kind, ref.namespace, query)
         if kind == "pod" and items:
             own = TaskRef(ref.namespace, "selector", query["labelSelector"])
             return await _only([_selected(own)], mine)
@@ -129,7 +129,7 @@ def _workload(kind: str, namespace: str, obj: dict[str, Any]) -> Workload:
 
 async def _newest_job(cluster: Cluster, cronjob: Workload, mine: Mine) -> Workload:
     namespace = cronjob.ref.namespace
-    jobs = _jobs_of(cronjob.obj, (await fetch(cluster, "job", namespace))["items"])
+    jobs = _jobs_of(cronjob.obj, await fetch_all(cluster, "job", namespace))
     own = await _only([_workload("job", namespace, job) for job in jobs], mine)
     if not own:
         wait = "resume it (spec.suspend: false)" if cronjob.obj["spec"].get("suspend") else "wait for its schedule"
@@ -145,7 +145,7 @@ async def meant(cluster: Cluster, ref: TaskRef, mine: Mine = anybodys) -> str | 
     """
     try:
         if ref.kind:
-            items = (await fetch(cluster, ref.kind, ref.namespace))["items"]
+            items = await fetch_all(cluster, ref.kind, ref.namespace)
             named = [(item["metadata"]["name"], ref.kind) for item in items]
         else:
             named = [(task["name"], task["kind"]) for task in await list_tasks(cluster, ref.namespace)]
@@ -161,7 +161,7 @@ async def meant(cluster: Cluster, ref: TaskRef, mine: Mine = anybodys) -> str | 
 
 async def pods_of(cluster: Cluster, workload: Workload) -> list[dict[str, Any]]:
     """List the pods of a task, oldest first."""
-    items: list[dict[str, Any]] = (await fetch(cluster, "pod", workload.ref.namespace, "", workload.pod_query))["items"]
+    items = await fetch_all(cluster, "pod", workload.ref.namespace, workload.pod_query)
     return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
 
@@ -192,22 +192,23 @@ async def list_tasks(
         The selector is none.
     """
     matches = label_matcher(selector)
-    answers = await asyncio.gather(*(fetch(cluster, kind, namespace) for kind in _LISTED), return_exceptions=True)
+    answers = await asyncio.gather(*(fetch_all(cluster, kind, namespace) for kind in _LISTED), return_exceptions=True)
     lists: dict[str, list[dict[str, Any]]] = {}
     for kind, answer in zip(_LISTED, answers, strict=True):
         if isinstance(answer, NotAllowed | NotFound) and kind != "pod":
             continue  # who may not list Deployments still sees Jobs
         if isinstance(answer, BaseException):
             raise answer
-        lists[kind] = answer["items"]
+        lists[kind] = answer
     pods = lists["pod"]
+    by_label = _by_label(pods)
     found: list[tuple[Workload, list[dict[str, Any]]]] = []
     for kind in _LISTED:
         for item in lists.get(kind, []):
             if kind == "cronjob" or (kind == "pod" and _controller(item)):
                 continue
             workload = _workload(kind, namespace, item)
-            own = [item] if kind == "pod" else [p for p in pods if _owned(p, workload)]
+            own = [item] if kind == "pod" else _owned(workload, by_label)
             if matches(pod_labels(item)) or any(matches(pod_labels(pod)) for pod in own):
                 found.append((workload, own))
     refused: dict[str, str] = {}
@@ -305,7 +306,16 @@ def _controller(pod: dict[str, Any]) -> bool:
     return any(o.get("controller") for o in pod["metadata"].get("ownerReferences", []))
 
 
-def _owned(pod: dict[str, Any], workload: Workload) -> bool:
+def _by_label(pods: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for pod in pods:
+        for label in (pod["metadata"].get("labels") or {}).items():
+            found.setdefault(label, []).append(pod)
+    return found
+
+
+def _owned(workload: Workload, by_label: dict[tuple[str, str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the pods with all labels that a workload selects by; 300 Jobs and 1 000 pods are too many to try each with each."""
     wanted = (workload.obj["spec"].get("selector") or {}).get("matchLabels") or {}
-    labels = pod["metadata"].get("labels", {})
-    return bool(wanted) and all(labels.get(k) == v for k, v in wanted.items())
+    candidates = min((by_label.get(label, []) for label in wanted.items()), key=len, default=[])
+    return [pod for pod in candidates if wanted.items() <= pod["metadata"]["labels"].items()]

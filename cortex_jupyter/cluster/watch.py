@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import orjson
 
-from cortex_jupyter.cluster.session import status_error
+from cortex_jupyter.cluster.session import ExpiredError, status_error
 from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotAllowed, NotFound
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ WATCH_S = 240
 SILENT_S = 75.0
 #: One that ends sooner than this, seconds, is not opened again at once.
 _SHORT_S = 1.0
-_GONE = 410
 
 
 class Doubt:
@@ -96,13 +95,14 @@ async def watch(
     while True:
         try:
             if not version:
-                doc = await cluster.json(path, query)
-                items = {item["metadata"]["uid"]: cut(item) for item in doc["items"]}
+                objects, listed = await cluster.read_list(path, query, cut)
+                items = {item["metadata"]["uid"]: item for item in objects}
+                del objects
                 for uid in known.keys() - items.keys():
                     yield "DELETED", known[uid]
                 for uid, item in items.items():
                     yield "MODIFIED" if uid in known else "ADDED", item
-                known, version = items, doc["metadata"]["resourceVersion"]
+                known, version = items, listed
                 first = False
                 yield "SYNC", {}
             opened = time.monotonic()
@@ -124,10 +124,11 @@ async def watch(
                 # Something on the way ends every answer at once.
                 await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311
                 wait = min(wait * 2, 15)
-        except _ExpiredError:
-            version = (
-                ""  # 410: list again, https://kubernetes.io/docs/reference/using-api/api-concepts/#410-gone-responses
-            )
+        except ExpiredError:
+            # https://kubernetes.io/docs/reference/using-api/api-concepts/#410-gone-responses
+            version = ""
+            await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311
+            wait = min(wait * 2, 15)
         except (ClusterError, NotAllowed, NotFound, aiohttp.ClientError, TimeoutError, OSError) as error:
             if first and not isinstance(error, ClusterUnreachable):
                 raise
@@ -137,36 +138,28 @@ async def watch(
             wait = min(wait * 2, 15)
 
 
-class _ExpiredError(Exception):
-    """The version is too old to watch from."""
-
-
 async def _changes(
     cluster: Cluster, path: str, query: dict[str, str], version: str, doubt: Doubt, *, lost: bool
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Give the events of one watch, until it ends, falls silent or is doubted; `BACK` first where the server was lost."""
     options = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_S), "resourceVersion": version}
-    async with cluster.request(path, query | options) as response:
-        if response.status == _GONE:
-            raise _ExpiredError
-        if response.status >= 400:  # noqa: PLR2004
-            raise status_error(response.status, await response.read())
-        if lost:
-            yield "BACK", {}
-        rest = b""
-        doubted = asyncio.ensure_future(doubt.wait())
-        try:
+    doubted = asyncio.ensure_future(doubt.wait())  # from now on: what arises while it is being opened counts
+    try:
+        async with cluster.request(path, query | options) as response:
+            if response.status >= 400:  # noqa: PLR2004
+                raise status_error(response.status, await response.read())
+            if lost:
+                yield "BACK", {}
+            rest = b""
             while chunk := await _chunk(response.content, doubted):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     event = orjson.loads(line)
                     if event["type"] == "ERROR":
-                        if event["object"].get("code") == _GONE:
-                            raise _ExpiredError
                         raise status_error(event["object"].get("code", 500), orjson.dumps(event["object"]))
                     yield event["type"], event["object"]
-        finally:
-            doubted.cancel()
+    finally:
+        doubted.cancel()
 
 
 async def _chunk(content: aiohttp.StreamReader, doubted: asyncio.Future[bool]) -> bytes:

@@ -11,6 +11,8 @@ from cortex_jupyter.cluster import pods as podlib
 from cortex_jupyter.errors import BadQuery, NotAllowed, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.records import TaskRef
 
@@ -132,25 +134,43 @@ def segment(name: str) -> str:
     return quote(name, safe="")
 
 
-async def fetch(
-    cluster: Cluster, kind: str, namespace: str, name: str = "", query: dict[str, str] | None = None
-) -> Any:
-    """Get one object, or with an empty name the list, from the newest API group that has the kind.
+async def fetch(cluster: Cluster, kind: str, namespace: str, name: str) -> Any:
+    """Get one object from the newest API group that has the kind.
 
     Raises
     ------
     NotFound
         There is none.
     """
+    return await _newest_group(
+        kind, lambda group: cluster.json(f"{collection(kind, namespace, group)}/{segment(name)}")
+    )
+
+
+async def fetch_all(
+    cluster: Cluster, kind: str, namespace: str, query: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """List the objects of a kind, without what fills most of them (`pods.without_bulk`).
+
+    Raises
+    ------
+    NotFound
+        The cluster does not have the kind.
+    """
+    objects, _ = await _newest_group(
+        kind, lambda group: cluster.read_list(collection(kind, namespace, group), query, podlib.without_bulk)
+    )
+    return list(objects)
+
+
+async def _newest_group(kind: str, ask: Callable[[int], Awaitable[Any]]) -> Any:
     groups, _ = COLLECTIONS[kind]
-    for group in range(len(groups)):
-        path = collection(kind, namespace, group) + (f"/{segment(name)}" if name else "")
+    for group in range(len(groups) - 1):
         try:
-            return await cluster.json(path, query)
+            return await ask(group)
         except NotFound:
-            if group == len(groups) - 1:
-                raise
-    raise AssertionError
+            continue
+    return await ask(len(groups) - 1)
 
 
 def label_selector(selector: dict[str, Any]) -> str:
@@ -307,7 +327,7 @@ async def refusals(cluster: Cluster, namespace: str) -> dict[str, str]:
     """
     query = {"fieldSelector": "reason=FailedCreate"}
     try:
-        events = (await cluster.json(f"/api/v1/namespaces/{segment(namespace)}/events", query))["items"]
+        events, _ = await cluster.read_list(f"/api/v1/namespaces/{segment(namespace)}/events", query)
     except (NotAllowed, NotFound):
         return {}
     events.sort(key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or e["metadata"]["creationTimestamp"])

@@ -76,7 +76,8 @@ class TaskTable(list[dict[str, Any]]):
 
     def rows(self) -> list[tuple[str, ...]]:
         """Give the cells of the table, without its head."""
-        return [tuple("" if task.get(c) is None else str(task[c]) for c in self._shown) for task in self]
+        shown = self._shown
+        return [tuple("" if task.get(c) is None else str(task[c]) for c in shown) for task in self]
 
     def __repr__(self) -> str:
         if not self:

@@ -188,7 +188,7 @@ async def _events(cluster: Cluster, namespace: str, uid: str) -> list[dict[str, 
 
     query = {"fieldSelector": f"involvedObject.uid={uid}"}
     try:
-        items = (await cluster.json(f"/api/v1/namespaces/{segment(namespace)}/events", query))["items"]
+        items, _ = await cluster.read_list(f"/api/v1/namespaces/{segment(namespace)}/events", query)
     except NotFound:
         return []
     return [

@@ -43,6 +43,10 @@ class Api:
             raise NotFound(path)
         return {"status": {"allowed": True}}
 
+    async def read_list(self, path: str, *_: Any) -> Any:
+        """List nothing: the cluster has no task."""
+        raise NotFound(path)
+
 
 @pytest.fixture
 def recordings(store: Store, monkeypatch: pytest.MonkeyPatch) -> Recordings:

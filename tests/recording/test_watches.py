@@ -93,10 +93,10 @@ async def test_the_events_of_a_namespace_are_watched_once_for_all_tasks() -> Non
     asked: list[str] = []
 
     class Api:
-        async def json(self, path: str, _query: object) -> dict[str, Any]:
+        async def read_list(self, path: str, _: object, cut: Callable[[Any], Any]) -> tuple[list[Any], str]:
             asked.append(path)
             about = [{"metadata": {"name": uid, "uid": f"e-{uid}"}, "involvedObject": {"uid": uid}} for uid in "abc"]
-            return {"items": about, "metadata": {"resourceVersion": "1"}}
+            return list(map(cut, about)), "1"
 
         @contextlib.asynccontextmanager
         async def request(self, *_: object, **__: object) -> AsyncIterator[None]:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cluster.pods import Container, containers
+from cortex_jupyter.cluster.pods import Container, containers, without_bulk
 
 if TYPE_CHECKING:
     from cortex_jupyter.records import Source
@@ -23,7 +23,7 @@ class Pods:
     present : dict
         Pod UID to Pod object.
     deleted : dict
-        The same for pods that are gone, cut to what is still asked of them: their last state tells exit codes.
+        The same for pods that are gone: their last state tells exit codes.
     lists : int
         How many complete lists have come: one at first, one more after each outage.
     behind : float or None
@@ -56,6 +56,7 @@ class Pods:
         uid = pod["metadata"]["uid"]
         if uid in self.deleted or uid in self._forgotten:
             return
+        pod = without_bulk(pod)  # a selector may have hundreds
         before, self.present[uid] = self.present.get(uid), pod
         if watched:
             self.behind = None
@@ -73,7 +74,7 @@ class Pods:
         uid = pod["metadata"]["uid"]
         self.behind = None
         self.present.pop(uid, None)
-        self.deleted[uid] = cut(pod)
+        self.deleted[uid] = without_bulk(pod)
         self.touch()
 
     def forget(self, needed: set[str]) -> None:
@@ -109,17 +110,6 @@ class Pods:
     def last_known(self, source: Source) -> Container | None:
         """Give the last known state of that container, its pod being gone or not."""
         return self.container(source) or _named(self.deleted.get(source.pod_uid), source.container)
-
-
-def cut(pod: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what fills most of a Pod object: environment, volumes, managed fields."""
-    meta, spec, status = pod["metadata"], pod["spec"], pod.get("status", {})
-    kept = {k: v for k, v in meta.items() if k not in ("managedFields", "labels")}
-    groups = ("initContainers", "containers", "ephemeralContainers")
-    lists = {
-        g: [{k: c[k] for k in ("name", "restartPolicy") if k in c} for c in spec[g]] for g in groups if spec.get(g)
-    }
-    return {"metadata": kept, "spec": {"nodeName": spec.get("nodeName", ""), **lists}, "status": status}
 
 
 def _version(pod: dict[str, Any]) -> str:

@@ -11,9 +11,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from cortex_jupyter.cluster.pods import without_bulk
 from cortex_jupyter.cluster.watch import Doubt, watch
 from cortex_jupyter.cluster.workloads import collection, segment
-from cortex_jupyter.recording.watching.pods import cut
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -43,7 +43,7 @@ class Watches:
     def pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a task."""
         path = collection("pod", workload.ref.namespace)
-        return watch(self._cluster, path, workload.pod_query, doubt=self._doubt(workload))
+        return watch(self._cluster, path, workload.pod_query, without_bulk, self._doubt(workload))
 
     def workload(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the object that is the task."""
@@ -94,7 +94,7 @@ class SharedWatches(Watches):
         """Follow the pods that the task owns."""
         if workload.ref.kind not in ("job", "pod"):
             return super().pods(workload)
-        return self._at(collection("pod", self._where(workload.ref.namespace)), cut).follow(workload.uid)
+        return self._at(collection("pod", self._where(workload.ref.namespace)), without_bulk).follow(workload.uid)
 
     def workload(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the object that is the task."""

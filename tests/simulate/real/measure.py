@@ -29,8 +29,8 @@ from tqdm import tqdm
 
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.cluster.pods import without_bulk
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.recording.watching.pods import cut
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _sharing() -> dict[str, float]:
         pod = _pod(sandbox)
     kept, before = [], resident(os.getpid())
     for _ in range(FLEET):
-        kept.append(cut(orjson.loads(pod)))  # noqa: PERF401 - what is cut off must not pile up
+        kept.append(without_bulk(orjson.loads(pod)))  # noqa: PERF401 - what is cut off must not pile up
     return {
         "share_us": used / passes / FLEET * 1e6, "valkey_share_us": spent / passes / FLEET * 1e6,
         "pod_kb": max(grown(os.getpid(), before), 0.0) / FLEET,
