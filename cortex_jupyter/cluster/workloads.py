@@ -32,6 +32,11 @@ COLLECTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
 _RANDOM_END: Final = re.compile(r'(pods "[^"]*-)[bcdfghjklmnpqrstvwxz2456789]{5}(?=")')
 
 
+#: Who creates a Job's pods where it does not name another
+#: (https://kubernetes.io/docs/concepts/workloads/controllers/job/#delegation-of-managing-a-job-object-to-external-controller).
+_JOB_CONTROLLER: Final = "kubernetes.io/job-controller"
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """The state of a task.
@@ -228,7 +233,7 @@ def state_of(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") 
         if own["phase"] == "Succeeded":
             return State("succeeded", "Pod complete exit 0", "Succeeded", 0)
         return _failed("Pod", end, own.get("reason") or "", own.get("message") or "")
-    return _alive(workload, pods, refusal)
+    return (_target(status) if kind == "job" else None) or _alive(workload, pods, refusal)
 
 
 def status_word(workload: Workload, pods: list[dict[str, Any]], state: State) -> str:
@@ -254,6 +259,20 @@ def _failed(word: str, end: podlib.End | None, reason: str, message: str = "") -
     parts += [podlib.in_one_line(text) for text in (end.message if code and end else "", message)]
     why = ": ".join(part for part in parts if part)
     return State("failed", f"{word} failed{exit_text}" + (f": {why}" if why else ""), reason or "Error", code)
+
+
+def _target(status: dict[str, Any]) -> State | None:
+    """Return the state of a Job whose end is decided while its pods stop; lines may still be written.
+
+    Since Kubernetes 1.31 `Failed` and `Complete` follow when no pod is left
+    (https://kubernetes.io/docs/concepts/workloads/controllers/job/#terminal-job-conditions).
+    """
+    ends = {"FailureTarget": "fails", "SuccessCriteriaMet": "is complete"}
+    for condition in status.get("conditions") or []:
+        if condition["status"] == "True" and (end := ends.get(condition["type"])):
+            reason = condition.get("reason") or condition["type"]
+            return State("running", f"Running: the Job {end} when its pods have stopped: {reason}", condition["type"])
+    return None
 
 
 def _alive(workload: Workload, pods: list[dict[str, Any]], refusal: str) -> State:
@@ -312,7 +331,10 @@ def _without_pods(workload: Workload, refusal: str) -> tuple[str, str]:
         return "FailedCreate", f"FailedCreate: {refusal}"
     size = {"job": "parallelism"}.get(kind, "replicas")
     why = "no pod has been created"
-    if spec.get(size) == 0:
+    manager = spec.get("managedBy") or _JOB_CONTROLLER
+    if manager != _JOB_CONTROLLER:
+        why = f"no pod has been created: the Job is left to {manager} (spec.managedBy)"
+    elif spec.get(size) == 0:
         why = f"no pod is wanted (spec.{size} is 0)"
     elif kind == "daemonset" and status.get("desiredNumberScheduled") == 0:
         why = "no node is to run it (status.desiredNumberScheduled is 0)"

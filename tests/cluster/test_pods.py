@@ -239,6 +239,11 @@ def test_why_a_workload_has_no_pods() -> None:
         assert found.name == "pending"
         return found.reason, found.message.removeprefix("Log not available yet: ")
 
+    queue = {"spec": {"managedBy": "example.com/queue"}}
+    left = "no pod has been created: the Job is left to example.com/queue (spec.managedBy)"
+    assert why("job", queue) == ("NoPods", left)
+    own = {"spec": {"managedBy": "kubernetes.io/job-controller"}}
+    assert why("job", own) == ("NoPods", "no pod has been created")
     assert why("job", {"spec": {"parallelism": 0}}) == ("NoPods", "no pod is wanted (spec.parallelism is 0)")
     for kind in ("deployment", "statefulset", "replicaset"):
         assert why(kind, {"spec": {"replicas": 0}}) == ("NoPods", "no pod is wanted (spec.replicas is 0)")
@@ -254,6 +259,30 @@ def test_why_a_workload_has_no_pods() -> None:
     )
     deleted = {"metadata": {"deletionTimestamp": "2023-11-14T22:13:20Z"}, "spec": {}}
     assert why("job", deleted) == ("Terminating", "it is being deleted")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason", "message"),
+    [
+        (
+            "FailureTarget",
+            "BackoffLimitExceeded",
+            "Running: the Job fails when its pods have stopped: BackoffLimitExceeded",
+        ),
+        (
+            "SuccessCriteriaMet",
+            "SuccessPolicy",
+            "Running: the Job is complete when its pods have stopped: SuccessPolicy",
+        ),
+    ],
+)
+def test_a_job_whose_end_is_decided_is_not_over(target: str, reason: str, message: str) -> None:
+    failed = pod(status("c", ended(3), "one"), phase="Failed")
+    stopping = pod(status("c", running(), "two"), phase="Running") | {"metadata": {"name": "q", "uid": "v"} | DELETED}
+    for pods in ((failed, stopping), (failed,), ()):
+        assert state(job((target, reason)), *pods) == ("running", message, None)
+    final = "Failed" if target == "FailureTarget" else "Complete"
+    assert state(job((target, reason), (final, reason)), failed)[0] == ("failed" if final == "Failed" else "succeeded")
 
 
 def test_a_rule_of_a_pod_failure_policy_is_named() -> None:
