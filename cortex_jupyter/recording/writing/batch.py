@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _SECOND: Final = 1_000_000_000
 #: An anchor lies this far before the last line, so that lines whose times are out of order lie after it.
 _BACK: Final = 2 * _SECOND
+#: So many different texts of the kubelet are notices of one source.
+_COMPLAINTS: Final = 20
 
 
 @dataclass(slots=True)
@@ -105,7 +107,7 @@ class Track:
         self.public = source.public
         self.last = anchor.last
         self.ended, self.unaudited = anchor.ended, anchor.unaudited
-        self.complaint = ""
+        self.complaints: set[str] = set()
         self.recent: deque[tuple[int, str]] = deque(maxlen=8)
         self._top = anchor.top
         # The marks between the anchor and the latest line are not kept: its place is early enough for all of them.
@@ -221,8 +223,9 @@ class Batcher:
         self._batch(commit, {sid: lines for sid, lines in parsed.items() if lines.times})
         for sid, lines in parsed.items():
             for text in lines.errors:
-                if text != self.tracks[sid].complaint:  # an attempt that fails again says the same again
-                    self.tracks[sid].complaint = text
+                # An attempt that fails again says the same again, or the one before that.
+                if text not in self.tracks[sid].complaints and len(self.tracks[sid].complaints) < _COMPLAINTS:
+                    self.tracks[sid].complaints.add(text)
                     self._note(commit, Note("status", text, sid=sid, fields={"notice": "kubelet"}))
 
     def _batch(self, commit: Commit, parsed: dict[int, Lines]) -> None:
