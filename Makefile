@@ -4,11 +4,11 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 # Without bytecode each of the hundreds of processes of a test run compiles what it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: setup demo test test-redis test-clouds test-cluster bench simulate torture lint audit docs dist clean
+.PHONY: setup demo test test-lowest test-neighbours test-image test-redis test-clouds test-cluster bench simulate torture lint audit docs dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)))
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(p) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 11) and print(sys.executable)' 2>/dev/null)))
 SOURCES := $(shell find js/src -type f) js/build.mjs
 BUNDLE := cortex_jupyter/notebook/static/viewer.js
 PYTEST := $(BIN)/python -m pytest -q
@@ -74,6 +74,38 @@ test: lint $(VENV)/collaboration
 	cd js && npm test --silent
 	env -u KUBECONFIG $(PYTEST) -m 'not cluster' -n 4 --dist loadfile --ignore tests/browser $(TESTARGS)
 	env -u KUBECONFIG $(PYTEST) -n 2 --dist loadfile tests/browser $(TESTARGS)
+
+# Old releases exist for the oldest Python alone. What they, or Python, have deprecated since is not ours to mend.
+LOWEST := $(VENV)/lowest
+OLDEST_PYTHON ?= python3.11
+CALM := -W default::DeprecationWarning -W default::PendingDeprecationWarning -W default::FutureWarning
+
+$(LOWEST)/.stamp: pyproject.toml tests/environments/lowest.py $(VENV)/.stamp
+	$(BIN)/uv venv -q --clear --seed --python $(OLDEST_PYTHON) $(LOWEST)
+	$(BIN)/python tests/environments/lowest.py >$(LOWEST)/pins.txt
+	$(BIN)/uv pip install -q --python $(LOWEST) -c $(LOWEST)/pins.txt hatchling hatch-jupyter-builder editables
+	HATCH_JUPYTER_BUILDER_SKIP_NPM=1 $(BIN)/uv pip install -q --python $(LOWEST) --no-build-isolation -c $(LOWEST)/pins.txt -e '.[test]'
+	install -D -m 644 cortex_jupyter/etc/cortex_jupyter.json $(LOWEST)/etc/jupyter/jupyter_server_config.d/cortex_jupyter.json
+	mkdir -p $(LOWEST)/share/jupyter/labextensions
+	ln -sfn $(CURDIR)/cortex_jupyter/labextension $(LOWEST)/share/jupyter/labextensions/cortex-jupyter
+	touch $@
+
+# The Python tests with the oldest release of each dependency that pyproject.toml admits (docs/environments.md).
+test-lowest: setup $(LOWEST)/.stamp
+	@$(call need,kubectl,kubectl)
+	@$(call need,valkey-server,valkey-server)
+	@$(call need,redis-check-rdb,redis-tools)
+	env -u KUBECONFIG PATH=$(CURDIR)/$(LOWEST)/bin:$$PATH $(LOWEST)/bin/python -m pytest -q -m 'not cluster' -n 4 --dist loadfile \
+		$(CALM) --ignore tests/browser --ignore tests/test_dependencies.py $(TESTARGS)
+
+# We, and the newest release of each package that our users have: resolved, not installed. ARGS="kfp mlrun" takes some.
+test-neighbours: setup
+	$(BIN)/python tests/environments/neighbours.py $(ARGS)
+
+# Installed into an older JupyterHub image, none of whose packages may move, and used there.
+test-image: setup
+	$(OLDEST_PYTHON) -c 'import venv'
+	$(BIN)/python tests/environments/hub_image.py --python $(OLDEST_PYTHON)
 
 # The same assumptions and the main job, on the cluster that KUBECONFIG names.
 test-cluster: setup

@@ -64,6 +64,7 @@ def test_the_wheel_holds_the_built_viewer_and_the_server_configuration(wheel: Pa
         "page.css",
     }
     assert any(n.endswith("data/etc/jupyter/jupyter_server_config.d/cortex_jupyter.json") for n in names)
+    assert "cortex_jupyter/py.typed" in names, "type checkers would ignore our annotations"
     assert not [n for n in names if n.startswith(("js/", "tests/", "cortex_jupyter/lab")) or "node_modules" in n]
 
 

@@ -24,7 +24,7 @@ def library(name: str) -> Any:
     Raises
     ------
     MissingExtra
-        It is not installed; the hint is the command that installs it.
+        It is not installed, or cannot be imported beside what else is; the hint says what to install.
 
     Examples
     --------
@@ -45,3 +45,9 @@ def library(name: str) -> Any:
             raise  # it is there, and something that it needs is not: its own message says what
         package = f"cortex-jupyter[{_EXTRA[root]}]" if root in _EXTRA else root
         raise MissingExtra(f"this needs {root}, which is not installed", f'pip install "{package}"') from error
+    except (
+        ImportError
+    ) as error:  # as of pyarrow 26 beside NumPy 1: no metadata tells an installer that the two do not fit
+        root = name.partition(".")[0]
+        hint = f"install a release of {root} that fits the other packages here: docs/environments.md"
+        raise MissingExtra(f"{root} cannot be imported: {error}", hint) from error

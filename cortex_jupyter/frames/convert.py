@@ -28,10 +28,15 @@ def to_pandas(table: Any) -> Any:
         There is no pandas.
     """
     pd, pa = library("pandas"), library("pyarrow")
-    text = pd.StringDtype("pyarrow", na_value=float("nan"))  # what pandas 3 calls `str`
+    try:
+        text = pd.StringDtype("pyarrow", na_value=float("nan"))  # what pandas 3 calls `str`
+    except TypeError:  # pandas before 2.3 has only the one whose missing value is `pd.NA`, 2.1 without `large_string`
+        text = pd.StringDtype("pyarrow")
+        fields = [f.with_type(pa.string()) if pa.types.is_large_string(f.type) else f for f in table.schema]
+        table = table.cast(pa.schema(fields))
 
     def dtype(kind: Any) -> Any:
-        return text if pa.types.is_large_string(kind) else None
+        return text if pa.types.is_large_string(kind) or pa.types.is_string(kind) else None
 
     few = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-pandas") as pool:  # Arrow and numpy release the interpreter

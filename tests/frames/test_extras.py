@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CASES = {
     "pyarrow": ("pandas", "read(store, 1, query)"),
@@ -37,3 +41,13 @@ def test_a_missing_library_is_named_with_what_brings_it(name: str, tmp_path: obj
     assert done.stdout.strip() == (
         f'True|this needs {name}, which is not installed|pip install "cortex-jupyter[{extra}]"'
     )
+
+
+def test_a_library_that_is_there_and_cannot_be_imported_says_why(tmp_path: Path) -> None:
+    why = "pyarrow requires NumPy 2.0 or newer, found 1.26.4"
+    (tmp_path / "pyarrow.py").write_text(f"raise ImportError({why!r})")
+    code = "from cortex_jupyter.archive.extra import library; library('pyarrow.compute')"
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"MissingExtra: pyarrow cannot be imported: {why}" in done.stderr
+    assert "hint: install a release of pyarrow that fits" in done.stderr

@@ -47,7 +47,9 @@ def test_what_a_log_says_of_itself(filled: Filled, engine: Runtime) -> None:
 def test_every_library_reads_it(filled: Filled, engine: Runtime, tmp_path: Path) -> None:
     log = ended(filled)
     assert len(log.to_pandas()) == len(log.to_polars()) == len(log.to_arrow()) == 150
-    assert pl.DataFrame(log).height == pa.table(log).num_rows == len(pd.DataFrame.from_arrow(log)) == 150
+    assert pl.DataFrame(log).height == pa.table(log).num_rows == 150
+    if hasattr(pd.DataFrame, "from_arrow"):  # pandas 3
+        assert len(pd.DataFrame.from_arrow(log)) == 150
     assert duckdb.sql("select count(*) from log").fetchall() == [(150,)]
     log.to_parquet(tmp_path / "x.parquet")
     same = ["time", "seq", "task", "pod", "run", "level", "text"]  # message and fields are cut out of the text again
