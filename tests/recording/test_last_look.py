@@ -258,3 +258,20 @@ async def test_a_file_that_is_compressed_while_it_is_looked_at(store: Store, han
     async with life(node, store, hand) as one:
         await one.end()
     assert texts(store, hand) == ALL
+
+
+async def test_a_pod_opened_in_crash_loop_back_off_has_each_run_once_and_a_gap_for_those_before(
+    store: Store, hand: Hand
+) -> None:
+    crashed = pod("terminated", number=2, exit_code=3)
+    (status,) = crashed["status"]["containerStatuses"]
+    ended = status["state"]["terminated"] | {"containerID": "containerd://1-2"}
+    status["state"], status["lastState"] = {"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": ended}
+    node = Node(crashed, b"".join(NEW))
+    node.files = {}
+    async with life(node, store, hand) as one:
+        await one.end()
+    assert texts(store, hand) == sorted(f"new {i}" for i in range(100))
+    assert [gap["reason"] for gap in store.complete(hand.id).gaps] == [
+        "runs 0 to 1 came and went before they could be read"
+    ]

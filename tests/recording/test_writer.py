@@ -14,7 +14,7 @@ from recording.node import line
 from cortex_jupyter.errors import LeaseLost, StoreError
 from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.store import Anchor, Commit
-from cortex_jupyter.recording.writing.batch import Note
+from cortex_jupyter.recording.writing.batch import Batcher, Note, Piece, Track
 from cortex_jupyter.recording.writing.writer import Writer
 from cortex_jupyter.records import Batch, TaskRef
 
@@ -207,3 +207,13 @@ async def test_what_nobody_reads_is_gathered_until_somebody_does(
     await channel.lines(1, line(5, "x" * 40_000))
     await channel.lines(1, line(6, "y" * 40_000))  # as much as a batch holds waits for nobody
     await until(lambda: len(texts(store, hand.id)) == 6)
+
+
+def test_a_text_of_the_kubelet_that_says_nothing_new_is_no_notice() -> None:
+    batcher = Batcher("t", 1)
+    batcher.tracks[1] = Track(source(), Anchor())
+    texts = [b"rpc error: code = Unavailable\n", b"too many open files\n"]
+    commits = [batcher.build([Piece(1, texts[n % 2])]) for n in range(10)]
+    assert [len(commit.entries) for commit in commits] == [1, 1] + [0] * 8
+    many = [batcher.build([Piece(1, b"failed to stat /var/log/%d\n" % n)]) for n in range(100)]
+    assert sum(len(commit.entries) for commit in many) < 20
