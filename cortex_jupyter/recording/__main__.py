@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from cortex_jupyter import journal, tracing
 from cortex_jupyter._version import __version__
-from cortex_jupyter.errors import ClusterChanged, CortexError, StoreBusy
+from cortex_jupyter.errors import ClusterChanged, CortexError, StoreBusy, StoreError
 from cortex_jupyter.masking import rules
 from cortex_jupyter.recording.collector.selection import Selection
 from cortex_jupyter.recording.process.launch import log_path, rights
@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _log_file(url: str) -> Path | None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, StoreError):
         return log_path(url)
     return None  # its folder cannot be made: then nobody has started us with it either
 

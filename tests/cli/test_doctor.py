@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -244,3 +246,22 @@ async def test_servers_are_judged_by_jupyters_configuration(tmp_path: Path, monk
     assert all("hush" not in one.text + one.todo for one in found)
     file.write_text("c.CortexJupyter.access_for = 'user'\n1 / 0")
     assert "ZeroDivisionError" in said(await doctor.examine(None, None, None, 30.0), "warn")
+
+
+@pytest.mark.parametrize("command", ["tasks", "doctor"])
+def test_without_home_and_user_name_a_command_says_what_to_set(command: str) -> None:
+    """As in a container with `runAsUser`: HOME is not set, and /etc/passwd does not know the UID."""
+    code = f"""
+import pwd, sys
+def unknown(_):
+    raise KeyError
+pwd.getpwuid = unknown
+from cortex_jupyter.cli import main
+sys.exit(main([{command!r}]))
+"""
+    env = {
+        k: v for k, v in os.environ.items() if k != "HOME" and not k.startswith(("KUBE", "CORTEX", "JUPYTER", "XDG"))
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "has no home directory" in done.stderr and "CORTEX_STORE" in done.stderr

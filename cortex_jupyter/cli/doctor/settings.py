@@ -62,7 +62,11 @@ def read() -> Settings:
     files: list[str] = []
     broken: list[str] = []
     for name in _FILES:
-        app: Any = JupyterApp(config_file_name=name, raise_config_file_errors=True)
+        try:
+            app: Any = JupyterApp(config_file_name=name, raise_config_file_errors=True)
+        except RuntimeError as error:  # there is no home directory
+            broken.append(f"{name}: {error}")
+            continue
         with contextlib.redirect_stdout(sys.stderr):  # what they print is none of our report
             try:
                 app.load_config_file(suppress_errors=False)

@@ -11,15 +11,15 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import RecorderError
-from cortex_jupyter.recording.store import path_of
+from cortex_jupyter.recording.store import data_folder, path_of
 from cortex_jupyter.recording.store.liveness import HOST, MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from cortex_jupyter.recording.store import Recorder, Store
 
@@ -46,9 +46,7 @@ def log_path(store_url: str) -> Path:
     """Give the file that recorders of this store write their own messages to."""
     if (path := path_of(store_url)) is not None:
         return path.with_name("recorder.log")
-    from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415
-
-    folder = Path(jupyter_data_dir()) / "cortex"
+    folder = data_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder / "recorder.log"
 

@@ -16,7 +16,15 @@ from cortex_jupyter.recording.store.types import (
     Recorder,
     as_epochs,
 )
-from cortex_jupyter.recording.store.url import default_url, is_shared, is_store, path_of, url_of, usual_path
+from cortex_jupyter.recording.store.url import (
+    data_folder,
+    default_url,
+    is_shared,
+    is_store,
+    path_of,
+    url_of,
+    usual_path,
+)
 
 __all__ = [
     "HEARTBEAT_S",
@@ -32,6 +40,7 @@ __all__ = [
     "Recorder",
     "Store",
     "as_epochs",
+    "data_folder",
     "default_url",
     "is_shared",
     "is_store",

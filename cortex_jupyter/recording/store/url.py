@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
+from cortex_jupyter.errors import StoreError
 from cortex_jupyter.recording.store.local import local_place
 
 #: How the URL of a store on a server begins.
@@ -26,10 +27,33 @@ def default_url() -> str:
 
 
 def usual_path() -> Path:
-    """Return the path of a user's store: below their Jupyter data directory."""
+    """Return the path of a user's store: below their Jupyter data directory.
+
+    Raises
+    ------
+    StoreError
+        There is none.
+    """
+    return data_folder() / "recordings.sqlite"
+
+
+def data_folder() -> Path:
+    """Return the folder for what we keep of a user: below their Jupyter data directory.
+
+    Raises
+    ------
+    StoreError
+        There is none: a container may have neither HOME nor an entry for its UID in /etc/passwd.
+    """
     from jupyter_core.paths import jupyter_data_dir  # noqa: PLC0415
 
-    return Path(jupyter_data_dir()).absolute() / "cortex" / "recordings.sqlite"
+    try:
+        return Path(jupyter_data_dir()).absolute() / "cortex"
+    except RuntimeError as error:  # pathlib's
+        raise StoreError(
+            f"there is no place for recordings: user {os.getuid()} has no home directory",
+            "set CORTEX_STORE to sqlite:///absolute/path or a server, or HOME to a folder that can be written",
+        ) from error
 
 
 def is_store(url: str) -> bool:
