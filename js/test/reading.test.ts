@@ -428,7 +428,7 @@ describe("who, and how far", () => {
     // What matters stands at the end of a long line: it opens.
     all("[data-notice] .cl-more").at(-1)!.click();
     await settle();
-    expect(all(".cl-hint").at(-1)!.textContent).toContain("no such file or directory");
+    expect(all("[data-notice].cl-open").at(-1)!.textContent).toContain("no such file or directory");
     expect(all(".cl-ph").map(({ textContent }) => textContent)).toEqual(["Scheduled 2 s", "Failed · exit 128"]);
   });
 

@@ -151,7 +151,8 @@ function noticeRow(row: Row, actions: RowActions, open: Map<number, string>): HT
     element.append(h("button", { type: "button", class: "cl-more", "aria-expanded": String(open.has(row.id)), onclick: why }, "Why?"));
     if (open.has(row.id)) {
       element.classList.add("cl-open");
-      element.append(h("div", { class: "cl-hint" }, hint));
+      // Where it only was too long, the row itself shows all of it now.
+      if (hint !== words) element.append(h("div", { class: "cl-hint" }, hint));
     }
   }
   return element;
