@@ -18,7 +18,7 @@ from cortex_jupyter.recording.source.source import SourceReader
 from cortex_jupyter.recording.text.parser import Parser
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import Batch
+from cortex_jupyter.records import Batch, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -542,6 +542,17 @@ async def test_a_stream_that_stays_open_and_silent_ends_with_its_pod(
     await rig.run(writer)
     assert (rig.texts, rig.ended) == (ALL, True)
     assert rig.gaps == ["its pod was deleted before the end of its log could be read"]
+
+
+async def test_a_gap_in_place_of_a_whole_run_begins_when_the_run_may_have(
+    store: Store, hand: Hand, writer: Writer
+) -> None:
+    """Nothing of it is recorded, so no last line says when: the gap had no length."""
+    rig = Rig(store, hand, Node(GONE))
+    await rig.run(writer, seen=pod())
+    (gap,) = store.complete(hand.id).gaps
+    assert int(gap["from"]) == parse_rfc3339("2023-11-14T22:00:00Z"), "its pod was created then"
+    assert int(gap["to"]) > int(gap["from"])
 
 
 def test_a_pod_that_is_gone_stays_gone() -> None:

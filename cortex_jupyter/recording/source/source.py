@@ -24,6 +24,7 @@ from cortex_jupyter.recording.source.bridge import bridge
 from cortex_jupyter.recording.source.ending import Evidence, Look, Verdict
 from cortex_jupyter.recording.source.last import LastLines
 from cortex_jupyter.recording.source.stream import AnotherRunError, Stream
+from cortex_jupyter.recording.store.ids import time_of
 from cortex_jupyter.recording.text.lines import Lines, is_removed
 
 if TYPE_CHECKING:
@@ -342,13 +343,23 @@ class SourceReader:
 
     def _lost(self, reason: str) -> None:
         now = time.time_ns()
-        since = self._channel.anchor(self._sid).last or now
+        since = self._channel.anchor(self._sid).last or min(self._began(), now)
         self._channel.note(notices.gap(self._source, self._sid, since, now, reason))
         self._end()
 
     def _end(self) -> None:
         self._stream.caught_up = True
         self._channel.note(notices.ended(self._source, self._sid, self._how_it_ended()))
+
+    def _began(self) -> int:
+        """Return when the run may have begun, ns: as the node says, else with its pod, else before it was to be recorded."""
+        known = self._pods.last_known(self._source)
+        if known and known.started and known.source and known.source.container_id == self._source.container_id:
+            return known.started
+        end = self._how_it_ended()
+        if end and end.started:
+            return end.started
+        return self._pods.created(self._source) or time_of(self._context.lease.recording)
 
     def _how_it_ended(self) -> End | None:
         known = self._pods.last_known(self._source)

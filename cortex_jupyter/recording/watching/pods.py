@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.pods import Container, containers, without_bulk
+from cortex_jupyter.records import parse_rfc3339
 
 if TYPE_CHECKING:
     from cortex_jupyter.records import Source
@@ -106,6 +107,11 @@ class Pods:
     def container(self, source: Source) -> Container | None:
         """Give the present state of the container that a source is a run of, None where its pod is gone."""
         return _named(self.present.get(source.pod_uid), source.container)
+
+    def created(self, source: Source) -> int:
+        """Return when the pod of a source was created, ns; 0 where the pod is not known."""
+        pod = self.present.get(source.pod_uid) or self.deleted.get(source.pod_uid)
+        return parse_rfc3339(pod["metadata"]["creationTimestamp"]) if pod else 0
 
     def last_known(self, source: Source) -> Container | None:
         """Give the last known state of that container, its pod being gone or not."""
