@@ -137,10 +137,12 @@ simulate: setup
 	@case "$(ARGS)" in *--measure*|*--check*) $(call need,valkey-server,valkey-server);; esac
 	@env -u KUBECONFIG $(BIN)/python tests/simulate/main.py $(ARGS)
 
-# 60 000 lines through rotation and kills, beside kubectl; on the cluster that KUBECONFIG names, else on the sandbox.
+# 60 000 lines through rotation and kills, beside kubectl, then ten minutes of a bad network; on the cluster that KUBECONFIG
+# names, else on the sandbox.
 torture: setup
 	@$(call need,kubectl,kubectl)
 	$(BIN)/python tests/torture/main.py $(ARGS)
+	$(BIN)/python tests/torture/network.py
 
 # The API reference, from the docstrings.
 docs: setup

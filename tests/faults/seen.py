@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from faults.oracle import Key, Line
 
 Object = dict[str, Any]
+_RUNS = re.compile(r"runs? (\d+)(?: to (\d+))? came and went")
 
 
 class Seen:
@@ -23,14 +25,17 @@ class Seen:
         Lines so far.
     doubled : int
         Numbers that came a second time, or late.
+    holes : list of (int, int)
+        First and last of the numbers that did not come; a filter may have left them out.
     gaps, notices : list of dict
     end : dict or None
     """
 
     def __init__(self) -> None:
         self._lines: dict[Key, dict[int, list[Line]]] = {}
-        self._last = 0
+        self._last = self._reached = 0
         self.count = self.doubled = 0
+        self.holes: list[tuple[int, int]] = []
         self.gaps: list[Object] = []
         self.notices: list[Object] = []
         self.end: Object | None = None
@@ -38,6 +43,11 @@ class Seen:
 
     def take(self, event: str, data: Object) -> None:
         """Take one event, its data as the contract has it."""
+        if "seq" in data:
+            first = int(data["seq"])
+            if first > self._reached + 1:
+                self.holes.append((self._reached + 1, first - 1))
+            self._reached = max(self._reached, first - 1 + len(data.get("m", (1,))))
         if event == "log":
             self._batch(data)
         elif event == "gap":
@@ -105,6 +115,8 @@ def _formed(lines: dict[Key, list[Line]], form: Callable[[str], str]) -> dict[Ke
 
 def _judge(key: Key, wrote: Sequence[Line], got: Sequence[Line], gaps: Sequence[Object]) -> int:
     stated = [(int(g["from"]), int(g["to"])) for g in gaps if _key(g) == key]
+    if not got and any(_names(gap, key) for gap in gaps):
+        return len(wrote)
     missing = 0
     for first, last in _holes(key, wrote, got):
         covered = any(a <= wrote[first][0] and wrote[last][0] <= b for a, b in stated)
@@ -136,6 +148,13 @@ def _holes(key: Key, wrote: Sequence[Line], got: Sequence[Line]) -> list[tuple[i
 def _key(gap: Object) -> Key | None:
     source = gap.get("source")
     return (source["pod"], source["container"], source["run"]) if source else None
+
+
+def _names(gap: Object, key: Key) -> bool:
+    """Tell whether a gap names a run as one of those that came and went."""
+    found = _RUNS.match(gap["reason"])
+    where = _key(gap)
+    return bool(found and where and where[:2] == key[:2] and int(found[1]) <= key[2] <= int(found[2] or found[1]))
 
 
 def _short(line: Line | None) -> str:

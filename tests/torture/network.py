@@ -39,7 +39,7 @@ from support.jupyter import TOKEN, Home, Jupyter
 from support.kube import Kube, python_job
 from support.network import Chance, Network
 
-from cortex_jupyter.errors import ClusterUnreachable
+from cortex_jupyter.errors import ClusterUnreachable, RecorderError
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.records import TaskRef, parse_rfc3339
 
@@ -92,6 +92,10 @@ _ALONE = [
 ]
 
 
+#: A recorder that is killed soon after each start is started ever more rarely; this one lives longer, in seconds.
+_LIVES_S = 40.0
+
+
 @dataclass
 class Task:
     """One Job, and what its readers got."""
@@ -100,6 +104,7 @@ class Task:
     seen: Seen = field(default_factory=Seen)
     sse: Seen = field(default_factory=Seen)
     printed: Path = Path()
+    errors: list[str] = field(default_factory=list)
 
 
 class Soak:
@@ -131,6 +136,7 @@ class Soak:
         silent_s, reset_s, end_s, self.strike_s = means
         self.bad = Chance(seed, silent_s, reset_s, end_s)
         self.struck: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.rows: list[tuple[str, ...]] = []
         self.gate = folder / "gate"
@@ -139,6 +145,7 @@ class Soak:
         self.tasks: list[Task] = []
         self.url = f"sqlite://{folder}/store/r.sqlite"
         self._deletable = ""
+        self._killed = 0.0
 
     # ------------------------------------------------------------ the run
 
@@ -184,6 +191,8 @@ class Soak:
                 "logs -f": self._printed(home, task),
             }
             readers += [asyncio.create_task(reader, name=f"{task.name} by {how}") for how, reader in each.items()]
+        while not all(task.seen.count and task.sse.count for task in self.tasks):  # noqa: ASYNC110 - readers of several kinds
+            await asyncio.sleep(0.1)
         striking = asyncio.create_task(self._strike())
         try:
             await asyncio.sleep(seconds)
@@ -218,10 +227,18 @@ class Soak:
 
     @staticmethod
     async def _in_python(recordings: Recordings, task: Task) -> None:
-        recording = await _found(recordings, task.name)
-        async with recording.wanted():
-            async for frame in recording.feed.frames():
-                task.seen.take(frame.event, json.loads(frame.entry.data))
+        """Read from where the last attempt ended, as a program would that takes an error for a reason to try again."""
+        reached = 0
+        while task.seen.end is None:
+            try:
+                recording = await recordings.find(TaskRef.parse(task.name))
+                async with recording.wanted():
+                    async for frame in recording.feed.frames(reached):
+                        task.seen.take(frame.event, json.loads(frame.entry.data))
+                        reached = frame.last
+            except (ClusterUnreachable, RecorderError) as error:
+                task.errors.append(error.message)
+                await asyncio.sleep(0.5)
 
     @staticmethod
     async def _as_sse(way: Network, task: Task) -> None:
@@ -283,6 +300,9 @@ class Soak:
                 self.struck[name if self.rotate or name != "logs rotated" else "pod deleted"] += 1
 
     def _kill_recorder(self) -> bool:
+        if time.monotonic() - self._killed < _LIVES_S:
+            return False
+        self._killed = time.monotonic()
         pids = Case.pids(self.url)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -305,15 +325,20 @@ class Soak:
     def _judge(self, disk: Disk) -> None:
         everything = disk.lines()
         self.struck["rotated files"] = disk.rotated()
+        self.struck["errors told in python"] = sum(len(task.errors) for task in self.tasks)
         for task in self.tasks:
             wrote = {key: lines for key, lines in everything.items() if key[0].startswith(f"{task.name}-")}
             self.struck["restarts"] += sum(run > 0 for _, _, run in wrote)
             for reader, seen in (("python", task.seen), ("SSE", task.sse), ("logs -f", _printed(task))):
+                if seen.holes and reader != "logs -f":
+                    self.wrong.append(f"{task.name} by {reader}: numbers did not come: {seen.holes}")
                 missing: int | str = "?"
                 try:
                     missing = judge(wrote, seen)
                 except AssertionError as error:
                     self.wrong.append(f"{task.name} by {reader}: {error}")
+                if reader != "logs -f":
+                    self.reasons.update(f"{reader}: {gap['reason']}" for gap in seen.gaps)
                 count = sum(map(len, wrote.values()))
                 self.rows.append(
                     (task.name, reader, *map(str, (count, seen.count, seen.doubled, missing, len(seen.gaps))))
@@ -328,19 +353,12 @@ class Soak:
         lines += [
             "",
             *(f"{n:>6} {what}" for what, n in sorted(self.struck.items())),
+            "",
+            *(f"{n:>6} gaps to {reason}" for reason, n in sorted(self.reasons.items())),
             *(f"WRONG {w}" for w in self.wrong),
         ]
         sys.stdout.write("\n".join([*lines, "", ""]))
         sys.stdout.flush()
-
-
-async def _found(recordings: Recordings, name: str) -> Any:
-    """Find a task; one that cannot be found because the network breaks is looked for again."""
-    while True:
-        try:
-            return await recordings.find(TaskRef.parse(name))
-        except ClusterUnreachable:
-            await asyncio.sleep(0.5)
 
 
 def _printed(task: Task) -> Seen:
@@ -362,7 +380,7 @@ async def world(folder: Path, seed: int, means: tuple[float, float, float, float
     """Give a soak on the cluster that KUBECONFIG names, else on a sandbox."""
     if config := os.environ.get("KUBECONFIG"):
         kube = Kube(config)
-        yield Soak(kube, Path("/"), folder, seed, means, 30_000)
+        yield Soak(kube, Path("/"), folder, seed, means, 8000)
         kube.close()
         return
     from conftest import run_sandbox  # noqa: PLC0415

@@ -35,7 +35,7 @@ async def unseen(
     known : mapping of str to set of str
         The containers that have been seen, by the names of their pods.
     since : int
-        Containers that started before this (ns, a whole second) are left out.
+        When recording began (ns, a whole second). Pods of which nothing happened since then are left out.
 
     Returns
     -------
@@ -55,12 +55,15 @@ async def unseen(
         pod = workload.obj.get("spec", {}).get("template", {}).get("spec", {})
         each = len(pod.get("containers", ())) + len(pod.get("initContainers", ()))
         for name in sorted(name for name in names if len(known.get(name, ())) < max(each, 1)):
-            for event in await _events(cluster, namespace, f"involvedObject.name={name},reason=Started"):
-                about, started = event["involvedObject"], _time(event)
+            events = await _events(cluster, namespace, f"involvedObject.name={name}")
+            if max(map(_last, events), default=0) < since:
+                continue
+            for event in events:
+                about = event["involvedObject"]
                 where = _CONTAINER.fullmatch(about.get("fieldPath") or "")
-                if where and where[2] not in known.get(name, ()) and started >= since:
-                    kind = _KINDS.get(where[1], "main")
-                    found.append((Source(name, about.get("uid", ""), where[2], "", kind=kind), started))
+                if event["reason"] == "Started" and where and where[2] not in known.get(name, ()):
+                    source = Source(name, about.get("uid", ""), where[2], "", kind=_KINDS.get(where[1], "main"))
+                    found.append((source, _first(event)))
     except NotAllowed:
         pass
     return found
@@ -72,7 +75,13 @@ async def _events(cluster: Cluster, namespace: str, selector: str) -> list[dict[
     return items
 
 
-def _time(event: dict[str, Any]) -> int:
-    """Give when an event was first seen, ns; it is told in whole seconds."""
+def _first(event: dict[str, Any]) -> int:
+    """Return when an event was first seen (ns, a whole second), 0 where it does not say."""
     when = event.get("firstTimestamp") or event.get("eventTime")
+    return parse_rfc3339(when) if when else 0
+
+
+def _last(event: dict[str, Any]) -> int:
+    """Return when an event was last seen (ns, a whole second), 0 where it does not say."""
+    when = event.get("lastTimestamp") or event.get("eventTime")
     return parse_rfc3339(when) if when else 0
