@@ -177,7 +177,11 @@ def qos(pod: Object) -> str:
 def _job(obj: Object, spec: Object, name: str) -> None:
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
-    _fill(spec, parallelism=1, backoffLimit=6, completionMode="NonIndexed", suspend=False)
+    # With a limit for each index there is none for all (`SetDefaults_Job`).
+    limit = 2**31 - 1 if "backoffLimitPerIndex" in spec else 6
+    replaced = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
+    _fill(spec, parallelism=1, backoffLimit=limit, completionMode="NonIndexed", suspend=False)
+    spec.setdefault("podReplacementPolicy", replaced)
     template = spec.setdefault("template", {})
     _pod(template.setdefault("spec", {}), name, "spec.template.spec")
     policy = template["spec"]["restartPolicy"]

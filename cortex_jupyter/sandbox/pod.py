@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.sandbox import environment, events, podstatus
 from cortex_jupyter.sandbox.crilog import CriLog
 from cortex_jupyter.sandbox.images import wait_for_image
+from cortex_jupyter.sandbox.jobs import matches_exit_codes
 from cortex_jupyter.sandbox.objects import copy
 from cortex_jupyter.sandbox.podstatus import EPHEMERAL, INIT, MAIN, SIDECAR, Container
 from cortex_jupyter.sandbox.process import Process, StartError
@@ -61,6 +62,10 @@ class PodWorker:
         #: Containers that run; they are waited for. Whatever else is under way is cancelled at the end.
         self._runs: set[asyncio.Task[Any]] = set()
         self._chores: set[asyncio.Task[Any]] = set()
+        self._sidecars: list[asyncio.Task[bool]] = []
+        #: Why all containers are restarted, while they are; and how long the next time waits, in seconds.
+        self._restarting, self._pause = "", 0.0
+        self._restarted = False
         self._life_task = self._spawn(self._life(spec))
 
     # ------------------------------------------------------------ what others see
@@ -71,6 +76,9 @@ class PodWorker:
         if pod is not None and pod["metadata"]["uid"] == self.uid:
             new = copy(pod)
             new["status"] = podstatus.build(pod, self.containers, self.phase, **self.why)
+            if self._restarted:
+                restarting = podstatus.restarting(pod, self._restarting)
+                new["status"]["conditions"].append(restarting)
             self.kubelet.store.update(new, manager="kubelet")
 
     def tell(self, reason: str, message: str, container: Container | None = None, *, warning: bool = False) -> None:
@@ -95,31 +103,61 @@ class PodWorker:
     # ------------------------------------------------------------ life
 
     async def _life(self, spec: Object) -> None:
-        inits = [c for c in self.containers if c.kind in (INIT, SIDECAR)]
-        for container in self.containers:
-            container.wait("PodInitializing" if inits else "ContainerCreating")
-        self.sync()
         policy = spec.get("restartPolicy", "Always")
         if limit := spec.get("activeDeadlineSeconds"):
             self._spawn(self._deadline(limit))
+        while (phase := await self._round(policy)) is None:
+            await self._restart_all()
+        await self._finish(phase)
+
+    async def _round(self, policy: str) -> str | None:
+        """Run all containers from the first on; return the phase it comes to, None where all shall be restarted."""
+        inits = [c for c in self.containers if c.kind in (INIT, SIDECAR)]
+        mains = [c for c in self.containers if c.kind == MAIN]
+        for container in inits + mains:
+            container.wait("PodInitializing" if inits else "ContainerCreating")
+        self.sync()
         for container in inits:
             if container.kind == SIDECAR:
-                self._spawn(self._supervise(container, "Always"))
-                while not container.running:
+                self._sidecars.append(self._spawn(self._supervise(container, "Always")))
+                while not container.running and not self._restarting:
                     await self.wait_change(0.02)
             elif not await self._supervise(container, "Never" if policy == "Never" else "OnFailure"):
-                await self._finish("Failed")
-                return
-        mains = [c for c in self.containers if c.kind == MAIN]
+                return None if self._restarting else "Failed"
+            if self._restarting:
+                return None
         for container in mains:
             container.wait("ContainerCreating")
-        done = await asyncio.gather(*(self._supervise(c, policy) for c in mains))
-        await self._finish("Succeeded" if all(done) else "Failed")
+        done = await asyncio.gather(*(self._supervise(c, c.spec.get("restartPolicy", policy)) for c in mains))
+        if self._restarting:
+            return None
+        return "Succeeded" if all(done) else "Failed"
+
+    async def _restart_all(self) -> None:
+        """Kill what still runs, forget what ran, and count one restart for each container; the pod stays as it is.
+
+        KEP-5532: nothing is told to stop before it is killed, and exited containers leave the runtime with their logs.
+        """
+        self.sync()
+        await self._stop([c for c in self.containers if c.kind in (MAIN, SIDECAR, INIT)], 0)
+        await asyncio.gather(*self._sidecars)
+        self._sidecars.clear()
+        await asyncio.sleep(self._pause)
+        self._pause = min(self.kubelet.config.backoff_max, self._pause * 2) or self.kubelet.config.backoff
+        for container in self.containers:
+            if container.kind != EPHEMERAL and container.id:
+                shutil.rmtree(self.folder / container.name, ignore_errors=True)
+                self.kubelet.logs.pop(container.id, None)
+                container.restarts += 1
+        self._restarting = ""
+        self.sync()
 
     async def _finish(self, phase: str) -> None:
-        """End the pod: sidecars are told to stop, in the reverse order of their start."""
+        """End the pod: sidecars are told to stop, each when those started after it have ended (KEP-753)."""
         self.ending = True
-        await self._stop([c for c in reversed(self.containers) if c.kind in (SIDECAR, EPHEMERAL)], 5)
+        await self._stop([c for c in self.containers if c.kind == EPHEMERAL], 5)
+        for container in reversed([c for c in self.containers if c.kind == SIDECAR]):
+            await self._stop([container], 5)
         self.phase = phase
         self.sync()
 
@@ -142,7 +180,11 @@ class PodWorker:
                 self.tell("Killing", f"Stopping container {container.name}", container)
         for task in self._chores:
             task.cancel()
-        await self._stop(self.containers, grace)
+        sidecars = [c for c in reversed(self.containers) if c.kind == SIDECAR]
+        end = asyncio.get_running_loop().time() + grace
+        # Main containers first, then the sidecars in the reverse order of their start; one deadline for all.
+        for group in ([c for c in self.containers if c.kind != SIDECAR], *([c] for c in sidecars)):
+            await self._stop(group, max(0.0, end - asyncio.get_running_loop().time()))
         if self._runs:  # one that had only begun is killed by itself
             await asyncio.wait(self._runs, timeout=5)
         self.sync()
@@ -165,8 +207,20 @@ class PodWorker:
         pause = 0.0
         config = self.kubelet.config
         while True:
+            if container.restarts and self._halted:
+                return False
             succeeded = await self._once(container)
-            if self.ending or policy == "Never" or (policy == "OnFailure" and succeeded):
+            action = self._rule(container)
+            if action == "RestartAllContainers" and not self.ending and not self._restarting:
+                code = container.state["terminated"]["exitCode"]
+                self._restarting = f"Container {container.name} exited with code {code}, triggering pod restart"
+                self._restarted = True
+                self._spawn(self._stop(self.containers, 0))
+            if self._halted:
+                return succeeded and not self._restarting
+            if action == "Restart":
+                succeeded = False
+            elif policy == "Never" or (policy == "OnFailure" and succeeded):
                 return succeeded
             if pause:
                 text = f"back-off {pause:g}s restarting failed container={container.name} pod={self.name}_{self.namespace}({self.uid})"
@@ -176,6 +230,18 @@ class PodWorker:
                 await asyncio.sleep(pause)
             pause = min(config.backoff_max, pause * 2) or config.backoff
             container.restarts += 1
+
+    @property
+    def _halted(self) -> bool:
+        """Whether no container is restarted by its own policy: the pod ends, or all of it is restarted."""
+        return self.ending or bool(self._restarting)
+
+    @staticmethod
+    def _rule(container: Container) -> str:
+        """Return the action of the first of a container's `restartPolicyRules` that its exit code meets (KEP-5307)."""
+        code = container.state.get("terminated", {}).get("exitCode", 0)
+        rules = container.spec.get("restartPolicyRules") or []
+        return next((r["action"] for r in rules if matches_exit_codes(r["exitCodes"], code)), "")
 
     async def _once(self, container: Container) -> bool:
         await wait_for_image(self, container)

@@ -188,6 +188,13 @@ def _condition(kind: str, truth: bool, reason: str, message: str, before: Object
     return found | {k: v for k, v in (("reason", reason), ("message", message)) if v}
 
 
+def restarting(pod: Object, message: str) -> Object:
+    """Return the condition that says whether all containers are being restarted at this moment (KEP-5532)."""
+    before = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or []}
+    kind = "AllContainersRestarting"
+    return _condition(kind, bool(message), "ContainerExited" if message else "", message, before.get(kind))
+
+
 def _address(uid: str) -> str:
     digest = hashlib.sha256(uid.encode()).digest()
     return f"10.244.{digest[0]}.{digest[1] % 254 + 1}"
