@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 import pytest
-from support.crowd import JOBS, MANY, PODS
+from support.crowd import JOBS, LINES, MANY, PODS
+from support.jupyter import Home, jupyter
+from support.kube import python_job
+
+from cortex_jupyter.recording.stores import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import httpx
     from support.crowd import Crowd
+
+    from cortex_jupyter.recording.store import Store
 
 
 def _raw(crowd: Crowd, encoding: str, **query: str) -> tuple[httpx.Response, bytes]:
@@ -41,3 +55,131 @@ def test_the_crowd_is_as_large_as_real_ones(crowd: Crowd) -> None:
     sizes = sorted(len(orjson.dumps(pod)) for pod in pods)
     assert len(pods) >= PODS and 12_000 < sizes[len(pods) // 2] < 19_000
     assert len(crowd.kube.list("pods", crowd.namespace, labelSelector=crowd.selector)["items"]) == MANY
+
+
+# ---------------------------------------------------------------- what a user does there
+
+
+@pytest.fixture(scope="module")
+def user(crowd: Crowd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A user whose namespace it is."""
+    folder = tmp_path_factory.mktemp("user")
+    settings = {"CORTEX_NAMESPACE": crowd.namespace, "CORTEX_STORE": f"sqlite:///{folder / 'store.sqlite'}"}
+    home = Home(folder, crowd.kube.kubeconfig, settings)
+    yield home
+    home.end()
+
+
+def _cli(user: Home, *arguments: str) -> str:
+    done = user.run("cortex-jupyter", *arguments)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def _names(crowd: Crowd) -> set[str]:
+    """Give what `tasks` has to show: the Jobs, and the pods that no controller has."""
+    pods = crowd.kube.list("pods", crowd.namespace)["items"]
+    bare = {p["metadata"]["name"] for p in pods if not p["metadata"].get("ownerReferences")}
+    return bare | {j["metadata"]["name"] for j in crowd.kube.list("jobs", crowd.namespace)["items"]}
+
+
+def _written(pods: Iterable[str]) -> list[str]:
+    return sorted(f"line {i:02} of {pod}" for pod in pods for i in range(LINES))
+
+
+def test_tasks(crowd: Crowd, user: Home) -> None:
+    tasks = {t["name"]: t for t in json.loads(_cli(user, "tasks", "-o", "json"))["tasks"]}
+    assert set(tasks) == _names(crowd)
+    assert {name: tasks[name]["state"] for name in ("busy", "many-000", "job-001", "job-299", "app-000")} == {
+        "busy": "running", "many-000": "running", "job-001": "pending", "job-299": "pending", "app-000": "pending",
+    }  # fmt: skip
+
+
+def test_python_and_the_completion_of_names(crowd: Crowd, user: Home) -> None:
+    code = """
+    import time
+    from IPython.core.interactiveshell import InteractiveShell
+    import cortex_jupyter as cortex
+
+    print(len(cortex.tasks()))
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "cortex_jupyter")
+    end = time.monotonic() + 60
+    while "busy" not in (names := shell.complete("bu", "%tasklogs bu", 12)[1]) and time.monotonic() < end:
+        time.sleep(0.1)
+    print(names)
+    """
+    count, names = user.python(textwrap.dedent(code)).splitlines()[-2:]
+    assert int(count) == len(_names(crowd)) and names == "['busy']"
+
+
+def test_logs_of_a_job_and_of_a_pod(crowd: Crowd, user: Home) -> None:
+    (pod,) = crowd.kube.pods_of(crowd.job, crowd.namespace)
+    assert sorted(_cli(user, "logs", crowd.job, "--since", "all").splitlines()) == _written([pod["metadata"]["name"]])
+    assert sorted(_cli(user, "logs", "many-001", "--since", "all").splitlines()) == _written(["many-001"])
+
+
+def test_logs_of_a_selector_of_200_pods(crowd: Crowd, user: Home) -> None:
+    shown = _cli(user, "logs", "-l", crowd.selector, "--since", "all", "--prefix", "never").splitlines()
+    assert sorted(shown) == _written(crowd.running)
+
+
+def test_http(crowd: Crowd, user: Home) -> None:
+    with jupyter(user) as server:
+        tasks = server.client.get("cortex/tasks", params={"namespace": crowd.namespace})
+        assert tasks.status_code == 200
+        # What was opened as a selector stands there too.
+        listed = {t["name"] for t in tasks.json()["tasks"] if t["kind"] != "selector"}
+        assert listed == _names(crowd)
+        task = server.client.get(server.path(crowd.job, "", crowd.namespace).rstrip("/"))
+        assert task.status_code == 200 and task.json()["state"] == "running"
+        assert len(task.json()["pods"]) == 1
+
+
+def test_doctor(user: Home) -> None:
+    assert "✗" not in _cli(user, "doctor", "--timeout", "60")
+
+
+def _memory(process: subprocess.Popen[bytes]) -> float:
+    """Give what a process alone holds, in MB."""
+    smaps = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in smaps.splitlines() if line.startswith("Private_")) / 1000
+
+
+@contextlib.contextmanager
+def _collector(user: Home, folder: Path, namespace: str) -> Iterator[tuple[subprocess.Popen[bytes], Store]]:
+    url = f"sqlite:///{folder / 'store.sqlite'}"
+    command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--all", "-n", namespace]
+    with (folder / "collector.log").open("wb") as log, contextlib.closing(open_store(url)) as store:
+        process = subprocess.Popen(command, env=user.env, stdout=log, stderr=log)
+        try:
+            yield process, store
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
+
+
+def test_a_collector_records_there_and_holds_little(crowd: Crowd, user: Home, tmp_path: Path) -> None:
+    """Compared with a collector of a namespace of one Job."""
+
+    def recorded(store: Store, name: str, lines: int) -> bool:
+        found = [info for info in store.recordings() if info.ref.name == name]
+        return bool(found) and store.complete(found[0].id).records >= lines
+
+    used: dict[str, float] = {}
+    alone = python_job("alone", "import time; [print(i) for i in range(20)]; time.sleep(600)")
+    crowd.kube.create(alone)
+    try:
+        for namespace, name in (("default", "alone"), (crowd.namespace, crowd.job)):
+            folder = tmp_path / namespace
+            folder.mkdir()
+            with _collector(user, folder, namespace) as (process, store):
+                crowd.kube.wait_for(
+                    lambda store=store, name=name: process.poll() is not None or recorded(store, name, LINES),
+                    f"{name} to be recorded", 120,
+                )  # fmt: skip
+                assert process.poll() is None, (folder / "collector.log").read_text()
+                used[namespace] = _memory(process)
+    finally:
+        crowd.kube.delete("jobs", "alone")
+    assert used[crowd.namespace] - used["default"] < 60, used
