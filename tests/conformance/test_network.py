@@ -1,6 +1,6 @@
 """Through a bad network, every line arrives once: each fault alone, on the sandbox and on a real cluster.
 
-All faults at once, for minutes, are `tests/torture/network.py`.
+All faults at once for ten minutes are `tests/torture/network.py`, for seconds the last test here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 from faults.case import Row, begun
 from faults.seen import judge
 from support.network import Network
+from torture.network import Soak
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,15 +56,19 @@ class World:
 
 
 @pytest.fixture
-def behind(target: Target, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Any]:
-    """Give what puts a network before the cluster: `async with behind(name, balanced=True) as case`."""
-
-    root = Path("/")
+def root(target: Target, request: pytest.FixtureRequest) -> Path:
+    """Give the root folder of the node, where the logs lie."""
     if not target.real:
         sandbox: SandboxProcess = request.getfixturevalue("sandbox_process")
-        root = sandbox.root
-    elif not (root / "var/log/pods").is_dir():
+        return sandbox.root
+    if not Path("/var/log/pods").is_dir():
         pytest.skip("the node's files are not on this machine")
+    return Path("/")
+
+
+@pytest.fixture
+def behind(target: Target, root: Path, tmp_path: Path) -> Callable[..., Any]:
+    """Give what puts a network before the cluster: `async with behind(name, balanced=True) as case`."""
 
     @asynccontextmanager
     async def make(name: str, *, balanced: bool) -> AsyncIterator[tuple[Case, Network]]:
@@ -147,6 +152,7 @@ async def test_a_follow_that_is_never_answered_is_asked_for_again(
         )
 
 
+@pytest.mark.timeout(200)
 async def test_a_pod_that_came_and_went_unseen_is_a_gap(
     behind: Callable[..., Any], unique: Callable[[str], str]
 ) -> None:
@@ -177,3 +183,16 @@ async def test_a_pod_that_came_and_went_unseen_is_a_gap(
         assert judge(case.disk.lines(), case.seen) > 0
         assert {g["source"]["pod"] for g in case.seen.gaps} >= {gone[1]}
         assert any("came and went" in g["reason"] for g in case.seen.gaps)
+
+
+@pytest.mark.timeout(300)
+async def test_everything_at_once(target: Target, root: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The soak of `make torture`, for seconds: four Jobs, three readers of each, all faults."""
+
+    def rotate(pods: str) -> None:
+        request.getfixturevalue("sandbox").fault("rotate", pod=pods)
+
+    soak = Soak(target.kube, root, tmp_path, 1, (25, 10, 6, 3), 2000, None if target.real else rotate)
+    await soak.run(12, 90)
+    assert not soak.wrong, "\n".join(soak.wrong)
+    assert sum(soak.struck[fault] for fault in ("silent connection", "reset inside a chunk", "clean end")) > 0
