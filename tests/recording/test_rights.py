@@ -82,6 +82,8 @@ def test_each_right_that_is_printed_is_used_and_no_other(
                 made += [(f"{kind.lower()}s", _apps(kube, kind, f"{label}-{kind.lower()}")) for kind in _APPS]
                 for one in (python_job(f"{label}-job", LINES), python_pod(f"{label}-pod", LINES)):
                     one["metadata"]["labels"] = labels
+                    if one["kind"] == "Job":  # a selector's labels are those of pods
+                        one["spec"]["template"]["metadata"]["labels"] |= labels
                     made.append((f"{one['kind'].lower()}s", kube.create(one)))
                 for plural, obj in made[:4]:  # recorded while somebody reads them
                     ref = TaskRef("default", plural.removesuffix("s"), obj["metadata"]["name"])
