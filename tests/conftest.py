@@ -72,7 +72,7 @@ def run_sandbox(root: Path, *options: str) -> Iterator[SandboxProcess]:
             kube.close()
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
         process.stdout.close()
 
 

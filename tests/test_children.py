@@ -43,7 +43,7 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _until(test: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not test():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
@@ -72,7 +72,7 @@ def _levels(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
     levels = Levels(filled.store, filled.id)
     levels.bins(0, 1, 1)
     assert levels._counting is not None
-    levels._counting.join(60)
+    levels._counting.join(120)
 
 
 def _pattern(_: Path, __: Filled, monkeypatch: pytest.MonkeyPatch) -> None:

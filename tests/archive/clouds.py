@@ -154,7 +154,7 @@ def azurite(folder: Path) -> Iterator[int]:
     with (folder / "azurite.log").open("wb") as log:
         process = subprocess.Popen([program, *options], stdout=log, stderr=log)
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while not _container(port):
             assert process.poll() is None and time.monotonic() < until, (folder / "azurite.log").read_text()[-2000:]
             time.sleep(0.05)

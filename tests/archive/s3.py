@@ -78,7 +78,7 @@ def seaweed(folder: Path) -> Iterator[int]:
     with (folder / "weed.log").open("wb") as log:
         process = subprocess.Popen([weed, "server", *options, *(x for pair in ports.items() for x in pair)], stdout=log, stderr=log)  # fmt: skip
     try:
-        port, until = int(ports["-s3.port"]), time.monotonic() + 60
+        port, until = int(ports["-s3.port"]), time.monotonic() + 120
         while True:
             assert process.poll() is None and time.monotonic() < until, (folder / "weed.log").read_text()[-2000:]
             with contextlib.suppress(httpx.HTTPError):

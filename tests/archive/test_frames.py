@@ -113,7 +113,7 @@ def test_following_by_frames(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for i in range(20):
         filled.lines([(1, 2 + i, f"c{i}")])
     filled.end()
-    reader.join(30)
+    reader.join(120)
     assert rest == [f"c{i}" for i in range(20)]
     assert [len(f) for f in log.follow_frames()] == [22]
     with pytest.raises(BadQuery, match="cannot be followed"):

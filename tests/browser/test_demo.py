@@ -37,10 +37,10 @@ def address() -> Iterator[str]:
             yield line
         finally:
             demo.terminate()
-            demo.wait(60)
+            demo.wait(120)
             demo.stdout.close()
             demo.stderr.close()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while left := [p for p in Path("/proc").glob("[0-9]*") if _belongs(p, folder)]:
         assert time.monotonic() < end, f"the demo left processes behind: {left}"
 

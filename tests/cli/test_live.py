@@ -82,7 +82,7 @@ def test_it_goes_on_when_the_recorder_is_killed(live: Cli, kube: Kube, unique: C
     recorder = _recorder(live.env["CORTEX_STORE"])
     os.kill(recorder, signal.SIGKILL)
     out, err = process.stdout.read(), process.stderr.read()
-    assert process.wait(30) == 0, err
+    assert process.wait(120) == 0, err
     process.stdout.close(), process.stderr.close()
     assert "".join(seen) + out == "".join(f"line {i}\n" for i in range(60))
 

@@ -111,7 +111,7 @@ def test_readers_and_recorders_of_both_at_one_store(
                     assert refused.returncode == 1 and "another version" in refused.stderr, refused.stderr
                 (tmp_path / "three").touch()
                 for process in (older, newer):
-                    assert process.wait(30) == 0
+                    assert process.wait(120) == 0
     assert seen == found == [f"line {i}" for i in range(1, 91)]
 
 

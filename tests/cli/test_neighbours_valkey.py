@@ -53,7 +53,7 @@ def collecting(home: Home, label: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(120)
 
 
 class Reader:
@@ -114,7 +114,7 @@ def test_collectors_and_servers_of_both_at_one_task(
         all_have("one")
         second = stack.enter_context(collecting(homes["new"], f"recorded={name}"))
         first.send_signal(signal.SIGTERM)
-        assert first.wait(30) == 0
+        assert first.wait(120) == 0
         kube.wait_for(lambda: holder() == second.pid, "this version's collector to take it over")
         gates["two"].touch()
         all_have("two")
@@ -124,7 +124,7 @@ def test_collectors_and_servers_of_both_at_one_task(
         kube.wait_for(lambda: holder() == third.pid, "the older collector to take it back")
         gates["three"].touch()
         for version, one in readers.items():
-            one.end.result(60)
+            one.end.result(120)
             assert one.texts == expected and "gap" not in one.kinds and one.kinds[-1] == "end", version
 
         # What has ended: merged by the older one, read by both, and no recorder was started by either.

@@ -178,7 +178,7 @@ def test_a_reader_that_has_enough_is_no_error(cli: Cli, filled: Filled) -> None:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline().startswith("line 0")
         process.stdout.close()
-        assert process.wait(60) == 141
+        assert process.wait(120) == 141
         assert "Traceback" not in (said := process.stderr.read()) and "rror" not in said
         process.stderr.close()
 
@@ -195,7 +195,7 @@ def on_terminal(cli: Cli, *arguments: str, **env: str) -> bytes:
             seen += piece
     except OSError:  # what Linux says of a terminal that has closed
         pass
-    process.wait(20)
+    process.wait(120)
     os.close(parent)
     return seen
 

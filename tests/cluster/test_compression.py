@@ -94,7 +94,7 @@ async def test_a_watch_gives_each_event_at_once(api: Any, cluster: Cluster, prox
 
     api.objects[PODS] = handle
     names: list[str] = []
-    async with asyncio.timeout(20), aclosing(watch(cluster, PODS, {})) as following:
+    async with asyncio.timeout(120), aclosing(watch(cluster, PODS, {})) as following:
         async for kind, item in following:
             names.append(item["metadata"]["name"] if kind == "ADDED" else kind)
             if len(names) == 4:
@@ -106,7 +106,7 @@ async def test_a_watch_gives_each_event_at_once(api: Any, cluster: Cluster, prox
 
 async def test_a_log_gives_each_line_at_once(api: Any, cluster: Cluster, proxy: Compressing) -> None:
     api.objects[LOG] = proxy.stream(b"2026-11-30T00:00:00Z one\n", b"2026-11-30T00:00:01Z two\n")
-    async with asyncio.timeout(20), open_log(cluster, "team", SOURCE, follow=True) as lines:
+    async with asyncio.timeout(120), open_log(cluster, "team", SOURCE, follow=True) as lines:
         assert await lines.readline() == b"2026-11-30T00:00:00Z one\n"
         assert await lines.readline() == b"2026-11-30T00:00:01Z two\n"
     assert list(proxy.accepted.values()) == ["identity"]

@@ -107,7 +107,7 @@ class Watching:
                 self.there.remove(item["metadata"]["name"])
 
     async def until(self, test: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not test():
                 assert not self.task.done(), self.task.exception()
                 await asyncio.wait([self.task], timeout=0.01)

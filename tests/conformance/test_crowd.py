@@ -104,7 +104,7 @@ def test_python_and_the_completion_of_names(crowd: Crowd, user: Home) -> None:
     print(len(cortex.tasks()))
     shell = InteractiveShell.instance()
     shell.run_line_magic("load_ext", "cortex_jupyter")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while "busy" not in (names := shell.complete("bu", "%tasklogs bu", 12)[1]) and time.monotonic() < end:
         time.sleep(0.1)
     print(names)
@@ -156,7 +156,7 @@ def _collector(user: Home, folder: Path, namespace: str) -> Iterator[tuple[subpr
             yield process, store
         finally:
             process.terminate()
-            assert process.wait(60) == 0
+            assert process.wait(120) == 0
 
 
 def test_a_collector_records_there_and_holds_little(crowd: Crowd, user: Home, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ async def test_every_line_arrives_once(
     # An end that is clean needs who speaks HTTP.
     async with behind(unique("net"), balanced=fault is clean_ends) as (case, network):
         case.create(Row("", fault, program=PROGRAM))  # type: ignore[arg-type]
-        async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
             await fault(case, network)
             case.struck.touch()
@@ -126,7 +126,7 @@ async def test_dead_watches_do_not_hide_the_end(behind: Callable[..., Any], uniq
     """No byte comes on them, and no end: as where a laptop slept, or a router forgot the connections."""
     async with behind(unique("net"), balanced=True) as (case, network):
         case.create(Row("", slow, program=PROGRAM))  # type: ignore[arg-type]
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
             await case.lines(500)
             assert network.silence("watch=1") >= 2
@@ -140,7 +140,7 @@ async def test_a_follow_that_is_never_answered_is_asked_for_again(
     async with behind(unique("net"), balanced=True) as (case, network):
         network.mute("follow=true")
         case.create(Row("", slow, program=PROGRAM, job={"parallelism": 1}))  # type: ignore[arg-type]
-        async with asyncio.timeout(80), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
             await case.until(lambda: network.asked("follow=true"), "a follow")
             network.mute("")
@@ -169,7 +169,7 @@ async def test_a_pod_that_came_and_went_unseen_is_a_gap(
             gone.extend(pods())
             await asyncio.to_thread(kube.delete, "pods", gone[-1])
 
-        async with asyncio.timeout(110), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
             await case.lines(500)
             network.mute("/pods\\?.*watch=1")

@@ -46,7 +46,7 @@ def test_status_ready_and_restarts_are_those_of_kubectl_get_pods(target: Any, sp
         wanted = {"CrashLoopBackOff", "Init:CrashLoopBackOff", "Init:Error", "Error", "StartError", "Pending"}
         return wanted <= seen
 
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not look():
         assert time.monotonic() < end, f"seen so far: {seen}"
         time.sleep(0.2)

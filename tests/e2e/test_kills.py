@@ -56,7 +56,7 @@ def test_recorder_killed_and_server_restarted_in_mid_stream(home: Home, job: Cal
 
 
 def _kill_recorders(home: Home) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not (pids := home.recorders()):  # the one before has just been killed: the next is on its way
         assert time.monotonic() < end, "no recorder runs"
         time.sleep(0.02)

@@ -78,7 +78,7 @@ def test_a_cursor_into_what_a_power_cut_took_is_refused_and_one_before_it_holds(
 def _on_disk(home: Home, to: Path) -> Path:
     """Copy the store as the disk has it now; gives the store's path."""
     (store,) = home.path.rglob("recordings.sqlite")
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         shutil.rmtree(to, ignore_errors=True)
         to.mkdir()

@@ -87,7 +87,7 @@ class Team:
         for one in self.collectors:
             one.terminate()
         for one in self.collectors:
-            one.wait(30)
+            one.wait(120)
         self.store.close()
 
 
@@ -124,7 +124,7 @@ class Prying(threading.Thread):
 
     def end(self) -> None:
         self._over.set()
-        self.join(60)
+        self.join(120)
 
 
 @pytest.mark.cluster
@@ -154,7 +154,7 @@ def test_a_team_loses_nothing_and_shows_nobody_what_is_not_theirs(
                 prying.start()
                 for part, blow in enumerate((team.kill_a_collector, team.restart_valkey, team.kill_a_collector)):
                     least = LINES * PODS * (part + 1) // 5
-                    kube.wait_for(lambda n=least: (i := team.info(name)) and i.last_seq > n, f"{least} lines", 90)
+                    kube.wait_for(lambda n=least: (i := team.info(name)) and i.last_seq > n, f"{least} lines", 120)
                     blow()
                 live = Live(server.url + logs(name, namespace=namespace), server.headers | ALICE)
                 before = prying.rounds
@@ -220,7 +220,7 @@ class Live:
 
     def texts(self) -> list[str]:
         """Give all lines, once the task has ended."""
-        self._thread.join(60)
+        self._thread.join(120)
         return self._texts
 
 

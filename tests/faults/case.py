@@ -160,7 +160,7 @@ class Case:
         """End every process that belongs to this row's store."""
         await self.end_recorders(self.recordings.store.url)
         for process in self.processes:
-            process.wait(20)
+            process.wait(120)
 
     # ------------------------------------------------------------ reading
 

@@ -42,7 +42,7 @@ class Component:
         # The command's own first word may be relative to a PATH that it was started with.
         program, log = (proc / "exe").resolve(), (proc / "fd/1").resolve()
         os.kill(pid, signal.SIGKILL)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while _runs(pid) and time.monotonic() < end:
             time.sleep(0.02)
         with log.open("ab") as out:

@@ -32,7 +32,7 @@ async def hold(row: Row, sandbox: Any, name: str, folder: Path, result: Callable
     async with begun(sandbox, name, folder, row.disk, masked=row.masked, make=row.place) as case:
         try:
             case.create(row)
-            async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(120), asyncio.TaskGroup() as group:
                 group.create_task(row.read(case) if row.read else case.read())  # type: ignore[arg-type]
                 group.create_task(row.fault(case))  # type: ignore[arg-type]
             wrote = case.disk.lines()

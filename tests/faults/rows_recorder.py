@@ -106,7 +106,7 @@ async def read_beside_those_that_die(case: Case) -> None:
             case.seen.take(frame.event, orjson.loads(frame.entry.data))
     finally:
         await asyncio.to_thread(flag.unlink, missing_ok=True)
-    assert process.wait(30) == 0, "a recorder did not die where it should"
+    assert process.wait(120) == 0, "a recorder did not die where it should"
 
 
 async def locked(case: Case) -> None:

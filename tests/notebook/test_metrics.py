@@ -113,7 +113,7 @@ def test_what_leaves_a_window_leaves_its_metrics(filled: Filled, engine: Runtime
 
 
 def until(test: Callable[[], Any]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not test():
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -49,7 +49,7 @@ def interrupted(engine: Runtime, reading: Reading, moment: str) -> None:
     hand_over = loop.call_soon_threadsafe
 
     def interrupt() -> None:
-        if reading.begun.wait(20):
+        if reading.begun.wait(120):
             raise KeyboardInterrupt
 
     def handed_over(*arguments: Any) -> None:
@@ -70,9 +70,9 @@ def test_an_interrupt_ends_a_reading_that_is_slow_to_end(
     engine: Runtime, reading: Reading, caplog: pytest.LogCaptureFixture, moment: str
 ) -> None:
     interrupted(engine, reading, moment)
-    assert reading.ending.wait(20)
+    assert reading.ending.wait(120)
     reading.may_end.set()
-    assert reading.ended.wait(20)
+    assert reading.ended.wait(120)
     engine.close()
     assert not caplog.records
 
@@ -82,7 +82,7 @@ def test_the_end_of_the_program_waits_for_it_or_leaves_it_alone(
 ) -> None:
     monkeypatch.setattr(runtime, "_END_S", 0.1)
     interrupted(engine, reading, "waiting")
-    assert reading.ending.wait(20)
+    assert reading.ending.wait(120)
     engine.close()
     assert not reading.ended.is_set() and not caplog.records
     reading.may_end.set()
@@ -98,7 +98,7 @@ def test_closing_ends_a_reading_that_waits(engine: Runtime, reading: Reading, ca
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert reading.begun.wait(20)
+    assert reading.begun.wait(120)
     events.close()
-    reader.join(20)
+    reader.join(120)
     assert reading.ended.is_set() and not caplog.records

@@ -97,7 +97,7 @@ def test_follow_goes_on_while_it_is_written(filled: Filled, engine: Runtime) -> 
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert began.wait(10)
+    assert began.wait(120)
     filled.lines([(1, 1, "second"), (2, 2, "third")])
     found = log.wait("thi", timeout=10)
     assert isinstance(found, Record) and found.text == "third"
@@ -106,7 +106,7 @@ def test_follow_goes_on_while_it_is_written(filled: Filled, engine: Runtime) -> 
     with pytest.raises(TimeoutError):
         log.wait(timeout=0.2)
     filled.end()
-    reader.join(10)
+    reader.join(120)
     assert got == ["first", "second", "third"]
     assert log.wait() == Status("succeeded", "Job complete exit 0", 0, done=True)
 

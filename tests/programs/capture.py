@@ -115,7 +115,7 @@ def serve(command: str, paths: list[str], env: dict[str, str], out: int) -> None
     (APP / "registry.yml").write_text(REGISTRY.replace("%p", p))
     line = f"exec {command}".replace("%p", p).replace("%q", q)
     server = subprocess.Popen(line, shell=True, cwd=APP, env=env, stdout=out, stderr=out)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", int(p)), 1).close()
@@ -125,7 +125,7 @@ def serve(command: str, paths: list[str], env: dict[str, str], out: int) -> None
         with contextlib.suppress(urllib.error.HTTPError):
             urllib.request.urlopen(f"http://127.0.0.1:{p}{path}", timeout=5).close()
     server.terminate()
-    server.wait(20)
+    server.wait(120)
 
 
 def port() -> str:

@@ -106,7 +106,7 @@ class SlowDisk(SqliteStore):
         self.free.set()
 
     def commit(self, lease: Lease, commit: Commit) -> None:
-        assert self.free.wait(60)
+        assert self.free.wait(120)
         super().commit(lease, commit)
 
 

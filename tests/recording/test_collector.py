@@ -67,7 +67,7 @@ class Collectors:
     def end(self, process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
         self.running.remove(process)
         process.send_signal(number)
-        return process.wait(30)
+        return process.wait(120)
 
 
 @contextmanager
@@ -256,7 +256,7 @@ def test_who_may_not_list_what_is_selected_is_told(
     sandbox.fault("deny", verb="list", resource="jobs", namespace=space)
     with collectors(f"sqlite:///{home.path}/store.sqlite", home, "-n", space) as running:
         process = running.start()
-        assert process.wait(30) == 1
+        assert process.wait(120) == 1
         assert f'namespace "{space}"' in running.log.read_text() and "Traceback" not in running.log.read_text()
         running.running.remove(process)
 

@@ -59,7 +59,7 @@ async def test_one_that_was_stopped_for_longer_than_its_lease_cannot_commit(
             await until(lambda: "another recorder has taken over" in log.read_text())
             second, newer = holder()
             assert newer > epoch and second in {p.pid for p in both} - {first}
-            seen = await asyncio.wait_for(reading, 90)
+            seen = await asyncio.wait_for(reading, 120)
             assert exactly(seen, 1500) and not seen.of("gap")
             # With nothing wanted and nothing running both end by themselves.
             for process in both:
@@ -92,7 +92,7 @@ async def test_a_task_that_went_while_nobody_recorded_gets_its_end(
         await until(lambda: not kube.pods_of(name))
         again = await recordings.find(TaskRef.parse(name))
         assert again.id == recording.id and again.workload is None and again.gone
-        seen = await asyncio.wait_for(Seen().read(again), 60)
+        seen = await asyncio.wait_for(Seen().read(again), 120)
         assert len(seen.of("end")) == 1 and seen.of("gap")
         info = store.info(again.id)
         assert info is not None and info.done and info.state == "gone"

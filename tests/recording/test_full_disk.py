@@ -200,7 +200,7 @@ async def test_a_recorder_outlives_a_busy_store(
 
     monkeypatch.setattr(store, "wanted", busy)
     cluster: Any = type("Api", (), {"id": CLUSTER})()
-    await asyncio.wait_for(Recording(store, cluster, idle=0).run(), 60)
+    await asyncio.wait_for(Recording(store, cluster, idle=0).run(), 120)
     assert not failures
 
 
@@ -358,7 +358,7 @@ async def test_the_recorder_process_at_a_full_disk(sandbox: Any, kube: Kube, uni
         await asyncio.sleep(HEARTBEAT_S + 1)
         assert store.recorder(host).pid == before.pid and not reading.done()  # type: ignore[union-attr]
         (small / "rest").unlink()
-        seen = await asyncio.wait_for(reading, 60)
+        seen = await asyncio.wait_for(reading, 120)
         (texts,) = seen.lines.values()
         assert [text[:13] for text in texts] == counted(6000)
         assert STOPPED in seen.of("status") and not seen.of("gap")

@@ -56,7 +56,7 @@ class Life:
 
     async def end(self) -> None:
         """Read to the end; what fails is raised."""
-        await asyncio.wait_for(asyncio.gather(*self._tasks), 60)
+        await asyncio.wait_for(asyncio.gather(*self._tasks), 120)
         assert not self.sources.working
         await self.context.channel.flush()
 
@@ -149,7 +149,7 @@ async def test_who_dies_before_the_last_look_leaves_it_to_the_next(store: Store,
 
     node.on_file = hang
     async with life(node, store, hand) as first:
-        await asyncio.wait_for(dying.wait(), 20)
+        await asyncio.wait_for(dying.wait(), 120)
         await first.die()
     assert texts(store, hand) == sorted(set(ALL) - {f"skipped {i}" for i in range(3)})
     node.on_file = None

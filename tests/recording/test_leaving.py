@@ -87,7 +87,7 @@ async def test_what_nobody_foresaw_ends_no_upkeep(
 
 async def test_a_recorder_without_work_ends(store: Store) -> None:
     cluster: Any = Away()
-    await asyncio.wait_for(Recording(store, cluster, idle=0).run(), 30)
+    await asyncio.wait_for(Recording(store, cluster, idle=0).run(), 120)
     assert store.recorder(CLUSTER) is None
 
 
@@ -114,6 +114,6 @@ async def test_a_recorder_whose_cluster_stays_away_ends_when_nobody_reads(
         store.want(one, 3)
         run = asyncio.create_task(Recording(store, cluster, idle=0).run())
         await until(lambda: store.complete(one).records == 1)
-    await asyncio.wait_for(run, 60)
+    await asyncio.wait_for(run, 120)
     assert store.recorder(cluster.id) is None and not store.info(one).done  # type: ignore[union-attr]
     await cluster.close()

@@ -86,7 +86,7 @@ async def opened(sandbox: Any, folder: Path) -> AsyncIterator[Recordings]:
 
 async def follow(recordings: Recordings, name: str, at: Callable[[Seen], object] = lambda _: None) -> Seen:
     recording = await recordings.find(TaskRef.parse(name))
-    return await asyncio.wait_for(Seen().read(recording, at), 90)
+    return await asyncio.wait_for(Seen().read(recording, at), 120)
 
 
 def counted(n: int) -> list[str]:
@@ -165,7 +165,7 @@ async def test_two_recorders_at_once(recordings: Recordings, kube: Kube, unique:
                 os.kill(pid, signal.SIGCONT)
         for process in both:
             process.terminate()
-        assert [p.wait(20) for p in both] == [0, 0]
+        assert [p.wait(120) for p in both] == [0, 0]
     kube.delete("jobs", name)
 
 
@@ -290,7 +290,7 @@ async def test_what_happened_before_anybody_read_is_told_to_the_second_task_as_w
         kube.wait_for(lambda name=name: _told(kube, name), "the event")
     for name in names:
         recording = await recordings.find(TaskRef.parse(name))
-        async with recording.wanted(), asyncio.timeout(60), aclosing(recording.feed.frames()) as frames:
+        async with recording.wanted(), asyncio.timeout(120), aclosing(recording.feed.frames()) as frames:
             async for frame in frames:
                 if b"FailedScheduling: 0/1 nodes" in frame.entry.data:
                     break
@@ -310,7 +310,7 @@ async def test_the_state_comes_before_the_events_that_led_to_it(
         kube.wait_for(lambda name=name: all(s in str(kube.pods_of(name)) for s in ("running", "ErrImage")), "its state")
     for name in names:
         recording, told = await recordings.find(TaskRef.parse(name)), list[str]()
-        async with recording.wanted(), asyncio.timeout(60), aclosing(recording.feed.frames()) as frames:
+        async with recording.wanted(), asyncio.timeout(120), aclosing(recording.feed.frames()) as frames:
             async for frame in frames:
                 told.append(orjson.loads(frame.entry.data).get("notice", ""))
                 if "event" in told:

@@ -76,7 +76,7 @@ async def test_who_may_read_a_task_does_though_a_recorder_lives_that_may_not(
         assert recordings.cluster is not None
         await until(lambda: recordings.store.recorder(recordings.cluster.id))  # type: ignore[union-attr]
         recording = await recordings.find(TaskRef.parse(name))
-        seen = await asyncio.wait_for(Seen().read(recording), 90)
+        seen = await asyncio.wait_for(Seen().read(recording), 120)
         assert [*seen.lines.values()] == [counted(100)]
         assert not any("forbidden" in message for message in seen.of("status"))
         if options:
@@ -105,5 +105,5 @@ async def test_where_nobody_may_read_it_its_readers_are_told_and_one_more_record
                 sandbox.clear()
 
         recording = await recordings.find(TaskRef.parse(name))
-        seen = await asyncio.wait_for(Seen().read(recording, allow), 90)
+        seen = await asyncio.wait_for(Seen().read(recording, allow), 120)
         assert [*seen.lines.values()] == [["here"]] and most == 2

@@ -56,7 +56,7 @@ def collecting(kubeconfig: Path, store: str, label: str, log: Path) -> Iterator[
         yield
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(120)
 
 
 def test_each_right_that_is_printed_is_used_and_no_other(

@@ -65,7 +65,7 @@ class Rig:
         return self.reader
 
     async def run(self, writer: Writer, *, seen: dict[str, Any] | None = None) -> None:
-        await asyncio.wait_for(self.again(writer, seen=seen).run(), 60)
+        await asyncio.wait_for(self.again(writer, seen=seen).run(), 120)
         await self.channel.flush()
 
     @property
@@ -317,7 +317,7 @@ async def test_a_log_that_the_node_removes_when_its_container_ends_is_no_gap(
 
     node.scripts = [[LOG, removed]]
     reader = rig.again(writer, seen=pod())
-    await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 60)
+    await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 120)
     await rig.channel.flush()
     assert (rig.texts, rig.gaps, rig.ended, rig.marks) == (ALL, [], True, 1)
     assert not rig.said("unable to retrieve")
@@ -367,7 +367,7 @@ async def test_lines_of_the_next_run_are_not_taken_for_this_ones(
 
     node.scripts = [[lines]]
     reader = rig.again(writer, seen=pod())
-    await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 60)
+    await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 120)
     await rig.channel.flush()
     assert (rig.texts, rig.gaps, rig.ended) == (ALL if lines else [], [], True)
 

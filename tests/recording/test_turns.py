@@ -57,7 +57,7 @@ class Readers:
                         self.now[key] -= 1
 
     async def until(self, test: object) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not test():  # type: ignore[operator]
                 assert not [t for t in self.tasks if t.done()]
                 await asyncio.sleep(0.002)

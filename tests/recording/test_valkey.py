@@ -528,7 +528,7 @@ def test_a_user_with_few_rights_is_enough(server: Server, monkeypatch: pytest.Mo
                 hand.lines([(i, 1, str(i))])
             compact(store, hand.lease, done=True)
             hand.end()
-            assert seen.wait(20) and len(store.index(hand.id)) == 2
+            assert seen.wait(120) and len(store.index(hand.id)) == 2
             assert store.oldest() and store.size() and store.budget() and store.forget(hand.id)
             end()
         server.ask("ACL", "SETUSER", "few", "resetkeys", "~others:*")

@@ -38,7 +38,7 @@ class Follows:
                 self.there[obj["metadata"]["name"]] = obj
 
     async def until(self, test: Callable[[Follows], object]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not test(self):
                 assert not self.task.done(), self.task.exception()
                 await asyncio.sleep(0.01)

@@ -84,9 +84,9 @@ async def test_a_backlog_holds_up_neither_others_nor_a_flush(store: Store, hand:
     try:
         await until(lambda: busy.size > 500_000)
         await quiet.lines(1, line(1, "a"))
-        await asyncio.wait_for(quiet.flush(), 20)
+        await asyncio.wait_for(quiet.flush(), 120)
         # What comes after it is no matter of this one's.
-        await asyncio.wait_for(busy.flush(), 20)
+        await asyncio.wait_for(busy.flush(), 120)
         assert not flooding.done()
     finally:
         flooding.cancel()
@@ -115,7 +115,7 @@ async def test_the_order_of_what_is_due(store: Store, hand: Hand) -> None:
     assert quiet in order[:3]
     # Three items of its own, and one of the other's between: not what was handed over after it.
     assert 3 <= flushed_after <= 4
-    await asyncio.wait_for(flush, 20)
+    await asyncio.wait_for(flush, 120)
 
 
 async def test_whoever_waits_is_told_that_the_lease_is_lost(store: Store, hand: Hand, writer: Writer) -> None:
@@ -132,7 +132,7 @@ async def test_whoever_waits_is_told_that_the_lease_is_lost(store: Store, hand: 
     done, waiting = await asyncio.wait(flooding, timeout=20)
     assert not waiting and all(isinstance(task.exception(), LeaseLost) for task in done)
     with pytest.raises(LeaseLost):
-        await asyncio.wait_for(channel.flush(), 20)
+        await asyncio.wait_for(channel.flush(), 120)
     with pytest.raises(LeaseLost):
         channel.note(Note("status", "x"))
     assert texts(store, hand.id) == ["a"]
@@ -153,10 +153,10 @@ async def test_an_error_of_one_is_not_the_others(
     before = errors("StoreError")
     await broken.lines(1, line(1, "a"))
     with pytest.raises(StoreError, match="full"):
-        await asyncio.wait_for(broken.flush(), 20)
+        await asyncio.wait_for(broken.flush(), 120)
     assert errors("StoreError") == before + 1
     await good.lines(1, line(1, "b"))
-    await asyncio.wait_for(good.flush(), 20)
+    await asyncio.wait_for(good.flush(), 120)
     assert texts(store, store.find(TaskRef("default", "job", "other"), CLUSTER).id) == ["b"]  # type: ignore[union-attr]
 
 
@@ -166,7 +166,7 @@ async def test_what_an_error_leaves_unwritten_does_not_count_as_waiting(
     channel, before, handed = opened(writer, hand), waiting(), threading.Event()
 
     def fail(*_: object) -> None:
-        assert handed.wait(20)
+        assert handed.wait(120)
         raise StoreError("the file is damaged")
 
     monkeypatch.setattr(store, "commit", fail)
@@ -175,7 +175,7 @@ async def test_what_an_error_leaves_unwritten_does_not_count_as_waiting(
     assert waiting() - before > 300_000
     handed.set()
     with pytest.raises(StoreError, match="damaged"):
-        await asyncio.wait_for(channel.flush(), 20)
+        await asyncio.wait_for(channel.flush(), 120)
     assert waiting() == before
 
 

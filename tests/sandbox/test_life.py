@@ -45,7 +45,7 @@ def test_a_signal_ends_all_pod_processes(tmp_path: Path, number: int) -> None:
         assert alive(pid)
         kube.close()
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
     assert not alive(pid)
     assert not (tmp_path / "kubeconfig").exists()
 

@@ -125,7 +125,7 @@ def run_server(home: Path, *options: str, kubeconfig: Path | str = "/nowhere", *
         process = subprocess.Popen(command, env=clean | known | env, cwd=home, stdout=file, stderr=file)
     server = Server(f"http://127.0.0.1:{port}{BASE}", home, store_url, log)
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while True:
             with contextlib.suppress(httpx.TransportError):
                 server.get("api")
@@ -136,7 +136,7 @@ def run_server(home: Path, *options: str, kubeconfig: Path | str = "/nowhere", *
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)  # faulthandler writes where each thread is
             process.wait()

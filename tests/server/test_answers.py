@@ -50,7 +50,7 @@ async def read(all_of: Answers, recording: int = 1, upto: int = 5) -> bytes:
 
 
 async def until(what: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not what():  # noqa: ASYNC110
             await asyncio.sleep(0)
 

@@ -47,7 +47,7 @@ async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> No
         await asyncio.to_thread(tape.end)
     assert await asyncio.gather(*reading) == ["end"] * 15, "three read each of them, through one feed"
     assert [feed.buffered_bytes for feed in feeds] == [0] * 5
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         # The store's watching thread ends with its last subscriber.
         while {t for t in threading.enumerate() if t.name == "cortex-changes"} - before:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -81,7 +81,7 @@ async def test_a_stream_begins_with_the_newest_and_tells_where(server: Server, d
 
 def test_levels_are_counted_aside_and_lie_where_the_lines_are(server: Server, done: Tape) -> None:
     query = {"bins": 50, "levels": "true"}
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while (found := server.get(logs(done.ref.name, "outline"), **query).json())["counted"] < 1000:
         assert time.monotonic() < end
         time.sleep(0.05)

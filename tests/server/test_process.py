@@ -31,7 +31,7 @@ async def test_it_ends_also_where_it_has_said_more_than_was_taken(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     pieces = output("much", {}, 60)
     assert await anext(pieces)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not begun[0].stdout._paused:  # it is not read from any more  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await pieces.aclose()

@@ -74,7 +74,7 @@ def searchers(server: Server, module: str = "searcher") -> list[str]:
 
 
 async def until(server: Server, *, running: bool) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while bool(searchers(server)) != running:  # noqa: ASYNC110 - other processes tell nobody
             await asyncio.sleep(0.05)
 
@@ -116,7 +116,7 @@ async def test_a_process_that_is_killed_is_an_error_that_is_counted(
         for one in found:
             os.kill(int(one), signal.SIGKILL)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         events, _ = await asyncio.gather(server.events(logs(tape.ref.name, way)), kill())
     assert (events[-1].event, json.loads(events[-1].data)["code"]) == ("error", code)
     assert server.refused(code) == before + 1

@@ -94,7 +94,7 @@ async def test_what_is_recorded_is_there_and_why_there_is_no_more(unasked: tuple
     assert "The cluster cannot be asked: " in page and f"job/{tape.ref.name}" in page
     page = server.page(tape.ref.name, follow="false", since="all")
     assert [r["text"] for r in page["records"]] == ["one", "two"] and holds(page["task"]["message"])
-    async with asyncio.timeout(60), server.stream(logs(tape.ref.name), _SSE, since="all") as source:
+    async with asyncio.timeout(120), server.stream(logs(tape.ref.name), _SSE, since="all") as source:
         events: list[Any] = []
         async for part in source.response.aiter_text():
             events.append(part)
@@ -120,7 +120,7 @@ async def test_it_goes_on_when_the_cluster_can_be_asked(
     tape.close()
     states: list[tuple[str, str]] = []
     with run_server(tmp_path, kubeconfig=kubeconfig, CORTEX_STORE=store.url) as server:
-        async with asyncio.timeout(90), server.stream(logs(tape.ref.name), _SSE, since="all") as source:
+        async with asyncio.timeout(120), server.stream(logs(tape.ref.name), _SSE, since="all") as source:
             async for event in source.aiter_sse():
                 doc = json.loads(event.data)
                 if event.event == "status" and "seq" not in doc:

@@ -50,7 +50,7 @@ class Hub:
 
     def wait_server(self, user: str) -> None:
         """Wait until it is there."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         headers = {"Authorization": f"token {ADMIN}"}
         while not httpx.get(f"{self.api}/users/{user}", headers=headers).json()["server"]:
             assert time.monotonic() < end, self.log.read_text()
@@ -75,7 +75,7 @@ def run_hub(home: Home, *, proxy: bool = False) -> Iterator[Hub]:
     found = Hub(
         home, f"http://127.0.0.1:{hub}/hub/api", url, f"http://127.0.0.1:{service}/services/logs/", log, process
     )
-    end = time.monotonic() + 90
+    end = time.monotonic() + 120
     try:
         while True:
             with contextlib.suppress(httpx.TransportError):
@@ -86,7 +86,7 @@ def run_hub(home: Home, *, proxy: bool = False) -> Iterator[Hub]:
         yield found
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
         _end_service(found.service)
 
 

@@ -127,7 +127,7 @@ class Kube:
 
     # ------------------------------------------------------------ waiting
 
-    def wait_for(self, predicate: Callable[[], T], what: str = "it", timeout: float = 60) -> T:
+    def wait_for(self, predicate: Callable[[], T], what: str = "it", timeout: float = 120) -> T:
         """Call `predicate` until it gives something true, and give that."""
         end = time.monotonic() + timeout
         while not (found := predicate()):
@@ -139,7 +139,7 @@ class Kube:
         return found
 
     def wait_job(
-        self, name: str, condition: str = "Complete", namespace: str | None = None, timeout: float = 60
+        self, name: str, condition: str = "Complete", namespace: str | None = None, timeout: float = 120
     ) -> Object:
         """Wait for a Job's condition, and give the Job."""
 
@@ -163,7 +163,7 @@ class Kube:
         test: Callable[[Object], Any],
         what: str = "state",
         namespace: str | None = None,
-        timeout: float = 60,
+        timeout: float = 120,
     ) -> Object:
         """Wait until `test` holds for a pod, and give the pod."""
 
@@ -254,13 +254,13 @@ class Follower:
         """Whether the stream is over."""
         return not self._thread.is_alive()
 
-    def wait_for(self, predicate: Callable[[Follower], T], what: str = "that", timeout: float = 60) -> T:
+    def wait_for(self, predicate: Callable[[Follower], T], what: str = "that", timeout: float = 120) -> T:
         """Wait until `predicate` of this follower gives something true."""
         return self._kube.wait_for(
             lambda: predicate(self), f"{what} (so far {self.data[-200:]!r}, {self.error})", timeout
         )
 
-    def join(self, timeout: float = 60) -> bytes:
+    def join(self, timeout: float = 120) -> bytes:
         """Wait for the end of the stream, and give all of it."""
         self._thread.join(timeout)
         assert self.ended, f"the stream did not end within {timeout:g} s; last {self.data[-200:]!r}"
@@ -274,7 +274,7 @@ class Follower:
             connection = self._response.extensions["network_stream"].get_extra_info("socket")
             with contextlib.suppress(OSError, AttributeError):
                 connection.shutdown(2)
-        self._thread.join(10)
+        self._thread.join(120)
         self._client.close()
 
 

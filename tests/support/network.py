@@ -127,7 +127,7 @@ class Network:
         self._loop.close()
 
     def _run(self, what: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(120)
 
     async def _begin(self) -> None:
         if self._target is not None:

@@ -84,7 +84,7 @@ class Server:
         raise AssertionError((self.folder / "log").read_text()[-2000:])
 
     def _is_up(self, process: subprocess.Popen[bytes], port: int) -> bool:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while process.poll() is None and time.monotonic() < until:
             with contextlib.suppress(valkey.ConnectionError), self.client(port) as client:
                 if client.info("server")["process_id"] == process.pid:
@@ -98,7 +98,7 @@ class Server:
         """End it, without a chance to write anything by default."""
         if self.process is not None:
             os.kill(self.process.pid, number)
-            self.process.wait(20)
+            self.process.wait(120)
             self.process = None
 
 
