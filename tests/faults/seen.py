@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,7 @@ def _formed(lines: dict[Key, list[Line]], form: Callable[[str], str]) -> dict[Ke
 
 
 def _judge(key: Key, wrote: Sequence[Line], got: Sequence[Line], gaps: Sequence[Object]) -> int:
-    stated = [(int(g["from"]), int(g["to"])) for g in gaps if _key(g) == key]
+    stated = [(int(g["from"]), _until(g)) for g in gaps if _key(g) == key]
     if not got and any(_names(gap, key) for gap in gaps):
         return len(wrote)
     missing = 0
@@ -148,6 +149,12 @@ def _holes(key: Key, wrote: Sequence[Line], got: Sequence[Line]) -> list[tuple[i
 def _key(gap: Object) -> Key | None:
     source = gap.get("source")
     return (source["pod"], source["container"], source["run"]) if source else None
+
+
+def _until(gap: Object) -> int:
+    """Give up to where a gap reaches: where the end of a log is missing, a container may write on after its pod is gone."""
+    open_ = "its pod was deleted before the end of its log" in gap["reason"]
+    return sys.maxsize if open_ else int(gap["to"])
 
 
 def _names(gap: Object, key: Key) -> bool:
