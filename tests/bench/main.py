@@ -1,10 +1,10 @@
 """`make bench`: the budgets of DESIGN section 7 as ratios of one run, or counts.
 
     make bench                 all
-    make bench ARGS="pipe"     one of: pipe, recorder, takeover, valkey, order, day, gateway, viewers, fleet, containers, paint,
+    make bench ARGS="pipe"     one of: pipe, recorder, takeover, valkey, order, day, gateway, viewers, fleet, containers, crowd, paint,
                                frames, objects, text, imports, page, long
 
-`gateway`, `viewers` and `containers` run on the cluster that KUBECONFIG names, where it names one; all else on the sandbox.
+`gateway`, `viewers`, `containers` and `crowd` run on the cluster that KUBECONFIG names, where it names one; all else on the sandbox.
 
 Each line: what was measured, the figure, the budget, and whether it holds. The exit code is the number of budgets
 that do not. The machine is noisy: trust ratios above 1.3, not below.
@@ -21,6 +21,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from bench import (  # noqa: E402 - the folder above comes first
     classic,
     containers,
+    crowd,
     day,
     fleet,
     imports,
@@ -54,6 +55,7 @@ def main() -> int:
         "viewers": viewers,
         "fleet": fleet,
         "containers": containers,
+        "crowd": crowd,
         "paint": paint,
         "frames": tables,
         "objects": objects,

@@ -1,0 +1,87 @@
+"""`cortex-jupyter tasks` beside `kubectl get pods` in a namespace of 1 000 pods, and a collector's memory there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.load import REAL
+from conftest import run_sandbox
+from support.crowd import LINES, crowded
+from support.kube import Kube, python_job
+
+from cortex_jupyter.recording.stores import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.report import Report
+    from support.crowd import Crowd
+
+_ROUNDS = 5
+
+
+def run(report: Report) -> None:
+    """Measure, on the cluster that KUBECONFIG names, else on a sandbox."""
+    with tempfile.TemporaryDirectory() as folder, _crowd(Path(folder)) as crowd:
+        env = os.environ | {
+            "KUBECONFIG": str(crowd.kube.kubeconfig),
+            "CORTEX_STORE": f"sqlite:///{folder}/store.sqlite",
+            "HOME": folder,
+        }
+        ours = [str(Path(sys.executable).with_name("cortex-jupyter")), "tasks", "-n", crowd.namespace]
+        kubectl = ["kubectl", "get", "pods", "-n", crowd.namespace]
+        # In turn, so that both meet the same noise; the first of each fills caches.
+        times = [(_seconds(ours, env), _seconds(kubectl, env)) for _ in range(_ROUNDS + 1)][1:]
+        ratio = min(a for a, _ in times) / min(b for _, b in times)
+        # The budget is a real cluster's: the sandbox, in Python, takes most of the time for itself.
+        report.add("tasks of 1 000 pods / kubectl get pods", ratio, 1.3 if REAL else None, "x")
+        crowd.kube.create(python_job("alone", f"import time; [print(i) for i in range({LINES})]; time.sleep(900)"))
+        try:
+            alone, there = (
+                _memory(crowd, env, Path(folder), namespace, job)
+                for namespace, job in (("default", "alone"), (crowd.namespace, crowd.job))
+            )
+        finally:
+            crowd.kube.delete("jobs", "alone", "default")
+        report.add("memory that 1 000 pods add to a collector", there - alone, 60, "MB")
+
+
+@contextlib.contextmanager
+def _crowd(folder: Path) -> Iterator[Crowd]:
+    if REAL:
+        with contextlib.closing(Kube(REAL)) as kube, crowded(kube, real=True) as crowd:
+            yield crowd
+        return
+    with run_sandbox(folder / "sandbox") as process, crowded(process.kube, real=False) as crowd:
+        yield crowd
+
+
+def _seconds(command: list[str], env: dict[str, str]) -> float:
+    begun = time.monotonic()
+    subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=True)
+    return time.monotonic() - begun
+
+
+def _memory(crowd: Crowd, env: dict[str, str], folder: Path, namespace: str, job: str) -> float:
+    """Give what a collector of a namespace holds alone when it has recorded a Job there, in MB."""
+    url = f"sqlite:///{folder}/{job}.sqlite"
+    command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--all", "-n", namespace]
+    with contextlib.closing(open_store(url)) as store:
+        process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+        try:
+            crowd.kube.wait_for(
+                lambda: any(i.ref.name == job and store.complete(i.id).records >= LINES for i in store.recordings()),
+                f"{job} to be recorded", 120,
+            )  # fmt: skip
+            smaps = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+            return sum(int(line.split()[1]) for line in smaps if line.startswith("Private_")) / 1000
+        finally:
+            process.terminate()
+            process.wait(60)
