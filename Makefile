@@ -95,7 +95,7 @@ test-lowest: setup $(LOWEST)/.stamp
 	@$(call need,kubectl,kubectl)
 	@$(call need,valkey-server,valkey-server)
 	@$(call need,redis-check-rdb,redis-tools)
-	env -u KUBECONFIG PATH=$(CURDIR)/$(LOWEST)/bin:$$PATH $(LOWEST)/bin/python -m pytest -q -m 'not cluster' -n 4 --dist loadfile \
+	env -u KUBECONFIG CORTEX_TEST_OLD=1 PATH=$(CURDIR)/$(LOWEST)/bin:$$PATH $(LOWEST)/bin/python -m pytest -q -m 'not cluster' -n 4 --dist loadfile \
 		$(CALM) --ignore tests/browser --ignore tests/test_dependencies.py $(TESTARGS)
 
 # We, and the newest release of each package that our users have: resolved, not installed. ARGS="kfp mlrun" takes some.

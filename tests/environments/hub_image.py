@@ -73,6 +73,7 @@ def main() -> int:
         shutil.copytree(ROOT / "tests", folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
         env = {k: v for k, v in os.environ.items() if k not in {"KUBECONFIG", "PYTHONPATH", "VIRTUAL_ENV"}}
+        env["CORTEX_TEST_OLD"] = "1"
         env["PATH"] = f"{python.parent}{os.pathsep}{env['PATH']}"
         # Old releases use what newer ones, and Python, have deprecated since: not ours to mend.
         calm = [part for kind in ("", "Pending") for part in ("-W", f"default::{kind}DeprecationWarning")]
