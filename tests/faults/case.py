@@ -39,7 +39,7 @@ class Row:
     name: str
     fault: Callable[[Case], Awaitable[None]]
     allowed: Literal["exact", "gaps"] = "exact"
-    program: str = counter(LINES, per_second=RATE)
+    program: str = counter(LINES, per_second=RATE, until="STRUCK")
     job: dict[str, Any] = field(default_factory=lambda: {"parallelism": 2})
     read: Callable[[Case], Awaitable[None]] | None = None
     restart: str = "Never"
@@ -64,7 +64,8 @@ class Case:
     def __init__(self, sandbox: Any, recordings: Recordings, disk: Disk, name: str, folder: Path) -> None:
         self.sandbox, self.recordings, self.disk, self.name, self.folder = sandbox, recordings, disk, name, folder
         self.task = name
-        #: A program that names it in its text, `STRUCK`, writes until it is there: until the last fault is in force.
+        #: A program that names it in its text, `STRUCK`, writes until it is there: until the last fault has struck. So
+        #: a row means the same on a machine that takes long to start a recorder.
         self.struck = folder / "struck"
         self.seen = Seen()
         self.hit_at = 0.0

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from faults.case import Row
+    from faults.case import Case, Row
+
+
+async def _strike(row: Row, case: Case) -> None:
+    await row.fault(case)
+    case.struck.touch()
 
 
 def each(rows: list[Row]) -> Any:
@@ -34,7 +39,7 @@ async def hold(row: Row, sandbox: Any, name: str, folder: Path, result: Callable
             case.create(row)
             async with asyncio.timeout(120), asyncio.TaskGroup() as group:
                 group.create_task(row.read(case) if row.read else case.read())  # type: ignore[arg-type]
-                group.create_task(row.fault(case))  # type: ignore[arg-type]
+                group.create_task(_strike(row, case))
             wrote = case.disk.lines()
             figures["in"] = sum(map(len, wrote.values()))
             figures["missing"] = judge(wrote, case.seen, row.form)

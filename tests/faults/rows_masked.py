@@ -22,7 +22,7 @@ _SECRET = re.compile(r"s3cr3t\d{8}|user\d+@example\.org")
 
 def program(lines: int) -> str:
     """Give a program whose lines hold a password and an address each."""
-    return counter(lines, per_second=2000).replace(
+    return counter(lines, per_second=2000, until="STRUCK").replace(
         "'x' * 60", "'password=s3cr3t%08d by user%d@example.org ' % (i, i) + 'x' * 20"
     )
 

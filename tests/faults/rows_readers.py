@@ -164,5 +164,5 @@ ROWS = [
     _with(read_on, "Jupyter server killed under an SSE client", server_killed, program=counter(10_000, per_second=2000)),
     _with(read_in_pieces, "SSE client cut at any byte"),
     _with(read_fast_and_slowly, "slow SSE client beside a fast one",
-          program=counter(6000, per_second=2000).replace("'x' * 60", "'x' * 1000")),
+          program=counter(6000, per_second=2000, until="STRUCK").replace("'x' * 60", "'x' * 1000")),
 ]  # fmt: skip

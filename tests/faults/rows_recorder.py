@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
-from faults.case import Row
+from faults.case import LINES, RATE, Row
 from faults.seen import Seen
 from support.jupyter import counter
 
@@ -196,12 +196,13 @@ def _start(case: Case, *what: str) -> subprocess.Popen[bytes]:
     return process
 
 
-LONG = counter(14_000, per_second=2000)
+LONG = counter(14_000, per_second=2000, until="STRUCK")
 ROWS = [
     Row("recorder killed three times", killed, program=LONG),
     Row(f"recorder killed at {3 * COMMITS} commit points", every_commit, program=UNTIL_TOLD,
         read=read_beside_those_that_die),
-    Row("recorder killed between a log's end and the last look", killed_before_the_last_look, after=looked_at_after_all),
+    Row("recorder killed between a log's end and the last look", killed_before_the_last_look,
+        program=counter(LINES, per_second=RATE), after=looked_at_after_all),
     Row("two recorders at once, one killed", one_of_two_killed, before=two),
     Row("recorder stopped for longer than its lease", stood_still, program=LONG),
     Row("store locked for 3 s", locked),

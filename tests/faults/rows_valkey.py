@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from faults.case import Case
 
-LONG = counter(10_000, per_second=2000)
+LONG = counter(10_000, per_second=2000, until="STRUCK")
 
 
 async def restarted(case: Case) -> None:

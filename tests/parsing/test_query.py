@@ -60,7 +60,7 @@ def test_defaults() -> None:
     "values",
     [
         {"since": 90}, {"since": True}, {"since": ""  "x"}, {"until": "tomorrow"}, {"tail": 1.5}, {"tail": True}, {"limit": "1e3"},
-        {"limit": "9" * 30}, {"grep": 3}, {"level": 30}, {"after": "1-2-3"}, {"grep": "a" * 1001}, {"grep": "(" * 900},
+        {"limit": "9" * 30}, {"grep": 3}, {"level": 30}, {"after": "1-2-x"}, {"grep": "a" * 1001}, {"grep": "(" * 900},
         {"grep": r"(?P<x>a)(?P<x>b)"}, {"grep": r"(\w+\s*)+$"}, {"exclude": r"(a|a?)*b"},
     ],
 )  # fmt: skip

@@ -188,21 +188,34 @@ def jupyter(home: Home, app: str = "server", *options: str) -> Iterator[Jupyter]
         server.close()
 
 
-#: A program that numbers its lines; `%d` lines, sleeping after each 50 for `%f` seconds, then exits `%d`.
 COUNTER = (
     "import sys, time, os\n"
     "time.sleep({wait})\n"
-    "for i in range({lines}):\n"
+    "i = -1\n"
+    "while (i := i + 1) < {lines} or (i % 50 or not os.path.exists({until!r})) and {until!r}:\n"
     "    sys.stdout.write('%s line %08d ' % (os.environ.get('HOSTNAME', 'h'), i) + 'x' * 60 + chr(10))\n"
     "    if {pause} and i % 50 == 49: sys.stdout.flush(); time.sleep({pause})\n"
     "sys.stdout.flush(); sys.exit({exit_code})\n"
 )
 
 
-def counter(lines: int, *, per_second: float = 0, wait: float = 0, exit_code: int = 0) -> str:
-    """Give a program that writes numbered lines."""
+def counter(lines: int, *, per_second: float = 0, wait: float = 0, exit_code: int = 0, until: str = "") -> str:
+    """Return a program that writes numbered lines.
+
+    Parameters
+    ----------
+    lines : int
+        How many it writes at least.
+    per_second : float, optional
+        How many a second; 0 is as fast as it can.
+    wait : float, optional
+        Seconds before the first.
+    exit_code : int, optional
+    until : str, optional
+        The path of a file: it goes on writing until there is one.
+    """
     pause = 50 / per_second if per_second else 0
-    return COUNTER.format(lines=lines, pause=pause, wait=wait, exit_code=exit_code)
+    return COUNTER.format(lines=lines, pause=pause, wait=wait, exit_code=exit_code, until=until)
 
 
 def gated(lines: int, gate: Path, per_second: int = 40) -> str:
