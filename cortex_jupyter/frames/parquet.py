@@ -28,6 +28,8 @@ def to_parquet(
     query: LogQuery,
     path: str | os.PathLike[str],
     progress: Callable[[int], object] = int,
+    *,
+    with_events: bool = True,
 ) -> None:
     """Write what a query wants of a log.
 
@@ -43,6 +45,8 @@ def to_parquet(
     path : path
     progress : callable, optional
         Called with the number of records of each piece, before the query's filter.
+    with_events : bool, optional
+        Whether the file's metadata holds the events of Kubernetes, as an archive's does.
 
     Raises
     ------
@@ -52,12 +56,14 @@ def to_parquet(
     """
 
     def made(temporary: Path) -> None:
-        archived = file_of(store, recording, query)
+        archived = file_of(store, recording, query) if with_events else None
         if archived is not None:
             shutil.copyfile(archived, temporary)
             return
         about = About.of(store, recording)
         about.more = {"query": dict(query.raw)}
+        if not with_events:
+            about.notices = [entry for entry in about.notices if not entry.is_kubernetes_event]
         write(temporary, stored_pieces(store, recording, query, about.info.last_seq + 1, progress), about)
 
     whole(path, made)

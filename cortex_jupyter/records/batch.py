@@ -89,6 +89,11 @@ class Entry:
         """Number of the last record."""
         return self.seq + self.n - 1
 
+    @property
+    def is_kubernetes_event(self) -> bool:
+        """Whether it is an event of Kubernetes, which may only be shown to a reader with the right `list events`."""
+        return self.event == "status" and orjson.loads(self.data).get("notice") == "event"
+
 
 @dataclass(slots=True)
 class Batch:

@@ -130,7 +130,9 @@ def _asked(keep: Keep, gone: threading.Event, batch: Batch) -> Iterable[int]:
 
 
 def parquet(recording: Recording, query: LogQuery, path: Path, gone: threading.Event, limit: int) -> Path:
-    """Give the file to send: the archive's own where it holds just that, else one that is written by row groups.
+    """Return the file to send: the archive's own where it holds just that, else one that is written by row groups.
+
+    The archive's own holds the events of Kubernetes; a reader who may not see them gets a file without them.
 
     Raises
     ------
@@ -140,9 +142,14 @@ def parquet(recording: Recording, query: LogQuery, path: Path, gone: threading.E
     # Here and not above: with it comes pyarrow, which is an extra and takes half a second.
     from cortex_jupyter.frames.parquet import file_of, to_parquet  # noqa: PLC0415
 
-    held = file_of(recording.store, recording.id, query)
+    with_events = "events" not in recording.hidden
+    held = file_of(recording.store, recording.id, query) if with_events else None
     if held is None:
-        to_parquet(recording.store, recording.id, query, path, lambda _: _go_on(path.parent, gone, limit))
+
+        def go_on(_: int) -> None:
+            _go_on(path.parent, gone, limit)
+
+        to_parquet(recording.store, recording.id, query, path, go_on, with_events=with_events)
         _go_on(path.parent, gone, limit)  # of the last row group nothing was known before
     return held or path
 

@@ -153,12 +153,15 @@ class Stream:
                     await self._slow_down(slot, window.recording, burst)
 
     async def _tell_when_solved(self, slot: Slot, window: Window) -> None:
-        """Write the state anew whenever what keeps a task from being recorded changes; `Keeping` looks again."""
+        """Write the state anew whenever what keeps a task from being recorded changes; `Keeping` looks again.
+
+        Each of its looks gives an error of its own: what counts is whether it says something else.
+        """
         recording = window.recording
-        told = recording.problem
+        told = _words(recording.problem)
         while told is not None:
             await asyncio.sleep(_LOOK_S)
-            if (now := recording.problem) is not told:
+            if (now := _words(recording.problem)) != told:
                 try:
                     window.info = await recording.info()
                     status = await window.status(slot.asked)
@@ -226,3 +229,7 @@ class Stream:
             if error is not None:
                 slot.error = error
                 pump.cancel()
+
+
+def _words(problem: CortexError | None) -> dict[str, str] | None:
+    return None if problem is None else problem.as_dict()

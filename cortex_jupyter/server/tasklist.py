@@ -131,20 +131,18 @@ async def _described(recordings: Recordings, ref: TaskRef, person: Person | None
 
 
 async def _present(cluster: Cluster, workload: Workload, hidden: dict[str, str]) -> dict[str, Any]:
-    """Describe a task, without what may not be shown."""
+    """Describe a task, without what may not be shown. Its state is that of the list of tasks, whatever is hidden."""
     from cortex_jupyter.cluster.tasks import describe, pods_of  # noqa: PLC0415
     from cortex_jupyter.cluster.workloads import refusals, state_of  # noqa: PLC0415
 
     hidden = dict(hidden)
-    pods: list[dict[str, Any]] = []
-    if "pods" not in hidden:
-        pods = await pods_of(cluster, workload)
+    pods = await pods_of(cluster, workload)
     refusal = ""
-    if not pods and not hidden:
+    if not pods and "events" not in hidden:
         refusal = (await refusals(cluster, workload.ref.namespace)).get(workload.uid, "")
     doc = describe(workload, pods, refusal)
     doc["reason"] = state_of(workload, pods, refusal).reason
-    doc["pods"] = [_pod(pod) for pod in pods]
+    doc["pods"] = [] if "pods" in hidden else [_pod(pod) for pod in pods]
     doc["events"] = []
     if "events" not in hidden:
         uids = [workload.uid, *(pod["metadata"]["uid"] for pod in reversed(pods))][: _PODS + 1]

@@ -189,7 +189,7 @@ class Window:
             async for burst in bursts:
                 if "events" not in recording.hidden:
                     yield burst
-                elif shown := [frame for frame in burst.frames if not _is_event(frame)]:
+                elif shown := [frame for frame in burst.frames if not frame.entry.is_kubernetes_event]:
                     yield burst if len(shown) == len(burst.frames) else Burst(shown)
 
     async def _tail(self) -> AsyncGenerator[Frame]:
@@ -204,7 +204,7 @@ class Window:
         """Give what there is of a task that nobody records any more, and say that this is the end."""
         upto, key = self.info.last_seq, self.recording.ref.key
         async for frame in self._held(self.after, upto):
-            if "events" not in self.recording.hidden or not _is_event(frame):
+            if "events" not in self.recording.hidden or not frame.entry.is_kubernetes_event:
                 yield frame
         message = gone(self.info)["message"]
         end = notice(key, upto, time.time_ns(), "end", message, state="gone", reason="Deleted")
@@ -217,11 +217,6 @@ class Window:
         held = stored(self.recording.store, id_, after=after, upto=upto, **window)
         frames = (Frame.of(id_, entry if batch is None else _entry(entry, batch)) for entry, batch in held)
         return in_thread(frames, window["keep"])
-
-
-def _is_event(frame: Frame) -> bool:
-    """Tell whether a frame is an event of Kubernetes, which has a right of its own."""
-    return frame.event == "status" and orjson.loads(frame.entry.data).get("notice") == "event"
 
 
 def _entry(entry: Entry, batch: Batch) -> Entry:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
+from archive.made import archived
 from server.people import HubUser
 from server.running import _TLS, Server, logs, run_server
+from server.tape import T0, Tape
 from support.jupyter import Home
 from support.kube import Kube, python_job, python_pod
 
+from cortex_jupyter.archive.layout import NOTICES, unpack_notices
 from cortex_jupyter.cluster.access import Person
+from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.recording.reading.open import Recordings
+from cortex_jupyter.recording.reading.reading import Recording
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.records import parse_rfc3339
 from cortex_jupyter.server.app import CortexJupyter
+from cortex_jupyter.server.download import parquet
 from cortex_jupyter.server.service import Service
 
 if TYPE_CHECKING:
@@ -117,10 +127,14 @@ async def test_events_and_pods_have_rights_of_their_own(
     kube.wait_for(lambda: '"notice":"event"' in read(ALICE)[0], "an event in the recording")
     described = service.get(path, ALICE).json()
     assert described["events"] and described["pods"][0]["node"] and described["hidden"] == {}
+    state = {name: described[name] for name in ("state", "status", "message", "reason")}
+    assert state["state"] == "running"
+    assert b'"notice":"event"' in _notices(service.get(f"{path}/logs.parquet", ALICE).content)
     sandbox.fault("deny", verb="list", resource="events", namespace="default", user=who["X-User"])
     sandbox.fault("deny", verb="get", resource="pods", namespace="default", user=who["X-User"])
     described = service.get(path, who).json()
     assert (described["events"], described["pods"]) == ([], [])
+    assert {name: described[name] for name in state} == state, "as in the list of tasks, which they may read"
     assert described["hidden"] == {
         "events": "events are not shown: the right `list events` is missing",
         "pods": "pods are not shown: the right `get pods` is missing",
@@ -128,7 +142,34 @@ async def test_events_and_pods_have_rights_of_their_own(
     text, hidden = read(who)
     assert text.count("a line") >= 2 and '"notice":"event"' not in text
     assert hidden == described["hidden"]
+    notices = _notices(service.get(f"{path}/logs.parquet", who).content)
+    assert b'"notice":"started"' in notices and b'"notice":"event"' not in notices
     kube.delete("jobs", name)
+
+
+def _notices(file: bytes) -> bytes:
+    """Return the notices in the metadata of a Parquet file."""
+    return b"".join(entry.data for entry in unpack_notices(pq.read_metadata(io.BytesIO(file)).metadata[NOTICES]))
+
+
+async def test_an_archived_file_is_sent_without_events_to_who_may_not_see_them(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")
+    tape = Tape(store, "kept")
+    tape.write([(T0, tape.source(), "a line")])
+    tape.note("status", "Scheduled", notice="event")
+    tape.end()
+    tape.close()
+    archive, _ = archived(tape, str(tmp_path / "archive"))  # type: ignore[arg-type]
+    recording = Recording(Recordings(store, None, archive=archive), tape.id, tape.ref, None, store=archive)
+    query = LogQuery.parse({"since": "all"})
+
+    def read() -> bytes:
+        return _notices(parquet(recording, query, tmp_path / "logs.parquet", threading.Event(), 1 << 30).read_bytes())
+
+    assert b'"notice":"event"' in read()
+    recording.hidden = {"events": "the right is missing"}
+    assert b'"notice":"event"' not in read()
+    store.close()
 
 
 def test_an_answer_holds_for_seconds_whatever_is_asked_for(

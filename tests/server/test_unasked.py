@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from server.running import logs, run_server
 from server.tape import CLUSTER, T0, Tape
+from server.test_heartbeat import Reader, Silent
 
+from cortex_jupyter.errors import NoCluster
 from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.server import sse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,3 +135,38 @@ async def test_it_goes_on_when_the_cluster_can_be_asked(
     store.close()
     assert states[0] == ("running", "The cluster cannot be asked")
     assert (event.event, json.loads(event.data)["state"]) == ("end", "gone")
+
+
+async def test_a_state_is_told_again_only_where_it_says_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at a cluster that is away gives an error of its own, with the same words."""
+    monkeypatch.setattr(sse, "_LOOK_S", 0.001)
+    window: Any = Silent()
+    message, looks = "the cluster does not answer", 0
+
+    class Looked(SimpleNamespace):
+        @property
+        def problem(self) -> NoCluster:
+            nonlocal looks
+            looks += 1
+            return NoCluster(message)
+
+    async def info() -> object:
+        return window.info
+
+    fields = vars(window.recording) | {"info": info}
+    del fields["problem"]
+    window.recording = Looked(**fields)
+    reader: Any = Reader()
+    run = asyncio.create_task(sse.Stream(reader, [sse.Slot("train-1", window)]).run())
+    async with asyncio.timeout(60):
+        while looks < 20:
+            assert not run.done()
+            await asyncio.sleep(0.01)
+        assert reader.body.count(b"event: status") == 1
+        message = "there is no kubeconfig"
+        while reader.body.count(b"event: status") < 2:
+            assert not run.done()
+            await asyncio.sleep(0.01)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
