@@ -63,6 +63,10 @@ class Outlet:
             await self._recordings.allow(ref.namespace)
             await self._recordings.check(ref)
 
+    async def hidden(self, ref: TaskRef, _: object) -> dict[str, str]:
+        """Return what this process may not see beside a task's lines."""
+        return {} if self._recordings is None else await self._recordings.hidden(ref.namespace)
+
     async def renewed(self, _: object) -> bool:
         """Tell that it is still the same who reads."""
         return False

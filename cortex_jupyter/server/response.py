@@ -31,6 +31,9 @@ class Host(Protocol):
     async def check(self, ref: TaskRef, handler: Any, /) -> None:
         """Check that who reads a task over a response may still do so."""
 
+    async def hidden(self, ref: TaskRef, handler: Any, /) -> dict[str, str]:
+        """Return what a reader over a response may not see beside a task's lines, and why."""
+
     async def renewed(self, handler: Any, /) -> bool:
         """Ask who reads over a response, and tell whether more or less is known of them than before."""
 

@@ -51,6 +51,16 @@ class Rights:
             _log.exception("Who reads cannot be asked; it is tried again")
         return found
 
+    async def hidden(self, ref: TaskRef) -> dict[str, str] | None:
+        """Return what may not be seen beside a task's lines; None where that cannot be asked just now."""
+        try:
+            return await self._handler.service.hidden(ref, self._handler)
+        except CortexError:
+            return None
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("The rights of a reader cannot be checked; they are looked at again")
+            return None
+
     async def _ask(self, ref: TaskRef) -> CortexError | None:
         why: CortexError
         try:

@@ -157,6 +157,16 @@ class Service:
         await recordings.allow(ref.namespace, person)
         await recordings.check(ref, person)
 
+    async def hidden(self, ref: TaskRef, handler: JupyterHandler) -> dict[str, str]:
+        """Return what a reader of a task may not see beside its lines, and why; see `Connection.hidden`.
+
+        Raises
+        ------
+        ClusterError, ClusterUnreachable
+            The cluster cannot be asked.
+        """
+        return await (await self.recordings()).hidden(ref.namespace, self.person(handler.current_user))
+
     async def renewed(self, handler: JupyterHandler) -> bool:
         """Take what the Hub, where there is one, says now of who reads, and tell whether that is something new.
 

@@ -225,10 +225,21 @@ class Stream:
         slots = zip(self._slots, self._pumps, strict=True)
         reading = [(slot, slot.window, pump) for slot, pump in slots if slot.window is not None and not pump.done()]
         lost = await self._rights.lost([window.recording.ref for _, window, _ in reading])
-        for (slot, _, pump), error in zip(reading, lost, strict=True):
+        for (slot, window, pump), error in zip(reading, lost, strict=True):
             if error is not None:
                 slot.error = error
                 pump.cancel()
+                continue
+            hidden = await self._rights.hidden(window.recording.ref)
+            if hidden is not None and hidden != window.recording.hidden:
+                window.recording.hidden = hidden
+                try:
+                    window.info = await window.recording.info()  # the state as it is now
+                    await self._write(await window.status(slot.asked))
+                except StreamClosedError:
+                    return  # the handler has been told too
+                except CortexError as error:
+                    _log.warning("%s: %s", window.recording.ref.key, error)  # the store; the next lines tell of it
 
 
 def _words(problem: CortexError | None) -> dict[str, str] | None:

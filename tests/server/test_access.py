@@ -147,6 +147,24 @@ async def test_events_and_pods_have_rights_of_their_own(
     kube.delete("jobs", name)
 
 
+async def test_an_open_stream_shows_no_events_once_the_right_is_taken_away(
+    service: Server, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    name, who = unique("taken"), {"X-User": unique("fay")}
+    kube.create(python_job(name, _FOREVER))
+    hidden: list[dict[str, str]] = []
+    async with asyncio.timeout(60), service.stream(logs(name), who | {"Accept": "text/event-stream"}) as source:
+        async for event in source.aiter_sse():
+            if event.event != "status" or "hidden" not in (doc := json.loads(event.data)):
+                continue
+            hidden.append(doc["hidden"])
+            if len(hidden) == 2:
+                break
+            sandbox.fault("deny", verb="list", resource="events", namespace="default", user=who["X-User"])
+    assert hidden == [{}, {"events": "events are not shown: the right `list events` is missing"}]
+    kube.delete("jobs", name)
+
+
 def _notices(file: bytes) -> bytes:
     """Return the notices in the metadata of a Parquet file."""
     return b"".join(entry.data for entry in unpack_notices(pq.read_metadata(io.BytesIO(file)).metadata[NOTICES]))

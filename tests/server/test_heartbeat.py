@@ -31,12 +31,16 @@ class Reader:
             app=SimpleNamespace(heartbeat_s=0.01, max_bytes_per_s=0),
             active=lambda: None,
             check=self._check,
+            hidden=self._hidden,
             renewed=self._renewed,
         )
 
     async def _check(self, *_: Any) -> None:
         if self._failures:
             raise self._failures.pop()
+
+    async def _hidden(self, *_: Any) -> dict[str, str]:
+        return {}
 
     async def _renewed(self, _: Any) -> bool:
         return False
