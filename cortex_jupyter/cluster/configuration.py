@@ -60,7 +60,7 @@ class Configuration:
     server_name : str or None
         The name that the server's certificate must have, where it is not the host's.
     proxy : str or None
-        The URL of the proxy that leads there.
+        The URL of the proxy that leads there; it may hold a password.
     stamps : tuple
         What the files that were read looked like.
     """
@@ -147,8 +147,9 @@ async def configure(
     files = _files(kubeconfig)
     account = _SERVICE_ACCOUNT / "token"
     # In threads: a home may be on a slow disk, and the system's certificates take 40 ms.
-    there = await asyncio.to_thread(lambda: [path for path in files if path.is_file()])
-    if not there and not kubeconfig and await asyncio.to_thread(account.exists):
+    # Not pathlib's, which before Python 3.14 raise in a home that may not be entered, as /root for another user.
+    there = await asyncio.to_thread(lambda: [path for path in files if os.path.isfile(path)])  # noqa: PTH113
+    if not there and not kubeconfig and await asyncio.to_thread(os.path.exists, account):
         found = await asyncio.to_thread(_in_pod)
         _check(found.host, host)
         return found
@@ -322,9 +323,11 @@ def _merged(files: list[Path]) -> tuple[dict[str, dict[str, tuple[dict[str, Any]
     named: dict[str, dict[str, tuple[dict[str, Any], Path]]] = {"clusters": {}, "users": {}, "contexts": {}}
     current = ""
     for file in files:
-        document = yaml.safe_load(file.read_text())
+        document = _document(file, yaml)
         if document is None:
             continue  # `touch` makes such a file, and kubectl takes it
+        if not isinstance(document, dict):
+            raise ValueError(f"{file} is no kubeconfig: it has no clusters, users and contexts")  # noqa: TRY004 - of a file
         folder = file.absolute().parent
         current = current or str(document.get("current-context") or "")
         for kind, found in named.items():
@@ -333,6 +336,16 @@ def _merged(files: list[Path]) -> tuple[dict[str, dict[str, tuple[dict[str, Any]
                 section |= {key: str(folder / section[key]) for key in _PATHS if section.get(key)}
                 found.setdefault(str(entry["name"]), (section, folder))
     return named, current
+
+
+def _document(file: Path, yaml: Any) -> Any:
+    try:
+        return yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}," if mark else ""
+        # Its own words quote the line, which may be the one with the token.
+        raise ValueError(f"{file}{where} is not YAML") from None
 
 
 def _data(section: dict[str, Any], key: str) -> bytes | None:
@@ -377,8 +390,9 @@ def _from_auth_provider(user: dict[str, Any]) -> str:
 def _proxy(configured: str, host: str) -> str | None:
     """Return the proxy of the kubeconfig, else the environment's."""
     proxy = configured or proxy_for(host, os.environ)
-    if proxy and urlsplit(proxy).scheme not in ("http", "https"):
-        raise ValueError(f"the proxy {proxy} is not supported: use an HTTP proxy")
+    if proxy and (parts := urlsplit(proxy)).scheme not in ("http", "https"):
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()  # without a password
+        raise ValueError(f"the proxy {shown} is not supported: use an HTTP proxy")
     return proxy
 
 

@@ -13,6 +13,7 @@ import os
 import shlex
 import signal
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,8 +57,13 @@ async def credentials(
         It cannot be run, fails, takes too long or prints something else; the message names it.
     """
     command = [str(plugin.get("command") or ""), *map(str, plugin.get("args") or ())]
-    name = f"the credential plugin {shlex.join(command)!r}"
-    hint = str(plugin.get("installHint") or f"run it yourself to see why: {shlex.join(command)}")
+    # Without its options, of which one may be a secret: `kubectl oidc-login get-token --oidc-client-secret=...`.
+    named = shlex.join(takewhile(lambda word: not word.startswith("-"), command))
+    name = f"the credential plugin {named!r}"
+    hint = str(
+        plugin.get("installHint")
+        or f"run `{named}` yourself, with the arguments that it has in the kubeconfig (users[].user.exec), to see why"
+    )
     interactive = plugin.get("interactiveMode") == "Always"
     if interactive and not (sys.stdin and sys.stdin.isatty()):
         raise NoCluster(f"{name} asks its questions on a terminal (interactiveMode: Always), and there is none", hint)
@@ -90,7 +96,7 @@ async def credentials(
     if process.returncode:
         words = complaint.decode(errors="replace").strip()[-500:] or "it says nothing"
         raise NoCluster(f"{name} failed with exit code {process.returncode}: {words}", hint)
-    return _status(printed, str(plugin.get("apiVersion")), name)
+    return _status(printed, str(plugin.get("apiVersion")), name, hint)
 
 
 def _request(plugin: Mapping[str, Any], cluster: Mapping[str, Any], *, interactive: bool) -> dict[str, Any]:
@@ -107,14 +113,15 @@ def _request(plugin: Mapping[str, Any], cluster: Mapping[str, Any], *, interacti
     return {"apiVersion": plugin.get("apiVersion"), "kind": "ExecCredential", "spec": spec}
 
 
-def _status(printed: bytes, version: str, name: str) -> dict[str, Any]:
+def _status(printed: bytes, version: str, name: str, hint: str) -> dict[str, Any]:
     try:
         credential = json.loads(printed)
         status = credential["status"]
         found = status.get("token") or (status.get("clientCertificateData") and status.get("clientKeyData"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        text = printed[:100].decode(errors="replace")
-        raise NoCluster(f"{name} prints no ExecCredential with a status, but {text!r}") from error
+        # What it prints is not told: it may be a bare token. The error would quote it too.
+        kind = type(error).__name__
+        raise NoCluster(f"{name} prints no ExecCredential with a status ({len(printed)} bytes, {kind})", hint) from None
     if credential.get("apiVersion") != version:
         raise NoCluster(f"{name} answers with {credential.get('apiVersion')}, and the kubeconfig asks for {version}")
     if not found:

@@ -94,6 +94,7 @@ class Cluster:
         self.changed = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
         self._renewing = asyncio.Lock()
+        self._renewals, self._renewal_error = 0, ClusterError("")  # attempts so far, and why the last one failed
         self._generation = 0
         self._draining: set[asyncio.Task[None]] = set()
         self._adopt(configuration)
@@ -156,18 +157,18 @@ class Cluster:
 
     async def _renew(self, generation: int) -> None:
         """Read the configuration again: a token has expired, a plugin or a file has a new one."""
+        asked = self._renewals
         async with self._renewing:
             if generation != self._generation:
                 return  # another request has done it meanwhile
+            if asked != self._renewals:
+                # It has just failed for another request. A plugin that hangs takes a minute: not one for each that waits.
+                raise self._renewal_error
             try:
-                configuration = await configure(self.kubeconfig, self.context, host=self.host)
-            except ClusterChanged:
-                await asyncio.sleep(_WRITTEN_S)
-                try:
-                    configuration = await configure(self.kubeconfig, self.context, host=self.host)
-                except ClusterChanged:
-                    self.changed.set()
-                    raise
+                configuration = await self._read_again()
+            except ClusterError as error:
+                self._renewals, self._renewal_error = self._renewals + 1, error
+                raise
             self._adopt(configuration)
             self._generation += 1
             # A client certificate may be new as well, and a pool keeps its TLS context. What the old one has open goes
@@ -177,6 +178,17 @@ class Cluster:
                 task = asyncio.create_task(_drain(old))
                 self._draining.add(task)
                 task.add_done_callback(self._draining.discard)
+
+    async def _read_again(self) -> Configuration:
+        try:
+            return await configure(self.kubeconfig, self.context, host=self.host)
+        except ClusterChanged:
+            await asyncio.sleep(_WRITTEN_S)
+        try:
+            return await configure(self.kubeconfig, self.context, host=self.host)
+        except ClusterChanged:
+            self.changed.set()
+            raise
 
     async def _renew_if_outdated(self, generation: int) -> bool:
         """Read the configuration again where its files have changed; a cluster that was created anew has another authority.
@@ -271,7 +283,8 @@ class Cluster:
         except TimeoutError as error:
             raise ClusterUnreachable(f"{self.host} did not answer within {ANSWER_S:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ClusterUnreachable(f"{self.host} does not answer: {error or type(error).__name__}") from error
+            words, cause = _shown(error)
+            raise ClusterUnreachable(f"{self.host} does not answer: {words}") from cause
         try:
             yield response
         finally:
@@ -385,13 +398,21 @@ class Cluster:
             raise ClusterUnreachable(f"{self.host} broke off its answer: {error or type(error).__name__}") from error
 
 
+def _shown(error: Exception) -> tuple[str, Exception | None]:
+    """Return the words of an error of a request, and the error unless its own words must not be shown."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy says {error.status} {error.message}", None  # it quotes the proxy's URL with the password
+    return str(error) or type(error).__name__, error
+
+
 def _pause(response: aiohttp.ClientResponse) -> float:
     """Give how long a server that is too busy asks us to wait, seconds.
 
     https://kubernetes.io/docs/concepts/cluster-administration/flow-control/ rejects with 429 and `Retry-After`, as seconds.
+    At least one: a proxy may say 0.
     """
     said = response.headers.get("Retry-After", "")
-    return float(said) if said.isdecimal() else 1.0
+    return max(float(said), 1.0) if said.isdecimal() else 1.0
 
 
 async def _drain(session: aiohttp.ClientSession) -> None:

@@ -7,7 +7,7 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.cluster.labels import label_matcher, pod_labels
-from cortex_jupyter.cluster.pods import exit_of, status_of
+from cortex_jupyter.cluster.pods import status_of
 from cortex_jupyter.cluster.workloads import Workload, fetch, fetch_all, refusals, segment, state_of, status_word
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, CortexError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.records import TaskRef
@@ -290,14 +290,13 @@ def describe(workload: Workload, pods: list[dict[str, Any]], refusal: str = "") 
         shows in that column: `CrashLoopBackOff`, `Complete`), `message`, `restarts` (of its pods' containers), `started`,
         `finished` (RFC 3339 or None), `exit_code` (int or None), `pods` (their number).
     """
-    state, end, ref = state_of(workload, pods, refusal), exit_of(pods), workload.ref
-    exit_code = state.exit_code if state.over else None
+    state, ref = state_of(workload, pods, refusal), workload.ref
     started = workload.started or min((p["metadata"]["creationTimestamp"] for p in pods), default=None)
     return {
         "task": ref.key, "kind": ref.kind, "namespace": ref.namespace, "name": ref.name, "state": state.name,
         "status": status_word(workload, pods, state), "message": state.message, "started": started,
         "finished": workload.finished,
-        "exit_code": end.exit_code if exit_code is None and state.over and end else exit_code,
+        "exit_code": state.exit_code if state.over else None,
         "restarts": sum(status_of(pod).restarts for pod in pods), "pods": len(pods),
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -10,6 +11,7 @@ import ssl
 import sys
 import textwrap
 import time
+import traceback
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -273,6 +275,55 @@ async def test_neither_home_nor_user(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (cluster.host, cluster.namespace, cluster.context) == ("https://[fd00::1]:443", "pods-own", None)
 
 
+async def test_a_home_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container whose image is root's, run as another user, has `HOME=/root`."""
+    home = tmp_path / "home"
+    (home / ".kube").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    user = os.geteuid()
+    await asyncio.to_thread(bool)  # loads what nobody else may load
+    home.chmod(0)
+    try:
+        if user == 0:
+            os.seteuid(65534)  # root may enter all
+        with pytest.raises(NoCluster, match="there is no kubeconfig at"):
+            await Cluster.open()
+    finally:
+        os.seteuid(user)
+        home.chmod(0o700)
+
+
+@pytest.mark.parametrize("text", ["token: SECRET: x", "token: *SECRET", "token: !SECRET x", "SECRET", "\tSECRET"])
+async def test_what_is_no_kubeconfig_is_not_quoted(tmp_path: Path, text: str) -> None:
+    """The line that is no YAML may be the one with the token, and messages are logged and shown."""
+    (tmp_path / "config").write_text(text)
+    with pytest.raises(NoCluster, match=r"config, line 1, is not YAML|config is no kubeconfig") as failed:
+        await Cluster.open(str(tmp_path / "config"))
+    assert "SECRET" not in "".join(traceback.format_exception(failed.value))
+
+
+async def test_a_proxys_password_is_in_no_message(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        proxy = f"http://me:se%20cret@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        path = kubeconfig(tmp_path / "c", "https://cluster.example", **{"proxy-url": proxy})
+        with pytest.raises(ClusterUnreachable, match="407") as refused:
+            await answer(path)
+    assert f"Proxy-Authorization: Basic {encoded('me:se cret')}" in asked[0]
+    path = kubeconfig(tmp_path / "c", "https://cluster.example", **{"proxy-url": "socks5://me:se%20cret@host"})
+    with pytest.raises(NoCluster, match="the proxy socks5://host is not supported") as unknown:
+        await answer(path)
+    for error in (refused.value, unknown.value):
+        assert "cret" not in "".join(traceback.format_exception(error))
+
+
 # --- plugins ---
 
 
@@ -338,6 +389,38 @@ async def test_a_plugin_that_fails_is_named(tmp_path: Path, code: str, why: str)
     with pytest.raises(NoCluster, match=why) as failed:
         await Cluster.open(kubeconfig(tmp_path / "c", "https://x", program(tmp_path, code)))
     assert "plugin.py" in failed.value.message
+
+
+async def test_what_may_be_secret_of_a_plugin_is_in_no_message(tmp_path: Path) -> None:
+    """One may print a bare token, and a client's secret is often an option of it."""
+    for code in ("print('SECRET')", "sys.exit(1)"):
+        user = program(tmp_path, code)
+        user["exec"]["args"] += ["get-token", "--client-secret=SECRET", "--password", "SECRET"]
+        with pytest.raises(NoCluster, match=r"plugin\.py get-token'") as failed:
+            await Cluster.open(kubeconfig(tmp_path / "c", "https://x", user))
+        assert "SECRET" not in str(failed.value) + failed.value.hint
+
+
+async def test_a_plugin_that_fails_is_run_once_for_all_who_wait_for_it(api: Api, tmp_path: Path) -> None:
+    """Each of a hundred logs would otherwise wait for the time limits of all before it."""
+    code = f"""
+        open({str(tmp_path / "runs")!r}, "a").write("x")
+        if os.path.exists({str(tmp_path / "broken")!r}):
+            sys.exit("no session")
+        {prints(token="secret")}
+    """
+    async with await Cluster.open(kubeconfig(tmp_path / "c", api.url, program(tmp_path, code))) as cluster:
+        api.tokens = {"another"}
+        (tmp_path / "broken").touch()
+        asked = await asyncio.gather(*(cluster.json("/x") for _ in range(8)), return_exceptions=True)
+        assert {type(one) for one in asked} == {NoCluster}
+        assert (tmp_path / "runs").read_text() == "xx"
+        with pytest.raises(NoCluster, match="no session"):
+            await cluster.json("/x")
+        assert (tmp_path / "runs").read_text() == "xxx", "who asks later has it tried again"
+        api.objects["/x"] = {"ok": 1}
+        api.tokens = {"secret"}
+        assert await cluster.json("/x") == {"ok": 1}
 
 
 async def test_a_plugin_that_is_not_installed(tmp_path: Path) -> None:

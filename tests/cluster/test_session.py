@@ -214,6 +214,14 @@ async def test_a_server_that_is_too_busy_is_asked_again_when_it_wishes(api: Any,
     assert await cluster.json("/x") == {}
     assert asked[1] - asked[0] >= 1
 
+    async def at_once(_: web.Request) -> web.Response:
+        asked.append(time.monotonic())
+        return web.Response(status=429 if len(asked) == 3 else 200, headers={"Retry-After": "0"}, text="{}")
+
+    api.objects["/x"] = at_once
+    assert await cluster.json("/x") == {}
+    assert asked[3] - asked[2] >= 1, "else one that stays busy is asked without a pause, for ever"
+
     async def never(_: web.Request) -> web.Response:
         busy = status(429, "come back tomorrow")
         busy.headers["Retry-After"] = "86400"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, meant, pods_of, resolve
-from cortex_jupyter.cluster.workloads import COLLECTIONS, collection, fetch
+from cortex_jupyter.cluster.workloads import COLLECTIONS, Workload, collection, fetch
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.recording.watching.unseen import unseen
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
@@ -139,6 +140,32 @@ async def test_the_list_counts_a_workloads_pods_there(api: Any, cluster: Cluster
     api.deny(collection("pod", "team"))
     with pytest.raises(NotAllowed):
         await list_tasks(cluster, "team")
+
+
+async def test_a_job_that_failed_while_its_pods_succeeded_has_no_exit_code(api: Any, cluster: Cluster) -> None:
+    """As after `activeDeadlineSeconds` where one of two had ended well; its code would say that all is well."""
+    end = {"exitCode": 0, "reason": "Completed", "containerID": "c1"}
+    main = {"name": "main", "containerID": "c1", "restartCount": 0, "state": {"terminated": end}}
+    pod = obj("x-1", metadata={"labels": {"job-name": "x"}}, spec={"containers": [{"name": "main"}]})
+    pod["status"] = {"phase": "Succeeded", "containerStatuses": [main]}
+    pod["metadata"]["ownerReferences"] = [{"uid": "uid-x", "controller": True}]
+    failed = {"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]}
+    put(api, "job", obj("x", spec={"selector": {"matchLabels": {"job-name": "x"}}}, status=failed))
+    put(api, "pod", pod)
+    (row,) = await list_tasks(cluster, "team")
+    assert (row["state"], row["exit_code"], row["pods"]) == ("failed", None, 1)
+
+
+async def test_an_event_without_a_reason_tells_of_no_pod(api: Any, cluster: Cluster) -> None:
+    """Anybody may write events, and `reason` is required of none in core/v1."""
+    job = Workload(ref("job/x"), "uid-x", {})
+    about = {"name": "x-1", "uid": "p", "fieldPath": "spec.containers{main}"}
+    when = {"firstTimestamp": "2023-11-14T22:00:01Z", "lastTimestamp": "2023-11-14T22:00:02Z"}
+    made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1"}
+    items = [{**when, **more, "involvedObject": about} for more in (made, {}, {"reason": "Started"})]
+    api.listing("/api/v1/namespaces/team/events", *items)
+    ((source, _),) = await unseen(cluster, job, {}, 0)
+    assert (source.pod, source.container) == ("x-1", "main")
 
 
 @pytest.mark.parametrize("selector", ["app in (a,b)", "app!=c,app", "app", "app==a", "!tier"])

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,14 @@ def test_one_that_is_killed_again_and_again_is_started_ever_more_rarely_and_that
     monkeypatch.setattr(launch, "_SHORT_LIFE_S", 0.0)
     launch.ensure_recorder(store, CLUSTER)
     assert len(begun) == 5, "one that lived for long before is replaced at once"
+
+
+def test_one_that_fails_for_days_is_tried_as_rarely_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_failed", {})
+    key = (url_of(tmp_path / "r.sqlite"), 0, CLUSTER)
+    for _ in range(1100):
+        launch._take_failure(key, 1, 0.0)
+    assert time.monotonic() < launch._failed[key][2] <= time.monotonic() + launch._LONGEST_WAIT_S
 
 
 def test_one_is_started_where_those_that_live_may_not_take_what_is_asked_for(spawned: list[int]) -> None:

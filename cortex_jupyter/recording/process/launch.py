@@ -135,7 +135,7 @@ def _take_failure(key: _Key, code: int, lived_s: float) -> None:
             "SIGKILL is mostly the kernel's, where memory is short: raise the memory limit of this machine, container or "
             "server, or have it read fewer logs at once",
         )
-    _failed[key] = (error, times + 1, time.monotonic() + min(_FIRST_WAIT_S * 2**times, _LONGEST_WAIT_S))
+    _failed[key] = (error, times + 1, time.monotonic() + min(_FIRST_WAIT_S * 2 ** min(times, 10), _LONGEST_WAIT_S))
 
 
 def _may_take(one: Recorder, namespace: str, ours: str) -> bool:

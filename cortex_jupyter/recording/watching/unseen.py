@@ -61,7 +61,7 @@ async def unseen(
             for event in events:
                 about = event["involvedObject"]
                 where = _CONTAINER.fullmatch(about.get("fieldPath") or "")
-                if event["reason"] == "Started" and where and where[2] not in known.get(name, ()):
+                if event.get("reason") == "Started" and where and where[2] not in known.get(name, ()):
                     source = Source(name, about.get("uid", ""), where[2], "", kind=_KINDS.get(where[1], "main"))
                     found.append((source, _first(event)))
     except NotAllowed:
