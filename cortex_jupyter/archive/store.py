@@ -9,7 +9,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Protocol, Self
 
 from cortex_jupyter.errors import ArchiveError, CursorNotHeld, MissingExtra, StoreError
-from cortex_jupyter.recording.store import Anchor, Readable, is_shared, is_store
+from cortex_jupyter.recording.store import Anchor, Readable, absolute_archive, is_shared, is_store
 from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.recording.stores import open_store
 
@@ -158,16 +158,14 @@ def archive_of(store: Store, url: str | None = None) -> ArchiveStore | None:
         Else `CORTEX_ARCHIVE`, else what was set before. An empty string means none from now on.
     """
     url = os.environ.get("CORTEX_ARCHIVE") if url is None else url
-    if url is None:
-        url = store.setting("archive")
-    elif url == store.setting("archive"):
-        pass
-    elif is_shared(store.url):
+    held = store.setting("archive")
+    url = held if url is None else absolute_archive(url)
+    if url != held and is_shared(store.url):
         _log.warning(
             "this process reads archived tasks from %s; recorders of %s write to %s. An administrator sets that: cortex-jupyter store set archive=%s",
-            url or "nowhere", store.url, store.setting("archive") or "nowhere", url,
+            url or "nowhere", store.url, held or "nowhere", url,
         )  # fmt: skip
-    else:
+    elif url != held:
         with contextlib.suppress(StoreError):  # where nothing can be written, reading goes on
             store.set_setting("archive", url)
     return ArchiveStore(url) if url else None

@@ -18,7 +18,7 @@ from cortex_jupyter.frames.read import stored_pieces
 from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.store import is_shared
+from cortex_jupyter.recording.store import absolute_archive, is_shared
 from cortex_jupyter.recording.store.attempts import begin, due
 from cortex_jupyter.recording.stores import open_store
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     tracing.begin("cortex-jupyter-archive")
     store = open_store(options.store)
     try:
-        archive = ArchiveStore(options.to) if options.to else archive_of(store, options.to)
+        archive = ArchiveStore(absolute_archive(options.to)) if options.to else archive_of(store, options.to)
         if archive is None:
             raise BadQuery("no archive is set", "give --to, or set CORTEX_ARCHIVE, to a folder, s3://, gs:// or az://")
         catalog = Catalog(Objects(archive.url))

@@ -21,7 +21,7 @@ from cortex_jupyter.recording.process.launch import log_path, rights
 from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.recorder.recorder import IDLE_S, Recording
 from cortex_jupyter.recording.source.turns import MOST, PER_NODE, Turns
-from cortex_jupyter.recording.store import default_url, is_shared
+from cortex_jupyter.recording.store import absolute_archive, default_url, is_shared
 from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.settings import check_archive
 from cortex_jupyter.recording.stores import open_store
@@ -182,7 +182,9 @@ async def _until_changed(run: Coroutine[Any, Any, None], cluster: Cluster) -> No
 
 def _told() -> dict[str, str]:
     """Give the settings that we were started with."""
-    told = Budget.from_environment().settings(Budget()) | {"archive": os.environ.get("CORTEX_ARCHIVE", "")}
+    told = Budget.from_environment().settings(Budget()) | {
+        "archive": absolute_archive(os.environ.get("CORTEX_ARCHIVE", ""))
+    }
     mask = wished()
     return {name: value for name, value in told.items() if value} | ({} if mask is None else {"mask": str(int(mask))})
 

@@ -154,3 +154,21 @@ def test_a_store_of_ones_own_takes_them_from_the_environment_as_before(
         found: Any = archive_of(store)
         assert found.url == store.setting("archive") == str(tmp_path / "archive")
         assert store.budget() == Budget(1_000_000, 86400.0, 1_000_000)
+
+
+@pytest.mark.parametrize("way", ["store set", "CORTEX_ARCHIVE", "record"])
+def test_a_relative_archive_is_the_same_folder_for_every_process(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process would otherwise look below its own current folder, and find nothing that another one archived."""
+    monkeypatch.delenv("CORTEX_ARCHIVE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")) as store:
+        if way == "store set":
+            assert command(store, "set", "archive=runs") == 0
+        elif way == "record":
+            record(store, tmp_path, CORTEX_ARCHIVE="runs")
+        else:
+            monkeypatch.setenv("CORTEX_ARCHIVE", "runs")
+            archive_of(store)
+        assert store.setting("archive") == str(tmp_path / "runs")

@@ -68,6 +68,15 @@ def test_an_origin_is_of_cluster_store_and_archive(tmp_path: Path) -> None:
     again.close()
 
 
+def test_an_origin_stays_when_the_archive_folder_is_made(tmp_path: Path) -> None:
+    """The folder is made when it is first looked into, by the kernel or the server."""
+    store, folder = open_store(f"sqlite:///{tmp_path / 'one.sqlite'}"), tmp_path / "archive"
+    before = origin(store, "https://a", str(folder))
+    folder.mkdir()
+    assert origin(store, "https://a", str(folder)) == before
+    store.close()
+
+
 def test_an_origin_tells_nothing_of_a_password() -> None:
     """Not even whether a guess is right: it is made without it."""
     urls = ("valkey://me:secret@host/1", "valkey://me:guess@host/1", "valkey://host/1")

@@ -44,10 +44,12 @@ def shared(url: str) -> bool:
 
 
 def _identity(url: str) -> str:
-    """Tell a store or an archive from all others: a path is a file of this machine, and another one when it was replaced."""
+    """Tell a store or an archive from all others: a path is one of this machine; a store's file is another when it was replaced."""
     if shared(url):
         return shown(url)
-    path = path_of(url) or Path(url.removeprefix("file://"))
+    path = path_of(url)
+    if path is None:  # an archive's folder, which is made when it is first looked into
+        return f"{HOST} {Path(url.removeprefix('file://')).resolve()}"
     try:
         return f"{HOST} {path.resolve()} {path.stat().st_ino}"
     except OSError:

@@ -17,6 +17,7 @@ from cortex_jupyter.recording.store.types import (
     as_epochs,
 )
 from cortex_jupyter.recording.store.url import (
+    absolute_archive,
     data_folder,
     default_url,
     is_shared,
@@ -39,6 +40,7 @@ __all__ = [
     "Readable",
     "Recorder",
     "Store",
+    "absolute_archive",
     "as_epochs",
     "data_folder",
     "default_url",

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreFull
 from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.local import shared_filesystem
-from cortex_jupyter.recording.store.url import is_shared
+from cortex_jupyter.recording.store.url import absolute_archive, is_shared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ def read_settings(store: Store) -> dict[str, str]:
 
 
 def write_settings(store: Store, wanted: Mapping[str, str]) -> None:
-    """Set some for all who use a store, all of them or none.
+    """Set some for all who use a store; where one is wrong, none.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def write_settings(store: Store, wanted: Mapping[str, str]) -> None:
             rows[name] = _WORDS[value.lower()]
         elif name == "archive":
             check_archive(store.url, value)
-            rows[name] = value
+            rows[name] = absolute_archive(value)
         else:
             budget = Budget.read(**{name.replace("-", "_"): value}).settings(Budget())
             rows[NAMES[name]] = budget.get(NAMES[name], "")

@@ -66,6 +66,19 @@ def is_shared(url: str) -> bool:
     return url.startswith(SERVERS)
 
 
+def absolute_archive(url: str) -> str:
+    """Return the URL of an archive so that it means the same in every process, whatever its current folder is.
+
+    Examples
+    --------
+    >>> absolute_archive("/data/../runs"), absolute_archive("s3://logs/runs"), absolute_archive("")
+    ('/data/../runs', 's3://logs/runs', '')
+    >>> absolute_archive("runs") == str(Path.cwd() / "runs")
+    True
+    """
+    return url if not url or "://" in url else str(Path(url).expanduser().absolute())
+
+
 def shown(url: str) -> str:
     """Give a URL as it may be told: a password is for the server alone.
 
