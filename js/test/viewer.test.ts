@@ -42,6 +42,30 @@ describe("is it whole", () => {
   });
 });
 
+describe("what leaves the viewer", () => {
+  it("a download and the page's link say which cluster and store are meant, so that a server that reads others refuses", async () => {
+    show({ origin: "prod" });
+    const config = document.createElement("script");
+    config.type = "application/json";
+    config.id = "jupyter-config-data";
+    config.textContent = JSON.stringify({ baseUrl: "/", cortexJupyter: "yes" });
+    document.body.append(config);
+    const fetched = vi.spyOn(globalThis, "fetch").mockResolvedValue(new Response("", { status: 409 }));
+    await settle();
+    find('[title^="Download the log"]').click();
+    all('[role="menuitem"]').find(({ textContent }) => textContent === "Text, all")!.click();
+    await settle();
+    const [url, options] = fetched.mock.calls.find(([one]) => String(one).includes("logs.txt"))!;
+    expect(String(url)).toContain("/cortex/tasks/");
+    expect((options!.headers as Record<string, string>)["X-Cortex-Origin"]).toBe("prod");
+    const link = find('[aria-label="A page of its own"]') as HTMLAnchorElement;
+    link.dispatchEvent(new Event("focus"));
+    expect(new URL(link.href).searchParams.get("origin")).toBe("prod");
+    config.remove();
+    fetched.mockRestore();
+  });
+});
+
 describe("states in words", () => {
   it("waits for the kernel, then for the container, then is live, then complete", async () => {
     show();

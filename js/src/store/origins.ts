@@ -1,12 +1,11 @@
 /** One store for each cluster and store that the page's kernels read: tasks of one name in two of them are two tasks. */
 
+import { withOrigin } from "../transport/config.ts";
 import type { FromStore, PageConfig, ToStore } from "../types/messages.ts";
 import { Engine } from "./engine.ts";
 
 /** A model that comes back in this time (a cell that is run again), ms, finds what was held. */
 const KEEP = 10_000;
-/** By this header the server knows whether its tasks are meant (server/base.py). */
-const HEADER = "X-Cortex-Origin";
 
 export class Origins {
   readonly #engines = new Map<string, Engine>();
@@ -27,7 +26,7 @@ export class Origins {
         break;
       case "config":
         this.#config = message.config;
-        for (const [origin, engine] of this.#engines) engine.receive({ op: "config", config: this.#configOf(origin) });
+        for (const [origin, engine] of this.#engines) engine.receive({ op: "config", config: withOrigin(this.#config, origin) });
         break;
       case "wake":
         for (const engine of this.#engines.values()) engine.receive(message);
@@ -64,13 +63,9 @@ export class Origins {
       // What is said of tasks by name goes to those models only that mean the same by it.
       const post = (message: FromStore): void => this.post(message.op === "summary" || message.op === "clock" ? { ...message, origin } : message);
       this.#engines.set(origin, (engine = new Engine(post, this.guarded, this.fetcher)));
-      engine.receive({ op: "config", config: this.#configOf(origin) });
+      engine.receive({ op: "config", config: withOrigin(this.#config, origin) });
     }
     return engine;
-  }
-
-  #configOf(origin: string): PageConfig {
-    return origin === "" ? this.#config : { ...this.#config, headers: { ...this.#config.headers, [HEADER]: origin } };
   }
 
   #release(origin: string): void {

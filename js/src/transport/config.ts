@@ -17,3 +17,8 @@ export function pageConfig(page: Document = document): PageConfig {
   const root = new URL(config.baseUrl.replace(/\/?$/, "/"), page.location.origin);
   return { base: `${root.href}cortex/`, headers };
 }
+
+/** The same, and asked with it a server refuses whose cluster and store are others than `origin` (server/base.py); "" is the server's own. */
+export function withOrigin(config: PageConfig, origin: string): PageConfig {
+  return origin === "" ? config : { ...config, headers: { ...config.headers, "X-Cortex-Origin": origin } };
+}

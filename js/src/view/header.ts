@@ -4,7 +4,7 @@ import { allTerms } from "../store/asking/filter.ts";
 import { chosen } from "../store/asking/sources.ts";
 import { patternOf } from "../store/asking/terms.ts";
 import { toAddress } from "../page/address.ts";
-import { pageConfig } from "../transport/config.ts";
+import { pageConfig, withOrigin } from "../transport/config.ts";
 import { taskPath } from "../transport/page.ts";
 import type { Update } from "../types/messages.ts";
 import type { SourceSummary } from "../types/summary.ts";
@@ -18,6 +18,8 @@ import { type Settings, toPlain } from "./settings.ts";
 const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["parquet", "Parquet"]];
 
 export interface HeaderActions {
+  /** Which cluster and store the tasks are of; "" for the server's. */
+  origin: string;
   complain(message: string): void;
   act(action: Action): void;
   bookmarks(): Item[];
@@ -114,7 +116,9 @@ export class Header {
 
   /** The page shows what is shown here. */
   #aim(): void {
-    this.#page.href = `${pageConfig().base}view?${toAddress(this.#tasks, { ...toPlain(this.actions.settings()) })}`;
+    const address = toAddress(this.#tasks, { ...toPlain(this.actions.settings()) });
+    if (this.actions.origin !== "") address.set("origin", this.actions.origin);
+    this.#page.href = `${pageConfig().base}view?${address}`;
   }
 
   /** How far it has come, and how long the present phase lasts. */
@@ -124,7 +128,7 @@ export class Header {
   }
 
   async #save(format: string, query: (task: string) => URLSearchParams): Promise<void> {
-    const { base, headers } = pageConfig();
+    const { base, headers } = withOrigin(pageConfig(), this.actions.origin);
     for (const task of this.#tasks) {
       try {
         const response = await fetch(`${base}${taskPath(task)}/logs.${format}?${query(task)}`, { headers, credentials: "same-origin" });

@@ -148,7 +148,7 @@ function noticeRow(row: Row, actions: RowActions, open: Map<number, string>): HT
       if (!open.delete(row.id)) open.set(row.id, hint);
       actions.resized();
     };
-    element.append(h("button", { type: "button", class: "cl-more", "aria-expanded": String(open.has(row.id)), onclick: why }, "Why?"));
+    element.append(h("button", { type: "button", class: "cl-more", "aria-expanded": String(open.has(row.id)), onclick: why }, hint === words ? "More" : "Why?"));
     if (open.has(row.id)) {
       element.classList.add("cl-open");
       // Where it only was too long, the row itself shows all of it now.

@@ -38,6 +38,8 @@ export class Session {
   settings: Settings;
   readonly model: string;
   readonly views = new Set<Viewer>();
+  /** Which cluster and store the tasks are of; "" for the server's. */
+  readonly origin: string;
   /** The time where somebody read before the page was loaded again. */
   readonly at: number | null;
   #written: Record<string, string> = {};
@@ -52,6 +54,7 @@ export class Session {
     readonly widget: Model,
     private readonly hub: Hub,
   ) {
+    this.origin = (widget.get("origin") as string | undefined) ?? "";
     const saved = widget.get("view") as Placed | undefined;
     // A page that is loaded again shows what it showed.
     this.#restored = Boolean(saved?.since);
@@ -62,7 +65,7 @@ export class Session {
       tasks: this.tasks,
       transport: (widget.get("transport") as Transport | undefined) ?? "auto",
       since: this.#query.since || DEFAULT_SINCE,
-      origin: (widget.get("origin") as string | undefined) ?? "",
+      origin: this.origin,
       send: (message) => widget.send(message),
       summary: (tasks) => this.#summary(tasks),
     });

@@ -95,7 +95,7 @@ export class Viewer {
       now: () => this.#drawn?.now ?? Date.now(),
       complain: (message) => this.#problem.complain(message),
     });
-    this.#header = new Header({ complain: (message) => this.#problem.complain(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#taking.items(), settings: () => session.settings, sources: () => this.#sources });
+    this.#header = new Header({ origin: session.origin, complain: (message) => this.#problem.complain(message), act: (action) => this.#commands.act(action), bookmarks: () => this.#taking.items(), settings: () => session.settings, sources: () => this.#sources });
     this.#display = new Display(() => session.settings, change);
     this.#filterBar = new FilterBar({
       change,
