@@ -102,6 +102,7 @@ def test_where_recordings_of_before_are_is_said(home: Callable[[str], Path], cap
     url = default_url()
     earlier = path / "jupyter" / "cortex" / "recordings.sqlite"
     assert str(earlier) in caplog.text and "move that file" in caplog.text
+    assert "recordings.sqlite-wal" in caplog.text, "the last commits of a process that was killed are there alone"
     said = [f for f in judge(url, None) if str(earlier) in f.text]
     assert len(said) == 1 and said[0].judged == "warn"
 
@@ -146,6 +147,9 @@ def test_the_innermost_and_the_latest_mount_decide(tmp_path: Path, monkeypatch: 
     places = (inner / "new" / "file", tmp_path / "a" / "file", Path(f"{inner}x/file"), tmp_path / "link" / "file")
     # What is not there yet is judged by the folder that it will be made in.
     assert [local.shared_filesystem(place) for place in places] == ["", "nfs4", "nfs4", ""]
+    (inner / "db").symlink_to(tmp_path / "a" / "file")  # SQLite writes where a link leads
+    with pytest.raises(StoreError, match="nfs4"):
+        local.check_local(inner / "db")
     monkeypatch.setattr(local, "MOUNTS", tmp_path / "none")
     assert local.shared_filesystem(inner) == ""
 

@@ -39,10 +39,9 @@ def shared_filesystem(path: Path) -> str:
 
     A system without mountinfo (macOS) counts as local.
     """
-    there = path
+    there = path.resolve()
     while not there.exists() and there != there.parent:
         there = there.parent
-    there = there.resolve()
     best, found = -1, ""
     try:
         lines = MOUNTS.read_text(errors="surrogateescape").splitlines()
@@ -65,7 +64,7 @@ def check_local(path: Path) -> None:
     ------
     StoreError
     """
-    if type_ := shared_filesystem(path.parent):
+    if type_ := shared_filesystem(path):
         raise StoreError(
             f"recordings cannot be kept in {path}: it is on a network file system ({type_}), where SQLite damages its file",
             f"{_HINT}; without CORTEX_STORE a local place is chosen",
@@ -83,7 +82,7 @@ def local_place(usual: Path) -> Path:
     StoreError
         There is no local place.
     """
-    type_ = shared_filesystem(usual.parent)
+    type_ = shared_filesystem(usual)
     if not type_:
         return usual
     local = [place for place in PLACES if os.access(place, os.W_OK | os.X_OK) and not shared_filesystem(place)]
@@ -104,7 +103,8 @@ def explain(usual: Path, place: Path, type_: str) -> str:
     text = f"recordings are kept in {place}, on this host alone: {usual.parent} is on a network file system ({type_}), where SQLite damages its file"
     if usual.exists():
         text += (
-            f". Earlier recordings are in {usual}; to go on with them, end all recorders and move that file to {place}"
+            f". Earlier recordings are in {usual}; to go on with them, end all recorders and move that file to {place}, "
+            f"with {usual.name}-wal where there is one"
         )
     return text
 
