@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     table = found.to_arrow_table()
     if options.output == "csv":
+        table = _flat(table)
         if options.spreadsheet:
             table = _without_formulas(table)
         library("pyarrow.csv").write_csv(table, sys.stdout.buffer)
@@ -33,6 +34,23 @@ def run(options: argparse.Namespace) -> int:
     for row in table.to_pylist():
         print(orjson.dumps(row, default=str).decode())
     return 0
+
+
+def _flat(table: Any) -> Any:
+    """Return a table with JSON in place of lists, structures and maps, for which CSV has no form."""
+    pa = library("pyarrow")
+    for place, field in enumerate(table.schema):
+        if pa.types.is_nested(field.type):
+            values = table.column(place).to_pylist()
+            if pa.types.is_map(field.type):  # it comes as pairs
+                values = [value and dict(value) for value in values]
+            texts = [None if value is None else _json(value) for value in values]
+            table = table.set_column(place, field.name, pa.array(texts, pa.large_string()))
+    return table
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _without_formulas(table: Any) -> Any:

@@ -231,6 +231,19 @@ def test_cells_of_a_csv_file_are_no_formulas_where_one_asks_for_it(cli: Cli, fil
     assert "--spreadsheet is for CSV" in cli("sql", "select 1", "ml:train-1", "--spreadsheet").stderr
 
 
+def test_lists_and_structures_are_json_in_csv(cli: Cli, task: Filled) -> None:
+    statement = (
+        "select ['=1', null] as list, {'a': 1} as structure, null::int[] as nothing, map {'k': 2} as map, 'x' as text"
+    )
+    name = f"{task.ref.namespace}:{task.ref.name}"
+    done = cli("sql", statement, name, "-o", "csv")
+    assert done.returncode == 0, done.stderr
+    [row] = csv.DictReader(io.StringIO(done.stdout, newline=""))
+    assert row == {"list": '["=1",null]', "structure": '{"a":1}', "nothing": "", "map": '{"k":2}', "text": "x"}
+    every = cli("sql", "select * from logs limit 3", name, "-o", "csv")
+    assert every.returncode == 0 and len(list(csv.DictReader(io.StringIO(every.stdout, newline="")))) == 3
+
+
 @pytest.mark.parametrize("name", ["x.ndjson", "x.jsonl.gz", "x.txt", "x.log.gz", "x.csv", "x.csv.gz", "x.parquet"])
 def test_export(cli: Cli, task: Filled, tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
