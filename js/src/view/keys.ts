@@ -56,6 +56,6 @@ export function actionOf(event: KeyboardEvent): Action | undefined {
 
 export function helpPanel(close: () => void): HTMLElement {
   const groups = GROUPS.map(([title, rows]) => h("section", {}, h("h4", {}, title), ...rows.map(([, shown, , what]) => h("div", {}, h("kbd", {}, shown), " ", what))));
-  const picking = h("p", { class: "cl-dim" }, "Click a time to pick a line, Shift-click or Shift ↑↓ to pick more.");
+  const picking = h("p", { class: "cl-dim" }, "Click a time to pick a line, Shift-click or Shift ↑↓ to pick more. In the list of sources ↑↓, Home and End go from row to row.");
   return h("div", { class: "cl-help", role: "dialog", "aria-label": "Keys", hidden: true }, h("div", { class: "cl-keys" }, ...groups), picking, button("Close", "Close", close, { class: "btn cl-outline" }));
 }

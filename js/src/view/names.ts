@@ -5,6 +5,10 @@ import type { Label } from "./row.ts";
 
 /** Kubernetes' random ends: five letters without vowels, after a ReplicaSet's hash. */
 const RANDOM_END = /(?:-[bcdf0-9]{8,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$/;
+const HASH = /(?<=^|-)[bcdf0-9]{8,10}-(?=[bcdfghjklmnpqrstvwxz2456789]{5}$)/;
+
+/** Letters of a pod's name that a row has room for. */
+export const POD_ROOM = 14;
 
 function unique(names: string[]): boolean {
   return new Set(names).size === names.length && !names.includes("");
@@ -18,9 +22,34 @@ export function shortPods(pods: string[], task: string): Map<string, string> {
   if (unique(stems) && pods.every((pod) => RANDOM_END.test(pod))) short = stems;
   const rest = short.map((name) => (name.startsWith(`${task}-`) ? name.slice(task.length + 1) : name));
   if (unique(rest)) short = rest;
+  short = withoutShared(withoutHash(short));
   // A bare index says little: train-0 is w-0 to nobody, but better than 0.
   if (short.every((name) => /^\d+$/.test(name))) short = short.map((name) => `pod-${name}`);
   return new Map(pods.map((pod, i) => [pod, short[i]]));
+}
+
+/** Drop the ReplicaSets' hashes, unless one Deployment has several: then they tell an old pod from a new one. */
+function withoutHash(names: string[]): string[] {
+  const plain = names.map((name) => name.replace(HASH, ""));
+  const stems = (list: string[]): number => new Set(list.map((name) => name.replace(/-?[^-]+$/, ""))).size;
+  return unique(plain) && stems(plain) === stems(names) ? plain : names;
+}
+
+/** Drop the words that all begin with, where a name is too long for a row. */
+function withoutShared(names: string[]): string[] {
+  if (names.length < 2 || names.every(({ length }) => length <= POD_ROOM)) return names;
+  const words = names.map((name) => name.split("-"));
+  const least = Math.min(...words.map(({ length }) => length)) - 1;
+  let shared = 0;
+  while (shared < least && words.every((one) => one[shared] === words[0][shared])) shared++;
+  return words.map((one) => one.slice(shared).join("-"));
+}
+
+/** Cut a long name in the middle: pods differ at their ends. */
+function cutMiddle(name: string): string {
+  if (name.length <= POD_ROOM) return name;
+  const [end] = name.match(/-[^-]{1,6}$/) ?? [name.slice(-5)];
+  return `${name.slice(0, POD_ROOM - 1 - end.length)}…${end}`;
 }
 
 /** `worker-0` as `w-0` where a column is narrow and it stays unique. */
@@ -46,12 +75,19 @@ function shortOf(sources: SourceSummary[]): Map<string, string> {
   return short;
 }
 
+/** The main containers of each pod. */
+function mainsOf(sources: SourceSummary[]): Map<string, Set<string>> {
+  const mains = new Map<string, Set<string>>();
+  for (const { pod, container, kind } of sources) if (kind === "main") mains.set(pod, (mains.get(pod) ?? new Set()).add(container));
+  return mains;
+}
+
 export function labels(sources: SourceSummary[], columns: readonly string[] = ["pod", "container"]): Label[] {
   const short = shortOf(sources);
   const brief = new Map([...short].map(([pod, name]) => [pod, initials(name)]));
-  const names = unique([...brief.values()]) ? brief : short;
-  const mains = new Map<string, Set<string>>();
-  for (const { pod, container, kind } of sources) if (kind === "main") mains.set(pod, (mains.get(pod) ?? new Set()).add(container));
+  const fitting = new Map([...brief].map(([pod, name]) => [pod, cutMiddle(name)]));
+  const names = [fitting, brief].find((map) => unique([...map.values()])) ?? short;
+  const mains = mainsOf(sources);
   return sources.map(({ pod, container, kind, hue }) => {
     const several = kind !== "main" || (mains.get(pod)?.size ?? 0) > 1;
     const name = [columns.includes("pod") ? names.get(pod)! : "", columns.includes("container") && (several || !columns.includes("pod")) ? container : ""].filter(Boolean).join(" ");
@@ -88,13 +124,13 @@ export interface Entry {
 /** The side list: a row per pod's main container; sidecars and init containers once, with the number of pods. */
 export function entries(sources: SourceSummary[]): Entry[] {
   const short = shortOf(sources);
-  const severalMains = new Set(sources.filter(({ kind }) => kind === "main").map(({ container }) => container)).size > 1;
+  const mains = mainsOf(sources);
   const found = new Map<string, Entry & { pods: number; index: number }>();
   for (const source of sources) {
     const { key, task, pod, container, kind, hue, on, lines, runs, state, exit, node, last, index } = source;
     const group = kind === "main" ? "" : kind === "sidecar" ? "sidecars" : kind === "init" ? "init" : "ephemeral";
     const id = kind === "main" ? key : `${task} ${kind} ${container}`;
-    const name = kind === "main" ? `${short.get(pod)}${severalMains ? ` ${container}` : ""}` : container;
+    const name = kind === "main" ? `${short.get(pod)}${mains.get(pod)!.size > 1 ? ` ${container}` : ""}` : container;
     // As Kubernetes counts them: some may have come and gone before they could be read.
     const restarts = runs.at(-1)?.run ?? 0;
     const entry = found.get(id);

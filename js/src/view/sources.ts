@@ -16,6 +16,9 @@ interface Made {
   fold: HTMLButtonElement;
 }
 
+/** What a row has to press, from left to right. */
+const PARTS = ["toggle", "only", "fold"] as const;
+
 /** A sidecar ends by the signal (128 + SIGTERM) that it gets when its pod's work is done: that is no failure. */
 function isStopped({ group, ended, exit }: Pick<Entry, "group" | "ended" | "exit">): boolean {
   return group === "sidecars" && ended && exit === 143;
@@ -37,9 +40,16 @@ function counted(lines: number): string {
   return `${grouped(lines)} ${lines === 1 ? "line" : "lines"}`;
 }
 
+/** A name whose end stays readable where there is no room for the whole: pods differ at their ends. */
+function nameElement(name: string): HTMLElement {
+  const [, begin, end] = name.match(/^(\S+?)(-[^-\s]{1,6}(?:\s.*)?)$/) ?? [name, name, ""];
+  return h("span", { class: "cl-sn" }, h("span", {}, begin), h("span", {}, end));
+}
+
 export class Sources {
   readonly element = h("div", { class: "cl-side", role: "group", "aria-label": "Sources" });
   #head = h("h4", {});
+  #all = button("all", "Show the lines of all sources", () => this.choose([]), { hidden: true });
   #others = button("", "Show or hide init containers and sidecars", () => this.#toggleOthers(), { class: "btn cl-others" });
   #made = new Map<string, Made>();
   #shape = "";
@@ -51,6 +61,8 @@ export class Sources {
   #looked = false;
   /** Whose runs are shown. */
   #open = new Set<string>();
+  /** The row that the Tab key leads to: the arrow keys lead to the others, or a crowd would take as many steps to pass. */
+  #reached = "";
 
   constructor(
     private readonly choose: (off: string[]) => void,
@@ -61,6 +73,8 @@ export class Sources {
       this.#draw();
     });
     this.element.addEventListener("pointerleave", () => (this.#looked = false));
+    this.element.addEventListener("focusin", ({ target }) => this.#reach((target as Element).closest<HTMLElement>(".cl-src")?.dataset.key));
+    this.element.addEventListener("keydown", (event) => this.#move(event));
   }
 
   update(sources: SourceSummary[], now: number): void {
@@ -74,6 +88,7 @@ export class Sources {
     this.#reshape();
     const on = this.#entries.filter((entry) => entry.on).length;
     say(this.#head, `${on} of ${this.#entries.length} source${this.#entries.length === 1 ? "" : "s"}`);
+    hide(this.#all, this.#entries.every((entry) => entry.on && entry.runs.every((one) => one.on)));
     for (const entry of this.#entries) this.#show(entry);
     const others = this.#entries.filter(({ group }) => group !== "");
     hide(this.#others, others.length === 0);
@@ -97,9 +112,9 @@ export class Sources {
   #build(): void {
     const { activeElement } = document;
     const focused = activeElement?.closest<HTMLElement>(".cl-src")?.dataset.key;
-    const part = (["toggle", "fold", "only"] as const).find((name) => this.#made.get(focused ?? "")?.[name] === activeElement);
+    const part = PARTS.find((name) => this.#made.get(focused ?? "")?.[name] === activeElement);
     this.#made.clear();
-    this.element.replaceChildren(this.#head);
+    this.element.replaceChildren(h("div", { class: "cl-shead" }, this.#head, this.#all));
     let group = "";
     for (const entry of this.#entries) {
       const { keys: [id], name, full } = entry;
@@ -108,14 +123,37 @@ export class Sources {
       if (this.#isOpen(entry)) for (const one of entry.runs) this.#add(one.key, entry, one.name, `${name} ${one.name}`, () => this.choose(this.#switches.toggledRun(id, one.key)), () => this.#onlyRun(id, one.key)).classList.add("cl-run");
     }
     this.element.append(this.#others);
+    this.#reach(this.#made.has(this.#reached) ? this.#reached : this.#made.keys().next().value);
     if (focused && part) this.#made.get(focused)?.[part].focus();
+  }
+
+  #reach(id: string | undefined): void {
+    if (id === undefined) return;
+    for (const one of [this.#reached, id]) for (const part of PARTS) {
+      const element = this.#made.get(one)?.[part];
+      if (element) element.tabIndex = one === id ? 0 : -1;
+    }
+    this.#reached = id;
+  }
+
+  #move(event: KeyboardEvent): void {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+    const rows = [...this.#made.values()];
+    const at = rows.findIndex(({ element }) => element.contains(event.target as Node));
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
+    if (at < 0 || to === undefined) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const row = rows.at(Math.max(0, Math.min(to, rows.length - 1)))!;
+    const part = PARTS.find((name) => rows[at][name] === event.target) ?? "only";
+    row[row[part].hidden ? "only" : part].focus();
   }
 
   #add(id: string, entry: Entry, name: string, label: string, toggled: () => void, only: () => void): HTMLElement {
     const made: Made = {
-      toggle: h("button", { type: "button", role: "switch", class: "cl-swb", "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
-      only: h("button", { type: "button", class: "cl-only", onclick: only }, h("span", { class: "cl-sn" }, name)),
-      fold: button("", "", () => this.#fold(entry.keys[0]), { class: "cl-le cl-runs", hidden: true }),
+      toggle: h("button", { type: "button", role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
+      only: h("button", { type: "button", class: "cl-only", tabindex: -1, onclick: only }, nameElement(name)),
+      fold: button("", "", () => this.#fold(entry.keys[0]), { class: "cl-le cl-runs", tabindex: -1, hidden: true }),
       end: h("span", {}),
       count: h("span", {}),
       element: h("div", { class: "cl-src", style: `--h:${entry.hue}`, "data-key": id }),

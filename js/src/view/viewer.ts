@@ -12,7 +12,7 @@ import { dress } from "./dress.ts";
 import { FilterBar } from "./filterbar.ts";
 import { grip } from "./grip.ts";
 import { Header } from "./header.ts";
-import { labels } from "./names.ts";
+import { labels, POD_ROOM } from "./names.ts";
 import { Painter } from "./painter.ts";
 import { EmptyPanel, ProblemBar } from "./panel.ts";
 import type { Label } from "./row.ts";
@@ -235,10 +235,11 @@ export class Viewer {
     const shape = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${seen.map(({ short }) => short).join("|")}`;
     if (shape === this.#labelsOf) return;
     this.#labelsOf = shape;
-    // As wide as the pods' names; a container's name behind it may be cut.
+    // As wide as the pods' names; of a container's name behind it the beginning.
     const longest = Math.max(1, ...seen.map(({ short }) => short.split(" ")[0].length));
     const several = seen.some(({ short }) => short.includes(" "));
-    this.root.style.setProperty("--src-w", `${Math.min(14, Math.max(longest, several ? 9 : 0))}ch`);
+    const pod = Math.min(POD_ROOM, longest);
+    this.root.style.setProperty("--src-w", `${several ? Math.max(9, pod + 5) : pod}ch`);
     setFlag(this.root, "cl-single", this.#labels.length < 2 || this.#labels.every(({ short }) => short === ""));
     this.#rows.restyle();
   }

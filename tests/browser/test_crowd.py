@@ -1,0 +1,214 @@
+"""The side list of a selector's 200 pods, in the viewer's own page: every source is there, can be told apart and switched."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import expect
+from server.running import TOKEN, Server, run_server
+from support.browser import WAIT, shot
+
+from cortex_jupyter.recording.store import Commit
+from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Locator, Page
+
+pytestmark = pytest.mark.browser
+
+REF = TaskRef("ml", "selector", "app=training")
+#: 2023-11-14T22:13:20Z, in ns.
+T0 = 1_700_000_000_000_000_000
+PODS = 200
+#: So many of the pods run a second container.
+PAIRS = 20
+SOURCES = PODS + PAIRS
+#: Of each source.
+LINES = 20
+#: The letters of Kubernetes' random ends: k8s.io/apimachinery/pkg/util/rand, `alphanums`.
+ALPHANUMS = "bcdfghjklmnpqrstvwxz2456789"
+
+
+def pods() -> list[Source]:
+    """Return the sources of two Deployments that share a label, as a trainer and its evaluator do."""
+    choice = random.Random(1)
+    ends = ["".join(choice.choices(ALPHANUMS, k=5)) for _ in range(PODS)]
+    stems = ["trainer-7d9c6b5f4d"] * 150 + ["evaluator-gateway-5f7c8d9b6c"] * (PODS - 150)
+    names = [f"{stem}-{end}" for stem, end in zip(stems, ends, strict=True)]
+    containers = [(i, "main") for i in range(PODS)] + [(i, "metrics-exporter") for i in range(PAIRS)]
+    return [Source(names[i], f"uid-{i}", name, f"id-{i}-{name}", node=f"node-{i % 9}") for i, name in containers]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with run_server(tmp_path_factory.mktemp("home")) as running:
+        store = open_store(running.store_url)
+        recording = store.open("https://cluster.test", REF, "uid-crowd")
+        lease = store.lease(recording, "tests")
+        assert lease is not None
+        sources = {store.add_source(lease, source): source.public for source in pods()}
+        sids = list(sources)
+        lines = len(sids) * LINES
+        times = [T0 + i * 10_000_000 for i in range(lines)]
+        texts = [
+            f"INFO step {i // len(sids):02d} of source {i % len(sids):03d} loss={i % 997 / 1000}" for i in range(lines)
+        ]
+        data = encode_batch(REF.key, 1, times, [sids[i % len(sids)] for i in range(lines)], None, texts, sources)
+        end = notice(REF.key, lines + 1, times[-1], "end", "complete", state="succeeded", exit_code=0)
+        done = {"state": "succeeded", "message": "complete", "exit_code": 0, "done": 1, "caught_up": 1}
+        store.commit(lease, Commit([Entry(1, lines, "log", times[0], times[-1], data), end], {}, done))
+        store.close()
+        yield running
+
+
+def view(server: Server, browser: Browser, width: int, scheme: str = "light") -> Page:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    query = {"task": REF.key, "token": TOKEN, "since": "all"}
+    page.goto(f"{server.url}cortex/view?{urlencode(query)}")
+    expect(page.locator("[role=status]")).to_contain_text(re.compile(f"4.400 lines, .*{SOURCES} sources"))
+    return page
+
+
+#: What one sees of a list: names that are cut where pods differ, and how far the viewer itself can be scrolled.
+_SEEN = """() => {
+  const one = (selector) => document.querySelector(selector)
+  const all = (selector) => [...document.querySelectorAll(selector)]
+  const isCut = (text, end) => {
+    const range = document.createRange()
+    range.setStart(text, end - 1)
+    range.setEnd(text, end)
+    return range.getBoundingClientRect().right > text.parentElement.getBoundingClientRect().right + 0.5
+  }
+  const podIn = (text) => text.data.includes(' ') ? text.data.indexOf(' ') : text.length
+  const lastText = (node) => node.nodeType === Node.TEXT_NODE ? node : lastText(node.lastChild)
+  return {
+    names: all('.cl-src .cl-sn').map((name) => name.textContent),
+    cutNames: all('.cl-src .cl-sn').filter((name) => isCut(lastText(name), podIn(lastText(name)))).map((name) => name.textContent),
+    cutLabels: all('[data-seq] .cl-s').filter(({ firstChild }) => isCut(firstChild, podIn(firstChild))).map((label) => label.textContent),
+    beyond: one('.cortex-logs').scrollHeight - one('.cortex-logs').clientHeight,
+    main: one('.cl-main').clientWidth,
+    message: Math.min(...all('[data-seq] .cl-m').map((message) => message.clientWidth)),
+  }
+}"""
+#: Whether an element is in sight: within the list, and nothing over it.
+_IN_SIGHT = """(element) => {
+  const { x, y, width, height } = element.getBoundingClientRect()
+  return element.contains(document.elementFromPoint(x + width / 2, y + height / 2))
+}"""
+
+
+def in_sight(locator: Locator) -> None:
+    """Wait until an element can be pressed where it is, without scrolling to it."""
+    locator.page.wait_for_function(_IN_SIGHT, arg=locator.element_handle(), timeout=WAIT)
+
+
+def side_list(page: Page) -> Locator:
+    """Return the side list; in a narrow page it is opened first."""
+    side = page.locator(".cl-side")
+    if not side.is_visible():
+        page.get_by_role("button", name="Choose sources (s)").click()
+    expect(side).to_be_visible()
+    expect(side.locator(".cl-src small").first).to_have_text(str(LINES))
+    return side
+
+
+@pytest.mark.parametrize(("width", "least"), [(600, 590), (1000, 800), (1600, 1300)])
+def test_every_source_has_a_switch_and_a_name_of_its_own(
+    server: Server, browser: Browser, width: int, least: int
+) -> None:
+    for scheme in ("light", "dark"):
+        page = view(server, browser, width, scheme)
+        shot(page, f"crowd-{width}-{scheme}")
+        side = side_list(page)
+        expect(side.get_by_role("switch")).to_have_count(SOURCES)
+        shot(page, f"crowd-{width}-{scheme}-list")
+        seen = page.evaluate(_SEEN)
+        assert len(set(seen["names"])) == SOURCES
+        assert seen["cutNames"] == [], "the ends of pods' names, by which they differ, are readable"
+        assert seen["cutLabels"] == [], "so they are before the lines"
+        assert sum(" " in name for name in seen["names"]) == 2 * PAIRS, "a container is named where a pod has several"
+        assert seen["beyond"] == 0, "only the list scrolls, not the viewer"
+        assert seen["main"] >= least and seen["message"] >= 0.55 * width, "the lines have the room"
+
+
+@pytest.mark.parametrize("width", [600, 1000])
+def test_the_list_scrolls_by_wheel_and_by_keyboard(server: Server, browser: Browser, width: int) -> None:
+    page = view(server, browser, width)
+    side = side_list(page)
+    switches = side.get_by_role("switch")
+    rows = page.locator(".cl-rows")
+    place = rows.evaluate("(rows) => rows.scrollTop")
+    in_sight(switches.first)
+    side.hover(position={"x": 60, "y": 200})
+    page.mouse.wheel(0, 100_000)
+    in_sight(switches.last)
+    in_sight(side.get_by_text(f"{SOURCES} of {SOURCES} sources"))
+    page.mouse.wheel(0, -100_000)
+    in_sight(switches.first)
+
+    switches.first.focus()
+    for key, number in (("ArrowDown", 1), ("End", SOURCES - 1), ("ArrowDown", SOURCES - 1), ("ArrowUp", SOURCES - 2)):
+        page.keyboard.press(key)
+        expect(switches.nth(number)).to_be_focused()
+        in_sight(switches.nth(number))
+    assert rows.evaluate("(rows) => rows.scrollTop") == place, "the keys of the list do not move the lines"
+    page.keyboard.press("Space")
+    expect(switches.nth(SOURCES - 2)).to_have_attribute("aria-checked", "false")
+    expect(switches.nth(SOURCES - 2)).to_be_focused()
+    page.keyboard.press("Home")
+    expect(switches.first).to_be_focused()
+    in_sight(switches.first)
+    page.keyboard.press("Tab")
+    expect(side.locator(".cl-only").first).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(side.locator(".cl-only").nth(1)).to_be_focused()
+    # Past the list the Tab key comes in one step, and back to the row that it left.
+    page.keyboard.press("Tab")
+    expect(rows).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(side.locator(".cl-only").nth(1)).to_be_focused()
+
+
+def test_a_switch_hides_the_lines_of_its_source_and_all_come_back(server: Server, browser: Browser) -> None:
+    page = view(server, browser, 1000)
+    side = side_list(page)
+    last = pods()[PODS - 1]
+    box = page.locator("input[type=search]")
+    box.fill(f"of source {PODS - 1}")
+    lines = page.locator("[data-seq]")
+    expect(lines).to_have_count(LINES)
+    switch = side.get_by_role("switch", name=f"{last.pod} main")
+    switch.click()
+    expect(side).to_contain_text(f"{SOURCES - 1} of {SOURCES} sources")
+    expect(lines).to_have_count(0)
+    expect(page.locator(".cl-empty")).to_have_text(re.compile("No line matches"))
+    shot(page, "crowd-hidden")
+    # Wherever the list stands.
+    side.hover(position={"x": 60, "y": 200})
+    page.mouse.wheel(0, 100_000)
+    in_sight(side.get_by_role("switch").last)
+    back = side.get_by_role("button", name="Show the lines of all sources")
+    in_sight(back)
+    assert side.evaluate("(side) => side.scrollWidth - side.clientWidth") == 0
+    back.click()
+    expect(lines).to_have_count(LINES)
+    expect(back).to_be_hidden()
+    expect(switch).to_have_attribute("aria-checked", "true")
+
+    box.fill("")
+    only = side.get_by_role("button", name=re.compile("^trainer-.* main.*show only this"))
+    expect(only).to_have_count(PAIRS)
+    only.first.click()
+    expect(side).to_contain_text(f"1 of {SOURCES} sources")
+    expect(lines).to_have_count(LINES)
+    expect(page.locator("[data-seq] .cl-m").first).to_contain_text("step 00 of source")
+    only.first.click()
+    expect(side).to_contain_text(f"{SOURCES} of {SOURCES} sources")
