@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ WATCH_S = 240
 SILENT_S = 75.0
 #: One that ends sooner than this, seconds, is not opened again at once.
 _SHORT_S = 1.0
+#: A watch in doubt is opened anew at most this often, in seconds: hundreds of tasks may share it.
+_DOUBTS_APART_S = 3.0
 
 
 class Doubt:
@@ -45,9 +48,23 @@ class Doubt:
 
     def __init__(self) -> None:
         self._arisen = asyncio.Event()
+        self._last = -math.inf  # monotonic
+        self._next: asyncio.TimerHandle | None = None
 
     def arise(self) -> None:
-        """Have every watch that is open now opened anew, from the version that it has reached."""
+        """Have every watch that is open opened anew, from the version that it has reached.
+
+        Doubts that follow another within three seconds count as one, at the end of that time.
+        """
+        if self._next is not None:
+            return
+        if (wait := self._last + _DOUBTS_APART_S - time.monotonic()) > 0:
+            self._next = asyncio.get_running_loop().call_later(wait, self._open_anew)
+        else:
+            self._open_anew()
+
+    def _open_anew(self) -> None:
+        self._next, self._last = None, time.monotonic()
         self._arisen.set()
         self._arisen = asyncio.Event()
 

@@ -6,16 +6,20 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
+from recording.hand import until
 from support.kube import python_job
 
+from cortex_jupyter.cluster import watch as watch_lib
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.cluster.tasks import resolve
+from cortex_jupyter.cluster.workloads import Workload
 from cortex_jupyter.recording.watching.watches import SharedWatches, Watches
 from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    import pytest
     from conftest import SandboxProcess
     from support.kube import Kube
 
@@ -109,5 +113,63 @@ async def test_the_events_of_a_namespace_are_watched_once_for_all_tasks() -> Non
         await one.until(lambda one: one.lists)
         assert list(one.there) == [uid]
     assert asked == ["/api/v1/namespaces/ml/events"]
+    for one in follows:
+        await one.end()
+
+
+class Silent:
+    """An API server without objects; its watches say nothing. Counts how often each was opened."""
+
+    status = 200
+
+    def __init__(self) -> None:
+        self.opened: dict[str, int] = {}
+        self.content = self
+
+    async def read_list(self, *_: object) -> tuple[list[Any], str]:
+        return [], "1"
+
+    @contextlib.asynccontextmanager
+    async def request(self, path: str, *_: object, **__: object) -> AsyncIterator[Silent]:
+        kind = path.rpartition("/")[2]
+        self.opened[kind] = self.opened.get(kind, 0) + 1
+        yield self
+
+    async def readany(self) -> bytes:
+        return await asyncio.Future()
+
+    async def until(self, opened: int) -> None:
+        await until(lambda: self.opened == {"pods": opened, "jobs": opened})
+
+
+async def test_hundreds_of_tasks_in_doubt_open_a_shared_watch_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs in back-off have nothing to read, and each of them asks every few seconds whether the watch is dead."""
+    monkeypatch.setattr(watch_lib, "_SHORT_S", 0.0)
+    monkeypatch.setattr(watch_lib, "_DOUBTS_APART_S", 600.0)
+    api = Silent()
+    watches = SharedWatches(cast("Cluster", api))
+    jobs = [Workload(TaskRef("ml", "job", f"job-{i}"), f"uid-{i}", {}) for i in range(300)]
+    follows = [Follows(watches.pods(jobs[0])), Follows(watches.workload(jobs[0]))]
+    await api.until(opened=1)
+    for job in jobs:
+        watches.doubt(job)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    await api.until(opened=2)
+    for one in follows:
+        await one.end()
+
+
+async def test_a_doubt_that_comes_soon_after_another_counts_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_lib, "_SHORT_S", 0.0)
+    monkeypatch.setattr(watch_lib, "_DOUBTS_APART_S", 0.5)
+    api = Silent()
+    watches = SharedWatches(cast("Cluster", api))
+    job = Workload(TaskRef("ml", "job", "a"), "uid-a", {})
+    follows = [Follows(watches.pods(job)), Follows(watches.workload(job))]
+    await api.until(opened=1)
+    for opened in (2, 3, 4):
+        watches.doubt(job)
+        await api.until(opened=opened)
     for one in follows:
         await one.end()
