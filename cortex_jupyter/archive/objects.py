@@ -96,7 +96,7 @@ class Objects:
 
         def upload() -> None:
             if self.folder is not None:
-                _write_file(self.folder / name, [content] if isinstance(content, bytes) else content())
+                _write_file(self.folder, name, [content] if isinstance(content, bytes) else content())
             elif isinstance(content, bytes):
                 self._api.put(self._store, name, content, use_multipart=False)
             else:
@@ -199,23 +199,33 @@ def folder_of(url: str) -> Path | None:
     return None if "://" in url else Path(url).expanduser().absolute()
 
 
-def _make_folder(path: Path) -> None:
-    """Create a folder and its missing parents for the owner alone; leave those that exist as they are."""
+def _make_folder(path: Path, mode: int = 0o700) -> None:
+    """Create a folder and its missing parents with a mode, whatever the umask is; leave those that exist as they are."""
     for folder in reversed([path, *path.parents]):
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.exists():
+            continue
+        with contextlib.suppress(FileExistsError):  # another process was first
+            folder.mkdir(mode=0o700)
+            made = folder.stat().st_mode
+            if made & 0o1777 != mode:
+                folder.chmod(made & 0o6000 | mode)  # the group and its bit are inherited
 
 
-def _write_file(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file that only its owner may read; it appears when all of it is on the disk, also after a power cut.
+def _write_file(root: Path, name: str, pieces: Iterable[bytes]) -> None:
+    """Write a file below a folder; it appears when all of it is on the disk, also after a power cut.
 
-    obstore writes with the process's umask, and its recordings leave the store as soon as they are archived.
+    Users who may enter and read the root folder may do so below it: an administrator makes it for a team. A folder that
+    we made is for its owner alone. obstore would write with the process's umask.
     """
-    _make_folder(path.parent)
+    _make_folder(root)  # it may have been removed
+    path, shared = root / name, root.stat().st_mode & 0o1077
+    _make_folder(path.parent, 0o700 | shared)
     # obstore lists no name that ends with `#` and digits: its own unfinished files have such names too.
     unfinished = path.with_name(f"{path.name}#{secrets.randbits(32)}")
     try:
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            if shared & 0o044 & ~os.fstat(file.fileno()).st_mode:  # a mount may have modes of its own
+                os.fchmod(file.fileno(), 0o600 | shared & 0o044)
             for piece in pieces:
                 file.write(piece)
             file.flush()

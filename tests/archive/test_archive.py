@@ -306,6 +306,28 @@ def test_a_local_archive_is_for_its_owner_alone_and_folders_of_the_user_stay_as_
     } == {}
 
 
+@pytest.mark.parametrize(
+    ("mode", "folders", "files"),
+    [(0o700, 0o700, 0o600), (0o2750, 0o2750, 0o640), (0o2770, 0o2770, 0o640), (0o1777, 0o1777, 0o644)],
+)
+def test_who_may_read_the_folder_of_an_archive_may_read_what_is_archived_there(
+    filled: Filled, tmp_path: Path, mode: int, folders: int, files: int
+) -> None:
+    """An administrator makes it for a team, whose readers are other users than the collector."""
+    team = tmp_path / "team"
+    team.mkdir()
+    team.chmod(mode)
+    before = os.umask(0o077)
+    try:
+        _, held = archived(lively(filled, 600), str(team))
+    finally:
+        os.umask(before)
+    below = [*team.rglob("*")]
+    assert len(below) == 5 and held.file.name.endswith(".parquet")
+    assert {oct(path.stat().st_mode & 0o7777) for path in [team, *below] if path.is_dir()} == {oct(folders)}
+    assert {oct(path.stat().st_mode & 0o7777) for path in below if path.is_file()} == {oct(files)}
+
+
 _FOREIGN = {
     "foreign": b'{"hello": "world"}',
     "a list": b"[1, 2]",
