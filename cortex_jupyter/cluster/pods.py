@@ -95,8 +95,8 @@ class Container:
 def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
     """Take out of a pod or workload, in place, what fills most of it and is never looked at; return it.
 
-    That is who manages which field, other tools' annotations, volumes, and of containers all but name and restart policy:
-    of a pod of 20 kB 2 kB are left. The pod template of a workload keeps its labels.
+    That is who manages which field, other tools' annotations, volumes, where a pod may run, and of containers all but name and
+    restart policy: of a pod of 20 kB 2 kB are left. The pod template of a workload keeps its labels and the names of its containers.
 
     Examples
     --------
@@ -111,13 +111,23 @@ def without_bulk(obj: dict[str, Any]) -> dict[str, Any]:
     meta.pop("managedFields", None)
     if meta.get("annotations"):
         meta["annotations"] = {k: v for k, v in meta["annotations"].items() if k in (_DEFAULT_CONTAINER, _INDEX)}
-    spec.pop("volumes", None)
-    for group in ("initContainers", "containers", "ephemeralContainers"):
-        if spec.get(group):
-            spec[group] = [{k: one[k] for k in ("name", "restartPolicy") if k in one} for one in spec[group]]
+    for name in ("volumes", "tolerations", "affinity", "nodeSelector", "securityContext"):
+        spec.pop(name, None)
+    spec |= _named_containers(spec)
     if "template" in spec:
-        spec["template"] = {"metadata": {"labels": (spec["template"].get("metadata") or {}).get("labels") or {}}}
+        labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+        of_pods = _named_containers(spec["template"].get("spec") or {})
+        spec["template"] = {"metadata": {"labels": labels}, "spec": of_pods}
     return obj
+
+
+def _named_containers(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the containers of a pod's spec with nothing but name and restart policy."""
+    return {
+        group: [{k: one[k] for k in ("name", "restartPolicy") if k in one} for one in spec[group]]
+        for group in ("initContainers", "containers", "ephemeralContainers")
+        if spec.get(group)
+    }
 
 
 def containers(pod: dict[str, Any]) -> list[Container]:

@@ -160,6 +160,15 @@ async def test_what_is_kept_of_a_pod() -> None:
     }  # fmt: skip
 
 
+async def test_what_is_kept_of_a_job() -> None:
+    """Its containers are counted where pods came and went unseen."""
+    pod = {"containers": [{"name": "c", "image": "x"}, {"name": "d"}], "volumes": [{"name": "v"}]}
+    spec = {"parallelism": 2, "template": {"metadata": {"labels": {"a": "b"}, "annotations": {}}, "spec": pod}}
+    found = without_bulk({"metadata": {"name": "j", "managedFields": [{}]}, "spec": spec})
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c"}, {"name": "d"}]}}
+    assert found == without_bulk(found) == {"metadata": {"name": "j"}, "spec": {"parallelism": 2, "template": template}}
+
+
 async def test_only_a_server_that_is_far_is_asked_to_compress(
     api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,23 +160,28 @@ def _collector(user: Home, folder: Path, namespace: str) -> Iterator[tuple[subpr
 
 
 def test_a_collector_records_there_and_holds_little(crowd: Crowd, user: Home, tmp_path: Path) -> None:
-    """Compared with a collector of a namespace of one Job."""
+    """Compared with a collector of a namespace of one Job, when it records all that is there."""
 
-    def recorded(store: Store, name: str, lines: int) -> bool:
-        found = [info for info in store.recordings() if info.ref.name == name]
-        return bool(found) and store.complete(found[0].id).records >= lines
+    def is_recorded(store: Store, name: str, tasks: int) -> bool:
+        recordings = store.recordings()
+        # The first thing that is recorded of a task is its state.
+        if sum(info.last_seq > 0 for info in recordings) < tasks:
+            return False
+        return any(i.ref.name == name and store.complete(i.id).records >= LINES for i in recordings)
 
     used: dict[str, float] = {}
     alone = python_job("alone", "import time; [print(i) for i in range(20)]; time.sleep(600)")
     crowd.kube.create(alone)
     try:
-        for namespace, name in (("default", "alone"), (crowd.namespace, crowd.job)):
+        for namespace, name, tasks in (("default", "alone", 1), (crowd.namespace, crowd.job, len(_names(crowd)))):
             folder = tmp_path / namespace
             folder.mkdir()
             with _collector(user, folder, namespace) as (process, store):
                 crowd.kube.wait_for(
-                    lambda store=store, name=name: process.poll() is not None or recorded(store, name, LINES),
-                    f"{name} to be recorded", 120,
+                    lambda store=store, name=name, tasks=tasks: (
+                        process.poll() is not None or is_recorded(store, name, tasks)
+                    ),
+                    f"{name} to be recorded, and {tasks} tasks", 240,
                 )  # fmt: skip
                 assert process.poll() is None, (folder / "collector.log").read_text()
                 used[namespace] = _memory(process)

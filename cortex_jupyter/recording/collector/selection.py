@@ -215,7 +215,9 @@ class Selection:
 def _cut(obj: dict[str, Any]) -> dict[str, Any]:
     """Keep of an object what is looked at: there may be ten thousand."""
     meta = {k: obj["metadata"].get(k) for k in ("name", "namespace", "uid", "resourceVersion", "ownerReferences")}
-    status = {k: v for k, v in obj.get("status", {}).items() if k in ("conditions", "completionTime", "phase")}
+    # Pods have a phase, Jobs tell their end in conditions.
+    names = ("phase",) if "phase" in obj.get("status", {}) else ("conditions", "completionTime")
+    status = {k: v for k, v in obj.get("status", {}).items() if k in names}
     if status.get("phase") in ("Succeeded", "Failed"):
         end = exit_of([obj])
         status["finished"] = end.finished if end else 0

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cluster.tasks import pods_of, resolve
+from cortex_jupyter.cluster.tasks import pods_of
 from cortex_jupyter.cluster.workloads import State, Workload, refusal_of, state_of
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.recording.recorder.sources import Sources
@@ -24,8 +25,11 @@ from cortex_jupyter.recording.watching.watches import Watches
 from cortex_jupyter.recording.writing.batch import Note
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.recording.store import Info, Lease, Store
+    from cortex_jupyter.recording.watching.watches import Change
     from cortex_jupyter.recording.writing.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -146,7 +150,7 @@ class TaskRecorder:
         if self.masked and self._info.masked is None and self._info.last_seq:
             self.say("From here on secrets are masked before lines are stored", notice="mask")
         try:
-            workload = await resolve(self._cluster, self._info.ref)
+            workload = await self._watches.resolve(self._info.ref)
             self._gone = not workload.is_of(self._info.uid)
         except NotFound:
             self._gone = True
@@ -155,7 +159,7 @@ class TaskRecorder:
             return
         self._workload = workload
         namespace = workload.ref.namespace
-        self._spawn(self._watch_pods(workload))
+        self._spawn(self._watch_pods(self._watches.pods(workload)))
         if workload.ref.kind not in ("pod", "selector"):
             self._spawn(self._watch_object(workload))
         index = await asyncio.to_thread(self._store.index, self._info.id)
@@ -188,8 +192,8 @@ class TaskRecorder:
             self._failed = task.exception()
         self._pods.touch()
 
-    async def _watch_pods(self, workload: Workload) -> None:
-        async for kind, pod in self._watches.pods(workload):
+    async def _watch_pods(self, changes: AsyncIterator[Change]) -> None:
+        async for kind, pod in changes:
             if kind in ("SYNC", "BACK"):
                 self._pods.lists += 1
                 self._pods.touch()
@@ -199,6 +203,8 @@ class TaskRecorder:
                 self._gone |= self._info.ref.kind == "pod" and pod["metadata"]["uid"] == self._info.uid
             elif kind != "LOST":
                 self._pods.put(pod, watched=True)
+                if self._workload is not None and pod["metadata"]["uid"] == self._workload.uid:
+                    self._workload = replace(self._workload, obj=pod)  # the task of a bare pod is that pod
             self._lost = (self._lost or time.monotonic()) if kind == "LOST" else 0.0
 
     @property

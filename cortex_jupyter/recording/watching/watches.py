@@ -8,10 +8,12 @@ is looked at.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from cortex_jupyter.cluster.pods import without_bulk
+from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import Doubt, watch
 from cortex_jupyter.cluster.workloads import collection, segment
 
@@ -20,11 +22,16 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
+    from cortex_jupyter.records import TaskRef
 
     Wants = Callable[[dict[str, Any]], bool]
     Cut = Callable[[dict[str, Any]], dict[str, Any]]
 
 Change = tuple[str, dict[str, Any]]
+
+#: Tasks that are looked up at a time. Each request has a connection of its own, for which `asyncio.sslproto` allocates a
+#: buffer of 256 KiB: a thousand at once were 50 MB.
+_LOOKUPS: Final = 8
 
 
 class Watches:
@@ -37,8 +44,21 @@ class Watches:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._lookups = asyncio.Semaphore(_LOOKUPS)
         self._shared: dict[str, _Shared] = {}
         self._doubts: WeakValueDictionary[str, Doubt] = WeakValueDictionary()  # by the task's UID, while it is watched
+
+    async def resolve(self, ref: TaskRef) -> Workload:
+        """Find the workload of a task; of a Job or pod without what is never looked at (`pods.without_bulk`).
+
+        Raises
+        ------
+        TaskNotFound, AmbiguousTask, NotAllowed, ClusterError
+        """
+        async with self._lookups:
+            workload = await resolve(self._cluster, ref)
+        # It is kept for as long as the task is recorded: 18 kB of JSON would be 70 kB of objects.
+        return replace(workload, obj=without_bulk(workload.obj)) if workload.ref.kind in ("job", "pod") else workload
 
     def pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a task."""
@@ -100,7 +120,7 @@ class SharedWatches(Watches):
         """Follow the object that is the task."""
         if workload.ref.kind != "job":
             return super().workload(workload)
-        return self._at(collection("job", self._where(workload.ref.namespace)), _cut_job).follow(workload.uid)
+        return self._at(collection("job", self._where(workload.ref.namespace)), without_bulk).follow(workload.uid)
 
     def doubt(self, workload: Workload) -> None:
         """Open the watches of a task anew, the shared ones for all."""
@@ -121,7 +141,7 @@ class _Shared:
         self.doubt = Doubt()
         self._known: dict[str, dict[str, Any]] = {}
         self._listed = False
-        self._followers: dict[str, dict[asyncio.Queue[Change | Exception], Wants]] = {}
+        self._followers: dict[str, set[_Follower]] = {}  # by UID
         self._task: asyncio.Task[None] | None = None
 
     async def follow(self, uid: str, wants: Wants = lambda _: True) -> AsyncGenerator[Change, None]:
@@ -134,24 +154,24 @@ class _Shared:
         wants : callable, optional
             Tells which of them.
         """
-        queue: asyncio.Queue[Change | Exception] = asyncio.Queue()
+        follower = _Follower(wants)
         if self._task is None:
             self._known, self._listed = {}, False
             self._task = asyncio.create_task(self._run())
         for obj in self._known.values():
             if uid in _of(obj) and wants(obj):
-                queue.put_nowait(("ADDED", obj))
+                follower.put(("ADDED", obj))
         if self._listed:
-            queue.put_nowait(("SYNC", {}))
-        self._followers.setdefault(uid, {})[queue] = wants
+            follower.put(("SYNC", {}))
+        self._followers.setdefault(uid, set()).add(follower)
         try:
             while True:
-                change = await queue.get()
-                if isinstance(change, Exception):
-                    raise change
-                yield change
+                for change in await follower.take():
+                    if isinstance(change, Exception):
+                        raise change
+                    yield change
         finally:
-            del self._followers[uid][queue]
+            self._followers[uid].discard(follower)
             if not self._followers[uid]:
                 del self._followers[uid]
             if not self._followers and self._task is not None:
@@ -170,17 +190,43 @@ class _Shared:
                 else:
                     self._known[obj["metadata"]["uid"]] = obj
                 for uid in _of(obj):
-                    for queue, wants in self._followers.get(uid, {}).items():
-                        if wants(obj):
-                            queue.put_nowait((kind, obj))
+                    for follower in self._followers.get(uid, ()):
+                        if follower.wants(obj):
+                            follower.put((kind, obj))
         except Exception as error:  # noqa: BLE001 - it is each follower's to handle; who comes next begins anew
             self._task = None
             self._tell_all(error)
 
     def _tell_all(self, change: Change | Exception) -> None:
-        for queues in self._followers.values():
-            for queue in queues:
-                queue.put_nowait(change)
+        for followers in self._followers.values():
+            for follower in followers:
+                follower.put(change)
+
+
+@dataclass(slots=True, eq=False)
+class _Follower:
+    """What one follower has not taken yet. A collector has thousands, and an `asyncio.Queue` holds 3 kB when it is empty.
+
+    Parameters
+    ----------
+    wants : callable
+        Tells which objects it follows.
+    """
+
+    wants: Wants
+    _changes: list[Change | Exception] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, change: Change | Exception) -> None:
+        self._changes.append(change)
+        self._arrived.set()
+
+    async def take(self) -> list[Change | Exception]:
+        """Wait for changes; return all that have come, in their order."""
+        await self._arrived.wait()
+        self._arrived.clear()
+        changes, self._changes = self._changes, []
+        return changes
 
 
 def _of(obj: dict[str, Any]) -> list[str]:
@@ -199,14 +245,8 @@ def _events(namespace: str) -> str:
     return f"/api/v1/namespaces/{segment(namespace)}/events" if namespace else "/api/v1/events"
 
 
-def _cut_job(job: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the pod template, and who manages which field."""
-    meta = {k: v for k, v in job["metadata"].items() if k not in ("managedFields", "annotations")}
-    spec = {k: v for k, v in job["spec"].items() if k != "template"}
-    return {"metadata": meta, "spec": spec, "status": job.get("status", {})}
-
-
 def _cut_event(event: dict[str, Any]) -> dict[str, Any]:
     meta = {k: event["metadata"].get(k) for k in ("name", "uid", "resourceVersion")}
-    names = ("involvedObject", "reason", "message", "type", "eventTime", "lastTimestamp", "firstTimestamp")
-    return {"metadata": meta} | {k: event[k] for k in names if k in event}
+    about = {k: v for k, v in event.get("involvedObject", {}).items() if k in ("kind", "name", "uid")}
+    names = ("reason", "message", "type", "eventTime", "lastTimestamp", "firstTimestamp")
+    return {"metadata": meta, "involvedObject": about} | {k: event[k] for k in names if k in event}
