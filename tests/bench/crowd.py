@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.load import REAL
 from conftest import run_sandbox
-from support.crowd import LINES, crowded
+from support.crowd import LINES, TASKS, crowded
 from support.kube import Kube, python_job
 
 from cortex_jupyter.recording.stores import open_store
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from bench.report import Report
     from support.crowd import Crowd
+
+    from cortex_jupyter.recording.store import Store
 
 _ROUNDS = 5
 
@@ -45,8 +47,8 @@ def run(report: Report) -> None:
         crowd.kube.create(python_job("alone", f"import time; [print(i) for i in range({LINES})]; time.sleep(900)"))
         try:
             alone, there = (
-                _memory(crowd, env, Path(folder), namespace, job)
-                for namespace, job in (("default", "alone"), (crowd.namespace, crowd.job))
+                _memory(crowd, env, Path(folder), namespace, job, tasks)
+                for namespace, job, tasks in (("default", "alone", 1), (crowd.namespace, crowd.job, TASKS))
             )
         finally:
             crowd.kube.delete("jobs", "alone", "default")
@@ -69,19 +71,27 @@ def _seconds(command: list[str], env: dict[str, str]) -> float:
     return time.monotonic() - begun
 
 
-def _memory(crowd: Crowd, env: dict[str, str], folder: Path, namespace: str, job: str) -> float:
-    """Give what a collector of a namespace holds alone when it has recorded a Job there, in MB."""
+def _memory(crowd: Crowd, env: dict[str, str], folder: Path, namespace: str, job: str, tasks: int) -> float:
+    """Give what a collector of a namespace holds alone when it records all tasks there, in MB."""
     url = f"sqlite:///{folder}/{job}.sqlite"
     command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--all", "-n", namespace]
     with contextlib.closing(open_store(url)) as store:
         process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
         try:
             crowd.kube.wait_for(
-                lambda: any(i.ref.name == job and store.complete(i.id).records >= LINES for i in store.recordings()),
-                f"{job} to be recorded", 120,
+                lambda: _is_recorded(store, job, tasks),
+                f"{job} to be recorded, and {tasks} tasks", 240,
             )  # fmt: skip
             smaps = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
             return sum(int(line.split()[1]) for line in smaps if line.startswith("Private_")) / 1000
         finally:
             process.terminate()
             process.wait(60)
+
+
+def _is_recorded(store: Store, job: str, tasks: int) -> bool:
+    recordings = store.recordings()
+    # The first thing that is recorded of a task is its state.
+    if sum(info.last_seq > 0 for info in recordings) < tasks:
+        return False
+    return any(i.ref.name == job and store.complete(i.id).records >= LINES for i in recordings)

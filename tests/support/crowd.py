@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 PODS, JOBS, EVENTS = 1000, 300, 2000
+#: The Jobs, and the pods that are no Job's: half of the Jobs have one, and so has the Job that runs.
+TASKS = JOBS + PODS - JOBS // 2 - 1
 #: Pods with the label `app=many`, and how many of them run.
 MANY, RUNNING = 200, 5
 #: What each running pod writes at once; then it goes on for as long as the crowd lasts.
