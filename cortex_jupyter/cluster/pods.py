@@ -130,6 +130,22 @@ def _named_containers(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def restarts(pod: dict[str, Any]) -> bool:
+    """Return whether the kubelet may start a container of a pod again.
+
+    With `restartPolicy: Never` it does so only where a container has a policy of its own: a sidecar (KEP-753), or rules
+    (KEP-5307), which may restart all containers of the pod (KEP-5532).
+
+    Examples
+    --------
+    >>> restarts({"spec": {"restartPolicy": "Never", "containers": [{"name": "main"}]}})
+    False
+    """
+    spec = pod["spec"]
+    every = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
+    return spec.get("restartPolicy") != "Never" or any(one.get("restartPolicy") for one in every)
+
+
 def containers(pod: dict[str, Any]) -> list[Container]:
     """Give the containers of a pod in the order in which they start.
 

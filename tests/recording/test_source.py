@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import REGISTRY
 from recording.hand import Hand, source, until
-from recording.node import Node, cri, line, pod
+from recording.node import T0, Node, cri, line, pod
 
 from cortex_jupyter.errors import ClusterError, NotFound
 from cortex_jupyter.recording.source import source as lib
@@ -18,7 +18,7 @@ from cortex_jupyter.recording.source.source import SourceReader
 from cortex_jupyter.recording.text.parser import Parser
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import Batch, parse_rfc3339
+from cortex_jupyter.records import Batch, parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +41,7 @@ class Rig:
     def __init__(self, store: Store, hand: Hand, node: Node) -> None:
         self.store, self.hand, self.node = store, hand, node
         self.sid = hand.source()
+        self.source = source()
         self.masked = False
         self.writer: Writer
         self.context: Context
@@ -61,7 +62,7 @@ class Rig:
         self.channel = channel
         node: Any = self.node
         self.context = Context(node, "default", self.store, lease, channel, parser)
-        self.reader = SourceReader(self.context, self.pods, source(), self.sid)
+        self.reader = SourceReader(self.context, self.pods, self.source, self.sid)
         return self.reader
 
     async def run(self, writer: Writer, *, seen: dict[str, Any] | None = None) -> None:
@@ -370,6 +371,88 @@ async def test_lines_of_the_next_run_are_not_taken_for_this_ones(
     await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 120)
     await rig.channel.flush()
     assert (rig.texts, rig.gaps, rig.ended) == (ALL if lines else [], [], True)
+
+
+async def _read_a_run_late(rig: Rig, writer: Writer, behind: dict[str, Any], then: dict[str, Any]) -> None:
+    """Read while the API server tells of the run before the kubelet's, until a second look at it was refused."""
+
+    async def told(reader: SourceReader) -> None:
+        await until(lambda: len([q for q in rig.node.asked if "previous" in q]) >= 2)
+        rig.node.pod = then
+        rig.pods.put(then)
+
+    rig.node.pod = behind
+    reader = rig.again(writer, seen=behind)
+    await asyncio.wait_for(asyncio.gather(reader.run(), told(reader)), 120)
+    await rig.channel.flush()
+
+
+@pytest.mark.parametrize("lines", [LOG, b""])
+async def test_a_first_stream_that_begins_with_the_next_run_is_not_taken_for_this_one(
+    store: Store, hand: Hand, writer: Writer, lines: bytes
+) -> None:
+    """It has just been restarted: the kubelet serves run 1 before the API server knows that run 0 has ended."""
+    node = Node(pod(), line(2, "of the next run") + line(3, "as well"))
+    node.previous = lines
+    rig = Rig(store, hand, node)
+    await _read_a_run_late(rig, writer, pod(), pod(number=1, last=0))
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL if lines else [], [], True)
+
+
+async def test_a_first_stream_that_begins_two_runs_later_than_the_last_is_not_taken_for_it(
+    store: Store, hand: Hand, writer: Writer
+) -> None:
+    """Of run 1 nothing is recorded to compare with, but it is known when it started."""
+    node = Node(pod(), line(30, "of run 2"))
+    node.previous = LOG
+    rig = Rig(store, hand, node)
+    rig.source = source(run=1)
+    behind = pod(number=1, last=0, finished=-12)
+    (status,) = behind["status"]["containerStatuses"]
+    status["state"]["running"]["startedAt"] = rfc3339(T0)
+    await _read_a_run_late(rig, writer, behind, pod(number=2, last=1, finished=2))
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+
+
+@pytest.mark.parametrize("previous", [None, LOG])
+async def test_a_first_stream_of_this_run_is_read_whatever_the_node_gives_as_the_run_before(
+    store: Store, hand: Hand, writer: Writer, previous: bytes | None
+) -> None:
+    """A virtual kubelet that does not know `previous` gives this run's lines."""
+    node = Node(pod(), LOG)
+    node.previous = previous
+    rig = Rig(store, hand, node)
+
+    async def ends() -> None:
+        node.pod = pod("terminated")
+
+    node.scripts = [[LOG, ends]]
+    await rig.run(writer, seen=pod())
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+    assert len([q for q in node.asked if "previous" in q]) == 1
+
+
+@pytest.mark.parametrize(
+    ("age", "never", "asks"), [(0, False, 1), (0, True, 0), (600, False, 0)], ids=["fresh", "never-restarts", "old"]
+)
+async def test_whether_a_first_stream_is_of_another_run_is_asked_only_where_it_can_be(
+    store: Store, hand: Hand, writer: Writer, *, age: int, never: bool, asks: int
+) -> None:
+    log = b"".join(line(i / 100 - age, f"line {i}") for i in range(100))
+    node = Node(pod(), log)
+    running, over = pod(), pod("terminated")
+    for one in (running, over):
+        one["spec"]["restartPolicy"] = "Never" if never else "OnFailure"
+    node.pod = running
+
+    async def ends() -> None:
+        node.pod = over
+
+    node.scripts = [[log, ends]]
+    rig = Rig(store, hand, node)
+    await rig.run(writer, seen=running)
+    assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
+    assert len([q for q in node.asked if "previous" in q]) == asks
 
 
 async def test_while_the_next_start_is_backed_off_the_run_before_is_not_to_be_had(

@@ -103,11 +103,18 @@ class LastLines:
             return Look.FAILED
         return Look.OVER if complete(before, lines.rows()) else Look.RUNNING
 
-    async def is_previous(self) -> bool:
+    async def is_previous(self, first: int = 0, started: int = 0) -> bool:
         """Tell whether the node takes this run for the one before the newest, whatever the API server says yet.
 
         The kubelet starts a container again before the API server knows that it has ended, and answers for the newest run. As
         the previous one it then gives this run.
+
+        Parameters
+        ----------
+        first : int, optional
+            When the first line of the newest run was written, in ns; 0 where it is not known.
+        started : int, optional
+            When this run started, in ns, where the run before it had certainly ended by then; else 0.
 
         Raises
         ------
@@ -125,8 +132,14 @@ class LastLines:
                 lines = await asyncio.to_thread(self._context.parser.lines, data + splitter.rest())
         except NotFound:
             return False
-        # Before its first run there is none.
-        return not self._source.run or not set(before).isdisjoint(lines.rows())
+        rows = lines.rows()
+        if first and rows and rows[-1][0] >= first:
+            return False  # the newest run itself: its next start is backed off, or a virtual kubelet ignores `previous`
+        if not self._source.run:
+            return True  # before a first run there is none
+        if not before and rows and started:
+            return rows[-1][0] >= started
+        return not set(before).isdisjoint(rows)
 
     async def stalled(self) -> bool:
         """Tell whether there are lines that the open stream does not bring, or its pod is gone.

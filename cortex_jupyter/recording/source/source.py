@@ -70,7 +70,7 @@ class SourceReader:
         self._context, self._channel, self._pods = context, context.channel, pods
         self._source, self._sid = source, sid
         self._last = LastLines(context, source, sid, self._failed)
-        self._stream = Stream(context, source, sid, self._last, pods.touch)
+        self._stream = Stream(context, source, sid, self._last, pods)
         self._wait = _FIRST_WAIT_S
         self._clean = False  # the last stream ended as if all were well
         self._evidence = Evidence()

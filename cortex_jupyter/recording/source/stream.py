@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.source.last import LastLines
     from cortex_jupyter.recording.source.turns import Turn
+    from cortex_jupyter.recording.watching.pods import Pods
     from cortex_jupyter.records import Source
 
 #: A stream that is silent for this long, seconds, has delivered what there was.
@@ -34,6 +35,8 @@ _LOOK_S: Final = 5.0
 _DEAD_S: Final = 30.0
 #: A log that has not grown by this much, bytes, has not been rotated for its size.
 _GROWN: Final = 64 << 10
+#: The API server knows that a container was restarted at most this long after its first line, in seconds.
+_RESTART_LAG_S: Final = 30
 #: A stream is opened anew after this long, seconds.
 _OLD_S: Final = 3.75 * 3600
 
@@ -91,8 +94,8 @@ class Stream:
     sid : int
         Its id.
     last : LastLines
-    touch : callable
-        Called when it has caught up.
+    pods : Pods
+        Woken when it has caught up.
 
     Attributes
     ----------
@@ -112,10 +115,8 @@ class Stream:
         When the last new line came, and when the last stream came to its end, monotonic.
     """
 
-    def __init__(
-        self, context: Context, source: Source, sid: int, last: LastLines, touch: Callable[[], object]
-    ) -> None:
-        self._context, self._source, self._sid, self._last, self._touch = context, source, sid, last, touch
+    def __init__(self, context: Context, source: Source, sid: int, last: LastLines, pods: Pods) -> None:
+        self._context, self._source, self._sid, self._last, self._pods = context, source, sid, last, pods
         self.caught_up = self.skipping = self.opened = self.new = self.again = self.whole = self.removed = False
         self.size = 0
         self.heard = self.closed = 0.0
@@ -176,8 +177,10 @@ class Stream:
                         complaint = parsed.errors[-1] if parsed.errors else complaint
                         continue
                     begun_lines = True
-                    if not recorded and mode != "replaced" and (mode == "ended" or self._reads > 1):
-                        await self._check_run()
+                    if not recorded and mode != "replaced":
+                        first = next(iter(parse(piece).times), 0)
+                        if mode == "ended" or self._reads > 1 or self._may_be_restarted(first):
+                            await self._check_run(first)
                 await self._deliver(resume, anchor, await resume.feed(piece), mode)
         rest = splitter.rest()
         if rest and not rest[:1].isdigit():
@@ -193,9 +196,17 @@ class Stream:
             raise ClusterError(complaint)
         return not self.again
 
-    async def _check_run(self) -> None:
-        """Raise where the lines that come are not this run's."""
-        if await self._last.is_previous():
+    def _may_be_restarted(self, first: int) -> bool:
+        """Tell whether a first stream, which begins at a time, may be of a run that the API server does not know yet."""
+        now = time.time() + self._context.cluster.clock.offset
+        return first > (now - _RESTART_LAG_S) * 1e9 and self._pods.may_restart(self._source)
+
+    async def _check_run(self, first: int = 0) -> None:
+        """Raise where the lines that come, the first of them at a time, are not this run's."""
+        known = self._pods.container(self._source)
+        before = known.previous[1].finished if known and known.previous else 0
+        started = known.started if known and 0 < before < known.started else 0
+        if await self._last.is_previous(first, started):
             raise AnotherRunError
 
     async def _chunks(
@@ -229,7 +240,7 @@ class Stream:
                     continue
                 caught, self.caught_up = self.caught_up, True
                 if not caught:
-                    self._touch()
+                    self._pods.touch()
                     quiet = self._silence.suspicious
                 elif seen is not None and await self._last.stalled():
                     self.again = True
@@ -249,7 +260,7 @@ class Stream:
             quiet, asked = self._silence.suspicious if self.caught_up else _QUIET_S, time.monotonic()
             if not self.caught_up and reaches(chunk, begun):
                 self.caught_up = True
-                self._touch()
+                self._pods.touch()
             # The kubelet ends a stream after 4 h (WriteTimeout of its server); ours ends before, at no line in particular.
             if turn.over or (seen is not None and time.monotonic() - opened > _OLD_S):
                 self.again = True

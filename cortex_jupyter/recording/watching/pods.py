@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cluster.pods import Container, containers, without_bulk
+from cortex_jupyter.cluster.pods import Container, containers, restarts, without_bulk
 from cortex_jupyter.records import parse_rfc3339
 
 if TYPE_CHECKING:
@@ -107,6 +107,11 @@ class Pods:
     def container(self, source: Source) -> Container | None:
         """Give the present state of the container that a source is a run of, None where its pod is gone."""
         return _named(self.present.get(source.pod_uid), source.container)
+
+    def may_restart(self, source: Source) -> bool:
+        """Return whether a container of the source's pod may be started again in place; True where the pod is not known."""
+        pod = self.present.get(source.pod_uid)
+        return pod is None or restarts(pod)
 
     def created(self, source: Source) -> int:
         """Return when the pod of a source was created, ns; 0 where the pod is not known."""
