@@ -95,6 +95,7 @@ class Connection:
         self._own = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
         self.settings = Settings(store)
         self._configured: tuple[str | None, str | None] = (None, None)
+        self._opening: asyncio.Task[Cluster] | None = None
 
     @classmethod
     async def connect(
@@ -172,6 +173,9 @@ class Connection:
 
     async def close(self) -> None:
         """Close the cluster's connections and the store."""
+        if (opening := self._opening) is not None:
+            opening.cancel()
+            await asyncio.wait([opening])
         if self.cluster is not None:
             await self.cluster.close()
         await asyncio.to_thread(self.store.close)
@@ -188,10 +192,20 @@ class Connection:
         ------
         NoCluster
         """
-        if self.cluster is None:
-            from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415 - heavy
+        if self.cluster is not None:
+            return self.cluster
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open_cluster())
+        # All who ask share one opening, which may run a credential plugin; none of them ends it for the others.
+        return await asyncio.shield(self._opening)
 
+    async def _open_cluster(self) -> Cluster:
+        from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415 - heavy
+
+        try:
             self.cluster = await Cluster.open(*self._configured)
+        finally:
+            self._opening = None
         return self.cluster
 
     async def resolve(self, ref: TaskRef, person: Person | None = None) -> Workload:
