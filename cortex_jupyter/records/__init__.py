@@ -6,13 +6,14 @@ records as columns. Its `data` is the JSON of one SSE event, encoded once by the
 """
 
 from cortex_jupyter.records.batch import STREAMS, Batch, Entry, Source, encode_batch, notice
-from cortex_jupyter.records.cursor import EVERY_SEQ, Cursor, Epochs, epoch_at, lost_place
+from cortex_jupyter.records.cursor import EVERY_SEQ, MOST_EPOCHS, Cursor, Epochs, check_epoch, epoch_at
 from cortex_jupyter.records.task import KINDS, TaskRef, checked_namespace
 from cortex_jupyter.records.times import parse_rfc3339, rfc3339
 
 __all__ = [
     "EVERY_SEQ",
     "KINDS",
+    "MOST_EPOCHS",
     "STREAMS",
     "Batch",
     "Cursor",
@@ -20,10 +21,10 @@ __all__ = [
     "Epochs",
     "Source",
     "TaskRef",
+    "check_epoch",
     "checked_namespace",
     "encode_batch",
     "epoch_at",
-    "lost_place",
     "notice",
     "parse_rfc3339",
     "rfc3339",

@@ -15,6 +15,15 @@ _MOST: Final = (1 << 63) - 1
 EVERY_SEQ: Final = 1 << 53
 _BAD_HINT: Final = "take the `id:` of an event, or `older`/`newer` of a page"
 
+#: Writers whose epochs a store keeps; what only older ones wrote counts as of epoch 0.
+MOST_EPOCHS: Final = 64
+_LOST: Final = (
+    "the store lost the lines at this cursor (a power cut, or a failover); they are recorded again at other places"
+)
+_UNKNOWN: Final = (
+    "the store does not know whether the lines at this cursor are still the same: the cursor is older than the newest "
+    f"{MOST_EPOCHS} recorders of the task, or lines were lost (a power cut, or a failover)"
+)
 #: (first number, epoch) of each writer of a recording that has written anything, in order.
 Epochs = tuple[tuple[int, int], ...]
 
@@ -104,12 +113,14 @@ class Cursor:
         ------
         CursorNotHeld
             It belongs to another recording (the task was started anew, or its old recording has gone), or the store has
-            lost what was recorded there.
+            lost what was recorded there, or no longer knows its epoch.
         """
         if self.recording not in (0, recording):
             raise CursorNotHeld("this cursor belongs to an earlier run of the task, or to a recording no longer held")
-        if self.seq < EVERY_SEQ and (self.seq > last_seq or epoch_at(epochs, self.seq) != self.epoch):
-            raise lost_place()
+        if self.seq < EVERY_SEQ:
+            if self.seq > last_seq:
+                raise CursorNotHeld(_LOST)
+            check_epoch(epochs, self.seq, self.epoch)
         return Cursor(recording, self.seq, self.before, self.epoch)
 
     def __str__(self) -> str:
@@ -118,8 +129,14 @@ class Cursor:
         return f"{self.recording}-{self.seq}{epoch}{tail}"
 
 
-def lost_place() -> CursorNotHeld:
-    """Return the error of a place that the store has lost, by a power cut or a failover."""
-    return CursorNotHeld(
-        "the store lost the lines at this cursor (a power cut, or a failover); they are recorded again at other places"
-    )
+def check_epoch(epochs: Epochs, seq: int, epoch: int) -> None:
+    """Check that a number was written in an epoch, so that it still means the same line.
+
+    Raises
+    ------
+    CursorNotHeld
+        Another epoch wrote it, or the store does not know which.
+    """
+    known = epoch_at(epochs, seq)
+    if known != epoch:
+        raise CursorNotHeld(_LOST if known else _UNKNOWN)

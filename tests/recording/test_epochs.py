@@ -21,9 +21,8 @@ from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.reading.pages import following, newest
 from cortex_jupyter.recording.sqlite.store import SqliteStore
-from cortex_jupyter.recording.store import MOST_EPOCHS
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import EVERY_SEQ, Batch, Cursor
+from cortex_jupyter.records import EVERY_SEQ, MOST_EPOCHS, Batch, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,8 +196,12 @@ async def test_a_takeover_without_loss_leaves_every_place_as_it_is(machine: Mach
     assert len(machine.info(hand).epochs) == MOST_EPOCHS
     *_, newest_place = await cursors(store, hand.id, many=6 + 2 * MOST_EPOCHS)
     assert machine.info(hand).check(Cursor.parse(newest_place))
-    with pytest.raises(CursorNotHeld):  # refused rather than guessed
-        machine.info(hand).check(Cursor.parse(found[0]))
+    old = Cursor.parse(found[0])
+    with pytest.raises(CursorNotHeld, match="older than the newest 64 recorders"):  # refused rather than guessed
+        machine.info(hand).check(old)
+    async with aclosing(Feed(store, hand.id).bursts(old.seq, epoch=old.epoch)) as bursts:
+        with pytest.raises(CursorNotHeld, match="older than the newest 64 recorders"):
+            await anext(bursts)
 
 
 async def test_places_of_before_there_were_epochs_hold_for_what_was_recorded_then(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from cortex_jupyter.errors import CortexError, CursorNotHeld, StoreBusy
 from cortex_jupyter.recording.reading.away import Away
 from cortex_jupyter.recording.reading.frame import BURST, Burst, Frame, cut, gathered
 from cortex_jupyter.recording.store.budget import NOT_HELD
-from cortex_jupyter.records import epoch_at, lost_place
+from cortex_jupyter.records import check_epoch, epoch_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -244,8 +244,8 @@ class Feed:
             The store has lost that number and has another of it now.
         """
         entries = self._store.entries(self.recording, after, PIECE)
-        if entries and epoch is not None and epoch_at(entries[0].epochs, after) != epoch:
-            raise lost_place()
+        if entries and epoch is not None:
+            check_epoch(entries[0].epochs, after, epoch)
         return [Frame.of(self.recording, e) for e in entries]
 
     async def _after(self, at: int, epoch: int | None) -> list[Frame] | None:
@@ -253,16 +253,16 @@ class Feed:
         if self._recent and self._recent[0].seq <= at + 1 <= self._recent[-1].last + 1:
             # From the end: a reader that keeps up lacks one frame of hundreds.
             frames = [*takewhile(lambda f: f.last > at, reversed(self._recent))][::-1]
-            if frames and epoch is not None and epoch_at(frames[0].epochs, at) != epoch:
-                raise lost_place()
+            if frames and epoch is not None:
+                check_epoch(frames[0].epochs, at, epoch)
             return None if not frames and self._recent[-1].event == "end" else frames
         frames = await asyncio.to_thread(self._read, at, epoch)
         if not frames:
             info = await asyncio.to_thread(self._store.info, self.recording)
             if info is None:
                 raise CursorNotHeld("this recording is no longer held", NOT_HELD)
-            if info.done and epoch is not None and epoch_at(info.epochs, at) != epoch:
-                raise lost_place()
+            if info.done and epoch is not None:
+                check_epoch(info.epochs, at, epoch)
             return None if info.done and at >= info.last_seq else []
         if not self._recent and self._readers and sum(len(f.written) for f in frames) < PIECE:
             # The first reader to reach the end of the recording: from here on the feed reads for all. What was

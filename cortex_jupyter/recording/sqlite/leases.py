@@ -10,7 +10,8 @@ import orjson
 
 from cortex_jupyter.errors import LeaseLost
 from cortex_jupyter.recording.sqlite.trouble import disk_full
-from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, MOST_EPOCHS, Lease, Recorder, liveness
+from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
+from cortex_jupyter.records import MOST_EPOCHS
 
 if TYPE_CHECKING:
     import sqlite3

@@ -6,7 +6,6 @@ The stores themselves are the rooms `sqlite` and `valkey`; `recording.stores` op
 from cortex_jupyter.recording.store.store import HEARTBEAT_S, Readable, Store
 from cortex_jupyter.recording.store.types import (
     MORE,
-    MOST_EPOCHS,
     Anchor,
     Commit,
     Complete,
@@ -30,7 +29,6 @@ from cortex_jupyter.recording.store.url import (
 __all__ = [
     "HEARTBEAT_S",
     "MORE",
-    "MOST_EPOCHS",
     "Anchor",
     "Commit",
     "Complete",

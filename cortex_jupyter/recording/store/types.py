@@ -212,10 +212,6 @@ class Recorder:
         return cls(*row, **known)
 
 
-#: Writers whose epochs a store keeps; what only older ones wrote counts as of epoch 0.
-MOST_EPOCHS: Final = 64
-
-
 def as_epochs(pairs: Iterable[Sequence[int]] | None) -> Epochs:
     """Return epochs from JSON."""
     return tuple((int(first), int(epoch)) for first, epoch in pairs or ())
