@@ -154,6 +154,37 @@ def test_the_innermost_and_the_latest_mount_decide(tmp_path: Path, monkeypatch: 
     assert local.shared_filesystem(inner) == ""
 
 
+@pytest.mark.parametrize("kind", ["virtiofs", "9p"])
+def test_the_root_of_a_pod_in_a_virtual_machine_is_local_and_its_volumes_are_not(
+    home: Callable[[str], Path], tmp: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Kata and gVisor show the container's own file system so: one kernel has it, and there is no other disk."""
+    volume = home(kind)
+    local.MOUNTS.write_text(local.MOUNTS.read_text().replace("overlay", kind))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert path_of(default_url()) == tmp / f"cortex-jupyter-{os.getuid()}" / "recordings.sqlite"
+    with contextlib.closing(open_store()):
+        pass
+    with pytest.raises(StoreError, match=kind):
+        local.check_local(volume / "logs.sqlite")
+    local.MOUNTS.write_text(local.MOUNTS.read_text().replace(kind, "nfs4"))
+    assert local.shared_filesystem(tmp) == "nfs4", "the root of a diskless node"
+
+
+@pytest.mark.parametrize("kind", ["virtiofs", "9p"])
+def test_the_root_of_a_machine_that_another_serves_is_not_local(
+    home: Callable[[str], Path], tmp: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A virtual machine may run on the files of its host, whose users write them too."""
+    home(kind)
+    local.MOUNTS.write_text(local.MOUNTS.read_text().replace("overlay", kind))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    monkeypatch.setattr(local, "CONTAINER_MARKS", ())
+    with pytest.raises(StoreError, match="no local disk") as caught:
+        open_store()
+    assert "/dev/shm" in caught.value.hint
+
+
 def _mounts() -> bool:
     return bool(shutil.which("bindfs") and shutil.which("fusermount3")) and os.access("/dev/fuse", os.W_OK)
 

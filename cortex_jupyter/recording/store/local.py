@@ -27,17 +27,25 @@ _SHARED: Final = frozenset({
     "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
     "nfs3", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs", "wekafs",
 })  # fmt: skip
+#: Of these types is the root of a container in a virtual machine (Kata: docs/design/architecture/storage.md) or under
+#: gVisor. Its files are the container's own, and all processes that open them share the memory of one kernel.
+_CONTAINER_ROOTS: Final = frozenset(("9p", "virtiofs"))
+#: Files by which Docker and Podman mark a container; a pod has KUBERNETES_SERVICE_HOST.
+CONTAINER_MARKS: tuple[Path, ...] = (Path("/.dockerenv"), Path("/run/.containerenv"))
 #: FUSE types of this host alone: block devices, the root of a rootless container. What is behind others nobody knows.
 _LOCAL_FUSE: Final = frozenset(("fuseblk", "fuse.fuse-overlayfs"))
 #: Where the file goes instead. Not $XDG_RUNTIME_DIR: that is memory, and gone at logout.
 PLACES: tuple[Path, ...] = (Path("/var/tmp"), Path(tempfile.gettempdir()))  # noqa: S108 - see `_private_folder`
 _HINT: Final = "set CORTEX_STORE to sqlite:///path on a local disk, or to valkey://host"
+_MEMORY_HINT: Final = (
+    f"{_HINT}; sqlite:///dev/shm/recordings.sqlite keeps recordings in memory until this pod or machine ends"
+)
 
 
 def shared_filesystem(path: Path) -> str:
     """Return the type of the file system of a path where other hosts may write to it too, "" where it is a local one.
 
-    A system without mountinfo (macOS) counts as local.
+    A system without mountinfo (macOS) counts as local, and so does the root of a container in a virtual machine.
     """
     there = path.resolve()
     while not there.exists() and there != there.parent:
@@ -53,8 +61,14 @@ def shared_filesystem(path: Path) -> str:
         # A later mount at the same point hides the earlier one.
         if there.is_relative_to(mount) and len(mount.parts) >= best:
             best, found = len(mount.parts), rest.split()[0]
+    if best == len(Path("/").parts) and found in _CONTAINER_ROOTS and _in_container():
+        return ""
     is_fuse = found == "fuse" or found.startswith("fuse")
     return found if found in _SHARED or (is_fuse and found not in _LOCAL_FUSE) else ""
+
+
+def _in_container() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ or any(mark.exists() for mark in CONTAINER_MARKS)
 
 
 def check_local(path: Path) -> None:
@@ -88,7 +102,7 @@ def local_place(usual: Path) -> Path:
     local = [place for place in PLACES if os.access(place, os.W_OK | os.X_OK) and not shared_filesystem(place)]
     if not local:
         raise StoreError(
-            f"no local disk was found for recordings: {usual} is on a network file system ({type_})", _HINT
+            f"no local disk was found for recordings: {usual} is on a network file system ({type_})", _MEMORY_HINT
         )
     folder = local[0] / f"cortex-jupyter-{os.getuid()}"
     is_new = _private_folder(folder)
