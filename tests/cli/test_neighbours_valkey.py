@@ -83,6 +83,7 @@ def test_collectors_and_servers_of_both_at_one_task(
     expected = [f"line {i:08}" for i in range(len(PARTS) * LINES)]
     job = python_job(name, PROGRAM.format(gates=["", *(str(gates[p]) for p in PARTS[1:])], lines=LINES))
     job["metadata"]["labels"] = {"recorded": name}
+    job["spec"]["template"]["metadata"]["labels"]["recorded"] = name  # what this version's selector means
     with contextlib.ExitStack() as stack:
         valkey = stack.enter_context(Server(tmp_path / "valkey", appendonly="yes"))
         homes = {}
