@@ -86,7 +86,7 @@ def _pattern(_: Path, __: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
 def _recorder(tmp_path: Path, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "_started", {})
     launch.ensure_recorder(filled.store, "nowhere", str(tmp_path / "no-config"), None, "default")
-    [(pid, _)] = launch._started.values()
+    [(pid, *_)] = launch._started.values()
     _until(lambda: launch.exit_code(pid) is not None, "the recorder does not end")
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store
 
 
+# There is none: the recordings are made by hand.
+pytestmark = pytest.mark.filterwarnings("ignore:The cluster cannot be asked")
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A store and an archive of one's own, no cluster."""

@@ -286,9 +286,10 @@ def test_a_failure_that_is_ignored_counts_for_nothing(target: Any, made: Any, us
     assert state(user, name)["state"] == "running"
 
 
-def test_a_pod_is_replaced_when_the_one_before_has_ended(target: Any, made: Any, user: Home) -> None:
+def test_a_pod_is_replaced_when_the_one_before_has_ended(target: Any, made: Any, user: Home, tmp_path: Path) -> None:
     target.needs(34, "stable `podReplacementPolicy`")
-    job = python_job("replaced", STUBBORN, podReplacementPolicy="Failed", backoff=3)
+    gate = tmp_path / "gate"
+    job = python_job("replaced", STUBBORN.format(gate=str(gate)), podReplacementPolicy="Failed", backoff=3)
     job["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 30
     name = made(job)
     first = target.kube.wait_for(lambda: target.kube.pods_of(name), "its pod")[0]["metadata"]["name"]
@@ -298,6 +299,7 @@ def test_a_pod_is_replaced_when_the_one_before_has_ended(target: Any, made: Any,
         lambda: (found := target.kube.get("jobs", name))["status"].get("terminating") and found, "the pod to stop"
     )
     assert job["status"].get("active", 0) == 0 and len(target.kube.pods_of(name)) == 1
+    gate.touch()
     target.kube.wait_for(
         lambda: [p for p in target.kube.pods_of(name) if p["metadata"]["name"] != first], "the next pod"
     )

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.recording.store import Store
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*ipykernel.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*ipykernel.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The cluster cannot be asked"),  # there is none: the recordings are made by hand
+]
 
 
 def lines(first: int, last: int) -> list[tuple[int, int, str]]:

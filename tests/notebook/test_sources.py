@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
 
 
+# There is none: the recordings are made by hand.
+pytestmark = pytest.mark.filterwarnings("ignore:The cluster cannot be asked")
+
+
 def test_the_table_of_sources_holds_for_a_log(filled: Filled, engine: Runtime) -> None:
     for i, (pod, container, run) in enumerate(SOURCES):
         source = Source(pod, f"uid-{pod}", container, f"c-{i}", "main", run)

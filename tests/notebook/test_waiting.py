@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
 
 
+# There is none: the recordings are made by hand.
+pytestmark = pytest.mark.filterwarnings("ignore:The cluster cannot be asked")
+
+
 def test_a_failed_task_raises_with_what_one_looks_for_first(filled: Filled, engine: Runtime) -> None:
     filled.lines([(1, i, f"INFO step {i}") for i in range(100)])
     filled.end(137, "failed", "Job failed exit 137").update(reason="OOMKilled")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from frames.test_errors import TRACE
 
 import cortex_jupyter as cortex
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.notebook.tasklog import TaskLog
+
+
+# There is none: the recordings are made by hand.
+pytestmark = pytest.mark.filterwarnings("ignore:The cluster cannot be asked")
 
 
 def ended(filled: Filled, code: int, reason: str) -> None:

@@ -305,7 +305,7 @@ def test_a_recorder_that_fails_is_not_started_again_and_again(
     monkeypatch.setattr(launch, "spawn", spawn)
     launch.ensure_recorder(store, CLUSTER)
     (key,) = (k for k in launch._started if k[0] == store.url)
-    pid, _ = launch._started[key]
+    pid = launch._started[key][0]
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     for _ in range(3):
         with pytest.raises(RecorderError, match="the file is damaged"):

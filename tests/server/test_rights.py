@@ -65,6 +65,9 @@ class Cluster:
     async def check(self, *_: Any) -> None:
         pass
 
+    async def refresh(self) -> None:
+        pass
+
 
 @pytest.fixture
 def hub() -> Hub:

@@ -10,7 +10,7 @@ import pytest
 from server.running import logs
 from server.tape import T0
 
-from cortex_jupyter.cli import main
+from cortex_jupyter.cli.main import run
 from cortex_jupyter.notebook import runtime as runtime_module
 from cortex_jupyter.notebook.runtime import Runtime
 
@@ -43,12 +43,12 @@ def cli(server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     engine = Runtime()
     monkeypatch.setattr(runtime_module, "_current", engine)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(list(arguments))
+    def cli(*arguments: str) -> tuple[int, str, str]:
+        code = run(list(arguments))
         said = capfd.readouterr()
         return code, said.out, said.err
 
-    yield run
+    yield cli
     engine.close()
 
 
