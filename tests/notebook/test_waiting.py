@@ -48,7 +48,7 @@ def test_what_comes_too_late_says_what_there_is(filled: Filled, engine: Runtime)
     filled.lines([(1, 0, "first"), (1, 1, "second")]).update(caught_up=1, state="running", message="Running")
     log = cortex.logs("ml:train-1")
     log._recording.workload = _Running()  # type: ignore[assignment]
-    log._recording.want = _nothing  # type: ignore[method-assign]
+    log._recording.want = log._recording.obstacle = _nothing  # type: ignore[method-assign]
     for wait in (lambda: log.wait(timeout=0.1), lambda: log.wait("epoch 10", timeout=0.1)):
         with pytest.raises(TimeoutError) as told:
             wait()

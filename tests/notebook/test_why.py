@@ -62,8 +62,12 @@ def test_one_that_did_well_runs_or_never_began(filled: Filled, engine: Runtime) 
     assert cortex.logs("ml:train-1").why().summary == "it ended well: Job complete exit 0"
 
 
+async def _no_obstacle() -> None: ...
+
+
 def running() -> TaskLog:
     log = cortex.logs("ml:train-1")
     log._recording.workload = object()  # type: ignore[assignment]
+    log._recording.obstacle = _no_obstacle  # type: ignore[method-assign]
     log._recording.caught_up = log._recording.info  # type: ignore[method-assign] - no recorder lives here
     return log
