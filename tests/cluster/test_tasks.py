@@ -168,6 +168,17 @@ async def test_an_event_without_a_reason_tells_of_no_pod(api: Any, cluster: Clus
     assert (source.pod, source.container) == ("x-1", "main")
 
 
+async def test_an_unseen_run_may_have_begun_when_its_pod_was_created(api: Any, cluster: Cluster) -> None:
+    """An event comes after what it tells: lines from before `Started` would be missing in no gap."""
+    job = Workload(ref("job/x"), "uid-x", {})
+    about = {"name": "x-1", "uid": "p", "fieldPath": "spec.containers{main}"}
+    made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1", "firstTimestamp": "1970-01-01T00:00:05.7Z"}
+    started = {"reason": "Started", "eventTime": "1970-01-01T00:00:09.5Z"}
+    api.listing("/api/v1/namespaces/team/events", *({**e, "involvedObject": about} for e in (made, started)))
+    ((_, began),) = await unseen(cluster, job, {}, 0)
+    assert began == 5_000_000_000
+
+
 @pytest.mark.parametrize("selector", ["app in (a,b)", "app!=c,app", "app", "app==a", "!tier"])
 async def test_tasks_are_selected_by_the_labels_of_their_pods(api: Any, cluster: Cluster, selector: str) -> None:
     template = {"metadata": {"labels": {"app": "a"}}}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _CREATED: Final = re.compile(r"Created pod: (\S+)")
 #: The container of a kubelet's event (`spec.containers{main}`, `GenerateContainerRef` in kubernetes/pkg/kubelet/container/ref.go).
 _CONTAINER: Final = re.compile(r"spec\.(\w+)\{(.+)\}")
+_SECOND: Final = 1_000_000_000
 _KINDS: Final = {"initContainers": "init", "ephemeralContainers": "ephemeral"}
 
 
@@ -40,7 +41,7 @@ async def unseen(
     Returns
     -------
     list of (Source, int)
-        A run, and when it started (ns). Empty where events may not be read; the API server keeps them for an hour
+        A run, and when its pod was created (ns, a whole second), which is when it may have begun. Empty where events may not be read; the API server keeps them for an hour
         (`--event-ttl`).
 
     Raises
@@ -51,10 +52,11 @@ async def unseen(
     found: list[tuple[Source, int]] = []
     try:
         created = await _events(cluster, namespace, f"involvedObject.uid={workload.uid},reason=SuccessfulCreate")
-        names = {named[1] for event in created if (named := _CREATED.match(event.get("message") or ""))}
+        # An event comes some time after what it tells: a run may have written since its pod was created, and no earlier.
+        pods = {named[1]: _first(e) for e in created if (named := _CREATED.match(e.get("message") or ""))}
         pod = workload.obj.get("spec", {}).get("template", {}).get("spec", {})
         each = len(pod.get("containers", ())) + len(pod.get("initContainers", ()))
-        for name in sorted(name for name in names if len(known.get(name, ())) < max(each, 1)):
+        for name in sorted(name for name in pods if len(known.get(name, ())) < max(each, 1)):
             events = await _events(cluster, namespace, f"involvedObject.name={name}")
             if max(map(_last, events), default=0) < since:
                 continue
@@ -63,7 +65,7 @@ async def unseen(
                 where = _CONTAINER.fullmatch(about.get("fieldPath") or "")
                 if event.get("reason") == "Started" and where and where[2] not in known.get(name, ()):
                     source = Source(name, about.get("uid", ""), where[2], "", kind=_KINDS.get(where[1], "main"))
-                    found.append((source, _first(event)))
+                    found.append((source, pods[name]))
     except NotAllowed:
         pass
     return found
@@ -76,9 +78,9 @@ async def _events(cluster: Cluster, namespace: str, selector: str) -> list[dict[
 
 
 def _first(event: dict[str, Any]) -> int:
-    """Return when an event was first seen (ns, a whole second), 0 where it does not say."""
+    """Return when an event was first seen (ns, down to a whole second), 0 where it does not say."""
     when = event.get("firstTimestamp") or event.get("eventTime")
-    return parse_rfc3339(when) if when else 0
+    return parse_rfc3339(when) // _SECOND * _SECOND if when else 0
 
 
 def _last(event: dict[str, Any]) -> int:
