@@ -111,7 +111,7 @@ def test_the_launcher_and_the_view_menu_lead_to_the_tasks_and_on_to_a_log(
         way.click()
     tasks = opened.value
     assert tasks.url == f"{lab.server.url}cortex/view"
-    expect(tasks.locator("tr", has_text=name).get_by_text("failed")).to_have_css("color", "rgb(211, 47, 47)")
+    expect(tasks.locator("tr", has_text=name).locator("[data-state=failed]")).to_have_css("color", "rgb(211, 47, 47)")
     shot(tasks, f"way-{app}")
     tasks.get_by_role("link", name=name).click()
     says(tasks.locator(".cortex-logs"), "Job failed exit 3")

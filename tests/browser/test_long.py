@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 from server.running import BASE, TOKEN, Server, run_server
-from support.browser import shot
+from support.browser import WAIT, shot
 from support.comm import comm_server
 from support.recorded import record, show
 
@@ -59,7 +59,7 @@ def page(server: Server, comm: str, browser: Browser, transport: str) -> Page:
 def near(page: Page, share: float) -> int:
     """Wait for the rows that belong to a place of the bar; gives the number of the one in the middle."""
     wanted = f"() => Math.abs(({_SEEN})() / {LINES} - {share}) < 0.002"
-    page.wait_for_function(wanted)
+    page.wait_for_function(wanted, timeout=WAIT)
     return int(page.evaluate(_SEEN))
 
 
