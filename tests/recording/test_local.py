@@ -171,6 +171,12 @@ def test_the_root_of_a_pod_in_a_virtual_machine_is_local_and_its_volumes_are_not
     assert local.shared_filesystem(tmp) == "nfs4", "the root of a diskless node"
 
 
+def test_where_no_folder_can_be_written_the_package_is_imported() -> None:
+    """As in a pod with `readOnlyRootFilesystem`, which records on Valkey."""
+    code = "import tempfile; tempfile._candidate_tempdir_list = lambda: []\nimport cortex_jupyter.recording.store"
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+
+
 @pytest.mark.parametrize("kind", ["virtiofs", "9p"])
 def test_the_root_of_a_machine_that_another_serves_is_not_local(
     home: Callable[[str], Path], tmp: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import stat
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -34,8 +33,9 @@ _CONTAINER_ROOTS: Final = frozenset(("9p", "virtiofs"))
 CONTAINER_MARKS: tuple[Path, ...] = (Path("/.dockerenv"), Path("/run/.containerenv"))
 #: FUSE types of this host alone: block devices, the root of a rootless container. What is behind others nobody knows.
 _LOCAL_FUSE: Final = frozenset(("fuseblk", "fuse.fuse-overlayfs"))
-#: Where the file goes instead. Not $XDG_RUNTIME_DIR: that is memory, and gone at logout.
-PLACES: tuple[Path, ...] = (Path("/var/tmp"), Path(tempfile.gettempdir()))  # noqa: S108 - see `_private_folder`
+#: Where the file goes instead. `tempfile.gettempdir` would write here and now, which a pod with a read-only root forbids.
+#: Not $XDG_RUNTIME_DIR: that is memory, and gone at logout.
+PLACES: tuple[Path, ...] = (Path("/var/tmp"), Path(os.environ.get("TMPDIR") or "/tmp"))  # noqa: S108 - see `_private_folder`
 _HINT: Final = "set CORTEX_STORE to sqlite:///path on a local disk, or to valkey://host"
 _MEMORY_HINT: Final = (
     f"{_HINT}; sqlite:///dev/shm/recordings.sqlite keeps recordings in memory until this pod or machine ends"
