@@ -202,7 +202,8 @@ async def test_a_quiet_stream_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Outlet._App, "heartbeat_s", 0.01)
     sent: asyncio.Queue[bytes] = asyncio.Queue()
     taken = Outlet(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
-    slot = Slot("ml:job/train-1", window=cast("Any", SimpleNamespace(recording=SimpleNamespace(ref="a task"))))
+    recording = SimpleNamespace(ref="a task", hidden={})
+    slot = Slot("ml:job/train-1", window=cast("Any", SimpleNamespace(recording=recording)))
     stream = Stream(taken, [slot])
     stream._pumps = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[list-item]
     work = [asyncio.create_task(stream._beat()), asyncio.create_task(taken.run()), *stream._pumps]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("grep", ["line", "in no line"])
 def test_it_stops_within_a_batch(store: Store, done: Tape, tmp_path: Path, grep: str) -> None:
-    recording = cast("Any", SimpleNamespace(store=store, id=done.id))
+    recording = cast("Any", SimpleNamespace(store=store, id=done.id, hidden={}))
     info = store.info(done.id)
     assert info is not None
     query, gone = LogQuery.parse({"grep": grep, "since": "all"}), threading.Event()
