@@ -91,7 +91,7 @@ def test_whom_kubernetes_lets_not_is_told_so_on_every_way_in(
     bob = Person(hub, browser, "bob")
     page = bob.open(f"cortex/view?task={name}")
     refused = "user 'bob' may not read logs in namespace 'default'"
-    expect(page.get_by_role("heading")).to_contain_text(refused, timeout=WAIT)
+    expect(page.get_by_role("heading")).to_have_text(f"{refused}: the right `get pods/log` is missing", timeout=WAIT)
     shot(page, "hub-bob")
     for way in WAYS:
         answer = bob.context.request.get(f"{hub.url}services/logs/{way.format(name)}")

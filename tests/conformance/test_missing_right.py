@@ -95,3 +95,4 @@ async def test_a_page_is_told_and_reads_on_when_it_is_granted(home: Home, user: 
                     await asyncio.to_thread(user.lack)
         assert [text for _, text in records(events)] == ["one", "two"]
         assert events[-1].event == "end"
+        assert MISSING not in json.loads(events[-1].data)["message"], "what is said last is no longer the missing right"
