@@ -92,6 +92,7 @@ def test_collectors_and_servers_of_both_at_one_task(
             homes[version] = Home(tmp_path / version, sandbox.kubeconfig, {"CORTEX_STORE": valkey.url} | more)
             stack.callback(homes[version].end)
         store = stack.enter_context(contextlib.closing(open_store(valkey.url)))
+        pool = stack.enter_context(ThreadPoolExecutor())  # before the servers, whose end ends its readers
 
         def holder() -> int:
             """Give the process that records the task."""
@@ -104,7 +105,6 @@ def test_collectors_and_servers_of_both_at_one_task(
         kube.create(job)
         kube.wait_for(lambda: holder() == first.pid, "the older collector to record what nobody watches")
         servers = {version: stack.enter_context(jupyter(home)) for version, home in homes.items()}
-        pool = stack.enter_context(ThreadPoolExecutor())
         readers = {version: Reader(server, name, pool) for version, server in servers.items()}
 
         def all_have(part: str) -> None:
@@ -112,15 +112,19 @@ def test_collectors_and_servers_of_both_at_one_task(
             for version, one in readers.items():
                 kube.wait_for(lambda one=one: one.has(lines), f"{part} at the {version} server")
 
+        def both_are_there() -> None:
+            kube.wait_for(lambda: len(store.recorders(store.recordings()[0].cluster)) == 2, "both to be there")
+
         all_have("one")
         second = stack.enter_context(collecting(homes["new"], f"recorded={name}"))
+        both_are_there()  # where no collector is, the servers start recorders of their own
         first.send_signal(signal.SIGTERM)
         assert first.wait(120) == 0
         kube.wait_for(lambda: holder() == second.pid, "this version's collector to take it over")
         gates["two"].touch()
         all_have("two")
         third = stack.enter_context(collecting(homes["old"], f"recorded={name}"))
-        kube.wait_for(lambda: len(store.recorders(store.recordings()[0].cluster)) == 2, "both to be there")
+        both_are_there()
         second.kill()
         kube.wait_for(lambda: holder() == third.pid, "the older collector to take it back")
         gates["three"].touch()

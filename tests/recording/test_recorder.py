@@ -245,6 +245,28 @@ async def test_an_image_that_is_missing_then_there(
     kube.delete("jobs", name)
 
 
+async def test_readers_are_told_why_the_log_of_a_container_that_started_late_cannot_be_read(
+    recordings: Recordings, kube: Kube, unique: Any, sandbox: Any
+) -> None:
+    """While it was pending there was nothing to read, and nothing to wait for."""
+    name, image = unique("late"), f"registry.local/{unique('slow')}:1"
+    sandbox.fault("pull", image=image, seconds=3)
+    sandbox.fault("status", path="/log", code=500, text="the node is away")
+    kube.create(python_job(name, "print('here')\nimport time; time.sleep(5)", image=image))
+    told: list[str] = []
+
+    def mend(seen: Seen) -> None:
+        told[:] = seen.of("status")
+        if any("the node is away" in message for message in told):
+            sandbox.clear()
+
+    seen = await follow(recordings, name, mend)
+    assert any(m.startswith("Log not available yet: ContainerCreating") for m in told), told
+    assert any(m.startswith("Log not available yet: the node is away") for m in told), told
+    assert list(seen.lines.values()) == [["here"]] and not seen.of("gap")
+    kube.delete("jobs", name)
+
+
 async def test_readers_are_told_why_nothing_can_be_recorded(
     recordings: Recordings, kube: Kube, unique: Any, sandbox: Any
 ) -> None:

@@ -561,6 +561,33 @@ async def test_rotated_files_close_the_gap(store: Store, hand: Hand, writer: Wri
     assert not store.complete(hand.id).gaps
 
 
+async def test_only_a_break_that_lasts_is_told_of_a_log_that_was_being_read(
+    store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(pod(), LOG)
+    rig = Rig(store, hand, node)
+    told: list[str] = []
+
+    async def caught_up() -> None:
+        await until(lambda: rig.reader.caught_up)
+
+    async def fails() -> None:
+        told.append(rig.reader.complaint)
+        raise ConnectionResetError("the node is away")
+
+    async def lasts() -> None:
+        monkeypatch.setattr(lib, "_INTERRUPTED_S", 0.0)
+        await fails()
+
+    async def ends() -> None:
+        node.pod = pod("terminated")
+
+    node.scripts = [[LOG, caught_up, fails], [fails], [lasts], [LOG, ends]]
+    await rig.run(writer)
+    assert told == ["", "", "Log interrupted: the node is away"]
+    assert (rig.reader.complaint, rig.texts, rig.gaps) == ("", ALL, [])
+
+
 async def test_a_stalled_stream_is_opened_anew(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,8 +78,8 @@ class Sources:
 
     @property
     def failure(self) -> str:
-        """Why a source cannot be read at present, empty where all can."""
-        return next((r.failure for r in self._readers.values() if r and r.failure), "")
+        """What readers are told of a source that cannot be read at present, empty where all can."""
+        return next((told for r in self._readers.values() if r and (told := r.complaint)), "")
 
     @property
     def refusal(self) -> NotAllowed | None:

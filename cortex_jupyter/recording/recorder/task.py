@@ -280,8 +280,8 @@ class TaskRecorder:
             return known if known and known.over else State("gone", f"{word} was deleted before it ended", "Deleted")
         pods = self._pods.all if self._info.ref.kind in _ENDING else list(self._pods.present.values())
         state = state_of(self._workload, pods, self._refusal)
-        if state.name == "running" and self._sources.failure and not self._caught_up:
-            return State("running", f"Log not available yet: {self._sources.failure}", "ReadFailed")
+        if state.name == "running" and (failure := self._sources.failure):
+            return State("running", failure, "ReadFailed")
         return state
 
     def _say(self, state: State) -> None:

@@ -44,6 +44,9 @@ _NODE_LOST_S: Final = 600.0
 _STATE_LAG_S: Final = 1.0
 #: Waits between attempts, seconds.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 30.0
+#: A log that was being read, and cannot be for this long, in seconds, is one that readers are told of. A shorter break is
+#: mended by the next attempt, and they would only be alarmed.
+_INTERRUPTED_S: Final = 10.0
 _NS: Final = 1_000_000_000
 
 
@@ -80,6 +83,7 @@ class SourceReader:
         self._marked = False
         self._why = ""  # the last read failed
         self._reached = 0.0  # when the node last answered, monotonic
+        self._failing = 0.0  # where the last attempt failed: since when nothing has come, monotonic
         self._attempts = 0
         self._size = 0.0  # what `size` is in place of the stream's
         self.failure = ""
@@ -94,6 +98,15 @@ class SourceReader:
     def size(self) -> float:
         """Bytes of new lines so far; infinite where they are not known."""
         return self._size or self._stream.size
+
+    @property
+    def complaint(self) -> str:
+        """What readers are told where it cannot be read at present, else empty."""
+        if not self.failure:
+            return ""
+        if not self.caught_up:
+            return f"Log not available yet: {self.failure}"
+        return f"Log interrupted: {self.failure}" if time.monotonic() - self._failing > _INTERRUPTED_S else ""
 
     def has_ended(self) -> None:
         """Take it that a recorder before us has read to the end; how, is not known."""
@@ -226,7 +239,7 @@ class SourceReader:
             return False, why if lost else ""
         finally:
             if self._stream.new:
-                self._wait = _FIRST_WAIT_S
+                self._wait, self._failing = _FIRST_WAIT_S, time.monotonic()
             elif self._stream.opened:
                 self._wait = min(self._wait, _STATE_LAG_S)  # the node answers again
         self.failure = self._why = ""
@@ -294,6 +307,8 @@ class SourceReader:
         self._clean = self._stream.again = False
         self.refusal = None
         self._why = str(error).partition("\n")[0] or type(error).__name__
+        if not self.failure:
+            self._failing = time.monotonic()
         self.failure = "" if is_removed(self._why) else self._why  # that is no failure that passes
         self._pods.touch()
 
