@@ -108,6 +108,7 @@ def lived(lines: list[Line]) -> Iterator[Life]:
 @example([(0, "a"), (700, "b"), (-50_000, "hidden"), (51_000, "c"), (700, "d")], [2])
 @example([(0, "a"), (700, "b"), (-50_000, "hidden"), (51_000, "c"), (700, "d"), (-60_000, "back for good")], [2, 5])
 @example([(0, "a"), (-3_600_000, "hidden"), (3_600_000, "at the time of the first"), (-3_600_000, "back")], [1])
+@example([(0, "a"), (0, "b"), (-2100, "set back"), (100, "c")], [1])
 def test_every_line_is_there_once(deltas: list[tuple[int, str]], reads: list[int]) -> None:
     # Each text once: a line that says the same at the same time is told apart by nothing.
     lines = [(at, f"{text} {i}") for i, (at, text) in enumerate(lines_of(deltas))]

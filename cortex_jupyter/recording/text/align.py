@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: So many lines may be hidden for each that is recorded, before the last recorded one is given up.
 _HIDDEN: Final = 100
+#: Among more recorded lines of one time, the place of the first that arrived is not looked for.
+_ALIKE: Final = 100
 
 
 class Aligner:
@@ -79,10 +81,10 @@ class Aligner:
                 same = self._repeated(same)
             else:
                 at += 1
-        if not same and len(arrived) > 1 and self._hid_some():
+        if not same and len(arrived) > 1 and (place := self._before_hidden()) is not None:
             # `sinceTime` hid lines between then, while a clock was set back, that come now. The others come in the order
             # of the file, so new ones follow the last of them.
-            self._last = recorded[recorded.index(arrived[0]) :].count(recorded[-1])
+            self._last = recorded[place:].count(recorded[-1])
             return self._after_last()
         if not same and arrived and self._has_left(arrived[0]):
             # The clock was set back so far that the node gives them again; the recorded ones follow.
@@ -91,11 +93,29 @@ class Aligner:
         self.overlap = bool(same) or not recorded
         return same
 
-    def _hid_some(self) -> bool:
-        """Tell whether a recorded line comes first, the only one of its time or one behind which the clock is set back."""
-        first, second = self._arrived[0], self._arrived[1]  # one alone that is recorded is not decided about
-        alike = [line for line in self._recorded if (line == first if second[0] < first[0] else line[0] == first[0])]
-        return alike == [first]
+    def _before_hidden(self) -> int | None:
+        """Return the place of the first arrived line among the recorded ones, where hidden lines may follow it.
+
+        That place must be the only one: the line is the only one of its time, or the lines from there on agree up to one
+        that the clock was set back for. A single line that arrived does not decide.
+        """
+        recorded, arrived = self._recorded, self._arrived
+        places = [i for i, line in enumerate(recorded) if line[0] == arrived[0][0]]
+        if len(places) == 1 and recorded[places[0]] == arrived[0]:
+            return places[0]
+        if len(places) > _ALIKE:
+            return None
+        found = [i for i in places if self._agrees_until_set_back(i)]
+        return found[0] if len(found) == 1 else None
+
+    def _agrees_until_set_back(self, place: int) -> bool:
+        before = None
+        for recorded, arrived in zip(self._recorded[place:], self._arrived, strict=False):
+            if recorded != arrived:
+                # The node gave the recorded line, and hid the one before it: that bears the older time.
+                return before is not None and arrived[0] < min(before[0], recorded[0])
+            before = arrived
+        return False
 
     def _after_last(self) -> int | None:
         recorded, arrived = self._recorded, self._arrived
