@@ -207,7 +207,10 @@ def _sources(table: Any) -> tuple[Any, list[tuple[str, str, int]]]:
 
 
 def _parting(tables: Any, codes: Any, times: Any) -> Difference | None:
-    """Give the earliest place where the lines of two sources that correspond differ."""
+    """Return the earliest place where the lines of two sources that correspond differ, counted from where each began.
+
+    Pods of one run start when there is room for them; by the run's clock a late one would seem to part late.
+    """
     np = library("numpy")
     sources = [_sources(table) for table in tables]
     paired = _paired(sources[0][1], sources[1][1])
@@ -225,7 +228,9 @@ def _parting(tables: Any, codes: Any, times: Any) -> Difference | None:
         lines = [
             _line(t, r, int(row[at])) if at < len(row) else None for t, r, row in zip(tables, times, rows, strict=True)
         ]
-        when = min(line["at"] for line in lines if line)
+        when = min(
+            float(line["at"] - t[row[0]]) for line, t, row in zip(lines, times, rows, strict=True) if line is not None
+        )
         before = [str(tables[0]["text"][int(i)].as_py()) for i in rows[0][max(0, at - _CONTEXT) : at]]
         if best is None or when < best[0]:
             best = (when, Difference(lines[0], lines[1], before))

@@ -111,6 +111,18 @@ def test_what_takes_longer() -> None:
     assert kinds["run", "the whole run"] == (6.01, 11.01)
 
 
+def test_a_pod_that_starts_late_does_not_part_late() -> None:
+    """The other pod is killed when this one breaks, four lines later, and by the run's clock long before."""
+
+    def late(rows: list[Row]) -> list[Row]:
+        return [(at + 5 * ("-1-" in pod), pod, text) for at, pod, text in rows]
+
+    killed = [row for row in run("xy", bad=20) if not ("-0-" in row[1] and row[0] > 2 + 24.5 * 0.1)]
+    found = Comparison(compare(table(late(run("ab"))), table(late(killed))), ("one", "two"))
+    assert found.first is not None and found.first.b is not None
+    assert found.first.b["text"] == "WARNING gradient exploded"
+
+
 def test_a_run_that_ends_early_parts_where_it_ends() -> None:
     found = Comparison(compare(table(run()), table(run(steps=10)[:-2])), ("one", "two"))
     assert found.first is not None and found.first.b is None and "has ended" in found._repr_html_()
