@@ -135,7 +135,7 @@ async def test_dead_watches_do_not_hide_the_end(behind: Callable[..., Any], uniq
 
 
 async def test_a_follow_that_is_never_answered_is_asked_for_again(
-    behind: Callable[..., Any], unique: Callable[[str], str], target: Target
+    behind: Callable[..., Any], unique: Callable[[str], str]
 ) -> None:
     async with behind(unique("net"), balanced=True) as (case, network):
         network.mute("follow=true")
@@ -143,11 +143,10 @@ async def test_a_follow_that_is_never_answered_is_asked_for_again(
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
             await case.until(lambda: network.asked("follow=true"), "a follow")
-            if not target.real:  # TODO(issue 11): on a real cluster readers are not told why no line comes
-                await case.until(
-                    lambda: any("did not answer within 20 s" in n.get("message", "") for n in case.seen.notices),
-                    "why no line comes",
-                )
+            await case.until(
+                lambda: any("did not answer within 20 s" in n.get("message", "") for n in case.seen.notices),
+                "why no line comes",
+            )
             network.mute("")
             await case.lines(500)
             case.struck.touch()
