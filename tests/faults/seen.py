@@ -115,9 +115,7 @@ def _formed(lines: dict[Key, list[Line]], form: Callable[[str], str]) -> dict[Ke
 
 
 def _judge(key: Key, wrote: Sequence[Line], got: Sequence[Line], gaps: Sequence[Object]) -> int:
-    stated = [(int(g["from"]), _until(g)) for g in gaps if _key(g) == key]
-    if not got and any(_names(gap, key) for gap in gaps):
-        return len(wrote)
+    stated = [(int(g["from"]), _until(g)) for g in gaps if _key(g) == key or _names(g, key)]
     missing = 0
     for first, last in _holes(key, wrote, got):
         covered = any(a <= wrote[first][0] and wrote[last][0] <= b for a, b in stated)

@@ -19,7 +19,7 @@ from cortex_jupyter.recording.source.source import SourceReader
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import Batch
+from cortex_jupyter.records import Batch, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -265,13 +265,15 @@ async def test_a_pod_opened_in_crash_loop_back_off_has_each_run_once_and_a_gap_f
 ) -> None:
     crashed = pod("terminated", number=2, exit_code=3)
     (status,) = crashed["status"]["containerStatuses"]
-    ended = status["state"]["terminated"] | {"containerID": "containerd://1-2"}
+    ended = status["state"]["terminated"] | {"containerID": "containerd://1-2", "startedAt": "2023-11-14T22:13:20Z"}
     status["state"], status["lastState"] = {"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": ended}
     node = Node(crashed, b"".join(NEW))
     node.files = {}
     async with life(node, store, hand) as one:
         await one.end()
     assert texts(store, hand) == sorted(f"new {i}" for i in range(100))
-    assert [gap["reason"] for gap in store.complete(hand.id).gaps] == [
-        "runs 0 to 1 came and went before they could be read"
-    ]
+    (gap,) = store.complete(hand.id).gaps
+    assert gap["reason"] == "runs 0 to 1 came and went before they could be read"
+    assert gap["source"]["run"] == 0
+    assert int(gap["from"]) == parse_rfc3339("2023-11-14T22:00:00Z"), "when the pod was created"
+    assert int(gap["to"]) == parse_rfc3339("2023-11-14T22:13:21Z"), "run 2 began within that second"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.pods import beginning, containers
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.audit import Audit
 from cortex_jupyter.recording.source.backfill import ROTATION_NS, Backfill
 from cortex_jupyter.recording.source.source import SourceReader
+from cortex_jupyter.records import parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.records import Source
 
 _log = logging.getLogger(__name__)
+
+_SECOND: Final = 1_000_000_000
 
 
 class Sources:
@@ -40,6 +44,7 @@ class Sources:
     def __init__(self, context: Context, pods: Pods, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._context, self._channel, self._pods, self._spawn = context, context.channel, pods, spawn
         self._readers: dict[Source, SourceReader | None] = {}  # None: read to its end
+        self._ids: dict[Source, int] = {}
         self._backfills = 0
 
     @property
@@ -69,7 +74,7 @@ class Sources:
         """Forget those that are read to their end and whose pods are forgotten."""
         for source in [s for s, reader in self._readers.items() if reader is None]:
             if source.pod_uid not in self._pods.present and source.pod_uid not in self._pods.deleted:
-                del self._readers[source]
+                del self._readers[source], self._ids[source]
 
     @property
     def caught_up(self) -> bool:
@@ -95,6 +100,7 @@ class Sources:
             self._channel.track(sid, source, anchor)
             if source.part:
                 continue
+            self._ids[source] = sid
             over = anchor.ended and not anchor.unaudited
             reader = self._readers[source] = None if over else self._read(sid, source, anchor)
             part, end = next(((p, a) for p, (s, a) in parts.items() if s.part == 1 and s.of(source)), (0, None))
@@ -113,20 +119,26 @@ class Sources:
             runs += [(container.source, container.started, container.end)] if container.source else []
             new = [run for run in runs if run[0] not in self._readers]
             if new:
-                self._missed(new[0][0], container.started)
+                self._missed(*new[0][:2], parse_rfc3339(pod["metadata"]["creationTimestamp"]))
             for source, started, end in new:
                 await self._add(source, started, end, beginning(pod))
 
-    def _missed(self, source: Source, now: int) -> None:
-        """Say that runs between those we know and this one came and went; the node keeps no log of them."""
-        known = [s.run for s in self._readers if (s.pod_uid, s.container) == (source.pod_uid, source.container)]
+    def _missed(self, source: Source, started: int, created: int) -> None:
+        """Add a gap for the runs between the last known one and this one; the node keeps no log of them.
+
+        They wrote after the last line of the run before, or after their pod was created, and before this run started. Both
+        times are in ns.
+        """
+        known = {s.run: s for s in self._readers if (s.pod_uid, s.container) == (source.pod_uid, source.container)}
         first, last = max(known, default=-1) + 1, source.run - 1
         if first > last:
             return
         runs = f"run {first}" if first == last else f"runs {first} to {last}"
-        reason = f"{runs} came and went before they could be read"
-        at = now or time.time_ns()
-        self._channel.note(notices.gap(source, 0, at, at, reason))
+        since = self._channel.anchor(self._ids[known[first - 1]]).last if first - 1 in known else 0
+        until = started + _SECOND if started else time.time_ns()  # the API cuts it to a second
+        missed = replace(source, run=first, container_id="")
+        since = min(since or created, until)
+        self._channel.note(notices.gap(missed, 0, since, until, f"{runs} came and went before they could be read"))
 
     async def _add(self, source: Source, started: int, end: End | None, before: dict[str, Any]) -> None:
         sid = await self._context.add(source)
@@ -140,6 +152,7 @@ class Sources:
 
     def _read(self, sid: int, source: Source, anchor: Anchor | None) -> SourceReader:
         """Read a source on from where a recorder before us left it, None where it is new; then audit it."""
+        self._ids[source] = sid
         reader = SourceReader(self._context, self._pods, source, sid)
         audit = Audit(self._context, source, sid, reader, taken=anchor is not None)
         ended = anchor is not None and anchor.ended
