@@ -164,8 +164,8 @@ async def test_an_event_without_a_reason_tells_of_no_pod(api: Any, cluster: Clus
     made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1"}
     items = [{**when, **more, "involvedObject": about} for more in (made, {}, {"reason": "Started"})]
     api.listing("/api/v1/namespaces/team/events", *items)
-    ((source, _),) = await unseen(cluster, job, {}, 0)
-    assert (source.pod, source.container) == ("x-1", "main")
+    ((source, _, runs),) = await unseen(cluster, job, {}, 0)
+    assert (source.pod, source.container, runs) == ("x-1", "main", 1)
 
 
 async def test_an_unseen_run_may_have_begun_when_its_pod_was_created(api: Any, cluster: Cluster) -> None:
@@ -175,8 +175,19 @@ async def test_an_unseen_run_may_have_begun_when_its_pod_was_created(api: Any, c
     made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1", "firstTimestamp": "1970-01-01T00:00:05.7Z"}
     started = {"reason": "Started", "eventTime": "1970-01-01T00:00:09.5Z"}
     api.listing("/api/v1/namespaces/team/events", *({**e, "involvedObject": about} for e in (made, started)))
-    ((_, began),) = await unseen(cluster, job, {}, 0)
+    ((_, began, _),) = await unseen(cluster, job, {}, 0)
     assert began == 5_000_000_000
+
+
+async def test_each_unseen_run_of_a_container_counts(api: Any, cluster: Cluster) -> None:
+    job = Workload(ref("job/x"), "uid-x", {})
+    about = {"name": "x-1", "uid": "p", "fieldPath": "spec.containers{main}"}
+    when = {"firstTimestamp": "2023-11-14T22:00:01Z", "lastTimestamp": "2023-11-14T22:00:02Z"}
+    made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1"}
+    started = {"reason": "Started", "message": "Started container main", "count": 3}
+    api.listing("/api/v1/namespaces/team/events", *({**when, **e, "involvedObject": about} for e in (made, started)))
+    ((source, _, runs),) = await unseen(cluster, job, {}, 0)
+    assert (source.run, runs) == (0, 3)
 
 
 @pytest.mark.parametrize("selector", ["app in (a,b)", "app!=c,app", "app", "app==a", "!tier"])

@@ -36,6 +36,17 @@ while not os.path.exists('STRUCK'):
 """
 
 
+#: The first run waits until the fault strikes, and fails; the next one writes at once, and waits for its end.
+FAILS_ONCE = """
+import os, sys, time
+first = not os.path.exists('STRUCK')
+while not os.path.exists('STRUCK'): time.sleep(0.02)
+for i in range(300): print('line %08d ' % i + 'x' * 60, flush=True)
+if first: sys.exit(3)
+while not os.path.exists('STRUCK.last'): time.sleep(0.02)
+"""
+
+
 @dataclass
 class World:
     """A cluster behind a network, as `faults.case.begun` takes it.
@@ -152,6 +163,48 @@ async def test_a_follow_that_is_never_answered_is_asked_for_again(
             case.struck.touch()
         assert judge(case.disk.lines(), case.seen) == 0
         assert network.asked("follow=true") > 1
+
+
+async def test_what_is_written_after_a_clean_end_and_goes_with_its_pod_is_a_gap(
+    behind: Callable[..., Any], unique: Callable[[str], str]
+) -> None:
+    """A load balancer ends the follow, and until the node can be asked again the pod writes on and is deleted."""
+    async with behind(unique("net"), balanced=True) as (case, network):
+        case.create(Row("", slow, program=PROGRAM, job={"parallelism": 1, "backoff": 5}))  # type: ignore[arg-type]
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            group.create_task(case.read())
+            await case.lines(500)
+            (pod,) = {name for name, _, _ in case.disk.lines()}
+            network.mute("/log\\?")
+            await case.until(lambda: network.end("log\\?"), "a log under way")
+            written = case.disk.records()
+            await case.until(lambda: case.disk.records() > written + 300, "more lines")
+            await asyncio.to_thread(case.sandbox.kube.delete, "pods", pod)
+            await case.until(lambda: len({name for name, _, _ in case.disk.lines()}) > 1, "lines of the next pod")
+            network.mute("")
+            case.struck.touch()
+        assert judge(case.disk.lines(), case.seen) > 0
+        assert {gap["source"]["pod"] for gap in case.seen.gaps} == {pod}
+
+
+async def test_runs_that_follow_each_other_at_once_are_each_under_their_number(
+    behind: Callable[..., Any], unique: Callable[[str], str]
+) -> None:
+    """The kubelet answers for the next run before the API server knows of it."""
+    async with behind(unique("net"), balanced=False) as (case, network):
+        row = Row("", slow, program=FAILS_ONCE, job={"parallelism": 4, "backoff": 6}, restart="OnFailure")  # type: ignore[arg-type]
+        case.create(row)
+        network.round_trip_s = 0.1
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            group.create_task(case.read())
+            await case.until(lambda: sum("main started" in n["message"] for n in case.seen.notices) == 4, "all to run")
+            case.struck.touch()
+            await case.until(lambda: len([run for _, _, run in case.disk.lines() if run == 1]) == 4, "the next runs")
+            case.struck.with_name(f"{case.struck.name}.last").touch()
+        wrote = case.disk.lines()
+        assert sorted(run for _, _, run in wrote) == [0] * 4 + [1] * 4
+        assert judge(wrote, case.seen) == 0
+        assert not case.seen.gaps
 
 
 @pytest.mark.timeout(200)

@@ -338,8 +338,10 @@ class TaskRecorder:
                 return False
             _log.warning("whether pods came and went unseen could not be asked: %s", error)
             return True
-        for source, started in found:
+        for source, started, runs in found:
             reason = "its pod came and went before it could be seen"
+            if runs > 1:
+                reason = f"runs 0 to {runs - 1} came and went with their pod before they could be seen"
             self._channel.note(gap(source, 0, started, time.time_ns(), reason))
         return True
 

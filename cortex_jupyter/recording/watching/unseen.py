@@ -25,7 +25,7 @@ _KINDS: Final = {"initContainers": "init", "ephemeralContainers": "ephemeral"}
 
 async def unseen(
     cluster: Cluster, workload: Workload, known: Mapping[str, set[str]], since: int
-) -> list[tuple[Source, int]]:
+) -> list[tuple[Source, int, int]]:
     """List the containers of a Job that started and are not known.
 
     Parameters
@@ -40,16 +40,16 @@ async def unseen(
 
     Returns
     -------
-    list of (Source, int)
-        A run, and when its pod was created (ns, a whole second), which is when it may have begun. Empty where events may not be read; the API server keeps them for an hour
-        (`--event-ttl`).
+    list of (Source, int, int)
+        The first run of a container, when its pod was created (ns, a whole second), which is when it may have begun, and how
+        many runs there were. Empty where events may not be read; the API server keeps them for an hour (`--event-ttl`).
 
     Raises
     ------
     ClusterError, ClusterUnreachable
     """
     namespace = workload.ref.namespace
-    found: list[tuple[Source, int]] = []
+    found: list[tuple[Source, int, int]] = []
     try:
         created = await _events(cluster, namespace, f"involvedObject.uid={workload.uid},reason=SuccessfulCreate")
         # An event comes some time after what it tells: a run may have written since its pod was created, and no earlier.
@@ -65,7 +65,8 @@ async def unseen(
                 where = _CONTAINER.fullmatch(about.get("fieldPath") or "")
                 if event.get("reason") == "Started" and where and where[2] not in known.get(name, ()):
                     source = Source(name, about.get("uid", ""), where[2], "", kind=_KINDS.get(where[1], "main"))
-                    found.append((source, pods[name]))
+                    # The kubelet counts events that say the same (EventCorrelator in client-go/tools/record/events_cache.go).
+                    found.append((source, pods[name], event.get("count") or 1))
     except NotAllowed:
         pass
     return found
