@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
+#: So many different messages within so many seconds are combined (`defaultAggregateMaxEvents` and `defaultAggregateIntervalInSeconds` there).
+_SIMILAR, _SIMILAR_S = 10, 600.0
+_COMBINED = "(combined from similar events): "
+
 
 def record(
     store: Store,
@@ -42,7 +46,9 @@ def record(
     field : str
         The part of the object, such as `spec.containers{main}`.
 
-    An event that repeats, equal but for its time, is counted up as client-go's correlator does.
+    An event that repeats, equal but for its time, is counted up as client-go's correlator does. Ten within ten minutes that
+    differ in their message alone become one, with the newest message (`EventAggregate` in
+    staging/src/k8s.io/client-go/tools/record/events_cache.go).
     """
     meta = about["metadata"]
     namespace = meta.get("namespace", "default")
@@ -52,9 +58,11 @@ def record(
         involved["fieldPath"] = field
     at, kind = now(), "Warning" if warning else "Normal"
     same = (meta["uid"], field, kind, reason, message)
+    if component != "default-scheduler" and _many(store, (component, meta["uid"], kind, reason), message):
+        same, message = (meta["uid"], "", kind, reason, _COMBINED), f"{_COMBINED}{message}"
     old = store.get("events", namespace, store.repeatable_events.get(same, ""))
     if old is not None:
-        store.update(copy(old) | _again(old, at), manager=component)
+        store.update(copy(old) | {"message": message} | _again(old, at), manager=component)
         return
     event = {
         "metadata": {"name": f"{meta['name']}.{time.time_ns():x}", "namespace": namespace},
@@ -92,6 +100,16 @@ def _reporter(component: str, reason: str, at: str) -> Object:
         "reportingComponent": component,
         "reportingInstance": source.get("host", ""),
     }
+
+
+def _many(store: Store, similar: tuple[str, ...], message: str) -> bool:
+    """Return whether there are so many similar events that they become one."""
+    messages, last = store.similar_events.get(similar, (set[str](), 0.0))
+    if time.monotonic() - last > _SIMILAR_S:
+        messages.clear()
+    messages.add(message)
+    store.similar_events[similar] = (messages, time.monotonic())
+    return len(messages) >= _SIMILAR
 
 
 def _again(old: Object, at: str) -> Object:

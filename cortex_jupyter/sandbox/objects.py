@@ -83,6 +83,8 @@ class Store:
         self._owned: dict[str, set[Key]] = {}
         #: Names of events by what makes two of them one that is counted: see `events.record`.
         self.repeatable_events: dict[tuple[str, ...], str] = {}
+        #: Their different messages by what else they say, and when the last one came (monotonic): see there.
+        self.similar_events: dict[tuple[str, ...], tuple[set[str], float]] = {}
         self._history: deque[Change] = deque(maxlen=HISTORY)
         self._watchers: set[asyncio.Queue[Change | None]] = set()
         self._listeners: list[Callable[[Change], None]] = []

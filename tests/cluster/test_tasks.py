@@ -10,7 +10,7 @@ from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, meant, pods_
 from cortex_jupyter.cluster.workloads import COLLECTIONS, Workload, collection, fetch
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.recording.watching.unseen import unseen
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.records import TaskRef, parse_rfc3339
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -177,6 +177,52 @@ async def test_an_unseen_run_may_have_begun_when_its_pod_was_created(api: Any, c
     api.listing("/api/v1/namespaces/team/events", *({**e, "involvedObject": about} for e in (made, started)))
     ((_, began, _),) = await unseen(cluster, job, {}, 0)
     assert began == 5_000_000_000
+
+
+async def test_unseen_pods_are_found_where_the_events_of_their_creation_are_combined(
+    api: Any, cluster: Cluster
+) -> None:
+    """The tenth within ten minutes stands for all after it, and names the newest pod alone."""
+    job = Workload(ref("job/x"), "uid-x", obj("x"))
+    job.obj["metadata"]["creationTimestamp"] = "2023-11-14T22:00:00Z"
+
+    def event(reason: str, pod: str = "x", message: str = "", at: str = "22:00:05") -> dict[str, Any]:
+        about = {"name": pod, "uid": f"uid-{pod}", "fieldPath": "spec.containers{main}"}
+        when = f"2023-11-14T{at}Z"
+        return {
+            "reason": reason,
+            "message": message,
+            "involvedObject": about,
+            "firstTimestamp": when,
+            "lastTimestamp": when,
+        }
+
+    combined = event("SuccessfulCreate", message="(combined from similar events): Created pod: x-newst")
+    started = [
+        event("Started", "x-fcnd5"),
+        event("Started", "x-older", at="21:59:59"),  # of another Job of that name
+        event("Started", "x-y-fcnd5"),  # of the Job x-y
+        event("Started", "x-0-fcnd5"),  # of the Job x-0: this one is not indexed
+    ]
+    scheduled = event("Scheduled", "x-fcnd5", at="22:00:03")
+    by_selector = {
+        "involvedObject.uid=uid-x,reason=SuccessfulCreate": [
+            event("SuccessfulCreate", message="Created pod: x-4seen"),
+            combined,
+        ],
+        "involvedObject.kind=Pod,reason=Started": started,
+        "involvedObject.name=x-fcnd5": [scheduled, started[0]],
+    }
+
+    async def events(path: str, query: dict[str, str]) -> Any:
+        return {"items": by_selector[query["fieldSelector"]]}
+
+    cluster.json = events  # type: ignore[assignment, method-assign]
+    ((source, began, _),) = await unseen(cluster, job, {"x-4seen": {"main"}}, 0)
+    assert (source.pod, began) == ("x-fcnd5", parse_rfc3339("2023-11-14T22:00:03Z"))
+    job.obj["spec"]["completionMode"] = "Indexed"
+    by_selector["involvedObject.name=x-0-fcnd5"] = [started[3]]
+    assert [found.pod for found, *_ in await unseen(cluster, job, {"x-4seen": {"main"}}, 0)] == ["x-0-fcnd5"]
 
 
 async def test_each_unseen_run_of_a_container_counts(api: Any, cluster: Cluster) -> None:

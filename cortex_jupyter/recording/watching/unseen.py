@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 #: What the Job controller says (`Created pod: %v`, kubernetes/pkg/controller/controller_utils.go).
 _CREATED: Final = re.compile(r"Created pod: (\S+)")
+#: What stands for the tenth such event within ten minutes and all after it; it names the newest pod alone
+#: (`EventAggregate` in client-go/tools/record/events_cache.go).
+_COMBINED: Final = "(combined from similar events)"
+#: A name that the API server generates ends with five of these (apimachinery/pkg/util/rand/rand.go), after at most 58
+#: characters (apiserver/pkg/storage/names/generate.go).
+_SUFFIX: Final = "[bcdfghjklmnpqrstvwxz2456789]{5}"
+_LONGEST_BASE: Final = 58
 #: The container of a kubelet's event (`spec.containers{main}`, `GenerateContainerRef` in kubernetes/pkg/kubelet/container/ref.go).
 _CONTAINER: Final = re.compile(r"spec\.(\w+)\{(.+)\}")
 _SECOND: Final = 1_000_000_000
@@ -54,22 +61,41 @@ async def unseen(
         created = await _events(cluster, namespace, f"involvedObject.uid={workload.uid},reason=SuccessfulCreate")
         # An event comes some time after what it tells: a run may have written since its pod was created, and no earlier.
         pods = {named[1]: _first(e) for e in created if (named := _CREATED.match(e.get("message") or ""))}
+        if any((event.get("message") or "").startswith(_COMBINED) for event in created):
+            pods = await _started_pods(cluster, workload) | pods
         pod = workload.obj.get("spec", {}).get("template", {}).get("spec", {})
         each = len(pod.get("containers", ())) + len(pod.get("initContainers", ()))
         for name in sorted(name for name in pods if len(known.get(name, ())) < max(each, 1)):
             events = await _events(cluster, namespace, f"involvedObject.name={name}")
             if max(map(_last, events), default=0) < since:
                 continue
+            began = min(filter(None, [pods[name], *map(_first, events)]), default=0)
             for event in events:
                 about = event["involvedObject"]
                 where = _CONTAINER.fullmatch(about.get("fieldPath") or "")
                 if event.get("reason") == "Started" and where and where[2] not in known.get(name, ()):
                     source = Source(name, about.get("uid", ""), where[2], "", kind=_KINDS.get(where[1], "main"))
                     # The kubelet counts events that say the same (EventCorrelator in client-go/tools/record/events_cache.go).
-                    found.append((source, pods[name], event.get("count") or 1))
+                    found.append((source, began, event.get("count") or 1))
     except NotAllowed:
         pass
     return found
+
+
+async def _started_pods(cluster: Cluster, workload: Workload) -> dict[str, int]:
+    """Return the pods that started since a Job was created, and by their names are its own, with when they did (ns)."""
+    name, spec = workload.ref.name, workload.obj.get("spec", {})
+    indexed = r"\d+-" if spec.get("completionMode") == "Indexed" else ""
+    base = re.escape(f"{name}-"[:_LONGEST_BASE]) + indexed
+    created = workload.obj.get("metadata", {}).get("creationTimestamp")
+    since = parse_rfc3339(created) if created else 0
+    events = await _events(cluster, workload.ref.namespace, "involvedObject.kind=Pod,reason=Started")
+    return {
+        pod: began
+        for event in events
+        if re.fullmatch(base + _SUFFIX, pod := event["involvedObject"].get("name") or "")
+        and (began := _first(event)) >= since
+    }
 
 
 async def _events(cluster: Cluster, namespace: str, selector: str) -> list[dict[str, Any]]:
