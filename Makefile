@@ -90,7 +90,7 @@ $(LOWEST)/.stamp: pyproject.toml tests/environments/lowest.py $(VENV)/.stamp
 	ln -sfn $(CURDIR)/cortex_jupyter/labextension $(LOWEST)/share/jupyter/labextensions/cortex-jupyter
 	touch $@
 
-# The Python tests with the oldest release of each dependency that pyproject.toml admits (docs/environments.md).
+# The Python tests with the oldest release of each dependency that pyproject.toml admits (docs/reference/environments.md).
 test-lowest: setup $(LOWEST)/.stamp
 	@$(call need,kubectl,kubectl)
 	@$(call need,valkey-server,valkey-server)
@@ -144,7 +144,7 @@ torture: setup
 	$(BIN)/python tests/torture/main.py $(ARGS)
 	$(BIN)/python tests/torture/network.py
 
-# The API reference, from the docstrings.
+# The API reference, from the docstrings, into docs/reference/api.
 docs: setup
 	$(BIN)/python docs/reference.py
 
@@ -154,4 +154,4 @@ dist: setup
 	$(BIN)/python -m build --no-isolation
 
 clean:
-	rm -rf docs/reference $(VENV) js/node_modules cortex_jupyter/notebook/static cortex_jupyter/labextension dist build
+	rm -rf docs/reference/api $(VENV) js/node_modules cortex_jupyter/notebook/static cortex_jupyter/labextension dist build

@@ -1,4 +1,4 @@
-"""Write `monitoring/dashboard.json` (Grafana) and `monitoring/alerts.yaml` (Prometheus) from the list of metrics.
+"""Write `how-to/monitoring/dashboard.json` (Grafana) and `alerts.yaml` beside it (Prometheus) from the list of metrics.
 
 .venv/bin/python docs/monitoring.py
 """
@@ -17,7 +17,7 @@ from cortex_jupyter.recording.process import telemetry as recorder
 from cortex_jupyter.recording.process.pulse import STALE_S, WAITS_S
 from cortex_jupyter.server import telemetry as server
 
-FOLDER: Final = Path(__file__).parent / "monitoring"
+FOLDER: Final = Path(__file__).parent / "how-to" / "monitoring"
 _WIDTH, _HEIGHT = 8, 7
 _QUANTILES: Final = (0.5, 0.95, 0.99)
 #: What every recorder tells of the one store: the same number, which adds up to nothing.
@@ -153,6 +153,6 @@ def alerts() -> str:
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "dashboard.json").write_text(dashboard())
     (FOLDER / "alerts.yaml").write_text(alerts())

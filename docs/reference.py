@@ -1,4 +1,4 @@
-"""Writes the API reference from the docstrings, by pdoc: `make docs`, or `python docs/reference.py FOLDER`."""
+"""Write the API reference from the docstrings, with pdoc: `make docs`, or `python docs/reference.py FOLDER`."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("reference")))
+    write(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "reference" / "api"))

@@ -20,7 +20,7 @@ MADE = runpy.run_path(str(DOCS / "monitoring.py"))
 
 @pytest.mark.parametrize(("name", "make"), [("dashboard.json", "dashboard"), ("alerts.yaml", "alerts")])
 def test_what_is_in_the_repository_is_what_the_list_gives(name: str, make: str) -> None:
-    assert (DOCS / "monitoring" / name).read_text() == MADE[make](), "run docs/monitoring.py"
+    assert (DOCS / "how-to" / "monitoring" / name).read_text() == MADE[make](), "run docs/monitoring.py"
 
 
 def test_every_metric_has_a_panel_and_every_query_a_metric() -> None:
@@ -105,7 +105,7 @@ def test_each_alert_comes_with_its_trouble_alone(tmp_path: Path) -> None:
             "exp_samples": expected,
         }
         tests.append({"name": name or "sound", "interval": "1m", "input_series": series, "promql_expr_test": [query]})
-    rules = str(DOCS / "monitoring" / "alerts.yaml")
+    rules = str(DOCS / "how-to" / "monitoring" / "alerts.yaml")
     (tmp_path / "tests.yaml").write_text(
         yaml.safe_dump({"rule_files": [rules], "evaluation_interval": "1m", "tests": tests})
     )

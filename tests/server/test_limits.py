@@ -168,7 +168,7 @@ def test_a_stream_that_ends_by_itself_makes_room(limited: Server, done: Tape, ta
 
 
 def test_the_table_of_limits_is_that_of_the_server() -> None:
-    table = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    table = (Path(__file__).parents[2] / "docs" / "reference" / "limits.md").read_text()
     rows = [[cell.strip() for cell in row.split("|")[1:3]] for row in table.splitlines() if row.startswith("| `max_")]
     defaults = {name: trait.default() for name, trait in Limits.class_own_traits(config=True).items()}
     assert {name.strip("`"): float(default) for name, default in rows} == defaults
