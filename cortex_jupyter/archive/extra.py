@@ -49,5 +49,5 @@ def library(name: str) -> Any:
         ImportError
     ) as error:  # as of pyarrow 26 beside NumPy 1: no metadata tells an installer that the two do not fit
         root = name.partition(".")[0]
-        hint = f"install a release of {root} that fits the other packages here: docs/environments.md"
+        hint = f"install a release of {root} that fits the other packages here: docs/reference/environments.md"
         raise MissingExtra(f"{root} cannot be imported: {error}", hint) from error

@@ -61,7 +61,7 @@ def settings() -> Config:
         raise MissingExtra("jupyterhub is not installed", "pip install 'cortex-jupyter[hub]'") from error
     url, prefix = os.environ.get("JUPYTERHUB_SERVICE_URL"), os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
     if not url or not prefix:
-        hint = "add it to c.JupyterHub.services with `url` and `command`; README, 'For administrators'"
+        hint = "add it to c.JupyterHub.services with `url` and `command`; docs/how-to/jupyterhub.md"
         raise CortexError("this is not a service that a JupyterHub has started", hint)
     address = urlsplit(url)
     config = Config()

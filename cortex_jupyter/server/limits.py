@@ -1,4 +1,4 @@
-"""What one server gives at most, to all and to each user, as settings; the table in docs/limits.md says what to do when one is reached."""
+"""What one server gives at most, to all and to each user, as settings; the table in docs/reference/limits.md says what to do when one is reached."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def say_back(store: Store, lease: Lease, info: Info, reached: int) -> Info:
     said = notice(
         info.ref.key, reached + 1, time.time_ns(), "status",
         f"The store has lost its last {lost} records: what the cluster still has of them follows once more",
-        notice="store", hint="see what a Valkey server promises with which settings: docs/valkey.md",
+        notice="store", hint="see what a Valkey server promises with which settings: docs/reference/valkey.md",
     )  # fmt: skip
     said.seq, said.n = info.last_seq + 1, lost + 1
     store.commit(lease, Commit([said]))

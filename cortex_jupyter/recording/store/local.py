@@ -2,7 +2,7 @@
 
 "All processes using a database must be on the same host computer; WAL does not work over a network filesystem"
 (https://www.sqlite.org/wal.html), because its readers and writers share memory. On NFS, SMB, Lustre and the like, which are
-the usual homes of JupyterHub and HPC systems, a file may be damaged without a word. docs/store.md says what we do instead.
+the usual homes of JupyterHub and HPC systems, a file may be damaged without a word. docs/explanation/sqlite-store.md says what we do instead.
 """
 
 from __future__ import annotations
