@@ -124,7 +124,7 @@ class Soak:
     burst : int
         Most lines of a burst; many fill the kubelet's files so that it rotates them.
     rotate : callable, optional
-        Rotates the logs of pods whose names match; a real kubelet does it by their size.
+        Rotates the logs of pods whose names match: those that write in bursts. A real kubelet does it by their size.
     """
 
     def __init__(
@@ -316,8 +316,9 @@ class Soak:
         return bool(pods)
 
     def _rotate(self) -> bool:
+        # A kubelet rotates by size (10 MiB by default). Of a log under 64 KiB the recorder takes it that it never was.
         assert self.rotate is not None
-        self.rotate(f"soak-{self.tag}-.*")
+        self.rotate(f"soak-{self.tag}-burst-.*")
         return True
 
     # ------------------------------------------------------------ the judgement
