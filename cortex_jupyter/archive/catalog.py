@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from cortex_jupyter.archive.objects import Objects
+    from cortex_jupyter.model import TaskRef
     from cortex_jupyter.recording.store import Info, Readable
-    from cortex_jupyter.records import TaskRef
 
     Rows = Callable[[Readable, int], Iterable[tuple[Any, bool]]]
 
@@ -236,7 +236,7 @@ def folder(ref: TaskRef) -> str:
 
     Examples
     --------
-    >>> from cortex_jupyter.records import TaskRef
+    >>> from cortex_jupyter.model import TaskRef
     >>> folder(TaskRef("ml", "selector", "app=x,tier in (a)"))
     'ml/selector/app%3Dx%2Ctier%20in%20%28a%29'
     """

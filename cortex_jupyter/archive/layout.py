@@ -18,7 +18,7 @@ import zstandard
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ArchiveDamaged
-from cortex_jupyter.records import STREAMS, Entry
+from cortex_jupyter.model import STREAMS, Entry
 
 #: Raised by what an older reader would get wrong, who then refuses it; a key more in manifest or metadata harms none.
 VERSION: Final = 1

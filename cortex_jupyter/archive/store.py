@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.model import Entry, Source, TaskRef
     from cortex_jupyter.recording.store import Complete, Info, Store
-    from cortex_jupyter.records import Entry, Source, TaskRef
 
 
 _log = logging.getLogger(__name__)

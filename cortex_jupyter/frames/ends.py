@@ -10,8 +10,8 @@ import orjson
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.errors import Error, errors
 from cortex_jupyter.frames.templates import coded
+from cortex_jupyter.model import rfc3339
 from cortex_jupyter.parsing.fields import plain
-from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Readable

@@ -14,7 +14,7 @@ from cortex_jupyter.archive.columns import ROWS, raw_schema
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ArchiveDamaged
 from cortex_jupyter.frames.clock import TIMES, Clock, times
-from cortex_jupyter.records import STREAMS, Source
+from cortex_jupyter.model import STREAMS, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

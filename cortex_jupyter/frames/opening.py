@@ -17,8 +17,8 @@ from cortex_jupyter.archive.write import About, write
 from cortex_jupyter.errors import ArchiveNotFound, BadQuery
 from cortex_jupyter.frames.foreign import Foreign
 from cortex_jupyter.frames.places import places
+from cortex_jupyter.model import TaskRef, notice, rfc3339
 from cortex_jupyter.recording.store import Complete, Info
-from cortex_jupyter.records import TaskRef, notice, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.model import Batch
 from cortex_jupyter.recording.reading.snapshot import Record
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

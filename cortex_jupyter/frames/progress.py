@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.templates import coded
+from cortex_jupyter.model import Batch
 from cortex_jupyter.parsing.progress import Progress, progress
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Readable

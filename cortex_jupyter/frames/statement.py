@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from cortex_jupyter.records import parse_rfc3339, rfc3339
+from cortex_jupyter.model import parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Readable

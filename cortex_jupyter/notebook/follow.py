@@ -8,9 +8,9 @@ from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
+from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.inorder import held
 from cortex_jupyter.notebook.record import Record
-from cortex_jupyter.records import Batch
 from cortex_jupyter.server.window import Window
 
 if TYPE_CHECKING:

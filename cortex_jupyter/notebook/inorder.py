@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.frames.ordered import ordered
+from cortex_jupyter.model import Entry, encode_batch
 from cortex_jupyter.recording.reading.frame import Frame
-from cortex_jupyter.records import Entry, encode_batch
 from cortex_jupyter.server.stored import in_thread
 from cortex_jupyter.server.window import caught_up
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from cortex_jupyter.cluster.access import Person
+    from cortex_jupyter.model import TaskRef
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Store
-    from cortex_jupyter.records import TaskRef
 
 
 def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as in `gzip.open`; used as `cortex.open`

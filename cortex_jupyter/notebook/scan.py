@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.store import ArchiveStore, reading
 from cortex_jupyter.frames.schema import COLUMNS, schema
+from cortex_jupyter.model import checked_namespace
 from cortex_jupyter.notebook.opened import open as open_file
 from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.runtime import runtime
@@ -15,7 +16,6 @@ from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.reading.reading import Recording
-from cortex_jupyter.records import checked_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.notebook.analysis import Analysis
 from cortex_jupyter.notebook.follow import several
 from cortex_jupyter.notebook.host import answers, shows_html
@@ -14,7 +15,6 @@ from cortex_jupyter.notebook.tail import LOOKED_AT, static
 from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.notebook.waiting import Waiting
 from cortex_jupyter.recording.reading.pages import newest
-from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.names import check_names
 
 if TYPE_CHECKING:

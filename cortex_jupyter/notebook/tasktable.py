@@ -11,9 +11,9 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ReadingWarning
 from cortex_jupyter.frames.progress import lately
 from cortex_jupyter.frames.progressed import said
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.served import page_of
-from cortex_jupyter.records import TaskRef
 from cortex_jupyter.server.state import unasked_list
 from cortex_jupyter.server.tasklist import list_tasks
 

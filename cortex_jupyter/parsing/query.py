@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.model import Cursor
 from cortex_jupyter.parsing.keep import Filter
 from cortex_jupyter.parsing.level import ALIASES, LEVELS
 from cortex_jupyter.parsing.pattern import SECONDS, finder
@@ -15,7 +16,6 @@ from cortex_jupyter.parsing.sources import Runs
 from cortex_jupyter.parsing.when import duration, instant
 from cortex_jupyter.parsing.where import conditions, holds
 from cortex_jupyter.recording.reading.pages import PAGE_SIZE, QUERY_S, Bound
-from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

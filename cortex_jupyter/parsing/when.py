@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.records import parse_rfc3339
+from cortex_jupyter.model import parse_rfc3339
 
 _SECOND: Final = 1_000_000_000
 _UNITS: Final = {

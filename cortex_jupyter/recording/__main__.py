@@ -12,7 +12,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cortex_jupyter import journal, tracing
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import ClusterChanged, CortexError, StoreBusy, StoreError
 from cortex_jupyter.masking import rules
@@ -27,6 +26,7 @@ from cortex_jupyter.recording.store.settings import check_archive
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.text.parser import masking, wished
 from cortex_jupyter.recording.writing.patience import RETRY_S
+from cortex_jupyter.telemetry import logs, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     if (options.namespace or options.selector) and not options.all:
         made.error("--namespace and --selector say what --all is to record: add --all")
     try:
-        journal.begin(_log_file(options.store or default_url()))
+        logs.begin(_log_file(options.store or default_url()))
         tracing.begin("cortex-jupyter-recorder")
         asyncio.run(_record(options))
     except CortexError as error:

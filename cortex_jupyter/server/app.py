@@ -8,7 +8,6 @@ from typing import Any
 from jupyter_server.extension.application import ExtensionApp
 from traitlets import Bool, Enum, Float, List, Unicode
 
-from cortex_jupyter import journal, tracing
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.recording.text.parser import wished
@@ -25,6 +24,7 @@ from cortex_jupyter.server.static import StaticHandler
 from cortex_jupyter.server.stream import StreamHandler
 from cortex_jupyter.server.tasks import TaskHandler, TasksHandler
 from cortex_jupyter.server.view import ViewHandler
+from cortex_jupyter.telemetry import logs, tracing
 
 _TASK = r"cortex/tasks/([^/]+)/([^/]+)/([^/]+)"
 
@@ -93,7 +93,7 @@ class CortexJupyter(Limits, ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Make the service and tell pages that it is there, so that they need not probe."""
-        journal.begin(alone=False)
+        logs.begin(alone=False)
         tracing.begin("cortex-jupyter-server")
         self.service = Service(self)
         if self.mask is not None:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter import journal
 from cortex_jupyter.archive.store import reading
+from cortex_jupyter.model import Batch
 from cortex_jupyter.parsing.level import LEVELS, level
-from cortex_jupyter.records import Batch
+from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,7 +69,7 @@ def count(
 
 def main() -> None:
     """Do what the input asks for."""
-    journal.begin()  # what fails here is in the server's log, without the line at which it did
+    logs.begin()  # what fails here is in the server's log, without the line at which it did
     os.nice(19)  # only what nobody else needs
     asked: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
     try:

@@ -19,19 +19,20 @@ from tornado.iostream import StreamClosedError
 from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.parsing.query import NAMES, LogQuery
 from cortex_jupyter.recording.reading.filtering import in_turn
-from cortex_jupyter.server import telemetry, text
+from cortex_jupyter.server import text
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.stored import in_thread, start, stored, tail_of
 from cortex_jupyter.server.streaming import StreamingHandler
 from cortex_jupyter.server.window import caught_up
+from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cortex_jupyter.model import Batch
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
-    from cortex_jupyter.records import Batch
 
 _ALLOWED: Final = frozenset(NAMES) - {"follow", "limit", "before", "after"}
 _TYPES: Final = {
@@ -59,7 +60,7 @@ class DownloadHandler(StreamingHandler):
         except CortexError as error:
             if not self._headers_written:
                 raise
-            telemetry.refused(error.code)
+            server_metrics.refused(error.code)
             self.request.connection.stream.close()  # type: ignore[union-attr]  # a file that ends early is no file
 
     async def _kept(self, recording: Recording, query: LogQuery, suffix: str) -> None:

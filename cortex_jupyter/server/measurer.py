@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from cortex_jupyter import journal
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.store import reading
 from cortex_jupyter.errors import CortexError, TooMany
@@ -24,6 +23,7 @@ from cortex_jupyter.frames.thinned import thinned
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.reading.pages import Bound
 from cortex_jupyter.server.process import event
+from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
 
 def main() -> None:
     """Do what the input asks for."""
-    journal.begin()  # what fails here is in the server's log, without the line at which it did
+    logs.begin()  # what fails here is in the server's log, without the line at which it did
     os.nice(10)  # kernels, the server and searches come first
     asked: dict[str, Any] = orjson.loads(sys.stdin.buffer.readline())
     try:

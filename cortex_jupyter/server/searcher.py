@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from cortex_jupyter import journal
 from cortex_jupyter.archive.store import ArchiveStore, reading
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.model import Batch
 from cortex_jupyter.parsing.needed import of_each
 from cortex_jupyter.parsing.query import Bounds, LogQuery
 from cortex_jupyter.recording.reading.snapshot import held
-from cortex_jupyter.records import Batch
 from cortex_jupyter.server.process import event
+from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,7 +153,7 @@ def _contains(needle: bytes) -> Callable[[bytes], bool]:
 
 def main() -> None:
     """Do what the input asks for."""
-    journal.begin()  # what fails here is in the server's log, without the line at which it did
+    logs.begin()  # what fails here is in the server's log, without the line at which it did
     os.nice(5)  # kernels and the server come first
     asked = orjson.loads(sys.stdin.buffer.readline())
     try:

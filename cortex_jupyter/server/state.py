@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.records import rfc3339
+from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.reading.reading import Recording
@@ -17,7 +17,7 @@ def recorded(info: Info) -> dict[str, Any]:
 
     Examples
     --------
-    >>> from cortex_jupyter.records import TaskRef
+    >>> from cortex_jupyter.model import TaskRef
     >>> from cortex_jupyter.recording.store import Info
     >>> info = Info(1, TaskRef("ml", "job", "a"), "u", "c", "failed", "Job failed exit 3", "Failed", 3, None, None, True, True, 9)
     >>> [recorded(info)[k] for k in ("task", "state", "exit_code")]
@@ -45,7 +45,7 @@ def unasked(info: Info, error: CortexError) -> dict[str, Any]:
     Examples
     --------
     >>> from cortex_jupyter.errors import NoCluster
-    >>> from cortex_jupyter.records import TaskRef
+    >>> from cortex_jupyter.model import TaskRef
     >>> from cortex_jupyter.recording.store import Info
     >>> info = Info(1, TaskRef("ml", "job", "a"), "u", "c", "running", "Running", "", None, None, None, False, True, 9)
     >>> unasked(info, NoCluster("there is no kubeconfig at /x"))["message"]

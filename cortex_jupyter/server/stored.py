@@ -8,19 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.model import Batch
 from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.recording.reading.pages import tail_start
 from cortex_jupyter.recording.store.budget import NOT_HELD
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
+    from cortex_jupyter.model import Entry
     from cortex_jupyter.parsing.query import LogQuery
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Readable
-    from cortex_jupyter.records import Entry
 
 T = TypeVar("T")
 

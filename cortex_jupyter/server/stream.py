@@ -12,8 +12,8 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery, CortexError, TooMany
+from cortex_jupyter.model import Cursor, TaskRef
 from cortex_jupyter.parsing.query import NAMES
-from cortex_jupyter.records import Cursor, TaskRef
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.sse import Slot
 from cortex_jupyter.server.streaming import StreamingHandler

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
-from cortex_jupyter.records import TaskRef, checked_namespace
+from cortex_jupyter.model import TaskRef, checked_namespace
 from cortex_jupyter.server.state import completeness_of, gone, recorded, unasked
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter.model import STREAMS, Batch, Cursor, rfc3339
 from cortex_jupyter.parsing.level import level
-from cortex_jupyter.records import STREAMS, Batch, Cursor, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,12 +19,12 @@ from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew
 from cortex_jupyter.frames.archived import in_time
 from cortex_jupyter.frames.ordered import ordered as records
 from cortex_jupyter.frames.read import count, read, stored_pieces
+from cortex_jupyter.model import Batch, Cursor, TaskRef
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.reading.outline import outline
 from cortex_jupyter.recording.reading.pages import following, newest
 from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.trimming import trim
-from cortex_jupyter.records import Batch, Cursor, TaskRef
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from cortex_jupyter.archive import grams, layout
 from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.grams import Grams, may_hold
 from cortex_jupyter.frames.read import count, read
+from cortex_jupyter.model import Batch
 from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.records import Batch
 from cortex_jupyter.server.searcher import search
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from bench.report import Report, cpu, peak, resident
 from recording.hand import until
 from support.ports import free_port
 
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

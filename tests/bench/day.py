@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
+from cortex_jupyter.model import TaskRef, rfc3339
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef, rfc3339
 
 if TYPE_CHECKING:
     from bench.report import Report

@@ -22,9 +22,9 @@ from recording.hand import until
 from support.counting import counted
 from support.kube import python_job
 
+from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Batch, TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

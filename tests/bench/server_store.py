@@ -18,11 +18,11 @@ from bench.report import Report, cpu
 from recording.hand import Hand
 from support.valkey import Server
 
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.reading.reading import Recording
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

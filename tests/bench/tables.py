@@ -22,7 +22,7 @@ _FILL = """
 import sys, time, subprocess
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.store import Commit
-from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
+from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
 ref = TaskRef.parse("frames")
 store = open_store()
 rec = store.open("https://bench", TaskRef("default", "job", "frames"), "u")

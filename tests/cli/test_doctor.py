@@ -22,10 +22,10 @@ from cortex_jupyter.cli import doctor
 from cortex_jupyter.cli.doctor import archive, jupyter, store
 from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.store import Recorder
 from cortex_jupyter.recording.store.liveness import HOST
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

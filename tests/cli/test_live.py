@@ -9,7 +9,7 @@ import orjson
 from cli.conftest import job
 from support.kube import python_job
 
-from cortex_jupyter.records import rfc3339
+from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from frames.filled import T0
 
-from cortex_jupyter.records import Source
+from cortex_jupyter.model import Source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,10 +13,10 @@ from support.kube import python_job
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import NotAllowed, TaskNotFound
+from cortex_jupyter.model import TaskRef, parse_rfc3339
 from cortex_jupyter.recording.reading import reading
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.store import Commit
-from cortex_jupyter.records import TaskRef, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -27,8 +27,8 @@ from support.jupyter import Home, counter, numbers
 from support.kube import Kube, python_job
 from support.valkey import Server
 
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,9 +19,9 @@ from faults.seen import Seen
 from support.jupyter import counter
 
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.process.launch import log_path
 from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable

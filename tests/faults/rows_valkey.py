@@ -23,7 +23,7 @@ from support.valkey import Place
 from valkey import ResponseError
 
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
 from cortex_jupyter.recording.store import Commit
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from cortex_jupyter.frames.convert import to_pandas, to_polars
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.parsing.query import LogQuery
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
 query, store = LogQuery.parse({{}}), open_store(sys.argv[1])
 store.open("test", TaskRef("ml", "job", "a"), "uid")
 try:

@@ -13,10 +13,10 @@ import pytest
 from server.tape import T0, Tape
 
 from cortex_jupyter.errors import NotAllowed
+from cortex_jupyter.model import Cursor
 from cortex_jupyter.notebook import outlet
 from cortex_jupyter.notebook.comm import CommServer
 from cortex_jupyter.notebook.outlet import Outlet
-from cortex_jupyter.records import Cursor
 from cortex_jupyter.server.sse import Slot, Stream
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from frames.filled import T0, Filled
 
 import cortex_jupyter as cortex
+from cortex_jupyter.model import rfc3339
 from cortex_jupyter.notebook.tasktable import TaskTable, _add_progress
 from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from support.sources import CASES, SOURCES
 
 import cortex_jupyter as cortex
 from cortex_jupyter.errors import ContainerNotFound
-from cortex_jupyter.records import Source
+from cortex_jupyter.model import Source
 
 if TYPE_CHECKING:
     from frames.filled import Filled

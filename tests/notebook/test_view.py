@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cortex_jupyter as cortex
+from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.view import query_of
 from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from frames.filled import Filled

@@ -10,8 +10,8 @@ from support.sources import CASES, SOURCES, WRONG
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.frames.select import select
+from cortex_jupyter.model import Batch
 from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.records import Batch
 
 COUNT = len(SOURCES)
 
@@ -20,7 +20,7 @@ def query(values: dict[str, str]) -> LogQuery:
     class Store:
         @staticmethod
         def sources(_: int) -> dict[int, Any]:
-            from cortex_jupyter.records import Source  # noqa: PLC0415
+            from cortex_jupyter.model import Source  # noqa: PLC0415
 
             named = [Source(pod, "", container, str(i), "main", run) for i, (pod, container, run) in enumerate(SOURCES)]
             return {i: (one, None) for i, one in enumerate(named)}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
 from cortex_jupyter.recording.store import Anchor, Commit, Lease, Recorder, Store
-from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from cortex_jupyter.errors import NotFound
-from cortex_jupyter.records import rfc3339
+from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cortex_jupyter.model import rfc3339
 from cortex_jupyter.recording.text.align import Aligner
 from cortex_jupyter.recording.text.lines import parse
 from cortex_jupyter.recording.text.resume import Resume, ends_with
-from cortex_jupyter.records import rfc3339
 
 Line = tuple[int, str]
 T0 = 1_700_000_000_000_000_000

@@ -9,6 +9,7 @@ import pytest
 from recording.hand import Hand, source, until
 from recording.node import Node, cri, line, pod
 
+from cortex_jupyter.model import Batch
 from cortex_jupyter.recording.source.audit import Audit
 from cortex_jupyter.recording.source.context import Context
 from cortex_jupyter.recording.source.source import SourceReader
@@ -16,7 +17,6 @@ from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.text.lines import LONGEST, PART_BYTES
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from recording.hand import NewStore, on_sqlite
 from recording.test_pages import back, bounds, filled, in_file_order, inside, odd, recordings
 
+from cortex_jupyter.model import Batch, Cursor
 from cortex_jupyter.parsing.query import Bounds, LogQuery
 from cortex_jupyter.recording.reading.pages import PATIENT, Bound, Page, following, newest, tail_start
 from cortex_jupyter.recording.reading.places import around, onward
-from cortex_jupyter.records import Batch, Cursor
 from cortex_jupyter.server.searcher import search
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from recording.test_recorder import COUNT, opened
 from support.kube import python_job
 
 from cortex_jupyter.cluster.clock import Clock
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.reading.reading import Recording
 from cortex_jupyter.recording.store import Commit
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ import pytest
 from support.jupyter import Home
 from support.kube import pod_spec, python_container, python_job
 
+from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.recording.store import Recorder
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Batch, TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from recording.hand import Hand, NewStore, recorder
 
 from cortex_jupyter.errors import LeaseLost
+from cortex_jupyter.model import Batch, Entry, TaskRef, encode_batch
 from cortex_jupyter.recording.store import compact as lib
 from cortex_jupyter.recording.store.compact import compact
-from cortex_jupyter.records import Batch, Entry, TaskRef, encode_batch
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store

@@ -9,13 +9,13 @@ import orjson
 from recording.hand import Hand, source
 from recording.node import T0, pod
 
+from cortex_jupyter.model import rfc3339
 from cortex_jupyter.recording.recorder.sources import Sources
 from cortex_jupyter.recording.source.context import Context
 from cortex_jupyter.recording.store import Anchor
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.batch import Batcher, Note, Piece, Track
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

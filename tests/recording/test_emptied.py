@@ -16,6 +16,7 @@ from support.jupyter import Home
 from support.kube import python_job
 
 from cortex_jupyter.errors import StoreBusy
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.recorder import tasks as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
@@ -23,7 +24,6 @@ from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.settings import Settings
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -23,6 +23,7 @@ from support.ports import free_port
 from support.valkey import Place, Server
 
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording import __main__ as main
 from cortex_jupyter.recording.process import endpoint
 from cortex_jupyter.recording.process import pulse as pulse_of
@@ -30,7 +31,6 @@ from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.writing import patience
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

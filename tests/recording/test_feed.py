@@ -12,6 +12,7 @@ import pytest
 from recording.hand import until
 
 from cortex_jupyter.errors import NotFound, StoreBusy, StoreError
+from cortex_jupyter.model import Batch, Cursor, Entry
 from cortex_jupyter.recording.reading import away
 from cortex_jupyter.recording.reading import feed as lib
 from cortex_jupyter.recording.reading.feed import Feed
@@ -19,7 +20,6 @@ from cortex_jupyter.recording.reading.frame import BURST
 from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.store.compact import compact
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Batch, Cursor, Entry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

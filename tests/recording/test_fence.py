@@ -13,7 +13,7 @@ from recording.hand import until
 from recording.test_recorder import COUNT, Seen, exactly, opened
 from support.kube import python_job
 
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,6 +18,7 @@ from recording.test_recorder import Seen, counted, opened
 from support.kube import python_job
 
 from cortex_jupyter.errors import LeaseLost, RecorderError, StoreBusy, StoreError, StoreFull
+from cortex_jupyter.model import Batch, TaskRef, rfc3339
 from cortex_jupyter.recording.process import launch
 from cortex_jupyter.recording.recorder import heartbeat
 from cortex_jupyter.recording.recorder import recorder as recorder_module
@@ -29,7 +30,6 @@ from cortex_jupyter.recording.writing import patience
 from cortex_jupyter.recording.writing.batch import Note
 from cortex_jupyter.recording.writing.patience import STOPPED
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import Batch, TaskRef, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ from recording.hand import Hand, source, until
 from recording.node import T0, Node, cri, line, pod
 
 from cortex_jupyter.errors import ClusterUnreachable, NotFound, StoreBusy, StoreUnreachable
+from cortex_jupyter.model import Batch, parse_rfc3339
 from cortex_jupyter.recording.recorder.sources import Sources
 from cortex_jupyter.recording.source.audit import Audit
 from cortex_jupyter.recording.source.context import Context
@@ -19,7 +20,6 @@ from cortex_jupyter.recording.source.source import SourceReader
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import Batch, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

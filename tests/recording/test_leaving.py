@@ -11,12 +11,12 @@ from support.kube import python_job
 
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import ClusterUnreachable
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.recorder import tasks as lib
 from cortex_jupyter.recording.recorder import upkeep as upkeeping
 from cortex_jupyter.recording.recorder.recorder import Recording
 from cortex_jupyter.recording.recorder.upkeep import Upkeep
 from cortex_jupyter.recording.watching.pods import Pods
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable

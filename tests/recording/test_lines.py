@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cortex_jupyter.model import rfc3339
 from cortex_jupyter.recording.text import lines as lib
 from cortex_jupyter.recording.text.lines import Lines, Splitter, parse, parse_cri
-from cortex_jupyter.records import rfc3339
 from cortex_jupyter.sandbox.logoptions import LogOptions
 from cortex_jupyter.sandbox.logreader import Formatter
 

@@ -16,9 +16,9 @@ from support.ports import free_port
 from support.valkey import Server
 
 import cortex_jupyter
+from cortex_jupyter.model import Batch
 from cortex_jupyter.recording.__main__ import main
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

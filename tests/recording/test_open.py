@@ -20,11 +20,11 @@ from cortex_jupyter.errors import (
     RecorderError,
     TaskNotFound,
 )
+from cortex_jupyter.model import TaskRef, rfc3339
 from cortex_jupyter.recording.reading import reading as lib
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.reading.reading import Recording
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef, rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from recording.hand import Hand, NewStore
 
+from cortex_jupyter.model import Batch, Cursor
 from cortex_jupyter.recording.reading.pages import Page, following, in_order, newest
 from cortex_jupyter.recording.store.compact import compact
-from cortex_jupyter.records import Batch, Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

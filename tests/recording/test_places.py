@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from recording.hand import Hand, NewStore
 from recording.test_pages import filled, recordings, write
 
+from cortex_jupyter.model import Cursor
 from cortex_jupyter.recording.reading.outline import outline
 from cortex_jupyter.recording.reading.pages import newest
 from cortex_jupyter.recording.reading.places import around, onward
 from cortex_jupyter.recording.store.compact import compact
-from cortex_jupyter.records import Cursor
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store

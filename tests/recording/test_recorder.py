@@ -15,9 +15,9 @@ import pytest
 from recording.hand import until
 from support.kube import pod_spec, python_container, python_job, python_pod
 
+from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.reading.pages import newest
-from cortex_jupyter.records import Batch, TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -16,8 +16,8 @@ from recording.test_recorder import COUNT, Seen, counted
 from support.jupyter import Home
 from support.kube import python_job
 
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

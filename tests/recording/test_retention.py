@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from recording.hand import CLUSTER, Hand, on_sqlite, recorder, source, until
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld
-from cortex_jupyter.recording.process import telemetry
+from cortex_jupyter.model import TaskRef, notice
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.recorder import upkeep as lib
 from cortex_jupyter.recording.recorder.recorder import Recording
@@ -26,7 +26,7 @@ from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.retention import retain
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.valkey import store as valkey
-from cortex_jupyter.records import TaskRef, notice
+from cortex_jupyter.telemetry import recorder_metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -232,8 +232,8 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
     store.leave("me")
     cluster: Any = type("Api", (), {"id": CLUSTER})()
     monkeypatch.setattr(lib, "_RETAIN_S", 0.01)
-    telemetry.STORE.set(-1)
-    telemetry.BUDGET.set(-1)
+    recorder_metrics.STORE.set(-1)
+    recorder_metrics.BUDGET.set(-1)
     run = asyncio.create_task(Recording(store, cluster).run())
     await until(lambda: not held(store))
     told = partial(REGISTRY.get_sample_value, "cortex_store_bytes")

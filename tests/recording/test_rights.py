@@ -12,9 +12,9 @@ import yaml
 from support.kube import pod_spec, python_container, python_job, python_pod
 from support.relay import Relay
 
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.__main__ import main
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,6 +17,7 @@ from recording.hand import Hand, source
 from recording.node import T0, Node, Response, cri, pod
 from recording.test_takeover import as_bytes, files, lines_of
 
+from cortex_jupyter.model import Batch
 from cortex_jupyter.recording.source import source as lib
 from cortex_jupyter.recording.source.audit import Audit
 from cortex_jupyter.recording.source.context import Context
@@ -26,7 +27,6 @@ from cortex_jupyter.recording.store.budget import Budget
 from cortex_jupyter.recording.store.trimming import trim
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

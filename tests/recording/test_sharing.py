@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recording.hand import CLUSTER, recorder
 
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.collector.selection import Selection
 from cortex_jupyter.recording.collector.sharing import LEAVE_S, Sharing
 from cortex_jupyter.recording.recorder.recorder import Recording
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store as RealStore

@@ -12,13 +12,13 @@ from recording.hand import Hand, source, until
 from recording.node import T0, Node, cri, line, pod
 
 from cortex_jupyter.errors import ClusterError, NotFound
+from cortex_jupyter.model import Batch, parse_rfc3339, rfc3339
 from cortex_jupyter.recording.source import source as lib
 from cortex_jupyter.recording.source.context import Context
 from cortex_jupyter.recording.source.source import SourceReader
 from cortex_jupyter.recording.text.parser import Parser
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import Batch, parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

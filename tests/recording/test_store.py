@@ -17,10 +17,10 @@ import pytest
 from recording.hand import CLUSTER, REF, Hand, NewStore, on_sqlite, recorder, source, until
 
 from cortex_jupyter.errors import LeaseLost, StoreError
+from cortex_jupyter.model import Entry, TaskRef
 from cortex_jupyter.recording.sqlite.store import SqliteStore
 from cortex_jupyter.recording.store import Anchor, Commit, Recorder, default_url, liveness
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Entry, TaskRef
 
 
 def test_a_url_names_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +248,7 @@ def test_a_full_disk_is_an_error_and_passes(store: SqliteStore, hand: Hand) -> N
 WRITER = """
 import sys; sys.path.insert(0, sys.argv[2])
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
 from recording.hand import Hand
 hand = Hand(open_store(sys.argv[1]), TaskRef("default", "job", sys.argv[3]), owner=sys.argv[3])
 for i in range(150): hand.lines([(i, 1, str(i))])

@@ -12,11 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cortex_jupyter.masking import Mask
+from cortex_jupyter.model import Batch, Entry, Source, rfc3339
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.recording.text.parser import PLAIN, Parser
 from cortex_jupyter.recording.text.resume import Resume, recorded_lines
 from cortex_jupyter.recording.writing.batch import Batcher, Note, Piece, Track
-from cortex_jupyter.records import Batch, Entry, Source, rfc3339
 
 SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND

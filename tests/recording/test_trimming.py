@@ -11,6 +11,7 @@ from recording.hand import REF, Hand, recorder, source, until
 from recording.node import T0, Node, cri, line, pod
 
 from cortex_jupyter.errors import LeaseLost
+from cortex_jupyter.model import Batch, Cursor, notice
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.reading.outline import outline
 from cortex_jupyter.recording.reading.pages import following, newest
@@ -28,7 +29,6 @@ from cortex_jupyter.recording.store.trimming import trim
 from cortex_jupyter.recording.text.resume import recorded_lines
 from cortex_jupyter.recording.watching.pods import Pods
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import Batch, Cursor, notice
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store

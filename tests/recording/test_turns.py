@@ -11,10 +11,10 @@ from recording.hand import until
 from support.kube import python_job
 
 from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.recording.recorder.recorder import Recording
 from cortex_jupyter.recording.source.turns import Turns
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Batch, TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable

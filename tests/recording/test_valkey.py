@@ -24,6 +24,7 @@ from support.relay import Relay
 from support.valkey import Server
 
 from cortex_jupyter.errors import CursorNotHeld, LeaseLost, StoreBusy, StoreError, StoreFull, StoreUnreachable
+from cortex_jupyter.model import Batch, TaskRef, notice
 from cortex_jupyter.recording.process.launch import ensure_recorder
 from cortex_jupyter.recording.reading import keeping
 from cortex_jupyter.recording.reading.feed import Feed
@@ -35,7 +36,6 @@ from cortex_jupyter.recording.store.retention import retain
 from cortex_jupyter.recording.store.trimming import trim
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.valkey import changes, leaving, link
-from cortex_jupyter.records import Batch, TaskRef, notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,8 +13,8 @@ from cortex_jupyter.cluster import watch as watch_lib
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.workloads import Workload
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.watching.watches import SharedWatches, Watches
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -12,11 +12,11 @@ from recording.hand import CLUSTER, Hand, source, until
 from recording.node import line
 
 from cortex_jupyter.errors import LeaseLost, StoreError
-from cortex_jupyter.recording.process import telemetry
+from cortex_jupyter.model import Batch, TaskRef
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.recording.writing.batch import Batcher, Note, Piece, Track
 from cortex_jupyter.recording.writing.writer import Writer
-from cortex_jupyter.records import Batch, TaskRef
+from cortex_jupyter.telemetry import recorder_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ def opened(writer: Writer, hand: Hand) -> Channel:
 
 def waiting() -> float:
     """Give `cortex_queue_bytes`."""
-    return next(iter(telemetry.QUEUE.collect())).samples[0].value
+    return next(iter(recorder_metrics.QUEUE.collect())).samples[0].value
 
 
 def errors(code: str) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 from faults.seen import Seen
 
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
     from pathlib import Path

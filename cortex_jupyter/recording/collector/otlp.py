@@ -1,4 +1,4 @@
-"""Where a collector's traces go: what the environment says when its objects are printed (`OTEL_*`, see `cortex_jupyter.tracing`)."""
+"""Where a collector's traces go: what the environment says when its objects are printed (`OTEL_*`, see `cortex_jupyter.telemetry.tracing`)."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from cortex_jupyter.cluster.tasks import resolve
 from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.cluster.workloads import Workload, collection
 from cortex_jupyter.errors import CortexError, NotFound, StoreBusy, StoreFull
+from cortex_jupyter.model import TaskRef, parse_rfc3339
 from cortex_jupyter.recording.process.pulse import Pulse
 from cortex_jupyter.recording.writing.patience import RETRY_S
-from cortex_jupyter.records import TaskRef, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter import tracing
 from cortex_jupyter.recording.process.launch import exit_code, spawn
 from cortex_jupyter.recording.store.attempts import due
+from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store

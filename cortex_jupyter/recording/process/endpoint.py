@@ -14,7 +14,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.process import telemetry
+from cortex_jupyter.telemetry import recorder_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ async def serving(pulse: Pulse, host: str = "") -> AsyncIterator[None]:
     async def ready(_: web.Request) -> web.Response:
         return _told("; ".join(pulse.lacks()))
 
-    telemetry.UNCOMMITTED.set_function(pulse.waits)
+    recorder_metrics.UNCOMMITTED.set_function(pulse.waits)
     app = web.Application()
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/healthz", health)

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.recording.process import telemetry
+from cortex_jupyter.telemetry import recorder_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ class Pulse:
     def refused(self, error: CortexError) -> None:
         """Note, and count, what the store said of something that is tried again."""
         self._refused = error.message
-        telemetry.failed(error)
+        recorder_metrics.failed(error)
 
     def came_round(self, *, looked: bool = True) -> None:
         """Note that the loop goes round that takes and gives tasks, and whether the store let it look."""

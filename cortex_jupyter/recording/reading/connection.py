@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
 from cortex_jupyter.errors import CortexError, NoCluster, NotAllowed, NotFound, TaskNotFound
+from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.recording.store import path_of
 from cortex_jupyter.recording.store.ids import time_of
 from cortex_jupyter.recording.store.liveness import HOST
@@ -18,7 +19,6 @@ from cortex_jupyter.recording.store.settings import Settings
 from cortex_jupyter.recording.store.url import shown
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.recording.text.parser import masking
-from cortex_jupyter.records import parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
+    from cortex_jupyter.model import TaskRef
     from cortex_jupyter.recording.store import Info, Readable, Store
     from cortex_jupyter.recording.store.budget import Budget
-    from cortex_jupyter.records import TaskRef
 
 
 def shared(url: str) -> bool:

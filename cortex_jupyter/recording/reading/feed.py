@@ -14,16 +14,16 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import CortexError, CursorNotHeld, StoreBusy
+from cortex_jupyter.model import check_epoch, epoch_at
 from cortex_jupyter.recording.reading.away import Away
 from cortex_jupyter.recording.reading.frame import BURST, Burst, Frame, cut, gathered
 from cortex_jupyter.recording.store.budget import NOT_HELD
-from cortex_jupyter.records import check_epoch, epoch_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from cortex_jupyter.model import Batch
     from cortex_jupyter.recording.store import Readable
-    from cortex_jupyter.records import Batch
 
     #: Gives the positions of a batch's records that are wanted.
     Keep = Callable[[Batch], Sequence[int]]

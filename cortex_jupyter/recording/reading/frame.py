@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
+from cortex_jupyter.model import Batch, Cursor, Entry
 from cortex_jupyter.recording.reading.filtering import in_turn
-from cortex_jupyter.records import Batch, Cursor, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cortex_jupyter.model import Epochs
     from cortex_jupyter.recording.reading.feed import Keep
-    from cortex_jupyter.records import Epochs
 
 #: Bytes that go out at once; a block of a backlog is as large.
 BURST: Final = 1 << 16
@@ -102,6 +102,10 @@ class Burst:
     def __init__(self, frames: list[Frame]) -> None:
         self.frames = frames
         self.events = b"".join([frame.written for frame in frames])
+
+    def oldest(self, since: int) -> int | None:
+        """Return the time of the first batch with a number above `since`, ns; None where there is none."""
+        return next((frame.t_max for frame in self.frames if frame.event == "log" and frame.seq > since), None)
 
 
 def gathered(frames: Iterable[Frame], most: int = BURST) -> Iterator[list[Frame]]:

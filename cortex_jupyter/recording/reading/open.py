@@ -11,11 +11,11 @@ from weakref import WeakValueDictionary
 
 from cortex_jupyter.cluster.workloads import COLLECTIONS
 from cortex_jupyter.errors import AmbiguousTask, ArchiveError, CortexError, NotAllowed, NotFound
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.reading.connection import Connection
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.reading.keeping import Keeping
 from cortex_jupyter.recording.reading.reading import Recording
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person

@@ -19,9 +19,9 @@ from cortex_jupyter.recording.reading.snapshot import Record, Snapshot, held, re
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from cortex_jupyter.model import Cursor
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
-    from cortex_jupyter.records import Cursor
 
 _FOREVER = (1 << 63, 0)
 #: Characters of text of a page, and seconds that looking for it takes, at most; see `Bound`.

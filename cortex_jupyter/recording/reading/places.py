@@ -14,9 +14,9 @@ from cortex_jupyter.recording.reading.pages import PATIENT, Bound, Page, in_orde
 from cortex_jupyter.recording.reading.snapshot import Record, Snapshot, held
 
 if TYPE_CHECKING:
+    from cortex_jupyter.model import Cursor
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Readable
-    from cortex_jupyter.records import Cursor
 
 #: Behind every record.
 _LAST: Final = (1 << 63, (1 << 63) - 1)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
+    from cortex_jupyter.model import TaskRef
     from cortex_jupyter.recording.reading.feed import Feed
     from cortex_jupyter.recording.reading.open import Recordings
     from cortex_jupyter.recording.store import Info, Readable
-    from cortex_jupyter.records import TaskRef
 
 _log = logging.getLogger(__name__)
 

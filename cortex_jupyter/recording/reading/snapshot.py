@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.model import Batch
 from cortex_jupyter.recording.store.budget import NOT_HELD
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cortex_jupyter.model import Entry
     from cortex_jupyter.recording.reading.feed import Keep
     from cortex_jupyter.recording.store import Info, Readable
-    from cortex_jupyter.records import Entry
 
 
 @dataclass(frozen=True, slots=True)

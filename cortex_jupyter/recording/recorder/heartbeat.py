@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, ParamSpec
 
 from cortex_jupyter.errors import CortexError, StoreBusy, StoreError, StoreFull, StoreTooNew
-from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.store import HEARTBEAT_S
 from cortex_jupyter.recording.writing.patience import RETRY_S
+from cortex_jupyter.telemetry import recorder_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +132,7 @@ class Heart:
     async def _beat(self) -> None:
         await self._do(self._store.beat, self.me)
         self._pulse.taken()
-        telemetry.BEAT.set_to_current_time()
+        recorder_metrics.BEAT.set_to_current_time()
 
     async def _do(self, what: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
         context = contextvars.copy_context()

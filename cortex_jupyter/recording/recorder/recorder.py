@@ -12,7 +12,6 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter import journal
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull
 from cortex_jupyter.recording.collector.sharing import Sharing
@@ -25,6 +24,7 @@ from cortex_jupyter.recording.store.settings import Settings
 from cortex_jupyter.recording.watching.watches import SharedWatches, Watches
 from cortex_jupyter.recording.writing.patience import RETRY_S
 from cortex_jupyter.recording.writing.writer import Writer
+from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,7 +108,7 @@ class Recording:
         NotAllowed, ClusterError
             What is selected cannot be listed.
         """
-        with journal.about(recorder=self._me.id[:8]):
+        with logs.about(recorder=self._me.id[:8]):
             await self._run()
 
     async def _run(self) -> None:

@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cortex_jupyter.model import notice
 from cortex_jupyter.recording.store import Commit
-from cortex_jupyter.records import notice
 
 if TYPE_CHECKING:
     from cortex_jupyter.errors import CortexError

@@ -9,21 +9,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.pods import beginning, containers
+from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.audit import Audit
 from cortex_jupyter.recording.source.backfill import ROTATION_NS, Backfill
 from cortex_jupyter.recording.source.source import SourceReader
-from cortex_jupyter.records import parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from cortex_jupyter.cluster.pods import End
     from cortex_jupyter.errors import NotAllowed
+    from cortex_jupyter.model import Source
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.store import Anchor
     from cortex_jupyter.recording.watching.pods import Pods
-    from cortex_jupyter.records import Source
 
 _log = logging.getLogger(__name__)
 

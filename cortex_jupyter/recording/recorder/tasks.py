@@ -10,10 +10,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter import journal, tracing
 from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
 from cortex_jupyter.errors import CortexError, LeaseLost, NotAllowed, StoreBusy, StoreError, StoreFull
-from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.recorder.reached import Reached
 from cortex_jupyter.recording.recorder.refusals import Refusals
 from cortex_jupyter.recording.recorder.running import Running
@@ -22,6 +20,7 @@ from cortex_jupyter.recording.recorder.task import TaskRecorder
 from cortex_jupyter.recording.recorder.upkeep import Upkeep
 from cortex_jupyter.recording.store import Commit
 from cortex_jupyter.recording.store.compact import compact
+from cortex_jupyter.telemetry import logs, recorder_metrics, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Store
     from cortex_jupyter.recording.watching.watches import Watches
     from cortex_jupyter.recording.writing.writer import Writer
-    from cortex_jupyter.tracing import Attributes
+    from cortex_jupyter.telemetry.tracing import Attributes
 
 _log = logging.getLogger(__name__)
 
@@ -135,12 +134,12 @@ class Tasks:
         }
         with tracing.span("cortex.task.take", known, ago=time.monotonic() - begun):
             one.task = asyncio.create_task(self._record(one))  # what it does belongs to the same trace
-        telemetry.LEASES.labels("taken").inc()
+        recorder_metrics.LEASES.labels("taken").inc()
         _log.info("taken", extra={"task": ref.key, "seconds": time.monotonic() - begun})
-        telemetry.TASKS.set(len(self.running))
+        recorder_metrics.TASKS.set(len(self.running))
 
     async def _record(self, one: Running) -> None:
-        with journal.about(task=one.info.ref.key):
+        with logs.about(task=one.info.ref.key):
             await self._recorded(one)
 
     async def _recorded(self, one: Running) -> None:
@@ -150,31 +149,31 @@ class Tasks:
             done = True
             await asyncio.to_thread(compact, self._store, one.lease, done=True)
             self.upkeep.completed.set()
-            telemetry.LEASES.labels("finished").inc()
+            recorder_metrics.LEASES.labels("finished").inc()
             _log.info("recorded to its end")
         except LeaseLost as error:
-            telemetry.LEASES.labels("lost").inc()
+            recorder_metrics.LEASES.labels("lost").inc()
             _log.warning("%s: %s", info.ref.key, error)
         except NotAllowed as error:
             _log.warning("%s: %s", info.ref.key, error)
-            telemetry.failed(error)
+            recorder_metrics.failed(error)
             self.refusals.add(info, error)
             await self._give_back(one)
         except CortexError as error:
             _log.warning("%s: %s", info.ref.key, error)
-            telemetry.failed(error)
+            recorder_metrics.failed(error)
             self._later[info.id] = time.monotonic() + 5
             await self._tell(info.id, error)
         except Exception as error:  # noqa: BLE001 - one task's fault must not end the others
             _log.exception("%s: recording failed", info.ref.key)
-            telemetry.failed(error)
+            recorder_metrics.failed(error)
             self._later[info.id] = time.monotonic() + 15
         finally:
             self.reached.note(info.id, one.recorder.reached)
             if done:
                 self.reached.over([info.id])
             del self.running[info.id]
-            telemetry.TASKS.set(len(self.running))
+            recorder_metrics.TASKS.set(len(self.running))
             self._changed()
 
     async def _give_back(self, one: Running) -> None:
@@ -195,7 +194,7 @@ class Tasks:
         await asyncio.wait([one.task])
         await one.recorder.drain()
         await asyncio.to_thread(self._store.release, one.lease)
-        telemetry.LEASES.labels("handed over").inc()
+        recorder_metrics.LEASES.labels("handed over").inc()
 
     async def leave_to_others(self, asked: set[int]) -> None:
         """See to what we may not read, of what we are asked for; where nobody else records it either its readers are told why."""

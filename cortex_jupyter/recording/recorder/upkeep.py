@@ -10,11 +10,11 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.process.archiving import archive_completed
 from cortex_jupyter.recording.store.compact import compact
 from cortex_jupyter.recording.store.retention import retain
 from cortex_jupyter.recording.store.trimming import trim
+from cortex_jupyter.telemetry import recorder_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,8 +98,8 @@ class Upkeep:
         await asyncio.to_thread(self._store.keep_reserve)
         kept = await asyncio.to_thread(retain, self._store, ended.is_set)
         await self._trim(ended)
-        telemetry.STORE.set(await asyncio.to_thread(self._store.used))
-        telemetry.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
+        recorder_metrics.STORE.set(await asyncio.to_thread(self._store.used))
+        recorder_metrics.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
         if kept.left:
             _log.info("%d recordings have left: the store was over its budget", kept.left)
         if kept.over:

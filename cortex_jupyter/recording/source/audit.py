@@ -15,21 +15,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
+from cortex_jupyter.model import Batch
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import HINT
 from cortex_jupyter.recording.text.lines import LONGEST, PART_BYTES
 from cortex_jupyter.recording.text.resume import first_lines
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cortex_jupyter.model import Source
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.source.source import SourceReader
     from cortex_jupyter.recording.text.align import Line
     from cortex_jupyter.recording.text.lines import Lines
     from cortex_jupyter.recording.text.parser import Parser
-    from cortex_jupyter.records import Source
 
 _log = logging.getLogger(__name__)
 

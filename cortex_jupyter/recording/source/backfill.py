@@ -11,17 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.model import rfc3339
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import HINT, older
 from cortex_jupyter.recording.text.resume import first_lines, recorded_lines
 from cortex_jupyter.recording.writing.batch import Note
-from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
+    from cortex_jupyter.model import Source
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.text.align import Line
     from cortex_jupyter.recording.text.lines import Lines
-    from cortex_jupyter.records import Source
 
 #: No log is rotated sooner after its start, ns: the least that the kubelet's containerLogMonitorInterval may be.
 ROTATION_NS: Final = 3_000_000_000

@@ -15,10 +15,10 @@ from cortex_jupyter.recording.text.resume import recorded_lines
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
+    from cortex_jupyter.model import Source
     from cortex_jupyter.recording.store import Lease, Store
     from cortex_jupyter.recording.text.align import Line
     from cortex_jupyter.recording.writing.channel import Channel
-    from cortex_jupyter.records import Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from cortex_jupyter.recording.text.resume import complete, ends_with
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cortex_jupyter.model import Source
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.text.align import Line
     from cortex_jupyter.recording.text.lines import Lines
-    from cortex_jupyter.records import Source
 
 #: How many of a container's last lines are compared before its end is believed.
 _PROBE: Final = 8

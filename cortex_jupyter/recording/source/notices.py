@@ -8,7 +8,7 @@ from cortex_jupyter.recording.writing.batch import Note
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.pods import End
-    from cortex_jupyter.records import Source
+    from cortex_jupyter.model import Source
 
 
 def started(source: Source, sid: int, at: int, before: dict[str, Any]) -> Note:

@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from cortex_jupyter import journal, tracing
 from cortex_jupyter.cluster.workloads import segment
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
-from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.source import notices
 from cortex_jupyter.recording.source.bridge import bridge
 from cortex_jupyter.recording.source.ending import Evidence, Look, Verdict
@@ -26,12 +24,13 @@ from cortex_jupyter.recording.source.last import LastLines
 from cortex_jupyter.recording.source.stream import AnotherRunError, Stream
 from cortex_jupyter.recording.store.ids import time_of
 from cortex_jupyter.recording.text.lines import Lines, is_removed
+from cortex_jupyter.telemetry import logs, recorder_metrics, tracing
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.pods import End
+    from cortex_jupyter.model import Source
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.watching.pods import Pods
-    from cortex_jupyter.records import Source
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +134,10 @@ class SourceReader:
         StoreError
             Nothing can be recorded; LeaseLost among them.
         """
-        with telemetry.SOURCES.track_inprogress(), journal.about(source=f"{self._source.pod}/{self._source.container}"):
+        with (
+            recorder_metrics.SOURCES.track_inprogress(),
+            logs.about(source=f"{self._source.pod}/{self._source.container}"),
+        ):
             await self._run()
 
     async def _run(self) -> None:
@@ -209,7 +211,7 @@ class SourceReader:
     async def _attempt(self, mode: str) -> tuple[bool, str]:
         """Read once; tell whether the node answered, and why the log is lost where it is."""
         if self._attempts and mode == "follow":
-            telemetry.RECONNECTS.inc()
+            recorder_metrics.RECONNECTS.inc()
         self._attempts += 1
         begun = time.monotonic()
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter import tracing
 from cortex_jupyter.cluster.logs import open_log
 from cortex_jupyter.errors import ClusterError
 from cortex_jupyter.recording.source import notices
@@ -13,17 +12,18 @@ from cortex_jupyter.recording.source.bridge import bridge
 from cortex_jupyter.recording.store import Anchor
 from cortex_jupyter.recording.text.lines import NOT_FOUND, Splitter, parse, reaches
 from cortex_jupyter.recording.text.resume import Resume
+from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     import aiohttp
 
+    from cortex_jupyter.model import Source
     from cortex_jupyter.recording.source.context import Context
     from cortex_jupyter.recording.source.last import LastLines
     from cortex_jupyter.recording.source.turns import Turn
     from cortex_jupyter.recording.watching.pods import Pods
-    from cortex_jupyter.records import Source
 
 #: A stream that is silent for this long, seconds, has delivered what there was.
 _QUIET_S: Final = 0.25

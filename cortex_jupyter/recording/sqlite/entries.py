@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.model import Entry, Source
 from cortex_jupyter.recording.sqlite.leases import fence
 from cortex_jupyter.recording.sqlite.trouble import WHERE
 from cortex_jupyter.recording.store import Anchor, Commit, Complete, Lease, as_epochs
 from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.recording.store.packing import pack, unpack
-from cortex_jupyter.records import Entry, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cortex_jupyter.model import Epochs
     from cortex_jupyter.recording.sqlite.connections import Connections
-    from cortex_jupyter.records import Epochs
 
 _UPDATABLE: Final = frozenset(
     {"state", "message", "reason", "exit_code", "started", "finished", "done", "caught_up", "clock_ms", "masked"},

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from cortex_jupyter.errors import LeaseLost
+from cortex_jupyter.model import MOST_EPOCHS
 from cortex_jupyter.recording.sqlite.trouble import disk_full
 from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
-from cortex_jupyter.records import MOST_EPOCHS
 
 if TYPE_CHECKING:
     import sqlite3

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable
 
+    from cortex_jupyter.model import Entry
     from cortex_jupyter.recording.sqlite.connections import Connections
     from cortex_jupyter.recording.store import Lease
-    from cortex_jupyter.records import Entry
 
 #: Entries that are deleted, and pages that are given back, in one transaction.
 _ENTRIES: Final = 50

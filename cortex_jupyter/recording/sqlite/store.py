@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.errors import StoreError
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.sqlite.changes import Changes
 from cortex_jupyter.recording.sqlite.connections import Connections
 from cortex_jupyter.recording.sqlite.entries import Entries
@@ -18,7 +19,6 @@ from cortex_jupyter.recording.sqlite.reserve import Reserve
 from cortex_jupyter.recording.sqlite.schema import prepare
 from cortex_jupyter.recording.store import Doubt, Info, Store, as_epochs, url_of
 from cortex_jupyter.recording.store.ids import new_id
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     import sqlite3

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.records import Batch, Entry, encode_batch
+from cortex_jupyter.model import Batch, Entry, encode_batch
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Lease, Store

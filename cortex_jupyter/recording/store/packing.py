@@ -7,7 +7,7 @@ import threading
 import zstandard
 
 from cortex_jupyter.errors import StoreError
-from cortex_jupyter.records import Entry
+from cortex_jupyter.model import Entry
 
 _packers = threading.local()
 

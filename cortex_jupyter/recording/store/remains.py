@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 import orjson
 import zstandard
 
+from cortex_jupyter.model import Batch
 from cortex_jupyter.recording.store.packing import pack
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
+    from cortex_jupyter.model import Entry
     from cortex_jupyter.recording.store import Anchor, Readable, Store
-    from cortex_jupyter.records import Entry
 
     #: Number, time and text of a line that has left.
     Row = tuple[int, int, str]

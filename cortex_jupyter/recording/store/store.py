@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from cortex_jupyter.model import Entry, Source, TaskRef
     from cortex_jupyter.recording.store.budget import Budget
     from cortex_jupyter.recording.store.types import Anchor, Commit, Complete, Doubt, Info, Lease, Recorder
-    from cortex_jupyter.records import Entry, Source, TaskRef
 
 #: A recorder that has not said so for this long, seconds, is dead and its tasks are taken over.
 HEARTBEAT_S: Final = 3.0

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.errors import LeaseLost
+from cortex_jupyter.model import Entry, notice
 from cortex_jupyter.recording.store.remains import remains, said
-from cortex_jupyter.records import Entry, notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable

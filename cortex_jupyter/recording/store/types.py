@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from cortex_jupyter.records import Cursor
+from cortex_jupyter.model import Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from cortex_jupyter.records import Entry, Epochs, TaskRef
+    from cortex_jupyter.model import Entry, Epochs, TaskRef
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.records import STREAMS, parse_rfc3339
+from cortex_jupyter.model import STREAMS, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter.model import Batch
 from cortex_jupyter.recording.store.remains import remembered
 from cortex_jupyter.recording.text.align import Aligner
 from cortex_jupyter.recording.text.lines import parse
 from cortex_jupyter.recording.text.parser import PLAIN, Parser
-from cortex_jupyter.records import Batch
 
 if TYPE_CHECKING:
     from cortex_jupyter.recording.store import Anchor, Store

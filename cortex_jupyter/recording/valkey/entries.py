@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.model import Entry, Source
 from cortex_jupyter.recording.store import Anchor, Commit, Complete, Lease, as_epochs
 from cortex_jupyter.recording.store.budget import NOT_HELD
 from cortex_jupyter.recording.store.packing import pack, unpack
-from cortex_jupyter.records import Entry, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cortex_jupyter.model import Epochs
     from cortex_jupyter.recording.valkey.link import Link
-    from cortex_jupyter.records import Epochs
 
 #: What JSON with its repetitions is to zstd, about.
 _PACKED: Final = 4

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from cortex_jupyter.model import MOST_EPOCHS
 from cortex_jupyter.recording.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
-from cortex_jupyter.records import MOST_EPOCHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,9 +15,9 @@ from cortex_jupyter.recording.valkey.entries import head
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cortex_jupyter.model import Entry
     from cortex_jupyter.recording.store import Lease
     from cortex_jupyter.recording.valkey.link import Link
-    from cortex_jupyter.records import Entry
 
 #: Of the server's memory recordings take this share where nothing is set: replication, the append-only file and others
 #: need theirs.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.errors import StoreError
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.store import Doubt, Info, Store, as_epochs
 from cortex_jupyter.recording.store.ids import new_id
 from cortex_jupyter.recording.valkey.changes import Changes
@@ -15,7 +16,6 @@ from cortex_jupyter.recording.valkey.entries import Entries
 from cortex_jupyter.recording.valkey.leases import Leases
 from cortex_jupyter.recording.valkey.leaving import Leaving
 from cortex_jupyter.recording.valkey.link import VERSION, Link
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

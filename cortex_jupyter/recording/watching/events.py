@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import CortexError
+from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.recording.writing.batch import Note
-from cortex_jupyter.records import parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.pods import Container, containers, restarts, without_bulk
-from cortex_jupyter.records import parse_rfc3339
+from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
-    from cortex_jupyter.records import Source
+    from cortex_jupyter.model import Source
 
 #: UIDs of pods long gone that are still known, so that a late answer does not bring them back.
 _FORGOTTEN: Final = 1000

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cluster.workloads import segment
 from cortex_jupyter.errors import NotAllowed
-from cortex_jupyter.records import Source, parse_rfc3339
+from cortex_jupyter.model import Source, parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
-    from cortex_jupyter.records import TaskRef
+    from cortex_jupyter.model import TaskRef
 
     Wants = Callable[[dict[str, Any]], bool]
     Cut = Callable[[dict[str, Any]], dict[str, Any]]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 
+from cortex_jupyter.model import Entry, encode_batch, notice
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.recording.text.parser import PLAIN, Parser
-from cortex_jupyter.records import Entry, encode_batch, notice
 
 if TYPE_CHECKING:
+    from cortex_jupyter.model import Source
     from cortex_jupyter.recording.text.lines import Lines
-    from cortex_jupyter.records import Source
 
 _SECOND: Final = 1_000_000_000
 #: An anchor lies this far before the last line, so that lines whose times are out of order lie after it.

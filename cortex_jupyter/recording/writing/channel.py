@@ -13,21 +13,20 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter import tracing
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.process import telemetry
 from cortex_jupyter.recording.writing.batch import Batcher, Note, Piece, Ready, Track
 from cortex_jupyter.recording.writing.patience import Voice
+from cortex_jupyter.telemetry import recorder_metrics, tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cortex_jupyter.model import Source
     from cortex_jupyter.recording.store import Anchor, Lease, Store
     from cortex_jupyter.recording.text.lines import Lines
     from cortex_jupyter.recording.text.parser import Parser
     from cortex_jupyter.recording.writing.batch import Item
     from cortex_jupyter.recording.writing.writer import Writer
-    from cortex_jupyter.records import Source
 
 _log = logging.getLogger(__name__)
 
@@ -176,7 +175,7 @@ class Channel:
             if not self.items:
                 self.due = max(time.monotonic(), self.written + self._interval)
             self.items.append(item)
-            telemetry.QUEUE.inc(item.size)
+            recorder_metrics.QUEUE.inc(item.size)
             self.given += 1
             self.size += item.size
             if self.size >= FULL:
@@ -217,7 +216,7 @@ class Channel:
         size = sum(item.size for item in items)
         if self.error is None:
             self._commit(items, size)
-        telemetry.QUEUE.dec(size)
+        recorder_metrics.QUEUE.dec(size)
         self._loop.call_soon_threadsafe(self._room.set)
 
     def _commit(self, items: list[Item], size: int) -> None:
@@ -226,7 +225,7 @@ class Channel:
             begun = time.monotonic()
             self._writer.patience.commit(self._lease, commit, self.voice)
             seconds = time.monotonic() - begun
-            telemetry.committed(commit, size, seconds, self._since)
+            recorder_metrics.committed(commit.entries, size, seconds, self._since)
             if self.traced:
                 self._trace(items, seconds)
             if commit.entries:
@@ -234,5 +233,5 @@ class Channel:
         except Exception as error:  # noqa: BLE001 - handed to the task's coroutine, which must not wait for ever
             if not isinstance(error, CortexError):
                 _log.exception("A batch of %s cannot be recorded", self._batcher.task)
-            telemetry.failed(error)
+            recorder_metrics.failed(error)
             self.error = error

@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import StoreBusy, StoreError, StoreFull
+from cortex_jupyter.model import notice
 from cortex_jupyter.recording.store import Commit
-from cortex_jupyter.records import notice
 
 if TYPE_CHECKING:
     import threading

@@ -30,8 +30,8 @@ from tqdm import tqdm
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.cluster.pods import without_bulk
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
 
 if TYPE_CHECKING:
     from conftest import SandboxProcess

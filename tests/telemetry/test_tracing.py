@@ -8,9 +8,9 @@ import sys
 
 CODE = """
 import sys
-from cortex_jupyter import journal, tracing
+from cortex_jupyter.telemetry import logs, tracing
 import cortex_jupyter.recording.__main__
-journal.begin()
+logs.begin()
 tracing.begin("a service")
 with tracing.span("work") as span:
     span.event("something")

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 MESSAGES = """
 import logging, threading
-from cortex_jupyter import journal
+from cortex_jupyter.telemetry import logs
 from cortex_jupyter.errors import StoreFull
-journal.begin()
+logs.begin()
 log = logging.getLogger("cortex_jupyter.recording")
-with journal.about(task="ml:job/a", recorder="r1"):
+with logs.about(task="ml:job/a", recorder="r1"):
     log.warning("%s: %s", "ml:job/a", StoreFull("no\\nroom"), extra={"seconds": 1.23456})
     log.debug("not so loud")
     try:
@@ -63,9 +63,9 @@ def test_the_file_of_a_recorder_does_not_grow_for_ever(tmp_path: Path) -> None:
     code = f"""
 import logging
 from pathlib import Path
-from cortex_jupyter import journal
-journal._LARGE = 10_000
-journal.begin(Path({str(file)!r}))
+from cortex_jupyter.telemetry import logs
+logs._LARGE = 10_000
+logs.begin(Path({str(file)!r}))
 for i in range(1000): logging.getLogger("cortex_jupyter").warning("message %d of %s", i, "x" * 50)
 """
     with file.open("ab") as log:

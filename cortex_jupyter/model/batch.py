@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 if TYPE_CHECKING:
-    from cortex_jupyter.records.cursor import Epochs
+    from cortex_jupyter.model.cursor import Epochs
 
 #: The `o` column of a batch: where a line came from. Kubernetes does not say before 1.32.
 STREAMS: Final = ("unknown", "stdout", "stderr")

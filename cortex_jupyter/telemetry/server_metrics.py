@@ -1,16 +1,13 @@
-"""What a server tells of itself in Jupyter Server's own `/metrics`; see `recording.process.telemetry` for the recorders' part."""
+"""What a server tells of itself in Jupyter Server's own `/metrics`; see `telemetry.recorder_metrics` for the recorders' part."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from cortex_jupyter.recording.process.buckets import BUCKETS
-
-if TYPE_CHECKING:
-    from cortex_jupyter.recording.reading.frame import Burst
+from cortex_jupyter.telemetry.buckets import BUCKETS
 
 STREAMS: Final = Gauge("cortex_streams", "Streams open to readers")
 SENT: Final = Counter("cortex_sent_bytes_total", "Bytes of events sent to readers")
@@ -31,17 +28,17 @@ def refused(code: str) -> None:
     REFUSED.labels(code).inc()
 
 
-def sent(burst: Burst, since: int) -> None:
+def sent(size: int, oldest: int | None) -> None:
     """Count what went out together; of its batches the first has waited longest, and stands for all.
 
     Parameters
     ----------
-    burst : Burst
-    since : int
-        The last number that was recorded when the reader came.
+    size : int
+        Bytes of the events.
+    oldest : int or None
+        Time of the last line of the first batch that was recorded since the reader came, ns since the epoch; None
+        where there is none.
     """
-    SENT.inc(len(burst.events))
-    for frame in burst.frames:
-        if frame.event == "log" and frame.seq > since:
-            LAG.observe(max(0.0, time.time() - frame.t_max / 1e9))
-            break
+    SENT.inc(size)
+    if oldest is not None:
+        LAG.observe(max(0.0, time.time() - oldest / 1e9))

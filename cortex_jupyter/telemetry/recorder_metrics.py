@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Counter, Gauge, Histogram
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.process.buckets import BUCKETS
+from cortex_jupyter.telemetry.buckets import BUCKETS
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.store import Commit
+    from collections.abc import Iterable
+
+    from cortex_jupyter.model import Entry
 
 LINES: Final = Counter("cortex_lines_total", "Lines recorded")
 BYTES: Final = Counter("cortex_bytes_total", "Bytes of lines recorded, as the cluster sent them")
@@ -46,12 +48,13 @@ ERRORS.labels("InternalError")
 LEASES.labels("lost")
 
 
-def committed(commit: Commit, size: int, seconds: float, since: int) -> None:
+def committed(entries: Iterable[Entry], size: int, seconds: float, since: int) -> None:
     """Count a commit.
 
     Parameters
     ----------
-    commit : Commit
+    entries : iterable of Entry
+        What was written.
     size : int
         Bytes of its lines.
     seconds : float
@@ -61,7 +64,7 @@ def committed(commit: Commit, size: int, seconds: float, since: int) -> None:
     """
     COMMIT.observe(seconds)
     BYTES.inc(size)
-    for entry in commit.entries:
+    for entry in entries:
         if entry.event == "log":
             LINES.inc(entry.n)
             if entry.t_max > since:

@@ -14,11 +14,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from recording.hand import until
 from support.kube import python_job
 
-from cortex_jupyter import tracing
 from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recording.recorder.recorder import Recording
 from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,10 +5,10 @@ A *recording* is one gapless sequence of numbers (`seq`). Each number is either 
 records as columns. Its `data` is the JSON of one SSE event, encoded once by the recorder and forwarded as those bytes.
 """
 
-from cortex_jupyter.records.batch import STREAMS, Batch, Entry, Source, encode_batch, notice
-from cortex_jupyter.records.cursor import EVERY_SEQ, MOST_EPOCHS, Cursor, Epochs, check_epoch, epoch_at
-from cortex_jupyter.records.task import KINDS, TaskRef, checked_namespace
-from cortex_jupyter.records.times import parse_rfc3339, rfc3339
+from cortex_jupyter.model.batch import STREAMS, Batch, Entry, Source, encode_batch, notice
+from cortex_jupyter.model.cursor import EVERY_SEQ, MOST_EPOCHS, Cursor, Epochs, check_epoch, epoch_at
+from cortex_jupyter.model.task import KINDS, TaskRef, checked_namespace
+from cortex_jupyter.model.times import parse_rfc3339, rfc3339
 
 __all__ = [
     "EVERY_SEQ",

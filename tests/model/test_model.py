@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cortex_jupyter.errors import BadQuery, CursorNotHeld
-from cortex_jupyter.records import (
+from cortex_jupyter.model import (
     KINDS,
     Batch,
     Cursor,
