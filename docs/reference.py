@@ -14,7 +14,7 @@ import cortex_jupyter
 PAGES = (
     "errors", "notebook.record", "notebook.follow", "notebook.tasktable", "notebook.metrics", "notebook.chart", "notebook.masked",
     "frames.found", "frames.errorlist", "frames.errors", "frames.why", "frames.ends", "frames.patterned", "frames.comparison",
-    "frames.compare", "frames.progressed", "frames.statement", "parsing.blocks", "parsing.query",
+    "frames.compare", "frames.progressed", "frames.statement", "parsing.blocks", "query.language",
 )  # fmt: skip
 
 

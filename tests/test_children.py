@@ -16,7 +16,7 @@ import pytest
 import cortex_jupyter
 from cortex_jupyter.cli import demo
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.parsing import apart
+from cortex_jupyter.query import regex_worker
 from cortex_jupyter.recording.process import archiving, launch
 from cortex_jupyter.server.levels import Levels
 from cortex_jupyter.server.process import EndedEarlyError, output
@@ -76,10 +76,10 @@ def _levels(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
 
 
 def _pattern(_: Path, __: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apart, "_idle", [])
+    monkeypatch.setattr(regex_worker, "_idle", [])
     with contextlib.suppress(CortexError):
-        apart.found("(?:ab|a[b])*c", ["ababc"], 100, 2.0)
-    for one in apart._idle:
+        regex_worker.found("(?:ab|a[b])*c", ["ababc"], 100, 2.0)
+    for one in regex_worker._idle:
         one.end()
 
 

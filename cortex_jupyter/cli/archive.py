@@ -16,7 +16,7 @@ from cortex_jupyter.errors import BadQuery, CortexError, CursorNotHeld
 from cortex_jupyter.frames.read import stored_pieces
 from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.snapshot import progress
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.recording.store import absolute_archive, is_shared
 from cortex_jupyter.recording.store.attempts import begin, due
 from cortex_jupyter.recording.stores import open_store

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.notebook.tasklog import TaskLog
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
 
 #: What is shown while a task runs, where `since` is not given (DESIGN section 4.1).
 _WINDOW: Final = "1m"

@@ -12,7 +12,7 @@ from cortex_jupyter.frames.metrics import Carried, metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
 
 #: What metrics are found in.
 COLUMNS: Final = ("time", "seq", "task", "pod", "text")

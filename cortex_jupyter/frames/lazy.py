@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cortex_jupyter.archive.held import Held
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.store import Readable
 
 _CLOUD: Final = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_endpoint_url", "aws_region")

@@ -8,7 +8,7 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.derive import derived
 
 if TYPE_CHECKING:
-    from cortex_jupyter.masking import Mask
+    from cortex_jupyter.parsing.masking import Mask
 
 
 def masked(table: Any, mask: Mask) -> Any:

@@ -9,7 +9,7 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.frames.measured import Values
 from cortex_jupyter.parsing import metrics as rules
-from cortex_jupyter.parsing.pattern import finder
+from cortex_jupyter.query.pattern import finder
 
 
 def matched(text: Any, pattern: str) -> Values:

@@ -18,7 +18,7 @@ from cortex_jupyter.recording.reading.snapshot import Record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.store import Readable
 
 #: Bytes read from the store at once.

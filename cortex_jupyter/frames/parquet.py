@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.store import Readable
 
 #: Parameters that change neither which rows there are nor their order.

@@ -19,7 +19,7 @@ from cortex_jupyter.frames.places import places
 from cortex_jupyter.frames.schema import COLUMNS, schema
 from cortex_jupyter.frames.select import select
 from cortex_jupyter.frames.statement import Completeness
-from cortex_jupyter.parsing.needed import of_each
+from cortex_jupyter.query.required_literals import of_each
 from cortex_jupyter.recording.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from cortex_jupyter.archive.held import Held
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.store import Readable
 
 #: Columns of a frame that a file has not; and columns of a file by which rows are put in order.

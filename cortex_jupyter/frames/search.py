@@ -1,6 +1,6 @@
 """Which texts hold something: looked for in bytes, where RE2 is ten times faster than in characters.
 
-A pattern is Python's, whatever finds it: `find` here and there has the same answer (`parsing.re2` says where RE2 has).
+A pattern is Python's, whatever finds it: `find` here and there has the same answer (`query.re2` says where RE2 has).
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.bytefind import buffers, rows_with, wide
-from cortex_jupyter.parsing.needed import needed
-from cortex_jupyter.parsing.pattern import REACH, Finder
-from cortex_jupyter.parsing.re2 import bytewise
+from cortex_jupyter.query.pattern import REACH, Finder
+from cortex_jupyter.query.re2 import bytewise
+from cortex_jupyter.query.required_literals import needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cortex_jupyter.parsing.re2 import Bytewise
+    from cortex_jupyter.query.re2 import Bytewise
 
 #: Lines for which a pattern has its time: as many as a batch.
 _PIECE: Final = 4096
@@ -32,7 +32,7 @@ def found(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
     ----------
     text : pyarrow.LargeStringArray
     pattern : str
-        One that `parsing.pattern.finder` takes; nothing where only `find` knows.
+        One that `query.pattern.finder` takes; nothing where only `find` knows.
     find : callable
         Truthy for the texts that are meant.
 

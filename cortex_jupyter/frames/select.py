@@ -1,4 +1,4 @@
-"""Which rows of a table a query wants: the answers of `parsing.keep.Filter`, by columns.
+"""Which rows of a table a query wants: the answers of `query.filter.Filter`, by columns.
 
 Source, stream and level are columns with few values; only patterns look at texts, and only at those that are left.
 """
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.frames.search import found
 from cortex_jupyter.frames.templates import coded
-from cortex_jupyter.parsing.keep import Filter
 from cortex_jupyter.parsing.level import LEVELS
-from cortex_jupyter.parsing.sources import named
+from cortex_jupyter.query.filter import Filter
+from cortex_jupyter.query.sources import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.parsing.sources import Runs
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.query.sources import Runs
 
 
 def select(table: Any, query: LogQuery, columns: Sequence[str] | None = None) -> Any:

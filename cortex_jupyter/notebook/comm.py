@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.model import Cursor, TaskRef
 from cortex_jupyter.notebook.outlet import RATE, Outlet
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.server.glance import outline
 from cortex_jupyter.server.metrics import measured
 from cortex_jupyter.server.page import page, place

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.snapshot import Snapshot, progress
-from cortex_jupyter.parsing.when import duration
+from cortex_jupyter.query.instants import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

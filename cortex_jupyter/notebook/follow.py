@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.reading.frame import Frame
     from cortex_jupyter.recording.reading.reading import Recording
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.layout import STATEMENT
-from cortex_jupyter.masking import Mask
+from cortex_jupyter.parsing.masking import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.frames.statement import Completeness
     from cortex_jupyter.notebook.analysis import Analysis
     from cortex_jupyter.notebook.record import Record
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
 
 
 class Masked:

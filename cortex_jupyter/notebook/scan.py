@@ -14,7 +14,7 @@ from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.recording.reading.reading import Recording
 
 if TYPE_CHECKING:

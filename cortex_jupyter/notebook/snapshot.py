@@ -16,7 +16,7 @@ from cortex_jupyter.frames.ordered import ordered
 from cortex_jupyter.frames.schema import COLUMNS
 from cortex_jupyter.frames.statement import Completeness
 from cortex_jupyter.notebook.record import Record, Status
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.server.state import present
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.frames.statement import Completeness
     from cortex_jupyter.notebook.widget import LogViewer
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.reading.open import Recordings
     from cortex_jupyter.recording.reading.reading import Recording
 

@@ -15,7 +15,7 @@ from cortex_jupyter.notebook.follow import Follow, Frames
 from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.notebook.snapshot import Snapshot, progress, until
-from cortex_jupyter.parsing.pattern import finder
+from cortex_jupyter.query.pattern import finder
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -12,7 +12,7 @@ import traitlets
 
 from cortex_jupyter.errors import MissingExtra
 from cortex_jupyter.notebook.comm import CommServer
-from cortex_jupyter.parsing.query import SEVERAL
+from cortex_jupyter.query.language import SEVERAL
 
 if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime

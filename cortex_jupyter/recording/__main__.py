@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import ClusterChanged, CortexError, StoreBusy, StoreError
-from cortex_jupyter.masking import rules
+from cortex_jupyter.parsing.masking import rules
 from cortex_jupyter.recording.collector.selection import Selection
 from cortex_jupyter.recording.process.launch import log_path, rights
 from cortex_jupyter.recording.process.pulse import Pulse

@@ -12,7 +12,7 @@ from tornado import web
 
 from cortex_jupyter.errors import BadQuery, CortexError, NotFound, OtherCluster
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.parsing.query import SEVERAL, LogQuery
+from cortex_jupyter.query.language import SEVERAL, LogQuery
 from cortex_jupyter.server.discreet import Discreet
 from cortex_jupyter.telemetry import tracing
 

@@ -17,7 +17,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError, TooMany
-from cortex_jupyter.parsing.query import NAMES, LogQuery
+from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.server import text
 from cortex_jupyter.server.names import check_names
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cortex_jupyter.model import Batch
-    from cortex_jupyter.recording.reading.feed import Keep
+    from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
 

@@ -18,7 +18,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.parsing.query import NAMES
+from cortex_jupyter.query.language import NAMES
 from cortex_jupyter.recording.reading.filtering import in_turn
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.page import page, place
@@ -28,7 +28,7 @@ from cortex_jupyter.server.streaming import StreamingHandler
 from cortex_jupyter.server.window import Window, caught_up
 
 if TYPE_CHECKING:
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
 
 _ALLOWED: Final = frozenset(NAMES) | {"format", "cursor", "at"}

@@ -20,8 +20,8 @@ from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.frames.metrics import Carried, metrics
 from cortex_jupyter.frames.read import stored_pieces
 from cortex_jupyter.frames.thinned import thinned
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.reading.pages import Bound
+from cortex_jupyter.query.bounds import Bound
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.server.process import event
 from cortex_jupyter.telemetry import logs
 

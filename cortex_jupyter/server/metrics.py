@@ -9,7 +9,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery, CortexError
-from cortex_jupyter.recording.reading.pages import QUERY_S
+from cortex_jupyter.query.bounds import QUERY_S
 from cortex_jupyter.server.answers import Answers
 from cortex_jupyter.server.process import EndedEarlyError, event
 from cortex_jupyter.server.streaming import StreamingHandler

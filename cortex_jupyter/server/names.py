@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.errors import ContainerNotFound
 
 if TYPE_CHECKING:
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
 
 _GLOB = frozenset("*?[")

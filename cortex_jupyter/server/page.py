@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.parsing.when import instant
+from cortex_jupyter.query.instants import instant
 from cortex_jupyter.recording.reading.pages import Page, following, newest
 from cortex_jupyter.recording.reading.places import around, onward
 from cortex_jupyter.server.state import completeness_of
@@ -15,7 +15,7 @@ from cortex_jupyter.server.text import row
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Info
 

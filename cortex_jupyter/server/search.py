@@ -15,7 +15,7 @@ from cortex_jupyter.server.streaming import StreamingHandler
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
 
 

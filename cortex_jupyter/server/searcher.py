@@ -21,8 +21,9 @@ import orjson
 from cortex_jupyter.archive.store import ArchiveStore, reading
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import Batch
-from cortex_jupyter.parsing.needed import of_each
-from cortex_jupyter.parsing.query import Bounds, LogQuery
+from cortex_jupyter.query.bounds import Bounds
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.query.required_literals import of_each
 from cortex_jupyter.recording.reading.snapshot import held
 from cortex_jupyter.server.process import event
 from cortex_jupyter.telemetry import logs
@@ -30,7 +31,7 @@ from cortex_jupyter.telemetry import logs
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cortex_jupyter.recording.reading.feed import Keep
+    from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.recording.store import Readable
 
 #: Progress is told so often, seconds: a reader sees that it goes on, and the server that it has not run away.

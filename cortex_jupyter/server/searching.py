@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import rfc3339
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.server.process import EndedEarlyError, event, output
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from cortex_jupyter.model import Entry
-    from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.reading.feed import Keep
+    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.reading.reading import Recording
     from cortex_jupyter.recording.store import Readable
 

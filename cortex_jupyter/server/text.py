@@ -15,7 +15,7 @@ from cortex_jupyter.parsing.level import level
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.recording.reading.frame import Burst
 
 # What ends a line of an event stream: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream

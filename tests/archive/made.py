@@ -9,7 +9,7 @@ from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.frames.read import stored_pieces
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 
 if TYPE_CHECKING:
     from frames.filled import Filled

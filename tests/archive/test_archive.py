@@ -20,7 +20,7 @@ from cortex_jupyter.frames.archived import in_time
 from cortex_jupyter.frames.ordered import ordered as records
 from cortex_jupyter.frames.read import count, read, stored_pieces
 from cortex_jupyter.model import Batch, Cursor, TaskRef
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.recording.reading.outline import outline
 from cortex_jupyter.recording.reading.pages import following, newest
 from cortex_jupyter.recording.store.budget import Budget

@@ -24,7 +24,7 @@ from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
 from cortex_jupyter.frames.lazy import lazy
 from cortex_jupyter.frames.parquet import to_parquet
 from cortex_jupyter.frames.read import read
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.recording.reading.pages import newest
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.frames.lazy import lazy
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.frames.schema import COLUMNS
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.grams import Grams, may_hold
 from cortex_jupyter.frames.read import count, read
 from cortex_jupyter.model import Batch
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.server.searcher import search
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew
 from cortex_jupyter.frames.convert import to_pandas, to_polars
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.frames.schema import COLUMNS, schema
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,7 @@ sys.modules[{name!r}] = None  # not to be found
 from cortex_jupyter.errors import MissingExtra
 from cortex_jupyter.frames.convert import to_pandas, to_polars
 from cortex_jupyter.frames.read import read
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.model import TaskRef
 query, store = LogQuery.parse({{}}), open_store(sys.argv[1])

@@ -18,7 +18,7 @@ from cortex_jupyter.frames.parquet import to_parquet
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.frames.schema import COLUMNS, schema
 from cortex_jupyter.model import Batch
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.recording.reading.pages import newest
 
 

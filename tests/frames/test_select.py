@@ -14,10 +14,10 @@ from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.frames.search import found
-from cortex_jupyter.parsing.needed import Needed, needed
-from cortex_jupyter.parsing.pattern import finder
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.parsing.re2 import bytewise
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.query.pattern import finder
+from cortex_jupyter.query.re2 import bytewise
+from cortex_jupyter.query.required_literals import Needed, needed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

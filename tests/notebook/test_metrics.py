@@ -11,7 +11,7 @@ from frames.filled import T0, Filled
 import cortex_jupyter as cortex
 from cortex_jupyter.model import rfc3339
 from cortex_jupyter.notebook.tasktable import TaskTable, _add_progress
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,9 @@ from recording.hand import NewStore, on_sqlite
 from recording.test_pages import back, bounds, filled, in_file_order, inside, odd, recordings
 
 from cortex_jupyter.model import Batch, Cursor
-from cortex_jupyter.parsing.query import Bounds, LogQuery
-from cortex_jupyter.recording.reading.pages import PATIENT, Bound, Page, following, newest, tail_start
+from cortex_jupyter.query.bounds import PATIENT, Bound, Bounds
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.recording.reading.pages import Page, following, newest, tail_start
 from cortex_jupyter.recording.reading.places import around, onward
 from cortex_jupyter.server.searcher import search
 

@@ -18,7 +18,7 @@ from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.frames.read import stored_pieces
 from cortex_jupyter.model import EVERY_SEQ, MOST_EPOCHS, Batch, Cursor
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.recording.reading.feed import Feed
 from cortex_jupyter.recording.reading.pages import following, newest
 from cortex_jupyter.recording.sqlite.store import SqliteStore

@@ -11,8 +11,8 @@ import asyncio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cortex_jupyter.masking import Mask
 from cortex_jupyter.model import Batch, Entry, Source, rfc3339
+from cortex_jupyter.parsing.masking import Mask
 from cortex_jupyter.recording.store import Anchor, Commit
 from cortex_jupyter.recording.text.parser import PLAIN, Parser
 from cortex_jupyter.recording.text.resume import Resume, recorded_lines

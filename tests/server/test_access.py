@@ -24,7 +24,7 @@ from support.kube import Kube, python_job, python_pod
 from cortex_jupyter.archive.layout import NOTICES, unpack_notices
 from cortex_jupyter.cluster.access import Person
 from cortex_jupyter.model import parse_rfc3339
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.reading.reading import Recording
 from cortex_jupyter.recording.stores import open_store

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from server.tape import T0, Tape
 
 from cortex_jupyter.model import Batch, Entry
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.recording.reading.frame import Frame
 from cortex_jupyter.recording.reading.open import Recordings
 from cortex_jupyter.recording.reading.reading import Recording

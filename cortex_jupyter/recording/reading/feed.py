@@ -20,13 +20,10 @@ from cortex_jupyter.recording.reading.frame import BURST, Burst, Frame, cut, gat
 from cortex_jupyter.recording.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable
 
-    from cortex_jupyter.model import Batch
+    from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.recording.store import Readable
-
-    #: Gives the positions of a batch's records that are wanted.
-    Keep = Callable[[Batch], Sequence[int]]
 
 #: Bytes read from the store at once, and kept for readers that keep up.
 PIECE, RECENT = 1 << 20, 2 << 20

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cortex_jupyter.recording.reading.feed import Keep
+    from cortex_jupyter.query.filter import Keep
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cortex_jupyter.model import Epochs
-    from cortex_jupyter.recording.reading.feed import Keep
+    from cortex_jupyter.query.filter import Keep
 
 #: Bytes that go out at once; a block of a backlog is as large.
 BURST: Final = 1 << 16

@@ -6,60 +6,24 @@ gives everything exactly once while lines still arrive. Both cursors carry how f
 
 from __future__ import annotations
 
-import time
 from bisect import insort
 from dataclasses import dataclass, replace
 from heapq import heappush, heappushpop
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from cortex_jupyter.query.bounds import PATIENT, Bound
 from cortex_jupyter.recording.reading.snapshot import Record, Snapshot, held, records_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from cortex_jupyter.model import Cursor
-    from cortex_jupyter.recording.reading.feed import Keep
+    from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.recording.store import Readable
 
 _FOREVER = (1 << 63, 0)
-#: Characters of text of a page, and seconds that looking for it takes, at most; see `Bound`.
-PAGE_SIZE: Final = 32 << 20
-QUERY_S: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """Where a page ends although there is more: its cursor goes on from there.
-
-    Parameters
-    ----------
-    size : int, optional
-        Characters of its records' texts; one record it has however long that is.
-    end : float, optional
-        When it is to be there, by `time.monotonic`. It goes on until at least something has been looked at.
-    gone : callable, optional
-        True when nobody waits for it any more.
-    """
-
-    size: int = PAGE_SIZE
-    end: float = float("inf")
-    gone: Callable[[], bool] = lambda: False
-
-    @classmethod
-    def within(cls, seconds: float, size: int, gone: Callable[[], bool]) -> Self:
-        """Give the bound of a page that is begun now."""
-        return cls(size, time.monotonic() + seconds, gone)
-
-    @property
-    def over(self) -> bool:
-        """Whether the time is over."""
-        return time.monotonic() >= self.end or self.gone()
-
-
-#: That of callers who have all the time they want.
-PATIENT: Final = Bound()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from bisect import insort
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.recording.reading.pages import PATIENT, Bound, Page, in_order, newest
+from cortex_jupyter.query.bounds import PATIENT, Bound
+from cortex_jupyter.recording.reading.pages import Page, in_order, newest
 from cortex_jupyter.recording.reading.snapshot import Record, Snapshot, held
 
 if TYPE_CHECKING:
     from cortex_jupyter.model import Cursor
-    from cortex_jupyter.recording.reading.feed import Keep
+    from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.recording.store import Readable
 
 #: Behind every record.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import BadQuery, StoreBusy, StoreError, StoreFull
-from cortex_jupyter.masking import Mask, mask, rules
+from cortex_jupyter.parsing.masking import Mask, mask, rules
 from cortex_jupyter.recording.store import is_shared
 from cortex_jupyter.recording.text.lines import Lines, parse, parse_cri
 
@@ -44,7 +44,7 @@ class Parser:
     Parameters
     ----------
     masked : bool
-        Tokens, keys, passwords and e-mail addresses are masked (`cortex_jupyter.masking`).
+        Tokens, keys, passwords and e-mail addresses are masked (`cortex_jupyter.parsing.masking`).
 
     Examples
     --------

@@ -5,27 +5,23 @@ from __future__ import annotations
 import difflib
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import Cursor
-from cortex_jupyter.parsing.keep import Filter
 from cortex_jupyter.parsing.level import ALIASES, LEVELS
-from cortex_jupyter.parsing.pattern import SECONDS, finder
-from cortex_jupyter.parsing.sources import Runs
-from cortex_jupyter.parsing.when import duration, instant
-from cortex_jupyter.parsing.where import conditions, holds
-from cortex_jupyter.recording.reading.pages import PAGE_SIZE, QUERY_S, Bound
+from cortex_jupyter.query.bounds import LIMIT, MOST, Bound, Bounds
+from cortex_jupyter.query.conditions import conditions, holds
+from cortex_jupyter.query.filter import Filter
+from cortex_jupyter.query.instants import duration, instant
+from cortex_jupyter.query.pattern import finder
+from cortex_jupyter.query.sources import Runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from cortex_jupyter.recording.reading.feed import Keep
-    from cortex_jupyter.recording.store import Readable
-
-#: Records of a page where `limit` is not given, and at most.
-LIMIT: Final = 1000
-MOST: Final = 10_000
+    from cortex_jupyter.model import Source
+    from cortex_jupyter.query.filter import Keep
 
 #: The parameters, in the order in which they are documented.
 NAMES: Final = (
@@ -43,24 +39,11 @@ _WINDOWED: Final = frozenset({"since", "before", "after", "run"})
 _TRUE, _FALSE = frozenset({"", "1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """What answering a query may take.
+class SourceStore(Protocol):
+    """A store of recordings, as far as a query has to read it."""
 
-    Parameters
-    ----------
-    pattern_s : float, optional
-        Seconds of computing of one pattern for the lines of one batch.
-    query_s : float, optional
-        Seconds after which a page or a search ends with what it has, and a cursor to go on.
-    page_records, page_size : int, optional
-        Records of a page, and characters of their texts.
-    """
-
-    pattern_s: float = SECONDS
-    query_s: float = QUERY_S
-    page_records: int = MOST
-    page_size: int = PAGE_SIZE
+    def sources(self, recording: int, /) -> Mapping[int, tuple[Source, object]]:
+        """Give the sources of a recording by id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +72,9 @@ class LogQuery:
     level : str or None
         At least this level. Lines of which none can be told count as `info`: what a program prints is information.
     grep, exclude : tuple of str
-        Regular expressions that a line must, must not contain; see `parsing.pattern` for their bounds.
+        Regular expressions that a line must, must not contain; see `query.pattern` for their bounds.
     where : tuple of str
-        Conditions on fields, `status>=500`; see `parsing.where`.
+        Conditions on fields, `status>=500`; see `query.conditions`.
     timestamps, pretty : bool
         For text: with each line's time; JSON lines spread out.
     bounds : Bounds
@@ -198,7 +181,7 @@ class LogQuery:
         }
         return replace(self, **moved) if moved and by else self
 
-    def among(self, store: Readable, recording: int) -> Self:
+    def among(self, store: SourceStore, recording: int) -> Self:
         """Give the query for one recording: what counts its runs from the newest is counted now; it may read the store."""
         if self.run is None or self.run.counted:
             return self

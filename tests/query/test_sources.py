@@ -11,7 +11,7 @@ from support.sources import CASES, SOURCES, WRONG
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.frames.select import select
 from cortex_jupyter.model import Batch
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 
 COUNT = len(SOURCES)
 

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from cortex_jupyter.model import STREAMS
 from cortex_jupyter.parsing.level import LEVELS, level
-from cortex_jupyter.parsing.sources import named
+from cortex_jupyter.query.sources import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
     from cortex_jupyter.model import Batch
-    from cortex_jupyter.parsing.pattern import Finder
-    from cortex_jupyter.parsing.sources import Runs
+    from cortex_jupyter.query.pattern import Finder
+    from cortex_jupyter.query.sources import Runs
+
+    #: Gives the positions of a batch's records that are wanted.
+    Keep = Callable[[Batch], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ class Filter:
 
     Examples
     --------
-    >>> from cortex_jupyter.parsing.pattern import finder
+    >>> from cortex_jupyter.query.pattern import finder
     >>> from cortex_jupyter.model import Batch
     >>> pods = {1: {"pod": "a-1", "container": "main"}, 2: {"pod": "b-1", "container": "main"}}
     >>> batch = Batch("d:job/a", [1, 2, 3], [5, 5, 6], [1, 2, 1], [0, 0, 0], ["x", "x", "y"], pods)

@@ -1,7 +1,7 @@
 """Conditions on a field of a line, `status>=500`: read once, tested on texts; js/src/store/asking/where.ts does the same.
 
 A field is what a person would call so: a key of a JSON object (also behind a text, and `meta.step` within one), else the
-first `key=value`, `key: value` or `'key': value` in the text. `tests/parsing/fixtures/where.json` holds Python, HTTP, the
+first `key=value`, `key: value` or `'key': value` in the text. `tests/query/fixtures/where.json` holds Python, HTTP, the
 command line and the viewer to the same answers.
 """
 

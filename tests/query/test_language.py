@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import Batch, Cursor
-from cortex_jupyter.parsing.pattern import finder
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.query.pattern import finder
 
 S = 1_000_000_000
 NOW = 1_700_000_000 * S

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from re import _parser as sre  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.parsing.pattern import REPEATS, plain
+from cortex_jupyter.query.pattern import REPEATS, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

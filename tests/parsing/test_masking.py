@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from detect_secrets.plugins.keyword import DENYLIST
 
-from cortex_jupyter.masking import Mask, rules
+from cortex_jupyter.parsing.masking import Mask, rules
 
 K = "x4Qz9LmN2pRs7TvW8yBc3DfG5hJk6aEu0iOo1"  # no real one
 SECRETS = {

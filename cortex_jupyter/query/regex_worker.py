@@ -1,7 +1,7 @@
 """A pattern looked for in a process of its own, which ends itself where that takes too long.
 
 Python's `re` holds the interpreter while it matches and cannot be interrupted, so a pattern that runs away would stop a
-server, or a kernel, for good. The process (`python -m cortex_jupyter.parsing.matcher`) has the same `re`: what matches
+server, or a kernel, for good. The process (`python -m cortex_jupyter.query.regex_worker`) has the same `re`: what matches
 does not depend on where it is looked for.
 """
 
@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import marshal
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -19,7 +20,8 @@ from typing import Final
 
 from cortex_jupyter.errors import CortexError, TooSlow
 
-SIZE: Final = struct.Struct("<Q")
+#: Before each question: how many bytes it has.
+_SIZE: Final = struct.Struct("<Q")
 #: Processes that wait for the next question.
 _KEPT: Final = 2
 _idle: list[_Matcher] = []
@@ -30,7 +32,7 @@ class _Matcher:
 
     def __init__(self) -> None:
         # -P: an `re.py` in the current folder must not be executed as the user of a server.
-        pipe, command = subprocess.PIPE, (sys.executable, "-P", "-m", "cortex_jupyter.parsing.matcher")
+        pipe, command = subprocess.PIPE, (sys.executable, "-P", "-m", "cortex_jupyter.query.regex_worker")
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe)  # noqa: S603 - ours
 
     def ask(self, question: bytes, answers: int) -> bytes:
@@ -38,7 +40,7 @@ class _Matcher:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(SIZE.pack(len(question)) + question)
+            self.process.stdin.write(_SIZE.pack(len(question)) + question)
             self.process.stdin.flush()
         return self.process.stdout.read(answers)
 
@@ -91,3 +93,24 @@ def _end() -> None:
 
 atexit.register(_end)
 os.register_at_fork(after_in_child=_idle.clear)
+
+
+def main() -> None:
+    """Answer questions until there are no more."""
+    os.nice(5)  # who waits for a line comes first
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the kernel or program that asks
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+    read, write = sys.stdin.buffer, sys.stdout.buffer
+    while size := read.read(_SIZE.size):
+        pattern, texts, reach, seconds = marshal.loads(read.read(*_SIZE.unpack(size)))  # noqa: S302 - our parent's
+        search = re.compile(pattern).search
+        # The system counts what is computed here and ends this process, whatever `re` is doing.
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        answer = bytes(search(text, 0, reach) is not None for text in texts)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        write.write(answer)
+        write.flush()
+
+
+if __name__ == "__main__":
+    main()

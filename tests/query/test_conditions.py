@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.parsing.where import conditions, holds
+from cortex_jupyter.query.conditions import conditions, holds
+from cortex_jupyter.query.language import LogQuery
 
 TABLE: dict[str, Any] = json.loads((Path(__file__).parent / "fixtures" / "where.json").read_text())
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cortex_jupyter.errors import TooSlow
-from cortex_jupyter.parsing.effort import bounded
-from cortex_jupyter.parsing.pattern import REACH, finder
+from cortex_jupyter.query.effort import bounded
+from cortex_jupyter.query.pattern import REACH, finder
 
 #: Two ways to read a letter, as many times as there are letters.
 EVIL = "(?:ab|a[b])*c"

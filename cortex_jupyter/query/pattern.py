@@ -2,7 +2,7 @@
 
 Python's `re` holds the interpreter's lock while it matches and has no time limit, so a pattern that takes exponential
 time would stop the whole server, from whatever thread. What could is looked for by a process of its own
-(`parsing.apart`), which ends after `SECONDS` of computing for one batch; the usual cause (a repetition of what itself can
+(`query.regex_worker`), which ends after `SECONDS` of computing for one batch; the usual cause (a repetition of what itself can
 repeat, `(a+)+`) is refused at once. A pattern is bounded, and looks at the head of very long lines only.
 """
 
@@ -15,8 +15,8 @@ from re import _parser as sre  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery, TooSlow
-from cortex_jupyter.parsing.apart import found
-from cortex_jupyter.parsing.effort import bounded
+from cortex_jupyter.query.effort import bounded
+from cortex_jupyter.query.regex_worker import found
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
