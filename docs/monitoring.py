@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from cortex_jupyter.recording.process.pulse import STALE_S, WAITS_S
+from cortex_jupyter.recorder.process.health import STALE_S, WAITS_S
 from cortex_jupyter.telemetry import recorder_metrics as recorder
 from cortex_jupyter.telemetry import server_metrics as server
 

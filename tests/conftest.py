@@ -23,7 +23,7 @@ from support.kube import Kube, KubeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 #: A JupyterHub's configuration, which only it can read.
 collect_ignore = ["support/hub_config.py"]

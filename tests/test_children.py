@@ -17,7 +17,7 @@ import cortex_jupyter
 from cortex_jupyter.cli import demo
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.query import regex_worker
-from cortex_jupyter.recording.process import archiving, launch
+from cortex_jupyter.recorder.process import archiving, launch
 from cortex_jupyter.server.levels import Levels
 from cortex_jupyter.server.process import EndedEarlyError, output
 

@@ -20,14 +20,14 @@ from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.held import Held, too_new
 from cortex_jupyter.archive.write import About, Parts, Written
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound, ArchiveTooNew, CursorNotHeld
-from cortex_jupyter.recording.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from cortex_jupyter.archive.objects import Objects
     from cortex_jupyter.model import TaskRef
-    from cortex_jupyter.recording.store import Info, Readable
+    from cortex_jupyter.store import Info, Readable
 
     Rows = Callable[[Readable, int], Iterable[tuple[Any, bool]]]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from cortex_jupyter.model import Entry
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 #: Bytes read from the store at once, and rows of a piece.
 PIECE: Final = 4 << 20

@@ -17,16 +17,16 @@ from cortex_jupyter.frames.read import stored_pieces
 from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.recording.store import absolute_archive, is_shared
-from cortex_jupyter.recording.store.attempts import begin, due
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store import absolute_archive, is_shared
+from cortex_jupyter.store.attempts import begin, due
+from cortex_jupyter.store.open import open_store
 from cortex_jupyter.telemetry import logs, tracing
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    from cortex_jupyter.recording.store import Readable, Store
+    from cortex_jupyter.store import Readable, Store
     from cortex_jupyter.telemetry.tracing import Attributes
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.order import ascending
 from cortex_jupyter.frames.read import row_groups, wanted
 from cortex_jupyter.model import STREAMS
-from cortex_jupyter.recording.reading.snapshot import Record
+from cortex_jupyter.reader.snapshot import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from cortex_jupyter.model import rfc3339
 from cortex_jupyter.parsing.fields import plain
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 #: Lines of each container that are given, and characters of each.
 LAST: Final = 10

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.held import Held
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 _CLOUD: Final = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_endpoint_url", "aws_region")
 

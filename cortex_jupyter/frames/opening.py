@@ -18,7 +18,7 @@ from cortex_jupyter.errors import ArchiveNotFound, BadQuery
 from cortex_jupyter.frames.foreign import Foreign
 from cortex_jupyter.frames.places import places
 from cortex_jupyter.model import TaskRef, notice, rfc3339
-from cortex_jupyter.recording.store import Complete, Info
+from cortex_jupyter.store import Complete, Info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
 """All records of a recording in the order in which people read, one after the other and without Arrow.
 
-The same order as `in_order` gives a table and `recording.reading.pages` a page, but with only those lines in memory whose
+The same order as `in_order` gives a table and `reader.pages` a page, but with only those lines in memory whose
 place is not certain yet: a line may go out when no entry to come reaches back to its time.
 """
 
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.model import Batch
-from cortex_jupyter.recording.reading.snapshot import Record
+from cortex_jupyter.reader.snapshot import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 #: Bytes read from the store at once.
 _PIECE: Final = 4 << 20
@@ -42,7 +42,7 @@ def ordered(
     Yields
     ------
     Record
-        As in `recording.reading.pages`.
+        As in `reader.pages`.
     """
     found = None if start or stop is not None else _archived(store, recording, query)
     found = found or _sorted(store, recording, query, start, stop)

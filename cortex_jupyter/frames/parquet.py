@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 #: Parameters that change neither which rows there are nor their order.
 _HARMLESS = frozenset({"timestamps", "pretty"})

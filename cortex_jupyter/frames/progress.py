@@ -12,7 +12,7 @@ from cortex_jupyter.model import Batch
 from cortex_jupyter.parsing.progress import Progress, progress
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 #: What a bar's line has somewhere (`parsing.progress`), and what counts towards a total; in RE2's syntax.
 _BAR: Final = r"%\||━|\d/\d+ \[[=>.]|%\] in |it \[|/s\]"

@@ -20,7 +20,7 @@ from cortex_jupyter.frames.schema import COLUMNS, schema
 from cortex_jupyter.frames.select import select
 from cortex_jupyter.frames.statement import Completeness
 from cortex_jupyter.query.required_literals import of_each
-from cortex_jupyter.recording.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.held import Held
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 #: Columns of a frame that a file has not; and columns of a file by which rows are put in order.
 _CUT: Final = frozenset({"message", "fields"})

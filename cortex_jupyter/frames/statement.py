@@ -11,7 +11,7 @@ import orjson
 from cortex_jupyter.model import parse_rfc3339, rfc3339
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 
 @dataclass(frozen=True, slots=True)

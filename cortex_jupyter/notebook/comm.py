@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.outlet import Send
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.reader.session import Recordings
 
     Work = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 

@@ -14,7 +14,7 @@ from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog
-from cortex_jupyter.recording.reading.open import Recordings
+from cortex_jupyter.reader.session import Recordings
 from cortex_jupyter.server.names import check_names
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.model import TaskRef
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.store import Store
 
 
 def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as in `gzip.open`; used as `cortex.open`

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.model import TaskRef
-    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.reader.session import Recordings
 
     #: `widget.send(content, buffers)`; ipykernel's IOPub has a thread of its own, so any thread may call it.
     Send = Callable[[dict[str, Any], list[bytes] | None], object]

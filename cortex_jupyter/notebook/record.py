@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cortex_jupyter.model import Batch
-    from cortex_jupyter.recording.reading import snapshot
+    from cortex_jupyter.reader import snapshot
 
 
 @dataclass(frozen=True, slots=True)

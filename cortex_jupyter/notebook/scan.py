@@ -15,7 +15,7 @@ from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.recording.reading.reading import Recording
+from cortex_jupyter.reader.recording import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

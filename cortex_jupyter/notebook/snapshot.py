@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.recording.reading.open import Recordings
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Info, Readable
+    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.store import Info, Readable
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from cortex_jupyter.notebook.runtime import Runtime, runtime
 from cortex_jupyter.notebook.tail import LOOKED_AT, static
 from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.notebook.waiting import Waiting
-from cortex_jupyter.recording.reading.pages import newest
+from cortex_jupyter.reader.pages import newest
 from cortex_jupyter.server.names import check_names
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.frames.statement import Completeness
     from cortex_jupyter.notebook.widget import LogViewer
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.reading.open import Recordings
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recordings
 
 __all__ = ["TaskLog", "logs", "tasks"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.errors import CortexError
-    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.reader.session import Recordings
 
 _COLUMNS: Final = ("task", "state", "status", "restarts", "started", "finished", "exit_code", "pods")
 

@@ -10,7 +10,6 @@ from traitlets import Bool, Enum, Float, List, Unicode
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.text.parser import wished
 from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.limits import Limits
@@ -24,6 +23,7 @@ from cortex_jupyter.server.static import StaticHandler
 from cortex_jupyter.server.stream import StreamHandler
 from cortex_jupyter.server.tasks import TaskHandler, TasksHandler
 from cortex_jupyter.server.view import ViewHandler
+from cortex_jupyter.store.masking import wished
 from cortex_jupyter.telemetry import logs, tracing
 
 _TASK = r"cortex/tasks/([^/]+)/([^/]+)/([^/]+)"

@@ -24,7 +24,7 @@ from cortex_jupyter.telemetry import logs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 _SECOND: Final = 1_000_000_000
 _WARNING: Final = LEVELS.index("warning")

@@ -18,7 +18,7 @@ from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.query.language import NAMES, LogQuery
-from cortex_jupyter.recording.reading.filtering import in_turn
+from cortex_jupyter.reader.filtering import in_turn
 from cortex_jupyter.server import text
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.stored import in_thread, start, stored, tail_of
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import Batch
     from cortex_jupyter.query.filter import Keep
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Info
+    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.store import Info
 
 _ALLOWED: Final = frozenset(NAMES) - {"follow", "limit", "before", "after"}
 _TYPES: Final = {

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.recording.reading.outline import outline as counted
+from cortex_jupyter.reader.outline import outline as counted
 from cortex_jupyter.server.levels import levels_of
 from cortex_jupyter.server.page import allowed
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.reader.recording import Recording
 
 _BINS: Final = 1000
 _MOST: Final = 10_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 _SECOND: Final = 1_000_000_000
 #: -P: see `launch.ensure_recorder`.

@@ -19,7 +19,7 @@ from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.query.language import NAMES
-from cortex_jupyter.recording.reading.filtering import in_turn
+from cortex_jupyter.reader.filtering import in_turn
 from cortex_jupyter.server.names import check_names
 from cortex_jupyter.server.page import page, place
 from cortex_jupyter.server.sse import Slot
@@ -29,7 +29,7 @@ from cortex_jupyter.server.window import Window, caught_up
 
 if TYPE_CHECKING:
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.reader.recording import Recording
 
 _ALLOWED: Final = frozenset(NAMES) | {"format", "cursor", "at"}
 #: A page waits so long, seconds, for what had been written; then it answers with what there is.

@@ -28,7 +28,7 @@ from cortex_jupyter.telemetry import logs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 #: Stretches of time of which four points are kept: more than a chart beside lines has pixels.
 _STRETCHES: Final = 400

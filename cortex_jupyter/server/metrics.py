@@ -17,7 +17,7 @@ from cortex_jupyter.server.streaming import StreamingHandler
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.reader.recording import Recording
 
 #: A piece of 65 536 lines takes a fraction of a second; on a machine that is busy, longer.
 _DEAF_S: Final = 60.0

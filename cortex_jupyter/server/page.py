@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.query.instants import instant
-from cortex_jupyter.recording.reading.pages import Page, following, newest
-from cortex_jupyter.recording.reading.places import around, onward
+from cortex_jupyter.reader.pages import Page, following, newest
+from cortex_jupyter.reader.places import around, onward
 from cortex_jupyter.server.state import completeness_of
 from cortex_jupyter.server.text import row
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Info
+    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.store import Info
 
 
 def page(

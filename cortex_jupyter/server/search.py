@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.reader.recording import Recording
 
 
 class SearchHandler(StreamingHandler):

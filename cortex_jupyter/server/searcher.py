@@ -24,7 +24,7 @@ from cortex_jupyter.model import Batch
 from cortex_jupyter.query.bounds import Bounds
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.query.required_literals import of_each
-from cortex_jupyter.recording.reading.snapshot import held
+from cortex_jupyter.reader.snapshot import held
 from cortex_jupyter.server.process import event
 from cortex_jupyter.telemetry import logs
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cortex_jupyter.query.filter import Keep
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.store import Readable
 
 #: Progress is told so often, seconds: a reader sees that it goes on, and the server that it has not run away.
 _TELL_S: Final = 0.1

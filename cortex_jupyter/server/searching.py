@@ -17,7 +17,7 @@ from cortex_jupyter.server.process import EndedEarlyError, event, output
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.reader.recording import Recording
 
 #: What a search may be narrowed by.
 FILTERS: Final = frozenset(

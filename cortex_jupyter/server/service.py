@@ -13,17 +13,17 @@ from tornado.web import HTTPError
 from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
-from cortex_jupyter.recording.reading.filtering import THREADS
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.store.budget import NOT_HELD, Budget
+from cortex_jupyter.reader.filtering import THREADS
+from cortex_jupyter.reader.session import Recordings
 from cortex_jupyter.server.readers import Readers, Turns
+from cortex_jupyter.store.budget import NOT_HELD, Budget
 from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
     from jupyter_server.base.handlers import JupyterHandler
 
     from cortex_jupyter.model import Cursor, TaskRef
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.reader.recording import Recording
     from cortex_jupyter.server.app import CortexJupyter
 
 _log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from cortex_jupyter.telemetry import server_metrics
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from cortex_jupyter.recording.reading.frame import Burst
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.reader.frame import Burst
+    from cortex_jupyter.reader.recording import Recording
     from cortex_jupyter.server.response import Response
     from cortex_jupyter.server.window import Window
 

@@ -8,8 +8,8 @@ from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Complete, Info
+    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.store import Complete, Info
 
 
 def recorded(info: Info) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def recorded(info: Info) -> dict[str, Any]:
     Examples
     --------
     >>> from cortex_jupyter.model import TaskRef
-    >>> from cortex_jupyter.recording.store import Info
+    >>> from cortex_jupyter.store import Info
     >>> info = Info(1, TaskRef("ml", "job", "a"), "u", "c", "failed", "Job failed exit 3", "Failed", 3, None, None, True, True, 9)
     >>> [recorded(info)[k] for k in ("task", "state", "exit_code")]
     ['ml:job/a', 'failed', 3]
@@ -46,7 +46,7 @@ def unasked(info: Info, error: CortexError) -> dict[str, Any]:
     --------
     >>> from cortex_jupyter.errors import NoCluster
     >>> from cortex_jupyter.model import TaskRef
-    >>> from cortex_jupyter.recording.store import Info
+    >>> from cortex_jupyter.store import Info
     >>> info = Info(1, TaskRef("ml", "job", "a"), "u", "c", "running", "Running", "", None, None, None, False, True, 9)
     >>> unasked(info, NoCluster("there is no kubeconfig at /x"))["message"]
     'The cluster cannot be asked: there is no kubeconfig at /x; this is what is recorded'

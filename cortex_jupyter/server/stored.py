@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cortex_jupyter.errors import CursorNotHeld
 from cortex_jupyter.model import Batch
-from cortex_jupyter.recording.reading.filtering import in_turn
-from cortex_jupyter.recording.reading.pages import tail_start
-from cortex_jupyter.recording.store.budget import NOT_HELD
+from cortex_jupyter.reader.filtering import in_turn
+from cortex_jupyter.reader.pages import tail_start
+from cortex_jupyter.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Entry
     from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Readable
+    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.store import Readable
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
-    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.reader.session import Recordings
 
 #: Pods whose events are asked for, newest first; each is a request.
 _PODS: Final = 20

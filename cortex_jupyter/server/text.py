@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.reading.frame import Burst
+    from cortex_jupyter.reader.frame import Burst
 
 # What ends a line of an event stream: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 _BREAK: Final = re.compile(r"\r\n|\r|\n")

@@ -12,8 +12,8 @@ import orjson
 
 from cortex_jupyter.errors import BadQuery, NotAllowed, RecorderError
 from cortex_jupyter.model import EVERY_SEQ, Entry, epoch_at, notice
-from cortex_jupyter.recording.reading.filtering import in_turn
-from cortex_jupyter.recording.reading.frame import Burst, Frame
+from cortex_jupyter.reader.filtering import in_turn
+from cortex_jupyter.reader.frame import Burst, Frame
 from cortex_jupyter.server.state import completeness_of, gone, present
 from cortex_jupyter.server.stored import in_thread, newest_since, start, stored, tail_of
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import Batch, Cursor
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Info
+    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.store import Info
 
 #: `tail` counts what had been written, so it waits for that to be recorded; not for ever, seconds.
 _SETTLE_S: Final = 10.0

@@ -21,10 +21,10 @@ from cortex_jupyter.frames.ordered import ordered as records
 from cortex_jupyter.frames.read import count, read, stored_pieces
 from cortex_jupyter.model import Batch, Cursor, TaskRef
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.recording.reading.outline import outline
-from cortex_jupyter.recording.reading.pages import following, newest
-from cortex_jupyter.recording.store.budget import Budget
-from cortex_jupyter.recording.store.trimming import trim
+from cortex_jupyter.reader.outline import outline
+from cortex_jupyter.reader.pages import following, newest
+from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.trimming import trim
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,14 +25,14 @@ from cortex_jupyter.frames.lazy import lazy
 from cortex_jupyter.frames.parquet import to_parquet
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.recording.reading.pages import newest
+from cortex_jupyter.reader.pages import newest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from cortex_jupyter.archive.held import Held
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 compact = pytest.mark.parametrize("cloud", COMPACT, indirect=True)

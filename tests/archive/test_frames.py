@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 # There is none: the recordings are made by hand.

@@ -20,8 +20,8 @@ LINES = 1_000_000
 
 _FILL = """
 import sys, time, subprocess
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.recording.store import Commit
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store import Commit
 from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
 ref = TaskRef.parse("frames")
 store = open_store()

@@ -22,7 +22,7 @@ _APART_S = 0.03
 _COUNTING = """
 from prometheus_client import Counter
 from cortex_jupyter.model import Batch
-from cortex_jupyter.recording.reading.frame import Frame
+from cortex_jupyter.reader.frame import Frame
 framed, encoded = Counter("bench_framed", "Batches made into events"), Counter("bench_encoded", "Batches encoded")
 of, encode = Frame.of.__func__, Batch.encode
 def counted(cls, recording, entry):

@@ -10,7 +10,7 @@ from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, meant, pods_
 from cortex_jupyter.cluster.workloads import COLLECTIONS, Workload, collection, fetch
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.model import TaskRef, parse_rfc3339
-from cortex_jupyter.recording.watching.unseen import unseen
+from cortex_jupyter.recorder.watching.unseen import unseen
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -12,7 +12,7 @@ from faults.rows_recorder import killed
 from support.jupyter import counter
 
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.recording.text.parser import masking
+from cortex_jupyter.store.masking import masking
 
 if TYPE_CHECKING:
     from faults.case import Case

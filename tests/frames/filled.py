@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
-from cortex_jupyter.recording.store import Commit
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store import Commit
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cortex_jupyter.recording.store import Lease, Store
+    from cortex_jupyter.store import Lease, Store
 
 T0 = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
 SOURCES = (

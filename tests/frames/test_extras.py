@@ -21,7 +21,7 @@ from cortex_jupyter.errors import MissingExtra
 from cortex_jupyter.frames.convert import to_pandas, to_polars
 from cortex_jupyter.frames.read import read
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 from cortex_jupyter.model import TaskRef
 query, store = LogQuery.parse({{}}), open_store(sys.argv[1])
 store.open("test", TaskRef("ml", "job", "a"), "uid")

@@ -19,7 +19,7 @@ from cortex_jupyter.frames.read import read
 from cortex_jupyter.frames.schema import COLUMNS, schema
 from cortex_jupyter.model import Batch
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.recording.reading.pages import newest
+from cortex_jupyter.reader.pages import newest
 
 
 def table(filled: Filled, **query: object) -> pa.Table:

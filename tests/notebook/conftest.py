@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 @pytest.fixture

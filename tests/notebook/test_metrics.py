@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*ipykernel.*:DeprecationWarning"),

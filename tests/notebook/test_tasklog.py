@@ -17,7 +17,7 @@ import pytest
 import cortex_jupyter as cortex
 from cortex_jupyter.errors import BadQuery, ContainerNotFound, NoCluster
 from cortex_jupyter.notebook.record import Record, Status
-from cortex_jupyter.recording.store import Recorder
+from cortex_jupyter.store import Recorder
 
 if TYPE_CHECKING:
     from pathlib import Path

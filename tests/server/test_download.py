@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from server.tape import Tape
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 @pytest.mark.parametrize("grep", ["line", "in no line"])

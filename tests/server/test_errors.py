@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from server.running import Server
     from server.tape import Tape
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 SSE = {"Accept": "text/event-stream"}
 

@@ -16,7 +16,7 @@ import logging, threading
 from cortex_jupyter.telemetry import logs
 from cortex_jupyter.errors import StoreFull
 logs.begin()
-log = logging.getLogger("cortex_jupyter.recording")
+log = logging.getLogger("cortex_jupyter.recorder")
 with logs.about(task="ml:job/a", recorder="r1"):
     log.warning("%s: %s", "ml:job/a", StoreFull("no\\nroom"), extra={"seconds": 1.23456})
     log.debug("not so loud")

@@ -11,13 +11,13 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from recording.hand import until
+from support.hand import until
 from support.kube import python_job
 
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.recording.recorder.recorder import Recording
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.store.open import open_store
 from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:

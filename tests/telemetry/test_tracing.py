@@ -9,7 +9,7 @@ import sys
 CODE = """
 import sys
 from cortex_jupyter.telemetry import logs, tracing
-import cortex_jupyter.recording.__main__
+import cortex_jupyter.recorder.__main__
 logs.begin()
 tracing.begin("a service")
 with tracing.span("work") as span:

@@ -18,7 +18,7 @@ from cortex_jupyter.model import TaskRef
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.reader.session import Recordings
 
 _NUMBER = re.compile(rb" line (\d{8}) ")
 
