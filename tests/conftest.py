@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from frames.filled import Filled, new_store
 from support.crowd import Crowd, crowded
+from support.filled import Filled, new_store
 from support.kube import Kube, KubeError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from cortex_jupyter.server.process import EndedEarlyError, output
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from frames.filled import Filled
+    from support.filled import Filled
 
 #: What every start imports sooner or later: of ours, of libraries, and of the standard library.
 _NAMES = ("orjson", "random", "json", "re", "struct", "tornado", "jupyterlab", "runpy", "traitlets", "aiohttp")

@@ -13,13 +13,13 @@ from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore, archive_of
 from cortex_jupyter.cli.terminal import say
 from cortex_jupyter.errors import BadQuery, CortexError, CursorNotHeld
-from cortex_jupyter.frames.read import stored_pieces
-from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.store import absolute_archive, is_shared
 from cortex_jupyter.store.attempts import begin, due
 from cortex_jupyter.store.open import open_store
+from cortex_jupyter.tables.read import stored_pieces
+from cortex_jupyter.tables.statement import many
 from cortex_jupyter.telemetry import logs, tracing
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.analysis.chart import chart
+from cortex_jupyter.analysis.curves import panels
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.frames.chart import chart
-from cortex_jupyter.frames.curves import panels
 from cortex_jupyter.notebook.host import answers
 
 if TYPE_CHECKING:

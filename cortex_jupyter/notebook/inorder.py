@@ -12,11 +12,11 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.frames.ordered import ordered
 from cortex_jupyter.model import Entry, encode_batch
 from cortex_jupyter.reader.frame import Frame
 from cortex_jupyter.server.stored import in_thread
 from cortex_jupyter.server.window import caught_up
+from cortex_jupyter.tables.ordered import ordered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -5,10 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from cortex_jupyter.analysis.result_frame import Found, cell, html_table
 from cortex_jupyter.archive.extra import library
-from cortex_jupyter.frames.convert import plain
-from cortex_jupyter.frames.found import Found, cell, html_table
 from cortex_jupyter.notebook.chart import Chart
+from cortex_jupyter.tables.convert import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Metrics(Found):
     Parameters
     ----------
     table : pyarrow.Table
-        As `frames.metrics.metrics` gives it.
+        As `analysis.metrics.metrics` gives it.
     sources : sequence of Source, optional
         Where it came from, so that a chart can follow tasks that run.
     """

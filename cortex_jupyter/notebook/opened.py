@@ -56,7 +56,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as 
     >>> [(r.level, r.text[20:]) for r in open(path)]
     [('info', 'INFO on'), ('error', 'ERROR hot')]
     """
-    from cortex_jupyter.frames.opening import opened  # noqa: PLC0415 - needs pyarrow and obstore
+    from cortex_jupyter.tables.opening import opened  # noqa: PLC0415 - needs pyarrow and obstore
 
     shown = looks(query)
     parsed = check(query)

@@ -20,11 +20,11 @@ from cortex_jupyter.server.names import check_names
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.frames.statement import Completeness
     from cortex_jupyter.notebook.widget import LogViewer
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.recording import Recording
     from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.tables.statement import Completeness
 
 __all__ = ["TaskLog", "logs", "tasks"]
 

@@ -7,10 +7,10 @@ import warnings
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.analysis.progress import lately
+from cortex_jupyter.analysis.progress_table import said
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ReadingWarning
-from cortex_jupyter.frames.progress import lately
-from cortex_jupyter.frames.progressed import said
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.served import page_of

@@ -141,7 +141,7 @@ def parquet(recording: Recording, query: LogQuery, path: Path, gone: threading.E
         It would have more bytes than `limit`.
     """
     # Here and not above: with it comes pyarrow, which is an extra and takes half a second.
-    from cortex_jupyter.frames.parquet import file_of, to_parquet  # noqa: PLC0415
+    from cortex_jupyter.tables.parquet import file_of, to_parquet  # noqa: PLC0415
 
     with_events = "events" not in recording.hidden
     held = file_of(recording.store, recording.id, query) if with_events else None

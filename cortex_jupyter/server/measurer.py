@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from cortex_jupyter.analysis.metrics import Carried, metrics
+from cortex_jupyter.analysis.thinned import thinned
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.store import reading
 from cortex_jupyter.errors import CortexError, TooMany
-from cortex_jupyter.frames.metrics import Carried, metrics
-from cortex_jupyter.frames.read import stored_pieces
-from cortex_jupyter.frames.thinned import thinned
 from cortex_jupyter.query.bounds import Bound
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.server.process import event
+from cortex_jupyter.tables.read import stored_pieces
 from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from archive.clouds import COMPACT, WHOLE, Cloud, Clouds
 from archive.made import archived, lively
-from frames.filled import Filled
+from support.filled import Filled
 
 import cortex_jupyter as cortex
 from cortex_jupyter.archive import gathered, layout, objects
@@ -21,11 +21,11 @@ from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.cli.doctor import archive as doctor
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
-from cortex_jupyter.frames.lazy import lazy
-from cortex_jupyter.frames.parquet import to_parquet
-from cortex_jupyter.frames.read import read
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.pages import newest
+from cortex_jupyter.tables.lazy import lazy
+from cortex_jupyter.tables.parquet import to_parquet
+from cortex_jupyter.tables.read import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

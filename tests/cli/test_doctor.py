@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from cli.conftest import Cli
     from conftest import SandboxProcess
-    from frames.filled import Filled
+    from support.filled import Filled
     from support.kube import Kube
 
     from cortex_jupyter.cli.doctor.finding import Finding

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import polars as pl
 import pytest
-from frames.filled import T0, Filled
+from support.filled import T0, Filled
 
 import cortex_jupyter as cortex
 from cortex_jupyter.model import rfc3339

@@ -12,7 +12,7 @@ from cortex_jupyter.errors import ContainerNotFound
 from cortex_jupyter.model import Source
 
 if TYPE_CHECKING:
-    from frames.filled import Filled
+    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
 

@@ -22,7 +22,7 @@ from cortex_jupyter.store import Recorder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from frames.filled import Filled
+    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.notebook.tasklog import TaskLog

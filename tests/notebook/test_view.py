@@ -12,7 +12,7 @@ from cortex_jupyter.notebook.view import query_of
 from cortex_jupyter.query.language import LogQuery
 
 if TYPE_CHECKING:
-    from frames.filled import Filled
+    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
 

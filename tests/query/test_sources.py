@@ -9,9 +9,9 @@ import pytest
 from support.sources import CASES, SOURCES, WRONG
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.frames.select import select
 from cortex_jupyter.model import Batch
 from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.tables.select import select
 
 COUNT = len(SOURCES)
 

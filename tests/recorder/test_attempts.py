@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from frames.filled import Filled, new_store
+from support.filled import Filled, new_store
 from support.hand import Hand
 
 from cortex_jupyter.archive.catalog import Catalog

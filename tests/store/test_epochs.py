@@ -16,13 +16,13 @@ from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.frames.read import stored_pieces
 from cortex_jupyter.model import EVERY_SEQ, MOST_EPOCHS, Batch, Cursor
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.pages import following, newest
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.sqlite.store import SqliteStore
+from cortex_jupyter.tables.read import stored_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
