@@ -17,9 +17,9 @@ import cortex_jupyter
 from cortex_jupyter.cli import demo
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.query import regex_worker
+from cortex_jupyter.reader.levels import Levels
+from cortex_jupyter.reader.process import EndedEarlyError, output
 from cortex_jupyter.recorder.process import archiving, launch
-from cortex_jupyter.server.levels import Levels
-from cortex_jupyter.server.process import EndedEarlyError, output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def _search(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
     async def read() -> None:
         ask = {"store": filled.store.url, "recording": filled.id, "query": {}, "bounds": {}, "most": 1}
         with contextlib.suppress(EndedEarlyError):
-            async for _ in output("cortex_jupyter.server.searcher", ask, 60):
+            async for _ in output("cortex_jupyter.reader.searcher", ask, 60):
                 pass
 
     asyncio.run(read())
@@ -62,7 +62,7 @@ def _search(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
 def _measure(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
     async def read() -> None:
         with contextlib.suppress(EndedEarlyError):
-            async for _ in output("cortex_jupyter.server.measurer", {"store": filled.store.url}, 60):
+            async for _ in output("cortex_jupyter.analysis.measurer", {"store": filled.store.url}, 60):
                 pass
 
     asyncio.run(read())

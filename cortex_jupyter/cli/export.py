@@ -15,7 +15,7 @@ from cortex_jupyter.cli.query import log_of
 from cortex_jupyter.cli.terminal import say
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.snapshot import progress
-from cortex_jupyter.server.text import line
+from cortex_jupyter.reader.text import line
 from cortex_jupyter.tables.convert import whole
 from cortex_jupyter.tables.statement import many
 

@@ -12,7 +12,7 @@ from cortex_jupyter.cli.terminal import colourful, prefix, safe, say
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.record import Record
-from cortex_jupyter.server.text import line
+from cortex_jupyter.reader.text import line
 from cortex_jupyter.tables.statement import many
 
 if TYPE_CHECKING:

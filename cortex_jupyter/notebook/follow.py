@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.inorder import held
 from cortex_jupyter.notebook.record import Record
-from cortex_jupyter.server.window import Window
+from cortex_jupyter.reader.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator

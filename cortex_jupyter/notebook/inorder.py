@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.model import Entry, encode_batch
 from cortex_jupyter.reader.frame import Frame
-from cortex_jupyter.server.stored import in_thread
-from cortex_jupyter.server.window import caught_up
+from cortex_jupyter.reader.stored import in_thread
+from cortex_jupyter.reader.window import caught_up
 from cortex_jupyter.tables.ordered import ordered
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.reader.recording import Recording
     from cortex_jupyter.reader.snapshot import Record
-    from cortex_jupyter.server.window import Window
+    from cortex_jupyter.reader.window import Window
     from cortex_jupyter.store import Info
 
 #: Lines of one event.

@@ -14,8 +14,8 @@ from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog
+from cortex_jupyter.reader.names import check_names
 from cortex_jupyter.reader.session import Recordings
-from cortex_jupyter.server.names import check_names
 
 if TYPE_CHECKING:
     from os import PathLike

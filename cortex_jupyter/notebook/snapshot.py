@@ -14,7 +14,7 @@ from cortex_jupyter.archive.store import ArchiveStore, nearest
 from cortex_jupyter.errors import NotAllowed, ReadingWarning
 from cortex_jupyter.notebook.record import Record, Status
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.server.state import present
+from cortex_jupyter.reader.state import present
 from cortex_jupyter.tables.ordered import ordered
 from cortex_jupyter.tables.schema import COLUMNS
 from cortex_jupyter.tables.statement import Completeness

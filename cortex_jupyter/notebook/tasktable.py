@@ -14,8 +14,8 @@ from cortex_jupyter.errors import ReadingWarning
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.served import page_of
-from cortex_jupyter.server.state import unasked_list
-from cortex_jupyter.server.tasklist import list_tasks
+from cortex_jupyter.reader.state import unasked_list
+from cortex_jupyter.reader.task_list import list_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,12 +18,12 @@ from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.query.language import NAMES, LogQuery
+from cortex_jupyter.reader import text
 from cortex_jupyter.reader.filtering import in_turn
-from cortex_jupyter.server import text
-from cortex_jupyter.server.names import check_names
-from cortex_jupyter.server.stored import in_thread, start, stored, tail_of
+from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.stored import in_thread, start, stored, tail_of
+from cortex_jupyter.reader.window import caught_up
 from cortex_jupyter.server.streaming import StreamingHandler
-from cortex_jupyter.server.window import caught_up
 from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:

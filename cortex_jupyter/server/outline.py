@@ -7,8 +7,8 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.reader.outline_json import outline
 from cortex_jupyter.server.base import Handler
-from cortex_jupyter.server.glance import outline
 
 
 class OutlineHandler(Handler):

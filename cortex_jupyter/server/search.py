@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from cortex_jupyter.server.names import check_names
-from cortex_jupyter.server.searching import asked, matches
+from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.search import asked, matches
 from cortex_jupyter.server.streaming import StreamingHandler
 
 if TYPE_CHECKING:

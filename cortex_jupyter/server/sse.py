@@ -13,7 +13,7 @@ import orjson
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.server import text
+from cortex_jupyter.reader import text
 from cortex_jupyter.server.pace import Pace
 from cortex_jupyter.server.rights import Rights
 from cortex_jupyter.telemetry import server_metrics
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.reader.frame import Burst
     from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.window import Window
     from cortex_jupyter.server.response import Response
-    from cortex_jupyter.server.window import Window
 
 _log = logging.getLogger(__name__)
 

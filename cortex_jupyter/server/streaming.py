@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.model import Cursor
+from cortex_jupyter.reader.process import event
 from cortex_jupyter.server.base import Handler
 from cortex_jupyter.server.pace import Pace
-from cortex_jupyter.server.process import event
 from cortex_jupyter.server.rights import Rights
 from cortex_jupyter.server.sse import Slot, Stream
 from cortex_jupyter.telemetry import server_metrics

@@ -8,8 +8,8 @@ from tornado import web
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import checked_namespace
+from cortex_jupyter.reader.task_list import describe_task, list_tasks
 from cortex_jupyter.server.base import Handler
-from cortex_jupyter.server.tasklist import describe_task, list_tasks
 
 
 class TasksHandler(Handler):

@@ -16,7 +16,7 @@ from cortex_jupyter.query.bounds import PATIENT, Bound, Bounds
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.pages import Page, following, newest, tail_start
 from cortex_jupyter.reader.places import around, onward
-from cortex_jupyter.server.searcher import search
+from cortex_jupyter.reader.searcher import search
 
 if TYPE_CHECKING:
     Parts = list[list[tuple[int, int]] | None]

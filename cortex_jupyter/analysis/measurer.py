@@ -1,4 +1,4 @@
-"""A process that finds the numbers that a recording's lines report: `python -m cortex_jupyter.server.measurer`.
+"""A process that finds the numbers that a recording's lines report: `python -m cortex_jupyter.analysis.measurer`.
 
 It reads one line of JSON from its input and writes Server-Sent Events, from the beginning of the recording on: `points`
 with rows of `log.metrics()`, thinned out so that a picture of all of it looks the same; `progress`; at the end `done`, or
@@ -21,7 +21,7 @@ from cortex_jupyter.archive.store import reading
 from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.query.bounds import Bound
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.server.process import event
+from cortex_jupyter.reader.process import event
 from cortex_jupyter.tables.read import stored_pieces
 from cortex_jupyter.telemetry import logs
 

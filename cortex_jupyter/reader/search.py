@@ -1,6 +1,6 @@
 """A filter over a whole recording, newest matches first, for the HTTP handler and for the comm alike.
 
-The work is done by a process of its own (`server.searcher`), which ends with its reader.
+The work is done by a process of its own (`reader.searcher`), which ends with its reader.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import rfc3339
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.server.process import EndedEarlyError, event, output
+from cortex_jupyter.reader.process import EndedEarlyError, event, output
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -32,7 +32,7 @@ _DEAF_S: Final = 60.0
 
 
 async def matches(recording: Recording, query: LogQuery, most: int = _MOST) -> AsyncGenerator[bytes]:
-    """Search a recording; the events of `server.searcher.search`, in pieces as they come.
+    """Search a recording; the events of `reader.searcher.search`, in pieces as they come.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ async def matches(recording: Recording, query: LogQuery, most: int = _MOST) -> A
         "bounds": asdict(query.bounds),
     }  # fmt: skip
     try:
-        async with aclosing(output("cortex_jupyter.server.searcher", ask, _DEAF_S)) as pieces:
+        async with aclosing(output("cortex_jupyter.reader.searcher", ask, _DEAF_S)) as pieces:
             async for piece in pieces:
                 yield piece
     except (EndedEarlyError, TimeoutError):

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.reader.levels import levels_of
 from cortex_jupyter.reader.outline import outline as counted
-from cortex_jupyter.server.levels import levels_of
-from cortex_jupyter.server.page import allowed
+from cortex_jupyter.reader.page_json import allowed
 
 if TYPE_CHECKING:
     from cortex_jupyter.reader.recording import Recording

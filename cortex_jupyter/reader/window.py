@@ -14,8 +14,8 @@ from cortex_jupyter.errors import BadQuery, NotAllowed, RecorderError
 from cortex_jupyter.model import EVERY_SEQ, Entry, epoch_at, notice
 from cortex_jupyter.reader.filtering import in_turn
 from cortex_jupyter.reader.frame import Burst, Frame
-from cortex_jupyter.server.state import completeness_of, gone, present
-from cortex_jupyter.server.stored import in_thread, newest_since, start, stored, tail_of
+from cortex_jupyter.reader.state import completeness_of, gone, present
+from cortex_jupyter.reader.stored import in_thread, newest_since, start, stored, tail_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

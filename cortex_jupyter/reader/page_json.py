@@ -9,8 +9,8 @@ from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.query.instants import instant
 from cortex_jupyter.reader.pages import Page, following, newest
 from cortex_jupyter.reader.places import around, onward
-from cortex_jupyter.server.state import completeness_of
-from cortex_jupyter.server.text import row
+from cortex_jupyter.reader.state import completeness_of
+from cortex_jupyter.reader.text import row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def page(
     info : Info
         Of the recording, as it was before the page is read.
     task : dict
-        What `server.state.present` gives.
+        What `reader.state.present` gives.
     at : int, optional
         ns since the epoch: the page lies around this moment.
     gone : callable, optional

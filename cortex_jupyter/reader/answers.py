@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
-from cortex_jupyter.server.process import output
+from cortex_jupyter.reader.process import output
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.server.process import output
+from cortex_jupyter.reader.process import output
 
 if TYPE_CHECKING:
     from pathlib import Path

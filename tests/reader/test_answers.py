@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cortex_jupyter.server import answers
-from cortex_jupyter.server.answers import Answers
-from cortex_jupyter.server.process import EndedEarlyError
+from cortex_jupyter.reader import answers
+from cortex_jupyter.reader.answers import Answers
+from cortex_jupyter.reader.process import EndedEarlyError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

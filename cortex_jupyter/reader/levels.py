@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _SECOND: Final = 1_000_000_000
 #: -P: see `launch.ensure_recorder`.
-_COMMAND: Final = (sys.executable, "-P", "-m", "cortex_jupyter.server.counter")
+_COMMAND: Final = (sys.executable, "-P", "-m", "cortex_jupyter.reader.counter")
 #: Recordings whose counts are kept; of another they are counted again.
 _KEPT: Final = 64
 #: Processes at once, of all recordings; the others wait.

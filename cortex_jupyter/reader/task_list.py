@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.model import TaskRef, checked_namespace
-from cortex_jupyter.server.state import completeness_of, gone, recorded, unasked
+from cortex_jupyter.reader.state import completeness_of, gone, recorded, unasked
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.access import Person

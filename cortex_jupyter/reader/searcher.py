@@ -1,4 +1,4 @@
-"""A process that searches one recording backward in time: `python -m cortex_jupyter.server.searcher`.
+"""A process that searches one recording backward in time: `python -m cortex_jupyter.reader.searcher`.
 
 Python's `re` holds the interpreter's lock while it matches, so in the server every line that is tested would be time
 taken from kernels. This process can be ended.
@@ -24,8 +24,8 @@ from cortex_jupyter.model import Batch
 from cortex_jupyter.query.bounds import Bounds
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.query.required_literals import of_each
+from cortex_jupyter.reader.process import event
 from cortex_jupyter.reader.snapshot import held
-from cortex_jupyter.server.process import event
 from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A process that tells the levels of a recording's lines: `python -m cortex_jupyter.server.counter`.
+"""A process that tells the levels of a recording's lines: `python -m cortex_jupyter.reader.counter`.
 
 A level is known by looking at a line, a second and a half of computing for a million: too long for a server that shares
 its time with kernels, and more than recording should cost.
