@@ -12,7 +12,7 @@ import cortex_jupyter
 
 #: What public calls give, and where that is written.
 PAGES = (
-    "errors", "notebook.record", "notebook.follow", "notebook.tasktable", "notebook.metrics", "notebook.chart", "notebook.masked",
+    "errors", "notebook.record", "notebook.follow", "notebook.tasktable", "notebook.metrics", "notebook.masked",
     "analysis.result_frame", "analysis.errorlist", "analysis.errors", "analysis.why", "analysis.ends", "analysis.pattern_table", "analysis.comparison",
     "analysis.compare", "analysis.progress_table", "tables.statement", "parsing.blocks", "query.language",
 )  # fmt: skip

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-    from cortex_jupyter.notebook.analysis import Analysis
+    from cortex_jupyter.notebook.data import Data
     from cortex_jupyter.notebook.record import Record
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.tables.statement import Completeness
@@ -29,7 +29,7 @@ class Masked:
     log : TaskLog
     """
 
-    def __init__(self, log: Analysis) -> None:
+    def __init__(self, log: Data) -> None:
         self._log = log
         self._mask = Mask()
 

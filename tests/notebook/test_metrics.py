@@ -51,7 +51,7 @@ def test_two_tasks_in_one_picture(store: Store, engine: Runtime) -> None:
 
 
 def test_a_chart_follows_a_task_that_runs(filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cortex_jupyter.notebook.chart._EVERY_S", 0.02)
+    monkeypatch.setattr("cortex_jupyter.notebook.metrics._EVERY_S", 0.02)
     filled.lines(lines(0, 20)).update(caught_up=1, state="running")
     chart = cortex.logs("ml:train-1").metrics().plot()
     assert "application/vnd.jupyter.widget-view+json" in chart._repr_mimebundle_()
