@@ -16,7 +16,7 @@ from cortex_jupyter.reader.process import EndedEarlyError, event
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
 
 #: A piece of 65 536 lines takes a fraction of a second; on a machine that is busy, longer.
 _DEAF_S: Final = 60.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.reader.frame import Frame
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
 
 
 async def frames(recording: Recording, query: LogQuery) -> AsyncGenerator[Frame]:

@@ -21,7 +21,7 @@ from cortex_jupyter.tables.ordered import ordered
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.reader.snapshot import Record
     from cortex_jupyter.reader.window import Window
     from cortex_jupyter.store import Info

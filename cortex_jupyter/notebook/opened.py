@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.cluster.access import Person
     from cortex_jupyter.model import TaskRef
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import Store
 
 

@@ -14,7 +14,7 @@ from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.reader.recording import Recording
+from cortex_jupyter.reader.session import Recording
 from cortex_jupyter.tables.schema import COLUMNS, schema
 
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.reader.recording import Recording
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Recording, Recordings
     from cortex_jupyter.store import Info, Readable
 
 

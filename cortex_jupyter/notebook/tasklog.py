@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.widget import LogViewer
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.reader.recording import Recording
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Recording, Recordings
     from cortex_jupyter.tables.statement import Completeness
 
 __all__ = ["TaskLog", "logs", "tasks"]

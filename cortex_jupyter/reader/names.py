@@ -9,7 +9,7 @@ from cortex_jupyter.errors import ContainerNotFound
 
 if TYPE_CHECKING:
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
 
 _GLOB = frozenset("*?[")
 

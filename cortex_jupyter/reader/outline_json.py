@@ -12,7 +12,7 @@ from cortex_jupyter.reader.outline import outline as counted
 from cortex_jupyter.reader.page_json import allowed
 
 if TYPE_CHECKING:
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
 
 _BINS: Final = 1000
 _MOST: Final = 10_000

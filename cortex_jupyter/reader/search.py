@@ -17,7 +17,7 @@ from cortex_jupyter.reader.process import EndedEarlyError, event, output
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
 
 #: What a search may be narrowed by.
 FILTERS: Final = frozenset(

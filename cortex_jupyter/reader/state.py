@@ -8,7 +8,7 @@ from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import Complete, Info
 
 

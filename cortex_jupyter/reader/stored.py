@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.model import Entry
     from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import Readable
 
 T = TypeVar("T")

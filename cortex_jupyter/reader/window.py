@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import Batch, Cursor
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import Info
 
 #: `tail` counts what had been written, so it waits for that to be recorded; not for ever, seconds.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from cortex_jupyter.model import Cursor
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.server.service import Service
 
 #: The header in which a page says whose tasks it asks for; see `Connection.origin`.

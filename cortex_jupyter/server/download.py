@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import Batch
     from cortex_jupyter.query.filter import Keep
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import Info
 
 _ALLOWED: Final = frozenset(NAMES) - {"follow", "limit", "before", "after"}

@@ -29,7 +29,7 @@ from cortex_jupyter.server.streaming import StreamingHandler
 
 if TYPE_CHECKING:
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
 
 _ALLOWED: Final = frozenset(NAMES) | {"format", "cursor", "at"}
 #: A page waits so long, seconds, for what had been written; then it answers with what there is.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jupyter_server.base.handlers import JupyterHandler
 
     from cortex_jupyter.model import Cursor, TaskRef
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.server.app import CortexJupyter
 
 _log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from cortex_jupyter.reader.frame import Burst
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.reader.window import Window
     from cortex_jupyter.server.response import Response
 

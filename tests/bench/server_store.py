@@ -20,8 +20,7 @@ from support.valkey import Server
 
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.reader.feed import Feed
-from cortex_jupyter.reader.recording import Recording
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Recording, Recordings
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import NotAllowed, TaskNotFound
 from cortex_jupyter.model import TaskRef, parse_rfc3339
-from cortex_jupyter.reader import recording
+from cortex_jupyter.reader import session
 from cortex_jupyter.reader.session import Recordings
 from cortex_jupyter.store import Commit
 
@@ -87,7 +87,7 @@ async def test_a_namespace_of_the_same_name_opens_nothing_of_the_one_before(
     target: Any, namespace: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Alice may read in it again; the log from before is for Carol, who may read everywhere."""
-    monkeypatch.setattr(recording, "ensure_recorder", lambda *_: None)
+    monkeypatch.setattr(session, "ensure_recorder", lambda *_: None)
     kube, path = target.kube, f"/api/v1/namespaces/{namespace}"
     role = kube.request("GET", f"{_RBAC}/namespaces/{namespace}/roles/{namespace}").json()
     binding = kube.request("GET", f"{_RBAC}/namespaces/{namespace}/rolebindings/{namespace}-alice").json()

@@ -11,8 +11,7 @@ from support.kube import python_job
 
 from cortex_jupyter.cluster.clock import Clock
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.recording import Recording
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Recording, Recordings
 from cortex_jupyter.store import Commit
 
 if TYPE_CHECKING:

@@ -21,9 +21,8 @@ from cortex_jupyter.errors import (
     TaskNotFound,
 )
 from cortex_jupyter.model import TaskRef, rfc3339
-from cortex_jupyter.reader import recording as lib
-from cortex_jupyter.reader.recording import Recording
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader import session as lib
+from cortex_jupyter.reader.session import Recording, Recordings
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:

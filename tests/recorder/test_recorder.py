@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from support.kube import Kube
 
-    from cortex_jupyter.reader.recording import Recording
+    from cortex_jupyter.reader.session import Recording
 
 COUNT = "import time\nfor i in range({n}):\n    print(f'line {{i:08}}', flush=True)\n    time.sleep({pause})"
 

@@ -25,8 +25,7 @@ from cortex_jupyter.archive.layout import NOTICES, unpack_notices
 from cortex_jupyter.cluster.access import Person
 from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.reader.recording import Recording
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Recording, Recordings
 from cortex_jupyter.server.app import CortexJupyter
 from cortex_jupyter.server.download import parquet
 from cortex_jupyter.server.service import Service

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from server.tape import T0, Tape
 
 from cortex_jupyter.reader import levels
-from cortex_jupyter.reader.recording import Recording
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Recording, Recordings
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from server.tape import T0, Tape
 from cortex_jupyter.model import Batch, Entry
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.frame import Frame
-from cortex_jupyter.reader.recording import Recording
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Recording, Recordings
 from cortex_jupyter.reader.window import Window
 from cortex_jupyter.server.sse import Slot, Stream
 from cortex_jupyter.store.open import open_store

@@ -25,7 +25,7 @@ from support.valkey import Server
 
 from cortex_jupyter.errors import CursorNotHeld, LeaseLost, StoreBusy, StoreError, StoreFull, StoreUnreachable
 from cortex_jupyter.model import Batch, TaskRef, notice
-from cortex_jupyter.reader import keep_alive
+from cortex_jupyter.reader import session
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.recorder import tasks as lib
 from cortex_jupyter.recorder.process.launch import ensure_recorder
@@ -285,7 +285,7 @@ async def test_a_server_that_cannot_write_to_its_disk_takes_nothing_and_readers_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even a notice: who has read what there is hears of it by an error, and goes on from there."""
-    monkeypatch.setattr(keep_alive, "WANTED_S", 0.1)
+    monkeypatch.setattr(session, "WANTED_S", 0.1)
     with Server(tmp_path / "v", save="3600 1") as server, closing(open_store(server.url)) as store:
         hand = Hand(store)
         hand.lines([(1, 1, "a")])
@@ -304,7 +304,7 @@ async def test_a_server_that_cannot_write_to_its_disk_takes_nothing_and_readers_
             await asyncio.to_thread(store.want, hand.id, 5)
 
         reading: Any = SimpleNamespace(id=hand.id, ref=REF, workload=None, feed=feed, want=want)
-        with keep_alive.Keeping().reading(reading):
+        with session.Keeping().reading(reading):
             frames = feed.frames()
             assert (await anext(frames)).last == 1
             with pytest.raises(StoreFull):
