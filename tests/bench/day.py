@@ -33,11 +33,11 @@ _RECORDER = """
 import sys
 import aiohttp
 from cortex_jupyter.recorder import recorder
-from cortex_jupyter.recorder.writing import channel
+from cortex_jupyter.recorder.writing import writer
 async def readany(self):
     return await self.read(8 << 10)
 aiohttp.StreamReader.readany = readany
-channel.FULL = 8 << 10
+writer.FULL = 8 << 10
 recorder._COMPACT_S = 0.5
 from cortex_jupyter.recorder.__main__ import main
 sys.exit(main())

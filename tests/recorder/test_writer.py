@@ -21,7 +21,7 @@ from cortex_jupyter.telemetry import recorder_metrics
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from cortex_jupyter.recorder.writing.channel import Channel
+    from cortex_jupyter.recorder.writing.writer import Channel
     from cortex_jupyter.store import Store
 
 
@@ -190,7 +190,7 @@ async def test_what_is_handed_over_is_written_at_the_end(store: Store, hand: Han
 async def test_what_nobody_reads_is_gathered_until_somebody_does(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cortex_jupyter.recorder.writing.channel.UNREAD_S", 3600.0)
+    monkeypatch.setattr("cortex_jupyter.recorder.writing.writer.UNREAD_S", 3600.0)
     channel = opened(writer, hand)
     channel.read(on=False)
     await channel.lines(1, line(1, "a"))

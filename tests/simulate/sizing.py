@@ -11,7 +11,7 @@ from simulate.fleet import BURST_SHARE, LONGEST_S, TIME_SIGMA, Fleet, Population
 from simulate.queueing import batches
 
 from cortex_jupyter.recorder.source.stream import _LONGEST_SILENT_S
-from cortex_jupyter.recorder.writing.channel import INTERVAL_S, UNREAD_S
+from cortex_jupyter.recorder.writing.writer import INTERVAL_S, UNREAD_S
 from cortex_jupyter.server.limits import Limits
 
 if TYPE_CHECKING:

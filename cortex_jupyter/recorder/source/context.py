@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.model import Source
     from cortex_jupyter.recorder.text.align import Line
-    from cortex_jupyter.recorder.writing.channel import Channel
+    from cortex_jupyter.recorder.writing.writer import Channel
     from cortex_jupyter.store import Lease, Store
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.recorder.watching.watches import Watches
-    from cortex_jupyter.recorder.writing.channel import Channel
+    from cortex_jupyter.recorder.writing.writer import Channel
 
 _log = logging.getLogger(__name__)
 
