@@ -7,7 +7,6 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_server._tz import utcnow
 from tornado.web import HTTPError
 
 from cortex_jupyter.archive.store import archive_of
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import Cursor, TaskRef
     from cortex_jupyter.reader.session import Recording
-    from cortex_jupyter.server.app import CortexJupyter
+    from cortex_jupyter.server.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +36,11 @@ class Service:
 
     Parameters
     ----------
-    app : CortexJupyter
+    app : Settings
         Whose settings hold.
     """
 
-    def __init__(self, app: CortexJupyter) -> None:
+    def __init__(self, app: Settings) -> None:
         self.app = app
         self._recordings: Recordings | None = None
         self._opening = asyncio.Lock()
@@ -202,9 +201,7 @@ class Service:
     def active(self) -> None:
         """Tell Jupyter Server that work is going on, where the setting says so."""
         if self.app.keep_alive_while_following:
-            assert self.app.serverapp is not None
-            times = self.app.serverapp.web_app.settings["last_activity_times"]
-            times["cortex_jupyter"] = utcnow()
+            self.app.note_activity()
 
     async def close(self) -> None:
         """End the streams and close everything."""
