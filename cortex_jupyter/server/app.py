@@ -13,10 +13,8 @@ from cortex_jupyter.errors import CortexError
 from cortex_jupyter.server.base import NotFoundHandler
 from cortex_jupyter.server.download import DownloadHandler
 from cortex_jupyter.server.logs import LogsHandler
-from cortex_jupyter.server.metrics import MetricsHandler
 from cortex_jupyter.server.openapi import OpenApiHandler
-from cortex_jupyter.server.outline import OutlineHandler
-from cortex_jupyter.server.search import SearchHandler
+from cortex_jupyter.server.recording import MetricsHandler, OutlineHandler, SearchHandler
 from cortex_jupyter.server.service import Service
 from cortex_jupyter.server.settings import Settings
 from cortex_jupyter.server.static import StaticHandler
