@@ -1,6 +1,6 @@
 """From the API to a durable sequence: which tasks are recorded, by whom, and each of them to its end.
 
-A change has one of these rooms; each imports only rooms below it.
+A change has one of these rooms; none imports another that imports it.
 
 - `collector`: a recorder in the cluster: selects tasks itself, shares them, is installed by manifests
 - `source`: one run of one container, from its anchor to its end: reconnects, rotated files, gaps

@@ -35,7 +35,7 @@ async def archive_completed(store: Store) -> None:
     url = await asyncio.to_thread(store.setting, "archive")
     if not url or not await asyncio.to_thread(lambda: due(store, store.unarchived(url), url)):
         return
-    # Not imported: the room that writes archives stands above this one. -P: see `launch.ensure_recorder`.
+    # In a process of its own: it takes memory and seconds. Its command stands above this room. -P: see `launch.ensure_recorder`.
     command = [sys.executable, "-P", "-m", "cortex_jupyter.cli", "archive", "--store", store.url, "--to", url]
     begun = time.monotonic()
     with tracing.span("cortex.archive.step") as span:

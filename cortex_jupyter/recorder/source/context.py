@@ -63,7 +63,7 @@ class Context:
         )
 
     async def left(self, anchor: Anchor = Anchor()) -> tuple[int, int, int] | None:  # noqa: B008 - it is frozen
-        """Give what `remains.missing` does, where such lines may be read once more from an anchor on: it knows no place."""
+        """Give what `trimmed.missing` does, where such lines may be read once more from an anchor on: it knows no place."""
         return None if anchor.seq else await asyncio.to_thread(missing, self.store, self.lease.recording)
 
     def files(self, source: Source) -> RotatedFiles:

@@ -31,7 +31,7 @@ class Aligner:
     recorded : sequence of (int, str)
         The source's lines from the anchor on with a time not before its second, in the order of the file.
     left : tuple of (int, int, int), optional
-        What `remains.missing` gives, where lines before the recorded ones may arrive that have left the recording.
+        What `trimmed.missing` gives, where lines before the recorded ones may arrive that have left the recording.
 
     Examples
     --------
