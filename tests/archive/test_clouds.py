@@ -15,7 +15,7 @@ from archive.made import archived, lively
 from support.filled import Filled
 
 import cortex_jupyter as cortex
-from cortex_jupyter.archive import gathered, layout, objects
+from cortex_jupyter.archive import layout, manifest_cache, objects
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
@@ -289,7 +289,7 @@ def test_many_tasks_are_known_after_few_requests(
 def test_gathered_manifests_count_only_while_they_are_true(cloud: Cloud, url: str, filled: Filled) -> None:
     _, held = archived(lively(filled, 300), url)
     names, place = copies(held, url, range(8)), Objects(url)
-    kept = f"many/{gathered.NAME}"
+    kept = f"many/{manifest_cache.NAME}"
 
     def known() -> dict[str, int]:
         return {one.info.ref.name: one.about["size"] for one in Catalog(Objects(url)).all("many")}
@@ -324,15 +324,16 @@ def test_gathered_manifests_count_only_while_they_are_true(cloud: Cloud, url: st
 def test_archiving_gathers_now_and_then(
     cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gathered, "_EACH", 1)
+    monkeypatch.setattr(manifest_cache, "_EACH", 1)
     archived(lively(filled, 300), url)
-    assert list(gathered.load(Objects(url), "ml")) == [f"ml/job/train-1/{filled.id}.json"]
+    assert list(manifest_cache.load(Objects(url), "ml")) == [f"ml/job/train-1/{filled.id}.json"]
     cloud.gate.fault = "503"
-    assert gathered.load(Objects(url), "ml") == {}  # a list goes on without
+    assert manifest_cache.load(Objects(url), "ml") == {}  # a list goes on without
     cloud.gate.fault = ""
-    assert sum(gathered.due(id_ * 32_768 + 5) for id_ in range(1000)) == 1000
-    monkeypatch.setattr(gathered, "_EACH", 32)
-    assert 20 < sum(gathered.due(id_ * 32_768 + 5) for id_ in range(1000)) < 45  # whatever the numbers are made of
+    assert sum(manifest_cache.due(id_ * 32_768 + 5) for id_ in range(1000)) == 1000
+    monkeypatch.setattr(manifest_cache, "_EACH", 32)
+    due = sum(manifest_cache.due(id_ * 32_768 + 5) for id_ in range(1000))
+    assert 20 < due < 45  # whatever the numbers are made of
 
 
 def test_a_lazy_frame_reads_what_its_filter_leaves(
