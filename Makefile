@@ -111,12 +111,12 @@ test-image: setup
 test-cluster: setup
 	@[ -n "$${KUBECONFIG:-}" ] || { echo "KUBECONFIG names no cluster" >&2; exit 1; }
 	@$(call need,chromium,chromium)
-	CORTEX_TEST_CLUSTER=real $(PYTEST) tests/conformance tests/e2e tests/recording/test_manifests.py $(TESTARGS)
+	CORTEX_TEST_CLUSTER=real $(PYTEST) tests/conformance tests/e2e tests/recorder/test_manifests.py $(TESTARGS)
 
 # All that is promised of Valkey, on Redis; `make test` tries there what a store promises and what only a server can do.
 test-redis: setup
 	@$(call need,redis-check-rdb,redis-tools)
-	env -u KUBECONFIG CORTEX_TEST_SERVER=redis-server $(PYTEST) tests/recording tests/faults/test_valkey.py tests/e2e/test_valkey.py $(TESTARGS)
+	env -u KUBECONFIG CORTEX_TEST_SERVER=redis-server $(PYTEST) tests/store tests/recorder tests/reader tests/faults/test_valkey.py tests/e2e/test_valkey.py $(TESTARGS)
 
 # The archive on S3, GCS and Azure; azurite is large, and installed for as long as it takes.
 test-clouds: setup

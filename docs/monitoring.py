@@ -13,9 +13,9 @@ from typing import Any, Final, Self
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from cortex_jupyter.recording.process import telemetry as recorder
-from cortex_jupyter.recording.process.pulse import STALE_S, WAITS_S
-from cortex_jupyter.server import telemetry as server
+from cortex_jupyter.recorder.process.health import STALE_S, WAITS_S
+from cortex_jupyter.telemetry import recorder_metrics as recorder
+from cortex_jupyter.telemetry import server_metrics as server
 
 FOLDER: Final = Path(__file__).parent / "how-to" / "monitoring"
 _WIDTH, _HEIGHT = 8, 7

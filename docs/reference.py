@@ -12,9 +12,9 @@ import cortex_jupyter
 
 #: What public calls give, and where that is written.
 PAGES = (
-    "errors", "notebook.record", "notebook.follow", "notebook.tasktable", "notebook.metrics", "notebook.chart", "notebook.masked",
-    "frames.found", "frames.errorlist", "frames.errors", "frames.why", "frames.ends", "frames.patterned", "frames.comparison",
-    "frames.compare", "frames.progressed", "frames.statement", "parsing.blocks", "parsing.query",
+    "errors", "notebook.record", "notebook.follow", "notebook.tasktable", "notebook.metrics", "notebook.masked",
+    "analysis.result_frame", "analysis.errorlist", "analysis.errors", "analysis.why", "analysis.ends", "analysis.pattern_table", "analysis.comparison",
+    "analysis.compare", "analysis.progress_table", "tables.statement", "parsing.blocks", "query.language",
 )  # fmt: skip
 
 

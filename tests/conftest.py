@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from frames.filled import Filled, new_store
 from support.crowd import Crowd, crowded
+from support.filled import Filled, new_store
 from support.kube import Kube, KubeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 #: A JupyterHub's configuration, which only it can read.
 collect_ignore = ["support/hub_config.py"]

@@ -16,15 +16,15 @@ import pytest
 import cortex_jupyter
 from cortex_jupyter.cli import demo
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.parsing import apart
-from cortex_jupyter.recording.process import archiving, launch
-from cortex_jupyter.server.levels import Levels
-from cortex_jupyter.server.process import EndedEarlyError, output
+from cortex_jupyter.query import regex_worker
+from cortex_jupyter.reader.levels import Levels
+from cortex_jupyter.reader.process import EndedEarlyError, output
+from cortex_jupyter.recorder.process import archiving, launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from frames.filled import Filled
+    from support.filled import Filled
 
 #: What every start imports sooner or later: of ours, of libraries, and of the standard library.
 _NAMES = ("orjson", "random", "json", "re", "struct", "tornado", "jupyterlab", "runpy", "traitlets", "aiohttp")
@@ -53,7 +53,7 @@ def _search(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
     async def read() -> None:
         ask = {"store": filled.store.url, "recording": filled.id, "query": {}, "bounds": {}, "most": 1}
         with contextlib.suppress(EndedEarlyError):
-            async for _ in output("cortex_jupyter.server.searcher", ask, 60):
+            async for _ in output("cortex_jupyter.reader.searcher", ask, 60):
                 pass
 
     asyncio.run(read())
@@ -62,7 +62,7 @@ def _search(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
 def _measure(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
     async def read() -> None:
         with contextlib.suppress(EndedEarlyError):
-            async for _ in output("cortex_jupyter.server.measurer", {"store": filled.store.url}, 60):
+            async for _ in output("cortex_jupyter.analysis.measurer", {"store": filled.store.url}, 60):
                 pass
 
     asyncio.run(read())
@@ -76,10 +76,10 @@ def _levels(_: Path, filled: Filled, __: pytest.MonkeyPatch) -> None:
 
 
 def _pattern(_: Path, __: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apart, "_idle", [])
+    monkeypatch.setattr(regex_worker, "_idle", [])
     with contextlib.suppress(CortexError):
-        apart.found("(?:ab|a[b])*c", ["ababc"], 100, 2.0)
-    for one in apart._idle:
+        regex_worker.found("(?:ab|a[b])*c", ["ababc"], 100, 2.0)
+    for one in regex_worker._idle:
         one.end()
 
 

@@ -22,10 +22,7 @@ def test_the_package_loads_nothing_heavy() -> None:
 
 
 def test_readers_of_a_recording_need_no_cluster_client() -> None:
-    rooms = "cortex_jupyter.recording"
-    code = (
-        f"from {rooms}.reading import feed, pages, open\nfrom {rooms}.sqlite import store\nfrom {rooms} import stores"
-    )
+    code = "from cortex_jupyter.reader import feed, pages, session\nfrom cortex_jupyter.store import open, sqlite\nimport cortex_jupyter.store.sqlite.store"
     assert not loaded_by(code).intersection(HEAVY)
 
 

@@ -37,10 +37,10 @@ def test_every_metric_has_a_panel_and_every_query_a_metric() -> None:
 
 def test_what_an_alert_counts_is_served_before_the_first_of_it() -> None:
     """`increase` of a series that begins with 1 is 0: the first error of a process would alert nobody."""
-    program = "import prometheus_client as p, cortex_jupyter.{0}.telemetry; print(p.generate_latest().decode())"
+    program = "import prometheus_client as p, cortex_jupyter.telemetry.{0}_metrics; print(p.generate_latest().decode())"
     served = "".join(
         subprocess.run([sys.executable, "-c", program.format(room)], check=True, capture_output=True, text=True).stdout
-        for room in ("recording.process", "server")
+        for room in ("recorder", "server")
     )
     counted = {one for alert in MADE["ALERTS"] for one in re.findall(r"increase\((\w+(?:{[^}]*})?)", alert[1])}
     assert len(counted) > 3

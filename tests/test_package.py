@@ -19,7 +19,7 @@ import pytest
 from jupyterlab_server.config import get_federated_extensions
 
 import cortex_jupyter
-from cortex_jupyter.recording.collector import manifests
+from cortex_jupyter.recorder.collector import manifests
 
 ROOT = Path(__file__).parents[1]
 

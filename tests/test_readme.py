@@ -13,8 +13,8 @@ import pytest
 
 from cortex_jupyter import TaskLog
 from cortex_jupyter.cli.main import parser
-from cortex_jupyter.parsing.query import NAMES
-from cortex_jupyter.recording.__main__ import parser as recorder
+from cortex_jupyter.query.language import NAMES
+from cortex_jupyter.recorder.__main__ import parser as recorder
 from cortex_jupyter.server.app import CortexJupyter
 from cortex_jupyter.server.limits import Limits
 from cortex_jupyter.server.openapi import document

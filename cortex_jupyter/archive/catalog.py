@@ -1,7 +1,7 @@
 """What an archive holds: a manifest per task, written last, so that what has one is whole.
 
 `NAMESPACE/KIND/NAME/ID.parquet` is a file and `....json` its manifest. A manifest is read once, while its tag stays; in
-a bucket, those of many tasks at once (see `gathered`).
+a bucket, those of many tasks at once (see `manifest_cache`).
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from urllib.parse import quote
 
 import orjson
 
-from cortex_jupyter.archive import gathered, layout
+from cortex_jupyter.archive import layout, manifest_cache
 from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.held import Held, too_new
 from cortex_jupyter.archive.write import About, Parts, Written
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound, ArchiveTooNew, CursorNotHeld
-from cortex_jupyter.recording.store.budget import NOT_HELD
+from cortex_jupyter.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from cortex_jupyter.archive.objects import Objects
-    from cortex_jupyter.recording.store import Info, Readable
-    from cortex_jupyter.records import TaskRef
+    from cortex_jupyter.model import TaskRef
+    from cortex_jupyter.store import Info, Readable
 
     Rows = Callable[[Readable, int], Iterable[tuple[Any, bool]]]
 
@@ -148,7 +148,7 @@ class Catalog:
         written = parts[-1].written
         assert written is not None
         self.objects.put(name + _MANIFEST, orjson.dumps(_manifest(about, written, f"{recording}.parquet")))
-        if self.objects.folder is None and gathered.due(recording):
+        if self.objects.folder is None and manifest_cache.due(recording):
             with contextlib.suppress(ArchiveError):  # the next one that is due does it
                 self.gather(info.ref.namespace)
         return self._load(name + _MANIFEST)
@@ -162,11 +162,11 @@ class Catalog:
         """
         folder_ = quote(namespace, safe="")
         listed = {name: tag for name, tag in self.objects.listed(f"{folder_}/") if name.endswith(_MANIFEST)}
-        old = gathered.load(self.objects, folder_)
+        old = manifest_cache.load(self.objects, folder_)
         manifests = {name: old[name] for name, tag in listed.items() if name in old and old[name][0] == tag}
         new = [name for name in listed if name not in manifests]
         manifests |= {name: (listed[name], data) for name, data in self._fetched(new).items()}
-        gathered.store(self.objects, folder_, manifests)
+        manifest_cache.store(self.objects, folder_, manifests)
 
     def _below(self, prefix: str) -> tuple[list[Held], dict[str, ArchiveTooNew | ArchiveDamaged]]:
         """Return the usable recordings below a prefix, newest first, and why each of the others is left out."""
@@ -175,8 +175,8 @@ class Catalog:
         new = [name for name in names if self._tags.get(name) != listed[name]]
         if len(new) > _FEW:
             for folder_ in {name.partition("/")[0] for name in new}:
-                if f"{folder_}/{gathered.NAME}" in listed:
-                    held = gathered.load(self.objects, folder_)
+                if f"{folder_}/{manifest_cache.NAME}" in listed:
+                    held = manifest_cache.load(self.objects, folder_)
                     for name in [name for name in new if name in held and held[name][0] == listed[name]]:
                         self._keep(name, held[name][1], listed[name])
             new = [name for name in new if self._tags.get(name) != listed[name]]
@@ -236,7 +236,7 @@ def folder(ref: TaskRef) -> str:
 
     Examples
     --------
-    >>> from cortex_jupyter.records import TaskRef
+    >>> from cortex_jupyter.model import TaskRef
     >>> folder(TaskRef("ml", "selector", "app=x,tier in (a)"))
     'ml/selector/app%3Dx%2Ctier%20in%20%28a%29'
     """

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.archive.extra import library
-from cortex_jupyter.records import Batch
+from cortex_jupyter.model import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cortex_jupyter.recording.store import Readable
-    from cortex_jupyter.records import Entry
+    from cortex_jupyter.model import Entry
+    from cortex_jupyter.store import Readable
 
 #: Bytes read from the store at once, and rows of a piece.
 PIECE: Final = 4 << 20
@@ -42,7 +42,7 @@ def columns(batches: Sequence[bytes]) -> Any:
 
     Examples
     --------
-    >>> from cortex_jupyter.records import encode_batch
+    >>> from cortex_jupyter.model import encode_batch
     >>> columns([encode_batch("d:job/a", 7, [5, 6], [1, 2], None, ["x", "y"], {})]).to_pydict()
     {'time': [5, 6], 'seq': [7, 8], 'source': [1, 2], 'stream': [0, 0], 'text': ['x', 'y']}
     """

@@ -16,8 +16,8 @@ from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.grams import may_hold
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveTooNew
-from cortex_jupyter.recording.store import Complete, Info, as_epochs
-from cortex_jupyter.records import STREAMS, Entry, Source, TaskRef, encode_batch
+from cortex_jupyter.model import STREAMS, Entry, Source, TaskRef, encode_batch
+from cortex_jupyter.store import Complete, Info, as_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

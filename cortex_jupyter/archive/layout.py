@@ -18,7 +18,7 @@ import zstandard
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ArchiveDamaged
-from cortex_jupyter.records import STREAMS, Entry
+from cortex_jupyter.model import STREAMS, Entry
 
 #: Raised by what an older reader would get wrong, who then refuses it; a key more in manifest or metadata harms none.
 VERSION: Final = 1
@@ -28,7 +28,7 @@ STATEMENT: Final = b"cortex_jupyter.complete"
 NOTICES: Final = b"cortex_jupyter.notices"
 BLOCKS: Final = b"cortex_jupyter.blocks"
 GRAMS: Final = b"cortex_jupyter.grams"
-#: Columns with few values; columns that grow; where message and fields are in the text, see `frames.places`.
+#: Columns with few values; columns that grow; where message and fields are in the text, see `tables.spans`.
 FEW: Final = ("namespace", "task", "pod", "container", "kind", "node", "stream", "level")
 _GROWING: Final = ("time", "seq")
 PLACES: Final = ("message_at", "message_len", "fields_at")

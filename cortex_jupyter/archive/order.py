@@ -25,7 +25,7 @@ def in_order(table: Any) -> Any:
     Returns
     -------
     pyarrow.Table
-        The same rows. A line stands at the latest time its source had reached, as in `recording.reading.pages.in_order`.
+        The same rows. A line stands at the latest time its source had reached, as in `reader.pages.in_order`.
 
     Examples
     --------

@@ -9,16 +9,16 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Protocol, Self
 
 from cortex_jupyter.errors import ArchiveError, CursorNotHeld, MissingExtra, StoreError
-from cortex_jupyter.recording.store import Anchor, Readable, absolute_archive, is_shared, is_store
-from cortex_jupyter.recording.store.budget import NOT_HELD
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store import Anchor, Readable, absolute_archive, is_shared, is_store
+from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from cortex_jupyter.archive.held import Held
-    from cortex_jupyter.recording.store import Complete, Info, Store
-    from cortex_jupyter.records import Entry, Source, TaskRef
+    from cortex_jupyter.model import Entry, Source, TaskRef
+    from cortex_jupyter.store import Complete, Info, Store
 
 
 _log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class One:
 
 
 class ArchiveStore(Readable):
-    """What is archived, for readers; see `recording.store.Readable`.
+    """What is archived, for readers; see `store.Readable`.
 
     Parameters
     ----------

@@ -13,15 +13,15 @@ from cortex_jupyter.archive import layout
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.grams import Grams
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.recording.store.budget import NOT_HELD
-from cortex_jupyter.records import rfc3339
+from cortex_jupyter.model import rfc3339
+from cortex_jupyter.store.budget import NOT_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from cortex_jupyter.recording.store import Complete, Info, Readable
-    from cortex_jupyter.records import Entry, Source
+    from cortex_jupyter.model import Entry, Source
+    from cortex_jupyter.store import Complete, Info, Readable
 
 #: The bytes after a footer: its length and "PAR1" (https://parquet.apache.org/docs/file-format/).
 TAIL: Final = 8

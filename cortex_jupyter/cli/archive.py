@@ -8,26 +8,26 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter import journal, tracing
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore, archive_of
 from cortex_jupyter.cli.terminal import say
 from cortex_jupyter.errors import BadQuery, CortexError, CursorNotHeld
-from cortex_jupyter.frames.read import stored_pieces
-from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.snapshot import progress
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.store import absolute_archive, is_shared
-from cortex_jupyter.recording.store.attempts import begin, due
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.store import absolute_archive, is_shared
+from cortex_jupyter.store.attempts import begin, due
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.tables.read import stored_pieces
+from cortex_jupyter.tables.statement import many
+from cortex_jupyter.telemetry import logs, tracing
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    from cortex_jupyter.recording.store import Readable, Store
-    from cortex_jupyter.tracing import Attributes
+    from cortex_jupyter.store import Readable, Store
+    from cortex_jupyter.telemetry.tracing import Attributes
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 def run(options: argparse.Namespace) -> int:
     """Archive every completed recording that is not archived yet; gives 1 where one could not be."""
     if options.log:  # a recorder has started us
-        journal.begin()
+        logs.begin()
     tracing.begin("cortex-jupyter-archive")
     store = open_store(options.store)
     try:

@@ -14,17 +14,17 @@ import orjson
 from cortex_jupyter.cli.query import log_of
 from cortex_jupyter.cli.terminal import say
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.frames.convert import whole
-from cortex_jupyter.frames.statement import many
 from cortex_jupyter.notebook.snapshot import progress
-from cortex_jupyter.server.text import line
+from cortex_jupyter.reader.text import line
+from cortex_jupyter.tables.convert import whole
+from cortex_jupyter.tables.statement import many
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
     from cortex_jupyter.notebook.record import Record
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
 
 #: What a spreadsheet takes for the beginning of a formula (https://owasp.org/www-community/attacks/CSV_Injection).
 FORMULA: Final = "^[=+\\-@\\t\\r\\n\uff1d\uff0b\uff0d\uff20]"

@@ -10,17 +10,17 @@ import orjson
 from cortex_jupyter.cli.query import log_of
 from cortex_jupyter.cli.terminal import colourful, prefix, safe, say
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.frames.statement import many
+from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.record import Record
-from cortex_jupyter.records import Batch
-from cortex_jupyter.server.text import line
+from cortex_jupyter.reader.text import line
+from cortex_jupyter.tables.statement import many
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
     from cortex_jupyter.notebook.tasklog import TaskLog
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
 
 #: What is shown while a task runs, where `since` is not given (DESIGN section 4.1).
 _WINDOW: Final = "1m"

@@ -142,7 +142,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments[:1] == ["record"]:  # its options are the recorder's own
-            command = import_module("cortex_jupyter.recording.__main__").main
+            command = import_module("cortex_jupyter.recorder.__main__").main
             return int(command(arguments[1:]))
         options = parser().parse_args(arguments)
         warnings.simplefilter("always", ReadingWarning)

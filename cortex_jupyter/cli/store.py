@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.recording.store.settings import read_settings, write_settings
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.settings import read_settings, write_settings
 
 if TYPE_CHECKING:
     import argparse

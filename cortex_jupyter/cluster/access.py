@@ -16,13 +16,13 @@ from urllib.parse import quote
 
 from cortex_jupyter.cluster.workloads import COLLECTIONS
 from cortex_jupyter.errors import NotAllowed, NotFound
-from cortex_jupyter.records import parse_rfc3339
+from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.records import TaskRef
+    from cortex_jupyter.model import TaskRef
 
 #: An answer holds so long, seconds: a right that is taken away ends reading not later.
 HOLDS_S: Final = 10.0

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from cortex_jupyter.cluster import plugin
 from cortex_jupyter.cluster.proxy import is_loopback, proxy_for
 from cortex_jupyter.errors import ClusterChanged, ClusterError, NoCluster
-from cortex_jupyter.records import parse_rfc3339
+from cortex_jupyter.model import parse_rfc3339
 
 _SERVICE_ACCOUNT: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 #: A token that is in a file is read again after this time, in seconds, as client-go does (`transport/token_source.go`).

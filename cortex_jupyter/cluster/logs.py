@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.cluster.session import status_error
 from cortex_jupyter.cluster.workloads import segment
 from cortex_jupyter.errors import ClusterError, NotFound
-from cortex_jupyter.records import rfc3339
+from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.records import Source
+    from cortex_jupyter.model import Source
 
 
 class NotReady(ClusterError):

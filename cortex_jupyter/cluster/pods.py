@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cortex_jupyter.records import Source, parse_rfc3339
+from cortex_jupyter.model import Source, parse_rfc3339
 
 #: Characters of a termination message that are kept; the kubelet keeps 4096 bytes of one
 #: (https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/).

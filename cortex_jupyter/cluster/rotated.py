@@ -22,7 +22,7 @@ from cortex_jupyter.errors import ClusterError, ClusterUnreachable, NotFound
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.records import Source
+    from cortex_jupyter.model import Source
 
 _HREF = re.compile(rb'href="([^"?]+)"')
 #: Seconds without a byte after which a file is given up.

@@ -10,7 +10,7 @@ from cortex_jupyter.cluster.labels import label_matcher, pod_labels
 from cortex_jupyter.cluster.pods import status_of
 from cortex_jupyter.cluster.workloads import Workload, fetch, fetch_all, refusals, segment, state_of, status_word
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, CortexError, NotAllowed, NotFound, TaskNotFound
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.records import TaskRef
+    from cortex_jupyter.model import TaskRef
 
 #: Kind -> API groups to try, newest first, and the collection's name. Kubernetes 1.20 has CronJobs in v1beta1 only.
 COLLECTIONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {

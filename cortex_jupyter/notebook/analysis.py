@@ -8,11 +8,11 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.notebook.data import Data
 
 if TYPE_CHECKING:
-    from cortex_jupyter.frames.comparison import Comparison
-    from cortex_jupyter.frames.errorlist import Errors
-    from cortex_jupyter.frames.patterned import Patterns
-    from cortex_jupyter.frames.progressed import ProgressFrame
-    from cortex_jupyter.frames.why import Why
+    from cortex_jupyter.analysis.comparison import Comparison
+    from cortex_jupyter.analysis.errorlist import Errors
+    from cortex_jupyter.analysis.pattern_table import Patterns
+    from cortex_jupyter.analysis.progress_table import ProgressFrame
+    from cortex_jupyter.analysis.why import Why
     from cortex_jupyter.notebook.masked import Masked
     from cortex_jupyter.notebook.metrics import Metrics
 
@@ -106,8 +106,8 @@ class Analysis(Data):
         MissingExtra
             There is no pyarrow or no numpy.
         """
-        from cortex_jupyter.frames.errorlist import Errors  # noqa: PLC0415
-        from cortex_jupyter.frames.errors import errors  # noqa: PLC0415
+        from cortex_jupyter.analysis.errorlist import Errors  # noqa: PLC0415
+        from cortex_jupyter.analysis.errors import errors  # noqa: PLC0415
 
         return Errors(errors(self.to_arrow()))
 
@@ -125,8 +125,8 @@ class Analysis(Data):
         MissingExtra
             There is no pyarrow or no numpy.
         """
-        from cortex_jupyter.frames.ends import ending  # noqa: PLC0415
-        from cortex_jupyter.frames.why import Why  # noqa: PLC0415
+        from cortex_jupyter.analysis.ends import ending  # noqa: PLC0415
+        from cortex_jupyter.analysis.why import Why  # noqa: PLC0415
 
         table = self.to_arrow()
         found = ending(self._recording.store, self._recording.id, table)
@@ -146,8 +146,8 @@ class Analysis(Data):
         MissingExtra
             There is no pyarrow or no numpy.
         """
-        from cortex_jupyter.frames.progress import found  # noqa: PLC0415
-        from cortex_jupyter.frames.progressed import ProgressFrame  # noqa: PLC0415
+        from cortex_jupyter.analysis.progress import found  # noqa: PLC0415
+        from cortex_jupyter.analysis.progress_table import ProgressFrame  # noqa: PLC0415
 
         return ProgressFrame(found(self.to_arrow()))
 
@@ -177,8 +177,8 @@ class Analysis(Data):
         >>> [record.text for record in log.filter(grep=found.grep(1))]
         ['saved']
         """
-        from cortex_jupyter.frames.patterned import Patterns  # noqa: PLC0415
-        from cortex_jupyter.frames.templates import patterns  # noqa: PLC0415
+        from cortex_jupyter.analysis.pattern_table import Patterns  # noqa: PLC0415
+        from cortex_jupyter.analysis.templates import patterns  # noqa: PLC0415
 
         return Patterns(patterns(self.to_arrow()))
 
@@ -209,8 +209,8 @@ class Analysis(Data):
         >>> found.only_b.to_pandas().pattern.tolist()
         ['shard <*> is broken']
         """
-        from cortex_jupyter.frames.compare import compare  # noqa: PLC0415
-        from cortex_jupyter.frames.comparison import Comparison  # noqa: PLC0415
+        from cortex_jupyter.analysis.compare import compare  # noqa: PLC0415
+        from cortex_jupyter.analysis.comparison import Comparison  # noqa: PLC0415
 
         names = (self._recording.ref.key, other._recording.ref.key)
         return Comparison(compare(self.to_arrow(), other.to_arrow()), names)
@@ -220,13 +220,13 @@ class _Reported:
     """Where metrics came from."""
 
     def __init__(self, log: Analysis, names: tuple[str, ...], pattern: str | None, path: str | None) -> None:
-        from cortex_jupyter.frames.growing import Growing  # noqa: PLC0415
+        from cortex_jupyter.analysis.growing import Growing  # noqa: PLC0415
 
         self._log = log
         self._growing = Growing(self._read, log._parsed, names, pattern, path)  # noqa: SLF001 - a part of the log
 
     def _read(self, start: int) -> tuple[Any, int]:
-        from cortex_jupyter.frames.growing import COLUMNS  # noqa: PLC0415
+        from cortex_jupyter.analysis.growing import COLUMNS  # noqa: PLC0415
 
         last, _ = self.mark()
         records = self._log._table(COLUMNS, start=start)  # noqa: SLF001

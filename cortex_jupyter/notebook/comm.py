@@ -28,24 +28,24 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
+from cortex_jupyter.analysis.recording_metrics import measured
 from cortex_jupyter.errors import BadQuery, CortexError
+from cortex_jupyter.model import Cursor, TaskRef
 from cortex_jupyter.notebook.outlet import RATE, Outlet
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.records import Cursor, TaskRef
-from cortex_jupyter.server.glance import outline
-from cortex_jupyter.server.metrics import measured
-from cortex_jupyter.server.page import page, place
-from cortex_jupyter.server.searching import asked, matches
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.outline_json import outline
+from cortex_jupyter.reader.page_json import page, place
+from cortex_jupyter.reader.search import asked, matches
+from cortex_jupyter.reader.state import present
+from cortex_jupyter.reader.window import Window, at_most
 from cortex_jupyter.server.sse import Slot, Stream
-from cortex_jupyter.server.state import present
-from cortex_jupyter.server.window import Window, at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from cortex_jupyter.notebook.outlet import Send
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.reader.session import Recordings
 
     Work = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.snapshot import Snapshot, progress
-from cortex_jupyter.parsing.when import duration
+from cortex_jupyter.query.instants import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ class Data(Snapshot):
 
     def to_pandas(self) -> Any:
         """Give a `pandas.DataFrame` with the columns of `to_arrow`."""
-        from cortex_jupyter.frames.convert import to_pandas  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
         return to_pandas(self._table())
 
@@ -45,11 +45,11 @@ class Data(Snapshot):
         lazy : bool, optional
             A `polars.LazyFrame`: filters and columns reach down to the archive or the recording.
         """
-        from cortex_jupyter.frames.convert import to_polars  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_polars  # noqa: PLC0415
 
         if not lazy:
             return to_polars(self._table(shared=True))
-        from cortex_jupyter.frames.lazy import lazy as scan  # noqa: PLC0415
+        from cortex_jupyter.tables.lazy import lazy as scan  # noqa: PLC0415
 
         self._settle()
         return scan(self._columnar(), self._recording.id, self._parsed())
@@ -75,7 +75,7 @@ class Data(Snapshot):
         MissingExtra
             There is no duckdb.
         """
-        from cortex_jupyter.frames.sql import needed, run  # noqa: PLC0415
+        from cortex_jupyter.tables.sql import needed, run  # noqa: PLC0415
 
         return run(statement, "log", self._table(needed(statement)))
 
@@ -89,8 +89,8 @@ class Data(Snapshot):
             of several kinds it is text; `frame.attrs["conflicts"]` says which, `attrs["left_out"]` how many fields
             beyond the 500 most frequent there are.
         """
-        from cortex_jupyter.frames.columns import WITH, fields  # noqa: PLC0415
-        from cortex_jupyter.frames.convert import to_pandas  # noqa: PLC0415
+        from cortex_jupyter.tables.columns import WITH, fields  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
         found = fields(self._table((*WITH, "fields")))
         frame = to_pandas(found.table)
@@ -117,8 +117,8 @@ class Data(Snapshot):
         BadQuery
             `every` is no duration, or `kind` is none of the three.
         """
-        from cortex_jupyter.frames.convert import to_pandas, to_polars  # noqa: PLC0415
-        from cortex_jupyter.frames.read import read  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_pandas, to_polars  # noqa: PLC0415
+        from cortex_jupyter.tables.read import read  # noqa: PLC0415
 
         kinds: dict[str, Callable[[Any], Any]] = {
             "pandas": to_pandas,
@@ -156,7 +156,7 @@ class Data(Snapshot):
         BadQuery
             It cannot be written there.
         """
-        from cortex_jupyter.frames.parquet import to_parquet  # noqa: PLC0415
+        from cortex_jupyter.tables.parquet import to_parquet  # noqa: PLC0415
 
         self._settle()
         with progress("writing the log", self._statement().records) as bar:

@@ -8,18 +8,18 @@ from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
+from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.inorder import held
 from cortex_jupyter.notebook.record import Record
-from cortex_jupyter.records import Batch
-from cortex_jupyter.server.window import Window
+from cortex_jupyter.reader.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
 
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.reading.frame import Frame
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.reader.frame import Frame
+    from cortex_jupyter.reader.session import Recording
 
 
 async def frames(recording: Recording, query: LogQuery) -> AsyncGenerator[Frame]:

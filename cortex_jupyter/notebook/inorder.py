@@ -12,19 +12,19 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from cortex_jupyter.frames.ordered import ordered
-from cortex_jupyter.recording.reading.frame import Frame
-from cortex_jupyter.records import Entry, encode_batch
-from cortex_jupyter.server.stored import in_thread
-from cortex_jupyter.server.window import caught_up
+from cortex_jupyter.model import Entry, encode_batch
+from cortex_jupyter.reader.frame import Frame
+from cortex_jupyter.reader.stored import in_thread
+from cortex_jupyter.reader.window import caught_up
+from cortex_jupyter.tables.ordered import ordered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.reading.snapshot import Record
-    from cortex_jupyter.recording.store import Info
-    from cortex_jupyter.server.window import Window
+    from cortex_jupyter.reader.session import Recording
+    from cortex_jupyter.reader.snapshot import Record
+    from cortex_jupyter.reader.window import Window
+    from cortex_jupyter.store import Info
 
 #: Lines of one event.
 _LINES: Final = 1000

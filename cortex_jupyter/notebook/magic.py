@@ -18,7 +18,7 @@ from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.notebook.complete import Completer
 from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
-from cortex_jupyter.parsing.query import SEVERAL
+from cortex_jupyter.query.language import SEVERAL
 
 if TYPE_CHECKING:
     import argparse

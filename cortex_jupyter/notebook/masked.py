@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.layout import STATEMENT
-from cortex_jupyter.masking import Mask
+from cortex_jupyter.parsing.masking import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
 
-    from cortex_jupyter.frames.statement import Completeness
-    from cortex_jupyter.notebook.analysis import Analysis
+    from cortex_jupyter.notebook.data import Data
     from cortex_jupyter.notebook.record import Record
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.tables.statement import Completeness
 
 
 class Masked:
@@ -29,7 +29,7 @@ class Masked:
     log : TaskLog
     """
 
-    def __init__(self, log: Analysis) -> None:
+    def __init__(self, log: Data) -> None:
         self._log = log
         self._mask = Mask()
 
@@ -66,7 +66,7 @@ class Masked:
 
     def to_arrow(self) -> Any:
         """Give a `pyarrow.Table` with the columns of `TaskLog.to_arrow`."""
-        from cortex_jupyter.frames.masked import masked  # noqa: PLC0415 - needs pyarrow, which is optional
+        from cortex_jupyter.tables.masked import masked  # noqa: PLC0415 - needs pyarrow, which is optional
 
         self._mask = Mask()
         table = masked(self._log.to_arrow(), self._mask)
@@ -75,13 +75,13 @@ class Masked:
 
     def to_pandas(self) -> Any:
         """Give a `pandas.DataFrame`."""
-        from cortex_jupyter.frames.convert import to_pandas  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
         return to_pandas(self.to_arrow())
 
     def to_polars(self) -> Any:
         """Give a `polars.DataFrame`."""
-        from cortex_jupyter.frames.convert import to_polars  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_polars  # noqa: PLC0415
 
         return to_polars(self.to_arrow())
 
@@ -94,7 +94,7 @@ class Masked:
             It cannot be written there.
         """
         from cortex_jupyter.archive.extra import library  # noqa: PLC0415
-        from cortex_jupyter.frames.convert import whole  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import whole  # noqa: PLC0415
 
         table = self.to_arrow().drop_columns(["message", "fields"])
         whole(

@@ -14,16 +14,16 @@ from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.server.names import check_names
+from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.session import Recordings
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from cortex_jupyter.cluster.access import Person
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Store
-    from cortex_jupyter.records import TaskRef
+    from cortex_jupyter.model import TaskRef
+    from cortex_jupyter.reader.session import Recording
+    from cortex_jupyter.store import Store
 
 
 def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as in `gzip.open`; used as `cortex.open`
@@ -56,7 +56,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as 
     >>> [(r.level, r.text[20:]) for r in open(path)]
     [('info', 'INFO on'), ('error', 'ERROR hot')]
     """
-    from cortex_jupyter.frames.opening import opened  # noqa: PLC0415 - needs pyarrow and obstore
+    from cortex_jupyter.tables.opening import opened  # noqa: PLC0415 - needs pyarrow and obstore
 
     shown = looks(query)
     parsed = check(query)

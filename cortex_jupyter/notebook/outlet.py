@@ -6,13 +6,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter import tracing
+from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cortex_jupyter.recording.reading.open import Recordings
-    from cortex_jupyter.records import TaskRef
+    from cortex_jupyter.model import TaskRef
+    from cortex_jupyter.reader.session import Recordings
 
     #: `widget.send(content, buffers)`; ipykernel's IOPub has a thread of its own, so any thread may call it.
     Send = Callable[[dict[str, Any], list[bytes] | None], object]

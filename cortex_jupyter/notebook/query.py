@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.parsing.query import NAMES as EVERYWHERE
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import NAMES as EVERYWHERE
+from cortex_jupyter.query.language import LogQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable

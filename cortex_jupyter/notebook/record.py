@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from cortex_jupyter.model import STREAMS, rfc3339
 from cortex_jupyter.parsing.level import level
-from cortex_jupyter.records import STREAMS, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.recording.reading import snapshot
-    from cortex_jupyter.records import Batch
+    from cortex_jupyter.model import Batch
+    from cortex_jupyter.reader import snapshot
 
 
 @dataclass(frozen=True, slots=True)

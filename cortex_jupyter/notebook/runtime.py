@@ -14,8 +14,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from cortex_jupyter.archive.store import archive_of
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.store import default_url
+from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.store import default_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

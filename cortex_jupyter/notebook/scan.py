@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.store import ArchiveStore, reading
-from cortex_jupyter.frames.schema import COLUMNS, schema
+from cortex_jupyter.model import checked_namespace
 from cortex_jupyter.notebook.opened import open as open_file
 from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.reading.reading import Recording
-from cortex_jupyter.records import checked_namespace
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.session import Recording
+from cortex_jupyter.tables.schema import COLUMNS, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,7 +72,7 @@ class Scan:
 
     def to_pandas(self) -> Any:
         """Give a `pandas.DataFrame`."""
-        from cortex_jupyter.frames.convert import to_pandas  # noqa: PLC0415
+        from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
         return to_pandas(self.to_arrow())
 
@@ -102,7 +102,7 @@ class Scan:
 
     def sql(self, statement: str) -> Any:
         """Ask all of them by SQL, as the table `logs`; else as `TaskLog.sql`."""
-        from cortex_jupyter.frames.sql import needed, run  # noqa: PLC0415
+        from cortex_jupyter.tables.sql import needed, run  # noqa: PLC0415
 
         return run(statement, "logs", self.to_arrow(needed(statement)))
 
@@ -157,14 +157,14 @@ def _may_hold(log: TaskLog, query: LogQuery) -> bool:
     levels = about.get("levels")
     if query.level is None or levels is None:
         return True
-    from cortex_jupyter.frames.select import levels_of  # noqa: PLC0415
+    from cortex_jupyter.tables.select import levels_of  # noqa: PLC0415
 
     return any(levels.get(name) for name in levels_of(query.level))
 
 
 def _part(place: tuple[str, int, dict[str, Any]]) -> Any:
     """Read one task, on whatever machine."""
-    from cortex_jupyter.frames.read import read  # noqa: PLC0415
+    from cortex_jupyter.tables.read import read  # noqa: PLC0415
 
     url, recording, query = place
     with reading(url) as store:
@@ -174,7 +174,7 @@ def _part(place: tuple[str, int, dict[str, Any]]) -> Any:
 
 def _converted(table: Any) -> Any:
     """Give pandas without categories, whose values would differ from partition to partition."""
-    from cortex_jupyter.frames.convert import to_pandas  # noqa: PLC0415
+    from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
     frame = to_pandas(table)
     few = [name for name in frame.columns if str(frame[name].dtype) == "category"]

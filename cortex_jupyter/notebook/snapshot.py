@@ -12,21 +12,20 @@ from tqdm.auto import tqdm
 
 from cortex_jupyter.archive.store import ArchiveStore, nearest
 from cortex_jupyter.errors import NotAllowed, ReadingWarning
-from cortex_jupyter.frames.ordered import ordered
-from cortex_jupyter.frames.schema import COLUMNS
-from cortex_jupyter.frames.statement import Completeness
 from cortex_jupyter.notebook.record import Record, Status
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.server.state import present
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.state import present
+from cortex_jupyter.tables.ordered import ordered
+from cortex_jupyter.tables.schema import COLUMNS
+from cortex_jupyter.tables.statement import Completeness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.recording.reading.open import Recordings
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Info, Readable
+    from cortex_jupyter.reader.session import Recording, Recordings
+    from cortex_jupyter.store import Info, Readable
 
 
 @contextmanager
@@ -128,7 +127,7 @@ class Snapshot:
         return nearest(self._recording.store, self._recordings.archive, self._recording.id)
 
     def _table(self, columns: Sequence[str] = COLUMNS, *, start: int = 0, shared: bool = False) -> Any:
-        from cortex_jupyter.frames.read import read  # noqa: PLC0415 - needs pyarrow, which is optional
+        from cortex_jupyter.tables.read import read  # noqa: PLC0415 - needs pyarrow, which is optional
 
         self._settle()
         store, id_ = self._columnar(), self._recording.id
@@ -146,7 +145,7 @@ class Snapshot:
             self._settle()
             return self._statement().records
         if isinstance(store := self._columnar(), ArchiveStore):
-            from cortex_jupyter.frames.read import count  # noqa: PLC0415 - needs pyarrow, as any archive does
+            from cortex_jupyter.tables.read import count  # noqa: PLC0415 - needs pyarrow, as any archive does
 
             self._settle()
             return count(store, self._recording.id, self._parsed())

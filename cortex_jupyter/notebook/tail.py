@@ -6,10 +6,10 @@ import re
 from html import escape
 from typing import TYPE_CHECKING, Final
 
+from cortex_jupyter.model import rfc3339
 from cortex_jupyter.notebook.ansi import spans, tint
 from cortex_jupyter.notebook.folded import folded
 from cortex_jupyter.parsing.fields import plain
-from cortex_jupyter.records import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.notebook.analysis import Analysis
 from cortex_jupyter.notebook.follow import several
 from cortex_jupyter.notebook.host import answers, shows_html
@@ -13,18 +14,16 @@ from cortex_jupyter.notebook.runtime import Runtime, runtime
 from cortex_jupyter.notebook.tail import LOOKED_AT, static
 from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.notebook.waiting import Waiting
-from cortex_jupyter.recording.reading.pages import newest
-from cortex_jupyter.records import TaskRef
-from cortex_jupyter.server.names import check_names
+from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.pages import newest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.frames.statement import Completeness
     from cortex_jupyter.notebook.widget import LogViewer
-    from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.reading.open import Recordings
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.reader.session import Recording, Recordings
+    from cortex_jupyter.tables.statement import Completeness
 
 __all__ = ["TaskLog", "logs", "tasks"]
 

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import warnings
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
+from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
+
+from cortex_jupyter.analysis.progress import lately
+from cortex_jupyter.analysis.progress_table import said
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ReadingWarning
-from cortex_jupyter.frames.progress import lately
-from cortex_jupyter.frames.progressed import said
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.notebook.runtime import runtime
-from cortex_jupyter.notebook.served import page_of
-from cortex_jupyter.records import TaskRef
-from cortex_jupyter.server.state import unasked_list
-from cortex_jupyter.server.tasklist import list_tasks
+from cortex_jupyter.reader.state import unasked_list
+from cortex_jupyter.reader.task_list import list_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.errors import CortexError
-    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.reader.session import Recordings
 
 _COLUMNS: Final = ("task", "state", "status", "restarts", "started", "finished", "exit_code", "pods")
 
@@ -145,3 +150,26 @@ def _add_progress(recordings: Recordings, found: list[dict[str, Any]]) -> None:
             row = lately(recordings.store, info.id, info.last_seq) if info and not info.done else None
             if row is not None:
                 task["progress"] = said(row)
+
+
+def page_of(task: str, origin: str = "") -> str | None:
+    """Give the address of a task's page on the Jupyter server of this kernel, from the server's root on: what the host is called the browser knows.
+
+    Parameters
+    ----------
+    task : str
+    origin : str, optional
+        Which cluster and store it is of (`Connection.origin`): a server that reads another one says so.
+
+    Returns
+    -------
+    str or None
+        None where no Jupyter server started this kernel, or one without the extension.
+    """
+    enabled = (Path(p) / "jupyter_server_config.d" / "cortex_jupyter.json" for p in jupyter_config_path())
+    # What a running server writes for `jupyter server list`; jupyter_client tells kernels whose they are.
+    file = Path(jupyter_runtime_dir()) / f"jpserver-{os.environ.get('JPY_PARENT_PID', '')}.json"
+    if not file.is_file() or not any(path.is_file() for path in enabled):
+        return None
+    base: str = json.loads(file.read_text())["base_url"]
+    return f"{base}cortex/view?task={quote(task, safe='')}" + (f"&origin={origin}" if origin else "")

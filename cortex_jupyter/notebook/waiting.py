@@ -9,13 +9,13 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import ReadingWarning, TaskFailed, WaitTimeout
-from cortex_jupyter.frames.statement import many
+from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.follow import Follow, Frames
 from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.notebook.snapshot import Snapshot, progress, until
-from cortex_jupyter.parsing.pattern import finder
-from cortex_jupyter.records import Batch
+from cortex_jupyter.query.pattern import finder
+from cortex_jupyter.tables.statement import many
 
 if TYPE_CHECKING:
     from collections.abc import Generator

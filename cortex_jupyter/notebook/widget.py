@@ -12,11 +12,11 @@ import traitlets
 
 from cortex_jupyter.errors import MissingExtra
 from cortex_jupyter.notebook.comm import CommServer
-from cortex_jupyter.parsing.query import SEVERAL
+from cortex_jupyter.query.language import SEVERAL
 
 if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.reader.session import Recordings
 
 _STATIC: Final = Path(__file__).parent / "static"
 

@@ -1,1 +1,1 @@
-"""From text to meaning: the query of a log, and the level, message and fields of a line."""
+"""What a line says: its level, message and fields, its time, traceback, progress, metrics and template, its secrets."""

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.sandbox import events
 from cortex_jupyter.sandbox.defaults import qos
 from cortex_jupyter.sandbox.objects import copy, now
-from cortex_jupyter.sandbox.pod import PodWorker
+from cortex_jupyter.sandbox.pod import Node, PodWorker
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cortex_jupyter.sandbox.config import Config
-    from cortex_jupyter.sandbox.crilog import CriLog
     from cortex_jupyter.sandbox.faults import Fault, Faults
     from cortex_jupyter.sandbox.objects import Change, Store
     from cortex_jupyter.sandbox.podstatus import Container
@@ -28,19 +27,11 @@ NODE_LABELS = {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kub
 SCHEDULE_AFTER = "sandbox.cortex/schedule-after"
 
 
-class Kubelet:
-    """Scheduler and kubelet of the one node.
-
-    Attributes
-    ----------
-    logs : dict of CriLog
-        The log of each run that is still held, by container ID.
-    """
+class Kubelet(Node):
+    """Scheduler and kubelet of the one node."""
 
     def __init__(self, store: Store, faults: Faults, config: Config, root: Path) -> None:
-        self.store, self.faults, self.config, self.root = store, faults, config, root
-        self.port = 0
-        self.logs: dict[str, CriLog] = {}
+        super().__init__(store, faults, config, root)
         self.workers: dict[str, PodWorker] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False

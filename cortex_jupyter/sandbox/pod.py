@@ -2,7 +2,8 @@
 
 Follows `pkg/kubelet/kuberuntime/kuberuntime_manager.go` (`computePodActions`): init containers one after
 the other, sidecars (init containers with `restartPolicy: Always`) beside what follows, then all regular
-containers at once; the first restart at once, later ones after a growing back-off.
+containers at once; the first restart at once, later ones after a growing back-off. Images are those of
+`pkg/kubelet/images/image_manager.go`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox import environment, events, podstatus
 from cortex_jupyter.sandbox.crilog import CriLog
-from cortex_jupyter.sandbox.images import wait_for_image
 from cortex_jupyter.sandbox.jobs import matches_exit_codes
 from cortex_jupyter.sandbox.objects import copy
 from cortex_jupyter.sandbox.podstatus import EPHEMERAL, INIT, MAIN, SIDECAR, Container
@@ -25,9 +25,30 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
-    from cortex_jupyter.sandbox.kubelet import Kubelet
+    from cortex_jupyter.sandbox.config import Config
+    from cortex_jupyter.sandbox.faults import Faults
+    from cortex_jupyter.sandbox.objects import Store
 
 Object = dict[str, Any]
+#: Seconds that ErrImagePull is shown before the back-off; a kubelet's next sync is about as soon.
+_SHOWN = 0.5
+
+
+class Node:
+    """What the pods of a node share.
+
+    Attributes
+    ----------
+    port : int
+        Where the API server listens.
+    logs : dict of CriLog
+        The log of each run that is still held, by container ID.
+    """
+
+    def __init__(self, store: Store, faults: Faults, config: Config, root: Path) -> None:
+        self.store, self.faults, self.config, self.root = store, faults, config, root
+        self.port = 0
+        self.logs: dict[str, CriLog] = {}
 
 
 class PodWorker:
@@ -35,13 +56,13 @@ class PodWorker:
 
     Parameters
     ----------
-    kubelet : Kubelet
-        The node: store, faults, settings, log files.
+    kubelet : Node
+        Store, faults, settings, log files.
     pod : dict
         The pod as bound to the node.
     """
 
-    def __init__(self, kubelet: Kubelet, pod: Object) -> None:
+    def __init__(self, kubelet: Node, pod: Object) -> None:
         self.kubelet = kubelet
         self.meta = pod["metadata"]
         self.name, self.namespace, self.uid = self.meta["name"], self.meta["namespace"], self.meta["uid"]
@@ -309,3 +330,79 @@ class PodWorker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.changed.wait(), seconds)
         self.changed.clear()
+
+
+def image_problem(spec: Object, faults: Faults) -> tuple[str, str] | None:
+    """Say why a container's image cannot be had.
+
+    Parameters
+    ----------
+    spec : dict
+        The container.
+    faults : Faults
+        May say that an image is there or not. Otherwise one with `missing` in its name is not, and with
+        `imagePullPolicy: Never` only `busybox` and what is `local/` is: any image runs what the machine has.
+
+    Returns
+    -------
+    tuple of str, or None
+        Waiting reason and message, in the kubelet's words.
+    """
+    image = spec.get("image", "")
+    never = spec.get("imagePullPolicy") == "Never"
+    present = faults.image_present(image)
+    if present is None:
+        present = "missing" not in image and (not never or "busybox" in image or "local/" in image)
+    if present:
+        return None
+    if never:
+        return "ErrImageNeverPull", f'Container image "{image}" is not present with pull policy of Never'
+    text = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: not found'
+    return "ErrImagePull", f"rpc error: code = NotFound desc = {text}"
+
+
+async def wait_for_image(worker: PodWorker, container: Container) -> None:
+    """Wait until a container's image is there; a patch of the pod or a fault may bring it.
+
+    Parameters
+    ----------
+    worker : PodWorker
+        The pod; its status and events tell what is waited for.
+    container : Container
+        Whose image.
+    """
+    faults, config = worker.kubelet.faults, worker.kubelet.config
+    pause = config.backoff
+    while True:
+        image = container.spec.get("image", "")
+        missing, seconds = image_problem(container.spec, faults), faults.pull_seconds(image)
+        if missing is None and not seconds:
+            worker.tell("Pulled", f'Container image "{image}" already present on machine', container)
+            return
+        if missing is None or missing[0] == "ErrImagePull":
+            worker.tell("Pulling", f'Pulling image "{image}"', container)
+            await asyncio.sleep(seconds)
+        if missing is None:
+            worker.tell("Pulled", f'Successfully pulled image "{image}" in {seconds:g}s', container)
+            return
+        reason, message = missing
+        if reason == "ErrImagePull":
+            worker.tell("Failed", f'Failed to pull image "{image}": {message}', container, warning=True)
+        else:
+            worker.tell(reason, message, container, warning=True)
+        _show(worker, container, reason, message)
+        if reason == "ErrImagePull":
+            await worker.wait_change(_SHOWN)
+            if image_problem(container.spec, faults):
+                text = f'Back-off pulling image "{image}"'
+                worker.tell("BackOff", text, container)
+                _show(worker, container, "ImagePullBackOff", text)
+        if image_problem(container.spec, faults):
+            await worker.wait_change(pause)
+            pause = min(pause * 2, config.backoff_max)
+
+
+def _show(worker: PodWorker, container: Container, reason: str, message: str) -> None:
+    worker.tell("Failed", f"Error: {reason}", container, warning=True)
+    container.wait(reason, message)
+    worker.sync()

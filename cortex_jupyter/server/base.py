@@ -10,17 +10,17 @@ from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
-from cortex_jupyter import tracing
 from cortex_jupyter.errors import BadQuery, CortexError, NotFound, OtherCluster
-from cortex_jupyter.parsing.query import SEVERAL, LogQuery
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.query.language import SEVERAL, LogQuery
 from cortex_jupyter.server.discreet import Discreet
+from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.records import Cursor
+    from cortex_jupyter.model import Cursor
+    from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.server.service import Service
 
 #: The header in which a page says whose tasks it asks for; see `Connection.origin`.

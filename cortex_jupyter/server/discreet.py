@@ -11,7 +11,7 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.server import telemetry
+from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -56,7 +56,7 @@ class Discreet(JupyterHandler):
         else:
             hint = "this is a bug of cortex-jupyter; the server's log says more"
             body = {"code": "InternalError", "message": "the server failed on this request", "hint": hint}
-        telemetry.refused(body["code"])
+        server_metrics.refused(body["code"])
         return body
 
     def log_exception(
@@ -76,7 +76,7 @@ class Discreet(JupyterHandler):
             _log.error("%s %s failed", method, self.route, exc_info=value)
             # After the first byte there is no answer to tell it in, and that a reader has gone is no failure of ours.
             if self._headers_written and not isinstance(value, StreamClosedError):
-                telemetry.refused("InternalError")
+                server_metrics.refused("InternalError")
 
 
 def route(path: str) -> str:

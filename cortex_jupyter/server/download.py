@@ -17,21 +17,22 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError, TooMany
-from cortex_jupyter.parsing.query import NAMES, LogQuery
-from cortex_jupyter.recording.reading.filtering import in_turn
-from cortex_jupyter.server import telemetry, text
-from cortex_jupyter.server.names import check_names
-from cortex_jupyter.server.stored import in_thread, start, stored, tail_of
+from cortex_jupyter.query.language import NAMES, LogQuery
+from cortex_jupyter.reader import text
+from cortex_jupyter.reader.filtering import in_turn
+from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.stored import in_thread, start, stored, tail_of
+from cortex_jupyter.reader.window import caught_up
 from cortex_jupyter.server.streaming import StreamingHandler
-from cortex_jupyter.server.window import caught_up
+from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from cortex_jupyter.recording.reading.feed import Keep
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.recording.store import Info
-    from cortex_jupyter.records import Batch
+    from cortex_jupyter.model import Batch
+    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.reader.session import Recording
+    from cortex_jupyter.store import Info
 
 _ALLOWED: Final = frozenset(NAMES) - {"follow", "limit", "before", "after"}
 _TYPES: Final = {
@@ -59,7 +60,7 @@ class DownloadHandler(StreamingHandler):
         except CortexError as error:
             if not self._headers_written:
                 raise
-            telemetry.refused(error.code)
+            server_metrics.refused(error.code)
             self.request.connection.stream.close()  # type: ignore[union-attr]  # a file that ends early is no file
 
     async def _kept(self, recording: Recording, query: LogQuery, suffix: str) -> None:
@@ -140,7 +141,7 @@ def parquet(recording: Recording, query: LogQuery, path: Path, gone: threading.E
         It would have more bytes than `limit`.
     """
     # Here and not above: with it comes pyarrow, which is an extra and takes half a second.
-    from cortex_jupyter.frames.parquet import file_of, to_parquet  # noqa: PLC0415
+    from cortex_jupyter.tables.parquet import file_of, to_parquet  # noqa: PLC0415
 
     with_events = "events" not in recording.hidden
     held = file_of(recording.store, recording.id, query) if with_events else None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from traitlets import Float, HasTraits, Int
 
-from cortex_jupyter.parsing.pattern import SECONDS
-from cortex_jupyter.parsing.query import MOST, Bounds, LogQuery
-from cortex_jupyter.recording.reading.pages import PAGE_SIZE, QUERY_S
+from cortex_jupyter.query.bounds import MOST, PAGE_SIZE, QUERY_S, Bounds
+from cortex_jupyter.query.pattern import SECONDS
+
+if TYPE_CHECKING:
+    from cortex_jupyter.query.language import LogQuery
 
 
 class Limits(HasTraits):  # type: ignore[misc]  # traitlets tells no types

@@ -18,18 +18,18 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.parsing.query import NAMES
-from cortex_jupyter.recording.reading.filtering import in_turn
-from cortex_jupyter.server.names import check_names
-from cortex_jupyter.server.page import page, place
+from cortex_jupyter.query.language import NAMES
+from cortex_jupyter.reader.filtering import in_turn
+from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.page_json import page, place
+from cortex_jupyter.reader.state import present
+from cortex_jupyter.reader.window import Window, caught_up
 from cortex_jupyter.server.sse import Slot
-from cortex_jupyter.server.state import present
 from cortex_jupyter.server.streaming import StreamingHandler
-from cortex_jupyter.server.window import Window, caught_up
 
 if TYPE_CHECKING:
-    from cortex_jupyter.parsing.query import LogQuery
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.reader.session import Recording
 
 _ALLOWED: Final = frozenset(NAMES) | {"format", "cursor", "at"}
 #: A page waits so long, seconds, for what had been written; then it answers with what there is.

@@ -14,9 +14,10 @@ from tornado import web
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.model import KINDS, STREAMS
 from cortex_jupyter.parsing.level import LEVELS
-from cortex_jupyter.parsing.query import LIMIT, MOST, SEVERAL
-from cortex_jupyter.records import KINDS, STREAMS
+from cortex_jupyter.query.bounds import LIMIT, MOST
+from cortex_jupyter.query.language import SEVERAL
 from cortex_jupyter.server.base import Handler
 
 _TEXT: Final = {"type": "string"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from cortex_jupyter.errors import LimitReached
-from cortex_jupyter.server import telemetry
+from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -127,7 +127,7 @@ class Readers:
         assert running is not None
         self._open[running] = reader
         try:
-            with telemetry.STREAMS.track_inprogress():
+            with server_metrics.STREAMS.track_inprogress():
                 yield
         finally:
             del self._open[running]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from cortex_jupyter.records import TaskRef
-    from cortex_jupyter.tracing import Span
+    from cortex_jupyter.model import TaskRef
+    from cortex_jupyter.telemetry.tracing import Span
 
 
 class Settings(Protocol):

@@ -11,7 +11,7 @@ from cortex_jupyter.errors import ClusterUnreachable, CortexError, NotAllowed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cortex_jupyter.records import TaskRef
+    from cortex_jupyter.model import TaskRef
     from cortex_jupyter.server.response import Response
 
 _log = logging.getLogger(__name__)

@@ -7,24 +7,23 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_server._tz import utcnow
 from tornado.web import HTTPError
 
-from cortex_jupyter import tracing
 from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
-from cortex_jupyter.recording.reading.filtering import THREADS
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.store.budget import NOT_HELD, Budget
+from cortex_jupyter.reader.filtering import THREADS
+from cortex_jupyter.reader.session import Recordings
 from cortex_jupyter.server.readers import Readers, Turns
+from cortex_jupyter.store.budget import NOT_HELD, Budget
+from cortex_jupyter.telemetry import tracing
 
 if TYPE_CHECKING:
     from jupyter_server.base.handlers import JupyterHandler
 
-    from cortex_jupyter.recording.reading.reading import Recording
-    from cortex_jupyter.records import Cursor, TaskRef
-    from cortex_jupyter.server.app import CortexJupyter
+    from cortex_jupyter.model import Cursor, TaskRef
+    from cortex_jupyter.reader.session import Recording
+    from cortex_jupyter.server.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +36,11 @@ class Service:
 
     Parameters
     ----------
-    app : CortexJupyter
+    app : Settings
         Whose settings hold.
     """
 
-    def __init__(self, app: CortexJupyter) -> None:
+    def __init__(self, app: Settings) -> None:
         self.app = app
         self._recordings: Recordings | None = None
         self._opening = asyncio.Lock()
@@ -202,9 +201,7 @@ class Service:
     def active(self) -> None:
         """Tell Jupyter Server that work is going on, where the setting says so."""
         if self.app.keep_alive_while_following:
-            assert self.app.serverapp is not None
-            times = self.app.serverapp.web_app.settings["last_activity_times"]
-            times["cortex_jupyter"] = utcnow()
+            self.app.note_activity()
 
     async def close(self) -> None:
         """End the streams and close everything."""

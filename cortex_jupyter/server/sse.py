@@ -13,17 +13,18 @@ import orjson
 from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.server import telemetry, text
+from cortex_jupyter.reader import text
 from cortex_jupyter.server.pace import Pace
 from cortex_jupyter.server.rights import Rights
+from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from cortex_jupyter.recording.reading.frame import Burst
-    from cortex_jupyter.recording.reading.reading import Recording
+    from cortex_jupyter.reader.frame import Burst
+    from cortex_jupyter.reader.session import Recording
+    from cortex_jupyter.reader.window import Window
     from cortex_jupyter.server.response import Response
-    from cortex_jupyter.server.window import Window
 
 _log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ class Stream:
                         await self._write(burst.events)
                     else:
                         await self._place(slot, burst)
-                    telemetry.sent(burst, window.info.last_seq)
+                    server_metrics.sent(len(burst.events), burst.oldest(window.info.last_seq))
                     await self._slow_down(slot, window.recording, burst)
 
     async def _tell_when_solved(self, slot: Slot, window: Window) -> None:
@@ -183,7 +184,7 @@ class Stream:
         await asyncio.sleep(pause)
 
     async def _error(self, slot: Slot, error: dict[str, str]) -> None:
-        telemetry.refused(error["code"])
+        server_metrics.refused(error["code"])
         doc = error if len(self._slots) == 1 else {"task": slot.asked, **error}
         await self._write(b"event: error\ndata: " + orjson.dumps(doc) + b"\n\n")
 

@@ -12,15 +12,15 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery, CortexError, TooMany
-from cortex_jupyter.parsing.query import NAMES
-from cortex_jupyter.records import Cursor, TaskRef
-from cortex_jupyter.server.names import check_names
+from cortex_jupyter.model import Cursor, TaskRef
+from cortex_jupyter.query.language import NAMES
+from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.window import Window, at_most
 from cortex_jupyter.server.sse import Slot
 from cortex_jupyter.server.streaming import StreamingHandler
-from cortex_jupyter.server.window import Window, at_most
 
 if TYPE_CHECKING:
-    from cortex_jupyter.parsing.query import LogQuery
+    from cortex_jupyter.query.language import LogQuery
 
 _ALLOWED = frozenset(NAMES) - {"limit", "before", "after", "timestamps", "pretty"} | {"cursor", "task", "most"}
 

@@ -9,19 +9,19 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.errors import BadQuery, CortexError
-from cortex_jupyter.records import Cursor
-from cortex_jupyter.server import telemetry
+from cortex_jupyter.model import Cursor
+from cortex_jupyter.reader.process import event
 from cortex_jupyter.server.base import Handler
 from cortex_jupyter.server.pace import Pace
-from cortex_jupyter.server.process import event
 from cortex_jupyter.server.rights import Rights
 from cortex_jupyter.server.sse import Slot, Stream
+from cortex_jupyter.telemetry import server_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Iterable
     from contextlib import AbstractContextManager
 
-    from cortex_jupyter.records import TaskRef
+    from cortex_jupyter.model import TaskRef
 
 #: An error as the last event of a stream, and more bytes than it has; within `data` no line ends.
 _ERROR: Final = re.compile(rb'(?:\A|\n)event: error\ndata: {"code":"(\w+)"[^\n]*\n\n\Z')
@@ -109,7 +109,7 @@ class StreamingHandler(Handler):
         except CortexError as error:
             if not self._headers_written:
                 raise
-            telemetry.refused(error.code)
+            server_metrics.refused(error.code)
             self.write(event("error", **error.as_dict()))
 
     async def send(self, pieces: AsyncGenerator[bytes]) -> None:
@@ -148,4 +148,4 @@ async def _counted(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         tail = (tail + piece[-_TAIL:])[-_TAIL:]
         yield piece
     if error := _ERROR.search(tail):
-        telemetry.refused(error[1].decode())
+        server_metrics.refused(error[1].decode())

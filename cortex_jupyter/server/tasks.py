@@ -7,9 +7,9 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.records import checked_namespace
+from cortex_jupyter.model import checked_namespace
+from cortex_jupyter.reader.task_list import describe_task, list_tasks
 from cortex_jupyter.server.base import Handler
-from cortex_jupyter.server.tasklist import describe_task, list_tasks
 
 
 class TasksHandler(Handler):

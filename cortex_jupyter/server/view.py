@@ -18,11 +18,11 @@ from tornado import web
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import OtherCluster, TooMany
-from cortex_jupyter.records import TaskRef, checked_namespace
+from cortex_jupyter.model import TaskRef, checked_namespace
+from cortex_jupyter.reader.state import unasked_list
+from cortex_jupyter.reader.task_list import list_tasks
 from cortex_jupyter.server.discreet import Discreet
-from cortex_jupyter.server.state import unasked_list
 from cortex_jupyter.server.static import address_of
-from cortex_jupyter.server.tasklist import list_tasks
 
 if TYPE_CHECKING:
     from cortex_jupyter.errors import CortexError

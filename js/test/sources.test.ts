@@ -15,7 +15,7 @@ interface Table {
   wrong: string[];
 }
 
-const { sources: rows, cases, wrong } = JSON.parse(readFileSync(new URL("../../tests/parsing/fixtures/sources.json", import.meta.url), "utf8")) as Table;
+const { sources: rows, cases, wrong } = JSON.parse(readFileSync(new URL("../../tests/query/fixtures/sources.json", import.meta.url), "utf8")) as Table;
 const RUNS: RunOf[] = rows.map(([pod, container, run]) => ({ pod, container, run }));
 
 test.each(cases)("%j", (query, kept) => {

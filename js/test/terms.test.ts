@@ -6,7 +6,7 @@ import { conditions, holds, quoted } from "../src/store/asking/where.ts";
 import { asView, fromPlain, toPlain } from "../src/view/settings.ts";
 import { readTime } from "../src/view/when.ts";
 
-const TABLE = JSON.parse(await readFile(new URL("../../tests/parsing/fixtures/where.json", import.meta.url), "utf8")) as { cases: { where: string; yes: string[]; no: string[] }[]; refused: string[] };
+const TABLE = JSON.parse(await readFile(new URL("../../tests/query/fixtures/where.json", import.meta.url), "utf8")) as { cases: { where: string; yes: string[]; no: string[] }[]; refused: string[] };
 const none = { include: [], exclude: [], where: [], level: "" };
 
 describe("conditions on fields, as in Python", () => {

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
-from cortex_jupyter.frames.read import stored_pieces
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.tables.read import stored_pieces
 
 if TYPE_CHECKING:
-    from frames.filled import Filled
+    from support.filled import Filled
 
     from cortex_jupyter.archive.held import Held
 

@@ -16,20 +16,20 @@ from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.order import ordered
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew, CursorNotHeld, StoreUnreachable
-from cortex_jupyter.frames.archived import in_time
-from cortex_jupyter.frames.ordered import ordered as records
-from cortex_jupyter.frames.read import count, read, stored_pieces
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.reading.outline import outline
-from cortex_jupyter.recording.reading.pages import following, newest
-from cortex_jupyter.recording.store.budget import Budget
-from cortex_jupyter.recording.store.trimming import trim
-from cortex_jupyter.records import Batch, Cursor, TaskRef
+from cortex_jupyter.model import Batch, Cursor, TaskRef
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.outline import outline
+from cortex_jupyter.reader.pages import following, newest
+from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.trimming import trim
+from cortex_jupyter.tables.archived import in_time
+from cortex_jupyter.tables.ordered import ordered as records
+from cortex_jupyter.tables.read import count, read, stored_pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from frames.filled import Filled
+    from support.filled import Filled
 
 QUERIES: list[dict[str, object]] = [
     {}, {"tail": 700}, {"level": "warning"}, {"grep": "loss=0.4.*1"}, {"grep": "step 12"}, {"exclude": "INFO"},

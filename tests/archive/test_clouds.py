@@ -12,27 +12,27 @@ import pytest
 import zstandard
 from archive.clouds import COMPACT, WHOLE, Cloud, Clouds
 from archive.made import archived, lively
-from frames.filled import Filled
+from support.filled import Filled
 
 import cortex_jupyter as cortex
-from cortex_jupyter.archive import gathered, layout, objects
+from cortex_jupyter.archive import layout, manifest_cache, objects
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
 from cortex_jupyter.cli.doctor import archive as doctor
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveError, ArchiveNotFound
-from cortex_jupyter.frames.lazy import lazy
-from cortex_jupyter.frames.parquet import to_parquet
-from cortex_jupyter.frames.read import read
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.reading.pages import newest
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.pages import newest
+from cortex_jupyter.tables.lazy import lazy
+from cortex_jupyter.tables.parquet import to_parquet
+from cortex_jupyter.tables.read import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from cortex_jupyter.archive.held import Held
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 compact = pytest.mark.parametrize("cloud", COMPACT, indirect=True)
@@ -289,7 +289,7 @@ def test_many_tasks_are_known_after_few_requests(
 def test_gathered_manifests_count_only_while_they_are_true(cloud: Cloud, url: str, filled: Filled) -> None:
     _, held = archived(lively(filled, 300), url)
     names, place = copies(held, url, range(8)), Objects(url)
-    kept = f"many/{gathered.NAME}"
+    kept = f"many/{manifest_cache.NAME}"
 
     def known() -> dict[str, int]:
         return {one.info.ref.name: one.about["size"] for one in Catalog(Objects(url)).all("many")}
@@ -324,15 +324,16 @@ def test_gathered_manifests_count_only_while_they_are_true(cloud: Cloud, url: st
 def test_archiving_gathers_now_and_then(
     cloud: Cloud, url: str, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gathered, "_EACH", 1)
+    monkeypatch.setattr(manifest_cache, "_EACH", 1)
     archived(lively(filled, 300), url)
-    assert list(gathered.load(Objects(url), "ml")) == [f"ml/job/train-1/{filled.id}.json"]
+    assert list(manifest_cache.load(Objects(url), "ml")) == [f"ml/job/train-1/{filled.id}.json"]
     cloud.gate.fault = "503"
-    assert gathered.load(Objects(url), "ml") == {}  # a list goes on without
+    assert manifest_cache.load(Objects(url), "ml") == {}  # a list goes on without
     cloud.gate.fault = ""
-    assert sum(gathered.due(id_ * 32_768 + 5) for id_ in range(1000)) == 1000
-    monkeypatch.setattr(gathered, "_EACH", 32)
-    assert 20 < sum(gathered.due(id_ * 32_768 + 5) for id_ in range(1000)) < 45  # whatever the numbers are made of
+    assert sum(manifest_cache.due(id_ * 32_768 + 5) for id_ in range(1000)) == 1000
+    monkeypatch.setattr(manifest_cache, "_EACH", 32)
+    due = sum(manifest_cache.due(id_ * 32_768 + 5) for id_ in range(1000))
+    assert 20 < due < 45  # whatever the numbers are made of
 
 
 def test_a_lazy_frame_reads_what_its_filter_leaves(

@@ -14,16 +14,16 @@ import cortex_jupyter as cortex
 from cortex_jupyter.archive import grams, layout
 from cortex_jupyter.archive.file import ParquetFile
 from cortex_jupyter.archive.grams import Grams, may_hold
-from cortex_jupyter.frames.read import count, read
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.records import Batch
-from cortex_jupyter.server.searcher import search
+from cortex_jupyter.model import Batch
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.searcher import search
+from cortex_jupyter.tables.read import count, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from frames.filled import Filled
+    from support.filled import Filled
 
 
 @pytest.fixture

@@ -18,15 +18,15 @@ from archive.made import GAP, archived, lively
 import cortex_jupyter as cortex
 from cortex_jupyter.archive import layout
 from cortex_jupyter.errors import ArchiveDamaged, ArchiveNotFound, ArchiveTooNew, BadQuery
-from cortex_jupyter.frames.convert import to_pandas, to_polars
-from cortex_jupyter.frames.read import read
-from cortex_jupyter.frames.schema import COLUMNS, schema
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.tables.convert import to_pandas, to_polars
+from cortex_jupyter.tables.read import read
+from cortex_jupyter.tables.schema import COLUMNS, schema
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from frames.filled import Filled
+    from support.filled import Filled
 
 LINES = ["2026-01-31 12:00:00,500 INFO on", "no time", '{"ts": 1769860802.25, "level": "error", "msg": "hot"}', "é"]
 TIMES = [1_769_860_800_500_000_000, 1_769_860_800_500_000_000, 1_769_860_802_250_000_000, 1_769_860_802_250_000_000]
@@ -189,7 +189,7 @@ BAD: dict[str, list[str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_typed_frames(filled: Filled, tmp_path: Path, name: str) -> None:
     """Recorded, archived, and read from a text file: the same columns, and the text as it was."""
-    from frames.test_derive import by_line  # noqa: PLC0415
+    from tables.test_derive import by_line  # noqa: PLC0415
 
     lines = BAD[name]
     if lines:

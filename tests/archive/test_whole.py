@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from support.kube import Kube, python_job
 
 from cortex_jupyter.archive.store import ArchiveStore
-from cortex_jupyter.recording.store.retention import retain
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.retention import retain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

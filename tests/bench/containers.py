@@ -18,18 +18,18 @@ from bench import load
 from bench.load import Reader, Writers, astray
 from bench.recorder import HASTE, MINUTE_S
 from bench.report import Report, cpu, peak, resident
-from recording.hand import until
+from support.hand import until
 from support.ports import free_port
 
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 #: The shape of the fleet, and of each container how many lines and how many a second.
 SANDBOX: dict[str, Any] = {"jobs": 20, "pods": 10, "containers": 5, "lines": 40, "rate": 2.0}
@@ -49,7 +49,7 @@ aiohttp.ClientSession._request = counted
 def haste(*_):
     {"; ".join(HASTE.strip().splitlines())}
 signal.signal(signal.SIGUSR1, haste)
-from cortex_jupyter.recording.__main__ import main
+from cortex_jupyter.recorder.__main__ import main
 sys.exit(main())
 """
 

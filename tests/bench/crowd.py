@@ -16,7 +16,7 @@ from conftest import run_sandbox
 from support.crowd import LINES, TASKS, crowded
 from support.kube import Kube, python_job
 
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.report import Report
     from support.crowd import Crowd
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 _ROUNDS = 5
 
@@ -74,7 +74,7 @@ def _seconds(command: list[str], env: dict[str, str]) -> float:
 def _memory(crowd: Crowd, env: dict[str, str], folder: Path, namespace: str, job: str, tasks: int) -> float:
     """Give what a collector of a namespace holds alone when it records all tasks there, in MB."""
     url = f"sqlite:///{folder}/{job}.sqlite"
-    command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--all", "-n", namespace]
+    command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", url, "--all", "-n", namespace]
     with contextlib.closing(open_store(url)) as store:
         process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
         try:

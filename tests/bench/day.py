@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef, rfc3339
+from cortex_jupyter.model import TaskRef, rfc3339
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from bench.report import Report
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 HOURS, PER_SECOND = 24, 100
 _HOUR: Final = 3600 * PER_SECOND
@@ -32,20 +32,20 @@ LINES: Final = HOURS * _HOUR
 _RECORDER = """
 import sys
 import aiohttp
-from cortex_jupyter.recording.recorder import recorder
-from cortex_jupyter.recording.writing import channel
+from cortex_jupyter.recorder import recorder
+from cortex_jupyter.recorder.writing import writer
 async def readany(self):
     return await self.read(8 << 10)
 aiohttp.StreamReader.readany = readany
-channel.FULL = 8 << 10
+writer.FULL = 8 << 10
 recorder._COMPACT_S = 0.5
-from cortex_jupyter.recording.__main__ import main
+from cortex_jupyter.recorder.__main__ import main
 sys.exit(main())
 """
 _READER = """
 import asyncio, sys
-from cortex_jupyter.recording.reading.feed import Feed
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.reader.feed import Feed
+from cortex_jupyter.store.open import open_store
 async def read(url, id_):
     store = open_store(url)
     lines = 0

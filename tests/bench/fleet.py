@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from bench import load
 from bench.load import Reader, Readers, Writers, astray, delays, percentile
 from bench.report import Report, cpu, resident
-from recording.hand import until
+from support.hand import until
 from support.jupyter import TOKEN, Home, Jupyter
 
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def run(report: Report) -> None:
 @contextmanager
 def _recorder(home: Home, folder: Path) -> Iterator[int]:
     """Run the recorder that the server finds; the sandbox is one node, so all streams are to one."""
-    command = [sys.executable, "-m", "cortex_jupyter.recording", "--streams-per-node", str(TASKS)]
+    command = [sys.executable, "-m", "cortex_jupyter.recorder", "--streams-per-node", str(TASKS)]
     with (folder / "recorder.log").open("wb") as log:
         process = subprocess.Popen(command, env=home.env, stdout=log, stderr=log)
     try:

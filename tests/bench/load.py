@@ -24,7 +24,7 @@ import yaml
 from conftest import run_sandbox
 from support.kube import Kube, python_job
 
-from cortex_jupyter.records import parse_rfc3339
+from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

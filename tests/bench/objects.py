@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import orjson
 from archive.made import archived
 from archive.s3 import gate, seaweed
-from frames.filled import Filled, new_store
+from support.filled import Filled, new_store
 
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore
-from cortex_jupyter.frames.read import read
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.tables.read import read
 
 if TYPE_CHECKING:
     from bench.report import Report

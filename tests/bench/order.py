@@ -15,7 +15,7 @@ import orjson
 from conftest import run_sandbox
 from support.kube import python_job
 
-from cortex_jupyter.records import parse_rfc3339
+from cortex_jupyter.model import parse_rfc3339
 
 if TYPE_CHECKING:
     from bench.report import Report

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from bench import pipe
 from bench.report import Report, peak, resident
 from conftest import run_sandbox
-from recording.hand import until
 from support.counting import counted
+from support.hand import until
 from support.kube import python_job
 
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Batch, TaskRef
+from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -39,21 +39,21 @@ _QUIET = "import time\nprint('once', flush=True)\ntime.sleep(3600)"
 _FAST, MINUTE_S = 10, 6.0
 HASTE = f"""
 from cortex_jupyter.cluster import watch
-from cortex_jupyter.recording.source import audit
-from cortex_jupyter.recording.source import stream
-from cortex_jupyter.recording.recorder import task
+from cortex_jupyter.recorder.source import audit
+from cortex_jupyter.recorder.source import stream
+from cortex_jupyter.recorder import task
 stream._SILENT_S /= {_FAST}; stream._LONGEST_SILENT_S /= {_FAST}; stream._OLD_S /= {_FAST}
 task._LOOK_S /= {_FAST}; watch.WATCH_S //= {_FAST}
 names = [n for n in vars(audit) if n.endswith("_S") and isinstance(getattr(audit, n), (int, float))]
 [setattr(audit, n, getattr(audit, n) / {_FAST}) for n in names]
 """
-_COMPRESSED = f"import sys{HASTE}from cortex_jupyter.recording.__main__ import main\nsys.exit(main())"
+_COMPRESSED = f"import sys{HASTE}from cortex_jupyter.recorder.__main__ import main\nsys.exit(main())"
 #: The recorder without anchors: their places are neither kept nor written.
 _WITHOUT_ANCHORS = """
 import sys
-from cortex_jupyter.recording.writing import batch
-from cortex_jupyter.recording.sqlite.store import SqliteStore
-from cortex_jupyter.recording.store import Anchor
+from cortex_jupyter.recorder.writing import batch
+from cortex_jupyter.store.sqlite.store import SqliteStore
+from cortex_jupyter.store import Anchor
 def advance(self, lines, numbers):
     self.last = lines.times[-1]
     self.recent.extend(zip(lines.times[-8:], lines.texts[-8:], strict=True))
@@ -64,10 +64,10 @@ def without(self, lease, one):
     one.anchors = {k: a for k, a in one.anchors.items() if a.ended}
     commit(self, lease, one)
 SqliteStore.commit = without
-from cortex_jupyter.recording.__main__ import main
+from cortex_jupyter.recorder.__main__ import main
 sys.exit(main())
 """
-_WITH = "import sys\nfrom cortex_jupyter.recording.__main__ import main\nsys.exit(main())"
+_WITH = "import sys\nfrom cortex_jupyter.recorder.__main__ import main\nsys.exit(main())"
 
 
 def run(report: Report) -> None:

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 
 from bench import pipe
 from bench.report import Report, cpu
-from recording.hand import Hand
+from support.hand import Hand
 from support.valkey import Server
 
-from cortex_jupyter.recording.reading.feed import Feed
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.reading.reading import Recording
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.reader.feed import Feed
+from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +110,7 @@ async def _ingest(kubeconfig: Path, url: str, server: Server | None) -> dict[str
         before, began = store.size(), time.monotonic()
         pid = server.process.pid if server and server.process else 0
         used = cpu(pid) if pid else 0.0
-        command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--kubeconfig", str(kubeconfig)]
+        command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", url, "--kubeconfig", str(kubeconfig)]
         process = subprocess.Popen([*command, "--idle", "0"], stdout=log, stderr=log)  # noqa: ASYNC220
         _, status, usage = await asyncio.to_thread(os.wait4, process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

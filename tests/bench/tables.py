@@ -20,9 +20,9 @@ LINES = 1_000_000
 
 _FILL = """
 import sys, time, subprocess
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.recording.store import Commit
-from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store import Commit
+from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
 ref = TaskRef.parse("frames")
 store = open_store()
 rec = store.open("https://bench", TaskRef("default", "job", "frames"), "u")
@@ -74,7 +74,7 @@ table = pq.read_table(path)
 at = cpu()
 pq.write_table(table, "copy.parquet", row_group_size=65_536, **layout.options())
 found["write"] = cpu() - at
-from cortex_jupyter.frames.places import places
+from cortex_jupyter.tables.spans import places
 text = table["text"].combine_chunks()
 at = cpu()
 places(pa.chunked_array([text.slice(i, 65_536) for i in range(0, len(table), 65_536)]))

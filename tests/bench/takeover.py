@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conftest import run_sandbox
-from recording.hand import until
+from support.hand import until
 from support.kube import python_job
 from support.valkey import Server
 
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from bench.report import Report
     from conftest import SandboxProcess
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 TASKS, ROUNDS, TEAM = 20, 4, "shared"
 _CLUSTER = "bench"
@@ -73,7 +73,7 @@ async def _rounds(report: Report, sandbox: SandboxProcess, store: Store, folder:
 
 
 def _start(sandbox: SandboxProcess, url: str, folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, *options]
+    command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", url, *options]
     env = os.environ | {"KUBECONFIG": str(sandbox.kubeconfig), "CORTEX_CLUSTER": _CLUSTER, "HOME": str(folder)}
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(command, env=env, stdout=log, stderr=log)

@@ -21,8 +21,8 @@ _APART_S = 0.03
 #: Counts in the server what is to happen once for each batch, and what never.
 _COUNTING = """
 from prometheus_client import Counter
-from cortex_jupyter.records import Batch
-from cortex_jupyter.recording.reading.frame import Frame
+from cortex_jupyter.model import Batch
+from cortex_jupyter.reader.frame import Frame
 framed, encoded = Counter("bench_framed", "Batches made into events"), Counter("bench_encoded", "Batches encoded")
 of, encode = Frame.of.__func__, Batch.encode
 def counted(cls, recording, entry):

@@ -12,9 +12,9 @@ from playwright.sync_api import expect
 from server.running import TOKEN, Server, run_server
 from support.browser import WAIT, shot
 
-from cortex_jupyter.recording.store import Commit
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
+from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
+from cortex_jupyter.store import Commit
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from frames.filled import T0
+from support.filled import T0
 
 if TYPE_CHECKING:
     from cli.conftest import Cli
-    from frames.filled import Filled
+    from support.filled import Filled
 
 BERLIN = {"TZ": "Europe/Berlin"}
 

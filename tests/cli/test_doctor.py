@@ -22,10 +22,10 @@ from cortex_jupyter.cli import doctor
 from cortex_jupyter.cli.doctor import archive, jupyter, store
 from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.recording.store import Recorder
-from cortex_jupyter.recording.store.liveness import HOST
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.store import Recorder
+from cortex_jupyter.store.liveness import HOST
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from cli.conftest import Cli
     from conftest import SandboxProcess
-    from frames.filled import Filled
+    from support.filled import Filled
     from support.kube import Kube
 
     from cortex_jupyter.cli.doctor.finding import Finding
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 def said(findings: Iterable[Finding], judged: str) -> str:
@@ -139,7 +139,7 @@ def test_a_valkey_server_is_judged_by_its_settings(valkey: Server, monkeypatch: 
     assert "noeviction" in said(store.judge(valkey.url, "c"), "bad")
     valkey.ask("CONFIG", "SET", "requirepass", "hush")
     assert "CORTEX_STORE_PASSWORD" in said(store.judge(valkey.url, "c"), "bad")
-    monkeypatch.setattr("cortex_jupyter.recording.valkey.link._TIMEOUT_S", 1.0)
+    monkeypatch.setattr("cortex_jupyter.store.valkey.link._TIMEOUT_S", 1.0)
     valkey.kill()
     assert "does not answer" in said(store.judge(valkey.url, "c"), "bad")
 

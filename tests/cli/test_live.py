@@ -9,7 +9,7 @@ import orjson
 from cli.conftest import job
 from support.kube import python_job
 
-from cortex_jupyter.records import rfc3339
+from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +99,7 @@ def test_an_interrupt_is_quiet(live: Cli, kube: Kube, unique: Callable[[str], st
 
 
 def _recorder(url: str) -> int:
-    from cortex_jupyter.recording.stores import open_store  # noqa: PLC0415
+    from cortex_jupyter.store.open import open_store  # noqa: PLC0415
 
     store = open_store(url)
     try:

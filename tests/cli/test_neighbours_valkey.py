@@ -16,7 +16,7 @@ from support.kube import python_job
 from support.release import installed
 from support.valkey import Server
 
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from frames.filled import T0
+from support.filled import T0
 
-from cortex_jupyter.records import Source
+from cortex_jupyter.model import Source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cli.conftest import Cli
-    from frames.filled import Filled
+    from support.filled import Filled
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from aiohttp import web
 from cortex_jupyter.cluster.logs import NotReady, open_log
 from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.errors import ClusterUnreachable, NotAllowed
-from cortex_jupyter.records import Source
+from cortex_jupyter.model import Source
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster

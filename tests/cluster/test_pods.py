@@ -8,7 +8,7 @@ import pytest
 
 from cortex_jupyter.cluster.pods import MESSAGE_MAX, containers, exit_of, status_of, waiting_reason
 from cortex_jupyter.cluster.workloads import Workload, state_of
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
 
 DEFAULT = "kubectl.kubernetes.io/default-container"
 Object = dict[str, Any]

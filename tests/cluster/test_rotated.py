@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from recording.hand import source
+from support.hand import source
 
 from cortex_jupyter.cluster import rotated as lib
 from cortex_jupyter.cluster.rotated import RotatedFiles

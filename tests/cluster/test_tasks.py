@@ -9,8 +9,8 @@ import pytest
 from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, meant, pods_of, resolve
 from cortex_jupyter.cluster.workloads import COLLECTIONS, Workload, collection, fetch
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, NotAllowed, NotFound, TaskNotFound
-from cortex_jupyter.recording.watching.unseen import unseen
-from cortex_jupyter.records import TaskRef, parse_rfc3339
+from cortex_jupyter.model import TaskRef, parse_rfc3339
+from cortex_jupyter.recorder.watching.unseen import unseen
 
 if TYPE_CHECKING:
     from aiohttp import web

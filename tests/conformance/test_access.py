@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from recording.hand import Hand
+from support.hand import Hand
 from support.kube import python_job
 
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.errors import NotAllowed, TaskNotFound
-from cortex_jupyter.recording.reading import reading
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.store import Commit
-from cortex_jupyter.records import TaskRef, parse_rfc3339
+from cortex_jupyter.model import TaskRef, parse_rfc3339
+from cortex_jupyter.reader import session
+from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.store import Commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 READ = {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}
@@ -87,7 +87,7 @@ async def test_a_namespace_of_the_same_name_opens_nothing_of_the_one_before(
     target: Any, namespace: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Alice may read in it again; the log from before is for Carol, who may read everywhere."""
-    monkeypatch.setattr(reading, "ensure_recorder", lambda *_: None)
+    monkeypatch.setattr(session, "ensure_recorder", lambda *_: None)
     kube, path = target.kube, f"/api/v1/namespaces/{namespace}"
     role = kube.request("GET", f"{_RBAC}/namespaces/{namespace}/roles/{namespace}").json()
     binding = kube.request("GET", f"{_RBAC}/namespaces/{namespace}/rolebindings/{namespace}-alice").json()

@@ -17,7 +17,7 @@ from support.crowd import JOBS, LINES, MANY, PODS
 from support.jupyter import Home, jupyter
 from support.kube import python_job
 
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import httpx
     from support.crowd import Crowd
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 def _raw(crowd: Crowd, encoding: str, **query: str) -> tuple[httpx.Response, bytes]:
@@ -149,7 +149,7 @@ def _memory(process: subprocess.Popen[bytes]) -> float:
 @contextlib.contextmanager
 def _collector(user: Home, folder: Path, namespace: str) -> Iterator[tuple[subprocess.Popen[bytes], Store]]:
     url = f"sqlite:///{folder / 'store.sqlite'}"
-    command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--all", "-n", namespace]
+    command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", url, "--all", "-n", namespace]
     with (folder / "collector.log").open("wb") as log, contextlib.closing(open_store(url)) as store:
         process = subprocess.Popen(command, env=user.env, stdout=log, stderr=log)
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from support.kube import python_pod
 
-from cortex_jupyter.recording.text.lines import Splitter, parse, parse_cri
+from cortex_jupyter.recorder.text.lines import Splitter, parse, parse_cri
 
 #: Lines of more than 16 KiB, one of them with a line of stderr between its parts.
 LONG = r"""

@@ -27,13 +27,13 @@ from support.jupyter import Home, counter, numbers
 from support.kube import Kube, python_job
 from support.valkey import Server
 
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cortex_jupyter.recording.store import Info, Store
+    from cortex_jupyter.store import Info, Store
 
 LINES, PODS = 9_000, 2
 _ALL = {"follow": "true", "since": "all"}
@@ -65,7 +65,7 @@ class Team:
         self.collectors = [self._collector() for _ in range(2)]
 
     def _collector(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "cortex_jupyter.recording", "--all", "-n", self.namespace]
+        command = [sys.executable, "-m", "cortex_jupyter.recorder", "--all", "-n", self.namespace]
         with (self.home.path / "collector.log").open("ab") as log:
             return subprocess.Popen(command, env=self.home.env, cwd=self.home.path, stdout=log, stderr=log)
 

@@ -20,7 +20,7 @@ IMAGE = Path(__file__).with_name("hub_image.txt")
 TESTS = (
     "tests/e2e/test_whole.py",
     "tests/server/test_extension.py",
-    "tests/frames/test_read.py",
+    "tests/tables/test_read.py",
     "tests/cli/test_doctor.py",
 )
 #: Newer ones do not import beside NumPy 1, and no metadata says so.

@@ -19,8 +19,8 @@ from faults.seen import Seen
 from support.jupyter import counter
 from support.kube import python_job
 
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.reader.session import Recordings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cortex_jupyter.cluster.session  # noqa: F401 - before the forks: imported once
-from cortex_jupyter.recording.__main__ import main
-from cortex_jupyter.recording.sqlite.connections import Connections
-from cortex_jupyter.recording.sqlite.store import SqliteStore
+from cortex_jupyter.recorder.__main__ import main
+from cortex_jupyter.store.sqlite.connections import Connections
+from cortex_jupyter.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

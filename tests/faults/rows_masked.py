@@ -11,8 +11,8 @@ from faults.rows_node import rotated_while_away
 from faults.rows_recorder import killed
 from support.jupyter import counter
 
-from cortex_jupyter.recording.text.parser import masking
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.store.masking import masking
 
 if TYPE_CHECKING:
     from faults.case import Case

@@ -15,7 +15,7 @@ from faults.case import Row
 from faults.seen import Seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recording.hand import until
+from support.hand import until
 from support.jupyter import TOKEN, Home, Jupyter, counter
 
 if TYPE_CHECKING:

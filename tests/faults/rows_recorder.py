@@ -19,9 +19,9 @@ from faults.seen import Seen
 from support.jupyter import counter
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recording.process.launch import log_path
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.recorder.process.launch import log_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def _ends(case: Case) -> list[dict[str, object]]:
 
 def two(case: Case) -> None:
     for _ in range(2):
-        _start(case, "-m", "cortex_jupyter.recording")
+        _start(case, "-m", "cortex_jupyter.recorder")
 
 
 async def one_of_two_killed(case: Case) -> None:

@@ -17,13 +17,13 @@ from faults.case import Row
 from faults.rows_masked import all_masked, hidden, program
 from faults.rows_recorder import stood_still
 from faults.seen import Seen
-from recording.hand import until
+from support.hand import until
 from support.jupyter import counter
 from support.valkey import Place
 from valkey import ResponseError
 
 from cortex_jupyter.errors import CursorNotHeld
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,7 +186,7 @@ _WEEK_S = 7 * 86400.0
 def collector(case: Case) -> None:
     """Start a collector that has been told to mask and how much to keep; readers have not."""
     url, config = case.recordings.store.url, str(case.sandbox.kubeconfig)
-    command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", url, "--kubeconfig", config, "--all"]
+    command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", url, "--kubeconfig", config, "--all"]
     told = {"CORTEX_MASK": "1", "CORTEX_STORE_MAX_AGE": "7d"}
     with (case.folder / "collector.log").open("ab") as log:
         process = subprocess.Popen([*command, "-n", "default"], stdout=log, stderr=log, env=os.environ | told)

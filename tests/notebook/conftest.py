@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from frames.filled import new_store
+from support.filled import new_store
 
 from cortex_jupyter.notebook import runtime as runtime_module
 from cortex_jupyter.notebook.runtime import Runtime
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 @pytest.fixture

@@ -13,16 +13,16 @@ import pytest
 from server.tape import T0, Tape
 
 from cortex_jupyter.errors import NotAllowed
+from cortex_jupyter.model import Cursor
 from cortex_jupyter.notebook import outlet
 from cortex_jupyter.notebook.comm import CommServer
 from cortex_jupyter.notebook.outlet import Outlet
-from cortex_jupyter.records import Cursor
 from cortex_jupyter.server.sse import Slot, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from frames.filled import Filled
+    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
 
@@ -240,7 +240,7 @@ def test_where_the_store_is_shared_it_ends_with_the_kernel_s_right_to_read(
 
 
 def test_several_tasks_over_one_comm(filled: Filled, page: Page) -> None:
-    from frames.filled import Filled as Another  # noqa: PLC0415
+    from support.filled import Filled as Another  # noqa: PLC0415
 
     filled.lines([(1, 0, "one")]).end()
     Another(filled.store, "train-2").lines([(1, 0, "two")]).end()

@@ -10,7 +10,7 @@ from jupyter_client.manager import start_new_kernel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from frames.filled import Filled
+    from support.filled import Filled
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

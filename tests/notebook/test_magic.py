@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from frames.filled import Filled
+    from support.filled import Filled
 
 # A shell of its own: IPython changes the process it lives in.
 SHELL = """

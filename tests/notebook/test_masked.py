@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-    from frames.filled import Filled
+    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
 

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import polars as pl
 import pytest
-from frames.filled import T0, Filled
+from support.filled import T0, Filled
 
 import cortex_jupyter as cortex
+from cortex_jupyter.model import rfc3339
 from cortex_jupyter.notebook.tasktable import TaskTable, _add_progress
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.records import rfc3339
+from cortex_jupyter.query.language import LogQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*ipykernel.*:DeprecationWarning"),
@@ -51,7 +51,7 @@ def test_two_tasks_in_one_picture(store: Store, engine: Runtime) -> None:
 
 
 def test_a_chart_follows_a_task_that_runs(filled: Filled, engine: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cortex_jupyter.notebook.chart._EVERY_S", 0.02)
+    monkeypatch.setattr("cortex_jupyter.notebook.metrics._EVERY_S", 0.02)
     filled.lines(lines(0, 20)).update(caught_up=1, state="running")
     chart = cortex.logs("ml:train-1").metrics().plot()
     assert "application/vnd.jupyter.widget-view+json" in chart._repr_mimebundle_()

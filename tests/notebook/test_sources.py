@@ -9,10 +9,10 @@ from support.sources import CASES, SOURCES
 
 import cortex_jupyter as cortex
 from cortex_jupyter.errors import ContainerNotFound
-from cortex_jupyter.records import Source
+from cortex_jupyter.model import Source
 
 if TYPE_CHECKING:
-    from frames.filled import Filled
+    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
 

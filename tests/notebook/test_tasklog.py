@@ -17,12 +17,12 @@ import pytest
 import cortex_jupyter as cortex
 from cortex_jupyter.errors import BadQuery, ContainerNotFound, NoCluster
 from cortex_jupyter.notebook.record import Record, Status
-from cortex_jupyter.recording.store import Recorder
+from cortex_jupyter.store import Recorder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from frames.filled import Filled
+    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.notebook.tasklog import TaskLog

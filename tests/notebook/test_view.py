@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import cortex_jupyter as cortex
+from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.view import query_of
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.records import Batch
+from cortex_jupyter.query.language import LogQuery
 
 if TYPE_CHECKING:
-    from frames.filled import Filled
+    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
 
@@ -101,7 +101,7 @@ def test_the_code_of_the_viewer_is_sent_and_not_saved(
 
 
 def test_the_table_of_conditions_holds_for_a_log(filled: Filled, engine: Runtime) -> None:
-    cases = json.loads((Path(__file__).parents[1] / "parsing" / "fixtures" / "where.json").read_text())["cases"]
+    cases = json.loads((Path(__file__).parents[1] / "query" / "fixtures" / "where.json").read_text())["cases"]
     lines = sorted({line for case in cases for line in case["yes"] + case["no"]})
     filled.lines([(1, i, line) for i, line in enumerate(lines)]).end()
     log = cortex.logs("ml:train-1")

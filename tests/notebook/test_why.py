@@ -3,12 +3,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from frames.test_errors import TRACE
+from analysis.test_errors import TRACE
 
 import cortex_jupyter as cortex
 
 if TYPE_CHECKING:
-    from frames.filled import Filled
+    from support.filled import Filled
 
     from cortex_jupyter.notebook.runtime import Runtime
     from cortex_jupyter.notebook.tasklog import TaskLog

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cortex_jupyter.frames.shapes import shapes
+from cortex_jupyter.analysis.shapes import shapes
 from cortex_jupyter.parsing.metrics import number, read
 
 CASES = json.loads(Path(__file__).with_name("metrics.json").read_text())

@@ -9,12 +9,12 @@ import pytest
 from server.running import Server, run_server
 from server.tape import T0, Tape
 
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.recording.store import Commit, Recorder, Store
-from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
+from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
+from cortex_jupyter.store import Commit, Recorder, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -23,14 +23,13 @@ from support.kube import Kube, python_job, python_pod
 
 from cortex_jupyter.archive.layout import NOTICES, unpack_notices
 from cortex_jupyter.cluster.access import Person
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.reading.reading import Recording
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import parse_rfc3339
+from cortex_jupyter.model import parse_rfc3339
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.session import Recording, Recordings
 from cortex_jupyter.server.app import CortexJupyter
 from cortex_jupyter.server.download import parquet
 from cortex_jupyter.server.service import Service
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

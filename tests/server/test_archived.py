@@ -13,7 +13,7 @@ from server.running import logs, records, run_server
 from server.tape import T0, Tape
 
 import cortex_jupyter as cortex
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

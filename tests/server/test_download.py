@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from cortex_jupyter.parsing.query import LogQuery
+from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.server.download import ReaderGoneError, parquet, select
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from server.tape import Tape
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 @pytest.mark.parametrize("grep", ["line", "in no line"])

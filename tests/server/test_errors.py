@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from server.running import Server
     from server.tape import Tape
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 SSE = {"Accept": "text/event-stream"}
 
@@ -259,7 +259,7 @@ def test_no_text_of_a_log_and_no_token_in_the_server_log(server: Server, done: T
 def test_a_failure_of_our_own_shows_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("")
     (tmp_path / "jupyter_server_config.py").write_text(
-        "from cortex_jupyter.server import metrics\n"
+        "from cortex_jupyter.server import recording\n"
         "from cortex_jupyter.server.service import Service\n"
         "class Found: ref = None\n"
         "async def find(*_): return Found\n"
@@ -267,7 +267,7 @@ def test_a_failure_of_our_own_shows_no_traceback(tmp_path: Path) -> None:
         "async def measured(*_):\n"
         "    yield b': begun\\n'\n"
         "    raise RuntimeError('a secret')\n"
-        "Service.recordings, Service.find, metrics.measured = fail, find, measured\n"
+        "Service.recordings, Service.find, recording.measured = fail, find, measured\n"
     )
     with run_server(tmp_path, f"--config={tmp_path / 'jupyter_server_config.py'}") as broken:
         status, error = broken.error("cortex/tasks")

@@ -12,10 +12,10 @@ import httpx
 from server.running import TOKEN, logs, run_server
 
 import cortex_jupyter
-from cortex_jupyter.recording.store import Commit
-from cortex_jupyter.recording.store.budget import Budget
-from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.server.app import CortexJupyter
+from cortex_jupyter.store import Commit
+from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

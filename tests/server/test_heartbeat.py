@@ -12,7 +12,7 @@ import pytest
 from cortex_jupyter.errors import ClusterUnreachable
 from cortex_jupyter.server import rights
 from cortex_jupyter.server.sse import Slot, Stream
-from cortex_jupyter.tracing import Span
+from cortex_jupyter.telemetry.tracing import Span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

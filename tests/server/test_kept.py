@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 
 from server.tape import T0, Tape
 
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.reading.reading import Recording
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.server import levels
+from cortex_jupyter.reader import levels
+from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-    from cortex_jupyter.recording.reading.feed import Feed
-    from cortex_jupyter.recording.reading.frame import Frame
+    from cortex_jupyter.reader.feed import Feed
+    from cortex_jupyter.reader.frame import Frame
 
 
 async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> None:

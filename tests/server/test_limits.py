@@ -19,7 +19,7 @@ import pytest
 from server.running import Server, logs, run_server
 from server.tape import T0
 
-from cortex_jupyter.records import Batch, rfc3339
+from cortex_jupyter.model import Batch, rfc3339
 from cortex_jupyter.server.limits import Limits
 from cortex_jupyter.server.readers import Turns
 

@@ -11,8 +11,8 @@ from server.running import logs, run_server
 from server.tape import T0, Tape
 from support.valkey import Server as Valkey
 
-from cortex_jupyter.recording.store import path_of
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store import path_of
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ from server.running import TOKEN, Server, run_server
 from server.tape import CLUSTER, T0
 from support.jupyter import Home
 
-from cortex_jupyter.parsing.query import NAMES
+from cortex_jupyter.query.language import NAMES
 from cortex_jupyter.server.app import CortexJupyter
 from cortex_jupyter.server.openapi import PARAMETERS, document
 

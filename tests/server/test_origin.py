@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from server.running import Server, logs
 
-from cortex_jupyter.recording.reading.connection import Connection
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.reader.connection import Connection
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from server.tape import Tape
 
-    from cortex_jupyter.recording.store import Store
+    from cortex_jupyter.store import Store
 
 
 class Away:

@@ -10,7 +10,7 @@ import pytest
 from server.running import logs, records
 from server.tape import T0
 
-from cortex_jupyter.records import rfc3339
+from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
     from server.running import Server

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.running import logs
 from server.tape import T0
 
-from cortex_jupyter.records import rfc3339
+from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
     from server.running import Server

@@ -10,7 +10,7 @@ from server.people import HubUser
 from tornado.web import HTTPError
 
 from cortex_jupyter.errors import ClusterUnreachable, CortexError, NotAllowed
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
 from cortex_jupyter.server import rights
 from cortex_jupyter.server.app import CortexJupyter
 from cortex_jupyter.server.rights import Rights

@@ -13,7 +13,7 @@ import pytest
 from server.running import logs, records
 from server.tape import T0
 
-from cortex_jupyter.records import rfc3339
+from cortex_jupyter.model import rfc3339
 
 if TYPE_CHECKING:
     from server.running import Server
@@ -58,13 +58,13 @@ def test_a_search_for_nothing_or_with_what_cannot_be_is_refused(
     assert (status, error["code"]) == (400, "BadQuery")
 
 
-def searchers(server: Server, module: str = "searcher") -> list[str]:
+def searchers(server: Server, module: str = "reader.searcher") -> list[str]:
     """Give the processes that search this server's store."""
     found = []
     for proc in Path("/proc").glob("[0-9]*"):
         try:
             if (
-                f"server.{module}".encode() in (proc / "cmdline").read_bytes()
+                f"cortex_jupyter.{module}".encode() in (proc / "cmdline").read_bytes()
                 and str(server.home).encode() in (proc / "environ").read_bytes()
             ):
                 found.append(proc.name)
@@ -101,7 +101,7 @@ async def test_a_pattern_that_runs_away_is_named(server: Server, tape: Tape) -> 
 
 @pytest.mark.parametrize(
     ("way", "module", "code"),
-    [("search?grep=x*x*x*x*y", "searcher", "SearchFailed"), ("metrics", "measurer", "MetricsFailed")],
+    [("search?grep=x*x*x*x*y", "reader.searcher", "SearchFailed"), ("metrics", "analysis.measurer", "MetricsFailed")],
 )
 async def test_a_process_that_is_killed_is_an_error_that_is_counted(
     server: Server, tape: Tape, way: str, module: str, code: str

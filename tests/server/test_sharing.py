@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from server.tape import T0, Tape
 
-from cortex_jupyter.parsing.query import LogQuery
-from cortex_jupyter.recording.reading.frame import Frame
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.recording.reading.reading import Recording
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Batch, Entry
+from cortex_jupyter.model import Batch, Entry
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.frame import Frame
+from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.window import Window
 from cortex_jupyter.server.sse import Slot, Stream
-from cortex_jupyter.server.window import Window
-from cortex_jupyter.tracing import Span
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.telemetry.tracing import Span
 
 if TYPE_CHECKING:
     from pathlib import Path

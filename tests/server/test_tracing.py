@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from server.running import TOKEN, logs, run_server
 from server.tape import T0, Tape
 
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

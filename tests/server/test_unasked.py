@@ -15,8 +15,8 @@ from server.tape import CLUSTER, T0, Tape
 from server.test_heartbeat import Reader, Silent
 
 from cortex_jupyter.errors import NoCluster
-from cortex_jupyter.recording.stores import open_store
 from cortex_jupyter.server import sse
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

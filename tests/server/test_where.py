@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from server.running import Server
     from server.tape import Tape
 
-TABLE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "parsing" / "fixtures" / "where.json").read_text())
+TABLE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "query" / "fixtures" / "where.json").read_text())
 CASES = list(enumerate(TABLE["cases"]))
 
 

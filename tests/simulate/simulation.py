@@ -15,8 +15,8 @@ from simulate.fleet import BURST_S, BURST_SHARE, FIRST_LINES, Fleet, Population
 from simulate.queueing import batches, left, wait
 from simulate.sizing import LOOKS, Paper
 
-from cortex_jupyter.recording.store import HEARTBEAT_S
-from cortex_jupyter.recording.writing.channel import INTERVAL_S, UNREAD_S
+from cortex_jupyter.recorder.writing.writer import INTERVAL_S, UNREAD_S
+from cortex_jupyter.store import HEARTBEAT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ import numpy as np
 from simulate.fleet import BURST_SHARE, LONGEST_S, TIME_SIGMA, Fleet, Population, limits
 from simulate.queueing import batches
 
-from cortex_jupyter.recording.source.stream import _LONGEST_SILENT_S
-from cortex_jupyter.recording.writing.channel import INTERVAL_S, UNREAD_S
+from cortex_jupyter.recorder.source.stream import _LONGEST_SILENT_S
+from cortex_jupyter.recorder.writing.writer import INTERVAL_S, UNREAD_S
 from cortex_jupyter.server.limits import Limits
 
 if TYPE_CHECKING:

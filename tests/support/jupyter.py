@@ -72,7 +72,7 @@ class Home:
         for proc in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 ours = f"HOME={self.path}\0".encode() in (proc / "environ").read_bytes()
-                if ours and b"cortex_jupyter.recording" in (proc / "cmdline").read_bytes():
+                if ours and b"cortex_jupyter.recorder" in (proc / "cmdline").read_bytes():
                     found.append(int(proc.name))
         return found
 

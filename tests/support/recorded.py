@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cortex_jupyter.notebook
-from cortex_jupyter.recording.store import Commit, Recorder
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import Entry, Source, TaskRef, encode_batch, notice
+from cortex_jupyter.model import Entry, Source, TaskRef, encode_batch, notice
+from cortex_jupyter.store import Commit, Recorder
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-_TABLE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "parsing" / "fixtures" / "sources.json").read_text())
+_TABLE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "query" / "fixtures" / "sources.json").read_text())
 #: Pod, container and run of each.
 SOURCES: list[tuple[str, str, int]] = [tuple(one) for one in _TABLE["sources"]]
 #: A query, and which of them it wants.

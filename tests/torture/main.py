@@ -25,12 +25,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from conftest import run_sandbox  # noqa: E402 - the folder above comes first
 from faults.components import Component  # noqa: E402
-from recording.hand import until  # noqa: E402
+from support.hand import until  # noqa: E402
 from support.jupyter import counter  # noqa: E402
 from support.kube import Kube, python_job  # noqa: E402
 from torture.readers import Column, Ours, peer  # noqa: E402
 
-from cortex_jupyter.recording.reading.open import Recordings  # noqa: E402
+from cortex_jupyter.reader.session import Recordings  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

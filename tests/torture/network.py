@@ -40,8 +40,8 @@ from support.kube import Kube, python_job
 from support.network import Chance, Network
 
 from cortex_jupyter.errors import ClusterUnreachable, RecorderError
-from cortex_jupyter.recording.reading.open import Recordings
-from cortex_jupyter.records import TaskRef, parse_rfc3339
+from cortex_jupyter.model import TaskRef, parse_rfc3339
+from cortex_jupyter.reader.session import Recordings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

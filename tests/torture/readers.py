@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import orjson
 from faults.seen import Seen
 
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cortex_jupyter.recording.reading.open import Recordings
+    from cortex_jupyter.reader.session import Recordings
 
 _NUMBER = re.compile(rb" line (\d{8}) ")
 

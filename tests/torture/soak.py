@@ -27,7 +27,7 @@ from faults.seen import judge  # noqa: E402
 from support.jupyter import counter  # noqa: E402
 from support.kube import python_job  # noqa: E402
 
-from cortex_jupyter.recording.reading.open import Recordings  # noqa: E402
+from cortex_jupyter.reader.session import Recordings  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.cli.demo.cluster import clean, start
 from cortex_jupyter.cli.terminal import say
 from cortex_jupyter.errors import CortexError, MissingExtra
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     import argparse

@@ -16,8 +16,8 @@ from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, aside, within
 from cortex_jupyter.cli.terminal import colourful, safe
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.recording.reading.connection import shared
-from cortex_jupyter.recording.store import default_url
+from cortex_jupyter.reader.connection import shared
+from cortex_jupyter.store import default_url
 
 if TYPE_CHECKING:
     import argparse

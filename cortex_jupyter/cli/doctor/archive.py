@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, failed
 from cortex_jupyter.errors import ArchiveError, StoreError
-from cortex_jupyter.recording.stores import open_store
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

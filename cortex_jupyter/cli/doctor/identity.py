@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from cortex_jupyter.cli.doctor import archive
 from cortex_jupyter.cli.doctor.cluster import PART
 from cortex_jupyter.cli.doctor.finding import WARN, Finding
-from cortex_jupyter.recording.reading.connection import shared
-from cortex_jupyter.recording.store.url import shown
+from cortex_jupyter.reader.connection import shared
+from cortex_jupyter.store.url import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cli.doctor.finding import TOLD, WARN, Finding
-from cortex_jupyter.recording.store import default_url
-from cortex_jupyter.recording.store.url import shown
+from cortex_jupyter.store import default_url
+from cortex_jupyter.store.url import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

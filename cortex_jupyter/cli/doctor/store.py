@@ -12,18 +12,18 @@ from urllib.request import urlopen
 from cortex_jupyter._version import __version__
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, failed
 from cortex_jupyter.errors import CortexError, StoreFull
-from cortex_jupyter.recording.process.launch import log_path
-from cortex_jupyter.recording.store import path_of, usual_path
-from cortex_jupyter.recording.store.liveness import HOST
-from cortex_jupyter.recording.store.local import local_place, shared_filesystem
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.recording.text.parser import masking
-from cortex_jupyter.recording.writing.patience import STOPPED
+from cortex_jupyter.recorder.process.launch import log_path
+from cortex_jupyter.recorder.writing.commit_retrier import STOPPED
+from cortex_jupyter.store import path_of, usual_path
+from cortex_jupyter.store.liveness import HOST
+from cortex_jupyter.store.local import local_place, shared_filesystem
+from cortex_jupyter.store.masking import masking
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cortex_jupyter.recording.store import Recorder, Store
+    from cortex_jupyter.store import Recorder, Store
 
 PART: Final = "store"
 WHO: Final = "recorder"
@@ -196,7 +196,7 @@ def recorder(one: Recorder, tasks: int, now: float, *, taken: bool = True) -> Fi
 
     Examples
     --------
-    >>> from cortex_jupyter.recording.store import Recorder
+    >>> from cortex_jupyter.store import Recorder
     >>> one = Recorder("9f3c52aa", "https://cluster", "node-1", 17, heartbeat=999.5, version=__version__, since=400.0)
     >>> recorder(one, 3, now=1000.0).judged
     'ok'

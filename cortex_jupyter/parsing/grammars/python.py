@@ -1,11 +1,10 @@
-"""Tracebacks of Python: its own, those of rich and loguru, exception groups."""
+"""Tracebacks of Python: its own, those of rich and loguru, exception groups; and what pytest shows of a failed test."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from cortex_jupyter.parsing.grammars.failures import failure
 from cortex_jupyter.parsing.grammars.heads import begin, header
 from cortex_jupyter.parsing.grammars.said import FILE, MAYBE, MORE, NATIVE_FRAME, NO, RAISED, YES, Frame, Said
 
@@ -18,6 +17,13 @@ _BOXED: Final = re.compile(r"^│ (\S+):(\d+) in (\S+)\s*│\s*$")
 _NO_CODE: Final = re.compile(r"^[\s|]*(?:[~^\s]+|\[Previous line repeated .*|File .*|\+[-+].*)$")
 #: So many lines of a message are waited for the sentence that chains it to the next exception.
 _LOOSE: Final = 20
+#: Of a failed test: what ends its part, what was raised, the place, the function above it.
+_PART: Final = re.compile(r"^(?:=+ .* =+|-+ Captured .* -+)$")
+_RAISED_IN: Final = re.compile(r"^E(?: {2,}(.*))?$")
+_PLACE: Final = re.compile(r"^(\S[^:]*):(\d+): ?(?:in (.+)|([A-Za-z_][\w.]*)|)$")
+_DEF: Final = re.compile(r"^\s+(?:async )?def (\w+)\(")
+#: So many lines of code and of values are waited for what was raised.
+_SHOWN: Final = 200
 
 
 def python(said: Said, line: str) -> str:
@@ -88,6 +94,38 @@ def _frame(said: Said, line: str) -> None:
     elif said.frames and not said.frames[-1].code and not _NO_CODE.match(line):
         last = said.frames[-1]
         said.frames[-1] = Frame(last.file, last.line, last.function, line.lstrip(" \t|").rstrip())
+
+
+def failure(said: Said, line: str) -> str:
+    """Take a line of what pytest shows of a failed test; all lines up to the last that tells something belong."""
+    if raised := _RAISED_IN.match(line):
+        text = (raised[1] or "").strip()
+        if said.state == "test" and said.type:
+            said.chain.append(f"{said.type}: {said.message}" if said.message else said.type)
+        if said.state == "test" or (not said.type and said.message.startswith('File "')):
+            found = RAISED.match(text)
+            bare = "AssertionError" if text.startswith("assert ") else ""
+            said.type, said.message = (found[1], found[2] or "") if found else (bare, text)
+        said.state, said.loose = "test raised", 0
+        return YES
+    said.loose += 1
+    if begin(line) or _PART.match(line) or said.loose > _SHOWN:
+        return NO
+    if place := _PLACE.match(line):
+        function, code = said.above
+        said.frames.append(Frame(place[1], int(place[2]), place[3] or function, code))
+        if said.state == "test raised":
+            said.type = said.type or place[4] or ""
+        said.state, said.above = "test", ("", "")
+        return YES if said.type or said.message else MAYBE
+    if found := _DEF.match(line):
+        said.above = (found[1], "")
+    elif line.startswith(">"):
+        said.above = (said.above[0], line[1:].strip())
+    elif said.frames and not said.frames[-1].code and line.startswith("    ") and line.strip():
+        last = said.frames[-1]
+        said.frames[-1] = Frame(last.file, last.line, last.function, line.strip())
+    return MAYBE
 
 
 _PARTS: Final = {"group": _group, "test": failure, "test raised": failure}

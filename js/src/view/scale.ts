@@ -1,4 +1,4 @@
-/** Axes: round values between two, where a value stands, and numbers as an axis says them (as frames/chart.py). */
+/** Axes: round values between two, where a value stands, and numbers as an axis says them (as analysis/chart.py). */
 
 export interface Scale {
   low: number;

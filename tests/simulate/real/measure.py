@@ -30,8 +30,8 @@ from tqdm import tqdm
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.cluster.pods import without_bulk
-from cortex_jupyter.recording.stores import open_store
-from cortex_jupyter.records import TaskRef
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
     from conftest import SandboxProcess
@@ -82,7 +82,7 @@ def _backlog() -> dict[str, float]:
     lines = server_store.LINES
     found: dict[str, float] = {}
     with pipe.backlog(lines) as (_, home, _):
-        idle = _cpu_of(["-m", "cortex_jupyter.recording", "--idle", "0"], home.env)
+        idle = _cpu_of(["-m", "cortex_jupyter.recorder", "--idle", "0"], home.env)
         for kind in ("sqlite", "valkey"):
             with server_store._place(kind) as (url, server):
                 figure = asyncio.run(server_store._ingest(home.kubeconfig, url, server))
@@ -159,7 +159,7 @@ def _requests() -> dict[str, float]:
         counted(sandbox.kubeconfig, Path(folder)) as (kubeconfig, seen),
         Server(Path(folder) / "v") as server,
     ):
-        command = ["-m", "cortex_jupyter.recording", "--all", "--store", server.url]
+        command = ["-m", "cortex_jupyter.recorder", "--all", "--store", server.url]
         collector = subprocess.Popen([sys.executable, *command, "--kubeconfig", kubeconfig], stderr=subprocess.DEVNULL)
         store = open_store(server.url)
         try:

@@ -68,7 +68,7 @@ class Small:
 
     def start(self, port: int, *options: str) -> None:
         """Start a collector."""
-        command = [sys.executable, "-m", "cortex_jupyter.recording", "--store", self.valkey.url, "--all", *options]
+        command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", self.valkey.url, "--all", *options]
         with (self.folder / f"collector-{port}.log").open("ab") as log:
             env = os.environ | {"KUBECONFIG": str(self.sandbox.kubeconfig)}
             made = subprocess.Popen([*command, "--port", str(port)], env=env, stdout=log, stderr=log)

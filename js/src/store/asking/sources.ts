@@ -1,6 +1,6 @@
 /**
- * Which sources are wanted: by the names of pod and container, and by the run. As cortex_jupyter/parsing/sources.py has it;
- * tests/parsing/fixtures/sources.json is the table of both.
+ * Which sources are wanted: by the names of pod and container, and by the run. As cortex_jupyter/query/sources.py has it;
+ * tests/query/fixtures/sources.json is the table of both.
  */
 
 import type { Filter } from "../../types/asked.ts";

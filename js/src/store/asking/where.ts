@@ -1,4 +1,4 @@
-/** Conditions on a field of a line, `status>=500`, as `cortex_jupyter/parsing/where.py` has them; one table holds both. */
+/** Conditions on a field of a line, `status>=500`, as `cortex_jupyter/query/conditions.py` has them; one table holds both. */
 
 import { strip } from "../parsing/controls.ts";
 import { objectIn } from "../parsing/fields.ts";

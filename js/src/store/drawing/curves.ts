@@ -12,7 +12,7 @@ const SENT = 24_000;
 const LEAST = 100;
 /** Different metrics that are kept. */
 const NAMES = 100;
-/** Points of a stretch of time that are kept: first, last, least, most (M4, as frames/thinned.py), and the first that is no number. */
+/** Points of a stretch of time that are kept: first, last, least, most (M4, as analysis/thinned.py), and the first that is no number. */
 const KEPT = 5;
 /** Rows that are read without looking at the clock. */
 const SLICE = 64;

@@ -1,4 +1,4 @@
-/** What of a line stays the same when its numbers and ids change: `epoch 3 loss=0.25` is `epoch · loss=·`. As frames/shapes.py has it. */
+/** What of a line stays the same when its numbers and ids change: `epoch 3 loss=0.25` is `epoch · loss=·`. As analysis/shapes.py has it. */
 
 /** Stands in a shape for each number or id. */
 export const MARK = "\0";

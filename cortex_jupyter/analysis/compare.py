@@ -1,0 +1,263 @@
+"""Two runs side by side: what only one says, where they part, what takes longer; numbers, ids and times masked."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cortex_jupyter.analysis.templates import templated
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.tables.schema import coded
+
+#: Lines before the first difference that are given with it.
+_CONTEXT: Final = 2
+#: Moments that both runs pass and that are compared, and from how many seconds and which ratio on a duration has changed.
+_MOMENTS: Final = 14
+_LEAST_S: Final = 0.05
+_RATIO: Final = 1.2
+#: Of a line that recurs, so many are needed for a usual pause between two.
+_OFTEN: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first line at which two runs part.
+
+    Parameters
+    ----------
+    a, b : dict or None
+        The line of each (`seq`, `time`, `pod`, `container`, `text`, `at` in seconds since its run's first line); None
+        where that run has ended before.
+    before : list of str
+        The lines of `a` before it that are the same in both.
+    """
+
+    a: dict[str, Any] | None
+    b: dict[str, Any] | None
+    before: list[str]
+
+
+@dataclass(slots=True)
+class Compared:
+    """What was found; see `compare`."""
+
+    patterns: Any
+    durations: Any
+    first: Difference | None
+    moments: list[tuple[str, float, float]]
+    density: tuple[list[int], list[int]]
+    seconds: tuple[float, float]
+
+
+def compare(a: Any, b: Any) -> Compared:
+    """Compare two runs.
+
+    Parameters
+    ----------
+    a, b : pyarrow.Table
+        Of records, as `to_arrow` gives them.
+
+    Returns
+    -------
+    Compared
+        `patterns`: `pattern`, `count_a`, `count_b`, `in` (`a`, `b`, `both`), `level`, `first_a`, `first_b` (seconds
+        since the run's first line), `example_a`, `example_b`; those that only one run has first. `durations`: `kind`
+        (`run`, `phase` between two moments that both pass, `every` for the usual pause between lines that recur),
+        `what`, `a`, `b` (seconds), `ratio`; what costs most first. `first`: where they part, None where they do not.
+    """
+    np, pa = library("numpy"), library("pyarrow")
+    both = pa.chunked_array([*a["message"].chunks, *b["message"].chunks], pa.large_string())
+    found = templated(both)
+    codes = (found.code[: a.num_rows], found.code[a.num_rows :])
+    times = tuple(_since(table) for table in (a, b))
+    many = len(found.texts)
+    counts = [np.bincount(code, minlength=many) for code in codes]
+    firsts = [_first(code, many) for code in codes]
+    at = [
+        np.array([t[i] if i < len(t) else np.nan for i in first.tolist()])
+        for t, first in zip(times, firsts, strict=True)
+    ]
+    one, two = (float(t.max()) if len(t) else 0.0 for t in times)
+    seconds = (one, two)
+    moments = _moments(found.texts, counts, at)
+    top = max(*seconds, 1e-9)
+    above, below = (np.histogram(t, bins=120, range=(0, top))[0].tolist() for t in times)
+    return Compared(
+        _patterns((a, b), found.texts, counts, firsts, at),
+        _durations(found.texts, codes, times, (a, b), counts, moments, seconds),
+        _parting((a, b), codes, times),
+        moments,
+        (above, below),
+        seconds,
+    )
+
+
+def _since(table: Any) -> Any:
+    """Give the seconds since a run's first line."""
+    pa = library("pyarrow")
+    time = table["time"].cast(pa.int64()).to_numpy()
+    return (time - time.min()) / 1e9 if len(time) else time.astype(float)
+
+
+def _first(code: Any, many: int) -> Any:
+    np = library("numpy")
+    first = np.full(many, len(code), np.int64)
+    np.minimum.at(first, code, np.arange(len(code)))
+    return first
+
+
+def _patterns(tables: tuple[Any, Any], texts: list[str], counts: Any, firsts: Any, at: Any) -> Any:
+    np, pa = library("numpy"), library("pyarrow")
+    where = np.where(counts[1] == 0, "a", np.where(counts[0] == 0, "b", "both"))
+    order = np.lexsort((-(counts[0] + counts[1]), where == "both"))
+
+    def of(table: Any, column: str, first: Any) -> Any:
+        held = pa.array(first[order], mask=first[order] >= table.num_rows)
+        return table[column].take(held).combine_chunks().cast(pa.large_string())
+
+    levels = [of(table, "level", first) for table, first in zip(tables, firsts, strict=True)]
+    return pa.table({
+        "pattern": pa.array([texts[i] for i in order.tolist()], pa.string()),
+        "count_a": pa.array(counts[0][order], pa.int64()),
+        "count_b": pa.array(counts[1][order], pa.int64()),
+        "in": pa.array(where[order].tolist(), pa.string()),
+        "level": library("pyarrow.compute").coalesce(*levels).cast(pa.string()),
+        "first_a": pa.array(at[0][order], pa.float64(), from_pandas=True),
+        "first_b": pa.array(at[1][order], pa.float64(), from_pandas=True),
+        "example_a": of(tables[0], "text", firsts[0]),
+        "example_b": of(tables[1], "text", firsts[1]),
+    })  # fmt: skip
+
+
+def _moments(texts: list[str], counts: Any, at: Any) -> list[tuple[str, float, float]]:
+    """Give moments that both runs pass, in the same order: first lines of templates that are rare in both."""
+    np = library("numpy")
+    if not texts:
+        return []
+    rare = (
+        (counts[0] > 0)
+        & (counts[1] > 0)
+        & (np.maximum(counts[0], counts[1]) <= max(10, int(np.median(counts[0] + counts[1]))))
+    )
+    found, reached = [], -1.0
+    for code in sorted(np.flatnonzero(rare).tolist(), key=lambda c: (at[0][c], at[1][c])):
+        if at[1][code] >= reached:
+            found.append((texts[code], float(at[0][code]), float(at[1][code])))
+            reached = at[1][code]
+    if len(found) > _MOMENTS:  # those that lie furthest apart say most
+        gaps = [max(y[1] - x[1], y[2] - x[2]) for x, y in itertools.pairwise(found)]
+        kept = sorted(range(1, len(found)), key=lambda i: -gaps[i - 1])[: _MOMENTS - 1]
+        found = [found[0], *(found[i] for i in sorted(kept))]
+    return found
+
+
+def _durations(texts: list[str], codes: Any, times: Any, tables: Any, counts: Any, moments: Any, seconds: Any) -> Any:
+    np, pa = library("numpy"), library("pyarrow")
+    rows: list[tuple[float, str, str, float, float]] = []
+    if max(seconds) > 0:
+        rows.append((abs(seconds[1] - seconds[0]) + 1e9, "run", "the whole run", *seconds))
+    for (x, xa, xb), (y, ya, yb) in itertools.pairwise(moments):
+        if _changed(ya - xa, yb - xb):
+            rows.append((abs((yb - xb) - (ya - xa)), "phase", f"{x} → {y}", ya - xa, yb - xb))
+    usual = [_usual(code, t, table, len(texts)) for code, t, table in zip(codes, times, tables, strict=True)]
+    for code in np.flatnonzero((counts[0] >= _OFTEN) & (counts[1] >= _OFTEN)).tolist():
+        one, two = float(usual[0][code]), float(usual[1][code])
+        if one == one and two == two and max(one, two) / max(min(one, two), 1e-9) >= _RATIO and abs(one - two) >= 0.001:  # noqa: PLR0124, PLR2004 - NaN
+            cost = abs(two - one) * min(counts[0][code], counts[1][code])
+            rows.append((cost, "every", texts[code], one, two))
+    rows.sort(key=lambda row: -row[0])
+    names = ("kind", "what", "a", "b")
+    columns = list(zip(*(row[1:] for row in rows), strict=True)) or [(), (), (), ()]
+    kinds = (pa.string(), pa.string(), pa.float64(), pa.float64())
+    made = {n: pa.array(c, k) for n, c, k in zip(names, columns, kinds, strict=True)}
+    ratio = [b / a if a > 0 else None for a, b in zip(columns[2], columns[3], strict=True)]
+    return pa.table({**made, "ratio": pa.array(ratio, pa.float64())})
+
+
+def _changed(a: float, b: float) -> bool:
+    return abs(a - b) >= _LEAST_S and max(a, b) >= _RATIO * max(min(a, b), 1e-9)
+
+
+def _usual(code: Any, time: Any, table: Any, many: int) -> Any:
+    """Give for each template the median pause between two of its lines in one source."""
+    np = library("numpy")
+    source = _sources(table)[0]
+    order = np.lexsort((time, source, code))
+    same = (np.diff(code[order]) == 0) & (np.diff(source[order]) == 0)
+    pauses, of = np.diff(time[order])[same], code[order][1:][same]
+    found = np.full(many, np.nan)
+    bounds = np.searchsorted(of, np.arange(many + 1))
+    for place in range(many):
+        if bounds[place + 1] - bounds[place] >= _OFTEN - 1:
+            found[place] = np.median(pauses[bounds[place] : bounds[place + 1]])
+    return found
+
+
+def _sources(table: Any) -> tuple[Any, list[tuple[str, str, int]]]:
+    """Give of each line its source, and of each source (container, pod, run)."""
+    np = library("numpy")
+    pods, pod_names = coded(table["pod"])
+    containers, container_names = coded(table["container"])
+    runs = table["run"].to_numpy()
+    key = (pods * len(container_names) + containers) * (int(runs.max()) + 1 if len(runs) else 1) + runs
+    _, first, source = np.unique(key, return_index=True, return_inverse=True)
+    names = [(container_names[containers[i]] or "", pod_names[pods[i]] or "", int(runs[i])) for i in first.tolist()]
+    return source, names
+
+
+def _parting(tables: Any, codes: Any, times: Any) -> Difference | None:
+    """Return the earliest place where the lines of two sources that correspond differ, counted from where each began.
+
+    Pods of one run start when there is room for them; by the run's clock a late one would seem to part late.
+    """
+    np = library("numpy")
+    sources = [_sources(table) for table in tables]
+    paired = _paired(sources[0][1], sources[1][1])
+    best: tuple[float, Difference] | None = None
+    for left, right in paired:
+        rows = [
+            np.flatnonzero(source == place) if place >= 0 else np.zeros(0, np.int64)
+            for (source, _), place in zip(sources, (left, right), strict=True)
+        ]
+        n = min(map(len, rows))
+        unlike = np.flatnonzero(codes[0][rows[0][:n]] != codes[1][rows[1][:n]])
+        at = int(unlike[0]) if len(unlike) else n
+        if at >= len(rows[0]) and at >= len(rows[1]):
+            continue
+        lines = [
+            _line(t, r, int(row[at])) if at < len(row) else None for t, r, row in zip(tables, times, rows, strict=True)
+        ]
+        when = min(
+            float(line["at"] - t[row[0]]) for line, t, row in zip(lines, times, rows, strict=True) if line is not None
+        )
+        before = [str(tables[0]["text"][int(i)].as_py()) for i in rows[0][max(0, at - _CONTEXT) : at]]
+        if best is None or when < best[0]:
+            best = (when, Difference(lines[0], lines[1], before))
+    return best[1] if best else None
+
+
+def _paired(a: list[tuple[str, str, int]], b: list[tuple[str, str, int]]) -> list[tuple[int, int]]:
+    """Pair sources: the same container and run, pods in the order of their names, ids at the end left out of it."""
+
+    def ranked(names: list[tuple[str, str, int]]) -> dict[tuple[str, int, int], int]:
+        order = sorted(
+            range(len(names)), key=lambda i: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", names[i][1])]
+        )
+        seen: dict[tuple[str, int], int] = {}
+        found = {}
+        for i in order:
+            container, _, run = names[i]
+            place = seen[container, run] = seen.get((container, run), -1) + 1
+            found[container, run, place] = i
+        return found
+
+    one, two = ranked(a), ranked(b)
+    return [(one.get(key, -1), two.get(key, -1)) for key in {**one, **two}]
+
+
+def _line(table: Any, times: Any, row: int) -> dict[str, Any]:
+    one = table.slice(row, 1)
+    found = {name: one[name][0].as_py() for name in ("seq", "time", "pod", "container", "text")}
+    return found | {"at": float(times[row])}

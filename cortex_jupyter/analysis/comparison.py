@@ -1,0 +1,177 @@
+"""Two runs side by side as an object: a frame of patterns, a frame of durations, and a picture of both runs."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.analysis.pattern_table import said
+from cortex_jupyter.analysis.result_frame import Found, cell, html_table
+
+if TYPE_CHECKING:
+    from cortex_jupyter.analysis.compare import Compared, Difference
+
+_SHOWN: Final = 12
+_A, _B, _BAD = "#4c78a8", "#f58518", "#e45756"
+_WIDTH, _HEIGHT, _LEFT, _RIGHT = 1000, 176, 12, 12
+_MONO: Final = "font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere"
+
+
+class Comparison(Found):
+    """What differs between two runs; `log.compare(other)` makes it.
+
+    As a frame, the patterns of both: `pattern`, `count_a`, `count_b`, `in`, `level`, `first_a`, `first_b`,
+    `example_a`, `example_b`; those that only one run has first.
+
+    Attributes
+    ----------
+    first : Difference or None
+        The first line at which they part: `a`, `b` (dicts, one None where that run has ended), `before`.
+    durations : Found
+        What takes longer or shorter: `kind`, `what`, `a`, `b` (seconds), `ratio`.
+    only_a, only_b : Found
+        The patterns that only one run has.
+    """
+
+    nothing = "neither run has a line"
+
+    def __init__(self, found: Compared, names: tuple[str, str]) -> None:
+        from cortex_jupyter.archive.extra import library  # noqa: PLC0415
+
+        pc = library("pyarrow.compute")
+        super().__init__(found.patterns)
+        self.names, self.first, self.durations = names, found.first, Found(found.durations)
+        self.only_a, self.only_b = (
+            Found(found.patterns.filter(pc.equal(found.patterns["in"], which))) for which in "ab"
+        )
+        self._found = found
+
+    def __repr__(self) -> str:
+        a, b = self.names
+        lines = [
+            f"{a} (a) and {b} (b): {len(self)} patterns, {len(self.only_a)} only in a, {len(self.only_b)} only in b"
+        ]
+        if self.first is None:
+            lines.append("the same lines in the same order, numbers and ids apart")
+        else:
+            lines.append("the first line that differs:")
+            for sign, line in (("a", self.first.a), ("b", self.first.b)):
+                lines.append(
+                    f"  {sign} (ended)" if line is None else f"  {sign} {line['at']:.2f} s  {line['text'][:160]}"
+                )
+        lines += [
+            f"  {r['kind']:6} {r['a']:.3g} s -> {r['b']:.3g} s  {r['what'][:120]}" for r in list(self.durations)[:5]
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        a, b = (escape(name) for name in self.names)
+        parts = [
+            f'<div style="margin:.3em 0"><b style="color:{_A}">a</b> {a} &nbsp; <b style="color:{_B}">b</b> {b}</div>',
+            self._picture(),
+            _parting(self.first),
+        ]
+        for title, found, column in (("Only in a", self.only_a, "a"), ("Only in b", self.only_b, "b")):
+            if found:
+                rows = found.to_arrow().slice(0, _SHOWN).to_pylist()
+                cells = [
+                    [f"{r[f'count_{column}']:,}", f"{r[f'first_{column}']:.2f} s", said(r["pattern"], r["level"])]
+                    for r in rows
+                ]
+                parts += [
+                    _title(title),
+                    html_table(["lines", "first after", "pattern"], cells, len(found) - len(rows), wrap=True),
+                ]
+        if self.durations:
+            rows = self.durations.to_arrow().slice(0, _SHOWN).to_pylist()
+            cells = [
+                [
+                    _KINDS[r["kind"]],
+                    said(r["what"]) if r["kind"] != "run" else "",
+                    _seconds(r["a"]),
+                    _seconds(r["b"]),
+                    _times(r["ratio"]),
+                ]
+                for r in rows
+            ]
+            parts += [
+                _title("Durations"),
+                html_table(["", "", "a", "b", "b / a"], cells, len(self.durations) - len(rows), wrap=True),
+            ]
+        return f'<div class="cortex-compare">{"".join(parts)}</div>'
+
+    def _picture(self) -> str:
+        """Draw both runs on one axis of time: lines per moment, moments that both pass joined, the parting marked."""
+        found, top = self._found, max(*self._found.seconds, 1e-9)
+
+        def x(seconds: float) -> float:
+            return _LEFT + (_WIDTH - _LEFT - _RIGHT) * seconds / top
+
+        parts = []
+        lanes = ((0, _A, 52, 40), (1, _B, _HEIGHT - 60, 40))
+        for place, colour, base, room in lanes:
+            counts = found.density[place]
+            most, wide = max([*counts, 1]), (_WIDTH - _LEFT - _RIGHT) / max(1, len(counts))
+            up = -1 if place == 0 else 1
+            bars = "".join(
+                f"M{_LEFT + i * wide:.1f} {base}v{up * max(1.5, n / most * room):.1f}h{wide - 1:.1f}V{base}z"
+                for i, n in enumerate(counts) if n
+            )  # fmt: skip
+            parts.append(f'<path d="{bars}" fill="{colour}" fill-opacity=".75"/>')
+            parts.append(
+                f'<path d="M{_LEFT} {base}H{x(found.seconds[place]):.1f}" stroke="{colour}" stroke-width="2"/>'
+            )
+        for text, one, two in found.moments:
+            parts.append(
+                f'<path d="M{x(one):.1f} 53C{x(one):.1f} 85 {x(two):.1f} 85 {x(two):.1f} {_HEIGHT - 61}" fill="none" stroke="currentColor" stroke-opacity=".3"><title>{escape(text)}: {one:.2f} s, {two:.2f} s</title></path>'
+            )
+        if self.first is not None:
+            for line, base in ((self.first.a, 52), (self.first.b, _HEIGHT - 60)):
+                if line is not None:
+                    parts.append(
+                        f'<circle cx="{x(line["at"]):.1f}" cy="{base}" r="5" fill="{_BAD}"><title>{escape(line["text"][:300])}</title></circle>'
+                    )
+        ticks = [top * i / 5 for i in range(6)]
+        parts += [
+            f'<text x="{x(t):.1f}" y="{_HEIGHT - 4}" text-anchor="{"start" if t == 0 else "end" if t == top else "middle"}" fill="currentColor" opacity=".62">{_seconds(t)}</text>'
+            for t in ticks
+        ]
+        return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" style="width:100%;max-width:1200px;height:auto;font:11px system-ui,sans-serif">{"".join(parts)}</svg>'
+
+
+_KINDS: Final = {"run": "the whole run", "phase": "phase", "every": "every"}
+
+
+def _title(text: str) -> str:
+    return f'<div style="margin:.8em 0 .2em;font-weight:600">{text}</div>'
+
+
+def _parting(first: Difference | None) -> str:
+    if first is None:
+        return _title("The same lines in the same order, numbers and ids apart")
+    rows = [f'<div style="opacity:.6">&nbsp; {escape(text)}</div>' for text in first.before]
+    for sign, colour, line in (("a", _A, first.a), ("b", _B, first.b)):
+        text = "<i>has ended</i>" if line is None else escape(line["text"])
+        rows.append(f'<div><b style="color:{colour}">{sign}</b> {text}</div>')
+    where = first.a or first.b or {}
+    note = f"{escape(cell(where.get('pod')))}/{escape(cell(where.get('container')))}, {_seconds(where['at'])} after the first line"
+    return f'{_title("The first line that differs")}<div style="opacity:.65">{note}</div><div style="{_MONO}">{"".join(rows)}</div>'
+
+
+def _seconds(value: float) -> str:
+    """Write a duration.
+
+    Examples
+    --------
+    >>> [_seconds(v) for v in (0.0, 0.0123, 3.25, 125.0, 7300.0)]
+    ['0 s', '12 ms', '3.2 s', '2 min 5 s', '2 h 1 min']
+    """
+    if value == 0 or value >= 3600:  # noqa: PLR2004
+        return "0 s" if value == 0 else f"{value // 3600:.0f} h {value % 3600 // 60:.0f} min"
+    if value >= 60:  # noqa: PLR2004
+        return f"{value // 60:.0f} min {value % 60:.0f} s"
+    return f"{value:.2g} s" if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f'<b style="color:{_BAD}">{ratio:.2f}x</b>' if ratio > 1 else f"{ratio:.2f}x"

@@ -1,0 +1,239 @@
+"""From a tidy frame of metrics to the curves of a chart: one panel per name, one curve per pod, few points."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cortex_jupyter.archive.extra import library
+
+#: Panels of a chart, and points of a curve: more than a screen has room for would only cost.
+PANELS: Final = 9
+_POINTS: Final = 150
+#: From so many curves on a band and its median say more than their tangle.
+MANY: Final = 9
+#: Curves that are shown beside the band: so many times further from the median than is usual, and at most so many.
+_FAR, _APART = 5.0, 3
+#: What is looked at first.
+_FIRST: Final = ("loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", "score", "reward")
+_LOG_FROM: Final = 300.0
+
+
+@dataclass(slots=True)
+class Curve:
+    """One curve: means of what falls on one point, with the least and the most of it.
+
+    Parameters
+    ----------
+    label : str
+    x, y, low, high : numpy.ndarray
+    lost : list of float
+        Where the value was NaN or infinite.
+    """
+
+    label: str
+    x: Any
+    y: Any
+    low: Any
+    high: Any
+    lost: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Panel:
+    """The curves of one metric.
+
+    Parameters
+    ----------
+    name : str
+    curves : list of Curve
+    by_time : bool
+        x is seconds since the epoch and not the step.
+    log : bool
+        y wants a logarithmic scale.
+    last : float or None
+        The newest value, the mean of all curves' last.
+    band : Curve or None
+        Of many curves: the median, and the least and the most at each x.
+    apart : list of Curve
+        Of many curves: those few that keep away from the others.
+    """
+
+    name: str
+    curves: list[Curve]
+    by_time: bool
+    log: bool
+    last: float | None
+    band: Curve | None = None
+    apart: list[Curve] = field(default_factory=list)
+
+
+def panels(table: Any, names: tuple[str, ...] = (), x: str | None = None) -> list[Panel]:
+    """Choose what is drawn, and thin it out.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        As `analysis.metrics.metrics` gives it.
+    names : tuple of str, optional
+        Which metrics; else those that vary, what is usually looked at first.
+    x : str, optional
+        `step` or `time`; else the step where it grows.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> rows = {"time": pa.array([0, 1], pa.timestamp("ns", "UTC")), "step": [1.0, 2.0], "value": [3.0, 1.0]}
+    >>> both = {k: pa.array([v] * 2).dictionary_encode() for k, v in [("name", "loss"), ("task", "d:job/a"), ("pod", "a-x")]}
+    >>> [panel] = panels(pa.table({**rows, **both, "rank": pa.array([None, None], pa.int32()), "seq": [1, 2]}))
+    >>> panel.name, panel.by_time, panel.curves[0].y.tolist(), panel.last
+    ('loss', False, [3.0, 1.0], 1.0)
+    """
+    np = library("numpy")
+    if table.num_rows == 0:
+        return []
+    columns = _columns(table)
+    codes, said = columns["name"]
+    chosen = _chosen(columns, names)
+    source, labels = _sources(table, columns)
+    found = []
+    for name in chosen:
+        rows = np.flatnonzero(codes == said.index(name))
+        found.append(_panel(name, rows, columns, source, labels, x))
+    return found
+
+
+def _columns(table: Any) -> dict[str, Any]:
+    np, pa = library("numpy"), library("pyarrow")
+    found: dict[str, Any] = {
+        "time": table["time"].cast(pa.int64()).to_numpy() / 1e9,
+        "step": table["step"].to_numpy(),
+        "value": table["value"].to_numpy(),
+        "rank": table["rank"].cast(pa.float64()).to_numpy(),
+    }
+    for name in ("name", "task", "pod"):
+        coded = (
+            table[name].combine_chunks()
+            if pa.types.is_dictionary(table[name].type)
+            else table[name].dictionary_encode().combine_chunks()
+        )
+        coded = coded if isinstance(coded, pa.DictionaryArray) else coded.chunk(0)
+        found[name] = (coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), coded.dictionary.to_pylist())
+    return found
+
+
+def _chosen(columns: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    np = library("numpy")
+    codes, said = columns["name"]
+    if names:
+        return [name for name in names if name in said]
+    kept = []
+    for code, name in enumerate(said):
+        values = columns["value"][codes == code]
+        if len(values) > 1 and name != "epoch" and not (values == values[0]).all():
+            first = next((i for i, word in enumerate(_FIRST) if word in name.lower()), len(_FIRST))
+            kept.append((first, -np.log10(len(values)).round(), name))
+    return [name for *_, name in sorted(kept)][:PANELS]
+
+
+def _sources(table: Any, columns: dict[str, Any]) -> tuple[Any, dict[int, str]]:
+    """Give of each row a number for its source, and of each number its label: as short as tells them apart."""
+    np = library("numpy")
+    del table
+    (pods, pod_names), (tasks, task_names), ranks = columns["pod"], columns["task"], columns["rank"]
+    source = pods * len(task_names) + tasks
+    distinct, first = np.unique(source, return_index=True)
+    several, per_task = len(set(tasks[first].tolist())) > 1, len(distinct) > len(set(tasks[first].tolist()))
+    held = ranks[first]
+    ranked = not np.isnan(held).any() and len(set(zip(held.tolist(), tasks[first].tolist(), strict=True))) == len(held)
+    labels = {}
+    for number, row in zip(distinct.tolist(), first.tolist(), strict=True):
+        task = task_names[tasks[row]].rpartition("/")[2]
+        pod = pod_names[pods[row]]
+        part = f"rank {int(ranks[row])}" if ranked else re.sub(rf"\A{re.escape(task)}-(?=.)", "", pod)
+        labels[number] = f"{task} {part}" if several and per_task else task if several else part
+    # By rank where there is one: its colour is the same in every run then.
+    ordered = sorted(labels, key=lambda n: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", labels[n])])
+    place = {number: i for i, number in enumerate(ordered)}
+    lookup = np.zeros(int(distinct.max()) + 1, np.int64)
+    lookup[distinct] = [place[n] for n in distinct.tolist()]
+    return lookup[source], {place[n]: label for n, label in labels.items()}
+
+
+def _panel(name: str, rows: Any, columns: dict[str, Any], source: Any, labels: dict[int, str], x: str | None) -> Panel:
+    np = library("numpy")
+    steps, of = columns["step"][rows], source[rows]
+    by_time = x == "time" or (x is None and not _grows(steps, of))
+    at, values = (columns["time"] if by_time else columns["step"])[rows], columns["value"][rows]
+    usable = ~np.isnan(at)
+    edges = None
+    if usable.any():
+        edges = np.linspace(at[usable].min(), at[usable].max(), _POINTS + 1)
+    curves, lasts = [], []
+    for number in np.unique(of).tolist():
+        own = (of == number) & usable
+        finite = own & np.isfinite(values)
+        lost = sorted(set(at[own & ~finite].tolist()))
+        curves.append(_curve(labels[number], at[finite], values[finite], edges, lost))
+        if finite.any():
+            lasts.append(float(values[finite][-1]))
+    finite = values[np.isfinite(values)]
+    log = bool(len(finite) and finite.min() > 0 and finite.max() / finite.min() > _LOG_FROM)
+    band = _band(curves) if len(curves) >= MANY else None
+    apart = _apart(curves, band) if band else []
+    return Panel(name, curves, by_time, log, sum(lasts) / len(lasts) if lasts else None, band, apart)
+
+
+def _grows(steps: Any, of: Any) -> bool:
+    """Tell whether the steps of each source grow, and so place its values; steps that begin anew with an epoch do not."""
+    np = library("numpy")
+    if np.isnan(steps).any():
+        return False
+    order = np.argsort(of, kind="stable")
+    down = (np.diff(steps[order]) < 0) & (np.diff(of[order]) == 0)
+    return bool(down.sum() <= 0.001 * len(steps)) and bool((steps != steps[0]).any())
+
+
+def _curve(label: str, x: Any, y: Any, edges: Any, lost: list[float]) -> Curve:
+    np = library("numpy")
+    order = np.argsort(x, kind="stable")
+    x, y = x[order], y[order]
+    if len(x) <= _POINTS:
+        return Curve(label, x, y, y, y, lost)
+    place = np.minimum(np.searchsorted(edges, x, "right") - 1, _POINTS - 1)
+    begins = np.flatnonzero(np.concatenate(([True], place[1:] != place[:-1])))
+    counts = np.diff(np.append(begins, len(x)))
+    return Curve(
+        label,
+        np.add.reduceat(x, begins) / counts,
+        np.add.reduceat(y, begins) / counts,
+        np.minimum.reduceat(y, begins),
+        np.maximum.reduceat(y, begins),
+        lost,
+    )
+
+
+def _band(curves: list[Curve]) -> Curve:
+    np = library("numpy")
+    held = [c for c in curves if len(c.x)]
+    if not held:
+        return Curve("median", *(np.zeros(0) for _ in range(4)))
+    x = np.unique(np.concatenate([c.x for c in held]))
+    x = x if len(x) <= _POINTS else np.linspace(x[0], x[-1], _POINTS)
+    ys = np.array([np.interp(x, c.x, c.y, left=np.nan, right=np.nan) for c in held])
+    some = ~np.isnan(ys).all(axis=0)
+    x, ys = x[some], ys[:, some]
+    return Curve("median", x, np.nanmedian(ys, axis=0), np.nanmin(ys, axis=0), np.nanmax(ys, axis=0))
+
+
+def _apart(curves: list[Curve], band: Curve) -> list[Curve]:
+    """Give the curves that keep away from the median, the farthest first."""
+    np = library("numpy")
+    held = [c for c in curves if len(c.x)]
+    if not held or not len(band.x):
+        return []
+    far = np.array([np.abs(c.y - np.interp(c.x, band.x, band.y)).mean() for c in held])
+    limit = max(_FAR * float(np.median(far)), 0.02 * float(band.high.max() - band.low.min()))
+    order = np.argsort(-far)[:_APART]
+    return [held[i] for i in order if far[i] > limit]

@@ -1,0 +1,203 @@
+"""What went wrong in a log: tracebacks and lines that say error, each once however many pods say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.analysis.shapes import shapes
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.parsing.blocks import Block, Blocks, Frame
+from cortex_jupyter.parsing.fields import plain
+from cortex_jupyter.parsing.level import LEVELS
+from cortex_jupyter.tables.schema import coded
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+#: Lines of the same source before an error that are given with it, and characters of each.
+CONTEXT: Final = 5
+_WIDTH: Final = 1000
+_BAD: Final = frozenset(LEVELS[LEVELS.index("error") :])
+
+
+@dataclass(slots=True)
+class Error:
+    """One error, wherever and however often it occurred.
+
+    Parameters
+    ----------
+    kind : str
+        `python`, `java`, `go`, `native`, `nccl`, `cuda`; `line` for a line that says error without a traceback.
+    type, message : str
+        Of the first: `ValueError`, `bad shape (3, 4)`. Of a line, its level and what it says.
+    frames : list of Frame
+        `file`, `line`, `function`, `code`, as the traceback has them.
+    chain : list of str
+        The exceptions before it, or that it groups.
+    count : int
+    pods : list of str
+        In the order in which they met it.
+    first, last : datetime
+        To the microsecond; `seq` leads to the line with all digits.
+    seq : int
+        The number of its first line: `log[error.seq]`.
+    text : str
+        All of the first traceback.
+    context : list of str
+        The lines of its source before it.
+    """
+
+    kind: str
+    type: str
+    message: str
+    frames: list[Frame] = field(default_factory=list)
+    chain: list[str] = field(default_factory=list)
+    count: int = 0
+    pods: list[str] = field(default_factory=list)
+    first: datetime | None = None
+    last: datetime | None = None
+    seq: int = 0
+    text: str = ""
+    context: list[str] = field(default_factory=list)
+    #: Row of its first line, and its source, in the table it was found in.
+    row: int = 0
+    source: int = 0
+
+    @property
+    def title(self) -> str:
+        """Type and message."""
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+def errors(table: Any) -> list[Error]:
+    """Find the errors of a log.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Of records, as `to_arrow` gives it.
+
+    Returns
+    -------
+    list of Error
+        In the order in which they first occurred.
+    """
+    np = library("numpy")
+    if table.num_rows == 0:
+        return []
+    texts, source = table["text"].to_pylist(), _source(table)
+    reader, blocks = Blocks(), []
+    for of, text in zip(source.tolist(), texts, strict=True):
+        if (block := reader.feed(of, text)) is not None:
+            blocks.append(block)
+    blocks = sorted([*blocks, *reader.close()], key=lambda block: block.first)
+    taken = np.zeros(len(texts), np.bool_)
+    for block in blocks:
+        taken[block.rows] = True
+    groups: dict[str, list[int]] = {}
+    made: dict[str, Error] = {}
+    for block in blocks:
+        key = block.signature
+        groups.setdefault(key, []).append(block.first)
+        if key not in made:
+            made[key] = Error(
+                block.kind, block.type, block.message, block.frames, block.chain, text=_text(block, texts)
+            )
+    _lines(table, taken, groups, made)
+    order = _by_source(source)
+    found = [_filled(made[key], rows, table, texts, source, order) for key, rows in groups.items()]
+    return sorted(found, key=lambda error: error.row)
+
+
+def _source(table: Any) -> Any:
+    """Give of each line a number for its source: pod, container, run and stream."""
+    np = library("numpy")
+    key = table["run"].to_numpy().astype(np.int64)
+    for name in ("pod", "container", "stream"):
+        codes, names = coded(table[name])
+        key = key * len(names) + codes
+    return np.unique(key, return_inverse=True)[1]
+
+
+def _text(block: Block, texts: list[str]) -> str:
+    return "\n".join(plain(texts[row][:_WIDTH]) for row in block.rows)
+
+
+def _lines(table: Any, taken: Any, groups: dict[str, list[int]], made: dict[str, Error]) -> None:
+    """Add the lines that say error, those of one shape as one."""
+    np, pa = library("numpy"), library("pyarrow")
+    levels, names = coded(table["level"])
+    bad = np.isin(levels, [i for i, name in enumerate(names) if name in _BAD]) & ~taken
+    rows = np.flatnonzero(bad)
+    if not len(rows):
+        return
+    said = table["message"].take(pa.array(rows))
+    shape = shapes(said)
+    order = np.argsort(shape.shape, kind="stable")
+    bounds = np.searchsorted(shape.shape[order], np.arange(len(shape.texts) + 1))
+    for place, text in enumerate(shape.texts):
+        own, key = rows[order[bounds[place] : bounds[place + 1]]].tolist(), f"line\n{text}"
+        groups[key] = own
+        level, whole = str(names[levels[own[0]]]), plain(str(table["text"][own[0]].as_py())[:_WIDTH])
+        made[key] = Error("line", level.upper(), said[int(shape.first[place])].as_py()[:_WIDTH], text=whole)
+
+
+def _by_source(source: Any) -> tuple[Any, Any]:
+    """Give the rows source by source, and the place of each row among them."""
+    np = library("numpy")
+    order = np.argsort(source, kind="stable")
+    place = np.empty(len(source), np.int64)
+    place[order] = np.arange(len(source))
+    return order, place
+
+
+def _filled(
+    error: Error, rows: list[int], table: Any, texts: list[str], source: Any, by_source: tuple[Any, Any]
+) -> Error:
+    pa = library("pyarrow")
+    order, place = by_source
+    at = pa.array(rows)
+    times = table["time"].take(at).cast(pa.timestamp("us", "UTC"), safe=False)
+    error.count, error.row, error.source = len(rows), rows[0], int(source[rows[0]])
+    error.pods = list(dict.fromkeys(table["pod"].take(at).to_pylist()))
+    error.first, error.last = times[0].as_py(), times[-1].as_py()
+    error.seq = table["seq"][rows[0]].as_py()
+    here = int(place[rows[0]])
+    before = [int(row) for row in order[max(0, here - CONTEXT) : here] if source[row] == error.source]
+    error.context = [plain(texts[row][:_WIDTH]) for row in before]
+    return error
+
+
+def as_table(found: list[Error]) -> Any:
+    """Give errors as a table.
+
+    Returns
+    -------
+    pyarrow.Table
+        `kind`, `type`, `message`, `count`, `pods` (list), `first`, `last`, `file`, `line`, `function` (of the frame that
+        failed), `frames` (list of structs), `chain` (list), `seq`, `text`, `context` (list).
+    """
+    pa = library("pyarrow")
+    frame = pa.struct([("file", pa.string()), ("line", pa.int32()), ("function", pa.string()), ("code", pa.string())])
+    moment, some = pa.timestamp("us", "UTC"), pa.list_(pa.string())
+    failed = [_failed(error) for error in found]
+    columns = {
+        "kind": ([e.kind for e in found], pa.string()), "type": ([e.type for e in found], pa.string()),
+        "message": ([e.message for e in found], pa.string()), "count": ([e.count for e in found], pa.int64()),
+        "pods": ([e.pods for e in found], some), "first": ([e.first for e in found], moment),
+        "last": ([e.last for e in found], moment),
+        "file": ([f and f.file for f in failed], pa.string()), "line": ([f and f.line for f in failed], pa.int32()),
+        "function": ([f and f.function for f in failed], pa.string()),
+        "frames": ([[{"file": f.file, "line": f.line, "function": f.function, "code": f.code} for f in e.frames] for e in found], pa.list_(frame)),
+        "chain": ([e.chain for e in found], some), "seq": ([e.seq for e in found], pa.int64()),
+        "text": ([e.text for e in found], pa.string()), "context": ([e.context for e in found], some),
+    }  # fmt: skip
+    return pa.table({name: pa.array(values, kind) for name, (values, kind) in columns.items()})
+
+
+def _failed(error: Error) -> Frame | None:
+    """Give the frame in which it happened: Python's last, of others the first."""
+    if not error.frames:
+        return None
+    return error.frames[-1 if error.kind == "python" else 0]

@@ -1,0 +1,108 @@
+"""The metrics of a log that goes on: what is new is read, and the rest only where it could come out differently."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.analysis.metrics import Carried, metrics
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.tables.convert import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cortex_jupyter.query.language import LogQuery
+
+#: What metrics are found in.
+COLUMNS: Final = ("time", "seq", "task", "pod", "text")
+
+
+class Growing:
+    """Metrics that grow with their log.
+
+    What comes of it is what reading the whole log gives. So all of it is read again where new lines are older than
+    those before them in their source, where a source tells its rank only now, and with `tail` or `run`.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the records from a number on (a table with `COLUMNS`, in order), and the number of the newest.
+    query : callable
+        Gives the query as it is understood now: its window may move.
+    names, pattern, path
+        As for `metrics`.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], tuple[Any, int]],
+        query: Callable[[], LogQuery],
+        names: tuple[str, ...] = (),
+        pattern: str | None = None,
+        path: str | None = None,
+    ) -> None:
+        self._read, self._query = read, query
+        self._how: dict[str, Any] = {"names": names, "pattern": pattern, "path": path}
+        self._table: Any = None
+        self._carried = Carried()
+        #: Of each task and pod, the latest time of its records, and whether it has metrics.
+        self._latest: dict[tuple[str, str], int] = {}
+        self._last = 0
+
+    def now(self) -> Any:
+        """Give them as `analysis.metrics.metrics` does."""
+        pa, pc = library("pyarrow"), library("pyarrow.compute")
+        query = self._query()
+        if self._table is None or query.tail is not None or query.run is not None:
+            return self._anew()
+        records, last = self._read(self._last + 1)
+        carried = deepcopy(self._carried)
+        times = _times(records)
+        if any(first < self._latest.get(key, first) for key, (first, _) in times.items()):
+            return self._anew()
+        more = metrics(records, **self._how, carried=carried)
+        if carried.ranks.keys() - self._carried.ranks.keys() & self._latest.keys():
+            return self._anew()
+        table = pa.concat_tables([plain(self._table), plain(more)])
+        if (order := _order(table, len(self._table))) is None:
+            return self._anew()
+        table = table.take(order) if len(order) else table
+        if query.since is not None:
+            table = table.filter(pc.greater_equal(table["time"].cast(pa.int64()), query.since))
+        self._take(table, last, carried, times)
+        return self._table
+
+    def _anew(self) -> Any:
+        records, last = self._read(0)
+        carried = Carried()
+        self._latest = {}
+        self._take(metrics(records, **self._how, carried=carried), last, carried, _times(records))
+        return self._table
+
+    def _take(self, table: Any, last: int, carried: Carried, times: dict[tuple[str, str], tuple[int, int]]) -> None:
+        self._table, self._last, self._carried = table, last, carried
+        for key, (_, latest) in times.items():
+            self._latest[key] = max(latest, self._latest.get(key, latest))
+
+
+def _times(records: Any) -> dict[tuple[str, str], tuple[int, int]]:
+    """Give the earliest and the latest time of each task and pod."""
+    pa = library("pyarrow")
+    plain = pa.table({name: records[name].cast(pa.string()) for name in ("task", "pod")})
+    plain = plain.append_column("time", records["time"].cast(pa.int64()))
+    rows = plain.group_by(["task", "pod"]).aggregate([("time", "min"), ("time", "max")]).to_pylist()
+    return {(row["task"], row["pod"]): (row["time_min"], row["time_max"]) for row in rows}
+
+
+def _order(table: Any, known: int) -> Any:
+    """Give the rows in order where those from `known` on are new; nothing for as they are, None where times run backwards."""
+    np, pa = library("numpy"), library("pyarrow")
+    time = table["time"].cast(pa.int64()).to_numpy()
+    old, new = time[:known], time[known:]
+    if not len(new) or not len(old) or new.min() >= old.max():
+        return []
+    if any((part[1:] < part[:-1]).any() for part in (old, new)):
+        return None
+    # What is of one time stays in the order of recording.
+    return pa.array(np.argsort(time, kind="stable"))

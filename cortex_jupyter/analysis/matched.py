@@ -1,0 +1,68 @@
+"""The numbers that lines report in a user's own form."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from cortex_jupyter.analysis.measured import Values
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.parsing import metrics as rules
+from cortex_jupyter.query.pattern import finder
+
+
+def matched(text: Any, pattern: str) -> Values:
+    """Read lines by a user's own pattern.
+
+    Raises
+    ------
+    BadQuery
+        It cannot be understood or has no named group.
+    """
+    np = library("numpy")
+    finder("pattern", pattern)
+    compiled = re.compile(pattern)
+    groups = list(compiled.groupindex)
+    if not set(groups) - {"step", "rank"}:
+        raise BadQuery(
+            f"pattern={pattern[:60]!r} names no value", r"name its groups: loss[=:]\s*(?P<loss>\S+).*step (?P<step>\d+)"
+        )
+    hits, rows = [], []
+    for line, one in enumerate(text.to_pylist()):
+        if match := compiled.search(one):
+            hits.append(match.groupdict())
+            rows.append(line)
+    columns = {name: _floats([hit[name] for hit in hits]) for name in groups}
+    none = np.full(len(rows), np.nan)
+    said = [name for name in groups if name not in ("step", "rank")]
+    many = len(said)
+    values = np.stack([columns[name] for name in said], axis=1).reshape(-1)
+    stated = np.stack([_stated(hits, name) for name in said], axis=1).reshape(-1)
+    keep = np.flatnonzero(~np.isnan(values) | stated)
+    codes = np.tile(np.arange(many), len(rows))
+    each = (np.array(rows, np.int64), columns.get("step", none), none, columns.get("rank", none))
+    lines, steps, epochs, ranks = (np.repeat(column, many)[keep] for column in each)
+    return Values(lines, codes[keep], said, values[keep], steps, epochs, ranks)
+
+
+def _floats(texts: list[str | None]) -> Any:
+    np = library("numpy")
+    return np.array([_float(text) for text in texts], np.float64)
+
+
+def _float(text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = rules.number(text.rstrip(",;"))
+    if found is not None:
+        return found
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _stated(hits: list[dict[str, str | None]], name: str) -> Any:
+    """Tell which hits say NaN in so many words."""
+    return library("numpy").array([(hit[name] or "").strip().lower().lstrip("+-") == "nan" for hit in hits], bool)

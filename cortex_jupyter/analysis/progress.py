@@ -1,0 +1,136 @@
+"""How far each container is: the newest state of its progress bars, and of `epoch 3/10` in its lines."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.model import Batch
+from cortex_jupyter.parsing.progress import Progress, progress
+from cortex_jupyter.tables.schema import coded
+
+if TYPE_CHECKING:
+    from cortex_jupyter.store import Readable
+
+#: What a bar's line has somewhere (`parsing.progress`), and what counts towards a total; in RE2's syntax.
+_BAR: Final = r"%\||━|\d/\d+ \[[=>.]|%\] in |it \[|/s\]"
+_COUNTED: Final = re.compile(
+    r"(?i)(?<![\w/])(epoch|step|iteration|iter|batch|shard|part|file|round|fold|trial|chunk|task)s?[\s:=#]*\[?\s*(\d{1,12})\s*(?:/|of)\s*(\d{1,12})\b(?!/)"
+)
+_LIKELY: Final = (
+    r"(?i:epoch|step|iter|batch|shard|part|file|round|fold|trial|chunk|task)s?[ :=#]*\[? *[0-9]+ *(?:/|of) *[0-9]"
+)
+#: For a list of tasks, so many of a task's newest lines, and bytes of them.
+_GLANCE: Final = 300
+_GLANCE_BYTES: Final = 1 << 18
+#: Of a source so many of its newest lines are looked at.
+_NEWEST: Final = 2000
+
+
+def found(table: Any) -> Any:
+    """Find how far each container is.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Of records, as `to_arrow` gives it.
+
+    Returns
+    -------
+    pyarrow.Table
+        `pod`, `container`, `label`, `step`, `total`, `fraction` (0 to 1), `rate` (per second), `unit`, `elapsed`,
+        `remaining` (seconds), `time` (of the newest state), `seq`; a row per bar, the newest first.
+    """
+    np, pa, pc = library("numpy"), library("pyarrow"), library("pyarrow.compute")
+    rows: list[dict[str, Any]] = []
+    if table.num_rows:
+        text = table["text"]
+        looks = [pc.match_substring_regex(text, pattern).to_numpy() for pattern in (_BAR, _LIKELY)]
+        likely = np.flatnonzero(looks[0] | looks[1])
+        pods, pod_names = coded(table["pod"])
+        containers, container_names = coded(table["container"])
+        times = table["time"].cast(pa.int64()).to_numpy()
+        key = (pods * len(container_names) + containers)[likely]
+        for source in np.unique(key).tolist():
+            own = likely[key == source]
+            where = {
+                "pod": pod_names[source // len(container_names)],
+                "container": container_names[source % len(container_names)],
+            }
+            newest = own[-_NEWEST:].tolist()
+            lines = text.take(pa.array(newest)).to_pylist()
+            rows += [_row(where, bar, table, row) for bar, row in _newest(lines, newest, times)]
+    rows.sort(key=lambda row: -row["seq"])
+    kinds = [
+        ("pod", pa.string()), ("container", pa.string()), ("label", pa.string()), ("step", pa.float64()),
+        ("total", pa.float64()), ("fraction", pa.float64()), ("rate", pa.float64()), ("unit", pa.string()),
+        ("elapsed", pa.float64()), ("remaining", pa.float64()), ("time", pa.timestamp("us", "UTC")), ("seq", pa.int64()),
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=pa.schema(kinds))
+
+
+def lately(store: Readable, recording: int, last: int) -> dict[str, Any] | None:
+    """Give how far a task is by its very last lines, without reading its log; needs no pyarrow.
+
+    Parameters
+    ----------
+    store : Store
+    recording : int
+    last : int
+        Its newest number.
+
+    Returns
+    -------
+    dict or None
+        The bar with the least done of those that the last lines show, as a row of `found`; None where there is none.
+    """
+    lines: dict[str, list[tuple[str, int]]] = {}
+    for entry in store.entries(recording, max(0, last - _GLANCE), _GLANCE_BYTES):
+        if entry.event == "log":
+            batch = Batch.decode(entry.data)
+            for at, sid, text in zip(batch.times, batch.sids, batch.texts, strict=True):
+                lines.setdefault(batch.sources[sid]["pod"], []).append((text, at))
+    bars = []
+    for own in lines.values():
+        times = [at for _, at in own]
+        bars += [bar for bar, _ in _newest([text for text, _ in own], list(range(len(own))), times)]
+    known = [bar for bar in bars if bar.fraction is not None]
+    return asdict(min(known, key=lambda bar: bar.fraction or 0.0)) if known else None
+
+
+def _newest(lines: list[str], rows: list[int], times: Any) -> list[tuple[Progress, int]]:
+    """Give the newest state of each bar of a source, told apart by their labels and totals."""
+    seen: dict[tuple[str, float | None], tuple[Progress, int]] = {}
+    counted: dict[tuple[str, float], list[tuple[float, float, int]]] = {}
+    for text, row in zip(reversed(lines), reversed(rows), strict=True):
+        if (bar := progress(text)) is not None:
+            seen.setdefault((bar.label, bar.total), (bar, row))
+        elif match := _COUNTED.search(text):
+            name, step, total = match[1].lower(), float(match[2]), float(match[3])
+            if total > 0 and step <= total:
+                counted.setdefault((name, total), []).append((step, times[row] / 1e9, row))
+    return [*seen.values(), *(_paced(name, total, states) for (name, total), states in counted.items())]
+
+
+def _paced(name: str, total: float, states: list[tuple[float, float, int]]) -> tuple[Progress, int]:
+    """Give the state of a count, its rate measured from the first line of this pass to the newest."""
+    step, now, row = states[0]
+    first, began = step, now
+    for earlier, at, _ in states:
+        if earlier > first:  # an earlier pass
+            break
+        first, began = earlier, at
+    rate = (step - first) / (now - began) if now > began and step > first else None
+    remaining = (total - step) / rate if rate else 0.0 if step >= total else None
+    return Progress(name, step / total, step, total, rate, name, None, remaining), row
+
+
+def _row(where: dict[str, Any], bar: Progress, table: Any, row: int) -> dict[str, Any]:
+    us = library("pyarrow").timestamp("us", "UTC")
+    return where | {
+        "label": bar.label, "step": bar.step, "total": bar.total, "fraction": bar.fraction, "rate": bar.rate,
+        "unit": bar.unit, "elapsed": bar.elapsed, "remaining": bar.remaining,
+        "time": table["time"][row].cast(us, safe=False).as_py(), "seq": table["seq"][row].as_py(),
+    }  # fmt: skip

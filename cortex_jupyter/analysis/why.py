@@ -1,0 +1,146 @@
+"""Why a task ended as it did: one sentence, and what it rests on."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.analysis.errorlist import MONO, card
+from cortex_jupyter.cluster.pods import NOT_STARTED
+
+if TYPE_CHECKING:
+    from cortex_jupyter.analysis.ends import Container, Ending
+    from cortex_jupyter.analysis.errors import Error
+
+_BAD, _GOOD = "#d9534f", "#3c9a5f"
+_EVENTS: Final = 8
+_CONTAINERS: Final = 6
+_SHOWN_LINES: Final = 5
+
+
+class Why:
+    """What ended a task; `log.why()` makes it.
+
+    Attributes
+    ----------
+    task, state, reason, message : str
+    exit_code : int or None
+    summary : str
+        One sentence.
+    containers : list of Container
+        Each run: `pod`, `container`, `exit_code`, `reason`, `meaning`, `message` (of its
+        termination), `ended`, `last` (its last lines).
+    culprit : Container or None
+        The container that failed first.
+    error : Error or None
+        The last error of that container, else the last of all.
+    errors : list of Error
+    events : list of dict
+        The cluster's warnings and gaps in the recording: `time`, `reason`, `message`.
+    """
+
+    def __init__(self, task: str, status: Any, found: Ending) -> None:
+        self.task, self.state, self.reason, self.message = task, status.state, status.reason, status.message
+        self.exit_code: int | None = status.exit_code
+        self.containers, self.events, self.errors = found.containers, found.events, found.errors
+        self.culprit, self.error = found.culprit, found.error
+        self.summary = self._summary()
+
+    def _summary(self) -> str:
+        if self.reason == "Opened":
+            return "of a file only its lines say how it ended"
+        if self.state == "succeeded":
+            restarts = sum(1 for c in self.containers if c.exit_code)
+            return f"it ended well: {self.message}" + (f", after {restarts} runs that failed" if restarts else "")
+        if self.state == "pending":
+            return f"it has not started: {self.message}"
+        if self.state == "running" and self.culprit is None:
+            return f"it has not ended: {self.message}"
+        # In Kubernetes' words: it may wait to run again (CrashLoopBackOff).
+        now = "it runs again" if self.message.startswith("Running") else f"it is in state {self.reason}"
+        lead = f"{now}; before, " if self.state == "running" else ""
+        if (one := self.culprit) is None:
+            last = self.events[-1]["message"] if self.events else ""
+            return f"{self.message}{f'; {last}' if last else ''}"
+        what = f" ({one.meaning})" if one.meaning and one.reason != "OOMKilled" else ""
+        how = "was " + one.meaning if one.reason == "OOMKilled" else f"ended with exit code {one.exit_code}{what}"
+        if one.reason in NOT_STARTED:
+            how = f"could not be started ({one.reason}, exit code {one.exit_code})"
+        if one.message:
+            how += f": {' '.join(one.message.split())[:500]}"
+        run = f" in its run {one.run}" if one.run else ""
+        said = f", after {self.error.title[:200]}" if self.error and one.pod in self.error.pods else ""
+        why = (
+            f"; {self.reason}"
+            if self.state == "failed" and self.reason not in ("", "Error", one.reason, "BackoffLimitExceeded")
+            else ""
+        )
+        return f"{lead}{one.container} of {one.pod}{run} {how}{said}{why}"
+
+    def __str__(self) -> str:
+        state = "" if self.reason == "Opened" else f" {self.state}"
+        parts = [f"{self.task}{state}: {self.summary}"]
+        if self.error is not None:
+            parts.append(f"\n{_headed(self.error)}\n{_indented([*self.error.context, *self.error.text.splitlines()])}")
+        if self.events:
+            parts.append(
+                "\nwhat the cluster said\n"
+                + _indented([f"{e['time'][11:19]} {e['message']}" for e in self.events[-_EVENTS:]])
+            )
+        parts += [f"\n{_ended(one)}\n{_indented(one.last[-_SHOWN_LINES:])}" for one in self._shown()]
+        return "\n".join(parts)
+
+    __repr__ = __str__
+
+    def _shown(self) -> list[Container]:
+        """Give the containers whose last lines are shown: those that failed, else the main ones."""
+        bad = [c for c in self.containers if c.exit_code]
+        return sorted(bad or [c for c in self.containers if c.kind == "main"], key=lambda c: c is not self.culprit)[
+            :_CONTAINERS
+        ]
+
+    def _repr_html_(self) -> str:
+        colour = (
+            _GOOD if self.state == "succeeded" else _BAD if self.state in ("failed", "gone") or self.culprit else "#888"
+        )
+        parts = [
+            f'<div style="border-left:4px solid {colour};padding:.3em .8em;font-size:110%"><b>{escape(self.task)}</b> <span style="color:{colour}">{escape(self.state)}</span><br>{escape(self.summary)}</div>'
+        ]
+        if self.error is not None:
+            parts.append(_title("The last error") + card(self.error, is_open=True))
+        if self.events:
+            lines = "".join(
+                f'<div><span style="opacity:.6">{e["time"][11:19]}</span> {escape(e["message"])}</div>'
+                for e in self.events[-_EVENTS:]
+            )
+            parts.append(f'{_title("What the cluster said")}<div style="{MONO}">{lines}</div>')
+        if self.state != "succeeded" or any(c.exit_code for c in self.containers):
+            parts.append(_title("The last lines"))
+            for one in self._shown():
+                lines = "".join(f"<div>{escape(line) or '&nbsp;'}</div>" for line in one.last)
+                opened = " open" if one is self.culprit and self.error is None else ""
+                parts.append(
+                    f'<details{opened} style="margin:.2em 0"><summary style="cursor:pointer">{escape(_ended(one))}</summary><div style="{MONO};padding-left:1.2em;opacity:.85">{lines}</div></details>'
+                )
+        return f'<div class="cortex-why">{"".join(parts)}</div>'
+
+
+def _headed(error: Error) -> str:
+    return f"the last error ({error.count}x, in {len(error.pods)} {'pod' if len(error.pods) == 1 else 'pods'})"
+
+
+def _ended(one: Container) -> str:
+    run = f" run {one.run}" if one.run else ""
+    if one.exit_code is None:
+        return f"{one.pod}/{one.container}{run}: not seen to end"
+    meaning = one.meaning or (one.reason if one.reason != "Completed" else "")
+    how = f"exit {one.exit_code}{f', {meaning}' if meaning else ''}"
+    return f"{one.pod}/{one.container}{run}: {how}" + (f"\n  {one.message}" if one.message else "")
+
+
+def _indented(lines: list[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _title(text: str) -> str:
+    return f'<div style="margin:.7em 0 .2em;font-weight:600">{text}</div>'

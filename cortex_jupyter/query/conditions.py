@@ -1,0 +1,161 @@
+"""Conditions on a field of a line, `status>=500`: read once, tested on texts; js/src/store/asking/where.ts does the same.
+
+A field is what a person would call so: a key of a JSON object (also behind a text, and `meta.step` within one), else the
+first `key=value`, `key: value` or `'key': value` in the text. `tests/query/fixtures/where.json` holds Python, HTTP, the
+command line and the viewer to the same answers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.parsing.fields import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CONDITION: Final = re.compile(
+    r'\s*([A-Za-z_@][A-Za-z0-9_.@/-]*)\s*(>=|<=|!=|==|!~|≥|≤|≠|=|<|>|~)\s*("(?:[^"\\]|\\.)*"|[^\s"][^\s]*)(\s+and\s+|\s*\Z)'
+)
+_SAME: Final = {"==": "=", "≥": ">=", "≤": "<=", "≠": "!="}
+_NUMBER: Final = re.compile(
+    r"[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?)%?\Z", re.IGNORECASE
+)
+_HINT: Final = 'write `field op value`: status>=500, loss<0.1, user="a b", path~/api; op is one of = != < <= > >= ~ !~'
+#: An object is looked for behind so many braces of a line's text.
+_TRIES: Final = 4
+
+Condition = tuple[str, str, str]
+
+
+def conditions(text: str) -> list[Condition]:
+    r"""Read conditions, several with `and` between.
+
+    Parameters
+    ----------
+    text : str
+        `field op value`; a value with spaces or quotes stands in double quotes.
+
+    Returns
+    -------
+    list of (field, op, value)
+        `op` is one of `=`, `!=`, `<`, `<=`, `>`, `>=` (numbers), `~` and `!~` (contains, does not).
+
+    Raises
+    ------
+    BadQuery
+        It is none.
+
+    Examples
+    --------
+    >>> conditions('status>=500 and path ~ "/api v1"')
+    [('status', '>=', '500'), ('path', '~', '/api v1')]
+    """
+    found: list[Condition] = []
+    at = 0
+    while match := _CONDITION.match(text, at):
+        key, op, value, _ = match.groups()
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        found.append((key, _SAME.get(op, op), value))
+        at = match.end()
+        if at == len(text) and not match[4].strip():
+            return found
+    raise BadQuery(f"where={text[:60]!r} is no condition on a field", _HINT)
+
+
+def holds(condition: Condition) -> Callable[[str], bool]:
+    """Give the test of a condition; a line without the field passes none.
+
+    Numbers are compared as numbers, everything else as text whose case does not count.
+
+    Parameters
+    ----------
+    condition : (field, op, value)
+
+    Examples
+    --------
+    >>> low = holds(("loss", "<", "0.1"))
+    >>> low("epoch 3 loss=0.05"), low('{"loss": 0.2}'), low("no such field")
+    (True, False, False)
+    """
+    key, op, wanted = condition
+    pair = re.compile(
+        r"(?<![A-Za-z0-9_.@/-])" + re.escape(key)
+        + r"""["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)"""
+    )  # fmt: skip
+    head, number, text = key.split(".")[0], _number(wanted), wanted.lower()
+
+    def test(line: str) -> bool:
+        if head not in line:
+            return False
+        value = _value(plain(line), key, pair)
+        if value is None:
+            return False
+        if op in ("~", "!~"):
+            return (text in value.lower()) == (op == "~")
+        mine = _number(value)
+        if mine is not None and number is not None:
+            return _COMPARE[op](mine, number)
+        return op in ("=", "!=") and (value.lower() == text) == (op == "=")
+
+    return test
+
+
+_COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
+    "=": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+def _number(text: str) -> float | None:
+    return float(text.rstrip("%")) if _NUMBER.match(text) else None
+
+
+def _value(line: str, key: str, pair: re.Pattern[str]) -> str | None:
+    if line.rstrip().endswith("}"):
+        at = -1
+        for _ in range(_TRIES):
+            at = line.find("{", at + 1)
+            if at < 0:
+                break
+            try:
+                doc = orjson.loads(line[at:])
+            except orjson.JSONDecodeError:
+                continue
+            found = _said(doc, key)
+            if found is not None:
+                return found
+            break
+    match = pair.search(line)
+    if match is None:
+        return None
+    value = match[1]
+    if value.startswith('"'):
+        return re.sub(r"\\(.)", r"\1", value[1:-1])
+    return value[1:-1] if value.startswith("'") else value
+
+
+def _said(doc: Any, key: str) -> str | None:
+    if isinstance(doc, dict) and key in doc:
+        doc = doc[key]
+    else:
+        for part in key.split("."):
+            if not isinstance(doc, dict) or part not in doc:
+                return None
+            doc = doc[part]
+    if isinstance(doc, str):
+        return doc
+    if doc is None or isinstance(doc, bool):
+        return {None: "null", True: "true", False: "false"}[doc]
+    if isinstance(doc, float) and doc.is_integer():
+        return str(int(doc))
+    return str(doc) if isinstance(doc, int | float) else None

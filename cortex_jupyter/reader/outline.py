@@ -1,0 +1,108 @@
+"""A recording at a glance: how many lines when, without reading them.
+
+Each batch has its count and its earliest and latest time as columns, so ten million lines are a few thousand rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+if TYPE_CHECKING:
+    from cortex_jupyter.store import Readable
+
+#: Notices told at most, the newest: each is a read of its own.
+_NOTICES: Final = 500
+#: Bins are so many ns wide, times a power of two.
+_FINEST: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """How the lines of a recording are spread over time.
+
+    Parameters
+    ----------
+    records : int
+    first, last : int or None
+        Earliest and latest time of a record, ns since the epoch.
+    upto : int
+        Number of the last record that is counted.
+    start, width : int
+        Where the first bin begins, ns since the epoch; how wide each is, ns.
+    lines : list of int
+        Records of each bin; within a batch they count as spread evenly.
+    notices : list of dict
+        The data of the status, gap and end events, in order of number.
+    """
+
+    records: int
+    first: int | None
+    last: int | None
+    upto: int
+    start: int
+    width: int
+    lines: list[int]
+    notices: list[dict[str, Any]]
+
+
+def outline(store: Readable, recording: int, bins: int) -> Outline:
+    """Count the lines of a recording over time; it blocks.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    bins : int
+        Bins at most; there are more than half as many where the recording is longer than `bins` milliseconds.
+
+    Examples
+    --------
+    >>> spread([(10, 10, 4), (10, 19, 10)], start=10, width=5, count=2)
+    [9, 5]
+    """
+    index = store.index(recording)
+    logs = [(t_min, t_max, n) for _, n, event, t_min, t_max in index if event == "log"]
+    told = [(seq, event) for seq, _, event, _, _ in index if event != "log"][-_NOTICES:]
+    notices = []
+    for seq, event in told:
+        entry = store.entry(recording, seq)
+        if entry is not None and entry.event != "log":
+            notices.append(orjson.loads(entry.data) | {"event": event})
+    upto = index[-1][0] + index[-1][1] - 1 if index else 0
+    if not logs:
+        return Outline(0, None, None, upto, 0, _FINEST, [], notices)
+    first, last = min(t for t, _, _ in logs), max(t for _, t, _ in logs)
+    width = _FINEST
+    while last // width - first // width >= bins:
+        width *= 2
+    # From a multiple of the width on: as the recording grows, bins keep their edges or pairs of them become one.
+    start = first // width * width
+    lines = spread(logs, start, width, (last - start) // width + 1)
+    return Outline(sum(n for _, _, n in logs), first, last, upto, start, width, lines, notices)
+
+
+def spread(batches: list[tuple[int, int, int]], start: int, width: int, count: int) -> list[int]:
+    """Give how many lines lie in each bin; the sum is exact.
+
+    Parameters
+    ----------
+    batches : list of tuple
+        (earliest time, latest time, lines) of each, ns.
+    start, width, count : int
+        Of the bins.
+    """
+    bins = [0] * count
+    for t_min, t_max, n in batches:
+        low, high = (t_min - start) // width, (t_max - start) // width
+        if low == high:
+            bins[low] += n
+            continue
+        span, given = t_max - t_min + 1, 0
+        for i in range(low, high + 1):
+            upto = n if i == high else n * (start + (i + 1) * width - t_min) // span
+            bins[i] += upto - given
+            given = upto
+    return bins

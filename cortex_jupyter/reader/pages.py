@@ -1,0 +1,231 @@
+"""Pages of a recording: the newest records of a window, older ones by time, newer ones by number.
+
+Going back is by time, because that is how people read; going forward is in the order of recording, because only that
+gives everything exactly once while lines still arrive. Both cursors carry how far the recording had come.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass, replace
+from heapq import heappush, heappushpop
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from cortex_jupyter.query.bounds import PATIENT, Bound
+from cortex_jupyter.reader.snapshot import Record, Snapshot, held, records_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cortex_jupyter.model import Cursor
+    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.store import Readable
+
+_FOREVER = (1 << 63, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records of a recording, ordered by time, within one source as in its file.
+
+    Parameters
+    ----------
+    records : list of Record
+    notices : list of dict
+        The data of status and gap events between them.
+    older, newer : Cursor or None
+        None where nothing is left.
+    stopped : bool
+        Its bound ended it: there may be more of what was asked for where a cursor leads.
+    """
+
+    records: list[Record]
+    notices: list[dict[str, Any]]
+    older: Cursor | None
+    newer: Cursor | None
+    stopped: bool = False
+
+
+def newest(
+    store: Readable,
+    recording: int,
+    *,
+    limit: int,
+    before: Cursor | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    keep: Keep | None = None,
+    bound: Bound = PATIENT,
+) -> Page:
+    """Give the newest records of a window, or those before a cursor.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    limit : int
+    before : Cursor, optional
+        `older` of another page.
+    since, until : int, optional
+        ns since the epoch, both inclusive.
+    keep : callable, optional
+        A filter, as in `Feed.frames`.
+    bound : Bound, optional
+    """
+    index = store.index(recording)
+    snapshot = before.seq if before else (index[-1][0] + index[-1][1] - 1 if index else 0)
+    top = before.before if before and before.before else ((until, 1 << 63) if until is not None else _FOREVER)
+    floor = (since if since is not None else -1, 0)
+    best: list[tuple[int, int, Record]] = []  # ascending; the `limit` newest so far, and one more
+    seen = Snapshot(store, recording, snapshot, keep)
+    size, full, edge = 0, False, floor
+    # Entries overlap in time where several pods write, so those with the latest lines come first.
+    for seq, n, _, t_min, t_max in sorted(index, key=lambda row: -row[4]):
+        if seq > snapshot or t_min > top[0] or t_max < floor[0]:
+            continue
+        if full and t_max < best[0][0]:
+            break
+        if seen.looked and bound.over and floor < (t_max + 1, 0) < top:
+            edge = (t_max + 1, 0)  # everything later has been looked at
+            break
+        for record in seen.records(seq, n):
+            key = (record.time, record.seq)
+            if floor <= key < top and (not full or key > best[0][:2]):
+                insort(best, (*key, record))
+                size += len(record.text)
+                full = full or len(best) > limit
+                while len(best) > limit + 1 or (size > bound.size and len(best) > 1):
+                    full = True
+                    size -= len(best[0][2].text)
+                    del best[0]
+    info = held(store, recording)
+    best = best[-limit:] if limit else []
+    if edge > floor:  # what lies before it is looked for once more, from there
+        full = full and bool(best) and best[0][:2] > edge
+        best = [row for row in best if row[:2] >= edge]
+    # A page that is not full has come to the window's edge; before that there may be more, which another page with the
+    # same window does not give.
+    low = (best[0][:2] if best else top) if full else edge
+    more = full or edge > floor
+    beyond = since is not None and top > floor and _anything_before(index, floor)
+    newer = replace(before, before=None) if before else info.cursor(snapshot)
+    older = replace(newer, before=low) if more or beyond else None
+    between = seen.notices(lambda at: at < top and (not more or at >= low))
+    stopped = more and len(best) < limit
+    return Page(in_order(r for _, _, r in best), between, older, newer, stopped)
+
+
+def _anything_before(index: list[tuple[int, int, str, int, int]], low: tuple[int, int]) -> bool:
+    return any(event == "log" and (t_min, seq) < low for seq, _, event, t_min, _ in index)
+
+
+def following(
+    store: Readable,
+    recording: int,
+    *,
+    after: Cursor,
+    limit: int,
+    since: int | None = None,
+    until: int | None = None,
+    keep: Keep | None = None,
+    bound: Bound = PATIENT,
+) -> Page:
+    """Give the records recorded after a cursor, each exactly once over all pages.
+
+    Parameters
+    ----------
+    store, recording, limit, since, until, keep, bound
+        As in `newest`.
+    after : Cursor
+        `newer` of another page, an event's `id:`, or 0.
+    """
+    found: list[Record] = []
+    notices: list[dict[str, Any]] = []
+    at, more, size = after.seq, False, 0
+    low, high = since if since is not None else -1, until if until is not None else 1 << 63
+    while not more and (entries := store.entries(recording, at, 1 << 20)):
+        for entry in entries:
+            if len(found) >= limit or (at > after.seq and bound.over):
+                more = True
+                break
+            if entry.event != "log":
+                if entry.event != "end":
+                    notices.append(orjson.loads(entry.data))
+                at = entry.last
+                continue
+            wanted = [r for r in records_of(entry, keep) if r.seq > at and low <= r.time <= high]
+            for record in wanted:
+                size += len(record.text)
+                if len(found) == limit or (found and size > bound.size):
+                    more = True
+                    break
+                found.append(record)
+            at = found[-1].seq if more else entry.last
+            if more:
+                break
+    info = held(store, recording)
+    reached = info.cursor(at) if at > after.seq else replace(after, recording=recording)
+    newer = None if info.done and not more else reached
+    older = replace(after, recording=recording, before=_FOREVER) if after.seq else None
+    return Page(in_order(found), notices, older, newer, more and len(found) < limit)
+
+
+def tail_start(
+    store: Readable,
+    recording: int,
+    count: int,
+    *,
+    since: int | None,
+    until: int | None,
+    keep: Keep | None,
+    bound: Bound,
+) -> tuple[tuple[int, int] | None, int, bool]:
+    """Find where the newest records of a window begin, with no more of them in memory than their places.
+
+    Parameters
+    ----------
+    store, recording, since, until, keep, bound
+        As in `newest`; the bound's size does not matter.
+    count : int
+
+    Returns
+    -------
+    tuple
+        (time, seq) of the oldest of them, None where there are none; the number up to which that holds; and whether
+        the time was over before all were found: then what lies before that place has not been looked at.
+    """
+    index = store.index(recording)
+    low, high = (since if since is not None else -1), (until if until is not None else 1 << 63)
+    best: list[tuple[int, int]] = []  # a heap
+    snapshot, stopped = index[-1][0] + index[-1][1] - 1 if index else 0, False
+    looked = False
+    for seq, n, event, t_min, t_max in sorted(index, key=lambda row: -row[4]) if count else ():
+        if event != "log" or t_min > high or t_max < low:
+            continue
+        if len(best) == count and t_max < best[0][0]:
+            break
+        if bound.over and looked:
+            best, stopped = [key for key in best if key[0] > t_max] or [(t_max + 1, 0)], True
+            break
+        looked = True
+        entry = store.entry(recording, seq)
+        for record in records_of(entry, keep) if entry and entry.event == "log" else ():
+            if seq <= record.seq < seq + n and low <= record.time <= high:
+                (heappush if len(best) < count else heappushpop)(best, (record.time, record.seq))
+    return min(best, default=None), snapshot, stopped
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Order records by time, but those of one source as in its file, whatever their times say.
+
+    Two writers (stdout, stderr) gave 835 timestamps out of order in 100 000 lines: a line is shown at the latest time
+    its source had reached.
+    """
+    reached: dict[int, int] = {}
+    keyed: list[tuple[int, int, Record]] = []
+    for record in sorted(records, key=lambda r: r.seq):
+        time = reached[record.sid] = max(record.time, reached.get(record.sid, record.time))
+        keyed.append((time, record.seq, record))
+    return [record for _, _, record in sorted(keyed, key=lambda k: k[:2])]

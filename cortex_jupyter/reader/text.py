@@ -1,0 +1,112 @@
+"""Records as rows of JSON and as lines of text."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.model import STREAMS, Batch, Cursor, rfc3339
+from cortex_jupyter.parsing.level import level
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.reader.frame import Burst
+
+# What ends a line of an event stream: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+_BREAK: Final = re.compile(r"\r\n|\r|\n")
+
+
+def row(seq: int, time: int, source: dict[str, Any], stream: int, text: str) -> dict[str, Any]:
+    """Give a record as the contract has it.
+
+    Parameters
+    ----------
+    seq, time : int
+        Number, and ns since the epoch.
+    source : dict
+        What `Source.public` gives.
+    stream : int
+        Index in `STREAMS`.
+    text : str
+    """
+    return {
+        "seq": seq, "time": written(time), "pod": source["pod"], "container": source["container"],
+        "kind": source["kind"], "run": source["run"], "stream": STREAMS[stream], "text": text, "level": level(text),
+    }  # fmt: skip
+
+
+def rows(batch: Batch) -> Iterator[dict[str, Any]]:
+    """Give the records of a batch as `row` does."""
+    columns = zip(batch.seqs, batch.times, batch.sids, batch.streams, batch.texts, strict=True)
+    return (row(seq, time, batch.sources[sid], stream, text) for seq, time, sid, stream, text in columns)
+
+
+@lru_cache(maxsize=4096)
+def _second(second: int) -> str:
+    return rfc3339(second * 1_000_000_000)[:19]
+
+
+def written(time: int) -> str:
+    """Write a time as `rfc3339` does; most lines share their second with the one before.
+
+    Examples
+    --------
+    >>> written(1_700_000_000_000_000_005)
+    '2023-11-14T22:13:20.000000005Z'
+    """
+    second, fraction = divmod(time, 1_000_000_000)
+    return f"{_second(second)}.{fraction:09d}Z"
+
+
+def line(time: int, text: str, *, timestamps: bool, pretty: bool) -> str:
+    r"""Write a record as text, as `kubectl logs` does.
+
+    Parameters
+    ----------
+    time : int
+        ns since the epoch.
+    text : str
+    timestamps : bool
+        With the time before it.
+    pretty : bool
+        A JSON object spread out over several lines; one deeper than 254 stays as it is.
+
+    Examples
+    --------
+    >>> line(0, '{"a":1}', timestamps=True, pretty=True)
+    '1970-01-01T00:00:00.000000000Z {\n  "a": 1\n}'
+    """
+    if pretty and text.lstrip()[:1] in ("{", "["):
+        with contextlib.suppress(orjson.JSONDecodeError, TypeError):  # it only looked so, or is too deep to write
+            text = orjson.dumps(orjson.loads(text), option=orjson.OPT_INDENT_2).decode()
+    return f"{written(time)} {text}" if timestamps else text
+
+
+def lines(batch: Batch, query: LogQuery) -> str:
+    """Write a batch as text, a line break after each record."""
+    pairs = zip(batch.times, batch.texts, strict=True)
+    return "".join(line(t, m, timestamps=query.timestamps, pretty=query.pretty) + "\n" for t, m in pairs)
+
+
+def events(burst: Burst, query: LogQuery) -> bytes:
+    """Write events, those of lines one for each, for `curl` and clients that want lines; it blocks.
+
+    A carriage return ends a line of the stream, so the parts go out as lines of one event.
+    """
+    out = []
+    for frame in burst.frames:
+        if frame.event != "log":
+            out.append(frame.written)
+            continue
+        batch = Batch.decode(frame.entry.data)
+        for seq, time, text in zip(batch.seqs, batch.times, batch.texts, strict=True):
+            out_line = line(time, text, timestamps=query.timestamps, pretty=query.pretty)
+            data = "".join(f"data: {part}\n" for part in _BREAK.split(out_line))
+            out.append(f"id: {Cursor.at(frame.recording, seq, frame.epochs)}\n{data}\n".encode("utf-8", "replace"))
+    return b"".join(out)

@@ -1,0 +1,257 @@
+"""The events that one reader of one task gets: where a stream begins, its first state, its records, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.errors import BadQuery, NotAllowed, RecorderError
+from cortex_jupyter.model import EVERY_SEQ, Entry, epoch_at, notice
+from cortex_jupyter.reader.filtering import in_turn
+from cortex_jupyter.reader.frame import Burst, Frame
+from cortex_jupyter.reader.state import completeness_of, gone, present
+from cortex_jupyter.reader.stored import in_thread, newest_since, start, stored, tail_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from cortex_jupyter.model import Batch, Cursor
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.reader.session import Recording
+    from cortex_jupyter.store import Info
+
+#: `tail` counts what had been written, so it waits for that to be recorded; not for ever, seconds.
+_SETTLE_S: Final = 10.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Window:
+    """What one reader asked of one task, and where that begins in the recording.
+
+    Parameters
+    ----------
+    recording : Recording
+    query : LogQuery
+    info : Info
+        As it was when the reader came.
+    resumed : bool
+        The reader has been here before: it gets what follows its cursor, whatever the window.
+    after : int
+        The last number that is not sent.
+    since : int or None
+        ns since the epoch.
+    low : tuple of (int, int) or None
+        With `tail`: (time, seq) of the oldest record that is sent, and
+    snapshot : int
+        up to which number that holds; what is recorded later is sent as it comes.
+    """
+
+    recording: Recording
+    query: LogQuery
+    info: Info
+    resumed: bool
+    after: int
+    since: int | None
+    low: tuple[int, int] | None = None
+    snapshot: int = 0
+
+    @classmethod
+    async def open(
+        cls,
+        recording: Recording,
+        query: LogQuery,
+        resume: Cursor | None,
+        most: int | None = None,
+        info: Info | None = None,
+    ) -> Window:
+        """Find the place.
+
+        Parameters
+        ----------
+        recording : Recording
+        query : LogQuery
+        resume : Cursor or None
+        most : int, optional
+            Begin with about so many of the window's newest records, whatever the window: a page gets the others as it
+            looks at them. Unlike `tail` it waits for nothing.
+        info : Info, optional
+            The recording's present state, where it is known.
+
+        Raises
+        ------
+        CursorNotHeld
+            The cursor points into another recording, or beyond what this one holds.
+        """
+        # In one thread's turn: where a hundred viewers come at once, turns are most of what each costs.
+        return await asyncio.to_thread(cls._opened, recording, query, resume, most, info)
+
+    @classmethod
+    def _opened(
+        cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None, info: Info | None
+    ) -> Window:
+        store, id_ = recording.store, recording.id
+        info = info or recording.held()
+        query = query.among(store, id_)
+        if resume is not None:
+            after = info.check(resume).seq
+            return cls(recording=recording, query=query, info=info, resumed=True, after=after, since=None)
+        ahead = recording.ahead(info)
+        query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
+        since = query.since
+        if most is not None and query.tail is None:
+            since = newest_since(store, id_, since, most)
+        after = start(store, id_, since)
+        return cls(recording=recording, query=query, info=info, resumed=False, after=after, since=since)
+
+    async def settle(self) -> None:
+        """With `tail`: wait for what had been written, then find its oldest record that is wanted."""
+        query, recording = self.query, self.recording
+        if self.resumed or query.tail is None:
+            return
+        try:
+            self.info = await caught_up(recording, _SETTLE_S)
+        except NotAllowed:
+            self.info = await recording.info()  # the status says so, and a stream goes on when the right is given
+        self.low, self.snapshot, _ = await in_turn(query.keep(), tail_of, recording, query)
+        if self.low:
+            self.since = self.low[0]
+
+    async def status(self, asked: str) -> bytes:
+        """Give the event with which a stream begins: the task's state, and the way to what lies before the window.
+
+        Parameters
+        ----------
+        asked : str
+            The task as the reader named it, so that it can tell which of its tasks this is.
+        """
+        recording, info = self.recording, self.info
+        doc: dict[str, Any] = await present(recording, info)
+        now = time.time_ns()
+        doc |= {"ref": asked, "time": str(now), "now": str(now + recording.ahead(info)), "hidden": recording.hidden}
+        return b"event: status\ndata: " + orjson.dumps(doc | await asyncio.to_thread(self._around)) + b"\n\n"
+
+    def _around(self) -> dict[str, Any]:
+        """Tell what is recorded in all, and where that lies which is before the window."""
+        recording = self.recording
+        doc: dict[str, Any] = {
+            "recorded": completeness_of(recording.store.complete(recording.id)) | {"complete": self.info.done}
+        }
+        if not self.resumed:
+            older = self._older()
+            doc["older"] = None if older is None else str(older)
+            doc["from"] = None if older is None or self.since is None else str(self.since)
+        return doc
+
+    def _older(self) -> Cursor | None:
+        recording, info = self.recording, self.info
+        low = self.low or (None if self.since is None else (self.since, 0))
+        if low is None:
+            return None
+        filling = not (info.done or info.caught_up)
+        index = recording.store.index(recording.id)
+        if filling or any(event == "log" and (t_min, seq) < low for seq, _, event, t_min, _ in index):
+            # Of a recording that is still being filled, older lines may come at any time.
+            return info.cursor(EVERY_SEQ if filling else max(info.last_seq, self.snapshot), low)
+        return None
+
+    async def bursts(self) -> AsyncGenerator[Burst]:
+        """Give the events that follow, to the end of the task."""
+        recording, query, info = self.recording, self.query, self.info
+        keep = query.keep()
+        if recording.gone and not info.done:
+            self.info = info = await caught_up(recording, _SETTLE_S)  # a recorder gives it its end
+        if query.tail is not None and not self.resumed:
+            async with aclosing(self._tail()) as tail:
+                async for frame in tail:
+                    yield Burst([frame])
+            self.after = self.snapshot
+        if info.done and self.after >= info.last_seq:
+            # A reader that has everything, or a tail that was all: it still gets the end.
+            entry = await asyncio.to_thread(recording.store.entry, recording.id, info.last_seq)
+            if entry is not None and entry.event == "end":
+                yield Burst([Frame.of(recording.id, entry)])
+            return
+        # Where the cluster cannot be asked it is not known to be gone: more may come.
+        known_gone = recording.workload is None and recording.problem is None
+        if known_gone and not info.done and not info.caught_up:
+            async with aclosing(self._rest()) as rest:
+                async for frame in rest:
+                    yield Burst([frame])
+            return
+        epoch = epoch_at(info.epochs, self.after)
+        live = recording.feed.bursts(self.after, since=self.since, until=query.until, keep=keep, epoch=epoch)
+        async with aclosing(live) as bursts:
+            async for burst in bursts:
+                if "events" not in recording.hidden:
+                    yield burst
+                elif shown := [frame for frame in burst.frames if not frame.entry.is_kubernetes_event]:
+                    yield burst if len(shown) == len(burst.frames) else Burst(shown)
+
+    async def _tail(self) -> AsyncGenerator[Frame]:
+        if self.low is None:
+            return
+        after = await asyncio.to_thread(start, self.recording.store, self.recording.id, self.low[0])
+        async for frame in self._held(after, self.snapshot):
+            if frame.event in ("log", "gap"):
+                yield frame
+
+    async def _rest(self) -> AsyncGenerator[Frame]:
+        """Give what there is of a task that nobody records any more, and say that this is the end."""
+        upto, key = self.info.last_seq, self.recording.ref.key
+        async for frame in self._held(self.after, upto):
+            if "events" not in self.recording.hidden or not frame.entry.is_kubernetes_event:
+                yield frame
+        message = gone(self.info)["message"]
+        end = notice(key, upto, time.time_ns(), "end", message, state="gone", reason="Deleted")
+        end.epochs = self.info.epochs
+        yield Frame.of(self.recording.id, end)
+
+    def _held(self, after: int, upto: int) -> AsyncGenerator[Frame]:
+        id_, query = self.recording.id, self.query
+        window: dict[str, Any] = {"since": self.since, "until": query.until, "low": self.low, "keep": query.keep()}
+        held = stored(self.recording.store, id_, after=after, upto=upto, **window)
+        frames = (Frame.of(id_, entry if batch is None else _entry(entry, batch)) for entry, batch in held)
+        return in_thread(frames, window["keep"])
+
+
+def _entry(entry: Entry, batch: Batch) -> Entry:
+    n = batch.seqs[-1] - batch.seqs[0] + 1
+    return Entry(batch.seqs[0], n, "log", entry.t_min, entry.t_max, batch.encode(), entry.epochs)
+
+
+async def caught_up(recording: Recording, seconds: float) -> Info:
+    """Wait until what had been written is recorded, or so long; gives how it stands then."""
+    try:
+        return await asyncio.wait_for(recording.caught_up(), seconds)
+    except TimeoutError:
+        return await recording.info()
+    except RecorderError:
+        if not recording.gone:
+            raise
+        return await recording.info()  # nothing new can come
+    except NotAllowed:
+        info = await recording.info()
+        if not await asyncio.to_thread(lambda: recording.store.complete(info.id).records):
+            raise
+        return info  # what was recorded before the right was lost, or by others
+
+
+def at_most(value: object) -> int | None:
+    """Read `most`.
+
+    Raises
+    ------
+    BadQuery
+        It is no number of records.
+    """
+    if value is None:
+        return None
+    text = str(value).strip()
+    if not text.isdecimal() or not 1 <= len(text) <= 9:  # noqa: PLR2004
+        raise BadQuery(f"most={text[:60]!r} is no number", "write most=20000")
+    return int(text)

@@ -1,1 +1,0 @@
-"""Who records which tasks, and each of them to its end."""

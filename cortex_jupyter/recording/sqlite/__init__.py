@@ -1,1 +1,0 @@
-"""Recordings in one SQLite file, for one user or one server; see `recording.sqlite.store`."""

@@ -1,1 +1,0 @@
-"""Recordings on a Valkey or Redis server, for many users and machines; see `recording.valkey.store`."""

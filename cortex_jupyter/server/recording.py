@@ -1,0 +1,72 @@
+"""What is asked of a whole recording, below `cortex/tasks/NAMESPACE/KIND/NAME/`: `outline`, `search` and `metrics`."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import orjson
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from cortex_jupyter.analysis.recording_metrics import measured
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.outline_json import outline
+from cortex_jupyter.reader.search import asked, matches
+from cortex_jupyter.server.base import Handler
+from cortex_jupyter.server.streaming import StreamingHandler
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.reader.session import Recording
+
+
+class OutlineHandler(Handler):
+    """How a recording's lines are spread over time, for scroll bar and histogram."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, namespace: str, kind: str, name: str) -> None:
+        """Answer with JSON."""
+        arguments = self.arguments()
+        for argument in arguments:
+            if argument not in ("bins", "levels"):
+                raise BadQuery(f"there is no parameter {argument[:60]!r}", "parameters are bins, levels")
+        recording = await self.find(namespace, kind, name)
+        self.reply(orjson.dumps(await outline(recording, arguments.get("bins"), levels="levels" in arguments)))
+
+
+class SearchHandler(StreamingHandler):
+    """A filter over a whole recording, newest matches first, as an event stream."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, namespace: str, kind: str, name: str) -> None:
+        """Answer with an event stream; it ends when the reader goes."""
+        query = self.service.app.bounded(asked(self.arguments()))
+        recording = await self.find(namespace, kind, name)
+        await check_names(recording, query)
+        if query.before is not None:
+            (await recording.info()).check(query.before)
+        await self.events(self._in_turn(recording, query), recording.ref)
+
+    async def _in_turn(self, recording: Recording, query: LogQuery) -> AsyncGenerator[bytes]:
+        async with self.service.searches.turn(self.service.user(self)), aclosing(matches(recording, query)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+
+class MetricsHandler(StreamingHandler):
+    """The numbers that a whole recording reports, for a chart, as an event stream."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, namespace: str, kind: str, name: str) -> None:
+        """Answer with an event stream; it ends when the reader goes."""
+        for argument in self.arguments():
+            raise BadQuery(f"there is no parameter {argument[:60]!r}", "metrics are of the whole recording")
+        recording = await self.find(namespace, kind, name)
+        await self.events(measured(recording, self.service.app.max_query_s), recording.ref)

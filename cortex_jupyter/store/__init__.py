@@ -1,0 +1,50 @@
+"""What every store of recordings is: the interface, its types and URLs, and what holds whichever it is.
+
+The stores themselves are `sqlite` and `valkey`, which know nothing of each other; `open` opens one from its URL.
+"""
+
+from cortex_jupyter.store.protocol import HEARTBEAT_S, Readable, Store
+from cortex_jupyter.store.types import (
+    MORE,
+    Anchor,
+    Commit,
+    Complete,
+    Doubt,
+    Info,
+    Lease,
+    Recorder,
+    as_epochs,
+)
+from cortex_jupyter.store.url import (
+    absolute_archive,
+    data_folder,
+    default_url,
+    is_shared,
+    is_store,
+    path_of,
+    url_of,
+    usual_path,
+)
+
+__all__ = [
+    "HEARTBEAT_S",
+    "MORE",
+    "Anchor",
+    "Commit",
+    "Complete",
+    "Doubt",
+    "Info",
+    "Lease",
+    "Readable",
+    "Recorder",
+    "Store",
+    "absolute_archive",
+    "as_epochs",
+    "data_folder",
+    "default_url",
+    "is_shared",
+    "is_store",
+    "path_of",
+    "url_of",
+    "usual_path",
+]

@@ -1,0 +1,90 @@
+"""Merge the small batches of a live log into large ones when they have cooled down.
+
+A log of 100 lines a second is committed a few lines at a time, which compresses badly: 82 bytes a line against 39 in
+batches of a thousand (`research/performance.md` section 2).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.model import Batch, Entry, encode_batch
+
+if TYPE_CHECKING:
+    from cortex_jupyter.store import Lease, Store
+
+#: Batches are merged up to this many records, once the next one would exceed it or a notice stands between.
+_LINES: Final = 2000
+#: Batches whose last line is younger than this, ns, are left to the readers that follow.
+_WARM: Final = 10_000_000_000
+#: Runs shorter than this are not worth a transaction yet.
+_FEW: Final = 8
+
+
+def compact(store: Store, lease: Lease, after: int = 0, *, done: bool = False) -> int:
+    """Merge what can be merged.
+
+    Parameters
+    ----------
+    store : Store
+    lease : Lease
+        A recorder's right to write.
+    after : int, optional
+        What the last pass gave: a pass costs what is new, however long the recording has become.
+    done : bool, optional
+        The recording is complete: merge the shortest runs too.
+
+    Returns
+    -------
+    int
+        The number up to which nothing is left to merge while the recording goes on.
+
+    Raises
+    ------
+    LeaseLost, StoreError
+    """
+    old = time.time_ns() - (0 if done else _WARM)
+    runs: list[list[int]] = [[]]
+    size, last = 0, after
+    settled = None
+    for seq, n, event, _, t_max in store.index(lease.recording, after):
+        last = seq + n - 1
+        small = event == "log" and n < _LINES // 2
+        merges = small and t_max <= old
+        if small and not merges and settled is None:
+            # It merges once it has cooled down, and so may those before it.
+            settled = (runs[-1] or [seq])[0] - 1
+        # What is left as it is ends the run: only neighbours may be merged.
+        if not merges or size + n > _LINES:
+            runs.append([])
+            size = 0
+        if merges:
+            runs[-1].append(seq)
+            size += n
+    for run in runs:
+        # The last run may still grow; merging it each time would write the same lines again and again.
+        if len(run) >= (2 if done else _FEW) and (done or run is not runs[-1]):
+            _merge(store, lease, run)
+    return (runs[-1] or [last + 1])[0] - 1 if settled is None else settled
+
+
+def _merge(store: Store, lease: Lease, run: list[int]) -> None:
+    batches = []
+    for seq in run:
+        entry = store.entry(lease.recording, seq)
+        if entry is None or entry.seq != seq or entry.event != "log":
+            return
+        batches.append(Batch.decode(entry.data))
+    first = batches[0]
+    times = [t for b in batches for t in b.times]
+    data = encode_batch(
+        first.task,
+        first.seqs[0],
+        times,
+        [s for b in batches for s in b.sids],
+        [o for b in batches for o in b.streams],
+        [m for b in batches for m in b.texts],
+        {k: v for b in batches for k, v in b.sources.items()},
+    )
+    store.merge(lease, run, Entry(first.seqs[0], len(times), "log", min(times), max(times), data))

@@ -1,0 +1,82 @@
+"""Whether lines are masked before they are stored: a setting of the store, for all who use it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.errors import BadQuery, StoreBusy, StoreError, StoreFull
+from cortex_jupyter.parsing.masking import rules
+from cortex_jupyter.store.url import is_shared
+
+if TYPE_CHECKING:
+    from cortex_jupyter.store.protocol import Store
+
+_log = logging.getLogger(__name__)
+
+_WORDS: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+def wished(*, wish: bool | None = None) -> bool | None:
+    """Tell whether lines are to be masked, as a setting has it, else `CORTEX_MASK`; None where neither says.
+
+    Raises
+    ------
+    MissingExtra
+        They are to be, and detect-secrets is not installed.
+    BadQuery
+        `CORTEX_MASK` says neither yes nor no.
+    """
+    if wish is None and (word := os.environ.get("CORTEX_MASK", "").strip().lower()):
+        if word not in _WORDS:
+            raise BadQuery(f"CORTEX_MASK={word!r} says neither yes nor no", "set it to 1 or 0")
+        wish = _WORDS[word]
+    if wish:
+        rules()
+    return wish
+
+
+def masking(store: Store, *, wish: bool | None = None) -> bool:
+    """Return whether lines are masked before they are stored, and set it for all who use the store.
+
+    In a store that others share it is an administrator's to set: a wish then holds for recorders that this process starts.
+
+    Parameters
+    ----------
+    store : Store
+    wish : bool, optional
+        Else `CORTEX_MASK`, else what somebody has set before.
+
+    Raises
+    ------
+    MissingExtra, BadQuery
+        As `wished`.
+    StoreFull, StoreBusy
+        It cannot be set now.
+    """
+    wish = wished(wish=wish)
+    if wish is not None and is_shared(store.url):
+        if wish != (store.setting("mask") == "1"):
+            word = "on" if wish else "off"
+            _log.warning(
+                "masking is an administrator's to set in %s: cortex-jupyter store set mask=%s", store.url, word
+            )
+        return wish or store.setting("mask") == "1"
+    if wish is not None and wish != (store.setting("mask") == "1"):
+        try:
+            store.set_setting("mask", str(int(wish)))
+        except (StoreFull, StoreBusy):
+            raise  # a recorder that can write a moment later must know
+        except StoreError:
+            return wish  # where nothing can be written, nothing is recorded, and reading goes on
+    return store.setting("mask") == "1"

@@ -1,0 +1,116 @@
+"""Who records: the recorders that live, and the lease of each recording, so that two never write one."""
+
+from __future__ import annotations
+
+import time
+from collections import ChainMap
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from cortex_jupyter.errors import LeaseLost
+from cortex_jupyter.model import MOST_EPOCHS
+from cortex_jupyter.store import HEARTBEAT_S, MORE, Lease, Recorder, liveness
+from cortex_jupyter.store.sqlite.error_mapping import disk_full
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+    from cortex_jupyter.store.sqlite.connections import Connections
+
+
+#: How the settings begin that say more of a recorder, and what: of the first, programs of older versions take all there is.
+_ABOUT: Final = {"recorder:": MORE[:3], "recorder-takes:": MORE[3:]}
+#: And the one that names its machine, see `liveness`.
+_MACHINE: Final = "machine:"
+#: A recorder with its machine; programs of older versions name none, and only their heartbeats count.
+_RECORDER: Final = f"SELECT recorder.*, (SELECT value FROM setting WHERE key='{_MACHINE}' || recorder.id) FROM recorder"  # noqa: S608
+
+
+def fence(db: sqlite3.Connection, lease: Lease) -> None:
+    """Refuse a lease that is no longer held; to be called within the transaction that relies on it.
+
+    Raises
+    ------
+    LeaseLost
+    """
+    row = db.execute("SELECT owner, epoch FROM recording WHERE id=?", (lease.recording,)).fetchone()
+    if row != (lease.owner, lease.epoch):
+        raise LeaseLost("another recorder has taken over this task")
+
+
+class Leases:
+    """The part of `SqliteStore` that knows recorders; `Store` says what each method does."""
+
+    _file: Connections
+
+    def beat(self, recorder: Recorder) -> None:
+        with self._file.writing() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO recorder VALUES (?,?,?,?,?)",
+                (recorder.id, recorder.cluster, recorder.host, recorder.pid, time.time()),
+            )
+            db.execute("DELETE FROM recorder WHERE heartbeat < ?", (time.time() - 3600,))
+            # Not in the table: programs of older versions take its columns as they come.
+            documents = {
+                key: orjson.dumps({name: getattr(recorder, name) for name in names}).decode()
+                for key, names in _ABOUT.items()
+            }
+            for key, said in (documents | {_MACHINE: liveness.MACHINE}).items():
+                db.execute("INSERT INTO setting VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value WHERE value!=excluded.value", (key + recorder.id, said))  # fmt: skip
+                db.execute(f"DELETE FROM setting WHERE key GLOB '{key}*' AND substr(key, {len(key) + 1}) NOT IN (SELECT id FROM recorder)")  # fmt: skip # noqa: S608
+
+    def leave(self, owner: str) -> None:
+        with self._file.writing() as db:
+            db.execute("DELETE FROM recorder WHERE id=?", (owner,))
+            db.executemany("DELETE FROM setting WHERE key=?", [(key + owner,) for key in (*_ABOUT, _MACHINE)])
+            db.execute("UPDATE recording SET owner=NULL WHERE owner=?", (owner,))
+
+    def recorders(self, cluster: str) -> list[Recorder]:
+        with self._file.reading() as db:
+            rows = db.execute(f"{_RECORDER} WHERE cluster=?", (cluster,)).fetchall()
+            said = dict(db.execute("SELECT key, value FROM setting WHERE key GLOB 'recorder*:*'").fetchall())
+        more = [ChainMap(*(orjson.loads(said.get(key + row[0], "{}")) for key in _ABOUT)) for row in rows]
+        found = [(Recorder.of(row[:-1], doc), row[-1]) for row, doc in zip(rows, more, strict=True)]
+        return [recorder for recorder, machine in found if self._alive(recorder, machine)]
+
+    def holders(self, recordings: Iterable[int]) -> dict[int, str]:
+        query = "SELECT id, owner FROM recording WHERE done=0 AND id IN (SELECT value FROM json_each(?))"
+        with self._file.reading() as db:
+            found = dict(db.execute(query, (orjson.dumps([*recordings]).decode(),)).fetchall())
+            rows = db.execute(_RECORDER).fetchall()
+        living = {row[0] for row in rows if self._alive(Recorder(*row[:-1]), row[-1])}
+        return {id_: owner if owner in living else "" for id_, owner in found.items()}
+
+    def release(self, lease: Lease) -> None:
+        query = "UPDATE recording SET owner=NULL WHERE id=? AND owner=? AND epoch=?"
+        with self._file.writing() as db:
+            db.execute(query, (lease.recording, lease.owner, lease.epoch))
+
+    def lease(self, recording: int, owner: str, *, patient: bool = False, reached: int = 0) -> Lease | None:
+        with self._file.writing() as db:
+            query = "SELECT owner, epoch, last_seq, epochs FROM recording WHERE id=?"
+            row = db.execute(query, (recording,)).fetchone()
+            if row is None:
+                return None
+            if row[0] not in (None, owner):
+                found = db.execute(f"{_RECORDER} WHERE id=?", (row[0],)).fetchone()
+                if found is not None:
+                    holder, machine = Recorder(*found[:-1]), found[-1]
+                    if self._alive(holder, machine) or (patient and liveness.process_lives(holder, machine)):
+                        return None
+            # A time and not a counter: should a power cut take the last commits, no number is given twice.
+            epoch, first = max(time.time_ns() // 1000, row[1] + 1), max(row[2], reached) + 1
+            epochs = [pair for pair in orjson.loads(row[3] or "[]") if pair[0] < first][1 - MOST_EPOCHS :]
+            values = (owner, epoch, orjson.dumps([*epochs, (first, epoch)]).decode(), recording)
+            db.execute("UPDATE recording SET owner=?, epoch=?, epochs=?, caught_up=0 WHERE id=?", values)
+            return Lease(recording, owner, epoch)
+
+    def _alive(self, recorder: Recorder, machine: str) -> bool:
+        """Return whether a recorder lives: its heartbeat is fresh and, where its process can be seen, that runs."""
+        if time.time() - recorder.heartbeat <= HEARTBEAT_S:
+            return liveness.process_lives(recorder, machine)
+        # On a full disk no heartbeat can be written, so none is expected of a process that can be seen.
+        seen = machine == liveness.MACHINE != ""
+        return seen and disk_full(self._file.path) and liveness.process_lives(recorder, machine)

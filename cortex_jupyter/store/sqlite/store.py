@@ -1,0 +1,137 @@
+"""Recordings in one SQLite file: one writer, readers in any process, a row per batch."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.errors import StoreError
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.store import Doubt, Info, Store, as_epochs, url_of
+from cortex_jupyter.store.ids import new_id
+from cortex_jupyter.store.sqlite.changes import Changes
+from cortex_jupyter.store.sqlite.connections import Connections
+from cortex_jupyter.store.sqlite.entries import Entries
+from cortex_jupyter.store.sqlite.leases import Leases
+from cortex_jupyter.store.sqlite.reserve import Reserve
+from cortex_jupyter.store.sqlite.retention import Leaving
+from cortex_jupyter.store.sqlite.schema import prepare
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+_INFO: Final = (
+    "recording.id, namespace, kind, name, uid, recording.cluster, state, message, reason, exit_code, started, finished, done, "
+    # What a recorder said holds while it lives.
+    "caught_up AND EXISTS (SELECT 1 FROM recorder r WHERE r.id=owner AND r.heartbeat > (julianday('now') - 2440587.5) * 86400 - 3), last_seq, clock_ms, masked, epochs"
+)
+
+
+class SqliteStore(Entries, Leases, Leaving, Store):
+    """A store in one file; see `store.Store` for what each method does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.url = url_of(self.path)
+        self._file = Connections(self.path)
+        self._changes = Changes(self._file.open, _rows)
+        self._reserve = Reserve(self.path.with_name(self.path.name + ".reserve"))
+        try:
+            prepare(self._file)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._changes.close()
+        self._file.close()
+
+    def open(self, cluster: str, ref: TaskRef, uid: str) -> int:
+        key = (cluster, ref.namespace, ref.kind, ref.name, uid)
+        query = "SELECT id FROM recording WHERE cluster=? AND namespace=? AND kind=? AND name=? AND uid=?"
+        known = "EXISTS (SELECT 1 FROM source WHERE source.recording=recording.id)"
+        with self._file.reading() as db:
+            row = db.execute(query.replace("id FROM", f"id, {known} FROM"), key).fetchone()
+        if row and not row[1]:
+            with contextlib.suppress(StoreError):  # it can be read also where nothing can be written
+                self.want(row[0], 0)  # it is asked for: else it might leave before it is wanted, see `abandon`
+                # It may just have left.
+                row = (row[0], 1) if self.info(row[0]) is not None else None
+        if row:
+            return int(row[0])
+        with self._file.writing() as db:
+            newest = db.execute("SELECT ifnull(max(id), 0) FROM recording").fetchone()[0]
+            columns = "id, cluster, namespace, kind, name, uid, wanted"
+            insert = f"INSERT OR IGNORE INTO recording ({columns}) VALUES (?,?,?,?,?,?,?)"  # noqa: S608
+            db.execute(insert, (max(new_id(), newest + 1), *key, time.time()))
+            return int(db.execute(query, key).fetchone()[0])
+
+    def find(self, ref: TaskRef, cluster: str | None = None) -> Info | None:
+        where, values = "namespace=? AND name=?", [ref.namespace, ref.name]
+        for column, value in (("kind", ref.kind), ("cluster", cluster)):
+            if value:
+                where, values = f"{where} AND {column}=?", [*values, value]
+        found = self._infos(f"WHERE {where} ORDER BY kind != 'job', id DESC LIMIT 1", values)
+        return found[0] if found else None
+
+    def info(self, recording: int) -> Info | None:
+        found = self._infos("WHERE id=?", [recording])
+        return found[0] if found else None
+
+    def recordings(self, namespace: str = "") -> list[Info]:
+        where, values = ("WHERE namespace=? ", [namespace]) if namespace else ("", [])
+        return self._infos(f"{where}ORDER BY id DESC", values)
+
+    def _infos(self, tail: str, values: list[Any]) -> list[Info]:
+        with self._file.reading() as db:
+            rows = db.execute(f"SELECT {_INFO} FROM recording {tail}", values).fetchall()  # noqa: S608
+        return [
+            _info(*row, masked and orjson.loads(masked), as_epochs(epochs and orjson.loads(epochs)))
+            for *row, masked, epochs in rows
+        ]
+
+    def want(self, recording: int, seconds: float) -> None:
+        with self._file.writing() as db:
+            db.execute("UPDATE recording SET wanted=max(wanted, ?) WHERE id=?", (time.time() + seconds, recording))
+
+    def wanted(self, cluster: str) -> list[Info]:
+        return self._infos("WHERE cluster=? AND done=0 AND wanted > ?", [cluster, time.time()])
+
+    def unfinished(self, cluster: str) -> list[Info]:
+        return self._infos("WHERE cluster=? AND done=0", [cluster])
+
+    def subscribe(self, callback: Callable[[], None], recording: int | None = None) -> Callable[[], None]:
+        return self._changes.subscribe(callback, recording)
+
+    def size(self) -> int:
+        names = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(p.stat().st_size for p in names if p.exists())
+
+    def about(self) -> str:
+        with self._file.reading() as db:
+            return f"tables {db.execute('PRAGMA user_version').fetchone()[0]}"
+
+    def doubts(self) -> list[Doubt]:
+        return []
+
+    def keep_reserve(self) -> bool:
+        return self._reserve.keep()
+
+    def release_reserve(self) -> None:
+        self._reserve.release()
+
+
+def _rows(db: sqlite3.Connection, recordings: AbstractSet[int]) -> dict[int, Any]:
+    """Give what tells that a recording has changed."""
+    query = f"SELECT {_INFO} FROM recording WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608
+    return {row[0]: row for row in db.execute(query, (orjson.dumps([*recordings]).decode(),))} if recordings else {}
+
+
+def _info(*row: Any) -> Info:
+    return Info(row[0], TaskRef(*row[1:4]), *row[4:12], *map(bool, row[12:14]), *row[14:])

@@ -1,0 +1,131 @@
+"""The entries of a recording and its sources in Valkey.
+
+A recording is a stream whose ids are numbers of records (`SEQ-0`), a batch an entry of it, and an index beside it (a
+sorted set: number, count, event, times) so that pages by time read only the batches they need. What has cooled down is
+merged into a second stream, since one cannot be changed but at its ends; the notice of what has left (`trimming`) is a
+third, of one entry. A commit is one script: entries, anchors and
+the recording's row are one transaction, also for replicas and in the append-only file, so they are kept or lost together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.model import Entry, Source
+from cortex_jupyter.store import Anchor, Commit, Complete, Lease, as_epochs
+from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.store.packing import pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cortex_jupyter.model import Epochs
+    from cortex_jupyter.store.valkey.link import Link
+
+#: What JSON with its repetitions is to zstd, about.
+_PACKED: Final = 4
+_DAMAGED: Final = (
+    "set CORTEX_STORE to another database of the server; lines are read again from the cluster where they still are"
+)
+
+
+class Entries:
+    """The part of `ValkeyStore` that holds what was recorded; `Store` says what each method does."""
+
+    _link: Link
+
+    def sources(self, recording: int) -> dict[int, tuple[Source, Anchor]]:
+        # Anchors first: a source that is added meanwhile has none yet.
+        anchors = self._link.ask("HGETALL", f"cortex:{recording}:anchors")
+        sources = self._link.ask("HGETALL", f"cortex:{recording}:sources")
+        at = {sid: Anchor.of(*orjson.loads(doc)) for sid, doc in anchors.items()}
+        return {int(sid): (Source(**orjson.loads(doc)), at.get(sid, Anchor())) for sid, doc in sources.items()}
+
+    def add_source(self, lease: Lease, source: Source) -> int:
+        doc = orjson.dumps(source.as_dict())
+        return int(self._link.secured("source", lease.recording, lease.owner, lease.epoch, doc))
+
+    def commit(self, lease: Lease, commit: Commit) -> None:
+        arguments: list[Any] = [lease.recording, lease.owner, lease.epoch, len(commit.entries)]
+        for e in commit.entries:
+            arguments += (e.seq, e.n, head(e), pack(e.data))
+        arguments.append(len(commit.anchors))
+        for sid, a in commit.anchors.items():
+            arguments += (sid, orjson.dumps(a.row))
+        for column, value in commit.update.items():
+            arguments += (column, orjson.dumps(value))
+        # What is said has a place even where lines have none: that they have none may be what is said.
+        said = all(e.event != "log" for e in commit.entries)
+        self._link.secured("say" if said else "commit", *arguments)
+
+    def merge(self, lease: Lease, old: Iterable[int], new: Entry) -> None:
+        fence = (lease.recording, lease.owner, lease.epoch)
+        data = pack(new.data)
+        while self._link.call("merge", *fence, new.seq, new.last, new.n, head(new), data, *old):
+            pass
+
+    def entries(self, recording: int, after: int, most: int) -> list[Entry]:
+        found: list[Entry] = []
+        size = 0
+        text, *rows = self._link.call("entries", recording, after + 1, most // _PACKED)
+        epochs = as_epochs(orjson.loads(text))
+        for i in range(0, len(rows), 3):
+            entry = _entry(rows[i], rows[i + 1], rows[i + 2], epochs)
+            if entry.last > after:
+                found.append(entry)
+                size += len(entry.data)
+                if size >= most:
+                    break
+        if found and found[0].seq > after + 1:  # numbers have no holes
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+        return found
+
+    def index(self, recording: int, after: int = 0) -> list[tuple[int, int, str, int, int]]:
+        rows = self._link.ask("ZRANGE", f"cortex:{recording}:index", f"({after}", "+inf", "BYSCORE")
+        return [_row(row) for row in rows]
+
+    def batches(self, recording: int, first: int, last: int) -> Iterator[Entry]:
+        at = 0
+        for seq, _, event, t_min, t_max in self.index(recording):
+            # Merged meanwhile, one entry may hold several of them.
+            if event == "log" and t_max >= first and t_min <= last and seq > at:
+                entry = self.entry(recording, seq)
+                if entry is not None:
+                    at = entry.last
+                    yield entry
+
+    def entry(self, recording: int, seq: int) -> Entry | None:
+        row = self._link.call("entry", recording, seq)
+        entry = None if row is None else _entry(row[0], row[1], row[2], as_epochs(orjson.loads(row[3])))
+        return entry if entry is not None and entry.last >= seq else None
+
+    def complete(self, recording: int) -> Complete:
+        index = self.index(recording)
+        logs = [(n, t_min, t_max) for _, n, event, t_min, t_max in index if event == "log"]
+        gaps = [self.entry(recording, seq) for seq, _, event, _, _ in index if event == "gap"]
+        sources = sum(not source.part for source, _ in self.sources(recording).values())
+        masked = self._link.ask("HGET", f"cortex:{recording}", "masked")
+        return Complete(
+            sum(n for n, _, _ in logs), min((t for _, t, _ in logs), default=None),
+            max((t for _, _, t in logs), default=None), [orjson.loads(g.data) for g in gaps if g], sources,
+            orjson.loads(masked or b"{}") or {},
+        )  # fmt: skip
+
+
+def head(entry: Entry) -> str:
+    """Give what the index says of an entry beside its number."""
+    return f"{entry.n} {entry.event} {entry.t_min} {entry.t_max}"
+
+
+def _row(row: bytes) -> tuple[int, int, str, int, int]:
+    seq, n, event, t_min, t_max = row.split()
+    return int(seq), int(n), event.decode(), int(t_min), int(t_max)
+
+
+def _entry(id_: bytes, head: bytes, data: bytes, epochs: Epochs) -> Entry:
+    entry = unpack(_DAMAGED, *_row(id_.partition(b"-")[0] + b" " + head), data)
+    entry.epochs = epochs
+    return entry

@@ -1,0 +1,205 @@
+"""The way to one Valkey server: connections for any thread, scripts, and what the server has to be like."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import valkey
+from valkey.backoff import NoBackoff
+from valkey.exceptions import ConnectionError as NoConnection
+from valkey.exceptions import NoScriptError, ReadOnlyError
+from valkey.retry import Retry
+
+from cortex_jupyter.errors import StoreBusy, StoreError
+from cortex_jupyter.store import HEARTBEAT_S
+from cortex_jupyter.store.valkey.error_mapping import errors, too_new
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cortex_jupyter.store.valkey.address import Address
+
+#: A server that has not answered for so long, seconds, is away.
+_TIMEOUT_S: Final = 5.0
+#: So often, seconds, it is seen to that what is kept still has the form that we know. Scripts that write see to it each
+#: time, so that a recorder, which beats each second, asks nothing more.
+_LOOK_S: Final = 2.0
+#: How long a commit waits for replicas, ms.
+_WAIT_MS: Final = 3000
+#: Of the form of what is kept; see `guard.lua`.
+VERSION: Final = 1
+#: https://valkey.io/topics/eval-intro/#eval-flags: what only reads, and the little that has to be said when memory is
+#: full. All else is refused then as a whole, before it begins.
+_FLAGS: Final = {
+    "infos": "no-writes", "wanted": "no-writes", "entries": "no-writes", "entry": "no-writes", "oldest": "no-writes", "holders": "no-writes", "recorder": "no-writes",
+    "say": "allow-oom", "beat": "allow-oom", "lease": "allow-oom", "want": "allow-oom", "forget": "allow-oom", "abandon": "allow-oom",
+    "leave": "allow-oom", "release": "allow-oom", "merge": "allow-oom", "trim": "allow-oom",
+}  # fmt: skip
+
+
+@cache
+def _script(name: str) -> tuple[str, str]:
+    """Give a script and its SHA1, by which the server keeps it; `say` is a commit that is a notice."""
+    folder = resources.files("cortex_jupyter.store.valkey") / "scripts"
+    body = (folder / f"{'commit' if name == 'say' else name}.lua").read_text()
+    flags = _FLAGS.get(name, "")
+    guard = "" if flags == "no-writes" else f"local VERSION = {VERSION}\n{(folder / 'guard.lua').read_text()}"
+    heartbeat = f"local HEARTBEAT = {HEARTBEAT_S * 1000:.0f}\n"
+    text = f"#!lua flags={flags}\n{heartbeat}{(folder / 'common.lua').read_text()}{guard}{body}"
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+class Link:
+    """Speaks with the server; safe to use from any thread.
+
+    Parameters
+    ----------
+    address : Address
+
+    Raises
+    ------
+    StoreError
+        The server is not there, or not fit to keep recordings.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._url = address.url  # put together once, not for each request
+        tls = {"ssl": True, "ssl_ca_certs": address.ca or None, "ssl_check_hostname": True} if address.tls else {}
+        self.client = valkey.Valkey(
+            address.host, address.port, address.database, username=address.user or None,
+            password=address.password or None, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S / 2,
+            socket_keepalive=True, client_name="cortex-jupyter",
+            # Once, over a new connection: everything we ask may be asked twice. (Without the list the client never does.)
+            retry=Retry(NoBackoff(), 1, (NoConnection,)), retry_on_error=[NoConnection], **tls,
+        )  # fmt: skip
+        self._closed = False
+        self._looked = float("-inf")  # monotonic
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close every connection; nothing can be asked afterwards."""
+        self._closed = True
+        self.client.close()
+
+    def ask(self, *command: Any) -> Any:
+        """Give the answer to one command.
+
+        Raises
+        ------
+        StoreError
+        """
+        return self._do(lambda: self.client.execute_command(*command))
+
+    def call(self, script: str, *arguments: Any) -> Any:
+        """Give what one of our scripts gives.
+
+        Raises
+        ------
+        StoreError
+        """
+        text, sha = _script(script)
+
+        def run() -> Any:
+            try:
+                return self.client.evalsha(sha, 0, *arguments)
+            except NoScriptError:
+                return self.client.eval(text, 0, *arguments)
+
+        return self._do(run, guarded=_FLAGS.get(script) != "no-writes")
+
+    def secured(self, script: str, *arguments: Any) -> Any:
+        """Give what one of our scripts gives when as many replicas as are asked for have what it wrote.
+
+        Raises
+        ------
+        StoreBusy
+            They have not, or not yet.
+        StoreError
+        """
+        if not self.address.replicas:
+            return self.call(script, *arguments)
+        text, sha = _script(script)
+
+        def run() -> tuple[Any, int]:
+            # `WAIT` is about what its own connection wrote.
+            for command in (("EVALSHA", sha), ("EVAL", text)):
+                pipe = self.client.pipeline(transaction=False)
+                pipe.execute_command(*command, 0, *arguments)
+                pipe.execute_command("WAIT", self.address.replicas, _WAIT_MS)
+                done, have = pipe.execute(raise_on_error=False)
+                if isinstance(done, NoScriptError):
+                    continue
+                for answer in (done, have):
+                    if isinstance(answer, Exception):
+                        raise answer
+                return done, have
+            raise AssertionError
+
+        done, have = self._do(run, guarded=True)
+        if have < self.address.replicas:
+            raise StoreBusy(
+                f"{have} of {self.address.replicas} replicas of {self._url} have confirmed what was written",
+                "bring the replicas back; recording goes on by itself, and loses nothing that the cluster still has",
+            )
+        return done
+
+    def info(self, section: str) -> dict[str, Any]:
+        """Give what the server says of itself."""
+        found: dict[str, Any] = self._do(lambda: self.client.info(section))
+        return found
+
+    def _do(self, what: Callable[[], Any], *, guarded: bool = False) -> Any:
+        if self._closed:
+            raise self._gone()
+        with errors(self._url):
+            try:
+                if not guarded and time.monotonic() - self._looked > _LOOK_S:
+                    self._check_form()
+                found = what()
+            except ReadOnlyError:
+                # It was the primary: whoever is now is found by connecting anew.
+                self.client.connection_pool.disconnect(inuse_connections=False)
+                raise
+            except (ValueError, AttributeError) as error:
+                if not self._closed:
+                    raise
+                raise self._gone() from error  # closed under who waits for an answer: the client's buffer has gone
+        if guarded:  # or it would have been refused
+            self._looked = time.monotonic()
+        return found
+
+    def _gone(self) -> StoreError:
+        return StoreError(f"the store {self._url} has been closed")
+
+    def _prepare(self) -> None:
+        url = self._url
+        server = self.info("server")
+        if int(str(server.get("redis_version", "0")).split(".")[0]) < 7:  # noqa: PLR2004 - flags of scripts
+            raise StoreError(f"{url} is too old", "use Valkey, or Redis 7.0 or newer")
+        if server.get("redis_mode", server.get("server_mode")) == "cluster":
+            raise StoreError(f"{url} is a cluster", "use a server on its own, with replicas for safety")
+        if self.info("replication").get("role") != "master":
+            raise StoreError(
+                f"{url} is a read-only replica", "set CORTEX_STORE to the primary, or a name that follows it"
+            )
+        policy = str(self.info("memory").get("maxmemory_policy", "noeviction"))
+        if policy.startswith("allkeys"):
+            raise StoreError(
+                f"{url} throws recordings away when its memory is full (maxmemory-policy {policy})",
+                "CONFIG SET maxmemory-policy noeviction, also in its configuration file",
+            )
+
+    def _check_form(self) -> None:
+        form = self.client.get("cortex:version")
+        if form is not None and int(form.split()[-1]) > VERSION:
+            raise too_new(self._url, form.decode())
+        self._looked = time.monotonic()

@@ -1,0 +1,209 @@
+"""Logs of other origin: text, NDJSON and Parquet, also compressed with gzip or zstd, as rows of a recording."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from itertools import chain, islice
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+import orjson
+import zstandard
+
+from cortex_jupyter.archive.columns import ROWS, raw_schema
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.errors import ArchiveDamaged
+from cortex_jupyter.model import STREAMS, Source
+from cortex_jupyter.tables.clock import TIMES, Clock, times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Bytes read at once, and lines looked at to tell what a file is.
+_PIECE: Final = 4 << 20
+_LOOK: Final = 100
+#: Names under which others keep what a person reads; the first that is there is taken.
+_TEXTS: Final = ("text", "message", "msg", "log", "line", "body", "content", "value", "raw")
+_ORIGIN: Final[tuple[str, ...]] = ("pod", "container", "run", "stream")
+_STAMPED: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d) ?")
+#: What wrote the lines of a file that does not say.
+_CONTAINER: Final = "log"
+_MAGIC: Final = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd", b"PA": "parquet"}
+
+Row = tuple[int, int, int, str]  # time, source, stream, text
+
+
+class Foreign:
+    """A file of logs, read once from its beginning.
+
+    Parameters
+    ----------
+    path : path
+    name : str
+        What it is called: the pod of lines that name none.
+
+    Attributes
+    ----------
+    sources : dict
+        The sources that have occurred so far.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self.sources: dict[int, Source] = {}
+        self._ids: dict[tuple[str, str, int], int] = {}
+        self._clock = Clock(int(path.stat().st_mtime) * 1_000_000_000)
+
+    def tables(self) -> Iterator[Any]:
+        """Give the rows in the order of the file, about `ROWS` at a time, with the columns of `raw_schema`.
+
+        Raises
+        ------
+        ArchiveDamaged
+            It is compressed and was cut off, or is no Parquet file although it begins as one.
+        """
+        pa = library("pyarrow")
+        with self.path.open("rb") as file:
+            kind = _MAGIC.get(file.read(2), "text")
+        rows = self._parquet() if kind == "parquet" else self._lines(kind)
+        seq = 1
+        waiting: list[Row] = []
+        size = 0
+        for row in rows:
+            waiting.append(row)
+            size += len(row[3])
+            if len(waiting) >= ROWS or size > 16 * _PIECE:
+                yield _table(pa, seq, waiting)
+                seq, waiting, size = seq + len(waiting), [], 0
+        if waiting:
+            yield _table(pa, seq, waiting)
+
+    def _source(self, pod: str, container: str, run: int = 0) -> int:
+        key = (pod, container, run)
+        found = self._ids.get(key)
+        if found is None:
+            found = self._ids[key] = len(self._ids) + 1
+            self.sources[found] = Source(pod, "", container, "", "main", run)
+        return found
+
+    # --------------------------------------------------------------------- text
+
+    def _lines(self, kind: str) -> Iterator[Row]:
+        lines = self._split(kind)
+        head = list(islice(lines, _LOOK))
+        if head and all(map(_ours, head[:-1] or head)):  # the last may have been cut off
+            yield from map(self._exported, chain(head, lines))
+            return
+        # `kubectl logs --timestamps`, and what container runtimes write: the time is no part of the line.
+        stamped = bool(head) and all(_STAMPED.match(line) for line in head)
+        source = self._source(self.name, _CONTAINER)
+        for line in chain(head, lines):
+            time = self._clock.line(line)
+            text = _STAMPED.sub("", line, count=1) if stamped else line
+            yield time, source, 0, text
+
+    def _split(self, kind: str) -> Iterator[str]:
+        rest = b""
+        try:
+            with self._unpacked(kind) as file:
+                first = True
+                while piece := file.read(_PIECE):
+                    if first:
+                        piece, first = piece.removeprefix(b"\xef\xbb\xbf"), False
+                    *whole, rest = (rest + piece).split(b"\n")
+                    for line in whole:
+                        yield line.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+        except (EOFError, gzip.BadGzipFile, zstandard.ZstdError, OSError) as error:
+            raise ArchiveDamaged(f"{self.name} cannot be unpacked, or was cut off: {error}") from error
+        if rest:
+            yield rest.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+
+    def _unpacked(self, kind: str) -> IO[bytes]:
+        if kind == "gzip":
+            return cast("IO[bytes]", gzip.open(self.path, "rb"))
+        file = self.path.open("rb")
+        if kind == "zstd":
+            return cast("IO[bytes]", zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True))  # fmt: skip
+        return file
+
+    def _exported(self, line: str) -> Row:
+        """Read a line of our own NDJSON; what is none, such as a last one that was cut off, as it is."""
+        doc = _ours(line)
+        if doc is None:
+            return self._clock.line(line), self._source(self.name, _CONTAINER), 0, line
+        source = self._source(doc["pod"] or self.name, str(doc.get("container") or _CONTAINER), _run(doc.get("run")))
+        stream = doc.get("stream")
+        return self._clock.line(doc["time"]), source, STREAMS.index(stream) if stream in STREAMS else 0, doc["text"]
+
+    # ------------------------------------------------------------------ Parquet
+
+    def _parquet(self) -> Iterator[Row]:
+        pa, pq = library("pyarrow"), library("pyarrow.parquet")
+        try:
+            with pq.ParquetFile(self.path) as file:
+                # By place: a name may be there twice.
+                kinds = [field.type for field in file.schema_arrow]
+                places = {name.lower(): i for i, name in reversed([*enumerate(file.schema_arrow.names)])}
+                texty = [i for i, kind in enumerate(kinds) if _texty(pa, kind)]
+                text = next((places[n] for n in _TEXTS if places.get(n) in texty), texty[0] if texty else None)
+                time = next((places[n] for n in TIMES if places.get(n, text) != text), None)
+                for batch in file.iter_batches(ROWS):
+                    yield from self._rows(batch, text, time, places)
+        except (pa.ArrowException, OSError) as error:
+            raise ArchiveDamaged(f"{self.name} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+
+    def _rows(self, batch: Any, text: int | None, time: int | None, places: dict[str, int]) -> Iterator[Row]:
+        n = batch.num_rows
+        columns: dict[str, list[Any]] = {c: batch.column(places[c]).to_pylist() for c in _ORIGIN if c in places}
+        if text is None:  # nothing to read: each row as it is
+            texts = [orjson.dumps(row, default=str).decode() for row in batch.to_pylist()]
+        else:
+            texts = [_text(x) for x in batch.column(text).to_pylist()]
+        whens: list[Any] = [None] * n if time is None else times(batch.column(time))
+        for i in range(n):
+            line = texts[i]
+            written = self._clock.at(whens[i], line)
+            pod = _cell(columns, "pod", i) or self.name
+            container, run = _cell(columns, "container", i), _cell(columns, "run", i)
+            source = self._source(str(pod), str(container or _CONTAINER), _run(run))
+            stream = _cell(columns, "stream", i)
+            yield written, source, STREAMS.index(stream) if stream in STREAMS else 0, line
+
+
+def _table(pa: Any, seq: int, rows: list[Row]) -> Any:
+    times, sources, streams, texts = zip(*rows, strict=True)
+    arrays = (times, range(seq, seq + len(rows)), sources, streams, texts)
+    target = raw_schema()
+    return pa.table([pa.array(a, f.type) for a, f in zip(arrays, target, strict=True)], schema=target)
+
+
+def _ours(line: str) -> dict[str, Any] | None:
+    """Read a line of `export FILE.ndjson`; None where it is none."""
+    if line[:1] != "{":
+        return None
+    try:
+        doc = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    mine = "seq" in doc and all(isinstance(doc.get(key), str) for key in ("time", "pod", "text"))
+    return doc if mine else None
+
+
+def _run(value: Any) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**31 else 0
+
+
+def _texty(pa: Any, kind: Any) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_binary, pa.types.is_large_binary))  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    return (
+        value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else "" if value is None else str(value)
+    )
+
+
+def _cell(columns: dict[str, list[Any]], name: str, i: int) -> Any:
+    return columns[name][i] if name in columns else None

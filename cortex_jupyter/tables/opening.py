@@ -1,0 +1,111 @@
+"""Any file of logs as an archived recording: ours as it is, others' written anew beside it, for as long as it is open."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from cortex_jupyter.archive import layout
+from cortex_jupyter.archive.file import ParquetFile
+from cortex_jupyter.archive.held import Held
+from cortex_jupyter.archive.objects import Objects, folder_of
+from cortex_jupyter.archive.order import ordered
+from cortex_jupyter.archive.write import About, write
+from cortex_jupyter.errors import ArchiveNotFound, BadQuery
+from cortex_jupyter.model import TaskRef, notice, rfc3339
+from cortex_jupyter.store import Complete, Info
+from cortex_jupyter.tables.foreign import Foreign
+from cortex_jupyter.tables.spans import places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cortex_jupyter.archive.layout import Block
+
+#: Bytes of an object that are fetched at once.
+_PIECE: Final = 16 << 20
+#: The namespace of tasks that are files.
+_NAMESPACE: Final = "file"
+
+
+def opened(url: str, scratch: Path, progress: Callable[[int], object] = int) -> Held:
+    """Open a file of logs.
+
+    Parameters
+    ----------
+    url : str
+        A path, or an object's URL (`s3://`, `gs://`, `az://`, `https://`).
+    scratch : path
+        A folder for what has to be written anew.
+    progress : callable, optional
+        Called with the number of lines of each piece.
+
+    Raises
+    ------
+    ArchiveNotFound, ArchiveDamaged, ArchiveError, MissingExtra
+    """
+    if (folder := folder_of(url)) is not None and not folder.is_file():
+        if folder.is_dir():
+            raise BadQuery(f"{url} is a folder", "name a file; `cortex_jupyter.scan` reads the tasks of an archive")
+        raise ArchiveNotFound(f"{url} is not there", "check the path")
+    place, name = Objects.beside(str(folder) if folder is not None else url)
+    file = ParquetFile(place, name)
+    if file.size >= 12 and place.range(name, 0, 4) == b"PAR1":  # noqa: PLR2004 - the least that a Parquet file has
+        about = (file.metadata.metadata or {}).get(layout.ABOUT)
+        if about is not None and orjson.loads(about).get("version") == layout.VERSION:
+            return Held(file)
+    return _written(_local(place, name, scratch), name, scratch, progress)
+
+
+def _local(place: Objects, name: str, scratch: Path) -> Path:
+    if place.folder is not None:
+        return place.folder / name
+    path, size = scratch / "fetched", place.size(name)
+    with path.open("wb") as out:
+        for start in range(0, size, _PIECE):
+            out.write(place.range(name, start, min(start + _PIECE, size)))
+    return path
+
+
+def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], object]) -> Held:
+    """Write a file of other make as an archive."""
+    foreign = Foreign(path, name)
+    slug = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.") or "log"
+    ref = TaskRef(_NAMESPACE, "job", slug[:200])
+    message = "File, as it was when opened"
+    info: dict[str, Any] = {
+        "id": time.time_ns() // 1_000_000, "ref": ref, "uid": "", "cluster": "", "state": "succeeded", "message": message,
+        "reason": "Opened", "exit_code": None, "started": None, "finished": None, "done": True, "caught_up": True,
+    }  # fmt: skip
+    about = About(Info(**info, last_seq=0), foreign.sources, Complete(0, None, None, [], 0), growing=True)
+
+    def rows() -> Iterator[tuple[Any, int]]:
+        seq, low, high = 0, None, None
+        for raw in foreign.tables():
+            times = raw["time"].to_numpy()
+            least, most = int(times.min()), int(times.max())
+            low, high = min(least, low or least), max(most, high or most)
+            about.blocks += _blocks(seq + 1, times)
+            seq += len(raw)
+            public = {sid: source.public for sid, source in foreign.sources.items()}
+            # What a file says of its order is its order: it is one source, or was exported.
+            yield layout.dress(raw, (ref.namespace, ref.key), public, places(raw["text"])), low
+        about.complete = Complete(seq, low, high, [], len(foreign.sources))
+        end = notice(ref.key, seq + 1, high or 0, "end", message, state="succeeded")
+        about.notices = [end]
+        span = {"started": rfc3339(low), "finished": rfc3339(high)} if low is not None and high is not None else {}
+        about.info = Info(**(info | span), last_seq=seq + 1)
+
+    target = scratch / "log.parquet"
+    write(target, ordered(rows()), about, progress)
+    return Held(ParquetFile(Objects(str(scratch)), target.name))
+
+
+def _blocks(seq: int, times: Any) -> list[Block]:
+    size = layout.block_rows()
+    parts = [(at, times[at : at + size]) for at in range(0, len(times), size)]
+    return [layout.Block(seq + at, len(part), int(part.min()), int(part.max())) for at, part in parts]

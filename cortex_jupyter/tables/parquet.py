@@ -1,0 +1,83 @@
+"""A log as a Parquet file: the layout of an archive, row group by row group."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.archive.write import About, write
+from cortex_jupyter.tables.convert import whole
+from cortex_jupyter.tables.read import stored_pieces
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.store import Readable
+
+#: Parameters that change neither which rows there are nor their order.
+_HARMLESS = frozenset({"timestamps", "pretty"})
+
+
+def to_parquet(
+    store: Readable,
+    recording: int,
+    query: LogQuery,
+    path: str | os.PathLike[str],
+    progress: Callable[[int], object] = int,
+    *,
+    with_events: bool = True,
+) -> None:
+    """Write what a query wants of a log.
+
+    The file has the columns of `to_arrow` but `message` and `fields`, which would double it and are cut out of `text`
+    again by whatever reads it here (`cortex_jupyter.open`). It appears under its name when it is whole; what stood
+    there before stays until then.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    query : LogQuery
+    path : path
+    progress : callable, optional
+        Called with the number of records of each piece, before the query's filter.
+    with_events : bool, optional
+        Whether the file's metadata holds the events of Kubernetes, as an archive's does.
+
+    Raises
+    ------
+    BadQuery
+        It cannot be written there.
+    MissingExtra, StoreError, ArchiveError
+    """
+
+    def made(temporary: Path) -> None:
+        archived = file_of(store, recording, query) if with_events else None
+        if archived is not None:
+            shutil.copyfile(archived, temporary)
+            return
+        about = About.of(store, recording)
+        about.more = {"query": dict(query.raw)}
+        if not with_events:
+            about.notices = [entry for entry in about.notices if not entry.is_kubernetes_event]
+        write(temporary, stored_pieces(store, recording, query, about.info.last_seq + 1, progress), about)
+
+    whole(path, made)
+
+
+def everything(query: LogQuery) -> bool:
+    """Tell whether a query wants all lines."""
+    raw = query.raw.keys() - _HARMLESS
+    return raw <= {"since"} and query.since is None
+
+
+def file_of(store: Readable, recording: int, query: LogQuery) -> Path | None:
+    """Give the file that holds just what a query wants, where there is one on this machine."""
+    if not isinstance(store, ArchiveStore) or not everything(query):
+        return None
+    file = store.held(recording).file
+    return None if file.objects.folder is None else file.objects.folder / file.name

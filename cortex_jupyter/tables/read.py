@@ -1,0 +1,248 @@
+"""From a recording or an archive to one Arrow table, column by column; no Python object outlives its piece."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.archive import layout
+from cortex_jupyter.archive.columns import tables
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.archive.file import Choice
+from cortex_jupyter.archive.order import ascending, in_order, ordered
+from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.query.required_literals import of_each
+from cortex_jupyter.store.budget import NOT_HELD
+from cortex_jupyter.tables.derive import cut
+from cortex_jupyter.tables.schema import COLUMNS, schema
+from cortex_jupyter.tables.select import select
+from cortex_jupyter.tables.spans import places
+from cortex_jupyter.tables.statement import Completeness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from cortex_jupyter.archive.held import Held
+    from cortex_jupyter.query.language import LogQuery
+    from cortex_jupyter.store import Readable
+
+#: Columns of a frame that a file has not; and columns of a file by which rows are put in order.
+_CUT: Final = frozenset({"message", "fields"})
+_ORDER: Final = frozenset({"time", "seq", "source"})
+#: Pieces of a recording that are made into rows while the next is read.
+_AHEAD: Final = 1
+
+
+def read(
+    store: Readable,
+    recording: int,
+    query: LogQuery,
+    progress: Callable[[int], object] | None = None,
+    columns: Sequence[str] = COLUMNS,
+    start: int = 0,
+    *,
+    shared: bool = False,
+) -> Any:
+    """Read a recording, as it is now, into a table.
+
+    Parameters
+    ----------
+    store : Readable
+    recording : int
+    query : LogQuery
+        Its window and its filter hold; what concerns pages does not.
+    progress : callable, optional
+        Called with the number of records of each piece, before the query's filter.
+    columns : sequence of str, optional
+        Only these, in the order of `schema`: what is not asked for is neither read nor computed.
+    start : int, optional
+        Only records with `seq` from here on.
+    shared : bool, optional
+        `message`, `text` and `fields` are `string_view`, of the same bytes: less memory, for who can read it.
+
+    Returns
+    -------
+    pyarrow.Table
+        The columns of `schema`, ordered by time and within one source as in its file. The schema's metadata holds
+        the completeness statement of the whole recording, the query and the number of rows.
+
+    Raises
+    ------
+    MissingExtra
+        There is no pyarrow.
+    StoreError
+    """
+    statement = Completeness.of(store, recording)
+    # Of a tail only what is left is cut; else each piece at once, while its text is at hand.
+    each = None if query.tail is not None else partial(_finished, columns, shared=shared)
+    rows = stored(store, recording, query, progress, columns, start, each)
+    if not statement.done and statement.gaps != (now := Completeness.of(store, recording)).gaps:
+        statement = now  # the oldest lines have left while it was read
+    metadata = {layout.STATEMENT: statement.as_json(query=dict(query.raw), rows=len(rows))}
+    return frame(rows, columns, shared=shared).replace_schema_metadata(metadata)
+
+
+def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) -> Any:
+    """Give columns of a frame from those of an archive's file."""
+    pa = library("pyarrow")
+    if not _CUT & set(columns) <= set(rows.column_names):
+        rows = _finished(columns, rows, shared=shared)
+    target = [field for field in schema() if field.name in columns]
+    if shared:
+        target = [f.with_type(rows[f.name].type) if pa.types.is_large_string(f.type) else f for f in target]
+    return pa.table([rows[field.name] for field in target], schema=pa.schema(target))
+
+
+def _finished(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
+    """Cut message and fields out of the text, where they are asked for; what only helps to find them is left out."""
+    found = {name: rows[name] for name in rows.column_names if name in columns or name in _ORDER}
+    if _CUT & set(columns):
+        found |= cut(rows["text"], *(rows[name] for name in layout.PLACES), shared=shared)
+    return library("pyarrow").table(found)
+
+
+def _looked_at(query: LogQuery) -> list[str]:
+    """Give the columns of a file that `select` looks at."""
+    wanted = {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
+    wanted |= {"pod", "container", "run"} if query.run else set()
+    wanted |= {"text"} if query.grep or query.exclude or query.where else set()
+    wanted |= {"time"} if query.since is not None or query.until is not None else set()
+    return [name for name in layout.schema().names if name in wanted]
+
+
+def _needed(columns: Sequence[str]) -> list[str]:
+    """Give the columns of a file that these columns of a frame need."""
+    wanted = {*_ORDER, *columns}
+    wanted |= {"text", *layout.PLACES} if _CUT & wanted else set()
+    return [name for name in layout.schema().names if name in wanted]
+
+
+def stored(
+    store: Readable,
+    recording: int,
+    query: LogQuery,
+    progress: Callable[[int], object] | None = None,
+    columns: Sequence[str] = COLUMNS,
+    start: int = 0,
+    each: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Give the rows that a query wants, in the order of reading, as the columns of an archive's file, or what `each` makes of them."""
+    pa, pc = library("pyarrow"), library("pyarrow.compute")
+    if isinstance(store, ArchiveStore):
+        rows = _archived(store.held(recording), query, _needed(columns), each, progress or int)
+        rows = rows.filter(pc.field("seq") >= start) if start else rows
+    else:
+        found = []
+        for piece, _ in pieces(store, recording, query, start, progress=progress or int):
+            found.append(piece if each is None else each(piece))
+        rows = pa.concat_tables(found) if found else layout.schema().empty_table()
+        rows = rows if ascending(rows["time"]) else in_order(_owned(rows))
+        if store.info(recording) is None:  # it left while it was read
+            raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+    return rows if query.tail is None else rows.slice(max(0, len(rows) - query.tail))
+
+
+def count(store: ArchiveStore, recording: int, query: LogQuery) -> int:
+    """Count the rows of an archive that a query wants, and read no more than that takes."""
+    held = store.held(recording)
+    n = len(wanted(held, query, [])) if _looked_at(query) else held.complete.records
+    return n if query.tail is None else min(n, query.tail)
+
+
+def stored_pieces(
+    store: Readable,
+    recording: int,
+    query: LogQuery,
+    stop: int | None = None,
+    progress: Callable[[int], object] = int,
+) -> Iterator[tuple[Any, bool]]:
+    """Give the same by and by, of numbers those below `stop`, for what does not fit into memory; and whether its order is certain."""
+    if query.tail is not None:
+        yield stored(store, recording, query, progress), True
+    elif isinstance(store, ArchiveStore):
+        held = store.held(recording)
+        for piece in held.file.pieces(row_groups(held, query), layout.schema().names):
+            progress(len(piece))
+            yield select(piece, query), held.ordered
+    else:
+        yield from ordered(pieces(store, recording, query, stop=stop, progress=progress))
+
+
+def pieces(
+    store: Readable,
+    recording: int,
+    query: LogQuery,
+    start: int = 0,
+    stop: int | None = None,
+    progress: Callable[[int], object] = int,
+) -> Iterator[tuple[Any, int]]:
+    """Give the rows of a recording that a query wants in order of number; and the earliest time in what follows."""
+    info = store.info(recording)
+    if info is None:
+        raise CursorNotHeld("this recording is no longer held", NOT_HELD)
+    key = (info.ref.namespace, info.ref.key)
+
+    def made(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
+        return select(layout.dress(raw, key, sources, places(raw["text"])), query)
+
+    waiting: deque[tuple[Future[Any], int]] = deque()
+    with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # the next is decoded while Arrow looks at this one
+        for raw, floor in tables(store, recording, query.since, query.until, start, stop):
+            progress(len(raw))
+            # Read anew: a source may have begun since.
+            sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
+            waiting.append((pool.submit(made, raw, sources), floor))
+            if len(waiting) > _AHEAD:
+                job, low = waiting.popleft()
+                yield job.result(), low
+        for job, low in waiting:
+            yield job.result(), low
+
+
+def _archived(
+    held: Held,
+    query: LogQuery,
+    columns: list[str],
+    each: Callable[[Any], Any] | None,
+    progress: Callable[[int], object],
+) -> Any:
+    if not _looked_at(query) and held.ordered:
+        # They stand in order, and whatever is made of them here wants no source's number.
+        columns = columns if each is None else [name for name in columns if name != "source"]
+        return wanted(held, query, columns, each, progress)
+    rows = wanted(held, query, columns, each, progress)
+    if ascending(rows["time"]):
+        return rows
+    # Where times run backwards, the place of a line depends on which others are there.
+    return in_order(_owned(rows).sort_by("seq"))
+
+
+def row_groups(held: Held, query: LogQuery) -> list[int]:
+    """Give the row groups that may hold lines of a query's window that its patterns match."""
+    return held.groups(query.since, query.until, of_each(query.grep))
+
+
+def wanted(
+    held: Held,
+    query: LogQuery,
+    columns: list[str],
+    each: Callable[[Any], Any] | None = None,
+    progress: Callable[[int], object] = int,
+    groups: Sequence[int] | None = None,
+) -> Any:
+    """Give the rows that a query wants as they stand in a file, of all row groups or of some."""
+    groups = row_groups(held, query) if groups is None else groups
+    looked = _looked_at(query)
+    choice = Choice(looked, lambda rows, names: select(rows, query, names)) if looked else None
+    return held.file.read(groups, columns, each, progress, choice)
+
+
+def _owned(rows: Any) -> Any:
+    """Give rows that can be taken by their places: pyarrow (26) does not do so with views."""
+    pa = library("pyarrow")
+    fields = [f.with_type(pa.large_string()) if pa.types.is_string_view(f.type) else f for f in rows.schema]
+    return rows.cast(pa.schema(fields))

@@ -1,0 +1,71 @@
+"""SQL over logs, by DuckDB."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from cortex_jupyter.archive.extra import library
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.tables.schema import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COUNTED: Final = re.compile(r"count\s*\(\s*\*\s*\)", re.IGNORECASE)
+
+
+def needed(text: str) -> Sequence[str]:
+    """Give the columns that a statement may need: only those are read and computed.
+
+    Examples
+    --------
+    >>> needed("select level, count(*) from log group by 1"), len(needed("from log"))
+    (('level',), 14)
+    """
+    words = set(re.findall(r"\w+", text.lower()))
+    rest = _COUNTED.sub("", text)
+    if "*" in rest or "select" not in words or "columns" in words:
+        return COLUMNS
+    return tuple(name for name in COLUMNS if name in words) or ("seq",)
+
+
+def run(text: str, name: str, table: Any) -> Any:
+    """Run a statement over one table.
+
+    Parameters
+    ----------
+    text : str
+    name : str
+        What the statement calls the table.
+    table : pyarrow.Table
+        `time` becomes a `TIMESTAMP` in UTC of microseconds: DuckDB has few functions for nanoseconds, and for zones it
+        needs a module from the network.
+
+    Returns
+    -------
+    duckdb.DuckDBPyRelation
+        Shows as a table; `.df()`, `.pl()`, `.arrow()`, `.fetchall()`.
+
+    Raises
+    ------
+    BadQuery
+        DuckDB cannot run it; with its words.
+    MissingExtra
+        There is no duckdb.
+    """
+    pa, duckdb = library("pyarrow"), library("duckdb")
+    if "time" in table.column_names:
+        time = table["time"].cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.timestamp("us"))
+        table = table.set_column(table.column_names.index("time"), "time", time)
+    connection = duckdb.connect()
+    connection.register(name, table)
+    try:
+        found = connection.sql(text)
+        if found is not None:
+            found.columns  # noqa: B018 - binds it now, where the error can be told
+    except duckdb.Error as error:
+        raise BadQuery(f"DuckDB cannot run this: {error}", f"the table is {name!r}, its columns are {', '.join(COLUMNS)}") from error  # fmt: skip
+    if found is None:
+        raise BadQuery("this statement gives no rows", f"select something, for instance `from {name} limit 10`")
+    return found

@@ -1,0 +1,117 @@
+"""The completeness statement: how many lines there are, from when to when, and what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+
+from cortex_jupyter.model import parse_rfc3339, rfc3339
+
+if TYPE_CHECKING:
+    from cortex_jupyter.store import Readable
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """What a recording holds, computed from what was committed and not assumed; as text, in local time.
+
+    Parameters
+    ----------
+    records : int
+        Lines.
+    from_, to : str or None
+        Time of the earliest and the latest line, RFC 3339 with nine digits; None without a line.
+    sources : int
+        Runs of containers.
+    done : bool
+        The task has ended and everything it wrote has been read.
+    gaps : list of dict
+        Where lines are missing: `from`, `to`, `reason`, `source`.
+    masked : dict
+        How many secrets were masked, by kind, before lines were stored, or in what goes with this statement.
+
+    Examples
+    --------
+    >>> print(Completeness(1203441, None, None, sources=2, done=True))
+    1 203 441 lines, 2 sources, complete
+    """
+
+    records: int
+    from_: str | None
+    to: str | None
+    sources: int
+    done: bool
+    gaps: list[dict[str, Any]] = field(default_factory=list)
+    masked: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, store: Readable, recording: int) -> Self:
+        """Ask the store."""
+        found, info = store.complete(recording), store.info(recording)
+        first, last = (None if t is None else rfc3339(t) for t in (found.first, found.last))
+        return cls(found.records, first, last, found.sources, info is not None and info.done, found.gaps, found.masked)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the `complete` of the HTTP contract, and `sources` and `done`."""
+        found = {
+            "records": self.records, "from": self.from_, "to": self.to, "gaps": self.gaps,
+            "sources": self.sources, "done": self.done,
+        }  # fmt: skip
+        return found | ({"masked": self.masked} if self.masked else {})
+
+    def as_json(self, **more: Any) -> bytes:
+        """Give the same as JSON, as it stands in the metadata of tables and Parquet files."""
+        return orjson.dumps(self.as_dict() | more)
+
+    def __str__(self) -> str:
+        parts = [many(self.records, "line")]
+        if self.from_ and self.to:
+            parts.append(f"{_span(self.from_, self.to)} {_when(self.to):%Z}")
+        parts.append(many(self.sources, "source"))
+        if self.masked:
+            kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.masked.items()))
+            parts.append(f"{many(sum(self.masked.values()), 'secret')} masked ({kinds})")
+        if not self.gaps:
+            parts.append("complete" if self.done else "complete so far")
+            return ", ".join(parts)
+        parts.append(many(len(self.gaps), "gap"))
+        return f"{', '.join(parts)}: {'; '.join(map(_gap, self.gaps))}"
+
+    __repr__ = __str__
+
+
+def many(n: int, word: str) -> str:
+    """Give a number of things, in words.
+
+    Examples
+    --------
+    >>> many(14978, "byte"), many(1, "line")
+    ('14 978 bytes', '1 line')
+    """
+    return f"{n:,} {word}{'' if n == 1 else 's'}".replace(",", " ")
+
+
+def _span(start: str, end: str) -> str:
+    a, b = _when(start), _when(end)
+    pattern = "%H:%M:%S" if a.date() == b.date() else "%Y-%m-%d %H:%M:%S"
+    return f"{a:{pattern}} to {b:{pattern}}"
+
+
+def _when(text: str) -> datetime:
+    # The statement has RFC 3339, a gap's notice nanoseconds.
+    ns = int(text) if text.isdecimal() else parse_rfc3339(text)
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).astimezone()
+
+
+def _gap(gap: dict[str, Any]) -> str:
+    source = gap.get("source") or {}
+    where = f"{source['pod']}/{source['container']} " if source.get("pod") else ""
+    try:
+        when = _span(gap["from"], gap["to"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        when = "at an unknown time"
+    reason = gap.get("reason") or gap.get("message")
+    return f"{where}{when}{f' ({reason})' if reason else ''}"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+from support.rows import Row, table
+
+from cortex_jupyter.analysis.errorlist import Errors
+from cortex_jupyter.analysis.errors import errors
+from cortex_jupyter.analysis.progress import found as progress
+from cortex_jupyter.analysis.progress import lately
+from cortex_jupyter.analysis.progress_table import ProgressFrame, said
+
+if TYPE_CHECKING:
+    from support.filled import Filled
+
+TRACE = [
+    "Traceback (most recent call last):",
+    '  File "/app/train.py", line 88, in <module>',
+    "    main()",
+    '  File "/app/train.py", line 40, in step',
+    "    loss.backward()",
+    "RuntimeError: CUDA error at step {}: <b>assert</b>",
+]
+
+
+def failing(pods: int) -> list[Row]:
+    rows: list[Row] = []
+    for pod in range(pods):
+        rows += [(pod * 0.1 + i, f"train-{pod}-abcde", f"INFO step {i}") for i in range(8)]
+        rows += [(9 + pod * 0.001, f"train-{pod}-abcde", text.format(pod)) for text in TRACE]
+        rows.append((10 + pod, f"train-{pod}-abcde", f"ERROR worker {pod} gave up"))
+    return sorted(rows, key=lambda row: row[0])
+
+
+def test_one_traceback_in_many_pods_is_one_error() -> None:
+    first, second = errors(table(failing(64)))
+    assert (first.kind, first.type, first.count, len(first.pods)) == ("python", "RuntimeError", 64, 64)
+    assert first.title == "RuntimeError: CUDA error at step 0: <b>assert</b>" and first.pods[0] == "train-0-abcde"
+    assert [(f.file, f.line, f.function) for f in first.frames] == [
+        ("/app/train.py", 88, "<module>"),
+        ("/app/train.py", 40, "step"),
+    ]
+    assert first.text.splitlines()[0] == TRACE[0] and first.context == [f"INFO step {i}" for i in range(3, 8)]
+    assert (second.kind, second.type, second.message, second.count) == ("line", "ERROR", "worker 0 gave up", 64)
+    assert first.first is not None and first.last is not None and first.last > first.first
+
+
+def test_errors_are_a_sequence_a_frame_and_harmless_html() -> None:
+    found = Errors(errors(table(failing(2))))
+    assert len(found) == 2 and found[0].type == "RuntimeError" and [e.count for e in found] == [2, 2]
+    frame = pl.DataFrame(found)
+    assert frame["file"].to_list() == ["/app/train.py", None] and frame["line"].to_list() == [40, None]
+    assert frame["frames"][0].len() == 2 and frame["pods"].list.len().to_list() == [2, 2]
+    html = found._repr_html_()
+    assert "<b>assert" not in html and "&lt;b&gt;assert" in html and "INFO step 7" in html
+    assert "2x" in repr(found) and not Errors(errors(table([]))) and len(Errors([]).to_pandas().columns) == 15
+
+
+def test_many_errors_that_all_say_something_else_are_all_there() -> None:
+    words = [f"{a}{b}{c}" for a in "abcdefghijklm" for b in "nopqrstuvwxyz" for c in "abcdefgh"]
+    rows = [(float(i), "p", f"ERROR cannot {word}") for i, word in enumerate(words)]
+    assert [e.message for e in errors(table(rows))] == [f"cannot {word}" for word in words]
+
+
+def test_progress_of_bars_and_of_counts() -> None:
+    rows: list[Row] = [
+        (0, "p", " 10%|#         | 10/100 [00:10<01:30,  1.00it/s]\r 62%|######    | 62/100 [01:02<00:38,  1.00it/s]"),
+        *[(float(i), "q", f"INFO epoch {1 + i // 10}/4 loss=1 {10 * i}") for i in range(25)],
+        (30, "p", "of the shards 3/4 are here"), (31, "p", "shard 5/5 verified"), (32, "p", "see /part/3/of/9"),
+    ]  # fmt: skip
+    found = progress(table(rows)).to_pylist()
+    assert [(r["pod"], r["label"], r["step"], r["total"], r["remaining"]) for r in found] == [
+        ("p", "shard", 5, 5, 0.0), ("p", "shard", 3, 4, None), ("q", "epoch", 3, 4, 12.0), ("p", "", 62, 100, 38.0),
+    ]  # fmt: skip
+    shown = ProgressFrame(progress(table(rows)))
+    assert "62%, 62/100, 1 it/s, 38 s left" in repr(shown) and "62.0%" in shown._repr_html_()
+    assert repr(ProgressFrame(progress(table([])))) == "no progress bars"
+
+
+def test_how_far_a_task_is_by_its_last_lines(filled: Filled) -> None:
+    assert lately(filled.store, filled.id, 0) is None
+    filled.lines([(1, i * 10**9, f"INFO epoch {1 + i // 100}/8 loss=1") for i in range(400)])
+    filled.lines([(2, 400 * 10**9 + i, f"{i}%|#  | {i}/100 [00:10<01:30,  1.00it/s]") for i in range(3, 90)])
+    row = lately(filled.store, filled.id, filled.next - 1)
+    assert row is not None and said(row) == "epoch 50%, 4/8, 0.00752 epoch/s, 8 min 52 s left"

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from cortex_jupyter.analysis.chart import chart
+from cortex_jupyter.analysis.curves import panels
+from cortex_jupyter.analysis.metrics import metrics
+from cortex_jupyter.analysis.shapes import shapes
+from cortex_jupyter.errors import BadQuery
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Row = tuple[str, str]  # pod, text
+
+
+def table(rows: Sequence[Row], task: str = "ml:job/train") -> Any:
+    """Records a second apart."""
+    coded = [pa.array(column, pa.string()).dictionary_encode() for column in ([r[0] for r in rows], [task] * len(rows))]
+    columns = {
+        "time": pa.array([i * 1_000_000_000 for i in range(len(rows))], pa.timestamp("ns", "UTC")),
+        "seq": pa.array(range(1, len(rows) + 1), pa.int64()),
+        "task": pa.chunked_array([coded[1]]),
+        "pod": pa.chunked_array([coded[0]]),
+        "text": pa.chunked_array([pa.array([r[1] for r in rows], pa.large_string())]),
+    }
+    return pa.table(columns)
+
+
+def values(found: Any) -> list[tuple[float | None, str, float, int | None]]:
+    return [(r["step"], r["name"], r["value"], r["rank"]) for r in found.to_pylist()]
+
+
+def test_the_frame_has_its_columns_also_without_a_row() -> None:
+    for rows in ([], [("train-0-abcde", "nothing"), ("train-0-abcde", "")]):
+        found = metrics(table(rows))
+        assert found.num_rows == 0
+        assert found.schema.names == ["time", "step", "name", "value", "task", "pod", "rank", "seq"]
+        assert found.schema.field("value").type == pa.float64() and found.schema.field("rank").type == pa.int32()
+
+
+def test_steps_ranks_and_epochs_are_those_of_the_source() -> None:
+    rows = [
+        ("train-0-abcde", "Epoch 1/5"), ("train-1-abcde", "Epoch 2/5"),
+        ("train-0-abcde", "100/100 - 2s - loss: 0.5"), ("train-1-abcde", "- loss: 0.4"),
+        ("other", "rank=7 step=3 loss=0.1"), ("other", "loss=0.2"), ("other", "loss=nan"),
+    ]  # fmt: skip
+    found = metrics(table(rows), ("loss",))
+    assert values(found.slice(0, 4)) == [(100, "loss", 0.5, 0), (2, "loss", 0.4, 1), (3, "loss", 0.1, 7), (None, "loss", 0.2, 7)]  # fmt: skip
+    assert math.isnan(found["value"][4].as_py()) and found["seq"].to_pylist() == [3, 4, 5, 6, 7]
+
+
+def test_pods_of_a_plain_job_have_no_rank() -> None:
+    assert values(metrics(table([("train-1-x7k2p", "loss=1")], "ml:job/train-1"))) == [(None, "loss", 1.0, None)]
+    assert values(metrics(table([("db-2", "loss=1")], "ml:statefulset/db"))) == [(None, "loss", 1.0, 2)]
+
+
+def test_each_state_of_a_progress_bar_counts_and_colours_do_not() -> None:
+    bar = "\x1b[32m" + "\r".join(f" {i}0%|# | {i}/10 [00:01<00:02, 3.6it/s, loss=0.{i}]" for i in (1, 2, 3)) + "\x1b[0m"
+    assert values(metrics(table([("p", bar)]))) == [(1, "loss", 0.1, None), (2, "loss", 0.2, None), (3, "loss", 0.3, None)]  # fmt: skip
+
+
+def test_a_pattern_or_a_path_of_ones_own() -> None:
+    rows = [
+        ("p", "took 3.5s at 7"),
+        ("p", '{"train": {"loss": 0.5}, "loss": 9}'),
+        ("p", "took long at 8"),
+        ("p", "took nan at 9"),
+    ]
+    found = metrics(table(rows), pattern=r"took (?P<took>\S+) at (?P<step>\d+)")
+    assert values(found.slice(0, 1)) == [(7, "took", 3.5, None)] and found.num_rows == 2
+    assert values(metrics(table(rows), path="$.train")) == [(None, "train.loss", 0.5, None)]
+    assert values(metrics(table(rows), ("train.*",))) == [(None, "train.loss", 0.5, None)]
+    for pattern in ("took (", r"took (\S+)", r"(?P<step>\d+)"):
+        with pytest.raises(BadQuery):
+            metrics(table(rows), pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=" * 5000, "a=1 " * 3000, '{"a":' * 2000 + "1" + "}" * 2000, "1" * 5000, "\x00\x00=1", "é=1 ☃: 2", "x" * (1 << 21) + " loss=1",
+     "- " * 4000 + "1e", "{'a': " + "9" * 400 + "}", "[" * 3000 + "}"],
+)  # fmt: skip
+def test_odd_lines_do_no_harm(text: str) -> None:
+    found = metrics(table([("p", "loss=1"), ("p", text), ("p", "loss=2")]), ("loss",))
+    assert next(v for _, _, v, _ in values(found)) == 1.0 and found["value"][-1].as_py() == 2.0
+
+
+def test_a_line_keeps_to_itself_wherever_a_block_is_cut() -> None:
+    lines = ["5", "-", "3", "", "e-4", "x7", "7x", "1e", "-5"] * 50
+    found = shapes(pa.chunked_array([pa.array(lines[:7], pa.large_string()), pa.array(lines[7:], pa.large_string())]))
+    got = [found.texts[s].replace("\0", "#") for s in found.shape.tolist()]
+    assert got == ["#", "-", "#", "", "e-#", "#", "#", "#", "#"] * 50
+    assert found.tokens(range(5)).to_pylist() == ["5", "3", "4", "x7", "7x"]
+
+
+def drawn(rows: Sequence[Row], *names: str, x: str | None = None) -> str:
+    return chart(panels(metrics(table(rows)), names, x))
+
+
+def test_a_chart_says_where_a_value_was_lost_and_escapes_what_was_logged() -> None:
+    rows = [("train-0-abcde", f'{{"step": {i}, "<b>loss": {"NaN" if i > 7 else i}}}') for i in range(10)]
+    html = drawn(rows)
+    assert "NaN from step 8" in html and "&lt;b&gt;loss" in html and "<b>" not in html and "<script" not in html
+
+
+def test_steps_that_begin_anew_are_drawn_over_time() -> None:
+    again = [("p", f"epoch {i // 5} step {i % 5} loss={i}") for i in range(20)]
+    [panel] = panels(metrics(table(again)), ("loss",))
+    assert panel.by_time and not panels(metrics(table(again)), ("loss",), "step")[0].by_time
+    [panel] = panels(metrics(table([("p", f"step {i} loss={i}") for i in range(20)])))
+    assert not panel.by_time and panel.last == 19
+
+
+def test_of_many_pods_the_one_that_is_apart_is_shown() -> None:
+    rows = [
+        (f"train-{p}-abcde", f"step={s} loss={1 / (s + 1) + p * 0.001 + (5 if p == 40 else 0)}")
+        for s in range(20)
+        for p in range(64)
+    ]
+    [panel] = panels(metrics(table(rows)))
+    assert panel.band is not None and [c.label for c in panel.apart] == ["rank 40"]
+    assert "64 sources" in chart([panel]) and len(chart([panel])) < 60_000
+
+
+def test_what_never_varies_or_is_never_finite_still_gives_a_picture() -> None:
+    assert "no numbers that vary" in drawn([("p", "step=1 lr=1"), ("p", "step=2 lr=1")])
+    assert "never a finite number" in drawn([("p", "step=1 loss=nan"), ("p", "step=2 loss=nan")], "loss")
+    assert ">loss<" in drawn([("p", "loss=3")], "loss")

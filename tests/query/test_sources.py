@@ -1,0 +1,63 @@
+"""Which sources a query wants. The table is the page's, too (js/test/sources.test.ts); the archive's and the frames' by columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from support.sources import CASES, SOURCES, WRONG
+
+from cortex_jupyter.errors import BadQuery
+from cortex_jupyter.model import Batch
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.tables.select import select
+
+COUNT = len(SOURCES)
+
+
+def query(values: dict[str, str]) -> LogQuery:
+    class Store:
+        @staticmethod
+        def sources(_: int) -> dict[int, Any]:
+            from cortex_jupyter.model import Source  # noqa: PLC0415
+
+            named = [Source(pod, "", container, str(i), "main", run) for i, (pod, container, run) in enumerate(SOURCES)]
+            return {i: (one, None) for i, one in enumerate(named)}
+
+    return LogQuery.parse(values).among(Store(), 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("values", "kept"), CASES, ids=str)
+def test_the_lines_of_sources(values: dict[str, str], kept: list[int]) -> None:
+    sources = {i: {"pod": pod, "container": container, "run": run} for i, (pod, container, run) in enumerate(SOURCES)}
+    ids = list(range(COUNT))
+    keep = query(values).keep()
+    assert keep is not None
+    assert list(keep(Batch("d:job/a", ids, [0] * COUNT, ids, [0] * COUNT, ["x"] * COUNT, sources))) == kept
+    pods, containers, runs = (list(column) for column in zip(*SOURCES, strict=True))
+    columns = {name: pa.array(names).dictionary_encode() for name, names in (("pod", pods), ("container", containers))}
+    table = pa.table(columns | {"run": pa.array(runs, pa.int32()), "seq": ids})
+    assert select(table, query(values))["seq"].to_pylist() == kept
+    assert select(table.slice(0, 0), query(values)).num_rows == 0
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_no_run_is_refused(text: str) -> None:
+    with pytest.raises(BadQuery, match="is no run") as error:
+        LogQuery.parse({"run": text})
+    assert "-2 the one before" in error.value.hint
+
+
+@pytest.mark.parametrize("value", [True, 1.5, ["0"]])
+def test_a_run_is_a_number_or_a_text(value: object) -> None:
+    with pytest.raises(BadQuery):
+        LogQuery.parse({"run": value})
+    assert LogQuery.parse({"run": -1}) == LogQuery.parse({"run": "-1"})
+
+
+def test_the_newest_run_goes_on_with_those_to_come() -> None:
+    """Who follows the newest run is not left alone when it is restarted; who follows the one before it is done."""
+    newest, before = query({"run": "-1"}).run, query({"run": "-2"}).run
+    assert newest and newest.wants("train-1", "main", 2) and newest.wants("a-pod-to-come", "main", 0)
+    assert before and not before.wants("train-1", "main", 2) and not before.wants("a-pod-to-come", "main", 0)

@@ -1,0 +1,52 @@
+"""Time is the node's: an offset is measured, said, and what a duration counts from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from recorder.test_recorder import COUNT, opened
+from support.hand import Hand, until
+from support.kube import python_job
+
+from cortex_jupyter.cluster.clock import Clock
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.store import Commit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.kube import Kube
+
+    from cortex_jupyter.store import Store
+
+
+async def test_a_node_that_is_an_hour_ahead(sandbox: Any, kube: Kube, unique: Any, tmp_path: Path) -> None:
+    name = unique("ahead")
+    sandbox.fault("clock", pod=f"{name}.*", offset=3600)
+    kube.create(python_job(name, COUNT.format(n=3000, pause=0.02)))
+    async with opened(sandbox, tmp_path) as recordings:
+        recording = await recordings.find(TaskRef.parse(name))
+        async with recording.wanted():
+            await until(lambda: (info := recordings.store.info(recording.id)) and info.clock_ms)
+        info = await recording.info()
+        assert 3500_000 < info.clock_ms <= 3_600_500
+        assert abs(recording.ahead(info) / 1e9 - 3600) < 100
+        said = [orjson.loads(e.data) for e in recordings.store.entries(recording.id, 0, 1 << 20) if e.event == "status"]
+        (clock,) = [d for d in said if d.get("notice") == "clock"]
+        assert "ahead of this machine's" in clock["message"] and clock["clock_offset_ms"] == info.clock_ms
+    kube.delete("jobs", name)
+
+
+async def test_what_is_known_of_the_clock(store: Store, hand: Hand) -> None:
+    cluster: Any = type("Api", (), {"clock": Clock()})()
+    recordings = Recordings(store, cluster)
+    workload: Any = object()
+    recording = Recording(recordings, hand.id, TaskRef("default", "job", "a"), workload)
+    assert recording.ahead(await recording.info()) == 0
+    # Before a recorder has measured it, the API server's.
+    cluster.clock._low = cluster.clock._high = -600.0
+    assert recording.ahead(await recording.info()) == -600 * 10**9
+    store.commit(hand.lease, Commit(update={"clock_ms": 7000}))
+    assert recording.ahead(await recording.info()) == 7 * 10**9

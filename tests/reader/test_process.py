@@ -1,0 +1,38 @@
+"""A process of ours that is no longer listened to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from cortex_jupyter.reader.process import output
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+_MUCH = "import sys\nfor _ in range(10_000): sys.stdout.write('x' * 10_000)"
+
+
+async def test_it_ends_also_where_it_has_said_more_than_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who goes away from a search that is slowed down leaves their turn to others."""
+    begun: list[Any] = []
+    begin = asyncio.create_subprocess_exec
+
+    async def noted(*command: Any, **options: Any) -> asyncio.subprocess.Process:
+        begun.append(await begin(*command, **options))
+        return begun[-1]  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", noted)
+    (tmp_path / "much.py").write_text(_MUCH)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pieces = output("much", {}, 60)
+    assert await anext(pieces)
+    async with asyncio.timeout(120):
+        while not begun[0].stdout._paused:  # it is not read from any more  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await pieces.aclose()
+    assert begun[0].returncode is not None

@@ -1,0 +1,172 @@
+"""From a name to a recording: what the cluster says, and what is left when it says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.hand import CLUSTER, Hand
+
+from cortex_jupyter.cluster.access import Access
+from cortex_jupyter.cluster.workloads import Workload
+from cortex_jupyter.errors import (
+    AmbiguousTask,
+    ClusterUnreachable,
+    CortexError,
+    NotAllowed,
+    NotFound,
+    RecorderError,
+    TaskNotFound,
+)
+from cortex_jupyter.model import TaskRef, rfc3339
+from cortex_jupyter.reader import session as lib
+from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.store.open import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cortex_jupyter.store import Store
+
+
+class Api:
+    """Of a cluster, what opening needs."""
+
+    id, namespace, kubeconfig, context = CLUSTER, "default", None, None
+
+    async def json(self, path: str, *_: Any, **__: Any) -> Any:
+        """Allow what is asked for: of a store that others share it is."""
+        if "accessreview" not in path:
+            raise NotFound(path)
+        return {"status": {"allowed": True}}
+
+    async def read_list(self, path: str, *_: Any) -> Any:
+        """List nothing: the cluster has no task."""
+        raise NotFound(path)
+
+
+@pytest.fixture
+def recordings(store: Store, monkeypatch: pytest.MonkeyPatch) -> Recordings:
+    monkeypatch.setattr(lib, "ensure_recorder", lambda *_: None)
+    cluster: Any = Api()
+    return Recordings(store, cluster)
+
+
+def answering(recordings: Recordings, answer: Workload | CortexError) -> None:
+    async def resolve(_: TaskRef, person: object = None) -> Workload:
+        if isinstance(answer, CortexError):
+            raise answer
+        return answer
+
+    recordings.resolve = resolve  # type: ignore[method-assign]
+
+
+NAME = TaskRef("default", "", "train-1")
+
+
+@pytest.mark.parametrize("error", [TaskNotFound("gone"), ClusterUnreachable("away")])
+async def test_what_is_recorded_is_there_without_the_task(
+    recordings: Recordings, store: Store, hand: Hand, error: CortexError
+) -> None:
+    answering(recordings, error)
+    with pytest.raises(type(error)):
+        await recordings.find(NAME)  # begun, but empty
+    hand.lines([(1, 1, "a")])
+    found = await recordings.find(NAME)
+    assert (found.id, found.ref.kind, found.workload) == (hand.id, "job", None)
+    # Where the cluster says that the task is gone, a recorder gives the recording its end; else nobody can.
+    assert found.gone == isinstance(error, TaskNotFound)
+    assert [i.id for i in store.wanted(CLUSTER)] == [hand.id]
+    if found.gone:
+        waiting = asyncio.create_task(found.caught_up())
+        hand.end()
+        assert (await waiting).done
+    else:
+        assert (await found.caught_up()).last_seq == 1
+
+
+@pytest.mark.parametrize("error", [NotAllowed("pods is forbidden"), AmbiguousTask("two kinds have it")])
+async def test_what_the_cluster_refuses_is_refused(recordings: Recordings, hand: Hand, error: CortexError) -> None:
+    hand.lines([(1, 1, "a")])
+    answering(recordings, error)
+    with pytest.raises(type(error)):
+        await recordings.find(NAME)
+
+
+async def test_a_task_in_the_cluster_is_wanted(recordings: Recordings, store: Store) -> None:
+    answering(recordings, Workload(TaskRef("default", "job", "train-1"), "u9", {}))
+    found = await recordings.find(NAME)
+    assert [i.id for i in store.wanted(CLUSTER)] == [found.id]
+    assert (await recordings.find(NAME)).id == found.id
+    # Started anew under its name, it is another recording.
+    answering(recordings, Workload(TaskRef("default", "job", "train-1"), "u10", {}))
+    assert (await recordings.find(NAME)).id != found.id
+    assert recordings.feed(found.id) is recordings.feed(found.id)
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+async def test_what_began_before_the_present_namespace_is_for_those_who_may_read_in_all(
+    store: Store, recordings: Recordings, tmp_path: Path, *, everywhere: bool
+) -> None:
+    """Of the store and of the archive alike, in the list and by name."""
+    created = 1_700_000_000
+    times = {"before": created - 3600, "since": created}
+    archive = open_store(f"sqlite://{tmp_path}/archive.sqlite")
+    for place, kind in ((store, "kept"), (archive, "archived")):
+        for when, began in times.items():
+            # Its end was seen late: what counts is when it began.
+            hand = Hand(place, TaskRef("default", "job", f"{kind}-{when}"), f"{kind}-{when}")
+            hand.lines([(created * 10**9 + 5, 1, "a")])
+            hand.notice("end", 0, "", done=1, state="succeeded", started=rfc3339(began * 10**9))
+
+    class Recreated(Api):
+        async def json(self, path: str, *_: Any, body: Any = None, **__: Any) -> Any:
+            if path == "/api/v1/namespaces/default":
+                return {"metadata": {"creationTimestamp": rfc3339(created * 10**9)}}
+            if "accessreview" not in path:
+                raise NotFound(path)
+            asked = body["spec"]["resourceAttributes"]
+            return {"status": {"allowed": everywhere or asked.get("namespace") == "default"}}
+
+    cluster: Any = Recreated()
+    these = Recordings(store, cluster, archive=archive, access=Access())
+    answering(these, TaskNotFound("gone"))
+    names = {f"{kind}-{when}" for kind in ("kept", "archived") for when in times}
+    seen = {name for name in names if everywhere or "since" in name}
+    assert {info.ref.name for info in await these.held("default")} == seen
+    opened = set()
+    for name in names:
+        with contextlib.suppress(TaskNotFound):
+            opened.add((await these.find(TaskRef("default", "", name))).ref.name)
+    assert opened == seen
+    archive.close()
+
+
+async def test_hundreds_of_tasks_at_rest_cost_the_store_no_more_than_their_wishes(
+    recordings: Recordings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is looked after every second."""
+    looks: list[int] = []
+    infos: list[int] = []
+    monkeypatch.setattr(lib, "ensure_recorder", lambda *_: looks.append(1))
+    found = []
+    for i in range(20):
+        workload = Workload(TaskRef("default", "job", f"t{i}"), f"u{i}", {})
+        found.append(Recording(recordings, store.open(CLUSTER, workload.ref, workload.uid), workload.ref, workload))
+    real = store.info
+    monkeypatch.setattr(store, "info", lambda id_: infos.append(id_) or real(id_))
+    monkeypatch.setattr(lib, "_LOOK_S", 3600.0)
+    for _ in range(5):
+        await asyncio.gather(*(one.want() for one in found))
+    assert len(infos) == 20 and len(looks) == 1 and len(store.wanted(CLUSTER)) == 20
+
+    def fails(*_: object) -> None:
+        raise RecorderError("it ended at once")
+
+    monkeypatch.setattr(lib, "ensure_recorder", fails)
+    recordings.keeping.looked.clear()
+    for one in found:
+        with pytest.raises(RecorderError):
+            await one.want()

@@ -1,0 +1,90 @@
+"""What cannot be archived is not tried again each minute by every recorder in turn."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from support.filled import Filled, new_store
+from support.hand import Hand
+
+from cortex_jupyter.archive.catalog import Catalog
+from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.cli import archive, main
+from cortex_jupyter.recorder.process import archiving
+from cortex_jupyter.store import attempts
+from cortex_jupyter.store.attempts import begin, due
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cortex_jupyter.store import Store
+
+
+def test_one_that_failed_is_left_for_longer_each_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand, clock = Hand(store), [1_800_000_000.0]
+    hand.end()
+    store.set_setting("archive", "here")
+    monkeypatch.setattr(attempts, "time", SimpleNamespace(time=lambda: clock[0]))
+    waits = []
+    for _ in range(8):
+        begin(store, hand.id, "here")
+        assert due(store, [hand.id], "here") == [] and due(store, [hand.id], "there") == [hand.id]
+        start = clock[0]
+        while not due(store, [hand.id], "here"):
+            clock[0] += 60
+        waits.append(clock[0] - start)
+    assert [wait / 60 for wait in waits] == [2, 4, 8, 16, 32, 60, 60, 60]
+    monkeypatch.undo()
+    begin(store, hand.id, "here")
+    store.archived(hand.id, "here")
+    assert store.setting(attempts.setting_of(hand.id)) == "" and store.unarchived("here") == []
+    begin(store, hand.id, "here")
+    assert store.forget(hand.id) and store.setting(attempts.setting_of(hand.id)) == ""
+
+
+def test_an_attempt_counts_that_takes_its_process_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that fills a pod's disk or memory: nobody is left to note that it has failed."""
+
+    class Killed(BaseException):
+        pass
+
+    def put(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(Catalog, "put", put)
+    store, url = new_store(tmp_path), str(tmp_path / "archive")
+    try:
+        one = Filled(store).lines([(1, 1, "a")]).end()
+        with pytest.raises(Killed):
+            archive._one(store, Catalog(Objects(url)), one.id, url, again=False, log=True)
+        assert store.unarchived(url) == [one.id] and due(store, [one.id], url) == []
+    finally:
+        store.close()
+
+
+async def test_recorders_leave_what_cannot_be_archived_and_archive_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, url = new_store(tmp_path), str(tmp_path / "archive")
+    try:
+        whole, broken = Filled(store, "whole"), Filled(store, "broken")
+        for one in (whole, broken):
+            one.lines([(1, i, f"line {i}") for i in range(10)]).end()
+        (tmp_path / "archive/ml/job").mkdir(parents=True)
+        (tmp_path / "archive/ml/job/broken").write_text("where its folder belongs")
+        store.set_setting("archive", url)
+        begun: list[int] = []
+        spawn = archiving.spawn
+        monkeypatch.setattr(archiving, "spawn", lambda *a: begun.append(1) or spawn(*a))
+        await archiving.archive_completed(store)
+        assert store.unarchived(url) == [broken.id] and len(begun) == 1 and "tried again" in caplog.text
+        await archiving.archive_completed(store)  # another recorder, or a minute later
+        assert len(begun) == 1
+        # Whoever has mended it tries by hand, and does not wait.
+        (tmp_path / "archive/ml/job/broken").unlink()
+        assert main(["archive", "--store", store.url, "--to", url]) == 0
+        assert store.unarchived(url) == [] and store.setting(attempts.setting_of(broken.id)) == ""
+    finally:
+        store.close()

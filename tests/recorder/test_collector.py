@@ -1,0 +1,287 @@
+"""`cortex-jupyter record --all`: collectors that select by themselves and share what they select, as real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.jupyter import Home
+from support.kube import pod_spec, python_container, python_job
+
+from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.store import Recorder
+from cortex_jupyter.store.open import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import SandboxProcess
+    from support.kube import Kube
+    from support.valkey import Server
+
+    from cortex_jupyter.store import Store
+
+CLUSTER = "a cluster of many names"
+COUNT = "import time\nfor i in range({n}): print(f'line {{i:05}}', flush=True); time.sleep({pause})"
+#: Until there is a file.
+UNTIL = """
+import os, time
+i = 0
+while not os.path.exists({flag!r}):
+    print(f'line {{i:05}}', flush=True)
+    i += 1
+    time.sleep(0.02)
+print(f'{{i}} lines', flush=True)
+"""
+
+
+def labelled(manifest: dict[str, Any], team: str) -> dict[str, Any]:
+    """Give its pods a label: a bare pod itself, a Job's template."""
+    labels = manifest["spec"].get("template", manifest)["metadata"].setdefault("labels", {})
+    labels["team"] = team
+    return manifest
+
+
+class Collectors:
+    """Collectors of one store."""
+
+    def __init__(self, url: str, home: Home, log: Path, *options: str) -> None:
+        self._command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", url, "--all", *options]
+        self._env = home.env | {"CORTEX_CLUSTER": CLUSTER}
+        self.log = log
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as file:
+            process = subprocess.Popen(self._command, env=self._env, stdout=file, stderr=file)
+        self.running.append(process)
+        return process
+
+    def end(self, process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
+        self.running.remove(process)
+        process.send_signal(number)
+        return process.wait(120)
+
+
+@contextmanager
+def collectors(url: str, home: Home, *options: str) -> Iterator[Collectors]:
+    made = Collectors(url, home, home.path / "collectors.log", *options)
+    try:
+        yield made
+    finally:
+        for process in [*made.running]:
+            made.end(process)
+
+
+def texts(store: Store, recording: int) -> list[str]:
+    return [
+        text for e in store.entries(recording, 0, 1 << 30) if e.event == "log" for text in Batch.decode(e.data).texts
+    ]
+
+
+def lines(n: int) -> list[str]:
+    return [f"line {i:05}" for i in range(n)]
+
+
+@pytest.fixture
+def home(sandbox: SandboxProcess, tmp_path: Path) -> Home:
+    return Home(tmp_path, sandbox.kubeconfig)
+
+
+def test_what_nobody_watched_is_recorded_from_its_first_line_on(
+    kube: Kube, home: Home, unique: Callable[[str], str]
+) -> None:
+    team = unique("team")
+    early, late, other, bare = (unique(name) for name in ("early", "late", "other", "bare"))
+    url = f"sqlite:///{home.path}/store.sqlite"
+    store = open_store(url)
+    find = lambda kind, name: store.find(TaskRef("default", kind, name), CLUSTER)  # noqa: E731
+    done = lambda kind, name: (info := find(kind, name)) and info.done and info  # noqa: E731
+    try:
+        kube.create(labelled(python_job(early, COUNT.format(n=50, pause=0)), team))
+        kube.wait_job(early)  # nobody was there
+        with collectors(url, home, "-n", "default", "-n", "elsewhere", "-l", f"team={team}") as running:
+            running.start()
+            kube.wait_for(lambda: done("job", early), "the Job that had ended to be recorded")
+            kube.create(python_job(other, COUNT.format(n=5, pause=0)))
+            kube.create(labelled(python_job(late, COUNT.format(n=100, pause=0.01)), team))
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": bare, "namespace": "default"}}
+            spec = pod_spec([python_container("main", COUNT.format(n=20, pause=0))])
+            kube.create(labelled(pod | {"spec": spec}, team))
+            for kind, name, n in (("job", late, 100), ("pod", bare, 20), ("job", early, 50)):
+                info = kube.wait_for(lambda kind=kind, name=name: done(kind, name), f"{name} to be recorded")
+                assert info.state == "succeeded" and texts(store, info.id) == lines(n)
+            assert find("job", other) is None, "its labels are others"
+            assert {info.ref.name for info in store.recordings()} == {early, late, bare}, "a Job's pods are no tasks"
+            assert running.end(running.running[0]) == 0
+    finally:
+        store.close()
+
+
+def test_collectors_share_take_over_and_drain(
+    kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
+) -> None:
+    team, n, flag = unique("shared"), 9, home.path / "flag"
+    valkey_server.ask("FLUSHALL")
+    store = open_store(valkey_server.url)
+
+    def held() -> Counter[str]:
+        return Counter(store.holders(info.id for info in store.recordings()).values())
+
+    def even(recorders: int) -> Counter[str] | None:
+        counts = held()
+        whole = "" not in counts and len(counts) == recorders and sum(counts.values()) == n
+        return counts if whole and max(counts.values()) - min(counts.values()) <= 1 else None
+
+    try:
+        with collectors(valkey_server.url, home, "-l", f"team={team}") as running:
+            first, second = running.start(), running.start()
+            for i in range(n):
+                kube.create(labelled(python_job(f"{team}-{i}", UNTIL.format(flag=str(flag))), team))
+            kube.wait_for(lambda: even(2), "two to share evenly")
+            third = running.start()
+            kube.wait_for(lambda: even(3), "a third to have its share")
+            os.kill(first.pid, signal.SIGSTOP)  # as if its machine had gone: nobody sees that its process does not live
+            kube.wait_for(lambda: even(2), "the others to take over")
+            assert running.end(first, signal.SIGKILL) == -signal.SIGKILL
+            assert running.end(second) == 0, running.log.read_text()
+            assert second.pid not in {r.pid for r in store.recorders(CLUSTER)}
+            assert len(held()) <= 2 and third.poll() is None
+            kube.wait_for(lambda: even(1), "the last to have all")
+            running.start()
+            flag.touch()
+            kube.wait_for(lambda: store.recordings() and all(i.done for i in store.recordings()), "all to be recorded")
+        for info in store.recordings():
+            assert info.state == "succeeded"
+            *all_, last = texts(store, info.id)
+            assert all_ == lines(len(all_)) and last == f"{len(all_)} lines", "nothing lost, nothing doubled"
+            assert not store.complete(info.id).gaps
+        assert len(store.recordings()) == n
+    finally:
+        store.close()
+
+
+def test_what_was_left_unfinished_is_taken_up_only_where_it_is_selected_or_gone(
+    kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
+) -> None:
+    team, flag = unique("left"), home.path / "flag"
+    theirs, ours, gone = (unique(name) for name in ("theirs", "ours", "gone"))
+    valkey_server.ask("FLUSHALL")
+    store = open_store(valkey_server.url)
+    ids = {}
+    try:
+        command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", store.url]
+        with subprocess.Popen(command, env=home.env | {"CORTEX_CLUSTER": CLUSTER}) as user:
+            for name in (theirs, ours, gone):
+                job = kube.create(labelled(python_job(name, UNTIL.format(flag=str(flag))), team * (name == ours)))
+                ids[name] = store.open(CLUSTER, TaskRef("default", "job", name), job["metadata"]["uid"])
+
+            def begun() -> bool:
+                for id_ in ids.values():
+                    store.want(id_, 2)
+                return all(texts(store, id_) for id_ in ids.values())
+
+            kube.wait_for(begun, "somebody's recorder to record what he reads")
+            user.kill()
+        kube.delete("jobs", gone)
+        kube.wait_for(lambda: not store.wanted(CLUSTER), "nobody to read them any more")
+        with collectors(store.url, home, "-l", f"team={team}") as running:
+            running.start()
+            done = lambda name: (info := store.info(ids[name])) and info.done and info  # noqa: E731
+            assert kube.wait_for(lambda: done(gone), "the end of what is gone").state == "gone"
+            kube.wait_for(lambda: store.holders(ids.values())[ids[ours]], "what is selected to be recorded")
+            assert store.holders(ids.values())[ids[theirs]] == "", "its labels are others"
+            flag.touch()
+            kube.wait_for(lambda: done(ours), "its end")
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "valkey"])
+def test_a_lease_can_be_given_back(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    if kind == "valkey":
+        server = request.getfixturevalue("valkey_server")
+        server.ask("FLUSHALL")
+    store = open_store(server.url if kind == "valkey" else f"sqlite:///{tmp_path}/store.sqlite")
+    try:
+        ids = [store.open(CLUSTER, TaskRef("default", "job", name), name) for name in ("a", "b")]
+        for name in ("me", "you"):
+            store.beat(Recorder(name, CLUSTER, "elsewhere", 1, 0))
+        assert {r.id for r in store.recorders(CLUSTER)} == {"me", "you"} and store.recorders("another") == []
+        lease = store.lease(ids[0], "me")
+        assert lease and store.holders([*ids, 17]) == {ids[0]: "me", ids[1]: ""}
+        store.release(lease)
+        assert store.holders(ids) == dict.fromkeys(ids, "")
+        assert store.lease(ids[0], "you")
+        store.release(lease)
+        assert store.holders(ids)[ids[0]] == "you", "what is another's is not given back"
+        assert [i.id for i in sorted(store.unfinished(CLUSTER), key=lambda i: i.id)] == ids
+        assert store.unfinished("another") == []
+    finally:
+        store.close()
+
+
+def test_an_api_server_that_is_too_busy_is_given_time(
+    sandbox: SandboxProcess, kube: Kube, home: Home, unique: Callable[[str], str]
+) -> None:
+    team, name, url = unique("team"), unique("busy"), f"sqlite:///{home.path}/store.sqlite"
+    store = open_store(url)
+    try:
+        for path in (r"/v1/jobs(?!.*watch)", r"/v1/jobs\?(?=.*watch)", "/log"):  # the list, the watch, the log
+            sandbox.fault("status", code=429, retry_after=1, path=path, count=1)
+        with collectors(url, home, "-l", f"team={team}") as running:
+            running.start()
+            kube.create(labelled(python_job(name, COUNT.format(n=30, pause=0)), team))
+            done = lambda: [i for i in store.recordings() if i.done]  # noqa: E731
+            (info,) = kube.wait_for(done, "the task to be recorded")
+            assert texts(store, info.id) == lines(30) and not sandbox.faults()
+            said = [e.data for e in store.entries(info.id, 0, 1 << 30) if e.event != "log"]
+            assert not any(b"ReadFailed" in data for data in said), "it is no failure"
+        assert "not watched" not in running.log.read_text()
+    finally:
+        store.close()
+
+
+def test_who_may_not_list_what_is_selected_is_told(
+    sandbox: SandboxProcess, home: Home, unique: Callable[[str], str]
+) -> None:
+    space = unique("forbidden")
+    sandbox.fault("deny", verb="list", resource="jobs", namespace=space)
+    with collectors(f"sqlite:///{home.path}/store.sqlite", home, "-n", space) as running:
+        process = running.start()
+        assert process.wait(120) == 1
+        assert f'namespace "{space}"' in running.log.read_text() and "Traceback" not in running.log.read_text()
+        running.running.remove(process)
+
+
+def test_a_task_that_nobody_reads_is_committed_rarely_and_one_that_is_read_at_once(
+    kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
+) -> None:
+    team, flag = unique("unread"), home.path / "flag"
+    store = open_store(valkey_server.url)
+
+    def batches() -> list[int]:
+        return [e.n for e in store.entries(info.id, 0, 1 << 30) if e.event == "log"]
+
+    try:
+        with collectors(valkey_server.url, home, "-l", f"team={team}") as running:
+            running.start()
+            kube.create(labelled(python_job(team, UNTIL.format(flag=str(flag))), team))
+            info = kube.wait_for(lambda: store.find(TaskRef("default", "job", team), CLUSTER), "its recording")
+            kube.wait_for(lambda: any(n > 25 for n in batches()), "half a second's lines in one batch")
+            rare = len(batches())
+            store.want(info.id, 600)
+            kube.wait_for(lambda: sum(n < 4 for n in batches()[rare:]) > 5, "each line as it comes")
+            flag.touch()
+            done = kube.wait_for(lambda: (i := store.info(info.id)) and i.done and i, "its end")
+            recorded = texts(store, done.id)
+            assert recorded[:-1] == lines(len(recorded) - 1) and recorded[-1] == f"{len(recorded) - 1} lines"
+    finally:
+        store.close()

@@ -1,0 +1,292 @@
+"""What a recorder process tells Prometheus and the kubelet."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+from support.hand import until
+from support.jupyter import Home
+from support.kube import python_job
+from support.ports import free_port
+from support.valkey import Place, Server
+
+from cortex_jupyter.errors import CortexError
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.recorder import __main__ as main
+from cortex_jupyter.recorder.process import endpoint
+from cortex_jupyter.recorder.process import health as pulse_of
+from cortex_jupyter.recorder.process.health import Pulse
+from cortex_jupyter.recorder.writing import commit_retrier
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.sqlite.store import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+    from typing import Any
+
+    from conftest import SandboxProcess
+    from support.kube import Kube
+
+    Ask = Callable[[], Awaitable[tuple[int, str]]]
+
+
+def values(text: str) -> dict[str, float]:
+    return {name: float(value) for name, value in re.findall(r"^(cortex_\S+) (\S+)$", text, re.MULTILINE)}
+
+
+def test_a_recorder_counts_what_it_records(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    name, port = unique("counted"), free_port()
+    home = Home(tmp_path, sandbox.kubeconfig)
+    flag = tmp_path / "flag"
+    program = (
+        "import os, time\n"
+        "for i in range(300):\n"
+        "    print(f'line {i:04}', flush=True)\n"
+        f"    while not os.path.exists({str(flag)!r}): time.sleep(0.05)\n"
+        "    time.sleep(0.005)"
+    )
+    url = f"sqlite:///{tmp_path}/store.sqlite"
+    store = open_store(url)
+    command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", url, "--port", str(port)]
+    job = kube.create(python_job(name, program))
+    process = subprocess.Popen(command, env=home.env | {"CORTEX_CLUSTER": "our cluster"})
+    try:
+        address = f"http://127.0.0.1:{port}"
+        kube.wait_for(lambda: _well(address), "the recorder to be well")
+        assert store.recorder("our cluster"), "CORTEX_CLUSTER is what a store knows a cluster by"
+        store.want(store.open("our cluster", TaskRef("default", "job", name), job["metadata"]["uid"]), 60)
+        running = kube.wait_for(lambda: _reads(address), "the first line to be recorded")
+        assert (running["cortex_tasks"], running["cortex_sources"]) == (1, 1)
+        assert abs(time.time() - running["cortex_heartbeat_timestamp_seconds"]) < 60
+        flag.touch()
+        found = kube.wait_for(lambda: _finished(address), "the task to be recorded")
+    finally:
+        process.terminate()
+        process.wait(120)
+        store.close()
+    assert found["cortex_lines_total"] == 300 and found["cortex_gaps_total"] == 0
+    stamp = len("2026-01-31T12:00:00.123456789Z ")
+    assert found["cortex_bytes_total"] == pytest.approx(300 * (len("line 0000\n") + stamp), rel=0.03)
+    assert found["cortex_queue_bytes"] == 0 and found["cortex_commit_seconds_count"] > 0
+    assert found['cortex_leases_total{change="taken"}'] == 1
+    lag = "cortex_recording_lag_seconds_"
+    assert 0 < found[lag + "sum"] < 60 * found[lag + "count"], "each of it was written while it was read"
+
+
+def _well(address: str) -> bool:
+    try:
+        return httpx.get(address + "/healthz").status_code == 200 == httpx.get(address + "/readyz").status_code
+    except httpx.TransportError:
+        return False
+
+
+def _reads(address: str) -> dict[str, float] | None:
+    found = values(httpx.get(address + "/metrics").text)
+    return found if found["cortex_lines_total"] else None
+
+
+def _finished(address: str) -> dict[str, float] | None:
+    found = values(httpx.get(address + "/metrics").text)
+    return found if found.get('cortex_leases_total{change="finished"}') and not found["cortex_tasks"] else None
+
+
+async def test_a_port_that_is_taken_is_said() -> None:
+    pulse = Pulse(free_port())
+    async with endpoint.serving(pulse, "127.0.0.1"):
+        with pytest.raises(CortexError, match=f"port {pulse.port} cannot be listened at"):
+            async with endpoint.serving(pulse, "127.0.0.1"):
+                await asyncio.sleep(0)
+
+
+async def test_what_is_not_watched_or_hangs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    pulse = Pulse(free_port())
+    async with endpoint.serving(pulse, "127.0.0.1"), _asked(pulse.port) as (healthz, readyz):
+        pulse.taken()
+        pulse.watched("/apis/batch/v1/jobs", lost=True)
+        assert await readyz() == (200, "ok\n"), "for a moment that is no harm"
+        monkeypatch.setattr(pulse_of, "UNSEEN_S", -1.0)
+        assert await readyz() == (503, "/apis/batch/v1/jobs are not watched for 0 s\n")
+        pulse.watched("/apis/batch/v1/jobs", lost=False)
+        assert await readyz() == (200, "ok\n") == await healthz()
+        monkeypatch.setattr(pulse_of, "HUNG_S", -1.0)
+        assert await healthz() == (503, "no heartbeat has been tried for 0 s\n")
+
+
+async def test_a_store_that_is_away_makes_it_unready_and_not_dead(
+    sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector is started before its Valkey server, which is killed later: it waits, and no probe has it killed."""
+    monkeypatch.setattr(pulse_of, "STALE_S", 1.5)
+    monkeypatch.setattr(main, "RETRY_S", 0.1)
+    monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
+    server = Server(tmp_path / "valkey")
+    server.folder.mkdir()
+    server.port, port = free_port(), free_port()
+    options = main.parser().parse_args(
+        ["--all", "--store", server.url, "--kubeconfig", str(sandbox.kubeconfig), "--port", str(port)]
+    )
+    run = asyncio.create_task(main._record(options))
+    try:
+        async with _asked(port) as (healthz, readyz):
+            await until(lambda: _answers(port))
+            assert await readyz() == (503, "the store has not taken a heartbeat yet\n")
+            assert await healthz() == (200, "ok\n")
+            await asyncio.to_thread(server.start)
+            await _becomes(readyz, 200)
+            server.kill()
+            await _becomes(readyz, 503)
+            assert (await healthz())[0] == 200 and not run.done()
+            await asyncio.to_thread(server.start)
+            await _becomes(readyz, 200)
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        server.kill()
+
+
+@pytest.mark.parametrize(
+    ("broken", "code", "why"),
+    [
+        ("replica", "StoreBusy", "0 of 1 replicas"),
+        ("memory", "StoreFull", "has reached its memory limit"),
+    ],
+)
+async def test_commits_that_are_refused_make_it_unready_while_heartbeats_are_taken(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    broken: str, code: str, why: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(pulse_of, "WAITS_S", 1.0)
+    monkeypatch.setattr(commit_retrier, "RETRY_S", 0.1)
+    monkeypatch.setattr("cortex_jupyter.store.valkey.link._WAIT_MS", 200)
+    refused = partial(REGISTRY.get_sample_value, "cortex_errors_total", {"code": code})
+    before, name, port = refused() or 0, unique("refused"), free_port()
+    with Place(tmp_path, replicas=1) as place:
+        store = await asyncio.to_thread(open_store, place.url)
+        job = kube.create(python_job(name, "import time\nwhile True: print('line', flush=True); time.sleep(0.05)"))
+        id_ = store.open("ours", TaskRef("default", "job", name), job["metadata"]["uid"])
+        store.want(id_, 600)
+        monkeypatch.setenv("CORTEX_CLUSTER", "ours")
+        options = ["--store", place.url, "--kubeconfig", str(sandbox.kubeconfig), "--port", str(port)]
+        run = asyncio.create_task(main._record(main.parser().parse_args(options)))
+        try:
+            async with _asked(port) as (healthz, readyz):
+                await until(lambda: _answers(port))
+                await _becomes(readyz, 200)
+                await until(lambda: (found := store.info(id_)) and found.last_seq > 5)
+                if broken == "replica":
+                    place.replicas[0].kill()
+                else:
+                    place.primary.ask("CONFIG", "SET", "maxmemory", "1")
+                await _becomes(readyz, 503)
+                said = (await readyz())[1]
+                assert said.startswith("nothing has been recorded for ") and why in said
+                assert await healthz() == (200, "ok\n"), "another start mends nothing"
+                await until(lambda: (refused() or 0) > before)
+                assert (REGISTRY.get_sample_value("cortex_uncommitted_seconds") or 0) > 1
+                if broken == "replica":
+                    await asyncio.to_thread(place.replicas[0].start)
+                else:
+                    place.primary.ask("CONFIG", "SET", "maxmemory", "0")
+                await _becomes(readyz, 200)
+        finally:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+            store.close()
+
+
+async def test_a_loop_of_tasks_that_hangs_is_said_while_heartbeats_go_on(
+    sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, really = threading.Event(), SqliteStore.wanted
+    goes_on.set()
+
+    def wanted(self: SqliteStore, cluster: str) -> Any:
+        goes_on.wait()
+        return really(self, cluster)
+
+    monkeypatch.setattr(SqliteStore, "wanted", wanted)
+    port = free_port()
+    options = ["--store", f"sqlite://{tmp_path}/store.sqlite", "--kubeconfig", str(sandbox.kubeconfig)]
+    run = asyncio.create_task(main._record(main.parser().parse_args([*options, "--port", str(port)])))
+    try:
+        async with _asked(port) as (healthz, readyz):
+            await until(lambda: _answers(port))
+            await _becomes(readyz, 200)
+            goes_on.clear()
+            monkeypatch.setattr(pulse_of, "LOOKED_S", 1.5)
+            await _becomes(readyz, 503)
+            assert (await readyz())[1].startswith("tasks have not been looked for for ")
+            assert await healthz() == (200, "ok\n"), "for a minute that may be"
+            monkeypatch.setattr(pulse_of, "HUNG_S", 5.0)
+            await _becomes(healthz, 503)
+            assert (await healthz())[1].startswith("the store answers, and tasks have not been looked for for ")
+            goes_on.set()
+            await _becomes(healthz, 200)
+            await _becomes(readyz, 200)
+    finally:
+        goes_on.set()
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+def test_a_loop_that_waits_for_the_store_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted from when the store let it go on; a probe that came in between would have ended who is about to."""
+    now = 1000.0
+    monkeypatch.setattr(pulse_of.time, "monotonic", lambda: now)
+    pulse = Pulse()
+
+    def passes(seconds: float, *, taken: bool = True) -> str:
+        nonlocal now
+        for _ in range(int(seconds)):
+            now += 1
+            pulse.turned()
+            if taken:
+                pulse.taken()
+        return pulse.hangs()
+
+    assert not passes(300, taken=False), "it waits for its store"
+    pulse.taken()
+    assert not passes(50)
+    with pulse.writing():
+        assert not passes(300), "the store takes heartbeats alone"
+    assert not passes(30) and passes(31)
+    pulse.came_round()
+    assert not passes(300, taken=False) and not passes(30) and passes(32)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+@asynccontextmanager
+async def _asked(port: int) -> AsyncIterator[tuple[Ask, Ask]]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+
+        async def ask(path: str) -> tuple[int, str]:
+            answer = await client.get(path)
+            return answer.status_code, answer.text
+
+        yield partial(ask, "/healthz"), partial(ask, "/readyz")
+
+
+async def _becomes(ask: Ask, status: int) -> None:
+    end = time.monotonic() + 120
+    while (await ask())[0] != status:
+        assert time.monotonic() < end, f"it never is {status}"
+        await asyncio.sleep(0.05)

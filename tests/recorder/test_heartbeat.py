@@ -1,0 +1,110 @@
+"""A recorder's heartbeats: they come in time whatever else waits for the store, and no probe ends one that waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.hand import CLUSTER, until
+
+from cortex_jupyter.recorder import heartbeat
+from cortex_jupyter.recorder.process.health import Pulse
+from cortex_jupyter.recorder.recorder import Recording
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from cortex_jupyter.store import Recorder, Store
+
+
+@pytest.fixture
+def hangs() -> Iterator[threading.Event]:
+    """Give what a server that hangs waits for."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@asynccontextmanager
+async def running(store: Store, pulse: Pulse | None = None) -> AsyncIterator[asyncio.Task[None]]:
+    cluster: Any = type("Api", (), {"id": CLUSTER})()
+    run = asyncio.create_task(Recording(store, cluster, pulse=pulse).run())
+    try:
+        yield run
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+async def test_a_heartbeat_stands_behind_no_other_call_to_the_store(
+    store: Store, hangs: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many tasks each may have a call that waits for a server, or for its replicas: more than there are threads."""
+    beats: list[Recorder] = []
+    real = store.beat
+    monkeypatch.setattr(store, "beat", lambda me: beats.append(me) or real(me))
+    async with running(store):
+        await until(lambda: beats)
+        loop = asyncio.get_running_loop()
+        calls = [loop.run_in_executor(None, hangs.wait) for _ in range(100)]
+        beats.clear()
+        try:
+            await until(lambda: len(beats) > 2, 20)
+        finally:
+            hangs.set()
+        await asyncio.gather(*calls)
+
+
+async def test_one_whose_store_hangs_is_not_taken_to_hang_itself(
+    store: Store, hangs: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server that is away as well has each attempt take minutes; started anew it could do no more."""
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
+    beats: list[Recorder] = []
+    turns: list[int] = []
+    real, pulse = store.beat, Pulse()
+
+    def beat(me: Recorder) -> None:
+        beats.append(me)
+        if len(beats) > 2:
+            hangs.wait()
+        real(me)
+
+    monkeypatch.setattr(store, "beat", beat)
+    async with running(store, pulse):
+        await until(lambda: len(beats) > 2)
+        monkeypatch.setattr(pulse, "turned", lambda: turns.append(len(beats)))
+        try:
+            await until(lambda: len(turns) > 5, 10)
+        finally:
+            hangs.set()
+        assert set(turns[:5]) == {3}, "it is one attempt"
+
+
+async def test_a_heartbeat_under_way_is_not_the_last_that_is_heard_of_who_leaves(
+    store: Store, hangs: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else others wait for it to go cold before they take what was left."""
+    monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
+    beats: list[str] = []
+    real = store.beat
+
+    def beat(me: Recorder) -> None:
+        beats.append("begun")
+        if len(beats) > 2:
+            hangs.wait()
+        real(me)
+        beats.append("done")
+
+    monkeypatch.setattr(store, "beat", beat)
+    async with running(store) as run:
+        await until(lambda: beats[-1:] == ["begun"] and len(beats) > 2)
+        run.cancel()
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.2, hangs.set)
+        await asyncio.gather(run, return_exceptions=True)
+    await until(lambda: beats[-1] == "done")
+    assert store.recorders(CLUSTER) == []

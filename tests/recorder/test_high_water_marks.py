@@ -1,0 +1,109 @@
+"""What a recorder had reached tells it that its store has gone back: until it has said so, and no longer than it must."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.hand import CLUSTER, Hand
+
+from cortex_jupyter.errors import LeaseLost, StoreUnreachable
+from cortex_jupyter.recorder import tasks as lib
+from cortex_jupyter.recorder.recorder import Recording
+
+if TYPE_CHECKING:
+    from cortex_jupyter.store import Commit, Lease, Store
+
+
+class Short:
+    """Of a recorder of one task, one that ends at once, having reached the eighth record.
+
+    Attributes
+    ----------
+    error : Exception or None
+        How.
+    """
+
+    away, reached, error = 0.0, 8, LeaseLost("the store ends at record 2, not before 9")
+
+    def __init__(self, *arguments: Any, **_: Any) -> None:
+        self.info = arguments[4]
+
+    async def run(self) -> None:
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def recording(store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give one that has recorded a task up to a number that the store has lost."""
+    hand.lines([(1, 1, "a"), (2, 1, "b")])
+    store.leave("me")
+    monkeypatch.setattr(lib, "TaskRecorder", Short)
+    cluster: Any = type("Api", (), {"host": CLUSTER, "id": CLUSTER})()
+    return Recording(store, cluster)
+
+
+async def record(recording: Any, id_: int) -> None:
+    await recording._tasks.start(None, id_, masked=False)
+    await asyncio.gather(*(one.task for one in recording._tasks.running.values()))
+
+
+async def test_it_is_said_as_soon_as_the_store_takes_it(
+    store: Store, hand: Hand, recording: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record(recording, hand.id)
+    real = store.commit
+
+    def away(*_: object) -> None:
+        raise StoreUnreachable("it does not answer")
+
+    monkeypatch.setattr(store, "commit", away)
+    with pytest.raises(StoreUnreachable):
+        await record(recording, hand.id)
+    monkeypatch.setattr(store, "commit", real)
+    await record(recording, hand.id)
+    (said,) = store.entries(hand.id, 2, 1 << 20)
+    assert (said.seq, said.last) == (3, 9) and b"lost its last 6 records" in said.data
+
+
+async def test_a_task_that_another_takes_just_then_is_his_and_ends_nothing_else(
+    store: Store, hand: Hand, recording: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record(recording, hand.id)
+    real = store.commit
+
+    def taken(lease: Lease, commit: Commit) -> None:
+        other = store.lease(hand.id, lease.owner)  # of a number that is not ours
+        assert other is not None
+        real(lease, commit)
+
+    monkeypatch.setattr(store, "commit", taken)
+    await recording._tasks.start(None, hand.id, masked=False)
+    assert not recording._tasks.running and len(store.entries(hand.id, 2, 1 << 20)) == 0
+
+
+async def test_what_is_complete_is_forgotten(
+    store: Store, hand: Hand, recording: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector runs for months: it must not know of each task that ever was."""
+    now = [0.0]
+    monkeypatch.setattr(recording._tasks.reached, "_clock", lambda: now[0])
+    await record(recording, hand.id)
+    now[0] += 3600
+    assert len(recording._tasks.reached) == 1, "it is not complete"
+    monkeypatch.setattr(Short, "error", None)
+    await record(recording, hand.id)
+    assert recording._tasks.reached.of(hand.id) == 8, "a server that fails over may still lose that it is complete"
+    now[0] += 3600
+    assert len(recording._tasks.reached) == 0
+    # Another may have completed it.
+    monkeypatch.setattr(Short, "error", LeaseLost("another recorder has taken over this task"))
+    await record(recording, hand.id)
+    hand.lease = store.lease(hand.id, "me")  # type: ignore[assignment]
+    hand.next = store.info(hand.id).last_seq + 1  # type: ignore[union-attr]
+    hand.end()
+    await record(recording, hand.id)
+    now[0] += 3600
+    assert len(recording._tasks.reached) == 0

@@ -1,0 +1,232 @@
+"""What `cortex-jupyter record --manifests` prints: whole, without a secret, and a real cluster runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from archive.s3 import gate, seaweed
+from support.kube import IMAGE, python_job
+from support.ports import free_port
+from support.valkey import Server
+
+import cortex_jupyter
+from cortex_jupyter.model import Batch
+from cortex_jupyter.recorder.__main__ import main
+from cortex_jupyter.store.open import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.kube import Kube
+
+ROOT = Path(cortex_jupyter.__file__).parents[1]
+
+
+def printed(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main(["--manifests", *options]) == 0
+    return capsys.readouterr().out
+
+
+def one(text: str, kind: str) -> dict[str, Any]:
+    (found,) = (o for o in yaml.safe_load_all(text) if o["kind"] == kind)
+    return found
+
+
+def test_rights_are_of_the_namespaces_that_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "-n", "ml", "-n", "vision", "--into", "logs", "-l", "team in (a, b)")
+    objects = list(yaml.safe_load_all(text))
+    assert {o["metadata"]["namespace"] for o in objects if o["kind"] == "Role"} == {"ml", "vision"}
+    assert {o["subjects"][0]["namespace"] for o in objects if o["kind"] == "RoleBinding"} == {"logs"}
+    assert not any(o["kind"] == "ClusterRole" for o in objects) and "nodes/proxy" not in text
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz" != container["readinessProbe"]["httpGet"]["path"]
+    assert {"name": "CORTEX_LOG_FORMAT", "value": "json"} in container["env"]
+    assert container["command"][-6:] == ["--namespace", "ml", "--namespace", "vision", "--selector", "team in (a, b)"]
+
+    both = printed(capsys, "-n", "ml", "--nodes-proxy")
+    assert one(both, "ClusterRole")["rules"] == [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]
+    verbs = {verb for role in ("Role", "ClusterRole") for rule in one(both, role)["rules"] for verb in rule["verbs"]}
+    assert verbs == {"get", "list", "watch"}, "it only reads"
+
+
+def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, "--store", "valkeys://ann:hush@valkey:6380", "--secret", "keys")
+    assert "hush" not in text and "valkey:6380" not in text
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["env"][0] == {
+        "name": "CORTEX_STORE", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "store"}}
+    }  # fmt: skip
+    assert 6380 in {port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]}
+
+
+def test_it_says_by_what_name_the_store_knows_the_cluster(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CORTEX_CLUSTER", raising=False)
+    text = printed(capsys)
+    assert (
+        "# that store is read from outside too, or another cluster has both, print this with CORTEX_CLUSTER=NAME"
+        in text
+    )
+    assert "may not `get namespaces`" in text
+    monkeypatch.setenv("CORTEX_CLUSTER", "prod-1")
+    text = printed(capsys)
+    assert "CORTEX_CLUSTER=NAME" not in text
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "CORTEX_CLUSTER", "value": "prod-1"} in container["env"]
+
+
+def out(text: str) -> list[int]:
+    return [port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]]
+
+
+@pytest.mark.parametrize(
+    ("environment", "port"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel.observability:4317"}, 4317),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a:4318/v1/traces", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://b:1"}, 4318),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://traces.example", "OTEL_EXPORTER_OTLP_HEADERS": "key=hush"}, 443),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://ann:hush@otel:4318"}, 4318),
+    ],
+)  # fmt: skip
+def test_traces_are_let_out_to_where_the_environment_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int
+) -> None:
+    without = printed(capsys)
+    assert set(out(without)) == {53, 443, 6443, 6379} and "OTEL_EXPORTER_OTLP_ENDPOINT=" in without.partition("---")[0]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    text = printed(capsys)
+    assert set(out(text)) == {*out(without), port} and "not let out" not in text
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    told = {v["name"]: v["value"] for v in container["env"] if v["name"].startswith("OTEL_")}
+    assert "hush" not in text and told == {k: v for k, v in environment.items() if "hush" not in v}
+
+
+@pytest.mark.parametrize(
+    ("environment", "port"),
+    [
+        ({"AWS_ENDPOINT_URL": "http://minio.storage:9000", "AWS_SECRET_ACCESS_KEY": "hush"}, 9000),
+        ({"AZURE_STORAGE_ENDPOINT": "https://azurite:10000/hush"}, 10000),
+        ({"GOOGLE_BASE_URL": "http://gcs"}, 80),
+        ({"CORTEX_ARCHIVE": "http://ann:hush@s3:8333/logs"}, 8333),
+        ({"CORTEX_ARCHIVE": "s3://hush/logs"}, 443),
+    ],
+)
+def test_an_archive_is_reached_where_the_environment_says_and_by_a_secret_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int
+) -> None:
+    without = printed(capsys, "--secret", "keys", "--into", "logs")
+    assert set(out(without)) == {53, 443, 6443, 6379}
+    head = without.partition("---")[0]
+    assert "-n logs create secret generic keys-archive --from-literal=AWS_ACCESS_KEY_ID=" in head
+    assert "at port 443 alone: set AWS_ENDPOINT_URL" in head
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    text = printed(capsys, "--secret", "keys")
+    assert set(out(text)) == {*out(without), port} and "hush" not in text
+    assert ("at port 443 alone" in text) == (port == 443)
+    (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "keys-archive", "optional": True}}]
+
+
+def of_this_machine(text: str, port: int) -> str:
+    """Have the pod run the Python of this machine, and reach the API server and the store on its loopback."""
+    objects = list(yaml.safe_load_all(text.replace("9464", str(port))))
+    (pod,) = (o["spec"]["template"]["spec"] for o in objects if o["kind"] == "Deployment")
+    (container,) = pod["containers"]
+    assert container["command"][:2] == ["cortex-jupyter", "record"]
+    container["command"][:2] = [sys.executable, "-m", "cortex_jupyter.cli", "record"]
+    container |= {"image": IMAGE, "imagePullPolicy": "Never"}
+    env = {"PYTHONPATH": str(ROOT), "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "6443"}
+    container["env"] += [{"name": k, "value": v} for k, v in env.items()]
+    wanted = {"/usr", "/lib", "/lib64", "/etc/ssl", sys.base_prefix, sys.prefix, str(ROOT)}
+    if any(Path(path).stat().st_mode & 0o005 != 0o005 for path in wanted):
+        # A Python that is one user's alone can be run by no other; without capabilities even root reads no others' files.
+        pod["securityContext"] |= {"runAsNonRoot": False, "runAsUser": 0, "runAsGroup": 0}
+    pod["hostNetwork"] = True
+    paths = sorted(p for p in wanted if not any(p.startswith(f"{other}/") for other in wanted))
+    for i, path in enumerate(paths):
+        pod["volumes"].append({"name": f"host{i}", "hostPath": {"path": path}})
+        container["volumeMounts"].append({"name": f"host{i}", "mountPath": path, "readOnly": True})
+    return yaml.safe_dump_all(objects)
+
+
+@pytest.mark.cluster
+def test_a_real_cluster_runs_it(
+    kube: Kube,
+    unique: Callable[[str], str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space, port = unique("collector"), free_port()
+
+    def kubectl(*arguments: str, text: str = "") -> str:
+        command = ["kubectl", "--kubeconfig", str(kube.kubeconfig), *arguments]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def may_read_node(log: str) -> bool:
+        """Ask for a file of a node as the collector's ServiceAccount."""
+        who = {"Impersonate-User": f"system:serviceaccount:{space}:cortex-jupyter"}
+        answer = kube.client.get(f"{kube.server}/api/v1/nodes/{node}/proxy/logs/pods/{log}", headers=who)
+        assert answer.status_code in (200, 403), answer.text
+        return answer.status_code == 200 and "line 099" in answer.text
+
+    options = ("-n", space, "--policy-beta", "--replicas", "1")
+    kubectl("create", "namespace", space)
+    (tmp_path / "s3").mkdir()
+    with (
+        seaweed(tmp_path / "s3") as s3,
+        gate(s3) as bucket,
+        Server(tmp_path / "valkey", requirepass="hush") as server,
+    ):
+        monkeypatch.setenv("CORTEX_STORE_PASSWORD", "hush")
+        store = open_store(server.url)
+        try:
+            for more in ((), ("--nodes-proxy",)):
+                kubectl("apply", "--dry-run=server", "-f", "-", text=printed(capsys, *options, *more))
+            kubectl("apply", "--dry-run=server", "-f", "-", text=printed(capsys, "--into", space, "--policy-beta"))
+            told = {"store": server.url, "password": "hush", "archive": "s3://logs/runs"}
+            for name, values in (("cortex-jupyter", told), ("cortex-jupyter-archive", bucket.env)):
+                literals = [f"--from-literal={k}={v}" for k, v in values.items()]
+                kubectl("-n", space, "create", "secret", "generic", name, *literals)
+            kubectl("apply", "-f", "-", text=of_this_machine(printed(capsys, *options), port))
+            job = unique("seen")
+            kube.create(python_job(job, "for i in range(100): print(f'line {i:03}')", namespace=space))
+            ready = lambda: json.loads(kubectl("-n", space, "get", "deploy", "cortex-jupyter", "-o", "json"))["status"].get("readyReplicas")  # fmt: skip # noqa: E731
+            kube.wait_for(ready, "the collector to be ready")
+            recorded = lambda: [i for i in store.recordings(space) if i.done]  # noqa: E731
+            (info,) = kube.wait_for(recorded, "what nobody watched to be recorded")
+            texts = [
+                t for e in store.entries(info.id, 0, 1 << 30) if e.event == "log" for t in Batch.decode(e.data).texts
+            ]
+            assert info.ref.name == job and texts == [f"line {i:03}" for i in range(100)]
+            said = kubectl("-n", space, "logs", "deploy/cortex-jupyter")
+            assert "cannot" not in said and "no events" not in said, said
+            assert len(store.recorders(info.cluster)) == 1
+            # The archive is an S3 of its own, which only the Secret with its variables names.
+            kube.wait_for(lambda: store.setting(f"archived:{info.id}"), "the archive")
+            assert any(path.endswith(f"/{job}/{info.id}.json") for _, path, _ in bucket.requests)
+            # Files on the node are read with one right more, and refused without it.
+            (pod,) = kube.pods_of(job, space)
+            node, uid = pod["spec"]["nodeName"], pod["metadata"]["uid"]
+            log = f"{space}_{pod['metadata']['name']}_{uid}/main/0.log"
+            assert not may_read_node(log)
+            with_right = one(printed(capsys, *options, "--nodes-proxy"), "ClusterRole")["metadata"]["name"]
+            kubectl("apply", "-f", "-", text=of_this_machine(printed(capsys, *options, "--nodes-proxy"), port))
+            assert may_read_node(log)
+            kubectl("delete", "clusterrole,clusterrolebinding", with_right)
+            kubectl("-n", space, "scale", "deploy", "cortex-jupyter", "--replicas", "0")
+            kube.wait_for(lambda: server.ask("KEYS", "cortex:recorder:*") == [], "the collector to take its leave")
+        finally:
+            store.close()
+            kubectl("delete", "namespace", space, "--wait=false")

@@ -1,0 +1,353 @@
+"""The recorder process on the sandbox: each line of each container once, whatever is done to either."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from support.hand import until
+from support.kube import pod_spec, python_container, python_job, python_pod
+
+from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.reader.pages import newest
+from cortex_jupyter.reader.session import Recordings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from support.kube import Kube
+
+    from cortex_jupyter.reader.session import Recording
+
+COUNT = "import time\nfor i in range({n}):\n    print(f'line {{i:08}}', flush=True)\n    time.sleep({pause})"
+
+
+class Seen:
+    """What a reader has read to the end.
+
+    Attributes
+    ----------
+    lines : dict
+        (pod, container, run) to texts.
+    notices : list of dict
+        The rest, in order.
+    """
+
+    def __init__(self) -> None:
+        self.lines: dict[tuple[str, str, int], list[str]] = {}
+        self.notices: list[dict[str, Any]] = []
+        self.count = 0
+
+    async def read(self, recording: Recording, at: Callable[[Seen], object] = lambda _: None) -> Seen:
+        async with recording.wanted():
+            async for frame in recording.feed.frames():
+                if frame.event == "log":
+                    batch = Batch.decode(frame.entry.data)
+                    for sid, text in zip(batch.sids, batch.texts, strict=True):
+                        s = batch.sources[sid]
+                        self.lines.setdefault((s["pod"], s["container"], s["run"]), []).append(text)
+                    self.count += len(batch)
+                else:
+                    self.notices.append({"event": frame.event} | orjson.loads(frame.entry.data))
+                at(self)
+        return self
+
+    def of(self, event: str) -> list[str]:
+        return [n["message"] for n in self.notices if n["event"] == event]
+
+
+@pytest.fixture
+async def recordings(sandbox: Any, tmp_path: Path) -> AsyncIterator[Recordings]:
+    async with opened(sandbox, tmp_path) as one:
+        yield one
+
+
+@asynccontextmanager
+async def opened(sandbox: Any, folder: Path) -> AsyncIterator[Recordings]:
+    one = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(sandbox.kubeconfig))
+    try:
+        yield one
+    finally:
+        assert one.cluster is not None
+        recorder = one.store.recorder(one.cluster.id)
+        if recorder is not None and recorder.pid != os.getpid():
+            os.kill(recorder.pid, signal.SIGTERM)
+            await until(lambda: one.store.recorder(one.cluster.id) is None)  # type: ignore[union-attr]
+        await one.close()
+
+
+async def follow(recordings: Recordings, name: str, at: Callable[[Seen], object] = lambda _: None) -> Seen:
+    recording = await recordings.find(TaskRef.parse(name))
+    return await asyncio.wait_for(Seen().read(recording, at), 120)
+
+
+def counted(n: int) -> list[str]:
+    return [f"line {i:08}" for i in range(n)]
+
+
+def exactly(seen: Seen, n: int) -> bool:
+    """Say in a word what is wrong, not in thousands of lines."""
+    (texts,) = seen.lines.values()
+    odd = [f"{text} at {i}" for i, text in enumerate(texts) if text != f"line {i:08}"][:3]
+    missing = sorted(set(counted(n)) - set(texts))
+    assert not odd and not missing, (len(texts), odd, len(missing), missing[:3], seen.notices)
+    return len(texts) == n
+
+
+async def test_a_job_of_two_pods_arrives_whole(recordings: Recordings, kube: Kube, unique: Any) -> None:
+    name = unique("whole")
+    program = "import sys\nfor i in range(20000): print(f'line {i:08}')"
+    kube.create(python_job(name, program, parallelism=2, init="print('prepare')"))
+    seen = await follow(recordings, name)
+    mains = [texts for (_, container, _), texts in seen.lines.items() if container == "main"]
+    assert mains == [counted(20_000)] * 2
+    assert [t for (_, c, _), t in seen.lines.items() if c == "prepare"] == [["prepare"]] * 2
+    assert seen.of("end") == ["Job complete exit 0"] and not seen.of("gap")
+    recording = await recordings.find(TaskRef.parse(name))
+    complete = recordings.store.complete(recording.id)
+    assert (complete.records, complete.sources, complete.gaps) == (40_002, 4, [])
+    assert len(newest(recordings.store, recording.id, limit=1000).records) == 1000
+    kube.delete("jobs", name)
+
+
+async def test_killed_in_mid_stream(recordings: Recordings, kube: Kube, unique: Any) -> None:
+    name = unique("killed")
+    kube.create(python_job(name, COUNT.format(n=4000, pause=0.0005), parallelism=2))
+    killed: set[int] = set()
+
+    def kill(seen: Seen) -> None:
+        if len(killed) < 3 and seen.count > 1500 * (len(killed) + 1):
+            assert recordings.cluster is not None
+            found = recordings.store.recorder(recordings.cluster.id)
+            if found is not None and found.pid not in killed:
+                os.kill(found.pid, signal.SIGKILL)
+                killed.add(found.pid)
+
+    seen = await follow(recordings, name, kill)
+    assert killed
+    assert list(seen.lines.values()) == [counted(4000)] * 2
+    assert not seen.of("gap")
+    kube.delete("jobs", name)
+
+
+async def test_two_recorders_at_once(recordings: Recordings, kube: Kube, unique: Any, sandbox: Any) -> None:
+    name = unique("two")
+    command = [sys.executable, "-P", "-m", "cortex_jupyter.recorder", "--store", recordings.store.url]
+    command += ["--kubeconfig", str(sandbox.kubeconfig), "--idle", "3"]
+    stopped: list[int] = []
+    both = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]  # noqa: ASYNC220
+    try:
+        kube.create(python_job(name, COUNT.format(n=3000, pause=0.0005)))
+
+        def stop(seen: Seen) -> None:
+            # The one at work stands still for longer than its lease, then goes on.
+            if seen.count > 1000 and not stopped:
+                found = recordings.store.recorder(recordings.cluster.id)  # type: ignore[union-attr]
+                if found is not None:
+                    stopped.append(found.pid)
+                    os.kill(found.pid, signal.SIGSTOP)
+                    asyncio.get_running_loop().call_later(5, os.kill, found.pid, signal.SIGCONT)
+
+        seen = await follow(recordings, name, stop)
+        assert list(seen.lines.values()) == [counted(3000)]
+        assert not seen.of("gap")
+
+        def started() -> bool:  # on a busy machine one may still be on its way: it could not end in order
+            known = {one.pid for one in recordings.store.recorders(recordings.cluster.id)}  # type: ignore[union-attr]
+            return all(p.pid in known or p.poll() is not None for p in both)
+
+        await asyncio.to_thread(kube.wait_for, started, "both to be at work")
+    finally:
+        for pid in stopped:  # it may be a third, which was started for a reader
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        for process in both:
+            process.terminate()
+        assert [p.wait(120) for p in both] == [0, 0]
+    kube.delete("jobs", name)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "cut", "after_bytes": 20_011, "count": 6},
+        {"kind": "abort", "after_bytes": 30_007, "count": 6},
+        {"kind": "garbage", "count": 2},
+        {"kind": "status", "code": 500, "path": "/log", "count": 3},
+        {"kind": "status", "code": 503, "path": "watch=1", "count": 2},
+    ],
+    ids=lambda f: f["kind"] + str(f.get("code", "")),
+)
+async def test_faults_of_the_way(
+    recordings: Recordings, kube: Kube, unique: Any, sandbox: Any, fault: dict[str, Any]
+) -> None:
+    name = unique("fault")
+    matched = {} if fault["kind"] == "status" else {"pod": f"{name}.*"}
+    sandbox.fault(**fault, **matched)
+    kube.create(python_job(name, COUNT.format(n=3000, pause=0.0003)))
+    seen = await follow(recordings, name)
+    assert exactly(seen, 3000) and not seen.of("gap")
+    kube.delete("jobs", name)
+
+
+async def test_a_restart_is_another_run(recordings: Recordings, kube: Kube, unique: Any) -> None:
+    name = unique("again")
+    program = (
+        COUNT.format(n=50, pause=0.01)
+        + "\nimport os\nos._exit(0 if os.path.exists('/tmp/%s') else (open('/tmp/%s', 'w').close(), 3)[1])"
+    )
+    kube.create(python_pod(name, program % (name, name), restart="OnFailure"))
+    try:
+        seen = await follow(recordings, f"pod/{name}")
+    finally:
+        if os.path.exists(f"/tmp/{name}"):  # noqa: PTH110, ASYNC240
+            os.unlink(f"/tmp/{name}")  # noqa: PTH108
+    assert {key[2]: texts for key, texts in seen.lines.items()} == {0: counted(50), 1: counted(50)}
+    assert not seen.of("gap")
+    kube.delete("pods", name)
+
+
+async def test_a_failure_ends_with_its_exit_code(recordings: Recordings, kube: Kube, unique: Any) -> None:
+    name = unique("three")
+    kube.create(python_job(name, "print('no'); raise SystemExit(3)"))
+    seen = await follow(recordings, name)
+    assert list(seen.lines.values()) == [["no"]]
+    assert seen.of("end") == ["Job failed exit 3: BackoffLimitExceeded"]
+    info = await (await recordings.find(TaskRef.parse(name))).info()
+    assert (info.state, info.exit_code, info.done) == ("failed", 3, True)
+    kube.delete("jobs", name)
+
+
+async def test_an_image_that_is_missing_then_there(
+    recordings: Recordings, kube: Kube, unique: Any, sandbox: Any
+) -> None:
+    name, image = unique("image"), f"registry.local/{unique('none')}:1"
+    sandbox.fault("image", image=image, present=False)
+    kube.create(python_job(name, "print('here')", image=image))
+    told: list[str] = []
+
+    def mend(seen: Seen) -> None:
+        told[:] = seen.of("status")
+        if any("ErrImage" in m or "ImagePull" in m for m in told) and len(sandbox.faults()) == 1:
+            sandbox.fault("image", image=image)
+
+    seen = await follow(recordings, name, mend)
+    assert list(seen.lines.values()) == [["here"]]
+    assert any(m.startswith("Log not available yet: ErrImage") for m in told)
+    kube.delete("jobs", name)
+
+
+async def test_readers_are_told_why_the_log_of_a_container_that_started_late_cannot_be_read(
+    recordings: Recordings, kube: Kube, unique: Any, sandbox: Any
+) -> None:
+    """While it was pending there was nothing to read, and nothing to wait for."""
+    name, image = unique("late"), f"registry.local/{unique('slow')}:1"
+    sandbox.fault("pull", image=image, seconds=3)
+    sandbox.fault("status", path="/log", code=500, text="the node is away")
+    kube.create(python_job(name, "print('here')\nimport time; time.sleep(5)", image=image))
+    told: list[str] = []
+
+    def mend(seen: Seen) -> None:
+        told[:] = seen.of("status")
+        if any("the node is away" in message for message in told):
+            sandbox.clear()
+
+    seen = await follow(recordings, name, mend)
+    assert any(m.startswith("Log not available yet: ContainerCreating") for m in told), told
+    assert any(m.startswith("Log not available yet: the node is away") for m in told), told
+    assert list(seen.lines.values()) == [["here"]] and not seen.of("gap")
+    kube.delete("jobs", name)
+
+
+async def test_readers_are_told_why_nothing_can_be_recorded(
+    recordings: Recordings, kube: Kube, unique: Any, sandbox: Any
+) -> None:
+    name = unique("denied")
+    kube.create(python_job(name, "print('here')"))
+    sandbox.fault("deny", verb="list", resource="pods")
+
+    def allow(seen: Seen) -> None:
+        if any("forbidden" in message for message in seen.of("status")):
+            sandbox.clear()
+
+    seen = await follow(recordings, name, allow)
+    assert list(seen.lines.values()) == [["here"]]
+    assert seen.of("end") == ["Job complete exit 0"]
+    kube.delete("jobs", name)
+
+
+async def test_a_pod_that_is_deleted(recordings: Recordings, kube: Kube, unique: Any) -> None:
+    name = unique("gone")
+    kube.create(python_pod(name, "import time\nprint('a', flush=True)\ntime.sleep(60)"))
+
+    def delete(seen: Seen) -> None:
+        if seen.count == 1:
+            kube.delete("pods", name)
+
+    seen = await follow(recordings, f"pod/{name}", delete)
+    assert list(seen.lines.values()) == [["a"]]
+    assert len(seen.of("end")) == 1
+
+
+async def test_a_sidecar_and_a_second_container(recordings: Recordings, kube: Kube, unique: Any) -> None:
+    name = unique("side")
+    spec = pod_spec([python_container("main", "print('m')"), python_container("other", "print('o')")])
+    kube.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    seen = await follow(recordings, f"pod/{name}")
+    assert {key[1]: texts for key, texts in seen.lines.items()} == {"main": ["m"], "other": ["o"]}
+    kube.delete("pods", name)
+
+
+async def test_what_happened_before_anybody_read_is_told_to_the_second_task_as_well(
+    recordings: Recordings, kube: Kube, unique: Any
+) -> None:
+    """The events of a namespace are watched once, and known already when another of its tasks begins."""
+    names = [unique("nowhere"), unique("nowhere")]
+    for name in names:
+        job = python_job(name, "print(1)")
+        job["spec"]["template"]["spec"]["nodeSelector"] = {"no": "such"}
+        kube.create(job)
+        kube.wait_for(lambda name=name: _told(kube, name), "the event")
+    for name in names:
+        recording = await recordings.find(TaskRef.parse(name))
+        async with recording.wanted(), asyncio.timeout(120), aclosing(recording.feed.frames()) as frames:
+            async for frame in frames:
+                if b"FailedScheduling: 0/1 nodes" in frame.entry.data:
+                    break
+    for name in names:
+        kube.delete("jobs", name)
+
+
+async def test_the_state_comes_before_the_events_that_led_to_it(
+    recordings: Recordings, kube: Kube, unique: Any
+) -> None:
+    """Also where the events are known already and the pods' containers are not."""
+    names = [unique("half"), unique("half")]
+    for name in names:
+        job = python_job(name, "import time; time.sleep(600)", containers=2)
+        job["spec"]["template"]["spec"]["containers"][1]["image"] = "docker.io/local/missing:1"
+        kube.create(job)
+        kube.wait_for(lambda name=name: all(s in str(kube.pods_of(name)) for s in ("running", "ErrImage")), "its state")
+    for name in names:
+        recording, told = await recordings.find(TaskRef.parse(name)), list[str]()
+        async with recording.wanted(), asyncio.timeout(120), aclosing(recording.feed.frames()) as frames:
+            async for frame in frames:
+                told.append(orjson.loads(frame.entry.data).get("notice", ""))
+                if "event" in told:
+                    break
+        assert "state" in told, told
+    for name in names:
+        kube.delete("jobs", name)
+
+
+def _told(kube: Kube, job: str) -> bool:
+    events = kube.list("events", fieldSelector="reason=FailedScheduling")["items"]
+    return any(event["involvedObject"]["name"].startswith(job) for event in events)

@@ -1,0 +1,109 @@
+"""Recorders of different rights at one store: who may read a task himself reads it, whoever else records there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from recorder.test_recorder import COUNT, Seen, counted
+from support.hand import until
+from support.jupyter import Home
+from support.kube import python_job
+
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.reader.session import Recordings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from conftest import SandboxProcess
+    from support.kube import Kube
+    from support.valkey import Server
+
+OTHER = "collector"
+
+
+@asynccontextmanager
+async def recorder(sandbox: SandboxProcess, folder: Path, url: str, *options: str) -> AsyncIterator[Path]:
+    """Run one whom the cluster knows as somebody else; gives its log."""
+    config, ours = folder / "other.yaml", sandbox.kubeconfig.read_text()
+    token = ours.partition("token: ")[2].split()[0]
+    config.write_text(ours.replace(token, f"{token}.{OTHER}"))
+    command = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", url, *options]
+    log = folder / "other.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=Home(folder, config).env, stdout=file, stderr=file)  # noqa: ASYNC220
+    try:
+        yield log
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait, 30)
+
+
+@asynccontextmanager
+async def reader(sandbox: SandboxProcess, url: str) -> AsyncIterator[Recordings]:
+    """Read as the sandbox's own user; the recorder that is started for it ends with the block."""
+    one = await Recordings.connect(url, str(sandbox.kubeconfig))
+    assert one.cluster is not None
+    before = {r.id for r in one.store.recorders(one.cluster.id)}
+    try:
+        yield one
+    finally:
+        for started in one.store.recorders(one.cluster.id):
+            if started.id not in before:
+                os.kill(started.pid, signal.SIGTERM)
+                await until(lambda id_=started.id: id_ not in {r.id for r in one.store.recorders(one.cluster.id)})  # type: ignore[union-attr, misc]
+        await one.close()
+
+
+@pytest.mark.parametrize("options", [("--all", "-n", "ml"), ()], ids=["a collector of a namespace", "a user's"])
+async def test_who_may_read_a_task_does_though_a_recorder_lives_that_may_not(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path, valkey_server: Server,
+    options: tuple[str, ...],
+) -> None:  # fmt: skip
+    name, url = unique("mine"), valkey_server.url
+    valkey_server.ask("FLUSHALL")
+    sandbox.fault("deny", verb="*", resource="*", namespace="default", user=OTHER)
+    kube.create(python_job(name, COUNT.format(n=100, pause=0.1)))
+    async with recorder(sandbox, tmp_path, url, *options) as log, reader(sandbox, url) as recordings:
+        assert recordings.cluster is not None
+        await until(lambda: recordings.store.recorder(recordings.cluster.id))  # type: ignore[union-attr]
+        recording = await recordings.find(TaskRef.parse(name))
+        seen = await asyncio.wait_for(Seen().read(recording), 120)
+        assert [*seen.lines.values()] == [counted(100)]
+        assert not any("forbidden" in message for message in seen.of("status"))
+        if options:
+            assert "taken" not in log.read_text(), "it is of another namespace"
+        else:
+            assert log.read_text().count("is forbidden") < 3, "it does not try on and on"
+
+
+async def test_where_nobody_may_read_it_its_readers_are_told_and_one_more_recorder_is_tried(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path, valkey_server: Server
+) -> None:
+    name, url = unique("nobodys"), valkey_server.url
+    valkey_server.ask("FLUSHALL")
+    kube.create(python_job(name, "print('here')"))
+    sandbox.fault("deny", verb="list", resource="pods", namespace="default")
+    most = 0
+
+    async with recorder(sandbox, tmp_path, url), reader(sandbox, url) as recordings:
+        cluster: Any = recordings.cluster
+        await until(lambda: recordings.store.recorder(cluster.id))
+
+        def allow(seen: Seen) -> None:
+            nonlocal most
+            most = max(most, len(recordings.store.recorders(cluster.id)))
+            if any("forbidden" in message for message in seen.of("status")) and most == 2:
+                sandbox.clear()
+
+        recording = await recordings.find(TaskRef.parse(name))
+        seen = await asyncio.wait_for(Seen().read(recording, allow), 120)
+        assert [*seen.lines.values()] == [["here"]] and most == 2

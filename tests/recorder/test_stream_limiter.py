@@ -1,0 +1,146 @@
+"""More logs than may be read at once take turns: never more, none is left out, each task has its part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from support.hand import until
+from support.kube import python_job
+
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.model import Batch, TaskRef
+from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.source.stream_limiter import Turns
+from cortex_jupyter.store.open import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import SandboxProcess
+    from support.kube import Kube
+
+
+class Readers:
+    """Readers of logs that never end by themselves."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self.now: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.had: Counter[str] = Counter()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self, task: str, name: str, node: str = "n", *, yields: bool = True) -> None:
+        self.tasks.append(asyncio.create_task(self._read(task, name, node, yields)))
+
+    async def _read(self, task: str, name: str, node: str, yields: bool) -> None:
+        while True:
+            async with self._turns.turn(task, node, yields=yields) as turn:
+                for key in (node, "", f"task {task}"):
+                    self.now[key] += 1
+                    self.most[key] = max(self.most[key], self.now[key])
+                self.had[name] += 1
+                try:
+                    while not turn.over:
+                        await asyncio.sleep(0)  # what has come is taken in
+                        try:
+                            async with turn.timeout(60):
+                                await (asyncio.Event().wait() if name[-1] in "02468" else asyncio.sleep(0.001))
+                        except TimeoutError:
+                            assert turn.over
+                finally:
+                    for key in (node, "", f"task {task}"):
+                        self.now[key] -= 1
+
+    async def until(self, test: object) -> None:
+        async with asyncio.timeout(120):
+            while not test():  # type: ignore[operator]
+                assert not [t for t in self.tasks if t.done()]
+                await asyncio.sleep(0.002)
+
+    async def end(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def test_each_has_its_turn_and_never_are_there_more() -> None:
+    turns = Turns(5, 3, 0.005)
+    readers = Readers(turns)
+    for i in range(12):
+        readers.start(f"t{i % 4}", f"r{i}", f"n{i % 3}")
+    await readers.until(lambda: len(readers.had) == 12 and min(readers.had.values()) >= 5)
+    assert readers.most[""] == 5 and max(readers.most[f"n{i}"] for i in range(3)) <= 3
+    await readers.end()
+    readers = Readers(turns)
+    for i in range(5):
+        readers.start("t", f"r{i}", f"n{i}")
+    await readers.until(lambda: readers.now[""] == 5)  # none is held by those that went
+    await readers.end()
+
+
+async def test_a_task_of_many_containers_does_not_crowd_out_the_others() -> None:
+    readers = Readers(Turns(4, 4, 0.005))
+    for i in range(40):
+        readers.start("large", f"large{i}")
+    readers.start("small", "small")
+    await readers.until(lambda: readers.had["small"] >= 20)
+    large = sum(n for name, n in readers.had.items() if name != "small")
+    assert large < 20 * 8, "one of forty-one would have one turn in forty-one"
+    await readers.end()
+
+
+async def test_where_there_is_room_nobody_is_disturbed() -> None:
+    readers = Readers(Turns(4, 2, 0.001))
+    for i in range(4):
+        readers.start("t", f"r{i}", f"n{i % 2}")
+    await readers.until(lambda: readers.now[""] == 4)
+    await asyncio.sleep(0.02)
+    assert readers.had == dict.fromkeys(("r0", "r1", "r2", "r3"), 1)
+    # One more for a node that is full: nobody else's node is touched, and what does not yield stays.
+    readers.start("t", "r4", "n0")
+    await readers.until(lambda: min(readers.had[name] for name in ("r0", "r2", "r4")) >= 3)
+    assert readers.had["r1"] == readers.had["r3"] == 1
+    await readers.end()
+
+
+@pytest.mark.parametrize("yields", [True, False])
+async def test_who_leaves_while_waiting_is_forgotten(yields: bool) -> None:
+    readers = Readers(Turns(1, 1, 60))
+    readers.start("a", "first", yields=yields)
+    readers.start("b", "second")
+    await readers.until(lambda: readers.had["first"] == 1)
+    readers.tasks[1].cancel()
+    await asyncio.wait([readers.tasks.pop()])
+    readers.start("c", "third")
+    readers.tasks.pop(0).cancel()
+    await readers.until(lambda: readers.had["third"] == 1)
+    assert not readers.had["second"]
+    await readers.end()
+
+
+async def test_nothing_is_lost_where_logs_take_turns(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = unique("turns")
+    program = "import time\nfor i in range(150): print(f'line {i:03}', flush=True); time.sleep(0.02)"
+    job = await asyncio.to_thread(kube.create, python_job(name, program, parallelism=5))
+    store = open_store(f"sqlite:///{tmp_path}/store.sqlite")
+    turns = Turns(2, 2, 0.2)
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        id_ = store.open(cluster.id, TaskRef("default", "job", name), job["metadata"]["uid"])
+        store.want(id_, 60)
+        recorder = asyncio.create_task(Recording(store, cluster, idle=0, turns=turns).run())
+        await until(lambda: (info := store.info(id_)) and info.done, 60)
+        await recorder
+    lines: dict[int, list[str]] = {}
+    for batch in (Batch.decode(e.data) for e in store.entries(id_, 0, 1 << 30) if e.event == "log"):
+        for sid, text in zip(batch.sids, batch.texts, strict=True):
+            lines.setdefault(sid, []).append(text)
+    assert [*lines.values()] == [[f"line {i:03}" for i in range(150)]] * 5
+    assert not store.complete(id_).gaps
+    store.close()

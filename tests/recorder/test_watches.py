@@ -1,0 +1,177 @@
+"""One watch for many tasks gives each what a watch of its own would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, cast
+
+from support.hand import until
+from support.kube import python_job
+
+from cortex_jupyter.cluster import watch as watch_lib
+from cortex_jupyter.cluster.session import Cluster
+from cortex_jupyter.cluster.tasks import resolve
+from cortex_jupyter.cluster.workloads import Workload
+from cortex_jupyter.model import TaskRef
+from cortex_jupyter.recorder.watching.watches import SharedWatches, Watches
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    import pytest
+    from conftest import SandboxProcess
+    from support.kube import Kube
+
+
+class Follows:
+    """What one follower has been given: what is there, and how often it was listed."""
+
+    def __init__(self, changes: AsyncIterator[tuple[str, dict[str, Any]]]) -> None:
+        self.there: dict[str, dict[str, Any]] = {}
+        self.lists = 0
+        self.task = asyncio.create_task(self._run(changes))
+
+    async def _run(self, changes: AsyncIterator[tuple[str, dict[str, Any]]]) -> None:
+        async for kind, obj in changes:
+            if kind == "SYNC":
+                self.lists += 1
+            elif kind == "DELETED":
+                del self.there[obj["metadata"]["name"]]
+            elif kind != "LOST":
+                self.there[obj["metadata"]["name"]] = obj
+
+    async def until(self, test: Callable[[Follows], object]) -> None:
+        async with asyncio.timeout(120):
+            while not test(self):
+                assert not self.task.done(), self.task.exception()
+                await asyncio.sleep(0.01)
+
+    async def end(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+async def test_a_shared_watch_gives_what_one_of_its_own_would(
+    sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
+) -> None:
+    names = [unique("one"), unique("two")]
+    for name in names:
+        await asyncio.to_thread(kube.create, python_job(name, "import time; time.sleep(60)", parallelism=2))
+    async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
+        jobs = [await resolve(cluster, TaskRef("default", "job", name)) for name in names]
+        shared, own = SharedWatches(cluster, whole=True), Watches(cluster)
+        pods = [Follows(watches.pods(job)) for job in jobs for watches in (shared, own)]
+        objects = [Follows(watches.workload(job)) for job in jobs for watches in (shared, own)]
+        for one in pods:
+            await one.until(lambda one: one.lists and len(one.there) == 2)
+        for one, name in zip(objects, (n for n in names for _ in range(2)), strict=True):
+            await one.until(lambda one: one.lists and len(one.there) == 1)
+            assert list(one.there) == [name] and one.there[name]["spec"]["selector"]
+        late = Follows(shared.pods(jobs[0]))
+        await late.until(lambda one: one.lists == 1 and one.there.keys() == pods[1].there.keys())
+        assert late.there.keys() == pods[0].there.keys(), "who comes later has what is there"
+
+        sandbox.fault("expire")
+        gone = next(iter(late.there))
+        await asyncio.to_thread(kube.delete, "pods", gone)
+        for one in (late, *pods[:2]):
+            await one.until(lambda one: gone not in one.there)
+        assert pods[2].there.keys() == pods[3].there.keys(), "the other's are none of its business"
+        for one in (late, *pods, *objects):
+            await one.end()
+
+        again = Follows(shared.pods(jobs[1]))
+        await again.until(lambda one: one.lists == 1 and len(one.there) == 2)
+        sandbox.fault("deny", verb="list", resource="pods")  # others ask this sandbox too: no count would be ours
+        await again.end()
+        refused = Follows(shared.pods(jobs[1]))
+        async with asyncio.timeout(120):
+            await asyncio.wait([refused.task])
+        sandbox.clear()
+        assert refused.task.exception(), "a refusal is told to who follows"
+    for name in names:
+        await asyncio.to_thread(kube.delete, "jobs", name)
+
+
+async def test_the_events_of_a_namespace_are_watched_once_for_all_tasks() -> None:
+    """The server cannot select them: 200 watches would each be sent those of all 200 tasks."""
+    asked: list[str] = []
+
+    class Api:
+        async def read_list(self, path: str, _: object, cut: Callable[[Any], Any]) -> tuple[list[Any], str]:
+            asked.append(path)
+            about = [{"metadata": {"name": uid, "uid": f"e-{uid}"}, "involvedObject": {"uid": uid}} for uid in "abc"]
+            return list(map(cut, about)), "1"
+
+        @contextlib.asynccontextmanager
+        async def request(self, *_: object, **__: object) -> AsyncIterator[None]:
+            await asyncio.Event().wait()
+            yield
+
+    watches = Watches(cast("Cluster", Api()))
+    follows = [Follows(watches.events("ml", uid.__eq__)) for uid in "abc"]
+    for one, uid in zip(follows, "abc", strict=True):
+        await one.until(lambda one: one.lists)
+        assert list(one.there) == [uid]
+    assert asked == ["/api/v1/namespaces/ml/events"]
+    for one in follows:
+        await one.end()
+
+
+class Silent:
+    """An API server without objects; its watches say nothing. Counts how often each was opened."""
+
+    status = 200
+
+    def __init__(self) -> None:
+        self.opened: dict[str, int] = {}
+        self.content = self
+
+    async def read_list(self, *_: object) -> tuple[list[Any], str]:
+        return [], "1"
+
+    @contextlib.asynccontextmanager
+    async def request(self, path: str, *_: object, **__: object) -> AsyncIterator[Silent]:
+        kind = path.rpartition("/")[2]
+        self.opened[kind] = self.opened.get(kind, 0) + 1
+        yield self
+
+    async def readany(self) -> bytes:
+        return await asyncio.Future()
+
+    async def until(self, opened: int) -> None:
+        await until(lambda: self.opened == {"pods": opened, "jobs": opened})
+
+
+async def test_hundreds_of_tasks_in_doubt_open_a_shared_watch_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs in back-off have nothing to read, and each of them asks every few seconds whether the watch is dead."""
+    monkeypatch.setattr(watch_lib, "_SHORT_S", 0.0)
+    monkeypatch.setattr(watch_lib, "_DOUBTS_APART_S", 600.0)
+    api = Silent()
+    watches = SharedWatches(cast("Cluster", api))
+    jobs = [Workload(TaskRef("ml", "job", f"job-{i}"), f"uid-{i}", {}) for i in range(300)]
+    follows = [Follows(watches.pods(jobs[0])), Follows(watches.workload(jobs[0]))]
+    await api.until(opened=1)
+    for job in jobs:
+        watches.doubt(job)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    await api.until(opened=2)
+    for one in follows:
+        await one.end()
+
+
+async def test_a_doubt_that_comes_soon_after_another_counts_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_lib, "_SHORT_S", 0.0)
+    monkeypatch.setattr(watch_lib, "_DOUBTS_APART_S", 0.5)
+    api = Silent()
+    watches = SharedWatches(cast("Cluster", api))
+    job = Workload(TaskRef("ml", "job", "a"), "uid-a", {})
+    follows = [Follows(watches.pods(job)), Follows(watches.workload(job))]
+    await api.until(opened=1)
+    for opened in (2, 3, 4):
+        watches.doubt(job)
+        await api.until(opened=opened)
+    for one in follows:
+        await one.end()

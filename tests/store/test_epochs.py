@@ -1,0 +1,251 @@
+"""A store that has lost its last commits writes their numbers again: no reader's place may mean the other lines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import aclosing, closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from support.hand import CLUSTER, REF, Hand, recorder
+from support.valkey import Server
+
+from cortex_jupyter.archive.catalog import Catalog
+from cortex_jupyter.archive.objects import Objects
+from cortex_jupyter.archive.store import ArchiveStore
+from cortex_jupyter.errors import CursorNotHeld
+from cortex_jupyter.model import EVERY_SEQ, MOST_EPOCHS, Batch, Cursor
+from cortex_jupyter.query.language import LogQuery
+from cortex_jupyter.reader.feed import Feed
+from cortex_jupyter.reader.pages import following, newest
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.sqlite.store import SqliteStore
+from cortex_jupyter.tables.read import stored_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from cortex_jupyter.store import Info, Store
+
+
+class Machine:
+    """A machine with a store, which may lose its power: what was committed since `sync` is lost then."""
+
+    def __init__(self, url: str, sync: Callable[[], None], cut: Callable[[], None]) -> None:
+        self.store: Store = open_store(url)
+        self.url, self.sync, self._cut = url, sync, cut
+
+    def cut(self) -> None:
+        self.store.close()
+        self._cut()
+        self.store = open_store(self.url)
+
+    def again(self, hand: Hand) -> Hand:
+        """Give the hand of a recorder that goes on after the power cut."""
+        self.store.leave("me")  # its heartbeat has gone cold
+        after = Hand(self.store, owner="after")
+        assert after.id == hand.id
+        after.next = self.info(hand).last_seq + 1
+        return after
+
+    def info(self, hand: Hand) -> Info:
+        info = self.store.info(hand.id)
+        assert info is not None
+        return info
+
+
+@contextmanager
+def _sqlite(folder: Path) -> Iterator[Machine]:
+    path, kept = folder / "r.sqlite", folder / "kept"
+
+    def sync() -> None:
+        kept.mkdir(exist_ok=True)
+        for file in (path, folder / "r.sqlite-wal"):
+            shutil.copy(file, kept)
+
+    def cut() -> None:
+        for suffix in ("", "-wal", "-shm"):
+            (folder / f"r.sqlite{suffix}").unlink(missing_ok=True)
+        for file in kept.iterdir():
+            shutil.copy(file, folder)
+
+    machine = Machine(f"sqlite://{path}", sync, cut)
+    yield machine
+    machine.store.close()
+
+
+@contextmanager
+def _valkey(folder: Path) -> Iterator[Machine]:
+    with Server(folder / "v", appendonly="yes", appendfsync="always") as server:
+        (file,) = (folder / "v/appendonlydir").glob("*.incr.aof")
+        size = [0]
+
+        def cut() -> None:
+            server.kill()
+            os.truncate(file, size[0])
+            server.start()
+
+        machine = Machine(server.url, lambda: size.__setitem__(0, file.stat().st_size), cut)
+        yield machine
+        machine.store.close()
+
+
+@pytest.fixture(params=[_sqlite, _valkey], ids=["sqlite", "valkey"])
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
+    with request.param(tmp_path) as one:
+        yield one
+
+
+async def cursors(store: Store, id_: int, after: int = 0, many: int = 99) -> list[str]:
+    """Give the cursors of the events that a reader gets."""
+    found: list[str] = []
+    async with aclosing(Feed(store, id_).frames(after)) as frames:
+        async for frame in frames:
+            found.append(frame.cursor)
+            if len(found) == many:
+                break
+    return found
+
+
+async def test_a_place_among_what_was_lost_is_refused_and_each_before_it_holds(machine: Machine) -> None:
+    hand = Hand(machine.store)
+    for i in range(3):
+        hand.lines([(i, 1, f"kept {i}")])
+    machine.sync()
+    for i in range(3):
+        hand.lines([(10 + i, 1, f"lost {i}")])
+    places = [Cursor.parse(text) for text in await cursors(machine.store, hand.id, many=6)]
+    page = newest(machine.store, hand.id, limit=2)
+    forward = following(machine.store, hand.id, after=places[1], limit=2).newer
+    assert [machine.info(hand).check(place).seq for place in places] == [1, 2, 3, 4, 5, 6]
+
+    machine.cut()
+    assert machine.info(hand).last_seq == 3
+    for place in (*places[3:], page.newer, page.older):
+        with pytest.raises(CursorNotHeld, match="power cut"):  # nothing is recorded there yet
+            machine.info(hand).check(place)  # type: ignore[arg-type]
+    after = machine.again(hand)
+    for i in range(9):
+        after.lines([(20 + i, 1, f"other {i}")])
+    for place in (*places[3:], page.newer, page.older, forward):
+        with pytest.raises(CursorNotHeld, match="power cut"):
+            machine.info(hand).check(place)  # type: ignore[arg-type]
+    assert [machine.info(hand).check(place).seq for place in places[:3]] == [1, 2, 3]
+    follows = following(machine.store, hand.id, after=places[2], limit=99)
+    assert [r.text for r in follows.records] == [f"other {i}" for i in range(9)]
+    # Of pages of a recording that was being filled: only their time counts.
+    assert machine.info(hand).check(Cursor(hand.id, EVERY_SEQ, (5, 0)))
+
+
+async def test_a_reader_that_outlives_the_stores_machine_is_told(machine: Machine, tmp_path: Path) -> None:
+    """A server elsewhere has the stream open while the store and its recorder lose their power."""
+    hand = Hand(machine.store)
+    hand.lines([(1, 1, "kept")])
+    machine.sync()
+    hand.lines([(2, 1, "lost"), (3, 1, "lost too")])
+    (*_, last) = await cursors(machine.store, hand.id, many=2)
+    place = Cursor.parse(last)
+    machine.cut()
+    after = machine.again(hand)
+    after.lines([(4, 1, "other"), (5, 1, "other"), (6, 1, "silently skipped?"), (7, 1, "and these")])
+    async with aclosing(Feed(machine.store, hand.id).bursts(place.seq, epoch=place.epoch)) as bursts:
+        with pytest.raises(CursorNotHeld, match="power cut"):
+            await anext(bursts)
+
+
+async def test_one_of_several_readers_is_told_while_the_others_go_on(machine: Machine) -> None:
+    hand = Hand(machine.store)
+    hand.lines([(1, 1, "kept")])
+    machine.sync()
+    hand.lines([(2, 1, "lost"), (3, 1, "lost too")])
+    place = Cursor.parse((await cursors(machine.store, hand.id, many=2))[-1])
+    machine.cut()
+    after = machine.again(hand)
+    for i in range(6):
+        after.lines([(4 + i, 1, f"other {i}")])
+    feed = Feed(machine.store, hand.id)
+    async with aclosing(feed.frames()) as fresh:
+        seen = [(await anext(fresh)).last for _ in range(7)]  # the feed now reads for all
+        with pytest.raises(CursorNotHeld):
+            async with aclosing(feed.bursts(place.seq, epoch=place.epoch)) as bursts:
+                await anext(bursts)
+        after.lines([(99, 1, "more")])
+        assert seen == [1, 2, 3, 4, 5, 6, 7] and (await anext(fresh)).last == 8
+
+
+async def test_a_takeover_without_loss_leaves_every_place_as_it_is(machine: Machine) -> None:
+    """Whatever kills recorders, and however often: nothing is lost, and no page is loaded anew."""
+    store = machine.store
+    hand = Hand(store)
+    for turn in range(5):
+        lease = store.lease(hand.id, "me")
+        assert lease is not None
+        hand.lease = lease
+        for i in range(3 if turn % 2 else 0):  # some write nothing
+            hand.lines([(i, 1, "x")])
+    found = await cursors(store, hand.id, many=6)
+    for place in (*found, "0", f"{hand.id}-0"):
+        assert machine.info(hand).check(Cursor.parse(place))
+    assert len(machine.info(hand).epochs) == 3, "who has written nothing leaves nothing"
+    for _ in range(2 * MOST_EPOCHS):
+        hand.lease = store.lease(hand.id, "me")  # type: ignore[assignment]
+        hand.lines([(1, 1, "y")])
+    assert len(machine.info(hand).epochs) == MOST_EPOCHS
+    *_, newest_place = await cursors(store, hand.id, many=6 + 2 * MOST_EPOCHS)
+    assert machine.info(hand).check(Cursor.parse(newest_place))
+    old = Cursor.parse(found[0])
+    with pytest.raises(CursorNotHeld, match="older than the newest 64 recorders"):  # refused rather than guessed
+        machine.info(hand).check(old)
+    async with aclosing(Feed(store, hand.id).bursts(old.seq, epoch=old.epoch)) as bursts:
+        with pytest.raises(CursorNotHeld, match="older than the newest 64 recorders"):
+            await anext(bursts)
+
+
+async def test_places_of_before_there_were_epochs_hold_for_what_was_recorded_then(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    with closing(SqliteStore(path)) as store:
+        hand = Hand(store)
+        hand.lines([(1, 1, "a"), (2, 1, "b")])
+    with closing(sqlite3.connect(path)) as db:  # as tables 4 were
+        db.executescript("ALTER TABLE recording DROP COLUMN epochs; DELETE FROM setting; PRAGMA user_version = 4;")
+    with closing(SqliteStore(path)) as store:
+        old = Cursor.parse(f"{hand.id}-2")
+        info = store.info(hand.id)
+        assert info is not None and info.check(old) == old
+        assert [r.text for r in newest(store, hand.id, limit=9).records] == ["a", "b"]
+        store.leave("me")
+        later = Hand(store, owner="later")
+        later.next = 3
+        later.lines([(3, 1, "c")])
+        info = store.info(hand.id)
+        assert info is not None and info.check(old) == old, "nothing was lost"
+        with pytest.raises(CursorNotHeld):  # by an old version, and of what it cannot have seen in this epoch
+            info.check(Cursor.parse(f"{hand.id}-3"))
+        # Programs of the version before go on with the file: what is new only adds to it.
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("SELECT value FROM setting WHERE key='least'").fetchone() == ("4",)
+
+
+async def test_a_place_holds_when_its_recording_has_left_for_the_archive(machine: Machine, tmp_path: Path) -> None:
+    hand = Hand(machine.store)
+    sid = hand.source()
+    hand.lines([(1, sid, "a"), (2, sid, "b")])
+    machine.store.beat(recorder("next"))
+    hand.lease = machine.store.lease(hand.id, "me")  # type: ignore[assignment]
+    hand.lines([(3, sid, "c")])
+    hand.end()
+    found = await cursors(machine.store, hand.id)
+    url = str(tmp_path / "archive")
+    Catalog(Objects(url)).put(machine.store, hand.id, lambda s, id_: stored_pieces(s, id_, LogQuery.parse({})))
+    archive = ArchiveStore(url)
+    info = archive.find(REF, CLUSTER)
+    assert info is not None and info.epochs == machine.info(hand).epochs
+    assert [info.check(Cursor.parse(text)).seq for text in found] == [2, 3, 4]
+    assert await cursors(archive, hand.id, after=2) == found[1:]
+    entries = archive.entries(hand.id, 0, 1 << 20)
+    assert [Batch.decode(e.data).texts for e in entries if e.event == "log"] == [["a", "b", "c"]]
+    with pytest.raises(CursorNotHeld):
+        info.check(Cursor.parse(f"{hand.id}-3-77"))

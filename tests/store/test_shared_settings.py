@@ -1,0 +1,174 @@
+"""What is set for all who use a shared store is an administrator's: no reader changes it, whatever their environment says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from cortex_jupyter.archive.store import archive_of
+from cortex_jupyter.cli.main import run
+from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.store import local
+from cortex_jupyter.store.budget import Budget
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.valkey import Server
+
+    from cortex_jupyter.store import Store
+
+NAMES = ("archive", "max_bytes", "max_age_s", "max_task_bytes", "mask")
+SET = {"archive": "s3://logs/runs", "max_bytes": "50000000000", "max_age_s": "7776000.0", "mask": "1"}
+OTHERS = {
+    "CORTEX_ARCHIVE": "s3://mine/runs",
+    "CORTEX_STORE_MAX_AGE": "1d",
+    "CORTEX_STORE_MAX_BYTES": "1MB",
+    "CORTEX_STORE_MAX_TASK_BYTES": "1MB",
+    "CORTEX_MASK": "0",
+}
+
+
+@pytest.fixture
+def server(valkey_server: Server) -> Server:
+    valkey_server.ask("FLUSHALL")
+    return valkey_server
+
+
+@pytest.fixture
+def shared(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    for name in OTHERS:
+        monkeypatch.delenv(name, raising=False)
+    with contextlib.closing(open_store(server.url)) as store:
+        yield store
+
+
+def command(store: Store, *words: str) -> int:
+    return run(["store", words[0], "--store", store.url, *words[1:]])
+
+
+def record(store: Store, tmp_path: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Start a recorder, which ends because it finds no cluster."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("CORTEX_")}
+    kubeconfig = {"KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)}
+    line = [sys.executable, "-m", "cortex_jupyter.recorder", "--store", store.url, *options]
+    return subprocess.run(line, env=clean | kubeconfig | env, capture_output=True, text=True, check=False)
+
+
+def test_an_administrator_sets_and_sees_them(
+    shared: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(shared, "set", "archive=s3://logs/runs", "max-bytes=50GB", "max-age=90d", "mask=on") == 0
+    assert shared.settings(NAMES) == SET
+    capsys.readouterr()
+    monkeypatch.setenv("CORTEX_STORE_MAX_AGE", "1d")  # to look at it changes nothing
+    assert command(shared, "show") == 0
+    out = capsys.readouterr().out
+    assert (
+        "archive         s3://logs/runs\n" in out and "max-age         90d\n" in out and "mask            on\n" in out
+    )
+    assert command(shared, "show", "-o", "json") == 0
+    said = orjson.loads(capsys.readouterr().out)
+    assert said == {
+        "archive": "s3://logs/runs",
+        "max-bytes": "50000000000",
+        "max-age": "90d",
+        "max-task-bytes": "",
+        "mask": "on",
+    }
+    assert command(shared, "set", "archive=", "max-age=", "mask=off") == 0
+    assert shared.budget().max_age_s == 30 * 86400 and archive_of(shared) is None and shared.setting("mask") == "0"
+    before = shared.settings(NAMES)
+    for wrong in ("archive", "colour=red", "max-age=soon", "mask=perhaps", "archive=ftp://x/y"):
+        assert command(shared, "set", "max-bytes=1GB", wrong) == 2, wrong
+    assert shared.settings(NAMES) == before, "all or nothing"
+
+
+async def test_no_reader_changes_them(
+    shared: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    command(shared, "set", "archive=s3://logs/runs", "max-bytes=50GB", "max-age=90d", "mask=on")
+    for archive in ("s3://mine/runs", ""):
+        for name, value in (OTHERS | {"CORTEX_ARCHIVE": archive}).items():
+            monkeypatch.setenv(name, value)
+        budget = Budget.read("2MB", "2d")
+        reader = await Recordings.connect(shared.url, budget=budget, archive=archive_of, mask=False)
+        assert (reader.archive.url if reader.archive else "") == archive, "it is where this process reads"
+        await reader.close()
+        assert shared.settings(NAMES) == SET
+    assert caplog.text.count("store set archive=") == 2, "and it is said that it is not the store's"
+    assert caplog.text.count("store set mask=") == 2
+
+
+def test_no_reader_sets_what_nobody_has_set(shared: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Their recorder, too, is started with their environment."""
+    for name, value in OTHERS.items():
+        monkeypatch.setenv(name, value)
+    with contextlib.closing(open_store(shared.url)) as store:
+        archive_of(store)
+        Settings(store, {"archive": "s3://mine/runs", "mask": "1"}).look()
+    done = record(shared, tmp_path, **OTHERS)
+    assert done.returncode == 1 and shared.settings(NAMES) == {}
+
+
+def test_a_collector_with_settings_of_its_own_is_an_administrator(shared: Store, tmp_path: Path) -> None:
+    done = record(shared, tmp_path, "--all", **OTHERS)
+    assert done.returncode == 1
+    held = shared.settings(NAMES)
+    assert held["archive"] == "s3://mine/runs" and held["max_age_s"] == "86400.0" and held["max_bytes"] == "1000000"
+    record(shared, tmp_path, "--all", CORTEX_STORE_MAX_AGE="2d")
+    assert shared.settings(NAMES) == held | {"max_age_s": "172800.0"}, "what it does not say stays"
+
+
+def test_a_folder_of_one_host_is_no_archive_of_a_shared_store(
+    shared: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in (str(tmp_path), f"file://{tmp_path}"):
+        assert command(shared, "set", f"archive={url}") == 2
+        said = capsys.readouterr().err
+        assert "of this host alone" in said and "s3://" in said
+    done = record(shared, tmp_path, "--all", CORTEX_ARCHIVE=str(tmp_path))
+    assert done.returncode == 1 and "of this host alone" in done.stderr
+    assert shared.setting("archive") == ""
+    # One that all hosts have is.
+    (tmp_path / "mountinfo").write_text(f"36 27 0:42 / {tmp_path} rw shared:1 - nfs4 server:/export rw\n")
+    monkeypatch.setattr(local, "MOUNTS", tmp_path / "mountinfo")
+    assert command(shared, "set", f"archive={tmp_path}/archive") == 0
+
+
+def test_a_store_of_ones_own_takes_them_from_the_environment_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (OTHERS | {"CORTEX_ARCHIVE": str(tmp_path / "archive")}).items():
+        monkeypatch.setenv(name, value)
+    with contextlib.closing(open_store(f"sqlite://{tmp_path}/r.sqlite")) as store:
+        found: Any = archive_of(store)
+        assert found.url == store.setting("archive") == str(tmp_path / "archive")
+        assert store.budget() == Budget(1_000_000, 86400.0, 1_000_000)
+
+
+@pytest.mark.parametrize("way", ["store set", "CORTEX_ARCHIVE", "record"])
+def test_a_relative_archive_is_the_same_folder_for_every_process(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process would otherwise look below its own current folder, and find nothing that another one archived."""
+    monkeypatch.delenv("CORTEX_ARCHIVE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")) as store:
+        if way == "store set":
+            assert command(store, "set", "archive=runs") == 0
+        elif way == "record":
+            record(store, tmp_path, CORTEX_ARCHIVE="runs")
+        else:
+            monkeypatch.setenv("CORTEX_ARCHIVE", "runs")
+            archive_of(store)
+        assert store.setting("archive") == str(tmp_path / "runs")

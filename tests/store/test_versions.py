@@ -1,0 +1,114 @@
+"""A store that a newer version keeps: what it says that older ones may use is used, all else is refused, also later."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from support.hand import CLUSTER, Hand, NewStore, recorder, until
+
+from cortex_jupyter.errors import StoreTooNew
+from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.store import Commit
+from cortex_jupyter.store.open import open_store
+from cortex_jupyter.store.sqlite.store import SqliteStore
+from cortex_jupyter.store.valkey.store import ValkeyStore
+
+if TYPE_CHECKING:
+    from cortex_jupyter.store import Store
+
+
+def upgrade(store: Store, least: int) -> None:
+    """Do to a store what a version of far from now does; versions from `least` on may go on with it."""
+    if isinstance(store, SqliteStore):
+        with sqlite3.connect(store.path) as db:
+            db.execute("PRAGMA user_version = 99")
+            db.execute("INSERT OR REPLACE INTO setting VALUES ('least', ?)", (str(least),))
+        db.close()
+    else:
+        assert isinstance(store, ValkeyStore)
+        store._link.ask("SET", "cortex:version", f"99 {least}")
+
+
+def test_a_newer_store_is_refused_with_a_hint(store: Store) -> None:
+    upgrade(store, 99)
+    with pytest.raises(StoreTooNew, match="newer version of cortex-jupyter") as caught:
+        open_store(store.url)
+    assert "update cortex-jupyter" in caught.value.hint
+
+
+def test_a_newer_store_that_takes_this_version_is_used(store: Store, hand: Hand) -> None:
+    hand.lines([(1, 1, "before")])
+    upgrade(store, 1)
+    hand.lines([(2, 1, "after")])
+    again = open_store(store.url)
+    assert again.complete(hand.id).records == 2
+    again.close()
+
+
+async def test_who_had_it_open_uses_it_no_more(store: Store, hand: Hand) -> None:
+    hand.lines([(1, 1, "before")])
+    upgrade(store, 99)
+    for write in (
+        lambda: hand.lines([(2, 1, "after")]),
+        lambda: hand.source(2),
+        lambda: store.commit(hand.lease, Commit(update={"state": "failed"})),
+        lambda: store.lease(hand.id, "other"),
+        lambda: store.beat(recorder()),
+        lambda: store.want(hand.id, 30),
+    ):
+        with pytest.raises(StoreTooNew):
+            write()
+
+    def read() -> bool:
+        try:
+            return not store.complete(hand.id)
+        except StoreTooNew:
+            return True
+
+    await until(read)  # a server is looked at once in a while
+    with pytest.raises(StoreTooNew):
+        store.entries(hand.id, 0, 1000)
+
+
+async def test_a_recorder_ends_and_says_why(new_store: NewStore) -> None:
+    with new_store() as store:
+        cluster: Any = type("Api", (), {"id": CLUSTER})()
+        run = asyncio.create_task(Recording(store, cluster).run())
+        await until(lambda: store.recorder(CLUSTER))
+        upgrade(store, 99)
+        with pytest.raises(StoreTooNew):
+            await run
+
+
+def test_what_a_newer_recorder_says_besides_is_left_out(store: Store) -> None:
+    me = recorder()
+    store.beat(me)
+    if isinstance(store, SqliteStore):
+        with sqlite3.connect(store.path) as db:
+            db.execute("UPDATE setting SET value=json_set(value, '$.mood', 'good') WHERE key GLOB 'recorder*'")
+        db.close()
+    else:
+        assert isinstance(store, ValkeyStore)
+        key = f"cortex:recorder:{me.id}"
+        store._link.ask(
+            "SET", key, orjson.dumps(orjson.loads(store._link.ask("GET", key)) | {"mood": "good"}), "KEEPTTL"
+        )
+    assert [one.id for one in store.recorders(CLUSTER)] == [me.id]
+
+
+def test_an_older_recorder_understands_what_this_one_says(store: Store) -> None:
+    """It takes of what is said of a recorder all that stands in one place: what it knows must be all."""
+    me = replace(recorder(), namespaces=("ml",), selection="x", rights="r")
+    store.beat(me)
+    if isinstance(store, SqliteStore):
+        said = orjson.loads(store.setting(f"recorder:{me.id}"))
+        assert said.keys() == {"version", "since", "port"}
+    else:
+        assert isinstance(store, ValkeyStore)
+        said = orjson.loads(store._link.ask("GET", f"cortex:recorder:{me.id}"))["recorder"]
+        assert [*said] == ["id", "cluster", "host", "pid", "heartbeat"]

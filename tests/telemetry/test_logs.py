@@ -1,0 +1,77 @@
+"""Our own log: one line a message, fields that programs read, nothing of what others put into their errors, and an end to its size."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MESSAGES = """
+import logging, threading
+from cortex_jupyter.telemetry import logs
+from cortex_jupyter.errors import StoreFull
+logs.begin()
+log = logging.getLogger("cortex_jupyter.recorder")
+with logs.about(task="ml:job/a", recorder="r1"):
+    log.warning("%s: %s", "ml:job/a", StoreFull("no\\nroom"), extra={"seconds": 1.23456})
+    log.debug("not so loud")
+    try:
+        float("SECRET in a line")
+    except ValueError:
+        log.exception("a batch cannot be recorded")
+logging.getLogger("aiohttp").warning("of another library")
+threading.Thread(target=lambda: {}["SECRET"]).start()
+raise RuntimeError("SECRET")
+"""
+
+
+def run(code: str, stderr: int = subprocess.PIPE, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, stderr=stderr, stdout=stderr, text=True, check=False, env={**os.environ, **env})
+
+
+def test_messages_are_objects_where_it_is_asked_for() -> None:
+    done = run(MESSAGES, CORTEX_LOG_FORMAT="json")
+    docs = [json.loads(line) for line in done.stderr.splitlines()]
+    first = {k: v for k, v in docs[0].items() if k != "time"}
+    assert first == {
+        "level": "warning", "message": f"ml:job/a: no room hint: {docs[0]['message'].partition('hint: ')[2]}",
+        "task": "ml:job/a", "recorder": "r1", "code": "StoreFull", "seconds": 1.235,
+    }  # fmt: skip
+    assert docs[1]["code"] == "InternalError" and docs[1]["traceback"].endswith("\nValueError")
+    assert docs[2]["message"] == "of another library" and "task" not in docs[2]
+    assert [d["traceback"].splitlines()[-1] for d in docs[3:]] == ["KeyError", "RuntimeError"]
+    assert "SECRET" not in done.stderr.replace('raise RuntimeError("SECRET")', "") and done.returncode == 1
+
+
+def test_else_they_are_lines_for_people() -> None:
+    lines = run(MESSAGES).stderr.splitlines()
+    assert " WARNING ml:job/a: no room hint: " in lines[0] and lines[0].endswith(
+        " task=ml:job/a recorder=r1 code=StoreFull seconds=1.235"
+    )
+    assert " ERROR a batch cannot be recorded task=ml:job/a" in lines[1] and lines[2].startswith("  File ")
+
+
+def test_the_file_of_a_recorder_does_not_grow_for_ever(tmp_path: Path) -> None:
+    """Two write to it, as when one recorder takes over from another."""
+    file = tmp_path / "recorder.log"
+    code = f"""
+import logging
+from pathlib import Path
+from cortex_jupyter.telemetry import logs
+logs._LARGE = 10_000
+logs.begin(Path({str(file)!r}))
+for i in range(1000): logging.getLogger("cortex_jupyter").warning("message %d of %s", i, "x" * 50)
+"""
+    with file.open("ab") as log:
+        processes = [subprocess.Popen([sys.executable, "-c", code], stderr=log, stdout=log) for _ in range(2)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes.keys() == {"recorder.log", "recorder.log.1"} and max(sizes.values()) < 15_000
+    assert "message 999" in file.read_text() + file.with_name("recorder.log.1").read_text()
+    assert oct(file.stat().st_mode & 0o777) == "0o600"
