@@ -47,7 +47,7 @@ class SandboxProcess:
         return found
 
     def faults(self) -> list[dict[str, Any]]:
-        """Give the faults in force."""
+        """Return the faults in force."""
         found: list[dict[str, Any]] = self.kube.request("GET", "/sandbox/faults").json()["faults"]
         return found
 
@@ -92,13 +92,13 @@ def sandbox(sandbox_process: SandboxProcess) -> Iterator[SandboxProcess]:
 
 @pytest.fixture(scope="session")
 def new_sandbox() -> Callable[..., contextlib.AbstractContextManager[SandboxProcess]]:
-    """Give a function that runs a sandbox of a test's own: `with new_sandbox(root, *options) as sandbox`."""
+    """Return a function that runs a sandbox of a test's own: `with new_sandbox(root, *options) as sandbox`."""
     return run_sandbox
 
 
 @pytest.fixture
 def kube(request: pytest.FixtureRequest) -> Iterator[Kube]:
-    """Give a client of the sandbox; in a test marked `cluster`, of the cluster that KUBECONFIG names."""
+    """Return a client of the sandbox; in a test marked `cluster`, of the cluster that KUBECONFIG names."""
     if request.node.get_closest_marker("cluster") is None:
         yield request.getfixturevalue("sandbox").kube
         return
@@ -111,13 +111,13 @@ def kube(request: pytest.FixtureRequest) -> Iterator[Kube]:
 
 @pytest.fixture
 def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """Give names no other test has."""
+    """Return names no other test has."""
     return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:6]}"
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """Give a store of a test's own."""
+    """Return a store of a test's own."""
     store = new_store(tmp_path)
     yield store
     store.close()
@@ -125,7 +125,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def filled(store: Store) -> Filled:
-    """Give a recording in it, to be filled by hand."""
+    """Return a recording in it, to be filled by hand."""
     return Filled(store)
 
 
@@ -145,7 +145,7 @@ class Target:
 
 @pytest.fixture(scope="session")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    """Give a namespace of 1 000 pods on the cluster under test; a sandbox of its own, so that other tests stay quick."""
+    """Return a namespace of 1 000 pods on the cluster under test; a sandbox of its own, so that other tests stay quick."""
     if os.environ.get("CORTEX_TEST_CLUSTER") == "real":
         kube = Kube(os.environ["KUBECONFIG"])
         with contextlib.closing(kube), crowded(kube, real=True) as made:

@@ -1,4 +1,4 @@
-"""What the API server fills in when an object is created (`pkg/apis/*/v1/defaults.go`), and refuses."""
+"""Validation, defaults (`pkg/apis/*/v1/defaults.go`) and admission of new objects, as in the API server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-#: What is filled in for each kind of volume.
+#: Defaults for each kind of volume.
 _VOLUMES: dict[str, Object] = {
     "hostPath": {"type": ""},
     "configMap": {"defaultMode": 420},
@@ -27,15 +27,15 @@ _NAME_RULE = (
 )
 
 
-def prepare(resource: Resource, obj: Object) -> None:
-    """Check a new object, and fill in its defaults in place.
+def validate_and_default(resource: Resource, obj: Object) -> None:
+    """Check a new object, and set its defaults in place.
 
     Parameters
     ----------
     resource : Resource
         Its kind.
     obj : dict
-        As the client sent it.
+        The object as the client sent it.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def prepare(resource: Resource, obj: Object) -> None:
 
 
 def _pod(spec: Object, owner: str, path: str) -> None:
-    """Fill in a pod's or a pod template's spec: `SetDefaults_PodSpec` and those of its parts."""
+    """Set the defaults of a pod's or a pod template's spec, and of its parts (`SetDefaults_PodSpec`)."""
     if not spec.get("containers"):
         raise ApiError(422, f'Pod "{owner}" is invalid: {path}.containers: Required value')
     _fill(
@@ -82,9 +82,9 @@ def _pod(spec: Object, owner: str, path: str) -> None:
     for container in spec["containers"] + (spec.get("initContainers") or []):
         _container(container)
     for volume in spec.get("volumes") or []:
-        for kind, filled in _VOLUMES.items():
+        for kind, defaults in _VOLUMES.items():
             if kind in volume:
-                _fill(volume[kind], **filled)
+                _fill(volume[kind], **defaults)
 
 
 def _container(container: Object) -> None:
@@ -113,8 +113,8 @@ def _fill(obj: Object, **values: Any) -> None:
         obj.setdefault(name, value)
 
 
-def complete(pod: Object) -> None:
-    """Fill in what a pod has and a pod template has not (`SetDefaults_Pod`)."""
+def set_pod_defaults(pod: Object) -> None:
+    """Set the defaults that a pod has and a pod template does not (`SetDefaults_Pod`)."""
     spec = pod["spec"]
     spec.setdefault("enableServiceLinks", True)
     for container in spec["containers"] + (spec.get("initContainers") or []):
@@ -123,10 +123,10 @@ def complete(pod: Object) -> None:
 
 
 def _admit_pod(pod: Object, spec: Object) -> None:
-    """Add what the admission plugins of every cluster add.
+    """Add the fields that the default admission plugins add.
 
-    ServiceAccount mounts a token (`plugin/pkg/admission/serviceaccount/admission.go`), DefaultTolerationSeconds and
-    Priority fill in theirs.
+    ServiceAccount mounts a token (`plugin/pkg/admission/serviceaccount/admission.go`). DefaultTolerationSeconds and
+    Priority set their fields.
     """
     token = f"kube-api-access-{pod['metadata']['uid'][:5]}"
     _fill(spec, priority=0, preemptionPolicy="PreemptLowerPriority")
@@ -177,11 +177,11 @@ def qos(pod: Object) -> str:
 def _job(obj: Object, spec: Object, name: str) -> None:
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
-    # With a limit for each index there is none for all (`SetDefaults_Job`).
+    # A limit per index replaces the limit of the whole Job (`SetDefaults_Job`).
     limit = 2**31 - 1 if "backoffLimitPerIndex" in spec else 6
-    replaced = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
+    replacement_policy = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
     _fill(spec, parallelism=1, backoffLimit=limit, completionMode="NonIndexed", suspend=False)
-    spec.setdefault("podReplacementPolicy", replaced)
+    spec.setdefault("podReplacementPolicy", replacement_policy)
     template = spec.setdefault("template", {})
     _pod(template.setdefault("spec", {}), name, "spec.template.spec")
     policy = template["spec"]["restartPolicy"]
@@ -189,12 +189,12 @@ def _job(obj: Object, spec: Object, name: str) -> None:
         text = 'Required value: valid values: "OnFailure", "Never"'
         raise invalid("Job", name, "spec.template.spec.restartPolicy", text, "FieldValueRequired")
     obj.setdefault("status", {})
-    if own := (template.get("metadata") or {}).get("labels"):
-        obj["metadata"].setdefault("labels", dict(own))
+    if template_labels := (template.get("metadata") or {}).get("labels"):
+        obj["metadata"].setdefault("labels", dict(template_labels))
 
 
 def admit(obj: Object) -> None:
-    """Add in place what the API server adds of its own accord, in nobody's name, to a new pod or Job."""
+    """Add in place the fields that the API server itself adds to a new pod or Job; they have no field manager."""
     match obj["kind"]:
         case "Pod":
             _admit_pod(obj, obj["spec"])
@@ -203,13 +203,13 @@ def admit(obj: Object) -> None:
 
 
 def _select_pods(spec: Object, meta: Object) -> None:
-    """Give a Job the selector and labels of its pods (`generateSelector` in `pkg/registry/batch/job/strategy.go`)."""
+    """Set a Job's selector and the labels of its pods (`generateSelector` in `pkg/registry/batch/job/strategy.go`)."""
     labels = {"job-name": meta["name"], "controller-uid": meta["uid"]}
     labels |= {f"batch.kubernetes.io/{k}": v for k, v in labels.items()}
-    inner = spec["template"].get("metadata") or {}
-    own = inner.get("labels") or {}
-    spec["template"]["metadata"] = inner | {"labels": own | labels}
+    template_meta = spec["template"].get("metadata") or {}
+    template_labels = template_meta.get("labels") or {}
+    spec["template"]["metadata"] = template_meta | {"labels": template_labels | labels}
     spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": meta["uid"]}}
-    # A Job without labels has those of its template, also these (`SetDefaults_Job`).
-    if (meta.get("labels") or {}) == own:
-        meta["labels"] = own | labels
+    # A Job without labels of its own gets those of its template, including the new ones (`SetDefaults_Job`).
+    if (meta.get("labels") or {}) == template_labels:
+        meta["labels"] = template_labels | labels

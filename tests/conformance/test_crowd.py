@@ -77,7 +77,7 @@ def _cli(user: Home, *arguments: str) -> str:
 
 
 def _names(crowd: Crowd) -> set[str]:
-    """Give what `tasks` has to show: the Jobs, and the pods that no controller has."""
+    """Return what `tasks` has to show: the Jobs, and the pods that no controller has."""
     pods = crowd.kube.list("pods", crowd.namespace)["items"]
     bare = {p["metadata"]["name"] for p in pods if not p["metadata"].get("ownerReferences")}
     return bare | {j["metadata"]["name"] for j in crowd.kube.list("jobs", crowd.namespace)["items"]}
@@ -141,7 +141,7 @@ def test_doctor(user: Home) -> None:
 
 
 def _memory(process: subprocess.Popen[bytes]) -> float:
-    """Give what a process alone holds, in MB."""
+    """Return what a process alone holds, in MB."""
     smaps = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
     return sum(int(line.split()[1]) for line in smaps.splitlines() if line.startswith("Private_")) / 1000
 

@@ -10,7 +10,7 @@ from support.kube import python_pod
 
 
 def status(response: httpx.Response) -> tuple[int, str, str]:
-    """Give code, reason and message, having checked that all of it is a Status object."""
+    """Return code, reason and message, having checked that all of it is a Status object."""
     body = response.json()
     assert body["kind"] == "Status" and body["apiVersion"] == "v1" and body["status"] == "Failure"
     assert body["code"] == response.status_code

@@ -16,7 +16,7 @@ for i in range(20):
 
 
 def main(pod: dict[str, Any]) -> dict[str, Any]:
-    """Give the status of container `main`."""
+    """Return the status of container `main`."""
     return next(s for s in pod["status"]["containerStatuses"] if s["name"] == "main")
 
 

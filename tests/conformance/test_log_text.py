@@ -13,7 +13,7 @@ STAMPED = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d
 
 @pytest.fixture
 def log(target: Any, specimens: Any) -> Any:
-    """Give the log of the pod `text`, which has ended."""
+    """Return the log of the pod `text`, which has ended."""
     specimens.done("text")
     return lambda **query: target.kube.logs(specimens.names["text"], **query)
 

@@ -68,7 +68,7 @@ class World:
 
 @pytest.fixture
 def root(target: Target, request: pytest.FixtureRequest) -> Path:
-    """Give the root folder of the node, where the logs lie."""
+    """Return the root folder of the node, where the logs lie."""
     if not target.real:
         sandbox: SandboxProcess = request.getfixturevalue("sandbox_process")
         return sandbox.root
@@ -79,7 +79,7 @@ def root(target: Target, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def behind(target: Target, root: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Give what puts a network before the cluster: `async with behind(name, balanced=True) as case`."""
+    """Return what puts a network before the cluster: `async with behind(name, balanced=True) as case`."""
 
     @asynccontextmanager
     async def make(name: str, *, balanced: bool) -> AsyncIterator[tuple[Case, Network]]:

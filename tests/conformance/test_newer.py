@@ -68,7 +68,7 @@ class Following:
 
 
 def lines(user: Home, name: str) -> list[tuple[str, str, int, str]]:
-    """Give (container, kind, run, text) of all that is recorded, in order."""
+    """Return (container, kind, run, text) of all that is recorded, in order."""
     code = f"""
 import json, cortex_jupyter as cortex
 table = cortex.logs({name!r}).to_pandas()
@@ -78,7 +78,7 @@ print(json.dumps(table[["container", "kind", "run", "text"]].values.tolist()))
 
 
 def state(user: Home, name: str) -> Object:
-    """Give a task as `tasks` lists it."""
+    """Return a task as `tasks` lists it."""
     tasks = json.loads(user.run("cortex-jupyter", "tasks", "-o", "json").stdout)["tasks"]
     found: Object = next(t for t in tasks if t["name"] == name)
     return found

@@ -30,13 +30,13 @@ ROOT = "/api/v1/nodes/node-1/proxy/logs/pods/"
 
 
 def folder(pod: dict[str, Any], container: str = "main") -> str:
-    """Give the folder of a container's logs."""
+    """Return the folder of a container's logs."""
     meta = pod["metadata"]
     return f"{ROOT}{meta['namespace']}_{meta['name']}_{meta['uid']}/{container}/"
 
 
 def links(target: Any, path: str) -> list[str]:
-    """Give the links of a folder's page."""
+    """Return the links of a folder's page."""
     response = target.kube.request("GET", path)
     assert response.status_code == httpx.codes.OK
     assert response.headers["Content-Type"].startswith("text/html")

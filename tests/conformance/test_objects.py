@@ -53,7 +53,7 @@ OLDER = {
 
 
 def fields(value: Any, path: str) -> Iterator[str]:
-    """Give the paths of all fields; labels and annotations are one, and so is what managedFields are about."""
+    """Return the paths of all fields; labels and annotations are one, and so is what managedFields are about."""
     if isinstance(value, list):
         for item in value:
             yield from fields(item, path)
@@ -65,7 +65,7 @@ def fields(value: Any, path: str) -> Iterator[str]:
 
 
 def owned(obj: Object) -> set[str]:
-    """Give the fields that somebody manages, without the keys of list items."""
+    """Return the fields that somebody manages, without the keys of list items."""
 
     def walk(tree: Object, path: str) -> Iterator[str]:
         for name, inner in tree.items():

@@ -15,12 +15,12 @@ def events(follower: Any) -> list[dict[str, Any]]:
 
 
 def kinds(follower: Any, name: str) -> list[str]:
-    """Give the types of the events about one object."""
+    """Return the types of the events about one object."""
     return [e["type"] for e in events(follower) if e["object"]["metadata"].get("name") == name]
 
 
 def idle(name: str, **labels: str) -> dict[str, Any]:
-    """Give a pod that never leaves Pending, so that nothing but the test changes it."""
+    """Return a pod that never leaves Pending, so that nothing but the test changes it."""
     pod = python_pod(name, "", nodeSelector={"no": "such-node"})
     pod["metadata"]["labels"] = labels
     return pod

@@ -123,7 +123,7 @@ class Case:
         self.hit()
 
     def recorder(self) -> int:
-        """Give the process id of the recorder that lives, 0 if none does."""
+        """Return the process id of the recorder that lives, 0 if none does."""
         assert self.recordings.cluster is not None
         found = self.recordings.store.recorder(self.recordings.cluster.host)
         return found.pid if found else 0
@@ -138,7 +138,7 @@ class Case:
 
     @staticmethod
     def pids(url: str) -> list[int]:
-        """Give the recorders of a store."""
+        """Return the recorders of a store."""
         found = []
         for proc in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -191,7 +191,7 @@ async def begun(
     masked: bool = False,
     make: Callable[[Path], AbstractContextManager[Place]] | None = None,
 ) -> AsyncIterator[Case]:
-    """Give a case with a store of its own; nothing of it is left afterwards."""
+    """Return a case with a store of its own; nothing of it is left afterwards."""
     with (
         _store(folder / "store", disk),
         make(folder) if make else nullcontext() as place,

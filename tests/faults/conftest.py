@@ -23,7 +23,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def result(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Give what takes down a row's figures: with the test's report, which several processes send to one."""
+    """Return what takes down a row's figures: with the test's report, which several processes send to one."""
     return lambda **figures: request.node.user_properties.append((_NAME, figures))
 
 

@@ -79,7 +79,7 @@ class Disk:
         return len(self._kept) - len({key for key, _ in self._kept.values()})
 
     def lines(self) -> dict[Key, list[Line]]:
-        """Give every line of every run."""
+        """Return every line of every run."""
         self.keep()
         data: dict[Key, bytes] = {}
         for key, file in self._kept.values():

@@ -21,14 +21,14 @@ _SECRET = re.compile(r"s3cr3t\d{8}|user\d+@example\.org")
 
 
 def program(lines: int) -> str:
-    """Give a program whose lines hold a password and an address each."""
+    """Return a program whose lines hold a password and an address each."""
     return counter(lines, per_second=2000, until="STRUCK").replace(
         "'x' * 60", "'password=s3cr3t%08d by user%d@example.org ' % (i, i) + 'x' * 20"
     )
 
 
 def hidden(text: str) -> str:
-    """Give a line as it is to be stored; the rules are not asked."""
+    """Return a line as it is to be stored; the rules are not asked."""
     return _SECRET.sub("[masked]", text)
 
 
@@ -51,7 +51,7 @@ def _recording(case: Case) -> int:
 
 
 def _masked(case: Case) -> list[int]:
-    """Give how many lines are masked, by the statement and by what was read."""
+    """Return how many lines are masked, by the statement and by what was read."""
     texts = [[text for _, text in lines] for lines in case.seen.lines().values()]
     kinds = case.recordings.store.complete(_recording(case)).masked
     masked = sum("password=[masked] by [masked] " in text for each in texts for text in each)

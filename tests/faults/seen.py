@@ -71,11 +71,11 @@ class Seen:
             self._arrivals.setdefault(sources[sid], []).append(time.monotonic())
 
     def lines(self) -> dict[Key, list[Line]]:
-        """Give the lines of each run; what was read later out of older files goes where it belongs."""
+        """Return the lines of each run; what was read later out of older files goes where it belongs."""
         return {key: _merged(list(found.values())) for key, found in self._lines.items()}
 
     def pause(self, since: float) -> float:
-        """Give the longest time that a source was without a new line after a moment, seconds."""
+        """Return the longest time that a source was without a new line after a moment, seconds."""
         return max((_longest(since, arrivals) for arrivals in self._arrivals.values()), default=0.0)
 
 
@@ -128,7 +128,7 @@ def _judge(key: Key, wrote: Sequence[Line], got: Sequence[Line], gaps: Sequence[
 
 
 def _holes(key: Key, wrote: Sequence[Line], got: Sequence[Line]) -> list[tuple[int, int]]:
-    """Give first and last position of each run of missing lines."""
+    """Return first and last position of each run of missing lines."""
     if wrote == got:
         return []
     holes: list[tuple[int, int]] = []
@@ -150,7 +150,7 @@ def _key(gap: Object) -> Key | None:
 
 
 def _until(gap: Object) -> int:
-    """Give up to where a gap reaches: where the end of a log is missing, a container may write on after its pod is gone."""
+    """Return up to where a gap reaches: where the end of a log is missing, a container may write on after its pod is gone."""
     open_ = "its pod was deleted before the end of its log" in gap["reason"]
     return sys.maxsize if open_ else int(gap["to"])
 

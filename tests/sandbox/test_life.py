@@ -175,7 +175,7 @@ def test_cron_job_starts_a_job_in_its_minute() -> None:
     ],
 )
 def test_schedules(schedule: str, when: datetime, expected: bool) -> None:
-    assert cronjobs.due(schedule, when) is expected
+    assert cronjobs.is_due(schedule, when) is expected
 
 
 def test_namespace_comes_and_goes_with_what_is_in_it(kube: Any, unique: Callable[[str], str]) -> None:

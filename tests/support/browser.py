@@ -63,7 +63,7 @@ WAIT = 90_000
 
 
 def cell(task: str, transport: str = "auto", **query: Any) -> str:
-    """Give the code of a cell that shows a log, all of it unless asked otherwise."""
+    """Return the code of a cell that shows a log, all of it unless asked otherwise."""
     return f"log = cortex.logs({task!r}, **{ ({'since': 'all'} | query)!r})\nlog.transport = {transport!r}\nlog"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def counted(kubeconfig: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Give a kubeconfig that leads through it, and the paths that are asked for, as they come."""
+    """Return a kubeconfig that leads through it, and the paths that are asked for, as they come."""
     kube = Kube(kubeconfig)
     there, seen = urlsplit(kube.server), list[str]()
     kube.close()

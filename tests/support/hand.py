@@ -27,7 +27,7 @@ REF = TaskRef("default", "job", "train-1")
 
 
 def source(number: int = 1, run: int = 0) -> Source:
-    """Give the first container of the pod with that number."""
+    """Return the first container of the pod with that number."""
     return Source(f"pod-{number}", f"uid-{number}", "main", f"containerd://{number}-{run}", run=run, node="n1")
 
 

@@ -67,7 +67,7 @@ class Home:
         return done.stdout
 
     def recorders(self) -> list[int]:
-        """Give the process ids of this user's recorders."""
+        """Return the process ids of this user's recorders."""
         found = []
         for proc in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -150,7 +150,7 @@ class Jupyter:
 
     @staticmethod
     def path(name: str, suffix: str = "logs", namespace: str = "default", kind: str = "job") -> str:
-        """Give the path of a task's resource."""
+        """Return the path of a task's resource."""
         return f"cortex/tasks/{namespace}/{kind}/{name}/{suffix}"
 
     def events(
@@ -168,7 +168,7 @@ class Jupyter:
                 yield Event(event.event, event.id, json.loads(event.data))
 
     def pages(self, name: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """Give all pages of a completed task, forward."""
+        """Return all pages of a completed task, forward."""
         cursor: str | None = "0"
         while cursor is not None:
             response = self.client.get(self.path(name), params={"since": "all", "after": cursor, **query})
@@ -219,7 +219,7 @@ def counter(lines: int, *, per_second: float = 0, wait: float = 0, exit_code: in
 
 
 def gated(lines: int, gate: Path, per_second: int = 40) -> str:
-    """Give a program that numbers its lines, so many a second, and does not end before there is a file, which makes it hurry."""
+    """Return a program that numbers its lines, so many a second, and does not end before there is a file, which makes it hurry."""
     return (
         "import os, time\n"
         f"for i in range({lines}):\n"
@@ -234,7 +234,7 @@ _NUMBER = re.compile(r"^(\S+) line (\d{8}) ")
 
 
 def numbers(texts: list[str]) -> dict[str, list[int]]:
-    """Give the numbers of `counter` lines, by pod, in the order in which they came."""
+    """Return the numbers of `counter` lines, by pod, in the order in which they came."""
     found: dict[str, list[int]] = {}
     for text in texts:
         if match := _NUMBER.match(text):

@@ -77,7 +77,7 @@ class Kube:
         return self.client.request(method, self.server + path, **options)
 
     def path(self, plural: str, name: str = "", namespace: str | None = None, sub: str = "") -> str:
-        """Give the path of a collection, an object or a subresource."""
+        """Return the path of a collection, an object or a subresource."""
         space = "" if plural in _CLUSTER_WIDE else f"/namespaces/{namespace or self.namespace}"
         return "/".join(filter(None, (f"{PREFIX[plural]}{space}/{plural}", name, sub)))
 
@@ -88,11 +88,11 @@ class Kube:
         return found
 
     def get(self, plural: str, name: str, namespace: str | None = None) -> Object:
-        """Give one object."""
+        """Return one object."""
         return self._ok(self.request("GET", self.path(plural, name, namespace)))
 
     def list(self, plural: str, namespace: str | None = None, **query: Any) -> Object:
-        """Give a list object."""
+        """Return a list object."""
         return self._ok(self.request("GET", self.path(plural, "", namespace), params=query))
 
     def create(self, manifest: Object) -> Object:
@@ -153,7 +153,7 @@ class Kube:
         return found
 
     def pods_of(self, job: str, namespace: str | None = None) -> Objects:
-        """Give a Job's pods, the oldest first."""
+        """Return a Job's pods, the oldest first."""
         items = self.list("pods", namespace, labelSelector=f"job-name={job}")["items"]
         return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
@@ -182,7 +182,7 @@ class Kube:
         return self.request("GET", self.path("pods", pod, namespace, "log"), params=query)
 
     def logs(self, pod: str, namespace: str | None = None, **query: Any) -> bytes:
-        """Give a log's bytes."""
+        """Return a log's bytes."""
         response = self.log(pod, namespace, **query)
         if response.is_error:
             raise KubeError(response)
@@ -295,7 +295,7 @@ def _tls(cluster: Object, user: Object) -> ssl.SSLContext | bool:
 
 
 def python_container(name: str, program: str, *, image: str = IMAGE, **extra: Any) -> Object:
-    """Give a container that runs `program` with the machine's Python, on the sandbox and on a real node alike."""
+    """Return a container that runs `program` with the machine's Python, on the sandbox and on a real node alike."""
     return {
         "name": name,
         "image": image,
@@ -309,7 +309,7 @@ def python_container(name: str, program: str, *, image: str = IMAGE, **extra: An
 def pod_spec(
     containers: list[Object], *, inits: list[Object] | None = None, restart: str = "Never", **extra: Any
 ) -> Object:
-    """Give the spec of a pod of `python_container`s; it is quick to delete."""
+    """Return the spec of a pod of `python_container`s; it is quick to delete."""
     spec: Object = {
         "restartPolicy": restart,
         "terminationGracePeriodSeconds": 1,
@@ -323,7 +323,7 @@ def pod_spec(
 def python_pod(
     name: str, program: str, *, restart: str = "Never", namespace: str = "default", image: str = IMAGE, **extra: Any
 ) -> Object:
-    """Give a pod with one container `main`."""
+    """Return a pod with one container `main`."""
     spec = pod_spec([python_container("main", program, image=image)], restart=restart, **extra)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
 
@@ -341,7 +341,7 @@ def python_job(
     namespace: str = "default",
     **spec: Any,
 ) -> Object:
-    """Give a Job of `parallelism` pods that all run `program`.
+    """Return a Job of `parallelism` pods that all run `program`.
 
     Parameters
     ----------

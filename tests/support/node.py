@@ -27,7 +27,7 @@ def line(second: float, text: str) -> bytes:
 def pod(
     state: str = "running", number: int = 0, last: int | None = None, exit_code: int = 0, finished: int = 2800
 ) -> dict[str, Any]:
-    """Give pod 1 of `support.hand.source`, whose container's newest run has that number; it finished at that second."""
+    """Return pod 1 of `support.hand.source`, whose container's newest run has that number; it finished at that second."""
     at = rfc3339(T0 + finished * 1_000_000_000)[:19] + "Z"
     ended = {"exitCode": exit_code, "reason": "Completed", "finishedAt": at}
     status: dict[str, Any] = {"name": "main", "restartCount": number, "containerID": f"containerd://1-{number}"}
@@ -157,5 +157,5 @@ class Node:
 
 
 def cri(log: bytes) -> bytes:
-    """Give a log as it lies on the node: with the stream and the tag of a whole line after each time."""
+    """Return a log as it lies on the node: with the stream and the tag of a whole line after each time."""
     return b"".join(x.replace(b" ", b" stdout F ", 1) for x in log.splitlines(keepends=True))

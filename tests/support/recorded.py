@@ -28,7 +28,7 @@ _LEVELS = ("INFO", "INFO", "INFO", "INFO", "DEBUG", "WARNING", "INFO", "INFO", "
 
 
 def line(number: int) -> str:
-    """Give a line's text, about 90 characters."""
+    """Return a line's text, about 90 characters."""
     level = _LEVELS[number * 7919 % 10]
     return f"{level} line {number:08d} loss={number * 31 % 997 / 1000} lr=3.0e-4 grad_norm=0.91 mem=7{number % 10} tokens/s=18204"
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def unpacked(commit: str, folder: Path, *paths: str) -> Path:
-    """Give a folder with the files of a commit; a test is skipped where there is no history."""
+    """Return a folder with the files of a commit; a test is skipped where there is no history."""
     git = shutil.which("git")
     known = git and subprocess.run([git, "cat-file", "-e", commit], cwd=ROOT, capture_output=True, check=False)
     if not git or not known or known.returncode:
@@ -26,7 +26,7 @@ def unpacked(commit: str, folder: Path, *paths: str) -> Path:
 
 
 def installed(commit: str, folder: Path) -> Path:
-    """Give a folder with the wheel of a commit installed, its viewer built with the modules that are here."""
+    """Return a folder with the wheel of a commit installed, its viewer built with the modules that are here."""
     modules = ROOT / "js" / "node_modules"
     if not modules.is_dir() or not shutil.which("node"):
         pytest.skip("node or js/node_modules is missing: make setup")

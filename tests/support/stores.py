@@ -33,7 +33,7 @@ PROMISES: Final = ("test_store", "test_compact", "test_retention", "test_trimmin
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give each test that takes a store one of each kind, unless it says which."""
+    """Return each test that takes a store one of each kind, unless it says which."""
     marks = metafunc.definition.iter_markers("parametrize")
     if "new_store" in metafunc.fixturenames and not any(mark.args[0] == "new_store" for mark in marks):
         both = metafunc.module.__name__.rpartition(".")[2] in PROMISES
@@ -42,7 +42,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def server_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
-    """Give what gives the one server of a program."""
+    """Return what gives the one server of a program."""
     with ExitStack() as stack:
         yield cache(lambda program: stack.enter_context(Server(tmp_path_factory.mktemp("server"), program)))
 
@@ -58,7 +58,7 @@ def new_store(
     tmp_path_factory: pytest.TempPathFactory,
     server_of: Callable[[str], Server],
 ) -> Callable[[], AbstractContextManager[Store]]:
-    """Give what gives an empty store: a file, or the one server's only database."""
+    """Return what gives an empty store: a file, or the one server's only database."""
 
     @contextmanager
     def new() -> Iterator[Store]:

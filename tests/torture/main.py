@@ -41,7 +41,7 @@ _SECRET = "'password=s3cr3t%08d ' % i + 'x' * 40"
 
 @contextmanager
 def cluster() -> Iterator[tuple[Kube, Callable[[], None]]]:
-    """Give a client, and what takes the API server away for a while."""
+    """Return a client, and what takes the API server away for a while."""
     if config := os.environ.get("KUBECONFIG"):
         kube, server = Kube(config), Component(config, "apiserver")
         yield kube, server.kill_and_start if server.ours else lambda: None

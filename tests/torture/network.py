@@ -378,7 +378,7 @@ def _printed(task: Task) -> Seen:
 
 @contextlib.asynccontextmanager
 async def world(folder: Path, seed: int, means: tuple[float, float, float, float]) -> AsyncIterator[Soak]:
-    """Give a soak on the cluster that KUBECONFIG names, else on a sandbox."""
+    """Return a soak on the cluster that KUBECONFIG names, else on a sandbox."""
     if config := os.environ.get("KUBECONFIG"):
         kube = Kube(config)
         yield Soak(kube, Path("/"), folder, seed, means, 8000)

@@ -97,7 +97,7 @@ class Ours:
         return Column("cortex-jupyter", [n for _, n in rows], len(gaps), ended, unaccounted(rows, gaps))
 
     def masked(self) -> tuple[int, int, int]:
-        """Give how many lines are masked, how many secrets the statement counts, and how many lines are not."""
+        """Return how many lines are masked, how many secrets the statement counts, and how many lines are not."""
         (lines,) = self.seen.lines().values()
         plain = sum("s3cr3t" in text for _, text in lines)
         masked = sum("password=[masked]" in text for _, text in lines)

@@ -134,7 +134,7 @@ class Soak:
             os.kill(self.sandbox.pid, signal.SIGCONT)
 
     def recorders(self) -> list[int]:
-        """Give the process ids of the recorders of this store."""
+        """Return the process ids of the recorders of this store."""
         return Case.pids(self.recordings.store.url)
 
     def _wake(self) -> None:
