@@ -1,4 +1,4 @@
-"""The texts and codes a client of logs gets instead of a log (tailers.md, section 4.4)."""
+"""Codes and texts of the errors that answer a request for a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.kube import python_pod
 
 
 def status(response: httpx.Response) -> tuple[int, str, str]:
-    """Return code, reason and message, having checked that all of it is a Status object."""
+    """Check that a response is a Status object; return its code, reason and message."""
     body = response.json()
     assert body["kind"] == "Status" and body["apiVersion"] == "v1" and body["status"] == "Failure"
     assert body["code"] == response.status_code
@@ -38,14 +38,14 @@ def test_missing_resource(target: Any) -> None:
 def test_wrong_token(target: Any) -> None:
     kube = target.kube
     verify = kube.tls
-    if target.real:  # its client certificate would be accepted whatever the token
+    if target.real:  # without the client certificate, which would be accepted with any token
         verify = httpx.create_ssl_context(verify=False)
     with httpx.Client(verify=verify) as client:
         response = client.get(kube.server + "/api/v1/pods", headers={"Authorization": "Bearer wrong"})
     assert status(response) == (401, "Unauthorized", "Unauthorized")
 
 
-def test_name_that_is_taken(target: Any, specimens: Any) -> None:
+def test_name_already_exists(target: Any, specimens: Any) -> None:
     name = specimens.names["text"]
     response = target.kube.request("POST", target.kube.path("pods"), json=python_pod(name, ""))
     assert status(response) == (409, "AlreadyExists", f'pods "{name}" already exists')
@@ -72,7 +72,9 @@ def test_name_that_is_taken(target: Any, specimens: Any) -> None:
         ),
     ],
 )
-def test_bad_options_come_before_the_pod(target: Any, query: dict[str, str], code: int, reason: str, text: str) -> None:
+def test_options_are_validated_before_the_pod_is_looked_up(
+    target: Any, query: dict[str, str], code: int, reason: str, text: str
+) -> None:
     message = f'PodLogOptions "nobody" is invalid: {text}' if code == httpx.codes.UNPROCESSABLE_ENTITY else text
     response = target.kube.log("nobody", **query)
     assert status(response) == (code, reason, message)
@@ -95,7 +97,7 @@ def test_several_containers_need_a_name(target: Any, specimens: Any) -> None:
     assert status(target.kube.log(name)) == (400, "BadRequest", text)
 
 
-def test_one_container_needs_no_name_though_there_are_init_containers(target: Any, specimens: Any) -> None:
+def test_one_container_needs_no_name_despite_init_containers(target: Any, specimens: Any) -> None:
     specimens.waiting("initializing", "PodInitializing")
     code, _, text = status(target.kube.log(specimens.names["initializing"]))
     assert code == httpx.codes.BAD_REQUEST and 'container "main" in pod' in text
@@ -130,13 +132,13 @@ def test_image_that_must_not_be_pulled(target: Any, specimens: Any) -> None:
 
 def test_image_that_cannot_be_pulled(target: Any, specimens: Any) -> None:
     name = specimens.names["pull"]
-    words = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
-    for reason in words:
+    texts = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+    for reason in texts:
         specimens.waiting("pull", reason)
-    # The two take turns: the text belongs to whichever it was just before or just after.
-    seen = status(target.kube.log(name))
-    assert seen in [
-        (400, "BadRequest", f'container "main" in pod "{name}" is waiting to start: {text}') for text in words.values()
+    # The two reasons alternate, so either text is right.
+    answer = status(target.kube.log(name))
+    assert answer in [
+        (400, "BadRequest", f'container "main" in pod "{name}" is waiting to start: {text}') for text in texts.values()
     ]
 
 
@@ -146,7 +148,7 @@ def test_back_off_message(target: Any, specimens: Any) -> None:
     assert state["state"]["waiting"]["message"].startswith('Back-off pulling image "docker.io/local/missing:1"')
 
 
-def test_unscheduled_pod_answers_204_and_nothing(target: Any, specimens: Any) -> None:
+def test_unscheduled_pod_answers_204_without_a_body(target: Any, specimens: Any) -> None:
     name = specimens.names["unschedulable"]
 
     def unschedulable(pod: dict[str, Any]) -> bool:

@@ -1,6 +1,6 @@
-"""Through a bad network, every line arrives once: each fault alone, on the sandbox and on a real cluster.
+"""Over a bad network every line arrives once: each fault alone, on the sandbox and on a real cluster.
 
-All faults at once for ten minutes are `tests/torture/network.py`, for seconds the last test here.
+`tests/torture/network.py` injects all faults together for ten minutes; the last test here does so for seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from support.kube import Kube
 
 
-#: Writes until the last fault has struck.
+#: Writes lines until the last fault was injected.
 PROGRAM = """
 import os, time
 i = 0
@@ -49,9 +49,9 @@ while not os.path.exists('STRUCK.last'): time.sleep(0.02)
 
 @dataclass
 class World:
-    """A cluster behind a network, as `faults.case.begun` takes it.
+    """A cluster behind a bad network, with the interface that `faults.case` needs.
 
-    `root` is the folder of the node's root file system: what containers wrote is read there.
+    `root` is the node's root file system, where the test reads the lines that containers wrote.
     """
 
     network: Network
@@ -63,12 +63,12 @@ class World:
         return self.network.kubeconfig
 
     def clear(self) -> None:
-        """Nothing of it outlives the network."""
+        """Do nothing: the faults end with the network."""
 
 
 @pytest.fixture
 def root(target: Target, request: pytest.FixtureRequest) -> Path:
-    """Return the root folder of the node, where the logs lie."""
+    """Return the node's root folder, which holds the log files."""
     if not target.real:
         sandbox: SandboxProcess = request.getfixturevalue("sandbox_process")
         return sandbox.root
@@ -79,7 +79,7 @@ def root(target: Target, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def behind(target: Target, root: Path, tmp_path: Path) -> Callable[..., Any]:
-    """Return what puts a network before the cluster: `async with behind(name, balanced=True) as case`."""
+    """Return a function that puts a bad network before the cluster: `async with behind(name, balanced=True) as ...`."""
 
     @asynccontextmanager
     async def make(name: str, *, balanced: bool) -> AsyncIterator[tuple[Case, Network]]:
@@ -122,7 +122,7 @@ async def test_every_line_arrives_once(
     behind: Callable[..., Any],
     unique: Callable[[str], str],
 ) -> None:
-    # An end that is clean needs who speaks HTTP.
+    # A clean end needs a proxy that speaks HTTP.
     async with behind(unique("net"), balanced=fault is clean_ends) as (case, network):
         case.create(Row("", fault, program=PROGRAM))  # type: ignore[arg-type]
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
@@ -133,8 +133,8 @@ async def test_every_line_arrives_once(
         assert not case.seen.gaps
 
 
-async def test_dead_watches_do_not_hide_the_end(behind: Callable[..., Any], unique: Callable[[str], str]) -> None:
-    """No byte comes on them, and no end: as where a laptop slept, or a router forgot the connections."""
+async def test_silent_watches_do_not_hide_the_end(behind: Callable[..., Any], unique: Callable[[str], str]) -> None:
+    """The watches get neither bytes nor an end, as when a laptop slept or a router dropped its connections."""
     async with behind(unique("net"), balanced=True) as (case, network):
         case.create(Row("", slow, program=PROGRAM))  # type: ignore[arg-type]
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
@@ -145,7 +145,7 @@ async def test_dead_watches_do_not_hide_the_end(behind: Callable[..., Any], uniq
         assert judge(case.disk.lines(), case.seen) == 0
 
 
-async def test_a_follow_that_is_never_answered_is_asked_for_again(
+async def test_an_unanswered_follow_is_requested_again(
     behind: Callable[..., Any], unique: Callable[[str], str]
 ) -> None:
     async with behind(unique("net"), balanced=True) as (case, network):
@@ -156,7 +156,7 @@ async def test_a_follow_that_is_never_answered_is_asked_for_again(
             await case.until(lambda: network.asked("follow=true"), "a follow")
             await case.until(
                 lambda: any("did not answer within 20 s" in n.get("message", "") for n in case.seen.notices),
-                "why no line comes",
+                "the notice that no line comes",
             )
             network.mute("")
             await case.lines(500)
@@ -208,41 +208,39 @@ async def test_runs_that_follow_each_other_at_once_are_each_under_their_number(
 
 
 @pytest.mark.timeout(200)
-async def test_a_pod_that_came_and_went_unseen_is_a_gap(
-    behind: Callable[..., Any], unique: Callable[[str], str]
-) -> None:
-    """While no watch tells of pods, one is deleted, the next writes and is deleted too, and a third follows."""
+async def test_a_pod_that_no_watch_saw_is_a_gap(behind: Callable[..., Any], unique: Callable[[str], str]) -> None:
+    """While watches of pods are silent, a pod is deleted, its successor writes and is deleted, and a third follows."""
     async with behind(unique("net"), balanced=True) as (case, network):
         case.create(Row("", slow, program=PROGRAM, job={"parallelism": 1, "backoff": 5}))  # type: ignore[arg-type]
         kube = case.sandbox.kube
 
-        async def delete_next(gone: list[str]) -> None:
+        async def delete_next(deleted: list[str]) -> None:
             def pods() -> list[str]:
-                return [name for name, _, _ in case.disk.lines() if name not in gone]
+                return [name for name, _, _ in case.disk.lines() if name not in deleted]
 
             await case.until(pods, "lines of the next pod")
-            gone.extend(pods())
-            await asyncio.to_thread(kube.delete, "pods", gone[-1])
+            deleted.extend(pods())
+            await asyncio.to_thread(kube.delete, "pods", deleted[-1])
 
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
             await case.lines(500)
             network.mute("/pods\\?.*watch=1")
             network.silence("/pods\\?.*watch=1")
-            gone: list[str] = []
-            await delete_next(gone)
-            await delete_next(gone)
+            deleted: list[str] = []
+            await delete_next(deleted)
+            await delete_next(deleted)
             await case.until(lambda: len({name for name, _, _ in case.disk.lines()}) > 2, "lines of the third pod")
             network.mute("")
             case.struck.touch()
         assert judge(case.disk.lines(), case.seen) > 0
-        assert {g["source"]["pod"] for g in case.seen.gaps} >= {gone[1]}
+        assert {g["source"]["pod"] for g in case.seen.gaps} >= {deleted[1]}
         assert any("came and went" in g["reason"] for g in case.seen.gaps)
 
 
 @pytest.mark.timeout(300)
 async def test_everything_at_once(target: Target, root: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """The soak of `make torture`, for seconds: four Jobs, three readers of each, all faults."""
+    """Run the soak test of `make torture` for seconds: four Jobs, three readers of each, all faults."""
 
     def rotate(pods: str) -> None:
         request.getfixturevalue("sandbox").fault("rotate", pod=pods)

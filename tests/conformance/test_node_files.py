@@ -1,4 +1,4 @@
-"""The kubelet's log files through `nodes/proxy`: the only way to rotated lines and to stdout/stderr."""
+"""The kubelet's log files through `nodes/proxy`: the only way to read rotated lines, and whether a line is stderr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.kube import python_pod
 
 from cortex_jupyter.recorder.text.lines import Splitter, parse, parse_cri
 
-#: Lines of more than 16 KiB, one of them with a line of stderr between its parts.
+#: Writes lines of more than 16 KiB, and a line to stderr between the parts of one of them.
 LONG = r"""
 import os, time
 os.write(1, b'short\n')
@@ -57,7 +57,7 @@ def test_records_are_cri(target: Any, specimens: Any) -> None:
     parsed = [re.fullmatch(rb"(\S+) (stdout|stderr) ([FP]) (.*)", r, re.DOTALL) for r in records]
     assert all(parsed)
     tail = [(m[2], m[3], len(m[4])) for m in parsed if m][-6:]
-    # Pieces of 16384 bytes, and a last line without newline is a P that no F follows.
+    # Records of 16384 bytes; a last line without newline is a P record without an F after it.
     assert [t for t in tail if t[0] == b"stdout"] == [
         (b"stdout", b"P", 16384),
         (b"stdout", b"P", 16384),
@@ -77,19 +77,19 @@ def test_missing_file_and_node(target: Any, specimens: Any) -> None:
     assert response.json()["message"] == 'nodes "node-9" not found'
 
 
-def test_rotated_file_holds_what_the_log_api_has_no_more(target: Any, specimens: Any) -> None:
+def test_rotated_file_holds_lines_that_the_log_api_no_longer_serves(target: Any, specimens: Any) -> None:
     pod = target.kube.get("pods", specimens.names["rotating"])
-    where = folder(pod)
-    rotated = target.kube.wait_for(lambda: [n for n in links(target, where) if n != "0.log"], "rotation", timeout=90)
+    path = folder(pod)
+    rotated = target.kube.wait_for(lambda: [n for n in links(target, path) if n != "0.log"], "rotation", timeout=90)
     assert all(re.fullmatch(r"0\.log\.\d{8}-\d{6}(\.gz)?", name) for name in rotated)
-    data = target.kube.request("GET", where + min(rotated)).content
+    data = target.kube.request("GET", path + min(rotated)).content
     data = gzip.decompress(data) if rotated[0].endswith(".gz") else data
     numbers = [int(line.split(b" ", 3)[3][:8]) for line in data.split(b"\n")[:-1]]
     assert numbers == list(range(len(numbers))) and len(numbers) >= 100_000
 
 
-def test_a_file_has_the_lines_that_the_log_api_serves_of_it(target: Any, made: Any) -> None:
-    name = made(python_pod("long", LONG))
+def test_a_file_parses_to_the_lines_that_the_log_api_serves(target: Any, create: Any) -> None:
+    name = create(python_pod("long", LONG))
     pod = target.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
     file = parse_cri(target.kube.request("GET", folder(pod) + "0.log").content)
     splitter = Splitter()

@@ -1,4 +1,4 @@
-"""kubectl works against the sandbox, as people use it."""
+"""kubectl works against the sandbox for the usual tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl
 def kubectl(sandbox: Any) -> Callable[..., str]:
     def run(*arguments: str, manifest: dict[str, Any] | None = None) -> str:
         command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), *arguments]
-        done = subprocess.run(
+        result = subprocess.run(
             command,
             input=json.dumps(manifest) if manifest else None,
             capture_output=True,
@@ -29,8 +29,8 @@ def kubectl(sandbox: Any) -> Callable[..., str]:
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     return run
 
@@ -77,18 +77,18 @@ def test_get_watch_and_events(kubectl: Callable[..., str], sandbox: Any, unique:
         assert watch.stdout is not None
         try:
             kubectl("create", "-f", "-", manifest=python_pod(name, "print('hi')"))
-            seen = iter(watch.stdout.readline, "")
-            assert any("Completed" in line for line in seen)
+            lines = iter(watch.stdout.readline, "")
+            assert any("Completed" in line for line in lines)
         finally:
             watch.kill()
     assert "Started container main" in kubectl("events", "--for", f"pod/{name}")
     kubectl("delete", "pod", name)
 
 
-def test_errors_read_as_a_cluster_says_them(sandbox: Any) -> None:
+def test_errors_are_worded_as_by_a_cluster(sandbox: Any) -> None:
     command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), "logs", "nobody"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert "pods" in done.stderr and '"nobody" not found' in done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "pods" in result.stderr and '"nobody" not found' in result.stderr
 
 
 def test_rollout_and_scale(kubectl: Callable[..., str], unique: Callable[[str], str], kube: Any) -> None:

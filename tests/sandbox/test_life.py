@@ -1,4 +1,4 @@
-"""The sandbox's own life, restarts of its containers, and its controllers."""
+"""Start and end of a sandbox, restarts of containers, and the controllers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -42,22 +42,22 @@ def test_a_signal_ends_all_pod_processes(tmp_path: Path, number: int) -> None:
         kube.create(python_pod("stubborn", program))
         kube.wait_pod("stubborn", lambda p: p["status"]["phase"] == "Running")
         pid = int(kube.wait_for(lambda: kube.logs("stubborn"), "its pid"))
-        assert alive(pid)
+        assert is_alive(pid)
         kube.close()
         process.send_signal(number)
         assert process.wait(120) == 0
-    assert not alive(pid)
+    assert not is_alive(pid)
     assert not (tmp_path / "kubeconfig").exists()
 
 
-def test_kubeconfig_is_private_and_its_token_needed(sandbox: Any) -> None:
+def test_kubeconfig_is_private_and_its_token_is_required(sandbox: Any) -> None:
     assert sandbox.kubeconfig.stat().st_mode & 0o077 == 0
-    bare = sandbox.kube.server.rpartition("/")[0]
+    origin = sandbox.kube.server.rpartition("/")[0]
     for headers in ({}, {"Authorization": "Bearer wrong"}):
-        response = httpx.get(f"{bare}/api/v1/pods", headers=headers)
+        response = httpx.get(f"{origin}/api/v1/pods", headers=headers)
         assert (response.status_code, response.json()["message"]) == (401, "Unauthorized")
     assert httpx.get(f"{sandbox.kube.server}/api/v1/pods", headers={"Authorization": "Bearer wrong"}).status_code == 401
-    assert httpx.get(f"{bare}/api/v1/pods", headers=sandbox.kube.client.headers).status_code == 200
+    assert httpx.get(f"{origin}/api/v1/pods", headers=sandbox.kube.client.headers).status_code == 200
 
 
 async def test_in_process(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_pod_deadline(kube: Any, unique: Callable[[str], str]) -> None:
     kube.delete("pods", name)
 
 
-def test_sidecar_runs_beside_and_ends_after(kube: Any, unique: Callable[[str], str]) -> None:
+def test_sidecar_runs_beside_the_main_container_and_ends_after_it(kube: Any, unique: Callable[[str], str]) -> None:
     name = unique("side")
     sidecar = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint('up', flush=True); open('up', 'w')\nwhile True: time.sleep(0.1)"
     # In the sandbox a pod's containers share their working folder.
@@ -158,10 +158,10 @@ def test_cron_job_starts_a_job_in_its_minute() -> None:
     owner = copy(store.create(BY_PLURAL["cronjobs"], job))
     owner["metadata"]["creationTimestamp"] = (datetime.now(UTC) - timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
     for _ in range(2):
-        again = cronjobs.reconcile(store, Config(), owner)
-        assert again is not None and 0 < again <= 60.1
-    (made,) = store.select("jobs")
-    assert made["metadata"]["ownerReferences"][0]["name"] == "tick"
+        delay = cronjobs.reconcile(store, Config(), owner)
+        assert delay is not None and 0 < delay <= 60.1
+    (job,) = store.select("jobs")
+    assert job["metadata"]["ownerReferences"][0]["name"] == "tick"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_schedules(schedule: str, when: datetime, expected: bool) -> None:
     assert cronjobs.is_due(schedule, when) is expected
 
 
-def test_namespace_comes_and_goes_with_what_is_in_it(kube: Any, unique: Callable[[str], str]) -> None:
+def test_deleting_a_namespace_deletes_its_objects(kube: Any, unique: Callable[[str], str]) -> None:
     space = unique("space")
     manifest = {
         "apiVersion": "v1",
@@ -194,7 +194,7 @@ def test_namespace_comes_and_goes_with_what_is_in_it(kube: Any, unique: Callable
     kube.wait_for(lambda: not kube.list("pods", space)["items"], "the end of its pods")
 
 
-def test_kubectl_binary_form_is_refused_in_words(kube: Any) -> None:
+def test_protobuf_is_refused_with_a_hint(kube: Any) -> None:
     response = kube.request(
         "POST", kube.path("jobs"), content=b"k8s\x00", headers={"Content-Type": "application/vnd.kubernetes.protobuf"}
     )
