@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
-#: So many different messages within so many seconds are combined (`defaultAggregateMaxEvents` and `defaultAggregateIntervalInSeconds` there).
+#: Number of different messages, and longest time between two of them (seconds), that combine similar events
+#: (`defaultAggregateMaxEvents` and `defaultAggregateIntervalInSeconds` in events_cache.go).
 _SIMILAR, _SIMILAR_S = 10, 600.0
 _COMBINED = "(combined from similar events): "
 

@@ -82,7 +82,7 @@ class Store:
         self._owned: dict[str, set[Key]] = {}
         #: Name of the event that counts repetitions, by the fields that make two events equal: see `events.record`.
         self.repeatable_events: dict[tuple[str, ...], str] = {}
-        #: Their different messages by what else they say, and when the last one came (monotonic): see there.
+        #: Messages of similar events, and the monotonic time of the newest, by their common fields: see `events.record`.
         self.similar_events: dict[tuple[str, ...], tuple[set[str], float]] = {}
         self._history: deque[Change] = deque(maxlen=HISTORY)
         self._watchers: set[asyncio.Queue[Change | None]] = set()
