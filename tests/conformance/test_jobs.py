@@ -39,8 +39,8 @@ def test_failed(target: Any, specimens: Any) -> None:
     assert target.kube.logs(pod["metadata"]["name"]) == b"bad\n"
 
 
-def test_the_events_of_pods_that_are_created_are_combined_from_the_tenth_on(target: Any, unique: Any) -> None:
-    """Then only the pods' own events name them (`recording.watching.unseen`)."""
+def test_events_of_created_pods_are_combined_from_the_tenth_on(target: Any, unique: Any) -> None:
+    """From then on only the pods' own events name the pods, which the recorder's `watching.unseen` relies on."""
     name = unique("many")
     target.kube.create(python_job(name, SLEEP, parallelism=12, completions=12))
     job = target.kube.get("jobs", name)
@@ -48,16 +48,16 @@ def test_the_events_of_pods_that_are_created_are_combined_from_the_tenth_on(targ
 
     def events() -> list[dict[str, Any]]:
         path = target.kube.path("events") + f"?fieldSelector={selector}"
-        found: list[dict[str, Any]] = target.kube.request("GET", path).json()["items"]
-        return found
+        items: list[dict[str, Any]] = target.kube.request("GET", path).json()["items"]
+        return items
 
-    def counted() -> bool:
+    def all_counted() -> bool:
         return sum(event["count"] for event in events()) == 12
 
-    target.kube.wait_for(counted, "the events of all pods")
+    target.kube.wait_for(all_counted, "the events of all pods")
     target.kube.delete("jobs", name)
-    ways = sorted((event["message"].partition("Created pod: ")[0], event["count"]) for event in events())
-    assert ways == [("", 1)] * 9 + [("(combined from similar events): ", 3)]
+    groups = sorted((event["message"].partition("Created pod: ")[0], event["count"]) for event in events())
+    assert groups == [("", 1)] * 9 + [("(combined from similar events): ", 3)]
 
 
 def test_deadline(target: Any, specimens: Any) -> None:

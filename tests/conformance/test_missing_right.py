@@ -28,7 +28,7 @@ def user(target: Any, unique: Callable[[str], str], tmp_path: Path) -> Iterator[
     with limited_user(target, unique("right"), tmp_path) as user:
         target.kube.create(python_job("done", "print('one'); print('two')", namespace=user.namespace))
         target.kube.wait_job("done", namespace=user.namespace)
-        user.lack("pods/log")
+        user.deny("pods/log")
         yield user
 
 
@@ -52,7 +52,7 @@ def test_a_follow_names_the_missing_right_and_continues_when_it_is_granted(home:
     try:
         assert process.stderr is not None
         assert MISSING in process.stderr.readline()
-        user.lack()
+        user.deny()
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -92,7 +92,7 @@ async def test_a_page_shows_the_missing_right_and_continues_when_it_is_granted(h
                 doc = json.loads(event.data)
                 if len(events) == 1:
                     assert MISSING in doc["message"] and doc["state"] == "succeeded"
-                    await asyncio.to_thread(user.lack)
+                    await asyncio.to_thread(user.deny)
         assert [text for _, text in records(events)] == ["one", "two"]
         assert events[-1].event == "end"
         assert MISSING not in json.loads(events[-1].data)["message"], "the last message still names the missing right"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faults.case import Row, begun
-from faults.seen import judge
+from faults.case import Row, running_case
+from faults.received import check_received
 from support.network import Network
 from torture.network import Soak
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 PROGRAM = """
 import os, time
 i = 0
-while not os.path.exists('STRUCK'):
+while not os.path.exists('FAULTS_DONE'):
     print('\\n'.join('line %08d ' % n + 'x' * 60 for n in range(i, i + 30)), flush=True)
     i += 30
     time.sleep(0.02)
 """
 
 
-#: The first run waits until the fault strikes, and fails; the next one writes at once, and waits for its end.
+#: The first run waits for the fault, writes, and fails; the next run writes at once and then waits for its end.
 FAILS_ONCE = """
 import os, sys, time
-first = not os.path.exists('STRUCK')
-while not os.path.exists('STRUCK'): time.sleep(0.02)
+first = not os.path.exists('FAULTS_DONE')
+while not os.path.exists('FAULTS_DONE'): time.sleep(0.02)
 for i in range(300): print('line %08d ' % i + 'x' * 60, flush=True)
 if first: sys.exit(3)
-while not os.path.exists('STRUCK.last'): time.sleep(0.02)
+while not os.path.exists('FAULTS_DONE.last'): time.sleep(0.02)
 """
 
 
@@ -84,7 +84,7 @@ def behind(target: Target, root: Path, tmp_path: Path) -> Callable[..., Any]:
     @asynccontextmanager
     async def make(name: str, *, balanced: bool) -> AsyncIterator[tuple[Case, Network]]:
         with Network(target.kube.kubeconfig, tmp_path, balanced=balanced) as network:
-            async with begun(World(network, target.kube, root), name, tmp_path) as case:
+            async with running_case(World(network, target.kube, root), name, tmp_path) as case:
                 yield case, network
 
     return make
@@ -92,28 +92,28 @@ def behind(target: Target, root: Path, tmp_path: Path) -> Callable[..., Any]:
 
 async def slow(case: Case, network: Network) -> None:
     network.round_trip_s, network.bytes_per_s = 0.2, 1e6
-    await case.lines(4000)
+    await case.wait_lines(4000)
 
 
 async def silence(case: Case, network: Network) -> None:
-    await case.lines(1500)
-    case.hit()
+    await case.wait_lines(1500)
+    case.mark_fault()
     await case.until(network.silence, "a connection")
 
 
 async def resets(case: Case, network: Network) -> None:
     for _ in range(4):
-        await case.lines(800)
-        case.hit()
+        await case.wait_lines(800)
+        case.mark_fault()
         await case.until(network.reset, "a connection")
 
 
 async def clean_ends(case: Case, network: Network) -> None:
     for _ in range(4):
-        await case.lines(800)
-        case.hit()
-        await case.until(lambda: network.end("log\\?"), "a log under way")
-        network.end()
+        await case.wait_lines(800)
+        case.mark_fault()
+        await case.until(lambda: network.end_answers("log\\?"), "a log under way")
+        network.end_answers()
 
 
 @pytest.mark.parametrize("fault", [slow, silence, resets, clean_ends])
@@ -128,9 +128,9 @@ async def test_every_line_arrives_once(
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
             await fault(case, network)
-            case.struck.touch()
-        assert judge(case.disk.lines(), case.seen) == 0
-        assert not case.seen.gaps
+            case.faults_done.touch()
+        assert check_received(case.node_logs.lines(), case.received) == 0
+        assert not case.received.gaps
 
 
 async def test_silent_watches_do_not_hide_the_end(behind: Callable[..., Any], unique: Callable[[str], str]) -> None:
@@ -139,10 +139,10 @@ async def test_silent_watches_do_not_hide_the_end(behind: Callable[..., Any], un
         case.create(Row("", slow, program=PROGRAM))  # type: ignore[arg-type]
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
-            await case.lines(500)
+            await case.wait_lines(500)
             assert network.silence("watch=1") >= 2
-            case.struck.touch()
-        assert judge(case.disk.lines(), case.seen) == 0
+            case.faults_done.touch()
+        assert check_received(case.node_logs.lines(), case.received) == 0
 
 
 async def test_an_unanswered_follow_is_requested_again(
@@ -153,58 +153,62 @@ async def test_an_unanswered_follow_is_requested_again(
         case.create(Row("", slow, program=PROGRAM, job={"parallelism": 1}))  # type: ignore[arg-type]
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
-            await case.until(lambda: network.asked("follow=true"), "a follow")
+            await case.until(lambda: network.request_count("follow=true"), "a follow")
             await case.until(
-                lambda: any("did not answer within 20 s" in n.get("message", "") for n in case.seen.notices),
+                lambda: any("did not answer within 20 s" in n.get("message", "") for n in case.received.notices),
                 "the notice that no line comes",
             )
             network.mute("")
-            await case.lines(500)
-            case.struck.touch()
-        assert judge(case.disk.lines(), case.seen) == 0
-        assert network.asked("follow=true") > 1
+            await case.wait_lines(500)
+            case.faults_done.touch()
+        assert check_received(case.node_logs.lines(), case.received) == 0
+        assert network.request_count("follow=true") > 1
 
 
-async def test_what_is_written_after_a_clean_end_and_goes_with_its_pod_is_a_gap(
+async def test_lines_between_a_clean_end_and_the_deletion_of_the_pod_are_a_gap(
     behind: Callable[..., Any], unique: Callable[[str], str]
 ) -> None:
-    """A load balancer ends the follow, and until the node can be asked again the pod writes on and is deleted."""
+    """A load balancer ends the follow; before the node can be read again, the pod writes more and is deleted."""
     async with behind(unique("net"), balanced=True) as (case, network):
         case.create(Row("", slow, program=PROGRAM, job={"parallelism": 1, "backoff": 5}))  # type: ignore[arg-type]
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
-            await case.lines(500)
-            (pod,) = {name for name, _, _ in case.disk.lines()}
+            await case.wait_lines(500)
+            (pod,) = {name for name, _, _ in case.node_logs.lines()}
             network.mute("/log\\?")
-            await case.until(lambda: network.end("log\\?"), "a log under way")
-            written = case.disk.records()
-            await case.until(lambda: case.disk.records() > written + 300, "more lines")
+            await case.until(lambda: network.end_answers("log\\?"), "a log under way")
+            written = case.node_logs.count_records()
+            await case.until(lambda: case.node_logs.count_records() > written + 300, "more lines")
             await asyncio.to_thread(case.sandbox.kube.delete, "pods", pod)
-            await case.until(lambda: len({name for name, _, _ in case.disk.lines()}) > 1, "lines of the next pod")
+            await case.until(lambda: len({name for name, _, _ in case.node_logs.lines()}) > 1, "lines of the next pod")
             network.mute("")
-            case.struck.touch()
-        assert judge(case.disk.lines(), case.seen) > 0
-        assert {gap["source"]["pod"] for gap in case.seen.gaps} == {pod}
+            case.faults_done.touch()
+        assert check_received(case.node_logs.lines(), case.received) > 0
+        assert {gap["source"]["pod"] for gap in case.received.gaps} == {pod}
 
 
-async def test_runs_that_follow_each_other_at_once_are_each_under_their_number(
+async def test_runs_in_quick_succession_keep_their_numbers(
     behind: Callable[..., Any], unique: Callable[[str], str]
 ) -> None:
-    """The kubelet answers for the next run before the API server knows of it."""
+    """The kubelet already serves the next run before the API server knows of it."""
     async with behind(unique("net"), balanced=False) as (case, network):
         row = Row("", slow, program=FAILS_ONCE, job={"parallelism": 4, "backoff": 6}, restart="OnFailure")  # type: ignore[arg-type]
         case.create(row)
         network.round_trip_s = 0.1
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
-            await case.until(lambda: sum("main started" in n["message"] for n in case.seen.notices) == 4, "all to run")
-            case.struck.touch()
-            await case.until(lambda: len([run for _, _, run in case.disk.lines() if run == 1]) == 4, "the next runs")
-            case.struck.with_name(f"{case.struck.name}.last").touch()
-        wrote = case.disk.lines()
-        assert sorted(run for _, _, run in wrote) == [0] * 4 + [1] * 4
-        assert judge(wrote, case.seen) == 0
-        assert not case.seen.gaps
+            await case.until(
+                lambda: sum("main started" in n["message"] for n in case.received.notices) == 4, "all to run"
+            )
+            case.faults_done.touch()
+            await case.until(
+                lambda: len([run for _, _, run in case.node_logs.lines() if run == 1]) == 4, "the next runs"
+            )
+            case.faults_done.with_name(f"{case.faults_done.name}.last").touch()
+        written = case.node_logs.lines()
+        assert sorted(run for _, _, run in written) == [0] * 4 + [1] * 4
+        assert check_received(written, case.received) == 0
+        assert not case.received.gaps
 
 
 @pytest.mark.timeout(200)
@@ -216,7 +220,7 @@ async def test_a_pod_that_no_watch_saw_is_a_gap(behind: Callable[..., Any], uniq
 
         async def delete_next(deleted: list[str]) -> None:
             def pods() -> list[str]:
-                return [name for name, _, _ in case.disk.lines() if name not in deleted]
+                return [name for name, _, _ in case.node_logs.lines() if name not in deleted]
 
             await case.until(pods, "lines of the next pod")
             deleted.extend(pods())
@@ -224,18 +228,18 @@ async def test_a_pod_that_no_watch_saw_is_a_gap(behind: Callable[..., Any], uniq
 
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
-            await case.lines(500)
+            await case.wait_lines(500)
             network.mute("/pods\\?.*watch=1")
             network.silence("/pods\\?.*watch=1")
             deleted: list[str] = []
             await delete_next(deleted)
             await delete_next(deleted)
-            await case.until(lambda: len({name for name, _, _ in case.disk.lines()}) > 2, "lines of the third pod")
+            await case.until(lambda: len({name for name, _, _ in case.node_logs.lines()}) > 2, "lines of the third pod")
             network.mute("")
-            case.struck.touch()
-        assert judge(case.disk.lines(), case.seen) > 0
-        assert {g["source"]["pod"] for g in case.seen.gaps} >= {deleted[1]}
-        assert any("came and went" in g["reason"] for g in case.seen.gaps)
+            case.faults_done.touch()
+        assert check_received(case.node_logs.lines(), case.received) > 0
+        assert {g["source"]["pod"] for g in case.received.gaps} >= {deleted[1]}
+        assert any("came and went" in g["reason"] for g in case.received.gaps)
 
 
 @pytest.mark.timeout(300)
@@ -248,4 +252,4 @@ async def test_everything_at_once(target: Target, root: Path, tmp_path: Path, re
     soak = Soak(target.kube, root, tmp_path, 1, (25, 10, 6, 3), 2000, None if target.real else rotate)
     await soak.run(12, 90)
     assert not soak.wrong, "\n".join(soak.wrong)
-    assert sum(soak.struck[fault] for fault in ("silent connection", "reset inside a chunk", "clean end")) > 0
+    assert sum(soak.injected[fault] for fault in ("silent connection", "reset inside a chunk", "clean end")) > 0
