@@ -33,7 +33,7 @@ def validate_and_default(resource: Resource, obj: Object) -> None:
     Parameters
     ----------
     resource : Resource
-        Its kind.
+        Kind of the object.
     obj : dict
         The object as the client sent it.
 
@@ -52,14 +52,14 @@ def validate_and_default(resource: Resource, obj: Object) -> None:
     spec = obj.setdefault("spec", {}) if resource.kind != "Event" else {}
     match resource.kind:
         case "Pod":
-            _pod(spec, name, "spec")
+            _set_pod_spec_defaults(spec, name, "spec")
             obj.pop("status", None)
         case "Job":
-            _job(obj, spec, name)
+            _set_job_defaults(obj, spec, name)
         case "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet":
             if resource.kind != "DaemonSet":
                 spec.setdefault("replicas", 1)
-            _pod(spec.setdefault("template", {}).setdefault("spec", {}), name, "spec.template.spec")
+            _set_pod_spec_defaults(spec.setdefault("template", {}).setdefault("spec", {}), name, "spec.template.spec")
         case "CronJob":
             spec.setdefault("suspend", False)
         case "Namespace":
@@ -67,11 +67,11 @@ def validate_and_default(resource: Resource, obj: Object) -> None:
             meta.setdefault("labels", {})["kubernetes.io/metadata.name"] = name
 
 
-def _pod(spec: Object, owner: str, path: str) -> None:
+def _set_pod_spec_defaults(spec: Object, owner: str, path: str) -> None:
     """Set the defaults of a pod's or a pod template's spec, and of its parts (`SetDefaults_PodSpec`)."""
     if not spec.get("containers"):
         raise ApiError(422, f'Pod "{owner}" is invalid: {path}.containers: Required value')
-    _fill(
+    _set_missing(
         spec,
         restartPolicy="Always",
         terminationGracePeriodSeconds=30,
@@ -80,16 +80,16 @@ def _pod(spec: Object, owner: str, path: str) -> None:
         schedulerName="default-scheduler",
     )
     for container in spec["containers"] + (spec.get("initContainers") or []):
-        _container(container)
+        _set_container_defaults(container)
     for volume in spec.get("volumes") or []:
         for kind, defaults in _VOLUMES.items():
             if kind in volume:
-                _fill(volume[kind], **defaults)
+                _set_missing(volume[kind], **defaults)
 
 
-def _container(container: Object) -> None:
+def _set_container_defaults(container: Object) -> None:
     _, _, tag = container.get("image", "").rpartition("/")[2].partition(":")
-    _fill(
+    _set_missing(
         container,
         resources={},
         terminationMessagePath="/dev/termination-log",
@@ -103,12 +103,12 @@ def _container(container: Object) -> None:
             field.setdefault("apiVersion", "v1")
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         if probe := container.get(name):
-            _fill(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
+            _set_missing(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
             if "httpGet" in probe:
-                _fill(probe["httpGet"], path="/", scheme="HTTP")
+                _set_missing(probe["httpGet"], path="/", scheme="HTTP")
 
 
-def _fill(obj: Object, **values: Any) -> None:
+def _set_missing(obj: Object, **values: Any) -> None:
     for name, value in values.items():
         obj.setdefault(name, value)
 
@@ -119,7 +119,7 @@ def set_pod_defaults(pod: Object) -> None:
     spec.setdefault("enableServiceLinks", True)
     for container in spec["containers"] + (spec.get("initContainers") or []):
         if limits := (container.get("resources") or {}).get("limits"):
-            _fill(container["resources"].setdefault("requests", {}), **limits)
+            _set_missing(container["resources"].setdefault("requests", {}), **limits)
 
 
 def _admit_pod(pod: Object, spec: Object) -> None:
@@ -129,14 +129,14 @@ def _admit_pod(pod: Object, spec: Object) -> None:
     Priority set their fields.
     """
     token = f"kube-api-access-{pod['metadata']['uid'][:5]}"
-    _fill(spec, priority=0, preemptionPolicy="PreemptLowerPriority")
+    _set_missing(spec, priority=0, preemptionPolicy="PreemptLowerPriority")
     if not spec.get("serviceAccountName"):
         spec["serviceAccountName"] = "default"
     spec["serviceAccount"] = spec["serviceAccountName"]
     mount = {"name": token, "readOnly": True, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
     containers = spec["containers"] + (spec.get("initContainers") or [])
     if spec.get("automountServiceAccountToken", True):
-        spec["volumes"] = [*(spec.get("volumes") or []), {"name": token, "projected": _token()}]
+        spec["volumes"] = [*(spec.get("volumes") or []), {"name": token, "projected": _token_volume()}]
         for container in containers:
             container["volumeMounts"] = [*(container.get("volumeMounts") or []), mount]
     tolerations = spec.setdefault("tolerations", [])
@@ -148,7 +148,7 @@ def _admit_pod(pod: Object, spec: Object) -> None:
     pod["status"] = {"phase": "Pending", "qosClass": qos(pod)}
 
 
-def _token() -> Object:
+def _token_volume() -> Object:
     field = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
     authority = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
     sources = [
@@ -174,16 +174,16 @@ def qos(pod: Object) -> str:
     )
 
 
-def _job(obj: Object, spec: Object, name: str) -> None:
+def _set_job_defaults(obj: Object, spec: Object, name: str) -> None:
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
     # A limit per index replaces the limit of the whole Job (`SetDefaults_Job`).
     limit = 2**31 - 1 if "backoffLimitPerIndex" in spec else 6
     replacement_policy = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
-    _fill(spec, parallelism=1, backoffLimit=limit, completionMode="NonIndexed", suspend=False)
+    _set_missing(spec, parallelism=1, backoffLimit=limit, completionMode="NonIndexed", suspend=False)
     spec.setdefault("podReplacementPolicy", replacement_policy)
     template = spec.setdefault("template", {})
-    _pod(template.setdefault("spec", {}), name, "spec.template.spec")
+    _set_pod_spec_defaults(template.setdefault("spec", {}), name, "spec.template.spec")
     policy = template["spec"]["restartPolicy"]
     if policy == "Always":
         text = 'Required value: valid values: "OnFailure", "Never"'

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 65536
 #: How long to wait for output after the process has ended, from children that left its group (seconds).
-_DRAIN = 1.0
+_DRAIN_S = 1.0
 
 
 class StartError(Exception):
@@ -124,7 +124,7 @@ class Process:
         code = await self._process.wait()
         self.signal(signal.SIGKILL)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._drained.wait(), _DRAIN)
+            await asyncio.wait_for(self._drained.wait(), _DRAIN_S)
         for read_end in list(self._open_pipes):
             self._close(read_end)
         for stream in (b"stdout", b"stderr"):

@@ -19,6 +19,7 @@ _SET = re.compile(r"^(\S+)\s+(in|notin)\s*\(([^)]*)\)$")
 _EQUAL = re.compile(r"^([^=!\s]+)\s*(==|!=|=)\s*([^=!\s]*)$")
 _EXISTS = re.compile(r"^(!?)\s*([A-Za-z0-9][-A-Za-z0-9_./]*)$")
 
+#: Fields that selectors of every resource may use, and further ones by resource.
 _COMMON = ("metadata.name", "metadata.namespace")
 _FIELDS = {
     "pods": (

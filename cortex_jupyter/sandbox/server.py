@@ -46,7 +46,7 @@ async def _compressed(request: web.Request, response: web.StreamResponse) -> web
     return response
 
 
-def _error(error: ApiError) -> web.Response:
+def _error_response(error: ApiError) -> web.Response:
     if error.plain:
         response = web.Response(text=f"{error.message}\n", status=error.code)
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -57,7 +57,7 @@ def _error(error: ApiError) -> web.Response:
 
 
 class Server:
-    """Routes of the sandbox.
+    """The HTTP application of the sandbox.
 
     Parameters
     ----------
@@ -81,15 +81,15 @@ class Server:
         transport = request.transport
         self.busy_connections.add(transport)
         try:
-            return await self._answer(request)
+            return await self._handle(request)
         except ApiError as error:
-            return _error(error)
+            return _error_response(error)
         except ConnectionError:  # the client disconnected before the first byte
             return web.Response()
         finally:
             self.busy_connections.discard(transport)
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         has_prefix = request.path.startswith(f"{self._prefix}/")
         if has_prefix:
             request = request.clone(rel_url=request.rel_url.raw_path_qs.removeprefix(self._prefix))
@@ -150,13 +150,13 @@ class Server:
         permission = attributes.get("resource", "") + (
             f"/{attributes['subresource']}" if attributes.get("subresource") else ""
         )
-        subject = {
+        request = {
             "name": attributes.get("name", ""),
             "user": spec.get("user", user),
             "groups": spec.get("groups") or (),
         }
         denied = self._faults.is_denied(
-            attributes.get("verb", ""), permission, attributes.get("namespace", ""), **subject
+            attributes.get("verb", ""), permission, attributes.get("namespace", ""), **request
         )
         return review | {
             "status": {
@@ -166,12 +166,12 @@ class Server:
         }
 
     async def _handle_faults(self, request: web.Request) -> web.Response:
-        ident = request.path.removeprefix("/sandbox/faults").strip("/")
+        fault_id = request.path.removeprefix("/sandbox/faults").strip("/")
         match request.method:
             case "GET":
                 return answer({"faults": [f.as_dict() for f in self._faults.active]})
             case "DELETE":
-                self._faults.remove(int(ident) if ident else None)
+                self._faults.remove(int(fault_id) if fault_id else None)
                 return answer({"faults": [f.as_dict() for f in self._faults.active]})
             case "POST":
                 fault = self._faults.add(await read_body(request))

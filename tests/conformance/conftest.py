@@ -93,12 +93,12 @@ class Specimens:
     kube: Kube
     names: dict[str, str]
 
-    def done(self, key: str) -> Object:
+    def wait_ended(self, key: str) -> Object:
         """Wait until a pod has ended, and return it."""
         name = self.names[key]
         return self.kube.wait_pod(name, lambda p: p["status"]["phase"] in ("Succeeded", "Failed"), "end")
 
-    def waiting(self, key: str, *reasons: str) -> Object:
+    def wait_waiting(self, key: str, *reasons: str) -> Object:
         """Wait until container `main` waits for one of these reasons, and return the pod."""
 
         def test(pod: Object) -> bool:

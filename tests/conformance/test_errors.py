@@ -98,7 +98,7 @@ def test_several_containers_need_a_name(target: Any, specimens: Any) -> None:
 
 
 def test_one_container_needs_no_name_despite_init_containers(target: Any, specimens: Any) -> None:
-    specimens.waiting("initializing", "PodInitializing")
+    specimens.wait_waiting("initializing", "PodInitializing")
     code, _, text = status(target.kube.log(specimens.names["initializing"]))
     assert code == httpx.codes.BAD_REQUEST and 'container "main" in pod' in text
 
@@ -113,14 +113,14 @@ def test_wrong_container(target: Any, specimens: Any) -> None:
 
 
 def test_waiting_for_init_containers(target: Any, specimens: Any) -> None:
-    specimens.waiting("initializing", "PodInitializing")
+    specimens.wait_waiting("initializing", "PodInitializing")
     name = specimens.names["initializing"]
     expected = f'container "main" in pod "{name}" is waiting to start: PodInitializing'
     assert status(target.kube.log(name)) == (400, "BadRequest", expected)
 
 
 def test_image_that_must_not_be_pulled(target: Any, specimens: Any) -> None:
-    pod = specimens.waiting("missing", "ErrImageNeverPull")
+    pod = specimens.wait_waiting("missing", "ErrImageNeverPull")
     (state,) = pod["status"]["containerStatuses"]
     assert pod["status"]["phase"] == "Pending"
     message = 'Container image "docker.io/local/missing:1" is not present with pull policy of Never'
@@ -134,7 +134,7 @@ def test_image_that_cannot_be_pulled(target: Any, specimens: Any) -> None:
     name = specimens.names["pull"]
     texts = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
     for reason in texts:
-        specimens.waiting("pull", reason)
+        specimens.wait_waiting("pull", reason)
     # The two reasons alternate, so either text is right.
     answer = status(target.kube.log(name))
     assert answer in [
@@ -143,7 +143,7 @@ def test_image_that_cannot_be_pulled(target: Any, specimens: Any) -> None:
 
 
 def test_back_off_message(target: Any, specimens: Any) -> None:
-    pod = specimens.waiting("pull", "ImagePullBackOff")
+    pod = specimens.wait_waiting("pull", "ImagePullBackOff")
     (state,) = pod["status"]["containerStatuses"]
     assert state["state"]["waiting"]["message"].startswith('Back-off pulling image "docker.io/local/missing:1"')
 
@@ -165,12 +165,12 @@ def test_unscheduled_pod_answers_204_without_a_body(target: Any, specimens: Any)
 
 
 def test_no_previous_run(target: Any, specimens: Any) -> None:
-    specimens.done("text")
+    specimens.wait_ended("text")
     name = specimens.names["text"]
     expected = f'previous terminated container "main" in pod "{name}" not found'
     assert status(target.kube.log(name, previous="true")) == (400, "BadRequest", expected)
 
 
 def test_unknown_parameters_are_ignored(target: Any, specimens: Any) -> None:
-    specimens.done("text")
+    specimens.wait_ended("text")
     assert target.kube.log(specimens.names["text"], colour="red", tailLines=1).status_code == httpx.codes.OK

@@ -30,7 +30,8 @@ def namespace(target: Any) -> Iterator[str]:
 
 
 def _idle(name: str, namespace: str) -> Object:
-    pod = python_pod(name, "", namespace=namespace, schedulerName="nobody")
+    """Return a pod that stays Pending, because its scheduler does not exist."""
+    pod = python_pod(name, "", namespace=namespace, schedulerName="no-such-scheduler")
     pod["metadata"]["labels"] = {"set": "idle"}
     return pod
 
@@ -89,11 +90,11 @@ def test_later_chunks_show_the_version_of_the_first(
 
 def test_the_watch_cache_ignores_the_limit(list_pods: Callable[..., httpx.Response]) -> None:
     document = list_pods(limit=2, resourceVersion="0").json()
-    # In 1.20 the watch cache returns them in no order.
+    # In 1.20 the watch cache returns the pods in no order.
     assert sorted(_names(document)) == list("abcde") and not document["metadata"].get("continue")
 
 
-def test_a_continue_token_excludes_a_version(list_pods: Callable[..., httpx.Response]) -> None:
+def test_a_continue_token_cannot_be_combined_with_a_version(list_pods: Callable[..., httpx.Response]) -> None:
     first = list_pods(limit=2).json()["metadata"]
     answer = list_pods(continue_=first["continue"], resourceVersion=first["resourceVersion"])
     assert answer.status_code == httpx.codes.BAD_REQUEST
@@ -110,7 +111,7 @@ def test_an_expired_continue_token_is_a_410_with_a_token_for_the_current_list(
     target: Any, list_pods: Callable[..., httpx.Response]
 ) -> None:
     if target.real:
-        pytest.skip("a real API server forgets versions only when etcd is compacted, every 5 minutes")
+        pytest.skip("a real API server drops old versions only when etcd is compacted, every 5 minutes")
     token = list_pods(limit=2).json()["metadata"]["continue"]
     target.kube.create(_idle("other", "default"))
     target.kube.request("POST", "/sandbox/faults", json={"kind": "expire"})

@@ -34,7 +34,7 @@ def test_follow_gets_each_line_and_ends_cleanly(target: Any, create: Any) -> Non
 
 
 def test_crash_loop_back_off_serves_the_last_run(target: Any, specimens: Any) -> None:
-    pod = specimens.waiting("crash", "CrashLoopBackOff")
+    pod = specimens.wait_waiting("crash", "CrashLoopBackOff")
     state = main(pod)
     assert pod["status"]["phase"] == "Running"
     message = state["state"]["waiting"]["message"]
@@ -49,7 +49,7 @@ def test_crash_loop_back_off_serves_the_last_run(target: Any, specimens: Any) ->
 
 
 def test_previous_is_the_latest_ended_run(target: Any, specimens: Any) -> None:
-    specimens.waiting("crash", "CrashLoopBackOff")
+    specimens.wait_waiting("crash", "CrashLoopBackOff")
     name = specimens.names["crash"]
 
     def logs_are_equal() -> bool:
@@ -66,7 +66,7 @@ def test_previous_is_the_latest_ended_run(target: Any, specimens: Any) -> None:
 
 
 def test_a_restart_is_counted_and_has_a_new_container_id(target: Any, specimens: Any) -> None:
-    pod = specimens.waiting("crash", "CrashLoopBackOff")
+    pod = specimens.wait_waiting("crash", "CrashLoopBackOff")
     first = main(pod)
     later = main(
         target.kube.wait_pod(specimens.names["crash"], lambda p: main(p)["restartCount"] > first["restartCount"])
@@ -75,7 +75,7 @@ def test_a_restart_is_counted_and_has_a_new_container_id(target: Any, specimens:
 
 
 def test_status_after_the_end(target: Any, specimens: Any) -> None:
-    pod = specimens.done("text")
+    pod = specimens.wait_ended("text")
     terminated = main(pod)["state"]["terminated"]
     assert terminated["exitCode"] == 0 and terminated["reason"] == "Completed"
     assert terminated["startedAt"] < terminated["finishedAt"]
@@ -92,24 +92,24 @@ def test_status_after_the_end(target: Any, specimens: Any) -> None:
 
 
 def test_container_statuses_are_sorted_by_name(target: Any, specimens: Any) -> None:
-    pod = specimens.done("two")
+    pod = specimens.wait_ended("two")
     assert [s["name"] for s in pod["status"]["containerStatuses"]] == ["aside", "main"]
     (prepare,) = pod["status"]["initContainerStatuses"]
     assert prepare["ready"] is True and prepare["state"]["terminated"]["exitCode"] == 0
 
 
 def test_program_that_does_not_exist(target: Any, specimens: Any) -> None:
-    terminated = main(specimens.done("no-program"))["state"]["terminated"]
+    terminated = main(specimens.wait_ended("no-program"))["state"]["terminated"]
     assert (terminated["exitCode"], terminated["reason"]) == (128, "StartError")
     assert terminated["startedAt"] == "1970-01-01T00:00:00Z"
     assert 'exec: "no-such-program": executable file not found in $PATH' in terminated["message"]
 
 
 def test_pod_starts_after_its_image_was_corrected(target: Any, specimens: Any) -> None:
-    specimens.waiting("missing", "ErrImageNeverPull")
+    specimens.wait_waiting("missing", "ErrImageNeverPull")
     name = specimens.names["missing"]
     target.kube.patch("pods", name, {"spec": {"containers": [{"name": "main", "image": "docker.io/local/busybox:1"}]}})
-    specimens.done("missing")
+    specimens.wait_ended("missing")
     assert target.kube.logs(name) == b"here at last\n"
 
 

@@ -14,7 +14,7 @@ TIMED_LINE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\
 @pytest.fixture
 def log(target: Any, specimens: Any) -> Any:
     """Return a function that reads the log of the pod `text`, which has ended."""
-    specimens.done("text")
+    specimens.wait_ended("text")
     return lambda **query: target.kube.logs(specimens.names["text"], **query)
 
 
@@ -60,7 +60,7 @@ def test_stream_selects_stdout_or_stderr(log: Any, target: Any) -> None:
 
 
 def test_content_type_is_plain_text(target: Any, specimens: Any) -> None:
-    specimens.done("text")
+    specimens.wait_ended("text")
     response = target.kube.log(specimens.names["text"])
     assert response.headers["Content-Type"].partition(";")[0] == "text/plain"
     assert "Content-Encoding" not in response.headers
@@ -110,19 +110,19 @@ def test_a_small_limit_returns_the_oldest_time(log: Any) -> None:
 
 
 def test_follow_of_an_ended_container_sends_all_and_ends(target: Any, specimens: Any) -> None:
-    specimens.done("text")
+    specimens.wait_ended("text")
     with target.kube.following(specimens.names["text"]) as follower:
         assert follower.join() == target.kube.logs(specimens.names["text"])
         assert follower.error is None
 
 
 def test_follow_with_tail_starts_at_the_tail(target: Any, specimens: Any) -> None:
-    specimens.done("text")
+    specimens.wait_ended("text")
     with target.kube.following(specimens.names["text"], tailLines=2) as follower:
         assert follower.join() == b"after stderr\nno newline"
 
 
 def test_init_container_by_name(target: Any, specimens: Any) -> None:
-    specimens.done("two")
+    specimens.wait_ended("two")
     assert target.kube.logs(specimens.names["two"], container="prepare") == b"prepared\n"
     assert target.kube.logs(specimens.names["two"], container="aside") == b"from aside\n"

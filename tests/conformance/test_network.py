@@ -1,5 +1,6 @@
 """Over a bad network every line arrives once: each fault alone, on the sandbox and on a real cluster.
 
+A "clean end" is an answer that ends without an error although lines are missing, as behind some load balancers.
 `tests/torture/network.py` injects all faults together for ten minutes; the last test here does so for seconds.
 """
 
@@ -48,7 +49,7 @@ while not os.path.exists('FAULTS_DONE.last'): time.sleep(0.02)
 
 
 @dataclass
-class World:
+class ClusterBehindNetwork:
     """A cluster behind a bad network, with the interface that `faults.case` needs.
 
     `root` is the node's root file system, where the test reads the lines that containers wrote.
@@ -67,7 +68,7 @@ class World:
 
 
 @pytest.fixture
-def root(target: Target, request: pytest.FixtureRequest) -> Path:
+def node_root(target: Target, request: pytest.FixtureRequest) -> Path:
     """Return the node's root folder, which holds the log files."""
     if not target.real:
         sandbox: SandboxProcess = request.getfixturevalue("sandbox_process")
@@ -78,13 +79,13 @@ def root(target: Target, request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def behind(target: Target, root: Path, tmp_path: Path) -> Callable[..., Any]:
+def behind_network(target: Target, node_root: Path, tmp_path: Path) -> Callable[..., Any]:
     """Return a function that puts a bad network before the cluster: `async with behind(name, balanced=True) as ...`."""
 
     @asynccontextmanager
     async def make(name: str, *, balanced: bool) -> AsyncIterator[tuple[Case, Network]]:
         with Network(target.kube.kubeconfig, tmp_path, balanced=balanced) as network:
-            async with running_case(World(network, target.kube, root), name, tmp_path) as case:
+            async with running_case(ClusterBehindNetwork(network, target.kube, node_root), name, tmp_path) as case:
                 yield case, network
 
     return make
@@ -112,18 +113,18 @@ async def clean_ends(case: Case, network: Network) -> None:
     for _ in range(4):
         await case.wait_lines(800)
         case.mark_fault()
-        await case.until(lambda: network.end_answers("log\\?"), "a log under way")
+        await case.until(lambda: network.end_answers("log\\?"), "a log stream")
         network.end_answers()
 
 
 @pytest.mark.parametrize("fault", [slow, silence, resets, clean_ends])
 async def test_every_line_arrives_once(
     fault: Callable[[Case, Network], Awaitable[None]],
-    behind: Callable[..., Any],
+    behind_network: Callable[..., Any],
     unique: Callable[[str], str],
 ) -> None:
     # A clean end needs a proxy that speaks HTTP.
-    async with behind(unique("net"), balanced=fault is clean_ends) as (case, network):
+    async with behind_network(unique("net"), balanced=fault is clean_ends) as (case, network):
         case.create(Row("", fault, program=PROGRAM))  # type: ignore[arg-type]
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
@@ -133,9 +134,11 @@ async def test_every_line_arrives_once(
         assert not case.received.gaps
 
 
-async def test_silent_watches_do_not_hide_the_end(behind: Callable[..., Any], unique: Callable[[str], str]) -> None:
+async def test_silent_watches_do_not_hide_the_end(
+    behind_network: Callable[..., Any], unique: Callable[[str], str]
+) -> None:
     """The watches get neither bytes nor an end, as when a laptop slept or a router dropped its connections."""
-    async with behind(unique("net"), balanced=True) as (case, network):
+    async with behind_network(unique("net"), balanced=True) as (case, network):
         case.create(Row("", slow, program=PROGRAM))  # type: ignore[arg-type]
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
@@ -146,9 +149,9 @@ async def test_silent_watches_do_not_hide_the_end(behind: Callable[..., Any], un
 
 
 async def test_an_unanswered_follow_is_requested_again(
-    behind: Callable[..., Any], unique: Callable[[str], str]
+    behind_network: Callable[..., Any], unique: Callable[[str], str]
 ) -> None:
-    async with behind(unique("net"), balanced=True) as (case, network):
+    async with behind_network(unique("net"), balanced=True) as (case, network):
         network.mute("follow=true")
         case.create(Row("", slow, program=PROGRAM, job={"parallelism": 1}))  # type: ignore[arg-type]
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
@@ -166,17 +169,17 @@ async def test_an_unanswered_follow_is_requested_again(
 
 
 async def test_lines_between_a_clean_end_and_the_deletion_of_the_pod_are_a_gap(
-    behind: Callable[..., Any], unique: Callable[[str], str]
+    behind_network: Callable[..., Any], unique: Callable[[str], str]
 ) -> None:
     """A load balancer ends the follow; before the node can be read again, the pod writes more and is deleted."""
-    async with behind(unique("net"), balanced=True) as (case, network):
+    async with behind_network(unique("net"), balanced=True) as (case, network):
         case.create(Row("", slow, program=PROGRAM, job={"parallelism": 1, "backoff": 5}))  # type: ignore[arg-type]
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
             await case.wait_lines(500)
             (pod,) = {name for name, _, _ in case.node_logs.lines()}
             network.mute("/log\\?")
-            await case.until(lambda: network.end_answers("log\\?"), "a log under way")
+            await case.until(lambda: network.end_answers("log\\?"), "a log stream")
             written = case.node_logs.count_records()
             await case.until(lambda: case.node_logs.count_records() > written + 300, "more lines")
             await asyncio.to_thread(case.sandbox.kube.delete, "pods", pod)
@@ -188,17 +191,17 @@ async def test_lines_between_a_clean_end_and_the_deletion_of_the_pod_are_a_gap(
 
 
 async def test_runs_in_quick_succession_keep_their_numbers(
-    behind: Callable[..., Any], unique: Callable[[str], str]
+    behind_network: Callable[..., Any], unique: Callable[[str], str]
 ) -> None:
     """The kubelet already serves the next run before the API server knows of it."""
-    async with behind(unique("net"), balanced=False) as (case, network):
+    async with behind_network(unique("net"), balanced=False) as (case, network):
         row = Row("", slow, program=FAILS_ONCE, job={"parallelism": 4, "backoff": 6}, restart="OnFailure")  # type: ignore[arg-type]
         case.create(row)
         network.round_trip_s = 0.1
         async with asyncio.timeout(120), asyncio.TaskGroup() as group:
             group.create_task(case.read())
             await case.until(
-                lambda: sum("main started" in n["message"] for n in case.received.notices) == 4, "all to run"
+                lambda: sum("main started" in n["message"] for n in case.received.notices) == 4, "all pods to run"
             )
             case.faults_done.touch()
             await case.until(
@@ -212,9 +215,11 @@ async def test_runs_in_quick_succession_keep_their_numbers(
 
 
 @pytest.mark.timeout(200)
-async def test_a_pod_that_no_watch_saw_is_a_gap(behind: Callable[..., Any], unique: Callable[[str], str]) -> None:
+async def test_a_pod_that_no_watch_saw_is_a_gap(
+    behind_network: Callable[..., Any], unique: Callable[[str], str]
+) -> None:
     """While watches of pods are silent, a pod is deleted, its successor writes and is deleted, and a third follows."""
-    async with behind(unique("net"), balanced=True) as (case, network):
+    async with behind_network(unique("net"), balanced=True) as (case, network):
         case.create(Row("", slow, program=PROGRAM, job={"parallelism": 1, "backoff": 5}))  # type: ignore[arg-type]
         kube = case.sandbox.kube
 
@@ -243,13 +248,15 @@ async def test_a_pod_that_no_watch_saw_is_a_gap(behind: Callable[..., Any], uniq
 
 
 @pytest.mark.timeout(300)
-async def test_everything_at_once(target: Target, root: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+async def test_everything_at_once(
+    target: Target, node_root: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Run the soak test of `make torture` for seconds: four Jobs, three readers of each, all faults."""
 
     def rotate(pods: str) -> None:
         request.getfixturevalue("sandbox").fault("rotate", pod=pods)
 
-    soak = Soak(target.kube, root, tmp_path, 1, (25, 10, 6, 3), 2000, None if target.real else rotate)
+    soak = Soak(target.kube, node_root, tmp_path, 1, (25, 10, 6, 3), 2000, None if target.real else rotate)
     await soak.run(12, 90)
-    assert not soak.wrong, "\n".join(soak.wrong)
+    assert not soak.errors, "\n".join(soak.errors)
     assert sum(soak.injected[fault] for fault in ("silent connection", "reset inside a chunk", "clean end")) > 0

@@ -44,7 +44,7 @@ def links(target: Any, path: str) -> list[str]:
 
 
 def test_folders_are_listed(target: Any, specimens: Any) -> None:
-    pod = specimens.done("two")
+    pod = specimens.wait_ended("two")
     names = links(target, ROOT)
     assert f"default_{pod['metadata']['name']}_{pod['metadata']['uid']}/" in names
     assert {"main/", "aside/", "prepare/"} == set(links(target, folder(pod).removesuffix("main/")))
@@ -52,7 +52,7 @@ def test_folders_are_listed(target: Any, specimens: Any) -> None:
 
 
 def test_records_are_cri(target: Any, specimens: Any) -> None:
-    pod = specimens.done("text")
+    pod = specimens.wait_ended("text")
     records = target.kube.request("GET", folder(pod) + "0.log").content.split(b"\n")[:-1]
     parsed = [re.fullmatch(rb"(\S+) (stdout|stderr) ([FP]) (.*)", r, re.DOTALL) for r in records]
     assert all(parsed)
@@ -71,7 +71,7 @@ def test_records_are_cri(target: Any, specimens: Any) -> None:
 
 
 def test_missing_file_and_node(target: Any, specimens: Any) -> None:
-    pod = specimens.done("text")
+    pod = specimens.wait_ended("text")
     assert target.kube.request("GET", folder(pod) + "7.log").status_code == httpx.codes.NOT_FOUND
     response = target.kube.request("GET", ROOT.replace("node-1", "node-9"))
     assert response.json()["message"] == 'nodes "node-9" not found'

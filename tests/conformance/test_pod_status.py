@@ -20,8 +20,8 @@ def two_containers(name: str, first: str, second: str, restart: str) -> dict[str
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
 
 
-def test_status_ready_and_restarts_are_those_of_kubectl_get_pods(target: Any, specimens: Any, create: Any) -> None:
-    specimens.waiting("crash", "CrashLoopBackOff")
+def test_status_ready_and_restarts_match_kubectl_get_pods(target: Any, specimens: Any, create: Any) -> None:
+    specimens.wait_waiting("crash", "CrashLoopBackOff")
     for restart in ("Never", "Always"):
         create(two_containers("crash-beside", SLEEP, CRASH, restart))
         create(two_containers("done-beside", "", SLEEP, restart))

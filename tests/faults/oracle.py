@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 if TYPE_CHECKING:
     from pathlib import Path
 
-    #: A time in ns and a text.
+    #: Time (ns) and text.
     Line = tuple[int, str]
     #: Pod, container, run.
     Key = tuple[str, str, int]
@@ -99,7 +99,7 @@ def _lines(log: bytes) -> list[Line]:
     for record in log.split(b"\n")[:-1]:
         stamp, stream, tag, text = record.split(b" ", 3)
         at, earlier = incomplete.pop(stream, (0, b""))
-        at = at or _ns(stamp)
+        at = at or _parse_time(stamp)
         if tag == b"P":
             incomplete[stream] = (at, earlier + text)
         else:
@@ -107,11 +107,11 @@ def _lines(log: bytes) -> list[Line]:
     return lines + [(at, text.decode()) for at, text in incomplete.values()]
 
 
-def _ns(stamp: bytes) -> int:
+def _parse_time(stamp: bytes) -> int:
     second, _, fraction = stamp.rstrip(b"Z").partition(b".")
-    return _second(second) * 10**9 + int(fraction.ljust(9, b"0"))
+    return _parse_second(second) * 10**9 + int(fraction.ljust(9, b"0"))
 
 
 @lru_cache(1000)
-def _second(text: bytes) -> int:
+def _parse_second(text: bytes) -> int:
     return int(datetime.fromisoformat(text.decode() + "+00:00").timestamp())

@@ -28,7 +28,7 @@ from faults.components import Component  # noqa: E402
 from support.hand import until  # noqa: E402
 from support.jupyter import counter  # noqa: E402
 from support.kube import Kube, python_job  # noqa: E402
-from torture.readers import Column, Ours, peer  # noqa: E402
+from torture.readers import ReaderResult, RecordingReader, run_follower  # noqa: E402
 
 from cortex_jupyter.reader.session import Recordings  # noqa: E402
 
@@ -62,8 +62,8 @@ def cluster() -> Iterator[tuple[Kube, Callable[[], None]]]:
 
 async def torture(
     kube: Kube, folder: Path, lines: int, fail_api: Callable[[], None] | None, *, masked: bool
-) -> list[Column]:
-    """Run a pod and its readers to the end; return a column for each reader."""
+) -> list[ReaderResult]:
+    """Run a pod and its readers to the end; return the result of each reader."""
     name = f"torture-{uuid.uuid4().hex[:6]}"
     recordings = await Recordings.connect(f"sqlite://{folder}/r.sqlite", str(kube.kubeconfig), mask=masked)
     program = counter(lines, per_second=RATE)
@@ -71,34 +71,40 @@ async def torture(
     try:
         running = lambda: [p for p in kube.pods_of(name) if p["status"]["phase"] == "Running"]  # noqa: E731
         (pod,) = await asyncio.to_thread(kube.wait_for, running, "the pod")
-        ours = Ours(recordings, name)
+        reader = RecordingReader(recordings, name)
         follow = ["logs", "-f", pod["metadata"]["name"]]
-        peers = [
-            asyncio.create_task(peer("kubectl logs -f", ["kubectl", *follow], folder / "kubectl", kube.kubeconfig)),
-            asyncio.create_task(peer("stern", ["stern", name, "--output", "raw"], folder / "stern", kube.kubeconfig)),
+        followers = [
+            asyncio.create_task(
+                run_follower("kubectl logs -f", ["kubectl", *follow], folder / "kubectl", kube.kubeconfig)
+            ),
+            asyncio.create_task(
+                run_follower("stern", ["stern", name, "--output", "raw"], folder / "stern", kube.kubeconfig)
+            ),
         ]
-        faults = asyncio.create_task(_inject_faults(ours, recordings, lines, fail_api)) if fail_api else None
-        column = await ours.read()
+        faults = asyncio.create_task(_inject_faults(reader, recordings, lines, fail_api)) if fail_api else None
+        result = await reader.read()
         if masked:
-            column.masked = ours.masked()
+            result.masked = reader.masked()
         if faults is not None:
             await faults
-        await asyncio.wait(peers, timeout=10)
-        for task in peers:
+        await asyncio.wait(followers, timeout=10)
+        for task in followers:
             task.cancel()
-        return [*[c for c in await asyncio.gather(*peers) if c], column]
+        return [*[c for c in await asyncio.gather(*followers) if c], result]
     finally:
         await asyncio.to_thread(_end_recorder, recordings)
         await recordings.close()
         kube.delete("jobs", name)
 
 
-async def _inject_faults(ours: Ours, recordings: Recordings, lines: int, fail_api: Callable[[], None]) -> None:
+async def _inject_faults(
+    reader: RecordingReader, recordings: Recordings, lines: int, fail_api: Callable[[], None]
+) -> None:
     """Inject five faults, one after each sixth of the lines."""
     kill = lambda: _end_recorder(recordings)  # noqa: E731
 
     def has_lines(sixths: int) -> Callable[[], bool]:
-        return lambda: ours.received.count >= lines * sixths / 6
+        return lambda: reader.received.count >= lines * sixths / 6
 
     for number, inject in enumerate([kill, fail_api, kill, fail_api, kill], 1):
         await until(has_lines(number), 600)
@@ -112,23 +118,23 @@ def _end_recorder(recordings: Recordings) -> None:
             os.kill(recorder.pid, signal.SIGKILL)
 
 
-def show(title: str, columns: list[Column], lines: int) -> bool:
+def show(title: str, results: list[ReaderResult], lines: int) -> bool:
     """Print the table of a run; return whether our recording is complete."""
     _print(f"\n{title}\n{'reader':16}  {'lines':>15}  {'duplicates':>10}  {'gaps stated':>11}  ended")
-    for c in columns:
+    for c in results:
         distinct, gaps = len(set(c.numbers)), "-" if c.gaps is None else c.gaps
         _print(f"{c.reader:16}  {distinct:>6} of {lines:>6}  {len(c.numbers) - distinct:>10}  {gaps:>11}  {c.ended}")
-    column = columns[-1]
-    if column.masked is not None:
-        _print(f"masked: {column.masked[0]} lines, {column.masked[1]} by its own count; not masked: {column.masked[2]}")
-    has_both_ends = column.numbers[:1] == [0] and column.numbers[-1:] == [lines - 1]
-    if column.unaccounted:
-        _print(f"{column.unaccounted} lines of our recording are missing without a gap notice")
-    all_masked = column.masked in (None, (len(column.numbers), len(column.numbers), 0))
+    ours = results[-1]
+    if ours.masked is not None:
+        _print(f"masked: {ours.masked[0]} lines, {ours.masked[1]} by its own count; not masked: {ours.masked[2]}")
+    has_both_ends = ours.numbers[:1] == [0] and ours.numbers[-1:] == [lines - 1]
+    if ours.unaccounted:
+        _print(f"{ours.unaccounted} lines of our recording are missing without a gap notice")
+    all_masked = ours.masked in (None, (len(ours.numbers), len(ours.numbers), 0))
     return (
-        column.numbers == sorted(set(column.numbers))
-        and not column.unaccounted
-        and (has_both_ends or bool(column.gaps))
+        ours.numbers == sorted(set(ours.numbers))
+        and not ours.unaccounted
+        and (has_both_ends or bool(ours.gaps))
         and all_masked
     )
 

@@ -136,7 +136,7 @@ class Soak:
         self.fault_rates = FaultRates(seed, silent_s, reset_s, end_s)
         self.injected: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self.errors: list[str] = []
         self.rows: list[tuple[str, ...]] = []
         self.gate = folder / "gate"
         self.tag = uuid.uuid4().hex[:5]
@@ -206,12 +206,12 @@ class Soak:
             self.gate.touch()
         _, unfinished = await asyncio.wait(readers, timeout=patience_s)
         for reader in unfinished:
-            self.wrong.append(f"{reader.get_name()} did not receive the end")
+            self.errors.append(f"{reader.get_name()} did not receive the end")
             reader.cancel()
         for reader in readers:
             (error,) = await asyncio.gather(reader, return_exceptions=True)
             if isinstance(error, Exception):
-                self.wrong.append(f"a reader failed: {error!r}")
+                self.errors.append(f"a reader failed: {error!r}")
 
     def _create(self) -> None:
         def job(name_suffix: str, program: str, restart: str = "Never", **options: Any) -> None:
@@ -336,12 +336,12 @@ class Soak:
             self.injected["restarts"] += sum(run > 0 for _, _, run in written)
             for reader, received in (("python", task.received), ("SSE", task.sse), ("logs -f", _received_by_cli(task))):
                 if received.missing_numbers and reader != "logs -f":
-                    self.wrong.append(f"{task.name} by {reader}: numbers are missing: {received.missing_numbers}")
+                    self.errors.append(f"{task.name} by {reader}: numbers are missing: {received.missing_numbers}")
                 missing: int | str = "?"
                 try:
                     missing = check_received(written, received)
                 except AssertionError as error:
-                    self.wrong.append(f"{task.name} by {reader}: {error}")
+                    self.errors.append(f"{task.name} by {reader}: {error}")
                 if reader != "logs -f":
                     self.reasons.update(f"{reader}: {gap['reason']}" for gap in received.gaps)
                 count = sum(map(len, written.values()))
@@ -364,7 +364,7 @@ class Soak:
             *(f"{n:>6} {name}" for name, n in sorted(self.injected.items())),
             "",
             *(f"{n:>6} gaps to {reason}" for reason, n in sorted(self.reasons.items())),
-            *(f"WRONG {w}" for w in self.wrong),
+            *(f"WRONG {w}" for w in self.errors),
         ]
         sys.stdout.write("\n".join([*lines, "", ""]))
         sys.stdout.flush()
@@ -408,7 +408,7 @@ async def main(minutes: float, seed: int) -> int:
             await soak.run(minutes * 60, 240)
             sys.stdout.write(f"{(time.monotonic() - start) / 60:.1f} min, seed {seed}\n")
             soak.show()
-            return 1 if soak.wrong else 0
+            return 1 if soak.errors else 0
 
 
 if __name__ == "__main__":

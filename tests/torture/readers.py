@@ -24,7 +24,7 @@ _NUMBER = re.compile(rb" line (\d{8}) ")
 
 
 @dataclass
-class Column:
+class ReaderResult:
     """The result of one reader.
 
     Parameters
@@ -50,7 +50,7 @@ class Column:
     masked: tuple[int, int, int] | None = None
 
 
-async def peer(name: str, command: list[str], file: Path, kubeconfig: Path) -> Column | None:
+async def run_follower(name: str, command: list[str], file: Path, kubeconfig: Path) -> ReaderResult | None:
     """Run a program that follows a log; return None if it is not installed."""
     if shutil.which(command[0]) is None:
         return None
@@ -62,16 +62,16 @@ async def peer(name: str, command: list[str], file: Path, kubeconfig: Path) -> C
         except asyncio.CancelledError:  # stern never ends by itself
             process.terminate()
             code = await process.wait()
-    return await asyncio.to_thread(_column, name, file, code)
+    return await asyncio.to_thread(_follower_result, name, file, code)
 
 
-def _column(name: str, file: Path, code: int) -> Column:
+def _follower_result(name: str, file: Path, code: int) -> ReaderResult:
     messages = file.with_suffix(".err").read_text(errors="replace").strip().splitlines()
     last_message = f": {messages[-1][:60]}" if messages else ", no message"
-    return Column(name, [int(n) for n in _NUMBER.findall(file.read_bytes())], None, f"exit {code}{last_message}")
+    return ReaderResult(name, [int(n) for n in _NUMBER.findall(file.read_bytes())], None, f"exit {code}{last_message}")
 
 
-class Ours:
+class RecordingReader:
     """Reads our recording of a task.
 
     Attributes
@@ -83,7 +83,7 @@ class Ours:
         self._recordings, self._task, self._id = recordings, task, 0
         self.received = Received()
 
-    async def read(self) -> Column:
+    async def read(self) -> ReaderResult:
         """Read to the end."""
         recording = await self._recordings.find(TaskRef.parse(self._task))
         self._id = recording.id
@@ -94,7 +94,7 @@ class Ours:
         rows = [(t, int(n[1])) for t, text in lines if (n := _NUMBER.search(text.encode()))]
         gaps = [(int(g["from"]), int(g["to"])) for g in self.received.gaps]
         ended = f"end: {self.received.end['message']}" if self.received.end else "no end"
-        return Column("cortex-jupyter", [n for _, n in rows], len(gaps), ended, unaccounted(rows, gaps))
+        return ReaderResult("cortex-jupyter", [n for _, n in rows], len(gaps), ended, unaccounted(rows, gaps))
 
     def masked(self) -> tuple[int, int, int]:
         """Return the number of masked lines, of masked secrets as counted by `complete`, and of plain secrets."""

@@ -43,7 +43,7 @@ class Soak:
         self.random = random.Random(seed)
         self.injected: Counter[str] = Counter()
         self.figures: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self.errors: list[str] = []
         self.memory = 0
 
     async def round(self, number: int) -> None:
@@ -60,7 +60,7 @@ class Soak:
                 async with asyncio.timeout(600):
                     await asyncio.gather(*(case.read() for case in cases))
             except TimeoutError:
-                self.wrong.append(f"round {number} did not end")
+                self.errors.append(f"round {number} did not end")
             injecting.cancel()
             await asyncio.gather(injecting, return_exceptions=True)
             self._continue_recorders()
@@ -76,7 +76,7 @@ class Soak:
         try:
             self.figures["missing, within gaps"] += check_received(written, case.received)
         except AssertionError as error:
-            self.wrong.append(f"{case.name}: {error}")
+            self.errors.append(f"{case.name}: {error}")
 
     # ------------------------------------------------------------ faults
 
@@ -153,7 +153,7 @@ class Soak:
         lines = [f"{rounds} rounds of {JOBS} Jobs in {seconds / 60:.1f} min"]
         lines += [f"{name}: {n}" for name, n in self.figures.items()]
         lines += [f"faults: {', '.join(f'{n} {name}' for name, n in sorted(self.injected.items()))}"]
-        lines += [f"largest recorder: {self.memory} MiB", *(f"WRONG {name}" for name in self.wrong)]
+        lines += [f"largest recorder: {self.memory} MiB", *(f"WRONG {name}" for name in self.errors)]
         sys.stdout.write("\n".join([*lines, "", ""]))
         sys.stdout.flush()
 
@@ -173,7 +173,7 @@ async def main(minutes: float, seed: int) -> int:
         finally:
             await recordings.close()
             await Case.end_recorders(recordings.store.url)
-    return 1 if soak.wrong else 0
+    return 1 if soak.errors else 0
 
 
 if __name__ == "__main__":
