@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from support.filled import Filled, new_store
 from support.kube import Kube, KubeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from cortex_jupyter.store import Store
 
@@ -76,6 +77,10 @@ def run_sandbox(root: Path, *options: str) -> Iterator[SandboxProcess]:
         process.stdout.close()
 
 
+#: Runs a separate sandbox: `with new_sandbox(root, *options) as sandbox`.
+NewSandbox = Callable[..., contextlib.AbstractContextManager[SandboxProcess]]
+
+
 @pytest.fixture(scope="session")
 def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxProcess]:
     with run_sandbox(
@@ -91,7 +96,7 @@ def sandbox(sandbox_process: SandboxProcess) -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(scope="session")
-def new_sandbox() -> Callable[..., contextlib.AbstractContextManager[SandboxProcess]]:
+def new_sandbox() -> NewSandbox:
     """Return a function that runs a separate sandbox: `with new_sandbox(root, *options) as sandbox`."""
     return run_sandbox
 

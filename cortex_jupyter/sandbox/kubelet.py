@@ -13,6 +13,7 @@ from cortex_jupyter.sandbox.objects import copy, now
 from cortex_jupyter.sandbox.pod import Node, PodWorker
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from cortex_jupyter.sandbox.config import Config
@@ -157,7 +158,7 @@ class Kubelet(Node):
         for log in self.logs.values():
             log.wake()
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)

@@ -77,7 +77,7 @@ class PodWorker:
         self.containers += [Container(c, MAIN) for c in spec["containers"]]
         self.phase = "Pending"
         self.pod_reason: dict[str, str] = {}
-        self.ending = False
+        self.is_ending = False
         #: Set on each change of the pod or of a fault, so that a container that waits for its image checks again.
         self.changed = asyncio.Event()
         #: Tasks that run a container; the end of the pod waits for them. It cancels all other tasks.
@@ -116,7 +116,7 @@ class PodWorker:
             container.spec = specs.get(container.name, container.spec)
         names = {c.name for c in self.containers}
         for spec in pod["spec"].get("ephemeralContainers") or []:
-            if spec["name"] not in names and not self.ending:
+            if spec["name"] not in names and not self.is_ending:
                 container = Container(spec, EPHEMERAL)
                 container.set_waiting("ContainerCreating")
                 self.containers.append(container)
@@ -177,7 +177,7 @@ class PodWorker:
 
     async def _finish(self, phase: str) -> None:
         """End the pod: stop the sidecars in the reverse order of their start (KEP-753)."""
-        self.ending = True
+        self.is_ending = True
         await self._stop([c for c in self.containers if c.kind == EPHEMERAL], 5)
         for container in reversed([c for c in self.containers if c.kind == SIDECAR]):
             await self._stop([container], 5)
@@ -187,7 +187,7 @@ class PodWorker:
     async def _deadline(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         self._pod_task.cancel()
-        self.ending = True
+        self.is_ending = True
         text = "Pod was active on the node longer than the specified deadline"
         self.pod_reason = {"reason": "DeadlineExceeded", "message": text}
         self.record_event("DeadlineExceeded", text)
@@ -197,7 +197,7 @@ class PodWorker:
 
     async def terminate(self, grace: float) -> None:
         """Stop all containers within `grace` seconds, and delete the pod's logs and home."""
-        self.ending = True
+        self.is_ending = True
         for container in self.containers:
             if container.running:
                 self.record_event("Killing", f"Stopping container {container.name}", container)
@@ -234,7 +234,7 @@ class PodWorker:
                 return False
             succeeded = await self._run_once(container)
             action = self._exit_rule_action(container)
-            if action == "RestartAllContainers" and not self.ending and not self._restart_reason:
+            if action == "RestartAllContainers" and not self.is_ending and not self._restart_reason:
                 code = container.state["terminated"]["exitCode"]
                 self._restart_reason = f"Container {container.name} exited with code {code}, triggering pod restart"
                 self._was_restarted = True
@@ -257,7 +257,7 @@ class PodWorker:
     @property
     def _is_halted(self) -> bool:
         """Whether restart policies are suspended, because the pod ends or all containers are being restarted."""
-        return self.ending or bool(self._restart_reason)
+        return self.is_ending or bool(self._restart_reason)
 
     @staticmethod
     def _exit_rule_action(container: Container) -> str:
@@ -293,7 +293,7 @@ class PodWorker:
         container.process = process
         container.set_running()
         self.node.logs[container.id] = log
-        if self.ending:  # the pod was deleted while the container started
+        if self.is_ending:  # the pod was deleted while the container started
             process.signal(signal.SIGKILL)
         self.record_event("Started", f"Started container {name}", container)
         self._sync_running()

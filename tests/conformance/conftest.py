@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ import pytest
 from support.kube import pod_spec, python_container, python_job, python_pod
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from conftest import Target
     from support.kube import Kube
 
 Object = dict[str, Any]
@@ -86,6 +88,10 @@ MAKERS: dict[str, Callable[[str], Object]] = {
 }
 
 
+#: Creates an object under a unique name, and returns the name.
+Create = Callable[[Object], str]
+
+
 @dataclass
 class Specimens:
     """The shared pods and Jobs, by the name of their maker."""
@@ -109,7 +115,7 @@ class Specimens:
 
 
 @pytest.fixture(scope="session")
-def specimens(target: Any) -> Iterator[Specimens]:
+def specimens(target: Target) -> Iterator[Specimens]:
     tag = uuid.uuid4().hex[:6]
     specimens = Specimens(target.kube, {})
     try:
@@ -123,7 +129,7 @@ def specimens(target: Any) -> Iterator[Specimens]:
 
 
 @pytest.fixture
-def create(target: Any) -> Iterator[Callable[[Object], str]]:
+def create(target: Target) -> Iterator[Create]:
     """Return a function that creates an object under a unique name; the objects are deleted after the test."""
     objects: list[tuple[str, str]] = []
 

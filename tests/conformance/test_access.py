@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from conftest import Target
+
     from cortex_jupyter.store import Store
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -30,7 +32,7 @@ READ_ONE_JOB = {"apiGroups": ["batch"], "resources": ["jobs"], "resourceNames": 
 
 
 @pytest.fixture
-def namespace(target: Any, unique: Callable[[str], str]) -> Iterator[str]:
+def namespace(target: Target, unique: Callable[[str], str]) -> Iterator[str]:
     """Return a namespace where alice and the group vision may read logs and one Job; carol may read logs everywhere."""
     name, kube = unique("rights"), target.kube
 
@@ -63,7 +65,7 @@ async def is_allowed(cluster: Cluster, namespace: str, person: Person | None) ->
 
 
 @pytest.mark.cluster
-async def test_access_agrees_with_rbac(target: Any, namespace: str) -> None:
+async def test_access_agrees_with_rbac(target: Target, namespace: str) -> None:
     async with await Cluster.open(str(target.kube.kubeconfig)) as cluster:
         people = {
             "us": None, "alice": Person("alice"), "bob": Person("bob"), "carol": Person("carol"),
@@ -84,7 +86,7 @@ async def test_access_agrees_with_rbac(target: Any, namespace: str) -> None:
 
 @pytest.mark.cluster
 async def test_a_new_namespace_of_the_same_name_gives_no_access_to_old_logs(
-    target: Any, namespace: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    target: Target, namespace: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Alice may read in the new namespace; only Carol, who may read everywhere, may read the old log."""
     monkeypatch.setattr(session, "ensure_recorder", lambda *_: None)
@@ -124,7 +126,7 @@ async def test_a_new_namespace_of_the_same_name_gives_no_access_to_old_logs(
 
 @pytest.mark.cluster
 async def test_the_role_view_may_read_when_its_namespace_was_created(
-    target: Any, namespace: str, tmp_path: Path
+    target: Target, namespace: str, tmp_path: Path
 ) -> None:
     """Without any role, the creation time is unknown (0)."""
     kube, scope = target.kube, f"/namespaces/{namespace}"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from support.kube import python_pod
+
+if TYPE_CHECKING:
+    from conformance.conftest import Specimens
+    from conftest import Target
 
 
 def status(response: httpx.Response) -> tuple[int, str, str]:
@@ -18,24 +22,24 @@ def status(response: httpx.Response) -> tuple[int, str, str]:
     return body["code"], body.get("reason", ""), body["message"]
 
 
-def test_missing_pod(target: Any) -> None:
+def test_missing_pod(target: Target) -> None:
     expected = (404, "NotFound", 'pods "nobody" not found')
     assert status(target.kube.log("nobody")) == expected
     assert status(target.kube.request("GET", target.kube.path("pods", "nobody"))) == expected
 
 
-def test_missing_object_of_a_group_is_qualified(target: Any) -> None:
+def test_missing_object_of_a_group_is_qualified(target: Target) -> None:
     response = target.kube.request("GET", target.kube.path("jobs", "nobody"))
     assert status(response) == (404, "NotFound", 'jobs.batch "nobody" not found')
     assert response.json()["details"] == {"name": "nobody", "group": "batch", "kind": "jobs"}
 
 
-def test_missing_resource(target: Any) -> None:
+def test_missing_resource(target: Target) -> None:
     expected = (404, "NotFound", "the server could not find the requested resource")
     assert status(target.kube.request("GET", "/api/v1/nothings")) == expected
 
 
-def test_wrong_token(target: Any) -> None:
+def test_wrong_token(target: Target) -> None:
     kube = target.kube
     verify = kube.tls
     if target.real:  # without the client certificate, which would be accepted with any token
@@ -45,7 +49,7 @@ def test_wrong_token(target: Any) -> None:
     assert status(response) == (401, "Unauthorized", "Unauthorized")
 
 
-def test_name_already_exists(target: Any, specimens: Any) -> None:
+def test_name_already_exists(target: Target, specimens: Specimens) -> None:
     name = specimens.names["text"]
     response = target.kube.request("POST", target.kube.path("pods"), json=python_pod(name, ""))
     assert status(response) == (409, "AlreadyExists", f'pods "{name}" already exists')
@@ -73,7 +77,7 @@ def test_name_already_exists(target: Any, specimens: Any) -> None:
     ],
 )
 def test_options_are_validated_before_the_pod_is_looked_up(
-    target: Any, query: dict[str, str], code: int, reason: str, text: str
+    target: Target, query: dict[str, str], code: int, reason: str, text: str
 ) -> None:
     message = f'PodLogOptions "nobody" is invalid: {text}' if code == httpx.codes.UNPROCESSABLE_ENTITY else text
     response = target.kube.log("nobody", **query)
@@ -83,7 +87,7 @@ def test_options_are_validated_before_the_pod_is_looked_up(
         assert f"{cause['field']}: {cause['message']}" == text
 
 
-def test_bad_selectors(target: Any) -> None:
+def test_bad_selectors(target: Target) -> None:
     path = target.kube.path("pods")
     response = target.kube.request("GET", path, params={"fieldSelector": "spec.color=red"})
     assert status(response) == (400, "BadRequest", "field label not supported: spec.color")
@@ -91,19 +95,19 @@ def test_bad_selectors(target: Any) -> None:
     assert (code, reason) == (400, "BadRequest") and text.startswith("unable to parse requirement: ")
 
 
-def test_several_containers_need_a_name(target: Any, specimens: Any) -> None:
+def test_several_containers_need_a_name(target: Target, specimens: Specimens) -> None:
     name = specimens.names["two"]
     text = f"a container name must be specified for pod {name}, choose one of: [prepare main aside]"
     assert status(target.kube.log(name)) == (400, "BadRequest", text)
 
 
-def test_one_container_needs_no_name_despite_init_containers(target: Any, specimens: Any) -> None:
+def test_one_container_needs_no_name_despite_init_containers(target: Target, specimens: Specimens) -> None:
     specimens.wait_waiting("initializing", "PodInitializing")
     code, _, text = status(target.kube.log(specimens.names["initializing"]))
     assert code == httpx.codes.BAD_REQUEST and 'container "main" in pod' in text
 
 
-def test_wrong_container(target: Any, specimens: Any) -> None:
+def test_wrong_container(target: Target, specimens: Specimens) -> None:
     name = specimens.names["two"]
     assert status(target.kube.log(name, container="nope")) == (
         400,
@@ -112,14 +116,14 @@ def test_wrong_container(target: Any, specimens: Any) -> None:
     )
 
 
-def test_waiting_for_init_containers(target: Any, specimens: Any) -> None:
+def test_waiting_for_init_containers(target: Target, specimens: Specimens) -> None:
     specimens.wait_waiting("initializing", "PodInitializing")
     name = specimens.names["initializing"]
     expected = f'container "main" in pod "{name}" is waiting to start: PodInitializing'
     assert status(target.kube.log(name)) == (400, "BadRequest", expected)
 
 
-def test_image_that_must_not_be_pulled(target: Any, specimens: Any) -> None:
+def test_image_that_must_not_be_pulled(target: Target, specimens: Specimens) -> None:
     pod = specimens.wait_waiting("missing", "ErrImageNeverPull")
     (state,) = pod["status"]["containerStatuses"]
     assert pod["status"]["phase"] == "Pending"
@@ -130,7 +134,7 @@ def test_image_that_must_not_be_pulled(target: Any, specimens: Any) -> None:
     assert status(target.kube.log(name)) == (400, "BadRequest", expected)
 
 
-def test_image_that_cannot_be_pulled(target: Any, specimens: Any) -> None:
+def test_image_that_cannot_be_pulled(target: Target, specimens: Specimens) -> None:
     name = specimens.names["pull"]
     texts = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
     for reason in texts:
@@ -142,13 +146,13 @@ def test_image_that_cannot_be_pulled(target: Any, specimens: Any) -> None:
     ]
 
 
-def test_back_off_message(target: Any, specimens: Any) -> None:
+def test_back_off_message(target: Target, specimens: Specimens) -> None:
     pod = specimens.wait_waiting("pull", "ImagePullBackOff")
     (state,) = pod["status"]["containerStatuses"]
     assert state["state"]["waiting"]["message"].startswith('Back-off pulling image "docker.io/local/missing:1"')
 
 
-def test_unscheduled_pod_answers_204_without_a_body(target: Any, specimens: Any) -> None:
+def test_unscheduled_pod_answers_204_without_a_body(target: Target, specimens: Specimens) -> None:
     name = specimens.names["unschedulable"]
 
     def unschedulable(pod: dict[str, Any]) -> bool:
@@ -164,13 +168,13 @@ def test_unscheduled_pod_answers_204_without_a_body(target: Any, specimens: Any)
         assert (response.status_code, response.content) == (204, b"")
 
 
-def test_no_previous_run(target: Any, specimens: Any) -> None:
+def test_no_previous_run(target: Target, specimens: Specimens) -> None:
     specimens.wait_ended("text")
     name = specimens.names["text"]
     expected = f'previous terminated container "main" in pod "{name}" not found'
     assert status(target.kube.log(name, previous="true")) == (400, "BadRequest", expected)
 
 
-def test_unknown_parameters_are_ignored(target: Any, specimens: Any) -> None:
+def test_unknown_parameters_are_ignored(target: Target, specimens: Specimens) -> None:
     specimens.wait_ended("text")
     assert target.kube.log(specimens.names["text"], colour="red", tailLines=1).status_code == httpx.codes.OK

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.kube import pod_spec, python_container, python_job
+
+if TYPE_CHECKING:
+    from conformance.conftest import Create, Specimens
+    from conftest import Target
+
 
 SLEEP = "import time; print('up'); time.sleep(600)"
 
@@ -15,7 +20,7 @@ def conditions(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {c["type"]: c for c in job["status"]["conditions"] if c["status"] == "True"}
 
 
-def test_complete(target: Any, specimens: Any) -> None:
+def test_complete(target: Target, specimens: Specimens) -> None:
     job = target.kube.wait_job(specimens.names["good-job"])
     status = job["status"]
     assert status["succeeded"] == 2 and not status.get("active") and not status.get("failed")
@@ -26,7 +31,7 @@ def test_complete(target: Any, specimens: Any) -> None:
     assert ends and all(re.fullmatch("[bcdfghjklmnpqrstvwxz2456789]{5}", end) for end in ends), ends
 
 
-def test_failed(target: Any, specimens: Any) -> None:
+def test_failed(target: Target, specimens: Specimens) -> None:
     job = target.kube.wait_job(specimens.names["bad-job"], "Failed")
     failed = conditions(job)["Failed"]
     assert (failed["reason"], failed["message"]) == (
@@ -39,7 +44,7 @@ def test_failed(target: Any, specimens: Any) -> None:
     assert target.kube.logs(pod["metadata"]["name"]) == b"bad\n"
 
 
-def test_events_of_created_pods_are_combined_from_the_tenth_on(target: Any, unique: Any) -> None:
+def test_events_of_created_pods_are_combined_from_the_tenth_on(target: Target, unique: Any) -> None:
     """From then on only the pods' own events name the pods, which the recorder's `watching.unseen` relies on."""
     name = unique("many")
     target.kube.create(python_job(name, SLEEP, parallelism=12, completions=12))
@@ -60,7 +65,7 @@ def test_events_of_created_pods_are_combined_from_the_tenth_on(target: Any, uniq
     assert groups == [("", 1)] * 9 + [("(combined from similar events): ", 3)]
 
 
-def test_deadline(target: Any, specimens: Any) -> None:
+def test_deadline(target: Target, specimens: Specimens) -> None:
     failed = conditions(target.kube.wait_job(specimens.names["late-job"], "Failed"))["Failed"]
     assert (failed["reason"], failed["message"]) == (
         "DeadlineExceeded",
@@ -68,7 +73,7 @@ def test_deadline(target: Any, specimens: Any) -> None:
     )
 
 
-def test_pods_name_their_job(target: Any, specimens: Any) -> None:
+def test_pods_name_their_job(target: Target, specimens: Specimens) -> None:
     job = target.kube.wait_job(specimens.names["good-job"])
     pods = target.kube.pods_of(specimens.names["good-job"])
     assert len(pods) == 2
@@ -82,7 +87,7 @@ def test_pods_name_their_job(target: Any, specimens: Any) -> None:
     assert len(target.kube.list("pods", labelSelector=selector)["items"]) == 2
 
 
-def test_events_of_job_and_pod(target: Any, specimens: Any) -> None:
+def test_events_of_job_and_pod(target: Target, specimens: Specimens) -> None:
     job = target.kube.wait_job(specimens.names["good-job"])
     pod = target.kube.pods_of(job["metadata"]["name"])[0]
 
@@ -99,14 +104,14 @@ def test_events_of_job_and_pod(target: Any, specimens: Any) -> None:
     )
 
 
-def test_event_of_an_unschedulable_pod(target: Any, specimens: Any) -> None:
+def test_event_of_an_unschedulable_pod(target: Target, specimens: Specimens) -> None:
     query = f"involvedObject.name={specimens.names['unschedulable']},reason=FailedScheduling"
     events = target.kube.wait_for(lambda: target.kube.list("events", fieldSelector=query)["items"], "FailedScheduling")
     assert events[0]["type"] == "Warning"
     assert events[0]["message"].startswith("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity")
 
 
-def test_second_attempt_is_a_new_pod(target: Any, create: Any) -> None:
+def test_second_attempt_is_a_new_pod(target: Target, create: Create) -> None:
     job = create(python_job("again", "raise SystemExit(1)", backoff=1))
     target.kube.wait_job(job, "Failed")
     pods = target.kube.pods_of(job)
@@ -114,14 +119,14 @@ def test_second_attempt_is_a_new_pod(target: Any, create: Any) -> None:
     assert target.kube.get("jobs", job)["status"]["failed"] == 2
 
 
-def test_background_deletion_deletes_the_pods(target: Any, create: Any) -> None:
+def test_background_deletion_deletes_the_pods(target: Target, create: Create) -> None:
     job = create(python_job("cascade", SLEEP))
     target.kube.wait_for(lambda: target.kube.pods_of(job), "a pod")
     target.kube.delete("jobs", job, propagation="Background")
     target.kube.wait_for(lambda: not target.kube.pods_of(job), "the pods' end")
 
 
-def test_deleting_a_job_without_a_policy_orphans_its_pods(target: Any, create: Any) -> None:
+def test_deleting_a_job_without_a_policy_orphans_its_pods(target: Target, create: Create) -> None:
     job = create(python_job("orphan", SLEEP))
     (pod,) = target.kube.wait_for(lambda: target.kube.pods_of(job), "a pod")
     target.kube.delete("jobs", job, grace=None, propagation=None)
@@ -130,7 +135,7 @@ def test_deleting_a_job_without_a_policy_orphans_its_pods(target: Any, create: A
     target.kube.delete("pods", name)
 
 
-def test_indexed_job(target: Any, create: Any) -> None:
+def test_indexed_job(target: Target, create: Create) -> None:
     target.needs(24, "stable Indexed Jobs")
     job = create(
         python_job(
@@ -145,7 +150,7 @@ def test_indexed_job(target: Any, create: Any) -> None:
     assert logs == {"0": b"0\n", "1": b"1\n"}
 
 
-def test_suspended_job_starts_when_resumed(target: Any, create: Any) -> None:
+def test_suspended_job_starts_when_resumed(target: Target, create: Create) -> None:
     target.needs(24, "stable suspended Jobs")
     job = create(python_job("suspended", "print('go')", suspend=True))
     target.kube.wait_job(job, "Suspended")
@@ -154,7 +159,7 @@ def test_suspended_job_starts_when_resumed(target: Any, create: Any) -> None:
     target.kube.wait_job(job)
 
 
-def test_finished_job_is_deleted_after_its_ttl(target: Any, create: Any) -> None:
+def test_finished_job_is_deleted_after_its_ttl(target: Target, create: Create) -> None:
     target.needs(23, "stable ttlSecondsAfterFinished")
     job = create(python_job("ttl", "print('bye')", ttlSecondsAfterFinished=0))
     target.kube.wait_for(
@@ -163,7 +168,7 @@ def test_finished_job_is_deleted_after_its_ttl(target: Any, create: Any) -> None
     target.kube.wait_for(lambda: not target.kube.pods_of(job), "the pods' end")
 
 
-def test_sidecar_does_not_delay_completion(target: Any, create: Any) -> None:
+def test_sidecar_does_not_delay_completion(target: Target, create: Create) -> None:
     target.needs(29, "sidecars by `restartPolicy: Always`")
     job = create(python_job("sidecar", "print('main')", sidecar=SLEEP))
     target.kube.wait_job(job)
@@ -187,7 +192,7 @@ def workload(kind: str, name: str, image: str = "docker.io/local/busybox:1") -> 
     ("kind", "chain"),
     [("Deployment", ["ReplicaSet", "Deployment"]), ("StatefulSet", ["StatefulSet"]), ("DaemonSet", ["DaemonSet"])],
 )
-def test_owners_lead_from_the_pod_to_the_workload(target: Any, create: Any, kind: str, chain: list[str]) -> None:
+def test_owners_lead_from_the_pod_to_the_workload(target: Target, create: Create, kind: str, chain: list[str]) -> None:
     name = create(workload(kind, kind.lower()))
     label = f"app={kind.lower()}"
 
@@ -204,7 +209,7 @@ def test_owners_lead_from_the_pod_to_the_workload(target: Any, create: Any, kind
     assert obj["metadata"]["name"] == name
 
 
-def test_self_subject_access_review(target: Any) -> None:
+def test_self_subject_access_review(target: Target) -> None:
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",

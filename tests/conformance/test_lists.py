@@ -12,11 +12,13 @@ from support.kube import python_pod
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from conftest import Target
+
 Object = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def namespace(target: Any) -> Iterator[str]:
+def namespace(target: Target) -> Iterator[str]:
     """Create a namespace of five pods that never change."""
     name = f"lists-{uuid.uuid4().hex[:6]}"
     target.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -37,7 +39,7 @@ def _idle(name: str, namespace: str) -> Object:
 
 
 @pytest.fixture
-def list_pods(target: Any, namespace: str) -> Callable[..., httpx.Response]:
+def list_pods(target: Target, namespace: str) -> Callable[..., httpx.Response]:
     """Return a function that lists the namespace's pods."""
 
     def request(**query: Any) -> httpx.Response:
@@ -70,7 +72,7 @@ def test_a_list_with_a_selector_has_no_remaining_count(list_pods: Callable[..., 
 
 
 def test_later_chunks_show_the_version_of_the_first(
-    target: Any, namespace: str, list_pods: Callable[..., httpx.Response]
+    target: Target, namespace: str, list_pods: Callable[..., httpx.Response]
 ) -> None:
     first = list_pods(limit=2).json()
     target.kube.delete("pods", "b", namespace)
@@ -108,7 +110,7 @@ def test_invalid_continue_token(list_pods: Callable[..., httpx.Response]) -> Non
 
 
 def test_an_expired_continue_token_is_a_410_with_a_token_for_the_current_list(
-    target: Any, list_pods: Callable[..., httpx.Response]
+    target: Target, list_pods: Callable[..., httpx.Response]
 ) -> None:
     if target.real:
         pytest.skip("a real API server drops old versions only when etcd is compacted, every 5 minutes")

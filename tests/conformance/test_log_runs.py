@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from support.kube import python_pod
+
+if TYPE_CHECKING:
+    from conformance.conftest import Create, Specimens
+    from conftest import Target
 
 LINES = """
 import sys, time
@@ -20,7 +24,7 @@ def main(pod: dict[str, Any]) -> dict[str, Any]:
     return next(s for s in pod["status"]["containerStatuses"] if s["name"] == "main")
 
 
-def test_follow_gets_each_line_and_ends_cleanly(target: Any, create: Any) -> None:
+def test_follow_gets_each_line_and_ends_cleanly(target: Target, create: Create) -> None:
     name = create(python_pod("follow", LINES))
     target.kube.wait_pod(name, lambda p: p["status"]["phase"] != "Pending")
     with target.kube.following(name) as follower:
@@ -33,7 +37,7 @@ def test_follow_gets_each_line_and_ends_cleanly(target: Any, create: Any) -> Non
     assert main(pod)["state"]["terminated"]["exitCode"] == 0
 
 
-def test_crash_loop_back_off_serves_the_last_run(target: Any, specimens: Any) -> None:
+def test_crash_loop_back_off_serves_the_last_run(target: Target, specimens: Specimens) -> None:
     pod = specimens.wait_waiting("crash", "CrashLoopBackOff")
     state = main(pod)
     assert pod["status"]["phase"] == "Running"
@@ -48,7 +52,7 @@ def test_crash_loop_back_off_serves_the_last_run(target: Any, specimens: Any) ->
     assert target.kube.logs(specimens.names["crash"]).startswith(b"run ")
 
 
-def test_previous_is_the_latest_ended_run(target: Any, specimens: Any) -> None:
+def test_previous_is_the_latest_ended_run(target: Target, specimens: Specimens) -> None:
     specimens.wait_waiting("crash", "CrashLoopBackOff")
     name = specimens.names["crash"]
 
@@ -65,7 +69,7 @@ def test_previous_is_the_latest_ended_run(target: Any, specimens: Any) -> None:
     target.kube.wait_for(logs_are_equal, "no change of the container between two reads")
 
 
-def test_a_restart_is_counted_and_has_a_new_container_id(target: Any, specimens: Any) -> None:
+def test_a_restart_is_counted_and_has_a_new_container_id(target: Target, specimens: Specimens) -> None:
     pod = specimens.wait_waiting("crash", "CrashLoopBackOff")
     first = main(pod)
     later = main(
@@ -74,7 +78,7 @@ def test_a_restart_is_counted_and_has_a_new_container_id(target: Any, specimens:
     assert later["containerID"] != first["containerID"]
 
 
-def test_status_after_the_end(target: Any, specimens: Any) -> None:
+def test_status_after_the_end(target: Target, specimens: Specimens) -> None:
     pod = specimens.wait_ended("text")
     terminated = main(pod)["state"]["terminated"]
     assert terminated["exitCode"] == 0 and terminated["reason"] == "Completed"
@@ -91,21 +95,21 @@ def test_status_after_the_end(target: Any, specimens: Any) -> None:
     assert pod["status"]["qosClass"] == "BestEffort"
 
 
-def test_container_statuses_are_sorted_by_name(target: Any, specimens: Any) -> None:
+def test_container_statuses_are_sorted_by_name(target: Target, specimens: Specimens) -> None:
     pod = specimens.wait_ended("two")
     assert [s["name"] for s in pod["status"]["containerStatuses"]] == ["aside", "main"]
     (prepare,) = pod["status"]["initContainerStatuses"]
     assert prepare["ready"] is True and prepare["state"]["terminated"]["exitCode"] == 0
 
 
-def test_program_that_does_not_exist(target: Any, specimens: Any) -> None:
+def test_program_that_does_not_exist(target: Target, specimens: Specimens) -> None:
     terminated = main(specimens.wait_ended("no-program"))["state"]["terminated"]
     assert (terminated["exitCode"], terminated["reason"]) == (128, "StartError")
     assert terminated["startedAt"] == "1970-01-01T00:00:00Z"
     assert 'exec: "no-such-program": executable file not found in $PATH' in terminated["message"]
 
 
-def test_pod_starts_after_its_image_was_corrected(target: Any, specimens: Any) -> None:
+def test_pod_starts_after_its_image_was_corrected(target: Target, specimens: Specimens) -> None:
     specimens.wait_waiting("missing", "ErrImageNeverPull")
     name = specimens.names["missing"]
     target.kube.patch("pods", name, {"spec": {"containers": [{"name": "main", "image": "docker.io/local/busybox:1"}]}})
@@ -113,14 +117,14 @@ def test_pod_starts_after_its_image_was_corrected(target: Any, specimens: Any) -
     assert target.kube.logs(name) == b"here at last\n"
 
 
-def test_deleted_pod_has_no_log(target: Any, create: Any) -> None:
+def test_deleted_pod_has_no_log(target: Target, create: Create) -> None:
     name = create(python_pod("gone", "print('here')"))
     target.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
     target.kube.delete("pods", name)
     target.kube.wait_for(lambda: target.kube.log(name).status_code == httpx.codes.NOT_FOUND, "404")
 
 
-def test_deletion_marks_the_pod_and_ends_a_follow(target: Any, create: Any) -> None:
+def test_deletion_marks_the_pod_and_ends_a_follow(target: Target, create: Create) -> None:
     name = create(python_pod("stop", "import time\nprint('up')\ntime.sleep(600)"))
     target.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Running")
     with target.kube.following(name) as follower:
@@ -132,7 +136,7 @@ def test_deletion_marks_the_pod_and_ends_a_follow(target: Any, create: Any) -> N
         follower.join()
 
 
-def test_rotated_lines_are_not_served(target: Any, specimens: Any) -> None:
+def test_rotated_lines_are_not_served(target: Target, specimens: Specimens) -> None:
     name = specimens.names["rotating"]
     first = b"00000000 "
     target.kube.wait_for(lambda: not target.kube.logs(name, limitBytes=9).startswith(first), "rotation", timeout=90)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from conformance.conftest import Specimens
+    from conftest import Target
+
 
 TIMED_LINE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d)) (.*)", re.DOTALL)
 
 
 @pytest.fixture
-def log(target: Any, specimens: Any) -> Any:
+def log(target: Target, specimens: Specimens) -> Any:
     """Return a function that reads the log of the pod `text`, which has ended."""
     specimens.wait_ended("text")
     return lambda **query: target.kube.logs(specimens.names["text"], **query)
@@ -38,7 +43,7 @@ def test_long_line_is_joined(log: Any) -> None:
     assert b"\n" + b"L" * 40000 + b"\n" in log()
 
 
-def test_long_line_has_one_timestamp(log: Any, target: Any) -> None:
+def test_long_line_has_one_timestamp(log: Any, target: Target) -> None:
     target.needs(24, "one timestamp per line, not one per 16 KiB record (kubernetes#113481),")
     assert b" " + b"L" * 40000 + b"\n" in log(timestamps="true")
 
@@ -53,13 +58,13 @@ def test_stdout_and_stderr_come_in_one_stream(log: Any) -> None:
     assert b"\nto stderr\n" in log() and b"\nafter stderr\n" in log()
 
 
-def test_stream_selects_stdout_or_stderr(log: Any, target: Any) -> None:
+def test_stream_selects_stdout_or_stderr(log: Any, target: Target) -> None:
     target.needs(32, "the `stream` option")
     assert log(stream="Stderr") == b"to stderr\n"
     assert b"to stderr" not in log(stream="Stdout") and log(stream="All") == log()
 
 
-def test_content_type_is_plain_text(target: Any, specimens: Any) -> None:
+def test_content_type_is_plain_text(target: Target, specimens: Specimens) -> None:
     specimens.wait_ended("text")
     response = target.kube.log(specimens.names["text"])
     assert response.headers["Content-Type"].partition(";")[0] == "text/plain"
@@ -109,20 +114,20 @@ def test_a_small_limit_returns_the_oldest_time(log: Any) -> None:
     assert TIMED_LINE.match(log(timestamps="true", limitBytes=40))
 
 
-def test_follow_of_an_ended_container_sends_all_and_ends(target: Any, specimens: Any) -> None:
+def test_follow_of_an_ended_container_sends_all_and_ends(target: Target, specimens: Specimens) -> None:
     specimens.wait_ended("text")
     with target.kube.following(specimens.names["text"]) as follower:
         assert follower.join() == target.kube.logs(specimens.names["text"])
         assert follower.error is None
 
 
-def test_follow_with_tail_starts_at_the_tail(target: Any, specimens: Any) -> None:
+def test_follow_with_tail_starts_at_the_tail(target: Target, specimens: Specimens) -> None:
     specimens.wait_ended("text")
     with target.kube.following(specimens.names["text"], tailLines=2) as follower:
         assert follower.join() == b"after stderr\nno newline"
 
 
-def test_init_container_by_name(target: Any, specimens: Any) -> None:
+def test_init_container_by_name(target: Target, specimens: Specimens) -> None:
     specimens.wait_ended("two")
     assert target.kube.logs(specimens.names["two"], container="prepare") == b"prepared\n"
     assert target.kube.logs(specimens.names["two"], container="aside") == b"from aside\n"

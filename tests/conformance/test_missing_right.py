@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from server.running import logs, records, run_server
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from conftest import Target
+
 pytestmark = pytest.mark.cluster
 
 MISSING = "the right `get pods/log` is missing"
 
 
 @pytest.fixture
-def user(target: Any, unique: Callable[[str], str], tmp_path: Path) -> Iterator[Limited]:
+def user(target: Target, unique: Callable[[str], str], tmp_path: Path) -> Iterator[Limited]:
     """Return a user without `get pods/log`, in a namespace with the ended Job `done`."""
     with limited_user(target, unique("right"), tmp_path) as user:
         target.kube.create(python_job("done", "print('one'); print('two')", namespace=user.namespace))

@@ -14,6 +14,8 @@ from support.kube import python_container, python_job
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from conformance.conftest import Create
+    from conftest import Target
     from support.kube import Kube
 
 Object = dict[str, Any]
@@ -37,7 +39,7 @@ WAIT = "[time.sleep(0.02) for _ in iter(lambda: os.path.exists({gate!r}), True)]
 
 
 @pytest.fixture
-def user(target: Any, tmp_path: Path) -> Iterator[Home]:
+def user(target: Target, tmp_path: Path) -> Iterator[Home]:
     home = Home(tmp_path, target.kube.kubeconfig, {"CORTEX_STORE": f"sqlite:///{tmp_path / 'store.sqlite'}"})
     yield home
     home.end()
@@ -98,7 +100,7 @@ def indexed(name: str, how: str, completions: int = 3, **spec: Any) -> Object:
 # ---------------------------------------------------------------- containers
 
 
-def test_sidecars_have_their_own_kind_and_end_in_reverse_order(target: Any, create: Any, user: Home) -> None:
+def test_sidecars_have_their_own_kind_and_end_in_reverse_order(target: Target, create: Create, user: Home) -> None:
     target.needs(29, "sidecars by `restartPolicy: Always`")
     sidecar = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (print('{0} ends', time.time()), sys.exit(0)))\nprint('{0} up'); time.sleep(600)"
     job = python_job("sidecars", "import time; time.sleep(1); print('main')", init="print('prepared')")
@@ -119,7 +121,7 @@ def test_sidecars_have_their_own_kind_and_end_in_reverse_order(target: Any, crea
     ]  # fmt: skip
 
 
-def test_an_ephemeral_container_is_a_source_of_its_own_kind(target: Any, create: Any, user: Home) -> None:
+def test_an_ephemeral_container_is_a_source_of_its_own_kind(target: Target, create: Create, user: Home) -> None:
     target.needs(25, "stable ephemeral containers")
     name = create(python_job("ephemeral", "import time; print('main'); time.sleep(5)"))
     target.kube.wait_for(lambda: target.kube.pods_of(name), "its pod")
@@ -135,7 +137,7 @@ def test_an_ephemeral_container_is_a_source_of_its_own_kind(target: Any, create:
 
 @pytest.mark.parametrize("policy", ["Never", "OnFailure"])
 def test_a_rule_restarts_a_container_in_place(
-    target: Any, create: Any, user: Home, tmp_path: Path, policy: str
+    target: Target, create: Create, user: Home, tmp_path: Path, policy: str
 ) -> None:
     target.needs(35, "`restartPolicyRules` of containers")
     gate = str(tmp_path / "go")
@@ -153,7 +155,7 @@ def test_a_rule_restarts_a_container_in_place(
     assert lines(user, name) == [("main", "main", run, f"run {run}") for run in (0, 1)]
 
 
-def test_all_containers_restarted_in_place(target: Any, create: Any, user: Home, tmp_path: Path) -> None:
+def test_all_containers_restarted_in_place(target: Target, create: Create, user: Home, tmp_path: Path) -> None:
     """Each run is a source of its own, and every line is recorded, although the kubelet deletes logs of ended runs."""
     target.needs(35, "`RestartAllContainers`")
     gate = str(tmp_path / "go")
@@ -189,7 +191,9 @@ def test_all_containers_restarted_in_place(target: Any, create: Any, user: Home,
 # ---------------------------------------------------------------- how a Job ends
 
 
-def test_a_failing_job_runs_until_its_pods_have_stopped(target: Any, create: Any, user: Home, tmp_path: Path) -> None:
+def test_a_failing_job_runs_until_its_pods_have_stopped(
+    target: Target, create: Create, user: Home, tmp_path: Path
+) -> None:
     target.needs(31, "`FailureTarget` until all pods have ended")
     gate, fail = str(tmp_path / "go"), str(tmp_path / "fail")
     how = f"exec({STUBBORN.format(gate=gate)!r}) if index else None; {WAIT.format(gate=fail)}; sys.exit(3)"
@@ -214,7 +218,7 @@ def test_a_failing_job_runs_until_its_pods_have_stopped(target: Any, create: Any
 
 
 def test_a_job_that_met_its_success_policy_runs_until_its_pods_have_stopped(
-    target: Any, create: Any, user: Home, tmp_path: Path
+    target: Target, create: Create, user: Home, tmp_path: Path
 ) -> None:
     target.needs(33, "stable `successPolicy`")
     gate, done = str(tmp_path / "go"), str(tmp_path / "done")
@@ -238,7 +242,7 @@ def test_a_job_that_met_its_success_policy_runs_until_its_pods_have_stopped(
     assert sorted(text for *_, text in lines(user, name)) == ["begun", "gone", "index 0", "index 1", "leaving"]
 
 
-def test_failures_are_counted_by_index(target: Any, create: Any, user: Home) -> None:
+def test_failures_are_counted_by_index(target: Target, create: Create, user: Home) -> None:
     target.needs(33, "stable `backoffLimitPerIndex`")
     name = create(indexed("per-index", "sys.exit(7 if index == 1 else 0)", 3, backoffLimitPerIndex=1))
     code, messages = follow(user, name)
@@ -249,7 +253,7 @@ def test_failures_are_counted_by_index(target: Any, create: Any, user: Home) -> 
     assert sorted(text for *_, text in lines(user, name)) == ["index 0", "index 1", "index 1", "index 2"]
 
 
-def test_too_many_failed_indexes_end_a_job(target: Any, create: Any, user: Home, tmp_path: Path) -> None:
+def test_too_many_failed_indexes_end_a_job(target: Target, create: Create, user: Home, tmp_path: Path) -> None:
     target.needs(33, "stable `maxFailedIndexes`")
     fail = str(tmp_path / "fail")
     how = f"{WAIT.format(gate=fail)}; sys.exit(7) if index < 2 else time.sleep(600)"
@@ -265,7 +269,7 @@ def test_too_many_failed_indexes_end_a_job(target: Any, create: Any, user: Home,
 
 @pytest.mark.parametrize(("exit_code", "pods", "reason"), [(42, 1, "PodFailurePolicy"), (1, 2, "BackoffLimitExceeded")])
 def test_a_failure_policy_ends_a_job_at_once(
-    target: Any, create: Any, user: Home, exit_code: int, pods: int, reason: str
+    target: Target, create: Create, user: Home, exit_code: int, pods: int, reason: str
 ) -> None:
     target.needs(31, "stable `podFailurePolicy`")
     rules = [{"action": "FailJob", "onExitCodes": {"containerName": "main", "operator": "In", "values": [42]}}]
@@ -278,7 +282,7 @@ def test_a_failure_policy_ends_a_job_at_once(
     assert len(lines(user, name)) == pods
 
 
-def test_an_ignored_failure_is_not_counted(target: Any, create: Any, user: Home) -> None:
+def test_an_ignored_failure_is_not_counted(target: Target, create: Create, user: Home) -> None:
     target.needs(31, "stable `podFailurePolicy`")
     rules = [{"action": "Ignore", "onExitCodes": {"operator": "In", "values": [5]}}]
     name = create(indexed("ignored", "sys.exit(5)", 1, backoffLimit=0, podFailurePolicy={"rules": rules}))
@@ -286,7 +290,7 @@ def test_an_ignored_failure_is_not_counted(target: Any, create: Any, user: Home)
     assert state(user, name)["state"] == "running"
 
 
-def test_a_pod_is_replaced_only_after_its_end(target: Any, create: Any, user: Home, tmp_path: Path) -> None:
+def test_a_pod_is_replaced_only_after_its_end(target: Target, create: Create, user: Home, tmp_path: Path) -> None:
     target.needs(34, "stable `podReplacementPolicy`")
     gate = tmp_path / "gate"
     job = python_job("replaced", STUBBORN.format(gate=str(gate)), podReplacementPolicy="Failed", backoff=3)
@@ -307,7 +311,7 @@ def test_a_pod_is_replaced_only_after_its_end(target: Any, create: Any, user: Ho
     assert state(user, name)["state"] in ("pending", "running")
 
 
-def test_a_job_of_another_controller_is_not_started(target: Any, create: Any, user: Home) -> None:
+def test_a_job_of_another_controller_is_not_started(target: Target, create: Create, user: Home) -> None:
     target.needs(35, "stable `managedBy`")
     name = create(python_job("managed", "print('never')", managedBy="example.com/queue"))
     good = create(python_job("own", "print('ran')", managedBy="kubernetes.io/job-controller"))
@@ -317,7 +321,7 @@ def test_a_job_of_another_controller_is_not_started(target: Any, create: Any, us
     assert task["state"] == "pending" and "example.com/queue" in task["message"], task
 
 
-def test_a_suspended_job_runs_when_resumed(target: Any, create: Any, user: Home) -> None:
+def test_a_suspended_job_runs_when_resumed(target: Target, create: Create, user: Home) -> None:
     target.needs(24, "stable suspended Jobs")
     name = create(python_job("suspended", "print('ran')", suspend=True))
     target.kube.wait_job(name, "Suspended")

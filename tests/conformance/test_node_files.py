@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from support.kube import python_pod
 
 from cortex_jupyter.recorder.text.lines import Splitter, parse, parse_cri
+
+if TYPE_CHECKING:
+    from conformance.conftest import Create, Specimens
+    from conftest import Target
 
 #: Writes lines of more than 16 KiB, and a line to stderr between the parts of one of them.
 LONG = r"""
@@ -35,7 +39,7 @@ def folder(pod: dict[str, Any], container: str = "main") -> str:
     return f"{ROOT}{meta['namespace']}_{meta['name']}_{meta['uid']}/{container}/"
 
 
-def links(target: Any, path: str) -> list[str]:
+def links(target: Target, path: str) -> list[str]:
     """Return the links of a folder's page."""
     response = target.kube.request("GET", path)
     assert response.status_code == httpx.codes.OK
@@ -43,7 +47,7 @@ def links(target: Any, path: str) -> list[str]:
     return re.findall(r'<a href="([^"]+)">', response.text)
 
 
-def test_folders_are_listed(target: Any, specimens: Any) -> None:
+def test_folders_are_listed(target: Target, specimens: Specimens) -> None:
     pod = specimens.wait_ended("two")
     names = links(target, ROOT)
     assert f"default_{pod['metadata']['name']}_{pod['metadata']['uid']}/" in names
@@ -51,7 +55,7 @@ def test_folders_are_listed(target: Any, specimens: Any) -> None:
     assert links(target, folder(pod)) == ["0.log"]
 
 
-def test_records_are_cri(target: Any, specimens: Any) -> None:
+def test_records_are_cri(target: Target, specimens: Specimens) -> None:
     pod = specimens.wait_ended("text")
     records = target.kube.request("GET", folder(pod) + "0.log").content.split(b"\n")[:-1]
     parsed = [re.fullmatch(rb"(\S+) (stdout|stderr) ([FP]) (.*)", r, re.DOTALL) for r in records]
@@ -70,14 +74,14 @@ def test_records_are_cri(target: Any, specimens: Any) -> None:
     assert all(re.fullmatch(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z", m[1]) for m in parsed if m)
 
 
-def test_missing_file_and_node(target: Any, specimens: Any) -> None:
+def test_missing_file_and_node(target: Target, specimens: Specimens) -> None:
     pod = specimens.wait_ended("text")
     assert target.kube.request("GET", folder(pod) + "7.log").status_code == httpx.codes.NOT_FOUND
     response = target.kube.request("GET", ROOT.replace("node-1", "node-9"))
     assert response.json()["message"] == 'nodes "node-9" not found'
 
 
-def test_rotated_file_holds_lines_that_the_log_api_no_longer_serves(target: Any, specimens: Any) -> None:
+def test_rotated_file_holds_lines_that_the_log_api_no_longer_serves(target: Target, specimens: Specimens) -> None:
     pod = target.kube.get("pods", specimens.names["rotating"])
     path = folder(pod)
     rotated = target.kube.wait_for(lambda: [n for n in links(target, path) if n != "0.log"], "rotation", timeout=90)
@@ -88,7 +92,7 @@ def test_rotated_file_holds_lines_that_the_log_api_no_longer_serves(target: Any,
     assert numbers == list(range(len(numbers))) and len(numbers) >= 100_000
 
 
-def test_a_file_parses_to_the_lines_that_the_log_api_serves(target: Any, create: Any) -> None:
+def test_a_file_parses_to_the_lines_that_the_log_api_serves(target: Target, create: Create) -> None:
     name = create(python_pod("long", LONG))
     pod = target.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
     file = parse_cri(target.kube.request("GET", folder(pod) + "0.log").content)

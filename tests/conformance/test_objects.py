@@ -18,6 +18,8 @@ from support.kube import python_job
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from conftest import Target
+
 Object = dict[str, Any]
 
 FIELDS_OF_1_20 = Path(__file__).with_name("objects_1_20.json")
@@ -77,7 +79,7 @@ def managed_paths(obj: Object) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def objects(target: Any) -> Iterator[dict[str, Object]]:
+def objects(target: Target) -> Iterator[dict[str, Object]]:
     """Run a Job; return it with its pod and the events of scheduler and kubelet."""
     name = f"fields-{uuid.uuid4().hex[:6]}"
     job = python_job(name, _POD, init="pass")
@@ -120,7 +122,7 @@ def _without(paths: set[str], rules: dict[str, int], minor: int) -> set[str]:
     }
 
 
-def test_objects_have_the_fields_of_a_real_cluster(target: Any, objects: dict[str, Object]) -> None:
+def test_objects_have_the_fields_of_a_real_cluster(target: Target, objects: dict[str, Object]) -> None:
     paths_here = _paths(objects)
     if target.real and target.minor == 20 and not FIELDS_OF_1_20.exists():
         FIELDS_OF_1_20.write_text(json.dumps(paths_here, indent=1) + "\n")

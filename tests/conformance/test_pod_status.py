@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from support.kube import pod_spec, python_container, python_pod
 
 from cortex_jupyter.cluster.pods import status_of
+
+if TYPE_CHECKING:
+    from conformance.conftest import Create, Specimens
+    from conftest import Target
+
 
 #: The header of `kubectl get`: https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
@@ -20,7 +25,7 @@ def two_containers(name: str, first: str, second: str, restart: str) -> dict[str
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
 
 
-def test_status_ready_and_restarts_match_kubectl_get_pods(target: Any, specimens: Any, create: Any) -> None:
+def test_status_ready_and_restarts_match_kubectl_get_pods(target: Target, specimens: Specimens, create: Create) -> None:
     specimens.wait_waiting("crash", "CrashLoopBackOff")
     for restart in ("Never", "Always"):
         create(two_containers("crash-beside", SLEEP, CRASH, restart))

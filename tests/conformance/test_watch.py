@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from support.kube import python_pod
+
+if TYPE_CHECKING:
+    from conformance.conftest import Create
+    from conftest import Target
 
 
 def events(follower: Any) -> list[dict[str, Any]]:
@@ -26,20 +30,20 @@ def idle(name: str, **labels: str) -> dict[str, Any]:
     return pod
 
 
-def test_watch_from_a_list_misses_nothing(target: Any, create: Any) -> None:
+def test_watch_from_a_list_misses_nothing(target: Target, create: Create) -> None:
     version = target.kube.list("pods")["metadata"]["resourceVersion"]
     name = create(idle("after-list"))
     with target.kube.watching("pods", resourceVersion=version, fieldSelector=f"metadata.name={name}") as watch:
         watch.wait_for(lambda w: "ADDED" in kinds(w, name), "ADDED")
 
 
-def test_watch_without_version_begins_with_the_existing_objects(target: Any, create: Any) -> None:
+def test_watch_without_version_begins_with_the_existing_objects(target: Target, create: Create) -> None:
     name = create(idle("there"))
     with target.kube.watching("pods") as watch:
         watch.wait_for(lambda w: kinds(w, name)[:1] == ["ADDED"], "ADDED")
 
 
-def test_resume_from_the_version_of_an_event(target: Any, create: Any) -> None:
+def test_resume_from_the_version_of_an_event(target: Target, create: Create) -> None:
     name = create(idle("resume", step="0"))
     selector = {"fieldSelector": f"metadata.name={name}"}
     with target.kube.watching("pods", **selector) as watch:
@@ -51,7 +55,7 @@ def test_resume_from_the_version_of_an_event(target: Any, create: Any) -> None:
         assert all(e["type"] == "MODIFIED" for e in events(watch))
 
 
-def test_an_object_that_no_longer_matches_is_deleted(target: Any, create: Any) -> None:
+def test_an_object_that_no_longer_matches_is_deleted(target: Target, create: Create) -> None:
     name = create(idle("label", app="cortex-test"))
     with target.kube.watching("pods", labelSelector="app=cortex-test") as watch:
         watch.wait_for(lambda w: "ADDED" in kinds(w, name), "ADDED")
@@ -59,7 +63,7 @@ def test_an_object_that_no_longer_matches_is_deleted(target: Any, create: Any) -
         watch.wait_for(lambda w: kinds(w, name)[-1:] == ["DELETED"], "DELETED")
 
 
-def test_deletion_has_a_newer_version(target: Any, create: Any) -> None:
+def test_deletion_has_a_newer_version(target: Target, create: Create) -> None:
     name = create(idle("delete"))
     with target.kube.watching("pods", fieldSelector=f"metadata.name={name}") as watch:
         watch.wait_for(lambda w: "ADDED" in kinds(w, name), "ADDED")
@@ -69,13 +73,13 @@ def test_deletion_has_a_newer_version(target: Any, create: Any) -> None:
     assert versions == sorted(versions) and len(set(versions)) == len(versions)
 
 
-def test_watch_ends_cleanly_at_its_timeout(target: Any) -> None:
+def test_watch_ends_cleanly_at_its_timeout(target: Target) -> None:
     with target.kube.watching("pods", timeoutSeconds=1) as watch:
         watch.join()
         assert watch.error is None
 
 
-def test_bookmarks_carry_a_version_and_nothing_else(target: Any, create: Any) -> None:
+def test_bookmarks_carry_a_version_and_nothing_else(target: Target, create: Create) -> None:
     create(idle("bookmark"))
     # Bookmarks are not guaranteed: a busy server may omit the one shortly before the timeout.
     for i in range(4):
@@ -95,7 +99,7 @@ def test_bookmarks_carry_a_version_and_nothing_else(target: Any, create: Any) ->
     assert "name" not in bookmark["metadata"]
 
 
-def test_expired_version_is_a_410_inside_the_stream(target: Any, create: Any) -> None:
+def test_expired_version_is_a_410_inside_the_stream(target: Target, create: Create) -> None:
     if target.real:
         pytest.skip("a real API server drops old versions only when etcd is compacted, every 5 minutes")
     create(idle("expire"))
@@ -112,7 +116,7 @@ def test_expired_version_is_a_410_inside_the_stream(target: Any, create: Any) ->
     assert event["object"]["message"].startswith("too old resource version: 1 (")
 
 
-def test_invalid_version(target: Any) -> None:
+def test_invalid_version(target: Target) -> None:
     response = target.kube.request("GET", target.kube.path("pods"), params={"watch": "1", "resourceVersion": "abc"})
     assert (
         response.json()["message"]
@@ -131,7 +135,7 @@ def test_invalid_version(target: Any) -> None:
         ("tag,!tier", {"none"}),
     ],
 )
-def test_label_selectors(target: Any, create: Any, selector: str, expected: set[str]) -> None:
+def test_label_selectors(target: Target, create: Create, selector: str, expected: set[str]) -> None:
     tag = f"t{id(object())}"
     names = {
         create(idle(label, tag=tag, **({} if label == "none" else {"tier": label}))): label
@@ -141,7 +145,7 @@ def test_label_selectors(target: Any, create: Any, selector: str, expected: set[
     assert {names[p["metadata"]["name"]] for p in items} == expected
 
 
-def test_chunks(target: Any, create: Any) -> None:
+def test_chunks(target: Target, create: Create) -> None:
     for _ in range(3):
         create(idle("page", set="pages"))
     selector = {"labelSelector": "set=pages"}

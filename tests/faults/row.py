@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conftest import SandboxProcess
     from faults.case import Case, Row
 
 
@@ -31,7 +32,7 @@ def parametrize_rows(rows: list[Row]) -> Any:
     return pytest.mark.parametrize("row", params)
 
 
-async def run_row(row: Row, sandbox: Any, name: str, folder: Path, result: Callable[..., None]) -> None:
+async def run_row(row: Row, sandbox: SandboxProcess, name: str, folder: Path, result: Callable[..., None]) -> None:
     """Inject the fault while a task is recorded and read, then compare the received lines with the written ones."""
     figures: dict[str, Any] = {"row": row.name, "allowed": row.allowed, "result": "failed"}
     async with running_case(

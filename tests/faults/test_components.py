@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conftest import Target
+
 LINES = 20_000
 _NUMBER = re.compile(r" line (\d{8}) ")
 
 
 @pytest.mark.parametrize("name", ["apiserver", "kubelet", "containerd"])
 async def test_a_component_is_killed_and_restarted(
-    name: str, target: Any, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
+    name: str, target: Target, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
 ) -> None:
     component = Component(target.kube.kubeconfig, name)
     if not (target.real and component.is_local):

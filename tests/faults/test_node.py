@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from faults.case import Row
 from faults.row import parametrize_rows, run_row
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conftest import SandboxProcess
     from faults.case import Case
 
 ONE_POD = {"parallelism": 1}
@@ -164,6 +165,6 @@ ROWS = [
 
 @parametrize_rows(ROWS)
 async def test_row(
-    row: Row, sandbox: Any, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
+    row: Row, sandbox: SandboxProcess, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
 ) -> None:
     await run_row(row, sandbox, unique("f"), tmp_path, result)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from conftest import SandboxProcess
     from faults.case import Case
 
 #: Number of bytes that the slow client reads while the fast one receives a hundred lines.
@@ -129,6 +130,6 @@ ROWS = [
 
 @parametrize_rows(ROWS)
 async def test_row(
-    row: Row, sandbox: Any, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
+    row: Row, sandbox: SandboxProcess, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
 ) -> None:
     await run_row(row, sandbox, unique("f"), tmp_path, result)

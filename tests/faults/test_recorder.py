@@ -10,7 +10,7 @@ import subprocess
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -27,6 +27,7 @@ from cortex_jupyter.recorder.process.launch import log_path
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conftest import SandboxProcess
     from faults.case import Case
 
 #: Number of commits at which a recorder dies, each in three ways.
@@ -219,6 +220,6 @@ ROWS = [
 
 @parametrize_rows(ROWS)
 async def test_row(
-    row: Row, sandbox: Any, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
+    row: Row, sandbox: SandboxProcess, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
 ) -> None:
     await run_row(row, sandbox, unique("f"), tmp_path, result)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conftest import SandboxProcess
     from faults.case import Case
 
 LONG = counter(10_000, per_second=2000, until="FAULTS_DONE")
@@ -243,6 +244,6 @@ ROWS = [
 
 @parametrize_rows(ROWS)
 async def test_row(
-    row: Row, sandbox: Any, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
+    row: Row, sandbox: SandboxProcess, unique: Callable[[str], str], tmp_path: Path, result: Callable[..., None]
 ) -> None:
     await run_row(row, sandbox, unique("f"), tmp_path, result)

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from conftest import NewSandbox, SandboxProcess
+
 LIVE = "import time\nfor i in range(3000):\n    print('line %04d' % i)\n    time.sleep(0.02)"
 SHORT = "for i in range(100): print('line %04d' % i)"
 
 
 @pytest.fixture
-def start(sandbox: Any, unique: Callable[[str], str]) -> Iterator[Callable[..., str]]:
+def start(sandbox: SandboxProcess, unique: Callable[[str], str]) -> Iterator[Callable[..., str]]:
     """Return a function that starts a pod and waits until it has left Pending."""
     names: list[str] = []
 
@@ -38,7 +40,7 @@ def start(sandbox: Any, unique: Callable[[str], str]) -> Iterator[Callable[..., 
 
 
 @pytest.fixture
-def ended(sandbox: Any, start: Callable[..., str]) -> str:
+def ended(sandbox: SandboxProcess, start: Callable[..., str]) -> str:
     name = start(SHORT)
     sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
     return name
@@ -49,7 +51,7 @@ def main(pod: dict[str, Any]) -> dict[str, Any]:
     return status
 
 
-def test_cut_after_bytes_is_a_clean_end(sandbox: Any, ended: str) -> None:
+def test_cut_after_bytes_is_a_clean_end(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("cut", pod=ended, after_bytes=123, count=1)
     for size in (123, 1000):  # in turn: the fault applies once
         with sandbox.kube.following(ended) as stream:
@@ -57,7 +59,7 @@ def test_cut_after_bytes_is_a_clean_end(sandbox: Any, ended: str) -> None:
     assert sandbox.faults() == []
 
 
-def test_cut_ends_running_streams_of_its_pod_only(sandbox: Any, start: Callable[..., str]) -> None:
+def test_cut_ends_running_streams_of_its_pod_only(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     names = [start(LIVE), start(LIVE)]
     with sandbox.kube.following(names[0]) as hit, sandbox.kube.following(names[1]) as spared:
         hit.wait_for(lambda f: f.lines)
@@ -70,7 +72,7 @@ def test_cut_ends_running_streams_of_its_pod_only(sandbox: Any, start: Callable[
     assert main(sandbox.kube.get("pods", names[0]))["state"].get("running")
 
 
-def test_cut_ends_a_silent_stream(sandbox: Any, start: Callable[..., str]) -> None:
+def test_cut_ends_a_silent_stream(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     name = start("import time; print('once'); time.sleep(600)")
     with sandbox.kube.following(name) as follower:
         follower.wait_for(lambda f: f.lines)
@@ -78,14 +80,14 @@ def test_cut_ends_a_silent_stream(sandbox: Any, start: Callable[..., str]) -> No
         assert follower.join() == b"once\n"
 
 
-def test_abort_resets_the_connection_within_a_line(sandbox: Any, ended: str) -> None:
+def test_abort_resets_the_connection_within_a_line(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("abort", pod=ended, after_bytes=105, count=1)
     with sandbox.kube.following(ended) as follower:
         assert len(follower.join()) <= 105
         assert isinstance(follower.error, httpx.ReadError | httpx.RemoteProtocolError)
 
 
-def test_stall_stays_open_and_silent(sandbox: Any, start: Callable[..., str]) -> None:
+def test_stall_stays_open_and_silent(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     name = start(LIVE)
     sandbox.fault("stall", pod=name, after_bytes=50, count=1)
     with sandbox.kube.following(name) as first, sandbox.kube.following(name) as second:
@@ -94,7 +96,7 @@ def test_stall_stays_open_and_silent(sandbox: Any, start: Callable[..., str]) ->
         assert len(stalled.data) == 50 and not stalled.ended
 
 
-def test_slow_limits_the_rate(sandbox: Any, ended: str) -> None:
+def test_slow_limits_the_rate(sandbox: SandboxProcess, ended: str) -> None:
     fault = sandbox.fault("slow", pod=ended, bytes_per_second=10)["id"]
     with sandbox.kube.following(ended) as slow:
         slow.wait_for(lambda f: f.data, "its first bytes")
@@ -106,7 +108,7 @@ def test_slow_limits_the_rate(sandbox: Any, ended: str) -> None:
     assert len(sandbox.kube.logs(ended)) == 1000
 
 
-def test_garbage_is_text_in_a_200(sandbox: Any, ended: str) -> None:
+def test_garbage_is_text_in_a_200(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("garbage", pod=ended, count=1)
     response = sandbox.kube.log(ended, timestamps="true")
     assert response.status_code == 200
@@ -118,7 +120,7 @@ def test_garbage_is_text_in_a_200(sandbox: Any, ended: str) -> None:
     ("code", "reason"),
     [(410, "Expired"), (500, ""), (503, "ServiceUnavailable"), (504, "Timeout"), (401, "Unauthorized")],
 )
-def test_status_for_the_next_requests_of_a_path(sandbox: Any, ended: str, code: int, reason: str) -> None:
+def test_status_for_the_next_requests_of_a_path(sandbox: SandboxProcess, ended: str, code: int, reason: str) -> None:
     sandbox.fault("status", code=code, path=f"/pods/{ended}/log", retry_after=7, count=2)
     for _ in range(2):
         response = sandbox.kube.log(ended)
@@ -130,7 +132,7 @@ def test_status_for_the_next_requests_of_a_path(sandbox: Any, ended: str, code: 
     assert sandbox.kube.log(ended).status_code == 200
 
 
-def test_status_429_is_plain_text(sandbox: Any, ended: str) -> None:
+def test_status_429_is_plain_text(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("status", code=429, path=f"/pods/{ended}/log", count=1)
     response = sandbox.kube.log(ended)
     assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
@@ -138,14 +140,14 @@ def test_status_429_is_plain_text(sandbox: Any, ended: str) -> None:
     assert response.text == "Too many requests, please try again later.\n"
 
 
-def test_drop_closes_the_connection_without_an_answer(sandbox: Any, ended: str) -> None:
+def test_drop_closes_the_connection_without_an_answer(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("drop", path=f"/pods/{ended}$", count=1)
     with pytest.raises(httpx.RemoteProtocolError):
         sandbox.kube.request("GET", sandbox.kube.path("pods", ended))
     assert sandbox.kube.get("pods", ended)
 
 
-def test_idle_connections_are_closed(sandbox: Any, new_sandbox: Any, tmp_path: Path) -> None:
+def test_idle_connections_are_closed(sandbox: SandboxProcess, new_sandbox: NewSandbox, tmp_path: Path) -> None:
     with new_sandbox(tmp_path, "--idle", "0.2") as quick:
         for process in (quick, sandbox):
             address = urllib.parse.urlsplit(process.kube.server)
@@ -158,7 +160,7 @@ def test_idle_connections_are_closed(sandbox: Any, new_sandbox: Any, tmp_path: P
                     pass
 
 
-def test_deny_answers_403_and_access_reviews_agree(sandbox: Any, ended: str) -> None:
+def test_deny_answers_403_and_access_reviews_agree(sandbox: SandboxProcess, ended: str) -> None:
     review = {
         "spec": {
             "resourceAttributes": {"verb": "get", "resource": "pods", "subresource": "log", "namespace": "default"}
@@ -174,14 +176,14 @@ def test_deny_answers_403_and_access_reviews_agree(sandbox: Any, ended: str) -> 
     assert sandbox.kube.request("POST", path, json=review).json()["status"]["allowed"] is True
 
 
-def test_expire_ends_watches_with_410(sandbox: Any) -> None:
+def test_expire_ends_watches_with_410(sandbox: SandboxProcess) -> None:
     with sandbox.kube.watching("namespaces") as watch:
         watch.wait_for(lambda w: w.lines)
         sandbox.fault("expire")
         assert b'"code":410' in watch.join()
 
 
-def test_a_watch_is_cut_by_its_path(sandbox: Any, ended: str) -> None:
+def test_a_watch_is_cut_by_its_path(sandbox: SandboxProcess, ended: str) -> None:
     with sandbox.kube.watching("pods") as watch:
         watch.wait_for(lambda w: w.lines)
         sandbox.fault("cut", path="/pods\\?watch=", count=1)
@@ -189,7 +191,7 @@ def test_a_watch_is_cut_by_its_path(sandbox: Any, ended: str) -> None:
         assert watch.error is None
 
 
-def test_rotate_is_immediate(sandbox: Any, start: Callable[..., str]) -> None:
+def test_rotate_is_immediate(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     name = start(LIVE)
     with sandbox.kube.following(name) as follower:
         follower.wait_for(lambda f: len(f.lines) > 3)
@@ -201,7 +203,7 @@ def test_rotate_is_immediate(sandbox: Any, start: Callable[..., str]) -> None:
     assert not sandbox.kube.logs(name).startswith(b"line 0000")
 
 
-def test_blind_follow_stays_silent_on_the_old_file(sandbox: Any, start: Callable[..., str]) -> None:
+def test_blind_follow_stays_silent_on_the_old_file(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     name = start(LIVE)
     with sandbox.kube.following(name) as blind:
         blind.wait_for(lambda f: len(f.lines) > 3)
@@ -215,13 +217,13 @@ def test_blind_follow_stays_silent_on_the_old_file(sandbox: Any, start: Callable
         blind.wait_for(lambda f: len(f.data) > len(data), "lines after the next rotation")
 
 
-def test_delete_log_makes_the_runtime_forget_the_log(sandbox: Any, ended: str) -> None:
+def test_delete_log_makes_the_runtime_forget_the_log(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("delete-log", pod=ended)
     assert sandbox.kube.logs(ended).startswith(b"unable to retrieve container logs for containerd://")
 
 
 @pytest.mark.parametrize(("kind", "code", "reason"), [("kill", 137, "Error"), ("oom", 137, "OOMKilled")])
-def test_kill(sandbox: Any, start: Callable[..., str], kind: str, code: int, reason: str) -> None:
+def test_kill(sandbox: SandboxProcess, start: Callable[..., str], kind: str, code: int, reason: str) -> None:
     name = start(LIVE)
     sandbox.fault(kind, pod=name, container="main")
     pod = sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Failed")
@@ -234,7 +236,7 @@ def timestamps(log: bytes) -> list[str]:
 
 
 def test_clock_with_a_coarse_resolution_repeats_times(
-    sandbox: Any, unique: Callable[[str], str], start: Callable[..., str]
+    sandbox: SandboxProcess, unique: Callable[[str], str], start: Callable[..., str]
 ) -> None:
     sandbox.fault("clock", pod="fault-.*", resolution=1)
     name = start(SHORT)
@@ -243,7 +245,7 @@ def test_clock_with_a_coarse_resolution_repeats_times(
     assert len(counts) <= 2 and all(s.endswith(".000000000Z") for s in counts)
 
 
-def test_clock_fixed_then_later_again(sandbox: Any, start: Callable[..., str]) -> None:
+def test_clock_fixed_then_later_again(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     name = start(LIVE)
     sandbox.fault("clock", pod=name, at=1_700_000_000_123_456_700)
     log = sandbox.kube.wait_for(
@@ -254,7 +256,7 @@ def test_clock_fixed_then_later_again(sandbox: Any, start: Callable[..., str]) -
     sandbox.kube.wait_for(lambda: timestamps(sandbox.kube.logs(name, timestamps="true", tailLines=1))[0] > "2024")
 
 
-def test_clock_skew(sandbox: Any, start: Callable[..., str]) -> None:
+def test_clock_skew(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     sandbox.fault("clock", pod="fault-.*", offset=-7200)
     name = start(SHORT)
     sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
@@ -262,7 +264,7 @@ def test_clock_skew(sandbox: Any, start: Callable[..., str]) -> None:
     assert timestamps(sandbox.kube.logs(name, timestamps="true"))[0] < hour
 
 
-def test_image_that_becomes_present(sandbox: Any, unique: Callable[[str], str]) -> None:
+def test_image_that_becomes_present(sandbox: SandboxProcess, unique: Callable[[str], str]) -> None:
     name = unique("image")
     sandbox.kube.create(python_pod(name, "print('here')", image="docker.io/local/missing:2"))
 
@@ -279,7 +281,7 @@ def test_image_that_becomes_present(sandbox: Any, unique: Callable[[str], str]) 
     sandbox.kube.delete("pods", name)
 
 
-def test_slow_pull_shows_container_creating(sandbox: Any, unique: Callable[[str], str]) -> None:
+def test_slow_pull_shows_container_creating(sandbox: SandboxProcess, unique: Callable[[str], str]) -> None:
     name = unique("pull")
     sandbox.fault("pull", image=".*busybox:7", seconds=30)
     sandbox.kube.create(python_pod(name, "", image="docker.io/local/busybox:7"))
@@ -289,7 +291,7 @@ def test_slow_pull_shows_container_creating(sandbox: Any, unique: Callable[[str]
     sandbox.kube.delete("pods", name)
 
 
-def test_scheduling_delay(sandbox: Any, unique: Callable[[str], str]) -> None:
+def test_scheduling_delay(sandbox: SandboxProcess, unique: Callable[[str], str]) -> None:
     name = unique("late")
     pod = python_pod(name, "print('late')")
     pod["metadata"]["annotations"] = {"sandbox.cortex/schedule-after": "0.5"}
@@ -300,7 +302,7 @@ def test_scheduling_delay(sandbox: Any, unique: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize("options", [{"kind": "meteor"}, {"kind": "cut", "colour": "red"}, {"kind": "cut", "pod": "("}])
-def test_invalid_fault_is_refused(sandbox: Any, options: dict[str, Any]) -> None:
+def test_invalid_fault_is_refused(sandbox: SandboxProcess, options: dict[str, Any]) -> None:
     with pytest.raises(KubeError) as caught:
         sandbox.fault(**options)
     assert caught.value.response.status_code == 400

@@ -14,11 +14,14 @@ from support.kube import python_job, python_pod
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conftest import SandboxProcess
+    from support.kube import Kube
+
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 
 
 @pytest.fixture
-def kubectl(sandbox: Any) -> Callable[..., str]:
+def kubectl(sandbox: SandboxProcess) -> Callable[..., str]:
     def run(*arguments: str, manifest: dict[str, Any] | None = None) -> str:
         command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), *arguments]
         result = subprocess.run(
@@ -50,7 +53,7 @@ def test_a_job_from_apply_to_delete(kubectl: Callable[..., str], unique: Callabl
     assert name not in kubectl("get", "pods")
 
 
-def test_logs_follow(kubectl: Callable[..., str], unique: Callable[[str], str], kube: Any) -> None:
+def test_logs_follow(kubectl: Callable[..., str], unique: Callable[[str], str], kube: Kube) -> None:
     name = unique("follow")
     kubectl(
         "create", "-f", "-", manifest=python_pod(name, "import time\nfor i in range(10): print(i); time.sleep(0.05)")
@@ -61,7 +64,9 @@ def test_logs_follow(kubectl: Callable[..., str], unique: Callable[[str], str], 
     kubectl("delete", "pod", name, "--now")
 
 
-def test_get_watch_and_events(kubectl: Callable[..., str], sandbox: Any, unique: Callable[[str], str]) -> None:
+def test_get_watch_and_events(
+    kubectl: Callable[..., str], sandbox: SandboxProcess, unique: Callable[[str], str]
+) -> None:
     name = unique("watch")
     command = [
         "kubectl",
@@ -85,13 +90,13 @@ def test_get_watch_and_events(kubectl: Callable[..., str], sandbox: Any, unique:
     kubectl("delete", "pod", name)
 
 
-def test_errors_are_worded_as_by_a_cluster(sandbox: Any) -> None:
+def test_errors_are_worded_as_by_a_cluster(sandbox: SandboxProcess) -> None:
     command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), "logs", "nobody"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "pods" in result.stderr and '"nobody" not found' in result.stderr
 
 
-def test_rollout_and_scale(kubectl: Callable[..., str], unique: Callable[[str], str], kube: Any) -> None:
+def test_rollout_and_scale(kubectl: Callable[..., str], unique: Callable[[str], str], kube: Kube) -> None:
     name = unique("web")
     pod = {
         "containers": [{"name": "main", "image": "local/busybox:1", "command": ["sh", "-c", "sleep 600"]}],

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conftest import SandboxProcess
+
 
 def is_alive(pid: int) -> bool:
     try:
@@ -50,7 +52,7 @@ def test_a_signal_ends_all_pod_processes(tmp_path: Path, number: int) -> None:
     assert not (tmp_path / "kubeconfig").exists()
 
 
-def test_kubeconfig_is_private_and_its_token_is_required(sandbox: Any) -> None:
+def test_kubeconfig_is_private_and_its_token_is_required(sandbox: SandboxProcess) -> None:
     assert sandbox.kubeconfig.stat().st_mode & 0o077 == 0
     origin = sandbox.kube.server.rpartition("/")[0]
     for headers in ({}, {"Authorization": "Bearer wrong"}):
@@ -73,7 +75,7 @@ async def test_in_process(tmp_path: Path) -> None:
             assert fault.hits == 1
 
 
-def test_restarts_keep_one_dead_run(sandbox: Any, kube: Any, unique: Callable[[str], str]) -> None:
+def test_restarts_keep_one_dead_run(sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("restart")
     kube.create(python_pod(name, "import time; print(time.time_ns()); raise SystemExit(1)", restart="Always"))
     pod = kube.wait_pod(
@@ -86,7 +88,7 @@ def test_restarts_keep_one_dead_run(sandbox: Any, kube: Any, unique: Callable[[s
 
 
 def test_on_failure_restarts_in_place_until_it_succeeds(
-    kube: Any, unique: Callable[[str], str], tmp_path: Path
+    kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
     name = unique("retry")
     program = f"import pathlib, sys\np = pathlib.Path('{tmp_path}/n'); n = int(p.read_text()) if p.exists() else 0\np.write_text(str(n + 1)); print('try', n); sys.exit(n < 1)"
@@ -97,12 +99,12 @@ def test_on_failure_restarts_in_place_until_it_succeeds(
     kube.delete("pods", name)
 
 
-def test_environment(kube: Any, unique: Callable[[str], str]) -> None:
+def test_environment(kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("env")
     program = "import os; print(os.environ['HOSTNAME'], os.environ['A'], os.environ['B'], os.environ['NS'], os.environ['LABEL'])"
     pod = python_pod(name, program)
     fields = {"NS": "metadata.namespace", "LABEL": "metadata.labels['x']"}
-    env = [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}]
+    env: list[dict[str, Any]] = [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}]
     env += [{"name": k, "valueFrom": {"fieldRef": {"fieldPath": v}}} for k, v in fields.items()]
     pod["spec"]["containers"][0]["env"] = env
     pod["metadata"]["labels"] = {"x": "y"}
@@ -112,7 +114,7 @@ def test_environment(kube: Any, unique: Callable[[str], str]) -> None:
     kube.delete("pods", name)
 
 
-def test_pod_deadline(kube: Any, unique: Callable[[str], str]) -> None:
+def test_pod_deadline(kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("deadline")
     kube.create(python_pod(name, "import time; time.sleep(600)", activeDeadlineSeconds=1))
     pod = kube.wait_pod(name, lambda p: p["status"]["phase"] == "Failed")
@@ -121,7 +123,7 @@ def test_pod_deadline(kube: Any, unique: Callable[[str], str]) -> None:
     kube.delete("pods", name)
 
 
-def test_sidecar_runs_beside_the_main_container_and_ends_after_it(kube: Any, unique: Callable[[str], str]) -> None:
+def test_sidecar_runs_beside_the_main_container_and_ends_after_it(kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("side")
     sidecar = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint('up', flush=True); open('up', 'w')\nwhile True: time.sleep(0.1)"
     # In the sandbox a pod's containers share their working folder.
@@ -135,7 +137,7 @@ def test_sidecar_runs_beside_the_main_container_and_ends_after_it(kube: Any, uni
     kube.delete("jobs", name)
 
 
-def test_ephemeral_container_joins_a_running_pod(kube: Any, unique: Callable[[str], str]) -> None:
+def test_ephemeral_container_joins_a_running_pod(kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("debug")
     kube.create(python_pod(name, "import time; time.sleep(600)"))
     kube.wait_pod(name, lambda p: p["status"]["phase"] == "Running")
@@ -151,11 +153,11 @@ def test_ephemeral_container_joins_a_running_pod(kube: Any, unique: Callable[[st
 def test_cron_job_starts_a_job_in_its_minute() -> None:
     store = Store()
     template = {"spec": python_job("x", "")["spec"]}
-    job = {
+    cronjob: dict[str, Any] = {
         "metadata": {"name": "tick", "namespace": "default"},
         "spec": {"schedule": "* * * * *", "jobTemplate": template},
     }
-    owner = copy(store.create(BY_PLURAL["cronjobs"], job))
+    owner = copy(store.create(BY_PLURAL["cronjobs"], cronjob))
     owner["metadata"]["creationTimestamp"] = (datetime.now(UTC) - timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
     for _ in range(2):
         delay = cronjobs.reconcile(store, Config(), owner)
@@ -178,7 +180,7 @@ def test_schedules(schedule: str, when: datetime, expected: bool) -> None:
     assert cronjobs.is_due(schedule, when) is expected
 
 
-def test_deleting_a_namespace_deletes_its_objects(kube: Any, unique: Callable[[str], str]) -> None:
+def test_deleting_a_namespace_deletes_its_objects(kube: Kube, unique: Callable[[str], str]) -> None:
     space = unique("space")
     manifest = {
         "apiVersion": "v1",
@@ -194,7 +196,7 @@ def test_deleting_a_namespace_deletes_its_objects(kube: Any, unique: Callable[[s
     kube.wait_for(lambda: not kube.list("pods", space)["items"], "the end of its pods")
 
 
-def test_protobuf_is_refused_with_a_hint(kube: Any) -> None:
+def test_protobuf_is_refused_with_a_hint(kube: Kube) -> None:
     response = kube.request(
         "POST", kube.path("jobs"), content=b"k8s\x00", headers={"Content-Type": "application/vnd.kubernetes.protobuf"}
     )

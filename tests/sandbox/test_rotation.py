@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from conftest import NewSandbox, SandboxProcess
+
 WRITER = "import time\nfor i in range(4000):\n    print('%06d' % i, 'x' * 92)\n    if i % 100 == 99: time.sleep(0.05)"
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory, new_sandbox: Any) -> Iterator[Any]:
+def small(tmp_path_factory: pytest.TempPathFactory, new_sandbox: NewSandbox) -> Iterator[Any]:
     """Run a sandbox that rotates logs at 40 kB and checks their sizes ten times a second."""
     with new_sandbox(
         tmp_path_factory.mktemp("small"), "--log-max-size", "40000", "--log-check", "0.1", "--log-max-files", "4"
@@ -30,7 +32,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, new_sandbox: Any) -> Iterato
         yield process
 
 
-def test_rotated_files_are_gzipped_and_the_oldest_removed(small: Any) -> None:
+def test_rotated_files_are_gzipped_and_the_oldest_removed(small: SandboxProcess) -> None:
     small.kube.create(python_pod("writer", WRITER))
     pod = small.kube.wait_pod("writer", lambda p: p["status"]["phase"] == "Succeeded")
     folder = small.root / "var/log/pods" / f"default_writer_{pod['metadata']['uid']}" / "main"
