@@ -207,7 +207,7 @@ class _Connection:
     """One connection through the line; a fault hits both of its directions."""
 
     def __init__(self, network: Network, number: int) -> None:
-        chance = network.fault_rates
+        rates = network.fault_rates
         self.network = network
         self.silent = asyncio.Event()
         self.resetting = False
@@ -215,10 +215,10 @@ class _Connection:
         self.timers = [
             asyncio.get_running_loop().call_later(after, act)
             for kind, mean, act in (
-                ("silent", chance.silent_s, self.fall_silent),
-                ("reset", chance.reset_s, self.reset),
+                ("silent", rates.silent_s, self.fall_silent),
+                ("reset", rates.reset_s, self.reset),
             )
-            if not math.isinf(after := chance.draw(kind, number, mean))
+            if not math.isinf(after := rates.draw(kind, number, mean))
         ]
 
     def fall_silent(self) -> None:
@@ -407,8 +407,8 @@ class _Balancer:
             skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept", "Content-Type"),
         )  # fmt: skip
         self._answers.add(exchange)
-        chance = self._network.fault_rates
-        after = chance.draw("end", len(self.requests), chance.end_s)
+        rates = self._network.fault_rates
+        after = rates.draw("end", len(self.requests), rates.end_s)
         try:
             async with upstream as answer:
                 out = web.StreamResponse(

@@ -132,7 +132,7 @@ class Soak:
     ) -> None:  # fmt: skip
         self.kube, self.folder, self.root, self.rotate = kube, folder, root, rotate
         self.random = random.Random(seed)
-        silent_s, reset_s, end_s, self.strike_s = means
+        silent_s, reset_s, end_s, self.fault_interval_s = means
         self.fault_rates = FaultRates(seed, silent_s, reset_s, end_s)
         self.injected: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -144,7 +144,7 @@ class Soak:
         self.tasks: list[Task] = []
         self.url = f"sqlite://{folder}/store/r.sqlite"
         self._deletable = ""
-        self._killed = 0.0
+        self._last_kill = 0.0
 
     # ------------------------------------------------------------ the run
 
@@ -159,7 +159,7 @@ class Soak:
             How long readers may take after that (seconds); the network stays bad.
         """
         network = Network(self.kube.kubeconfig, self.folder, balanced=True)
-        with network, NodeLogs(self.root, f"soak-{self.tag}") as disk:
+        with network, NodeLogs(self.root, f"soak-{self.tag}") as node_logs:
             self._degrade(network)
             home = Home(self.folder, network.kubeconfig, {"CORTEX_STORE": self.url})
             server = await asyncio.to_thread(Jupyter, home, "server", None, *_NO_EXTENSIONS)
@@ -170,7 +170,7 @@ class Soak:
                     await self._read(seconds, patience_s, recordings, home, sse_network)
                     self.injected["SSE connections silent or reset"] += sse_network.injected.total()
                 self.injected.update(network.injected)
-                self._check(disk)
+                self._check(node_logs)
             finally:
                 await recordings.close()
                 await asyncio.to_thread(server.close)
@@ -292,7 +292,7 @@ class Soak:
 
     async def _inject_faults(self) -> None:
         while True:
-            await asyncio.sleep(self.random.expovariate(1 / self.strike_s))
+            await asyncio.sleep(self.random.expovariate(1 / self.fault_interval_s))
             name, inject = self.random.choice(
                 [
                     ("recorder killed", self._kill_recorder),
@@ -304,9 +304,9 @@ class Soak:
                 self.injected[name if self.rotate or name != "logs rotated" else "pod deleted"] += 1
 
     def _kill_recorder(self) -> bool:
-        if time.monotonic() - self._killed < _RECORDER_LIFE_S:
+        if time.monotonic() - self._last_kill < _RECORDER_LIFE_S:
             return False
-        self._killed = time.monotonic()
+        self._last_kill = time.monotonic()
         pids = Case.recorder_pids(self.url)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -327,9 +327,9 @@ class Soak:
 
     # ------------------------------------------------------------ the check
 
-    def _check(self, disk: NodeLogs) -> None:
-        written_by_run = disk.lines()
-        self.injected["rotated files"] = disk.count_rotated_files()
+    def _check(self, node_logs: NodeLogs) -> None:
+        written_by_run = node_logs.lines()
+        self.injected["rotated files"] = node_logs.count_rotated_files()
         self.injected["errors raised in Python"] = sum(len(task.errors) for task in self.tasks)
         for task in self.tasks:
             written = {key: lines for key, lines in written_by_run.items() if key[0].startswith(f"{task.name}-")}
