@@ -106,9 +106,9 @@ def _count(job: Object, status: Object, pods: Pods) -> None:
             status[name] = count
     status |= {"ready": ready, "terminating": len(pods.terminating), "uncountedTerminatedPods": {}}
     if spec.get("completionMode") == "Indexed":
-        status["completedIndexes"] = _format_parse_indexes({_index(p) for p in pods.succeeded})
+        status["completedIndexes"] = _format_indexes({_index(p) for p in pods.succeeded})
         if "backoffLimitPerIndex" in spec:
-            status["failedIndexes"] = _format_parse_indexes(_failed_parse_indexes(spec, pods))
+            status["failedIndexes"] = _format_indexes(_failed_indexes(spec, pods))
 
 
 # ---------------------------------------------------------------- how a Job ends
@@ -172,7 +172,7 @@ def _failure(job: Object, status: Object, pods: Pods) -> tuple[str, str] | None:
     if _count_failures(spec, pods) > allowed or (restarts >= allowed if allowed else restarts > 0):
         return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
     if "backoffLimitPerIndex" in spec:
-        failed = _failed_parse_indexes(spec, pods)
+        failed = _failed_indexes(spec, pods)
         if len(failed) > spec.get("maxFailedIndexes", len(failed)):
             return "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
         if failed and len(failed | {_index(p) for p in pods.succeeded}) >= spec["completions"]:
@@ -185,7 +185,7 @@ def _count_failures(spec: Object, pods: Pods) -> int:
     return sum(_failure_action(spec, pod)[0] != "Ignore" for pod in pods.failed)
 
 
-def _failed_parse_indexes(spec: Object, pods: Pods) -> set[int]:
+def _failed_indexes(spec: Object, pods: Pods) -> set[int]:
     """Return the indexes that failed more often than `backoffLimitPerIndex` allows, or by a FailIndex rule."""
     actions = [(_index(pod), _failure_action(spec, pod)[0]) for pod in pods.failed]
     counts = Counter(index for index, action in actions if action != "Ignore")
@@ -274,7 +274,7 @@ def _start_pods(store: Store, config: Config, job: Object, pods: Pods) -> float 
     desired = spec["parallelism"]
     failed_indexes: set[int] = set()
     if (completions := spec.get("completions")) is not None:
-        failed_indexes = _failed_parse_indexes(spec, pods) if "backoffLimitPerIndex" in spec else set()
+        failed_indexes = _failed_indexes(spec, pods) if "backoffLimitPerIndex" in spec else set()
         desired = min(desired, completions - len(pods.succeeded) - len(failed_indexes))
     elif pods.succeeded:
         desired = len(active)
@@ -325,12 +325,12 @@ def _start_pod(store: Store, job: Object, index: int | None = None, failures: in
     events.record(store, job, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}", component="job-controller")
 
 
-def _format_parse_indexes(indexes: set[int]) -> str:
+def _format_indexes(indexes: set[int]) -> str:
     """Format indexes as in `completedIndexes`.
 
     Examples
     --------
-    >>> _format_parse_indexes({0, 1, 2, 5})
+    >>> _format_indexes({0, 1, 2, 5})
     '0-2,5'
     """
     parts: list[list[int]] = []
