@@ -101,9 +101,9 @@ def deployment(store: Store, _config: Config, owner: Object) -> None:
             "status": {},
         }
         current = store.create(BY_PLURAL["replicasets"], body)
-    for replica_set_ in [*sets, current]:
-        replicas = spec["replicas"] if replica_set_["metadata"]["uid"] == current["metadata"]["uid"] else 0
-        newest = store.get("replicasets", meta["namespace"], replica_set_["metadata"]["name"])
+    for each_set in [*sets, current]:
+        replicas = spec["replicas"] if each_set["metadata"]["uid"] == current["metadata"]["uid"] else 0
+        newest = store.get("replicasets", meta["namespace"], each_set["metadata"]["name"])
         if newest is not None and newest["spec"]["replicas"] != replicas:
             scaled = copy(newest)
             scaled["spec"]["replicas"] = replicas

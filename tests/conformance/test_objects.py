@@ -123,14 +123,14 @@ def _without(paths: set[str], rules: dict[str, int], minor: int) -> set[str]:
 
 
 def test_objects_have_the_fields_of_a_real_cluster(target: Target, objects: dict[str, Object]) -> None:
-    paths_here = _paths(objects)
+    actual_paths = _paths(objects)
     if target.real and target.minor == 20 and not FIELDS_OF_1_20.exists():
-        FIELDS_OF_1_20.write_text(json.dumps(paths_here, indent=1) + "\n")
+        FIELDS_OF_1_20.write_text(json.dumps(actual_paths, indent=1) + "\n")
     paths_of_1_20 = json.loads(FIELDS_OF_1_20.read_text())
     missing, unexpected = {}, {}
     for kind, paths in paths_of_1_20.items():
-        if lacking := _without(set(paths) - set(paths_here[kind]), OLDER, target.minor):
+        if lacking := _without(set(paths) - set(actual_paths[kind]), OLDER, target.minor):
             missing[kind] = sorted(lacking)
-        if additional := _without(set(paths_here[kind]) - set(paths), NEWER, target.minor):
+        if additional := _without(set(actual_paths[kind]) - set(paths), NEWER, target.minor):
             unexpected[kind] = sorted(additional)
     assert not missing and not unexpected, json.dumps({"missing": missing, "unexpected": unexpected}, indent=1)
