@@ -87,7 +87,7 @@ def node_log(root: Path, rest: str, byte_range: str = "") -> web.StreamResponse:
         tail = re.fullmatch(r"bytes=-(\d+)", byte_range)
         if tail:
             return web.Response(status=206, body=path.read_bytes()[-int(tail[1]) :], content_type="text/plain")
-        # A media type of its own keeps `.gz` from being announced as an encoding, which the client would unpack.
+        # An explicit media type, so that `.gz` is not announced as a content encoding, which the client would decompress.
         return web.Response(
             body=path.read_bytes(), content_type="application/x-gzip" if path.suffix == ".gz" else "text/plain"
         )

@@ -38,7 +38,7 @@ class Sandbox:
     kubeconfig : path, optional
         Where to write the kubeconfig (default: `ROOT/kubeconfig`).
     config : Config, optional
-        Sizes and times.
+        Sizes and delays.
 
     Attributes
     ----------

@@ -26,14 +26,14 @@ def _hash(template: Object) -> str:
     return hashlib.sha256(orjson.dumps(template, option=orjson.OPT_SORT_KEYS)).hexdigest()[:10]
 
 
-def _alive(store: Store, owner: Object) -> list[Object]:
+def _running_pods(store: Store, owner: Object) -> list[Object]:
     pods = store.owned("pods", owner["metadata"]["uid"])
     return [
         p for p in pods if "deletionTimestamp" not in p["metadata"] and p["status"]["phase"] in ("Pending", "Running")
     ]
 
 
-def _ready(pods: list[Object]) -> int:
+def _count_ready(pods: list[Object]) -> int:
     return sum(
         any(c["type"] == "Ready" and c["status"] == "True" for c in p["status"].get("conditions") or []) for p in pods
     )
@@ -66,13 +66,15 @@ def _write_status(store: Store, owner: Object, **status: Any) -> None:
 def replica_set(store: Store, _config: Config, owner: Object) -> None:
     """Keep `replicas` pods, and replace each pod that has ended."""
     desired = owner["spec"].get("replicas", 1)
-    pods = _alive(store, owner)
+    pods = _running_pods(store, owner)
     for _ in range(desired - len(pods)):
         _create_pod(store, owner, f"{owner['metadata']['name']}-{random_suffix()}")
     for pod in pods[desired:]:
         delete(store, pod)
-    pods = _alive(store, owner)
-    _write_status(store, owner, replicas=len(pods), readyReplicas=_ready(pods), availableReplicas=_ready(pods))
+    pods = _running_pods(store, owner)
+    _write_status(
+        store, owner, replicas=len(pods), readyReplicas=_count_ready(pods), availableReplicas=_count_ready(pods)
+    )
 
 
 def deployment(store: Store, _config: Config, owner: Object) -> None:
@@ -141,7 +143,7 @@ def stateful_set(store: Store, _config: Config, owner: Object) -> None:
         if pod["status"]["phase"] in ("Succeeded", "Failed"):
             delete(store, pod)
             break
-        if not _ready([pod]) and owner["spec"].get("podManagementPolicy") != "Parallel":
+        if not _count_ready([pod]) and owner["spec"].get("podManagementPolicy") != "Parallel":
             break
     stale = [
         n
@@ -150,7 +152,7 @@ def stateful_set(store: Store, _config: Config, owner: Object) -> None:
     ]
     for name in [n for n in pods if n not in names] + stale[:1]:
         delete(store, pods[name])
-    ready = _ready(list(pods.values()))
+    ready = _count_ready(list(pods.values()))
     _write_status(
         store,
         owner,
@@ -165,7 +167,7 @@ def stateful_set(store: Store, _config: Config, owner: Object) -> None:
 def daemon_set(store: Store, _config: Config, owner: Object) -> None:
     """Keep one pod of the current template on each node."""
     meta, revision = owner["metadata"], _hash(owner["spec"]["template"])
-    pods = _alive(store, owner)
+    pods = _running_pods(store, owner)
     current = [p for p in pods if p["metadata"]["labels"].get("controller-revision-hash") == revision]
     for pod in [p for p in pods if p not in current]:
         delete(store, pod)
@@ -173,7 +175,7 @@ def daemon_set(store: Store, _config: Config, owner: Object) -> None:
     for _ in range(node_count - len(current)):
         labels = {"controller-revision-hash": revision, "pod-template-generation": "1"}
         _create_pod(store, owner, f"{meta['name']}-{random_suffix()}", **labels)
-    ready = _ready(current)
+    ready = _count_ready(current)
     _write_status(
         store,
         owner,

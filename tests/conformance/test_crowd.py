@@ -76,26 +76,26 @@ def _cli(user: Home, *arguments: str) -> str:
     return result.stdout
 
 
-def _names(crowd: Crowd) -> set[str]:
+def _task_names(crowd: Crowd) -> set[str]:
     """Return the names of all tasks: the Jobs, and the pods without a controller."""
     pods = crowd.kube.list("pods", crowd.namespace)["items"]
     bare = {p["metadata"]["name"] for p in pods if not p["metadata"].get("ownerReferences")}
     return bare | {j["metadata"]["name"] for j in crowd.kube.list("jobs", crowd.namespace)["items"]}
 
 
-def _written(pods: Iterable[str]) -> list[str]:
+def _expected_lines(pods: Iterable[str]) -> list[str]:
     return sorted(f"line {i:02} of {pod}" for pod in pods for i in range(LINES))
 
 
 def test_tasks(crowd: Crowd, user: Home) -> None:
     tasks = {t["name"]: t for t in json.loads(_cli(user, "tasks", "-o", "json"))["tasks"]}
-    assert set(tasks) == _names(crowd)
+    assert set(tasks) == _task_names(crowd)
     assert {name: tasks[name]["state"] for name in ("busy", "many-000", "job-001", "job-299", "app-000")} == {
         "busy": "running", "many-000": "running", "job-001": "pending", "job-299": "pending", "app-000": "pending",
     }  # fmt: skip
 
 
-def test_python_and_the_completion_of_names(crowd: Crowd, user: Home) -> None:
+def test_python_and_the_completion_of_task_names(crowd: Crowd, user: Home) -> None:
     code = """
     import time
     from IPython.core.interactiveshell import InteractiveShell
@@ -110,18 +110,20 @@ def test_python_and_the_completion_of_names(crowd: Crowd, user: Home) -> None:
     print(names)
     """
     count, names = user.python(textwrap.dedent(code)).splitlines()[-2:]
-    assert int(count) == len(_names(crowd)) and names == "['busy']"
+    assert int(count) == len(_task_names(crowd)) and names == "['busy']"
 
 
 def test_logs_of_a_job_and_of_a_pod(crowd: Crowd, user: Home) -> None:
     (pod,) = crowd.kube.pods_of(crowd.job, crowd.namespace)
-    assert sorted(_cli(user, "logs", crowd.job, "--since", "all").splitlines()) == _written([pod["metadata"]["name"]])
-    assert sorted(_cli(user, "logs", "many-001", "--since", "all").splitlines()) == _written(["many-001"])
+    assert sorted(_cli(user, "logs", crowd.job, "--since", "all").splitlines()) == _expected_lines(
+        [pod["metadata"]["name"]]
+    )
+    assert sorted(_cli(user, "logs", "many-001", "--since", "all").splitlines()) == _expected_lines(["many-001"])
 
 
 def test_logs_of_a_selector_of_200_pods(crowd: Crowd, user: Home) -> None:
-    shown = _cli(user, "logs", "-l", crowd.selector, "--since", "all", "--prefix", "never").splitlines()
-    assert sorted(shown) == _written(crowd.running)
+    lines = _cli(user, "logs", "-l", crowd.selector, "--since", "all", "--prefix", "never").splitlines()
+    assert sorted(lines) == _expected_lines(crowd.running)
 
 
 def test_http(crowd: Crowd, user: Home) -> None:
@@ -130,7 +132,7 @@ def test_http(crowd: Crowd, user: Home) -> None:
         assert tasks.status_code == 200
         # Selectors that were opened before are listed too.
         listed = {t["name"] for t in tasks.json()["tasks"] if t["kind"] != "selector"}
-        assert listed == _names(crowd)
+        assert listed == _task_names(crowd)
         task = server.client.get(server.path(crowd.job, "", crowd.namespace).rstrip("/"))
         assert task.status_code == 200 and task.json()["state"] == "running"
         assert len(task.json()["pods"]) == 1
@@ -169,11 +171,11 @@ def test_a_collector_records_all_tasks_in_little_memory(crowd: Crowd, user: Home
             return False
         return any(i.ref.name == name and store.complete(i.id).records >= LINES for i in recordings)
 
-    used: dict[str, float] = {}
+    memory_mb: dict[str, float] = {}
     alone = python_job("alone", "import time; [print(i) for i in range(20)]; time.sleep(600)")
     crowd.kube.create(alone)
     try:
-        for namespace, name, tasks in (("default", "alone", 1), (crowd.namespace, crowd.job, len(_names(crowd)))):
+        for namespace, name, tasks in (("default", "alone", 1), (crowd.namespace, crowd.job, len(_task_names(crowd)))):
             folder = tmp_path / namespace
             folder.mkdir()
             with _collector(user, folder, namespace) as (process, store):
@@ -184,7 +186,7 @@ def test_a_collector_records_all_tasks_in_little_memory(crowd: Crowd, user: Home
                     f"{name} to be recorded, and {tasks} tasks", 240,
                 )  # fmt: skip
                 assert process.poll() is None, (folder / "collector.log").read_text()
-                used[namespace] = _memory(process)
+                memory_mb[namespace] = _memory(process)
     finally:
         crowd.kube.delete("jobs", "alone")
-    assert used[crowd.namespace] - used["default"] < 60, used
+    assert memory_mb[crowd.namespace] - memory_mb["default"] < 60, memory_mb

@@ -1,4 +1,4 @@
-"""Print the oldest release that each of our dependencies admits, as constraints for an installer.
+"""Print the oldest allowed release of each dependency, as constraints for an installer.
 
 The release is the lower bound in `pyproject.toml`. A resolver's own `--resolution lowest-direct` may choose a newer release
 when an indirect dependency conflicts, and the bound would not be tested. With these constraints it fails and names the

@@ -54,7 +54,7 @@ class Received:
                 self.missing_numbers.append((self._reached + 1, first - 1))
             self._reached = max(self._reached, first - 1 + len(data.get("m", (1,))))
         if event == "log":
-            self._batch(data)
+            self._add_batch(data)
         elif event == "gap":
             self.gaps.append(data)
         elif event == "end":
@@ -62,7 +62,7 @@ class Received:
         else:
             self.notices.append(data)
 
-    def _batch(self, data: Object) -> None:
+    def _add_batch(self, data: Object) -> None:
         first, t0, texts = data["seq"], int(data["t0"]), data["m"]
         numbers = [first + q for q in data["q"]] if "q" in data else range(first, first + len(texts))
         sources = {int(i): (s["pod"], s["container"], s["run"]) for i, s in data["sources"].items()}

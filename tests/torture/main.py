@@ -35,6 +35,7 @@ from cortex_jupyter.reader.session import Recordings  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+#: Lines per second.
 RATE = 1000
 _SECRET = "'password=s3cr3t%08d ' % i + 'x' * 40"
 
@@ -121,9 +122,11 @@ def _end_recorder(recordings: Recordings) -> None:
 def show(title: str, results: list[ReaderResult], lines: int) -> bool:
     """Print the table of a run; return whether our recording is complete."""
     _print(f"\n{title}\n{'reader':16}  {'lines':>15}  {'duplicates':>10}  {'gaps stated':>11}  ended")
-    for c in results:
-        distinct, gaps = len(set(c.numbers)), "-" if c.gaps is None else c.gaps
-        _print(f"{c.reader:16}  {distinct:>6} of {lines:>6}  {len(c.numbers) - distinct:>10}  {gaps:>11}  {c.ended}")
+    for result in results:
+        distinct, gaps = len(set(result.numbers)), "-" if result.gaps is None else result.gaps
+        _print(
+            f"{result.reader:16}  {distinct:>6} of {lines:>6}  {len(result.numbers) - distinct:>10}  {gaps:>11}  {result.ended}"
+        )
     ours = results[-1]
     if ours.masked is not None:
         _print(f"masked: {ours.masked[0]} lines, {ours.masked[1]} by its own count; not masked: {ours.masked[2]}")
