@@ -1,7 +1,7 @@
-"""Fixtures that several rooms' tests share: the sandbox, and the cluster a conformance test runs on.
+"""Fixtures shared by the tests of several rooms: the sandbox, the cluster under test, and stores.
 
-`sandbox` is one process for the whole session; tests take names of their own (`unique`) and clean up. `target`
-is that sandbox, or with `CORTEX_TEST_CLUSTER=real` the cluster that KUBECONFIG names. `filled` is a recording made by hand.
+`sandbox` is one process for the whole session, so each test uses unique names (`unique`) and cleans up. `target` is that
+sandbox or, with `CORTEX_TEST_CLUSTER=real`, the cluster of KUBECONFIG. `filled` is a recording that a test fills itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,11 @@ from support.filled import Filled, new_store
 from support.kube import Kube, KubeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from cortex_jupyter.store import Store
 
-#: A JupyterHub's configuration, which only it can read.
+#: The configuration file of a JupyterHub; only JupyterHub can execute it.
 collect_ignore = ["support/hub_config.py"]
 
 
@@ -43,16 +44,16 @@ class SandboxProcess:
         response = self.kube.request("POST", "/sandbox/faults", json={"kind": kind, **options})
         if response.is_error:
             raise KubeError(response)
-        found: dict[str, Any] = response.json()
-        return found
+        fault: dict[str, Any] = response.json()
+        return fault
 
     def faults(self) -> list[dict[str, Any]]:
-        """Give the faults in force."""
-        found: list[dict[str, Any]] = self.kube.request("GET", "/sandbox/faults").json()["faults"]
-        return found
+        """Return the faults in force."""
+        faults: list[dict[str, Any]] = self.kube.request("GET", "/sandbox/faults").json()["faults"]
+        return faults
 
     def clear(self) -> None:
-        """End all faults."""
+        """Remove all faults."""
         self.kube.request("DELETE", "/sandbox/faults")
 
 
@@ -64,7 +65,7 @@ def run_sandbox(root: Path, *options: str) -> Iterator[SandboxProcess]:
     assert process.stdout is not None
     try:
         line = process.stdout.readline().strip()
-        assert line, f"the sandbox ended with {process.wait()}"
+        assert line, f"the sandbox exited with code {process.wait()} before it was ready"
         kube = Kube(line)
         try:
             yield SandboxProcess(Path(line), root, process.pid, kube)
@@ -74,6 +75,10 @@ def run_sandbox(root: Path, *options: str) -> Iterator[SandboxProcess]:
         process.terminate()
         process.wait(120)
         process.stdout.close()
+
+
+#: Runs a separate sandbox: `with new_sandbox(root, *options) as sandbox`.
+NewSandbox = Callable[..., contextlib.AbstractContextManager[SandboxProcess]]
 
 
 @pytest.fixture(scope="session")
@@ -91,19 +96,19 @@ def sandbox(sandbox_process: SandboxProcess) -> Iterator[SandboxProcess]:
 
 
 @pytest.fixture(scope="session")
-def new_sandbox() -> Callable[..., contextlib.AbstractContextManager[SandboxProcess]]:
-    """Give a function that runs a sandbox of a test's own: `with new_sandbox(root, *options) as sandbox`."""
+def new_sandbox() -> NewSandbox:
+    """Return a function that runs a separate sandbox: `with new_sandbox(root, *options) as sandbox`."""
     return run_sandbox
 
 
 @pytest.fixture
 def kube(request: pytest.FixtureRequest) -> Iterator[Kube]:
-    """Give a client of the sandbox; in a test marked `cluster`, of the cluster that KUBECONFIG names."""
+    """Return a client of the sandbox; in a test marked `cluster`, a client of the cluster of KUBECONFIG."""
     if request.node.get_closest_marker("cluster") is None:
         yield request.getfixturevalue("sandbox").kube
         return
     if not os.environ.get("KUBECONFIG"):
-        pytest.skip("KUBECONFIG names no cluster")
+        pytest.skip("KUBECONFIG is not set")
     client = Kube(os.environ["KUBECONFIG"])
     yield client
     client.close()
@@ -111,13 +116,13 @@ def kube(request: pytest.FixtureRequest) -> Iterator[Kube]:
 
 @pytest.fixture
 def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """Give names no other test has."""
+    """Return a function that makes a prefix a unique name."""
     return lambda prefix: f"{prefix}-{uuid.uuid4().hex[:6]}"
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    """Give a store of a test's own."""
+    """Return a new, empty store."""
     store = new_store(tmp_path)
     yield store
     store.close()
@@ -125,7 +130,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def filled(store: Store) -> Filled:
-    """Give a recording in it, to be filled by hand."""
+    """Return a recording in the store, which the test fills itself."""
     return Filled(store)
 
 
@@ -137,25 +142,25 @@ class Target:
     real: bool
     minor: int
 
-    def needs(self, minor: int, what: str) -> None:
+    def needs(self, minor: int, feature: str) -> None:
         """Skip on a cluster that is older than 1.`minor`."""
         if self.minor < minor:
-            pytest.skip(f"Kubernetes 1.{self.minor}: {what} came with 1.{minor}")
+            pytest.skip(f"Kubernetes 1.{self.minor}: {feature} came with 1.{minor}")
 
 
 @pytest.fixture(scope="session")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    """Give a namespace of 1 000 pods on the cluster under test; a sandbox of its own, so that other tests stay quick."""
+    """Return a namespace of 1 000 pods on the cluster under test; a separate sandbox, so that other tests stay fast."""
     if os.environ.get("CORTEX_TEST_CLUSTER") == "real":
         kube = Kube(os.environ["KUBECONFIG"])
-        with contextlib.closing(kube), crowded(kube, real=True) as made:
-            yield made
+        with contextlib.closing(kube), crowded(kube, real=True) as crowd_namespace:
+            yield crowd_namespace
         return
     with (
         run_sandbox(tmp_path_factory.mktemp("crowd"), "--bookmark", "1", "--log-check", "1") as process,
-        crowded(process.kube, real=False) as made,
+        crowded(process.kube, real=False) as crowd_namespace,
     ):
-        yield made
+        yield crowd_namespace
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,10 @@
 """An embedded Kubernetes API over plain HTTP on loopback, whose pods are local processes.
 
-It is the cluster of the demo where there is none, and the tests' fault injector: what is faithful here
-to a real kubelet, `tests/conformance` compares with one; what can go wrong on command, `faults` lists.
+The demo uses it when no cluster is available, and the tests use it to inject faults. `tests/conformance` runs
+the same cases here and on a real cluster. The module `faults` lists the faults that a test can set.
 
-`kmock` (PyPI) was weighed for the objects and watches: it answers requests with what a test has prepared
-and runs no pods, so the controllers, the kubelet and `pods/log`, nearly all of this, would be left to do.
+We considered `kmock` (PyPI) for the objects and watches. It returns answers that a test has prepared and runs
+no pods, so we would still have to write the controllers, the kubelet and `pods/log`: nearly all of this package.
 """
 
 from __future__ import annotations

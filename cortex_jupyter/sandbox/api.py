@@ -1,4 +1,4 @@
-"""The REST paths: create, get, list, watch, change and delete objects."""
+"""The REST API of objects: create, get, list, watch, update, patch and delete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cortex_jupyter.sandbox import defaults, patch, selectors, status, tables
 from cortex_jupyter.sandbox.deletion import delete
 from cortex_jupyter.sandbox.objects import new_uid
 from cortex_jupyter.sandbox.resources import BY_PATH, Resource
-from cortex_jupyter.sandbox.watching import Watch
+from cortex_jupyter.sandbox.watch import Watch
 
 if TYPE_CHECKING:
     from cortex_jupyter.sandbox.config import Config
@@ -29,7 +29,7 @@ VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DEL
 
 @dataclass(frozen=True)
 class Target:
-    """What a path names."""
+    """The resource, and the object if any, that a path addresses."""
 
     resource: Resource
     namespace: str
@@ -38,21 +38,21 @@ class Target:
 
     @property
     def permission(self) -> str:
-        """The resource as RBAC names it."""
+        """The resource as an RBAC rule names it, such as `pods/log`."""
         return f"{self.resource.plural}/{self.sub}" if self.sub else self.resource.plural
 
 
-def target(path: str) -> Target:
-    """Read a path below `/api` or `/apis`.
+def parse_path(path: str) -> Target:
+    """Parse a path below `/api` or `/apis`.
 
     Raises
     ------
     ApiError
-        404 where nothing is served there.
+        404 if the path addresses no served resource.
 
     Examples
     --------
-    >>> target("/api/v1/namespaces/ml/pods/x/log")  # doctest: +ELLIPSIS
+    >>> parse_path("/api/v1/namespaces/ml/pods/x/log")  # doctest: +ELLIPSIS
     Target(resource=Resource(... plural='pods', ...), namespace='ml', name='x', sub='log')
     """
     parts = path.strip("/").split("/")
@@ -67,17 +67,19 @@ def target(path: str) -> Target:
     return Target(resource, namespace, rest[1] if len(rest) > 1 else "", "/".join(rest[2:3]))
 
 
-async def body(request: web.Request) -> Any:
-    """Read a body, JSON or YAML.
+async def read_body(request: web.Request) -> Any:
+    """Read a request's body, JSON or YAML.
 
     Raises
     ------
     ApiError
-        400 where it is neither, 415 for the binary form that a few kubectl commands send (`kubectl create cronjob`).
+        400 if it is neither. 415 for protobuf, which a few kubectl commands send (`kubectl create cronjob`).
     """
     data = await request.read()
     if "protobuf" in request.content_type:
-        raise status.ApiError(415, "the sandbox reads JSON and YAML only: give the object as a manifest")
+        raise status.ApiError(
+            415, "the sandbox reads only JSON and YAML: send the object as a manifest (kubectl create -f FILE)"
+        )
     try:
         return orjson.loads(data) if data[:1] in (b"{", b"[") else yaml.safe_load(data)
     except (orjson.JSONDecodeError, yaml.YAMLError) as error:
@@ -87,7 +89,7 @@ async def body(request: web.Request) -> Any:
 
 
 def answer(obj: Object, code: int = 200) -> web.Response:
-    """Give an object as a response."""
+    """Return a JSON response with an object."""
     return web.Response(
         body=orjson.dumps(obj) + b"\n",
         status=code,
@@ -97,88 +99,90 @@ def answer(obj: Object, code: int = 200) -> web.Response:
 
 
 def _manager(request: web.Request) -> str:
-    """Return the name under which `managedFields` has a client: what it says, else the first word of its agent."""
+    """Return the client's name for `managedFields`: its `fieldManager` parameter, else the first part of its user agent."""
     agent = request.headers.get("User-Agent", "unknown").partition("/")[0]
     return request.query.get("fieldManager") or agent
 
 
 def _key(obj: Object) -> tuple[str, str]:
-    """Return the place of an object in lists of its kind."""
+    """Return the key that orders an object in lists of its kind."""
     return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
 
 def _encode_continue(version: int, start: tuple[str, str]) -> str:
-    """Write a continue token in the API server's form (`staging/src/k8s.io/apiserver/pkg/storage/continue.go`)."""
+    """Encode a continue token as the API server does (`staging/src/k8s.io/apiserver/pkg/storage/continue.go`)."""
     token = {"v": "meta.k8s.io/v1", "rv": version, "start": "/".join(start)}
     return base64.urlsafe_b64encode(orjson.dumps(token)).rstrip(b"=").decode()
 
 
 def _decode_continue(token: str) -> tuple[int, tuple[str, str]]:
     try:
-        found = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        namespace, _, name = found["start"].partition("/")
-        return int(found["rv"]), (namespace, name)
+        fields = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        namespace, _, name = fields["start"].partition("/")
+        return int(fields["rv"]), (namespace, name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise status.bad_request(f"invalid continue token: continue key is not valid: {error}") from error
 
 
 class Api:
-    """Objects over HTTP.
+    """Answer requests about objects.
 
     Parameters
     ----------
     store, faults, config
-        Of the sandbox.
+        The sandbox's store, faults and settings.
     """
 
     def __init__(self, store: Store, faults: Faults, config: Config) -> None:
         self._store, self._faults, self._config = store, faults, config
 
-    async def handle(self, request: web.Request, where: Target) -> web.StreamResponse:
+    async def handle(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Answer one request about objects."""
-        match request.method, bool(where.name):
+        match request.method, bool(target.name):
             case "GET", True:
-                obj = self._store.require(where.resource, where.namespace, where.name)
-                return answer(self._scale(obj) if where.sub == "scale" else tables.shape(request, where.resource, obj))
+                obj = self._store.require(target.resource, target.namespace, target.name)
+                return answer(
+                    self._scale(obj) if target.sub == "scale" else tables.shape(request, target.resource, obj)
+                )
             case "GET", False:
-                return await self._collection(request, where)
+                return await self._collection(request, target)
             case "POST", False:
-                return await self._create(request, where)
+                return await self._create(request, target)
             case (("PUT" | "PATCH"), True):
-                return await self._change(request, where)
+                return await self._change(request, target)
             case "DELETE", True:
-                return await self._delete(request, where)
+                return await self._delete(request, target)
             case "DELETE", False:
-                return await self._delete_all(request, where)
+                return await self._delete_all(request, target)
         raise status.ApiError(405, "the server does not allow this method on the requested resource", details={})
 
     # ------------------------------------------------------------ reading
 
-    def _matcher(self, request: web.Request, where: Target) -> selectors.Matcher:
+    def _matcher(self, request: web.Request, target: Target) -> selectors.Matcher:
         labels = selectors.label_selector(request.query.get("labelSelector", ""))
-        fields = selectors.field_selector(where.resource.plural, request.query.get("fieldSelector", ""))
-        space = where.namespace
+        fields = selectors.field_selector(target.resource.plural, request.query.get("fieldSelector", ""))
+        space = target.namespace
         return lambda obj: space in ("", obj["metadata"].get("namespace")) and labels(obj) and fields(obj)
 
-    async def _collection(self, request: web.Request, where: Target) -> web.StreamResponse:
-        matches = self._matcher(request, where)
+    async def _collection(self, request: web.Request, target: Target) -> web.StreamResponse:
+        matches = self._matcher(request, target)
         if request.query.get("watch", "").lower() in ("true", "1"):
-            return await Watch(self._store, self._faults, self._config, where.resource, matches).serve(request)
-        found, meta = self._list(request, where, matches)
-        kind = where.resource.kind
-        items = [{k: v for k, v in obj.items() if k not in ("kind", "apiVersion")} for obj in found]
-        result = {"kind": f"{kind}List", "apiVersion": where.resource.api_version, "metadata": meta, "items": items}
-        return answer(tables.shape(request, where.resource, result))
+            return await Watch(self._store, self._faults, self._config, target.resource, matches).serve(request)
+        page, meta = self._list(request, target, matches)
+        kind = target.resource.kind
+        items = [{k: v for k, v in obj.items() if k not in ("kind", "apiVersion")} for obj in page]
+        result = {"kind": f"{kind}List", "apiVersion": target.resource.api_version, "metadata": meta, "items": items}
+        return answer(tables.shape(request, target.resource, result))
 
     def _list(
-        self, request: web.Request, where: Target, matches: selectors.Matcher
+        self, request: web.Request, target: Target, matches: selectors.Matcher
     ) -> tuple[list[Object], dict[str, Any]]:
         """Return one chunk of a list, and its metadata.
 
-        As the API server's store does (`GetList` in `staging/src/k8s.io/apiserver/pkg/storage/etcd3/store.go`): all
-        chunks are of the version of the first one, and only what no selector narrows is counted.
+        Follows `GetList` in `staging/src/k8s.io/apiserver/pkg/storage/etcd3/store.go`: all chunks show the version of
+        the first one, and `remainingItemCount` is set only for a list without selectors.
         """
-        query, plural = request.query, where.resource.plural
+        query, plural = request.query, target.resource.plural
         limit = int(query.get("limit") or 0)
         version, start = self._store.version, ("", "")
         if token := query.get("continue"):
@@ -186,20 +190,20 @@ class Api:
                 raise status.bad_request("specifying resource version is not allowed when using continue")
             version, start = _decode_continue(token)
         elif query.get("resourceVersion") == "0":
-            limit = 0  # the watch cache answers, and knows no chunks (`shouldDelegateList` in `cacher.go`)
+            limit = 0  # the watch cache answers, and it ignores the limit (`shouldDelegateList` in `cacher.go`)
         try:
-            objects = self._store.select_at(version, plural, where.namespace) if version > 0 else None
+            objects = self._store.select_at(version, plural, target.namespace) if version > 0 else None
         except status.ApiError as error:
             raise status.continue_expired(_encode_continue(-1, start)) from error
-        if objects is None:  # the rest of an expired list, as it is now
-            version, objects = self._store.version, self._store.select(plural, where.namespace)
-        left = [obj for obj in objects if _key(obj) >= start and matches(obj)]
-        page = left[:limit] if limit else left
+        if objects is None:  # the version expired: continue with the objects that exist now
+            version, objects = self._store.version, self._store.select(plural, target.namespace)
+        remaining = [obj for obj in objects if _key(obj) >= start and matches(obj)]
+        page = remaining[:limit] if limit else remaining
         meta: Object = {"resourceVersion": str(version)}
-        if len(left) > len(page):
-            meta["continue"] = _encode_continue(version, _key(left[len(page)]))
+        if len(remaining) > len(page):
+            meta["continue"] = _encode_continue(version, _key(remaining[len(page)]))
             if not query.get("labelSelector") and not query.get("fieldSelector"):
-                meta["remainingItemCount"] = len(left) - len(page)
+                meta["remainingItemCount"] = len(remaining) - len(page)
         return page, meta
 
     @staticmethod
@@ -216,41 +220,41 @@ class Api:
 
     # ------------------------------------------------------------ changing
 
-    async def _create(self, request: web.Request, where: Target) -> web.Response:
-        obj = await body(request)
-        resource = where.resource
+    async def _create(self, request: web.Request, target: Target) -> web.Response:
+        obj = await read_body(request)
+        resource = target.resource
         if not isinstance(obj, dict) or obj.get("kind", resource.kind) != resource.kind:
-            found = obj.get("kind") if isinstance(obj, dict) else type(obj).__name__
-            raise status.bad_request(f"the object provided is unrecognized: expected {resource.kind}, got {found}")
+            kind = obj.get("kind") if isinstance(obj, dict) else type(obj).__name__
+            raise status.bad_request(f"the object provided is unrecognized: expected {resource.kind}, got {kind}")
         meta = obj.setdefault("metadata", {})
         if resource.namespaced:
-            if meta.setdefault("namespace", where.namespace) != where.namespace:
+            if meta.setdefault("namespace", target.namespace) != target.namespace:
                 raise status.bad_request(
-                    f"the namespace of the provided object does not match the namespace sent on the request ({meta['namespace']}, {where.namespace})",
+                    f"the namespace of the provided object does not match the namespace sent on the request ({meta['namespace']}, {target.namespace})",
                 )
-            if self._store.get("namespaces", "", where.namespace) is None:
-                raise status.not_found("namespaces", where.namespace)
-        for filled in ("resourceVersion", "creationTimestamp", "managedFields", "selfLink"):
-            meta.pop(filled, None)
+            if self._store.get("namespaces", "", target.namespace) is None:
+                raise status.not_found("namespaces", target.namespace)
+        for server_field in ("resourceVersion", "creationTimestamp", "managedFields", "selfLink"):
+            meta.pop(server_field, None)
         meta["uid"] = new_uid()
         obj |= {"kind": resource.kind, "apiVersion": resource.api_version}
-        defaults.prepare(resource, obj)
+        defaults.validate_and_default(resource, obj)
         if request.query.get("dryRun"):
             defaults.admit(obj)
             return answer(obj, 201)
         return answer(self._store.create(resource, obj, manager=_manager(request)), 201)
 
-    async def _change(self, request: web.Request, where: Target) -> web.Response:
-        old = self._store.require(where.resource, where.namespace, where.name)
-        sent = await body(request)
+    async def _change(self, request: web.Request, target: Target) -> web.Response:
+        old = self._store.require(target.resource, target.namespace, target.name)
+        sent = await read_body(request)
         new = sent if request.method == "PUT" else patch.apply(old, sent, request.content_type)
-        if where.sub == "scale":
+        if target.sub == "scale":
             scaled: Object = {"spec": {"replicas": sent["spec"]["replicas"]}}
             new = patch.apply(old, scaled, "application/merge-patch+json")
         new |= {"kind": old["kind"], "apiVersion": old["apiVersion"]}
         new["metadata"] |= {k: old["metadata"][k] for k in ("name", "namespace", "uid") if k in old["metadata"]}
-        # `status` is a thing of its own: it changes through its subresource only, and nothing else does there.
-        if where.sub == "status":
+        # Only the subresource `status` changes the status, and it changes nothing else.
+        if target.sub == "status":
             new = old | {"status": new.get("status")}
         elif "status" in old:
             new["status"] = old["status"]
@@ -260,44 +264,46 @@ class Api:
             and not old["spec"].get("suspend")
         ):
             text = "Invalid value: the template of a Job that has begun: field is immutable"
-            raise status.invalid("Job", where.name, "spec.template", text)
+            raise status.invalid("Job", target.name, "spec.template", text)
         result = self._store.update(
             new,
             check=request.method == "PUT"
             or "resourceVersion" in (sent.get("metadata") or {} if isinstance(sent, dict) else {}),
             manager=_manager(request),
         )
-        return answer(self._scale(result) if where.sub == "scale" else result)
+        return answer(self._scale(result) if target.sub == "scale" else result)
 
-    async def _delete(self, request: web.Request, where: Target) -> web.Response:
-        obj = self._store.require(where.resource, where.namespace, where.name)
-        grace, orphan = await self._delete_options(request, where)
-        left = delete(self._store, obj, grace, orphan=orphan)
+    async def _delete(self, request: web.Request, target: Target) -> web.Response:
+        obj = self._store.require(target.resource, target.namespace, target.name)
+        grace, orphan = await self._delete_options(request, target)
+        marked = delete(self._store, obj, grace, orphan=orphan)
         meta = obj["metadata"]
         return answer(
-            left or (obj if obj["kind"] == "Pod" else status.success(where.resource.plural, meta["name"], meta["uid"]))
+            marked
+            or (obj if obj["kind"] == "Pod" else status.success(target.resource.plural, meta["name"], meta["uid"]))
         )
 
-    async def _delete_all(self, request: web.Request, where: Target) -> web.Response:
-        matches = self._matcher(request, where)
-        grace, orphan = await self._delete_options(request, where)
-        found = [obj for obj in self._store.select(where.resource.plural, where.namespace) if matches(obj)]
-        for obj in found:
+    async def _delete_all(self, request: web.Request, target: Target) -> web.Response:
+        matches = self._matcher(request, target)
+        grace, orphan = await self._delete_options(request, target)
+        deleted = [obj for obj in self._store.select(target.resource.plural, target.namespace) if matches(obj)]
+        for obj in deleted:
             delete(self._store, obj, grace, orphan=orphan)
         return answer(
             {
-                "kind": f"{where.resource.kind}List",
-                "apiVersion": where.resource.api_version,
+                "kind": f"{target.resource.kind}List",
+                "apiVersion": target.resource.api_version,
                 "metadata": {},
-                "items": found,
+                "items": deleted,
             }
         )
 
-    async def _delete_options(self, request: web.Request, where: Target) -> tuple[float | None, bool]:
-        options = (await body(request) if request.can_read_body else None) or {}
+    async def _delete_options(self, request: web.Request, target: Target) -> tuple[float | None, bool]:
+        options = (await read_body(request) if request.can_read_body else None) or {}
         grace = options.get("gracePeriodSeconds", request.query.get("gracePeriodSeconds"))
         policy = options.get("propagationPolicy", request.query.get("propagationPolicy"))
         orphans = options.get("orphanDependents", request.query.get("orphanDependents"))
-        # A Job deleted without saying so leaves its pods (`pkg/registry/batch/job/strategy.go`, DefaultGarbageCollectionPolicy).
-        default = where.resource.plural == "jobs" and policy is None and orphans is None
-        return None if grace is None else float(grace), policy == "Orphan" or str(orphans).lower() == "true" or default
+        # Without a policy, deleting a Job orphans its pods (`pkg/registry/batch/job/strategy.go`, DefaultGarbageCollectionPolicy).
+        is_default = target.resource.plural == "jobs" and policy is None and orphans is None
+        is_orphan = policy == "Orphan" or str(orphans).lower() == "true" or is_default
+        return None if grace is None else float(grace), is_orphan

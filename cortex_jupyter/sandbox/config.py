@@ -1,4 +1,4 @@
-"""How the sandbox behaves, in one place."""
+"""Settings of the sandbox: sizes and delays."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Config:
-    """Settings; the defaults are a cluster's where that is bearable, and quicker where people would wait.
+    """Sizes and delays; a default equals that of a real cluster unless a user would have to wait for it.
 
     Attributes
     ----------
     log_max_size : int
-        Bytes at which a log is rotated (the kubelet's `containerLogMaxSize`, 10Mi).
+        Size in bytes at which a log is rotated (the kubelet's `containerLogMaxSize`, 10Mi).
     log_max_files : int
-        Files kept per container (`containerLogMaxFiles`, 5).
+        Log files kept per container (`containerLogMaxFiles`, 5).
     log_check : float
-        Seconds between looks at the sizes (the kubelet's is 10).
+        Seconds between two checks of the log sizes (the kubelet's is 10).
     backoff, backoff_max : float
-        Seconds before the second restart of a container and at most; a kubelet waits 10 to 300.
+        Seconds before the second restart of a container, and the longest delay; a kubelet waits 10 to 300.
     job_backoff : float
-        Seconds before a Job's next pod after a failed one; the Job controller waits 10.
+        Seconds between a failed pod of a Job and the next one; the Job controller waits 10.
     bookmark : float
-        Seconds between bookmarks of a watch; the API server sends one a minute.
+        Seconds between two bookmarks of a watch; the API server sends one a minute.
     idle : float
         Seconds after which a connection without a request is closed (`IdleTimeout` in
         `staging/src/k8s.io/apiserver/pkg/server/secure_serving.go`, 90).

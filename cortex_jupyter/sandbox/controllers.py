@@ -1,4 +1,4 @@
-"""The controller manager: brings what runs in line with what is wanted, whenever one of them changes."""
+"""The controller manager: runs the controller of an object whenever the object or its dependents change."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _log = logging.getLogger(__name__)
 
 
 class Controllers:
-    """Runs the reconcile function of each object that changed, or whose time has come.
+    """Runs the reconcile function of each object that changed or is due for another check.
 
-    A reconcile function compares one object with what it owns, takes the next step, and gives the
-    seconds after which it wants to look again, or None.
+    A reconcile function compares one object's desired state with the objects that it owns, and takes the next step.
+    It returns the delay until its next check (seconds), or None.
     """
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -45,14 +45,14 @@ class Controllers:
         self._wake = asyncio.Event()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._task: asyncio.Task[None] | None = None
-        store.listen(self._changed)
+        store.listen(self._on_change)
 
     def start(self) -> None:
-        """Begin."""
+        """Start to reconcile."""
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Stop; what runs is left as it is."""
+        """Stop to reconcile; objects stay unchanged."""
         for timer in self._timers.values():
             timer.cancel()
         if self._task is not None:
@@ -60,15 +60,15 @@ class Controllers:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    def _changed(self, change: Change) -> None:
+    def _on_change(self, change: Change) -> None:
         meta = change.object["metadata"]
         if change.plural in _RECONCILE and change.new is not None:
-            self._mark((change.plural, meta.get("namespace", ""), meta["name"]))
+            self._enqueue((change.plural, meta.get("namespace", ""), meta["name"]))
         owner = controller_of(change.object)
         if owner.get("kind") in BY_KIND:
-            self._mark((BY_KIND[owner["kind"]].plural, meta.get("namespace", ""), owner["name"]))
+            self._enqueue((BY_KIND[owner["kind"]].plural, meta.get("namespace", ""), owner["name"]))
 
-    def _mark(self, key: Key) -> None:
+    def _enqueue(self, key: Key) -> None:
         self._due[key] = None
         self._wake.set()
 
@@ -86,12 +86,12 @@ class Controllers:
 
     def _reconcile(self, key: Key, obj: Object) -> None:
         try:
-            again = _RECONCILE[key[0]](self._store, self._config, obj)
+            delay = _RECONCILE[key[0]](self._store, self._config, obj)
         except (ApiError, KeyError, ValueError, TypeError):
-            # A manifest this much reduced API did not refuse; others must go on.
+            # A bad manifest that this reduced API accepted must not stop the reconciling of other objects.
             _log.exception("cannot reconcile %s", "/".join(key))
             return
-        if again is not None:
+        if delay is not None:
             if key in self._timers:
                 self._timers[key].cancel()
-            self._timers[key] = asyncio.get_running_loop().call_later(max(0.01, again), self._mark, key)
+            self._timers[key] = asyncio.get_running_loop().call_later(max(0.01, delay), self._enqueue, key)

@@ -1,12 +1,12 @@
 r"""A container's log file: written as containerd writes it, rotated as the kubelet rotates it.
 
-A record is `<RFC3339Nano> <stdout|stderr> <P|F> <content>\n`. As containerd does
-(`pkg/cri/io/logger.go`, `redirectLogs`): each record is stamped when it is read from the pipe, trailing
-zeros of the fraction are dropped, a line of more than 16384 bytes is cut into P records and one F, and
-a last line without newline is a P record that no F follows.
+A record is `<RFC3339Nano> <stdout|stderr> <P|F> <content>\n`. The format follows containerd
+(`pkg/cri/io/logger.go`, `redirectLogs`): A record's time is when it is read from the pipe, without trailing zeros of
+the fraction. A line of more than 16384 bytes is split into P records and one F record. A last line without a newline
+is a P record without an F record after it.
 
-Rotation is that of `pkg/kubelet/logs/container_log_manager.go`: `0.log` becomes `0.log.<time>`, what was
-rotated before is gzipped, and files beyond the allowed number are removed, the oldest first.
+Rotation follows `pkg/kubelet/logs/container_log_manager.go`: `0.log` becomes `0.log.<time>`, files that were rotated
+earlier are gzipped, and files beyond the allowed number are removed, the oldest first.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class CriLog:
     Parameters
     ----------
     path : Path
-        `.../CONTAINER/RESTART.log`; its folder is created.
+        The file, `.../CONTAINER/RESTART.log`; its folder is created.
     clock : callable
-        Gives the function that reads the time in ns; asked again for every block, so that a fault can
-        bend time while the container runs.
+        Returns the function that reads the time (ns since the epoch). It is called for every block, so that a fault
+        can change the time while the container runs.
 
     Attributes
     ----------
     generation : int
-        Number of rotations so far; a reader compares it to learn of one.
+        Number of rotations so far; a reader compares it to notice a rotation.
     ended : bool
-        Whether the container has ended and all it wrote is in the file.
+        Whether the container has ended and all of its output is in the file.
     """
 
     def __init__(self, path: Path, clock: Callable[[], Callable[[], int]]) -> None:
@@ -67,37 +67,37 @@ class CriLog:
     # ------------------------------------------------------------ writing
 
     def feed(self, stream: bytes, data: bytes) -> None:
-        """Append what a container has written; a line's last bytes wait until it is complete."""
+        """Append a container's output; an incomplete line waits for its end."""
         lines = (self._rest[stream] + data).split(b"\n")
         rest = lines.pop()
         records: list[bytes] = []
-        read = self._clock()
-        middle = b" %b F " % stream
+        clock = self._clock()
+        tag = b" %b F " % stream
         for line in lines:
-            whole = line if len(line) <= LINE_LIMIT else self._cut(stream, line, records, read)
-            records.append(b"%b%b%b\n" % (self._stamp(read()), middle, whole))
-        self._rest[stream] = rest if len(rest) <= LINE_LIMIT else self._cut(stream, rest, records, read)
+            last_part = line if len(line) <= LINE_LIMIT else self._split_long(stream, line, records, clock)
+            records.append(b"%b%b%b\n" % (self._format_time(clock()), tag, last_part))
+        self._rest[stream] = rest if len(rest) <= LINE_LIMIT else self._split_long(stream, rest, records, clock)
         self._write(b"".join(records))
 
-    def end(self, stream: bytes) -> None:
-        """Note that a stream is at its end."""
+    def end_stream(self, stream: bytes) -> None:
+        """Write the incomplete last line of a stream that has ended."""
         if rest := self._rest[stream]:
             self._rest[stream] = b""
-            self._write(b"%b %b P %b\n" % (self._stamp(self._clock()()), stream, rest))
+            self._write(b"%b %b P %b\n" % (self._format_time(self._clock()()), stream, rest))
 
     def close(self) -> None:
-        """Note that the container has ended; followers come to their end."""
+        """Close the log of a container that has ended; follows end too."""
         self.ended = True
         self._file.close()
         self.wake()
 
-    def _cut(self, stream: bytes, line: bytes, records: list[bytes], read: Callable[[], int]) -> bytes:
+    def _split_long(self, stream: bytes, line: bytes, records: list[bytes], clock: Callable[[], int]) -> bytes:
         while len(line) > LINE_LIMIT:
-            records.append(b"%b %b P %b\n" % (self._stamp(read()), stream, line[:LINE_LIMIT]))
+            records.append(b"%b %b P %b\n" % (self._format_time(clock()), stream, line[:LINE_LIMIT]))
             line = line[LINE_LIMIT:]
         return line
 
-    def _stamp(self, at: int) -> bytes:
+    def _format_time(self, at: int) -> bytes:
         second, fraction = divmod(at, _SECOND)
         if second != self._second:
             self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
@@ -112,38 +112,38 @@ class CriLog:
     # ------------------------------------------------------------ following
 
     def follow(self) -> asyncio.Event:
-        """Give an event that is set after every write, rotation and the end."""
+        """Return an event that is set after every write, every rotation, and the end."""
         event = asyncio.Event()
         self._followers.add(event)
         return event
 
     def unfollow(self, event: asyncio.Event) -> None:
-        """Give the event back."""
+        """Stop setting an event that `follow` returned."""
         self._followers.discard(event)
 
     def wake(self) -> None:
-        """Let the followers look again."""
+        """Set the events of all followers."""
         for event in self._followers:
             event.set()
 
     # ------------------------------------------------------------ rotating
 
     async def rotate(self, keep: int = 5) -> Path:
-        """Start a new file.
+        """Rotate the log: rename the current file and start a new one.
 
         Parameters
         ----------
         keep : int
-            Files allowed in all, the new one included (`containerLogMaxFiles`).
+            Number of files to keep, including the new one (`containerLogMaxFiles`).
 
         Returns
         -------
         Path
-            Where the old file is now. Two rotations within a second would overwrite each other in the
-            kubelet; here the second one takes the next second, so that nothing is lost by the fault itself.
+            The old file's new path. In the kubelet, the second of two rotations within a second overwrites the first
+            file; here it takes the name of the next second, so that injecting a rotation loses no lines.
         """
         self._rotated = max(int(time.time()), self._rotated + 1)
-        rotated = self.path.with_name(f"{self.path.name}.{_day(self._rotated)}")
+        rotated = self.path.with_name(f"{self.path.name}.{_timestamp(self._rotated)}")
         older = sorted(self.path.parent.glob(f"{self.path.name}.*"))
         for excess in older[: max(0, len(older) - (keep - 2))]:
             excess.unlink()
@@ -158,7 +158,7 @@ class CriLog:
         return rotated
 
 
-def _day(at: int) -> str:
+def _timestamp(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y%m%d-%H%M%S")
 
 

@@ -1,4 +1,4 @@
-"""CronJobs: a Job at each due minute (`pkg/controller/cronjob/cronjob_controllerv2.go`)."""
+"""The CronJob controller: it creates a Job at each due minute (`pkg/controller/cronjob/cronjob_controllerv2.go`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox import defaults, events
 from cortex_jupyter.sandbox.deletion import delete
-from cortex_jupyter.sandbox.jobs import finished
+from cortex_jupyter.sandbox.jobs import is_finished
 from cortex_jupyter.sandbox.objects import copy, owner_reference
 from cortex_jupyter.sandbox.resources import BY_PLURAL
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.sandbox.objects import Store
 
 Object = dict[str, Any]
-_NAMED = {
+_MACROS = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
     "@midnight": "0 0 * * *",
@@ -36,65 +36,65 @@ def _field(text: str, low: int, high: int) -> set[int]:
     return values
 
 
-def due(schedule: str, at: datetime) -> bool:
-    """Whether a schedule names a minute.
+def is_due(schedule: str, at: datetime) -> bool:
+    """Whether a schedule is due at a minute.
 
     Parameters
     ----------
     schedule : str
-        Five fields of numbers, `*`, `a-b`, `*/n`, or `@hourly` and its like.
+        Five fields of numbers, `*`, `a-b` and `*/n`, or a macro such as `@hourly`.
     at : datetime
-        The minute, UTC.
+        The minute (UTC).
 
     Raises
     ------
     ValueError
-        If the schedule cannot be read.
+        If the schedule cannot be parsed.
 
     Examples
     --------
-    >>> due("*/15 9-17 * * 1-5", datetime(2026, 3, 2, 9, 30, tzinfo=UTC))
+    >>> is_due("*/15 9-17 * * 1-5", datetime(2026, 3, 2, 9, 30, tzinfo=UTC))
     True
     """
-    fields = _NAMED.get(schedule, schedule).split()
+    fields = _MACROS.get(schedule, schedule).split()
     if len(fields) != len(_LIMITS):
         raise ValueError(f"expected exactly 5 fields, found {len(fields)}: {schedule}")
     minutes, hours, days, months, weekdays = (
         _field(text, *limits) for text, limits in zip(fields, _LIMITS, strict=True)
     )
     day, weekday = at.day in days, at.isoweekday() % 7 in {d % 7 for d in weekdays}
-    # Day of month and day of week: either is enough where both are given.
-    right_day = day and weekday if "*" in (fields[2], fields[4]) else day or weekday
-    return at.minute in minutes and at.hour in hours and at.month in months and right_day
+    # If both day of month and day of week are restricted, a match of either is enough.
+    is_day = day and weekday if "*" in (fields[2], fields[4]) else day or weekday
+    return at.minute in minutes and at.hour in hours and at.month in months and is_day
 
 
 def reconcile(store: Store, _config: Config, owner: Object) -> float | None:
-    """Start the Job of this minute if it is due; give the seconds to the next minute."""
+    """Create the Job of this minute if it is due; return the delay until the next minute (seconds)."""
     meta, spec = owner["metadata"], owner["spec"]
     now = datetime.now(UTC)
     minute = now.replace(second=0, microsecond=0)
-    made = store.owned("jobs", meta["uid"])
-    active = [j for j in made if not finished(j)]
+    jobs = store.owned("jobs", meta["uid"])
+    active = [j for j in jobs if not is_finished(j)]
     name = f"{meta['name']}-{int(minute.timestamp()) // 60}"
     created = datetime.fromisoformat(meta["creationTimestamp"])
-    new = created < minute and store.get("jobs", meta["namespace"], name) is None
+    is_new = created < minute and store.get("jobs", meta["namespace"], name) is None
     status = copy(owner.get("status") or {})
     if (
-        new
+        is_new
         and not spec.get("suspend")
-        and due(spec["schedule"], minute)
+        and is_due(spec["schedule"], minute)
         and not (active and spec.get("concurrencyPolicy") == "Forbid")
     ):
         for job in active if spec.get("concurrencyPolicy") == "Replace" else []:
             delete(store, job)
-        _start(store, owner, name, minute)
+        _create_job(store, owner, name, minute)
         status["lastScheduleTime"] = minute.strftime("%Y-%m-%dT%H:%M:%SZ")
-        made = store.owned("jobs", meta["uid"])
+        jobs = store.owned("jobs", meta["uid"])
     for kind, limit in (
         ("Complete", spec.get("successfulJobsHistoryLimit", 3)),
         ("Failed", spec.get("failedJobsHistoryLimit", 1)),
     ):
-        ended = [j for j in made if any(c["type"] == kind for c in (j.get("status") or {}).get("conditions") or [])]
+        ended = [j for j in jobs if any(c["type"] == kind for c in (j.get("status") or {}).get("conditions") or [])]
         for job in sorted(ended, key=lambda j: j["metadata"]["creationTimestamp"])[: max(0, len(ended) - limit)]:
             delete(store, job)
     references = [
@@ -105,8 +105,8 @@ def reconcile(store: Store, _config: Config, owner: Object) -> float | None:
             "namespace": meta["namespace"],
             "uid": j["metadata"]["uid"],
         }
-        for j in made
-        if not finished(j)
+        for j in jobs
+        if not is_finished(j)
     ]
     status.pop("active", None)
     changed = copy(owner)
@@ -115,18 +115,18 @@ def reconcile(store: Store, _config: Config, owner: Object) -> float | None:
     return (minute + timedelta(minutes=1) - now).total_seconds() + 0.01
 
 
-def _start(store: Store, owner: Object, name: str, minute: datetime) -> None:
+def _create_job(store: Store, owner: Object, name: str, minute: datetime) -> None:
     meta, template = owner["metadata"], copy(owner["spec"]["jobTemplate"])
-    inner = template.get("metadata") or {}
-    scheduled = {"batch.kubernetes.io/cronjob-scheduled-timestamp": minute.strftime("%Y-%m-%dT%H:%M:%SZ")}
-    made = {
+    template_meta = template.get("metadata") or {}
+    timestamp = {"batch.kubernetes.io/cronjob-scheduled-timestamp": minute.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    job_meta = {
         "name": name,
         "namespace": meta["namespace"],
-        "labels": inner.get("labels") or {},
-        "annotations": (inner.get("annotations") or {}) | scheduled,
+        "labels": template_meta.get("labels") or {},
+        "annotations": (template_meta.get("annotations") or {}) | timestamp,
         "ownerReferences": [owner_reference(owner)],
     }
-    job = {"kind": "Job", "apiVersion": "batch/v1", "metadata": made, "spec": template["spec"]}
-    defaults.prepare(BY_PLURAL["jobs"], job)
+    job = {"kind": "Job", "apiVersion": "batch/v1", "metadata": job_meta, "spec": template["spec"]}
+    defaults.validate_and_default(BY_PLURAL["jobs"], job)
     store.create(BY_PLURAL["jobs"], job)
     events.record(store, owner, "SuccessfulCreate", f"Created job {name}", component="cronjob-controller")

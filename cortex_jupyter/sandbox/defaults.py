@@ -1,4 +1,4 @@
-"""What the API server fills in when an object is created (`pkg/apis/*/v1/defaults.go`), and refuses."""
+"""Validation, defaults (`pkg/apis/*/v1/defaults.go`) and admission of new objects, as in the API server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
-#: What is filled in for each kind of volume.
+#: Defaults for each kind of volume.
 _VOLUMES: dict[str, Object] = {
     "hostPath": {"type": ""},
     "configMap": {"defaultMode": 420},
@@ -27,15 +27,15 @@ _NAME_RULE = (
 )
 
 
-def prepare(resource: Resource, obj: Object) -> None:
-    """Check a new object, and fill in its defaults in place.
+def validate_and_default(resource: Resource, obj: Object) -> None:
+    """Check a new object, and set its defaults in place.
 
     Parameters
     ----------
     resource : Resource
-        Its kind.
+        Kind of the object.
     obj : dict
-        As the client sent it.
+        The object as the client sent it.
 
     Raises
     ------
@@ -52,14 +52,14 @@ def prepare(resource: Resource, obj: Object) -> None:
     spec = obj.setdefault("spec", {}) if resource.kind != "Event" else {}
     match resource.kind:
         case "Pod":
-            _pod(spec, name, "spec")
+            _set_pod_spec_defaults(spec, name, "spec")
             obj.pop("status", None)
         case "Job":
-            _job(obj, spec, name)
+            _set_job_defaults(obj, spec, name)
         case "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet":
             if resource.kind != "DaemonSet":
                 spec.setdefault("replicas", 1)
-            _pod(spec.setdefault("template", {}).setdefault("spec", {}), name, "spec.template.spec")
+            _set_pod_spec_defaults(spec.setdefault("template", {}).setdefault("spec", {}), name, "spec.template.spec")
         case "CronJob":
             spec.setdefault("suspend", False)
         case "Namespace":
@@ -67,11 +67,11 @@ def prepare(resource: Resource, obj: Object) -> None:
             meta.setdefault("labels", {})["kubernetes.io/metadata.name"] = name
 
 
-def _pod(spec: Object, owner: str, path: str) -> None:
-    """Fill in a pod's or a pod template's spec: `SetDefaults_PodSpec` and those of its parts."""
+def _set_pod_spec_defaults(spec: Object, owner: str, path: str) -> None:
+    """Set the defaults of a pod's or a pod template's spec, and of its parts (`SetDefaults_PodSpec`)."""
     if not spec.get("containers"):
         raise ApiError(422, f'Pod "{owner}" is invalid: {path}.containers: Required value')
-    _fill(
+    _set_missing(
         spec,
         restartPolicy="Always",
         terminationGracePeriodSeconds=30,
@@ -80,16 +80,16 @@ def _pod(spec: Object, owner: str, path: str) -> None:
         schedulerName="default-scheduler",
     )
     for container in spec["containers"] + (spec.get("initContainers") or []):
-        _container(container)
+        _set_container_defaults(container)
     for volume in spec.get("volumes") or []:
-        for kind, filled in _VOLUMES.items():
+        for kind, defaults in _VOLUMES.items():
             if kind in volume:
-                _fill(volume[kind], **filled)
+                _set_missing(volume[kind], **defaults)
 
 
-def _container(container: Object) -> None:
+def _set_container_defaults(container: Object) -> None:
     _, _, tag = container.get("image", "").rpartition("/")[2].partition(":")
-    _fill(
+    _set_missing(
         container,
         resources={},
         terminationMessagePath="/dev/termination-log",
@@ -103,40 +103,40 @@ def _container(container: Object) -> None:
             field.setdefault("apiVersion", "v1")
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         if probe := container.get(name):
-            _fill(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
+            _set_missing(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
             if "httpGet" in probe:
-                _fill(probe["httpGet"], path="/", scheme="HTTP")
+                _set_missing(probe["httpGet"], path="/", scheme="HTTP")
 
 
-def _fill(obj: Object, **values: Any) -> None:
+def _set_missing(obj: Object, **values: Any) -> None:
     for name, value in values.items():
         obj.setdefault(name, value)
 
 
-def complete(pod: Object) -> None:
-    """Fill in what a pod has and a pod template has not (`SetDefaults_Pod`)."""
+def set_pod_defaults(pod: Object) -> None:
+    """Set the defaults that a pod has and a pod template does not (`SetDefaults_Pod`)."""
     spec = pod["spec"]
     spec.setdefault("enableServiceLinks", True)
     for container in spec["containers"] + (spec.get("initContainers") or []):
         if limits := (container.get("resources") or {}).get("limits"):
-            _fill(container["resources"].setdefault("requests", {}), **limits)
+            _set_missing(container["resources"].setdefault("requests", {}), **limits)
 
 
 def _admit_pod(pod: Object, spec: Object) -> None:
-    """Add what the admission plugins of every cluster add.
+    """Add the fields that the default admission plugins add.
 
-    ServiceAccount mounts a token (`plugin/pkg/admission/serviceaccount/admission.go`), DefaultTolerationSeconds and
-    Priority fill in theirs.
+    ServiceAccount mounts a token (`plugin/pkg/admission/serviceaccount/admission.go`). DefaultTolerationSeconds and
+    Priority set their fields.
     """
     token = f"kube-api-access-{pod['metadata']['uid'][:5]}"
-    _fill(spec, priority=0, preemptionPolicy="PreemptLowerPriority")
+    _set_missing(spec, priority=0, preemptionPolicy="PreemptLowerPriority")
     if not spec.get("serviceAccountName"):
         spec["serviceAccountName"] = "default"
     spec["serviceAccount"] = spec["serviceAccountName"]
     mount = {"name": token, "readOnly": True, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
     containers = spec["containers"] + (spec.get("initContainers") or [])
     if spec.get("automountServiceAccountToken", True):
-        spec["volumes"] = [*(spec.get("volumes") or []), {"name": token, "projected": _token()}]
+        spec["volumes"] = [*(spec.get("volumes") or []), {"name": token, "projected": _token_volume()}]
         for container in containers:
             container["volumeMounts"] = [*(container.get("volumeMounts") or []), mount]
     tolerations = spec.setdefault("tolerations", [])
@@ -148,7 +148,7 @@ def _admit_pod(pod: Object, spec: Object) -> None:
     pod["status"] = {"phase": "Pending", "qosClass": qos(pod)}
 
 
-def _token() -> Object:
+def _token_volume() -> Object:
     field = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
     authority = {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
     sources = [
@@ -174,27 +174,27 @@ def qos(pod: Object) -> str:
     )
 
 
-def _job(obj: Object, spec: Object, name: str) -> None:
+def _set_job_defaults(obj: Object, spec: Object, name: str) -> None:
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
-    # With a limit for each index there is none for all (`SetDefaults_Job`).
+    # A limit per index replaces the limit of the whole Job (`SetDefaults_Job`).
     limit = 2**31 - 1 if "backoffLimitPerIndex" in spec else 6
-    replaced = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
-    _fill(spec, parallelism=1, backoffLimit=limit, completionMode="NonIndexed", suspend=False)
-    spec.setdefault("podReplacementPolicy", replaced)
+    replacement_policy = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
+    _set_missing(spec, parallelism=1, backoffLimit=limit, completionMode="NonIndexed", suspend=False)
+    spec.setdefault("podReplacementPolicy", replacement_policy)
     template = spec.setdefault("template", {})
-    _pod(template.setdefault("spec", {}), name, "spec.template.spec")
+    _set_pod_spec_defaults(template.setdefault("spec", {}), name, "spec.template.spec")
     policy = template["spec"]["restartPolicy"]
     if policy == "Always":
         text = 'Required value: valid values: "OnFailure", "Never"'
         raise invalid("Job", name, "spec.template.spec.restartPolicy", text, "FieldValueRequired")
     obj.setdefault("status", {})
-    if own := (template.get("metadata") or {}).get("labels"):
-        obj["metadata"].setdefault("labels", dict(own))
+    if template_labels := (template.get("metadata") or {}).get("labels"):
+        obj["metadata"].setdefault("labels", dict(template_labels))
 
 
 def admit(obj: Object) -> None:
-    """Add in place what the API server adds of its own accord, in nobody's name, to a new pod or Job."""
+    """Add in place the fields that the API server itself adds to a new pod or Job; they have no field manager."""
     match obj["kind"]:
         case "Pod":
             _admit_pod(obj, obj["spec"])
@@ -203,13 +203,13 @@ def admit(obj: Object) -> None:
 
 
 def _select_pods(spec: Object, meta: Object) -> None:
-    """Give a Job the selector and labels of its pods (`generateSelector` in `pkg/registry/batch/job/strategy.go`)."""
+    """Set a Job's selector and the labels of its pods (`generateSelector` in `pkg/registry/batch/job/strategy.go`)."""
     labels = {"job-name": meta["name"], "controller-uid": meta["uid"]}
     labels |= {f"batch.kubernetes.io/{k}": v for k, v in labels.items()}
-    inner = spec["template"].get("metadata") or {}
-    own = inner.get("labels") or {}
-    spec["template"]["metadata"] = inner | {"labels": own | labels}
+    template_meta = spec["template"].get("metadata") or {}
+    template_labels = template_meta.get("labels") or {}
+    spec["template"]["metadata"] = template_meta | {"labels": template_labels | labels}
     spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": meta["uid"]}}
-    # A Job without labels has those of its template, also these (`SetDefaults_Job`).
-    if (meta.get("labels") or {}) == own:
-        meta["labels"] = own | labels
+    # A Job without labels of its own gets those of its template, including the new ones (`SetDefaults_Job`).
+    if (meta.get("labels") or {}) == template_labels:
+        meta["labels"] = template_labels | labels

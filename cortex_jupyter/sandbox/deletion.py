@@ -1,4 +1,4 @@
-"""Deletion as the API server and the garbage collector do it together."""
+"""Deletion, as the API server and the garbage collector do it together."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ if TYPE_CHECKING:
     from cortex_jupyter.sandbox.objects import Store
 
 Object = dict[str, Any]
-#: What can be owned, the owners first.
+#: Kinds that have owners, ordered so that owners come first.
 _OWNED = ("replicasets", "jobs", "pods")
 
 
 def delete(store: Store, obj: Object, grace: float | None = None, *, orphan: bool = False) -> Object | None:
     """Delete an object.
 
-    A pod that is bound to the node is only marked: the kubelet stops it and removes it then. Everything
-    else goes at once, and what it owns with it (`propagationPolicy: Background`).
+    A pod that runs on the node is only marked; the kubelet stops it and then removes it. Any other object is removed
+    at once, together with the objects that it owns (`propagationPolicy: Background`).
 
     Parameters
     ----------
     store : Store
         The cluster.
     obj : dict
-        What to delete.
+        The object to delete.
     grace : float, optional
-        Seconds for a pod to stop; its own `terminationGracePeriodSeconds` unless given.
+        Seconds that a pod has to stop (default: its `terminationGracePeriodSeconds`).
     orphan : bool
-        Leave what it owns, without its owner reference.
+        Keep the objects that it owns, and remove their owner references.
 
     Returns
     -------
     dict or None
-        The object as marked, or None where it is gone.
+        The marked object, or None if the object was removed.
     """
     if obj["kind"] == "Pod":
         seconds = obj["spec"].get("terminationGracePeriodSeconds", 30) if grace is None else grace
@@ -56,13 +56,13 @@ def delete(store: Store, obj: Object, grace: float | None = None, *, orphan: boo
         for owned in store.dependents(plural, uid):
             if orphan:
                 references = owned["metadata"]["ownerReferences"]
-                left = copy(owned)
-                left["metadata"]["ownerReferences"] = [r for r in references if r.get("uid") != uid]
-                store.update(left)
+                orphaned = copy(owned)
+                orphaned["metadata"]["ownerReferences"] = [r for r in references if r.get("uid") != uid]
+                store.update(orphaned)
             else:
                 delete(store, owned)
     if obj["kind"] == "Namespace":
         for plural in ("cronjobs", "deployments", "daemonsets", "statefulsets", *_OWNED, "events"):
-            for inside in store.select(plural, obj["metadata"]["name"]):
-                delete(store, inside, 0)
+            for member in store.select(plural, obj["metadata"]["name"]):
+                delete(store, member, 0)
     return None

@@ -1,4 +1,4 @@
-"""What a container's command, environment and working folder are on this machine."""
+"""A container's command, environment and working folder on this machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _FIELD = re.compile(r"(\w+)\.(\w+)(?:\['(.+)'\])?")
 
 
 def environment(pod: Object, container: Object, home: Path, port: int) -> dict[str, str]:
-    """Give a container's environment; nothing of this process's own but the PATH is in it.
+    """Return a container's environment variables; of this process's own, only the PATH is passed on.
 
     Parameters
     ----------
     pod, container : dict
-        Pod and the container's spec: `env` with `value` or a `fieldRef`, `$(NAME)` expanded.
+        The pod and the container's spec. Its `env` may have a `value`, in which `$(NAME)` is expanded, or a `fieldRef`.
     home : Path
         The pod's folder.
     port : int
@@ -46,30 +46,30 @@ def expand(text: str, env: dict[str, str]) -> str:
     >>> expand("$(A) $(B)", {"A": "1"})
     '1 $(B)'
     """
-    return _VARIABLE.sub(lambda found: env.get(found[1], found[0]), text)
+    return _VARIABLE.sub(lambda match: env.get(match[1], match[0]), text)
 
 
 def field(pod: Object, path: str) -> str:
-    """Read a field as the downward API does.
+    """Return a field of a pod as the downward API does.
 
     Examples
     --------
     >>> field({"metadata": {"labels": {"a/b": "c"}}}, "metadata.labels['a/b']")
     'c'
     """
-    found = _FIELD.fullmatch(path)
-    if not found:
+    match = _FIELD.fullmatch(path)
+    if not match:
         return ""
-    value = (pod.get(found[1]) or {}).get(found[2]) or ""
-    return str(value.get(found[3], "") if found[3] and isinstance(value, dict) else value)
+    value = (pod.get(match[1]) or {}).get(match[2]) or ""
+    return str(value.get(match[3], "") if match[3] and isinstance(value, dict) else value)
 
 
 def command(container: Object, env: dict[str, str]) -> list[str]:
-    """Give a container's command and arguments, expanded."""
+    """Return a container's command and arguments with `$(NAME)` expanded."""
     return [expand(part, env) for part in [*(container.get("command") or []), *(container.get("args") or [])]]
 
 
 def folder(container: Object, home: Path) -> Path:
-    """Give the working folder: `workingDir` where this machine has it, else the pod's own."""
-    wanted = Path(container.get("workingDir") or home)
-    return wanted if wanted.is_dir() else home
+    """Return the working folder: `workingDir` if this machine has it, else the pod's home."""
+    working_dir = Path(container.get("workingDir") or home)
+    return working_dir if working_dir.is_dir() else home

@@ -1,4 +1,4 @@
-"""Events, as the components of a cluster record them (`v1.Event`)."""
+"""Records events as the components of a cluster do (`v1.Event`)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
-#: So many different messages within so many seconds are combined (`defaultAggregateMaxEvents` and `defaultAggregateIntervalInSeconds` there).
+#: Number of different messages, and longest time between two of them (seconds), that combine similar events
+#: (`defaultAggregateMaxEvents` and `defaultAggregateIntervalInSeconds` in events_cache.go).
 _SIMILAR, _SIMILAR_S = 10, 600.0
 _COMBINED = "(combined from similar events): "
 
 
 def record(
     store: Store,
-    about: Object,
+    involved_object: Object,
     reason: str,
     message: str,
     *,
@@ -31,38 +32,43 @@ def record(
 ) -> None:
     """Record an event about an object.
 
+    If an equal event exists, count it up and update its time, as client-go's correlator does. If ten similar events come
+    within ten minutes of each other and differ only in their messages, combine them to one with the newest message
+    (`EventAggregate` in staging/src/k8s.io/client-go/tools/record/events_cache.go).
+
     Parameters
     ----------
     store : Store
         The cluster.
-    about : dict
-        The object it is about.
+    involved_object : dict
+        The object that the event is about.
     reason, message : str
-        As the component words them.
+        Reason and message, as the component words them.
     component : str
-        Who says it.
+        The component that reports the event.
     warning : bool
-        Its type, `Warning` or `Normal`.
+        Whether the event's type is `Warning`, not `Normal`.
     field : str
-        The part of the object, such as `spec.containers{main}`.
-
-    An event that repeats, equal but for its time, is counted up as client-go's correlator does. Ten within ten minutes that
-    differ in their message alone become one, with the newest message (`EventAggregate` in
-    staging/src/k8s.io/client-go/tools/record/events_cache.go).
+        `fieldPath`: the part of the object, such as `spec.containers{main}`.
     """
-    meta = about["metadata"]
+    meta = involved_object["metadata"]
     namespace = meta.get("namespace", "default")
-    involved = {"kind": about["kind"], "apiVersion": about["apiVersion"], "name": meta["name"], "uid": meta["uid"]}
+    involved = {
+        "kind": involved_object["kind"],
+        "apiVersion": involved_object["apiVersion"],
+        "name": meta["name"],
+        "uid": meta["uid"],
+    }
     involved |= {"namespace": namespace, "resourceVersion": meta["resourceVersion"]}
     if field:
         involved["fieldPath"] = field
     at, kind = now(), "Warning" if warning else "Normal"
-    same = (meta["uid"], field, kind, reason, message)
-    if component != "default-scheduler" and _many(store, (component, meta["uid"], kind, reason), message):
-        same, message = (meta["uid"], "", kind, reason, _COMBINED), f"{_COMBINED}{message}"
-    old = store.get("events", namespace, store.repeatable_events.get(same, ""))
+    key = (meta["uid"], field, kind, reason, message)
+    if component != "default-scheduler" and _is_combined(store, (component, meta["uid"], kind, reason), message):
+        key, message = (meta["uid"], "", kind, reason, _COMBINED), f"{_COMBINED}{message}"
+    old = store.get("events", namespace, store.repeatable_events.get(key, ""))
     if old is not None:
-        store.update(copy(old) | {"message": message} | _again(old, at), manager=component)
+        store.update(copy(old) | {"message": message} | _repetition(old, at), manager=component)
         return
     event = {
         "metadata": {"name": f"{meta['name']}.{time.time_ns():x}", "namespace": namespace},
@@ -71,13 +77,13 @@ def record(
         "message": message,
         "type": kind,
     } | _reporter(component, reason, at)
-    store.repeatable_events[same] = store.create(BY_PLURAL["events"], event, manager=component)["metadata"]["name"]
+    store.repeatable_events[key] = store.create(BY_PLURAL["events"], event, manager=component)["metadata"]["name"]
 
 
 def _reporter(component: str, reason: str, at: str) -> Object:
-    """Return the fields that differ between the two event APIs that components write with.
+    """Return the fields that differ between the two event APIs.
 
-    The scheduler uses events.k8s.io: its events have `eventTime` and nothing in the older fields
+    The scheduler uses events.k8s.io: its events set `eventTime` and leave the older fields empty
     (`staging/src/k8s.io/client-go/tools/events/event_recorder.go`).
     """
     if component == "default-scheduler":
@@ -85,7 +91,7 @@ def _reporter(component: str, reason: str, at: str) -> Object:
             "source": {},
             "firstTimestamp": None,
             "lastTimestamp": None,
-            "eventTime": _micro(),
+            "eventTime": _micro_time(),
             "action": "Binding" if reason == "Scheduled" else "Scheduling",
             "reportingComponent": component,
             "reportingInstance": f"{component}-node-1",
@@ -102,23 +108,23 @@ def _reporter(component: str, reason: str, at: str) -> Object:
     }
 
 
-def _many(store: Store, similar: tuple[str, ...], message: str) -> bool:
-    """Return whether there are so many similar events that they become one."""
-    messages, last = store.similar_events.get(similar, (set[str](), 0.0))
+def _is_combined(store: Store, group: tuple[str, ...], message: str) -> bool:
+    """Whether a group of similar events has so many different messages that the events become one."""
+    messages, last = store.similar_events.get(group, (set[str](), 0.0))
     if time.monotonic() - last > _SIMILAR_S:
         messages.clear()
     messages.add(message)
-    store.similar_events[similar] = (messages, time.monotonic())
+    store.similar_events[group] = (messages, time.monotonic())
     return len(messages) >= _SIMILAR
 
 
-def _again(old: Object, at: str) -> Object:
-    """Return what changes when an event happens again."""
+def _repetition(old: Object, at: str) -> Object:
+    """Return the fields that change when an event is repeated."""
     if old.get("eventTime"):
-        return {"series": {"count": (old.get("series") or {}).get("count", 1) + 1, "lastObservedTime": _micro()}}
+        return {"series": {"count": (old.get("series") or {}).get("count", 1) + 1, "lastObservedTime": _micro_time()}}
     return {"count": old["count"] + 1, "lastTimestamp": at}
 
 
-def _micro() -> str:
-    """Return the time as `metav1.MicroTime` is written."""
+def _micro_time() -> str:
+    """Return the current time in the format of `metav1.MicroTime`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

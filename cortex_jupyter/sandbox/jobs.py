@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.sandbox import events
 from cortex_jupyter.sandbox.deletion import delete
-from cortex_jupyter.sandbox.objects import copy, now, owner_reference, random_end
+from cortex_jupyter.sandbox.objects import copy, now, owner_reference, random_suffix
 from cortex_jupyter.sandbox.resources import BY_PLURAL
 
 if TYPE_CHECKING:
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 _CONTROLLER = "kubernetes.io/job-controller"
-#: The condition that ends a Job by the one that says before how it will.
+#: The final condition of a Job for each condition that announces it.
 _FINAL = {"SuccessCriteriaMet": "Complete", "FailureTarget": "Failed"}
 _INDEX = "batch.kubernetes.io/job-completion-index"
 
 
 def seconds_since(stamp: str) -> float:
-    """Give the seconds since a Kubernetes time."""
+    """Return the seconds since a Kubernetes timestamp."""
     return (datetime.now(UTC) - datetime.fromisoformat(stamp)).total_seconds()
 
 
-def finished(job: Object) -> bool:
+def is_finished(job: Object) -> bool:
     """Whether a Job is Complete or Failed."""
     return any(
         c["type"] in ("Complete", "Failed") and c["status"] == "True"
@@ -37,53 +37,53 @@ def finished(job: Object) -> bool:
 
 
 def reconcile(store: Store, config: Config, job: Object) -> float | None:
-    """Take the next step of a Job; return in how many seconds to look again.
+    """Take the next step of a Job; return the delay until the next check (seconds), or None.
 
-    A Job ends in two steps: first `SuccessCriteriaMet` or `FailureTarget` says how, and its pods are told to stop; when
-    none of them is left, `Complete` or `Failed` follows
+    A Job ends in two steps. First `SuccessCriteriaMet` or `FailureTarget` announces the outcome, and the pods are
+    deleted. When no pod is left, `Complete` or `Failed` follows
     (https://kubernetes.io/docs/concepts/workloads/controllers/job/#termination-of-job-pods).
     """
     spec = job["spec"]
-    if finished(job):
-        return _clean(store, job)
+    if is_finished(job):
+        return _delete_expired(store, job)
     if spec.get("managedBy", _CONTROLLER) != _CONTROLLER:
-        return None  # another controller's: https://kubernetes.io/docs/concepts/workloads/controllers/job/#delegation-of-managing-a-job-object-to-external-controller
+        return None  # another controller manages it: https://kubernetes.io/docs/concepts/workloads/controllers/job/#delegation-of-managing-a-job-object-to-external-controller
     pods = Pods(store.owned("pods", job["metadata"]["uid"]))
     status = copy(job.get("status") or {})
     if not spec.get("suspend"):
         status.setdefault("startTime", now())
-    _suspension(status, suspended=bool(spec.get("suspend")))
-    again: float | None = None
-    if not _target(status) and not spec.get("suspend"):
+    _set_suspended(status, suspended=bool(spec.get("suspend")))
+    delay: float | None = None
+    if not _announced(status) and not spec.get("suspend"):
         _decide(job, status, pods)
-    if target := _target(status):
+    if announced := _announced(status):
         for pod in pods.active:
             delete(store, pod)
         pods = Pods(store.owned("pods", job["metadata"]["uid"]))
         if not pods.active and not pods.terminating:
-            _end(store, job, status, target)
+            _end(store, job, status, announced)
     elif spec.get("suspend"):
         for pod in pods.active:
             delete(store, pod)
     else:
-        again = _start_pods(store, config, job, pods)
+        delay = _start_pods(store, config, job, pods)
     pods = Pods(store.owned("pods", job["metadata"]["uid"]))
     _count(job, status, pods)
     new = copy(job)
     new["status"] = status
     store.update(new)
-    if (limit := spec.get("activeDeadlineSeconds")) and "startTime" in status and not _target(status):
-        left = limit - seconds_since(status["startTime"])
-        again = left if again is None else min(left, again)
-    return again
+    if (limit := spec.get("activeDeadlineSeconds")) and "startTime" in status and not _announced(status):
+        remaining = limit - seconds_since(status["startTime"])
+        delay = remaining if delay is None else min(remaining, delay)
+    return delay
 
 
 class Pods:
-    """A Job's pods by what the controller does about them."""
+    """A Job's pods, grouped by how the controller handles them."""
 
     def __init__(self, pods: list[Object]) -> None:
         alive = [p for p in pods if p["status"]["phase"] in ("Pending", "Running")]
-        self.done = [p for p in pods if p["status"]["phase"] == "Succeeded"]
+        self.succeeded = [p for p in pods if p["status"]["phase"] == "Succeeded"]
         self.failed = [p for p in pods if p["status"]["phase"] == "Failed"]
         self.active = [p for p in alive if "deletionTimestamp" not in p["metadata"]]
         self.terminating = [p for p in alive if "deletionTimestamp" in p["metadata"]]
@@ -99,52 +99,58 @@ def _count(job: Object, status: Object, pods: Pods) -> None:
         any(c["type"] == "Ready" and c["status"] == "True" for c in p["status"].get("conditions") or [])
         for p in pods.active
     )
-    counts = {"active": len(pods.active), "succeeded": len(pods.done), "failed": len(pods.failed)}
+    counts = {"active": len(pods.active), "succeeded": len(pods.succeeded), "failed": len(pods.failed)}
     for name, count in counts.items():
         status.pop(name, None)
         if count:
             status[name] = count
     status |= {"ready": ready, "terminating": len(pods.terminating), "uncountedTerminatedPods": {}}
     if spec.get("completionMode") == "Indexed":
-        status["completedIndexes"] = _ranges({_index(p) for p in pods.done})
+        status["completedIndexes"] = _format_indexes({_index(p) for p in pods.succeeded})
         if "backoffLimitPerIndex" in spec:
-            status["failedIndexes"] = _ranges(_failed_indexes(spec, pods))
+            status["failedIndexes"] = _format_indexes(_failed_indexes(spec, pods))
 
 
 # ---------------------------------------------------------------- how a Job ends
 
 
-def _target(status: Object) -> Object | None:
-    """Return the condition that says how a Job will end, where that is decided."""
+def _announced(status: Object) -> Object | None:
+    """Return the condition that announces how a Job will end, or None if that is not decided yet."""
     conditions = status.get("conditions") or []
     return next((c for c in conditions if c["type"] in _FINAL and c["status"] == "True"), None)
 
 
 def _decide(job: Object, status: Object, pods: Pods) -> None:
     spec = job["spec"]
-    if problem := _problem(job, status, pods):
-        _add(status, "FailureTarget", *problem)
-    elif matched := _success_policy(spec, pods):
-        _add(status, "SuccessCriteriaMet", "SuccessPolicy", matched)
-    elif _complete(spec, pods):
-        _add(status, "SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
+    if failure := _failure(job, status, pods):
+        _add_condition(status, "FailureTarget", *failure)
+    elif policy_message := _success_policy(spec, pods):
+        _add_condition(status, "SuccessCriteriaMet", "SuccessPolicy", policy_message)
+    elif _is_complete(spec, pods):
+        _add_condition(status, "SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
 
 
-def _add(status: Object, kind: str, reason: str, message: str) -> None:
-    made = {"status": "True", "reason": reason, "message": message, "lastProbeTime": now(), "lastTransitionTime": now()}
-    status["conditions"] = [*(status.get("conditions") or []), {"type": kind, **made}]
+def _add_condition(status: Object, kind: str, reason: str, message: str) -> None:
+    condition = {
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastProbeTime": now(),
+        "lastTransitionTime": now(),
+    }
+    status["conditions"] = [*(status.get("conditions") or []), {"type": kind, **condition}]
 
 
 def _end(store: Store, job: Object, status: Object, target: Object) -> None:
     kind, reason, message = _FINAL[target["type"]], target["reason"], target["message"]
-    _add(status, kind, reason, message)
+    _add_condition(status, kind, reason, message)
     if kind == "Complete":
         status["completionTime"] = now()
-    told = ("Completed", "Job completed") if kind == "Complete" else (reason, message)
-    events.record(store, job, *told, component="job-controller", warning=kind == "Failed")
+    event = ("Completed", "Job completed") if kind == "Complete" else (reason, message)
+    events.record(store, job, *event, component="job-controller", warning=kind == "Failed")
 
 
-def _problem(job: Object, status: Object, pods: Pods) -> tuple[str, str] | None:
+def _failure(job: Object, status: Object, pods: Pods) -> tuple[str, str] | None:
     spec = job["spec"]
     if (limit := spec.get("activeDeadlineSeconds")) and seconds_since(status["startTime"]) >= limit:
         return "DeadlineExceeded", "Job was active longer than specified deadline"
@@ -162,33 +168,33 @@ def _problem(job: Object, status: Object, pods: Pods) -> tuple[str, str] | None:
         ]
         restarts = sum(s["restartCount"] for s in states)
     allowed = spec["backoffLimit"]
-    # pastBackoffLimitOnFailure counts restarts, and 0 allows none.
-    if _counted(spec, pods) > allowed or (restarts >= allowed if allowed else restarts > 0):
+    # `pastBackoffLimitOnFailure` fails at `restarts >= limit`; a limit of 0 still allows no restart.
+    if _count_failures(spec, pods) > allowed or (restarts >= allowed if allowed else restarts > 0):
         return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
     if "backoffLimitPerIndex" in spec:
         failed = _failed_indexes(spec, pods)
         if len(failed) > spec.get("maxFailedIndexes", len(failed)):
             return "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
-        if failed and len(failed | {_index(p) for p in pods.done}) >= spec["completions"]:
+        if failed and len(failed | {_index(p) for p in pods.succeeded}) >= spec["completions"]:
             return "FailedIndexes", "Job has failed indexes"
     return None
 
 
-def _counted(spec: Object, pods: Pods) -> int:
-    """Return how many failed pods count towards `backoffLimit`."""
+def _count_failures(spec: Object, pods: Pods) -> int:
+    """Return the number of failed pods that count towards `backoffLimit`."""
     return sum(_failure_action(spec, pod)[0] != "Ignore" for pod in pods.failed)
 
 
 def _failed_indexes(spec: Object, pods: Pods) -> set[int]:
-    """Return the indexes that have failed more often than `backoffLimitPerIndex` allows, or by a FailIndex rule."""
+    """Return the indexes that failed more often than `backoffLimitPerIndex` allows, or by a FailIndex rule."""
     actions = [(_index(pod), _failure_action(spec, pod)[0]) for pod in pods.failed]
     counts = Counter(index for index, action in actions if action != "Ignore")
     over = {index for index, count in counts.items() if count > spec["backoffLimitPerIndex"]}
-    return (over | {index for index, action in actions if action == "FailIndex"}) - {_index(p) for p in pods.done}
+    return (over | {index for index, action in actions if action == "FailIndex"}) - {_index(p) for p in pods.succeeded}
 
 
 def _failure_action(spec: Object, pod: Object) -> tuple[str, str]:
-    """Return what `podFailurePolicy` makes of a failed pod, and why (`pkg/controller/job/pod_failure_policy.go`)."""
+    """Return the action of `podFailurePolicy` for a failed pod, and its message (`pkg/controller/job/pod_failure_policy.go`)."""
     meta = pod["metadata"]
     for number, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or []):
         action = rule["action"]
@@ -198,9 +204,9 @@ def _failure_action(spec: Object, pod: Object) -> tuple[str, str]:
                     text = f"Container {name} for pod {meta['namespace']}/{meta['name']} failed with exit code {code}"
                     return action, f"{text} matching {action} rule at index {number}"
         for pattern in rule.get("onPodConditions") or []:
-            wanted = (pattern["type"], pattern.get("status", "True"))
-            if any((c["type"], c["status"]) == wanted for c in pod["status"].get("conditions") or []):
-                text = f"Pod {meta['namespace']}/{meta['name']} has condition {wanted[0]}"
+            condition = (pattern["type"], pattern.get("status", "True"))
+            if any((c["type"], c["status"]) == condition for c in pod["status"].get("conditions") or []):
+                text = f"Pod {meta['namespace']}/{meta['name']} has condition {condition[0]}"
                 return action, f"{text} matching {action} rule at index {number}"
     return "Count", ""
 
@@ -212,7 +218,7 @@ def _exit_codes(pod: Object) -> list[tuple[str, int]]:
 
 
 def matches_exit_codes(codes: Object, code: int) -> bool:
-    """Whether an exit code is one that a rule names.
+    """Whether an exit code meets the `onExitCodes` of a rule.
 
     Examples
     --------
@@ -223,33 +229,33 @@ def matches_exit_codes(codes: Object, code: int) -> bool:
 
 
 def _success_policy(spec: Object, pods: Pods) -> str:
-    """Say which rule of `successPolicy` is met, if any (`pkg/controller/job/success_policy.go`)."""
-    done = {_index(p) for p in pods.done} if spec.get("completionMode") == "Indexed" else set()
+    """Return the message for the first rule of `successPolicy` that is met, or an empty string (`pkg/controller/job/success_policy.go`)."""
+    succeeded = {_index(p) for p in pods.succeeded} if spec.get("completionMode") == "Indexed" else set()
     for number, rule in enumerate((spec.get("successPolicy") or {}).get("rules") or []):
-        wanted = _indexes(rule["succeededIndexes"]) if "succeededIndexes" in rule else None
-        found = done if wanted is None else done & wanted
-        if len(found) >= rule.get("succeededCount", len(wanted or ()) or 1):
+        required = _parse_indexes(rule["succeededIndexes"]) if "succeededIndexes" in rule else None
+        matching = succeeded if required is None else succeeded & required
+        if len(matching) >= rule.get("succeededCount", len(required or ()) or 1):
             return f"Matched rules at index {number}"
     return ""
 
 
-def _complete(spec: Object, pods: Pods) -> bool:
-    wanted = spec.get("completions")
-    if wanted is None:
-        return bool(pods.done) and not pods.active
+def _is_complete(spec: Object, pods: Pods) -> bool:
+    required = spec.get("completions")
+    if required is None:
+        return bool(pods.succeeded) and not pods.active
     if spec.get("completionMode") == "Indexed":
-        return len({_index(p) for p in pods.done}) >= int(wanted)
-    return len(pods.done) >= int(wanted)
+        return len({_index(p) for p in pods.succeeded}) >= int(required)
+    return len(pods.succeeded) >= int(required)
 
 
-def _suspension(status: Object, *, suspended: bool) -> None:
+def _set_suspended(status: Object, *, suspended: bool) -> None:
     old = next((c for c in status.get("conditions") or [] if c["type"] == "Suspended"), None)
     if suspended:
         status.pop("startTime", None)
     if (old is None and not suspended) or (old and (old["status"] == "True") is suspended):
         return
     reason, message = ("JobSuspended", "Job suspended") if suspended else ("JobResumed", "Job resumed")
-    made = {
+    condition = {
         "type": "Suspended",
         "status": str(suspended),
         "reason": reason,
@@ -257,22 +263,22 @@ def _suspension(status: Object, *, suspended: bool) -> None:
         "lastProbeTime": now(),
         "lastTransitionTime": now(),
     }
-    status["conditions"] = [c for c in status.get("conditions") or [] if c["type"] != "Suspended"] + [made]
+    status["conditions"] = [c for c in status.get("conditions") or [] if c["type"] != "Suspended"] + [condition]
 
 
 def _start_pods(store: Store, config: Config, job: Object, pods: Pods) -> float | None:
-    """Create the pods that are missing, unless the back-off after a failure has not passed yet."""
+    """Create missing pods unless the back-off after a failure still runs, and delete surplus ones; return a delay as `reconcile`."""
     spec, active = job["spec"], pods.active
     # https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-replacement-policy
-    leaving = pods.terminating if spec.get("podReplacementPolicy") == "Failed" else []
-    wanted = spec["parallelism"]
-    over: set[int] = set()
+    blocking = pods.terminating if spec.get("podReplacementPolicy") == "Failed" else []
+    desired = spec["parallelism"]
+    failed_indexes: set[int] = set()
     if (completions := spec.get("completions")) is not None:
-        over = _failed_indexes(spec, pods) if "backoffLimitPerIndex" in spec else set()
-        wanted = min(wanted, completions - len(pods.done) - len(over))
-    elif pods.done:
-        wanted = len(active)
-    missing = wanted - len(active) - len(leaving)
+        failed_indexes = _failed_indexes(spec, pods) if "backoffLimitPerIndex" in spec else set()
+        desired = min(desired, completions - len(pods.succeeded) - len(failed_indexes))
+    elif pods.succeeded:
+        desired = len(active)
+    missing = desired - len(active) - len(blocking)
     if missing > 0 and pods.failed:
         pause = min(config.backoff_max, config.job_backoff * 2 ** (len(pods.failed) - 1))
         ends = [
@@ -281,18 +287,18 @@ def _start_pods(store: Store, config: Config, job: Object, pods: Pods) -> float 
             for s in p["status"].get("containerStatuses") or []
             if "terminated" in s["state"]
         ]
-        if ends and (left := pause - seconds_since(max(ends))) > 0:
-            return float(left)
+        if ends and (remaining := pause - seconds_since(max(ends))) > 0:
+            return float(remaining)
     if spec.get("completionMode") == "Indexed":
-        taken = over | {_index(p) for p in pods.done + active + leaving}
-        free = iter(sorted(set(range(completions or 0)) - taken))
+        used_indexes = failed_indexes | {_index(p) for p in pods.succeeded + active + blocking}
+        free = iter(sorted(set(range(completions or 0)) - used_indexes))
         for index in itertools.islice(free, max(0, missing)):
             failures = sum(_index(p) == index for p in pods.failed) if "backoffLimitPerIndex" in spec else None
             _start_pod(store, job, index, failures)
     else:
         for _ in range(missing):
             _start_pod(store, job)
-    for pod in active[max(0, wanted) :] if missing < 0 else []:
+    for pod in active[max(0, desired) :] if missing < 0 else []:
         delete(store, pod)
     return None
 
@@ -314,17 +320,17 @@ def _start_pod(store: Store, job: Object, index: int | None = None, failures: in
         template["spec"].setdefault("hostname", f"{name}-{index}")
         for container in template["spec"]["containers"] + (template["spec"].get("initContainers") or []):
             container.setdefault("env", []).append({"name": "JOB_COMPLETION_INDEX", "value": str(index)})
-    meta["name"] = meta["generateName"] + random_end()
+    meta["name"] = meta["generateName"] + random_suffix()
     pod = store.create(BY_PLURAL["pods"], {"metadata": meta, "spec": template["spec"]})
     events.record(store, job, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}", component="job-controller")
 
 
-def _ranges(indexes: set[int]) -> str:
-    """Write indexes as `completedIndexes` does.
+def _format_indexes(indexes: set[int]) -> str:
+    """Format indexes as in `completedIndexes`.
 
     Examples
     --------
-    >>> _ranges({0, 1, 2, 5})
+    >>> _format_indexes({0, 1, 2, 5})
     '0-2,5'
     """
     parts: list[list[int]] = []
@@ -336,26 +342,26 @@ def _ranges(indexes: set[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
 
 
-def _indexes(text: str) -> set[int]:
-    """Read what `_ranges` writes.
+def _parse_indexes(text: str) -> set[int]:
+    """Parse indexes in the format of `completedIndexes`.
 
     Examples
     --------
-    >>> _indexes("0-2,5")
+    >>> _parse_indexes("0-2,5")
     {0, 1, 2, 5}
     """
     ends = [part.partition("-") for part in text.split(",") if part]
     return {index for first, _, last in ends for index in range(int(first), int(last or first) + 1)}
 
 
-def _clean(store: Store, job: Object) -> float | None:
-    """Delete a finished Job when its `ttlSecondsAfterFinished` is over."""
+def _delete_expired(store: Store, job: Object) -> float | None:
+    """Delete a finished Job after its `ttlSecondsAfterFinished`; return the remaining seconds until then."""
     ttl = job["spec"].get("ttlSecondsAfterFinished")
     if ttl is None:
         return None
     ended = max(c["lastTransitionTime"] for c in job["status"]["conditions"] if c["type"] in ("Complete", "Failed"))
-    left = float(ttl) - seconds_since(ended)
-    if left > 0:
-        return left
+    remaining = float(ttl) - seconds_since(ended)
+    if remaining > 0:
+        return remaining
     delete(store, job)
     return None

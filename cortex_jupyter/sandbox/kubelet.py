@@ -1,4 +1,4 @@
-"""The node: schedules pods onto itself, runs them, rotates their logs, and carries out faults."""
+"""The only node of the cluster: it schedules pods, runs them, rotates their logs, and carries out faults."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cortex_jupyter.sandbox.objects import copy, now
 from cortex_jupyter.sandbox.pod import Node, PodWorker
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from cortex_jupyter.sandbox.config import Config
@@ -23,36 +24,36 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 NODE = "node-1"
 NODE_LABELS = {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
-#: Delays scheduling by so many seconds: the annotation of a pod.
+#: A pod's annotation that delays its scheduling (seconds).
 SCHEDULE_AFTER = "sandbox.cortex/schedule-after"
 
 
 class Kubelet(Node):
-    """Scheduler and kubelet of the one node."""
+    """Scheduler and kubelet of the only node."""
 
     def __init__(self, store: Store, faults: Faults, config: Config, root: Path) -> None:
         super().__init__(store, faults, config, root)
         self.workers: dict[str, PodWorker] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
-        store.listen(self._changed)
+        store.listen(self._on_change)
 
     def start(self) -> None:
-        """Begin to look at log sizes."""
+        """Start to check the sizes of the logs."""
         (self.root / "var/log/pods").mkdir(parents=True, exist_ok=True)
         self._spawn(self._rotate_by_size())
 
     async def close(self) -> None:
-        """End all pods, at once and for good."""
+        """Stop all pods; containers get 1 s to end before they are killed."""
         self._closing = True
         await asyncio.gather(*(w.terminate(1.0) for w in list(self.workers.values())))
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    # ------------------------------------------------------------ pods come, change and go
+    # ------------------------------------------------------------ life cycle of pods
 
-    def _changed(self, change: Change) -> None:
+    def _on_change(self, change: Change) -> None:
         if change.plural != "pods" or self._closing:
             return
         uid = change.object["metadata"]["uid"]
@@ -75,33 +76,33 @@ class Kubelet(Node):
         pod = self.store.get("pods", worker.namespace, worker.name)
         if pod is not None and pod["metadata"]["uid"] == worker.uid:
             self.store.remove(pod)
-        # A stream that follows this pod ends by itself; a request that comes later finds no pod.
-        for ident in [i for i, log in self.logs.items() if worker.folder in log.path.parents]:
-            self.logs.pop(ident)
+        # A stream that follows one of these logs ends by itself; a later request gets a 404 for the pod.
+        for container_id in [i for i, log in self.logs.items() if worker.folder in log.path.parents]:
+            self.logs.pop(container_id)
 
     async def _schedule(self, pod: Object) -> None:
         meta = pod["metadata"]
         selector = pod["spec"].get("nodeSelector") or {}
-        after = (meta.get("annotations") or {}).get(SCHEDULE_AFTER)
-        if after is not None:
-            await asyncio.sleep(float(after))
+        delay_s = (meta.get("annotations") or {}).get(SCHEDULE_AFTER)
+        if delay_s is not None:
+            await asyncio.sleep(float(delay_s))
         if any(NODE_LABELS.get(k) != v for k, v in selector.items()):
             text = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
-            self._condition(pod, "False", "Unschedulable", text)
+            self._set_scheduled(pod, "False", "Unschedulable", text)
             events.record(self.store, pod, "FailedScheduling", text, component="default-scheduler", warning=True)
             return
-        bound = self._condition(pod, "True", "", "")
+        bound = self._set_scheduled(pod, "True", "", "")
         if bound is None:
             return
         text = f"Successfully assigned {meta['namespace']}/{meta['name']} to {NODE}"
         events.record(self.store, bound, "Scheduled", text, component="default-scheduler")
         self.workers[meta["uid"]] = PodWorker(self, bound)
 
-    def _condition(self, pod: Object, status: str, reason: str, message: str) -> Object | None:
-        found = self.store.get("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
-        if found is None or found["metadata"]["uid"] != pod["metadata"]["uid"]:
+    def _set_scheduled(self, pod: Object, status: str, reason: str, message: str) -> Object | None:
+        current = self.store.get("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
+        if current is None or current["metadata"]["uid"] != pod["metadata"]["uid"]:
             return None
-        new = copy(found)
+        new = copy(current)
         if status == "True":
             new["spec"]["nodeName"] = NODE
         condition: Object = {
@@ -112,7 +113,7 @@ class Kubelet(Node):
         }
         condition |= {k: v for k, v in (("reason", reason), ("message", message)) if v}
         new["status"] = {"phase": "Pending", "conditions": [condition], "qosClass": qos(pod)}
-        # A binding is the API server's own doing (`assignPod` in `pkg/registry/core/pod/storage/storage.go`).
+        # The API server itself writes a binding, so it has no field manager (`assignPod` in `pkg/registry/core/pod/storage/storage.go`).
         return self.store.update(new, manager="" if status == "True" else "kube-scheduler")
 
     # ------------------------------------------------------------ logs
@@ -125,12 +126,12 @@ class Kubelet(Node):
                     await log.rotate(self.config.log_max_files)
 
     def containers(self, fault: Fault) -> list[tuple[PodWorker, Container]]:
-        """Give the containers a fault is about."""
+        """Return the containers that match a fault."""
         pairs = [(w, c) for w in self.workers.values() for c in w.containers]
         return [(w, c) for w, c in pairs if fault.matches(pod=w.name, container=c.name)]
 
-    async def act(self, fault: Fault) -> None:
-        """Carry out a fault that acts at once."""
+    async def apply_fault(self, fault: Fault) -> None:
+        """Carry out a fault that acts once, on the containers that match it."""
         for worker, container in self.containers(fault):
             log = self.logs.get(container.id)
             if fault.kind == "rotate" and log is not None and not log.ended:
@@ -141,7 +142,7 @@ class Kubelet(Node):
                 self.logs.pop(container.id)
             elif fault.kind in ("kill", "oom") and container.process is not None and container.running:
                 if fault.kind == "oom":
-                    container.process.oom = True
+                    container.process.is_oom_killed = True
                     text = f"Memory cgroup out of memory: Killed process of container {container.name} in pod {worker.name}"
                     node = self.store.select("nodes")[0]
                     events.record(self.store, node, "OOMKilling", text, component="kernel-monitor", warning=True)
@@ -150,19 +151,19 @@ class Kubelet(Node):
                 continue
             fault.hits += 1
 
-    def poke(self) -> None:
-        """Let every pod that waits, and every stream that follows, look again."""
+    def wake_all(self) -> None:
+        """Make every waiting pod and every following stream check its faults again."""
         for worker in self.workers.values():
             worker.changed.set()
         for log in self.logs.values():
             log.wake()
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._task_done)
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         with contextlib.suppress(asyncio.CancelledError):
             task.result()

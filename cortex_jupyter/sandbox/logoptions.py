@@ -1,8 +1,8 @@
-"""Query of `pods/log`: parsed and refused as the API server does, and the choice of the run that answers.
+"""The query of `pods/log`: parse and validate it, and choose the container and its run.
 
-Validation is that of `pkg/apis/core/validation/validation.go` (`ValidatePodLogOptions`), the choice of the
-container that of `pkg/registry/core/pod/strategy.go` (`LogLocation`), and the choice of its run that of
-`pkg/kubelet/kubelet_pods.go` (`validateContainerLogStatus`).
+Validation follows `pkg/apis/core/validation/validation.go` (`ValidatePodLogOptions`). The choice of the container
+follows `pkg/registry/core/pod/strategy.go` (`LogLocation`), that of its run `pkg/kubelet/kubelet_pods.go`
+(`validateContainerLogStatus`).
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class LogOptions:
-    """What a client asked for.
+    """The parsed query of a request for a log.
 
     Attributes
     ----------
     since : int or None
-        ns since the epoch; lines before it are left out.
+        Time of the first line to send (ns since the epoch).
     since_seconds : int or None
-        The same, counted back on the node's clock when the request arrives there.
+        The same in seconds before the request, by the node's clock.
     tail : int or None
-        Raw records from the end.
+        Number of raw records to send, counted from the end.
     limit : int or None
-        Bytes of the answer.
+        Longest answer (bytes).
     stream : str
-        `stdout`, `stderr` or empty for both.
+        `stdout`, `stderr`, or empty for both.
     """
 
     container: str = ""
@@ -59,35 +59,35 @@ def _integer(query: Mapping[str, str], name: str) -> int | None:
 
 
 def _boolean(query: Mapping[str, str], name: str) -> bool:
-    """Read a flag; any text but these means true (`pkg/conversion/queryparams`)."""
+    """Parse a flag; any value except `false` and `0` means true (`pkg/conversion/queryparams`)."""
     text = query.get(name)
     return text is not None and text.lower() not in ("false", "0")
 
 
 def _since(text: str | None) -> int | None:
-    """Read `sinceTime`; it is cut to whole seconds on the way to the kubelet (kubernetes#77856)."""
+    """Parse `sinceTime`; the API server truncates it to whole seconds for the kubelet (kubernetes#77856)."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,]\d+)?(Z|[+-]\d\d:\d\d)", text)
-    if not found:
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,]\d+)?(Z|[+-]\d\d:\d\d)", text)
+    if not match:
         raise bad_request(f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}" as "2006"')
-    return int(datetime.fromisoformat(found[1] + found[2].replace("Z", "+00:00")).astimezone(UTC).timestamp()) * 10**9
+    return int(datetime.fromisoformat(match[1] + match[2].replace("Z", "+00:00")).astimezone(UTC).timestamp()) * 10**9
 
 
 def parse(pod: str, query: Mapping[str, str]) -> LogOptions:
-    """Read the query.
+    """Parse the query.
 
     Parameters
     ----------
     pod : str
-        Name of the pod, for the error text.
+        Name of the pod, for error messages.
     query : mapping of str
-        The URL's parameters; unknown ones are ignored, as the API server does.
+        The URL's parameters; unknown ones are ignored, as in the API server.
 
     Raises
     ------
     ApiError
-        400 for what cannot be parsed, 422 for what is out of range.
+        400 for a value that cannot be parsed, 422 for one that is out of range.
     """
     options = LogOptions(
         container=query.get("container", ""),
@@ -121,23 +121,23 @@ def parse(pod: str, query: Mapping[str, str]) -> LogOptions:
     return options
 
 
-def choose_container(pod: Object, wanted: str) -> str:
-    """Give the container that answers.
+def choose_container(pod: Object, requested: str) -> str:
+    """Return the name of the container to read.
 
     Raises
     ------
     ApiError
-        400 where none is named and there are several, or the name is not one of the pod's.
+        400 if the query names none and the pod has several, or if the pod has none of that name.
     """
     spec, name = pod["spec"], pod["metadata"]["name"]
     names = {
         part: [c["name"] for c in spec.get(part) or []]
         for part in ("initContainers", "containers", "ephemeralContainers")
     }
-    if wanted:
-        if not any(wanted in group for group in names.values()):
-            raise bad_request(f"container {wanted} is not valid for pod {name}")
-        return wanted
+    if requested:
+        if not any(requested in group for group in names.values()):
+            raise bad_request(f"container {requested} is not valid for pod {name}")
+        return requested
     if len(names["containers"]) == 1:
         return str(names["containers"][0])
     choice = " ".join(each for group in names.values() for each in group)
@@ -145,35 +145,35 @@ def choose_container(pod: Object, wanted: str) -> str:
 
 
 def choose_run(pod: Object, container: str, *, previous: bool) -> str:
-    """Give the container ID of the run that answers.
+    """Return the container ID of the run to read.
 
-    A container that waits for its next restart answers with its last run, silently.
+    For a container that waits for its next restart, this is its last run.
 
     Raises
     ------
     ApiError
-        400 where there is none yet, in the kubelet's words.
+        400 if there is no run yet, worded as by the kubelet.
     """
-    where = f'container "{container}" in pod "{pod["metadata"]["name"]}"'
+    subject = f'container "{container}" in pod "{pod["metadata"]["name"]}"'
     status = pod.get("status") or {}
     parts = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
-    found = next((s for part in parts for s in status.get(part) or [] if s["name"] == container), None)
-    if found is None:
-        raise bad_request(f"{where} is not available")
-    state = found["state"]
-    last = (found.get("lastState") or {}).get("terminated", {}).get("containerID", "")
+    container_status = next((s for part in parts for s in status.get(part) or [] if s["name"] == container), None)
+    if container_status is None:
+        raise bad_request(f"{subject} is not available")
+    state = container_status["state"]
+    last_id = (container_status.get("lastState") or {}).get("terminated", {}).get("containerID", "")
     if previous:
-        if not last:
-            raise bad_request(f"previous terminated {where} not found")
-        return str(last)
+        if not last_id:
+            raise bad_request(f"previous terminated {subject} not found")
+        return str(last_id)
     if "running" in state:
-        return str(found["containerID"])
-    if current := state.get("terminated", {}).get("containerID", "") or last:
-        return str(current)
+        return str(container_status["containerID"])
+    if current_id := state.get("terminated", {}).get("containerID", "") or last_id:
+        return str(current_id)
     if "terminated" in state:
-        raise bad_request(f"{where} is terminated")
+        raise bad_request(f"{subject} is terminated")
     reason = state.get("waiting", {}).get("reason")
     if not reason:
-        raise bad_request(f"{where} is waiting to start - no logs yet")
-    words = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
-    raise bad_request(f"{where} is waiting to start: {words.get(reason, reason)}")
+        raise bad_request(f"{subject} is waiting to start - no logs yet")
+    messages = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+    raise bad_request(f"{subject} is waiting to start: {messages.get(reason, reason)}")

@@ -1,8 +1,7 @@
-"""The object store: versions, and watches that miss nothing.
+"""The object store with its resource versions and watches: the counterpart of etcd and the watch cache.
 
-What etcd and the watch cache are to the API server. Objects handed out are shared: whoever changes one
-takes a `copy` first and puts that back with `update`. Every change, of whatever kind, takes the next
-resource version, as in etcd.
+The store returns its own objects, not copies. To change one, make a `copy`, change that, and pass it to `update`.
+As in etcd, every change of any object takes the next resource version.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cortex_jupyter.sandbox import managed
-from cortex_jupyter.sandbox.defaults import admit, complete
+from cortex_jupyter.sandbox import managedfields
+from cortex_jupyter.sandbox.defaults import admit, set_pod_defaults
 from cortex_jupyter.sandbox.resources import BY_KIND, BY_PLURAL, Resource
 from cortex_jupyter.sandbox.status import already_exists, conflict, expired, not_found
 
@@ -28,36 +27,36 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 Key = tuple[str, str, str]
 
-#: Who sets a field where nobody else says so: the controllers.
+#: Field manager of a change that names no other: the controllers.
 CONTROLLERS = "kube-controller-manager"
-#: Changes kept for watches that begin in the past (the watch cache keeps 100 to 102 400 of them).
+#: Number of changes kept for watches that start at an older version (the watch cache keeps 100 to 102 400).
 HISTORY = 10_000
 
 
 def copy(obj: Object) -> Object:
-    """Copy an object deeply; through JSON, which is what it is, and faster than `copy.deepcopy`."""
+    """Return a deep copy of an object; a round trip through JSON is faster than `copy.deepcopy`."""
     copied: Object = orjson.loads(orjson.dumps(obj))
     return copied
 
 
 def new_uid() -> str:
-    """Give a UID no other object has."""
+    """Return a new UID."""
     return str(uuid.uuid4())
 
 
-def random_end() -> str:
-    """Give what Kubernetes puts behind a generated name: five letters, of those that spell no word (`util/rand`)."""
+def random_suffix() -> str:
+    """Return five random characters for a generated name, from the alphabet of `util/rand`, which spells no words."""
     return "".join(random.choices("bcdfghjklmnpqrstvwxz2456789", k=5))  # noqa: S311 - no secret
 
 
 def now() -> str:
-    """Give the time as `metav1.Time` is written: UTC, whole seconds."""
+    """Return the current time in the format of `metav1.Time`: UTC, whole seconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change of one object; `old` or `new` is None where it was created or deleted."""
+    """One change of one object; `old` is None if it was created, `new` is None if it was deleted."""
 
     version: int
     plural: str
@@ -66,10 +65,10 @@ class Change:
 
     @property
     def object(self) -> Object:
-        """The object after the change, or as it was last."""
-        found = self.new or self.old
-        assert found is not None
-        return found
+        """The object after the change; for a deletion, its last state."""
+        obj = self.new or self.old
+        assert obj is not None
+        return obj
 
 
 class Store:
@@ -79,11 +78,11 @@ class Store:
         self.version = 100
         self.oldest = 0
         self._objects: dict[str, dict[tuple[str, str], Object]] = {plural: {} for plural in BY_PLURAL}
-        #: What each owner's UID owns: a controller asks for this at each step, in a namespace of thousands.
+        #: Keys of the objects that each owner's UID owns. Controllers look this up at each step, among thousands of objects.
         self._owned: dict[str, set[Key]] = {}
-        #: Names of events by what makes two of them one that is counted: see `events.record`.
+        #: Name of the event that counts repetitions, by the fields that make two events equal: see `events.record`.
         self.repeatable_events: dict[tuple[str, ...], str] = {}
-        #: Their different messages by what else they say, and when the last one came (monotonic): see there.
+        #: Messages of similar events, and the monotonic time of the newest, by their common fields: see `events.record`.
         self.similar_events: dict[tuple[str, ...], tuple[set[str], float]] = {}
         self._history: deque[Change] = deque(maxlen=HISTORY)
         self._watchers: set[asyncio.Queue[Change | None]] = set()
@@ -92,28 +91,28 @@ class Store:
     # ------------------------------------------------------------ reading
 
     def get(self, plural: str, namespace: str, name: str) -> Object | None:
-        """Give one object, or None."""
+        """Return an object, or None if it does not exist."""
         return self._objects[plural].get((namespace, name))
 
     def require(self, resource: Resource, namespace: str, name: str) -> Object:
-        """Give one object, or raise the 404 a client would see."""
-        found = self.get(resource.plural, namespace, name)
-        if found is None:
+        """Return an object; raise the 404 that a client sees if it does not exist."""
+        obj = self.get(resource.plural, namespace, name)
+        if obj is None:
             raise not_found(resource.plural, name, resource.group)
-        return found
+        return obj
 
     def select(self, plural: str, namespace: str = "") -> list[Object]:
-        """Give all objects of a kind, of one namespace or of all, ordered by key as etcd does."""
+        """Return the objects of a kind in one namespace, or in all, ordered by key as in etcd."""
         objects = self._objects[plural]
         return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
 
     def select_at(self, version: int, plural: str, namespace: str = "") -> list[Object]:
-        """Return what `select` returned when the store had an earlier version: the changes since then are undone.
+        """Return what `select` returned at an earlier version, by undoing the changes since then.
 
         Raises
         ------
         ApiError
-            410 Expired where they are no longer all held.
+            410 Expired if some of those changes are no longer held.
         """
         if version == self.version:
             return self.select(plural, namespace)
@@ -129,7 +128,7 @@ class Store:
         return [objects[key] for key in sorted(objects) if namespace in ("", key[0])]
 
     def owned(self, plural: str, uid: str) -> list[Object]:
-        """Return the objects of a kind whose controller has this UID, ordered by key."""
+        """Return the objects of a kind that the controller with this UID owns, ordered by key."""
         return [obj for obj in self.dependents(plural, uid) if controller_of(obj).get("uid") == uid]
 
     def dependents(self, plural: str, uid: str) -> list[Object]:
@@ -140,17 +139,17 @@ class Store:
     # ------------------------------------------------------------ changing
 
     def create(self, resource: Resource, obj: Object, *, manager: str = CONTROLLERS) -> Object:
-        """Add an object; fills name, UID, creation time, version and who set its fields, and admits a pod.
+        """Add an object: set its name, UID, creation time, version and managed fields, and run admission.
 
         Raises
         ------
         ApiError
-            409 AlreadyExists.
+            409 AlreadyExists if the name is taken.
         """
         obj = copy(obj)
         meta = obj.setdefault("metadata", {})
         if not meta.get("name"):
-            meta["name"] = meta["generateName"] + random_end()
+            meta["name"] = meta["generateName"] + random_suffix()
         key = (resource.plural, meta.get("namespace", ""), meta["name"])
         if key[1:] in self._objects[key[0]]:
             raise already_exists(resource.plural, meta["name"], resource.group)
@@ -160,18 +159,18 @@ class Store:
             meta.setdefault("generation", 1)
         obj |= {"kind": resource.kind, "apiVersion": resource.api_version}
         if resource.kind == "Pod":
-            complete(obj)
-        meta["managedFields"] = managed.created(obj, manager, meta["creationTimestamp"])
+            set_pod_defaults(obj)
+        meta["managedFields"] = managedfields.created(obj, manager, meta["creationTimestamp"])
         admit(obj)
         return self._put(key, None, obj)
 
     def update(self, obj: Object, *, check: bool = False, manager: str = CONTROLLERS) -> Object:
-        """Replace an object; with `check`, only if its resource version is still the newest.
+        """Replace an object; with `check`, refuse if its resource version is not the newest.
 
         Raises
         ------
         ApiError
-            404 where it is gone, 409 Conflict.
+            404 if it no longer exists, 409 Conflict if `check` fails.
         """
         resource, meta = BY_KIND[obj["kind"]], obj["metadata"]
         key = (resource.plural, meta.get("namespace", ""), meta["name"])
@@ -181,17 +180,17 @@ class Store:
         if check and meta.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
             raise conflict(resource.plural, meta["name"])
         obj = copy(obj)
-        kept = ("uid", "creationTimestamp", "generation", "resourceVersion", "managedFields")
-        obj["metadata"] |= {k: old["metadata"][k] for k in kept if k in old["metadata"]}
+        immutable = ("uid", "creationTimestamp", "generation", "resourceVersion", "managedFields")
+        obj["metadata"] |= {k: old["metadata"][k] for k in immutable if k in old["metadata"]}
         if obj == old:
             return old
-        obj["metadata"]["managedFields"] = managed.updated(old, obj, manager, now())
+        obj["metadata"]["managedFields"] = managedfields.updated(old, obj, manager, now())
         if obj.get("spec") != old.get("spec") and resource.plural != "pods":
             obj["metadata"]["generation"] = old["metadata"].get("generation", 1) + 1
         return self._put(key, old, obj)
 
     def remove(self, obj: Object) -> None:
-        """Delete an object for good; does nothing if it is gone already."""
+        """Delete an object now; do nothing if it no longer exists."""
         meta = obj["metadata"]
         key = (BY_KIND[obj["kind"]].plural, meta.get("namespace", ""), meta["name"])
         old = self.get(*key)
@@ -211,7 +210,7 @@ class Store:
         return obj
 
     def _index(self, key: Key, old: Object | None, new: Object | None) -> None:
-        """Keep `_owned` in line with the owner references of an object."""
+        """Update `_owned` for the owner references that an object gained or lost."""
         before, after = (
             {r["uid"] for r in obj["metadata"].get("ownerReferences") or []} if obj else set() for obj in (old, new)
         )
@@ -225,7 +224,7 @@ class Store:
     # ------------------------------------------------------------ watching
 
     def listen(self, listener: Callable[[Change], None]) -> None:
-        """Call `listener` with every change, at once; it must not block."""
+        """Call `listener` synchronously with every change; it must not block."""
         self._listeners.append(listener)
 
     def _publish(self, change: Change) -> None:
@@ -238,23 +237,23 @@ class Store:
             listener(change)
 
     def since(self, version: int) -> list[Change]:
-        """Give the changes after a version.
+        """Return the changes after a version.
 
         Raises
         ------
         ApiError
-            410 Expired where they are no longer all held.
+            410 Expired if some of them are no longer held.
         """
         if version < self.oldest:
             raise expired(version, self.oldest)
         return [change for change in self._history if change.version > version]
 
     def watch(self) -> Watcher:
-        """Begin to collect changes; close the watcher when done."""
+        """Return a context manager for a queue that receives every change from now on."""
         return Watcher(self._watchers)
 
     def expire(self) -> None:
-        """Forget all history, as a compaction does: running watches end with 410, older versions are gone."""
+        """Drop the history, as a compaction does: running watches end with 410, and older versions have expired."""
         self._history.clear()
         self.oldest = self.version
         for queue in self._watchers:
@@ -262,7 +261,7 @@ class Store:
 
 
 class Watcher:
-    """A queue of changes; `None` in it says that its versions have expired."""
+    """A queue of changes; `None` in it means that the watch's version has expired."""
 
     def __init__(self, registry: set[asyncio.Queue[Change | None]]) -> None:
         self._registry = registry
@@ -277,13 +276,13 @@ class Watcher:
 
 
 def controller_of(obj: Object) -> Object:
-    """Give the owner reference with `controller: true`, or an empty dict."""
+    """Return the owner reference with `controller: true`, or an empty dict if there is none."""
     references: Iterator[Object] = iter(obj["metadata"].get("ownerReferences") or [])
     return next((r for r in references if r.get("controller")), {})
 
 
 def owner_reference(owner: Object) -> Object:
-    """Give the reference a controller puts into what it creates."""
+    """Return the reference that a controller sets on an object that it creates."""
     meta = owner["metadata"]
     return {
         "apiVersion": owner["apiVersion"],

@@ -1,7 +1,7 @@
-"""The patch formats of the API, reduced to what manifests need.
+"""The patch formats of the API, as far as manifests need them.
 
-JSON merge patch is RFC 7386, JSON patch RFC 6902. A strategic merge patch is a merge patch whose lists of
-named things are merged by their key (`patchMergeKey` in `staging/src/k8s.io/api/core/v1/types.go`).
+JSON merge patch is RFC 7386, JSON patch RFC 6902. A strategic merge patch is a merge patch that merges some lists
+item by item, by a key (`patchMergeKey` in `staging/src/k8s.io/api/core/v1/types.go`).
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _KEYS = {
 
 
 def apply(obj: Object, patch: Any, content_type: str) -> Object:
-    """Give a patched copy.
+    """Return a patched copy of an object.
 
     Parameters
     ----------
     obj : dict
-        The object as it is.
+        The current object.
     patch : dict or list
-        The body.
+        The body of the request.
     content_type : str
-        Which format it is in.
+        Media type that names the patch format.
 
     Raises
     ------
     ApiError
-        415 for another format, 400 where the patch does not fit.
+        415 for an unknown format, 400 if the patch does not apply.
     """
     if content_type == "application/json-patch+json":
         return _json_patch(copy(obj), patch)
@@ -92,10 +92,10 @@ def _json_patch(obj: Object, operations: list[Object]) -> Object:
     for operation in operations:
         *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
         try:
-            here: Any = obj
+            container: Any = obj
             for part in parents:
-                here = here[int(part)] if isinstance(here, list) else here[part]
-            _operate(here, last, operation)
+                container = container[int(part)] if isinstance(container, list) else container[part]
+            _operate(container, last, operation)
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise bad_request(
                 f"the server rejected our request due to an error in our request: {operation['path']}: {error}"
@@ -103,18 +103,18 @@ def _json_patch(obj: Object, operations: list[Object]) -> Object:
     return obj
 
 
-def _operate(here: Any, last: str, operation: Object) -> None:
-    match operation["op"], isinstance(here, list):
+def _operate(container: Any, last: str, operation: Object) -> None:
+    match operation["op"], isinstance(container, list):
         case "add", True:
-            here.insert(len(here) if last == "-" else int(last), operation["value"])
+            container.insert(len(container) if last == "-" else int(last), operation["value"])
         case ("add", False):
-            here[last] = operation["value"]
-        case "replace", listed:
-            here[int(last) if listed else last] = operation["value"]
-        case "remove", listed:
-            del here[int(last) if listed else last]
-        case "test", listed:
-            if here[int(last) if listed else last] != operation["value"]:
+            container[last] = operation["value"]
+        case "replace", is_list:
+            container[int(last) if is_list else last] = operation["value"]
+        case "remove", is_list:
+            del container[int(last) if is_list else last]
+        case "test", is_list:
+            if container[int(last) if is_list else last] != operation["value"]:
                 raise ValueError("test failed")
-        case other, _:
-            raise ValueError(f"{other} is not supported")
+        case unknown, _:
+            raise ValueError(f"{unknown} is not supported")

@@ -1,9 +1,9 @@
-"""One pod's life on the node, from images to the last exit code.
+"""The life of one pod on the node, from pulling its images to its last exit code.
 
-Follows `pkg/kubelet/kuberuntime/kuberuntime_manager.go` (`computePodActions`): init containers one after
-the other, sidecars (init containers with `restartPolicy: Always`) beside what follows, then all regular
-containers at once; the first restart at once, later ones after a growing back-off. Images are those of
-`pkg/kubelet/images/image_manager.go`.
+The rules are those of `pkg/kubelet/kuberuntime/kuberuntime_manager.go` (`computePodActions`): Init containers run one
+after the other. A sidecar (an init container with `restartPolicy: Always`) keeps running beside the containers after
+it. Then all regular containers start together. The first restart is immediate; later ones wait for a growing back-off.
+Pulling images follows `pkg/kubelet/images/image_manager.go`.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from cortex_jupyter.sandbox.objects import Store
 
 Object = dict[str, Any]
-#: Seconds that ErrImagePull is shown before the back-off; a kubelet's next sync is about as soon.
-_SHOWN = 0.5
+#: How long ErrImagePull is shown before the back-off (seconds); about the time to a kubelet's next sync.
+_ERR_IMAGE_PULL_S = 0.5
 
 
 class Node:
-    """What the pods of a node share.
+    """State that all pods of a node share.
 
     Attributes
     ----------
     port : int
-        Where the API server listens.
+        TCP port of the API server.
     logs : dict of CriLog
-        The log of each run that is still held, by container ID.
+        The log of each run that the runtime still has, by container ID.
     """
 
     def __init__(self, store: Store, faults: Faults, config: Config, root: Path) -> None:
@@ -56,18 +56,18 @@ class PodWorker:
 
     Parameters
     ----------
-    kubelet : Node
-        Store, faults, settings, log files.
+    node : Node
+        The node with its store, faults, settings and log files.
     pod : dict
-        The pod as bound to the node.
+        The pod, bound to the node.
     """
 
-    def __init__(self, kubelet: Node, pod: Object) -> None:
-        self.kubelet = kubelet
+    def __init__(self, node: Node, pod: Object) -> None:
+        self.node = node
         self.meta = pod["metadata"]
         self.name, self.namespace, self.uid = self.meta["name"], self.meta["namespace"], self.meta["uid"]
-        self.folder: Path = kubelet.root / "var/log/pods" / f"{self.namespace}_{self.name}_{self.uid}"
-        self.home: Path = kubelet.root / "pods" / self.uid
+        self.folder: Path = node.root / "var/log/pods" / f"{self.namespace}_{self.name}_{self.uid}"
+        self.home: Path = node.root / "pods" / self.uid
         self.home.mkdir(parents=True, exist_ok=True)
         spec = pod["spec"]
         self.containers = [
@@ -76,106 +76,108 @@ class PodWorker:
         ]
         self.containers += [Container(c, MAIN) for c in spec["containers"]]
         self.phase = "Pending"
-        self.why: dict[str, str] = {}
-        self.ending = False
-        #: Set on each change of the pod or of a fault: whoever waits for an image looks again.
+        self.pod_reason: dict[str, str] = {}
+        self.is_ending = False
+        #: Set on each change of the pod or of a fault, so that a container that waits for its image checks again.
         self.changed = asyncio.Event()
-        #: Containers that run; they are waited for. Whatever else is under way is cancelled at the end.
+        #: Tasks that run a container; the end of the pod waits for them. It cancels all other tasks.
         self._runs: set[asyncio.Task[Any]] = set()
-        self._chores: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
         self._sidecars: list[asyncio.Task[bool]] = []
-        #: Why all containers are restarted, while they are; and how long the next time waits, in seconds.
-        self._restarting, self._pause = "", 0.0
-        self._restarted = False
-        self._life_task = self._spawn(self._life(spec))
+        #: Why all containers are being restarted, or empty; and the delay before the next such restart (seconds).
+        self._restart_reason, self._restart_delay = "", 0.0
+        self._was_restarted = False
+        self._pod_task = self._spawn(self._run_pod(spec))
 
-    # ------------------------------------------------------------ what others see
+    # ------------------------------------------------------------ status and events
 
     def sync(self) -> None:
         """Write the status to the API."""
-        pod = self.kubelet.store.get("pods", self.namespace, self.name)
+        pod = self.node.store.get("pods", self.namespace, self.name)
         if pod is not None and pod["metadata"]["uid"] == self.uid:
             new = copy(pod)
-            new["status"] = podstatus.build(pod, self.containers, self.phase, **self.why)
-            if self._restarted:
-                restarting = podstatus.restarting(pod, self._restarting)
-                new["status"]["conditions"].append(restarting)
-            self.kubelet.store.update(new, manager="kubelet")
+            new["status"] = podstatus.build(pod, self.containers, self.phase, **self.pod_reason)
+            if self._was_restarted:
+                condition = podstatus.restarting_condition(pod, self._restart_reason)
+                new["status"]["conditions"].append(condition)
+            self.node.store.update(new, manager="kubelet")
 
-    def tell(self, reason: str, message: str, container: Container | None = None, *, warning: bool = False) -> None:
-        """Record an event about the pod, or about one of its containers."""
-        about = "" if container is None else container.field
-        events.record(self.kubelet.store, self._pod(), reason, message, warning=warning, field=about)
+    def record_event(
+        self, reason: str, message: str, container: Container | None = None, *, warning: bool = False
+    ) -> None:
+        """Record an event about the pod or one of its containers."""
+        field = "" if container is None else container.field_path
+        events.record(self.node.store, self._pod(), reason, message, warning=warning, field=field)
 
     def update(self, pod: Object) -> None:
-        """Take over a change of the spec: images, and ephemeral containers."""
+        """Apply a change of the spec: new images and ephemeral containers."""
         specs = {c["name"]: c for part in ("initContainers", "containers") for c in pod["spec"].get(part) or []}
         for container in self.containers:
             container.spec = specs.get(container.name, container.spec)
-        known = {c.name for c in self.containers}
+        names = {c.name for c in self.containers}
         for spec in pod["spec"].get("ephemeralContainers") or []:
-            if spec["name"] not in known and not self.ending:
+            if spec["name"] not in names and not self.is_ending:
                 container = Container(spec, EPHEMERAL)
-                container.wait("ContainerCreating")
+                container.set_waiting("ContainerCreating")
                 self.containers.append(container)
-                self._spawn(self._once(container))
+                self._spawn(self._run_once(container))
         self.changed.set()
 
     # ------------------------------------------------------------ life
 
-    async def _life(self, spec: Object) -> None:
+    async def _run_pod(self, spec: Object) -> None:
         policy = spec.get("restartPolicy", "Always")
         if limit := spec.get("activeDeadlineSeconds"):
             self._spawn(self._deadline(limit))
-        while (phase := await self._round(policy)) is None:
+        while (phase := await self._run_containers(policy)) is None:
             await self._restart_all()
         await self._finish(phase)
 
-    async def _round(self, policy: str) -> str | None:
-        """Run all containers from the first on; return the phase it comes to, None where all shall be restarted."""
+    async def _run_containers(self, policy: str) -> str | None:
+        """Run all containers from the first on; return the pod's final phase, or None if all of them must be restarted."""
         inits = [c for c in self.containers if c.kind in (INIT, SIDECAR)]
         mains = [c for c in self.containers if c.kind == MAIN]
         for container in inits + mains:
-            container.wait("PodInitializing" if inits else "ContainerCreating")
+            container.set_waiting("PodInitializing" if inits else "ContainerCreating")
         self.sync()
         for container in inits:
             if container.kind == SIDECAR:
                 self._sidecars.append(self._spawn(self._supervise(container, "Always")))
-                while not container.running and not self._restarting:
+                while not container.running and not self._restart_reason:
                     await self.wait_change(0.02)
             elif not await self._supervise(container, "Never" if policy == "Never" else "OnFailure"):
-                return None if self._restarting else "Failed"
-            if self._restarting:
+                return None if self._restart_reason else "Failed"
+            if self._restart_reason:
                 return None
         for container in mains:
-            container.wait("ContainerCreating")
+            container.set_waiting("ContainerCreating")
         done = await asyncio.gather(*(self._supervise(c, c.spec.get("restartPolicy", policy)) for c in mains))
-        if self._restarting:
+        if self._restart_reason:
             return None
         return "Succeeded" if all(done) else "Failed"
 
     async def _restart_all(self) -> None:
-        """Kill what still runs, forget what ran, and count one restart for each container; the pod stays as it is.
+        """Kill all containers, delete their logs, and count one restart for each; the pod itself stays.
 
-        KEP-5532: nothing is told to stop before it is killed, and exited containers leave the runtime with their logs.
+        As in KEP-5532, containers get no SIGTERM, and the runtime removes exited containers with their logs.
         """
         self.sync()
         await self._stop([c for c in self.containers if c.kind in (MAIN, SIDECAR, INIT)], 0)
         await asyncio.gather(*self._sidecars)
         self._sidecars.clear()
-        await asyncio.sleep(self._pause)
-        self._pause = min(self.kubelet.config.backoff_max, self._pause * 2) or self.kubelet.config.backoff
+        await asyncio.sleep(self._restart_delay)
+        self._restart_delay = min(self.node.config.backoff_max, self._restart_delay * 2) or self.node.config.backoff
         for container in self.containers:
             if container.kind != EPHEMERAL and container.id:
                 shutil.rmtree(self.folder / container.name, ignore_errors=True)
-                self.kubelet.logs.pop(container.id, None)
+                self.node.logs.pop(container.id, None)
                 container.restarts += 1
-        self._restarting = ""
+        self._restart_reason = ""
         self.sync()
 
     async def _finish(self, phase: str) -> None:
-        """End the pod: sidecars are told to stop, each when those started after it have ended (KEP-753)."""
-        self.ending = True
+        """End the pod: stop the sidecars in the reverse order of their start (KEP-753)."""
+        self.is_ending = True
         await self._stop([c for c in self.containers if c.kind == EPHEMERAL], 5)
         for container in reversed([c for c in self.containers if c.kind == SIDECAR]):
             await self._stop([container], 5)
@@ -184,29 +186,29 @@ class PodWorker:
 
     async def _deadline(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        self._life_task.cancel()
-        self.ending = True
+        self._pod_task.cancel()
+        self.is_ending = True
         text = "Pod was active on the node longer than the specified deadline"
-        self.why = {"reason": "DeadlineExceeded", "message": text}
-        self.tell("DeadlineExceeded", text)
+        self.pod_reason = {"reason": "DeadlineExceeded", "message": text}
+        self.record_event("DeadlineExceeded", text)
         await self._stop(self.containers, 2)
         self.phase = "Failed"
         self.sync()
 
     async def terminate(self, grace: float) -> None:
-        """Stop everything and forget the pod; its logs go with it."""
-        self.ending = True
+        """Stop all containers within `grace` seconds, and delete the pod's logs and home."""
+        self.is_ending = True
         for container in self.containers:
             if container.running:
-                self.tell("Killing", f"Stopping container {container.name}", container)
-        for task in self._chores:
+                self.record_event("Killing", f"Stopping container {container.name}", container)
+        for task in self._background:
             task.cancel()
         sidecars = [c for c in reversed(self.containers) if c.kind == SIDECAR]
         end = asyncio.get_running_loop().time() + grace
-        # Main containers first, then the sidecars in the reverse order of their start; one deadline for all.
+        # Main containers first, then the sidecars in the reverse order of their start, within one deadline.
         for group in ([c for c in self.containers if c.kind != SIDECAR], *([c] for c in sidecars)):
             await self._stop(group, max(0.0, end - asyncio.get_running_loop().time()))
-        if self._runs:  # one that had only begun is killed by itself
+        if self._runs:  # a container that has just started kills itself
             await asyncio.wait(self._runs, timeout=5)
         self.sync()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -224,47 +226,47 @@ class PodWorker:
     # ------------------------------------------------------------ one container
 
     async def _supervise(self, container: Container, policy: str) -> bool:
-        """Run a container until its restart policy is content; tell whether it succeeded."""
-        pause = 0.0
-        config = self.kubelet.config
+        """Run a container until its restart policy requires no further run; return whether it succeeded."""
+        delay = 0.0
+        config = self.node.config
         while True:
-            if container.restarts and self._halted:
+            if container.restarts and self._is_halted:
                 return False
-            succeeded = await self._once(container)
-            action = self._rule(container)
-            if action == "RestartAllContainers" and not self.ending and not self._restarting:
+            succeeded = await self._run_once(container)
+            action = self._exit_rule_action(container)
+            if action == "RestartAllContainers" and not self.is_ending and not self._restart_reason:
                 code = container.state["terminated"]["exitCode"]
-                self._restarting = f"Container {container.name} exited with code {code}, triggering pod restart"
-                self._restarted = True
+                self._restart_reason = f"Container {container.name} exited with code {code}, triggering pod restart"
+                self._was_restarted = True
                 self._spawn(self._stop(self.containers, 0))
-            if self._halted:
-                return succeeded and not self._restarting
+            if self._is_halted:
+                return succeeded and not self._restart_reason
             if action == "Restart":
                 succeeded = False
             elif policy == "Never" or (policy == "OnFailure" and succeeded):
                 return succeeded
-            if pause:
-                text = f"back-off {pause:g}s restarting failed container={container.name} pod={self.name}_{self.namespace}({self.uid})"
-                container.wait("CrashLoopBackOff", text)
-                self.tell("BackOff", "Back-off restarting failed container", container, warning=True)
+            if delay:
+                text = f"back-off {delay:g}s restarting failed container={container.name} pod={self.name}_{self.namespace}({self.uid})"
+                container.set_waiting("CrashLoopBackOff", text)
+                self.record_event("BackOff", "Back-off restarting failed container", container, warning=True)
                 self.sync()
-                await asyncio.sleep(pause)
-            pause = min(config.backoff_max, pause * 2) or config.backoff
+                await asyncio.sleep(delay)
+            delay = min(config.backoff_max, delay * 2) or config.backoff
             container.restarts += 1
 
     @property
-    def _halted(self) -> bool:
-        """Whether no container is restarted by its own policy: the pod ends, or all of it is restarted."""
-        return self.ending or bool(self._restarting)
+    def _is_halted(self) -> bool:
+        """Whether restart policies are suspended, because the pod ends or all containers are being restarted."""
+        return self.is_ending or bool(self._restart_reason)
 
     @staticmethod
-    def _rule(container: Container) -> str:
-        """Return the action of the first of a container's `restartPolicyRules` that its exit code meets (KEP-5307)."""
+    def _exit_rule_action(container: Container) -> str:
+        """Return the action of the first of `restartPolicyRules` that the exit code meets, or an empty string (KEP-5307)."""
         code = container.state.get("terminated", {}).get("exitCode", 0)
         rules = container.spec.get("restartPolicyRules") or []
         return next((r["action"] for r in rules if matches_exit_codes(r["exitCodes"], code)), "")
 
-    async def _once(self, container: Container) -> bool:
+    async def _run_once(self, container: Container) -> bool:
         await wait_for_image(self, container)
         run = asyncio.create_task(self._run(container))
         self._runs.add(run)
@@ -274,29 +276,29 @@ class PodWorker:
     async def _run(self, container: Container) -> bool:
         name, spec = container.name, container.spec
         folder = self.folder / name
-        log = CriLog(folder / f"{container.restarts}.log", lambda: self.kubelet.faults.clock(self.name, name))
-        for old in folder.glob(f"{container.restarts - 2}.log*"):
-            old.unlink()  # the kubelet keeps one dead run of a container
+        log = CriLog(folder / f"{container.restarts}.log", lambda: self.node.faults.clock(self.name, name))
+        for old_log in folder.glob(f"{container.restarts - 2}.log*"):
+            old_log.unlink()  # the kubelet keeps one dead run of a container
         process = Process(log)
-        env = environment.environment(self._pod(), spec, self.home, self.kubelet.port)
-        self.tell("Created", f"Created container: {name}", container)
+        env = environment.environment(self._pod(), spec, self.home, self.node.port)
+        self.record_event("Created", f"Created container: {name}", container)
         try:
             await process.start(environment.command(spec, env), env, environment.folder(spec, self.home))
         except StartError as error:
-            container.fail(str(error))
-            self.kubelet.logs[container.id] = log
-            self.tell("Failed", f"Error: {error}", container, warning=True)
+            container.set_start_failed(str(error))
+            self.node.logs[container.id] = log
+            self.record_event("Failed", f"Error: {error}", container, warning=True)
             self._sync_running()
             return False
         container.process = process
-        container.run()
-        self.kubelet.logs[container.id] = log
-        if self.ending:  # the pod was deleted while this began
+        container.set_running()
+        self.node.logs[container.id] = log
+        if self.is_ending:  # the pod was deleted while the container started
             process.signal(signal.SIGKILL)
-        self.tell("Started", f"Started container {name}", container)
+        self.record_event("Started", f"Started container {name}", container)
         self._sync_running()
         code = await process.wait()
-        container.end(code, "OOMKilled" if process.oom else "Completed" if code == 0 else "Error")
+        container.set_terminated(code, "OOMKilled" if process.is_oom_killed else "Completed" if code == 0 else "Error")
         process.ended.set()
         self.changed.set()
         self._sync_running()
@@ -308,45 +310,46 @@ class PodWorker:
             self.phase = "Running" if self.phase == "Pending" else self.phase
         self.sync()
 
-    # ------------------------------------------------------------ small things
+    # ------------------------------------------------------------ helpers
 
     def _pod(self) -> Object:
-        found = self.kubelet.store.get("pods", self.namespace, self.name)
-        return found or {"kind": "Pod", "apiVersion": "v1", "metadata": self.meta}
+        pod = self.node.store.get("pods", self.namespace, self.name)
+        return pod or {"kind": "Pod", "apiVersion": "v1", "metadata": self.meta}
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chore_done)
+    def _spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background_done)
         return task
 
-    def _chore_done(self, task: asyncio.Task[Any]) -> None:
-        self._chores.discard(task)
+    def _background_done(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
         if not task.cancelled():
-            task.result()  # raises into the loop's handler, which prints it
+            task.result()  # raises into the event loop's exception handler, which prints it
 
     async def wait_change(self, seconds: float) -> None:
-        """Wait for a change of the pod or of a fault, at most so many seconds."""
+        """Wait for a change of the pod or of a fault, at most `seconds`."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.changed.wait(), seconds)
         self.changed.clear()
 
 
 def image_problem(spec: Object, faults: Faults) -> tuple[str, str] | None:
-    """Say why a container's image cannot be had.
+    """Return why a container's image cannot be used, or None if it can.
 
     Parameters
     ----------
     spec : dict
-        The container.
+        The container's spec.
     faults : Faults
-        May say that an image is there or not. Otherwise one with `missing` in its name is not, and with
-        `imagePullPolicy: Never` only `busybox` and what is `local/` is: any image runs what the machine has.
+        May make an image present or missing. Without such a fault, an image is present unless its name contains
+        `missing`; with `imagePullPolicy: Never`, only `busybox` and `local/...` are present. Every image runs the
+        programs of this machine.
 
     Returns
     -------
     tuple of str, or None
-        Waiting reason and message, in the kubelet's words.
+        Waiting reason and message, worded as by the kubelet.
     """
     image = spec.get("image", "")
     never = spec.get("imagePullPolicy") == "Never"
@@ -362,47 +365,47 @@ def image_problem(spec: Object, faults: Faults) -> tuple[str, str] | None:
 
 
 async def wait_for_image(worker: PodWorker, container: Container) -> None:
-    """Wait until a container's image is there; a patch of the pod or a fault may bring it.
+    """Wait until a container's image is present; a patch of the pod or a fault may change that.
 
     Parameters
     ----------
     worker : PodWorker
-        The pod; its status and events tell what is waited for.
+        The pod; its status and events show the wait.
     container : Container
-        Whose image.
+        The container that needs the image.
     """
-    faults, config = worker.kubelet.faults, worker.kubelet.config
-    pause = config.backoff
+    faults, config = worker.node.faults, worker.node.config
+    delay = config.backoff
     while True:
         image = container.spec.get("image", "")
-        missing, seconds = image_problem(container.spec, faults), faults.pull_seconds(image)
-        if missing is None and not seconds:
-            worker.tell("Pulled", f'Container image "{image}" already present on machine', container)
+        problem, seconds = image_problem(container.spec, faults), faults.pull_seconds(image)
+        if problem is None and not seconds:
+            worker.record_event("Pulled", f'Container image "{image}" already present on machine', container)
             return
-        if missing is None or missing[0] == "ErrImagePull":
-            worker.tell("Pulling", f'Pulling image "{image}"', container)
+        if problem is None or problem[0] == "ErrImagePull":
+            worker.record_event("Pulling", f'Pulling image "{image}"', container)
             await asyncio.sleep(seconds)
-        if missing is None:
-            worker.tell("Pulled", f'Successfully pulled image "{image}" in {seconds:g}s', container)
+        if problem is None:
+            worker.record_event("Pulled", f'Successfully pulled image "{image}" in {seconds:g}s', container)
             return
-        reason, message = missing
+        reason, message = problem
         if reason == "ErrImagePull":
-            worker.tell("Failed", f'Failed to pull image "{image}": {message}', container, warning=True)
+            worker.record_event("Failed", f'Failed to pull image "{image}": {message}', container, warning=True)
         else:
-            worker.tell(reason, message, container, warning=True)
-        _show(worker, container, reason, message)
+            worker.record_event(reason, message, container, warning=True)
+        _show_problem(worker, container, reason, message)
         if reason == "ErrImagePull":
-            await worker.wait_change(_SHOWN)
+            await worker.wait_change(_ERR_IMAGE_PULL_S)
             if image_problem(container.spec, faults):
                 text = f'Back-off pulling image "{image}"'
-                worker.tell("BackOff", text, container)
-                _show(worker, container, "ImagePullBackOff", text)
+                worker.record_event("BackOff", text, container)
+                _show_problem(worker, container, "ImagePullBackOff", text)
         if image_problem(container.spec, faults):
-            await worker.wait_change(pause)
-            pause = min(pause * 2, config.backoff_max)
+            await worker.wait_change(delay)
+            delay = min(delay * 2, config.backoff_max)
 
 
-def _show(worker: PodWorker, container: Container, reason: str, message: str) -> None:
-    worker.tell("Failed", f"Error: {reason}", container, warning=True)
-    container.wait(reason, message)
+def _show_problem(worker: PodWorker, container: Container, reason: str, message: str) -> None:
+    worker.record_event("Failed", f"Error: {reason}", container, warning=True)
+    container.set_waiting(reason, message)
     worker.sync()

@@ -1,4 +1,4 @@
-"""A pod's `status`, put together from what is known of its containers.
+"""Builds a pod's `status` from the states of its containers.
 
 The rules are those of `pkg/kubelet/kubelet_pods.go` (`getPhase`, `convertToAPIContainerStatuses`) and
 `pkg/kubelet/status/generate.go` (conditions) in kubernetes/kubernetes.
@@ -26,7 +26,7 @@ INIT, SIDECAR, MAIN, EPHEMERAL = "init", "sidecar", "main", "ephemeral"
 
 @dataclass
 class Container:
-    """What the kubelet knows of one container of one pod."""
+    """The state of one container of a pod, as the kubelet tracks it."""
 
     spec: Object
     kind: str
@@ -38,56 +38,62 @@ class Container:
 
     @property
     def name(self) -> str:
-        """Its name in the pod."""
+        """The container's name in the pod."""
         return str(self.spec["name"])
 
     @property
-    def field(self) -> str:
-        """How events name it."""
+    def field_path(self) -> str:
+        """The container as events name it in `fieldPath`."""
         part = {MAIN: "containers", EPHEMERAL: "ephemeralContainers"}.get(self.kind, "initContainers")
         return f"spec.{part}{{{self.name}}}"
 
     @property
     def running(self) -> bool:
-        """Whether its process runs."""
+        """Whether the container's process runs."""
         return "running" in self.state
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended with exit code 0."""
+        """Whether the container ended with exit code 0."""
         return bool(self.state.get("terminated", {}).get("exitCode", 1) == 0)
 
-    def wait(self, reason: str, message: str = "") -> None:
-        """Enter a waiting state; what ran before becomes `lastState`."""
+    def set_waiting(self, reason: str, message: str = "") -> None:
+        """Enter the waiting state; a terminated state before it becomes `lastState`."""
         if "terminated" in self.state:
             self.last = self.state
         self.state = {"waiting": {"reason": reason} | ({"message": message} if message else {})}
 
-    def run(self) -> None:
+    def set_running(self) -> None:
         """Enter the running state under a new container ID."""
         if "terminated" in self.state:
             self.last = self.state
         self.id = f"containerd://{uuid.uuid4().hex}{uuid.uuid4().hex}"
         self.state = {"running": {"startedAt": now()}}
 
-    def fail(self, message: str) -> None:
-        """Enter the terminated state without having run (`StartError`, containerd's exit code 128)."""
-        self.run()
+    def set_start_failed(self, message: str) -> None:
+        """Enter the terminated state of a container that could not start (`StartError`, containerd's exit code 128)."""
+        self.set_running()
         self.state = {}
-        self.end(128, "StartError", message)
+        self.set_terminated(128, "StartError", message)
 
-    def end(self, code: int, reason: str, message: str = "") -> None:
+    def set_terminated(self, code: int, reason: str, message: str = "") -> None:
         """Enter the terminated state."""
         started = self.state.get("running", {}).get("startedAt", "1970-01-01T00:00:00Z")
-        ended = {"exitCode": code, "reason": reason, "startedAt": started, "finishedAt": now(), "containerID": self.id}
-        self.state = {"terminated": ended | ({"message": message} if message else {})}
+        details = {
+            "exitCode": code,
+            "reason": reason,
+            "startedAt": started,
+            "finishedAt": now(),
+            "containerID": self.id,
+        }
+        self.state = {"terminated": details | ({"message": message} if message else {})}
 
     def status(self) -> Object:
-        """Give its `containerStatus`."""
+        """Return the container's `containerStatus`."""
         started = self.running
         ready = self.succeeded if self.kind == INIT else started
         image = self.spec.get("image", "")
-        found = {
+        status = {
             "name": self.name,
             "state": self.state,
             "lastState": self.last,
@@ -98,31 +104,31 @@ class Container:
             "started": started,
         }
         if not self.id:
-            return found
-        # KEP-1287 `resources` and KEP-3619 `user`, both 1.33; KEP-3857 `volumeMounts`, 1.31.
+            return status
+        # `resources` (KEP-1287) and `user` (KEP-3619) exist since 1.33, `volumeMounts` (KEP-3857) since 1.31.
         mounts = [
             mount | ({"recursiveReadOnly": "Disabled"} if mount.get("readOnly") else {})
             for mount in self.spec.get("volumeMounts") or []
         ]
         resources = self.spec.get("resources") or {}
-        found |= {"containerID": self.id, "resources": resources, "user": _USER}
-        found |= {"allocatedResources": resources["requests"]} if "requests" in resources else {}
-        return found | ({"volumeMounts": mounts} if mounts else {})
+        status |= {"containerID": self.id, "resources": resources, "user": _USER}
+        status |= {"allocatedResources": resources["requests"]} if "requests" in resources else {}
+        return status | ({"volumeMounts": mounts} if mounts else {})
 
 
 def build(pod: Object, containers: list[Container], phase: str, **extra: str) -> Object:
-    """Give the whole `status` of a pod that is bound to the node.
+    """Return the complete `status` of a pod that is bound to the node.
 
     Parameters
     ----------
     pod : dict
-        The pod; its present status says when each condition last changed.
+        The pod; its current status holds the time at which each condition last changed.
     containers : list of Container
-        In the order of the spec.
+        The containers in the order of the spec.
     phase : str
-        Its phase.
+        The pod's phase.
     **extra : str
-        `reason` and `message` of the pod itself, such as DeadlineExceeded.
+        `reason` and `message` of the pod itself, such as those of DeadlineExceeded.
     """
     old = pod.get("status") or {}
     finished = phase in ("Succeeded", "Failed")
@@ -142,24 +148,24 @@ def build(pod: Object, containers: list[Container], phase: str, **extra: str) ->
     )
     if phase == "Succeeded":
         initialized, ready = ("PodCompleted", ""), ("PodCompleted", "")
-    ran = any(c.id for c in containers)
-    truths = {
-        # KEP-3085: whether the pod has its sandbox, which is gone once all containers have ended.
-        "PodReadyToStartContainers": (ran and not finished, "", ""),
+    has_run = any(c.id for c in containers)
+    conditions = {
+        # KEP-3085: whether the pod's own sandbox exists; it is removed when all containers have ended.
+        "PodReadyToStartContainers": (has_run and not finished, "", ""),
         "Initialized": (not waiting or phase == "Succeeded", *initialized),
         "Ready": (not unready, *ready),
         "ContainersReady": (not unready, *ready),
         "PodScheduled": (True, "", ""),
     }
     generation = pod["metadata"].get("generation", 1)
-    before = {c["type"]: c for c in old.get("conditions") or []}
+    old_conditions = {c["type"]: c for c in old.get("conditions") or []}
     address = old.get("podIP") or _address(pod["metadata"]["uid"])
     status: Object = {
         "observedGeneration": generation,
         "phase": phase,
         "conditions": [
-            {"observedGeneration": generation} | _condition(kind, *truth, before.get(kind))
-            for kind, truth in truths.items()
+            {"observedGeneration": generation} | _condition(kind, *condition, old_conditions.get(kind))
+            for kind, condition in conditions.items()
         ],
         "hostIP": HOST_IP,
         "hostIPs": [{"ip": HOST_IP}],
@@ -174,25 +180,25 @@ def build(pod: Object, containers: list[Container], phase: str, **extra: str) ->
         "ephemeralContainerStatuses": (EPHEMERAL,),
     }
     for part, kinds in parts.items():
-        # The kubelet sorts regular containers by name and leaves init containers in their order.
-        chosen = [c for c in containers if c.kind in kinds]
-        if chosen:
-            status[part] = [c.status() for c in (chosen if INIT in kinds else sorted(chosen, key=lambda c: c.name))]
+        # The kubelet sorts regular containers by name, and keeps init containers in order.
+        selected = [c for c in containers if c.kind in kinds]
+        if selected:
+            status[part] = [c.status() for c in (selected if INIT in kinds else sorted(selected, key=lambda c: c.name))]
     return status | {k: v for k, v in extra.items() if v}
 
 
-def _condition(kind: str, truth: bool, reason: str, message: str, before: Object | None) -> Object:  # noqa: FBT001 - a row of the table above
-    status = "True" if truth else "False"
+def _condition(kind: str, is_true: bool, reason: str, message: str, before: Object | None) -> Object:  # noqa: FBT001 - called with a row of the table in `build`
+    status = "True" if is_true else "False"
     since = before["lastTransitionTime"] if before and before["status"] == status else now()
-    found: Object = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": since}
-    return found | {k: v for k, v in (("reason", reason), ("message", message)) if v}
+    condition: Object = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": since}
+    return condition | {k: v for k, v in (("reason", reason), ("message", message)) if v}
 
 
-def restarting(pod: Object, message: str) -> Object:
-    """Return the condition that says whether all containers are being restarted at this moment (KEP-5532)."""
-    before = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or []}
+def restarting_condition(pod: Object, message: str) -> Object:
+    """Return the condition `AllContainersRestarting`, which is true while all containers are restarted (KEP-5532)."""
+    old_conditions = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or []}
     kind = "AllContainersRestarting"
-    return _condition(kind, bool(message), "ContainerExited" if message else "", message, before.get(kind))
+    return _condition(kind, bool(message), "ContainerExited" if message else "", message, old_conditions.get(kind))
 
 
 def _address(uid: str) -> str:

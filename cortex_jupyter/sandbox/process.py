@@ -1,4 +1,4 @@
-"""One run of one container: a local process group whose output goes into a CRI log."""
+"""One run of one container: a local process group with its output in a CRI log."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from cortex_jupyter.sandbox.crilog import CriLog
 
 _BLOCK = 65536
-#: Seconds that output may still come after the process has ended, from children that left its group.
-_DRAIN = 1.0
+#: How long to wait for output after the process has ended, from children that left its group (seconds).
+_DRAIN_S = 1.0
 
 
 class StartError(Exception):
-    """The command cannot be executed; the text is runc's."""
+    """The command cannot be executed; the message is worded as by runc."""
 
 
 def resolve(command: list[str]) -> list[str]:
-    """Turn a container's command into one that runs on this machine.
+    """Return the command that runs a container's command on this machine.
 
-    `[busybox, chroot, /host, PROGRAM, ...]` is how a manifest reaches the programs of a real node, and
-    `[busybox, X, ...]` how it runs an applet: here both run the program itself. A path that this machine
-    lacks falls back to the program of that name, so that `/usr/bin/python3` runs wherever Python is.
+    A manifest runs a program of a real node as `[busybox, chroot, /host, PROGRAM, ...]`, and an applet as
+    `[busybox, APPLET, ...]`. Here both run the program itself. If a path does not exist on this machine, the program
+    of that name on the PATH runs instead, so that `/usr/bin/python3` works wherever Python is installed.
 
     Raises
     ------
@@ -60,26 +60,26 @@ def resolve(command: list[str]) -> list[str]:
 
 
 def search_path() -> str:
-    """Give the PATH of containers: this Python first, so that `python3` starts at once and has its libraries."""
+    """Return the PATH of containers: this Python comes first, so that `python3` starts fast and has our libraries."""
     return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 class Process:
-    """A started container.
+    """The process of one run of a container.
 
     Parameters
     ----------
     log : CriLog
-        Where its output goes; closed at its end.
+        The log that receives its output; closed at its end.
     """
 
     def __init__(self, log: CriLog) -> None:
         self.log = log
-        self.oom = False
-        #: Set by the kubelet once the end is known to it.
+        self.is_oom_killed = False
+        #: Set after the pod's worker has recorded the end.
         self.ended = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
-        self._open: set[int] = set()
+        self._open_pipes: set[int] = set()
         self._drained = asyncio.Event()
 
     async def start(self, command: list[str], env: Mapping[str, str], cwd: Path) -> None:
@@ -90,7 +90,7 @@ class Process:
         StartError
             If it cannot be executed.
         """
-        ends: dict[bytes, tuple[int, int]] = {b"stdout": os.pipe(), b"stderr": os.pipe()}
+        pipes: dict[bytes, tuple[int, int]] = {b"stdout": os.pipe(), b"stderr": os.pipe()}
         options: dict[str, Any] = {
             "stdin": asyncio.subprocess.DEVNULL,
             "env": env,
@@ -99,36 +99,36 @@ class Process:
         }
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *resolve(command), stdout=ends[b"stdout"][1], stderr=ends[b"stderr"][1], **options
+                *resolve(command), stdout=pipes[b"stdout"][1], stderr=pipes[b"stderr"][1], **options
             )
         except (OSError, StartError) as error:
-            for reading, _ in ends.values():
-                os.close(reading)
+            for read_end, _ in pipes.values():
+                os.close(read_end)
             self.log.close()
             raise StartError(str(error)) from error
         finally:
-            for _, writing in ends.values():
-                os.close(writing)
+            for _, write_end in pipes.values():
+                os.close(write_end)
         loop = asyncio.get_running_loop()
-        for stream, (reading, _) in ends.items():
-            os.set_blocking(reading, False)
-            self._open.add(reading)
-            loop.add_reader(reading, self._read, reading, stream)
+        for stream, (read_end, _) in pipes.items():
+            os.set_blocking(read_end, False)
+            self._open_pipes.add(read_end)
+            loop.add_reader(read_end, self._read, read_end, stream)
 
     async def wait(self) -> int:
-        """Wait for the end; give the exit code as containerd does, 128 + the number of a signal.
+        """Wait for the end; return the exit code, 128 + N after signal N, as containerd does.
 
-        All output is in the log then, and no process of the group is left.
+        On return, all output is in the log and no process of the group is left.
         """
         assert self._process is not None
         code = await self._process.wait()
         self.signal(signal.SIGKILL)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._drained.wait(), _DRAIN)
-        for reading in list(self._open):
-            self._close(reading)
+            await asyncio.wait_for(self._drained.wait(), _DRAIN_S)
+        for read_end in list(self._open_pipes):
+            self._close(read_end)
         for stream in (b"stdout", b"stderr"):
-            self.log.end(stream)
+            self.log.end_stream(stream)
         self.log.close()
         return 128 - code if code < 0 else code
 
@@ -138,9 +138,9 @@ class Process:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
 
-    def _read(self, reading: int, stream: bytes) -> None:
+    def _read(self, read_end: int, stream: bytes) -> None:
         try:
-            data = os.read(reading, _BLOCK)
+            data = os.read(read_end, _BLOCK)
         except BlockingIOError:
             return
         except OSError:
@@ -148,12 +148,12 @@ class Process:
         if data:
             self.log.feed(stream, data)
             return
-        self.log.end(stream)
-        self._close(reading)
+        self.log.end_stream(stream)
+        self._close(read_end)
 
-    def _close(self, reading: int) -> None:
-        asyncio.get_running_loop().remove_reader(reading)
-        os.close(reading)
-        self._open.discard(reading)
-        if not self._open:
+    def _close(self, read_end: int) -> None:
+        asyncio.get_running_loop().remove_reader(read_end)
+        os.close(read_end)
+        self._open_pipes.discard(read_end)
+        if not self._open_pipes:
             self._drained.set()

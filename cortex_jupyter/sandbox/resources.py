@@ -1,6 +1,6 @@
-"""The kinds this API serves, and the discovery documents that name them.
+"""The kinds this API serves, and its discovery and OpenAPI documents.
 
-kubectl and the client libraries learn from `/api`, `/apis` and their group lists what exists
+kubectl and the client libraries read `/api`, `/apis` and the resource list of each group to learn which kinds exist
 (`staging/src/k8s.io/apimachinery/pkg/apis/meta/v1/types.go`, `APIResourceList`).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-#: What this API says it is: the newest minor version whose fields and rules the sandbox follows.
+#: The answer to `/version`: the newest minor version whose fields and rules the sandbox follows.
 VERSION: dict[str, Any] = {
     "major": "1",
     "minor": "35",
@@ -61,6 +61,7 @@ BY_PATH = {(r.group, r.version, r.plural): r for r in RESOURCES}
 BY_PLURAL = {r.plural: r for r in RESOURCES}
 BY_KIND = {r.kind: r for r in RESOURCES}
 GROUPS = ("apps", "batch", "authorization.k8s.io")
+_OPENAPI = "/openapi/v3"
 
 
 def _group(name: str) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def _group(name: str) -> dict[str, Any]:
 
 
 def _list(group: str) -> dict[str, Any]:
-    found = []
+    resources = []
     for r in RESOURCES:
         if r.group != group:
             continue
@@ -84,8 +85,8 @@ def _list(group: str) -> dict[str, Any]:
             entry["shortNames"] = list(r.short)
         if r.categories:
             entry["categories"] = list(r.categories)
-        found.append(entry)
-        found += [
+        resources.append(entry)
+        resources += [
             {
                 "name": f"{r.plural}/{sub}",
                 "singularName": "",
@@ -98,17 +99,50 @@ def _list(group: str) -> dict[str, Any]:
     if group == "authorization.k8s.io":
         for kind in ("SelfSubjectAccessReview", "SubjectAccessReview"):
             names = {"name": f"{kind.lower()}s", "singularName": kind.lower()}
-            found.append(names | {"namespaced": False, "kind": kind, "verbs": ["create"]})
+            resources.append(names | {"namespaced": False, "kind": kind, "verbs": ["create"]})
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",
         "groupVersion": f"{group}/v1" if group else "v1",
-        "resources": found,
+        "resources": resources,
     }
 
 
+def openapi(path: str, prefix: str) -> dict[str, Any] | None:
+    """Return the OpenAPI document at a path, or None if there is none.
+
+    The documents hold only what `kubectl apply` and `create` need to work without `--validate=false`: kubectl looks
+    whether PATCH of a kind takes `fieldValidation`, and if so leaves validation to the server
+    (`staging/src/k8s.io/cli-runtime/pkg/resource/query_param_verifier_v3.go`).
+
+    Parameters
+    ----------
+    path : str
+        The requested path, without the prefix.
+    prefix : str
+        The secret path of this server: kubectl resolves the links in the root document from the host's root.
+    """
+    group_paths = {f"apis/{r.api_version}" if r.group else f"api/{r.version}" for r in RESOURCES}
+    if path == _OPENAPI:
+        return {"paths": {p: {"serverRelativeURL": f"{prefix}{_OPENAPI}/{p}"} for p in sorted(group_paths)}}
+    group_path = path.removeprefix(f"{_OPENAPI}/")
+    if group_path not in group_paths:
+        return None
+    paths = {}
+    for r in RESOURCES:
+        if group_path.endswith(r.api_version) and bool(r.group) == group_path.startswith("apis"):
+            operation = {
+                "parameters": [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}],
+                "x-kubernetes-group-version-kind": {"group": r.group, "version": r.version, "kind": r.kind},
+                "responses": {},
+            }
+            scope = "namespaces/{namespace}/" if r.namespaced else ""
+            paths[f"/{group_path}/{scope}{r.plural}/{{name}}"] = {"patch": operation}
+    return {"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": VERSION["gitVersion"]}, "paths": paths}
+
+
 def discovery(path: str) -> dict[str, Any] | None:
-    """Answer a discovery path, or None where `path` is none."""
+    """Return the discovery document at a path, or None if there is none."""
     return _DOCUMENTS.get(path.rstrip("/"))
 
 

@@ -1,4 +1,4 @@
-"""The sandbox's life: ports, files, the kubeconfig, and an end that leaves no process behind."""
+"""Start and stop a sandbox: its port, its files, its kubeconfig, and every process that its pods started."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ class Sandbox:
     Parameters
     ----------
     root : path, optional
-        Where log files and the kubeconfig go; a temporary folder, removed at the end, unless given.
+        Folder for log files and the kubeconfig. The default is a temporary folder, removed at the end.
     port : int
-        TCP port on 127.0.0.1; 0 takes a free one.
+        TCP port on 127.0.0.1; 0 picks a free one.
     kubeconfig : path, optional
-        Where to write the kubeconfig; `ROOT/kubeconfig` unless given.
+        Where to write the kubeconfig (default: `ROOT/kubeconfig`).
     config : Config, optional
-        Sizes and times.
+        Sizes and delays.
 
     Attributes
     ----------
     kubeconfig : Path
-        The kubeconfig, once started.
+        Path of the kubeconfig; the file exists while the sandbox runs.
     url : str
-        The API's address, with the secret path that `server` explains.
+        Address of the API; it ends in a secret path (see the module `server`).
     faults : Faults
-        What shall go wrong; see `cortex_jupyter.sandbox.faults`.
+        The faults in force; see `cortex_jupyter.sandbox.faults`.
 
     Examples
     --------
@@ -79,8 +79,8 @@ class Sandbox:
         settings = config or Config()
         self.kubelet = Kubelet(self.store, self.faults, settings, self.root)
         self.controllers = Controllers(self.store, self.kubelet.config)
-        self.faults.act = self._act
-        self.faults.changed = self.kubelet.poke
+        self.faults.apply = self._apply_fault
+        self.faults.on_change = self.kubelet.wake_all
         self._server = Server(self.kubelet, self.token, self._prefix)
         self._runner = web.AppRunner(
             self._server.app,
@@ -99,7 +99,7 @@ class Sandbox:
         return self
 
     async def _start(self) -> None:
-        self._furnish()
+        self._create_cluster()
         self.kubelet.start()
         self.controllers.start()
         await self._runner.setup()
@@ -118,27 +118,27 @@ class Sandbox:
             shutil.rmtree(self.root, ignore_errors=True)
 
     async def fault(self, kind: str, **options: Any) -> Fault:
-        """Put a fault in force, and carry it out where it acts at once.
+        """Put a fault in force; carry it out now if its kind acts once.
 
         Raises
         ------
         ApiError
-            400 where the fault is none of those `faults` lists.
+            400 if the kind or a parameter is not in the table of `faults`.
         """
         fault = self.faults.add({"kind": kind, **options})
-        await self._act(fault)
+        await self._apply_fault(fault)
         return fault
 
-    async def _act(self, fault: Fault) -> None:
+    async def _apply_fault(self, fault: Fault) -> None:
         if fault.kind == "expire":
             self.store.expire()
         if fault.kind == "idle" and self._runner.server is not None:
             for connection in self._runner.server.connections:
-                if connection.transport not in self._server.busy:
+                if connection.transport not in self._server.busy_connections:
                     connection.force_close()
-        await self.kubelet.act(fault)
+        await self.kubelet.apply_fault(fault)
 
-    def _furnish(self) -> None:
+    def _create_cluster(self) -> None:
         for name in NAMESPACES:
             labels = {"kubernetes.io/metadata.name": name}
             self.store.create(
@@ -183,7 +183,7 @@ class Sandbox:
 
 
 async def run(sandbox: Sandbox, stop: asyncio.Event) -> None:
-    """Run a sandbox until `stop` is set; print its kubeconfig's path as a line of its own once it is ready."""
+    """Run a sandbox until `stop` is set; print the path of its kubeconfig on a line of its own when it is ready."""
     async with sandbox:
-        print(sandbox.kubeconfig, flush=True)  # noqa: T201 - the one thing a caller reads
+        print(sandbox.kubeconfig, flush=True)  # noqa: T201 - callers read this line
         await stop.wait()

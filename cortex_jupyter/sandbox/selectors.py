@@ -1,7 +1,7 @@
-"""Label and field selectors, as lists and watches take them.
+"""Label and field selectors of lists and watches.
 
-The grammar is that of `staging/src/k8s.io/apimachinery/pkg/labels/selector.go`; the field labels are
-those `pkg/apis/core/v1/conversion.go` allows for pods and events.
+The grammar is that of `staging/src/k8s.io/apimachinery/pkg/labels/selector.go`. The field labels are those that
+`pkg/apis/core/v1/conversion.go` allows for pods and events.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _SET = re.compile(r"^(\S+)\s+(in|notin)\s*\(([^)]*)\)$")
 _EQUAL = re.compile(r"^([^=!\s]+)\s*(==|!=|=)\s*([^=!\s]*)$")
 _EXISTS = re.compile(r"^(!?)\s*([A-Za-z0-9][-A-Za-z0-9_./]*)$")
 
+#: Fields that selectors of every resource may use, and further ones by resource.
 _COMMON = ("metadata.name", "metadata.namespace")
 _FIELDS = {
     "pods": (
@@ -46,17 +47,17 @@ _FIELDS = {
 
 
 def _requirement(text: str) -> Callable[[dict[str, str]], bool]:
-    if found := _SET.match(text):
-        key, operator, values = found[1], found[2], {v.strip() for v in found[3].split(",")}
+    if match := _SET.match(text):
+        key, operator, values = match[1], match[2], {v.strip() for v in match[3].split(",")}
         if operator == "in":
             return lambda labels: labels.get(key) in values
         return lambda labels: labels.get(key) not in values
-    if found := _EQUAL.match(text):
-        key, value, equal = found[1], found[3], found[2] != "!="
+    if match := _EQUAL.match(text):
+        key, value, equal = match[1], match[3], match[2] != "!="
         return lambda labels: (labels.get(key) == value) is equal
-    if found := _EXISTS.match(text):
-        key, wanted = found[2], not found[1]
-        return lambda labels: (key in labels) is wanted
+    if match := _EXISTS.match(text):
+        key, is_required = match[2], not match[1]
+        return lambda labels: (key in labels) is is_required
     raise bad_request(f"unable to parse requirement: {text}")
 
 
@@ -66,12 +67,12 @@ def label_selector(text: str) -> Matcher:
     Parameters
     ----------
     text : str
-        Such as `app=x,tier in (a, b),!canary`; empty matches everything.
+        A selector such as `app=x,tier in (a, b),!canary`; an empty one matches everything.
 
     Raises
     ------
     ApiError
-        400 where a requirement cannot be parsed.
+        400 if a requirement cannot be parsed.
 
     Examples
     --------
@@ -90,12 +91,12 @@ def label_selector(text: str) -> Matcher:
 
 
 def _value(obj: Object, path: str) -> str:
-    here: Any = obj
+    value: Any = obj
     for step in path.split("."):
-        here = here.get(step) if isinstance(here, dict) else None
-    if isinstance(here, dict):  # `source` of an event means its component
-        here = here.get("component")
-    return "" if here is None else str(here)
+        value = value.get(step) if isinstance(value, dict) else None
+    if isinstance(value, dict):  # an event's `source` compares by its component
+        value = value.get("component")
+    return "" if value is None else str(value)
 
 
 def field_selector(plural: str, text: str) -> Matcher:
@@ -104,21 +105,21 @@ def field_selector(plural: str, text: str) -> Matcher:
     Parameters
     ----------
     plural : str
-        The resource, which decides the fields that may be asked for.
+        The resource; it decides which fields a selector may use.
     text : str
-        Such as `metadata.name=x,status.phase!=Running`.
+        A selector such as `metadata.name=x,status.phase!=Running`.
 
     Raises
     ------
     ApiError
-        400 for a field the resource does not index, with the API server's own words.
+        400 for a field that the resource does not index, worded as the API server does.
     """
     tests: list[Matcher] = []
     for part in filter(None, (p.strip() for p in text.split(","))):
-        found = _EQUAL.match(part)
-        if not found:
+        match = _EQUAL.match(part)
+        if not match:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
-        path, value, equal = found[1], found[3], found[2] != "!="
+        path, value, equal = match[1], match[3], match[2] != "!="
         if path not in _COMMON + _FIELDS.get(plural, ()):
             raise bad_request(f"field label not supported: {path}")
         tests.append(lambda obj, path=path, value=value, equal=equal: (_value(obj, path) == value) is equal)  # type: ignore[misc]

@@ -1,8 +1,9 @@
-"""The HTTP application: who may, what goes wrong on command, and where a path leads.
+"""The HTTP application: authentication, authorization, request faults and routing.
 
 kubectl sends no credentials over plain HTTP (client-go `tools/clientcmd/client_config.go` reads them only
-"if we are secure"). So the address in the kubeconfig ends in a secret path, as a hub's does
-(`https://hub/k8s/clusters/ID`), and lets in who shows no token; a wrong token is refused on any path.
+"if we are secure"). The address in the kubeconfig therefore ends in a secret path, as the address of a cluster
+behind a proxy does (`https://hub/k8s/clusters/ID`). A request on that path needs no token. A wrong token is
+refused on any path.
 """
 
 from __future__ import annotations
@@ -14,31 +15,29 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from cortex_jupyter.sandbox import nodeproxy, status
-from cortex_jupyter.sandbox.api import VERBS, Api, answer, body, target
+from cortex_jupyter.sandbox import logs, status
+from cortex_jupyter.sandbox.api import VERBS, Api, answer, parse_path, read_body
 from cortex_jupyter.sandbox.faults import ACTIONS
-from cortex_jupyter.sandbox.openapi import openapi
-from cortex_jupyter.sandbox.podlog import pod_log
-from cortex_jupyter.sandbox.resources import discovery
+from cortex_jupyter.sandbox.resources import discovery, openapi
 from cortex_jupyter.sandbox.status import ApiError
 
 if TYPE_CHECKING:
     from cortex_jupyter.sandbox.kubelet import Kubelet
 
-#: Size, in bytes, above which the API server compresses: `defaultGzipThresholdBytes` in kubernetes/kubernetes,
-#: `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/writers.go`. Logs and watches never are.
+#: The API server compresses larger answers (size in bytes; `defaultGzipThresholdBytes` in kubernetes/kubernetes,
+#: `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/writers.go`). It never compresses logs or watches.
 GZIP_BYTES = 128 * 1024
-#: The user whom the token names, in the texts of refusals.
+#: The default user, as refusals name it.
 USER = "sandbox"
 _REVIEWS = tuple(f"/apis/authorization.k8s.io/v1/{kind}accessreviews" for kind in ("selfsubject", "subject"))
 
 
 async def _compressed(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Compress an answer as the API server does: objects of more than 128 KiB, for a client that accepts it."""
+    """Compress an answer as the API server does: objects of more than 128 KiB, if the client accepts gzip."""
     body = response.body if isinstance(response, web.Response) else None
     if not isinstance(body, bytes) or len(body) <= GZIP_BYTES or response.content_type != "application/json":
         return response
-    # As `negotiateContentEncoding` there: the bare word; "gzip;q=0.5" or "*" is not understood.
+    # Like `negotiateContentEncoding` in writers.go: only the bare word counts, not "gzip;q=0.5" or "*".
     if "gzip" in (token.strip() for token in request.headers.get("Accept-Encoding", "").split(",")):
         assert isinstance(response, web.Response)
         response.body = await asyncio.to_thread(gzip.compress, body, 1)
@@ -47,7 +46,7 @@ async def _compressed(request: web.Request, response: web.StreamResponse) -> web
     return response
 
 
-def _error(error: ApiError) -> web.Response:
+def _error_response(error: ApiError) -> web.Response:
     if error.plain:
         response = web.Response(text=f"{error.message}\n", status=error.code)
         response.headers["X-Content-Type-Options"] = "nosniff"
@@ -58,56 +57,56 @@ def _error(error: ApiError) -> web.Response:
 
 
 class Server:
-    """Routes of the sandbox.
+    """The HTTP application of the sandbox.
 
     Parameters
     ----------
     kubelet : Kubelet
         The node, with store, faults and settings.
     token : str
-        What clients must show; `TOKEN.NAME` to be another user.
+        Bearer token that clients must send; `TOKEN.NAME` authenticates as the user NAME.
     prefix : str
-        The secret path, `/...`.
+        The secret path, starting with `/`.
     """
 
     def __init__(self, kubelet: Kubelet, token: str, prefix: str) -> None:
         self._kubelet, self._faults, self._token, self._prefix = kubelet, kubelet.faults, token, prefix
         self._api = Api(kubelet.store, kubelet.faults, kubelet.config)
-        #: Connections with a request under way.
-        self.busy: set[object] = set()
+        #: Transports of the connections that are serving a request.
+        self.busy_connections: set[object] = set()
         self.app = web.Application(client_max_size=8 * 1024 * 1024)
         self.app.router.add_route("*", "/{path:.*}", self._guard)
 
     async def _guard(self, request: web.Request) -> web.StreamResponse:
         transport = request.transport
-        self.busy.add(transport)
+        self.busy_connections.add(transport)
         try:
-            return await self._answer(request)
+            return await self._handle(request)
         except ApiError as error:
-            return _error(error)
-        except ConnectionError:  # whoever asked has gone before the first byte
+            return _error_response(error)
+        except ConnectionError:  # the client disconnected before the first byte
             return web.Response()
         finally:
-            self.busy.discard(transport)
+            self.busy_connections.discard(transport)
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        inside = request.path.startswith(f"{self._prefix}/")
-        if inside:
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        has_prefix = request.path.startswith(f"{self._prefix}/")
+        if has_prefix:
             request = request.clone(rel_url=request.rel_url.raw_path_qs.removeprefix(self._prefix))
-        user = self._user(request, inside=inside)
+        user = self._authenticate(request, default_to_token=has_prefix)
         if request.path.startswith("/sandbox/faults"):
-            return await self._fault(request)
+            return await self._handle_faults(request)
         path = f"{request.method} {request.path_qs}"
-        if self._faults.drops(path) and request.transport is not None:
+        if self._faults.drops_connection(path) and request.transport is not None:
             request.transport.abort()
             raise ConnectionAbortedError
-        self._faults.request(path)
+        self._faults.raise_for_request(path)
         return await _compressed(request, await self._route(request, user))
 
-    def _user(self, request: web.Request, *, inside: bool) -> str:
-        right = f"Bearer {self._token}"
-        shown, _, user = request.headers.get("Authorization", right if inside else "").partition(".")
-        if not hmac.compare_digest(shown.encode(), right.encode()):
+    def _authenticate(self, request: web.Request, *, default_to_token: bool) -> str:
+        expected = f"Bearer {self._token}"
+        credential, _, user = request.headers.get("Authorization", expected if default_to_token else "").partition(".")
+        if not hmac.compare_digest(credential.encode(), expected.encode()):
             raise ApiError(401, "Unauthorized")
         return user or USER
 
@@ -115,26 +114,26 @@ class Server:
         path = request.path
         if path in ("/healthz", "/livez", "/readyz"):
             return web.Response(text="ok")
-        if found := discovery(path) or openapi(path, self._prefix):
-            return answer(found)
+        if document := discovery(path) or openapi(path, self._prefix):
+            return answer(document)
         if path in _REVIEWS and request.method == "POST":
-            return answer(self._review(await body(request), user), 201)
-        where = target(path)
+            return answer(self._review(await read_body(request), user), 201)
+        target = parse_path(path)
         verb = VERBS.get(request.method, "")
-        if not where.name and verb in ("get", "delete"):
-            watching = request.query.get("watch", "").lower() in ("true", "1")
-            verb = "deletecollection" if verb == "delete" else "watch" if watching else "list"
-        if self._faults.denied(verb, where.permission, where.namespace, name=where.name, user=user):
-            raise self._forbidden(user, verb, where.permission, where.resource.group, where.namespace, where.name)
-        if where.permission == "pods/log":
-            return await pod_log(self._kubelet, request, where)
-        if where.permission == "nodes/proxy":
-            self._kubelet.store.require(where.resource, "", where.name)
-            _, found_logs, rest = path.partition("/proxy/logs/")
-            if not found_logs:
+        if not target.name and verb in ("get", "delete"):
+            is_watch = request.query.get("watch", "").lower() in ("true", "1")
+            verb = "deletecollection" if verb == "delete" else "watch" if is_watch else "list"
+        if self._faults.is_denied(verb, target.permission, target.namespace, name=target.name, user=user):
+            raise self._forbidden(user, verb, target.permission, target.resource.group, target.namespace, target.name)
+        if target.permission == "pods/log":
+            return await logs.pod_log(self._kubelet, request, target)
+        if target.permission == "nodes/proxy":
+            self._kubelet.store.require(target.resource, "", target.name)
+            _, separator, rest = path.partition("/proxy/logs/")
+            if not separator:
                 raise status.no_such_resource()
-            return nodeproxy.serve(self._kubelet.root / "var/log", rest, request.headers.get("Range", ""))
-        return await self._api.handle(request, where)
+            return logs.node_log(self._kubelet.root / "var/log", rest, request.headers.get("Range", ""))
+        return await self._api.handle(request, target)
 
     @staticmethod
     def _forbidden(user: str, verb: str, permission: str, group: str, namespace: str, name: str) -> ApiError:
@@ -147,25 +146,36 @@ class Server:
 
     def _review(self, review: dict[str, Any], user: str) -> dict[str, Any]:
         spec = review.get("spec") or {}
-        wanted = spec.get("resourceAttributes") or {}
-        permission = wanted.get("resource", "") + (f"/{wanted['subresource']}" if wanted.get("subresource") else "")
-        about = {"name": wanted.get("name", ""), "user": spec.get("user", user), "groups": spec.get("groups") or ()}
-        denied = self._faults.denied(wanted.get("verb", ""), permission, wanted.get("namespace", ""), **about)
+        attributes = spec.get("resourceAttributes") or {}
+        permission = attributes.get("resource", "") + (
+            f"/{attributes['subresource']}" if attributes.get("subresource") else ""
+        )
+        request = {
+            "name": attributes.get("name", ""),
+            "user": spec.get("user", user),
+            "groups": spec.get("groups") or (),
+        }
+        denied = self._faults.is_denied(
+            attributes.get("verb", ""), permission, attributes.get("namespace", ""), **request
+        )
         return review | {
-            "status": {"allowed": not denied, "reason": "" if not denied else "the sandbox was told to deny it"}
+            "status": {
+                "allowed": not denied,
+                "reason": "" if not denied else "a `deny` fault of the sandbox forbids it",
+            }
         }
 
-    async def _fault(self, request: web.Request) -> web.Response:
-        ident = request.path.removeprefix("/sandbox/faults").strip("/")
+    async def _handle_faults(self, request: web.Request) -> web.Response:
+        fault_id = request.path.removeprefix("/sandbox/faults").strip("/")
         match request.method:
             case "GET":
                 return answer({"faults": [f.as_dict() for f in self._faults.active]})
             case "DELETE":
-                self._faults.remove(int(ident) if ident else None)
+                self._faults.remove(int(fault_id) if fault_id else None)
                 return answer({"faults": [f.as_dict() for f in self._faults.active]})
             case "POST":
-                fault = self._faults.add(await body(request))
+                fault = self._faults.add(await read_body(request))
                 if fault.kind in ACTIONS:
-                    await self._faults.act(fault)
+                    await self._faults.apply(fault)
                 return answer(fault.as_dict(), 201)
         raise ApiError(405, "the server does not allow this method on the requested resource", details={})

@@ -1,7 +1,7 @@
-"""Errors as the API server words them: exact `Status` objects.
+"""Error answers: `Status` objects worded exactly as by the API server.
 
-The texts are those of `staging/src/k8s.io/apimachinery/pkg/api/errors/errors.go` in
-kubernetes/kubernetes, compared with a running 1.20.2 by `tests/conformance`.
+The texts are those of `staging/src/k8s.io/apimachinery/pkg/api/errors/errors.go` in kubernetes/kubernetes;
+`tests/conformance` compares them with a running 1.20.2.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-#: `reason` of a Status for each HTTP code where the API server sets one.
+#: `reason` of a Status for each HTTP code that has one.
 REASONS = {
     400: "BadRequest",
     401: "Unauthorized",
@@ -28,16 +28,16 @@ REASONS = {
 
 
 class ApiError(Exception):
-    """An answer other than success.
+    """An error answer.
 
     Parameters
     ----------
     code : int
         HTTP status.
     message : str
-        Text for people, exactly as Kubernetes words it.
+        Text, exactly as Kubernetes words it.
     reason : str, optional
-        Machine-readable reason; follows from `code` unless given.
+        Machine-readable reason (default: the one for `code`).
     details : dict, optional
         `details` of the Status.
     headers : dict of str, optional
@@ -45,7 +45,7 @@ class ApiError(Exception):
     metadata : dict, optional
         `metadata` of the Status.
     plain : bool
-        Sent as text and not as a Status.
+        Send plain text instead of a Status.
     """
 
     def __init__(
@@ -86,24 +86,24 @@ class ApiError(Exception):
 
 
 def bad_request(message: str) -> ApiError:
-    """400: the request cannot be understood."""
+    """Return a 400 for a request that cannot be understood."""
     return ApiError(400, message)
 
 
 def not_found(plural: str, name: str, group: str = "") -> ApiError:
-    """404: no object of that name."""
+    """Return the 404 for an object that does not exist."""
     details = {"name": name, "group": group, "kind": plural} if group else {"name": name, "kind": plural}
     qualified = f"{plural}.{group}" if group else plural
     return ApiError(404, f'{qualified} "{name}" not found', details=details)
 
 
 def no_such_resource() -> ApiError:
-    """404: no such path at all."""
+    """Return the 404 for a path that is not served."""
     return ApiError(404, "the server could not find the requested resource", details={})
 
 
 def already_exists(plural: str, name: str, group: str = "") -> ApiError:
-    """409: the name is taken."""
+    """Return the 409 for a name that is taken."""
     qualified = f"{plural}.{group}" if group else plural
     return ApiError(
         409, f'{qualified} "{name}" already exists', reason="AlreadyExists", details={"name": name, "kind": plural}
@@ -111,20 +111,20 @@ def already_exists(plural: str, name: str, group: str = "") -> ApiError:
 
 
 def conflict(plural: str, name: str) -> ApiError:
-    """409: the object was changed in between."""
+    """Return the 409 for an update of an outdated object."""
     text = f'Operation cannot be fulfilled on {plural} "{name}": the object has been modified; please apply your changes to the latest version and try again'
     return ApiError(409, text, details={"name": name, "kind": plural})
 
 
-def expired(wanted: int, oldest: int) -> ApiError:
-    """410: a watch asks for a version that is no longer held."""
-    return ApiError(410, f"too old resource version: {wanted} ({oldest})")
+def expired(requested: int, oldest: int) -> ApiError:
+    """Return the 410 for a watch from a version that is no longer held."""
+    return ApiError(410, f"too old resource version: {requested} ({oldest})")
 
 
 def continue_expired(token: str) -> ApiError:
-    """410: the version of a continue token is no longer held.
+    """Return the 410 for a continue token with a version that is no longer held.
 
-    `token` continues at the same place in the list as it is now (`handleCompactedErrorForPaging` in
+    With `token` a client can continue from the same key in the current list (`handleCompactedErrorForPaging` in
     `staging/src/k8s.io/apiserver/pkg/storage/etcd3/errors.go`).
     """
     text = (
@@ -137,46 +137,46 @@ def continue_expired(token: str) -> ApiError:
 
 
 def invalid(kind: str, name: str, field: str, problem: str, cause: str = "FieldValueInvalid") -> ApiError:
-    """422: one field is wrong."""
+    """Return the 422 for an invalid field."""
     details = {"name": name, "kind": kind, "causes": [{"reason": cause, "message": problem, "field": field}]}
     return ApiError(422, f'{kind} "{name}" is invalid: {field}: {problem}', details=details)
 
 
 def success(plural: str, name: str, uid: str) -> dict[str, Any]:
-    """Give what a DELETE of something that is gone at once answers."""
+    """Return the Status that answers a DELETE of an object that was removed at once."""
     details = {"name": name, "kind": plural, "uid": uid}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
 def failure(code: int, text: str = "", retry_after: float | None = None) -> ApiError:
-    """Return the answer of an API server in trouble, as it is on the wire.
+    """Return the error that a failing API server or node answers.
 
     Parameters
     ----------
     code : int
-        429 is that of a server that is too busy, text and no Status (`tooManyRequests` in
-        `staging/src/k8s.io/apiserver/pkg/server/filters/maxinflight.go`); 500 that of an etcd that does not answer
-        (`ErrorToAPIStatus` gives an error it does not know no reason); 503 that of a node that cannot be reached
-        (`staging/src/k8s.io/apimachinery/pkg/util/proxy`); 504 that of a request that takes longer than the server
-        allows (`WithTimeoutForNonLongRunningRequests`). 410 is `Expired`.
+        410: the version has expired. 429: the server is too busy; plain text, no Status (`tooManyRequests` in
+        `staging/src/k8s.io/apiserver/pkg/server/filters/maxinflight.go`). 500: etcd does not answer
+        (`ErrorToAPIStatus` sets no reason for an unknown error). 503: the node cannot be reached
+        (`staging/src/k8s.io/apimachinery/pkg/util/proxy`). 504: the request took longer than the server allows
+        (`WithTimeoutForNonLongRunningRequests`).
     text : str, optional
-        Another text than theirs.
+        Message that replaces the usual one.
     retry_after : float, optional
-        Seconds; 1 for 429.
+        `Retry-After` in seconds (default: 1 for 429, else none).
     """
-    known = {
+    messages = {
         410: "too old resource version: 1 (2)",
         429: "Too many requests, please try again later.",
         500: "etcdserver: request timed out",
         503: "error trying to reach service: dial tcp 127.0.0.1:10250: connect: connection refused",
         504: "Timeout: request did not complete within the allotted timeout",
     }
-    after = 1 if retry_after is None and code == HTTPStatus.TOO_MANY_REQUESTS else retry_after
+    delay_s = 1 if retry_after is None and code == HTTPStatus.TOO_MANY_REQUESTS else retry_after
     return ApiError(
         code,
-        text or known.get(code, HTTPStatus(code).phrase),
+        text or messages.get(code, HTTPStatus(code).phrase),
         reason="" if code == HTTPStatus.INTERNAL_SERVER_ERROR else None,
         details={} if code == HTTPStatus.GATEWAY_TIMEOUT else None,
-        headers={} if after is None else {"Retry-After": f"{after:g}"},
+        headers={} if delay_s is None else {"Retry-After": f"{delay_s:g}"},
         plain=code == HTTPStatus.TOO_MANY_REQUESTS,
     )

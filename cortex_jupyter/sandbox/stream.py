@@ -1,4 +1,4 @@
-"""A streamed answer, and the faults that can befall it."""
+"""A streamed answer, and the faults that end or slow it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.sandbox.faults import Fault, Faults
 
-#: What the API server copies at once (`io.Copy`).
+#: Size of the blocks that the API server copies (bytes; `io.Copy`).
 BLOCK = 32 * 1024
 
 
-class Cut(Exception):
-    """The stream is over because a fault says so."""
+class StreamEnded(Exception):
+    """A fault has ended the stream."""
 
 
 class Stream:
-    """One chunked answer.
+    """A chunked answer.
 
     Parameters
     ----------
     request : web.Request
         The request it answers.
     content_type : str
-        Its media type.
+        The answer's media type.
     faults : Faults
-        Where applications are counted.
+        The faults in force; counts each application.
     find : callable
-        Gives the fault that concerns this stream, or None; asked before each block.
+        Returns the fault that applies to this stream, or None; called before each block.
     """
 
     def __init__(
@@ -52,52 +52,52 @@ class Stream:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        if kind is None or kind is Cut:
+        if kind is None or kind is StreamEnded:
             with contextlib.suppress(ConnectionError):
                 await self.response.write_eof()
-        return kind is Cut
+        return kind is StreamEnded
 
     async def send(self, data: bytes) -> None:
-        """Send some bytes, or an empty block to let faults act.
+        """Send bytes; send an empty block to apply faults while there is no data.
 
         Raises
         ------
-        Cut
-            When a fault has ended the stream.
+        StreamEnded
+            If a fault has ended the stream.
         """
         while fault := self._find():
-            room = max(0, int(fault.options.get("after_bytes", 0)) - self._sent)
+            allowed = max(0, int(fault.options.get("after_bytes", 0)) - self._sent)
             if fault.kind == "slow":
-                await self._slowly(data, float(fault.options.get("bytes_per_second", 1000)))
+                await self._write_slowly(data, float(fault.options.get("bytes_per_second", 1000)))
                 self._faults.use(fault)
                 return
-            if room and room >= len(data):
+            if allowed and allowed >= len(data):
                 break
-            await self._write(data[:room])
+            await self._write(data[:allowed])
             self._faults.use(fault)
-            await self._end(fault)
+            await self._end_by_fault(fault)
         await self._write(data)
 
     async def _write(self, data: bytes) -> None:
         for start in range(0, len(data), BLOCK):
             await self.response.write(data[start : start + BLOCK])
-            # A client that is quick enough never makes `write` wait: let the others have their turn.
+            # `write` never waits for a fast client, so let other tasks run here.
             await asyncio.sleep(0)
         self._sent += len(data)
 
-    async def _slowly(self, data: bytes, per_second: float) -> None:
+    async def _write_slowly(self, data: bytes, per_second: float) -> None:
         piece = max(1, int(per_second / 10))
         for start in range(0, len(data), piece):
             await self._write(data[start : start + piece])
             await asyncio.sleep(len(data[start : start + piece]) / per_second)
 
-    async def _end(self, fault: Fault) -> None:
+    async def _end_by_fault(self, fault: Fault) -> None:
         if fault.kind == "stall":
-            # Open and silent for ever: as behind a load balancer that has forgotten the connection.
+            # Stay open and silent for ever, as behind a load balancer that has lost the connection.
             await asyncio.Event().wait()
         if fault.kind == "abort" and (transport := self._request.transport) is not None:
-            # What was sent arrives; then a reset instead of the last chunk.
+            # The client receives what was sent, then a reset instead of the last chunk.
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()
-        raise Cut
+        raise StreamEnded

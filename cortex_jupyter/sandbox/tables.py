@@ -1,4 +1,4 @@
-"""Tables for `kubectl get`: the columns people know (`pkg/printers/internalversion/printers.go`)."""
+"""Tables for `kubectl get` with its usual columns (`pkg/printers/internalversion/printers.go`)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _age(obj: Object, stamp: str | None = None) -> str:
 
 
 def _reason(pod: Object) -> str:
-    """Word a pod's state as the STATUS column does: the reason of the container that holds it up."""
+    """Return the text of the STATUS column: the reason of the first container that keeps the pod from running."""
     status = pod["status"]
     if "deletionTimestamp" in pod["metadata"] and status.get("phase") not in ("Succeeded", "Failed"):
         return "Terminating"
@@ -35,8 +35,8 @@ def _reason(pod: Object) -> str:
         state = container["state"]
         if state.get("terminated", {}).get("exitCode") == 0 or (container["name"] in sidecars and container["started"]):
             continue
-        found = state.get("terminated") or state.get("waiting") or {}
-        reason = found.get("reason", "")
+        details = state.get("terminated") or state.get("waiting") or {}
+        reason = details.get("reason", "")
         return f"Init:{index}/{len(inits)}" if reason in ("", "PodInitializing") else f"Init:{reason}"
     mains = status.get("containerStatuses") or []
     states = [c["state"].get("waiting") or c["state"].get("terminated") or {} for c in mains]
@@ -72,12 +72,12 @@ def _replicas(obj: Object) -> list[Any]:
 
 
 def _event(event: Object) -> list[Any]:
-    about = event["involvedObject"]
+    involved = event["involvedObject"]
     return [
         _age(event, event.get("lastTimestamp")),
         event["type"],
         event["reason"],
-        f"{about['kind'].lower()}/{about['name']}",
+        f"{involved['kind'].lower()}/{involved['name']}",
         event["message"],
     ]
 
@@ -94,7 +94,7 @@ _DEFAULT = (("Name", "Age"), lambda obj: [obj["metadata"]["name"], _age(obj)])
 
 
 def shape(request: web.Request, resource: Resource, obj: Object) -> Object:
-    """Give an object or a list as the client wants it: a Table where `Accept` asks for one."""
+    """Return an object or a list as it is, or as a Table if the `Accept` header requests one."""
     if "as=Table" not in request.headers.get("Accept", ""):
         return obj
     names, row = _COLUMNS.get(resource.plural, _DEFAULT)
@@ -104,11 +104,12 @@ def shape(request: web.Request, resource: Resource, obj: Object) -> Object:
         {"name": n, "type": "string", "format": "name" if n == "Name" else "", "description": "", "priority": 0}
         for n in names
     ]
-    # kubectl sorts and filters by the metadata alone unless told to include the object.
-    whole = request.query.get("includeObject") == "Object"
+    # kubectl sorts and filters by the metadata alone, unless it requests the whole object.
+    include_object = request.query.get("includeObject") == "Object"
     partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
     rows = [
-        {"cells": row(item), "object": item if whole else partial | {"metadata": item["metadata"]}} for item in items
+        {"cells": row(item), "object": item if include_object else partial | {"metadata": item["metadata"]}}
+        for item in items
     ]
     meta = obj["metadata"] if "items" in obj else {"resourceVersion": obj["metadata"]["resourceVersion"]}
     return {

@@ -1,6 +1,6 @@
-"""Deployments, ReplicaSets, StatefulSets and DaemonSets, reduced to which pods they keep running.
+"""Controllers of Deployments, ReplicaSets, StatefulSets and DaemonSets, reduced to the pods that they keep running.
 
-Rollouts are at once: the new ReplicaSet goes up while the old one goes down, without surge or budget.
+A rollout has no surge and no disruption budget: the new ReplicaSet scales up while the old one scales down.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import orjson
 
 from cortex_jupyter.sandbox import events
 from cortex_jupyter.sandbox.deletion import delete
-from cortex_jupyter.sandbox.objects import copy, owner_reference, random_end
+from cortex_jupyter.sandbox.objects import copy, owner_reference, random_suffix
 from cortex_jupyter.sandbox.resources import BY_PLURAL
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ def _hash(template: Object) -> str:
     return hashlib.sha256(orjson.dumps(template, option=orjson.OPT_SORT_KEYS)).hexdigest()[:10]
 
 
-def _alive(store: Store, owner: Object) -> list[Object]:
+def _running_pods(store: Store, owner: Object) -> list[Object]:
     pods = store.owned("pods", owner["metadata"]["uid"])
     return [
         p for p in pods if "deletionTimestamp" not in p["metadata"] and p["status"]["phase"] in ("Pending", "Running")
     ]
 
 
-def _ready(pods: list[Object]) -> int:
+def _count_ready(pods: list[Object]) -> int:
     return sum(
         any(c["type"] == "Ready" and c["status"] == "True" for c in p["status"].get("conditions") or []) for p in pods
     )
@@ -42,15 +42,15 @@ def _ready(pods: list[Object]) -> int:
 def _create_pod(store: Store, owner: Object, name: str, **labels: str) -> None:
     template = copy(owner["spec"]["template"])
     meta = template.get("metadata") or {}
-    made = {
+    pod_meta = {
         "name": name,
         "namespace": owner["metadata"]["namespace"],
         "labels": (meta.get("labels") or {}) | labels,
         "ownerReferences": [owner_reference(owner)],
     }
     if meta.get("annotations"):
-        made["annotations"] = meta["annotations"]
-    store.create(BY_PLURAL["pods"], {"metadata": made, "spec": template["spec"]})
+        pod_meta["annotations"] = meta["annotations"]
+    store.create(BY_PLURAL["pods"], {"metadata": pod_meta, "spec": template["spec"]})
     component = f"{owner['kind'].lower()}-controller"
     events.record(store, owner, "SuccessfulCreate", f"Created pod: {name}", component=component)
 
@@ -64,56 +64,58 @@ def _write_status(store: Store, owner: Object, **status: Any) -> None:
 
 
 def replica_set(store: Store, _config: Config, owner: Object) -> None:
-    """Keep `replicas` pods; one that has ended is replaced."""
-    wanted = owner["spec"].get("replicas", 1)
-    pods = _alive(store, owner)
-    for _ in range(wanted - len(pods)):
-        _create_pod(store, owner, f"{owner['metadata']['name']}-{random_end()}")
-    for pod in pods[wanted:]:
+    """Keep `replicas` pods, and replace each pod that has ended."""
+    desired = owner["spec"].get("replicas", 1)
+    pods = _running_pods(store, owner)
+    for _ in range(desired - len(pods)):
+        _create_pod(store, owner, f"{owner['metadata']['name']}-{random_suffix()}")
+    for pod in pods[desired:]:
         delete(store, pod)
-    pods = _alive(store, owner)
-    _write_status(store, owner, replicas=len(pods), readyReplicas=_ready(pods), availableReplicas=_ready(pods))
+    pods = _running_pods(store, owner)
+    _write_status(
+        store, owner, replicas=len(pods), readyReplicas=_count_ready(pods), availableReplicas=_count_ready(pods)
+    )
 
 
 def deployment(store: Store, _config: Config, owner: Object) -> None:
-    """Keep one ReplicaSet of the present template at size, older ones at none."""
+    """Keep the ReplicaSet of the current template at `replicas`, and older ones at 0."""
     meta, spec = owner["metadata"], owner["spec"]
     revision = _hash(spec["template"])
     sets = store.owned("replicasets", meta["uid"])
     current = next((s for s in sets if s["metadata"]["labels"].get("pod-template-hash") == revision), None)
     if current is None:
         template = copy(spec["template"])
-        inner = template.get("metadata") or {}
-        labels = (inner.get("labels") or {}) | {"pod-template-hash": revision}
-        template["metadata"] = inner | {"labels": labels}
+        template_meta = template.get("metadata") or {}
+        labels = (template_meta.get("labels") or {}) | {"pod-template-hash": revision}
+        template["metadata"] = template_meta | {"labels": labels}
         selector = {
             "matchLabels": ((spec.get("selector") or {}).get("matchLabels") or {}) | {"pod-template-hash": revision}
         }
-        made = {
+        set_meta = {
             "name": f"{meta['name']}-{revision}",
             "namespace": meta["namespace"],
             "labels": labels,
             "ownerReferences": [owner_reference(owner)],
         }
         body = {
-            "metadata": made,
+            "metadata": set_meta,
             "spec": {"replicas": spec["replicas"], "selector": selector, "template": template},
             "status": {},
         }
         current = store.create(BY_PLURAL["replicasets"], body)
-    for each in [*sets, current]:
-        wanted = spec["replicas"] if each["metadata"]["uid"] == current["metadata"]["uid"] else 0
-        newest = store.get("replicasets", meta["namespace"], each["metadata"]["name"])
-        if newest is not None and newest["spec"]["replicas"] != wanted:
+    for each_set in [*sets, current]:
+        replicas = spec["replicas"] if each_set["metadata"]["uid"] == current["metadata"]["uid"] else 0
+        newest = store.get("replicasets", meta["namespace"], each_set["metadata"]["name"])
+        if newest is not None and newest["spec"]["replicas"] != replicas:
             scaled = copy(newest)
-            scaled["spec"]["replicas"] = wanted
+            scaled["spec"]["replicas"] = replicas
             store.update(scaled)
     counts = current.get("status") or {}
-    ready, wanted = counts.get("readyReplicas", 0), spec["replicas"]
+    ready, replicas = counts.get("readyReplicas", 0), spec["replicas"]
     available: Object = {
         "type": "Available",
-        "status": str(ready >= wanted),
-        "reason": "MinimumReplicasAvailable" if ready >= wanted else "MinimumReplicasUnavailable",
+        "status": str(ready >= replicas),
+        "reason": "MinimumReplicasAvailable" if ready >= replicas else "MinimumReplicasUnavailable",
     }
     _write_status(
         store,
@@ -127,11 +129,11 @@ def deployment(store: Store, _config: Config, owner: Object) -> None:
 
 
 def stateful_set(store: Store, _config: Config, owner: Object) -> None:
-    """Keep NAME-0 to NAME-n, each begun when the one before is ready; another template replaces them from the end."""
-    meta, wanted = owner["metadata"], owner["spec"].get("replicas", 1)
+    """Keep NAME-0 to NAME-n; create each pod when the one before is ready, and replace outdated pods from the last on."""
+    meta, replicas = owner["metadata"], owner["spec"].get("replicas", 1)
     revision = f"{meta['name']}-{_hash(owner['spec']['template'])}"
     pods = {p["metadata"]["name"]: p for p in store.owned("pods", meta["uid"])}
-    names = [f"{meta['name']}-{index}" for index in range(wanted)]
+    names = [f"{meta['name']}-{index}" for index in range(replicas)]
     for name in names:
         pod = pods.get(name)
         if pod is None:
@@ -141,7 +143,7 @@ def stateful_set(store: Store, _config: Config, owner: Object) -> None:
         if pod["status"]["phase"] in ("Succeeded", "Failed"):
             delete(store, pod)
             break
-        if not _ready([pod]) and owner["spec"].get("podManagementPolicy") != "Parallel":
+        if not _count_ready([pod]) and owner["spec"].get("podManagementPolicy") != "Parallel":
             break
     stale = [
         n
@@ -150,7 +152,7 @@ def stateful_set(store: Store, _config: Config, owner: Object) -> None:
     ]
     for name in [n for n in pods if n not in names] + stale[:1]:
         delete(store, pods[name])
-    ready = _ready(list(pods.values()))
+    ready = _count_ready(list(pods.values()))
     _write_status(
         store,
         owner,
@@ -163,21 +165,21 @@ def stateful_set(store: Store, _config: Config, owner: Object) -> None:
 
 
 def daemon_set(store: Store, _config: Config, owner: Object) -> None:
-    """Keep one pod on each node of the present template."""
+    """Keep one pod of the current template on each node."""
     meta, revision = owner["metadata"], _hash(owner["spec"]["template"])
-    pods = _alive(store, owner)
+    pods = _running_pods(store, owner)
     current = [p for p in pods if p["metadata"]["labels"].get("controller-revision-hash") == revision]
     for pod in [p for p in pods if p not in current]:
         delete(store, pod)
-    nodes = len(store.select("nodes"))
-    for _ in range(nodes - len(current)):
+    node_count = len(store.select("nodes"))
+    for _ in range(node_count - len(current)):
         labels = {"controller-revision-hash": revision, "pod-template-generation": "1"}
-        _create_pod(store, owner, f"{meta['name']}-{random_end()}", **labels)
-    ready = _ready(current)
+        _create_pod(store, owner, f"{meta['name']}-{random_suffix()}", **labels)
+    ready = _count_ready(current)
     _write_status(
         store,
         owner,
-        desiredNumberScheduled=nodes,
+        desiredNumberScheduled=node_count,
         currentNumberScheduled=len(current),
         numberReady=ready,
         numberAvailable=ready,

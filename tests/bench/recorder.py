@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bench import pipe
 from bench.report import Report, peak, resident
 from conftest import run_sandbox
-from support.counting import counted
+from support.counting import counting_proxy
 from support.hand import until
 from support.kube import python_job
 
@@ -152,7 +152,10 @@ async def _takeover(report: Report, sandbox: SandboxProcess) -> None:
 async def _quiet(report: Report, sandbox: SandboxProcess) -> None:
     """A container that says nothing: what it costs the API server once the probes have backed off."""
     sandbox.kube.create(python_job("quiet", _QUIET))
-    with tempfile.TemporaryDirectory() as folder, counted(sandbox.kubeconfig, Path(folder)) as (kubeconfig, seen):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        counting_proxy(sandbox.kubeconfig, Path(folder)) as (kubeconfig, seen),
+    ):
         async with _recordings(kubeconfig, _COMPRESSED) as (recordings, _):
             recording = await recordings.find(TaskRef.parse("quiet"))
             async with recording.wanted():

@@ -30,7 +30,7 @@ def test_a_missing_right_is_named_and_the_log_is_there_when_it_is_given(
     with limited_user(target, unique("right"), tmp_path) as user:
         target.kube.create(python_job("done", "print('a line')", namespace=user.namespace))
         target.kube.wait_job("done", namespace=user.namespace)
-        user.lack("pods/log")
+        user.deny("pods/log")
         home = Home(tmp_path, user.kubeconfig)
         lab = Lab(home=home, server=Jupyter(home, "server"), browser=browser)
         try:
@@ -42,7 +42,7 @@ def test_a_missing_right_is_named_and_the_log_is_there_when_it_is_given(
             shot(page, "right-light")
             page.emulate_media(color_scheme="dark")
             shot(page, "right-dark")
-            user.lack()
+            user.deny()
             says(viewer, re.compile("Job complete exit 0.*1 line,"))
             expect(viewer.locator("[data-seq]").last).to_contain_text("a line", timeout=WAIT)
             shot(page, "right-given")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli.conftest import Cli, job
-from support.release import unpacked
+from support.release import unpack_commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ task.end(3, "failed", "Job failed exit 3")
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with the release before; its wheel would hold the same modules, and takes npm to build."""
-    return unpacked(BEFORE, tmp_path_factory.mktemp("before") / "it", "cortex_jupyter", "tests/frames")
+    return unpack_commit(BEFORE, tmp_path_factory.mktemp("before") / "it", "cortex_jupyter", "tests/frames")
 
 
 def of(folder: Path, cli: Cli) -> Cli:

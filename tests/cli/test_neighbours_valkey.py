@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.jupyter import Home, Jupyter, jupyter
 from support.kube import python_job
-from support.release import installed
+from support.release import install_commit
 from support.valkey import Server
 
 from cortex_jupyter.store.open import open_store
@@ -40,7 +40,7 @@ for part, gate in enumerate({gates}):
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return installed(BEFORE, tmp_path_factory.mktemp("before"))
+    return install_commit(BEFORE, tmp_path_factory.mktemp("before"))
 
 
 @contextlib.contextmanager

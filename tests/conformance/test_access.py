@@ -1,9 +1,9 @@
-"""Whose rights count is what Kubernetes' own RBAC says, also when a namespace has gone."""
+"""Access checks agree with Kubernetes' own RBAC, also after a namespace was deleted."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -22,31 +22,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from conftest import Target
+
     from cortex_jupyter.store import Store
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
-READ = {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}
-ONE = {"apiGroups": ["batch"], "resources": ["jobs"], "resourceNames": ["mine"], "verbs": ["get"]}
+READ_LOGS = {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]}
+READ_ONE_JOB = {"apiGroups": ["batch"], "resources": ["jobs"], "resourceNames": ["mine"], "verbs": ["get"]}
 
 
 @pytest.fixture
-def namespace(target: Any, unique: Callable[[str], str]) -> Iterator[str]:
-    """One where user alice and the group vision may read logs, and one Job; carol may in the whole cluster."""
+def namespace(target: Target, unique: Callable[[str], str]) -> Iterator[str]:
+    """Return a namespace where alice and the group vision may read logs and one Job; carol may read logs everywhere."""
     name, kube = unique("rights"), target.kube
 
-    def bind(kind: str, subject: str, where: str, role: str) -> None:
+    def bind(kind: str, subject: str, scope_path: str, role: str) -> None:
         subjects = [{"kind": kind, "name": subject, "apiGroup": "rbac.authorization.k8s.io"}]
         ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": role, "name": name}
         body = {"metadata": {"name": f"{name}-{subject}"}, "subjects": subjects, "roleRef": ref}
-        assert kube.request("POST", f"{_RBAC}{where}/{role.lower()}bindings", json=body).status_code == 201
+        assert kube.request("POST", f"{_RBAC}{scope_path}/{role.lower()}bindings", json=body).status_code == 201
 
     assert kube.request("POST", "/api/v1/namespaces", json={"metadata": {"name": name}}).status_code == 201
-    inside = f"/namespaces/{name}"
-    for path, rules in ((f"{inside}/roles", [READ, ONE]), ("/clusterroles", [READ])):
+    scope = f"/namespaces/{name}"
+    for path, rules in ((f"{scope}/roles", [READ_LOGS, READ_ONE_JOB]), ("/clusterroles", [READ_LOGS])):
         body = {"metadata": {"name": name}, "rules": rules}
         assert kube.request("POST", _RBAC + path, json=body).status_code == 201
-    bind("User", "alice", inside, "Role")
-    bind("Group", "vision", inside, "Role")
+    bind("User", "alice", scope, "Role")
+    bind("Group", "vision", scope, "Role")
     bind("User", "carol", "", "ClusterRole")
     yield name
     for path in (f"/clusterroles/{name}", f"/clusterrolebindings/{name}-carol"):
@@ -54,7 +56,7 @@ def namespace(target: Any, unique: Callable[[str], str]) -> Iterator[str]:
     kube.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
-async def allowed(cluster: Cluster, namespace: str, person: Person | None) -> bool:
+async def is_allowed(cluster: Cluster, namespace: str, person: Person | None) -> bool:
     try:
         await Access().namespace(cluster, namespace, person)
     except NotAllowed:
@@ -63,30 +65,30 @@ async def allowed(cluster: Cluster, namespace: str, person: Person | None) -> bo
 
 
 @pytest.mark.cluster
-async def test_rights_are_those_of_rbac(target: Any, namespace: str) -> None:
+async def test_access_agrees_with_rbac(target: Target, namespace: str) -> None:
     async with await Cluster.open(str(target.kube.kubeconfig)) as cluster:
         people = {
             "us": None, "alice": Person("alice"), "bob": Person("bob"), "carol": Person("carol"),
             "dave of vision": Person("dave", ("vision",)),
         }  # fmt: skip
-        found = {name: await allowed(cluster, namespace, person) for name, person in people.items()}
-        assert found == {"us": True, "alice": True, "bob": False, "carol": True, "dave of vision": True}
+        access_by_person = {name: await is_allowed(cluster, namespace, person) for name, person in people.items()}
+        assert access_by_person == {"us": True, "alice": True, "bob": False, "carol": True, "dave of vision": True}
         access = Access(each=True)
-        for name, mine in (("mine", True), ("theirs", False)):
-            assert await access.task(cluster, TaskRef(namespace, "job", name), Person("alice")) is mine
-        # What has gone keeps no RoleBindings: only who may read everywhere may read it.
+        for name, expected in (("mine", True), ("theirs", False)):
+            assert await access.task(cluster, TaskRef(namespace, "job", name), Person("alice")) is expected
+        # A deleted namespace has no RoleBindings left: only a user with access to the whole cluster may read it.
         path = f"/api/v1/namespaces/{namespace}"
         target.kube.request("DELETE", path)
         target.kube.wait_for(lambda: target.kube.request("GET", path).status_code == 404, "the namespace to go")
-        found = {name: await allowed(cluster, namespace, person) for name, person in people.items()}
-        assert found == {"us": True, "alice": False, "bob": False, "carol": True, "dave of vision": False}
+        access_by_person = {name: await is_allowed(cluster, namespace, person) for name, person in people.items()}
+        assert access_by_person == {"us": True, "alice": False, "bob": False, "carol": True, "dave of vision": False}
 
 
 @pytest.mark.cluster
-async def test_a_namespace_of_the_same_name_opens_nothing_of_the_one_before(
-    target: Any, namespace: str, store: Store, monkeypatch: pytest.MonkeyPatch
+async def test_a_new_namespace_of_the_same_name_gives_no_access_to_old_logs(
+    target: Target, namespace: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Alice may read in it again; the log from before is for Carol, who may read everywhere."""
+    """Alice may read in the new namespace; only Carol, who may read everywhere, may read the old log."""
     monkeypatch.setattr(session, "ensure_recorder", lambda *_: None)
     kube, path = target.kube, f"/api/v1/namespaces/{namespace}"
     role = kube.request("GET", f"{_RBAC}/namespaces/{namespace}/roles/{namespace}").json()
@@ -107,7 +109,7 @@ async def test_a_namespace_of_the_same_name_opens_nothing_of_the_one_before(
             meta = {"name": body["metadata"]["name"]}
             created = kube.request("POST", f"{_RBAC}/namespaces/{namespace}/{plural}", json=body | {"metadata": meta})
             assert created.status_code == 201
-        recordings = Recordings(store, cluster, access=Access())  # nothing is held of the answers from before
+        recordings = Recordings(store, cluster, access=Access())  # with no cached access reviews
         with pytest.raises(TaskNotFound) as caught:
             await recordings.find(job.ref, Person("alice"))
         with pytest.raises(TaskNotFound) as never:
@@ -116,27 +118,29 @@ async def test_a_namespace_of_the_same_name_opens_nothing_of_the_one_before(
         assert await recordings.held(namespace, Person("alice")) == []
         assert [info.id for info in await recordings.held(namespace, Person("carol"))] == [old.id]
         assert (await recordings.find(job.ref, Person("carol"))).id == old.id
-        # Its own rights are enough to know it by: `view` in a namespace says when that was created.
+        # Alice's rights in the namespace are enough to learn when it was created.
         kube.create(python_job("new", "print('x')", namespace=namespace))
         new = await recordings.find(TaskRef(namespace, "job", "new"), Person("alice"))
         assert new.workload is not None
 
 
 @pytest.mark.cluster
-async def test_the_role_view_tells_when_its_namespace_was_created(target: Any, namespace: str, tmp_path: Path) -> None:
-    """And where nothing is granted it is not told: what held before goes on."""
-    kube, inside = target.kube, f"/namespaces/{namespace}"
+async def test_the_role_view_may_read_when_its_namespace_was_created(
+    target: Target, namespace: str, tmp_path: Path
+) -> None:
+    """Without any role, the creation time is unknown (0)."""
+    kube, scope = target.kube, f"/namespaces/{namespace}"
     ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
     for account in ("viewer", "nobody"):
-        made = kube.request("POST", f"/api/v1{inside}/serviceaccounts", json={"metadata": {"name": account}})
-        assert made.status_code == 201
+        response = kube.request("POST", f"/api/v1{scope}/serviceaccounts", json={"metadata": {"name": account}})
+        assert response.status_code == 201
     subjects = [{"kind": "ServiceAccount", "name": "viewer", "namespace": namespace}]
     body = {"metadata": {"name": "viewer"}, "subjects": subjects, "roleRef": ref}
-    assert kube.request("POST", f"{_RBAC}{inside}/rolebindings", json=body).status_code == 201
+    assert kube.request("POST", f"{_RBAC}{scope}/rolebindings", json=body).status_code == 201
     created = kube.get("namespaces", namespace)["metadata"]["creationTimestamp"]
-    for account, known in (("viewer", parse_rfc3339(created)), ("nobody", 0)):
-        wish = {"spec": {"expirationSeconds": 600}}
-        token = kube.request("POST", f"/api/v1{inside}/serviceaccounts/{account}/token", json=wish).json()["status"][
+    for account, expected in (("viewer", parse_rfc3339(created)), ("nobody", 0)):
+        request = {"spec": {"expirationSeconds": 600}}
+        token = kube.request("POST", f"/api/v1{scope}/serviceaccounts/{account}/token", json=request).json()["status"][
             "token"
         ]
         config = yaml.safe_load(kube.kubeconfig.read_text())
@@ -144,4 +148,4 @@ async def test_the_role_view_tells_when_its_namespace_was_created(target: Any, n
             user["user"] = {"token": token}
         (tmp_path / account).write_text(yaml.safe_dump(config))
         async with await Cluster.open(str(tmp_path / account)) as cluster:
-            assert await Access().created(cluster, namespace) == known
+            assert await Access().created(cluster, namespace) == expected

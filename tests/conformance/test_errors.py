@@ -1,16 +1,20 @@
-"""The texts and codes a client of logs gets instead of a log (tailers.md, section 4.4)."""
+"""Codes and texts of the errors that answer a request for a log."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from support.kube import python_pod
 
+if TYPE_CHECKING:
+    from conformance.conftest import Specimens
+    from conftest import Target
+
 
 def status(response: httpx.Response) -> tuple[int, str, str]:
-    """Give code, reason and message, having checked that all of it is a Status object."""
+    """Check that a response is a Status object; return its code, reason and message."""
     body = response.json()
     assert body["kind"] == "Status" and body["apiVersion"] == "v1" and body["status"] == "Failure"
     assert body["code"] == response.status_code
@@ -18,34 +22,34 @@ def status(response: httpx.Response) -> tuple[int, str, str]:
     return body["code"], body.get("reason", ""), body["message"]
 
 
-def test_missing_pod(target: Any) -> None:
+def test_missing_pod(target: Target) -> None:
     expected = (404, "NotFound", 'pods "nobody" not found')
     assert status(target.kube.log("nobody")) == expected
     assert status(target.kube.request("GET", target.kube.path("pods", "nobody"))) == expected
 
 
-def test_missing_object_of_a_group_is_qualified(target: Any) -> None:
+def test_missing_object_of_a_group_is_qualified(target: Target) -> None:
     response = target.kube.request("GET", target.kube.path("jobs", "nobody"))
     assert status(response) == (404, "NotFound", 'jobs.batch "nobody" not found')
     assert response.json()["details"] == {"name": "nobody", "group": "batch", "kind": "jobs"}
 
 
-def test_missing_resource(target: Any) -> None:
+def test_missing_resource(target: Target) -> None:
     expected = (404, "NotFound", "the server could not find the requested resource")
     assert status(target.kube.request("GET", "/api/v1/nothings")) == expected
 
 
-def test_wrong_token(target: Any) -> None:
+def test_wrong_token(target: Target) -> None:
     kube = target.kube
     verify = kube.tls
-    if target.real:  # its client certificate would be accepted whatever the token
+    if target.real:  # without the client certificate, which would be accepted with any token
         verify = httpx.create_ssl_context(verify=False)
     with httpx.Client(verify=verify) as client:
         response = client.get(kube.server + "/api/v1/pods", headers={"Authorization": "Bearer wrong"})
     assert status(response) == (401, "Unauthorized", "Unauthorized")
 
 
-def test_name_that_is_taken(target: Any, specimens: Any) -> None:
+def test_name_already_exists(target: Target, specimens: Specimens) -> None:
     name = specimens.names["text"]
     response = target.kube.request("POST", target.kube.path("pods"), json=python_pod(name, ""))
     assert status(response) == (409, "AlreadyExists", f'pods "{name}" already exists')
@@ -72,7 +76,9 @@ def test_name_that_is_taken(target: Any, specimens: Any) -> None:
         ),
     ],
 )
-def test_bad_options_come_before_the_pod(target: Any, query: dict[str, str], code: int, reason: str, text: str) -> None:
+def test_options_are_validated_before_the_pod_is_looked_up(
+    target: Target, query: dict[str, str], code: int, reason: str, text: str
+) -> None:
     message = f'PodLogOptions "nobody" is invalid: {text}' if code == httpx.codes.UNPROCESSABLE_ENTITY else text
     response = target.kube.log("nobody", **query)
     assert status(response) == (code, reason, message)
@@ -81,7 +87,7 @@ def test_bad_options_come_before_the_pod(target: Any, query: dict[str, str], cod
         assert f"{cause['field']}: {cause['message']}" == text
 
 
-def test_bad_selectors(target: Any) -> None:
+def test_bad_selectors(target: Target) -> None:
     path = target.kube.path("pods")
     response = target.kube.request("GET", path, params={"fieldSelector": "spec.color=red"})
     assert status(response) == (400, "BadRequest", "field label not supported: spec.color")
@@ -89,19 +95,19 @@ def test_bad_selectors(target: Any) -> None:
     assert (code, reason) == (400, "BadRequest") and text.startswith("unable to parse requirement: ")
 
 
-def test_several_containers_need_a_name(target: Any, specimens: Any) -> None:
+def test_several_containers_need_a_name(target: Target, specimens: Specimens) -> None:
     name = specimens.names["two"]
     text = f"a container name must be specified for pod {name}, choose one of: [prepare main aside]"
     assert status(target.kube.log(name)) == (400, "BadRequest", text)
 
 
-def test_one_container_needs_no_name_though_there_are_init_containers(target: Any, specimens: Any) -> None:
-    specimens.waiting("initializing", "PodInitializing")
+def test_one_container_needs_no_name_despite_init_containers(target: Target, specimens: Specimens) -> None:
+    specimens.wait_waiting("initializing", "PodInitializing")
     code, _, text = status(target.kube.log(specimens.names["initializing"]))
     assert code == httpx.codes.BAD_REQUEST and 'container "main" in pod' in text
 
 
-def test_wrong_container(target: Any, specimens: Any) -> None:
+def test_wrong_container(target: Target, specimens: Specimens) -> None:
     name = specimens.names["two"]
     assert status(target.kube.log(name, container="nope")) == (
         400,
@@ -110,15 +116,15 @@ def test_wrong_container(target: Any, specimens: Any) -> None:
     )
 
 
-def test_waiting_for_init_containers(target: Any, specimens: Any) -> None:
-    specimens.waiting("initializing", "PodInitializing")
+def test_waiting_for_init_containers(target: Target, specimens: Specimens) -> None:
+    specimens.wait_waiting("initializing", "PodInitializing")
     name = specimens.names["initializing"]
     expected = f'container "main" in pod "{name}" is waiting to start: PodInitializing'
     assert status(target.kube.log(name)) == (400, "BadRequest", expected)
 
 
-def test_image_that_must_not_be_pulled(target: Any, specimens: Any) -> None:
-    pod = specimens.waiting("missing", "ErrImageNeverPull")
+def test_image_that_must_not_be_pulled(target: Target, specimens: Specimens) -> None:
+    pod = specimens.wait_waiting("missing", "ErrImageNeverPull")
     (state,) = pod["status"]["containerStatuses"]
     assert pod["status"]["phase"] == "Pending"
     message = 'Container image "docker.io/local/missing:1" is not present with pull policy of Never'
@@ -128,25 +134,25 @@ def test_image_that_must_not_be_pulled(target: Any, specimens: Any) -> None:
     assert status(target.kube.log(name)) == (400, "BadRequest", expected)
 
 
-def test_image_that_cannot_be_pulled(target: Any, specimens: Any) -> None:
+def test_image_that_cannot_be_pulled(target: Target, specimens: Specimens) -> None:
     name = specimens.names["pull"]
-    words = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
-    for reason in words:
-        specimens.waiting("pull", reason)
-    # The two take turns: the text belongs to whichever it was just before or just after.
-    seen = status(target.kube.log(name))
-    assert seen in [
-        (400, "BadRequest", f'container "main" in pod "{name}" is waiting to start: {text}') for text in words.values()
+    texts = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+    for reason in texts:
+        specimens.wait_waiting("pull", reason)
+    # The two reasons alternate, so either text is right.
+    answer = status(target.kube.log(name))
+    assert answer in [
+        (400, "BadRequest", f'container "main" in pod "{name}" is waiting to start: {text}') for text in texts.values()
     ]
 
 
-def test_back_off_message(target: Any, specimens: Any) -> None:
-    pod = specimens.waiting("pull", "ImagePullBackOff")
+def test_back_off_message(target: Target, specimens: Specimens) -> None:
+    pod = specimens.wait_waiting("pull", "ImagePullBackOff")
     (state,) = pod["status"]["containerStatuses"]
     assert state["state"]["waiting"]["message"].startswith('Back-off pulling image "docker.io/local/missing:1"')
 
 
-def test_unscheduled_pod_answers_204_and_nothing(target: Any, specimens: Any) -> None:
+def test_unscheduled_pod_answers_204_without_a_body(target: Target, specimens: Specimens) -> None:
     name = specimens.names["unschedulable"]
 
     def unschedulable(pod: dict[str, Any]) -> bool:
@@ -162,13 +168,13 @@ def test_unscheduled_pod_answers_204_and_nothing(target: Any, specimens: Any) ->
         assert (response.status_code, response.content) == (204, b"")
 
 
-def test_no_previous_run(target: Any, specimens: Any) -> None:
-    specimens.done("text")
+def test_no_previous_run(target: Target, specimens: Specimens) -> None:
+    specimens.wait_ended("text")
     name = specimens.names["text"]
     expected = f'previous terminated container "main" in pod "{name}" not found'
     assert status(target.kube.log(name, previous="true")) == (400, "BadRequest", expected)
 
 
-def test_unknown_parameters_are_ignored(target: Any, specimens: Any) -> None:
-    specimens.done("text")
+def test_unknown_parameters_are_ignored(target: Target, specimens: Specimens) -> None:
+    specimens.wait_ended("text")
     assert target.kube.log(specimens.names["text"], colour="red", tailLines=1).status_code == httpx.codes.OK

@@ -1,12 +1,17 @@
-"""Jobs and other owners of pods: what a task looks like while it runs and after it."""
+"""Jobs and other controllers: their status, pods and events while they run and after they end."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.kube import pod_spec, python_container, python_job
+
+if TYPE_CHECKING:
+    from conformance.conftest import Create, Specimens
+    from conftest import Target
+
 
 SLEEP = "import time; print('up'); time.sleep(600)"
 
@@ -15,18 +20,18 @@ def conditions(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {c["type"]: c for c in job["status"]["conditions"] if c["status"] == "True"}
 
 
-def test_complete(target: Any, specimens: Any) -> None:
+def test_complete(target: Target, specimens: Specimens) -> None:
     job = target.kube.wait_job(specimens.names["good-job"])
     status = job["status"]
     assert status["succeeded"] == 2 and not status.get("active") and not status.get("failed")
     assert status["startTime"] <= status["completionTime"]
     assert "Failed" not in conditions(job)
-    # What short names of pods are told by.
+    # Short pod names rely on this alphabet of the random suffix.
     ends = [pod["metadata"]["name"].rpartition("-")[2] for pod in target.kube.pods_of(specimens.names["good-job"])]
     assert ends and all(re.fullmatch("[bcdfghjklmnpqrstvwxz2456789]{5}", end) for end in ends), ends
 
 
-def test_failed(target: Any, specimens: Any) -> None:
+def test_failed(target: Target, specimens: Specimens) -> None:
     job = target.kube.wait_job(specimens.names["bad-job"], "Failed")
     failed = conditions(job)["Failed"]
     assert (failed["reason"], failed["message"]) == (
@@ -39,8 +44,8 @@ def test_failed(target: Any, specimens: Any) -> None:
     assert target.kube.logs(pod["metadata"]["name"]) == b"bad\n"
 
 
-def test_the_events_of_pods_that_are_created_are_combined_from_the_tenth_on(target: Any, unique: Any) -> None:
-    """Then only the pods' own events name them (`recording.watching.unseen`)."""
+def test_events_of_created_pods_are_combined_from_the_tenth_on(target: Target, unique: Any) -> None:
+    """From then on only the pods' own events name the pods, which the recorder's `watching.unseen` relies on."""
     name = unique("many")
     target.kube.create(python_job(name, SLEEP, parallelism=12, completions=12))
     job = target.kube.get("jobs", name)
@@ -48,19 +53,19 @@ def test_the_events_of_pods_that_are_created_are_combined_from_the_tenth_on(targ
 
     def events() -> list[dict[str, Any]]:
         path = target.kube.path("events") + f"?fieldSelector={selector}"
-        found: list[dict[str, Any]] = target.kube.request("GET", path).json()["items"]
-        return found
+        items: list[dict[str, Any]] = target.kube.request("GET", path).json()["items"]
+        return items
 
-    def counted() -> bool:
+    def all_counted() -> bool:
         return sum(event["count"] for event in events()) == 12
 
-    target.kube.wait_for(counted, "the events of all pods")
+    target.kube.wait_for(all_counted, "the events of all pods")
     target.kube.delete("jobs", name)
-    ways = sorted((event["message"].partition("Created pod: ")[0], event["count"]) for event in events())
-    assert ways == [("", 1)] * 9 + [("(combined from similar events): ", 3)]
+    groups = sorted((event["message"].partition("Created pod: ")[0], event["count"]) for event in events())
+    assert groups == [("", 1)] * 9 + [("(combined from similar events): ", 3)]
 
 
-def test_deadline(target: Any, specimens: Any) -> None:
+def test_deadline(target: Target, specimens: Specimens) -> None:
     failed = conditions(target.kube.wait_job(specimens.names["late-job"], "Failed"))["Failed"]
     assert (failed["reason"], failed["message"]) == (
         "DeadlineExceeded",
@@ -68,7 +73,7 @@ def test_deadline(target: Any, specimens: Any) -> None:
     )
 
 
-def test_pods_name_their_job(target: Any, specimens: Any) -> None:
+def test_pods_name_their_job(target: Target, specimens: Specimens) -> None:
     job = target.kube.wait_job(specimens.names["good-job"])
     pods = target.kube.pods_of(specimens.names["good-job"])
     assert len(pods) == 2
@@ -82,7 +87,7 @@ def test_pods_name_their_job(target: Any, specimens: Any) -> None:
     assert len(target.kube.list("pods", labelSelector=selector)["items"]) == 2
 
 
-def test_events_of_job_and_pod(target: Any, specimens: Any) -> None:
+def test_events_of_job_and_pod(target: Target, specimens: Specimens) -> None:
     job = target.kube.wait_job(specimens.names["good-job"])
     pod = target.kube.pods_of(job["metadata"]["name"])[0]
 
@@ -99,30 +104,30 @@ def test_events_of_job_and_pod(target: Any, specimens: Any) -> None:
     )
 
 
-def test_event_of_an_unschedulable_pod(target: Any, specimens: Any) -> None:
+def test_event_of_an_unschedulable_pod(target: Target, specimens: Specimens) -> None:
     query = f"involvedObject.name={specimens.names['unschedulable']},reason=FailedScheduling"
-    found = target.kube.wait_for(lambda: target.kube.list("events", fieldSelector=query)["items"], "FailedScheduling")
-    assert found[0]["type"] == "Warning"
-    assert found[0]["message"].startswith("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity")
+    events = target.kube.wait_for(lambda: target.kube.list("events", fieldSelector=query)["items"], "FailedScheduling")
+    assert events[0]["type"] == "Warning"
+    assert events[0]["message"].startswith("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity")
 
 
-def test_second_attempt_is_another_pod(target: Any, made: Any) -> None:
-    job = made(python_job("again", "raise SystemExit(1)", backoff=1))
+def test_second_attempt_is_a_new_pod(target: Target, create: Create) -> None:
+    job = create(python_job("again", "raise SystemExit(1)", backoff=1))
     target.kube.wait_job(job, "Failed")
     pods = target.kube.pods_of(job)
     assert [p["status"]["phase"] for p in pods] == ["Failed", "Failed"]
     assert target.kube.get("jobs", job)["status"]["failed"] == 2
 
 
-def test_deleting_in_the_background_takes_the_pods_along(target: Any, made: Any) -> None:
-    job = made(python_job("cascade", SLEEP))
+def test_background_deletion_deletes_the_pods(target: Target, create: Create) -> None:
+    job = create(python_job("cascade", SLEEP))
     target.kube.wait_for(lambda: target.kube.pods_of(job), "a pod")
     target.kube.delete("jobs", job, propagation="Background")
     target.kube.wait_for(lambda: not target.kube.pods_of(job), "the pods' end")
 
 
-def test_deleting_a_job_without_saying_how_leaves_its_pods(target: Any, made: Any) -> None:
-    job = made(python_job("orphan", SLEEP))
+def test_deleting_a_job_without_a_policy_orphans_its_pods(target: Target, create: Create) -> None:
+    job = create(python_job("orphan", SLEEP))
     (pod,) = target.kube.wait_for(lambda: target.kube.pods_of(job), "a pod")
     target.kube.delete("jobs", job, grace=None, propagation=None)
     name = pod["metadata"]["name"]
@@ -130,42 +135,42 @@ def test_deleting_a_job_without_saying_how_leaves_its_pods(target: Any, made: An
     target.kube.delete("pods", name)
 
 
-def test_indexed_job(target: Any, made: Any) -> None:
+def test_indexed_job(target: Target, create: Create) -> None:
     target.needs(24, "stable Indexed Jobs")
-    job = made(
+    job = create(
         python_job(
             "indexed", "import os; print(os.environ['JOB_COMPLETION_INDEX'])", parallelism=2, completionMode="Indexed"
         )
     )
     assert target.kube.wait_job(job)["status"]["completedIndexes"] == "0-1"
     key = "batch.kubernetes.io/job-completion-index"
-    seen = {
+    logs = {
         p["metadata"]["annotations"][key]: target.kube.logs(p["metadata"]["name"]) for p in target.kube.pods_of(job)
     }
-    assert seen == {"0": b"0\n", "1": b"1\n"}
+    assert logs == {"0": b"0\n", "1": b"1\n"}
 
 
-def test_suspended_job_starts_when_told(target: Any, made: Any) -> None:
+def test_suspended_job_starts_when_resumed(target: Target, create: Create) -> None:
     target.needs(24, "stable suspended Jobs")
-    job = made(python_job("suspended", "print('go')", suspend=True))
+    job = create(python_job("suspended", "print('go')", suspend=True))
     target.kube.wait_job(job, "Suspended")
     assert not target.kube.pods_of(job)
     target.kube.patch("jobs", job, {"spec": {"suspend": False}})
     target.kube.wait_job(job)
 
 
-def test_finished_job_goes_after_its_time(target: Any, made: Any) -> None:
+def test_finished_job_is_deleted_after_its_ttl(target: Target, create: Create) -> None:
     target.needs(23, "stable ttlSecondsAfterFinished")
-    job = made(python_job("ttl", "print('bye')", ttlSecondsAfterFinished=0))
+    job = create(python_job("ttl", "print('bye')", ttlSecondsAfterFinished=0))
     target.kube.wait_for(
         lambda: target.kube.request("GET", target.kube.path("jobs", job)).status_code == 404, "the job's end"
     )
     target.kube.wait_for(lambda: not target.kube.pods_of(job), "the pods' end")
 
 
-def test_native_sidecar_does_not_hold_up_the_end(target: Any, made: Any) -> None:
+def test_sidecar_does_not_delay_completion(target: Target, create: Create) -> None:
     target.needs(29, "sidecars by `restartPolicy: Always`")
-    job = made(python_job("sidecar", "print('main')", sidecar=SLEEP))
+    job = create(python_job("sidecar", "print('main')", sidecar=SLEEP))
     target.kube.wait_job(job)
     (pod,) = target.kube.pods_of(job)
     assert target.kube.logs(pod["metadata"]["name"], container="sidecar") == b"up\n"
@@ -187,8 +192,8 @@ def workload(kind: str, name: str, image: str = "docker.io/local/busybox:1") -> 
     ("kind", "chain"),
     [("Deployment", ["ReplicaSet", "Deployment"]), ("StatefulSet", ["StatefulSet"]), ("DaemonSet", ["DaemonSet"])],
 )
-def test_owners_lead_from_the_pod_to_the_workload(target: Any, made: Any, kind: str, chain: list[str]) -> None:
-    name = made(workload(kind, kind.lower()))
+def test_owners_lead_from_the_pod_to_the_workload(target: Target, create: Create, kind: str, chain: list[str]) -> None:
+    name = create(workload(kind, kind.lower()))
     label = f"app={kind.lower()}"
 
     def running() -> list[dict[str, Any]]:
@@ -204,7 +209,7 @@ def test_owners_lead_from_the_pod_to_the_workload(target: Any, made: Any, kind: 
     assert obj["metadata"]["name"] == name
 
 
-def test_allowed_to(target: Any) -> None:
+def test_self_subject_access_review(target: Target) -> None:
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",

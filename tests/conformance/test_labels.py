@@ -1,14 +1,18 @@
-"""Label selectors match what the API server says that they match."""
+"""Our label selectors match the same objects as the API server's."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.kube import KubeError, python_pod
 
 from cortex_jupyter.cluster.labels import label_matcher
 from cortex_jupyter.errors import BadQuery
+
+if TYPE_CHECKING:
+    from conftest import Target
+
 
 LABELS: list[dict[str, str]] = [
     {},
@@ -25,8 +29,8 @@ WRONG = ["app=a b", "app in a", "=a", "app=(a", "app in (a", "!app=a", "app,,n",
 
 
 @pytest.fixture
-def pods(target: Any, unique: Any) -> Any:
-    """Pods that no node takes, with a label of their own and those of the table."""
+def pods(target: Target, unique: Any) -> Any:
+    """Create unschedulable pods with the labels of the table and a unique tag."""
     tag = unique("labels")
     names = {}
     for i, labels in enumerate(LABELS):
@@ -39,11 +43,11 @@ def pods(target: Any, unique: Any) -> Any:
         target.kube.delete("pods", name)
 
 
-def test_they_match_what_the_server_selects(target: Any, pods: Any) -> None:
+def test_selectors_match_as_on_the_server(target: Target, pods: Any) -> None:
     tag, names = pods
     for selector in SELECTORS:
         if not target.real and set("<>") & set(selector):
-            continue  # the sandbox does not know these
+            continue  # the sandbox does not support these
         items = target.kube.list("pods", labelSelector=f"{selector},tag={tag}")["items"]
         matches = label_matcher(selector)
         ours = {name for name, labels in names.items() if matches(labels)}
@@ -51,7 +55,7 @@ def test_they_match_what_the_server_selects(target: Any, pods: Any) -> None:
 
 
 @pytest.mark.parametrize("selector", WRONG)
-def test_what_the_server_refuses_is_refused(target: Any, selector: str) -> None:
+def test_invalid_selectors_are_refused_as_on_the_server(target: Target, selector: str) -> None:
     if target.real:  # the sandbox is more tolerant
         with pytest.raises(KubeError):
             target.kube.list("pods", labelSelector=selector)

@@ -1,11 +1,15 @@
-"""Which run of a container answers, and what a follow does while one lives (tailers.md, sections 4.3, 4.6, 4.8)."""
+"""Which run of a container a request for a log reads, and when a follow ends."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from support.kube import python_pod
+
+if TYPE_CHECKING:
+    from conformance.conftest import Create, Specimens
+    from conftest import Target
 
 LINES = """
 import sys, time
@@ -16,25 +20,25 @@ for i in range(20):
 
 
 def main(pod: dict[str, Any]) -> dict[str, Any]:
-    """Give the status of container `main`."""
+    """Return the status of container `main`."""
     return next(s for s in pod["status"]["containerStatuses"] if s["name"] == "main")
 
 
-def test_follow_while_running_gives_each_line_and_ends_cleanly(target: Any, made: Any) -> None:
-    name = made(python_pod("follow", LINES))
+def test_follow_gets_each_line_and_ends_cleanly(target: Target, create: Create) -> None:
+    name = create(python_pod("follow", LINES))
     target.kube.wait_pod(name, lambda p: p["status"]["phase"] != "Pending")
     with target.kube.following(name) as follower:
         follower.wait_for(lambda f: len(f.lines) >= 3, "the first lines")
         assert not follower.ended
         assert follower.join() == b"".join(b"line %03d\n" % i for i in range(20))
         assert follower.error is None
-    # The stream's end comes first, the status after it.
+    # The stream ends before the status changes.
     pod = target.kube.wait_pod(name, lambda p: "terminated" in main(p)["state"])
     assert main(pod)["state"]["terminated"]["exitCode"] == 0
 
 
-def test_crash_loop_back_off_serves_the_last_run(target: Any, specimens: Any) -> None:
-    pod = specimens.waiting("crash", "CrashLoopBackOff")
+def test_crash_loop_back_off_serves_the_last_run(target: Target, specimens: Specimens) -> None:
+    pod = specimens.wait_waiting("crash", "CrashLoopBackOff")
     state = main(pod)
     assert pod["status"]["phase"] == "Running"
     message = state["state"]["waiting"]["message"]
@@ -48,12 +52,12 @@ def test_crash_loop_back_off_serves_the_last_run(target: Any, specimens: Any) ->
     assert target.kube.logs(specimens.names["crash"]).startswith(b"run ")
 
 
-def test_previous_is_the_run_that_ended_last(target: Any, specimens: Any) -> None:
-    specimens.waiting("crash", "CrashLoopBackOff")
+def test_previous_is_the_latest_ended_run(target: Target, specimens: Specimens) -> None:
+    specimens.wait_waiting("crash", "CrashLoopBackOff")
     name = specimens.names["crash"]
 
-    def both() -> bool:
-        """Read both while no run begins or ends between."""
+    def logs_are_equal() -> bool:
+        """Compare the current and the previous log; return False if the container changed meanwhile."""
         before = main(target.kube.get("pods", name))
         current, previous = target.kube.log(name), target.kube.log(name, previous="true")
         after = main(target.kube.get("pods", name))
@@ -62,11 +66,11 @@ def test_previous_is_the_run_that_ended_last(target: Any, specimens: Any) -> Non
         assert previous.content == current.content
         return True
 
-    target.kube.wait_for(both, "a quiet moment")
+    target.kube.wait_for(logs_are_equal, "no change of the container between two reads")
 
 
-def test_a_restart_counts_and_has_an_id_of_its_own(target: Any, specimens: Any) -> None:
-    pod = specimens.waiting("crash", "CrashLoopBackOff")
+def test_a_restart_is_counted_and_has_a_new_container_id(target: Target, specimens: Specimens) -> None:
+    pod = specimens.wait_waiting("crash", "CrashLoopBackOff")
     first = main(pod)
     later = main(
         target.kube.wait_pod(specimens.names["crash"], lambda p: main(p)["restartCount"] > first["restartCount"])
@@ -74,12 +78,12 @@ def test_a_restart_counts_and_has_an_id_of_its_own(target: Any, specimens: Any) 
     assert later["containerID"] != first["containerID"]
 
 
-def test_status_after_the_end(target: Any, specimens: Any) -> None:
-    pod = specimens.done("text")
-    ended = main(pod)["state"]["terminated"]
-    assert ended["exitCode"] == 0 and ended["reason"] == "Completed"
-    assert ended["startedAt"] < ended["finishedAt"]
-    assert ended["containerID"] == main(pod)["containerID"]
+def test_status_after_the_end(target: Target, specimens: Specimens) -> None:
+    pod = specimens.wait_ended("text")
+    terminated = main(pod)["state"]["terminated"]
+    assert terminated["exitCode"] == 0 and terminated["reason"] == "Completed"
+    assert terminated["startedAt"] < terminated["finishedAt"]
+    assert terminated["containerID"] == main(pod)["containerID"]
     conditions = {c["type"]: c for c in pod["status"]["conditions"]}
     assert {k: (c["status"], c.get("reason")) for k, c in conditions.items() if k != "PodReadyToStartContainers"} == {
         "PodScheduled": ("True", None),
@@ -91,37 +95,37 @@ def test_status_after_the_end(target: Any, specimens: Any) -> None:
     assert pod["status"]["qosClass"] == "BestEffort"
 
 
-def test_container_statuses_are_sorted_by_name(target: Any, specimens: Any) -> None:
-    pod = specimens.done("two")
+def test_container_statuses_are_sorted_by_name(target: Target, specimens: Specimens) -> None:
+    pod = specimens.wait_ended("two")
     assert [s["name"] for s in pod["status"]["containerStatuses"]] == ["aside", "main"]
     (prepare,) = pod["status"]["initContainerStatuses"]
     assert prepare["ready"] is True and prepare["state"]["terminated"]["exitCode"] == 0
 
 
-def test_program_that_does_not_exist(target: Any, specimens: Any) -> None:
-    ended = main(specimens.done("no-program"))["state"]["terminated"]
-    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
-    assert ended["startedAt"] == "1970-01-01T00:00:00Z"
-    assert 'exec: "no-such-program": executable file not found in $PATH' in ended["message"]
+def test_program_that_does_not_exist(target: Target, specimens: Specimens) -> None:
+    terminated = main(specimens.wait_ended("no-program"))["state"]["terminated"]
+    assert (terminated["exitCode"], terminated["reason"]) == (128, "StartError")
+    assert terminated["startedAt"] == "1970-01-01T00:00:00Z"
+    assert 'exec: "no-such-program": executable file not found in $PATH' in terminated["message"]
 
 
-def test_image_mended_in_the_pod_starts_by_itself(target: Any, specimens: Any) -> None:
-    specimens.waiting("missing", "ErrImageNeverPull")
+def test_pod_starts_after_its_image_was_corrected(target: Target, specimens: Specimens) -> None:
+    specimens.wait_waiting("missing", "ErrImageNeverPull")
     name = specimens.names["missing"]
     target.kube.patch("pods", name, {"spec": {"containers": [{"name": "main", "image": "docker.io/local/busybox:1"}]}})
-    specimens.done("missing")
+    specimens.wait_ended("missing")
     assert target.kube.logs(name) == b"here at last\n"
 
 
-def test_deleted_pod_has_no_log(target: Any, made: Any) -> None:
-    name = made(python_pod("gone", "print('here')"))
+def test_deleted_pod_has_no_log(target: Target, create: Create) -> None:
+    name = create(python_pod("gone", "print('here')"))
     target.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
     target.kube.delete("pods", name)
     target.kube.wait_for(lambda: target.kube.log(name).status_code == httpx.codes.NOT_FOUND, "404")
 
 
-def test_deletion_is_marked_and_ends_a_follow(target: Any, made: Any) -> None:
-    name = made(python_pod("stop", "import time\nprint('up')\ntime.sleep(600)"))
+def test_deletion_marks_the_pod_and_ends_a_follow(target: Target, create: Create) -> None:
+    name = create(python_pod("stop", "import time\nprint('up')\ntime.sleep(600)"))
     target.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Running")
     with target.kube.following(name) as follower:
         follower.wait_for(lambda f: f.data == b"up\n")
@@ -132,7 +136,7 @@ def test_deletion_is_marked_and_ends_a_follow(target: Any, made: Any) -> None:
         follower.join()
 
 
-def test_rotated_lines_are_not_served(target: Any, specimens: Any) -> None:
+def test_rotated_lines_are_not_served(target: Target, specimens: Specimens) -> None:
     name = specimens.names["rotating"]
     first = b"00000000 "
     target.kube.wait_for(lambda: not target.kube.logs(name, limitBytes=9).startswith(first), "rotation", timeout=90)

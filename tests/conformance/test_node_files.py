@@ -1,17 +1,21 @@
-"""The kubelet's log files through `nodes/proxy`: the only way to rotated lines and to stdout/stderr."""
+"""The kubelet's log files through `nodes/proxy`: the only way to read rotated lines, and whether a line is stderr."""
 
 from __future__ import annotations
 
 import gzip
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from support.kube import python_pod
 
 from cortex_jupyter.recorder.text.lines import Splitter, parse, parse_cri
 
-#: Lines of more than 16 KiB, one of them with a line of stderr between its parts.
+if TYPE_CHECKING:
+    from conformance.conftest import Create, Specimens
+    from conftest import Target
+
+#: Writes lines of more than 16 KiB, and a line to stderr between the parts of one of them.
 LONG = r"""
 import os, time
 os.write(1, b'short\n')
@@ -30,34 +34,34 @@ ROOT = "/api/v1/nodes/node-1/proxy/logs/pods/"
 
 
 def folder(pod: dict[str, Any], container: str = "main") -> str:
-    """Give the folder of a container's logs."""
+    """Return the folder of a container's logs."""
     meta = pod["metadata"]
     return f"{ROOT}{meta['namespace']}_{meta['name']}_{meta['uid']}/{container}/"
 
 
-def links(target: Any, path: str) -> list[str]:
-    """Give the links of a folder's page."""
+def links(target: Target, path: str) -> list[str]:
+    """Return the links of a folder's page."""
     response = target.kube.request("GET", path)
     assert response.status_code == httpx.codes.OK
     assert response.headers["Content-Type"].startswith("text/html")
     return re.findall(r'<a href="([^"]+)">', response.text)
 
 
-def test_folders_are_listed(target: Any, specimens: Any) -> None:
-    pod = specimens.done("two")
+def test_folders_are_listed(target: Target, specimens: Specimens) -> None:
+    pod = specimens.wait_ended("two")
     names = links(target, ROOT)
     assert f"default_{pod['metadata']['name']}_{pod['metadata']['uid']}/" in names
     assert {"main/", "aside/", "prepare/"} == set(links(target, folder(pod).removesuffix("main/")))
     assert links(target, folder(pod)) == ["0.log"]
 
 
-def test_records_are_cri(target: Any, specimens: Any) -> None:
-    pod = specimens.done("text")
+def test_records_are_cri(target: Target, specimens: Specimens) -> None:
+    pod = specimens.wait_ended("text")
     records = target.kube.request("GET", folder(pod) + "0.log").content.split(b"\n")[:-1]
     parsed = [re.fullmatch(rb"(\S+) (stdout|stderr) ([FP]) (.*)", r, re.DOTALL) for r in records]
     assert all(parsed)
     tail = [(m[2], m[3], len(m[4])) for m in parsed if m][-6:]
-    # Pieces of 16384 bytes, and a last line without newline is a P that no F follows.
+    # Records of 16384 bytes; a last line without newline is a P record without an F after it.
     assert [t for t in tail if t[0] == b"stdout"] == [
         (b"stdout", b"P", 16384),
         (b"stdout", b"P", 16384),
@@ -70,26 +74,26 @@ def test_records_are_cri(target: Any, specimens: Any) -> None:
     assert all(re.fullmatch(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z", m[1]) for m in parsed if m)
 
 
-def test_missing_file_and_node(target: Any, specimens: Any) -> None:
-    pod = specimens.done("text")
+def test_missing_file_and_node(target: Target, specimens: Specimens) -> None:
+    pod = specimens.wait_ended("text")
     assert target.kube.request("GET", folder(pod) + "7.log").status_code == httpx.codes.NOT_FOUND
     response = target.kube.request("GET", ROOT.replace("node-1", "node-9"))
     assert response.json()["message"] == 'nodes "node-9" not found'
 
 
-def test_rotated_file_holds_what_the_log_api_has_no_more(target: Any, specimens: Any) -> None:
+def test_rotated_file_holds_lines_that_the_log_api_no_longer_serves(target: Target, specimens: Specimens) -> None:
     pod = target.kube.get("pods", specimens.names["rotating"])
-    where = folder(pod)
-    rotated = target.kube.wait_for(lambda: [n for n in links(target, where) if n != "0.log"], "rotation", timeout=90)
+    path = folder(pod)
+    rotated = target.kube.wait_for(lambda: [n for n in links(target, path) if n != "0.log"], "rotation", timeout=90)
     assert all(re.fullmatch(r"0\.log\.\d{8}-\d{6}(\.gz)?", name) for name in rotated)
-    data = target.kube.request("GET", where + min(rotated)).content
+    data = target.kube.request("GET", path + min(rotated)).content
     data = gzip.decompress(data) if rotated[0].endswith(".gz") else data
     numbers = [int(line.split(b" ", 3)[3][:8]) for line in data.split(b"\n")[:-1]]
     assert numbers == list(range(len(numbers))) and len(numbers) >= 100_000
 
 
-def test_a_file_has_the_lines_that_the_log_api_serves_of_it(target: Any, made: Any) -> None:
-    name = made(python_pod("long", LONG))
+def test_a_file_parses_to_the_lines_that_the_log_api_serves(target: Target, create: Create) -> None:
+    name = create(python_pod("long", LONG))
     pod = target.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
     file = parse_cri(target.kube.request("GET", folder(pod) + "0.log").content)
     splitter = Splitter()

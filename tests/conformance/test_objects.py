@@ -1,7 +1,7 @@
-"""The sandbox's objects have the fields that a real API server's have: neither fewer, nor others.
+"""The sandbox's objects have exactly the fields of a real API server's objects.
 
-`objects_1_20.json` holds the fields of a Job, its pod and their events as a real 1.20 cluster gave them. What has
-changed since is listed here, each with where Kubernetes says so.
+`objects_1_20.json` lists the fields of a Job, its pod and their events on a real 1.20 cluster. The tables here list the
+changes since then, with their sources in Kubernetes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from support.kube import python_job
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from conftest import Target
+
 Object = dict[str, Any]
 
-KNOWN = Path(__file__).with_name("objects_1_20.json")
+FIELDS_OF_1_20 = Path(__file__).with_name("objects_1_20.json")
 _POD = "import time; time.sleep(1)"
 
-#: Fields that a newer API server gives, as regular expressions, by where they came from.
+#: Fields that newer API servers add: a regular expression, and the minor version that added them.
 NEWER = {
     # KEP-1205: a projected token instead of a secret, 1.22
     r"pod\.spec\.volumes\.projected.*": 22,
@@ -44,7 +46,7 @@ NEWER = {
     # KEP-753: init containers have `started`, 1.29
     r"pod\.status\.initContainerStatuses\.started": 29,
 }
-#: Fields that are no longer given.
+#: Fields that newer API servers no longer have, with the minor version that removed them.
 OLDER = {
     r"job\.spec\.template\.metadata\.creationTimestamp": 34,  # null before kubernetes#130989
     r".*fieldRef\.\w+": 21,  # `ObjectFieldSelector` is `+structType=atomic` since
@@ -53,7 +55,7 @@ OLDER = {
 
 
 def fields(value: Any, path: str) -> Iterator[str]:
-    """Give the paths of all fields; labels and annotations are one, and so is what managedFields are about."""
+    """Yield the paths of all fields; labels, annotations and `fieldsV1` count as one field each."""
     if isinstance(value, list):
         for item in value:
             yield from fields(item, path)
@@ -64,21 +66,21 @@ def fields(value: Any, path: str) -> Iterator[str]:
                 yield from fields(inner, f"{path}.{name}")
 
 
-def owned(obj: Object) -> set[str]:
-    """Give the fields that somebody manages, without the keys of list items."""
+def managed_paths(obj: Object) -> set[str]:
+    """Return the paths of the fields that have a manager, without the keys of list items."""
 
     def walk(tree: Object, path: str) -> Iterator[str]:
         for name, inner in tree.items():
-            here = path if name.startswith("k:") or name == "." else f"{path}.{name.removeprefix('f:')}"
-            yield here
-            yield from walk(inner, here)
+            field_path = path if name.startswith("k:") or name == "." else f"{path}.{name.removeprefix('f:')}"
+            yield field_path
+            yield from walk(inner, field_path)
 
     return {path for entry in obj["metadata"]["managedFields"] for path in walk(entry["fieldsV1"], "")}
 
 
 @pytest.fixture(scope="module")
-def objects(target: Any) -> Iterator[dict[str, Object]]:
-    """A Job that has run, its pod, and the events of scheduler and kubelet."""
+def objects(target: Target) -> Iterator[dict[str, Object]]:
+    """Run a Job; return it with its pod and the events of scheduler and kubelet."""
     name = f"fields-{uuid.uuid4().hex[:6]}"
     job = python_job(name, _POD, init="pass")
     main = job["spec"]["template"]["spec"]["containers"][0]
@@ -88,17 +90,17 @@ def objects(target: Any) -> Iterator[dict[str, Object]]:
     ]
     main["resources"] = {"limits": {"memory": "64Mi"}}
     target.kube.create(job)
-    done = target.kube.wait_job(name)
+    finished_job = target.kube.wait_job(name)
     (pod,) = target.kube.pods_of(name)
-    found = {}
+    events = {}
 
-    def seen() -> bool:
+    def has_events() -> bool:
         for event in target.kube.list("events", fieldSelector=f"involvedObject.uid={pod['metadata']['uid']}")["items"]:
-            found[event["reason"]] = event
-        return {"Scheduled", "Started"} <= set(found)
+            events[event["reason"]] = event
+        return {"Scheduled", "Started"} <= set(events)
 
-    target.kube.wait_for(seen, "the events")
-    yield {"job": done, "pod": pod, "scheduled": found["Scheduled"], "started": found["Started"]}
+    target.kube.wait_for(has_events, "the events")
+    yield {"job": finished_job, "pod": pod, "scheduled": events["Scheduled"], "started": events["Started"]}
     target.kube.delete("jobs", name)
 
 
@@ -106,7 +108,10 @@ def _paths(objects: dict[str, Object]) -> dict[str, list[str]]:
     return {
         kind: sorted(set(fields({k: v for k, v in obj.items() if k not in ("kind", "apiVersion")}, kind)))
         for kind, obj in objects.items()
-    } | {f"{kind} managed": sorted(f"{kind} managed{path}" for path in owned(objects[kind])) for kind in ("job", "pod")}
+    } | {
+        f"{kind} managed": sorted(f"{kind} managed{path}" for path in managed_paths(objects[kind]))
+        for kind in ("job", "pod")
+    }
 
 
 def _without(paths: set[str], rules: dict[str, int], minor: int) -> set[str]:
@@ -117,15 +122,15 @@ def _without(paths: set[str], rules: dict[str, int], minor: int) -> set[str]:
     }
 
 
-def test_objects_have_the_fields_of_a_real_cluster(target: Any, objects: dict[str, Object]) -> None:
-    found = _paths(objects)
-    if target.real and target.minor == 20 and not KNOWN.exists():
-        KNOWN.write_text(json.dumps(found, indent=1) + "\n")
-    known = json.loads(KNOWN.read_text())
-    missing, strange = {}, {}
-    for kind, paths in known.items():
-        if lacking := _without(set(paths) - set(found[kind]), OLDER, target.minor):
+def test_objects_have_the_fields_of_a_real_cluster(target: Target, objects: dict[str, Object]) -> None:
+    actual_paths = _paths(objects)
+    if target.real and target.minor == 20 and not FIELDS_OF_1_20.exists():
+        FIELDS_OF_1_20.write_text(json.dumps(actual_paths, indent=1) + "\n")
+    paths_of_1_20 = json.loads(FIELDS_OF_1_20.read_text())
+    missing, unexpected = {}, {}
+    for kind, paths in paths_of_1_20.items():
+        if lacking := _without(set(paths) - set(actual_paths[kind]), OLDER, target.minor):
             missing[kind] = sorted(lacking)
-        if more := _without(set(found[kind]) - set(paths), NEWER, target.minor):
-            strange[kind] = sorted(more)
-    assert not missing and not strange, json.dumps({"missing": missing, "strange": strange}, indent=1)
+        if additional := _without(set(actual_paths[kind]) - set(paths), NEWER, target.minor):
+            unexpected[kind] = sorted(additional)
+    assert not missing and not unexpected, json.dumps({"missing": missing, "unexpected": unexpected}, indent=1)

@@ -134,7 +134,7 @@ def test_a_team_loses_nothing_and_shows_nobody_what_is_not_theirs(
 ) -> None:
     name, kube = unique("train"), target.kube
     api = Component(kube.kubeconfig, "apiserver")
-    if not api.ours:
+    if not api.is_local:
         pytest.skip("the API server is not on this machine: nobody here may restart it")
     (tmp_path / "s3").mkdir()
     with seaweed(tmp_path / "s3") as port, gate(port) as s3, Server(tmp_path / "valkey", appendonly="yes", appendfsync="always") as valkey:  # fmt: skip

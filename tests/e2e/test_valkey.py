@@ -48,7 +48,7 @@ def test_what_one_records_the_other_reads_though_the_server_dies(
             kinds.append(event.event)
             if event.event == "log":
                 texts += event.data["m"]
-                if valkey.process is not None and not valkey.starts and len(texts) > LINES // 2:
+                if valkey.process is not None and not valkey.restarts and len(texts) > LINES // 2:
                     valkey.kill()
                     time.sleep(0.5)  # the fault: it is away that long
                     valkey.start()

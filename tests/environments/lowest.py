@@ -1,8 +1,8 @@
-"""Print the oldest release that each of our dependencies admits, as constraints for an installer.
+"""Print the oldest allowed release of each dependency, as constraints for an installer.
 
-The release is the bound in `pyproject.toml` itself. A resolver that is asked for the lowest (`--resolution lowest-direct`)
-may settle on a newer one when an indirect dependency conflicts; the bound would then never be tested. With these
-constraints it fails instead, and names the conflict.
+The release is the lower bound in `pyproject.toml`. A resolver's own `--resolution lowest-direct` may choose a newer release
+when an indirect dependency conflicts, and the bound would not be tested. With these constraints it fails and names the
+conflict.
 
 >>> bounds({"dependencies": ["tornado>=6.4"], "optional-dependencies": {"dask": ["dask[dataframe]>=2024.3"]}})
 {'tornado': '6.4', 'dask': '2024.3'}
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-#: Extras of tools, not of the product: they stay new.
+#: Extras with development tools, which may be newer.
 _TOOLS = {"test"}
 
 
 def bounds(project: dict[str, Any]) -> dict[str, str]:
-    """Return the lower bound of each dependency by name; `project` is the table of that name in `pyproject.toml`.
+    """Return the lower bound of each dependency by name; `project` is the table `project` of `pyproject.toml`.
 
     Raises
     ------
@@ -29,20 +29,20 @@ def bounds(project: dict[str, Any]) -> dict[str, str]:
         A dependency has no lower bound, or two that differ.
     """
     requirements = list(project["dependencies"])
-    for extra, more in project["optional-dependencies"].items():
+    for extra, extra_requirements in project["optional-dependencies"].items():
         if extra not in _TOOLS:
-            requirements += more
-    found: dict[str, str] = {}
+            requirements += extra_requirements
+    releases: dict[str, str] = {}
     for requirement in requirements:
         name = re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]
         if name == project.get("name"):
-            continue  # an extra that is made of others
+            continue  # an extra that consists of other extras
         bound = re.search(r">=([^,; ]+)", requirement)
         if bound is None:
             raise ValueError(f"{requirement!r} has no lower bound")
-        if found.setdefault(name, bound[1]) != bound[1]:
-            raise ValueError(f"{name} has two lower bounds: {found[name]} and {bound[1]}")
-    return found
+        if releases.setdefault(name, bound[1]) != bound[1]:
+            raise ValueError(f"{name} has two lower bounds: {releases[name]} and {bound[1]}")
+    return releases
 
 
 if __name__ == "__main__":

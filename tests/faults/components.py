@@ -1,6 +1,6 @@
-"""The components of a cluster on this machine: killed, and started again as they were.
+"""Kill a component of a cluster on this machine, and start it again.
 
-Their process ids lie in files below `pid/` beside the kubeconfig; another cluster has no such folder.
+The process ids of the components are in files in the folder `pid/` beside the kubeconfig; other clusters have no such folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 class Component:
-    """One of them.
+    """A component of the cluster.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class Component:
         self._file = Path(kubeconfig).parent / "pid" / name
 
     @property
-    def ours(self) -> bool:
+    def is_local(self) -> bool:
         """Whether the cluster runs on this machine."""
         return self._file.exists()
 
@@ -39,11 +39,11 @@ class Component:
         command = [os.fsdecode(a) for a in (proc / "cmdline").read_bytes().split(b"\0")[:-1]]
         pairs = [os.fsdecode(a).partition("=") for a in (proc / "environ").read_bytes().split(b"\0") if a]
         env, folder = {k: v for k, _, v in pairs}, (proc / "cwd").resolve()
-        # The command's own first word may be relative to a PATH that it was started with.
+        # The command's first word may need the PATH that it was started with.
         program, log = (proc / "exe").resolve(), (proc / "fd/1").resolve()
         os.kill(pid, signal.SIGKILL)
         end = time.monotonic() + 120
-        while _runs(pid) and time.monotonic() < end:
+        while _is_running(pid) and time.monotonic() < end:
             time.sleep(0.02)
         with log.open("ab") as out:
             process = subprocess.Popen(
@@ -51,10 +51,10 @@ class Component:
                 stdout=out, stderr=out,
             )  # fmt: skip
         self._file.write_text(f"{process.pid}\n")
-        process.returncode = 0  # it outlives this test, which Popen would warn of
+        process.returncode = 0  # keeps Popen from warning that the process outlives the test
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     return False

@@ -1,4 +1,4 @@
-"""The matrix's result: a JSON file, and a table at the end of the session."""
+"""Reports the results of the fault matrix: a JSON file, and a table at the end of the session."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _COLUMNS = ("row", "allowed", "in", "out", "doubled", "missing", "gaps", "recove
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the logs of recorders whose store is a server out of the user's home."""
+    """Keep the recorders' log files out of the user's home."""
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
 
 
 @pytest.fixture
 def result(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Give what takes down a row's figures: with the test's report, which several processes send to one."""
+    """Return a function that attaches a row's figures to the test's report, which works across test processes."""
     return lambda **figures: request.node.user_properties.append((_NAME, figures))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     reports = [r for kind in ("passed", "failed", "xfailed", "xpassed") for r in terminalreporter.stats.get(kind, [])]
-    told = [value for r in reports if r.when == "call" for name, value in r.user_properties if name == _NAME]
-    results: list[dict[str, Any]] = sorted(told, key=lambda row: row["row"])
+    figures = [value for r in reports if r.when == "call" for name, value in r.user_properties if name == _NAME]
+    results: list[dict[str, Any]] = sorted(figures, key=lambda row: row["row"])
     if not results:
         return
     if cache := getattr(config, "cache", None):

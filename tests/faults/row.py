@@ -1,4 +1,4 @@
-"""A row of the matrix, end to end on the sandbox: every line once and in the order of its file, or a gap says so."""
+"""Runs a row of the fault matrix on the sandbox: each line arrives once and in file order, or lies in a stated gap."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faults.case import begun
-from faults.seen import judge
+from faults.case import running_case
+from faults.received import check_received
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conftest import SandboxProcess
     from faults.case import Case, Row
 
 
-async def _strike(row: Row, case: Case) -> None:
+async def _inject_fault(row: Row, case: Case) -> None:
     await row.fault(case)
-    case.struck.touch()
+    case.faults_done.touch()
 
 
-def each(rows: list[Row]) -> Any:
-    """Run a test with each of some rows. They are in several files, so that they run beside each other."""
+def parametrize_rows(rows: list[Row]) -> Any:
+    """Parametrize a test with rows. The rows are in several files because pytest-xdist runs files in parallel."""
     params = []
     for row in rows:
         marks = [pytest.mark.xfail(strict=True, reason=row.xfail)] if row.xfail else []
@@ -31,24 +32,26 @@ def each(rows: list[Row]) -> Any:
     return pytest.mark.parametrize("row", params)
 
 
-async def hold(row: Row, sandbox: Any, name: str, folder: Path, result: Callable[..., None]) -> None:
-    """Have the fault strike while a task is recorded and read, and judge what was read by what is on the disk."""
+async def run_row(row: Row, sandbox: SandboxProcess, name: str, folder: Path, result: Callable[..., None]) -> None:
+    """Inject the fault while a task is recorded and read, then compare the received lines with the written ones."""
     figures: dict[str, Any] = {"row": row.name, "allowed": row.allowed, "result": "failed"}
-    async with begun(sandbox, name, folder, row.disk, masked=row.masked, make=row.place) as case:
+    async with running_case(
+        sandbox, name, folder, row.store_disk_mib, masked=row.masked, make_valkey=row.valkey
+    ) as case:
         try:
             case.create(row)
             async with asyncio.timeout(120), asyncio.TaskGroup() as group:
                 group.create_task(row.read(case) if row.read else case.read())  # type: ignore[arg-type]
-                group.create_task(_strike(row, case))
-            wrote = case.disk.lines()
-            figures["in"] = sum(map(len, wrote.values()))
-            figures["missing"] = judge(wrote, case.seen, row.form)
-            assert row.allowed == "gaps" or not case.seen.gaps, case.seen.gaps
+                group.create_task(_inject_fault(row, case))
+            written = case.node_logs.lines()
+            figures["in"] = sum(map(len, written.values()))
+            figures["missing"] = check_received(written, case.received, row.normalize)
+            assert row.allowed == "gaps" or not case.received.gaps, case.received.gaps
             if row.after is not None:
                 row.after(case)
             figures["result"] = "ok"
         finally:
-            seen = case.seen
-            figures |= {"out": seen.count, "doubled": seen.doubled, "gaps": len(seen.gaps)}
-            figures["recovery_s"] = round(seen.pause(case.hit_at or time.monotonic()), 2)
+            received = case.received
+            figures |= {"out": received.count, "doubled": received.duplicates, "gaps": len(received.gaps)}
+            figures["recovery_s"] = round(received.longest_pause(case.fault_time or time.monotonic()), 2)
             result(**figures)

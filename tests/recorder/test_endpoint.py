@@ -20,7 +20,7 @@ from support.hand import until
 from support.jupyter import Home
 from support.kube import python_job
 from support.ports import free_port
-from support.valkey import Place, Server
+from support.valkey import Server, ValkeySetup
 
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import TaskRef
@@ -175,7 +175,7 @@ async def test_commits_that_are_refused_make_it_unready_while_heartbeats_are_tak
     monkeypatch.setattr("cortex_jupyter.store.valkey.link._WAIT_MS", 200)
     refused = partial(REGISTRY.get_sample_value, "cortex_errors_total", {"code": code})
     before, name, port = refused() or 0, unique("refused"), free_port()
-    with Place(tmp_path, replicas=1) as place:
+    with ValkeySetup(tmp_path, replicas=1) as place:
         store = await asyncio.to_thread(open_store, place.url)
         job = kube.create(python_job(name, "import time\nwhile True: print('line', flush=True); time.sleep(0.05)"))
         id_ = store.open("ours", TaskRef("default", "job", name), job["metadata"]["uid"])

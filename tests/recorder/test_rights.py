@@ -75,7 +75,7 @@ def test_each_right_that_is_printed_is_used_and_no_other(
     labels = {"recorded": label}
     try:
         with Relay(port) as relay, contextlib.closing(open_store(f"sqlite://{tmp_path}/r.sqlite")) as store:
-            relay.hears = asked.append
+            relay.on_request = asked.append
             there = tmp_path / "kubeconfig"
             there.write_text(sandbox.kubeconfig.read_text().replace(f":{port}", f":{relay.port}"))
             with collecting(there, store.url, f"recorded={label}", tmp_path / "log"):

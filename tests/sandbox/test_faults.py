@@ -1,4 +1,4 @@
-"""Each fault does what it says, once or as long as it lasts, and to nobody else."""
+"""Each fault has its effect, once or until it is removed, and only on what it matches."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from conftest import NewSandbox, SandboxProcess
+
 LIVE = "import time\nfor i in range(3000):\n    print('line %04d' % i)\n    time.sleep(0.02)"
 SHORT = "for i in range(100): print('line %04d' % i)"
 
 
 @pytest.fixture
-def start(sandbox: Any, unique: Callable[[str], str]) -> Iterator[Callable[..., str]]:
-    """Start a pod and wait until it is out of Pending."""
+def start(sandbox: SandboxProcess, unique: Callable[[str], str]) -> Iterator[Callable[..., str]]:
+    """Return a function that starts a pod and waits until it has left Pending."""
     names: list[str] = []
 
     def create(program: str, **options: Any) -> str:
@@ -38,26 +40,26 @@ def start(sandbox: Any, unique: Callable[[str], str]) -> Iterator[Callable[..., 
 
 
 @pytest.fixture
-def ended(sandbox: Any, start: Callable[..., str]) -> str:
+def ended(sandbox: SandboxProcess, start: Callable[..., str]) -> str:
     name = start(SHORT)
     sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
     return name
 
 
 def main(pod: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = pod["status"]["containerStatuses"][0]
-    return found
+    status: dict[str, Any] = pod["status"]["containerStatuses"][0]
+    return status
 
 
-def test_cut_after_bytes_is_a_clean_end(sandbox: Any, ended: str) -> None:
+def test_cut_after_bytes_is_a_clean_end(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("cut", pod=ended, after_bytes=123, count=1)
-    for size in (123, 1000):  # one after the other: the fault strikes once
+    for size in (123, 1000):  # in turn: the fault applies once
         with sandbox.kube.following(ended) as stream:
             assert len(stream.join()) == size and stream.error is None
     assert sandbox.faults() == []
 
 
-def test_cut_now_ends_running_streams_only_of_its_pod(sandbox: Any, start: Callable[..., str]) -> None:
+def test_cut_ends_running_streams_of_its_pod_only(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     names = [start(LIVE), start(LIVE)]
     with sandbox.kube.following(names[0]) as hit, sandbox.kube.following(names[1]) as spared:
         hit.wait_for(lambda f: f.lines)
@@ -65,12 +67,12 @@ def test_cut_now_ends_running_streams_only_of_its_pod(sandbox: Any, start: Calla
         sandbox.fault("cut", pod=names[0], count=1)
         hit.join()
         assert hit.error is None
-        seen = len(spared.lines)
-        spared.wait_for(lambda f: len(f.lines) > seen, "more lines")
+        count = len(spared.lines)
+        spared.wait_for(lambda f: len(f.lines) > count, "more lines")
     assert main(sandbox.kube.get("pods", names[0]))["state"].get("running")
 
 
-def test_cut_wakes_a_stream_that_is_silent(sandbox: Any, start: Callable[..., str]) -> None:
+def test_cut_ends_a_silent_stream(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     name = start("import time; print('once'); time.sleep(600)")
     with sandbox.kube.following(name) as follower:
         follower.wait_for(lambda f: f.lines)
@@ -78,36 +80,35 @@ def test_cut_wakes_a_stream_that_is_silent(sandbox: Any, start: Callable[..., st
         assert follower.join() == b"once\n"
 
 
-def test_abort_breaks_in_mid_line(sandbox: Any, ended: str) -> None:
+def test_abort_resets_the_connection_within_a_line(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("abort", pod=ended, after_bytes=105, count=1)
     with sandbox.kube.following(ended) as follower:
         assert len(follower.join()) <= 105
         assert isinstance(follower.error, httpx.ReadError | httpx.RemoteProtocolError)
 
 
-def test_stall_stays_open_and_silent(sandbox: Any, start: Callable[..., str]) -> None:
+def test_stall_stays_open_and_silent(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     name = start(LIVE)
     sandbox.fault("stall", pod=name, after_bytes=50, count=1)
-    with sandbox.kube.following(name) as stalled, sandbox.kube.following(name) as live:
-        live_or_not = sorted([stalled, live], key=lambda f: len(f.data))
-        sandbox.kube.wait_for(lambda: max(len(stalled.data), len(live.data)) > 500, "lines in the other stream")
-        live_or_not = sorted([stalled, live], key=lambda f: len(f.data))
-        assert len(live_or_not[0].data) == 50 and not live_or_not[0].ended
+    with sandbox.kube.following(name) as first, sandbox.kube.following(name) as second:
+        sandbox.kube.wait_for(lambda: max(len(first.data), len(second.data)) > 500, "lines in the live stream")
+        stalled, _ = sorted([first, second], key=lambda f: len(f.data))
+        assert len(stalled.data) == 50 and not stalled.ended
 
 
-def test_slow_limits_the_rate(sandbox: Any, ended: str) -> None:
+def test_slow_limits_the_rate(sandbox: SandboxProcess, ended: str) -> None:
     fault = sandbox.fault("slow", pod=ended, bytes_per_second=10)["id"]
     with sandbox.kube.following(ended) as slow:
         slow.wait_for(lambda f: f.data, "its first bytes")
         sandbox.kube.request("DELETE", f"/sandbox/faults/{fault}")
-        # Another stream passes it: of its 1000 bytes it has no more than a few.
+        # Another stream gets all 1000 bytes before the slow one has more than a few.
         assert len(sandbox.kube.logs(ended)) == 1000
         assert len(slow.data) < 1000 and not slow.ended
     sandbox.fault("slow", pod=ended, bytes_per_second=100_000)
     assert len(sandbox.kube.logs(ended)) == 1000
 
 
-def test_garbage_is_text_in_a_200(sandbox: Any, ended: str) -> None:
+def test_garbage_is_text_in_a_200(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("garbage", pod=ended, count=1)
     response = sandbox.kube.log(ended, timestamps="true")
     assert response.status_code == 200
@@ -119,19 +120,19 @@ def test_garbage_is_text_in_a_200(sandbox: Any, ended: str) -> None:
     ("code", "reason"),
     [(410, "Expired"), (500, ""), (503, "ServiceUnavailable"), (504, "Timeout"), (401, "Unauthorized")],
 )
-def test_status_for_the_next_requests_of_a_path(sandbox: Any, ended: str, code: int, reason: str) -> None:
+def test_status_for_the_next_requests_of_a_path(sandbox: SandboxProcess, ended: str, code: int, reason: str) -> None:
     sandbox.fault("status", code=code, path=f"/pods/{ended}/log", retry_after=7, count=2)
     for _ in range(2):
         response = sandbox.kube.log(ended)
-        found = response.json()
-        assert (response.status_code, found["code"], found.get("reason", "")) == (code, code, reason)
-        assert (found["kind"], found["status"]) == ("Status", "Failure") and found["message"]
+        body = response.json()
+        assert (response.status_code, body["code"], body.get("reason", "")) == (code, code, reason)
+        assert (body["kind"], body["status"]) == ("Status", "Failure") and body["message"]
         assert response.headers["Retry-After"] == "7"
         assert sandbox.kube.get("pods", ended)
     assert sandbox.kube.log(ended).status_code == 200
 
 
-def test_a_server_that_is_too_busy_says_so_in_text(sandbox: Any, ended: str) -> None:
+def test_status_429_is_plain_text(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("status", code=429, path=f"/pods/{ended}/log", count=1)
     response = sandbox.kube.log(ended)
     assert (response.status_code, response.headers["Retry-After"]) == (429, "1")
@@ -139,14 +140,14 @@ def test_a_server_that_is_too_busy_says_so_in_text(sandbox: Any, ended: str) -> 
     assert response.text == "Too many requests, please try again later.\n"
 
 
-def test_drop_closes_the_connection_without_an_answer(sandbox: Any, ended: str) -> None:
+def test_drop_closes_the_connection_without_an_answer(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("drop", path=f"/pods/{ended}$", count=1)
     with pytest.raises(httpx.RemoteProtocolError):
         sandbox.kube.request("GET", sandbox.kube.path("pods", ended))
     assert sandbox.kube.get("pods", ended)
 
 
-def test_idle_connections_are_closed(sandbox: Any, new_sandbox: Any, tmp_path: Path) -> None:
+def test_idle_connections_are_closed(sandbox: SandboxProcess, new_sandbox: NewSandbox, tmp_path: Path) -> None:
     with new_sandbox(tmp_path, "--idle", "0.2") as quick:
         for process in (quick, sandbox):
             address = urllib.parse.urlsplit(process.kube.server)
@@ -159,7 +160,7 @@ def test_idle_connections_are_closed(sandbox: Any, new_sandbox: Any, tmp_path: P
                     pass
 
 
-def test_deny_is_a_403_and_an_access_review_that_says_no(sandbox: Any, ended: str) -> None:
+def test_deny_answers_403_and_access_reviews_agree(sandbox: SandboxProcess, ended: str) -> None:
     review = {
         "spec": {
             "resourceAttributes": {"verb": "get", "resource": "pods", "subresource": "log", "namespace": "default"}
@@ -175,14 +176,14 @@ def test_deny_is_a_403_and_an_access_review_that_says_no(sandbox: Any, ended: st
     assert sandbox.kube.request("POST", path, json=review).json()["status"]["allowed"] is True
 
 
-def test_expire_ends_watches_with_410(sandbox: Any) -> None:
+def test_expire_ends_watches_with_410(sandbox: SandboxProcess) -> None:
     with sandbox.kube.watching("namespaces") as watch:
         watch.wait_for(lambda w: w.lines)
         sandbox.fault("expire")
         assert b'"code":410' in watch.join()
 
 
-def test_a_watch_is_cut_by_its_path(sandbox: Any, ended: str) -> None:
+def test_a_watch_is_cut_by_its_path(sandbox: SandboxProcess, ended: str) -> None:
     with sandbox.kube.watching("pods") as watch:
         watch.wait_for(lambda w: w.lines)
         sandbox.fault("cut", path="/pods\\?watch=", count=1)
@@ -190,39 +191,39 @@ def test_a_watch_is_cut_by_its_path(sandbox: Any, ended: str) -> None:
         assert watch.error is None
 
 
-def test_rotate_now(sandbox: Any, start: Callable[..., str]) -> None:
+def test_rotate_is_immediate(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     name = start(LIVE)
     with sandbox.kube.following(name) as follower:
         follower.wait_for(lambda f: len(f.lines) > 3)
         assert sandbox.fault("rotate", pod=name)["hits"] == 1
-        seen = len(follower.lines)
-        follower.wait_for(lambda f: len(f.lines) > seen + 5, "lines of the new file")
+        count = len(follower.lines)
+        follower.wait_for(lambda f: len(f.lines) > count + 5, "lines of the new file")
         # It was at the end of the file, so it follows into the new one.
         assert follower.lines == [b"line %04d" % i for i in range(len(follower.lines))]
     assert not sandbox.kube.logs(name).startswith(b"line 0000")
 
 
-def test_blind_follow_stays_with_the_old_file_silent(sandbox: Any, start: Callable[..., str]) -> None:
+def test_blind_follow_stays_silent_on_the_old_file(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     name = start(LIVE)
     with sandbox.kube.following(name) as blind:
         blind.wait_for(lambda f: len(f.lines) > 3)
         sandbox.fault("blind", pod=name, count=1)
         sandbox.fault("rotate", pod=name)
-        sandbox.kube.wait_for(lambda: not sandbox.faults(), "its use")
-        seen = blind.data
+        sandbox.kube.wait_for(lambda: not sandbox.faults(), "the fault to be used up")
+        data = blind.data
         sandbox.kube.wait_for(lambda: sandbox.kube.logs(name).count(b"\n") > 10, "lines in the new file")
-        assert blind.data == seen and not blind.ended
+        assert blind.data == data and not blind.ended
         sandbox.fault("rotate", pod=name)
-        blind.wait_for(lambda f: len(f.data) > len(seen), "lines after the next rotation")
+        blind.wait_for(lambda f: len(f.data) > len(data), "lines after the next rotation")
 
 
-def test_delete_log_leaves_the_runtime_without_it(sandbox: Any, ended: str) -> None:
+def test_delete_log_makes_the_runtime_forget_the_log(sandbox: SandboxProcess, ended: str) -> None:
     sandbox.fault("delete-log", pod=ended)
     assert sandbox.kube.logs(ended).startswith(b"unable to retrieve container logs for containerd://")
 
 
 @pytest.mark.parametrize(("kind", "code", "reason"), [("kill", 137, "Error"), ("oom", 137, "OOMKilled")])
-def test_kill(sandbox: Any, start: Callable[..., str], kind: str, code: int, reason: str) -> None:
+def test_kill(sandbox: SandboxProcess, start: Callable[..., str], kind: str, code: int, reason: str) -> None:
     name = start(LIVE)
     sandbox.fault(kind, pod=name, container="main")
     pod = sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Failed")
@@ -230,21 +231,21 @@ def test_kill(sandbox: Any, start: Callable[..., str], kind: str, code: int, rea
     assert (ended["exitCode"], ended["reason"]) == (code, reason)
 
 
-def stamps(log: bytes) -> list[str]:
+def timestamps(log: bytes) -> list[str]:
     return [line.split(b" ")[0].decode() for line in log.splitlines()]
 
 
-def test_clock_with_a_coarse_resolution_repeats_stamps(
-    sandbox: Any, unique: Callable[[str], str], start: Callable[..., str]
+def test_clock_with_a_coarse_resolution_repeats_times(
+    sandbox: SandboxProcess, unique: Callable[[str], str], start: Callable[..., str]
 ) -> None:
     sandbox.fault("clock", pod="fault-.*", resolution=1)
     name = start(SHORT)
     sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
-    found = Counter(stamps(sandbox.kube.logs(name, timestamps="true")))
-    assert len(found) <= 2 and all(s.endswith(".000000000Z") for s in found)
+    counts = Counter(timestamps(sandbox.kube.logs(name, timestamps="true")))
+    assert len(counts) <= 2 and all(s.endswith(".000000000Z") for s in counts)
 
 
-def test_clock_all_at_one_time_then_before_it(sandbox: Any, start: Callable[..., str]) -> None:
+def test_clock_fixed_then_later_again(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     name = start(LIVE)
     sandbox.fault("clock", pod=name, at=1_700_000_000_123_456_700)
     log = sandbox.kube.wait_for(
@@ -252,18 +253,18 @@ def test_clock_all_at_one_time_then_before_it(sandbox: Any, start: Callable[...,
     )
     assert log
     sandbox.clear()
-    sandbox.kube.wait_for(lambda: stamps(sandbox.kube.logs(name, timestamps="true", tailLines=1))[0] > "2024")
+    sandbox.kube.wait_for(lambda: timestamps(sandbox.kube.logs(name, timestamps="true", tailLines=1))[0] > "2024")
 
 
-def test_clock_skew(sandbox: Any, start: Callable[..., str]) -> None:
+def test_clock_skew(sandbox: SandboxProcess, start: Callable[..., str]) -> None:
     sandbox.fault("clock", pod="fault-.*", offset=-7200)
     name = start(SHORT)
     sandbox.kube.wait_pod(name, lambda p: p["status"]["phase"] == "Succeeded")
     hour = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - 7000))
-    assert stamps(sandbox.kube.logs(name, timestamps="true"))[0] < hour
+    assert timestamps(sandbox.kube.logs(name, timestamps="true"))[0] < hour
 
 
-def test_image_that_comes_back(sandbox: Any, unique: Callable[[str], str]) -> None:
+def test_image_that_becomes_present(sandbox: SandboxProcess, unique: Callable[[str], str]) -> None:
     name = unique("image")
     sandbox.kube.create(python_pod(name, "print('here')", image="docker.io/local/missing:2"))
 
@@ -280,7 +281,7 @@ def test_image_that_comes_back(sandbox: Any, unique: Callable[[str], str]) -> No
     sandbox.kube.delete("pods", name)
 
 
-def test_slow_pull_shows_container_creating(sandbox: Any, unique: Callable[[str], str]) -> None:
+def test_slow_pull_shows_container_creating(sandbox: SandboxProcess, unique: Callable[[str], str]) -> None:
     name = unique("pull")
     sandbox.fault("pull", image=".*busybox:7", seconds=30)
     sandbox.kube.create(python_pod(name, "", image="docker.io/local/busybox:7"))
@@ -290,7 +291,7 @@ def test_slow_pull_shows_container_creating(sandbox: Any, unique: Callable[[str]
     sandbox.kube.delete("pods", name)
 
 
-def test_scheduling_delay(sandbox: Any, unique: Callable[[str], str]) -> None:
+def test_scheduling_delay(sandbox: SandboxProcess, unique: Callable[[str], str]) -> None:
     name = unique("late")
     pod = python_pod(name, "print('late')")
     pod["metadata"]["annotations"] = {"sandbox.cortex/schedule-after": "0.5"}
@@ -301,7 +302,7 @@ def test_scheduling_delay(sandbox: Any, unique: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize("options", [{"kind": "meteor"}, {"kind": "cut", "colour": "red"}, {"kind": "cut", "pod": "("}])
-def test_a_fault_that_is_none_is_refused(sandbox: Any, options: dict[str, Any]) -> None:
+def test_invalid_fault_is_refused(sandbox: SandboxProcess, options: dict[str, Any]) -> None:
     with pytest.raises(KubeError) as caught:
         sandbox.fault(**options)
     assert caught.value.response.status_code == 400

@@ -1,4 +1,4 @@
-"""kubectl works against the sandbox, as people use it."""
+"""kubectl works against the sandbox for the usual tasks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from support.kube import python_job, python_pod
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conftest import SandboxProcess
+    from support.kube import Kube
+
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH")
 
 
 @pytest.fixture
-def kubectl(sandbox: Any) -> Callable[..., str]:
+def kubectl(sandbox: SandboxProcess) -> Callable[..., str]:
     def run(*arguments: str, manifest: dict[str, Any] | None = None) -> str:
         command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), *arguments]
-        done = subprocess.run(
+        result = subprocess.run(
             command,
             input=json.dumps(manifest) if manifest else None,
             capture_output=True,
@@ -29,8 +32,8 @@ def kubectl(sandbox: Any) -> Callable[..., str]:
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     return run
 
@@ -50,7 +53,7 @@ def test_a_job_from_apply_to_delete(kubectl: Callable[..., str], unique: Callabl
     assert name not in kubectl("get", "pods")
 
 
-def test_logs_follow(kubectl: Callable[..., str], unique: Callable[[str], str], kube: Any) -> None:
+def test_logs_follow(kubectl: Callable[..., str], unique: Callable[[str], str], kube: Kube) -> None:
     name = unique("follow")
     kubectl(
         "create", "-f", "-", manifest=python_pod(name, "import time\nfor i in range(10): print(i); time.sleep(0.05)")
@@ -61,7 +64,9 @@ def test_logs_follow(kubectl: Callable[..., str], unique: Callable[[str], str], 
     kubectl("delete", "pod", name, "--now")
 
 
-def test_get_watch_and_events(kubectl: Callable[..., str], sandbox: Any, unique: Callable[[str], str]) -> None:
+def test_get_watch_and_events(
+    kubectl: Callable[..., str], sandbox: SandboxProcess, unique: Callable[[str], str]
+) -> None:
     name = unique("watch")
     command = [
         "kubectl",
@@ -77,21 +82,21 @@ def test_get_watch_and_events(kubectl: Callable[..., str], sandbox: Any, unique:
         assert watch.stdout is not None
         try:
             kubectl("create", "-f", "-", manifest=python_pod(name, "print('hi')"))
-            seen = iter(watch.stdout.readline, "")
-            assert any("Completed" in line for line in seen)
+            lines = iter(watch.stdout.readline, "")
+            assert any("Completed" in line for line in lines)
         finally:
             watch.kill()
     assert "Started container main" in kubectl("events", "--for", f"pod/{name}")
     kubectl("delete", "pod", name)
 
 
-def test_errors_read_as_a_cluster_says_them(sandbox: Any) -> None:
+def test_errors_are_worded_as_by_a_cluster(sandbox: SandboxProcess) -> None:
     command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), "logs", "nobody"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert "pods" in done.stderr and '"nobody" not found' in done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "pods" in result.stderr and '"nobody" not found' in result.stderr
 
 
-def test_rollout_and_scale(kubectl: Callable[..., str], unique: Callable[[str], str], kube: Any) -> None:
+def test_rollout_and_scale(kubectl: Callable[..., str], unique: Callable[[str], str], kube: Kube) -> None:
     name = unique("web")
     pod = {
         "containers": [{"name": "main", "image": "local/busybox:1", "command": ["sh", "-c", "sleep 600"]}],

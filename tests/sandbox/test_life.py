@@ -1,4 +1,4 @@
-"""The sandbox's own life, restarts of its containers, and its controllers."""
+"""Start and end of a sandbox, restarts of containers, and the controllers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from conftest import SandboxProcess
 
-def alive(pid: int) -> bool:
+
+def is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -42,22 +44,22 @@ def test_a_signal_ends_all_pod_processes(tmp_path: Path, number: int) -> None:
         kube.create(python_pod("stubborn", program))
         kube.wait_pod("stubborn", lambda p: p["status"]["phase"] == "Running")
         pid = int(kube.wait_for(lambda: kube.logs("stubborn"), "its pid"))
-        assert alive(pid)
+        assert is_alive(pid)
         kube.close()
         process.send_signal(number)
         assert process.wait(120) == 0
-    assert not alive(pid)
+    assert not is_alive(pid)
     assert not (tmp_path / "kubeconfig").exists()
 
 
-def test_kubeconfig_is_private_and_its_token_needed(sandbox: Any) -> None:
+def test_kubeconfig_is_private_and_its_token_is_required(sandbox: SandboxProcess) -> None:
     assert sandbox.kubeconfig.stat().st_mode & 0o077 == 0
-    bare = sandbox.kube.server.rpartition("/")[0]
+    origin = sandbox.kube.server.rpartition("/")[0]
     for headers in ({}, {"Authorization": "Bearer wrong"}):
-        response = httpx.get(f"{bare}/api/v1/pods", headers=headers)
+        response = httpx.get(f"{origin}/api/v1/pods", headers=headers)
         assert (response.status_code, response.json()["message"]) == (401, "Unauthorized")
     assert httpx.get(f"{sandbox.kube.server}/api/v1/pods", headers={"Authorization": "Bearer wrong"}).status_code == 401
-    assert httpx.get(f"{bare}/api/v1/pods", headers=sandbox.kube.client.headers).status_code == 200
+    assert httpx.get(f"{origin}/api/v1/pods", headers=sandbox.kube.client.headers).status_code == 200
 
 
 async def test_in_process(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ async def test_in_process(tmp_path: Path) -> None:
             assert fault.hits == 1
 
 
-def test_restarts_keep_one_dead_run(sandbox: Any, kube: Any, unique: Callable[[str], str]) -> None:
+def test_restarts_keep_one_dead_run(sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("restart")
     kube.create(python_pod(name, "import time; print(time.time_ns()); raise SystemExit(1)", restart="Always"))
     pod = kube.wait_pod(
@@ -86,7 +88,7 @@ def test_restarts_keep_one_dead_run(sandbox: Any, kube: Any, unique: Callable[[s
 
 
 def test_on_failure_restarts_in_place_until_it_succeeds(
-    kube: Any, unique: Callable[[str], str], tmp_path: Path
+    kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
     name = unique("retry")
     program = f"import pathlib, sys\np = pathlib.Path('{tmp_path}/n'); n = int(p.read_text()) if p.exists() else 0\np.write_text(str(n + 1)); print('try', n); sys.exit(n < 1)"
@@ -97,12 +99,12 @@ def test_on_failure_restarts_in_place_until_it_succeeds(
     kube.delete("pods", name)
 
 
-def test_environment(kube: Any, unique: Callable[[str], str]) -> None:
+def test_environment(kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("env")
     program = "import os; print(os.environ['HOSTNAME'], os.environ['A'], os.environ['B'], os.environ['NS'], os.environ['LABEL'])"
     pod = python_pod(name, program)
     fields = {"NS": "metadata.namespace", "LABEL": "metadata.labels['x']"}
-    env = [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}]
+    env: list[dict[str, Any]] = [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}]
     env += [{"name": k, "valueFrom": {"fieldRef": {"fieldPath": v}}} for k, v in fields.items()]
     pod["spec"]["containers"][0]["env"] = env
     pod["metadata"]["labels"] = {"x": "y"}
@@ -112,7 +114,7 @@ def test_environment(kube: Any, unique: Callable[[str], str]) -> None:
     kube.delete("pods", name)
 
 
-def test_pod_deadline(kube: Any, unique: Callable[[str], str]) -> None:
+def test_pod_deadline(kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("deadline")
     kube.create(python_pod(name, "import time; time.sleep(600)", activeDeadlineSeconds=1))
     pod = kube.wait_pod(name, lambda p: p["status"]["phase"] == "Failed")
@@ -121,7 +123,7 @@ def test_pod_deadline(kube: Any, unique: Callable[[str], str]) -> None:
     kube.delete("pods", name)
 
 
-def test_sidecar_runs_beside_and_ends_after(kube: Any, unique: Callable[[str], str]) -> None:
+def test_sidecar_runs_beside_the_main_container_and_ends_after_it(kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("side")
     sidecar = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint('up', flush=True); open('up', 'w')\nwhile True: time.sleep(0.1)"
     # In the sandbox a pod's containers share their working folder.
@@ -135,7 +137,7 @@ def test_sidecar_runs_beside_and_ends_after(kube: Any, unique: Callable[[str], s
     kube.delete("jobs", name)
 
 
-def test_ephemeral_container_joins_a_running_pod(kube: Any, unique: Callable[[str], str]) -> None:
+def test_ephemeral_container_joins_a_running_pod(kube: Kube, unique: Callable[[str], str]) -> None:
     name = unique("debug")
     kube.create(python_pod(name, "import time; time.sleep(600)"))
     kube.wait_pod(name, lambda p: p["status"]["phase"] == "Running")
@@ -151,17 +153,17 @@ def test_ephemeral_container_joins_a_running_pod(kube: Any, unique: Callable[[st
 def test_cron_job_starts_a_job_in_its_minute() -> None:
     store = Store()
     template = {"spec": python_job("x", "")["spec"]}
-    job = {
+    cronjob: dict[str, Any] = {
         "metadata": {"name": "tick", "namespace": "default"},
         "spec": {"schedule": "* * * * *", "jobTemplate": template},
     }
-    owner = copy(store.create(BY_PLURAL["cronjobs"], job))
+    owner = copy(store.create(BY_PLURAL["cronjobs"], cronjob))
     owner["metadata"]["creationTimestamp"] = (datetime.now(UTC) - timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
     for _ in range(2):
-        again = cronjobs.reconcile(store, Config(), owner)
-        assert again is not None and 0 < again <= 60.1
-    (made,) = store.select("jobs")
-    assert made["metadata"]["ownerReferences"][0]["name"] == "tick"
+        delay = cronjobs.reconcile(store, Config(), owner)
+        assert delay is not None and 0 < delay <= 60.1
+    (job,) = store.select("jobs")
+    assert job["metadata"]["ownerReferences"][0]["name"] == "tick"
 
 
 @pytest.mark.parametrize(
@@ -175,10 +177,10 @@ def test_cron_job_starts_a_job_in_its_minute() -> None:
     ],
 )
 def test_schedules(schedule: str, when: datetime, expected: bool) -> None:
-    assert cronjobs.due(schedule, when) is expected
+    assert cronjobs.is_due(schedule, when) is expected
 
 
-def test_namespace_comes_and_goes_with_what_is_in_it(kube: Any, unique: Callable[[str], str]) -> None:
+def test_deleting_a_namespace_deletes_its_objects(kube: Kube, unique: Callable[[str], str]) -> None:
     space = unique("space")
     manifest = {
         "apiVersion": "v1",
@@ -194,7 +196,7 @@ def test_namespace_comes_and_goes_with_what_is_in_it(kube: Any, unique: Callable
     kube.wait_for(lambda: not kube.list("pods", space)["items"], "the end of its pods")
 
 
-def test_kubectl_binary_form_is_refused_in_words(kube: Any) -> None:
+def test_protobuf_is_refused_with_a_hint(kube: Kube) -> None:
     response = kube.request(
         "POST", kube.path("jobs"), content=b"k8s\x00", headers={"Content-Type": "application/vnd.kubernetes.protobuf"}
     )

@@ -1,4 +1,4 @@
-"""Rotation by size, and what a follow keeps and loses through it, as with a kubelet."""
+"""Rotation by size, and which lines a follow gets across a rotation, as with a kubelet."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from conftest import NewSandbox, SandboxProcess
+
 WRITER = "import time\nfor i in range(4000):\n    print('%06d' % i, 'x' * 92)\n    if i % 100 == 99: time.sleep(0.05)"
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory, new_sandbox: Any) -> Iterator[Any]:
-    """Run a sandbox that rotates at 40 kB, looked at ten times a second."""
+def small(tmp_path_factory: pytest.TempPathFactory, new_sandbox: NewSandbox) -> Iterator[Any]:
+    """Run a sandbox that rotates logs at 40 kB and checks their sizes ten times a second."""
     with new_sandbox(
         tmp_path_factory.mktemp("small"), "--log-max-size", "40000", "--log-check", "0.1", "--log-max-files", "4"
     ) as process:
         yield process
 
 
-def test_files_by_size_the_oldest_gzipped_then_removed(small: Any) -> None:
+def test_rotated_files_are_gzipped_and_the_oldest_removed(small: SandboxProcess) -> None:
     small.kube.create(python_pod("writer", WRITER))
     pod = small.kube.wait_pod("writer", lambda p: p["status"]["phase"] == "Succeeded")
     folder = small.root / "var/log/pods" / f"default_writer_{pod['metadata']['uid']}" / "main"
@@ -52,22 +54,22 @@ def log_of(path: Path, clock: Any = None) -> CriLog:
     return CriLog(path / "0.log", lambda: clock or (lambda: next(ticks)))
 
 
-async def lines_of(reader: Any, wanted: int) -> list[bytes]:
+async def lines_of(reader: Any, count: int) -> list[bytes]:
     data = b""
     async for block in reader:
         data += block
-        if data.count(b"\n") >= wanted:
+        if data.count(b"\n") >= count:
             break
     return data.splitlines()
 
 
-async def test_a_follow_at_the_end_of_the_file_goes_on_in_the_new_one(tmp_path: Path) -> None:
+async def test_a_follow_at_the_end_of_the_file_continues_in_the_new_one(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     log.feed(b"stdout", b"1\n")
     reader = read(log, LogOptions(follow=True), None)
     assert await anext(reader) == b"1\n"
     waiting = asyncio.ensure_future(lines_of(reader, 2))
-    await asyncio.sleep(0)  # at the end of the file now, and watching
+    await asyncio.sleep(0)  # now the follow is at the end of the file and watches for rotations
     log.feed(b"stdout", b"2\n")
     await log.rotate()
     log.feed(b"stdout", b"3\n")
@@ -75,8 +77,8 @@ async def test_a_follow_at_the_end_of_the_file_goes_on_in_the_new_one(tmp_path: 
     log.close()
 
 
-async def test_a_follow_that_is_still_busy_with_a_backlog_stays_with_the_old_file(tmp_path: Path) -> None:
-    # kubernetes: the watcher is made at the first end of file, after the rotation it would have to see.
+async def test_a_follow_with_a_backlog_stays_with_the_old_file(tmp_path: Path) -> None:
+    # As in Kubernetes, the follow starts to watch at its first end of file, which is after this rotation.
     log = log_of(tmp_path)
     log.feed(b"stdout", b"x" * 1000 + b"\n" + b"y\n" * 40000)
     reader = read(log, LogOptions(follow=True), None)
@@ -105,7 +107,7 @@ async def test_records(tmp_path: Path) -> None:
     log.feed(b"stdout", b" and half\nnext\n")
     log.feed(b"stderr", b"e" * 16385 + b"\n")
     log.feed(b"stdout", b"end")
-    log.end(b"stdout")
+    log.end_stream(b"stdout")
     log.close()
     at = b"2001-09-09T01:46:40"
     assert (tmp_path / "0.log").read_bytes().splitlines() == [
@@ -115,7 +117,7 @@ async def test_records(tmp_path: Path) -> None:
         at + b"Z stderr F e",
         at + b"Z stdout P end",
     ]
-    whole = [block async for block in read(log, LogOptions(timestamps=True), None)]
-    assert b"".join(whole).splitlines()[0] == at + b".500000000Z half and half"
-    late = [block async for block in read(log, LogOptions(), 10**18 + 2)]
-    assert b"".join(late) == b"half and half\n"
+    all_blocks = [block async for block in read(log, LogOptions(timestamps=True), None)]
+    assert b"".join(all_blocks).splitlines()[0] == at + b".500000000Z half and half"
+    blocks_since = [block async for block in read(log, LogOptions(), 10**18 + 2)]
+    assert b"".join(blocks_since) == b"half and half\n"

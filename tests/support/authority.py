@@ -1,4 +1,4 @@
-"""A certificate authority for tests, with the certificates of servers and clients."""
+"""A certificate authority for tests that issues certificates of servers and clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _name(name: str) -> x509.Name:
 
 
 class Authority:
-    """Signs certificates; a new one has a new key."""
+    """A certificate authority with its own new key."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -32,13 +32,13 @@ class Authority:
     def _builder(self, name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         day = dt.timedelta(days=1)
-        made = x509.CertificateBuilder().subject_name(_name(name)).issuer_name(_name("authority")).public_key(key)
-        return made.serial_number(x509.random_serial_number()).not_valid_before(now - day).not_valid_after(now + day)
+        builder = x509.CertificateBuilder().subject_name(_name(name)).issuer_name(_name("authority")).public_key(key)
+        return builder.serial_number(x509.random_serial_number()).not_valid_before(now - day).not_valid_after(now + day)
 
     def issue(self, name: str, password: str = "") -> tuple[str, str]:
-        """Return a certificate for a host name, an address or a client, and its key, which a password may protect.
+        """Return a certificate for a host name, an address or a client, and its key, encrypted if there is a password.
 
-        It has no authority key identifier, which Python 3.13 would demand and no Go program does.
+        It has no authority key identifier, which Python 3.13 demands by default but Go programs do not.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         try:
@@ -55,7 +55,7 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256()).public_bytes(pem).decode(), private.decode()
 
     def server(self, folder: Path, name: str, clients: Authority | None = None) -> ssl.SSLContext:
-        """Return a server's TLS context; with an authority for clients each must show a certificate of it."""
+        """Return a server's TLS context; with `clients`, each client must present a certificate of that authority."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=clients.pem if clients else None)
         if clients is not None:
             context.verify_mode = ssl.CERT_REQUIRED

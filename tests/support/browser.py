@@ -1,4 +1,4 @@
-"""Real Chromium, and notebooks for it to open."""
+"""Runs a real Chromium, and writes notebooks for it to open."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Locator, Page, Playwright
 
-#: Debian's Chromium as root in a container; without the last ones it looks for its maker's hosts at every start.
+#: Flags for Debian's Chromium as root in a container; the last ones keep it from contacting its vendor at each start.
 _FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -25,7 +25,7 @@ _FLAGS = (
 
 
 class Chromium:
-    """The machine's Chromium; a test takes `Chromium.browser`, which is started anew when it has died.
+    """The machine's Chromium; the property `browser` starts it, and starts it again after it has died.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Chromium:
         """The running browser."""
         if self._browser is None or not self._browser.is_connected():
             path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-            assert path, "Chromium is missing: `make test` installs it where it may"
+            assert path, "Chromium is not installed: run `make test`, which installs it"
             self._browser = self._playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
         return self._browser
 
@@ -58,31 +58,31 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
         yield running.browser
 
 
-#: How long a test waits for a condition before it fails, ms.
+#: How long a test waits for a condition before it fails (ms).
 WAIT = 90_000
 
 
 def cell(task: str, transport: str = "auto", **query: Any) -> str:
-    """Give the code of a cell that shows a log, all of it unless asked otherwise."""
+    """Return the code of a cell that shows a log; the default query is `since="all"`."""
     return f"log = cortex.logs({task!r}, **{ ({'since': 'all'} | query)!r})\nlog.transport = {transport!r}\nlog"
 
 
 def says(viewer: Locator, words: str | re.Pattern[str]) -> None:
-    """Wait until a viewer's status bar says so."""
+    """Wait until a viewer's status bar contains `words`."""
     expect(viewer.locator("[role=status]")).to_contain_text(words, timeout=WAIT)
 
 
 def shot(page: Page, name: str) -> None:
-    """Leave a picture for whoever looks; CORTEX_SHOTS names the folder."""
+    """Save a screenshot in the folder CORTEX_SHOTS, if that is set."""
     if folder := os.environ.get("CORTEX_SHOTS"):
         page.screenshot(path=f"{folder}/{name}.png")
 
 
 def run_all(page: Page) -> None:
-    """Run every cell of the notebook that is open: again where that had no effect, for what is run before the kernel is there is not run."""
+    """Run all cells of the open notebook; repeat that while it has no effect, because the kernel is not ready yet."""
     page.wait_for_selector(".jp-CodeCell", timeout=90_000)
-    seven = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-    expect(seven if "/notebooks/" in page.url else page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
+    idle_indicator = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    expect(idle_indicator if "/notebooks/" in page.url else page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
     for _ in range(5):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
@@ -92,13 +92,13 @@ def run_all(page: Page) -> None:
 
 
 def run_until(page: Page, output: Locator, words: re.Pattern[str]) -> None:
-    """Run the cell until the kernel says so: the page writes its traits at most once a second."""
-    for left in reversed(range(10)):
+    """Run the current cell until its output contains `words`; the page writes its traits at most once a second."""
+    for attempts_left in reversed(range(10)):
         page.keyboard.press("Control+Enter")
         try:
-            expect(output).to_contain_text(words, timeout=40_000 if left == 0 else 2000)
+            expect(output).to_contain_text(words, timeout=40_000 if attempts_left == 0 else 2000)
         except AssertionError:
-            if left == 0:
+            if attempts_left == 0:
                 raise
         else:
             return

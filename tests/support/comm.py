@@ -1,4 +1,4 @@
-"""The way through the kernel without a notebook: a WebSocket carries what a comm would, between a page and `CommServer`."""
+"""A stand-in for a kernel's comm: a WebSocket that carries its messages between a page and `CommServer`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Comm(WebSocketHandler):
-    """One page's: JSON from it; to it the length of a JSON text, the text, and a buffer."""
+    """The connection of one page. The page sends JSON; it receives the length of a JSON text, the text, and a buffer."""
 
     def initialize(self, engine: Runtime, recordings: Any) -> None:
         def send(message: dict[str, Any], buffers: list[bytes] | None = None) -> None:
@@ -44,7 +44,7 @@ class Comm(WebSocketHandler):
 
 @contextlib.contextmanager
 def comm_server(store_url: str) -> Iterator[str]:
-    """Serve a store's recordings while the block runs; gives the WebSocket's address."""
+    """Serve a store's recordings while the block runs; yield the WebSocket's address."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CORTEX_STORE", store_url)
         patch.setenv("KUBECONFIG", "/nowhere")

@@ -1,4 +1,4 @@
-"""A proxy before an API server that counts what it is asked."""
+"""A proxy before an API server that records the paths of the requests."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def counted(kubeconfig: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Give a kubeconfig that leads through it, and the paths that are asked for, as they come."""
+def counting_proxy(kubeconfig: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Run the proxy while the block runs; yield a kubeconfig that leads through it, and a growing list of the paths."""
     kube = Kube(kubeconfig)
-    there, seen = urlsplit(kube.server), list[str]()
+    target, paths = urlsplit(kube.server), list[str]()
     kube.close()
     loop, ready, ports = asyncio.new_event_loop(), threading.Event(), list[int]()
     end = asyncio.Event()
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream = await asyncio.open_connection(there.hostname, there.port)
+        upstream = await asyncio.open_connection(target.hostname, target.port)
 
-        async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, *, count: bool) -> None:
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_request: bool) -> None:
             with contextlib.suppress(OSError):
                 while data := await source.read(1 << 16):
-                    if count:
-                        seen.extend(m.decode() for m in re.findall(rb"^(?:GET|POST) (\S+)", data, re.MULTILINE))
-                    to.write(data)
-                    await to.drain()
-            to.close()
+                    if is_request:
+                        paths.extend(m.decode() for m in re.findall(rb"^(?:GET|POST) (\S+)", data, re.MULTILINE))
+                    sink.write(data)
+                    await sink.drain()
+            sink.close()
 
-        await asyncio.gather(pump(reader, upstream[1], count=True), pump(upstream[0], writer, count=False))
+        await asyncio.gather(pump(reader, upstream[1], is_request=True), pump(upstream[0], writer, is_request=False))
 
     async def serve() -> None:
         server = await asyncio.start_server(forward, "127.0.0.1", 0)
@@ -45,19 +45,19 @@ def counted(kubeconfig: Path, folder: Path) -> Iterator[tuple[Path, list[str]]]:
         ready.set()
         await end.wait()
         server.close()
-        open_ = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in open_:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*open_, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     ready.wait()
-    made = folder / "counted.yaml"
-    url = there._replace(netloc=f"127.0.0.1:{ports[0]}").geturl()
-    made.write_text(kubeconfig.read_text().replace(there.geturl(), url))
+    proxy_config = folder / "counted.yaml"
+    url = target._replace(netloc=f"127.0.0.1:{ports[0]}").geturl()
+    proxy_config.write_text(kubeconfig.read_text().replace(target.geturl(), url))
     try:
-        yield made, seen
+        yield proxy_config, paths
     finally:
         loop.call_soon_threadsafe(end.set)
         thread.join()

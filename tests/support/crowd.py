@@ -1,7 +1,7 @@
 """A crowded namespace: 1 000 pods as large as real ones, 300 Jobs, 2 000 events, on the sandbox or on a real cluster.
 
-Nearly all pods ask for a node that does not exist, so they cost a cluster no more than their JSON. Five of them
-and one Job run and write lines.
+Nearly all pods select a node that does not exist, so they cost a cluster only their JSON. Five pods and one Job run and
+write lines.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 PODS, JOBS, EVENTS = 1000, 300, 2000
-#: The Jobs, and the pods that are no Job's: half of the Jobs have one, and so has the Job that runs.
+#: The Jobs, and the pods without a Job: half of the Jobs and the running Job have one pod each.
 TASKS = JOBS + PODS - JOBS // 2 - 1
-#: Pods with the label `app=many`, and how many of them run.
+#: Number of pods with the label `app=many`, and how many of them run.
 MANY, RUNNING = 200, 5
-#: What each running pod writes at once; then it goes on for as long as the crowd lasts.
+#: Number of lines that each running pod writes at once; then it sleeps until it is deleted.
 LINES = 20
-#: Requests under way at a time: an API server of one core answers no faster with more.
+#: Number of parallel requests; more do not speed up an API server with one core.
 _CONNECTIONS = 8
 _NOWHERE = {"cortex/no": "such-node"}
 _PROGRAM = f"""
@@ -51,15 +51,15 @@ class Crowd:
     Attributes
     ----------
     kube : Kube
-        A client of its cluster; `kube.kubeconfig` names it for other programs.
+        A client of the cluster; other programs use its `kube.kubeconfig`.
     namespace : str
         The namespace.
     job : str
         A Job that runs and writes 20 lines.
     running : list of str
-        The pods of selector `app=many` that run and write 20 lines each.
+        The pods with the label `app=many` that run; each writes 20 lines.
     selector : str
-        Selects 200 pods.
+        A label selector of 200 pods.
     """
 
     kube: Kube
@@ -70,9 +70,9 @@ class Crowd:
 
 
 def fat_pod(name: str, namespace: str, app: str) -> Object:
-    """Return a pod that no node takes, of the size that pods have where people deploy with Helm and a service mesh.
+    """Return an unschedulable pod as large as typical ones that Helm and a service mesh deploy.
 
-    Once the API server has filled in its defaults and `managedFields`, its JSON has 12 to 18 kB.
+    With the API server's defaults and `managedFields`, its JSON has 12 to 18 kB.
     """
     env: list[Object] = [
         {"name": f"{app.upper().replace('-', '_')}_SETTING_{i:02}", "value": f"value-{i}-" + "x" * (i * 3)}
@@ -126,7 +126,7 @@ def _annotations(app: str) -> dict[str, str]:
 
 
 def _fat_job(name: str, namespace: str, *, suspend: bool) -> Object:
-    """Return a Job that is suspended, or whose one pod no node takes."""
+    """Return a Job that is suspended, or else has one unschedulable pod."""
     job = python_job(name, "pass", namespace=namespace)
     pod = fat_pod(name, namespace, f"job-{name[-1]}")
     template = job["spec"]["template"]
@@ -157,7 +157,7 @@ def _event(index: int, pod: Object) -> Object:
 
 
 def _objects(namespace: str) -> list[Object]:
-    """Return all that is created, what runs first so that it runs when the rest is there."""
+    """Return all objects to create; the running pods come first, so that they run by the time the rest exists."""
     running = [python_pod(f"many-{i:03}", _PROGRAM, namespace=namespace) for i in range(RUNNING)]
     for pod in running:
         pod["metadata"] |= {"labels": _labels("many"), "annotations": _annotations("many")}
@@ -170,7 +170,7 @@ def _objects(namespace: str) -> list[Object]:
 
 
 class _Poster(threading.Thread):
-    """Creates objects over one connection; httpx would take three times as long for so many small requests."""
+    """Creates objects over one connection, three times as fast as with httpx."""
 
     def __init__(self, kube: Kube, objects: Iterator[Object], lock: threading.Lock) -> None:
         super().__init__(daemon=True)
@@ -202,8 +202,8 @@ class _Poster(threading.Thread):
 
 
 def _create(kube: Kube, objects: list[Object]) -> None:
-    left, lock = iter(objects), threading.Lock()
-    posters = [_Poster(kube, left, lock) for _ in range(_CONNECTIONS)]
+    remaining, lock = iter(objects), threading.Lock()
+    posters = [_Poster(kube, remaining, lock) for _ in range(_CONNECTIONS)]
     for poster in posters:
         poster.start()
     for poster in posters:
@@ -214,14 +214,14 @@ def _create(kube: Kube, objects: list[Object]) -> None:
 
 @contextlib.contextmanager
 def crowded(kube: Kube, *, real: bool) -> Iterator[Crowd]:
-    """Make a crowded namespace, and delete it after the block.
+    """Create a crowded namespace, and delete it after the block.
 
     Parameters
     ----------
     kube : Kube
         Client of the cluster.
     real : bool
-        Whether the cluster has service accounts, which every pod of it waits for.
+        Whether the cluster is real: then pods cannot be created before the namespace has its service account.
     """
     crowd = Crowd(kube, f"crowd-{uuid.uuid4().hex[:6]}", running=[f"many-{i:03}" for i in range(RUNNING)])
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": crowd.namespace}})
@@ -237,7 +237,7 @@ def crowded(kube: Kube, *, real: bool) -> Iterator[Crowd]:
 
 
 def _settled(crowd: Crowd) -> bool:
-    """Whether the Jobs have their pods, and what shall run does."""
-    some = crowd.kube.list("pods", crowd.namespace, limit=1)["metadata"]
+    """Whether all pods exist and the running ones have started."""
+    list_meta = crowd.kube.list("pods", crowd.namespace, limit=1)["metadata"]
     running = crowd.kube.list("pods", crowd.namespace, fieldSelector="status.phase=Running")["items"]
-    return 1 + some.get("remainingItemCount", 0) >= PODS and len(running) > RUNNING
+    return 1 + list_meta.get("remainingItemCount", 0) >= PODS and len(running) > RUNNING

@@ -1,4 +1,4 @@
-"""A store with recordings made by hand, for the tests of frames, notebook and cli."""
+"""Fills a store with a small recording, for tests of tables, notebook and CLI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Line = tuple[int, int, str]  # source (from 1), ns after T0, text
 
 
 class Filled:
-    """One recording and the right to write it."""
+    """A recording that a test fills, with its lease."""
 
     def __init__(self, store: Store, name: str = "train-1", namespace: str = "ml", cluster: str = "test") -> None:
         self.store = store

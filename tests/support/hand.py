@@ -1,4 +1,4 @@
-"""A recorder's hand: fills a store without a cluster."""
+"""Writes recordings to a store as a recorder does, without a cluster."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from cortex_jupyter.store import Anchor, Commit, Lease, Recorder, Store
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Gives an empty store of one kind.
+#: Opens an empty store of one kind.
 NewStore = Callable[[], AbstractContextManager[Store]]
-#: For what is about a file, or about SQLite.
+#: For tests of files or of SQLite itself.
 on_sqlite = pytest.mark.parametrize("new_store", ["sqlite"], indirect=True)
 CLUSTER = "https://cluster"
 REF = TaskRef("default", "job", "train-1")
 
 
 def source(number: int = 1, run: int = 0) -> Source:
-    """Give the first container of the pod with that number."""
+    """Return the source of container `main` of pod `number`."""
     return Source(f"pod-{number}", f"uid-{number}", "main", f"containerd://{number}-{run}", run=run, node="n1")
 
 
@@ -69,7 +69,7 @@ class Hand:
         return entry
 
     def end(self, time: int = 0) -> Entry:
-        """Commit the end."""
+        """Commit the end of the task."""
         return self.notice("end", time, "Job complete exit 0", done=1, state="succeeded")
 
     def source(self, number: int = 1, anchor: Anchor | None = None) -> int:
@@ -81,8 +81,8 @@ class Hand:
 
 
 async def until(test: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until something holds; what does not within that time never does."""
+    """Wait until `test` holds; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not test():
-        assert time.monotonic() < end, "it never happened"
+        assert time.monotonic() < end, f"the condition did not hold within {seconds:g} s"
         await asyncio.sleep(0.005)

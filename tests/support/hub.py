@@ -1,4 +1,4 @@
-"""A real JupyterHub with the logs as its service, and what its users do from outside."""
+"""A real JupyterHub with our service, and a client for its users."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PROXY = Path(__file__).parents[2] / "js" / "node_modules" / ".bin" / "configura
 
 @dataclass
 class Hub:
-    """A Hub, its service, and a token of each user."""
+    """A running JupyterHub with our service."""
 
     home: Home
     api: str
@@ -45,11 +45,11 @@ class Hub:
         return httpx.get(self.service + path, headers=headers, timeout=60)
 
     def start_server(self, user: str) -> None:
-        """Have the Hub start a user's own server."""
+        """Make the Hub start a user's server."""
         httpx.post(f"{self.api}/users/{user}/server", headers={"Authorization": f"token {ADMIN}"}).raise_for_status()
 
     def wait_server(self, user: str) -> None:
-        """Wait until it is there."""
+        """Wait until a user's server runs."""
         end = time.monotonic() + 120
         headers = {"Authorization": f"token {ADMIN}"}
         while not httpx.get(f"{self.api}/users/{user}", headers=headers).json()["server"]:
@@ -59,7 +59,7 @@ class Hub:
 
 @contextlib.contextmanager
 def run_hub(home: Home, *, proxy: bool = False) -> Iterator[Hub]:
-    """Run one while the block runs, for browsers with the proxy that stands before Hubs."""
+    """Run a JupyterHub while the block runs; browsers need its usual proxy."""
     front, hub, service, inner = (free_port() for _ in range(4))
     env = home.env | {
         "TEST_HUB_PORT": str(hub), "TEST_SERVICE_PORT": str(service), "TEST_ADMIN_TOKEN": ADMIN,
@@ -72,26 +72,26 @@ def run_hub(home: Home, *, proxy: bool = False) -> Iterator[Hub]:
     with log.open("wb") as file:
         process = subprocess.Popen(command, env=env, cwd=home.path, stdout=file, stderr=file)
     url = f"http://127.0.0.1:{front if proxy else hub}/"
-    found = Hub(
+    running = Hub(
         home, f"http://127.0.0.1:{hub}/hub/api", url, f"http://127.0.0.1:{service}/services/logs/", log, process
     )
     end = time.monotonic() + 120
     try:
         while True:
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(found.service).status_code == 302 and httpx.get(f"{url}hub/api").is_success:
+                if httpx.get(running.service).status_code == 302 and httpx.get(f"{url}hub/api").is_success:
                     break
             assert process.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.1)
-        yield found
+        yield running
     finally:
         process.terminate()
         process.wait(120)
-        _end_service(found.service)
+        _end_service(running.service)
 
 
 def _end_service(url: str) -> None:
-    """End what a Hub that was stopped early has left."""
+    """Kill the service process that an early stop of the Hub has left."""
     for proc in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             address = f"JUPYTERHUB_SERVICE_URL={url.removesuffix('/services/logs/')}\0".encode()

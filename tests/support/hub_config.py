@@ -1,4 +1,4 @@
-"""A JupyterHub for tests: two users whose scopes reach the service, one whose do not; what differs is in the environment."""
+"""Configuration of a JupyterHub for tests: alice and bob may use the service, carol may not; ports and tokens come from the environment."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from jupyterhub.proxy import Proxy
 
 
 class NoProxy(Proxy):
-    """Tests without a browser ask the Hub and its service themselves."""
+    """No proxy: tests without a browser send requests directly to the Hub and its service."""
 
     should_start = False
 
@@ -30,7 +30,7 @@ else:
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "simple"
-c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}  # who asks for a server does not wait for it
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}  # a request for a server returns before the server runs
 c.SimpleLocalProcessSpawner.home_dir_template = str(Path.home() / "homes" / "{username}")
 c.Spawner.args = ["--allow-root"]
 c.Spawner.env_keep = ["PATH", "KUBECONFIG", "PYTHONPATH", "CORTEX_STORE", "JUPYTER_PLATFORM_DIRS"]
@@ -42,7 +42,7 @@ c.JupyterHub.services = [
     {
         "name": "logs",
         "url": f"http://127.0.0.1:{os.environ['TEST_SERVICE_PORT']}",
-        # What the Hub says of a user is asked for again sooner than it is elsewhere.
+        # Short caches, so that a change of a user's rights takes effect during a test.
         "command": [
             sys.executable,
             "-m",

@@ -1,4 +1,4 @@
-"""A real Jupyter server for tests, with an empty home, and what a user does with it from outside."""
+"""A real Jupyter server for tests, a user's empty home, and programs that write numbered lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BIN = Path(sys.executable).parent
 
 @dataclass
 class Home:
-    """An empty home with a kubeconfig: a new user."""
+    """The empty home of a new user, with a kubeconfig."""
 
     path: Path
     kubeconfig: Path
@@ -61,20 +61,20 @@ class Home:
         )
 
     def python(self, code: str, timeout: float = 120) -> str:
-        """Run Python code, give what it printed."""
-        done = self.run(sys.executable, "-c", code, timeout=timeout)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        """Run Python code as this user; return what it printed."""
+        result = self.run(sys.executable, "-c", code, timeout=timeout)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     def recorders(self) -> list[int]:
-        """Give the process ids of this user's recorders."""
-        found = []
+        """Return the process ids of this user's recorders."""
+        pids = []
         for proc in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                ours = f"HOME={self.path}\0".encode() in (proc / "environ").read_bytes()
-                if ours and b"cortex_jupyter.recorder" in (proc / "cmdline").read_bytes():
-                    found.append(int(proc.name))
-        return found
+                is_in_home = f"HOME={self.path}\0".encode() in (proc / "environ").read_bytes()
+                if is_in_home and b"cortex_jupyter.recorder" in (proc / "cmdline").read_bytes():
+                    pids.append(int(proc.name))
+        return pids
 
     def end(self) -> None:
         """End this user's recorders."""
@@ -106,7 +106,7 @@ class Jupyter:
     app : str
         `server` or `lab`.
     port : int, optional
-        To come back at the same address.
+        TCP port, to start a server again at the same address.
     *options : str
     token : str
     """
@@ -134,10 +134,10 @@ class Jupyter:
         )
 
     def close(self, sig: int = signal.SIGTERM) -> None:
-        """End it; it is told again where it has not heard.
+        """End the server; send the signal again if it does not end.
 
-        A Jupyter Server that is told to end while a kernel restarts fails at that and stays: jupyter_client's
-        `_async_shutdown_kernel` asks a future for its exception that is not done.
+        A Jupyter Server that gets the signal while a kernel restarts fails to end: jupyter_client's
+        `_async_shutdown_kernel` asks a future for its exception before the future is done.
         """
         self.client.close()
         for _ in range(3):
@@ -150,7 +150,7 @@ class Jupyter:
 
     @staticmethod
     def path(name: str, suffix: str = "logs", namespace: str = "default", kind: str = "job") -> str:
-        """Give the path of a task's resource."""
+        """Return the path of a task's resource."""
         return f"cortex/tasks/{namespace}/{kind}/{name}/{suffix}"
 
     def events(
@@ -164,11 +164,11 @@ class Jupyter:
                 raise AssertionError(f"{source.response.status_code} {source.response.text}")
             for event in source.iter_sse():
                 if not event.data:
-                    continue  # httpx-sse gives an event for a lone `retry:`; the specification does not
+                    continue  # httpx-sse returns an event for a lone `retry:`, against the specification
                 yield Event(event.event, event.id, json.loads(event.data))
 
     def pages(self, name: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """Give all pages of a completed task, forward."""
+        """Yield all pages of a completed task, from the oldest to the newest."""
         cursor: str | None = "0"
         while cursor is not None:
             response = self.client.get(self.path(name), params={"since": "all", "after": cursor, **query})
@@ -205,21 +205,21 @@ def counter(lines: int, *, per_second: float = 0, wait: float = 0, exit_code: in
     Parameters
     ----------
     lines : int
-        How many it writes at least.
+        Least number of lines to write.
     per_second : float, optional
-        How many a second; 0 is as fast as it can.
+        Lines per second; 0 means as fast as possible.
     wait : float, optional
-        Seconds before the first.
+        Delay before the first line (seconds).
     exit_code : int, optional
     until : str, optional
-        The path of a file: it goes on writing until there is one.
+        Path of a file; the program writes until it exists.
     """
     pause = 50 / per_second if per_second else 0
     return COUNTER.format(lines=lines, pause=pause, wait=wait, exit_code=exit_code, until=until)
 
 
 def gated(lines: int, gate: Path, per_second: int = 40) -> str:
-    """Give a program that numbers its lines, so many a second, and does not end before there is a file, which makes it hurry."""
+    """Return a program that writes numbered lines slowly until the file `gate` exists, and the rest at once."""
     return (
         "import os, time\n"
         f"for i in range({lines}):\n"
@@ -234,9 +234,9 @@ _NUMBER = re.compile(r"^(\S+) line (\d{8}) ")
 
 
 def numbers(texts: list[str]) -> dict[str, list[int]]:
-    """Give the numbers of `counter` lines, by pod, in the order in which they came."""
-    found: dict[str, list[int]] = {}
+    """Return the numbers of `counter` lines by pod, in order of arrival."""
+    numbers_by_pod: dict[str, list[int]] = {}
     for text in texts:
         if match := _NUMBER.match(text):
-            found.setdefault(match[1], []).append(int(match[2]))
-    return found
+            numbers_by_pod.setdefault(match[1], []).append(int(match[2]))
+    return numbers_by_pod

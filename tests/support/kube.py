@@ -1,7 +1,7 @@
 """A small synchronous Kubernetes client for tests, independent of the package under test.
 
-It speaks to the sandbox and to a real cluster alike: a kubeconfig with a bearer token or with client
-certificates inline. The manifests it makes run on both, see `python_job`.
+It works with the sandbox and with a real cluster; the kubeconfig has a bearer token or inline client certificates. The
+manifests that it builds run on both, see `python_job`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Object = dict[str, Any]
-Objects = list[Object]  # within `Kube`, `list` is what it gives
+Objects = list[Object]  # within `Kube`, the name `list` means its method
 
 IMAGE = "docker.io/local/busybox:1"
 #: The path prefix of each resource.
@@ -36,7 +36,7 @@ _CLUSTER_WIDE = ("namespaces", "nodes")
 
 
 class KubeError(AssertionError):
-    """The cluster refused."""
+    """The cluster answered with an error."""
 
     def __init__(self, response: httpx.Response) -> None:
         super().__init__(
@@ -51,7 +51,7 @@ class Kube:
     Parameters
     ----------
     kubeconfig : path
-        Its current context is used.
+        The kubeconfig; its current context is used.
     """
 
     def __init__(self, kubeconfig: str | Path) -> None:
@@ -73,26 +73,26 @@ class Kube:
     # ------------------------------------------------------------ requests
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request; whatever the answer, it is returned."""
+        """Send a request; return the response, also if it is an error."""
         return self.client.request(method, self.server + path, **options)
 
     def path(self, plural: str, name: str = "", namespace: str | None = None, sub: str = "") -> str:
-        """Give the path of a collection, an object or a subresource."""
-        space = "" if plural in _CLUSTER_WIDE else f"/namespaces/{namespace or self.namespace}"
-        return "/".join(filter(None, (f"{PREFIX[plural]}{space}/{plural}", name, sub)))
+        """Return the path of a collection, an object or a subresource."""
+        scope = "" if plural in _CLUSTER_WIDE else f"/namespaces/{namespace or self.namespace}"
+        return "/".join(filter(None, (f"{PREFIX[plural]}{scope}/{plural}", name, sub)))
 
     def _ok(self, response: httpx.Response) -> Object:
         if response.is_error:
             raise KubeError(response)
-        found: Object = response.json()
-        return found
+        obj: Object = response.json()
+        return obj
 
     def get(self, plural: str, name: str, namespace: str | None = None) -> Object:
-        """Give one object."""
+        """Return one object."""
         return self._ok(self.request("GET", self.path(plural, name, namespace)))
 
     def list(self, plural: str, namespace: str | None = None, **query: Any) -> Object:
-        """Give a list object."""
+        """Return a list object."""
         return self._ok(self.request("GET", self.path(plural, "", namespace), params=query))
 
     def create(self, manifest: Object) -> Object:
@@ -105,7 +105,7 @@ class Kube:
     def patch(
         self, plural: str, name: str, change: Any, *, kind: str = "strategic-merge", namespace: str | None = None
     ) -> Object:
-        """Change an object."""
+        """Patch an object."""
         headers = {"Content-Type": f"application/{kind}-patch+json"}
         return self._ok(self.request("PATCH", self.path(plural, name, namespace), json=change, headers=headers))
 
@@ -118,7 +118,7 @@ class Kube:
         grace: int | None = 0,
         propagation: str | None = "Background",
     ) -> None:
-        """Delete an object, and what it owns; nothing happens where it is gone."""
+        """Delete an object and the objects that it owns; do nothing if it does not exist."""
         options = {"gracePeriodSeconds": grace, "propagationPolicy": propagation}
         body = {k: v for k, v in options.items() if v is not None}
         response = self.request("DELETE", self.path(plural, name, namespace), json=body)
@@ -128,32 +128,32 @@ class Kube:
     # ------------------------------------------------------------ waiting
 
     def wait_for(self, predicate: Callable[[], T], what: str = "it", timeout: float = 120) -> T:
-        """Call `predicate` until it gives something true, and give that."""
+        """Call `predicate` until it returns a true value, and return that value."""
         end = time.monotonic() + timeout
-        while not (found := predicate()):
+        while not (value := predicate()):
             if time.monotonic() > end:
                 raise TimeoutError(
                     f"{what} did not happen within {timeout:g} s: {getattr(predicate, '__doc__', None) or predicate}"
                 )
             time.sleep(0.05)
-        return found
+        return value
 
     def wait_job(
         self, name: str, condition: str = "Complete", namespace: str | None = None, timeout: float = 120
     ) -> Object:
-        """Wait for a Job's condition, and give the Job."""
+        """Wait until a Job has a condition, and return the Job."""
 
-        def look() -> Object | None:
+        def job_with_condition() -> Object | None:
             job = self.get("jobs", name, namespace)
             conditions = job.get("status", {}).get("conditions") or []
             return job if any(c["type"] == condition and c["status"] == "True" for c in conditions) else None
 
-        found = self.wait_for(look, f"{condition} of job {name}", timeout)
-        assert found is not None
-        return found
+        job = self.wait_for(job_with_condition, f"{condition} of job {name}", timeout)
+        assert job is not None
+        return job
 
     def pods_of(self, job: str, namespace: str | None = None) -> Objects:
-        """Give a Job's pods, the oldest first."""
+        """Return a Job's pods, the oldest first."""
         items = self.list("pods", namespace, labelSelector=f"job-name={job}")["items"]
         return sorted(items, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
@@ -165,24 +165,24 @@ class Kube:
         namespace: str | None = None,
         timeout: float = 120,
     ) -> Object:
-        """Wait until `test` holds for a pod, and give the pod."""
+        """Wait until `test` holds for a pod, and return the pod."""
 
-        def look() -> Object | None:
+        def matching_pod() -> Object | None:
             pod = self.get("pods", name, namespace)
             return pod if test(pod) else None
 
-        found = self.wait_for(look, f"{what} of pod {name}", timeout)
-        assert found is not None
-        return found
+        pod = self.wait_for(matching_pod, f"{what} of pod {name}", timeout)
+        assert pod is not None
+        return pod
 
     # ------------------------------------------------------------ logs
 
     def log(self, pod: str, namespace: str | None = None, **query: Any) -> httpx.Response:
-        """Ask for a log, without follow; whatever the answer, it is returned."""
+        """Request a log without follow; return the response, also if it is an error."""
         return self.request("GET", self.path("pods", pod, namespace, "log"), params=query)
 
     def logs(self, pod: str, namespace: str | None = None, **query: Any) -> bytes:
-        """Give a log's bytes."""
+        """Return a log's bytes."""
         response = self.log(pod, namespace, **query)
         if response.is_error:
             raise KubeError(response)
@@ -215,7 +215,7 @@ class Follower:
     Attributes
     ----------
     error : Exception or None
-        How it broke, where it did not end cleanly.
+        The error that ended the stream, or None after a clean end.
     """
 
     def __init__(self, kube: Kube, url: str, query: Object) -> None:
@@ -223,7 +223,7 @@ class Follower:
         self.error: Exception | None = None
         self.status = 0
         self._kube, self._closing = kube, False
-        # A client of its own: closing it is how another thread ends a read.
+        # A separate client: closing it ends a read in this thread.
         self._client = httpx.Client(verify=kube.tls, headers=kube.client.headers, timeout=httpx.Timeout(10, read=None))
         self._response: httpx.Response | None = None
         self._thread = threading.Thread(target=self._run, args=(url, query), daemon=True)
@@ -241,12 +241,12 @@ class Follower:
 
     @property
     def data(self) -> bytes:
-        """What has arrived."""
+        """The bytes so far."""
         return bytes(self._data)
 
     @property
     def lines(self) -> list[bytes]:
-        """The whole lines so far."""
+        """The complete lines so far."""
         return self.data.split(b"\n")[:-1]
 
     @property
@@ -255,13 +255,13 @@ class Follower:
         return not self._thread.is_alive()
 
     def wait_for(self, predicate: Callable[[Follower], T], what: str = "that", timeout: float = 120) -> T:
-        """Wait until `predicate` of this follower gives something true."""
+        """Wait until `predicate` returns a true value for this follower, and return that value."""
         return self._kube.wait_for(
             lambda: predicate(self), f"{what} (so far {self.data[-200:]!r}, {self.error})", timeout
         )
 
     def join(self, timeout: float = 120) -> bytes:
-        """Wait for the end of the stream, and give all of it."""
+        """Wait for the end of the stream, and return all of its bytes."""
         self._thread.join(timeout)
         assert self.ended, f"the stream did not end within {timeout:g} s; last {self.data[-200:]!r}"
         return self.data
@@ -270,7 +270,7 @@ class Follower:
         """End the stream from this side."""
         self._closing = True
         if self._response is not None and not self.ended:
-            # A read in another thread ends only when its socket does.
+            # Only shutting down the socket ends a read in another thread.
             connection = self._response.extensions["network_stream"].get_extra_info("socket")
             with contextlib.suppress(OSError, AttributeError):
                 connection.shutdown(2)
@@ -295,7 +295,7 @@ def _tls(cluster: Object, user: Object) -> ssl.SSLContext | bool:
 
 
 def python_container(name: str, program: str, *, image: str = IMAGE, **extra: Any) -> Object:
-    """Give a container that runs `program` with the machine's Python, on the sandbox and on a real node alike."""
+    """Return a container that runs `program` with the node's Python, on the sandbox and on a real node."""
     return {
         "name": name,
         "image": image,
@@ -309,7 +309,7 @@ def python_container(name: str, program: str, *, image: str = IMAGE, **extra: An
 def pod_spec(
     containers: list[Object], *, inits: list[Object] | None = None, restart: str = "Never", **extra: Any
 ) -> Object:
-    """Give the spec of a pod of `python_container`s; it is quick to delete."""
+    """Return the spec of a pod of `python_container`s, with a short grace period."""
     spec: Object = {
         "restartPolicy": restart,
         "terminationGracePeriodSeconds": 1,
@@ -323,7 +323,7 @@ def pod_spec(
 def python_pod(
     name: str, program: str, *, restart: str = "Never", namespace: str = "default", image: str = IMAGE, **extra: Any
 ) -> Object:
-    """Give a pod with one container `main`."""
+    """Return a pod with one container `main`."""
     spec = pod_spec([python_container("main", program, image=image)], restart=restart, **extra)
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
 
@@ -341,14 +341,14 @@ def python_job(
     namespace: str = "default",
     **spec: Any,
 ) -> Object:
-    """Give a Job of `parallelism` pods that all run `program`.
+    """Return a Job of `parallelism` pods that all run `program`.
 
     Parameters
     ----------
     name, program : str
-        Of the Job; what its containers run.
+        Name of the Job, and the program that its containers run.
     parallelism : int
-        Pods, all at once; each has to succeed.
+        Number of pods, which all run at once and must all succeed.
     containers : int
         Regular containers per pod: `main`, `side1`, `side2`, ...
     init : str, optional
@@ -359,7 +359,7 @@ def python_job(
     backoff : int
         `backoffLimit`.
     image : str
-        Of all containers.
+        Image of all containers.
     **spec
         More fields of the Job's spec.
     """

@@ -1,12 +1,12 @@
-"""A bad network between a client and an API server, as a fixture.
+"""A bad network between a client and an API server, for tests.
 
     client ── line (TCP) ── load balancer (HTTP) ── API server
 
-The line is slow, falls silent and resets connections; it passes TLS through untouched. The load balancer terminates TLS,
-presents a certificate of its own, and ends answers cleanly: the chunked body is well-formed, and its rest is missing.
-Both can be driven by command (`silence`, `reset`, `end`, `mute`), or by chance with a seed (`Chance`).
+The line is slow, falls silent, and resets connections; it passes TLS through unchanged. The load balancer terminates TLS,
+presents its own certificate, and ends answers cleanly: the chunked body is well-formed, but incomplete. A test injects
+faults by methods (`silence`, `reset`, `end_answers`, `mute`), or at random with a seed (`FaultRates`).
 
-`Relay` beside this is the plain form: one target, cut and mended by command.
+`support.relay.Relay` is simpler: a TCP relay to one port that a test cuts and restores.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
 _PIECE = 1 << 14
-#: Pieces that are under way on the line at a time.
-_UNDER_WAY = 256
-#: A proxy rewrites these headers, which describe one connection and not the answer.
+#: Number of pieces in transit on the line at a time.
+_IN_TRANSIT = 256
+#: Headers that describe one connection and not the answer, so a proxy does not pass them on.
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "host", "content-encoding-was", "te", "upgrade"})
 
 
 @dataclass(frozen=True)
-class Chance:
-    """How long a connection or an answer lives before a fault strikes it.
+class FaultRates:
+    """Random faults: the mean time until each kind hits a connection or an answer.
 
-    Each is the mean of an exponential distribution, in seconds; infinite for never.
+    The times have an exponential distribution (means in seconds); an infinite mean disables the fault.
     """
 
     seed: int = 0
@@ -61,45 +61,45 @@ class Chance:
     end_s: float = math.inf
 
     def draw(self, kind: str, number: int, mean_s: float) -> float:
-        """Return when a fault strikes, in seconds; the same for a seed, a kind and a number."""
+        """Return the time until a fault (seconds); it depends only on the seed, the kind and the number."""
         if math.isinf(mean_s):
             return mean_s
         return random.Random(f"{self.seed} {kind} {number}").expovariate(1 / mean_s)
 
 
 class Network:
-    """Leads requests to the API server of a kubeconfig; a context manager, with a thread of its own.
+    """A bad network to the API server of a kubeconfig; a context manager that runs in its own thread.
 
     Parameters
     ----------
     kubeconfig : path
     folder : path
-        The kubeconfig that leads through the network is written here.
+        Folder for the kubeconfig that leads through the network.
     balanced : bool, optional
-        Whether a load balancer terminates TLS. It shows the API server the kubeconfig's credentials, so its clients need none.
+        Whether a load balancer terminates TLS. It sends the kubeconfig's credentials to the API server, so clients need none.
 
     Attributes
     ----------
     kubeconfig : Path
-        The one for clients.
+        The kubeconfig for clients.
     port : int
-        Where the line begins.
+        TCP port of the line.
     round_trip_s : float
-        Latency that is added, for both ways together.
+        Added latency for both directions together (seconds).
     bytes_per_s : float
-        Bandwidth, shared by all connections; each way has as much.
-    chance : Chance
-        The faults of connections and answers that begin from now on.
-    struck : Counter
-        How often each fault struck.
+        Bandwidth of each direction, shared by all connections.
+    fault_rates : FaultRates
+        Random faults of connections and answers that begin from now on.
+    injected : Counter
+        How many times each fault was injected.
     """
 
     def __init__(self, kubeconfig: str | Path, folder: Path, *, balanced: bool = False) -> None:
         self.kubeconfig = folder / "network-kubeconfig"
         self._upstream, self._folder, self.balanced = Path(kubeconfig), folder, balanced
         self.round_trip_s, self.bytes_per_s = 0.0, math.inf
-        self.chance = Chance()
-        self.struck: Counter[str] = Counter()
+        self.fault_rates = FaultRates()
+        self.injected: Counter[str] = Counter()
         self.port = 0
         self._target: tuple[str, int] | None = None
         self._loop = asyncio.new_event_loop()
@@ -109,15 +109,15 @@ class Network:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     @classmethod
-    def to(cls, port: int) -> Self:
-        """Make one whose line leads to a port of this machine, and is at `port`: to a Jupyter server, for instance."""
-        one = cls(Path(), Path())
-        one._target = ("127.0.0.1", port)
-        return one
+    def to_port(cls, port: int) -> Self:
+        """Return a network to a port of this machine, such as a Jupyter server's; clients connect to the attribute `port`."""
+        network = cls(Path(), Path())
+        network._target = ("127.0.0.1", port)
+        return network
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._run(self._begin())
+        self._run(self._start())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,10 +126,10 @@ class Network:
         self._thread.join()
         self._loop.close()
 
-    def _run(self, what: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(120)
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(120)
 
-    async def _begin(self) -> None:
+    async def _start(self) -> None:
         if self._target is not None:
             await self._serve(self._target)
             return
@@ -147,7 +147,7 @@ class Network:
             cluster = {"certificate-authority-data": base64.b64encode(self._balancer.certificate).decode()}
         port = await self._serve(target)
         cluster = cluster | {"server": f"{scheme}://127.0.0.1:{port}{'' if self.balanced else server.path}"}
-        found = {
+        network_config = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "network",
@@ -155,59 +155,59 @@ class Network:
             "users": [{"name": "network", "user": user}],
             "contexts": [{"name": "network", "context": {**context, "cluster": "network", "user": "network"}}],
         }
-        self.kubeconfig.write_text(yaml.safe_dump(found))
+        self.kubeconfig.write_text(yaml.safe_dump(network_config))
 
     async def _serve(self, target: tuple[str, int]) -> int:
         self._line = _Line(self, target)
         self.port = await self._stack.enter_async_context(self._line.serving())
         return self.port
 
-    # ------------------------------------------------------------ faults by command
+    # ------------------------------------------------------------ faults by method
 
     def silence(self, path: str | None = None) -> int:
-        """Have every connection that is open now carry nothing any more, without FIN or RST; return how many.
+        """Make the open connections silent, without FIN or RST; return how many.
 
         Parameters
         ----------
         path : str, optional
-            Only the answers under way to requests whose `METHOD path?query` matches this regular expression.
+            Affect only answers to requests whose `METHOD path?query` matches this regular expression.
         """
-        return int(self._call(self._line.silence) if path is None else self._balanced("silent answer", path))
+        return int(self._call(self._line.silence) if path is None else self._inject_in_answers("silent answer", path))
 
     def reset(self) -> int:
-        """Reset every connection that is open now, in the middle of the next bytes of each; return how many."""
+        """Reset each open connection in the middle of its next bytes; return how many."""
         return int(self._call(self._line.reset))
 
-    def end(self, path: str = "") -> int:
-        """End every answer under way whose request matches, cleanly and wherever it is; return how many."""
-        return self._balanced("clean end", path)
+    def end_answers(self, path: str = "") -> int:
+        """End the current answers to matching requests, cleanly but at any byte; return how many."""
+        return self._inject_in_answers("clean end", path)
 
     def mute(self, path: str) -> None:
-        """Answer nothing to coming requests whose `METHOD path?query` matches; "" ends this."""
+        """Do not answer future requests whose `METHOD path?query` matches; "" ends this."""
         assert self._balancer is not None
         self._balancer.muted = path
 
-    def _balanced(self, fault: str, path: str) -> int:
+    def _inject_in_answers(self, fault: str, path: str) -> int:
         assert self._balancer is not None
-        return int(self._call(self._balancer.strike, fault, path))
+        return int(self._call(self._balancer.inject, fault, path))
 
-    def asked(self, path: str) -> int:
-        """Return how many requests have come so far whose `METHOD path?query` matches."""
+    def request_count(self, path: str) -> int:
+        """Return the number of requests so far whose `METHOD path?query` matches."""
         assert self._balancer is not None
-        return sum(bool(re.search(path, one)) for one in tuple(self._balancer.requests))
+        return sum(bool(re.search(path, request)) for request in tuple(self._balancer.requests))
 
-    def _call(self, what: Callable[..., Any], *arguments: Any) -> Any:
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         async def call() -> Any:
-            return what(*arguments)
+            return function(*arguments)
 
         return self._run(call())
 
 
 class _Connection:
-    """One connection through the line: two ways, which share their fate."""
+    """One connection through the line; a fault hits both of its directions."""
 
     def __init__(self, network: Network, number: int) -> None:
-        chance = network.chance
+        rates = network.fault_rates
         self.network = network
         self.silent = asyncio.Event()
         self.resetting = False
@@ -215,15 +215,15 @@ class _Connection:
         self.timers = [
             asyncio.get_running_loop().call_later(after, act)
             for kind, mean, act in (
-                ("silent", chance.silent_s, self.fall_silent),
-                ("reset", chance.reset_s, self.reset),
+                ("silent", rates.silent_s, self.fall_silent),
+                ("reset", rates.reset_s, self.reset),
             )
-            if not math.isinf(after := chance.draw(kind, number, mean))
+            if not math.isinf(after := rates.draw(kind, number, mean))
         ]
 
     def fall_silent(self) -> None:
         if not self.silent.is_set() and not self.dead.is_set():
-            self.network.struck["silent connection"] += 1
+            self.network.injected["silent connection"] += 1
             self.silent.set()
 
     def reset(self) -> None:
@@ -237,17 +237,17 @@ class _Connection:
 
 
 class _Line:
-    """The TCP part."""
+    """The slow TCP line."""
 
     def __init__(self, network: Network, target: tuple[str, int]) -> None:
         self._network, self._target = network, target
         self._open: set[_Connection] = set()
         self._count = 0
-        self._free = {True: 0.0, False: 0.0}  # when each way has carried what it was given
+        self._free = {True: 0.0, False: 0.0}  # loop time at which each direction (True: to the server) is free again
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[int]:
-        """Accept connections while the block runs; give the port."""
+        """Accept connections while the block runs; yield the port."""
         tasks: set[asyncio.Task[None]] = set()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -265,70 +265,70 @@ class _Line:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def silence(self) -> int:
-        before = self._network.struck["silent connection"]
-        for one in self._open:
-            one.fall_silent()
-        return self._network.struck["silent connection"] - before
+        before = self._network.injected["silent connection"]
+        for connection in self._open:
+            connection.fall_silent()
+        return self._network.injected["silent connection"] - before
 
     def reset(self) -> int:
-        for one in self._open:
-            one.reset()
-        return sum(one.resetting for one in self._open)
+        for connection in self._open:
+            connection.reset()
+        return sum(connection.resetting for connection in self._open)
 
-    async def _carry(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+    async def _carry(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
         self._count += 1
         connection = _Connection(self._network, self._count)
         self._open.add(connection)
-        far_out = None
+        server_out = None
         try:
-            far, far_out = await asyncio.open_connection(*self._target)
-            ways = [
-                asyncio.create_task(self._way(connection, near, far_out, up=True)),
-                asyncio.create_task(self._way(connection, far, near_out, up=False)),
+            server_in, server_out = await asyncio.open_connection(*self._target)
+            directions = [
+                asyncio.create_task(self._transfer(connection, client_in, server_out, to_server=True)),
+                asyncio.create_task(self._transfer(connection, server_in, client_out, to_server=False)),
             ]
             try:
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
+                for direction in directions:
+                    direction.cancel()
+                await asyncio.gather(*directions, return_exceptions=True)
         except OSError:
-            pass  # the API server is away: so is the client's connection
+            pass  # the server refuses the connection, so the client's connection ends
         finally:
             connection.close()
             self._open.discard(connection)
-            for writer in (near_out, far_out):
+            for writer in (client_out, server_out):
                 if writer is not None:
                     if connection.resetting:
                         _reset_on_close(writer)
                         writer.transport.abort()
                     writer.close()
 
-    async def _way(
-        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool
+    async def _transfer(
+        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, to_server: bool
     ) -> None:
-        """Carry one way until an end of it; what is on its way keeps its order and its distance."""
+        """Transfer one direction until its end; data keeps its order and its delay."""
         loop = asyncio.get_running_loop()
-        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
+        in_transit: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_IN_TRANSIT)
 
-        async def take() -> None:
+        async def receive() -> None:
             while data := await reader.read(_PIECE):
                 now = loop.time()
-                self._free[up] = max(self._free[up], now) + len(data) / self._network.bytes_per_s
-                await under_way.put((self._free[up] + self._network.round_trip_s / 2, data))
-            await under_way.put((loop.time() + self._network.round_trip_s / 2, b""))
+                self._free[to_server] = max(self._free[to_server], now) + len(data) / self._network.bytes_per_s
+                await in_transit.put((self._free[to_server] + self._network.round_trip_s / 2, data))
+            await in_transit.put((loop.time() + self._network.round_trip_s / 2, b""))
 
-        taking = asyncio.create_task(take())
+        receiving = asyncio.create_task(receive())
         try:
             while True:
-                due, data = await under_way.get()
+                due, data = await in_transit.get()
                 await asyncio.sleep(max(due - loop.time(), 0))
                 if connection.silent.is_set():
-                    # A broken path delivers neither data nor an end. It goes when its client gives up.
-                    await asyncio.wait([taking]) if up else await asyncio.Event().wait()
+                    # A broken path delivers neither data nor an end; this connection lasts until its client gives up.
+                    await asyncio.wait([receiving]) if to_server else await asyncio.Event().wait()
                     return
-                if connection.resetting and not up:
-                    self._network.struck["reset inside a chunk"] += 1
+                if connection.resetting and not to_server:
+                    self._network.injected["reset inside a chunk"] += 1
                     writer.write(data[: len(data) // 2])
                     with contextlib.suppress(OSError):
                         await writer.drain()
@@ -340,31 +340,31 @@ class _Line:
         except OSError:
             return
         finally:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
+            receiving.cancel()
+            await asyncio.gather(receiving, return_exceptions=True)
 
 
 def _reset_on_close(writer: asyncio.StreamWriter) -> None:
-    """Have the kernel send RST instead of FIN."""
+    """Make the kernel send RST instead of FIN when the socket closes."""
     connection = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class _Balancer:
-    """The HTTP part: a reverse proxy that ends answers cleanly."""
+    """The load balancer: a reverse proxy that ends answers cleanly."""
 
     def __init__(self, network: Network, upstream: Kube) -> None:
         self._network, self._upstream = network, upstream
         self.certificate = b""
         self.requests: list[str] = []
         self.muted = ""
-        self._answers: set[_Answer] = set()
+        self._answers: set[_Exchange] = set()
         self._session: aiohttp.ClientSession
 
     @contextlib.asynccontextmanager
     async def serving(self, folder: Path) -> AsyncIterator[tuple[str, int]]:
-        """Serve while the block runs; give the address."""
+        """Serve while the block runs; yield the address."""
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.certificate, pem = _certificate()
         file = folder / "balancer.pem"
@@ -376,7 +376,7 @@ class _Balancer:
             connector=connector, auto_decompress=False, timeout=aiohttp.ClientTimeout(total=None)
         )
         app = web.Application(client_max_size=1 << 24)
-        app.router.add_route("*", "/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:.*}", self._forward)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
@@ -388,17 +388,17 @@ class _Balancer:
             await self._session.close()
             self._upstream.close()
 
-    def strike(self, fault: str, path: str) -> int:
-        found = [one for one in self._answers if re.search(path, one.asked) and not one.fault]
-        for one in found:
-            one.strike(fault)
-        return len(found)
+    def inject(self, fault: str, path: str) -> int:
+        matches = [exchange for exchange in self._answers if re.search(path, exchange.request) and not exchange.fault]
+        for exchange in matches:
+            exchange.inject(fault)
+        return len(matches)
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        one = _Answer(f"{request.method} {request.raw_path}")
-        self.requests.append(one.asked)
-        if self.muted and re.search(self.muted, one.asked):
-            await self._say_nothing()
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        exchange = _Exchange(f"{request.method} {request.raw_path}")
+        self.requests.append(exchange.request)
+        if self.muted and re.search(self.muted, exchange.request):
+            await self._stay_silent()
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
         if authorization := self._upstream.client.headers.get("Authorization"):
             headers["Authorization"] = authorization
@@ -406,72 +406,75 @@ class _Balancer:
             request.method, self._upstream.server + request.raw_path, headers=headers, data=await request.read() or None,
             skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept", "Content-Type"),
         )  # fmt: skip
-        self._answers.add(one)
-        chance = self._network.chance
-        after = chance.draw("end", len(self.requests), chance.end_s)
+        self._answers.add(exchange)
+        rates = self._network.fault_rates
+        after = rates.draw("end", len(self.requests), rates.end_s)
         try:
             async with upstream as answer:
                 out = web.StreamResponse(
                     status=answer.status, headers=[(k, v) for k, v in answer.headers.items() if k.lower() not in _HOP]
                 )
                 await out.prepare(request)
-                # One that tells its length cannot be ended properly before it.
+                # An answer with a Content-Length cannot end cleanly before its length.
                 if not math.isinf(after) and "Content-Length" not in answer.headers:
-                    asyncio.get_running_loop().call_later(after, one.strike, "clean end")
-                await self._pass_on(answer.content, out, one)
+                    asyncio.get_running_loop().call_later(after, exchange.inject, "clean end")
+                await self._pass_on(answer.content, out, exchange)
                 await out.write_eof()
                 return out
         except (aiohttp.ClientError, OSError):
-            # One side is gone: so is the other's connection.
+            # If one side has closed its connection, close the other side's too.
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
         finally:
-            self._answers.discard(one)
+            self._answers.discard(exchange)
 
-    async def _pass_on(self, content: aiohttp.StreamReader, out: web.StreamResponse, one: _Answer) -> None:
+    async def _pass_on(self, content: aiohttp.StreamReader, out: web.StreamResponse, exchange: _Exchange) -> None:
         while True:
-            reading, struck = asyncio.ensure_future(content.readany()), asyncio.ensure_future(one.struck.wait())
+            reading, faulted = (
+                asyncio.ensure_future(content.readany()),
+                asyncio.ensure_future(exchange.fault_set.wait()),
+            )
             try:
-                await asyncio.wait([reading, struck], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([reading, faulted], return_when=asyncio.FIRST_COMPLETED)
                 chunk = reading.result() if reading.done() else b""
             finally:
                 reading.cancel()
-                struck.cancel()
-            if one.fault == "silent answer":
-                await self._say_nothing()
+                faulted.cancel()
+            if exchange.fault == "silent answer":
+                await self._stay_silent()
             if reading.done() and not chunk and not reading.cancelled():
                 return
-            if one.fault == "clean end":
-                self._network.struck[one.fault] += 1
-                # Anywhere in a line: a load balancer knows nothing of lines.
+            if exchange.fault == "clean end":
+                self._network.injected[exchange.fault] += 1
+                # End anywhere within a line, because a load balancer does not know lines.
                 await out.write(chunk[: random.Random(len(chunk)).randrange(len(chunk) + 1)])
                 return
             await out.write(chunk)
 
-    async def _say_nothing(self) -> None:
-        self._network.struck["silent answer"] += 1
+    async def _stay_silent(self) -> None:
+        self._network.injected["silent answer"] += 1
         await asyncio.Event().wait()
 
 
-class _Answer:
-    """An answer under way."""
+class _Exchange:
+    """A request with its current answer, and the fault that was injected into it."""
 
-    def __init__(self, asked: str) -> None:
-        self.asked, self.fault, self.struck = asked, "", asyncio.Event()
+    def __init__(self, request: str) -> None:
+        self.request, self.fault, self.fault_set = request, "", asyncio.Event()
 
-    def strike(self, fault: str) -> None:
+    def inject(self, fault: str) -> None:
         self.fault = self.fault or fault
-        self.struck.set()
+        self.fault_set.set()
 
 
 def _certificate() -> tuple[bytes, bytes]:
-    """Make a certificate for 127.0.0.1; return it, and it with its key, as PEM."""
+    """Return a new certificate for 127.0.0.1, alone and together with its key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a load balancer")])
     now = dt.datetime.now(dt.UTC)
     public = key.public_key()
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -487,5 +490,5 @@ def _certificate() -> tuple[bytes, bytes]:
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    pem = made.public_bytes(serialization.Encoding.PEM)
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
     return pem, secret + pem

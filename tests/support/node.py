@@ -1,4 +1,4 @@
-"""A cluster of one pod, played by a script: what each request is answered, and when."""
+"""A stand-in for a cluster with one pod, with scripted answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def line(second: float, text: str) -> bytes:
 def pod(
     state: str = "running", number: int = 0, last: int | None = None, exit_code: int = 0, finished: int = 2800
 ) -> dict[str, Any]:
-    """Give pod 1 of `support.hand.source`, whose container's newest run has that number; it finished at that second."""
+    """Return the pod of `support.hand.source(1)`: its newest run has `number`, and ended runs finished at second `finished`."""
     at = rfc3339(T0 + finished * 1_000_000_000)[:19] + "Z"
     ended = {"exitCode": exit_code, "reason": "Completed", "finishedAt": at}
     status: dict[str, Any] = {"name": "main", "restartCount": number, "containerID": f"containerd://1-{number}"}
@@ -42,7 +42,7 @@ def pod(
 
 
 class Content:
-    """Of a stream, what the reader uses."""
+    """The part of a response's stream that the recorder uses."""
 
     def __init__(self, parts: list[Part]) -> None:
         self._parts = parts
@@ -78,22 +78,22 @@ class Response:
 
 
 class Node:
-    """Stands for `cluster.session.Cluster`.
+    """A stand-in for `cluster.session.Cluster`.
 
     Attributes
     ----------
     pod : dict or Exception
-        What the API says of the pod now.
+        The pod as the API returns it now, or the error that it raises.
     log : bytes
-        The container's log file; a request without a script gets it, from `sinceTime` on.
+        The container's log file; a request without a script gets its lines from `sinceTime` on.
     files : dict or None
-        The rotated files by name; None where `nodes/proxy` is not allowed.
+        The rotated files by name; None if `nodes/proxy` is forbidden.
     previous : bytes or None
-        What the node gives as the run before; None: `log` where the API says that there was one, else nothing.
+        The log of the previous run; None means `log` if the pod's status has a previous run, else a 400.
     removed, runs : bool
-        The node has removed the container; it runs, so a follow of its last lines stays open.
+        Whether the node has removed the container; whether the container runs, so that a follow of its last lines stays open.
     scripts : list of list
-        What the next log streams give: bytes, errors to raise, or coroutine functions to wait for.
+        Parts of the next log streams: bytes, errors to raise, or coroutine functions to await.
     """
 
     def __init__(self, one: dict[str, Any] | Exception, log: bytes = b"") -> None:
@@ -157,5 +157,5 @@ class Node:
 
 
 def cri(log: bytes) -> bytes:
-    """Give a log as it lies on the node: with the stream and the tag of a whole line after each time."""
+    """Return a log in the format of the node's files, with `stdout F` after each time."""
     return b"".join(x.replace(b" ", b" stdout F ", 1) for x in log.splitlines(keepends=True))

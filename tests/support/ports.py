@@ -1,4 +1,4 @@
-"""Ports for servers of the tests."""
+"""Free ports for the tests' servers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import random
 import socket
 from typing import Final
 
-#: Below the ports that Linux gives to outgoing connections (`net.ipv4.ip_local_port_range`, 32768 to 60999): while a server
-#: is restarted on its port, no connection of another test takes it.
+#: Below the range that Linux uses for outgoing connections (`net.ipv4.ip_local_port_range`, 32768 to 60999), so that no
+#: connection of another test takes a server's port while the server restarts.
 _RANGE: Final = (20_000, 32_000)
 
 

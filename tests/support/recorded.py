@@ -1,4 +1,4 @@
-"""A long recording, written straight into a store as its recorder would have left it, and a page that shows it."""
+"""Writes a long recording directly to a store, and shows it in a page."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ STATIC = Path(cortex_jupyter.notebook.__file__).parent / "static"
 CLUSTER = "https://cluster.test"
 #: 2023-11-14T22:13:20Z
 T0 = 1_700_000_000_000_000_000
-#: Between two lines, ns.
+#: Time between two lines (ns).
 STEP = 1_000_000
 _BATCH = 1000
 _LEVELS = ("INFO", "INFO", "INFO", "INFO", "DEBUG", "WARNING", "INFO", "INFO", "INFO", "ERROR")
 
 
 def line(number: int) -> str:
-    """Give a line's text, about 90 characters."""
+    """Return the text of a line, about 90 characters."""
     level = _LEVELS[number * 7919 % 10]
     return f"{level} line {number:08d} loss={number * 31 % 997 / 1000} lr=3.0e-4 grad_norm=0.91 mem=7{number % 10} tokens/s=18204"
 
 
 def record(store_url: str, name: str, lines: int) -> TaskRef:
-    """Write a task of three pods that is over: a line each millisecond, numbered from 1, as `seq` is."""
+    """Record a completed task of three pods: one line per millisecond, numbered from 1 like `seq`."""
     ref = TaskRef("default", "job", name)
     store = open_store(store_url)
     try:
@@ -97,17 +97,17 @@ widget.render({ model, el: document.getElementById('cell') })
 def show(
     page: Page, url: str, base: str, token: str, tasks: str, query: str = '{"since": "all"}', comm: str | None = None
 ) -> None:
-    """Show tasks in a page of a running server that holds nothing but the viewer.
+    """Show tasks in a page of a running server that contains only the viewer.
 
     Parameters
     ----------
     page : Page
     url, base, token : str
-        Of the server.
+        The server's address, base path and token.
     tasks, query : str
-        The traits, as JSON.
+        The widget's traits, as JSON.
     comm : str, optional
-        The address of a `comm_server`, to go through in place of the server.
+        Address of a `comm_server` to read from instead of the server.
     """
     body = _PAGE % {"base": base, "token": token, "tasks": tasks, "query": query, "comm": json.dumps(comm)}
 
@@ -115,7 +115,7 @@ def show(
         route.fulfill(path=STATIC / route.request.url.rpartition("/")[2].split("?")[0])
 
     if comm:
-        # The page is of no network, as far as Chromium knows.
+        # Chromium counts the page as outside the local network, so a WebSocket to it needs this permission.
         page.context.grant_permissions(["local-network-access"])
     page.route("**/static-viewer/*", static)
     page.route("**/viewer.html", lambda route: route.fulfill(body=body, content_type="text/html"))

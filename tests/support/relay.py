@@ -1,4 +1,4 @@
-"""A TCP relay on loopback: the network between two processes, which can be cut, and lead elsewhere."""
+"""A TCP relay on loopback: a connection between two processes that a test can cut, stall or redirect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Relay:
-    """Hands on what comes to `port`, to `target`; a context manager."""
+    """Relays connections from `port` to `target`; a context manager."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -21,11 +21,11 @@ class Relay:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._up = True
-        self._flows = threading.Event()
-        self._flows.set()
-        self._breaks: int | None = None
-        #: Called with what is asked.
-        self.hears: Callable[[bytes], object] | None = None
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._break_next: int | None = None
+        #: Called with the bytes that clients send.
+        self.on_request: Callable[[bytes], object] | None = None
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -33,67 +33,67 @@ class Relay:
 
     def __exit__(self, *_: object) -> None:
         self.cut()
-        # A thread that waits in accept() is not woken by close().
+        # close() does not wake a thread that waits in accept().
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
     def hang(self) -> None:
-        """Hand on nothing any more, and tell nobody: what comes is handed on after `mend`."""
-        self._flows.clear()
+        """Stall all connections without an error, until `restore`."""
+        self._flowing.clear()
 
     def break_next(self, *, answer: bool) -> None:
-        """Break the connection on which the next answer comes, instead of it; or in the middle of the next request."""
-        self._breaks = int(answer)
+        """Break a connection in place of its next answer, or else in the middle of its next request."""
+        self._break_next = int(answer)
 
     def cut(self) -> None:
-        """Break every connection, and let none through until `mend`."""
-        self._flows.set()
+        """Break every connection, and refuse new ones until `restore`."""
+        self._flowing.set()
         with self._lock:
             self._up = False
-            for one in self._open:
+            for connection in self._open:
                 with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
 
-    def mend(self, target: int = 0) -> None:
-        """Let connections through again, perhaps to another place."""
+    def restore(self, target: int = 0) -> None:
+        """Accept connections again, optionally to another target."""
         self.target = target or self.target
         self._up = True
-        self._flows.set()
+        self._flowing.set()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                near, _ = self._listening.accept()
+                client, _ = self._listening.accept()
                 with self._lock:
                     try:
                         if not self._up:
                             raise ConnectionRefusedError
-                        far = socket.create_connection(("127.0.0.1", self.target))
+                        server = socket.create_connection(("127.0.0.1", self.target))
                     except OSError:
-                        near.close()
+                        client.close()
                         continue
-                    pair = {near, far}
+                    pair = {client, server}
                     self._open |= pair
-                for answers, (one, other) in enumerate(((near, far), (far, near))):
-                    threading.Thread(target=self._forward, args=(one, other, answers), daemon=True).start()
+                for is_answer, (source, sink) in enumerate(((client, server), (server, client))):
+                    threading.Thread(target=self._forward, args=(source, sink, is_answer), daemon=True).start()
 
-    def _forward(self, one: socket.socket, other: socket.socket, answers: int) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, is_answer: int) -> None:
         with contextlib.suppress(OSError):
-            while data := one.recv(1 << 16):
-                self._flows.wait()
-                if self.hears is not None and not answers:
-                    self.hears(data)
-                if self._breaks == answers:
-                    self._breaks = None
-                    other.sendall(b"" if answers else data[: len(data) // 2])
+            while data := source.recv(1 << 16):
+                self._flowing.wait()
+                if self.on_request is not None and not is_answer:
+                    self.on_request(data)
+                if self._break_next == is_answer:
+                    self._break_next = None
+                    sink.sendall(b"" if is_answer else data[: len(data) // 2])
                     break
-                other.sendall(data)
-        # The second of the two threads that notices closes both.
-        for each in (one, other):
+                sink.sendall(data)
+        # Shut down both sockets; each of the two threads closes its own.
+        for connection in (source, sink):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
         with self._lock:
-            if one in self._open:
-                self._open -= {one}
-            one.close()
+            if source in self._open:
+                self._open -= {source}
+            source.close()

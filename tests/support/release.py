@@ -1,4 +1,4 @@
-"""An older version of this package, out of its history."""
+"""Older versions of this package, taken from the git history."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def unpacked(commit: str, folder: Path, *paths: str) -> Path:
-    """Give a folder with the files of a commit; a test is skipped where there is no history."""
+def unpack_commit(commit: str, folder: Path, *paths: str) -> Path:
+    """Return a folder with the files of a commit; skip the test if the commit is not in the history."""
     git = shutil.which("git")
-    known = git and subprocess.run([git, "cat-file", "-e", commit], cwd=ROOT, capture_output=True, check=False)
-    if not git or not known or known.returncode:
-        pytest.skip("the history that holds the release before is not here")
+    lookup = git and subprocess.run([git, "cat-file", "-e", commit], cwd=ROOT, capture_output=True, check=False)
+    if not git or not lookup or lookup.returncode:
+        pytest.skip(f"commit {commit} is not in the git history")
     archive = folder.with_suffix(".tar")
     subprocess.run([git, "archive", "-o", archive, commit, *paths], cwd=ROOT, check=True)
     shutil.unpack_archive(archive, folder, filter="data")
     return folder
 
 
-def installed(commit: str, folder: Path) -> Path:
-    """Give a folder with the wheel of a commit installed, its viewer built with the modules that are here."""
+def install_commit(commit: str, folder: Path) -> Path:
+    """Return a folder with the wheel of a commit installed; its viewer is built with the current node modules."""
     modules = ROOT / "js" / "node_modules"
     if not modules.is_dir() or not shutil.which("node"):
         pytest.skip("node or js/node_modules is missing: make setup")
-    root, target = unpacked(commit, folder / "sources"), folder / "installed"
+    root, target = unpack_commit(commit, folder / "sources"), folder / "installed"
     (root / "js" / "node_modules").symlink_to(modules)
     python = [sys.executable, "-m"]
     steps: list[tuple[list[str], Path]] = [
@@ -38,9 +38,9 @@ def installed(commit: str, folder: Path) -> Path:
         ([*python, "build", "--wheel", "--no-isolation", "--outdir", str(folder)], root),
         ([*python, "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(target)], folder),
     ]
-    for command, place in steps:
+    for command, cwd in steps:
         wheel = [str(file) for file in folder.glob("*.whl")] if "pip" in command else []
         env = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        done = subprocess.run([*command, *wheel], cwd=place, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        result = subprocess.run([*command, *wheel], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
     return target

@@ -1,4 +1,4 @@
-"""The table of sources that queries want, and a task that has them: a line each, of the number that the table has."""
+"""Shared test cases for queries that select sources; `query/fixtures/sources.json` holds them for Python and TypeScript."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 _TABLE: dict[str, Any] = json.loads((Path(__file__).parents[1] / "query" / "fixtures" / "sources.json").read_text())
-#: Pod, container and run of each.
-SOURCES: list[tuple[str, str, int]] = [tuple(one) for one in _TABLE["sources"]]
-#: A query, and which of them it wants.
-CASES: list[tuple[dict[str, str], list[int]]] = [tuple(one) for one in _TABLE["cases"]]
-#: What is no run.
+#: Pod, container and run of each source.
+SOURCES: list[tuple[str, str, int]] = [tuple(item) for item in _TABLE["sources"]]
+#: Queries, and the numbers of the sources that each selects.
+CASES: list[tuple[dict[str, str], list[int]]] = [tuple(item) for item in _TABLE["cases"]]
+#: Invalid values of `run`.
 WRONG: list[str] = _TABLE["wrong"]

@@ -1,7 +1,7 @@
-"""What tests of a recording share, by their conftest: a store of each kind, and a recorder's hand to fill it.
+"""Fixtures for tests of stores: a store of each kind, and a writer that fills it.
 
-What a store promises is tried on SQLite, Valkey and Redis; what is done with one on SQLite and Valkey, or in their place
-on whatever `CORTEX_TEST_SERVER` names (`make test-redis`).
+Tests of a store's guarantees run on SQLite, Valkey and Redis; all others run on SQLite and Valkey. `CORTEX_TEST_SERVER`
+replaces Valkey by another server program (`make test-redis`).
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store import Store
 
-# What is tested is what happens, never how long it takes.
+# Tests check results, not durations, so there is no deadline.
 settings.register_profile("recording", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("recording")
 
 
-#: What runs on Redis as well: the promises of a store, and no more than those, for each costs seconds.
-PROMISES: Final = ("test_store", "test_compact", "test_retention", "test_trimming")
+#: Test modules of a store's guarantees, which also run on Redis; no others do, because each costs seconds.
+GUARANTEE_TESTS: Final = ("test_store", "test_compact", "test_retention", "test_trimming")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give each test that takes a store one of each kind, unless it says which."""
+    """Run each test with `new_store` on each kind of store, unless the test parametrizes the kind."""
     marks = metafunc.definition.iter_markers("parametrize")
     if "new_store" in metafunc.fixturenames and not any(mark.args[0] == "new_store" for mark in marks):
-        both = metafunc.module.__name__.rpartition(".")[2] in PROMISES
-        metafunc.parametrize("new_store", ["sqlite", "valkey", *["redis"][:both]], indirect=True)
+        on_redis = metafunc.module.__name__.rpartition(".")[2] in GUARANTEE_TESTS
+        metafunc.parametrize("new_store", ["sqlite", "valkey", *["redis"][:on_redis]], indirect=True)
 
 
 @pytest.fixture(scope="session")
 def server_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Server]]:
-    """Give what gives the one server of a program."""
+    """Return a function that returns the session's server of a program."""
     with ExitStack() as stack:
         yield cache(lambda program: stack.enter_context(Server(tmp_path_factory.mktemp("server"), program)))
 
@@ -58,7 +58,7 @@ def new_store(
     tmp_path_factory: pytest.TempPathFactory,
     server_of: Callable[[str], Server],
 ) -> Callable[[], AbstractContextManager[Store]]:
-    """Give what gives an empty store: a file, or the one server's only database."""
+    """Return a function that opens an empty store: a new file, or the session's server after FLUSHALL."""
 
     @contextmanager
     def new() -> Iterator[Store]:
@@ -78,8 +78,8 @@ def new_store(
 
 @pytest.fixture
 def store(new_store: Callable[[], AbstractContextManager[Store]]) -> Iterator[Any]:
-    with new_store() as one:
-        yield one
+    with new_store() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Real Valkey and Redis servers for the tests, on free loopback ports."""
+"""Runs real Valkey and Redis servers on free loopback ports."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: What runs where a test does not care which: `CORTEX_TEST_SERVER=redis-server` tries all promises on Redis.
+#: The default server program; `CORTEX_TEST_SERVER=redis-server` runs all tests on Redis.
 PROGRAM = os.environ.get("CORTEX_TEST_SERVER", "valkey-server")
 
 
 class Server:
-    """A `valkey-server` with a folder of its own; a context manager.
+    """A `valkey-server` with its own folder; a context manager.
 
     Parameters
     ----------
     folder : Path
     program : str, optional
-        Else `PROGRAM`.
+        The server program (default: `PROGRAM`).
     **options
-        Its settings, `_` for `-`.
+        The server's settings, with `_` in place of `-`.
     """
 
     def __init__(self, folder: Path, program: str = "", **options: object) -> None:
@@ -39,7 +39,7 @@ class Server:
         self._options = {"save": "", "bind": "127.0.0.1", "dir": str(folder), "logfile": str(folder / "log")} | options
         self.folder = folder
         self.port = 0
-        self.starts = -1  # again
+        self.restarts = -1
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -68,24 +68,24 @@ class Server:
             return client.execute_command(*command)
 
     def start(self) -> None:
-        """Start it; again on the same port."""
-        # Debian's tools are the same program, under another name and without a service.
+        """Start the server; a restart uses the same port."""
+        # Debian's package of tools has the same program under another name, without installing a service.
         program = shutil.which(self._program) or shutil.which(self._program.replace("-server", "-check-rdb"))
         assert program, f"{self._program} is missing: apt-get install {self._program.replace('-server', '-tools')}"
-        for _ in range(20):  # somebody else may take a free port first
+        for _ in range(20):  # another process may take a free port first
             port = self.port or free_port()
             options = [x for k, v in self._options.items() for x in (f"--{k.replace('_', '-')}", str(v))]
             command = [self._program, "--port", str(port), *options]
             process = subprocess.Popen(command, executable=program, stdout=subprocess.DEVNULL)
             if self._is_up(process, port):
                 self.port, self.process = port, process
-                self.starts += 1
+                self.restarts += 1
                 return
         raise AssertionError((self.folder / "log").read_text()[-2000:])
 
     def _is_up(self, process: subprocess.Popen[bytes], port: int) -> bool:
-        until = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < until:
+        end = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < end:
             with contextlib.suppress(valkey.ConnectionError), self.client(port) as client:
                 if client.info("server")["process_id"] == process.pid:
                     return True
@@ -95,22 +95,22 @@ class Server:
         return False
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """End it, without a chance to write anything by default."""
+        """End the server, by default with SIGKILL, so that it cannot write anything."""
         if self.process is not None:
             os.kill(self.process.pid, number)
             self.process.wait(120)
             self.process = None
 
 
-class Place:
-    """A server behind a relay, and replicas behind another one: what a store's URL leads to.
+class ValkeySetup:
+    """A primary behind a relay, with replicas behind another relay; a context manager.
 
     Parameters
     ----------
     folder : Path
     replicas : int, optional
     wait : bool, optional
-        Whether a commit counts only when the replicas have it.
+        Whether a commit waits until the replicas have it.
     **options
         The servers' settings.
     """
@@ -126,20 +126,20 @@ class Place:
                 Server(self._folder / "valkey", repl_diskless_sync_delay=0, **self._options)
             )
             self.relay = stack.enter_context(Relay(self.primary.port))
-            self.between = stack.enter_context(Relay(self.primary.port))
+            self.replication_relay = stack.enter_context(Relay(self.primary.port))
             self._stack = stack.pop_all()
         for _ in range(self._replicas):
-            self.add_replica(self.between.port)
+            self.add_replica(self.replication_relay.port)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def add_replica(self, of: int) -> None:
-        """Start one more."""
+    def add_replica(self, port: int) -> None:
+        """Start another replica of the server at a port."""
         folder = self._folder / f"replica-{len(self.replicas)}"
-        one = Server(folder, repl_diskless_sync_delay=0, replicaof=f"127.0.0.1 {of}", **self._options)
-        self.replicas.append(self._stack.enter_context(one))
+        replica = Server(folder, repl_diskless_sync_delay=0, replicaof=f"127.0.0.1 {port}", **self._options)
+        self.replicas.append(self._stack.enter_context(replica))
 
     @property
     def url(self) -> str:

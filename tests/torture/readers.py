@@ -1,4 +1,4 @@
-"""The readers of the torture: what people use, and ours, on the same pod."""
+"""The readers of the torture test on the same pod: kubectl, stern, and our recording."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import orjson
-from faults.seen import Seen
+from faults.received import Received
 
 from cortex_jupyter.model import TaskRef
 
@@ -24,22 +24,22 @@ _NUMBER = re.compile(rb" line (\d{8}) ")
 
 
 @dataclass
-class Column:
-    """What one reader got.
+class ReaderResult:
+    """The result of one reader.
 
     Parameters
     ----------
     reader : str
     numbers : list of int
-        In the order in which they came.
+        Numbers of the lines, in order of arrival.
     gaps : int or None
-        Gap notices, None for a reader that has none.
+        Number of gap notices; None for a reader without such notices.
     ended : str
-        In what way, in its own words.
+        How the reader ended: its exit code and last message.
     unaccounted : int
-        Of ours: missing numbers that no gap notice covers.
+        Our recording only: number of missing lines that no gap notice covers.
     masked : tuple of int or None
-        Of ours: lines whose secret is masked, secrets by the statement, lines whose secret is not.
+        Our recording only: lines with a masked secret, masked secrets as counted by `complete`, lines with a plain secret.
     """
 
     reader: str
@@ -50,8 +50,8 @@ class Column:
     masked: tuple[int, int, int] | None = None
 
 
-async def peer(name: str, command: list[str], file: Path, kubeconfig: Path) -> Column | None:
-    """Run a program that follows a log; None where it is not installed."""
+async def run_follower(name: str, command: list[str], file: Path, kubeconfig: Path) -> ReaderResult | None:
+    """Run a program that follows a log; return None if it is not installed."""
     if shutil.which(command[0]) is None:
         return None
     env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
@@ -62,50 +62,50 @@ async def peer(name: str, command: list[str], file: Path, kubeconfig: Path) -> C
         except asyncio.CancelledError:  # stern never ends by itself
             process.terminate()
             code = await process.wait()
-    return await asyncio.to_thread(_column, name, file, code)
+    return await asyncio.to_thread(_follower_result, name, file, code)
 
 
-def _column(name: str, file: Path, code: int) -> Column:
-    words = file.with_suffix(".err").read_text(errors="replace").strip().splitlines()
-    said = f": {words[-1][:60]}" if words else ", without a word"
-    return Column(name, [int(n) for n in _NUMBER.findall(file.read_bytes())], None, f"exit {code}{said}")
+def _follower_result(name: str, file: Path, code: int) -> ReaderResult:
+    messages = file.with_suffix(".err").read_text(errors="replace").strip().splitlines()
+    last_message = f": {messages[-1][:60]}" if messages else ", no message"
+    return ReaderResult(name, [int(n) for n in _NUMBER.findall(file.read_bytes())], None, f"exit {code}{last_message}")
 
 
-class Ours:
-    """Reads the recording.
+class RecordingReader:
+    """Reads our recording of a task.
 
     Attributes
     ----------
-    seen : Seen
+    received : Received
     """
 
     def __init__(self, recordings: Recordings, task: str) -> None:
         self._recordings, self._task, self._id = recordings, task, 0
-        self.seen = Seen()
+        self.received = Received()
 
-    async def read(self) -> Column:
+    async def read(self) -> ReaderResult:
         """Read to the end."""
         recording = await self._recordings.find(TaskRef.parse(self._task))
         self._id = recording.id
         async with recording.wanted():
             async for frame in recording.feed.frames():
-                self.seen.take(frame.event, orjson.loads(frame.entry.data))
-        (lines,) = self.seen.lines().values()
+                self.received.add_event(frame.event, orjson.loads(frame.entry.data))
+        (lines,) = self.received.lines().values()
         rows = [(t, int(n[1])) for t, text in lines if (n := _NUMBER.search(text.encode()))]
-        gaps = [(int(g["from"]), int(g["to"])) for g in self.seen.gaps]
-        ended = f"end: {self.seen.end['message']}" if self.seen.end else "no end"
-        return Column("cortex-jupyter", [n for _, n in rows], len(gaps), ended, unaccounted(rows, gaps))
+        gaps = [(int(g["from"]), int(g["to"])) for g in self.received.gaps]
+        ended = f"end: {self.received.end['message']}" if self.received.end else "no end"
+        return ReaderResult("cortex-jupyter", [n for _, n in rows], len(gaps), ended, unaccounted(rows, gaps))
 
     def masked(self) -> tuple[int, int, int]:
-        """Give how many lines are masked, how many secrets the statement counts, and how many lines are not."""
-        (lines,) = self.seen.lines().values()
+        """Return the number of masked lines, of masked secrets as counted by `complete`, and of plain secrets."""
+        (lines,) = self.received.lines().values()
         plain = sum("s3cr3t" in text for _, text in lines)
         masked = sum("password=[masked]" in text for _, text in lines)
         return masked, sum(self._recordings.store.complete(self._id).masked.values()), plain
 
 
 def unaccounted(rows: list[tuple[int, int]], gaps: list[tuple[int, int]]) -> int:
-    """Count the numbers that are missing between two lines and in no gap between their times.
+    """Return how many numbers are missing between two lines without a gap between their times.
 
     Parameters
     ----------

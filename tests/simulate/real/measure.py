@@ -22,7 +22,7 @@ from bench.report import cpu, resident
 from conftest import run_sandbox
 from simulate.parameters import Parameters
 from simulate.real.small import Small, Spent, grown, small
-from support.counting import counted
+from support.counting import counting_proxy
 from support.kube import python_job
 from support.valkey import Server
 from tqdm import tqdm
@@ -156,7 +156,7 @@ def _requests() -> dict[str, float]:
     with (
         tempfile.TemporaryDirectory() as folder,
         run_sandbox(Path(folder) / "s") as sandbox,
-        counted(sandbox.kubeconfig, Path(folder)) as (kubeconfig, seen),
+        counting_proxy(sandbox.kubeconfig, Path(folder)) as (kubeconfig, seen),
         Server(Path(folder) / "v") as server,
     ):
         command = ["-m", "cortex_jupyter.recorder", "--all", "--store", server.url]

@@ -1,9 +1,11 @@
 """Watches: every change after a resource version, once, in order.
 
-As the watch cache does (`staging/src/k8s.io/apiserver/pkg/storage/cacher`): without a version, or with 0, the
-objects there are come first as ADDED; a change that takes an object out of the selection is a DELETED;
-a version that is no longer held is an ERROR event with a 410 Status inside a 200 stream; bookmarks where
-they are asked for, also just before the stream ends at its timeout.
+The rules are those of the watch cache (`staging/src/k8s.io/apiserver/pkg/storage/cacher`):
+
+- Without a version, or with 0, the existing objects come first, as ADDED.
+- If a change makes an object stop matching the selector, the event is DELETED.
+- For a version that is no longer held, the stream answers 200 and sends an ERROR event with a 410 Status.
+- If the client requests bookmarks, they come at intervals and just before the stream ends at its timeout.
 """
 
 from __future__ import annotations
@@ -39,16 +41,16 @@ def _line(kind: str, obj: Object) -> bytes:
 
 
 class Watch:
-    """One watch request.
+    """Serves one watch request.
 
     Parameters
     ----------
     store, faults, config
-        Of the sandbox.
+        The sandbox's store, faults and settings.
     resource : Resource
-        What is watched.
+        The watched resource.
     matches : callable
-        Namespace and selectors.
+        Whether an object is in the namespace and matches the selectors.
     """
 
     def __init__(self, store: Store, faults: Faults, config: Config, resource: Resource, matches: Matcher) -> None:
@@ -57,7 +59,7 @@ class Watch:
         self._shape: Callable[[Object], Object] = lambda obj: obj
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Answer until the timeout, the client or a fault ends it."""
+        """Send events until the timeout, the client or a fault ends the stream."""
         query = request.query
         start = query.get("resourceVersion", "")
         if start and not start.isdecimal():
@@ -67,7 +69,7 @@ class Watch:
         bookmarks = query.get("allowWatchBookmarks", "").lower() in ("true", "1")
         path = f"{request.method} {request.path_qs}"
         self._shape = functools.partial(tables.shape, request, self._resource)
-        async with Stream(request, "application/json", self._faults, lambda: self._faults.watch(path)) as stream:
+        async with Stream(request, "application/json", self._faults, lambda: self._faults.watch_fault(path)) as stream:
             with self._store.watch() as queue, contextlib.suppress(ConnectionError):
                 try:
                     await stream.send(self._first(start))
@@ -79,17 +81,17 @@ class Watch:
 
     def _first(self, start: str) -> bytes:
         if start in ("", "0"):
-            found = [obj for obj in self._store.select(self._resource.plural) if self._matches(obj)]
-            return b"".join(_line("ADDED", self._shape(obj)) for obj in found)
+            existing = [obj for obj in self._store.select(self._resource.plural) if self._matches(obj)]
+            return b"".join(_line("ADDED", self._shape(obj)) for obj in existing)
         missed = [c for c in self._store.since(int(start)) if c.plural == self._resource.plural]
         return b"".join(self._event(c) for c in missed)
 
     def _event(self, change: Change) -> bytes:
-        before = change.old is not None and self._matches(change.old)
-        after = change.new is not None and self._matches(change.new)
-        if after:
-            return _line("MODIFIED" if before else "ADDED", self._shape(change.object))
-        if before:
+        matched_before = change.old is not None and self._matches(change.old)
+        matches_now = change.new is not None and self._matches(change.new)
+        if matches_now:
+            return _line("MODIFIED" if matched_before else "ADDED", self._shape(change.object))
+        if matched_before:
             meta = change.object["metadata"] | {"resourceVersion": str(change.version)}
             return _line("DELETED", self._shape(change.object | {"metadata": meta}))
         return b""
@@ -98,16 +100,16 @@ class Watch:
         self, stream: Stream, queue: asyncio.Queue[Change | None], seconds: float, *, bookmarks: bool
     ) -> None:
         end = time.monotonic() + seconds
-        mark = time.monotonic() + self._config.bookmark
-        while (left := end - time.monotonic()) > 0:
-            due = min(left, mark - time.monotonic()) if bookmarks else left
+        next_bookmark = time.monotonic() + self._config.bookmark
+        while (remaining := end - time.monotonic()) > 0:
+            timeout = min(remaining, next_bookmark - time.monotonic()) if bookmarks else remaining
             try:
-                change = await asyncio.wait_for(queue.get(), max(0.001, min(due, 1.0)))
+                change = await asyncio.wait_for(queue.get(), max(0.001, min(timeout, 1.0)))
             except TimeoutError:
-                # Nothing waits in the queue at this moment, so the store's version is this stream's too.
-                marking = bookmarks and time.monotonic() >= mark
-                mark = time.monotonic() + self._config.bookmark if marking else mark
-                await stream.send(self._bookmark() if marking else b"")
+                # The queue is empty, so this stream has sent every change up to the store's version.
+                is_bookmark_due = bookmarks and time.monotonic() >= next_bookmark
+                next_bookmark = time.monotonic() + self._config.bookmark if is_bookmark_due else next_bookmark
+                await stream.send(self._bookmark() if is_bookmark_due else b"")
                 continue
             if change is None:
                 await stream.send(_line("ERROR", expired(self._store.oldest - 1, self._store.oldest).body))

@@ -1,8 +1,8 @@
-"""`metadata.managedFields`: who set which field, which makes up a third to a half of a real object.
+"""`metadata.managedFields`: which manager set which field. It makes up a third to a half of a real object.
 
-The form is that of Server-Side Apply (https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management):
-an entry for each manager, its fields as a tree. Ownership is not taken away again when another manager changes a field,
-which the API server does; nobody here resolves conflicts by it.
+The format is that of Server-Side Apply (https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management):
+an entry for each manager, with its fields as a tree. Unlike in the API server, a manager keeps a field that another
+manager changes, because the sandbox resolves no conflicts.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import orjson
 
 Object = dict[str, Any]
 
-#: Lists whose items are known by some of their fields (`listMapKey` in `staging/src/k8s.io/api/core/v1/types.go`); all
-#: others are one field.
+#: The key fields of lists with keyed items (`listMapKey` in `staging/src/k8s.io/api/core/v1/types.go`). Any other list
+#: counts as one field.
 _LIST_KEYS = {
     "conditions": ("type",),
     "containers": ("name",),
@@ -29,27 +29,28 @@ _LIST_KEYS = {
     "volumeMounts": ("mountPath",),
     "volumes": ("name",),
 }
-#: Maps and structures that are one field (`+mapType=atomic`, `+structType=atomic`).
+#: Maps and structures that count as one field (`+mapType=atomic`, `+structType=atomic`).
 _ATOMIC = frozenset(
     {"nodeSelector", "selector", "fieldRef", "secretKeyRef", "configMapKeyRef", "matchLabels", "lastState", "state"}
 )
-#: Structures that are always there, so that nobody owns that they are.
+#: Structures that always exist, so that their existence has no manager.
 _ALWAYS = frozenset({"metadata", "spec", "status", "template", "containers", "involvedObject", "source"})
-_NOBODYS = frozenset({"kind", "apiVersion"})
-_NOBODYS_METADATA = frozenset(
+#: Fields without a manager.
+_UNMANAGED = frozenset({"kind", "apiVersion"})
+_UNMANAGED_METADATA = frozenset(
     {"name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"}
 )
 
 
 def created(obj: Object, manager: str, at: str) -> list[Object]:
-    """Return the `managedFields` of a new object: all that was sent is its creator's."""
+    """Return the `managedFields` of a new object: its creator manages all fields."""
     return [_entry(obj, manager, at, "", _fields({}, obj, ""))]
 
 
 def updated(old: Object, new: Object, manager: str, at: str) -> list[Object]:
-    """Return the `managedFields` of an object after a change: what differs is its manager's, what is gone nobody's.
+    """Return the `managedFields` of an object after a change.
 
-    An empty `manager` owns nothing.
+    The manager gets the fields that differ; fields that were removed leave all entries. An empty `manager` gets none.
 
     Examples
     --------
@@ -59,7 +60,8 @@ def updated(old: Object, new: Object, manager: str, at: str) -> list[Object]:
     {'f:spec': {'f:suspend': {}}}
     """
     entries: list[Object] = [
-        entry | {"fieldsV1": _kept(entry["fieldsV1"], old, new)} for entry in old["metadata"].get("managedFields") or []
+        entry | {"fieldsV1": _without_removed(entry["fieldsV1"], old, new)}
+        for entry in old["metadata"].get("managedFields") or []
     ]
     fields = _fields(old, new, "")
     if not fields or not manager:
@@ -84,12 +86,12 @@ def _entry(obj: Object, manager: str, at: str, sub: str, fields: Object) -> Obje
     return entry | ({"subresource": sub} if sub else {})
 
 
-def _fields(old: Object, new: Object, within: str) -> Object:
-    """Return the tree of the fields of `new` that `old` has not, or has otherwise."""
-    nobodys = _NOBODYS_METADATA if within == "metadata" else _NOBODYS if not within else ()
+def _fields(old: Object, new: Object, parent: str) -> Object:
+    """Return the tree of the fields of `new` that `old` does not have or has with another value."""
+    unmanaged = _UNMANAGED_METADATA if parent == "metadata" else _UNMANAGED if not parent else ()
     tree: Object = {}
     for name, value in new.items():
-        if name in nobodys or (not within and value is None) or (name in old and old[name] == value):
+        if name in unmanaged or (not parent and value is None) or (name in old and old[name] == value):
             continue
         inner = _value(old.get(name), value, name) if isinstance(value, (dict, list)) else {}
         if inner or name != "metadata":
@@ -102,17 +104,17 @@ def _value(old: Any, new: Object | list[Any], name: str) -> Object:
         return {}
     keys = _LIST_KEYS.get(name)
     if isinstance(new, list) and keys and all(isinstance(item, dict) for item in new):
-        before = {_key(item, keys): item for item in old or []}
+        old_items = {_key(item, keys): item for item in old or []}
         tree: Object = {} if old or name in _ALWAYS else {".": {}}
         for item in new:
             key = _key(item, keys)
-            if before.get(key) != item:
-                tree[key] = ({} if key in before else {".": {}}) | _fields(before.get(key) or {}, item, name)
+            if old_items.get(key) != item:
+                tree[key] = ({} if key in old_items else {".": {}}) | _fields(old_items.get(key) or {}, item, name)
         return tree
     if isinstance(new, list):
         return {}
-    own: Object = {} if old or name in _ALWAYS else {".": {}}
-    return own | _fields(old if isinstance(old, dict) else {}, new, name)
+    existence: Object = {} if old or name in _ALWAYS else {".": {}}
+    return existence | _fields(old if isinstance(old, dict) else {}, new, name)
 
 
 def _key(item: Object, keys: tuple[str, ...]) -> str:
@@ -123,24 +125,24 @@ def _merge(tree: Object, more: Object) -> Object:
     return tree | {name: _merge(tree.get(name, {}), fields) for name, fields in more.items()}
 
 
-def _kept(tree: Object, old: Any, new: Any) -> Object:
-    """Return what is left of a tree when the fields that `new` no longer has are taken out."""
+def _without_removed(tree: Object, old: Any, new: Any) -> Object:
+    """Return a tree without the fields that `new` no longer has."""
     if old == new or not tree or new is None:
         return tree
     inner_old, inner_new = _by_name(tree, old), _by_name(tree, new)
-    return {k: _kept(v, inner_old.get(k), inner_new[k]) for k, v in tree.items() if k in inner_new}
+    return {k: _without_removed(v, inner_old.get(k), inner_new[k]) for k, v in tree.items() if k in inner_new}
 
 
 def _by_name(tree: Object, value: Any) -> Object:
-    """Return the parts of a value by the names that a tree has for them."""
+    """Return the parts of a value, keyed by their names in a tree."""
     named: Object = {".": None}
     if isinstance(value, dict):
         named |= {f"f:{name}": inner for name, inner in value.items()}
     elif isinstance(value, list):
-        named |= {key: item for key in tree if key != "." for item in value if _is(item, key)}
+        named |= {key: item for key in tree if key != "." for item in value if _has_key(item, key)}
     return named
 
 
-def _is(item: Object, key: str) -> bool:
-    """Whether an item of a list is the one that `k:{...}` names."""
+def _has_key(item: Object, key: str) -> bool:
+    """Whether an item of a list is the one with the key `k:{...}`."""
     return all(item.get(name) == value for name, value in orjson.loads(key[2:]).items())
