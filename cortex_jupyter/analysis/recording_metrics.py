@@ -27,7 +27,9 @@ async def measured(recording: Recording, query_s: float = QUERY_S) -> AsyncGener
     ask = {"store": recording.store.url, "recording": recording.id, "query_s": query_s}
     try:
         upto = (await recording.info()).last_seq
-        async with aclosing(Answers.here().read("cortex_jupyter.analysis.measurer", ask, _DEAF_S, upto)) as pieces:
+        async with aclosing(
+            Answers.of_running_loop().read("cortex_jupyter.analysis.measurer", ask, _DEAF_S, upto)
+        ) as pieces:
             async for piece in pieces:
                 yield piece
     except CortexError as error:

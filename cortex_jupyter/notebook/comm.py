@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.outlet import Send
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Session
 
     Work = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
@@ -79,11 +79,11 @@ class CommServer:
     ----------
     engine : Runtime
         Everything runs on its loop; `receive` may be called from any thread and returns at once.
-    recordings : Recordings
+    recordings : Session
     send : callable
     """
 
-    def __init__(self, engine: Runtime, recordings: Recordings, send: Send) -> None:
+    def __init__(self, engine: Runtime, recordings: Session, send: Send) -> None:
         self._engine, self._recordings, self._send = engine, recordings, send
         self._pages: dict[object, PageServer] = {}
 
@@ -117,11 +117,11 @@ class PageServer:
 
     Parameters
     ----------
-    recordings : Recordings
+    recordings : Session
     send : callable
     """
 
-    def __init__(self, recordings: Recordings, send: Send) -> None:
+    def __init__(self, recordings: Session, send: Send) -> None:
         self._recordings, self._send = recordings, send
         self._stream: asyncio.Task[None] | None = None
         self._outlet: Outlet | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.model import Entry, encode_batch
 from cortex_jupyter.reader.frame import Frame
 from cortex_jupyter.reader.stored import in_thread
-from cortex_jupyter.reader.window import caught_up
+from cortex_jupyter.reader.window import wait_caught_up
 from cortex_jupyter.tables.ordered import ordered
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ async def _taken_in(recording: Recording) -> Info:
     """Wait until what had been written is recorded, or no longer comes."""
     until, before = time.monotonic() + _LONGEST_S, -1
     while True:
-        info = await caught_up(recording, _QUIET_S)
+        info = await wait_caught_up(recording, _QUIET_S)
         if info.done or info.caught_up or info.last_seq == before or time.monotonic() > until:
             return info
         before = info.last_seq

@@ -15,7 +15,7 @@ from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog
 from cortex_jupyter.reader.names import check_names
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -84,7 +84,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as 
     return log
 
 
-class _Opened(Recordings):
+class _Opened(Session):
     """A file in the place of a store; nothing is ever recorded into it."""
 
     def __init__(self, file: ArchiveStore) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.model import TaskRef
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Session
 
     #: `widget.send(content, buffers)`; ipykernel's IOPub has a thread of its own, so any thread may call it.
     Send = Callable[[dict[str, Any], list[bytes] | None], object]
@@ -39,7 +39,7 @@ class Outlet:
 
     span = tracing.Span()  # a kernel's comm is no request
 
-    def __init__(self, send: Send, stream: object, recordings: Recordings | None = None) -> None:
+    def __init__(self, send: Send, stream: object, recordings: Session | None = None) -> None:
         self._send, self._stream, self._recordings = send, stream, recordings
         self._waiting = bytearray()
         self._sent = self._acked = 0

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from cortex_jupyter.archive.store import archive_of
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 from cortex_jupyter.store import default_url
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._opened: dict[tuple[str | None, ...], Recordings] = {}
+        self._opened: dict[tuple[str | None, ...], Session] = {}
         self._opening: asyncio.Lock | None = None
 
     @property
@@ -124,7 +124,7 @@ class Runtime:
             self.loop.call_soon_threadsafe(call.cancel)
             raise
 
-    async def recordings(self, kubeconfig: str | None = None, context: str | None = None) -> Recordings:
+    async def recordings(self, kubeconfig: str | None = None, context: str | None = None) -> Session:
         """Give the recordings of the default store, with that cluster. On the loop only.
 
         Raises
@@ -145,7 +145,7 @@ class Runtime:
         async with self._opening:
             found = self._opened.get(key)
             if found is None:
-                found = await Recordings.connect(
+                found = await Session.connect(
                     key[0], kubeconfig, context, os.environ.get("CORTEX_TASK_LABEL", ""), archive=archive_of
                 )
                 if found.cluster is None and (kubeconfig or context):
@@ -175,7 +175,7 @@ class Runtime:
             loop.close()
 
 
-async def _end(opened: list[Recordings]) -> bool:
+async def _end(opened: list[Session]) -> bool:
     """End what runs and close what is open; False where something does not end."""
     me = asyncio.current_task()
     tasks = [t for t in asyncio.all_tasks() if t is not me]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.errors import CortexError
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.reader.session import Recording, Recordings
+    from cortex_jupyter.reader.session import Recording, Session
     from cortex_jupyter.store import Info, Readable
 
 
@@ -43,14 +43,14 @@ class Snapshot:
     Parameters
     ----------
     engine : Runtime
-    recordings : Recordings
+    recordings : Session
     recording : Recording
         One of them.
     query : dict
         The parameters as they were given.
     """
 
-    def __init__(self, engine: Runtime, recordings: Recordings, recording: Recording, query: dict[str, Any]) -> None:
+    def __init__(self, engine: Runtime, recordings: Session, recording: Recording, query: dict[str, Any]) -> None:
         self._engine = engine
         self._recordings = recordings
         self._recording = recording

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.notebook.widget import LogViewer
     from cortex_jupyter.query.language import LogQuery
-    from cortex_jupyter.reader.session import Recording, Recordings
+    from cortex_jupyter.reader.session import Recording, Session
     from cortex_jupyter.tables.statement import Completeness
 
 __all__ = ["TaskLog", "logs", "tasks"]
@@ -64,7 +64,7 @@ def logs(
     parsed = check(query)
     engine = runtime()
 
-    async def find() -> tuple[Recordings, Recording]:
+    async def find() -> tuple[Session, Recording]:
         recordings = await engine.recordings(kubeconfig, context)
         recording = await recordings.find(TaskRef.parse(task, namespace or recordings.namespace))
         await check_names(recording, parsed)
@@ -82,7 +82,7 @@ class TaskLog(Waiting, Analysis):
     `complete`) first waits until what had been written is recorded.
     """
 
-    def __init__(self, engine: Runtime, recordings: Recordings, recording: Recording, query: dict[str, Any]) -> None:
+    def __init__(self, engine: Runtime, recordings: Session, recording: Recording, query: dict[str, Any]) -> None:
         super().__init__(engine, recordings, recording, {k: v for k, v in query.items() if v is not None})
         self._viewer: LogViewer | None = None
         #: How the viewer is to look, and how its page gets the lines: `auto`, `sse` or `comm`. To be set before it is shown;

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.errors import CortexError
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Session
 
 _COLUMNS: Final = ("task", "state", "status", "restarts", "started", "finished", "exit_code", "pods")
 
@@ -130,7 +130,7 @@ def tasks(
     engine = runtime()
 
     async def listed() -> tuple[list[dict[str, Any]], CortexError | None, str]:
-        recordings: Recordings = await engine.recordings(kubeconfig, context)
+        recordings: Session = await engine.recordings(kubeconfig, context)
         found, problem = await list_tasks(recordings, namespace or recordings.namespace, selector)
         await asyncio.to_thread(_add_progress, recordings, found)
         return found, problem, recordings.origin
@@ -141,7 +141,7 @@ def tasks(
     return TaskTable(found, origin)
 
 
-def _add_progress(recordings: Recordings, found: list[dict[str, Any]]) -> None:
+def _add_progress(recordings: Session, found: list[dict[str, Any]]) -> None:
     """Say of tasks that run and are recorded how far they are, by their last lines."""
     cluster = recordings.cluster.id if recordings.cluster else None
     for task in found:

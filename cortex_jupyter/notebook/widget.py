@@ -16,7 +16,7 @@ from cortex_jupyter.query.language import SEVERAL
 
 if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
-    from cortex_jupyter.reader.session import Recordings
+    from cortex_jupyter.reader.session import Session
 
 _STATIC: Final = Path(__file__).parent / "static"
 
@@ -108,7 +108,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     status = traitlets.Dict().tag(sync=True)
     _viewer = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, engine: Runtime, recordings: Recordings, **traits: Any) -> None:
+    def __init__(self, engine: Runtime, recordings: Session, **traits: Any) -> None:
         # Read here and not when the class is made: without a bundle the module can still be imported.
         # As an attribute and before: anywidget makes a synced trait of what it finds.
         self._esm = bundle("loader.js").decode()

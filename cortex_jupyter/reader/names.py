@@ -1,4 +1,4 @@
-"""Whether the containers, pods and runs that a query names can exist."""
+"""Check that the containers, pods and runs that a query names can exist."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _GLOB = frozenset("*?[")
 
 
 async def check_names(recording: Recording, query: LogQuery) -> None:
-    """Refuse an exact name that the task does not have; a filter that can match nothing is an error of the reader.
+    """Refuse an exact name that the task does not have: a filter that can match nothing is a mistake.
 
-    Pods come and go while a task runs, and so do ephemeral containers, so only what is certain is refused.
+    Pods and ephemeral containers come and go while a task runs, so a name is refused only if it cannot appear any more.
 
     Raises
     ------
@@ -37,7 +37,7 @@ async def check_names(recording: Recording, query: LogQuery) -> None:
 
 
 def _exact(names: str | None) -> list[str]:
-    """Give the names of a list with commas that are no globs."""
+    """Return the names in a comma-separated list that are not globs."""
     return [name.strip() for name in (names or "").split(",") if name.strip() and not _GLOB & set(name)]
 
 
@@ -49,7 +49,7 @@ def _check(word: str, names: list[str], known: set[str]) -> None:
 
 
 def _check_run(query: LogQuery, known: set[tuple[str, str, int]]) -> None:
-    if query.run is None or any(query.run.among(known).wants(*one) for one in known):
+    if query.run is None or any(query.run.among(known).wants(*source) for source in known):
         return
     last = max((run for *_, run in known), default=0)
     has = (
@@ -61,7 +61,7 @@ def _check_run(query: LogQuery, known: set[tuple[str, str, int]]) -> None:
 
 
 def _declared(recording: Recording) -> set[str]:
-    """Give the names of the containers that the workload declares; empty where it does not say."""
+    """Return the names of the containers that the workload declares; empty if it declares none."""
     spec = recording.workload.obj.get("spec", {}) if recording.workload else {}
     pod = spec.get("template", {}).get("spec") or spec
     return {c["name"] for key in ("initContainers", "containers") for c in pod.get(key) or []}

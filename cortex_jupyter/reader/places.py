@@ -1,7 +1,7 @@
-"""Pages around a moment: how a reader gets to any place of a recording, and on from there in both directions.
+"""Read pages around a moment, and on from there in both directions.
 
-Both directions go by time, within what was recorded when the place was first looked for: that is how people read, and
-how `pages.newest` goes back. (`pages.following` goes forward in the order of recording, for who wants all of it once.)
+Both directions go by time, within what was recorded when the place was first looked for: people read so, and
+`pages.newest` goes back so. (`pages.following` goes forward in the order of recording, for a reader that wants all.)
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.filter import Keep
     from cortex_jupyter.store import Readable
 
-#: Behind every record.
-_LAST: Final = (1 << 63, (1 << 63) - 1)
+#: A place after every record.
+_AFTER_ALL: Final = (1 << 63, (1 << 63) - 1)
 
 
 def around(
     store: Readable, recording: int, *, at: int, limit: int, keep: Keep | None = None, bound: Bound = PATIENT
 ) -> Page:
-    """Give the records on both sides of a moment.
+    """Return the records on both sides of a moment.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def around(
     at : int
         ns since the epoch.
     limit : int
-        Of all; half of them lie before the moment where there are so many.
+        Records of the page; half of them lie before the moment, if there are enough.
     keep : callable, optional
         A filter, as in `Feed.frames`.
     bound : Bound, optional
@@ -43,7 +43,7 @@ def around(
     Returns
     -------
     Page
-        Its `older` goes on back with `newest`, its `newer` forward with `onward`.
+        `newest` continues from its `older`, `onward` from its `newer`.
 
     Raises
     ------
@@ -63,14 +63,14 @@ def around(
 def onward(
     store: Readable, recording: int, *, after: Cursor, limit: int, keep: Keep | None = None, bound: Bound = PATIENT
 ) -> Page:
-    """Give the oldest records that lie after a place, by time.
+    """Return the oldest records after a place, by time.
 
     Parameters
     ----------
     store : Readable
     recording : int
     after : Cursor
-        `newer` of `around`: with a (time, seq) of its own, up to which the reader has everything.
+        `newer` of `around`. Its (time, seq) says up to where the reader has everything.
     limit : int
     keep : callable, optional
         A filter, as in `Feed.frames`.
@@ -84,18 +84,18 @@ def onward(
     assert after.before is not None
     place, snapshot = after.before, after.seq
     best: list[tuple[int, int, Record]] = []  # ascending; the `limit` oldest so far, and one more
-    seen = Snapshot(store, recording, snapshot, keep)
-    size, full, edge = 0, False, _LAST
-    # Entries overlap in time where several pods write, so those with the earliest lines come first.
+    snapshot_reader = Snapshot(store, recording, snapshot, keep)
+    size, full, edge = 0, False, _AFTER_ALL
+    # Entries overlap in time if several pods write, so the entries with the earliest lines come first.
     for seq, n, _, t_min, t_max in sorted(store.index(recording), key=lambda row: row[3]):
         if seq > snapshot or t_max < place[0]:
             continue
         if full and t_min > best[-1][0]:
             break
-        if seen.looked and bound.over and place < (t_min - 1, _LAST[1]):
-            edge = (t_min - 1, _LAST[1])  # everything earlier has been looked at
+        if snapshot_reader.looked and bound.over and place < (t_min - 1, _AFTER_ALL[1]):
+            edge = (t_min - 1, _AFTER_ALL[1])  # everything earlier has been read
             break
-        for record in seen.records(seq, n):
+        for record in snapshot_reader.records(seq, n):
             key = (record.time, record.seq)
             if key > place and (not full or key < best[-1][:2]):
                 insort(best, (*key, record))
@@ -107,11 +107,11 @@ def onward(
                     del best[-1]
     held(store, recording)
     best = best[:limit]
-    if edge < _LAST:  # what lies behind it is looked for once more, from there
+    if edge < _AFTER_ALL:  # the next page continues from here
         full = full and best[-1][:2] < edge
         best = [row for row in best if row[:2] <= edge]
     high = (best[-1][:2] if best else place) if full else edge
-    more = full or edge < _LAST
+    more = full or edge < _AFTER_ALL
     newer = replace(after, before=high) if more else None
-    between = seen.notices(lambda at: at > place and (not more or at <= high))
+    between = snapshot_reader.notices(lambda at: at > place and (not more or at <= high))
     return Page(in_order(r for _, _, r in best), between, None, newer, more and len(best) < limit)

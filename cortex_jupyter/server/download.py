@@ -19,10 +19,10 @@ from tornado.iostream import StreamClosedError
 from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.reader import text
-from cortex_jupyter.reader.filtering import in_turn
+from cortex_jupyter.reader.filtering import run_filter
 from cortex_jupyter.reader.names import check_names
 from cortex_jupyter.reader.stored import in_thread, start, stored, tail_of
-from cortex_jupyter.reader.window import caught_up
+from cortex_jupyter.reader.window import wait_caught_up
 from cortex_jupyter.server.streaming import StreamingHandler
 from cortex_jupyter.telemetry import server_metrics
 
@@ -73,7 +73,7 @@ class DownloadHandler(StreamingHandler):
                     gone.set()
 
     async def _send(self, recording: Recording, query: LogQuery, suffix: str, gone: threading.Event) -> None:
-        info = await caught_up(recording, _SETTLE_S)
+        info = await wait_caught_up(recording, _SETTLE_S)
         user, readers = self.service.user(self), self.service.readers
         with readers.files.use(user, 1) if suffix == "parquet" else nullcontext():
             await self._send_file(recording, query, suffix, info, gone)
@@ -82,13 +82,13 @@ class DownloadHandler(StreamingHandler):
         self, recording: Recording, query: LogQuery, suffix: str, info: Info, gone: threading.Event
     ) -> None:
         query = await asyncio.to_thread(query.among, recording.store, recording.id)
-        batches = await in_turn(query.keep(), select, recording, query, info, gone)
+        batches = await run_filter(query.keep(), select, recording, query, info, gone)
         pieces: Iterator[bytes]
         with tempfile.TemporaryDirectory(prefix="cortex-") as folder:
             if suffix == "parquet":
                 path = Path(folder) / "logs.parquet"
                 limit = self.service.app.max_file_bytes
-                pieces = _pieces(await in_turn(query.keep(), parquet, recording, query, path, gone, limit))
+                pieces = _pieces(await run_filter(query.keep(), parquet, recording, query, path, gone, limit))
             elif suffix == "txt":
                 pieces = (text.lines(batch, query).encode("utf-8", "replace") for batch in batches)
             else:

@@ -19,11 +19,11 @@ from tornado.iostream import StreamClosedError
 
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.query.language import NAMES
-from cortex_jupyter.reader.filtering import in_turn
+from cortex_jupyter.reader.filtering import run_filter
 from cortex_jupyter.reader.names import check_names
 from cortex_jupyter.reader.page_json import page, place
 from cortex_jupyter.reader.state import present
-from cortex_jupyter.reader.window import Window, caught_up
+from cortex_jupyter.reader.window import Window, wait_caught_up
 from cortex_jupyter.server.sse import Slot
 from cortex_jupyter.server.streaming import StreamingHandler
 
@@ -66,7 +66,7 @@ class LogsHandler(StreamingHandler):
         return "text/event-stream" in self.request.headers.get("Accept", "")
 
     async def _page(self, recording: Recording, query: LogQuery, at: int | None) -> None:
-        info = await caught_up(recording, _SETTLE_S)
+        info = await wait_caught_up(recording, _SETTLE_S)
         ahead = recording.ahead(info)
         query = query.ahead(ahead).with_default_since("all" if info.done else "1m", time.time_ns() + ahead)
         keep = query.keep()
@@ -79,7 +79,7 @@ class LogsHandler(StreamingHandler):
         user, readers = self.service.user(self), self.service.readers
         try:
             async with readers.pages.turn(user), self.service.filters.turn(user) if keep else nullcontext():
-                body = await in_turn(keep, written)
+                body = await run_filter(keep, written)
         finally:
             gone.set()
         # A reader that takes its time has the server keep the page until then.

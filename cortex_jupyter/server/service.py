@@ -13,7 +13,7 @@ from cortex_jupyter.archive.store import archive_of
 from cortex_jupyter.cluster.access import Access, Person
 from cortex_jupyter.errors import ClusterUnreachable, CursorNotHeld, NoCluster, NotAllowed, TaskNotFound
 from cortex_jupyter.reader.filtering import THREADS
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 from cortex_jupyter.server.readers import Readers, Turns
 from cortex_jupyter.store.budget import NOT_HELD, Budget
 from cortex_jupyter.telemetry import tracing
@@ -42,13 +42,13 @@ class Service:
 
     def __init__(self, app: Settings) -> None:
         self.app = app
-        self._recordings: Recordings | None = None
+        self._recordings: Session | None = None
         self._opening = asyncio.Lock()
         self.readers = Readers(app)
         self.searches = Turns(app.max_searches)
         self.filters = Turns(THREADS)
 
-    async def recordings(self) -> Recordings:
+    async def recordings(self) -> Session:
         """Give the recordings.
 
         Raises
@@ -64,7 +64,7 @@ class Service:
                 await asyncio.to_thread(import_module, "cortex_jupyter.cluster.session")
                 app = self.app
                 budget = Budget.read(app.store_max_bytes, app.store_max_age, app.store_max_task_bytes)
-                self._recordings = await Recordings.connect(
+                self._recordings = await Session.connect(
                     app.store_url or None,
                     app.kubeconfig or None,
                     app.context or None,

@@ -154,7 +154,7 @@ class Stream:
                     await self._slow_down(slot, window.recording, burst)
 
     async def _tell_when_solved(self, slot: Slot, window: Window) -> None:
-        """Write the state anew whenever what keeps a task from being recorded changes; `Keeping` looks again.
+        """Write the state anew whenever what keeps a task from being recorded changes; `KeepAlive` checks it again.
 
         Each of its looks gives an error of its own: what counts is whether it says something else.
         """

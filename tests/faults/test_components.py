@@ -17,7 +17,7 @@ from support.jupyter import counter
 from support.kube import python_job
 
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from support.kube import python_job
 
 from cortex_jupyter.cluster.clock import Clock
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.store import Commit
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def test_a_node_that_is_an_hour_ahead(sandbox: Any, kube: Kube, unique: An
 
 async def test_what_is_known_of_the_clock(store: Store, hand: Hand) -> None:
     cluster: Any = type("Api", (), {"clock": Clock()})()
-    recordings = Recordings(store, cluster)
+    recordings = Session(store, cluster)
     workload: Any = object()
     recording = Recording(recordings, hand.id, TaskRef("default", "job", "a"), workload)
     assert recording.ahead(await recording.info()) == 0

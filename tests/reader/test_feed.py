@@ -92,8 +92,8 @@ async def test_readers_at_any_cursor_while_it_is_written_and_merged(
 async def test_what_comes_within_a_moment_goes_out_together_to_many(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lib, "_EACH_S", 1e9)
-    monkeypatch.setattr(lib, "_MOMENT_S", 1e9)  # only what cannot wait ends it
+    monkeypatch.setattr(lib, "_DELAY_PER_READER_S", 1e9)
+    monkeypatch.setattr(lib, "_MAX_DELAY_S", 1e9)  # only what cannot wait ends it
     hand.lines([(1, 1, "a")])
     feed = Feed(store, hand.id)
     got: list[list[Burst]] = [[], []]
@@ -276,8 +276,8 @@ async def test_a_store_that_breaks_ends_every_reader(store: Store, hand: Hand, m
 async def test_readers_wait_for_a_store_that_is_away_but_not_for_ever(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    monkeypatch.setattr(retry_deadline, "_AGAIN_S", 0.01)
-    monkeypatch.setattr(retry_deadline, "_PATIENCE_S", 60 if times == 3 else 0.1)
+    monkeypatch.setattr(retry_deadline, "_RETRY_S", 0.01)
+    monkeypatch.setattr(retry_deadline, "_GIVE_UP_S", 60 if times == 3 else 0.1)
     hand.lines([(1, 1, "a")])
     hand.end()
     left, read = itertools.count(), store.entries

@@ -22,7 +22,7 @@ from cortex_jupyter.errors import (
 )
 from cortex_jupyter.model import TaskRef, rfc3339
 from cortex_jupyter.reader import session as lib
-from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ class Api:
 
 
 @pytest.fixture
-def recordings(store: Store, monkeypatch: pytest.MonkeyPatch) -> Recordings:
+def recordings(store: Store, monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.setattr(lib, "ensure_recorder", lambda *_: None)
     cluster: Any = Api()
-    return Recordings(store, cluster)
+    return Session(store, cluster)
 
 
-def answering(recordings: Recordings, answer: Workload | CortexError) -> None:
+def answering(recordings: Session, answer: Workload | CortexError) -> None:
     async def resolve(_: TaskRef, person: object = None) -> Workload:
         if isinstance(answer, CortexError):
             raise answer
@@ -68,7 +68,7 @@ NAME = TaskRef("default", "", "train-1")
 
 @pytest.mark.parametrize("error", [TaskNotFound("gone"), ClusterUnreachable("away")])
 async def test_what_is_recorded_is_there_without_the_task(
-    recordings: Recordings, store: Store, hand: Hand, error: CortexError
+    recordings: Session, store: Store, hand: Hand, error: CortexError
 ) -> None:
     answering(recordings, error)
     with pytest.raises(type(error)):
@@ -88,14 +88,14 @@ async def test_what_is_recorded_is_there_without_the_task(
 
 
 @pytest.mark.parametrize("error", [NotAllowed("pods is forbidden"), AmbiguousTask("two kinds have it")])
-async def test_what_the_cluster_refuses_is_refused(recordings: Recordings, hand: Hand, error: CortexError) -> None:
+async def test_what_the_cluster_refuses_is_refused(recordings: Session, hand: Hand, error: CortexError) -> None:
     hand.lines([(1, 1, "a")])
     answering(recordings, error)
     with pytest.raises(type(error)):
         await recordings.find(NAME)
 
 
-async def test_a_task_in_the_cluster_is_wanted(recordings: Recordings, store: Store) -> None:
+async def test_a_task_in_the_cluster_is_wanted(recordings: Session, store: Store) -> None:
     answering(recordings, Workload(TaskRef("default", "job", "train-1"), "u9", {}))
     found = await recordings.find(NAME)
     assert [i.id for i in store.wanted(CLUSTER)] == [found.id]
@@ -108,7 +108,7 @@ async def test_a_task_in_the_cluster_is_wanted(recordings: Recordings, store: St
 
 @pytest.mark.parametrize("everywhere", [False, True])
 async def test_what_began_before_the_present_namespace_is_for_those_who_may_read_in_all(
-    store: Store, recordings: Recordings, tmp_path: Path, *, everywhere: bool
+    store: Store, recordings: Session, tmp_path: Path, *, everywhere: bool
 ) -> None:
     """Of the store and of the archive alike, in the list and by name."""
     created = 1_700_000_000
@@ -131,7 +131,7 @@ async def test_what_began_before_the_present_namespace_is_for_those_who_may_read
             return {"status": {"allowed": everywhere or asked.get("namespace") == "default"}}
 
     cluster: Any = Recreated()
-    these = Recordings(store, cluster, archive=archive, access=Access())
+    these = Session(store, cluster, archive=archive, access=Access())
     answering(these, TaskNotFound("gone"))
     names = {f"{kind}-{when}" for kind in ("kept", "archived") for when in times}
     seen = {name for name in names if everywhere or "since" in name}
@@ -145,7 +145,7 @@ async def test_what_began_before_the_present_namespace_is_for_those_who_may_read
 
 
 async def test_hundreds_of_tasks_at_rest_cost_the_store_no_more_than_their_wishes(
-    recordings: Recordings, store: Store, monkeypatch: pytest.MonkeyPatch
+    recordings: Session, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is looked after every second."""
     looks: list[int] = []
@@ -157,7 +157,7 @@ async def test_hundreds_of_tasks_at_rest_cost_the_store_no_more_than_their_wishe
         found.append(Recording(recordings, store.open(CLUSTER, workload.ref, workload.uid), workload.ref, workload))
     real = store.info
     monkeypatch.setattr(store, "info", lambda id_: infos.append(id_) or real(id_))
-    monkeypatch.setattr(lib, "_LOOK_S", 3600.0)
+    monkeypatch.setattr(lib, "_RECORDER_CHECK_S", 3600.0)
     for _ in range(5):
         await asyncio.gather(*(one.want() for one in found))
     assert len(infos) == 20 and len(looks) == 1 and len(store.wanted(CLUSTER)) == 20
@@ -166,7 +166,7 @@ async def test_hundreds_of_tasks_at_rest_cost_the_store_no_more_than_their_wishe
         raise RecorderError("it ended at once")
 
     monkeypatch.setattr(lib, "ensure_recorder", fails)
-    recordings.keeping.looked.clear()
+    recordings.keep_alive.recorder_seen_at.clear()
     for one in found:
         with pytest.raises(RecorderError):
             await one.want()

@@ -25,7 +25,7 @@ from cortex_jupyter.archive.layout import NOTICES, unpack_notices
 from cortex_jupyter.cluster.access import Person
 from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.server.app import CortexJupyter
 from cortex_jupyter.server.download import parquet
 from cortex_jupyter.server.service import Service
@@ -177,7 +177,7 @@ async def test_an_archived_file_is_sent_without_events_to_who_may_not_see_them(t
     tape.end()
     tape.close()
     archive, _ = archived(tape, str(tmp_path / "archive"))  # type: ignore[arg-type]
-    recording = Recording(Recordings(store, None, archive=archive), tape.id, tape.ref, None, store=archive)
+    recording = Recording(Session(store, None, archive=archive), tape.id, tape.ref, None, store=archive)
     query = LogQuery.parse({"since": "all"})
 
     def read() -> bytes:

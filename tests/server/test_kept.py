@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from server.tape import T0, Tape
 
 from cortex_jupyter.reader import levels
-from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> No
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
     tapes = [Tape(store, f"train-{i}") for i in range(5)]
     before = set(threading.enumerate())
-    recordings = Recordings(store, None)
+    recordings = Session(store, None)
     feeds: set[Feed] = set()
 
     async def read(tape: Tape) -> str:
@@ -60,7 +60,7 @@ async def test_a_reader_that_comes_while_another_goes_reads_all(tmp_path: Path) 
     tape = Tape(store, "train")
     tape.running()
     tape.write([(T0, tape.source(), "a line")])
-    recordings = Recordings(store, None)
+    recordings = Session(store, None)
     first, second = (Recording(recordings, tape.id, tape.ref, None).feed for _ in range(2))
     assert first is second
     early, late = first.frames(), second.frames()
@@ -78,13 +78,13 @@ async def test_a_reader_that_comes_while_another_goes_reads_all(tmp_path: Path) 
 def test_counts_are_kept_of_the_recordings_that_were_asked_for_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(levels, "_known", {})
+    monkeypatch.setattr(levels, "_cache", {})
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
-    first = levels.levels_of(store, 1)
-    second = levels.levels_of(store, 2)
+    first = levels.level_counts(store, 1)
+    second = levels.level_counts(store, 2)
     for recording in range(3, 200):
-        levels.levels_of(store, recording)
-        assert levels.levels_of(store, 1) is first
-    assert len(levels._known) == 64
-    assert levels.levels_of(store, 2) is not second, "its counts were dropped; they are counted again"
+        levels.level_counts(store, recording)
+        assert levels.level_counts(store, 1) is first
+    assert len(levels._cache) == 64
+    assert levels.level_counts(store, 2) is not second, "its counts were dropped; they are counted again"
     store.close()

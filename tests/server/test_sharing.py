@@ -9,7 +9,7 @@ from server.tape import T0, Tape
 from cortex_jupyter.model import Batch, Entry
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.frame import Frame
-from cortex_jupyter.reader.session import Recording, Recordings
+from cortex_jupyter.reader.session import Recording, Session
 from cortex_jupyter.reader.window import Window
 from cortex_jupyter.server.sse import Slot, Stream
 from cortex_jupyter.store.open import open_store
@@ -54,7 +54,7 @@ async def test_a_hundred_viewers_share_one_frame_per_batch(tmp_path: Path, monke
     sid = tape.source()
     tape.running()
     tape.write([(T0, sid, "first")])
-    recording = Recording(Recordings(store, None), tape.id, tape.ref, None)
+    recording = Recording(Session(store, None), tape.id, tape.ref, None)
     viewers = [Viewer() for _ in range(100)]
 
     async def follow(viewer: Viewer) -> None:

@@ -304,7 +304,7 @@ async def test_a_server_that_cannot_write_to_its_disk_takes_nothing_and_readers_
             await asyncio.to_thread(store.want, hand.id, 5)
 
         reading: Any = SimpleNamespace(id=hand.id, ref=REF, workload=None, feed=feed, want=want)
-        with session.Keeping().reading(reading):
+        with session.KeepAlive().reading(reading):
             frames = feed.frames()
             assert (await anext(frames)).last == 1
             with pytest.raises(StoreFull):

@@ -40,7 +40,7 @@ from support.network import FaultRates, Network
 
 from cortex_jupyter.errors import ClusterUnreachable, RecorderError
 from cortex_jupyter.model import TaskRef, parse_rfc3339
-from cortex_jupyter.reader.session import Recordings
+from cortex_jupyter.reader.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -16,7 +16,7 @@ from cortex_jupyter.cli.doctor import cluster as kubernetes
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding, aside, within
 from cortex_jupyter.cli.terminal import colourful, safe
 from cortex_jupyter.cluster.session import Cluster
-from cortex_jupyter.reader.connection import shared
+from cortex_jupyter.reader.connection import is_shared
 from cortex_jupyter.store import default_url
 
 if TYPE_CHECKING:
@@ -77,10 +77,12 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
         if cluster is not None:
             host, others = (
                 cluster.host,
-                any(map(shared, (url, told.archive_url or os.environ.get("CORTEX_ARCHIVE", "")))),
+                any(map(is_shared, (url, told.archive_url or os.environ.get("CORTEX_ARCHIVE", "")))),
             )
             parts.insert(0, within(seconds, kubernetes.PART, aside(lambda: identity.judge(url, host)), _NO_STORE))
-            asked = kubernetes.judge(cluster, namespace or cluster.namespace, shared=others, for_users=told.for_users)
+            asked = kubernetes.judge(
+                cluster, namespace or cluster.namespace, is_shared=others, for_users=told.for_users
+            )
             parts.insert(0, within(seconds, kubernetes.PART, asked, _NO_CLUSTER))
         with tqdm(total=len(parts), desc="looking", unit=" parts", leave=False, delay=0.3, disable=None) as bar:
             looking = [asyncio.ensure_future(part) for part in parts]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from cortex_jupyter.cli.doctor import archive
 from cortex_jupyter.cli.doctor.cluster import PART
 from cortex_jupyter.cli.doctor.finding import WARN, Finding
-from cortex_jupyter.reader.connection import shared
+from cortex_jupyter.reader.connection import is_shared
 from cortex_jupyter.store.url import shown
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def judge(store_url: str, host: str) -> Iterator[Finding]:
     """
     if os.environ.get("CORTEX_CLUSTER") or not ambiguous(host, os.environ.get("KUBERNETES_SERVICE_HOST", "")):
         return
-    for url in filter(shared, (store_url, archive.url_of(store_url))):
+    for url in filter(is_shared, (store_url, archive.url_of(store_url))):
         text = f"{shown(url)} is shared, and {host} is an address that other clusters have as well, or others do not know this one by"
         yield Finding(PART, WARN, text, _TODO)
 
