@@ -1,4 +1,4 @@
-"""What went wrong in a log: tracebacks and lines that say error, each once however many pods say it."""
+"""Find the errors of a log: tracebacks and lines of level error, each once however many pods report it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cortex_jupyter.tables.schema import coded
 if TYPE_CHECKING:
     from datetime import datetime
 
-#: Lines of the same source before an error that are given with it, and characters of each.
+#: Lines of the same source that are shown before an error; characters of each.
 CONTEXT: Final = 5
 _WIDTH: Final = 1000
 _BAD: Final = frozenset(LEVELS[LEVELS.index("error") :])
@@ -28,22 +28,22 @@ class Error:
     Parameters
     ----------
     kind : str
-        `python`, `java`, `go`, `native`, `nccl`, `cuda`; `line` for a line that says error without a traceback.
+        `python`, `java`, `go`, `native`, `nccl`, `cuda`; `line` for a line of level error without a traceback.
     type, message : str
-        Of the first: `ValueError`, `bad shape (3, 4)`. Of a line, its level and what it says.
+        Of the first occurrence: `ValueError`, `bad shape (3, 4)`. For a line, its level and its message.
     frames : list of Frame
-        `file`, `line`, `function`, `code`, as the traceback has them.
+        `file`, `line`, `function`, `code`, as in the traceback.
     chain : list of str
-        The exceptions before it, or that it groups.
+        The exceptions that came before it, or that it groups.
     count : int
     pods : list of str
-        In the order in which they met it.
+        In the order in which they reported it.
     first, last : datetime
-        To the microsecond; `seq` leads to the line with all digits.
+        With microseconds; the line at `seq` has all digits.
     seq : int
-        The number of its first line: `log[error.seq]`.
+        Number of its first line: `log[error.seq]`.
     text : str
-        All of the first traceback.
+        The whole first traceback.
     context : list of str
         The lines of its source before it.
     """
@@ -60,7 +60,7 @@ class Error:
     seq: int = 0
     text: str = ""
     context: list[str] = field(default_factory=list)
-    #: Row of its first line, and its source, in the table it was found in.
+    #: The row of its first line, and its source, in the table that was searched.
     row: int = 0
     source: int = 0
 
@@ -76,7 +76,7 @@ def errors(table: Any) -> list[Error]:
     Parameters
     ----------
     table : pyarrow.Table
-        Of records, as `to_arrow` gives it.
+        Records, as `to_arrow` returns them.
 
     Returns
     -------
@@ -106,12 +106,12 @@ def errors(table: Any) -> list[Error]:
             )
     _lines(table, taken, groups, made)
     order = _by_source(source)
-    found = [_filled(made[key], rows, table, texts, source, order) for key, rows in groups.items()]
+    found = [_complete(made[key], rows, table, texts, source, order) for key, rows in groups.items()]
     return sorted(found, key=lambda error: error.row)
 
 
 def _source(table: Any) -> Any:
-    """Give of each line a number for its source: pod, container, run and stream."""
+    """Return a source number for each line: pod, container, run and stream."""
     np = library("numpy")
     key = table["run"].to_numpy().astype(np.int64)
     for name in ("pod", "container", "stream"):
@@ -125,7 +125,7 @@ def _text(block: Block, texts: list[str]) -> str:
 
 
 def _lines(table: Any, taken: Any, groups: dict[str, list[int]], made: dict[str, Error]) -> None:
-    """Add the lines that say error, those of one shape as one."""
+    """Add the lines of level error; lines of one shape are one error."""
     np, pa = library("numpy"), library("pyarrow")
     levels, names = coded(table["level"])
     bad = np.isin(levels, [i for i, name in enumerate(names) if name in _BAD]) & ~taken
@@ -144,7 +144,7 @@ def _lines(table: Any, taken: Any, groups: dict[str, list[int]], made: dict[str,
 
 
 def _by_source(source: Any) -> tuple[Any, Any]:
-    """Give the rows source by source, and the place of each row among them."""
+    """Return the rows sorted by source, and the position of each row in that order."""
     np = library("numpy")
     order = np.argsort(source, kind="stable")
     place = np.empty(len(source), np.int64)
@@ -152,7 +152,7 @@ def _by_source(source: Any) -> tuple[Any, Any]:
     return order, place
 
 
-def _filled(
+def _complete(
     error: Error, rows: list[int], table: Any, texts: list[str], source: Any, by_source: tuple[Any, Any]
 ) -> Error:
     pa = library("pyarrow")
@@ -170,7 +170,7 @@ def _filled(
 
 
 def as_table(found: list[Error]) -> Any:
-    """Give errors as a table.
+    """Return errors as a table.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def as_table(found: list[Error]) -> Any:
 
 
 def _failed(error: Error) -> Frame | None:
-    """Give the frame in which it happened: Python's last, of others the first."""
+    """Return the frame in which it happened: the last one in Python, else the first."""
     if not error.frames:
         return None
     return error.frames[-1 if error.kind == "python" else 0]

@@ -1,15 +1,15 @@
-"""Why a task ended as it did: one sentence, and what it rests on."""
+"""Explain why a task ended as it did: one sentence, and the evidence."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.analysis.errorlist import MONO, card
+from cortex_jupyter.analysis.error_list import MONO, card
 from cortex_jupyter.cluster.pods import NOT_STARTED
 
 if TYPE_CHECKING:
-    from cortex_jupyter.analysis.ends import Container, Ending
+    from cortex_jupyter.analysis.diagnosis import Container, Diagnosis
     from cortex_jupyter.analysis.errors import Error
 
 _BAD, _GOOD = "#d9534f", "#3c9a5f"
@@ -19,7 +19,7 @@ _SHOWN_LINES: Final = 5
 
 
 class Why:
-    """What ended a task; `log.why()` makes it.
+    """What ended a task; returned by `log.why()`.
 
     Attributes
     ----------
@@ -28,18 +28,18 @@ class Why:
     summary : str
         One sentence.
     containers : list of Container
-        Each run: `pod`, `container`, `exit_code`, `reason`, `meaning`, `message` (of its
-        termination), `ended`, `last` (its last lines).
+        Each run: `pod`, `container`, `exit_code`, `reason`, `meaning`, `message` (the termination message), `ended`,
+        `last` (its last lines).
     culprit : Container or None
         The container that failed first.
     error : Error or None
-        The last error of that container, else the last of all.
+        The last error of that container, or else of the task.
     errors : list of Error
     events : list of dict
-        The cluster's warnings and gaps in the recording: `time`, `reason`, `message`.
+        The cluster's warnings, and gaps in the recording: `time`, `reason`, `message`.
     """
 
-    def __init__(self, task: str, status: Any, found: Ending) -> None:
+    def __init__(self, task: str, status: Any, found: Diagnosis) -> None:
         self.task, self.state, self.reason, self.message = task, status.state, status.reason, status.message
         self.exit_code: int | None = status.exit_code
         self.containers, self.events, self.errors = found.containers, found.events, found.errors
@@ -48,7 +48,7 @@ class Why:
 
     def _summary(self) -> str:
         if self.reason == "Opened":
-            return "of a file only its lines say how it ended"
+            return "a file has no exit status; see its last lines"
         if self.state == "succeeded":
             restarts = sum(1 for c in self.containers if c.exit_code)
             return f"it ended well: {self.message}" + (f", after {restarts} runs that failed" if restarts else "")
@@ -56,7 +56,7 @@ class Why:
             return f"it has not started: {self.message}"
         if self.state == "running" and self.culprit is None:
             return f"it has not ended: {self.message}"
-        # In Kubernetes' words: it may wait to run again (CrashLoopBackOff).
+        # In Kubernetes' words: a task that is running may wait to run again (CrashLoopBackOff).
         now = "it runs again" if self.message.startswith("Running") else f"it is in state {self.reason}"
         lead = f"{now}; before, " if self.state == "running" else ""
         if (one := self.culprit) is None:
@@ -93,7 +93,7 @@ class Why:
     __repr__ = __str__
 
     def _shown(self) -> list[Container]:
-        """Give the containers whose last lines are shown: those that failed, else the main ones."""
+        """Return the containers whose last lines are shown: those that failed, else the main ones."""
         bad = [c for c in self.containers if c.exit_code]
         return sorted(bad or [c for c in self.containers if c.kind == "main"], key=lambda c: c is not self.culprit)[
             :_CONTAINERS

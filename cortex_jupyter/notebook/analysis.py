@@ -9,7 +9,7 @@ from cortex_jupyter.notebook.data import Data
 
 if TYPE_CHECKING:
     from cortex_jupyter.analysis.comparison import Comparison
-    from cortex_jupyter.analysis.errorlist import Errors
+    from cortex_jupyter.analysis.error_list import Errors
     from cortex_jupyter.analysis.pattern_table import Patterns
     from cortex_jupyter.analysis.progress_table import ProgressFrame
     from cortex_jupyter.analysis.why import Why
@@ -106,7 +106,7 @@ class Analysis(Data):
         MissingExtra
             There is no pyarrow or no numpy.
         """
-        from cortex_jupyter.analysis.errorlist import Errors  # noqa: PLC0415
+        from cortex_jupyter.analysis.error_list import Errors  # noqa: PLC0415
         from cortex_jupyter.analysis.errors import errors  # noqa: PLC0415
 
         return Errors(errors(self.to_arrow()))
@@ -125,11 +125,11 @@ class Analysis(Data):
         MissingExtra
             There is no pyarrow or no numpy.
         """
-        from cortex_jupyter.analysis.ends import ending  # noqa: PLC0415
+        from cortex_jupyter.analysis.diagnosis import diagnose  # noqa: PLC0415
         from cortex_jupyter.analysis.why import Why  # noqa: PLC0415
 
         table = self.to_arrow()
-        found = ending(self._recording.store, self._recording.id, table)
+        found = diagnose(self._recording.store, self._recording.id, table)
         return Why(self._recording.ref.key, self.status, found)
 
     def progress(self) -> ProgressFrame:
@@ -146,10 +146,10 @@ class Analysis(Data):
         MissingExtra
             There is no pyarrow or no numpy.
         """
-        from cortex_jupyter.analysis.progress import found  # noqa: PLC0415
+        from cortex_jupyter.analysis.progress import progress_bars  # noqa: PLC0415
         from cortex_jupyter.analysis.progress_table import ProgressFrame  # noqa: PLC0415
 
-        return ProgressFrame(found(self.to_arrow()))
+        return ProgressFrame(progress_bars(self.to_arrow()))
 
     def patterns(self) -> Patterns:
         r"""Group lines that say the same with other values: `epoch <*> loss=<*>`, with counts over time.
@@ -220,20 +220,20 @@ class _Reported:
     """Where metrics came from."""
 
     def __init__(self, log: Analysis, names: tuple[str, ...], pattern: str | None, path: str | None) -> None:
-        from cortex_jupyter.analysis.growing import Growing  # noqa: PLC0415
+        from cortex_jupyter.analysis.incremental import IncrementalMetrics  # noqa: PLC0415
 
         self._log = log
-        self._growing = Growing(self._read, log._parsed, names, pattern, path)  # noqa: SLF001 - a part of the log
+        self._growing = IncrementalMetrics(self._read, log._parsed, names, pattern, path)  # noqa: SLF001 - a part of the log
 
     def _read(self, start: int) -> tuple[Any, int]:
-        from cortex_jupyter.analysis.growing import COLUMNS  # noqa: PLC0415
+        from cortex_jupyter.analysis.incremental import COLUMNS  # noqa: PLC0415
 
         last, _ = self.mark()
         records = self._log._table(COLUMNS, start=start)  # noqa: SLF001
         return records, max(last, library("pyarrow.compute").max(records["seq"]).as_py() or 0)
 
     def again(self) -> Any:
-        return self._growing.now()
+        return self._growing.update()
 
     def mark(self) -> tuple[int, bool]:
         return self._log._mark()  # noqa: SLF001

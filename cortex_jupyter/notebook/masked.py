@@ -66,7 +66,7 @@ class Masked:
 
     def to_arrow(self) -> Any:
         """Give a `pyarrow.Table` with the columns of `TaskLog.to_arrow`."""
-        from cortex_jupyter.tables.masked import masked  # noqa: PLC0415 - needs pyarrow, which is optional
+        from cortex_jupyter.tables.mask import masked  # noqa: PLC0415 - needs pyarrow, which is optional
 
         self._mask = Mask()
         table = masked(self._log.to_arrow(), self._mask)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from cortex_jupyter.analysis.chart import chart
 from cortex_jupyter.analysis.curves import panels
-from cortex_jupyter.analysis.result_frame import Found, cell, html_table
+from cortex_jupyter.analysis.result_frame import ResultFrame, cell, html_table
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.notebook.host import answers
@@ -40,7 +40,7 @@ class Source(Protocol):
         """Give how far it has been recorded, and whether that is its end."""
 
 
-class Metrics(Found):
+class Metrics(ResultFrame):
     """The numbers that a log reports, a row per value; `log.metrics()` makes it.
 
     Columns: `time` (ns, UTC), `step`, `name`, `value`, `task`, `pod`, `rank`, `seq`.

@@ -14,7 +14,7 @@ from cortex_jupyter.notebook.query import check, looks
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog
-from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.session import Session
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from cortex_jupyter.notebook.runtime import Runtime, runtime
 from cortex_jupyter.notebook.tail import LOOKED_AT, static
 from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.notebook.waiting import Waiting
-from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.pages import newest
 
 if TYPE_CHECKING:

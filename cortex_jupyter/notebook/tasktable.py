@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
 
-from cortex_jupyter.analysis.progress import lately
-from cortex_jupyter.analysis.progress_table import said
+from cortex_jupyter.analysis.progress import latest_progress
+from cortex_jupyter.analysis.progress_table import progress_text
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import ReadingWarning
 from cortex_jupyter.model import TaskRef
@@ -147,9 +147,9 @@ def _add_progress(recordings: Session, found: list[dict[str, Any]]) -> None:
     for task in found:
         if task["state"] == "running" and task["recorded"]:
             info = recordings.store.find(TaskRef.parse(task["task"]), cluster)
-            row = lately(recordings.store, info.id, info.last_seq) if info and not info.done else None
+            row = latest_progress(recordings.store, info.id, info.last_seq) if info and not info.done else None
             if row is not None:
-                task["progress"] = said(row)
+                task["progress"] = progress_text(row)
 
 
 def page_of(task: str, origin: str = "") -> str | None:

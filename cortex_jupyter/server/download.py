@@ -20,7 +20,7 @@ from cortex_jupyter.errors import CortexError, TooMany
 from cortex_jupyter.query.language import NAMES, LogQuery
 from cortex_jupyter.reader import text
 from cortex_jupyter.reader.filtering import run_filter
-from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.stored import in_thread, start, stored, tail_of
 from cortex_jupyter.reader.window import wait_caught_up
 from cortex_jupyter.server.streaming import StreamingHandler

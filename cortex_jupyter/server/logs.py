@@ -20,7 +20,7 @@ from tornado.iostream import StreamClosedError
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.query.language import NAMES
 from cortex_jupyter.reader.filtering import run_filter
-from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.page_json import page, place
 from cortex_jupyter.reader.state import present
 from cortex_jupyter.reader.window import Window, wait_caught_up

@@ -11,7 +11,7 @@ from tornado import web
 
 from cortex_jupyter.analysis.recording_metrics import measured
 from cortex_jupyter.errors import BadQuery
-from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.outline_json import outline
 from cortex_jupyter.reader.search import asked, matches
 from cortex_jupyter.server.base import Handler

@@ -14,7 +14,7 @@ from tornado import web
 from cortex_jupyter.errors import BadQuery, CortexError, TooMany
 from cortex_jupyter.model import Cursor, TaskRef
 from cortex_jupyter.query.language import NAMES
-from cortex_jupyter.reader.names import check_names
+from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.window import Window, at_most
 from cortex_jupyter.server.sse import Slot
 from cortex_jupyter.server.streaming import StreamingHandler

@@ -1,4 +1,4 @@
-"""The records of an archive one after the other: only those that a query wants become objects of Python."""
+"""Read the records of an archive one by one; only the records that a query wants become Python objects."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 
 def in_time(held: Held) -> bool:
-    """Tell whether the lines stand in the order of time, so that any choice of them is in the order of reading."""
+    """Return whether the lines are in the order of time, so that any selection of them is in the order of reading."""
     return ascending(held.file.read(columns=["time"])["time"])
 
 
 def records(held: Held, query: LogQuery) -> Iterator[Record]:
-    """Give the records of an archive `in_time` that a query wants; of `tail` it knows nothing."""
+    """Yield the records of an archive (one that is `in_time`) that a query wants; `tail` is ignored."""
     pa = library("pyarrow")
     columns = ["time", "seq", "source", "stream", "text"]
     sources = {sid: source.public for sid, source in held.sources.items()}
     groups = iter(row_groups(held, query))
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-archived") as pool:
 
-        def begin(most: int) -> list[Future[Any]]:
-            return [pool.submit(wanted, held, query, columns, groups=[group]) for group in islice(groups, most)]
+        def submit(count: int) -> list[Future[Any]]:
+            return [pool.submit(wanted, held, query, columns, groups=[group]) for group in islice(groups, count)]
 
-        ahead = begin(pa.cpu_count())
+        ahead = submit(pa.cpu_count())
         while ahead:
             rows = ahead.pop(0).result()
-            ahead += begin(1)
+            ahead += submit(1)
             times = rows["time"].cast(pa.int64()).to_pylist()
-            rest = (rows[name].to_pylist() for name in columns[1:])
-            for time, seq, sid, stream, text in zip(times, *rest, strict=True):
+            other_columns = (rows[name].to_pylist() for name in columns[1:])
+            for time, seq, sid, stream, text in zip(times, *other_columns, strict=True):
                 yield Record(seq, time, sid, sources[sid], STREAMS.index(stream), text)

@@ -1,4 +1,4 @@
-"""From an Arrow table to the library that is to work with it."""
+"""Convert an Arrow table for the library that works with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def to_pandas(table: Any) -> Any:
-    """Give a `pandas.DataFrame`: times `datetime64[ns, UTC]`, categories, strings held by Arrow.
+    """Return a `pandas.DataFrame`: times as `datetime64[ns, UTC]`, categories, strings held by Arrow.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ def to_pandas(table: Any) -> Any:
     Raises
     ------
     MissingExtra
-        There is no pandas.
+        pandas is not installed.
     """
     pd, pa = library("pandas"), library("pyarrow")
     try:
         text = pd.StringDtype("pyarrow", na_value=float("nan"))  # what pandas 3 calls `str`
-    except TypeError:  # pandas before 2.3 has only the one whose missing value is `pd.NA`, 2.1 without `large_string`
+    except TypeError:  # pandas before 2.3 has only the dtype with `pd.NA`; 2.1 has none for `large_string`
         text = pd.StringDtype("pyarrow")
         fields = [f.with_type(pa.string()) if pa.types.is_large_string(f.type) else f for f in table.schema]
         table = table.cast(pa.schema(fields))
@@ -47,18 +47,18 @@ def to_pandas(table: Any) -> Any:
 
 
 def _categories(column: Any) -> Any:
-    """Give a dictionary column as a `pandas.Categorical`: a byte for each row at once, where Arrow has four first."""
+    """Return a dictionary column as a `pandas.Categorical`, with one byte per row at once (Arrow takes four first)."""
     pd, np = library("pandas"), library("numpy")
     known = dict.fromkeys(value for chunk in column.chunks for value in chunk.dictionary.to_pylist())
     places = {value: place for place, value in enumerate(known)}
-    # Zeros that nobody writes are no memory: of a column with one value there is nothing to do.
+    # Zeros that are never written take no memory, so a column with one value costs nothing.
     codes = np.zeros(len(column), np.min_scalar_type(-len(known) - 1))
     at = 0
     for chunk in column.chunks:
         own = [places[value] for value in chunk.dictionary.to_pylist()]
         if chunk.null_count or any(own):
             indices = (chunk.indices.fill_null(-1) if chunk.null_count else chunk.indices).to_numpy()
-            # The usual dictionary is the same in all chunks; of another the place -1 is its last.
+            # Usually all chunks have the same dictionary. For any other, index -1 means the last element, null.
             same = own == list(range(len(own)))
             codes[at : at + len(chunk)] = indices if same else np.array([*own, -1], codes.dtype)[indices]
         at += len(chunk)
@@ -66,23 +66,23 @@ def _categories(column: Any) -> Any:
 
 
 def to_polars(table: Any) -> Any:
-    """Give a `polars.DataFrame`: times `Datetime("ns", "UTC")`, categories.
+    """Return a `polars.DataFrame`: times as `Datetime("ns", "UTC")`, categories.
 
     Raises
     ------
     MissingExtra
-        There is no polars.
+        polars is not installed.
     """
     pl = library("polars")
     same = {name: value for name in table.column_names if (value := _only(table[name])) is not None}
-    # In the chunks in which it was read, as polars itself reads Parquet: whoever needs one joins what they need.
+    # Keep the chunks, as polars does when it reads Parquet: the user can still join the columns that need it.
     frame = pl.from_arrow(table.drop_columns(list(same)), rechunk=False)
     literals = [pl.lit(value, pl.Categorical).alias(name) for name, value in same.items()]
     return frame.with_columns(literals).select(table.column_names)
 
 
 def _only(column: Any) -> str | None:
-    """Give the value that all rows of a dictionary column have; None where there are several, or others."""
+    """Return the one value of all rows of a dictionary column; None if there are several values, or none."""
     if not library("pyarrow").types.is_dictionary(column.type) or column.null_count:
         return None
     known = {value for chunk in column.chunks for value in chunk.dictionary.to_pylist()}
@@ -90,14 +90,14 @@ def _only(column: Any) -> str | None:
 
 
 def plain(table: Any) -> Any:
-    """Give a table whose dictionaries are text, so that it can be joined with another."""
+    """Return a table with its dictionaries as text, so that it can be joined with another one."""
     pa = library("pyarrow")
     fields = [f.with_type(pa.string()) if pa.types.is_dictionary(f.type) else f for f in table.schema]
     return table.cast(pa.schema(fields))
 
 
 def whole(path: str | os.PathLike[str], write: Callable[[Path], object]) -> None:
-    """Let `write` write a temporary file beside `path`, and give it that name when it has succeeded.
+    """Call `write` with a temporary file beside `path`, and rename the file when it has succeeded.
 
     Raises
     ------

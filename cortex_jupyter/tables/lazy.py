@@ -1,4 +1,4 @@
-"""A log as a `polars.LazyFrame`: what is filtered out or not asked for is not read, or at least not computed."""
+"""Return a log as a `polars.LazyFrame`, so that unwanted rows and columns are not read, or at least not computed."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _CLOUD: Final = ("aws_access_key_id", "aws_secret_access_key", "aws_session_toke
 
 
 def lazy(store: Readable, recording: int, query: LogQuery) -> Any:
-    """Give a log as a lazy frame with the columns of `schema`.
+    """Return a log as a lazy frame with the columns of `schema`.
 
     Parameters
     ----------
     store : Readable
-        An archive in a folder or in S3 is scanned by polars itself, which skips row groups by their statistics; all
-        else is read piece by piece, each filtered at once.
+        polars itself scans an archive in a folder or in S3, and skips row groups by their statistics. Any other store
+        is read piece by piece, and each piece is filtered at once.
     recording : int
     query : LogQuery
 
     Raises
     ------
     MissingExtra
-        There is no polars.
+        polars is not installed.
     """
     if isinstance(store, ArchiveStore) and (held := store.held(recording)).ordered and everything(query):
         return _scanned(held)
@@ -63,8 +63,8 @@ def _cut(part: Any, name: str) -> Any:
     pa, pl = library("pyarrow"), library("polars")
     kinds = [pa.large_string(), *[pa.int32()] * len(layout.PLACES)]
     columns = [part.struct.field(n).to_arrow().cast(k) for n, k in zip(("text", *layout.PLACES), kinds, strict=True)]
-    found = cut(*(pa.chunked_array([c]) for c in columns))[name]
-    return pl.Series(name, found.combine_chunks() if len(found) else [], dtype=pl.String)
+    rows_out = cut(*(pa.chunked_array([c]) for c in columns))[name]
+    return pl.Series(name, rows_out.combine_chunks() if len(rows_out) else [], dtype=pl.String)
 
 
 def _by_pieces(store: Readable, recording: int, query: LogQuery) -> Any:
@@ -75,14 +75,14 @@ def _by_pieces(store: Readable, recording: int, query: LogQuery) -> Any:
             *dict.fromkeys([*(columns or COLUMNS), *(predicate.meta.root_names() if predicate is not None else [])])
         ]
         for rows, _sure in stored_pieces(store, recording, query):
-            found = pl.from_arrow(frame(rows, wanted))
+            rows_out = pl.from_arrow(frame(rows, wanted))
             if predicate is not None:
-                found = found.filter(predicate)
-            found = found.select(columns or COLUMNS)
+                rows_out = rows_out.filter(predicate)
+            rows_out = rows_out.select(columns or COLUMNS)
             if most is not None:
-                found = found.head(most)
-                most -= len(found)
-            yield found
+                rows_out = rows_out.head(most)
+                most -= len(rows_out)
+            yield rows_out
             if most == 0:
                 return
 

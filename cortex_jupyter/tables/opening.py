@@ -1,4 +1,4 @@
-"""Any file of logs as an archived recording: ours as it is, others' written anew beside it, for as long as it is open."""
+"""Open any log file as an archived recording: our own as it is, a foreign one as a temporary copy in our layout."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.archive.layout import Block
 
-#: Bytes of an object that are fetched at once.
+#: Bytes of an object fetched at once.
 _PIECE: Final = 16 << 20
 #: The namespace of tasks that are files.
 _NAMESPACE: Final = "file"
 
 
 def opened(url: str, scratch: Path, progress: Callable[[int], object] = int) -> Held:
-    """Open a file of logs.
+    """Open a log file.
 
     Parameters
     ----------
     url : str
         A path, or an object's URL (`s3://`, `gs://`, `az://`, `https://`).
     scratch : path
-        A folder for what has to be written anew.
+        A folder for temporary files.
     progress : callable, optional
         Called with the number of lines of each piece.
 
@@ -72,7 +72,7 @@ def _local(place: Objects, name: str, scratch: Path) -> Path:
 
 
 def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], object]) -> Held:
-    """Write a file of other make as an archive."""
+    """Copy a foreign file into our layout."""
     foreign = Foreign(path, name)
     slug = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.") or "log"
     ref = TaskRef(_NAMESPACE, "job", slug[:200])
@@ -92,7 +92,7 @@ def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], obj
             about.blocks += _blocks(seq + 1, times)
             seq += len(raw)
             public = {sid: source.public for sid, source in foreign.sources.items()}
-            # What a file says of its order is its order: it is one source, or was exported.
+            # The file's order is the order of reading: it has one source, or was exported in that order.
             yield layout.dress(raw, (ref.namespace, ref.key), public, places(raw["text"])), low
         about.complete = Complete(seq, low, high, [], len(foreign.sources))
         end = notice(ref.key, seq + 1, high or 0, "end", message, state="succeeded")

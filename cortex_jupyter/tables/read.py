@@ -1,4 +1,4 @@
-"""From a recording or an archive to one Arrow table, column by column; no Python object outlives its piece."""
+"""Read a recording or an archive into one Arrow table, column by column; Python objects live for one piece only."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.language import LogQuery
     from cortex_jupyter.store import Readable
 
-#: Columns of a frame that a file has not; and columns of a file by which rows are put in order.
+#: Columns of a frame that a file does not have; columns of a file by which rows are ordered.
 _CUT: Final = frozenset({"message", "fields"})
 _ORDER: Final = frozenset({"time", "seq", "source"})
-#: Pieces of a recording that are made into rows while the next is read.
+#: Pieces of a recording that are converted while the next one is read.
 _AHEAD: Final = 1
 
 
@@ -54,40 +54,41 @@ def read(
     store : Readable
     recording : int
     query : LogQuery
-        Its window and its filter hold; what concerns pages does not.
+        Its window and filter apply; its parameters for pages do not.
     progress : callable, optional
         Called with the number of records of each piece, before the query's filter.
     columns : sequence of str, optional
-        Only these, in the order of `schema`: what is not asked for is neither read nor computed.
+        Only these columns, in the order of `schema`; other columns are neither read nor computed.
     start : int, optional
-        Only records with `seq` from here on.
+        Only records with `seq` from this number on.
     shared : bool, optional
-        `message`, `text` and `fields` are `string_view`, of the same bytes: less memory, for who can read it.
+        Return `message`, `text` and `fields` as `string_view` of the same bytes: less memory, if the library can read
+        it.
 
     Returns
     -------
     pyarrow.Table
-        The columns of `schema`, ordered by time and within one source as in its file. The schema's metadata holds
+        The columns of `schema`, ordered by time, and within one source in file order. The schema's metadata holds
         the completeness statement of the whole recording, the query and the number of rows.
 
     Raises
     ------
     MissingExtra
-        There is no pyarrow.
+        pyarrow is not installed.
     StoreError
     """
     statement = Completeness.of(store, recording)
-    # Of a tail only what is left is cut; else each piece at once, while its text is at hand.
+    # With `tail`, cut only the rows that are left; else each piece at once, while its text is in the processor's cache.
     each = None if query.tail is not None else partial(_finished, columns, shared=shared)
     rows = stored(store, recording, query, progress, columns, start, each)
     if not statement.done and statement.gaps != (now := Completeness.of(store, recording)).gaps:
-        statement = now  # the oldest lines have left while it was read
+        statement = now  # the oldest lines were trimmed while it was read
     metadata = {layout.STATEMENT: statement.as_json(query=dict(query.raw), rows=len(rows))}
     return frame(rows, columns, shared=shared).replace_schema_metadata(metadata)
 
 
 def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) -> Any:
-    """Give columns of a frame from those of an archive's file."""
+    """Return the columns of a frame from those of an archive's file."""
     pa = library("pyarrow")
     if not _CUT & set(columns) <= set(rows.column_names):
         rows = _finished(columns, rows, shared=shared)
@@ -98,7 +99,7 @@ def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) 
 
 
 def _finished(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
-    """Cut message and fields out of the text, where they are asked for; what only helps to find them is left out."""
+    """Cut message and fields out of the text, if asked for, and drop the columns that only help to cut."""
     found = {name: rows[name] for name in rows.column_names if name in columns or name in _ORDER}
     if _CUT & set(columns):
         found |= cut(rows["text"], *(rows[name] for name in layout.PLACES), shared=shared)
@@ -106,7 +107,7 @@ def _finished(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
 
 
 def _looked_at(query: LogQuery) -> list[str]:
-    """Give the columns of a file that `select` looks at."""
+    """Return the columns of a file that `select` examines."""
     wanted = {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
     wanted |= {"pod", "container", "run"} if query.run else set()
     wanted |= {"text"} if query.grep or query.exclude or query.where else set()
@@ -115,7 +116,7 @@ def _looked_at(query: LogQuery) -> list[str]:
 
 
 def _needed(columns: Sequence[str]) -> list[str]:
-    """Give the columns of a file that these columns of a frame need."""
+    """Return the columns of a file that are needed for these columns of a frame."""
     wanted = {*_ORDER, *columns}
     wanted |= {"text", *layout.PLACES} if _CUT & wanted else set()
     return [name for name in layout.schema().names if name in wanted]
@@ -130,7 +131,7 @@ def stored(
     start: int = 0,
     each: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Give the rows that a query wants, in the order of reading, as the columns of an archive's file, or what `each` makes of them."""
+    """Return the wanted rows in the order of reading, as columns of an archive's file or as `each` converts them."""
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     if isinstance(store, ArchiveStore):
         rows = _archived(store.held(recording), query, _needed(columns), each, progress or int)
@@ -141,13 +142,13 @@ def stored(
             found.append(piece if each is None else each(piece))
         rows = pa.concat_tables(found) if found else layout.schema().empty_table()
         rows = rows if ascending(rows["time"]) else in_order(_owned(rows))
-        if store.info(recording) is None:  # it left while it was read
+        if store.info(recording) is None:  # it has left the store while it was read
             raise CursorNotHeld("this recording is no longer held", NOT_HELD)
     return rows if query.tail is None else rows.slice(max(0, len(rows) - query.tail))
 
 
 def count(store: ArchiveStore, recording: int, query: LogQuery) -> int:
-    """Count the rows of an archive that a query wants, and read no more than that takes."""
+    """Count the rows of an archive that a query wants, and read only what is necessary for that."""
     held = store.held(recording)
     n = len(wanted(held, query, [])) if _looked_at(query) else held.complete.records
     return n if query.tail is None else min(n, query.tail)
@@ -160,7 +161,10 @@ def stored_pieces(
     stop: int | None = None,
     progress: Callable[[int], object] = int,
 ) -> Iterator[tuple[Any, bool]]:
-    """Give the same by and by, of numbers those below `stop`, for what does not fit into memory; and whether its order is certain."""
+    """Yield the wanted rows with numbers below `stop` in pieces, for logs larger than memory.
+
+    With each piece comes whether its order is certain.
+    """
     if query.tail is not None:
         yield stored(store, recording, query, progress), True
     elif isinstance(store, ArchiveStore):
@@ -180,7 +184,7 @@ def pieces(
     stop: int | None = None,
     progress: Callable[[int], object] = int,
 ) -> Iterator[tuple[Any, int]]:
-    """Give the rows of a recording that a query wants in order of number; and the earliest time in what follows."""
+    """Yield the wanted rows of a recording in order of number, with the earliest time of all that follow."""
     info = store.info(recording)
     if info is None:
         raise CursorNotHeld("this recording is no longer held", NOT_HELD)
@@ -190,10 +194,10 @@ def pieces(
         return select(layout.dress(raw, key, sources, places(raw["text"])), query)
 
     waiting: deque[tuple[Future[Any], int]] = deque()
-    with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # the next is decoded while Arrow looks at this one
+    with ThreadPoolExecutor(_AHEAD, "cortex-pieces") as pool:  # decode the next piece while Arrow converts this one
         for raw, floor in tables(store, recording, query.since, query.until, start, stop):
             progress(len(raw))
-            # Read anew: a source may have begun since.
+            # Read the sources again: a new one may have started.
             sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
             waiting.append((pool.submit(made, raw, sources), floor))
             if len(waiting) > _AHEAD:
@@ -211,18 +215,18 @@ def _archived(
     progress: Callable[[int], object],
 ) -> Any:
     if not _looked_at(query) and held.ordered:
-        # They stand in order, and whatever is made of them here wants no source's number.
+        # The lines are in order, and nothing that is made of them here needs the source's number.
         columns = columns if each is None else [name for name in columns if name != "source"]
         return wanted(held, query, columns, each, progress)
     rows = wanted(held, query, columns, each, progress)
     if ascending(rows["time"]):
         return rows
-    # Where times run backwards, the place of a line depends on which others are there.
+    # If times go back, the place of a line depends on which other lines are there.
     return in_order(_owned(rows).sort_by("seq"))
 
 
 def row_groups(held: Held, query: LogQuery) -> list[int]:
-    """Give the row groups that may hold lines of a query's window that its patterns match."""
+    """Return the row groups that may hold lines that a query's window and patterns want."""
     return held.groups(query.since, query.until, of_each(query.grep))
 
 
@@ -234,7 +238,7 @@ def wanted(
     progress: Callable[[int], object] = int,
     groups: Sequence[int] | None = None,
 ) -> Any:
-    """Give the rows that a query wants as they stand in a file, of all row groups or of some."""
+    """Return the wanted rows in the order of a file, from all row groups or some."""
     groups = row_groups(held, query) if groups is None else groups
     looked = _looked_at(query)
     choice = Choice(looked, lambda rows, names: select(rows, query, names)) if looked else None
@@ -242,7 +246,7 @@ def wanted(
 
 
 def _owned(rows: Any) -> Any:
-    """Give rows that can be taken by their places: pyarrow (26) does not do so with views."""
+    """Return rows whose text columns can be gathered by index: pyarrow (26) cannot do that with views."""
     pa = library("pyarrow")
     fields = [f.with_type(pa.large_string()) if pa.types.is_string_view(f.type) else f for f in rows.schema]
     return rows.cast(pa.schema(fields))

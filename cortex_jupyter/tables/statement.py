@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """What a recording holds, computed from what was committed and not assumed; as text, in local time.
+    """What a recording holds, computed from what was committed, never assumed; as text, in local time.
 
     Parameters
     ----------
     records : int
         Lines.
     from_, to : str or None
-        Time of the earliest and the latest line, RFC 3339 with nine digits; None without a line.
+        Times of the earliest and the latest line, RFC 3339 with nine digits; None without lines.
     sources : int
-        Runs of containers.
+        Number of sources (runs of containers).
     done : bool
         The task has ended and everything it wrote has been read.
     gaps : list of dict
-        Where lines are missing: `from`, `to`, `reason`, `source`.
+        Where lines are missing, or may be: `from`, `to`, `reason`, `source`.
     masked : dict
-        How many secrets were masked, by kind, before lines were stored, or in what goes with this statement.
+        Number of masked secrets by kind, masked before lines were stored or when they were read.
 
     Examples
     --------
@@ -49,21 +49,29 @@ class Completeness:
 
     @classmethod
     def of(cls, store: Readable, recording: int) -> Self:
-        """Ask the store."""
-        found, info = store.complete(recording), store.info(recording)
-        first, last = (None if t is None else rfc3339(t) for t in (found.first, found.last))
-        return cls(found.records, first, last, found.sources, info is not None and info.done, found.gaps, found.masked)
+        """Return the statement of a recording."""
+        complete, info = store.complete(recording), store.info(recording)
+        first, last = (None if t is None else rfc3339(t) for t in (complete.first, complete.last))
+        return cls(
+            complete.records,
+            first,
+            last,
+            complete.sources,
+            info is not None and info.done,
+            complete.gaps,
+            complete.masked,
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the `complete` of the HTTP contract, and `sources` and `done`."""
-        found = {
+        """Return the `complete` object of the HTTP contract, with `sources` and `done`."""
+        complete = {
             "records": self.records, "from": self.from_, "to": self.to, "gaps": self.gaps,
             "sources": self.sources, "done": self.done,
         }  # fmt: skip
-        return found | ({"masked": self.masked} if self.masked else {})
+        return complete | ({"masked": self.masked} if self.masked else {})
 
     def as_json(self, **more: Any) -> bytes:
-        """Give the same as JSON, as it stands in the metadata of tables and Parquet files."""
+        """Return the statement as JSON, as in the metadata of tables and Parquet files."""
         return orjson.dumps(self.as_dict() | more)
 
     def __str__(self) -> str:
@@ -84,7 +92,7 @@ class Completeness:
 
 
 def many(n: int, word: str) -> str:
-    """Give a number of things, in words.
+    """Format a count with its noun.
 
     Examples
     --------
@@ -101,7 +109,7 @@ def _span(start: str, end: str) -> str:
 
 
 def _when(text: str) -> datetime:
-    # The statement has RFC 3339, a gap's notice nanoseconds.
+    # The statement has RFC 3339; a gap notice has nanoseconds.
     ns = int(text) if text.isdecimal() else parse_rfc3339(text)
     return datetime.fromtimestamp(ns // 1_000_000_000, UTC).astimezone()
 

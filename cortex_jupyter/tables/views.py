@@ -1,7 +1,7 @@
-"""Pieces of texts without a copy of them: Arrow's string views, 16 bytes each.
+"""Cut pieces of texts without a copy: Arrow's string views, 16 bytes each.
 
-https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout: a length, and either up to 12 bytes
-or the first 4, the number of a buffer and where in it the piece begins.
+A view holds a length, and either up to 12 bytes, or the first 4 bytes, a buffer's number and the offset in it
+(https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout).
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from cortex_jupyter.archive.extra import library
 
-#: A view holds so many bytes itself.
+#: Bytes that a view can hold itself.
 _SHORT: Final = 12
-#: Places count to 2 GiB: a larger buffer is given as several that overlap, so that each piece lies whole in one.
+#: Offsets reach 2 GiB. A larger buffer is passed as several overlapping ones, so that each piece is whole in one.
 _STEP: Final = 1 << 30
-#: Of more bytes at once Arrow makes no views.
+#: Arrow makes no views of more bytes at once.
 _MOST: Final = (1 << 31) - 1
-#: Views that are set at once: what is in between stays in the processor's cache, and is no new memory each time.
+#: Views set at once: intermediate arrays stay in the processor's cache and are reused.
 _BLOCK: Final = 16_384
 
 
@@ -26,13 +26,13 @@ class Views:
     Parameters
     ----------
     n : int
-        How many.
+        Number of views.
     prefixes : bool, optional
-        With the first bytes of the long ones: whoever compares needs them, whoever copies does not.
+        Fill in the first bytes of long texts: needed to compare views, not to copy them.
     """
 
     def __init__(self, n: int, *, prefixes: bool = True) -> None:
-        # Length and first bytes are one number, buffer and place another: half as many strided writes.
+        # Length and prefix are one number, buffer and offset another: half as many strided writes.
         np, room = library("numpy"), library("pyarrow").allocate_buffer(16 * n)
         self._rows = np.frombuffer(room, "<i8").reshape(n, 2)
         self._rows[:] = 0
@@ -45,12 +45,12 @@ class Views:
         Parameters
         ----------
         where : numpy.ndarray of int or None
-            Which views; None for all.
+            Indexes of the views; None for all.
         data : pyarrow.LargeBinaryArray or pyarrow.LargeStringArray
         start, size : pyarrow.Int32Array, optional
-            From the first byte, to the end; so also where they are null. Nothing reaches beyond its value.
+            Default: the whole value, as for a null. A piece never reaches beyond its value.
         rows : numpy.ndarray of int, optional
-            Which values; else all. `start` and `size` are of those.
+            Indexes of the values; default: all. `start` and `size` refer to these.
         """
         np = library("numpy")
         values = data.buffers()[2]
@@ -60,7 +60,7 @@ class Views:
         offsets = np.frombuffer(data.buffers()[1], np.int64, len(data) + 1 + data.offset)[data.offset :]
         n = len(data) if rows is None else len(rows)
         starts = None if start is None else start.fill_null(0).to_numpy()
-        # A null is to the end, which is nearer than this: no value is longer than a view can say.
+        # Null means to the end. No value is longer than `_MOST`.
         most = None if size is None or size.null_count == n else size.fill_null(_MOST).to_numpy()
         found = self._rows if where is None else np.empty((n, 2), np.int64)
         for at in range(0, n, _BLOCK):
@@ -90,7 +90,7 @@ class Views:
         found[:, 0] = sizes
         parts = found.view(np.int32)
         if self._prefixes and len(held) > _SHORT:
-            # The four bytes from each place on; the last three places have not so many, and what begins there is short.
+            # The four bytes at each offset. The last three offsets have fewer; a text that begins there is short.
             four = np.ndarray(len(held) - 3, np.int32, buffer=values, strides=(1,))
             parts[:, 1] = four[np.minimum(begin, len(four) - 1)]
         np.left_shift(begin if len(held) <= _STEP else begin % _STEP, 32, out=found[:, 1])
@@ -104,14 +104,14 @@ class Views:
             parts[short, 1:] = few.view(np.int32)
 
     def array(self) -> Any:
-        """Give them as a `pyarrow.StringViewArray`."""
+        """Return the views as a `pyarrow.StringViewArray`."""
         pa = library("pyarrow")
         buffers = [None, pa.py_buffer(self._rows), *self._buffers]
         return pa.Array.from_buffers(pa.string_view(), len(self._rows), buffers)
 
 
-def viewed(texts: Any) -> Any:
-    """Give whole texts as views.
+def as_views(texts: Any) -> Any:
+    """Return whole texts as views.
 
     Parameters
     ----------
@@ -129,10 +129,11 @@ def viewed(texts: Any) -> Any:
     return views.array()
 
 
-def only(texts: Any, held: Any) -> Any:
-    """Give the same texts, null where they are not held: of the same memory, in which a null may stand for bytes.
+def with_nulls(texts: Any, held: Any) -> Any:
+    """Return the same texts with null where they are not valid.
 
-    https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-layout
+    They share the memory; a null may stand for bytes
+    (https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-layout).
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ def only(texts: Any, held: Any) -> Any:
     Examples
     --------
     >>> import numpy as np, pyarrow as pa
-    >>> only(viewed(pa.array(["a", "b"], pa.large_string())), np.array([False, True])).to_pylist()
+    >>> with_nulls(as_views(pa.array(["a", "b"], pa.large_string())), np.array([False, True])).to_pylist()
     [None, 'b']
     """
     np, pa = library("numpy"), library("pyarrow")

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 from support.rows import Row, table
 
-from cortex_jupyter.analysis.errorlist import Errors
+from cortex_jupyter.analysis.error_list import Errors
 from cortex_jupyter.analysis.errors import errors
-from cortex_jupyter.analysis.progress import found as progress
-from cortex_jupyter.analysis.progress import lately
-from cortex_jupyter.analysis.progress_table import ProgressFrame, said
+from cortex_jupyter.analysis.progress import latest_progress
+from cortex_jupyter.analysis.progress import progress_bars as progress
+from cortex_jupyter.analysis.progress_table import ProgressFrame, progress_text
 
 if TYPE_CHECKING:
     from support.filled import Filled
@@ -79,8 +79,8 @@ def test_progress_of_bars_and_of_counts() -> None:
 
 
 def test_how_far_a_task_is_by_its_last_lines(filled: Filled) -> None:
-    assert lately(filled.store, filled.id, 0) is None
+    assert latest_progress(filled.store, filled.id, 0) is None
     filled.lines([(1, i * 10**9, f"INFO epoch {1 + i // 100}/8 loss=1") for i in range(400)])
     filled.lines([(2, 400 * 10**9 + i, f"{i}%|#  | {i}/100 [00:10<01:30,  1.00it/s]") for i in range(3, 90)])
-    row = lately(filled.store, filled.id, filled.next - 1)
-    assert row is not None and said(row) == "epoch 50%, 4/8, 0.00752 epoch/s, 8 min 52 s left"
+    row = latest_progress(filled.store, filled.id, filled.next - 1)
+    assert row is not None and progress_text(row) == "epoch 50%, 4/8, 0.00752 epoch/s, 8 min 52 s left"

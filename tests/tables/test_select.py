@@ -17,7 +17,7 @@ from cortex_jupyter.query.pattern import finder
 from cortex_jupyter.query.re2 import bytewise
 from cortex_jupyter.query.required_literals import Needed, needed
 from cortex_jupyter.tables.read import read
-from cortex_jupyter.tables.search import found
+from cortex_jupyter.tables.search import match_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ def test_re2_is_given_what_means_the_same(flag: str) -> None:
         except BadQuery:
             continue
         asked += bytewise(pattern) is not None
-        assert found(text, pattern, find).to_pylist() == [bool(find(line)) for line in lines], pattern
+        assert match_mask(text, pattern, find).to_pylist() == [bool(find(line)) for line in lines], pattern
     assert asked > 25 or "a" in flag
 
 
@@ -94,7 +94,9 @@ def test_a_word_is_found_however_often_it_is_there(pattern: str, often: int) -> 
     crowded = ["word"] * 300 + lines  # what comes first is not what comes after
     for texts in (lines, crowded, crowded[::-1]):
         text = pa.array(["rd", *texts, "wo"], pa.large_string())[1:-1]
-        assert found(text, pattern, finder("grep", pattern)).to_pylist() == [bool(re.search(pattern, t)) for t in texts]
+        assert match_mask(text, pattern, finder("grep", pattern)).to_pylist() == [
+            bool(re.search(pattern, t)) for t in texts
+        ]
 
 
 def test_letters_beyond_ascii_that_case_makes_ascii() -> None:

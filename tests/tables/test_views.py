@@ -57,7 +57,7 @@ def test_places_that_do_not_fit_into_a_view_are_counted_from_a_later_buffer(monk
     found.validate(full=True)
     assert found.to_pylist() == [line[5:] for line in lines.to_pylist()]
     monkeypatch.setattr(module, "_MOST", 64)
-    assert module.viewed(lines).to_pylist() == lines.to_pylist()
+    assert module.as_views(lines).to_pylist() == lines.to_pylist()
 
 
 @pytest.mark.parametrize("prefixes", [True, False])

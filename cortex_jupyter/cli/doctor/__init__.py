@@ -80,9 +80,7 @@ async def examine(kubeconfig: str | None, context: str | None, namespace: str | 
                 any(map(is_shared, (url, told.archive_url or os.environ.get("CORTEX_ARCHIVE", "")))),
             )
             parts.insert(0, within(seconds, kubernetes.PART, aside(lambda: identity.judge(url, host)), _NO_STORE))
-            asked = kubernetes.judge(
-                cluster, namespace or cluster.namespace, is_shared=others, for_users=told.for_users
-            )
+            asked = kubernetes.judge(cluster, namespace or cluster.namespace, shared=others, for_users=told.for_users)
             parts.insert(0, within(seconds, kubernetes.PART, asked, _NO_CLUSTER))
         with tqdm(total=len(parts), desc="looking", unit=" parts", leave=False, delay=0.3, disable=None) as bar:
             looking = [asyncio.ensure_future(part) for part in parts]

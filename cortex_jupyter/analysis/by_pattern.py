@@ -1,24 +1,24 @@
-"""The numbers that lines report in a user's own form."""
+"""Read the numbers in lines by a user's own pattern."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from cortex_jupyter.analysis.measured import Values
+from cortex_jupyter.analysis.by_shape import Values
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.parsing import metrics as rules
 from cortex_jupyter.query.pattern import finder
 
 
-def matched(text: Any, pattern: str) -> Values:
-    """Read lines by a user's own pattern.
+def read_by_pattern(text: Any, pattern: str) -> Values:
+    """Read the values that a pattern with named groups finds in lines.
 
     Raises
     ------
     BadQuery
-        It cannot be understood or has no named group.
+        The pattern is invalid, or has no named group.
     """
     np = library("numpy")
     finder("pattern", pattern)
@@ -35,15 +35,15 @@ def matched(text: Any, pattern: str) -> Values:
             rows.append(line)
     columns = {name: _floats([hit[name] for hit in hits]) for name in groups}
     none = np.full(len(rows), np.nan)
-    said = [name for name in groups if name not in ("step", "rank")]
-    many = len(said)
-    values = np.stack([columns[name] for name in said], axis=1).reshape(-1)
-    stated = np.stack([_stated(hits, name) for name in said], axis=1).reshape(-1)
+    names = [name for name in groups if name not in ("step", "rank")]
+    name_count = len(names)
+    values = np.stack([columns[name] for name in names], axis=1).reshape(-1)
+    stated = np.stack([_stated(hits, name) for name in names], axis=1).reshape(-1)
     keep = np.flatnonzero(~np.isnan(values) | stated)
-    codes = np.tile(np.arange(many), len(rows))
+    codes = np.tile(np.arange(name_count), len(rows))
     each = (np.array(rows, np.int64), columns.get("step", none), none, columns.get("rank", none))
-    lines, steps, epochs, ranks = (np.repeat(column, many)[keep] for column in each)
-    return Values(lines, codes[keep], said, values[keep], steps, epochs, ranks)
+    lines, steps, epochs, ranks = (np.repeat(column, name_count)[keep] for column in each)
+    return Values(lines, codes[keep], names, values[keep], steps, epochs, ranks)
 
 
 def _floats(texts: list[str | None]) -> Any:
@@ -64,5 +64,5 @@ def _float(text: str | None) -> float | None:
 
 
 def _stated(hits: list[dict[str, str | None]], name: str) -> Any:
-    """Tell which hits say NaN in so many words."""
+    """Return which hits literally say NaN."""
     return library("numpy").array([(hit[name] or "").strip().lower().lstrip("+-") == "nan" for hit in hits], bool)

@@ -1,4 +1,4 @@
-"""The errors of a log as an object: a list of them, a frame, and cards that open."""
+"""Show the errors of a log: as a list, as a frame, and as cards that open."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.analysis.errors import Error, as_table
-from cortex_jupyter.analysis.result_frame import Found
+from cortex_jupyter.analysis.result_frame import ResultFrame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,11 +17,11 @@ _BAD: Final = "#d9534f"
 MONO: Final = "font:12px/1.5 ui-monospace,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere"
 
 
-class Errors(Found):
-    r"""The errors of a log, in the order in which they first occurred; `log.errors()` makes it.
+class Errors(ResultFrame):
+    r"""The errors of a log, in the order in which they first occurred; returned by `log.errors()`.
 
-    A sequence of `Error` (`type`, `message`, `frames`, `count`, `pods`, `first`, `last`, `context`, `text`, `seq`), and
-    a frame with the same as columns.
+    It is a sequence of `Error` (`type`, `message`, `frames`, `count`, `pods`, `first`, `last`, `context`, `text`,
+    `seq`), and a frame with these columns.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class Errors(Found):
 
 
 def card(error: Error, *, is_open: bool = False) -> str:
-    """Write an error as HTML that opens to its traceback; no script."""
+    """Return an error as HTML that opens to its traceback, without a script."""
     times = f"{error.first:%H:%M:%S}" if error.first else ""
     if error.count > 1 and error.last:
         times += f" to {error.last:%H:%M:%S}"

@@ -1,4 +1,4 @@
-"""A table of records with its secrets masked."""
+"""Mask the secrets in a table of records."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ def masked(table: Any, mask: Mask) -> Any:
     Parameters
     ----------
     table : pyarrow.Table
-        Of records, as `to_arrow` gives it.
+        Records, as `to_arrow` returns them.
     mask : Mask
-        Counts what it masks.
+        Masks texts, and counts what it masks.
 
     Returns
     -------
     pyarrow.Table
-        The same rows and columns; level, message and fields of lines that changed are read anew.
+        The same rows and columns; level, message and fields of changed lines are parsed again.
     """
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     text = table["text"].combine_chunks()
-    worth = pc.match_substring_regex(text, mask.worth)
-    if not pc.any(worth, min_count=0).as_py():
+    candidates = pc.match_substring_regex(text, mask.worth)
+    if not pc.any(candidates, min_count=0).as_py():
         return table
-    old = text.filter(worth)
+    old = text.filter(candidates)
     new = pa.array(mask.each(old.to_pylist()), pa.large_string())
     changed = pc.not_equal(old, new)
     if not pc.any(changed, min_count=0).as_py():
         return table
-    rows = pc.replace_with_mask(worth, worth, changed)
+    rows = pc.replace_with_mask(candidates, candidates, changed)
     new = new.filter(changed)
     read = derived(pa.chunked_array([new]))
     for name, column in {"text": pa.chunked_array([new]), **{k: read[k] for k in ("message", "fields")}}.items():

@@ -1,4 +1,4 @@
-"""Metrics thinned out for a picture that looks the same: of each stretch of time the first, the last, the least, the most."""
+"""Downsample metrics so that a chart looks the same: of each interval keep the first, last, least and greatest."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from typing import Any
 from cortex_jupyter.archive.extra import library
 
 
-def thinned(table: Any, source: Any, start: int, width: int) -> list[dict[str, Any]]:
-    """Thin out a tidy frame of metrics.
+def downsample(table: Any, source: Any, start: int, width: int) -> list[dict[str, Any]]:
+    """Downsample a tidy frame of metrics.
 
-    What is left are rows of the frame, so each can be looked up in the log. Also left is the first value of a stretch
-    that is no finite number. (M4: Jugel et al., "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB 2014.)
+    The result consists of rows of the frame, so each can be found in the log. It also has the first value of an
+    interval that is not finite. (M4: Jugel et al., "M4: A Visualization-Oriented Time Series Data Aggregation", VLDB
+    2014.)
 
     Parameters
     ----------
     table : pyarrow.Table
-        As `analysis.metrics.metrics` gives it.
+        As `analysis.metrics.metrics` returns it.
     source : pyarrow.Array
-        Of each row whose it is, dictionary-encoded.
+        The source of each row, dictionary-encoded.
     start, width : int
-        The stretches of time, ns.
+        Start of the first interval and width of each (ns).
 
     Returns
     -------
     list of dict
-        `name`, `source`, and as lists `time` (ns), `step` (None for none), `value` (`"nan"`, `"inf"`, `"-inf"` as text)
-        and `seq`, for each name and source; in the order of time.
+        For each name and source: `name`, `source`, and as lists `time` (ns), `step` (None if there is none), `value`
+        (`"nan"`, `"inf"`, `"-inf"` as text) and `seq`, in the order of time.
 
     Examples
     --------
@@ -34,8 +35,8 @@ def thinned(table: Any, source: Any, start: int, width: int) -> list[dict[str, A
     >>> times = pa.array(range(6), pa.timestamp("ns", "UTC"))
     >>> rows = {"time": times, "seq": [1, 2, 3, 4, 5, 6], "step": [None] * 6, "value": [5.0, 7, 6, 1, 2, 3]}
     >>> coded = pa.array(["loss"] * 6).dictionary_encode()
-    >>> [one] = thinned(pa.table({**rows, "name": coded}), pa.array(["a"] * 6).dictionary_encode(), 0, 6)
-    >>> one["name"], one["source"], one["value"], one["seq"]
+    >>> [series] = downsample(pa.table({**rows, "name": coded}), pa.array(["a"] * 6).dictionary_encode(), 0, 6)
+    >>> series["name"], series["source"], series["value"], series["seq"]
     ('loss', 'a', [5.0, 7.0, 1.0, 3.0], [1, 2, 4, 6])
     """
     np, pa = library("numpy"), library("pyarrow")
@@ -49,8 +50,8 @@ def thinned(table: Any, source: Any, start: int, width: int) -> list[dict[str, A
     group = series * (1 << 32) + np.maximum(0, (time - start) // max(1, width))
     finite = np.isfinite(value)
     kept = [_ends(np.lexsort((keys, group)), group) for keys in (np.arange(len(group)),)]
-    for some, keys in ((finite, value), (~finite, time)):
-        rows = np.flatnonzero(some)
+    for selected, keys in ((finite, value), (~finite, time)):
+        rows = np.flatnonzero(selected)
         kept.append(rows[_ends(np.lexsort((keys[rows], group[rows])), group[rows])])
     rows = np.unique(np.concatenate(kept))
     rows = rows[np.lexsort((time[rows], series[rows]))]
@@ -69,7 +70,7 @@ def thinned(table: Any, source: Any, start: int, width: int) -> list[dict[str, A
 
 
 def _ends(order: Any, group: Any) -> Any:
-    """Give the first and the last of each group in an order."""
+    """Return the first and the last row of each group in an order."""
     np = library("numpy")
     ordered = group[order]
     edge = np.flatnonzero(np.diff(ordered)) + 1

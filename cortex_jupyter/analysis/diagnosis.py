@@ -1,4 +1,4 @@
-"""What ended a task: its containers' ends, the cluster's events, and the errors in its log, put together."""
+"""Find what ended a task, from the ends of its containers, the cluster's events, and the errors in its log."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cortex_jupyter.tables.schema import coded
 if TYPE_CHECKING:
     from cortex_jupyter.store import Readable
 
-#: Lines of each container that are given, and characters of each.
+#: Last lines kept of each container; characters kept of each.
 LAST: Final = 10
 _WIDTH: Final = 1000
-#: https://tldp.org/LDP/abs/html/exitcodes.html and signal(7): above 128 a signal.
+#: https://tldp.org/LDP/abs/html/exitcodes.html and signal(7): above 128 it is a signal.
 _CODES: Final = {
     125: "the container runtime failed", 126: "the command cannot be executed", 127: "the command was not found",
     130: "interrupted (SIGINT)", 132: "illegal instruction (SIGILL)", 134: "aborted (SIGABRT)", 135: "bus error (SIGBUS)",
     136: "arithmetic error (SIGFPE)", 137: "killed (SIGKILL)", 139: "segmentation fault (SIGSEGV)",
     141: "broken pipe (SIGPIPE)", 143: "terminated (SIGTERM)",
 }  # fmt: skip
-#: Ends that follow from another container's.
-_LED: Final = frozenset({137, 143})
+#: Exit codes of containers that were ended because another one failed.
+_CONSEQUENCES: Final = frozenset({137, 143})
 
 
 @dataclass(slots=True)
@@ -39,11 +39,11 @@ class Container:
     pod, container, kind : str
     run : int
     exit_code : int or None
-        None where it runs, or was not seen to end.
+        None if it runs, or if its end was not seen.
     reason : str
         `OOMKilled`, `Error`, `Completed`.
     message : str
-        What the kubelet or the container said of its end: the termination message.
+        The termination message, from the kubelet or the container.
     ended : str or None
         RFC 3339.
     last : list of str
@@ -62,15 +62,15 @@ class Container:
 
     @property
     def meaning(self) -> str:
-        """What the exit code says."""
+        """The meaning of the exit code."""
         if self.reason == "OOMKilled":
             return "killed for using more memory than its limit (OOMKilled)"
         return _CODES.get(self.exit_code or 0, "")
 
 
 @dataclass(slots=True)
-class Ending:
-    """What was found; see `ending`."""
+class Diagnosis:
+    """The result of `diagnose`."""
 
     containers: list[Container]
     events: list[dict[str, Any]]
@@ -79,30 +79,30 @@ class Ending:
     error: Error | None
 
 
-def ending(store: Readable, recording: int, table: Any) -> Ending:
-    """Put together what ended a task.
+def diagnose(store: Readable, recording: int, table: Any) -> Diagnosis:
+    """Find what ended a task.
 
     Parameters
     ----------
     store : Readable
     recording : int
     table : pyarrow.Table
-        Its records.
+        The task's records.
 
     Returns
     -------
     Ending
-        `culprit` is the container that failed first, one that was killed only where no other failed; `error` the last
-        error of that container, else the last of all.
+        `culprit` is the container that failed first; a killed one only if no other failed. `error` is the last error of
+        that container, or else of the task.
     """
     containers = _containers(store, recording)
     events = _notices(store, recording, containers)
     _last_lines(table, containers)
     found = errors(table)
     failed = [c for c in containers.values() if c.exit_code]
-    failed.sort(key=lambda c: (c.exit_code in _LED and c.reason != "OOMKilled", c.ended or "~"))
+    failed.sort(key=lambda c: (c.exit_code in _CONSEQUENCES and c.reason != "OOMKilled", c.ended or "~"))
     culprit = failed[0] if failed else None
-    return Ending(list(containers.values()), events, found, culprit, _error(found, culprit, table))
+    return Diagnosis(list(containers.values()), events, found, culprit, _error(found, culprit, table))
 
 
 def _containers(store: Readable, recording: int) -> dict[tuple[str, str, int], Container]:
@@ -117,7 +117,7 @@ def _containers(store: Readable, recording: int) -> dict[tuple[str, str, int], C
 def _notices(
     store: Readable, recording: int, containers: dict[tuple[str, str, int], Container]
 ) -> list[dict[str, Any]]:
-    """Read how containers ended, and give the warnings and gaps between the lines."""
+    """Set how the containers ended, and return the warnings and gaps between the lines."""
     events = []
     for seq, _, event, at, _ in store.index(recording):
         if event == "log" or (entry := store.entry(recording, seq)) is None:
@@ -127,9 +127,9 @@ def _notices(
         key = (source.get("pod"), source.get("container"), source.get("run", 0))
         when = rfc3339(int(doc.get("time") or at))
         if doc.get("notice") == "ended" and key in containers:
-            one = containers[key]
-            one.exit_code, one.reason, one.ended = doc.get("exit_code"), doc.get("reason") or "", when
-            one.message = doc.get("termination_message") or ""
+            container = containers[key]
+            container.exit_code, container.reason, container.ended = doc.get("exit_code"), doc.get("reason") or "", when
+            container.message = doc.get("termination_message") or ""
         elif doc.get("notice") == "event" and doc.get("level") == "warning":
             events.append({"time": when, "reason": doc.get("reason") or "", "message": doc["message"]})
         elif event == "gap":
@@ -142,20 +142,20 @@ def _last_lines(table: Any, containers: dict[tuple[str, str, int], Container]) -
     pods, pod_names = coded(table["pod"])
     names, container_names = coded(table["container"])
     runs = table["run"].to_numpy()
-    for (pod, name, run), one in containers.items():
+    for (pod, name, run), container in containers.items():
         if pod in pod_names and name in container_names:
             own = (pods == pod_names.index(pod)) & (names == container_names.index(name)) & (runs == run)
             rows = np.flatnonzero(own)[-LAST:]
-            one.last = [plain(table["text"][int(row)].as_py()[:_WIDTH]) for row in rows]
+            container.last = [plain(table["text"][int(row)].as_py()[:_WIDTH]) for row in rows]
 
 
 def _error(found: list[Error], culprit: Container | None, table: Any) -> Error | None:
-    """Give the error that is nearest to the end of who failed; a traceback rather than a line."""
-    near = [e for e in found if culprit and _from(e, culprit, table)] or found
+    """Return the error nearest to the end of the culprit; a traceback is preferred to a line."""
+    near = [e for e in found if culprit and _belongs_to(e, culprit, table)] or found
     traced = [e for e in near if e.kind != "line"]
     best = traced or near
     return best[-1] if best else None
 
 
-def _from(error: Error, one: Container, table: Any) -> bool:
-    return one.pod in error.pods and table["container"][error.row].as_py() == one.container
+def _belongs_to(error: Error, container: Container, table: Any) -> bool:
+    return container.pod in error.pods and table["container"][error.row].as_py() == container.container

@@ -1,4 +1,4 @@
-"""The metrics of a log that goes on: what is new is read, and the rest only where it could come out differently."""
+"""Compute the metrics of a growing log: read only new lines, and the whole log again only if they change old values."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.query.language import LogQuery
 
-#: What metrics are found in.
+#: Columns in which metrics are found.
 COLUMNS: Final = ("time", "seq", "task", "pod", "text")
 
 
-class Growing:
+class IncrementalMetrics:
     """Metrics that grow with their log.
 
-    What comes of it is what reading the whole log gives. So all of it is read again where new lines are older than
-    those before them in their source, where a source tells its rank only now, and with `tail` or `run`.
+    The result equals that of reading the whole log. So the whole log is read again if new lines are older than lines
+    before them in their source, if a source states its rank only now, and for queries with `tail` or `run`.
 
     Parameters
     ----------
     read : callable
-        Gives the records from a number on (a table with `COLUMNS`, in order), and the number of the newest.
+        Returns the records from a number on (a table with `COLUMNS`, in order), and the newest number.
     query : callable
-        Gives the query as it is understood now: its window may move.
+        Returns the query as of now: its window may move.
     names, pattern, path
         As for `metrics`.
     """
@@ -46,34 +46,34 @@ class Growing:
         self._how: dict[str, Any] = {"names": names, "pattern": pattern, "path": path}
         self._table: Any = None
         self._carried = Carried()
-        #: Of each task and pod, the latest time of its records, and whether it has metrics.
+        #: The latest time of the records of each task and pod.
         self._latest: dict[tuple[str, str], int] = {}
         self._last = 0
 
-    def now(self) -> Any:
-        """Give them as `analysis.metrics.metrics` does."""
+    def update(self) -> Any:
+        """Return the metrics as `analysis.metrics.metrics` does."""
         pa, pc = library("pyarrow"), library("pyarrow.compute")
         query = self._query()
         if self._table is None or query.tail is not None or query.run is not None:
-            return self._anew()
+            return self._read_all()
         records, last = self._read(self._last + 1)
         carried = deepcopy(self._carried)
         times = _times(records)
         if any(first < self._latest.get(key, first) for key, (first, _) in times.items()):
-            return self._anew()
+            return self._read_all()
         more = metrics(records, **self._how, carried=carried)
         if carried.ranks.keys() - self._carried.ranks.keys() & self._latest.keys():
-            return self._anew()
+            return self._read_all()
         table = pa.concat_tables([plain(self._table), plain(more)])
         if (order := _order(table, len(self._table))) is None:
-            return self._anew()
+            return self._read_all()
         table = table.take(order) if len(order) else table
         if query.since is not None:
             table = table.filter(pc.greater_equal(table["time"].cast(pa.int64()), query.since))
         self._take(table, last, carried, times)
         return self._table
 
-    def _anew(self) -> Any:
+    def _read_all(self) -> Any:
         records, last = self._read(0)
         carried = Carried()
         self._latest = {}
@@ -87,7 +87,7 @@ class Growing:
 
 
 def _times(records: Any) -> dict[tuple[str, str], tuple[int, int]]:
-    """Give the earliest and the latest time of each task and pod."""
+    """Return the earliest and the latest time of each task and pod."""
     pa = library("pyarrow")
     plain = pa.table({name: records[name].cast(pa.string()) for name in ("task", "pod")})
     plain = plain.append_column("time", records["time"].cast(pa.int64()))
@@ -96,7 +96,10 @@ def _times(records: Any) -> dict[tuple[str, str], tuple[int, int]]:
 
 
 def _order(table: Any, known: int) -> Any:
-    """Give the rows in order where those from `known` on are new; nothing for as they are, None where times run backwards."""
+    """Return the order of rows, of which those from `known` on are new; empty if they are in order.
+
+    It is None if times go back within the old or the new rows.
+    """
     np, pa = library("numpy"), library("pyarrow")
     time = table["time"].cast(pa.int64()).to_numpy()
     old, new = time[:known], time[known:]
@@ -104,5 +107,5 @@ def _order(table: Any, known: int) -> Any:
         return []
     if any((part[1:] < part[:-1]).any() for part in (old, new)):
         return None
-    # What is of one time stays in the order of recording.
+    # Rows with equal times stay in the order of recording.
     return pa.array(np.argsort(time, kind="stable"))
