@@ -54,9 +54,9 @@ def _floats(texts: list[str | None]) -> Any:
 def _float(text: str | None) -> float | None:
     if text is None:
         return None
-    found = rules.number(text.rstrip(",;"))
-    if found is not None:
-        return found
+    number = rules.number(text.rstrip(",;"))
+    if number is not None:
+        return number
     try:
         return float(text)
     except ValueError:

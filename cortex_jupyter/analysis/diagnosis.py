@@ -98,20 +98,20 @@ def diagnose(store: Readable, recording: int, table: Any) -> Diagnosis:
     containers = _containers(store, recording)
     events = _notices(store, recording, containers)
     _last_lines(table, containers)
-    found = errors(table)
+    result = errors(table)
     failed = [c for c in containers.values() if c.exit_code]
     failed.sort(key=lambda c: (c.exit_code in _CONSEQUENCES and c.reason != "OOMKilled", c.ended or "~"))
     culprit = failed[0] if failed else None
-    return Diagnosis(list(containers.values()), events, found, culprit, _error(found, culprit, table))
+    return Diagnosis(list(containers.values()), events, result, culprit, _error(result, culprit, table))
 
 
 def _containers(store: Readable, recording: int) -> dict[tuple[str, str, int], Container]:
-    found = {}
+    result = {}
     for source, _ in store.sources(recording).values():
-        found[source.pod, source.container, source.run] = Container(
+        result[source.pod, source.container, source.run] = Container(
             source.pod, source.container, source.kind, source.run
         )
-    return found
+    return result
 
 
 def _notices(
@@ -144,14 +144,14 @@ def _last_lines(table: Any, containers: dict[tuple[str, str, int], Container]) -
     runs = table["run"].to_numpy()
     for (pod, name, run), container in containers.items():
         if pod in pod_names and name in container_names:
-            own = (pods == pod_names.index(pod)) & (names == container_names.index(name)) & (runs == run)
-            rows = np.flatnonzero(own)[-LAST:]
+            in_container = (pods == pod_names.index(pod)) & (names == container_names.index(name)) & (runs == run)
+            rows = np.flatnonzero(in_container)[-LAST:]
             container.last = [plain(table["text"][int(row)].as_py()[:_WIDTH]) for row in rows]
 
 
-def _error(found: list[Error], culprit: Container | None, table: Any) -> Error | None:
+def _error(result: list[Error], culprit: Container | None, table: Any) -> Error | None:
     """Return the error nearest to the end of the culprit; a traceback is preferred to a line."""
-    near = [e for e in found if culprit and _belongs_to(e, culprit, table)] or found
+    near = [e for e in result if culprit and _belongs_to(e, culprit, table)] or result
     traced = [e for e in near if e.kind != "line"]
     best = traced or near
     return best[-1] if best else None

@@ -49,24 +49,24 @@ def downsample(table: Any, source: Any, start: int, width: int) -> list[dict[str
     series = names.indices.to_numpy().astype(np.int64) * len(source.dictionary) + source.indices.to_numpy()
     group = series * (1 << 32) + np.maximum(0, (time - start) // max(1, width))
     finite = np.isfinite(value)
-    kept = [_ends(np.lexsort((keys, group)), group) for keys in (np.arange(len(group)),)]
+    row_sets = [_ends(np.lexsort((keys, group)), group) for keys in (np.arange(len(group)),)]
     for selected, keys in ((finite, value), (~finite, time)):
         rows = np.flatnonzero(selected)
-        kept.append(rows[_ends(np.lexsort((keys[rows], group[rows])), group[rows])])
-    rows = np.unique(np.concatenate(kept))
+        row_sets.append(rows[_ends(np.lexsort((keys[rows], group[rows])), group[rows])])
+    rows = np.unique(np.concatenate(row_sets))
     rows = rows[np.lexsort((time[rows], series[rows]))]
-    found = []
-    for own in np.split(rows, np.flatnonzero(np.diff(series[rows])) + 1):
-        at = int(series[own[0]])
-        found.append({
+    result = []
+    for series_rows in np.split(rows, np.flatnonzero(np.diff(series[rows])) + 1):
+        at = int(series[series_rows[0]])
+        result.append({
             "name": names.dictionary[at // len(source.dictionary)].as_py(),
             "source": source.dictionary[at % len(source.dictionary)].as_py(),
-            "time": time[own].tolist(),
-            "step": [None if s != s else s for s in step[own].tolist()],  # noqa: PLR0124 - NaN
-            "value": [v if abs(v) < float("inf") else str(v) for v in value[own].tolist()],
-            "seq": seq[own].tolist(),
+            "time": time[series_rows].tolist(),
+            "step": [None if s != s else s for s in step[series_rows].tolist()],  # noqa: PLR0124 - NaN
+            "value": [v if abs(v) < float("inf") else str(v) for v in value[series_rows].tolist()],
+            "seq": seq[series_rows].tolist(),
         })  # fmt: skip
-    return found
+    return result
 
 
 def _ends(order: Any, group: Any) -> Any:

@@ -92,21 +92,21 @@ def errors(table: Any) -> list[Error]:
         if (block := reader.feed(of, text)) is not None:
             blocks.append(block)
     blocks = sorted([*blocks, *reader.close()], key=lambda block: block.first)
-    taken = np.zeros(len(texts), np.bool_)
+    in_block = np.zeros(len(texts), np.bool_)
     for block in blocks:
-        taken[block.rows] = True
+        in_block[block.rows] = True
     groups: dict[str, list[int]] = {}
-    made: dict[str, Error] = {}
+    error_by_key: dict[str, Error] = {}
     for block in blocks:
         key = block.signature
         groups.setdefault(key, []).append(block.first)
-        if key not in made:
-            made[key] = Error(
+        if key not in error_by_key:
+            error_by_key[key] = Error(
                 block.kind, block.type, block.message, block.frames, block.chain, text=_text(block, texts)
             )
-    _lines(table, taken, groups, made)
+    _lines(table, in_block, groups, error_by_key)
     order = _by_source(source)
-    found = [_complete(made[key], rows, table, texts, source, order) for key, rows in groups.items()]
+    found = [_complete(error_by_key[key], rows, table, texts, source, order) for key, rows in groups.items()]
     return sorted(found, key=lambda error: error.row)
 
 
@@ -124,11 +124,11 @@ def _text(block: Block, texts: list[str]) -> str:
     return "\n".join(plain(texts[row][:_WIDTH]) for row in block.rows)
 
 
-def _lines(table: Any, taken: Any, groups: dict[str, list[int]], made: dict[str, Error]) -> None:
+def _lines(table: Any, in_block: Any, groups: dict[str, list[int]], error_by_key: dict[str, Error]) -> None:
     """Add the lines of level error; lines of one shape are one error."""
     np, pa = library("numpy"), library("pyarrow")
     levels, names = coded(table["level"])
-    bad = np.isin(levels, [i for i, name in enumerate(names) if name in _BAD]) & ~taken
+    bad = np.isin(levels, [i for i, name in enumerate(names) if name in _BAD]) & ~in_block
     rows = np.flatnonzero(bad)
     if not len(rows):
         return
@@ -136,34 +136,34 @@ def _lines(table: Any, taken: Any, groups: dict[str, list[int]], made: dict[str,
     shape = shapes(said)
     order = np.argsort(shape.shape, kind="stable")
     bounds = np.searchsorted(shape.shape[order], np.arange(len(shape.texts) + 1))
-    for place, text in enumerate(shape.texts):
-        own, key = rows[order[bounds[place] : bounds[place + 1]]].tolist(), f"line\n{text}"
+    for position, text in enumerate(shape.texts):
+        own, key = rows[order[bounds[position] : bounds[position + 1]]].tolist(), f"line\n{text}"
         groups[key] = own
         level, whole = str(names[levels[own[0]]]), plain(str(table["text"][own[0]].as_py())[:_WIDTH])
-        made[key] = Error("line", level.upper(), said[int(shape.first[place])].as_py()[:_WIDTH], text=whole)
+        error_by_key[key] = Error("line", level.upper(), said[int(shape.first[position])].as_py()[:_WIDTH], text=whole)
 
 
 def _by_source(source: Any) -> tuple[Any, Any]:
     """Return the rows sorted by source, and the position of each row in that order."""
     np = library("numpy")
     order = np.argsort(source, kind="stable")
-    place = np.empty(len(source), np.int64)
-    place[order] = np.arange(len(source))
-    return order, place
+    position = np.empty(len(source), np.int64)
+    position[order] = np.arange(len(source))
+    return order, position
 
 
 def _complete(
     error: Error, rows: list[int], table: Any, texts: list[str], source: Any, by_source: tuple[Any, Any]
 ) -> Error:
     pa = library("pyarrow")
-    order, place = by_source
+    order, position = by_source
     at = pa.array(rows)
     times = table["time"].take(at).cast(pa.timestamp("us", "UTC"), safe=False)
     error.count, error.row, error.source = len(rows), rows[0], int(source[rows[0]])
     error.pods = list(dict.fromkeys(table["pod"].take(at).to_pylist()))
     error.first, error.last = times[0].as_py(), times[-1].as_py()
     error.seq = table["seq"][rows[0]].as_py()
-    here = int(place[rows[0]])
+    here = int(position[rows[0]])
     before = [int(row) for row in order[max(0, here - CONTEXT) : here] if source[row] == error.source]
     error.context = [plain(texts[row][:_WIDTH]) for row in before]
     return error

@@ -70,20 +70,20 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
     names: dict[str, bool] = {}
     carried = Carried()
     for piece, _ in stored_pieces(store, recording, LogQuery.parse({"since": "all"})):
-        found = metrics(piece, carried=carried)
-        for name in pc.unique(found["name"]).to_pylist():
+        values = metrics(piece, carried=carried)
+        for name in pc.unique(values["name"]).to_pylist():
             names.setdefault(name, len(names) < _NAMES)
         # A frame of metrics has no container: find it by number. Numbers are not always in order within a piece.
-        at = pc.index_in(found["seq"], piece["seq"])
+        at = pc.index_in(values["seq"], piece["seq"])
         source_keys = pc.binary_join_element_wise(
             *(piece[c].cast(pa.string()).take(at) for c in ("pod", "container")), "\0"
         )
-        ranks = dict(zip(source_keys.to_pylist(), found["rank"].to_pylist(), strict=True))
+        ranks = dict(zip(source_keys.to_pylist(), values["rank"].to_pylist(), strict=True))
         series = []
-        for one in downsample(found, source_keys.combine_chunks().dictionary_encode(), start, width):
-            if names[one["name"]]:
-                pod, container = (source := one.pop("source")).split("\0")
-                series.append(one | {"pod": pod, "container": container, "rank": ranks[source]})
+        for series_points in downsample(values, source_keys.combine_chunks().dictionary_encode(), start, width):
+            if names[series_points["name"]]:
+                pod, container = (source := series_points.pop("source")).split("\0")
+                series.append(series_points | {"pod": pod, "container": container, "rank": ranks[source]})
         if series:
             yield event("points", series=series)
         looked += len(piece)

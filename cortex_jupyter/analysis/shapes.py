@@ -96,11 +96,11 @@ def shapes(text: Any) -> Shapes:
     _, offsets, data = whole.buffers()
     bounds = np.frombuffer(offsets, np.int64)[whole.offset : whole.offset + len(whole) + 1]
     data = data if data is not None else pa.py_buffer(b"")
-    held = np.frombuffer(data, np.uint8)
+    data_bytes = np.frombuffer(data, np.uint8)
     blocks = np.searchsorted(bounds, np.arange(bounds[0], bounds[-1] + _BLOCK, _BLOCK), "left")
     cuts = sorted({0, len(whole), *np.minimum(blocks, len(whole)).tolist()})
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-shapes") as pool:  # numpy releases the interpreter
-        parts = list(pool.map(lambda a, b: _block(held, bounds[a : b + 1]), cuts[:-1], cuts[1:]))
+        parts = list(pool.map(lambda a, b: _block(data_bytes, bounds[a : b + 1]), cuts[:-1], cuts[1:]))
     hashes, counts, starts, ends = (np.concatenate(column) for column in zip(*parts, strict=True))
     at = np.concatenate(([0], np.cumsum(counts)))
     _, first, shape, count = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
@@ -108,7 +108,7 @@ def shapes(text: Any) -> Shapes:
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     first, count, shape = first[order], count[order], place[shape]
-    texts = [_shape_text(held, bounds, at, starts, ends, int(row)) for row in first]
+    texts = [_shape_text(data_bytes, bounds, at, starts, ends, int(row)) for row in first]
     return Shapes(shape, texts, first, count, at, starts, ends, data)
 
 
@@ -121,7 +121,7 @@ def _tables() -> tuple[Any, Any]:
     return word, np.random.default_rng(7).integers(1, 1 << 63, 256, np.uint64)
 
 
-def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
+def _block(data_bytes: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     """Return, for a block of lines, the hash and the token count of each, and where the tokens begin and end."""
     np = library("numpy")
     word, numbers = _tables()
@@ -132,7 +132,7 @@ def _block(held: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
         return np.zeros(len(rows) - 1, np.uint64), np.zeros(len(rows) - 1, np.int64), none, none
     # Two spaces before and three after, so that each byte has the neighbours that are read.
     text = np.full(size + 5, 32, np.uint8)
-    text[2:-3] = held[base : base + size]
+    text[2:-3] = data_bytes[base : base + size]
     digit = (text >= 48) & (text <= 57)  # noqa: PLR2004 - ASCII
     inside = word[text]
     _exponents(np, text, digit, inside, rows)
@@ -218,11 +218,11 @@ def _powers(size: int) -> tuple[Any, Any]:
     )
 
 
-def _shape_text(held: Any, bounds: Any, at: Any, starts: Any, ends: Any, row: int) -> str:
+def _shape_text(data_bytes: Any, bounds: Any, at: Any, starts: Any, ends: Any, row: int) -> str:
     """Return the shape of one line as text."""
     parts, place = [], int(bounds[row])
     for token in range(int(at[row]), int(at[row + 1])):
-        parts.append(held[place : int(starts[token])].tobytes())
+        parts.append(data_bytes[place : int(starts[token])].tobytes())
         place = int(ends[token])
-    parts.append(held[place : int(bounds[row + 1])].tobytes())
+    parts.append(data_bytes[place : int(bounds[row + 1])].tobytes())
     return MARK.encode().join(parts).decode("utf-8", "replace")

@@ -73,8 +73,8 @@ def patterns(table: Any) -> Any:
         line), `example` (that line); the most frequent first.
     """
     np, pa = library("numpy"), library("pyarrow")
-    found, n = find_templates(table["message"]), table.num_rows
-    template_count, code = len(found.texts), found.code
+    templates, n = find_templates(table["message"]), table.num_rows
+    template_count, code = len(templates.texts), templates.code
     time = table["time"].cast(pa.int64()).to_numpy()
     count = np.bincount(code, minlength=template_count)
     first, last = (np.zeros(template_count, np.int64) for _ in range(2))
@@ -91,7 +91,7 @@ def patterns(table: Any) -> Any:
     moment = pa.timestamp("ns", "UTC")
     example = pa.array(early[order])
     return pa.table({
-        "pattern": pa.array([found.texts[i] for i in order.tolist()], pa.string()),
+        "pattern": pa.array([templates.texts[i] for i in order.tolist()], pa.string()),
         "count": pa.array(count[order], pa.int64()),
         "share": pa.array(count[order] / max(1, n), pa.float64()),
         "level": _most_frequent_level(table["level"], code, template_count, order),

@@ -28,11 +28,11 @@ class Carried:
     ranks: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
-def tidy(table: Any, rows: Any, found: Values, carried: Carried | None) -> Any:
+def tidy(table: Any, rows: Any, parsed: Values, carried: Carried | None) -> Any:
     """Assemble the frame; `rows` holds the table's row of each line."""
     pa, np, pc = library("pyarrow"), library("numpy"), library("pyarrow.compute")
-    _, codes, said, values, steps, epochs, ranks = found
-    at = rows[found.lines]
+    _, codes, name_list, values, steps, epochs, ranks = parsed
+    at = rows[parsed.lines]
     records = pa.array(at)
     pods = table["pod"].combine_chunks() if isinstance(table["pod"], pa.ChunkedArray) else table["pod"]
     keys = table["task"].combine_chunks() if isinstance(table["task"], pa.ChunkedArray) else table["task"]
@@ -47,11 +47,11 @@ def tidy(table: Any, rows: Any, found: Values, carried: Carried | None) -> Any:
         _pod_index(p, t) for p in pod.dictionary.to_pylist() for t in task.dictionary.to_pylist()
     ] or [np.nan], np.float64)  # fmt: skip
     rank = np.where(np.isnan(rank), index[source] if len(source) else rank, rank)
-    names = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(said, pa.string()))
+    names = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(name_list, pa.string()))
     return pa.table({
         "time": table["time"].take(records),
         "step": pa.array(step, pa.float64(), from_pandas=True),
-        "name": pc.dictionary_encode(names.cast(pa.string())) if len(said) != len(set(said)) else names,
+        "name": pc.dictionary_encode(names.cast(pa.string())) if len(name_list) != len(set(name_list)) else names,
         "value": pa.array(values, pa.float64()),
         "task": task,
         "pod": pod,
@@ -94,9 +94,9 @@ def _carry_over(
         since, epoch = carried.epochs.get(key, (0, np.nan))
         without = rows[np.isnan(step[rows]) & (time[rows] >= since)]
         step[without] = epoch
-        said = rows[~np.isnan(epochs[rows])]
-        if len(said) and time[said[-1]] >= since:
-            carried.epochs[key] = (int(time[said[-1]]), float(epochs[said[-1]]))
+        with_epoch = rows[~np.isnan(epochs[rows])]
+        if len(with_epoch) and time[with_epoch[-1]] >= since:
+            carried.epochs[key] = (int(time[with_epoch[-1]]), float(epochs[with_epoch[-1]]))
         if key in carried.ranks:
             rank[rows] = carried.ranks[key]
         elif not np.isnan(rank[rows[0]]):

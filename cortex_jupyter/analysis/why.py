@@ -59,23 +59,27 @@ class Why:
         # In Kubernetes' words: a task that is running may wait to run again (CrashLoopBackOff).
         now = "it runs again" if self.message.startswith("Running") else f"it is in state {self.reason}"
         lead = f"{now}; before, " if self.state == "running" else ""
-        if (one := self.culprit) is None:
+        if (container := self.culprit) is None:
             last = self.events[-1]["message"] if self.events else ""
             return f"{self.message}{f'; {last}' if last else ''}"
-        what = f" ({one.meaning})" if one.meaning and one.reason != "OOMKilled" else ""
-        how = "was " + one.meaning if one.reason == "OOMKilled" else f"ended with exit code {one.exit_code}{what}"
-        if one.reason in NOT_STARTED:
-            how = f"could not be started ({one.reason}, exit code {one.exit_code})"
-        if one.message:
-            how += f": {' '.join(one.message.split())[:500]}"
-        run = f" in its run {one.run}" if one.run else ""
-        said = f", after {self.error.title[:200]}" if self.error and one.pod in self.error.pods else ""
+        what = f" ({container.meaning})" if container.meaning and container.reason != "OOMKilled" else ""
+        how = (
+            "was " + container.meaning
+            if container.reason == "OOMKilled"
+            else f"ended with exit code {container.exit_code}{what}"
+        )
+        if container.reason in NOT_STARTED:
+            how = f"could not be started ({container.reason}, exit code {container.exit_code})"
+        if container.message:
+            how += f": {' '.join(container.message.split())[:500]}"
+        run = f" in its run {container.run}" if container.run else ""
+        after_error = f", after {self.error.title[:200]}" if self.error and container.pod in self.error.pods else ""
         why = (
             f"; {self.reason}"
-            if self.state == "failed" and self.reason not in ("", "Error", one.reason, "BackoffLimitExceeded")
+            if self.state == "failed" and self.reason not in ("", "Error", container.reason, "BackoffLimitExceeded")
             else ""
         )
-        return f"{lead}{one.container} of {one.pod}{run} {how}{said}{why}"
+        return f"{lead}{container.container} of {container.pod}{run} {how}{after_error}{why}"
 
     def __str__(self) -> str:
         state = "" if self.reason == "Opened" else f" {self.state}"
@@ -87,7 +91,7 @@ class Why:
                 "\nwhat the cluster said\n"
                 + _indented([f"{e['time'][11:19]} {e['message']}" for e in self.events[-_EVENTS:]])
             )
-        parts += [f"\n{_ended(one)}\n{_indented(one.last[-_SHOWN_LINES:])}" for one in self._shown()]
+        parts += [f"\n{_ended(container)}\n{_indented(container.last[-_SHOWN_LINES:])}" for container in self._shown()]
         return "\n".join(parts)
 
     __repr__ = __str__
@@ -116,11 +120,11 @@ class Why:
             parts.append(f'{_title("What the cluster said")}<div style="{MONO}">{lines}</div>')
         if self.state != "succeeded" or any(c.exit_code for c in self.containers):
             parts.append(_title("The last lines"))
-            for one in self._shown():
-                lines = "".join(f"<div>{escape(line) or '&nbsp;'}</div>" for line in one.last)
-                opened = " open" if one is self.culprit and self.error is None else ""
+            for container in self._shown():
+                lines = "".join(f"<div>{escape(line) or '&nbsp;'}</div>" for line in container.last)
+                opened = " open" if container is self.culprit and self.error is None else ""
                 parts.append(
-                    f'<details{opened} style="margin:.2em 0"><summary style="cursor:pointer">{escape(_ended(one))}</summary><div style="{MONO};padding-left:1.2em;opacity:.85">{lines}</div></details>'
+                    f'<details{opened} style="margin:.2em 0"><summary style="cursor:pointer">{escape(_ended(container))}</summary><div style="{MONO};padding-left:1.2em;opacity:.85">{lines}</div></details>'
                 )
         return f'<div class="cortex-why">{"".join(parts)}</div>'
 
@@ -129,13 +133,15 @@ def _headed(error: Error) -> str:
     return f"the last error ({error.count}x, in {len(error.pods)} {'pod' if len(error.pods) == 1 else 'pods'})"
 
 
-def _ended(one: Container) -> str:
-    run = f" run {one.run}" if one.run else ""
-    if one.exit_code is None:
-        return f"{one.pod}/{one.container}{run}: not seen to end"
-    meaning = one.meaning or (one.reason if one.reason != "Completed" else "")
-    how = f"exit {one.exit_code}{f', {meaning}' if meaning else ''}"
-    return f"{one.pod}/{one.container}{run}: {how}" + (f"\n  {one.message}" if one.message else "")
+def _ended(container: Container) -> str:
+    run = f" run {container.run}" if container.run else ""
+    if container.exit_code is None:
+        return f"{container.pod}/{container.container}{run}: not seen to end"
+    meaning = container.meaning or (container.reason if container.reason != "Completed" else "")
+    how = f"exit {container.exit_code}{f', {meaning}' if meaning else ''}"
+    return f"{container.pod}/{container.container}{run}: {how}" + (
+        f"\n  {container.message}" if container.message else ""
+    )
 
 
 def _indented(lines: list[str]) -> str:

@@ -19,7 +19,7 @@ from cortex_jupyter.store import absolute_archive, is_shared
 from cortex_jupyter.store.attempts import begin, due
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.tables.read import stored_pieces
-from cortex_jupyter.tables.statement import many
+from cortex_jupyter.tables.statement import format_count
 from cortex_jupyter.telemetry import logs, tracing
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _one(store: Store, catalog: Catalog, recording: int, url: str, *, again: boo
         extra = {"task": info.ref.key, "seconds": time.monotonic() - begun}
         _log.info("archived in %s, %d bytes", held.file.path, held.file.size, extra=extra)
     else:
-        say(f"{info.ref.key}: {held.file.path}, {many(held.file.size, 'byte')}")
+        say(f"{info.ref.key}: {held.file.path}, {format_count(held.file.size, 'byte')}")
     return 0
 
 

@@ -17,7 +17,7 @@ from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.reader.text import line
 from cortex_jupyter.tables.convert import whole
-from cortex_jupyter.tables.statement import many
+from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
     import argparse
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
                     _WRITERS[kind](out, records, log.query)
 
         whole(target, write)
-    say(f"{target}: {many(target.stat().st_size, 'byte')}")
+    say(f"{target}: {format_count(target.stat().st_size, 'byte')}")
     say(str(log.complete))
     return 0
 

@@ -13,7 +13,7 @@ from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.reader.text import line
-from cortex_jupyter.tables.statement import many
+from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
     import argparse
@@ -65,7 +65,7 @@ def _elsewhere(log: TaskLog, count: int) -> str:
     if log.query.run is not None:
         runs = [f"{pod}/{container} {', '.join(map(str, numbers))}" for (pod, container), numbers in log.runs.items()]
         return f"; recorded are the runs {'; '.join(runs[:5])}" if runs else ""
-    return f"; it has {many(count, 'line')}, --since all shows them" if count else ""
+    return f"; it has {format_count(count, 'line')}, --since all shows them" if count else ""
 
 
 def _follow(log: TaskLog, writer: Writer) -> int:

@@ -34,8 +34,8 @@ from cortex_jupyter.model import Cursor, TaskRef
 from cortex_jupyter.notebook.outlet import RATE, Outlet
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.reader.outline_json import outline
-from cortex_jupyter.reader.page_json import page, place
-from cortex_jupyter.reader.search import asked, matches
+from cortex_jupyter.reader.page_json import page, parse_moment
+from cortex_jupyter.reader.search import matches, parse_search
 from cortex_jupyter.reader.state import present
 from cortex_jupyter.reader.window import Window, at_most
 from cortex_jupyter.server.sse import Slot, Stream
@@ -223,7 +223,7 @@ class PageServer:
 
     async def _search(self, message: dict[str, Any]) -> None:
         id_ = message.get("id")
-        query = asked(message.get("query") or {}) if message["type"] == "search" else None
+        query = parse_search(message.get("query") or {}) if message["type"] == "search" else None
         recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
         if query is not None and query.before is not None:
             (await recording.info()).check(query.before)
@@ -243,7 +243,7 @@ class PageServer:
         recording = await self._recordings.find(TaskRef.parse(str(message.get("task")), self._recordings.namespace))
         asked = message.get("query") or {}
         query = LogQuery.parse(asked, allowed=_PAGE)
-        at = place(asked.get("at"), query)
+        at = parse_moment(asked.get("at"), query)
         info = await recording.info()
         task = await present(recording, info)
         found = await asyncio.to_thread(page, recording, query, info, task, at)

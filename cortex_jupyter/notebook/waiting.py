@@ -15,7 +15,7 @@ from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.notebook.snapshot import Snapshot, progress, until
 from cortex_jupyter.query.pattern import finder
-from cortex_jupyter.tables.statement import many
+from cortex_jupyter.tables.statement import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -115,7 +115,7 @@ class Waiting(Snapshot):
         what = "it has not ended" if pattern is None else f"no line matches {pattern[:60]!r}"
         return WaitTimeout(
             f"{self._recording.ref.key}: {what} after {timeout:g} s; {status.message or status.state}, "
-            f"{many(records, 'line')} so far"
+            f"{format_count(records, 'line')} so far"
         )
 
     def _failed(self, status: Status) -> TaskFailed:

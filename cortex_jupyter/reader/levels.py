@@ -52,12 +52,12 @@ class LevelCounts:
         """
         index = {seq: n for seq, n, event, _, _ in self._store.index(self._recording) if event == "log"}
         with self._lock:
-            known = {seq: seconds for seq, (n, seconds, _) in self._counts.items() if index.get(seq) == n}
-        if missing := [seq for seq in reversed(index) if seq not in known]:
+            counted = {seq: seconds for seq, (n, seconds, _) in self._counts.items() if index.get(seq) == n}
+        if missing := [seq for seq in reversed(index) if seq not in counted]:
             self._count(missing)
         warnings, errors = [0] * count, [0] * count
         parts = max(1, _SECOND // width)
-        for seconds in known.values():
+        for seconds in counted.values():
             for second, warnings_here, errors_here in seconds:
                 # A second's counts are shared evenly by bins narrower than a second. A second may
                 # begin before the first bin.
@@ -66,7 +66,7 @@ class LevelCounts:
                     bin_ = min(count - 1, max(0, bin_))
                     warnings[bin_] += warnings_here * (part + 1) // parts - warnings_here * part // parts
                     errors[bin_] += errors_here * (part + 1) // parts - errors_here * part // parts
-        return sum(index[seq] for seq in known), warnings, errors
+        return sum(index[seq] for seq in counted), warnings, errors
 
     def sources(self) -> dict[int, int]:
         """Return how many of the lines counted so far each source has, by its id."""

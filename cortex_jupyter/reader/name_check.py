@@ -41,17 +41,17 @@ def _exact(names: str | None) -> list[str]:
     return [name.strip() for name in (names or "").split(",") if name.strip() and not _GLOB & set(name)]
 
 
-def _check(word: str, names: list[str], known: set[str]) -> None:
+def _check(word: str, names: list[str], existing: set[str]) -> None:
     for name in names:
-        if name not in known:
-            has = ", ".join(sorted(known)[:20]) or "none"
+        if name not in existing:
+            has = ", ".join(sorted(existing)[:20]) or "none"
             raise ContainerNotFound(f"the task has no {word} {name[:253]!r}", f"it has {has}")
 
 
-def _check_run(query: LogQuery, known: set[tuple[str, str, int]]) -> None:
-    if query.run is None or any(query.run.among(known).wants(*source) for source in known):
+def _check_run(query: LogQuery, existing: set[tuple[str, str, int]]) -> None:
+    if query.run is None or any(query.run.among(existing).wants(*source) for source in existing):
         return
-    last = max((run for *_, run in known), default=0)
+    last = max((run for *_, run in existing), default=0)
     has = (
         f"its containers have the runs 0 to {last}"
         if last

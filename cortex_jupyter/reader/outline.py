@@ -100,9 +100,9 @@ def spread(batches: list[tuple[int, int, int]], start: int, width: int, count: i
         if low == high:
             bins[low] += n
             continue
-        span, given = t_max - t_min + 1, 0
+        span, assigned = t_max - t_min + 1, 0
         for i in range(low, high + 1):
             upto = n if i == high else n * (start + (i + 1) * width - t_min) // span
-            bins[i] += upto - given
-            given = upto
+            bins[i] += upto - assigned
+            assigned = upto
     return bins

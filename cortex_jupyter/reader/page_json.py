@@ -76,7 +76,7 @@ def allowed(recording: Recording, notices: list[dict[str, Any]]) -> list[dict[st
     return [n for n in notices if n.get("notice") != "event"] if "events" in recording.hidden else notices
 
 
-def place(value: object, query: LogQuery) -> int | None:
+def parse_moment(value: object, query: LogQuery) -> int | None:
     """Parse `at`, the moment around which a page lies.
 
     Raises

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from cortex_jupyter.query.bounds import PATIENT, Bound
-from cortex_jupyter.reader.snapshot import Record, Snapshot, held, records_of
+from cortex_jupyter.reader.snapshot import Record, Snapshot, records_of, require_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,7 +100,7 @@ def newest(
                     full = True
                     size -= len(best[0][2].text)
                     del best[0]
-    info = held(store, recording)
+    info = require_info(store, recording)
     best = best[-limit:] if limit else []
     if edge > floor:  # the next page continues from here
         full = full and bool(best) and best[0][:2] > edge
@@ -142,13 +142,13 @@ def following(
     after : Cursor
         `newer` of another page, an event's `id:`, or 0.
     """
-    found: list[Record] = []
+    records: list[Record] = []
     notices: list[dict[str, Any]] = []
     at, more, size = after.seq, False, 0
     low, high = since if since is not None else -1, until if until is not None else 1 << 63
     while not more and (entries := store.entries(recording, at, 1 << 20)):
         for entry in entries:
-            if len(found) >= limit or (at > after.seq and bound.over):
+            if len(records) >= limit or (at > after.seq and bound.over):
                 more = True
                 break
             if entry.event != "log":
@@ -159,18 +159,18 @@ def following(
             wanted = [r for r in records_of(entry, keep) if r.seq > at and low <= r.time <= high]
             for record in wanted:
                 size += len(record.text)
-                if len(found) == limit or (found and size > bound.size):
+                if len(records) == limit or (records and size > bound.size):
                     more = True
                     break
-                found.append(record)
-            at = found[-1].seq if more else entry.last
+                records.append(record)
+            at = records[-1].seq if more else entry.last
             if more:
                 break
-    info = held(store, recording)
+    info = require_info(store, recording)
     reached = info.cursor(at) if at > after.seq else replace(after, recording=recording)
     newer = None if info.done and not more else reached
     older = replace(after, recording=recording, before=_AFTER_ALL) if after.seq else None
-    return Page(in_order(found), notices, older, newer, more and len(found) < limit)
+    return Page(in_order(records), notices, older, newer, more and len(records) < limit)
 
 
 def tail_start(
@@ -201,16 +201,16 @@ def tail_start(
     low, high = (since if since is not None else -1), (until if until is not None else 1 << 63)
     best: list[tuple[int, int]] = []  # a heap
     snapshot, stopped = index[-1][0] + index[-1][1] - 1 if index else 0, False
-    looked = False
+    has_read = False
     for seq, n, event, t_min, t_max in sorted(index, key=lambda row: -row[4]) if count else ():
         if event != "log" or t_min > high or t_max < low:
             continue
         if len(best) == count and t_max < best[0][0]:
             break
-        if bound.over and looked:
+        if bound.over and has_read:
             best, stopped = [key for key in best if key[0] > t_max] or [(t_max + 1, 0)], True
             break
-        looked = True
+        has_read = True
         entry = store.entry(recording, seq)
         for record in records_of(entry, keep) if entry and entry.event == "log" else ():
             if seq <= record.seq < seq + n and low <= record.time <= high:

@@ -67,7 +67,7 @@ def _raw(query: LogQuery) -> dict[str, str | list[str]]:
     return raw
 
 
-def asked(values: dict[str, Any]) -> LogQuery:
+def parse_search(values: dict[str, Any]) -> LogQuery:
     """Parse a request for a search.
 
     Raises

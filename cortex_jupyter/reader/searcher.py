@@ -25,7 +25,7 @@ from cortex_jupyter.query.bounds import Bounds
 from cortex_jupyter.query.language import LogQuery
 from cortex_jupyter.query.required_literals import of_each
 from cortex_jupyter.reader.process import event
-from cortex_jupyter.reader.snapshot import held
+from cortex_jupyter.reader.snapshot import require_info
 from cortex_jupyter.telemetry import logs
 
 if TYPE_CHECKING:
@@ -66,8 +66,10 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
     may_match = _prefilter(query.grep)
     excluded = store.held(recording).lacking(of_each(query.grep)) if isinstance(store, ArchiveStore) else set()
     index = store.index(recording)
-    place = query.before or held(store, recording).cursor(index[-1][0] + index[-1][1] - 1 if index else 0)
-    snapshot = place.seq
+    start_cursor = query.before or require_info(store, recording).cursor(
+        index[-1][0] + index[-1][1] - 1 if index else 0
+    )
+    snapshot = start_cursor.seq
     top = query.before.before if query.before and query.before.before else (1 << 63, 0)
     low, high = query.since or 0, min(top[0], query.until if query.until is not None else 1 << 63)
     rows = [r for r in index if r[2] == "log" and r[0] <= snapshot and r[4] >= low and r[3] <= high]
@@ -82,7 +84,7 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
             at = now
             yield event("progress", to=str(t_max), matches=pending.matches, looked=looked, lines=total)
         if over:
-            older = str(replace(place, before=(t_max + 1, 0)))
+            older = str(replace(start_cursor, before=(t_max + 1, 0)))
             yield event(
                 "done", to=str(t_max), matches=pending.matches, looked=looked, lines=total, all=False, older=older
             )
@@ -112,8 +114,8 @@ class _OrderedMatches:
 
     def later_than(self, time: int) -> Iterator[bytes]:
         """Yield the events of matches later than a time, and hold the rest back."""
-        held, self._held = self._held, []
-        for batch in held:
+        batches, self._held = self._held, []
+        for batch in batches:
             late = [i for i, t in enumerate(batch.times) if t > time]
             if len(late) < len(batch):
                 self.add(batch.take([i for i, t in enumerate(batch.times) if t <= time]))

@@ -83,16 +83,16 @@ class Session(Connection):
         opened = self.cluster is not None
         lacking = asyncio.create_task(self.lacking(ref.namespace))  # at the same time, for it costs a request
         try:
-            found = await self._find(ref, person)
-            if found.workload is not None:
-                found.problem = await (lacking if opened else self.lacking(ref.namespace))
-            found.hidden = await self.hidden(ref.namespace, person)
+            recording = await self._find(ref, person)
+            if recording.workload is not None:
+                recording.problem = await (lacking if opened else self.lacking(ref.namespace))
+            recording.hidden = await self.hidden(ref.namespace, person)
         except NotFound as error:
             raise await self.missing(ref, error, person) from None
         finally:
             lacking.cancel()
-        await found.want()
-        return found
+        await recording.want()
+        return recording
 
     async def _find(self, ref: TaskRef, person: Person | None) -> Recording:
         try:
@@ -141,9 +141,9 @@ class Session(Connection):
     async def _newest(self, place: Readable, ref: TaskRef, person: Person | None) -> Info | None:
         """Return the newest readable recording of a task; of any kind if the reference has none."""
         cluster = self.cluster.id if self.cluster else None
-        found = await asyncio.to_thread(place.find, ref, cluster)
-        if found is None or await self.readable(found, person):
-            return found
+        newest = await asyncio.to_thread(place.find, ref, cluster)
+        if newest is None or await self.readable(newest, person):
+            return newest
         best = None  # older recordings of that kind cannot be readable either, but one of another kind may be
         for kind in () if ref.kind else KINDS:
             info = await asyncio.to_thread(place.find, TaskRef(ref.namespace, kind, ref.name), cluster)
@@ -170,17 +170,17 @@ class Session(Connection):
         NotAllowed, NoCluster, ClusterError, StoreError
         """
         await self.allow(namespace, person)
-        found = [i for i in await asyncio.to_thread(self.store.recordings, namespace) if i.last_seq]
+        infos = [i for i in await asyncio.to_thread(self.store.recordings, namespace) if i.last_seq]
         if self.archive is not None:
             try:
                 archived = await asyncio.to_thread(self.archive.recordings, namespace)
             except ArchiveError as error:
                 _log.warning("archived tasks are not listed: %s", error)
                 archived = []
-            known = {info.id for info in found}
-            found += [info for info in archived if info.id not in known]
-        found = [info for info in found if await self.readable(info, person)]
-        return sorted(found, key=lambda info: info.id, reverse=True)
+            known = {info.id for info in infos}
+            infos += [info for info in archived if info.id not in known]
+        infos = [info for info in infos if await self.readable(info, person)]
+        return sorted(infos, key=lambda info: info.id, reverse=True)
 
     @cached_property
     def _feeds(self) -> WeakValueDictionary[tuple[str, int], Feed]:

@@ -86,11 +86,11 @@ class Snapshot:
 
     def notices(self, wanted: Callable[[tuple[int, int]], bool]) -> list[dict[str, Any]]:
         """Return the notices met at a wanted (time, number), in that order."""
-        places = sorted((time, seq) for seq, (time, _) in self._notices.items())
-        return [self._notices[seq][1] for time, seq in places if wanted((time, seq))]
+        positions = sorted((time, seq) for seq, (time, _) in self._notices.items())
+        return [self._notices[seq][1] for time, seq in positions if wanted((time, seq))]
 
 
-def held(store: Readable, recording: int) -> Info:
+def require_info(store: Readable, recording: int) -> Info:
     """Return a recording's state, or raise: it may have left while it was read.
 
     Raises

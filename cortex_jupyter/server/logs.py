@@ -21,7 +21,7 @@ from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.query.language import NAMES
 from cortex_jupyter.reader.filtering import run_filter
 from cortex_jupyter.reader.name_check import check_names
-from cortex_jupyter.reader.page_json import page, place
+from cortex_jupyter.reader.page_json import page, parse_moment
 from cortex_jupyter.reader.state import present
 from cortex_jupyter.reader.window import Window, wait_caught_up
 from cortex_jupyter.server.sse import Slot
@@ -60,7 +60,9 @@ class LogsHandler(StreamingHandler):
         elif arguments.get("cursor"):
             raise BadQuery("cursor is given for a page", "pages take before=`older` or after=`newer`")
         else:
-            await self.until_closed(self._page(recording, query, place(arguments.get("at"), query)), recording.ref)
+            await self.until_closed(
+                self._page(recording, query, parse_moment(arguments.get("at"), query)), recording.ref
+            )
 
     def _accepts_stream(self) -> bool:
         return "text/event-stream" in self.request.headers.get("Accept", "")

@@ -13,7 +13,7 @@ from cortex_jupyter.analysis.recording_metrics import measured
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.reader.name_check import check_names
 from cortex_jupyter.reader.outline_json import outline
-from cortex_jupyter.reader.search import asked, matches
+from cortex_jupyter.reader.search import matches, parse_search
 from cortex_jupyter.server.base import Handler
 from cortex_jupyter.server.streaming import StreamingHandler
 
@@ -46,7 +46,7 @@ class SearchHandler(StreamingHandler):
     @authorized
     async def get(self, namespace: str, kind: str, name: str) -> None:
         """Answer with an event stream; it ends when the reader goes."""
-        query = self.service.app.bounded(asked(self.arguments()))
+        query = self.service.app.bounded(parse_search(self.arguments()))
         recording = await self.find(namespace, kind, name)
         await check_names(recording, query)
         if query.before is not None:

@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from cortex_jupyter.query.language import LogQuery
 
 
-def in_time(held: Held) -> bool:
+def in_time(archived: Held) -> bool:
     """Return whether the lines are in the order of time, so that any selection of them is in the order of reading."""
-    return ascending(held.file.read(columns=["time"])["time"])
+    return ascending(archived.file.read(columns=["time"])["time"])
 
 
-def records(held: Held, query: LogQuery) -> Iterator[Record]:
+def records(archived: Held, query: LogQuery) -> Iterator[Record]:
     """Yield the records of an archive (one that is `in_time`) that a query wants; `tail` is ignored."""
     pa = library("pyarrow")
     columns = ["time", "seq", "source", "stream", "text"]
-    sources = {sid: source.public for sid, source in held.sources.items()}
-    groups = iter(row_groups(held, query))
+    sources = {sid: source.public for sid, source in archived.sources.items()}
+    groups = iter(row_groups(archived, query))
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-archived") as pool:
 
         def submit(count: int) -> list[Future[Any]]:
-            return [pool.submit(wanted, held, query, columns, groups=[group]) for group in islice(groups, count)]
+            return [pool.submit(wanted, archived, query, columns, groups=[group]) for group in islice(groups, count)]
 
-        ahead = submit(pa.cpu_count())
-        while ahead:
-            rows = ahead.pop(0).result()
-            ahead += submit(1)
+        futures = submit(pa.cpu_count())
+        while futures:
+            rows = futures.pop(0).result()
+            futures += submit(1)
             times = rows["time"].cast(pa.int64()).to_pylist()
             other_columns = (rows[name].to_pylist() for name in columns[1:])
             for time, seq, sid, stream, text in zip(times, *other_columns, strict=True):

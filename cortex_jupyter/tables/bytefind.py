@@ -26,8 +26,8 @@ def buffers(text: Any) -> tuple[Any, Any]:
     """
     np = library("numpy")
     _, offsets, values = text.buffers()
-    held = np.frombuffer(values, np.uint8) if values is not None else np.zeros(0, np.uint8)
-    return np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1], held
+    value_bytes = np.frombuffer(values, np.uint8) if values is not None else np.zeros(0, np.uint8)
+    return np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1], value_bytes
 
 
 def rows_with(text: Any, word: bytes) -> Any:
@@ -53,17 +53,17 @@ def rows_with(text: Any, word: bytes) -> Any:
     offsets, values = buffers(text)
     if find is None or not len(text):
         return None
-    places: list[int] = []
-    base, begin, most = values.ctypes.data, int(offsets[0]), len(text) // _RARE
+    addresses: list[int] = []
+    base, begin, limit = values.ctypes.data, int(offsets[0]), len(text) // _RARE
     at, end = base + begin, base + int(offsets[-1])
-    while place := find(at, end - at, word, len(word)):
-        places.append(place - base)
-        if len(places) > most or (
-            len(places) == _JUDGED and _JUDGED * (end - base - begin) > most * (place - base - begin)
+    while address := find(at, end - at, word, len(word)):
+        addresses.append(address - base)
+        if len(addresses) > limit or (
+            len(addresses) == _JUDGED and _JUDGED * (end - base - begin) > limit * (address - base - begin)
         ):
             return None
-        at = place + 1
-    matches = np.array(places, np.int64)
+        at = address + 1
+    matches = np.array(addresses, np.int64)
     rows = np.searchsorted(offsets, matches, "right") - 1
     return np.unique(rows[matches + len(word) <= offsets[rows + 1]])  # a match across two texts does not count
 

@@ -48,9 +48,9 @@ class Clock:
 
     def line(self, line: str) -> int:
         """Return when a line was written; if it does not say, the time of the line before."""
-        found = _WRITTEN.match(line)
-        if found is not None:
-            self.last = self._ns(found[1], found[2], found[3]) or self.last
+        match = _WRITTEN.match(line)
+        if match is not None:
+            self.last = self._ns(match[1], match[2], match[3]) or self.last
         elif line[:1] == "{" and (field := _FIELD.search(line)) is not None:
             if field[2]:
                 self.last = _number(float(field[2]) if "." in field[2] else int(field[2])) or self.last

@@ -60,17 +60,17 @@ def fields(table: Any) -> Fields:
         for name, value in doc.items():
             kinds.setdefault(name, Counter())[_kind(value)] += 1
     names = sorted(kinds, key=lambda name: -kinds[name].total())
-    kept = [name for name in kinds if name in set(names[:MOST])]
+    column_names = [name for name in kinds if name in set(names[:MOST])]
     columns = {name: rows[name] for name in WITH}
     conflicts: dict[str, dict[str, int]] = {}
-    for name in kept:
-        found = set(kinds[name]) - {"null"}
-        if found == {"int", "float"}:
-            found = {"float"}
+    for name in column_names:
+        value_kinds = set(kinds[name]) - {"null"}
+        if value_kinds == {"int", "float"}:
+            value_kinds = {"float"}
         values = [doc.get(name) for doc in docs]
-        if len(found) > 1:
+        if len(value_kinds) > 1:
             conflicts[name] = {kind: n for kind, n in kinds[name].items() if kind != "null"}
-        columns[f"{name}_" if name in WITH else name] = _column(pa, values, found)
+        columns[f"{name}_" if name in WITH else name] = _column(pa, values, value_kinds)
     return Fields(pa.table(columns), conflicts, max(len(names) - MOST, 0))
 
 

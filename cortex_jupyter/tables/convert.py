@@ -38,31 +38,31 @@ def to_pandas(table: Any) -> Any:
     def dtype(kind: Any) -> Any:
         return text if pa.types.is_large_string(kind) or pa.types.is_string(kind) else None
 
-    few = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    dictionary_columns = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-pandas") as pool:  # Arrow and numpy release the interpreter
-        categories = pool.map(_categories, (table[name] for name in few))
-        plain = table.drop_columns(few).to_pandas(types_mapper=dtype)
-        columns = {**plain, **dict(zip(few, categories, strict=True))}
+        categories = pool.map(_categories, (table[name] for name in dictionary_columns))
+        plain = table.drop_columns(dictionary_columns).to_pandas(types_mapper=dtype)
+        columns = {**plain, **dict(zip(dictionary_columns, categories, strict=True))}
     return pd.DataFrame({name: columns[name] for name in table.column_names}, copy=False)
 
 
 def _categories(column: Any) -> Any:
     """Return a dictionary column as a `pandas.Categorical`, with one byte per row at once (Arrow takes four first)."""
     pd, np = library("pandas"), library("numpy")
-    known = dict.fromkeys(value for chunk in column.chunks for value in chunk.dictionary.to_pylist())
-    places = {value: place for place, value in enumerate(known)}
+    values = dict.fromkeys(value for chunk in column.chunks for value in chunk.dictionary.to_pylist())
+    index_of = {value: index for index, value in enumerate(values)}
     # Zeros that are never written take no memory, so a column with one value costs nothing.
-    codes = np.zeros(len(column), np.min_scalar_type(-len(known) - 1))
+    codes = np.zeros(len(column), np.min_scalar_type(-len(values) - 1))
     at = 0
     for chunk in column.chunks:
-        own = [places[value] for value in chunk.dictionary.to_pylist()]
-        if chunk.null_count or any(own):
+        chunk_codes = [index_of[value] for value in chunk.dictionary.to_pylist()]
+        if chunk.null_count or any(chunk_codes):
             indices = (chunk.indices.fill_null(-1) if chunk.null_count else chunk.indices).to_numpy()
             # Usually all chunks have the same dictionary. For any other, index -1 means the last element, null.
-            same = own == list(range(len(own)))
-            codes[at : at + len(chunk)] = indices if same else np.array([*own, -1], codes.dtype)[indices]
+            same = chunk_codes == list(range(len(chunk_codes)))
+            codes[at : at + len(chunk)] = indices if same else np.array([*chunk_codes, -1], codes.dtype)[indices]
         at += len(chunk)
-    return pd.Categorical.from_codes(codes, pd.Index(list(known), dtype="str"), validate=False)
+    return pd.Categorical.from_codes(codes, pd.Index(list(values), dtype="str"), validate=False)
 
 
 def to_polars(table: Any) -> Any:
@@ -85,8 +85,8 @@ def _only(column: Any) -> str | None:
     """Return the one value of all rows of a dictionary column; None if there are several values, or none."""
     if not library("pyarrow").types.is_dictionary(column.type) or column.null_count:
         return None
-    known = {value for chunk in column.chunks for value in chunk.dictionary.to_pylist()}
-    return known.pop() if len(known) == 1 else None
+    values = {value for chunk in column.chunks for value in chunk.dictionary.to_pylist()}
+    return values.pop() if len(values) == 1 else None
 
 
 def plain(table: Any) -> Any:

@@ -81,11 +81,11 @@ class Foreign:
 
     def _source(self, pod: str, container: str, run: int = 0) -> int:
         key = (pod, container, run)
-        found = self._ids.get(key)
-        if found is None:
-            found = self._ids[key] = len(self._ids) + 1
-            self.sources[found] = Source(pod, "", container, "", "main", run)
-        return found
+        source_id = self._ids.get(key)
+        if source_id is None:
+            source_id = self._ids[key] = len(self._ids) + 1
+            self.sources[source_id] = Source(pod, "", container, "", "main", run)
+        return source_id
 
     # --------------------------------------------------------------------- text
 
@@ -144,18 +144,22 @@ class Foreign:
             with pq.ParquetFile(self.path) as file:
                 # By position: a name may occur twice.
                 kinds = [field.type for field in file.schema_arrow]
-                places = {name.lower(): i for i, name in reversed([*enumerate(file.schema_arrow.names)])}
+                column_index = {name.lower(): i for i, name in reversed([*enumerate(file.schema_arrow.names)])}
                 texty = [i for i, kind in enumerate(kinds) if _texty(pa, kind)]
-                text = next((places[n] for n in _TEXTS if places.get(n) in texty), texty[0] if texty else None)
-                time = next((places[n] for n in TIMES if places.get(n, text) != text), None)
+                text = next(
+                    (column_index[n] for n in _TEXTS if column_index.get(n) in texty), texty[0] if texty else None
+                )
+                time = next((column_index[n] for n in TIMES if column_index.get(n, text) != text), None)
                 for batch in file.iter_batches(ROWS):
-                    yield from self._rows(batch, text, time, places)
+                    yield from self._rows(batch, text, time, column_index)
         except (pa.ArrowException, OSError) as error:
             raise ArchiveDamaged(f"{self.name} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
 
-    def _rows(self, batch: Any, text: int | None, time: int | None, places: dict[str, int]) -> Iterator[Row]:
+    def _rows(self, batch: Any, text: int | None, time: int | None, column_index: dict[str, int]) -> Iterator[Row]:
         n = batch.num_rows
-        columns: dict[str, list[Any]] = {c: batch.column(places[c]).to_pylist() for c in _ORIGIN if c in places}
+        columns: dict[str, list[Any]] = {
+            c: batch.column(column_index[c]).to_pylist() for c in _ORIGIN if c in column_index
+        }
         if text is None:  # there is no text column: each row becomes JSON
             texts = [orjson.dumps(row, default=str).decode() for row in batch.to_pylist()]
         else:

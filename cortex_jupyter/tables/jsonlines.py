@@ -44,14 +44,14 @@ def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
     doubtful = pc.or_(pc.match_substring_regex(data, _DOUBTFUL), pc.greater(pc.binary_length(data), _LONG))
     sure = pc.invert(doubtful)
     rows = pc.filter(text, sure)
-    found = _by_arrow(rows) if len(rows) else None
-    if found is None:
+    parsed = _by_arrow(rows) if len(rows) else None
+    if parsed is None:
         return _by_python(text)
     if len(rows) == len(text):
-        return found
+        return parsed
     slow = _by_python(pc.filter(text, doubtful))
     order = pc.sort_indices(pa.concat_arrays([pc.indices_nonzero(sure), pc.indices_nonzero(doubtful)]))
-    level, at, length, fields = (pa.concat_arrays(pair).take(order) for pair in zip(found, slow, strict=True))
+    level, at, length, fields = (pa.concat_arrays(pair).take(order) for pair in zip(parsed, slow, strict=True))
     return level, at, length, fields
 
 

@@ -39,19 +39,19 @@ def lazy(store: Readable, recording: int, query: LogQuery) -> Any:
     MissingExtra
         polars is not installed.
     """
-    if isinstance(store, ArchiveStore) and (held := store.held(recording)).ordered and everything(query):
-        return _scanned(held)
+    if isinstance(store, ArchiveStore) and (archived := store.held(recording)).ordered and everything(query):
+        return _scanned(archived)
     return _by_pieces(store, recording, query)
 
 
-def _scanned(held: Held) -> Any:
+def _scanned(archived: Held) -> Any:
     pl = library("polars")
     options = None
-    if held.file.objects.folder is None:
+    if archived.file.objects.folder is None:
         options = {name: value for name in _CLOUD if (value := os.environ.get(name.upper()))} | {
             "aws_allow_http": "true"
         }
-    rows = pl.scan_parquet(held.file.path, storage_options=options, glob=False)
+    rows = pl.scan_parquet(archived.file.path, storage_options=options, glob=False)
     parts = pl.struct("text", *layout.PLACES)
     return rows.with_columns(
         parts.map_batches(lambda part: _cut(part, "message"), pl.String, is_elementwise=True).alias("message"),
@@ -70,20 +70,20 @@ def _cut(part: Any, name: str) -> Any:
 def _by_pieces(store: Readable, recording: int, query: LogQuery) -> Any:
     pl, plugins = library("polars"), library("polars.io.plugins")
 
-    def source(columns: list[str] | None, predicate: Any, most: int | None, _: int | None) -> Iterator[Any]:
-        wanted = [
+    def source(columns: list[str] | None, predicate: Any, row_limit: int | None, _: int | None) -> Iterator[Any]:
+        needed = [
             *dict.fromkeys([*(columns or COLUMNS), *(predicate.meta.root_names() if predicate is not None else [])])
         ]
         for rows, _sure in stored_pieces(store, recording, query):
-            rows_out = pl.from_arrow(frame(rows, wanted))
+            rows_out = pl.from_arrow(frame(rows, needed))
             if predicate is not None:
                 rows_out = rows_out.filter(predicate)
             rows_out = rows_out.select(columns or COLUMNS)
-            if most is not None:
-                rows_out = rows_out.head(most)
-                most -= len(rows_out)
+            if row_limit is not None:
+                rows_out = rows_out.head(row_limit)
+                row_limit -= len(rows_out)
             yield rows_out
-            if most == 0:
+            if row_limit == 0:
                 return
 
     return plugins.register_io_source(source, schema=pl.from_arrow(schema().empty_table()).schema)

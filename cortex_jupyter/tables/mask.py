@@ -40,9 +40,9 @@ def masked(table: Any, mask: Mask) -> Any:
     new = new.filter(changed)
     read = derived(pa.chunked_array([new]))
     for name, column in {"text": pa.chunked_array([new]), **{k: read[k] for k in ("message", "fields")}}.items():
-        place = table.schema.get_field_index(name)
-        if place >= 0:
+        index = table.schema.get_field_index(name)
+        if index >= 0:
             whole = table[name].combine_chunks()
             whole = pc.replace_with_mask(whole, rows, column.combine_chunks().cast(whole.type))
-            table = table.set_column(place, table.schema.field(place), whole)
+            table = table.set_column(index, table.schema.field(index), whole)
     return table

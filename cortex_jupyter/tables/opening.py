@@ -52,22 +52,22 @@ def opened(url: str, scratch: Path, progress: Callable[[int], object] = int) -> 
         if folder.is_dir():
             raise BadQuery(f"{url} is a folder", "name a file; `cortex_jupyter.scan` reads the tasks of an archive")
         raise ArchiveNotFound(f"{url} is not there", "check the path")
-    place, name = Objects.beside(str(folder) if folder is not None else url)
-    file = ParquetFile(place, name)
-    if file.size >= 12 and place.range(name, 0, 4) == b"PAR1":  # noqa: PLR2004 - the least that a Parquet file has
+    objects, name = Objects.beside(str(folder) if folder is not None else url)
+    file = ParquetFile(objects, name)
+    if file.size >= 12 and objects.range(name, 0, 4) == b"PAR1":  # noqa: PLR2004 - the least that a Parquet file has
         about = (file.metadata.metadata or {}).get(layout.ABOUT)
         if about is not None and orjson.loads(about).get("version") == layout.VERSION:
             return Held(file)
-    return _written(_local(place, name, scratch), name, scratch, progress)
+    return _written(_local(objects, name, scratch), name, scratch, progress)
 
 
-def _local(place: Objects, name: str, scratch: Path) -> Path:
-    if place.folder is not None:
-        return place.folder / name
-    path, size = scratch / "fetched", place.size(name)
+def _local(objects: Objects, name: str, scratch: Path) -> Path:
+    if objects.folder is not None:
+        return objects.folder / name
+    path, size = scratch / "fetched", objects.size(name)
     with path.open("wb") as out:
         for start in range(0, size, _PIECE):
-            out.write(place.range(name, start, min(start + _PIECE, size)))
+            out.write(objects.range(name, start, min(start + _PIECE, size)))
     return path
 
 
@@ -87,8 +87,8 @@ def _written(path: Path, name: str, scratch: Path, progress: Callable[[int], obj
         seq, low, high = 0, None, None
         for raw in foreign.tables():
             times = raw["time"].to_numpy()
-            least, most = int(times.min()), int(times.max())
-            low, high = min(least, low or least), max(most, high or most)
+            earliest, latest = int(times.min()), int(times.max())
+            low, high = min(earliest, low or earliest), max(latest, high or latest)
             about.blocks += _blocks(seq + 1, times)
             seq += len(raw)
             public = {sid: source.public for sid, source in foreign.sources.items()}

@@ -55,11 +55,11 @@ def ordered(
 
 def _archived(store: Readable, recording: int, query: LogQuery) -> Iterator[Record] | None:
     """Yield them from an archive on this machine, if all its lines are in the order of time; else return None."""
-    if not isinstance(store, ArchiveStore) or (held := store.held(recording)).file.objects.folder is None:
+    if not isinstance(store, ArchiveStore) or (archived := store.held(recording)).file.objects.folder is None:
         return None
     from cortex_jupyter.tables.archived import in_time, records  # noqa: PLC0415 - needs pyarrow, as any archive does
 
-    return records(held, query) if in_time(held) else None
+    return records(archived, query) if in_time(archived) else None
 
 
 def _sorted(store: Readable, recording: int, query: LogQuery, start: int, stop: int | None) -> Iterator[Record]:
@@ -115,10 +115,10 @@ def batches(
         return
     # Read and unpack the next piece while this one is decoded: zstd and SQLite release the interpreter lock.
     with ThreadPoolExecutor(1, "cortex-frames") as pool:
-        ahead = pool.submit(store.entries, recording, at, _PIECE)
-        while entries := ahead.result():
+        next_entries = pool.submit(store.entries, recording, at, _PIECE)
+        while entries := next_entries.result():
             if entries[-1].last < end:
-                ahead = pool.submit(store.entries, recording, entries[-1].last, _PIECE)
+                next_entries = pool.submit(store.entries, recording, entries[-1].last, _PIECE)
             for entry in entries:
                 if (
                     entry.last > at

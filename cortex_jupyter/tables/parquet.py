@@ -55,7 +55,7 @@ def to_parquet(
     MissingExtra, StoreError, ArchiveError
     """
 
-    def made(temporary: Path) -> None:
+    def write_file(temporary: Path) -> None:
         archived = file_of(store, recording, query) if with_events else None
         if archived is not None:
             shutil.copyfile(archived, temporary)
@@ -66,7 +66,7 @@ def to_parquet(
             about.notices = [entry for entry in about.notices if not entry.is_kubernetes_event]
         write(temporary, stored_pieces(store, recording, query, about.info.last_seq + 1, progress), about)
 
-    whole(path, made)
+    whole(path, write_file)
 
 
 def everything(query: LogQuery) -> bool:

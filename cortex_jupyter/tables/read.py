@@ -79,7 +79,7 @@ def read(
     """
     statement = Completeness.of(store, recording)
     # With `tail`, cut only the rows that are left; else each piece at once, while its text is in the processor's cache.
-    each = None if query.tail is not None else partial(_finished, columns, shared=shared)
+    each = None if query.tail is not None else partial(_cut_columns, columns, shared=shared)
     rows = stored(store, recording, query, progress, columns, start, each)
     if not statement.done and statement.gaps != (now := Completeness.of(store, recording)).gaps:
         statement = now  # the oldest lines were trimmed while it was read
@@ -91,14 +91,14 @@ def frame(rows: Any, columns: Sequence[str] = COLUMNS, *, shared: bool = False) 
     """Return the columns of a frame from those of an archive's file."""
     pa = library("pyarrow")
     if not _CUT & set(columns) <= set(rows.column_names):
-        rows = _finished(columns, rows, shared=shared)
+        rows = _cut_columns(columns, rows, shared=shared)
     target = [field for field in schema() if field.name in columns]
     if shared:
         target = [f.with_type(rows[f.name].type) if pa.types.is_large_string(f.type) else f for f in target]
     return pa.table([rows[field.name] for field in target], schema=pa.schema(target))
 
 
-def _finished(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
+def _cut_columns(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
     """Cut message and fields out of the text, if asked for, and drop the columns that only help to cut."""
     found = {name: rows[name] for name in rows.column_names if name in columns or name in _ORDER}
     if _CUT & set(columns):
@@ -106,7 +106,7 @@ def _finished(columns: Sequence[str], rows: Any, *, shared: bool) -> Any:
     return library("pyarrow").table(found)
 
 
-def _looked_at(query: LogQuery) -> list[str]:
+def _examined_columns(query: LogQuery) -> list[str]:
     """Return the columns of a file that `select` examines."""
     wanted = {name for name in ("pod", "container", "stream", "level") if getattr(query, name)}
     wanted |= {"pod", "container", "run"} if query.run else set()
@@ -115,7 +115,7 @@ def _looked_at(query: LogQuery) -> list[str]:
     return [name for name in layout.schema().names if name in wanted]
 
 
-def _needed(columns: Sequence[str]) -> list[str]:
+def _file_columns(columns: Sequence[str]) -> list[str]:
     """Return the columns of a file that are needed for these columns of a frame."""
     wanted = {*_ORDER, *columns}
     wanted |= {"text", *layout.PLACES} if _CUT & wanted else set()
@@ -134,7 +134,7 @@ def stored(
     """Return the wanted rows in the order of reading, as columns of an archive's file or as `each` converts them."""
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     if isinstance(store, ArchiveStore):
-        rows = _archived(store.held(recording), query, _needed(columns), each, progress or int)
+        rows = _archived(store.held(recording), query, _file_columns(columns), each, progress or int)
         rows = rows.filter(pc.field("seq") >= start) if start else rows
     else:
         found = []
@@ -149,8 +149,8 @@ def stored(
 
 def count(store: ArchiveStore, recording: int, query: LogQuery) -> int:
     """Count the rows of an archive that a query wants, and read only what is necessary for that."""
-    held = store.held(recording)
-    n = len(wanted(held, query, [])) if _looked_at(query) else held.complete.records
+    archived = store.held(recording)
+    n = len(wanted(archived, query, [])) if _examined_columns(query) else archived.complete.records
     return n if query.tail is None else min(n, query.tail)
 
 
@@ -168,10 +168,10 @@ def stored_pieces(
     if query.tail is not None:
         yield stored(store, recording, query, progress), True
     elif isinstance(store, ArchiveStore):
-        held = store.held(recording)
-        for piece in held.file.pieces(row_groups(held, query), layout.schema().names):
+        archived = store.held(recording)
+        for piece in archived.file.pieces(row_groups(archived, query), layout.schema().names):
             progress(len(piece))
-            yield select(piece, query), held.ordered
+            yield select(piece, query), archived.ordered
     else:
         yield from ordered(pieces(store, recording, query, stop=stop, progress=progress))
 
@@ -190,7 +190,7 @@ def pieces(
         raise CursorNotHeld("this recording is no longer held", NOT_HELD)
     key = (info.ref.namespace, info.ref.key)
 
-    def made(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
+    def to_rows(raw: Any, sources: dict[int, dict[str, Any]]) -> Any:
         return select(layout.dress(raw, key, sources, places(raw["text"])), query)
 
     waiting: deque[tuple[Future[Any], int]] = deque()
@@ -199,7 +199,7 @@ def pieces(
             progress(len(raw))
             # Read the sources again: a new one may have started.
             sources = {sid: source.public for sid, (source, _) in store.sources(recording).items()}
-            waiting.append((pool.submit(made, raw, sources), floor))
+            waiting.append((pool.submit(to_rows, raw, sources), floor))
             if len(waiting) > _AHEAD:
                 job, low = waiting.popleft()
                 yield job.result(), low
@@ -208,30 +208,30 @@ def pieces(
 
 
 def _archived(
-    held: Held,
+    archived: Held,
     query: LogQuery,
     columns: list[str],
     each: Callable[[Any], Any] | None,
     progress: Callable[[int], object],
 ) -> Any:
-    if not _looked_at(query) and held.ordered:
+    if not _examined_columns(query) and archived.ordered:
         # The lines are in order, and nothing that is made of them here needs the source's number.
         columns = columns if each is None else [name for name in columns if name != "source"]
-        return wanted(held, query, columns, each, progress)
-    rows = wanted(held, query, columns, each, progress)
+        return wanted(archived, query, columns, each, progress)
+    rows = wanted(archived, query, columns, each, progress)
     if ascending(rows["time"]):
         return rows
     # If times go back, the place of a line depends on which other lines are there.
     return in_order(_owned(rows).sort_by("seq"))
 
 
-def row_groups(held: Held, query: LogQuery) -> list[int]:
+def row_groups(archived: Held, query: LogQuery) -> list[int]:
     """Return the row groups that may hold lines that a query's window and patterns want."""
-    return held.groups(query.since, query.until, of_each(query.grep))
+    return archived.groups(query.since, query.until, of_each(query.grep))
 
 
 def wanted(
-    held: Held,
+    archived: Held,
     query: LogQuery,
     columns: list[str],
     each: Callable[[Any], Any] | None = None,
@@ -239,10 +239,10 @@ def wanted(
     groups: Sequence[int] | None = None,
 ) -> Any:
     """Return the wanted rows in the order of a file, from all row groups or some."""
-    groups = row_groups(held, query) if groups is None else groups
-    looked = _looked_at(query)
-    choice = Choice(looked, lambda rows, names: select(rows, query, names)) if looked else None
-    return held.file.read(groups, columns, each, progress, choice)
+    groups = row_groups(archived, query) if groups is None else groups
+    examined = _examined_columns(query)
+    choice = Choice(examined, lambda rows, names: select(rows, query, names)) if examined else None
+    return archived.file.read(groups, columns, each, progress, choice)
 
 
 def _owned(rows: Any) -> Any:

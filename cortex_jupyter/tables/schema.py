@@ -29,10 +29,10 @@ def schema() -> Any:
     True
     """
     pa = library("pyarrow")
-    few, text = pa.dictionary(pa.int32(), pa.string()), pa.large_string()
+    category, text = pa.dictionary(pa.int32(), pa.string()), pa.large_string()
     types = {"time": pa.timestamp("ns", "UTC"), "seq": pa.int64(), "run": pa.int32()}
     types |= dict.fromkeys(("message", "text", "fields"), text)
-    return pa.schema([(name, types.get(name, few)) for name in COLUMNS])
+    return pa.schema([(name, types.get(name, category)) for name in COLUMNS])
 
 
 def coded(column: Any) -> tuple[Any, list[str | None]]:

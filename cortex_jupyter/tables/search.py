@@ -61,13 +61,13 @@ def match_mask(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
 
 def _rows(text: Any, words: Sequence[str]) -> Any:
     """Return the rows that hold one of some words; None if `bytefind.rows_with` cannot answer quickly."""
-    np, found = library("numpy"), []
+    np, rows_by_word = library("numpy"), []
     for word in words:
         rows = rows_with(text, word.encode("utf-8", "surrogatepass"))
         if rows is None:
             return None
-        found.append(rows)
-    return np.unique(np.concatenate(found)) if found else None
+        rows_by_word.append(rows)
+    return np.unique(np.concatenate(rows_by_word)) if rows_by_word else None
 
 
 def _mask(length: int, rows: Any) -> Any:

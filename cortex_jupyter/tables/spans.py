@@ -96,10 +96,10 @@ def _chunk(text: Any) -> tuple[Any, ...]:
         braced = _matching(data, odd, _BRACED)
         levels = _by_line(text, braced, levels)
     if pc.any(objects).as_py():
-        found = json_places(pc.filter(text, objects))
+        parsed = json_places(pc.filter(text, objects))
         levels, at, length, fields = (
             pc.replace_with_mask(column, objects, new)
-            for column, new in zip((levels, at, length, fields), found, strict=True)
+            for column, new in zip((levels, at, length, fields), parsed, strict=True)
         )
     dictionary = pa.array(level_rules.LEVELS, pa.string())
     return pa.DictionaryArray.from_arrays(levels, dictionary), at, length, fields
@@ -111,8 +111,8 @@ def _edges(data: Any) -> tuple[Any, Any]:
     offsets, values = buffers(data)
     if not len(values):
         return np.zeros(len(data), np.uint8), np.zeros(len(data), np.uint8)
-    most = len(values) - 1
-    return values[np.minimum(offsets[:-1], most)], values[np.maximum(offsets[1:] - 1, 0)]
+    last_index = len(values) - 1
+    return values[np.minimum(offsets[:-1], last_index)], values[np.maximum(offsets[1:] - 1, 0)]
 
 
 def _is_in(codes: Any, wanted: Collection[int]) -> Any:
@@ -154,12 +154,12 @@ def _by_beginning(text: Any, data: Any) -> tuple[Any, Any]:
     at = pc.if_else(pc.equal(at, lengths.cast(pa.int32())), pa.scalar(0, pa.int32()), at)
     near = pc.greater_equal(at, pc.subtract(pc.binary_length(head), _NEAR).cast(pa.int32()))
     unsure = pc.and_(near, pc.greater(lengths, _HEAD))
-    places_ = pc.if_else(unsure, None, at)
+    message_at = pc.if_else(unsure, None, at)
     if pc.any(unsure).as_py():
-        places_ = pc.replace_with_mask(places_, unsure, _starts(pc.filter(text, unsure)))
+        message_at = pc.replace_with_mask(message_at, unsure, _starts(pc.filter(text, unsure)))
     numbered = distinct.dictionary.cast(pa.large_binary())
     numbered = pc.match_substring_regex(numbered, _NUMBERED).take(codes)
-    return _by_line(text, numbered, levels), places_
+    return _by_line(text, numbered, levels), message_at
 
 
 def _wide(head: Any) -> Any:

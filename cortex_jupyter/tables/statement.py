@@ -75,28 +75,28 @@ class Completeness:
         return orjson.dumps(self.as_dict() | more)
 
     def __str__(self) -> str:
-        parts = [many(self.records, "line")]
+        parts = [format_count(self.records, "line")]
         if self.from_ and self.to:
             parts.append(f"{_span(self.from_, self.to)} {_when(self.to):%Z}")
-        parts.append(many(self.sources, "source"))
+        parts.append(format_count(self.sources, "source"))
         if self.masked:
             kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(self.masked.items()))
-            parts.append(f"{many(sum(self.masked.values()), 'secret')} masked ({kinds})")
+            parts.append(f"{format_count(sum(self.masked.values()), 'secret')} masked ({kinds})")
         if not self.gaps:
             parts.append("complete" if self.done else "complete so far")
             return ", ".join(parts)
-        parts.append(many(len(self.gaps), "gap"))
+        parts.append(format_count(len(self.gaps), "gap"))
         return f"{', '.join(parts)}: {'; '.join(map(_gap, self.gaps))}"
 
     __repr__ = __str__
 
 
-def many(n: int, word: str) -> str:
+def format_count(n: int, word: str) -> str:
     """Format a count with its noun.
 
     Examples
     --------
-    >>> many(14978, "byte"), many(1, "line")
+    >>> format_count(14978, "byte"), format_count(1, "line")
     ('14 978 bytes', '1 line')
     """
     return f"{n:,} {word}{'' if n == 1 else 's'}".replace(",", " ")

@@ -57,13 +57,13 @@ def test_errors_are_a_sequence_a_frame_and_harmless_html() -> None:
     assert "2x" in repr(found) and not Errors(errors(table([]))) and len(Errors([]).to_pandas().columns) == 15
 
 
-def test_many_errors_that_all_say_something_else_are_all_there() -> None:
+def test_many_different_errors_are_all_listed() -> None:
     words = [f"{a}{b}{c}" for a in "abcdefghijklm" for b in "nopqrstuvwxyz" for c in "abcdefgh"]
     rows = [(float(i), "p", f"ERROR cannot {word}") for i, word in enumerate(words)]
     assert [e.message for e in errors(table(rows))] == [f"cannot {word}" for word in words]
 
 
-def test_progress_of_bars_and_of_counts() -> None:
+def test_progress_of_bars_and_counts() -> None:
     rows: list[Row] = [
         (0, "p", " 10%|#         | 10/100 [00:10<01:30,  1.00it/s]\r 62%|######    | 62/100 [01:02<00:38,  1.00it/s]"),
         *[(float(i), "q", f"INFO epoch {1 + i // 10}/4 loss=1 {10 * i}") for i in range(25)],
@@ -78,7 +78,7 @@ def test_progress_of_bars_and_of_counts() -> None:
     assert repr(ProgressFrame(progress(table([])))) == "no progress bars"
 
 
-def test_how_far_a_task_is_by_its_last_lines(filled: Filled) -> None:
+def test_latest_progress_reads_only_the_last_lines(filled: Filled) -> None:
     assert latest_progress(filled.store, filled.id, 0) is None
     filled.lines([(1, i * 10**9, f"INFO epoch {1 + i // 100}/8 loss=1") for i in range(400)])
     filled.lines([(2, 400 * 10**9 + i, f"{i}%|#  | {i}/100 [00:10<01:30,  1.00it/s]") for i in range(3, 90)])

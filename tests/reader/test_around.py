@@ -1,4 +1,4 @@
-"""From any moment of a recording, pages lead to all of it, each record once; and its outline counts each once."""
+"""From any moment, pages lead to the whole recording, each record once; the outline counts each record once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def walk(store: Store, hand: Hand, at: int, limit: int) -> tuple[list[int], list[int], list[int]]:
-    """Give the numbers before, in and after the page around a moment."""
+    """Return the numbers before, in and after the page around a moment."""
     page = around(store, hand.id, at=at, limit=limit)
     before: list[int] = []
     after: list[int] = []
@@ -36,7 +36,7 @@ def walk(store: Store, hand: Hand, at: int, limit: int) -> tuple[list[int], list
 
 
 @given(recordings, st.integers(-1, 14), st.integers(1, 5))
-def test_pages_lead_from_a_moment_to_everything_once(
+def test_pages_from_a_moment_on_return_everything_once(
     new_store: NewStore, parts: list[list[tuple[int, int]] | None], at: int, limit: int
 ) -> None:
     with new_store() as store:
@@ -50,7 +50,7 @@ def test_pages_lead_from_a_moment_to_everything_once(
 
 
 @given(recordings, recordings, st.integers(1, 6))
-def test_a_place_stays_what_it_was_while_lines_arrive(
+def test_pages_around_a_moment_do_not_change_while_lines_arrive(
     new_store: NewStore, parts: list[list[tuple[int, int]] | None], more: list[list[tuple[int, int]] | None], limit: int
 ) -> None:
     with new_store() as store:
@@ -80,7 +80,7 @@ def test_the_outline_counts_each_line_once_and_in_its_time(
         if times:
             assert (found.first, found.last) == (min(times), max(times))
             assert found.start <= min(times) and max(times) < found.start + found.width * len(found.lines)
-            # Batches of one line say exactly when it was.
+            # A batch of one line says exactly when it was.
             if all(part is None or len(part) == 1 for part in parts):
                 counts = [0] * len(found.lines)
                 for time in times:
