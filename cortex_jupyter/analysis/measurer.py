@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.store import Readable
 
-#: Time intervals of which four points are kept: more than the pixels of a chart beside the lines.
+#: Number of time intervals; four points are kept in each. A chart beside the lines has fewer pixels.
 _INTERVALS: Final = 400
 _HINT: Final = (
     "call metrics() of the log in a kernel to read all lines, or raise CortexJupyter.max_query_s on this server"
@@ -47,7 +47,7 @@ def measure(store: Readable, recording: int, query_s: float) -> Iterator[bytes]:
     store : Readable
     recording : int
     query_s : float
-        Time limit (seconds). The search goes on until at least one piece is done.
+        Time limit (seconds); at least one piece is always read.
 
     Yields
     ------

@@ -159,11 +159,11 @@ def _block(data_bytes: Any, bounds: Any) -> tuple[Any, Any, Any, Any]:
     kept = text[2:-3].copy()
     kept[starts] = 0
     left_out = np.concatenate(([0], np.cumsum(ends - starts - 1)))
-    return _hash(np, numbers[kept[keep]], rows - left_out[begun]), np.diff(begun), *_from(base, starts, ends)
+    return _hash(np, numbers[kept[keep]], rows - left_out[begun]), np.diff(begun), *_absolute(base, starts, ends)
 
 
-def _from(base: int, *places: Any) -> list[Any]:
-    """Make offsets relative to the whole buffer, in four bytes each as long as possible."""
+def _absolute(base: int, *places: Any) -> list[Any]:
+    """Make offsets absolute in the buffer, as four-byte integers while they fit."""
     np = library("numpy")
     kind = np.int32 if base < (1 << 31) - 2 * _BLOCK else np.int64
     return [(place + base).astype(kind) for place in places]

@@ -89,10 +89,10 @@ class Data(Snapshot):
             of several kinds it is text; `frame.attrs["conflicts"]` says which, `attrs["left_out"]` how many fields
             beyond the 500 most frequent there are.
         """
-        from cortex_jupyter.tables.columns import WITH, fields  # noqa: PLC0415
+        from cortex_jupyter.tables.columns import BASE_COLUMNS, fields  # noqa: PLC0415
         from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 
-        found = fields(self._table((*WITH, "fields")))
+        found = fields(self._table((*BASE_COLUMNS, "fields")))
         frame = to_pandas(found.table)
         frame.attrs |= {"conflicts": found.conflicts, "left_out": found.left_out}
         return frame

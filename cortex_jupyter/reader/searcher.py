@@ -1,7 +1,7 @@
 """A process that searches one recording backwards in time: `python -m cortex_jupyter.reader.searcher`.
 
 Python's `re` holds the interpreter lock while it matches; in the server it would take that time from all other
-requests. A process can also be ended.
+requests. And a process can be ended when its reader leaves.
 
 It reads one line of JSON from its input and writes server-sent events: `log` with the matches, newest batches first;
 `progress`; at the end `done`.
@@ -70,18 +70,19 @@ def search(store: Readable, recording: int, query: LogQuery, most: int) -> Itera
         index[-1][0] + index[-1][1] - 1 if index else 0
     )
     snapshot = start_cursor.seq
+    # Only records before this (time, seq) count.
     top = query.before.before if query.before and query.before.before else (1 << 63, 0)
     low, high = query.since or 0, min(top[0], query.until if query.until is not None else 1 << 63)
     rows = [r for r in index if r[2] == "log" and r[0] <= snapshot and r[4] >= low and r[3] <= high]
     # Entries overlap in time if several pods write: only lines later than the latest line of the next entry are final.
     rows.sort(key=lambda row: -row[4])
-    bound, pending, total, looked, at = query.bound(), _OrderedMatches(), sum(row[1] for row in rows), 0, 0.0
+    bound, pending, total, looked, last_progress = query.bound(), _OrderedMatches(), sum(row[1] for row in rows), 0, 0.0
     for seq, n, _, _, t_max in rows:
         yield from pending.later_than(t_max)
         now = time.monotonic()
         over = (pending.matches >= most or (looked and bound.over)) and (t_max + 1, 0) < top
-        if over or now - at > _PROGRESS_S:
-            at = now
+        if over or now - last_progress > _PROGRESS_S:
+            last_progress = now
             yield event("progress", to=str(t_max), matches=pending.matches, looked=looked, lines=total)
         if over:
             older = str(replace(start_cursor, before=(t_max + 1, 0)))
@@ -127,7 +128,7 @@ class _OrderedMatches:
 
 
 def _within(batch: Batch, keep: Keep, numbers: tuple[int, int], times: tuple[int, int], top: tuple[int, int]) -> Batch:
-    """Take the wanted records, without those of another entry (entries are merged while a search runs)."""
+    """Take the wanted records with the entry's own numbers: entries are merged while a search runs."""
     seqs, ats = batch.seqs, batch.times
     return batch.take([
         i for i in keep(batch)
@@ -137,11 +138,12 @@ def _within(batch: Batch, keep: Keep, numbers: tuple[int, int], times: tuple[int
 
 def _prefilter(patterns: tuple[str, ...]) -> Callable[[bytes], bool]:
     """Return a test of a batch's bytes: whether it can match. Most batches need not be decoded then."""
-    tests = [test for pattern in patterns if (test := _bytes(pattern)) is not None]
+    tests = [test for pattern in patterns if (test := _byte_test(pattern)) is not None]
     return lambda data: all(test(data) for test in tests)
 
 
-def _bytes(pattern: str) -> Callable[[bytes], object] | None:
+def _byte_test(pattern: str) -> Callable[[bytes], object] | None:
+    """Return a test for a pattern that is plain text; None for any other pattern."""
     fold = pattern.startswith("(?i)")
     text = _ESCAPED.sub(r"\1", pattern.removeprefix("(?i)"))
     # A pattern is not tested in bytes if a character in it has a meaning, or is one that JSON escapes.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import Info
 
-#: Time (seconds) to wait until everything written is recorded: `tail` counts it.
+#: Time limit (seconds) for `tail` to wait until everything written so far is recorded.
 _SETTLE_S: Final = 10.0
 
 
@@ -44,7 +44,7 @@ class Window:
     after : int
         The last number that is not sent.
     since : int or None
-        Begin of the window, ns since the epoch.
+        Start of the window, ns since the epoch.
     low : tuple of (int, int) or None
         With `tail`: (time, seq) of the oldest record that is sent.
     snapshot : int
@@ -77,9 +77,8 @@ class Window:
         query : LogQuery
         resume : Cursor or None
         most : int, optional
-            Begin with about this many of the window's newest records: a page loads the others when the user scrolls
-            there.
-            Unlike `tail`, it waits for nothing.
+            Begin with about this many of the window's newest records; a page loads older ones when the user scrolls to
+            them. Unlike `tail`, it waits for nothing.
         info : Info, optional
             The recording's present state, if known.
 
@@ -89,10 +88,10 @@ class Window:
             The cursor belongs to another recording, or is beyond the end of this one.
         """
         # In one call in a thread: with a hundred viewers at once, switching threads is most of the cost.
-        return await asyncio.to_thread(cls._opened, recording, query, resume, most, info)
+        return await asyncio.to_thread(cls._open_in_thread, recording, query, resume, most, info)
 
     @classmethod
-    def _opened(
+    def _open_in_thread(
         cls, recording: Recording, query: LogQuery, resume: Cursor | None, most: int | None, info: Info | None
     ) -> Window:
         store, id_ = recording.store, recording.id

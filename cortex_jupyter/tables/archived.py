@@ -10,7 +10,7 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.order import ascending
 from cortex_jupyter.model import STREAMS
 from cortex_jupyter.reader.snapshot import Record
-from cortex_jupyter.tables.read import row_groups, wanted
+from cortex_jupyter.tables.read import read_wanted, row_groups
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,9 @@ def records(archived: Held, query: LogQuery) -> Iterator[Record]:
     with ThreadPoolExecutor(pa.cpu_count(), "cortex-archived") as pool:
 
         def submit(count: int) -> list[Future[Any]]:
-            return [pool.submit(wanted, archived, query, columns, groups=[group]) for group in islice(groups, count)]
+            return [
+                pool.submit(read_wanted, archived, query, columns, groups=[group]) for group in islice(groups, count)
+            ]
 
         futures = submit(pa.cpu_count())
         while futures:

@@ -11,9 +11,9 @@ import orjson
 from cortex_jupyter.archive.extra import library
 
 #: Columns of every row besides its fields.
-WITH: Final = ("time", "seq", "pod", "level")
+BASE_COLUMNS: Final = ("time", "seq", "pod", "level")
 #: Only this many fields become columns, the most frequent: a log with ids as keys has as many keys as lines.
-MOST: Final = 500
+MAX_FIELDS: Final = 500
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ def fields(table: Any) -> Fields:
     Parameters
     ----------
     table : pyarrow.Table
-        With the columns of `WITH` and `fields`.
+        With the columns of `BASE_COLUMNS` and `fields`.
 
     Examples
     --------
@@ -60,8 +60,8 @@ def fields(table: Any) -> Fields:
         for name, value in doc.items():
             kinds.setdefault(name, Counter())[_kind(value)] += 1
     names = sorted(kinds, key=lambda name: -kinds[name].total())
-    column_names = [name for name in kinds if name in set(names[:MOST])]
-    columns = {name: rows[name] for name in WITH}
+    column_names = [name for name in kinds if name in set(names[:MAX_FIELDS])]
+    columns = {name: rows[name] for name in BASE_COLUMNS}
     conflicts: dict[str, dict[str, int]] = {}
     for name in column_names:
         value_kinds = set(kinds[name]) - {"null"}
@@ -70,8 +70,8 @@ def fields(table: Any) -> Fields:
         values = [doc.get(name) for doc in docs]
         if len(value_kinds) > 1:
             conflicts[name] = {kind: n for kind, n in kinds[name].items() if kind != "null"}
-        columns[f"{name}_" if name in WITH else name] = _column(pa, values, value_kinds)
-    return Fields(pa.table(columns), conflicts, max(len(names) - MOST, 0))
+        columns[f"{name}_" if name in BASE_COLUMNS else name] = _column(pa, values, value_kinds)
+    return Fields(pa.table(columns), conflicts, max(len(names) - MAX_FIELDS, 0))
 
 
 def _column(pa: Any, values: list[Any], kinds: set[str]) -> Any:

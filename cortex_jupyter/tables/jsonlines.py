@@ -22,9 +22,9 @@ _DOUBTFUL: Final = (
     r"|\\u|[\x00-\x1f]|\s$|[^}]$|[-+.][^\d]?\}|[Nn]a[Nn]|Inf"
 )
 #: An object with more bytes may be nested deeper than orjson reads.
-_LONG: Final = 1024
+_LONG_OBJECT: Final = 1024
 #: Bytes of the first lines, in which keys are looked for.
-_SOME: Final = 1 << 16
+_SAMPLE_BYTES: Final = 1 << 16
 
 
 def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
@@ -41,7 +41,7 @@ def json_places(text: Any) -> tuple[Any, Any, Any, Any]:
     """
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     data = text.cast(pa.large_binary())
-    doubtful = pc.or_(pc.match_substring_regex(data, _DOUBTFUL), pc.greater(pc.binary_length(data), _LONG))
+    doubtful = pc.or_(pc.match_substring_regex(data, _DOUBTFUL), pc.greater(pc.binary_length(data), _LONG_OBJECT))
     sure = pc.invert(doubtful)
     rows = pc.filter(text, sure)
     parsed = _by_arrow(rows) if len(rows) else None
@@ -94,8 +94,8 @@ def _by_arrow(text: Any) -> tuple[Any, Any, Any, Any] | None:
 
 def _present(text: Any, lines: Any) -> list[str]:
     """Return the keys that occur. Keys missing in the first lines rarely occur later, so they are searched together."""
-    some = lines.slice(0, min(lines.size, _SOME)).to_pybytes()
-    absent = [key for key in _KEYS if f'"{key}"'.encode() not in some]
+    sample = lines.slice(0, min(lines.size, _SAMPLE_BYTES)).to_pybytes()
+    absent = [key for key in _KEYS if f'"{key}"'.encode() not in sample]
     if absent and any_matches(text, f'"(?:{"|".join(map(re.escape, absent))})"'):
         content = lines.to_pybytes()
         absent = [key for key in absent if f'"{key}"'.encode() not in content]
@@ -103,21 +103,21 @@ def _present(text: Any, lines: Any) -> list[str]:
 
 
 def _value(text: Any, key: str, value: Any) -> tuple[Any, Any]:
-    """Find a string value in its line; null if the line holds it only in escaped form."""
+    """Return offset and size of a string value in its line; null if the line holds it only in escaped form."""
     pa, pc = library("pyarrow"), library("pyarrow.compute")
     data = text.cast(pa.large_binary())
     sizes = pc.binary_length(value).cast(pa.int32())
-    best = pa.nulls(len(text), pa.int32())
+    starts = pa.nulls(len(text), pa.int32())
     for mark in (f'"{key}":"', f'"{key}": "'):
-        if not best.null_count:
+        if not starts.null_count:
             break
         start = pc.add(pc.find_substring(data, mark).cast(pa.int32()), pa.scalar(len(mark), pa.int32()))
         start = pc.if_else(pc.less(start, len(mark)), None, start)
         same = pc.equal(
             slices(data, pc.coalesce(start, pa.scalar(0, pa.int32())), sizes), value.cast(pa.large_binary())
         )
-        best = pc.coalesce(best, pc.if_else(pc.and_(same, pc.is_valid(start)), start, None))
-    return best, pc.if_else(pc.is_valid(best), sizes, None)
+        starts = pc.coalesce(starts, pc.if_else(pc.and_(same, pc.is_valid(start)), start, None))
+    return starts, pc.if_else(pc.is_valid(starts), sizes, None)
 
 
 def slices(data: Any, start: Any, size: Any) -> Any:

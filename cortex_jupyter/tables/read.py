@@ -150,7 +150,7 @@ def stored(
 def count(store: ArchiveStore, recording: int, query: LogQuery) -> int:
     """Count the rows of an archive that a query wants, and read only what is necessary for that."""
     archived = store.held(recording)
-    n = len(wanted(archived, query, [])) if _examined_columns(query) else archived.complete.records
+    n = len(read_wanted(archived, query, [])) if _examined_columns(query) else archived.complete.records
     return n if query.tail is None else min(n, query.tail)
 
 
@@ -217,8 +217,8 @@ def _archived(
     if not _examined_columns(query) and archived.ordered:
         # The lines are in order, and nothing that is made of them here needs the source's number.
         columns = columns if each is None else [name for name in columns if name != "source"]
-        return wanted(archived, query, columns, each, progress)
-    rows = wanted(archived, query, columns, each, progress)
+        return read_wanted(archived, query, columns, each, progress)
+    rows = read_wanted(archived, query, columns, each, progress)
     if ascending(rows["time"]):
         return rows
     # If times go back, the place of a line depends on which other lines are there.
@@ -230,7 +230,7 @@ def row_groups(archived: Held, query: LogQuery) -> list[int]:
     return archived.groups(query.since, query.until, of_each(query.grep))
 
 
-def wanted(
+def read_wanted(
     archived: Held,
     query: LogQuery,
     columns: list[str],

@@ -40,7 +40,7 @@ class Views:
         self._buffers: list[Any] = []
 
     def set(self, where: Any, data: Any, start: Any = None, size: Any = None, rows: Any = None) -> None:
-        """Set views to a piece of each value: `size` bytes from `start`, fewer where the value ends before.
+        """Set views to a piece of each value: `size` bytes from `start`, or fewer if the value ends before.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Views:
         n = len(data) if rows is None else len(rows)
         starts = None if start is None else start.fill_null(0).to_numpy()
         # Null means to the end. No value is longer than `_MOST`.
-        most = None if size is None or size.null_count == n else size.fill_null(_MOST).to_numpy()
+        max_sizes = None if size is None or size.null_count == n else size.fill_null(_MOST).to_numpy()
         found = self._rows if where is None else np.empty((n, 2), np.int64)
         for at in range(0, n, _BLOCK):
             end = min(at + _BLOCK, n)
@@ -77,8 +77,8 @@ class Views:
                     head = np.minimum(np.maximum(head, 0), sizes)
                     rest = sizes - head
                 begin, sizes = begin + head, rest
-            if most is not None:
-                sizes = np.minimum(sizes, np.maximum(most[at:end], 0))
+            if max_sizes is not None:
+                sizes = np.minimum(sizes, np.maximum(max_sizes[at:end], 0))
             self._fill(found[at:end], values, begin, sizes)
         if where is not None:
             self._rows[where] = found
@@ -86,20 +86,20 @@ class Views:
 
     def _fill(self, found: Any, values: Any, begin: Any, sizes: Any) -> None:
         np = library("numpy")
-        held = np.frombuffer(values, np.uint8)
+        value_bytes = np.frombuffer(values, np.uint8)
         found[:, 0] = sizes
         parts = found.view(np.int32)
-        if self._prefixes and len(held) > _SHORT:
+        if self._prefixes and len(value_bytes) > _SHORT:
             # The four bytes at each offset. The last three offsets have fewer; a text that begins there is short.
-            four = np.ndarray(len(held) - 3, np.int32, buffer=values, strides=(1,))
+            four = np.ndarray(len(value_bytes) - 3, np.int32, buffer=values, strides=(1,))
             parts[:, 1] = four[np.minimum(begin, len(four) - 1)]
-        np.left_shift(begin if len(held) <= _STEP else begin % _STEP, 32, out=found[:, 1])
-        if self._buffers or len(held) > _STEP:
+        np.left_shift(begin if len(value_bytes) <= _STEP else begin % _STEP, 32, out=found[:, 1])
+        if self._buffers or len(value_bytes) > _STEP:
             parts[:, 2] = begin // _STEP + len(self._buffers)
         short = np.flatnonzero(sizes <= _SHORT)
         if len(short):
             at = np.arange(_SHORT)
-            few = held[np.minimum(begin[short, None] + at, len(held) - 1)]
+            few = value_bytes[np.minimum(begin[short, None] + at, len(value_bytes) - 1)]
             few[at >= sizes[short, None]] = 0
             parts[short, 1:] = few.view(np.int32)
 
@@ -129,16 +129,16 @@ def as_views(texts: Any) -> Any:
     return views.array()
 
 
-def with_nulls(texts: Any, held: Any) -> Any:
+def with_nulls(texts: Any, is_valid: Any) -> Any:
     """Return the same texts with null where they are not valid.
 
-    They share the memory; a null may stand for bytes
+    The result shares the memory of `texts`. In Arrow, a null may have bytes
     (https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-layout).
 
     Parameters
     ----------
     texts : pyarrow.StringViewArray or pyarrow.LargeStringArray
-    held : numpy.ndarray of bool
+    is_valid : numpy.ndarray of bool
 
     Examples
     --------
@@ -147,6 +147,6 @@ def with_nulls(texts: Any, held: Any) -> Any:
     [None, 'b']
     """
     np, pa = library("numpy"), library("pyarrow")
-    valid = np.packbits(np.pad(held, (texts.offset, 0)), bitorder="little")
+    valid = np.packbits(np.pad(is_valid, (texts.offset, 0)), bitorder="little")
     buffers = [pa.py_buffer(valid), *texts.buffers()[1:]]
     return pa.Array.from_buffers(texts.type, len(texts), buffers, offset=texts.offset)
