@@ -109,7 +109,7 @@ async def test_a_new_namespace_of_the_same_name_gives_no_access_to_old_logs(
             meta = {"name": body["metadata"]["name"]}
             created = kube.request("POST", f"{_RBAC}/namespaces/{namespace}/{plural}", json=body | {"metadata": meta})
             assert created.status_code == 201
-        recordings = Recordings(store, cluster, access=Access())  # with no cached access reviews
+        recordings = Session(store, cluster, access=Access())  # with no cached access reviews
         with pytest.raises(TaskNotFound) as caught:
             await recordings.find(job.ref, Person("alice"))
         with pytest.raises(TaskNotFound) as never:

@@ -99,7 +99,7 @@ async def torture(
 
 
 async def _inject_faults(
-    reader: RecordingReader, recordings: Recordings, lines: int, fail_api: Callable[[], None]
+    reader: RecordingReader, recordings: Session, lines: int, fail_api: Callable[[], None]
 ) -> None:
     """Inject five faults, one after each sixth of the lines."""
     kill = lambda: _end_recorder(recordings)  # noqa: E731
