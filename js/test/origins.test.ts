@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Origins } from "../src/store/origins.ts";
-import type { FromStore, ToStore, Update } from "../src/types/messages.ts";
+import type { FromStore, ToStore } from "../src/types/messages.ts";
+import type { Update } from "../src/types/update.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { bytesOf, failure, logEvent, Server, sse, T0, TASK } from "./helpers.ts";
 

@@ -1,7 +1,8 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Engine } from "../src/store/engine.ts";
-import type { FromStore, Update } from "../src/types/messages.ts";
+import type { FromStore } from "../src/types/messages.ts";
+import type { Update } from "../src/types/update.ts";
 import { Painter } from "../src/view/painter.ts";
 import { Session } from "../src/view/session.ts";
 import { fromPlain } from "../src/view/settings.ts";

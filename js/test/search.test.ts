@@ -4,7 +4,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Engine } from "../src/store/engine.ts";
 import type { Jump } from "../src/types/asked.ts";
 import type { OutlineDoc, PageRecord } from "../src/types/events.ts";
-import type { ToStore, Update } from "../src/types/messages.ts";
+import type { ToStore } from "../src/types/messages.ts";
+import type { Update } from "../src/types/update.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { logEvent, ns, Server, sse, T0, TASK, W0, W1 } from "./helpers.ts";
 

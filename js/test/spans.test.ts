@@ -3,13 +3,14 @@
 import { describe, expect, it } from "vitest";
 import { thin } from "../src/store/holding/memory.ts";
 import { Outline } from "../src/store/holding/outline.ts";
-import { Pages, type Rows } from "../src/store/holding/pages.ts";
+import { Pages } from "../src/store/holding/pages.ts";
+import type { Rows } from "../src/store/holding/watcher.ts";
 import { NOTICE } from "../src/store/holding/flags.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
 import { type Surroundings, View } from "../src/store/drawing/view.ts";
 import type { Link, PageQuery } from "../src/transport/link.ts";
 import type { LogPage, PageRecord } from "../src/types/events.ts";
-import type { Update } from "../src/types/messages.ts";
+import type { Update } from "../src/types/update.ts";
 import type { Row } from "../src/types/rows.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, T0, TASK, W0, W1 } from "./helpers.ts";

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Engine } from "../src/store/engine.ts";
-import type { FromStore, ToStore, Update } from "../src/types/messages.ts";
+import type { FromStore, ToStore } from "../src/types/messages.ts";
+import type { Update } from "../src/types/update.ts";
 import type { TaskSummary } from "../src/types/summary.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { failure, logEvent, Server, sse, T0, TASK } from "./helpers.ts";

@@ -4,7 +4,8 @@ import { pageConfig } from "../transport/config.ts";
 import { usesRegex } from "./asking/filter.ts";
 import { isRegex } from "./asking/terms.ts";
 import type { Filter, Jump, Look } from "../types/asked.ts";
-import type { FromStore, ToStore, Transport, Update } from "../types/messages.ts";
+import type { FromStore, ToStore, Transport } from "../types/messages.ts";
+import type { Update } from "../types/update.ts";
 import type { TaskSummary } from "../types/summary.ts";
 
 /** How long the worker may be deaf while a reader's regex is in use. */

@@ -4,7 +4,7 @@ import type { FromStore, ToStore } from "../types/messages.ts";
 import { goalOf, Seeking } from "./asking/seeking.ts";
 import { Clock } from "./holding/clock.ts";
 import { copied } from "./drawing/copy.ts";
-import type { Watcher } from "./holding/changes.ts";
+import type { Watcher } from "./holding/watcher.ts";
 import { Tasks } from "./holding/held.ts";
 import { Holdings } from "./holding/holdings.ts";
 import { Loader } from "./holding/loader.ts";

@@ -1,6 +1,7 @@
 /** The views on the page, and what goes out to them: each is sent an update when it has changed, is in sight and has drawn the last. */
 
-import type { FromStore, Update } from "../types/messages.ts";
+import type { FromStore } from "../types/messages.ts";
+import type { Update } from "../types/update.ts";
 import { Charts } from "./drawing/charts.ts";
 import type { Surroundings, View } from "./drawing/view.ts";
 import type { Clock } from "./holding/clock.ts";

@@ -1,7 +1,7 @@
 /** What the store needs of a way to the recording, and what the way needs of the store. SSE and comm both are a Link. */
 
 import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
-import type { LinkState } from "../types/messages.ts";
+import type { LinkState } from "../types/update.ts";
 import type { SseEvent } from "./splitter.ts";
 
 export interface Link {

@@ -1,7 +1,7 @@
 /** What of it: the box, which filters as one types or only finds, the chips, the least level; and how many match. */
 
 import { isRegex, regexOf, termOf, termsOf } from "../store/asking/terms.ts";
-import type { Update } from "../types/messages.ts";
+import type { Update } from "../types/update.ts";
 import type { RemoteSearch } from "../types/summary.ts";
 import { chipElement, chipsOf } from "./chips.ts";
 import { button, h, hide, put, say, setFlag } from "./dom.ts";

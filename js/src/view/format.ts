@@ -1,6 +1,9 @@
 /** Numbers and times in words. */
 
-export { grouped } from "../store/holding/notice.ts";
+/** 18204 as "18 204", with thin no-break spaces. */
+export function grouped(value: number): string {
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
+}
 
 function two(value: number): string {
   return value < 10 ? `0${value}` : String(value);

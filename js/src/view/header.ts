@@ -6,7 +6,7 @@ import { patternOf } from "../store/asking/terms.ts";
 import { toAddress } from "../page/address.ts";
 import { pageConfig, withOrigin } from "../transport/config.ts";
 import { taskPath } from "../transport/page.ts";
-import type { Update } from "../types/messages.ts";
+import type { Update } from "../types/update.ts";
 import type { SourceSummary } from "../types/summary.ts";
 import { button, h, hide, put, say, setFlag } from "./dom.ts";
 import { taskParts } from "./format.ts";

@@ -1,6 +1,6 @@
 /** When the store's updates are drawn: once a frame, and only while somebody can see them; the store keeps all lines meanwhile. */
 
-import type { Update } from "../types/messages.ts";
+import type { Update } from "../types/update.ts";
 
 /** Least time between two acknowledgements: about two updates a frame. */
 const ACK_AGAIN = 8;

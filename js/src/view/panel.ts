@@ -2,7 +2,7 @@
 
 import type { Filter } from "../types/asked.ts";
 import type { Problem } from "../types/events.ts";
-import type { Update } from "../types/messages.ts";
+import type { Update } from "../types/update.ts";
 import { button, h, hide, say } from "./dom.ts";
 import { ago, counting } from "./format.ts";
 

@@ -4,7 +4,7 @@
  */
 
 import type { Look } from "../types/asked.ts";
-import type { Update } from "../types/messages.ts";
+import type { Update } from "../types/update.ts";
 import type { Row } from "../types/rows.ts";
 import { h, setFlag, style } from "./dom.ts";
 import { Picked } from "./picked.ts";

@@ -6,7 +6,6 @@ import { quoted } from "../store/asking/where.ts";
 import type { Transport } from "../types/messages.ts";
 import type { SourceSummary, TaskSummary } from "../types/summary.ts";
 import { asView, type Change, DEFAULT_SINCE, fromPlain, type Plain, type Settings } from "./settings.ts";
-import type { Viewer } from "./viewer.ts";
 
 const STATUS_EVERY = 1000;
 const VIEW_EVERY = 1000;
@@ -34,10 +33,19 @@ export interface Model {
   off(name: string, callback: (...args: never[]) => void): void;
 }
 
+/** A view of the session, as the session needs it. */
+export interface SessionView {
+  settings(): void;
+  follow(follow: boolean): void;
+  stopFinding(): void;
+  complain(message: string): void;
+  close(): void;
+}
+
 export class Session {
   settings: Settings;
   readonly model: string;
-  readonly views = new Set<Viewer>();
+  readonly views = new Set<SessionView>();
   /** Which cluster and store the tasks are of; "" for the server's. */
   readonly origin: string;
   /** The time where somebody read before the page was loaded again. */

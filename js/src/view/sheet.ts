@@ -1,6 +1,6 @@
 /** The rows that are here, of all there are, and the elements of those that are drawn. */
 
-import type { Update } from "../types/messages.ts";
+import type { Update } from "../types/update.ts";
 import type { Row } from "../types/rows.ts";
 import { h, setFlag } from "./dom.ts";
 import type { Picked } from "./picked.ts";

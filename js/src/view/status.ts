@@ -1,7 +1,7 @@
 /** Is it whole and live: state in words, counts, gaps, the zone of the times, the place as code, and the way to the newest line. */
 
 import type { Complete } from "../types/events.ts";
-import type { Update } from "../types/messages.ts";
+import type { Update } from "../types/update.ts";
 import type { Beyond, TaskSummary } from "../types/summary.ts";
 import { button, h, put, say, setFlag } from "./dom.ts";
 import { ago, counting, grouped, shortClock, zone } from "./format.ts";

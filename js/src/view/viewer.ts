@@ -2,7 +2,7 @@
 
 import type { Hub, ViewSide } from "../store/client.ts";
 import type { Jump } from "../types/asked.ts";
-import type { Update } from "../types/messages.ts";
+import type { Update } from "../types/update.ts";
 import type { SourceSummary } from "../types/summary.ts";
 import { ChartPanel } from "./chartpanel.ts";
 import { Commands } from "./commands.ts";

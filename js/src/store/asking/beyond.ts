@@ -13,7 +13,6 @@ import type { Span } from "../holding/spans.ts";
 import type { TaskStore } from "../holding/store.ts";
 import { patternOf } from "./terms.ts";
 import { fromNs } from "../parsing/time.ts";
-import type { View } from "../drawing/view.ts";
 
 type Step = Extract<Jump, { by: 1 | -1 }>;
 
@@ -56,6 +55,12 @@ export function between(to: Step, selection: Selection, searchedTo: number): Bet
   return selection.stores.map((store) => ({ store, spans: store.spans.map(left).filter(inWay) })).filter(({ spans }) => spans.length > 0);
 }
 
+/** The view whose filter and sources bound the search. */
+interface Searchable {
+  readonly selection: Selection;
+  remoteQuery(store: TaskStore): RemoteQuery | null;
+}
+
 interface Hooks {
   linkOf(task: string): Link | undefined;
   /** There is a goal. */
@@ -76,7 +81,7 @@ export class Beyond {
   constructor(
     readonly step: Step,
     where: Between[],
-    private readonly view: View,
+    private readonly view: Searchable,
     private readonly hooks: Hooks,
   ) {
     this.#left = new Set(where.map(({ store }) => store));

@@ -3,7 +3,7 @@
 import type { Jump } from "../../types/asked.ts";
 import type { LogEvent } from "../../types/events.ts";
 import type { View } from "../drawing/view.ts";
-import type { Watcher } from "../holding/changes.ts";
+import type { Watcher } from "../holding/watcher.ts";
 import type { Tasks } from "../holding/held.ts";
 import type { Loader } from "../holding/loader.ts";
 import { rowsAfter, rowsOf } from "../holding/spans.ts";

@@ -1,7 +1,7 @@
 /** Where the rows that are sent begin: at the newest, about what is sought or jumped to, or where the row stands that is held. */
 
 import type { Look } from "../../types/asked.ts";
-import type { Update } from "../../types/messages.ts";
+import type { Update } from "../../types/update.ts";
 import { BLANK_ID, EDGE_ID } from "./fillers.ts";
 import type { Layout } from "./layout.ts";
 import type { Order } from "./order.ts";

@@ -3,8 +3,8 @@
 import type { Filter } from "../../types/asked.ts";
 import { compile, type Matcher } from "../asking/filter.ts";
 import { chooser, type RunOf } from "../asking/sources.ts";
+import { isBar } from "../parsing/progress.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE } from "../holding/flags.ts";
-import { isBar } from "../parsing/remarkable.ts";
 import type { TaskStore } from "../holding/store.ts";
 import { UNKNOWN_AS } from "../parsing/level.ts";
 

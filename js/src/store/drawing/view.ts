@@ -1,7 +1,7 @@
 /** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
 
 import type { Filter, Jump, Look } from "../../types/asked.ts";
-import type { Update } from "../../types/messages.ts";
+import type { Update } from "../../types/update.ts";
 import type { RemoteSearch } from "../../types/summary.ts";
 import { Aim } from "./aim.ts";
 import { TimeAxis } from "./axis.ts";

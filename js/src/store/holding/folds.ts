@@ -4,9 +4,8 @@
  */
 
 import { strip } from "../parsing/controls.ts";
-import { begin, beginAbove, type Said, step, titleOf } from "../parsing/grammars.ts";
-import { progress } from "../parsing/progress.ts";
-import { isBar, isRemarkable } from "../parsing/remarkable.ts";
+import { begin, beginAbove, isRemarkable, type Said, step, titleOf } from "../parsing/grammars.ts";
+import { isBar, progress } from "../parsing/progress.ts";
 
 export interface Fold {
   /** Of a traceback; null of a progress bar. */

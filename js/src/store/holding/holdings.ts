@@ -3,7 +3,8 @@
 import type { SseEvent } from "../../transport/splitter.ts";
 import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent } from "../../types/events.ts";
 import { fromNs, windowOf } from "../parsing/time.ts";
-import { bound, rowsOf, type Watcher } from "./changes.ts";
+import { bound } from "./changes.ts";
+import { rowsOf, type Watcher } from "./watcher.ts";
 import type { Clock } from "./clock.ts";
 import type { Held, Tasks } from "./held.ts";
 import type { Receiver } from "./links.ts";

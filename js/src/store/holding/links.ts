@@ -5,7 +5,8 @@ import type { Host, Link } from "../../transport/link.ts";
 import type { SseEvent } from "../../transport/splitter.ts";
 import { SseLink } from "../../transport/sse.ts";
 import type { Problem } from "../../types/events.ts";
-import type { LinkState, PageConfig, Transport } from "../../types/messages.ts";
+import type { PageConfig, Transport } from "../../types/messages.ts";
+import type { LinkState } from "../../types/update.ts";
 import type { Clock } from "./clock.ts";
 
 export interface Session {

@@ -3,7 +3,8 @@
 import type { Link } from "../../transport/link.ts";
 import { PageError } from "../../transport/page.ts";
 import type { Problem } from "../../types/events.ts";
-import { bound, rowsOf, type Watcher } from "./changes.ts";
+import { bound } from "./changes.ts";
+import { rowsOf, type Watcher } from "./watcher.ts";
 import type { Held, Tasks } from "./held.ts";
 import { PAGE_LINES, Pages, type Wish } from "./pages.ts";
 import type { Span } from "./spans.ts";

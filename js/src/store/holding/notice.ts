@@ -2,6 +2,7 @@
 
 import type { EndEvent, GapEvent, SourceInfo, StatusEvent } from "../../types/events.ts";
 import { fromNs } from "../parsing/time.ts";
+import { grouped } from "../../view/format.ts";
 
 /** Characters of a termination message in a row; all of it opens below. */
 const LINE = 500;
@@ -67,9 +68,4 @@ export function gapText(event: GapEvent): string {
 export function endText(event: EndEvent): string {
   if (event.message) return event.message;
   return event.state === "failed" ? `Job failed exit ${event.exit_code ?? "?"}` : `Job complete exit ${event.exit_code ?? 0}`;
-}
-
-/** 18204 as "18 204", with thin no-break spaces. */
-export function grouped(value: number): string {
-  return String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }

@@ -3,6 +3,7 @@
 import type { Link, PageQuery } from "../../transport/link.ts";
 import type { LogPage } from "../../types/events.ts";
 import { HOLE_LINES, linesOf, rowsOf, type Span, timeAt } from "./spans.ts";
+import type { Rows } from "./watcher.ts";
 import { NOTICE } from "./flags.ts";
 import type { TaskStore } from "./store.ts";
 import { fromIso } from "../parsing/time.ts";
@@ -10,12 +11,6 @@ import { fromIso } from "../parsing/time.ts";
 export const PAGE_LINES = 2000;
 /** Pages that bring nothing new are followed by another, so often. */
 const AGAIN = 5;
-
-/** How the pages change the rows of a store. */
-export interface Rows {
-  add(work: () => void): void;
-  close(span: Span): void;
-}
 
 /** Rows [first, last] of a span are looked at. */
 export interface Wish {

@@ -3,7 +3,7 @@
 import type { Complete, GapEvent, LogEvent, LogPage, PageNotice, SourceInfo, StatusEvent } from "../../types/events.ts";
 import { fromIso, fromNs } from "../parsing/time.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE } from "./flags.ts";
-import { grouped } from "./notice.ts";
+import { grouped } from "../../view/format.ts";
 import type { Outline } from "./outline.ts";
 import { Told } from "./notices.ts";
 import { Seam, SEAM } from "./seam.ts";

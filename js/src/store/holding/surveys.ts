@@ -1,7 +1,7 @@
 /** How many lines a recording has and where, asked of the server: what is not here becomes rows, and a task that is over is told to be whole or not. */
 
 import type { Link } from "../../transport/link.ts";
-import { rowsOf, type Watcher } from "./changes.ts";
+import { rowsOf, type Watcher } from "./watcher.ts";
 import { type Held, SURVEY_EVERY, type Tasks } from "./held.ts";
 import { Outline } from "./outline.ts";
 import type { TaskStore } from "./store.ts";

@@ -2,8 +2,7 @@
 
 import { strip } from "../parsing/controls.ts";
 import { REACH } from "./folds.ts";
-import { isRemarkable } from "../parsing/remarkable.ts";
-import { begin, beginAbove, type Said, step } from "../parsing/grammars.ts";
+import { begin, beginAbove, isRemarkable, type Said, step } from "../parsing/grammars.ts";
 import { NOTICE } from "./flags.ts";
 import type { TaskStore } from "./store.ts";
 

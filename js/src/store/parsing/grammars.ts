@@ -259,3 +259,12 @@ const STEPS: Record<Said["kind"], (block: Said, line: string) => Verdict> = { py
 export function titleOf(block: Said): string {
   return block.message === "" ? block.type || "Traceback" : `${block.type}: ${block.message}`;
 }
+
+/** First letters of a line that may begin a block, and what is in all others and in bars: one look that most lines do not pass. */
+const FIRST = /^[pfuSgtF_]|^\s+(?:at |frame #)|^frame #/;
+const SIGN = /[%━[\u001b]|Traceback/;
+
+/** Whether a line may begin a block, or be a bar. */
+export function isRemarkable(text: string): boolean {
+  return FIRST.test(text) || SIGN.test(text);
+}

@@ -139,3 +139,8 @@ function seconds(text: string | undefined): number | null {
   const [clock, days] = text.split(", ").toReversed();
   return clock.replace(/s$/, "").split(":").reduce((sum, part) => 60 * sum + Number(part), 0) + 86_400 * Number.parseInt(days ?? "0", 10);
 }
+
+/** Whether a line is worth a closer look. */
+export function isBar(text: string): boolean {
+  return text.includes("%|") || text.includes("━━") || text.includes(" [=") || text.includes(" [>") || text.includes("it [") || text.includes("%] in ");
+}
