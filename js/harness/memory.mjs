@@ -28,7 +28,7 @@ for (let at = 0; at < lines; at += 1000) {
   text += m.reduce((sum, one) => sum + one.length, 0);
   const rows = store.rows;
   store.addLog(event);
-  selection.take(store, rows, store.rows);
+  selection.addRows(store, rows, store.rows);
 }
 const took = performance.now() - started;
 used();

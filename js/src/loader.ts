@@ -13,20 +13,20 @@ import type { Widget } from "./widget.ts";
 type Factory = (css?: string, store?: string) => Widget;
 
 /** The viewer of one version: one promise per page, that any model's kernel may keep. */
-interface Shared {
+interface SharedViewer {
   factory: Promise<Factory>;
   take(parts: DataView[]): void;
 }
 
-const FIRST = 1000;
+const FIRST_DELAY_MS = 1000;
 /** A busy kernel answers all that has piled up, so it is asked ever more seldom. */
-const LAST = 60_000;
+const MAX_DELAY_MS = 60_000;
 const WAITING =
   "The log viewer comes from the kernel, which does not answer yet: it is busy or not running. The viewer is shown as soon as it answers; after a restart of the kernel run this cell again.";
 
 /** Every model has its own instance of this module: only globalThis is the page's. */
-const page = globalThis as unknown as Record<symbol, Map<string, Shared> | undefined>;
-const viewers = (page[Symbol.for("cortex-jupyter/viewers")] ??= new Map<string, Shared>());
+const page = globalThis as unknown as Record<symbol, Map<string, SharedViewer> | undefined>;
+const viewers = (page[Symbol.for("cortex-jupyter/viewers")] ??= new Map<string, SharedViewer>());
 
 async function start([code, css, store]: DataView[]): Promise<Factory> {
   const url = URL.createObjectURL(new Blob([code as DataView<ArrayBuffer>], { type: "text/javascript" }));
@@ -39,7 +39,7 @@ async function start([code, css, store]: DataView[]): Promise<Factory> {
   }
 }
 
-function shared(version: string): Shared {
+function sharedViewer(version: string): SharedViewer {
   let entry = viewers.get(version);
   if (entry === undefined) {
     let take!: (parts: DataView[]) => void;
@@ -53,24 +53,24 @@ function shared(version: string): Shared {
 }
 
 /** A model's asking for the viewer, to be stopped when the model goes. */
-interface Asking {
+interface ViewerRequest {
   factory: Promise<Factory>;
   stop(): void;
 }
 
-const asking = new WeakMap<Model, Asking>();
+const requests = new WeakMap<Model, ViewerRequest>();
 
 /** Asks the model's kernel until the viewer is there, whoever brought it. */
-function ask(model: Model): Asking {
+function requestViewer(model: Model): ViewerRequest {
   const version = String(model.get("_viewer"));
   const others = viewers.has(version);
-  const { factory, take } = shared(version);
+  const { factory, take } = sharedViewer(version);
   const answered = (message: Record<string, unknown>, parts: DataView[]): void => {
     if (message.type === "viewer" && message.version === version) take(parts);
   };
   let timer: ReturnType<typeof setTimeout> | undefined;
   const again = (delay: number): void => {
-    timer = setTimeout(again, delay, Math.min(LAST, delay * 2));
+    timer = setTimeout(again, delay, Math.min(MAX_DELAY_MS, delay * 2));
     try {
       model.send({ type: "viewer" });
     } catch (reason) {
@@ -84,11 +84,11 @@ function ask(model: Model): Asking {
   };
   model.on("msg:custom", answered);
   // While another model is asking, or the viewer is there, its kernel has time to answer.
-  if (others) timer = setTimeout(again, FIRST, FIRST);
-  else again(FIRST);
+  if (others) timer = setTimeout(again, FIRST_DELAY_MS, FIRST_DELAY_MS);
+  else again(FIRST_DELAY_MS);
   factory.then(stop, stop);
   const found = { factory, stop };
-  asking.set(model, found);
+  requests.set(model, found);
   return found;
 }
 
@@ -97,7 +97,7 @@ export default (): Widget => {
   const widgets = new Map<Factory, Widget>();
 
   async function widgetOf(model: Model): Promise<Widget> {
-    const factory = await (asking.get(model) ?? ask(model)).factory;
+    const factory = await (requests.get(model) ?? requestViewer(model)).factory;
     const widget = widgets.get(factory) ?? factory();
     widgets.set(factory, widget);
     return widget;
@@ -124,13 +124,13 @@ export default (): Widget => {
     initialize({ model, signal }) {
       const end = later(model, signal, (widget) => widget.initialize({ model, signal }), (reason) => console.error("[cortex-jupyter]", reason));
       return () => {
-        asking.get(model)?.stop();
+        requests.get(model)?.stop();
         end();
       };
     },
     render({ model, el, signal }) {
       const say = (text: string): void => void (el.textContent = text);
-      const waiting = setTimeout(say, 2 * FIRST, WAITING);
+      const waiting = setTimeout(say, 2 * FIRST_DELAY_MS, WAITING);
       const end = later(
         model,
         signal,

@@ -1,9 +1,9 @@
 /** The viewer as a widget: a connection per model, DOM per view. A page has one of it (see loader.ts), with its style sheet. */
 
-import { pageHub } from "./store/start.ts";
+import { pageStoreClient } from "./store/start.ts";
 import { h } from "./view/dom.ts";
 import { type Model, Session } from "./view/session.ts";
-import { styler } from "./view/style.ts";
+import { makeStyler } from "./view/style.ts";
 import { Viewer } from "./view/viewer.ts";
 
 interface InitializeProps {
@@ -32,12 +32,12 @@ function once(signal: AbortSignal | undefined, cleanup: () => void): () => void 
 
 /** `css` is the style sheet, `store` the code of the store: the kernel sends the three parts of a viewer together. */
 export default (css = "", store = ""): Widget => {
-  const style = styler(css);
+  const style = makeStyler(css);
   // Hosts differ in whether this is shared by several models, and in whether both calls see one object.
   const sessions = new Map<Model, Session>();
 
   function open(model: Model): Session {
-    const session = new Session(model, pageHub(store));
+    const session = new Session(model, pageStoreClient(store));
     sessions.set(model, session);
     return session;
   }
@@ -58,7 +58,7 @@ export default (css = "", store = ""): Widget => {
     render({ model, el, signal }) {
       try {
         const session = sessionOf(model);
-        const viewer = new Viewer(pageHub(store), session);
+        const viewer = new Viewer(pageStoreClient(store), session);
         session.views.add(viewer);
         el.replaceChildren(viewer.root);
         style(viewer.root);

@@ -1,30 +1,30 @@
 import { describe, expect, it } from "vitest";
-import { ansi } from "../src/store/parsing/ansi.ts";
+import { parseAnsi } from "../src/store/parsing/ansi.ts";
 import { levelOf, LEVELS } from "../src/store/parsing/level.ts";
 
 describe("terminal codes", () => {
   it("become styles, of 16, 256 and true colours", () => {
-    expect(ansi("a\u001b[1;31mred\u001b[0m b")).toEqual({ text: "ared b", runs: [[1, "a f1 b"], [4, ""]] });
-    expect(ansi("\u001b[38;5;196mx\u001b[39my").runs).toEqual([[0, "a f#255,0,0"], [1, ""]]);
-    expect(ansi("\u001b[48;2;1;2;3mx").runs).toEqual([[0, "a g#1,2,3"]]);
-    expect(ansi("\u001b[97mx").runs).toEqual([[0, "a f15"]]);
+    expect(parseAnsi("a\u001b[1;31mred\u001b[0m b")).toEqual({ text: "ared b", runs: [[1, "a f1 b"], [4, ""]] });
+    expect(parseAnsi("\u001b[38;5;196mx\u001b[39my").runs).toEqual([[0, "a f#255,0,0"], [1, ""]]);
+    expect(parseAnsi("\u001b[48;2;1;2;3mx").runs).toEqual([[0, "a g#1,2,3"]]);
+    expect(parseAnsi("\u001b[97mx").runs).toEqual([[0, "a f15"]]);
   });
 
   it("that move, clear or set titles are removed; other control codes are shown", () => {
-    expect(ansi("\u001b[2K\u001b[1Aup\u001b]0;title\u0007!").text).toBe("up!");
-    expect(ansi("a\u0000b\u0008c\u007fd\u202ee").text).toBe("aNULbBScDELdRLOe");
-    expect(ansi("\u001b").text).toBe("");
-    expect(ansi("\u001b]8;;unfinished").text).toBe("");
+    expect(parseAnsi("\u001b[2K\u001b[1Aup\u001b]0;title\u0007!").text).toBe("up!");
+    expect(parseAnsi("a\u0000b\u0008c\u007fd\u202ee").text).toBe("aNULbBScDELdRLOe");
+    expect(parseAnsi("\u001b").text).toBe("");
+    expect(parseAnsi("\u001b]8;;unfinished").text).toBe("");
   });
 
   it("a carriage return keeps what was written last", () => {
-    expect(ansi("10%\r50%\r100%\r").text).toBe("100%");
-    expect(ansi("windows\r").text).toBe("windows");
+    expect(parseAnsi("10%\r50%\r100%\r").text).toBe("100%");
+    expect(parseAnsi("windows\r").text).toBe("windows");
   });
 
   it("only http links are links", () => {
-    expect(ansi("\u001b]8;;https://example.org/x\u001b\\go\u001b]8;;\u001b\\").runs).toEqual([[0, "a lhttps://example.org/x"], [2, ""]]);
-    expect(ansi("\u001b]8;;javascript:alert(1)\u0007go\u001b]8;;\u0007")).toEqual({ text: "go", runs: [] });
+    expect(parseAnsi("\u001b]8;;https://example.org/x\u001b\\go\u001b]8;;\u001b\\").runs).toEqual([[0, "a lhttps://example.org/x"], [2, ""]]);
+    expect(parseAnsi("\u001b]8;;javascript:alert(1)\u0007go\u001b]8;;\u0007")).toEqual({ text: "go", runs: [] });
   });
 });
 

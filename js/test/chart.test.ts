@@ -2,8 +2,8 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { Curves } from "../src/store/drawing/curves.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
-import { type CurvePaths, curveOf } from "../src/view/curve.ts";
-import { scaleOf, short } from "../src/view/scale.ts";
+import { type CurvePaths, curvePaths } from "../src/view/curve.ts";
+import { makeScale, formatNumber } from "../src/view/scale.ts";
 import { bytesOf, type Line, logEvent, ns, sse, T0, TASK, W0 } from "./helpers.ts";
 import { all, feed, find, messages, model, next, page, session, settle, show } from "./page.ts";
 
@@ -85,7 +85,7 @@ describe("the chart beside the lines", () => {
 
   it("is drawn as a band and its middle where points are many", () => {
     const x = Float64Array.from({ length: 400 }, (_unused, i) => i);
-    const draw = (value: (i: number) => number, width: number): CurvePaths => curveOf(x, x.map(value), (one) => one / 4, (one) => one, width);
+    const draw = (value: (i: number) => number, width: number): CurvePaths => curvePaths(x, x.map(value), (one) => one / 4, (one) => one, width);
     expect(draw((i) => i % 2, 1000).band).toBe("");
     const { line, band } = draw((i) => (i % 2) * 10, 100);
     expect(line.slice(1).split("L").map((place) => place.split(" ")[1])).toEqual(Array.from({ length: 50 }, () => "5"));
@@ -226,9 +226,9 @@ describe("curves", () => {
     const curves = new Curves(store);
     for (let at = 0; at < values.length; at += 1000) {
       store.addLog(logEvent(at, values.slice(at, at + 1000).map((value, i): Line => [T0 + at + i, 1, `loss=${value}`])));
-      while (curves.behind) curves.read(Infinity);
+      while (curves.isBehind) curves.read(Infinity);
     }
-    return curves.curves(1)[0];
+    return curves.build(1)[0];
   }
 
   it("of very many points keep those that are seen, as they were written", () => {
@@ -250,7 +250,7 @@ describe("curves", () => {
     store.addPage({ records: [{ seq: 1, time: new Date(T0 - 50).toISOString(), pod: W0.pod, container: "main", text: "loss=9" }, { seq: 2, time: new Date(T0 - 40).toISOString(), pod: W0.pod, container: "main", text: "Epoch 2/5" }] });
     store.addLog(logEvent(20, [[T0 + 5, 1, "loss=0.5"]]));
     curves.read(Infinity);
-    const [first, second] = curves.curves(1).filter(({ name }) => name === "loss");
+    const [first, second] = curves.build(1).filter(({ name }) => name === "loss");
     expect([[...first.value], [...first.step], [...second.step]]).toEqual([[9, 1, 0.5], [Number.NaN, 3, 3], [Number.NaN]]);
   });
 
@@ -259,16 +259,16 @@ describe("curves", () => {
     store.addLog(logEvent(0, Array.from({ length: 150 }, (_unused, i): Line => [T0 + i, 1, `key${"abcdefghij"[i % 10]}${String.fromCharCode(97 + Math.floor(i / 10))}=${i}`])));
     const curves = new Curves(store);
     curves.read(Infinity);
-    expect([curves.curves(1).length, curves.leftOut]).toEqual([100, 50]);
+    expect([curves.build(1).length, curves.omittedMetrics]).toEqual([100, 50]);
   });
 });
 
 describe("axes", () => {
   it("have round values, on a logarithmic scale powers of ten", () => {
-    expect(scaleOf(0.03, 2.3, false, 4).ticks).toEqual([0, 0.5, 1, 1.5, 2]);
-    expect(scaleOf(0.001, 50, true, 3).ticks).toEqual([0.001, 0.1, 10]);
-    expect(scaleOf(-1, 1, true, 2).at(0)).toBeCloseTo(0.5);
-    expect(scaleOf(3, 3, false, 2).at(3)).toBeCloseTo(0.5);
-    expect([0.25, 0.0003, 12_500, 3e6, 40, Number.NaN, -Infinity].map((value) => short(value))).toEqual(["0.25", "3e-4", "12.5k", "3M", "40", "NaN", "−∞"]);
+    expect(makeScale(0.03, 2.3, false, 4).ticks).toEqual([0, 0.5, 1, 1.5, 2]);
+    expect(makeScale(0.001, 50, true, 3).ticks).toEqual([0.001, 0.1, 10]);
+    expect(makeScale(-1, 1, true, 2).at(0)).toBeCloseTo(0.5);
+    expect(makeScale(3, 3, false, 2).at(3)).toBeCloseTo(0.5);
+    expect([0.25, 0.0003, 12_500, 3e6, 40, Number.NaN, -Infinity].map((value) => formatNumber(value))).toEqual(["0.25", "3e-4", "12.5k", "3M", "40", "NaN", "−∞"]);
   });
 });

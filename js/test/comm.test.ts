@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { Host } from "../src/transport/link.ts";
+import type { LinkHost } from "../src/transport/link.ts";
 import { CommLink } from "../src/transport/comm.ts";
 import { bytesOf, sse, TASK } from "./helpers.ts";
 
@@ -15,7 +15,7 @@ beforeEach(() => {
   vi.useFakeTimers();
   [sent, events, states, lost, cursor] = [[], [], [], [], ""];
   ended.clear();
-  const host: Host = {
+  const host: LinkHost = {
     cursorOf: () => cursor,
     sinceOf: () => "1m",
     isEnded: (task) => ended.has(task),

@@ -1,27 +1,27 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { strip } from "../src/store/parsing/controls.ts";
-import { fieldsOf, valueText } from "../src/store/parsing/fields.ts";
-import { isSame, stampOf } from "../src/store/parsing/stamp.ts";
+import { stripEscapes } from "../src/store/parsing/controls.ts";
+import { parseFields, formatValue } from "../src/store/parsing/fields.ts";
+import { isSameTime, parseLineTime } from "../src/store/parsing/stamp.ts";
 
 const cases = JSON.parse(readFileSync(new URL("../../tests/parsing/lines.json", import.meta.url), "utf8")) as { line: string; fields: object | null }[];
 
 it.each(cases)("the page and Python see the same fields: $line", ({ line, fields }) => {
-  const found = fieldsOf(strip(line));
+  const found = parseFields(stripEscapes(line));
   expect(found === null ? null : { ...found.fields }).toEqual(fields);
 });
 
 it("numbers keep their digits, and names of JavaScript are names like others", () => {
-  const found = fieldsOf('{"id":12345678901234567890,"__proto__":"x","n":1.5,"o":{"id":9007199254740993}}')!;
-  expect(valueText(found.fields.id)).toBe("12345678901234567890");
-  expect(valueText(found.fields.o)).toBe('{"id":9007199254740993}');
+  const found = parseFields('{"id":12345678901234567890,"__proto__":"x","n":1.5,"o":{"id":9007199254740993}}')!;
+  expect(formatValue(found.fields.id)).toBe("12345678901234567890");
+  expect(formatValue(found.fields.o)).toBe('{"id":9007199254740993}');
   expect(Object.keys(found.fields)).toContain("__proto__");
-  expect(fieldsOf("__proto__=1 b=2")!.fields).toHaveProperty("b", "2");
+  expect(parseFields("__proto__=1 b=2")!.fields).toHaveProperty("b", "2");
 });
 
 it("a mebibyte is no trouble", () => {
-  for (const part of ["a=", "{", "a=1 ", '"', "a=\\", " "]) fieldsOf(part.repeat(2 ** 20 / part.length) + "}");
+  for (const part of ["a=", "{", "a=1 ", '"', "a=\\", " "]) parseFields(part.repeat(2 ** 20 / part.length) + "}");
 });
 
 describe("a line's own time", () => {
@@ -40,16 +40,16 @@ describe("a line's own time", () => {
     ["1769860800.1 x", "1769860800.1"],
     ["1769860800123 x", "1769860800123"],
   ])("%s is that of its row", (line, written) => {
-    const stamp = stampOf(line, T)!;
+    const stamp = parseLineTime(line, T)!;
     expect(line.slice(stamp.from, stamp.to)).toBe(written);
-    expect(isSame(stamp, T)).toBe(true);
+    expect(isSameTime(stamp, T)).toBe(true);
   });
 
   it.each(["2026-01-31T12:00:05Z x", "2026-01-31T14:00:00Z another hour of a named zone", "2026-02-02 12:00:00 x", "2026-01-31 12:07:00 x", "12:03:00 x", "1769860900 x"])("%s is not", (line) => {
-    expect(isSame(stampOf(line, T)!, T)).toBe(false);
+    expect(isSameTime(parseLineTime(line, T)!, T)).toBe(false);
   });
 
   it.each(["x", "at 12:00:00", "ratio 3:10", "v2026-01-31", "1769860800123456 x", "127.0.0.1:80"])("%s has none", (line) => {
-    expect(stampOf(line, T)).toBeNull();
+    expect(parseLineTime(line, T)).toBeNull();
   });
 });

@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { Folds } from "../src/store/holding/folds.ts";
 import { LEVELS, levelOf } from "../src/store/parsing/level.ts";
-import { present } from "../src/store/drawing/present.ts";
-import { progress } from "../src/store/parsing/progress.ts";
+import { renderRow } from "../src/store/drawing/present.ts";
+import { parseProgress } from "../src/store/parsing/progress.ts";
 import { Selection } from "../src/store/drawing/selection.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
 import type { Row } from "../src/types/rows.ts";
@@ -31,18 +31,18 @@ function blocks(lines: [string, string][], whole: boolean): unknown[] {
   for (const [row, [source, text]] of lines.entries()) {
     if (!whole) end = folds.start(row);
     texts.push(text);
-    folds.feed(sources.indexOf(source), row);
+    folds.add(sources.indexOf(source), row);
     if (!whole) end();
   }
   end();
   folds.settle();
   for (const fold of folds.heads.values()) for (const twin of fold.twins) folds.back[twin] = 0;
   return [...folds.heads]
-    .filter(([, { said }]) => said !== null)
+    .filter(([, { traceback }]) => traceback !== null)
     .toSorted(([a], [b]) => a - b)
     .map(([head, fold]) => {
-      const { kind, type, message, chain, frames } = fold.said!;
-      return { kind, source: lines[head][0], type: type || "Traceback", message, rows: [head, ...folds.below(head)].toSorted((a, b) => a - b), chain, frames };
+      const { kind, type, message, chain, frames } = fold.traceback!;
+      return { kind, source: lines[head][0], type: type || "Traceback", message, rows: [head, ...folds.membersOf(head)].toSorted((a, b) => a - b), chain, frames };
     });
 }
 
@@ -53,7 +53,7 @@ describe.each(fixture<BlockCase>("blocks"))("the page and Python see the same tr
 });
 
 it.each(fixture<{ line: string; progress: object | null }>("progress"))("the page and Python see the same bar: $line", ({ line, progress: expected }) => {
-  const bar = progress(line);
+  const bar = parseProgress(line);
   expect(bar && { ...bar, rate: bar.rate?.toFixed(6) }).toEqual(expected && { ...expected, rate: (expected as { rate: number | null }).rate?.toFixed(6) });
 });
 
@@ -84,7 +84,7 @@ describe.each(JSON.parse(readFileSync(new URL("../../tests/programs/programs.jso
 
   it("has the bars that Python sees", () => {
     const found = texts.flatMap((text, row) => {
-      const bar = progress(text);
+      const bar = parseProgress(text);
       return bar === null ? [] : [[row, bar.label, Number((bar.fraction ?? 0).toFixed(4))]];
     });
     expect(found).toEqual(bars);
@@ -108,9 +108,9 @@ class Fed {
     const before = this.store.rows;
     this.store.addLog(logEvent(this.#seq, lines));
     this.#seq += lines.length;
-    this.selection.leave(this.store);
+    this.selection.removeJoining(this.store);
     this.store.folds.settle();
-    this.selection.take(this.store, before, this.store.rows);
+    this.selection.addRows(this.store, before, this.store.rows);
     return this;
   }
 
@@ -119,7 +119,7 @@ class Fed {
     while (selection.search(false));
     return Array.from({ length: selection.shown.length }, (_unused, i) => {
       const id = selection.shown.at(i);
-      return present(store, selection.rowOf(id), id, 0, selection.matcher, true, selection.opened.has(id));
+      return renderRow(store, selection.rowOf(id), id, 0, selection.matcher, true, selection.opened.has(id));
     });
   }
 
@@ -128,7 +128,7 @@ class Fed {
   }
 
   toggle(index: number): this {
-    this.selection.toggle(this.selection.shown.at(index));
+    this.selection.toggleFold(this.selection.shown.at(index));
     return this;
   }
 }
@@ -197,7 +197,7 @@ describe("a traceback is one row", () => {
       for (const id of ids) expect(fed.selection.shown.has(id)).toBe(true);
     }
     const opened = Array.from(fed.selection.opened);
-    for (const id of opened) fed.selection.toggle(id);
+    for (const id of opened) fed.selection.toggleFold(id);
     const whole = new Selection([fed.store], filter);
     expect(fed.selection.shown.length).toBe(whole.shown.length);
   });
@@ -222,7 +222,7 @@ describe("a progress bar is one row", () => {
 
   it("redrawn within a line shows its last state, the others on demand", () => {
     const fed = new Fed().add([T0, 1, `${bar(10)}\r${bar(40)}\r`]);
-    expect(fed.rows[0]).toMatchObject({ bar: 0.4, aside: "1 update", json: true });
+    expect(fed.rows[0]).toMatchObject({ bar: 0.4, aside: "1 update", hasDetails: true });
   });
 });
 
@@ -237,7 +237,7 @@ describe("equal lines that follow each other", () => {
     const fed = new Fed();
     fed.store.refold(same);
     for (const line of lines) fed.add(line);
-    expect(fed.rows[0]).toMatchObject({ text: "GET /healthz 200 in 3 ms", times, until: T0 + times, fold: "shut" });
+    expect(fed.rows[0]).toMatchObject({ text: "GET /healthz 200 in 3 ms", repeats: times, lastTime: T0 + times, fold: "shut" });
     expect(fed.texts).toHaveLength(rows);
     expect(fed.toggle(0).texts.slice(0, times)).toEqual(lines.filter(([, source]) => source === 1).slice(0, times).map(([, , text]) => text));
     fed.store.refold("");
@@ -253,14 +253,14 @@ describe("equal lines that follow each other", () => {
     fed.store.refold("exact");
     fed.add(...at(0, 1, ERROR_OF(1)));
     for (let i = 0; i < 40; i++) fed.add([T0 + 100 + i, 1, "again"]);
-    expect(fed.rows.map(({ times }) => times)).toEqual([undefined, 40]);
+    expect(fed.rows.map(({ repeats }) => repeats)).toEqual([undefined, 40]);
   });
 
   it("are found by any of them", () => {
     const fed = new Fed({ grep: "7 ms" });
     fed.store.refold("masked");
     for (const line of lines) fed.add(line);
-    expect(fed.rows).toMatchObject([{ times: 3 }]);
+    expect(fed.rows).toMatchObject([{ repeats: 3 }]);
     expect(new Fed({ grep: "5 ms" }).add(...lines).texts).toEqual([]);
   });
 });
@@ -271,11 +271,11 @@ describe("what is folded away", () => {
   it("opens where a search found something below, not where its own row says it", () => {
     const { selection } = fed();
     selection.finder.set("finite(loss)");
-    selection.revealFound(selection.shown.at(1));
+    selection.revealMatch(selection.shown.at(1));
     expect(selection.shown.length).toBe(6);
     const other = fed().selection;
     other.finder.set("NaN");
-    other.revealFound(other.shown.at(1));
+    other.revealMatch(other.shown.at(1));
     expect(other.shown.length).toBe(3);
   });
 

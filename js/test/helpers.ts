@@ -2,7 +2,7 @@
 
 import { vi } from "vitest";
 import { Origins } from "../src/store/origins.ts";
-import { Hub } from "../src/store/client.ts";
+import { StoreClient } from "../src/store/client.ts";
 import type { Model } from "../src/view/session.ts";
 import type { LogEvent, SourceInfo } from "../src/types/events.ts";
 
@@ -28,8 +28,8 @@ export function sse(event: string, data: object, id = ""): string {
 
 export const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-export function engineHub(fetcher?: typeof fetch): Hub {
-  return new Hub((onMessage) => {
+export function engineHub(fetcher?: typeof fetch): StoreClient {
+  return new StoreClient((onMessage) => {
     const origins = new Origins(onMessage, false, fetcher);
     return { post: (message) => origins.receive(message), stop: () => origins.stop() };
   });

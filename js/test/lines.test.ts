@@ -2,8 +2,8 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
-import { compile } from "../src/store/asking/filter.ts";
-import { present } from "../src/store/drawing/present.ts";
+import { compileFilter } from "../src/store/asking/filter.ts";
+import { renderRow } from "../src/store/drawing/present.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
 import { makeRow, type RowActions } from "../src/view/row.ts";
 import { fromPlain } from "../src/view/settings.ts";
@@ -14,8 +14,8 @@ const ALLOWED = new Set(["DIV", "I", "SPAN", "A", "BUTTON", "DETAILS", "SUMMARY"
 const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
 const ACTIONS: RowActions = {
   label: () => ({ short: "w-0", full: "worker-0", hue: 0 }),
-  older: vi.fn(), hole: vi.fn(), search: vi.fn(), fold: vi.fn(), resized: vi.fn(),
-  text: () => Promise.resolve(""),
+  loadOlder: vi.fn(), loadSpan: vi.fn(), search: vi.fn(), toggleFold: vi.fn(), resized: vi.fn(),
+  fullText: () => Promise.resolve(""),
   tree: { chosen: [], choose: vi.fn(), filter: vi.fn() },
 };
 
@@ -30,7 +30,7 @@ interface Shown {
 function element(line: string, { fields = [], grep = "", open = false, pretty = true }: Shown = {}): HTMLElement {
   const store = new TaskStore(TASK);
   store.addLog(logEvent(0, [[T0, 1, line]]));
-  const row = present(store, 0, 0, 0, compile({ ...fromPlain({}).filter, grep }), pretty, false, fields);
+  const row = renderRow(store, 0, 0, 0, compileFilter({ ...fromPlain({}).filter, grep }), pretty, false, fields);
   return makeRow(row, ACTIONS, open ? new Map([[0, line]]) : new Map());
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { SourceSummary } from "../src/types/summary.ts";
-import { entries, labels, shortPods } from "../src/view/names.ts";
+import { sourceEntries, sourceLabels, shortPods } from "../src/view/names.ts";
 
 const short = (task: string, ...pods: string[]): string[] => [...shortPods(pods, task).values()];
 
@@ -30,16 +30,16 @@ test("long names go without the words that all begin with, short ones keep them"
   expect(short("app=x", "web-0", "web-1")).toEqual(["web-0", "web-1"]);
 });
 
-const sourceOf = (pod: string, container = "main"): SourceSummary => ({ key: `${pod}/${container}`, task: "ml:selector/app=x", pod, container, kind: "main", hue: 0, on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", last: 0 });
+const sourceOf = (pod: string, container = "main"): SourceSummary => ({ key: `${pod}/${container}`, task: "ml:selector/app=x", pod, container, kind: "main", hue: 0, on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
 
 test("a row cuts what is still too long in the middle, as long as pods stay apart", () => {
   const pods = ["evaluator-gateway-5f7c8d9b6c-x2x9k", "evaluator-gateway-5f7c8d9b6c-bb7zq", "web-5f7c8d9b6c-x2x9k"];
-  expect(labels(pods.map((pod) => sourceOf(pod))).map((label) => label.short)).toEqual(["evaluat…-x2x9k", "evaluat…-bb7zq", "web-x2x9k"]);
+  expect(sourceLabels(pods.map((pod) => sourceOf(pod))).map((label) => label.short)).toEqual(["evaluat…-x2x9k", "evaluat…-bb7zq", "web-x2x9k"]);
   const alike = ["recommendations1-worker-0", "recommendations2-worker-0"];
-  expect(labels(alike.map((pod) => sourceOf(pod))).map((label) => label.short)).toEqual(alike);
+  expect(sourceLabels(alike.map((pod) => sourceOf(pod))).map((label) => label.short)).toEqual(alike);
 });
 
 test("the side list names a container only where its pod has several", () => {
   const sources = [sourceOf("web-0"), sourceOf("web-0", "exporter"), sourceOf("web-1")];
-  expect(entries(sources).map(({ name }) => name)).toEqual(["web-0 exporter", "web-0 main", "web-1"]);
+  expect(sourceEntries(sources).map(({ name }) => name)).toEqual(["web-0 exporter", "web-0 main", "web-1"]);
 });

@@ -17,7 +17,7 @@ const line = (text: string): string => sse("log", logEvent(1, [[Date.now(), 1, t
 
 function open(model: string, view: string, origin: string, transport: "auto" | "comm" = "auto"): void {
   origins.receive({ op: "subscribe", model, tasks: [TASK], transport, since: "1m", origin });
-  origins.receive({ op: "view", view, model, filter: fromPlain({ since: "all" }).filter, look: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
+  origins.receive({ op: "view", view, model, filter: fromPlain({ since: "all" }).filter, viewport: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
 }
 
 /** The kernel of a model answers what it was asked last. */

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { compile } from "../src/store/asking/filter.ts";
+import { compileFilter } from "../src/store/asking/filter.ts";
 import { Engine } from "../src/store/engine.ts";
 import { Selection } from "../src/store/drawing/selection.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
@@ -7,9 +7,9 @@ import type { Complete } from "../src/types/events.ts";
 import type { ToStore } from "../src/types/messages.ts";
 import type { Update } from "../src/types/update.ts";
 import type { TaskSummary } from "../src/types/summary.ts";
-import { emptyWords } from "../src/view/panel.ts";
+import { describeEmpty } from "../src/view/panel.ts";
 import { fromPlain } from "../src/view/settings.ts";
-import { clockWords, hiddenWords, statement, stateWords } from "../src/view/status.ts";
+import { describeClock, describeHidden, describeCompleteness, describeState } from "../src/view/status.ts";
 import { failure, logEvent, ns, Server, sse, T0, TASK, W0 } from "./helpers.ts";
 
 const MINUTE = 60_000;
@@ -28,7 +28,7 @@ const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(1);
 
 function open(since = "all", asked = "1m"): void {
   engine.receive({ op: "subscribe", model: "m1", tasks: [TASK], transport: "auto", since: asked });
-  engine.receive({ op: "view", view: "v1", model: "m1", filter: fromPlain({ since }).filter, look: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
+  engine.receive({ op: "view", view: "v1", model: "m1", filter: fromPlain({ since }).filter, viewport: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
 }
 
 /** The machine sleeps: no timer runs, and the time is another one. */
@@ -66,7 +66,7 @@ describe("while disconnected", () => {
     await server.drop();
     for (const seconds of [5, 12]) {
       await vi.advanceTimersByTimeAsync(T0 + seconds * 1000 - Date.now() + 500);
-      expect(stateWords(last(), true)[0]).toMatch(`Reconnecting, last line ${seconds} s ago`);
+      expect(describeState(last(), true)[0]).toMatch(`Reconnecting, last line ${seconds} s ago`);
     }
     expect(texts()).toEqual(["one"]);
     expect(last().problem).toBeNull();
@@ -91,7 +91,7 @@ describe("while disconnected", () => {
     const count = streams().length;
     await vi.advanceTimersByTimeAsync(10 * MINUTE);
     expect(last()).toMatchObject({ link: "reconnecting", problem: { message: "Forbidden" } });
-    expect(stateWords(last(), true)[0]).toMatch("Reconnecting, last line 10 m ");
+    expect(describeState(last(), true)[0]).toMatch("Reconnecting, last line 10 m ");
     expect(streams().length - count).toBeLessThan(30);
     server.answer = undefined;
     engine.receive({ op: "wake" });
@@ -107,7 +107,7 @@ describe("while disconnected", () => {
     server.answer = failure(502, "", "");
     await server.drop();
     vi.stubGlobal("navigator", { onLine: false });
-    expect(stateWords(last(), true)).toEqual([expect.stringMatching(/^Offline, last line \d+ s ago$/), "warn"]);
+    expect(describeState(last(), true)).toEqual([expect.stringMatching(/^Offline, last line \d+ s ago$/), "warn"]);
     vi.unstubAllGlobals();
   });
 
@@ -166,12 +166,12 @@ describe("after sleep", () => {
 
     const record = (seq: number): object => ({ seq, time: new Date(T0 + seq * HOUR / 4).toISOString(), pod: W0.pod, container: "main", run: 0, stream: "stdout", text: `between ${seq}` });
     server.answer = () => Response.json({ records: [1, 2, 3].map(record), older: "o", newer: "a4" });
-    engine.receive({ op: "hole", view: "v1", id: hole.id });
+    engine.receive({ op: "loadSpan", view: "v1", id: hole.id });
     await settle();
     expect(server.requests.at(-1)!.url.searchParams.get("after")).toBe("a1");
     expect(kinds()).toEqual(["edge", "before", "between 1", "between 2", "between 3", "hole", "after"]);
     server.answer = () => Response.json({ records: [4, 5, 7].map(record), older: "o", newer: "a8" });
-    engine.receive({ op: "hole", view: "v1", id: last().rows[5].id });
+    engine.receive({ op: "loadSpan", view: "v1", id: last().rows[5].id });
     await settle();
     expect(server.requests.at(-1)!.url.searchParams.get("after")).toBe("a4");
     expect(kinds()).toEqual(["edge", "before", ...[1, 2, 3, 4, 5].map((i) => `between ${i}`), "after"]);
@@ -202,7 +202,7 @@ it("a place that is no longer held: said, the window loaded anew, the reader whe
   await server.send(lines(0));
   const { rows, first } = { ...last(), first: last().first };
   const anchor = rows.find((row) => row.text === "step 160")!;
-  engine.receive({ op: "look", view: "v1", look: { from: first, count: 50, follow: false, anchor: anchor.id, anchorIndex: first + rows.indexOf(anchor) } });
+  engine.receive({ op: "viewport", view: "v1", viewport: { from: first, count: 50, follow: false, anchor: anchor.id, anchorIndex: first + rows.indexOf(anchor) } });
   await settle();
   const { generation } = last();
   server.answer = failure(410, "CursorNotHeld", "The recording was removed");
@@ -213,8 +213,8 @@ it("a place that is no longer held: said, the window loaded anew, the reader whe
   expect(streams().at(-1)!.has("cursor")).toBe(false);
   await server.send(lines(1000).split("\n\n").slice(100).join("\n\n"));
   expect(last().generation).toBeGreaterThan(generation);
-  const sought = updates.findLast(({ seek }) => seek !== undefined)!;
-  expect(sought.rows[sought.seek! - sought.first].text).toBe("step 160");
+  const sought = updates.findLast(({ seekRow }) => seekRow !== undefined)!;
+  expect(sought.rows[sought.seekRow! - sought.first].text).toBe("step 160");
   expect(last().follow).toBe(false);
   expect(last().tasks[0].gaps).toBe(0);
 });
@@ -227,7 +227,7 @@ async function removed(start: number): Promise<void> {
   await server.send(lines.join(""));
   const { first, rows } = last();
   const at = rows.findIndex((row) => row.text === "step 160");
-  engine.receive({ op: "look", view: "v1", look: { from: first, count: 50, follow: false, anchor: rows[at].id, anchorIndex: first + at } });
+  engine.receive({ op: "viewport", view: "v1", viewport: { from: first, count: 50, follow: false, anchor: rows[at].id, anchorIndex: first + at } });
   await settle();
   server.answer = failure(410, "CursorNotHeld", "The recording was removed");
   await server.drop();
@@ -247,12 +247,12 @@ it("a recorder that begins anew has the newest lines first: the reader's place i
   // However long it takes until it begins.
   await vi.advanceTimersByTimeAsync(20_000);
   await server.send(part(start, 1000, 1, 180, 200));
-  expect(last().seek).toBeDefined();
+  expect(last().seekRow).toBeDefined();
   await server.send(part(start, 2000, 2, 0, 180));
-  const sought = updates.findLast(({ seek }) => seek !== undefined)!;
-  expect(sought.rows[sought.seek! - sought.first].text).toBe("step 160");
+  const sought = updates.findLast(({ seekRow }) => seekRow !== undefined)!;
+  expect(sought.rows[sought.seekRow! - sought.first].text).toBe("step 160");
   await server.send(part(start, 3000, 1, 200, 201));
-  expect(last().seek).toBeUndefined();
+  expect(last().seekRow).toBeUndefined();
 });
 
 it("the reader's place is asked for by its time, however long the request takes to be answered", async () => {
@@ -271,13 +271,13 @@ it("older lines that come in several parts: the reader's place is waited for unt
   for (const [seq, from, to] of [[2000, 0, 60], [3000, 60, 150]]) {
     await server.send(part(start, seq, 2, from, to));
     await vi.advanceTimersByTimeAsync(4_000);
-    expect(last().seek).toBeDefined();
+    expect(last().seekRow).toBeDefined();
   }
   await server.send(part(start, 4000, 2, 150, 180));
-  const sought = updates.findLast(({ seek }) => seek !== undefined)!;
-  expect(sought.rows[sought.seek! - sought.first].text).toBe("step 160");
+  const sought = updates.findLast(({ seekRow }) => seekRow !== undefined)!;
+  expect(sought.rows[sought.seekRow! - sought.first].text).toBe("step 160");
   await server.send(part(start, 5000, 1, 200, 201));
-  expect(last().seek).toBeUndefined();
+  expect(last().seekRow).toBeUndefined();
 });
 
 it("a recording that is removed twice before the reader's place is there leads to it too", async () => {
@@ -290,18 +290,18 @@ it("a recording that is removed twice before the reader's place is there leads t
   server.answer = undefined;
   await vi.advanceTimersByTimeAsync(1100);
   await server.send(part(start, 2000, 1, 0, 200));
-  const sought = updates.findLast(({ seek }) => seek !== undefined)!;
-  expect(sought.rows[sought.seek! - sought.first].text).toBe("step 160");
+  const sought = updates.findLast(({ seekRow }) => seekRow !== undefined)!;
+  expect(sought.rows[sought.seekRow! - sought.first].text).toBe("step 160");
 });
 
 it("who scrolls while their place is waited for is where they scroll to", async () => {
   const start = T0 - 200_000;
   await removed(start);
   await server.send(part(start, 1000, 1, 180, 200));
-  expect(last().seek).toBeDefined();
-  engine.receive({ op: "look", view: "v1", look: { seek: null, from: 0, count: 50, follow: false, anchor: null, anchorIndex: 0 } });
+  expect(last().seekRow).toBeDefined();
+  engine.receive({ op: "viewport", view: "v1", viewport: { seek: null, from: 0, count: 50, follow: false, anchor: null, anchorIndex: 0 } });
   await server.send(part(start, 2000, 2, 0, 180));
-  expect(last().seek).toBeUndefined();
+  expect(last().seekRow).toBeUndefined();
   expect(last().first).toBe(0);
 });
 
@@ -319,7 +319,7 @@ it("a place hours back, which the window does not reach, is loaded by its time",
   await settle();
   await vi.advanceTimersByTimeAsync(2000);
   expect(texts()).toContain("step 160");
-  expect(last().seek).toBeUndefined();
+  expect(last().seekRow).toBeUndefined();
 });
 
 it.each([false, true])("a page whose place the store has lost: the window is loaded anew (task ended: %s)", async (ended) => {
@@ -330,7 +330,7 @@ it.each([false, true])("a page whose place the store has lost: the window is loa
   server.answer = failure(410, "CursorNotHeld", "The store lost the lines at this cursor");
   await vi.advanceTimersByTimeAsync(1100);
   const before = streams().length;
-  engine.receive({ op: "older", view: "v1" });
+  engine.receive({ op: "loadOlder", view: "v1" });
   await settle();
   server.answer = undefined;
   await vi.advanceTimersByTimeAsync(1100);
@@ -358,12 +358,12 @@ it("a place that is lost of one task of several begins anew, the others go on", 
 it("the nodes' clock is known from state and heartbeats, the least delayed counting", async () => {
   open();
   await settle();
-  expect(last().ahead).toBe(0);
+  expect(last().clockAhead).toBe(0);
   await server.send(sse("status", { task: TASK, state: "running", message: "", now: ns(T0 + 3200) }) + `: hb ${ns(T0 + 1000)}\n`);
-  expect(Math.round(last().ahead / 100)).toBe(32);
-  expect(clockWords(last().ahead)).toBe("clock of the cluster is 3.2 s ahead");
-  expect(clockWords(-2500)).toBe("clock of the cluster is 2.5 s behind");
-  expect(clockWords(1900)).toBe("");
+  expect(Math.round(last().clockAhead / 100)).toBe(32);
+  expect(describeClock(last().clockAhead)).toBe("clock of the cluster is 3.2 s ahead");
+  expect(describeClock(-2500)).toBe("clock of the cluster is 2.5 s behind");
+  expect(describeClock(1900)).toBe("");
 });
 
 it("the statement of an ended task is the server's count", async () => {
@@ -374,12 +374,12 @@ it("the statement of an ended task is the server's count", async () => {
   await server.send(sse("log", line(0, "x"), "a1") + sse("end", { task: TASK, seq: 1, state: "succeeded", exit_code: 0, message: "Job complete exit 0" }, "a2"));
   expect(last().tasks[0].complete).toEqual(complete);
   const local = (text: string): string => new Date(text).toTimeString().slice(0, 8);
-  expect(statement(last().tasks).replaceAll("\u202f", " ")).toBe(`1 203 441 lines, ${local("2026-07-01T10:00:01Z")} to ${local("2026-07-01T11:12:44Z")}, 2 sources, complete`);
+  expect(describeCompleteness(last().tasks).replaceAll("\u202f", " ")).toBe(`1 203 441 lines, ${local("2026-07-01T10:00:01Z")} to ${local("2026-07-01T11:12:44Z")}, 2 sources, complete`);
   const secret = [{ ...last().tasks[0], complete: { ...complete, masked: { "E-mail": 2, "GitHub Token": 1 } } }] as TaskSummary[];
-  expect(statement(secret)).toContain("2 sources, 3 secrets masked, complete");
+  expect(describeCompleteness(secret)).toContain("2 sources, 3 secrets masked, complete");
   const gap = { task: TASK, from: ns(T0), to: ns(T0 + 1), reason: "rotated away" };
   const holed = [{ ...last().tasks[0], complete: { ...complete, gaps: [gap] } }] as TaskSummary[];
-  expect(statement(holed)).not.toContain("complete");
+  expect(describeCompleteness(holed)).not.toContain("complete");
 });
 
 describe("what a recorder adds later", () => {
@@ -409,7 +409,7 @@ describe("what a recorder adds later", () => {
 it.each([
   ["/(?i)LOSS/", "loss=1", true], ["/LOSS/", "loss=1", false], ["/(?P<a>x)(?P=a)/", "xx", true], [String.raw`/\Aloss/`, "no loss", false], [String.raw`/done\Z/`, "is done", true], [String.raw`/\\A/`, String.raw`C:\A`, true],
 ])("Python's pattern %s on %s: %s", (grep, text, holds) => {
-  const matcher = compile({ grep, regex: false, exclude: [] });
+  const matcher = compileFilter({ grep, regex: false, exclude: [] });
   expect([matcher.error, matcher.test(text)]).toEqual(["", holds]);
 });
 
@@ -419,10 +419,10 @@ it("a stream that the server slows down is behind, and no error", async () => {
   await server.send(`${sse("log", line(0, "one"))}: behind 12400\n`);
   await vi.advanceTimersByTimeAsync(1000);
   expect(last()).toMatchObject({ link: "live", problem: null });
-  expect(stateWords(last(), true)).toEqual(["Live, 12\u202f400 lines behind: this server sends no faster", "idle"]);
+  expect(describeState(last(), true)).toEqual(["Live, 12\u202f400 lines behind: this server sends no faster", "idle"]);
   await server.send(": behind 0\n");
   await vi.advanceTimersByTimeAsync(1000);
-  expect(stateWords(last(), true)[0]).toBe("Live");
+  expect(describeState(last(), true)[0]).toBe("Live");
 });
 
 it("a full disk is said in the bar and in a row, until there is room", async () => {
@@ -432,12 +432,12 @@ it("a full disk is said in the bar and in a row, until there is room", async () 
   await settle();
   await server.send(sse("log", line(0, "one")) + state(1, full, "StoreFull"));
   await vi.advanceTimersByTimeAsync(1000);
-  expect(stateWords(last(), true)).toEqual([full, "bad"]);
+  expect(describeState(last(), true)).toEqual([full, "bad"]);
   expect(last().rows.map(({ text }) => text)).toEqual(["Beginning of the log", "one", full]);
   expect(last().rows[2].level).toBe(5);
   await server.send(state(2, "Running", "") + sse("log", line(3, "two")));
   await vi.advanceTimersByTimeAsync(1000);
-  expect(stateWords(last(), true)[0]).toBe("Live");
+  expect(describeState(last(), true)[0]).toBe("Live");
   expect(last().rows.map(({ text }) => text).slice(2)).toEqual([full, "There is room again: recording goes on", "two"]);
 });
 
@@ -450,12 +450,12 @@ it.each([
   server.answer = failure(404, "NotFound", "no outline");
   await server.send(sse("status", { task: TASK, state: "succeeded", message, reason }));
   await vi.advanceTimersByTimeAsync(1000);
-  expect(stateWords(last(), true)).toEqual([message, "bad"]);
-  expect(emptyWords(last(), { since: 60_000, from: null })).toBe(message);
+  expect(describeState(last(), true)).toEqual([message, "bad"]);
+  expect(describeEmpty(last(), { since: 60_000, from: null })).toBe(message);
   await server.send(sse("status", { task: TASK, state: "running", message: "Running", reason: "" }) + sse("log", line(0, "one")));
   await vi.advanceTimersByTimeAsync(1000);
-  expect(stateWords(last(), true)[0]).toBe("Live");
-  expect(emptyWords(last(), { since: 60_000, from: null })).toBe("");
+  expect(describeState(last(), true)[0]).toBe("Live");
+  expect(describeEmpty(last(), { since: 60_000, from: null })).toBe("");
 });
 
 it("what the reader may not see beside the lines is named", async () => {
@@ -466,6 +466,6 @@ it("what the reader may not see beside the lines is named", async () => {
   await server.send(sse("status", { task: TASK, state: "running", message: "Running", hidden: { events } }) + sse("log", line(0, "one")));
   await vi.advanceTimersByTimeAsync(1000);
   expect(last().tasks[0].hidden).toEqual({ events });
-  expect(hiddenWords(last().tasks[0].hidden!)).toBe("without events");
-  expect(hiddenWords({})).toBe("");
+  expect(describeHidden(last().tasks[0].hidden!)).toBe("without events");
+  expect(describeHidden({})).toBe("");
 });

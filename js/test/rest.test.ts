@@ -33,7 +33,7 @@ describe("a store whose tasks say nothing", () => {
   const begin = async (...tasks: string[]): Promise<void> => {
     for (const [i, task] of tasks.entries()) {
       engine.receive({ op: "subscribe", model: `m${i}`, tasks: [task], transport: "auto", since: "all" });
-      engine.receive({ op: "view", view: `v${i}`, model: `m${i}`, filter: fromPlain({ since: "all" }).filter, look: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
+      engine.receive({ op: "view", view: `v${i}`, model: `m${i}`, filter: fromPlain({ since: "all" }).filter, viewport: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
     }
     await vi.advanceTimersByTimeAsync(10);
     const [start, width] = [ns(T0 - 10 * MINUTE), ns(11 * MINUTE)];
@@ -86,13 +86,13 @@ describe("a store whose tasks say nothing", () => {
 
   it("out of sight nothing is done; back in sight it is all there", async () => {
     await begin(TASK);
-    engine.receive({ op: "sight", view: "v0", seen: false });
+    engine.receive({ op: "visible", view: "v0", isVisible: false });
     const asked = surveys();
     await server.send(sse("log", logEvent(2, [[Date.now(), 1, "meanwhile"]]), "b"));
     await vi.advanceTimersByTimeAsync(30 * MINUTE);
     expect(posted.filter(({ op }) => op === "update" || op === "clock")).toEqual([]);
     expect(surveys()).toBe(asked);
-    engine.receive({ op: "sight", view: "v0", seen: true });
+    engine.receive({ op: "visible", view: "v0", isVisible: true });
     expect(updates("v0").at(-1)!.rows.at(-1)!.text).toBe("meanwhile");
   });
 });
@@ -141,10 +141,10 @@ describe("a viewer at rest", () => {
 
 it("a place that is led to is not lost when another update comes within the same frame", async () => {
   const drawn: Update[] = [];
-  const painter = new Painter(document.createElement("div"), { draw: (update) => drawn.push(update), ack: () => {}, sight: () => {}, complain: () => {} });
-  painter.receive({ op: "update", seek: 40, shift: 0 } as Update);
+  const painter = new Painter(document.createElement("div"), { draw: (update) => drawn.push(update), ack: () => {}, visibilityChanged: () => {}, showError: () => {} });
+  painter.receive({ op: "update", seekRow: 40, shift: 0 } as Update);
   painter.receive({ op: "update", shift: 2 } as Update);
   await vi.advanceTimersByTimeAsync(50);
-  expect(drawn.map(({ seek }) => seek)).toEqual([42]);
+  expect(drawn.map(({ seekRow }) => seekRow)).toEqual([42]);
   painter.close();
 });

@@ -91,9 +91,9 @@ it("has the lines that are not loaded, too, once the server has counted them", (
   store.addLog({ task: TASK, seq: 91, sources: { 1: { ...W0, run: 1 } }, t0: ns(T0), dt: [0, 1e6], s: [1, 1], m: ["a", "b"] });
   const doc: OutlineDoc = { records: 91, upto: 91, first: ns(T0 - 9), last: ns(T0), start: ns(T0 - 9), width: "1000000", lines: [91], notices: [], counted: 40, warnings: [0], errors: [0] };
   const sources = [{ ...W0, lines: 60 }, { ...W0, run: 1, lines: 31 }];
-  store.survey(new Outline(doc), [], sources);
+  store.setOutline(new Outline(doc), [], sources);
   expect(selection().groups.summaries()[0].runs.map(({ lines, state }) => [lines, state])).toEqual([[0, "ended"], [2, "running"]]);
-  store.survey(new Outline({ ...doc, counted: 91 }), [], sources);
+  store.setOutline(new Outline({ ...doc, counted: 91 }), [], sources);
   expect(selection().groups.summaries()[0].runs.map(({ lines }) => lines)).toEqual([60, 32]);
   store.addLog({ task: TASK, seq: 93, sources: { 1: { ...W0, run: 1 } }, t0: ns(T0), dt: [0], s: [1], m: ["c"] });
   expect(selection().groups.summaries()[0]).toMatchObject({ lines: 93, state: "running" });

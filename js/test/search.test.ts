@@ -44,7 +44,7 @@ beforeEach(async () => {
   }, true, server.fetch);
   engine.receive({ op: "config", config: { base: "http://host/cortex/", headers: {} } });
   engine.receive({ op: "subscribe", model: "m1", tasks: [TASK], transport: "auto", since: "all" });
-  engine.receive({ op: "view", view: "v1", model: "m1", filter: fromPlain({ since: "all" }).filter, look: { from: 0, count: 10, follow: true, anchor: null, anchorIndex: 0 } });
+  engine.receive({ op: "view", view: "v1", model: "m1", filter: fromPlain({ since: "all" }).filter, viewport: { from: 0, count: 10, follow: true, anchor: null, anchorIndex: 0 } });
   await settle();
   await server.send(sse("log", logEvent(91, Array.from({ length: 10 }, (_unused, i) => [T0 - 1000 + (91 + i) * 10, 1, `step ${91 + i}`])), "a100"));
   server.answer = () => Response.json(OUTLINE);
@@ -91,11 +91,11 @@ it("shows nothing of it without the filter, and what is loaded later stands ther
   await settle(500);
   await server.send(sse("log", logEvent(45, [[T0 - 550, 1, "step 45"]])) + progress("done", T0 - 1000, 1));
   server.answer = () => Response.json({ records: Array.from({ length: 90 }, (_unused, i) => record(i + 1)), older: null });
-  engine.receive({ op: "older", view: "v1" });
+  engine.receive({ op: "loadOlder", view: "v1" });
   await settle(10);
   expect(shown()).toEqual(["edge", "step 45"]);
   filter("");
-  engine.receive({ op: "look", view: "v1", look: { from: 0, count: 200, follow: true, anchor: null, anchorIndex: 0 } });
+  engine.receive({ op: "viewport", view: "v1", viewport: { from: 0, count: 200, follow: true, anchor: null, anchorIndex: 0 } });
   await settle();
   expect(shown()).toEqual(["edge", ...Array.from({ length: 100 }, (_unused, i) => `step ${i + 1}`)]);
 });
@@ -112,13 +112,13 @@ describe("the next in what is not loaded", () => {
   it("match is asked of the server, and the lines around it are loaded and gone to", async () => {
     engine.receive({ op: "find", view: "v1", term: "step" });
     await settle(10);
-    await jump({ to: "found", by: -1, from: at(98) });
+    await jump({ to: "match", by: -1, from: at(98) });
     expect(asked()).toHaveLength(0);
     jumped = [];
     engine.receive({ op: "find", view: "v1", term: "step 4" });
     await settle(10);
     // Here there is only "step 94", which the way round the end leads to; what is not loaded is before that.
-    await jump({ to: "found", by: -1, from: at(94) });
+    await jump({ to: "match", by: -1, from: at(94) });
     expect(asked().map((query) => [query.get("grep"), query.get("level")])).toEqual([["(?i)step 4", null]]);
     expect(update.beyond).toMatchObject({ state: "running", what: "match", later: false });
     server.answer = answers;
@@ -144,7 +144,7 @@ describe("the next in what is not loaded", () => {
     engine.receive({ op: "find", view: "v1", term: "/[48]$/" });
     // Before the filter itself is asked of the server.
     await settle(10);
-    await jump({ to: "found", by: -1, from: at(94) });
+    await jump({ to: "match", by: -1, from: at(94) });
     const [query] = asked();
     expect([query.getAll("grep"), query.get("level"), query.get("pod"), query.get("run")]).toEqual([["(?i)step", "(?i)[48]$"], "info", "*-0", "0"]);
     server.answer = answers;
@@ -159,15 +159,15 @@ describe("the next in what is not loaded", () => {
     await server.send(sse("log", { ...logEvent(45, [[T0 - 550, 1, "step 45"], [T0 - 510, 1, "step 49"]]), q: [0, 4] }) + progress("progress", T0 - 560, 2));
     engine.receive({ op: "find", view: "v1", term: "4" });
     await settle(10);
-    await jump({ to: "found", by: -1, from: at(49) });
+    await jump({ to: "match", by: -1, from: at(49) });
     expect(jumped.map(({ id }) => update.rows.find((row) => row.id === id)?.text)).toEqual(["step 45"]);
     expect(asked()).toHaveLength(1);
-    await jump({ to: "found", by: -1, from: at(45) });
+    await jump({ to: "match", by: -1, from: at(45) });
     expect(asked()).toHaveLength(2);
     const [, query] = asked();
     expect([query.getAll("grep"), Date.parse(query.get("until")!)]).toEqual([["(?i)step 4", "(?i)4"], T0 - 559]);
     // The other way all is here that matches.
-    await jump({ to: "found", by: 1, from: at(45) });
+    await jump({ to: "match", by: 1, from: at(45) });
     expect(asked()).toHaveLength(2);
   });
 
@@ -183,7 +183,7 @@ describe("the next in what is not loaded", () => {
     await server.send(sse("error", { code: "Gone", message: "the server is full" }));
     expect(update.beyond).toMatchObject({ state: "failed", message: "the server is full" });
     await jump({ to: "error", by: -1, from: at(95) });
-    engine.receive({ op: "look", view: "v1", look: { from: 0, count: 10, follow: true, anchor: null, anchorIndex: 0 } });
+    engine.receive({ op: "viewport", view: "v1", viewport: { from: 0, count: 10, follow: true, anchor: null, anchorIndex: 0 } });
     await settle(10);
     expect(update.beyond).toBeUndefined();
     expect(server.requests.filter(({ url }) => url.pathname.endsWith("/search")).every(({ signal }) => signal.aborted)).toBe(true);

@@ -2,12 +2,12 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
-import { chooser, chosen, chosenBriefly, type RunOf } from "../src/store/asking/sources.ts";
+import { sourceTest, sourceQuery, boundedSourceQuery, type RunId } from "../src/store/asking/sources.ts";
 import type { RunSummary, SourceSummary } from "../src/types/summary.ts";
-import { entries } from "../src/view/names.ts";
+import { sourceEntries } from "../src/view/names.ts";
 import { fromPlain } from "../src/view/settings.ts";
-import { standing } from "../src/view/sources.ts";
-import { Switches } from "../src/view/switches.ts";
+import { describeState } from "../src/view/sources.ts";
+import { SourceSwitches } from "../src/view/switches.ts";
 
 interface Table {
   sources: [string, string, number][];
@@ -15,20 +15,20 @@ interface Table {
   wrong: string[];
 }
 
-const { sources: rows, cases, wrong } = JSON.parse(readFileSync(new URL("../../tests/query/fixtures/sources.json", import.meta.url), "utf8")) as Table;
-const RUNS: RunOf[] = rows.map(([pod, container, run]) => ({ pod, container, run }));
+const { sources: rows, cases, wrong } = JSON.parse(readFileSync(new URL("../../tests/parsing/fixtures/sources.json", import.meta.url), "utf8")) as Table;
+const RUNS: RunId[] = rows.map(([pod, container, run]) => ({ pod, container, run }));
 
 test.each(cases)("%j", (query, kept) => {
-  const wants = chooser(fromPlain(query).filter, RUNS);
+  const wants = sourceTest(fromPlain(query).filter, RUNS);
   expect(RUNS.flatMap((one, i) => (wants(one) ? [i] : []))).toEqual(kept);
 });
 
 test.each(wrong)("%s is no run, so no filter", (run) => {
-  expect(RUNS.every(chooser(fromPlain({ run }).filter, RUNS))).toBe(true);
+  expect(RUNS.every(sourceTest(fromPlain({ run }).filter, RUNS))).toBe(true);
 });
 
 it("a glob that is none matches nothing, and says nothing worse", () => {
-  const kept = (pod: string): number => RUNS.filter(chooser(fromPlain({ pod }).filter, RUNS)).length;
+  const kept = (pod: string): number => RUNS.filter(sourceTest(fromPlain({ pod }).filter, RUNS)).length;
   expect(["[z-a]*", "[", "train-[01", "(", "train-[]0]", "a\\"].map(kept)).toEqual([0, 0, 0, 0, 4, 0]);
 });
 
@@ -37,8 +37,8 @@ function summaries(off: string[], pieces: Partial<Record<string, Partial<SourceS
   const found = new Map<string, SourceSummary>();
   for (const { pod, container, run } of RUNS) {
     const key = `ns:job/train/${pod}/${container}`;
-    const source: SourceSummary = found.get(key) ?? { key, task: "ns:job/train", pod, container, kind: container === "side" ? "sidecar" : "main", hue: 0, on: true, runs: [], index: null, lines: 1, state: "ended", exit: 0, node: "", last: 1, ...pieces[pod] };
-    const one: RunSummary = { key: `${key}/${run}`, run, on: !off.includes(key) && !off.includes(`${key}/${run}`), lines: 1, state: "ended", exit: run, why: "", begun: 1, ended: 2, last: 1 };
+    const source: SourceSummary = found.get(key) ?? { key, task: "ns:job/train", pod, container, kind: container === "side" ? "sidecar" : "main", hue: 0, on: true, runs: [], index: null, lines: 1, state: "ended", exit: 0, node: "", lastLineAt: 1, ...pieces[pod] };
+    const one: RunSummary = { key: `${key}/${run}`, run, on: !off.includes(key) && !off.includes(`${key}/${run}`), lines: 1, state: "ended", exit: run, endMessage: "", startedAt: 1, endedAt: 2, lastLineAt: 1 };
     source.runs.push(one);
     source.on = source.runs.some(({ on }) => on);
     found.set(key, source);
@@ -49,22 +49,22 @@ function summaries(off: string[], pieces: Partial<Record<string, Partial<SourceS
 const K = "ns:job/train/";
 
 it("a sidecar that is stopped with its pod has not failed; a main container that is, has", () => {
-  const said = (group: "" | "sidecars", exit: number): string => standing({ group, ended: true, waiting: false, exit });
+  const said = (group: "" | "sidecars", exit: number): string => describeState({ group, ended: true, waiting: false, exit });
   expect([said("sidecars", 143), said("sidecars", 1), said("", 143)]).toEqual(["stopped with its pod", "failed, exit 1", "failed, exit 143"]);
 });
 
 describe("a choice", () => {
-  const said = (off: string[]): object => chosen({ ...fromPlain({}).filter, off }, summaries(off));
+  const said = (off: string[]): object => sourceQuery({ ...fromPlain({}).filter, off }, summaries(off));
 
   it("is said by pods and containers where they can, else run by run", () => {
     expect(said([])).toEqual({});
     expect(said([`${K}train-0/side`, `${K}train-1/side`])).toEqual({ container: "main" });
     expect(said([`${K}train-0/main`, `${K}train-0/side`])).toEqual({ pod: "train-1,api" });
     expect(said([`${K}train-0/main`])).toEqual({ run: "train-0/side/*,train-1/main/*,train-1/side/*,api/main/*" });
-    expect(said(new Switches(summaries([])).onlyRun(`${K}train-0/main`, `${K}train-0/main/1`))).toEqual({ run: "train-0/main/1" });
+    expect(said(new SourceSwitches(summaries([])).onlyRun(`${K}train-0/main`, `${K}train-0/main/1`))).toEqual({ run: "train-0/main/1" });
     expect(said(summaries([]).map(({ key }) => key))).toEqual({ pod: "-" });
     expect(said(["something that is gone"])).toEqual({});
-    expect(chosen(fromPlain({ pod: "train-?", run: "-1" }).filter, summaries([]))).toEqual({ pod: "train-?", run: "-1" });
+    expect(sourceQuery(fromPlain({ pod: "train-?", run: "-1" }).filter, summaries([]))).toEqual({ pod: "train-?", run: "-1" });
   });
 
   it("means in Python what is shown, whichever it is", () => {
@@ -72,7 +72,7 @@ describe("a choice", () => {
     for (let seed = 1; seed < 400; seed++) {
       const off = keys.filter((_key, i) => (Math.imul(seed, 2654435761 + i * 40503) >>> 13) % 3 === 0);
       const shown = summaries(off).flatMap(({ runs }) => runs.filter(({ on }) => on).map(({ key }) => key));
-      const wants = chooser(fromPlain(said(off)).filter, RUNS);
+      const wants = sourceTest(fromPlain(said(off)).filter, RUNS);
       expect(RUNS.filter(wants).map(({ pod, container, run }) => `${K}${pod}/${container}/${run}`).toSorted()).toEqual(shown.toSorted());
     }
   });
@@ -80,14 +80,14 @@ describe("a choice", () => {
   it("that is too long for an address is left to the page", () => {
     const many = Array.from({ length: 200 }, (_unused, i) => summaries([]).map((source) => ({ ...source, pod: `${source.pod}-${i}`, on: i % 2 === 0 || source.container === "side" }))).flat();
     const filter = { ...fromPlain({}).filter, off: ["x"] };
-    expect(chosen(filter, many).run!.length).toBeGreaterThan(10_000);
-    expect(chosenBriefly(filter, many)).toEqual({});
+    expect(sourceQuery(filter, many).run!.length).toBeGreaterThan(10_000);
+    expect(boundedSourceQuery(filter, many)).toEqual({});
   });
 });
 
 describe("switches", () => {
   const [a, b] = [`${K}train-0/main`, `${K}train-1/main`];
-  const of = (off: string[]): Switches => new Switches(summaries(off));
+  const of = (off: string[]): SourceSwitches => new SourceSwitches(summaries(off));
 
   it("take a run out and in again", () => {
     expect(of([]).toggledRun(a, `${a}/1`)).toEqual([`${a}/1`]);
@@ -112,13 +112,13 @@ describe("switches", () => {
 describe("pods of an indexed Job", () => {
   it("go by their index, in its order", () => {
     const indexed = summaries([], { "train-0": { index: 10 }, "train-1": { index: 9 }, api: { index: 0 } });
-    expect(entries(indexed).map(({ name }) => name)).toEqual(["#0", "#9", "#10", "side ×2"]);
+    expect(sourceEntries(indexed).map(({ name }) => name)).toEqual(["#0", "#9", "#10", "side ×2"]);
   });
 
   it("that took the place of one that failed are told apart", () => {
     const again = summaries([], { "train-0": { index: 3 }, "train-1": { index: 3 }, api: { index: 0 } }).map((one) => ({ ...one, pod: `${one.pod}-bb7zq` }));
-    expect(entries(again).map(({ name }) => name).slice(0, 3)).toEqual(["#0", "#3 bb7zq", "#3 bb7zq"]);
+    expect(sourceEntries(again).map(({ name }) => name).slice(0, 3)).toEqual(["#0", "#3 bb7zq", "#3 bb7zq"]);
     const some = summaries([], { "train-0": { index: 3 } });
-    expect(entries(some).some(({ name }) => name.includes("#"))).toBe(false);
+    expect(sourceEntries(some).some(({ name }) => name.includes("#"))).toBe(false);
   });
 });

@@ -1,13 +1,13 @@
 /** What is loaded where somebody looks and dropped where nobody does: whatever the order, no line twice, each in its place, the reader where they were. */
 
 import { describe, expect, it } from "vitest";
-import { thin } from "../src/store/holding/memory.ts";
+import { evict } from "../src/store/holding/memory.ts";
 import { Outline } from "../src/store/holding/outline.ts";
-import { Pages } from "../src/store/holding/pages.ts";
-import type { Rows } from "../src/store/holding/watcher.ts";
+import { SpanLoader } from "../src/store/holding/pages.ts";
+import type { RowEditor } from "../src/store/holding/watcher.ts";
 import { NOTICE } from "../src/store/holding/flags.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
-import { type Surroundings, View } from "../src/store/drawing/view.ts";
+import { type ViewContext, View } from "../src/store/drawing/view.ts";
 import type { Link, PageQuery } from "../src/transport/link.ts";
 import type { LogPage, PageRecord } from "../src/types/events.ts";
 import type { Update } from "../src/types/update.ts";
@@ -103,22 +103,22 @@ class Reader {
     const { store } = this;
     const tail = recording.byTime.slice(-begin);
     for (const line of tail.toSorted((a, b) => a[0] - b[0])) this.live(line);
-    store.survey(recording.outline());
+    store.setOutline(recording.outline());
     const [, low] = tail[0];
     store.addSpan({ from: -Infinity, to: store.firstKey, low: store.outline!.first, high: low, lines: store.outline!.between(0, low), until: Infinity, onDemand: false });
     this.view = new View("v", "m", [store], fromPlain({ since: "all" }).filter, { from: 0, count: 40, follow: true, newestFirst: this.newestFirst, anchor: null, anchorIndex: 0 });
     this.draw();
   }
 
-  readonly rows: Rows = {
+  readonly rows: RowEditor = {
     add: (work) => {
       const before = this.store.rows;
       work();
-      this.view.selection.take(this.store, before, this.store.rows);
+      this.view.selection.addRows(this.store, before, this.store.rows);
     },
     close: (span) => {
       this.store.closeSpan(span);
-      this.view.selection.drop(this.store, span.row);
+      this.view.selection.removeRow(this.store, span.row);
     },
   };
 
@@ -129,18 +129,18 @@ class Reader {
   }
 
   draw(): void {
-    this.update = this.view.update({ now: T0 + 1e9, live: true, loading: false, rest: {} } as unknown as Surroundings);
+    this.update = this.view.update({ now: T0 + 1e9, live: true, loading: false, rest: {} } as unknown as ViewContext);
   }
 
   /** Drags the bar to a row; what is not there is loaded, as the engine does it. */
   async to(bar: number): Promise<void> {
-    this.view.look = { from: Math.max(0, Math.min(bar, this.update.total - 40)), count: 40, follow: false, newestFirst: this.newestFirst, anchor: null, anchorIndex: 0 };
+    this.view.viewport = { from: Math.max(0, Math.min(bar, this.update.total - 40)), count: 40, follow: false, newestFirst: this.newestFirst, anchor: null, anchorIndex: 0 };
     const link = { page: (_task: string, query: PageQuery) => Promise.resolve(this.recording.page(query)) } as unknown as Link;
     for (let i = 0; i < 30; i++) {
       this.draw();
-      const { wish } = this.view;
-      if (wish === null) return;
-      await new Pages(this.store, link, this.rows).look(wish);
+      const { wantedRows } = this.view;
+      if (wantedRows === null) return;
+      await new SpanLoader(this.store, link, this.rows).loadRows(wantedRows);
       const held = this.held();
       if (held !== undefined) this.hold(held);
     }
@@ -154,15 +154,15 @@ class Reader {
   }
 
   hold([index, row]: [number, Row]): void {
-    this.view.look = { ...this.view.look, from: this.update.first, follow: false, anchor: row.id, anchorIndex: index };
+    this.view.viewport = { ...this.view.viewport, from: this.update.first, follow: false, anchor: row.id, anchorIndex: index };
   }
 
   drop(lines: number): void {
     const before = this.store.rows;
-    const place = this.view.placeTime();
-    if (!thin(this.store, place === null ? [] : [place], lines)) return;
-    this.view.selection.thin();
-    this.view.selection.take(this.store, before, this.store.rows);
+    const place = this.view.readerTime();
+    if (!evict(this.store, place === null ? [] : [place], lines)) return;
+    this.view.selection.removeEvicted();
+    this.view.selection.addRows(this.store, before, this.store.rows);
   }
 
   seqs(): number[] {
@@ -204,9 +204,9 @@ describe.each(Array.from({ length: 14 }, (_unused, seed): [number, boolean] => [
       reader.check();
     }
     for (let i = 0; i < 400 && reader.store.spans.length > 0; i++) {
-      const bar = reader.view.selection.shown.placeOf(reader.view.selection.idOf(0, reader.store.spans[0].row));
+      const bar = reader.view.selection.shown.indexFor(reader.view.selection.idOf(0, reader.store.spans[0].row));
       await reader.to(newestFirst ? reader.update.total - 2 - bar : bar + 1);
-      if (reader.store.spans.length > 0 && reader.view.wish === null) await new Pages(reader.store, { page: (_task: string, query: PageQuery) => Promise.resolve(recording.page(query)) } as unknown as Link, reader.rows).on(reader.store.spans[0]);
+      if (reader.store.spans.length > 0 && reader.view.wantedRows === null) await new SpanLoader(reader.store, { page: (_task: string, query: PageQuery) => Promise.resolve(recording.page(query)) } as unknown as Link, reader.rows).loadAfter(reader.store.spans[0]);
     }
     expect(reader.store.spans).toEqual([]);
     expect(reader.seqs().toSorted((a, b) => a - b)).toEqual(recording.lines.map(([seq]) => seq));
@@ -240,8 +240,8 @@ it("rows that are gone leave the arrays", () => {
   const before = reader.seqs();
   const { spans, rows } = reader.store;
   const moved = reader.store.compact();
-  expect([reader.store.rows, moved.length, reader.store.dropped]).toEqual([reader.view.selection.all.length, rows, 0]);
-  const anew = reader.view.renew([reader.store], reader.view.look);
+  expect([reader.store.rows, moved.length, reader.store.removedRows]).toEqual([reader.view.selection.all.length, rows, 0]);
+  const anew = reader.view.recreate([reader.store], reader.view.viewport);
   expect(Array.from({ length: anew.selection.all.length }, (_unused, i) => anew.selection.all.at(i)).filter((row) => !(reader.store.flags[row] & NOTICE)).map((row) => reader.store.seq[row])).toEqual(before);
   expect(reader.store.texts[spans[0].row]).toMatch(/^Not loaded: \{\d+\} to \{\d+\}, about/);
 });

@@ -1,6 +1,6 @@
 import { createParser } from "eventsource-parser";
 import { describe, expect, it } from "vitest";
-import { type SseEvent, Splitter } from "../src/transport/splitter.ts";
+import { type SseEvent, SseParser } from "../src/transport/splitter.ts";
 import { bytesOf } from "./helpers.ts";
 
 const STREAM = [
@@ -17,7 +17,7 @@ function oracle(text: string): SseEvent[] {
 
 function split(chunks: Uint8Array[]): SseEvent[] {
   const events: SseEvent[] = [];
-  const splitter = new Splitter();
+  const splitter = new SseParser();
   for (const chunk of chunks) splitter.push(chunk, (event) => events.push(event));
   return events;
 }
@@ -43,7 +43,7 @@ describe("the splitter agrees with eventsource-parser", () => {
   });
 
   it("keeps the reconnection time that was asked for", () => {
-    const splitter = new Splitter();
+    const splitter = new SseParser();
     splitter.push(bytesOf("retry: 2500\nretry: soon\n\n"), () => {});
     expect(splitter.retry).toBe(2500);
   });

@@ -19,7 +19,7 @@ const line = (seq: number, text: string, task = TASK): object => logEvent(seq, [
 
 function open(model: string, tasks: string[], since = "1m", view = model.replace("m", "v")): void {
   engine.receive({ op: "subscribe", model, tasks, transport: "auto", since });
-  engine.receive({ op: "view", view, model, filter: fromPlain({ since: "all" }).filter, look: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
+  engine.receive({ op: "view", view, model, filter: fromPlain({ since: "all" }).filter, viewport: { from: 0, count: 50, follow: true, anchor: null, anchorIndex: 0 } });
 }
 
 beforeEach(async () => {
@@ -219,7 +219,7 @@ it("older lines are fetched from the page before the window", async () => {
   expect(last().rows[0]).toMatchObject({ kind: "edge", text: "Older lines" });
   const record = { seq: 1, time: new Date(T0 - 90_000).toISOString(), pod: "train-1-worker-0", container: "main", run: 0, stream: "stdout", text: "before", level: "" };
   server.answer = () => Response.json({ records: [record], notices: [], older: null, newer: "x" });
-  engine.receive({ op: "older", view: "v1" });
+  engine.receive({ op: "loadOlder", view: "v1" });
   await settle();
   expect(`${server.requests.at(-1)!.url.pathname}?${server.last}`).toBe("/user/x/cortex/tasks/default/job/train-1/logs?before=o1&limit=2000&since=all");
   expect(texts()).toEqual(["before", "now"]);

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { Ranges } from "../src/store/holding/ranges.ts";
+import { SeqRanges } from "../src/store/holding/ranges.ts";
 import { Selection } from "../src/store/drawing/selection.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
-import { fromIso, fromNs, windowOf } from "../src/store/parsing/time.ts";
+import { fromIso, fromNs, parseWindow } from "../src/store/parsing/time.ts";
 import { fromPlain } from "../src/view/settings.ts";
 import { type Line, logEvent, ns, T0, TASK, W0 } from "./helpers.ts";
 
@@ -14,7 +14,7 @@ function shown(selection: Selection): string[] {
 function fill(store: TaskStore, selection: Selection | undefined, add: () => void): void {
   const before = store.rows;
   add();
-  selection?.take(store, before, store.rows);
+  selection?.addRows(store, before, store.rows);
 }
 
 const { filter } = fromPlain({ since: "all" });
@@ -56,7 +56,7 @@ describe("exactly once", () => {
   });
 
   it("knows ranges like a set does", () => {
-    const ranges = new Ranges();
+    const ranges = new SeqRanges();
     const set = new Set<number>();
     let random = 7;
     for (let i = 0; i < 20_000; i++) {
@@ -152,7 +152,7 @@ it("reads times and windows", () => {
   expect(fromNs("1700000000000000000")).toBe(T0);
   expect(fromIso("2026-01-01T00:00:00.123456789Z")).toBeCloseTo(Date.parse("2026-01-01T00:00:00Z") + 123.456789, 3);
   expect(fromIso("2026-01-01T02:00:00+02:00")).toBe(Date.parse("2026-01-01T00:00:00Z"));
-  expect([windowOf("90s"), windowOf("1h30m"), windowOf("all")]).toEqual([90_000, 5_400_000, null]);
+  expect([parseWindow("90s"), parseWindow("1h30m"), parseWindow("all")]).toEqual([90_000, 5_400_000, null]);
 });
 
 it("what notices say stands on the time axis", () => {

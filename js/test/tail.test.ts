@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { expect, test } from "vitest";
-import { keepTails, type Registry, type Renderer } from "../src/lab/tail.ts";
+import { showSavedLines, type Registry, type Renderer } from "../src/lab/tail.ts";
 
 const VIEW = "application/vnd.jupyter.widget-view+json";
 const model = (html: string) => ({ data: { [VIEW]: {}, "text/html": html } });
@@ -18,7 +18,7 @@ function notebook(known: () => boolean): Registry {
       },
     }),
   };
-  keepTails({
+  showSavedLines({
     widgetAdded: {
       connect: (slot) => slot(null, { content: { rendermime: registry } }),
     },

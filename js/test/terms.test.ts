@@ -1,31 +1,31 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { compile } from "../src/store/asking/filter.ts";
-import { patternOf, termsOf, termWords } from "../src/store/asking/terms.ts";
-import { conditions, holds, quoted } from "../src/store/asking/where.ts";
-import { asView, fromPlain, toPlain } from "../src/view/settings.ts";
-import { readTime } from "../src/view/when.ts";
+import { compileFilter } from "../src/store/asking/filter.ts";
+import { pythonPattern, parseTerms, describeTerm } from "../src/store/asking/terms.ts";
+import { parseConditions, conditionTest, quoteValue } from "../src/store/asking/where.ts";
+import { toViewTrait, fromPlain, toPlain } from "../src/view/settings.ts";
+import { parseTypedTime } from "../src/view/when.ts";
 
 const TABLE = JSON.parse(await readFile(new URL("../../tests/query/fixtures/where.json", import.meta.url), "utf8")) as { cases: { where: string; yes: string[]; no: string[] }[]; refused: string[] };
 const none = { include: [], exclude: [], where: [], level: "" };
 
 describe("conditions on fields, as in Python", () => {
   it.each(TABLE.cases)("$where", ({ where, yes, no }) => {
-    const matcher = compile({ where: [where] });
+    const matcher = compileFilter({ where: [where] });
     expect([...yes, ...no].filter((line) => matcher.test(line))).toEqual(yes);
   });
 
   it.each(TABLE.refused)("%o is none", (text) => {
-    expect(conditions(text)).toBeNull();
-    expect(text === "" || compile({ where: [text] }).error !== "").toBe(true);
+    expect(parseConditions(text)).toBeNull();
+    expect(text === "" || compileFilter({ where: [text] }).error !== "").toBe(true);
   });
 
   it("any value can be written as one", () => {
-    for (const value of ["a", 'say "hi"', "back\\slash", "two words", "=", "a and b"]) expect(holds(conditions(`x=${quoted(value)}`)![0])(JSON.stringify({ x: value })), value).toBe(true);
+    for (const value of ["a", 'say "hi"', "back\\slash", "two words", "=", "a and b"]) expect(conditionTest(parseConditions(`x=${quoteValue(value)}`)![0])(JSON.stringify({ x: value })), value).toBe(true);
   });
 
   it("marks the field with its value", () => {
-    expect(compile({ grep: "loss<3", include: ["ep"] }).find("epoch 3 loss=2.13 lr=1")).toEqual([0, 2, 8, 17]);
+    expect(compileFilter({ grep: "loss<3", include: ["ep"] }).find("epoch 3 loss=2.13 lr=1")).toEqual([0, 2, 8, 17]);
   });
 });
 
@@ -47,19 +47,19 @@ describe("what is typed", () => {
     ["level≥ERROR", false, false, { level: "error" }],
     ["", false, false, {}],
   ])("%o", (text, regex, matchCase, found) => {
-    expect(termsOf(text, regex, matchCase)).toEqual({ ...none, ...found });
+    expect(parseTerms(text, regex, matchCase)).toEqual({ ...none, ...found });
   });
 
   it.each([["a.b", "(?i)a\\.b"], ["Loss", "Loss"], ["/loss/c", "loss"], ["/a|b/", "(?i)a|b"], ["/x/s", "(?s)x"], ["/(?i)X/c", "(?i)X"]])("%o is Python's %o", (term, pattern) => {
-    expect(patternOf(term)).toBe(pattern);
+    expect(pythonPattern(term)).toBe(pattern);
   });
 
   it("a chip says a text as a text", () => {
-    expect(["loss", "/a\\.b/c", "/a+/", "/(?i)get \\/x/c"].map(termWords)).toEqual(["“loss”", "“a.b” Aa", "/a+/", "“get /x”"]);
+    expect(["loss", "/a\\.b/c", "/a+/", "/(?i)get \\/x/c"].map(describeTerm)).toEqual(["“loss”", "“a.b” Aa", "/a+/", "“get /x”"]);
   });
 
   it("the error names the part that is wrong", () => {
-    expect(compile({ include: ["/(/"], exclude: ["/x/"] }).error).toMatch(/^\/\(\/: /);
+    expect(compileFilter({ include: ["/(/"], exclude: ["/x/"] }).error).toMatch(/^\/\(\/: /);
   });
 });
 
@@ -68,7 +68,7 @@ it("settings survive being written down", () => {
   expect(toPlain(fromPlain(plain))).toEqual(plain);
   expect(toPlain(fromPlain({}))).toEqual({ since: "1m" });
   expect(fromPlain({ font_size: 99, time: "?", columns: ["x"] })).toMatchObject({ fontSize: 20, time: "local", columns: [] });
-  expect(asView(fromPlain({ grep: ["/a/c"], typed: "!b level" }), [], 3, 9)).toMatchObject({ shown: { grep: ["/a/c"], exclude: ["b level"], where: [], level: "" }, first_seq: 3, last_seq: 9 });
+  expect(toViewTrait(fromPlain({ grep: ["/a/c"], typed: "!b level" }), [], 3, 9)).toMatchObject({ shown: { grep: ["/a/c"], exclude: ["b level"], where: [], level: "" }, first_seq: 3, last_seq: 9 });
 });
 
 describe("times to go to", () => {
@@ -78,6 +78,6 @@ describe("times to go to", () => {
     ["2026-01-30 08:00", Date.UTC(2026, 0, 30, 8)], ["2026-01-30T08:00:00Z", Date.UTC(2026, 0, 30, 8)], ["2026-01-30T08:00:00+01:00", Date.UTC(2026, 0, 30, 7)],
     ["25:00", null], ["14", null], ["-5", null], ["soon", null], ["", null],
   ])("%o", (text, time) => {
-    expect(readTime(text, now, true)).toBe(time);
+    expect(parseTypedTime(text, now, true)).toBe(time);
   });
 });

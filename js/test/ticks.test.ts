@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { moment, ticks } from "../src/view/ticks.ts";
+import { formatMoment, timeTicks } from "../src/view/ticks.ts";
 
 const FROM = new Date(2026, 0, 31, 11, 38, 8, 250).getTime();
 
@@ -13,14 +13,14 @@ it.each([
   [2 * 86_400_000, ["Jan 31 11:38", "Jan 31 21:14", "Feb 1 06:50"]],
   [50 * 86_400_000, ["Jan 31", "Feb 10", "Feb 20"]],
 ])("an axis of %i ms", (length, first) => {
-  const all = ticks(FROM, FROM + length, 5);
+  const all = timeTicks(FROM, FROM + length, 5);
   expect(all.slice(0, 3)).toEqual(first);
   const said = all.filter(Boolean);
   expect(new Set(said).size).toBe(said.length);
 });
 
 it("of a moment there is nothing to say", () => {
-  expect(ticks(FROM, FROM, 5)).toEqual(["", "", "", "", ""]);
+  expect(timeTicks(FROM, FROM, 5)).toEqual(["", "", "", "", ""]);
 });
 
 it.each([
@@ -29,5 +29,5 @@ it.each([
   [4_000, "11:38:08.250"],
   [2 * 86_400_000, "Jan 31 11:38:08"],
 ])("what is at a place of an axis of %i ms is said as exactly as a pixel is", (length, said) => {
-  expect(moment(FROM, length / 160, length)).toBe(said);
+  expect(formatMoment(FROM, length / 160, length)).toBe(said);
 });

@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { Selection } from "../src/store/drawing/selection.ts";
-import type { Span } from "../src/store/holding/spans.ts";
+import type { UnloadedSpan } from "../src/store/holding/spans.ts";
 import { TaskStore } from "../src/store/holding/store.ts";
 import type { PageRecord } from "../src/types/events.ts";
 import { fromPlain } from "../src/view/settings.ts";
@@ -31,11 +31,11 @@ class Task {
   #take(add: () => void): void {
     const before = this.store.rows;
     add();
-    if (this.store.replaced) this.selection.thin();
-    this.store.replaced = false;
-    this.selection.leave(this.store);
+    if (this.store.hasReplacedRows) this.selection.removeEvicted();
+    this.store.hasReplacedRows = false;
+    this.selection.removeJoining(this.store);
     this.store.folds.settle();
-    this.selection.take(this.store, before, this.store.rows);
+    this.selection.addRows(this.store, before, this.store.rows);
   }
 
   stream(from: number, to: number): void {
@@ -43,7 +43,7 @@ class Task {
     if (lines.length > 0) this.#take(() => this.store.addLog(logEvent(from + 1, lines)));
   }
 
-  page(from: number, to: number, span?: Span): void {
+  page(from: number, to: number, span?: UnloadedSpan): void {
     const records = this.lines.slice(from, to).map(([source, text], i): PageRecord => {
       const { pod } = this.#sources.indexOf(source) === 0 ? W0 : W1;
       return { seq: from + i + 1, time: new Date(T0 + from + i).toISOString(), pod, container: "main", run: 0, stream: "stdout", text };
@@ -53,24 +53,24 @@ class Task {
 
   /** A page between what is here on both sides. */
   between(from: number, to: number): void {
-    let span: Span | undefined;
+    let span: UnloadedSpan | undefined;
     const [low, high] = [T0 + from - 1, T0 + to];
     this.#take(() => (span = this.store.addSpan({ from: low, to: high, low, high, lines: to - from, until: Infinity, onDemand: false })));
     this.store.closeSpan(span!);
-    this.selection.drop(this.store, span!.row);
+    this.selection.removeRow(this.store, span!.row);
     this.page(from, to, span);
   }
 
   /** What belongs together, by number: heads with what is below them. */
   get folded(): number[][] {
     const { folds, seq } = this.store;
-    return [...folds.heads].filter(([, { said }]) => said !== null).map(([head]) => [head, ...folds.below(head)].map((row) => seq[row])).toSorted((a, b) => a[0] - b[0]);
+    return [...folds.heads].filter(([, { traceback }]) => traceback !== null).map(([head]) => [head, ...folds.membersOf(head)].map((row) => seq[row])).toSorted((a, b) => a[0] - b[0]);
   }
 
   /** The lines as they are shown, all folds open. */
   get shown(): string[] {
     const { selection, store } = this;
-    for (const head of store.folds.heads.keys()) if (!selection.opened.has(head)) selection.toggle(head);
+    for (const head of store.folds.heads.keys()) if (!selection.opened.has(head)) selection.toggleFold(head);
     while (selection.search(false));
     return Array.from({ length: selection.shown.length }, (_unused, i) => store.texts[selection.rowOf(selection.shown.at(i))]);
   }

@@ -8,8 +8,8 @@
  * build would be a high price.
  */
 
-import { pageConfig } from "../transport/config.ts";
-import { keepTails, type Tracker } from "./tail.ts";
+import { readPageConfig } from "../transport/config.ts";
+import { showSavedLines, type Tracker } from "./tail.ts";
 
 const NAME = "cortex-jupyter";
 const OPEN = `${NAME}:tasks`;
@@ -38,7 +38,7 @@ interface Palette {
 }
 
 /** What the page has of a package; nothing where the application does without it. */
-async function shared(scope: Shared, name: string): Promise<Record<string, unknown>> {
+async function sharedModule(scope: Shared, name: string): Promise<Record<string, unknown>> {
   // The application registers its own copy before it asks for extensions, which may bring others.
   const [own] = Object.values(scope[name] ?? {});
   return own === undefined ? {} : (await own.get())();
@@ -46,7 +46,7 @@ async function shared(scope: Shared, name: string): Promise<Record<string, unkno
 
 async function plugin(scope: Shared): Promise<object> {
   const names = ["launcher", "mainmenu", "apputils", "notebook", "ui-components"].map((name) => `@jupyterlab/${name}`);
-  const [{ ILauncher }, { IMainMenu }, { ICommandPalette }, { INotebookTracker }, { LabIcon }] = await Promise.all(names.map((name) => shared(scope, name)));
+  const [{ ILauncher }, { IMainMenu }, { ICommandPalette }, { INotebookTracker }, { LabIcon }] = await Promise.all(names.map((name) => sharedModule(scope, name)));
   // What an application has no token for it has no place for either.
   const optional = [ILauncher, IMainMenu, ICommandPalette, INotebookTracker].map((token, i) => token ?? { name: names[i] });
   const icon = LabIcon && new (LabIcon as new (options: object) => object)({ name: OPEN, svgstr: ICON });
@@ -56,8 +56,8 @@ async function plugin(scope: Shared): Promise<object> {
     autoStart: true,
     optional,
     activate(app: App, launcher: Launcher | null, menu: MainMenu | null, palette: Palette | null, tracker: Tracker | null): void {
-      if (tracker !== null) keepTails(tracker);
-      const { base } = pageConfig();
+      if (tracker !== null) showSavedLines(tracker);
+      const { base } = readPageConfig();
       // Without the server's half there is nothing to open.
       if (base === "") return;
       app.commands.addCommand(OPEN, {

@@ -3,10 +3,10 @@
  * are kept in the output beside it are shown in its place, and until a viewer that is there has been drawn.
  */
 
-const VIEW = "application/vnd.jupyter.widget-view+json";
+const WIDGET_VIEW = "application/vnd.jupyter.widget-view+json";
 const HTML = "text/html";
 /** Of the lines in an output; see `notebook/tail.py`. */
-const TAIL = "cortex-logs-static";
+const SAVED_LINES_CLASS = "cortex-logs-static";
 /** As ipywidgets' own, whose place this takes. */
 const RANK = -10;
 
@@ -31,15 +31,15 @@ export interface Tracker {
 }
 
 /** Show them in every notebook that is opened from now on. */
-export function keepTails(tracker: Tracker): void {
+export function showSavedLines(tracker: Tracker): void {
   tracker.widgetAdded.connect((_, panel) => {
     // After ipywidgets, which gives each notebook a renderer of its own in this same signal, and before there are outputs.
-    queueMicrotask(() => wrap(panel.content.rendermime));
+    queueMicrotask(() => wrapRenderer(panel.content.rendermime));
   });
 }
 
-function wrap(registry: Registry): void {
-  const widgets = registry.getFactory(VIEW);
+function wrapRenderer(registry: Registry): void {
+  const widgets = registry.getFactory(WIDGET_VIEW);
   if (widgets === undefined) return;
   const createRenderer = (options: object): Renderer => {
     const renderer = widgets.createRenderer(options);
@@ -50,7 +50,7 @@ function wrap(registry: Registry): void {
       tail?.remove();
       tail = null;
       await render(model);
-      if (!String(model.data[HTML]).includes(TAIL) || renderer.node.firstElementChild !== null) return;
+      if (!String(model.data[HTML]).includes(SAVED_LINES_CLASS) || renderer.node.firstElementChild !== null) return;
       const html = registry.createRenderer(HTML);
       await html.renderModel(model);
       if (renderer.node.firstElementChild !== null) return;

@@ -1,6 +1,6 @@
 /** The settings of a viewer as an address, and back: what is in it can be sent to somebody, and reloaded. */
 
-import type { Plain } from "../view/settings.ts";
+import type { PlainSettings } from "../view/settings.ts";
 
 const LISTS = new Set(["grep", "exclude", "where", "off", "fields", "columns"]);
 const FLAGS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "newest_first", "chart_log"]);
@@ -8,10 +8,10 @@ const NUMBERS = new Set(["tail", "font_size"]);
 const TEXTS = new Set(["since", "until", "pod", "container", "run", "stream", "level", "typed", "time", "at", "chart"]);
 
 /** A place in the log besides the settings: the time of the first row in sight, where somebody reads. */
-export type Address = Plain & { at?: string };
+export type Address = PlainSettings & { at?: string };
 
 /** What is not one of ours is left alone. */
-export function fromAddress(search: URLSearchParams): Address {
+export function parseAddress(search: URLSearchParams): Address {
   const plain: Record<string, unknown> = {};
   for (const name of new Set(search.keys())) {
     if (LISTS.has(name)) plain[name] = search.getAll(name);
@@ -23,7 +23,7 @@ export function fromAddress(search: URLSearchParams): Address {
 }
 
 /** The tasks first, then what differs from the default. */
-export function toAddress(tasks: string[], view: Record<string, unknown>): URLSearchParams {
+export function formatAddress(tasks: string[], view: Record<string, unknown>): URLSearchParams {
   const search = new URLSearchParams(tasks.map((task) => ["task", task]));
   for (const [name, value] of Object.entries(view)) {
     if (LISTS.has(name)) for (const one of [value].flat()) search.append(name, String(one));

@@ -3,33 +3,33 @@
  * says the rest and follows what the reader changes. A classic script without modules: hubs let those pass by cookie alone.
  */
 
-import { pageConfig } from "../transport/config.ts";
+import { readPageConfig } from "../transport/config.ts";
 import { taskParts } from "../view/format.ts";
 import type { Model } from "../view/session.ts";
 import viewer from "../widget.ts";
-import { fromAddress, toAddress } from "./address.ts";
+import { parseAddress, formatAddress } from "./address.ts";
 
-interface Said {
+interface PageData {
   cortexTasks: string[];
   /** Where the store's code is. */
   cortexStore: string;
 }
 
-function themed(): void {
+function followTheme(): void {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const show = (): void => void (document.body.dataset.jpThemeLight = String(!dark.matches));
   dark.addEventListener("change", show);
   show();
 }
 
-function titled(tasks: string[], status: { state?: string }): void {
+function setTitle(tasks: string[], status: { state?: string }): void {
   const names = tasks.map((task) => taskParts(task).name).join(", ");
   document.title = [names, status.state].filter(Boolean).join(" · ");
 }
 
 /** As much of a widget's model as the viewer uses; what it keeps is the address. */
-function modelOf(tasks: string[]): Model {
-  const plain = fromAddress(new URLSearchParams(location.search));
+function pageModel(tasks: string[]): Model {
+  const plain = parseAddress(new URLSearchParams(location.search));
   const looks = { time: plain.time, wrap: plain.wrap, columns: plain.columns, newest_first: plain.newest_first, font_size: plain.font_size };
   // Without a window the viewer chooses, by whether the task is over.
   const shown = plain.since ? { view: plain } : { query: plain };
@@ -41,8 +41,8 @@ function modelOf(tasks: string[]): Model {
     },
     save_changes() {
       const { view = plain, status = {} } = traits;
-      history.replaceState(null, "", `?${toAddress(tasks, view as Record<string, unknown>)}`);
-      titled(tasks, status as { state?: string });
+      history.replaceState(null, "", `?${formatAddress(tasks, view as Record<string, unknown>)}`);
+      setTitle(tasks, status as { state?: string });
     },
     send() {},
     on() {},
@@ -51,13 +51,13 @@ function modelOf(tasks: string[]): Model {
 }
 
 async function start(): Promise<void> {
-  themed();
-  const { cortexTasks: tasks, cortexStore } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as Said;
-  titled(tasks, {});
-  const response = await fetch(cortexStore, { headers: pageConfig().headers, credentials: "same-origin" });
+  followTheme();
+  const { cortexTasks: tasks, cortexStore } = JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}") as PageData;
+  setTitle(tasks, {});
+  const response = await fetch(cortexStore, { headers: readPageConfig().headers, credentials: "same-origin" });
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
   const widget = viewer("", await response.text());
-  const model = modelOf(tasks);
+  const model = pageModel(tasks);
   widget.initialize({ model });
   const main = document.querySelector("main")!;
   widget.render({ model, el: main });

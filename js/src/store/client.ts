@@ -1,19 +1,19 @@
 /** The page's side of the store: one per page whatever the number of widgets and module instances, found on globalThis. */
 
-import { pageConfig } from "../transport/config.ts";
+import { readPageConfig } from "../transport/config.ts";
 import { usesRegex } from "./asking/filter.ts";
 import { isRegex } from "./asking/terms.ts";
-import type { Filter, Jump, Look } from "../types/asked.ts";
+import type { Filter, Jump, Viewport } from "../types/asked.ts";
 import type { FromStore, ToStore, Transport } from "../types/messages.ts";
 import type { Update } from "../types/update.ts";
 import type { TaskSummary } from "../types/summary.ts";
 
 /** How long the worker may be deaf while a reader's regex is in use. */
-const DEAF = 2000;
-const LISTEN_AGAIN = 1000;
-const IDLE = 10_000;
+const UNRESPONSIVE_MS = 2000;
+const PING_AGAIN_MS = 1000;
+const IDLE_MS = 10_000;
 
-export interface SessionSide {
+export interface SessionEntry {
   tasks: string[];
   transport: Transport;
   since: string;
@@ -23,16 +23,16 @@ export interface SessionSide {
   summary(tasks: TaskSummary[]): void;
 }
 
-export interface ViewSide {
+export interface ViewEntry {
   model: string;
   filter: Filter;
-  look: Look;
+  viewport: Viewport;
   /** What is sought without filtering. */
   find: string;
   /** Its chart is shown. */
-  chart: boolean;
+  hasChart: boolean;
   /** Whether anybody can see it. */
-  seen: boolean;
+  isVisible: boolean;
   update(update: Update): void;
   /** Time has passed and nothing else. */
   clock(now: number): void;
@@ -47,23 +47,23 @@ export interface Connection {
 
 export type Connect = (onMessage: (message: FromStore) => void) => Connection;
 
-export class Hub {
+export class StoreClient {
   readonly version = 1;
   #connection: Connection | undefined;
   #generation = 0;
   #count = 0;
   #suspect = "";
-  #guard: ReturnType<typeof setTimeout> | undefined;
-  readonly #sessions = new Map<string, SessionSide>();
-  readonly #views = new Map<string, ViewSide>();
-  readonly #asks = new Map<number, (text: string) => void>();
+  #watchdog: ReturnType<typeof setTimeout> | undefined;
+  readonly #sessions = new Map<string, SessionEntry>();
+  readonly #views = new Map<string, ViewEntry>();
+  readonly #replies = new Map<number, (text: string) => void>();
 
   constructor(private readonly connect: Connect) {}
 
-  open(session: SessionSide): string {
+  open(session: SessionEntry): string {
     const model = `m${++this.#count}`;
     this.#sessions.set(model, session);
-    this.#post({ op: "subscribe", model, ...pick(session) });
+    this.#post({ op: "subscribe", model, ...subscriptionOf(session) });
     return model;
   }
 
@@ -71,11 +71,11 @@ export class Hub {
     const session = this.#sessions.get(model);
     if (!session) return;
     session.tasks = tasks;
-    this.#post({ op: "subscribe", model, ...pick(session) });
+    this.#post({ op: "subscribe", model, ...subscriptionOf(session) });
     for (const [view, side] of this.#views) {
       if (side.model !== model) continue;
-      this.#post(asMessage(view, side));
-      if (side.chart) this.#post({ op: "chart", view, on: true });
+      this.#post(viewMessage(view, side));
+      if (side.hasChart) this.#post({ op: "chart", view, on: true });
     }
   }
 
@@ -86,14 +86,14 @@ export class Hub {
   closeSession(model: string): void {
     if (!this.#sessions.delete(model)) return;
     this.#post({ op: "unsubscribe", model });
-    this.#rest();
+    this.#stopWhenIdle();
   }
 
-  addView(side: ViewSide): string {
+  addView(side: ViewEntry): string {
     const view = `v${++this.#count}`;
     this.#views.set(view, side);
-    this.#post(asMessage(view, side));
-    if (usesRegex(side.filter)) this.#listen(view);
+    this.#post(viewMessage(view, side));
+    if (usesRegex(side.filter)) this.#watchWorker(view);
     return view;
   }
 
@@ -101,22 +101,22 @@ export class Hub {
     if (this.#views.delete(view)) this.#post({ op: "close", view });
   }
 
-  filter(view: string, filter: Filter): void {
+  setFilter(view: string, filter: Filter): void {
     this.#post({ op: "filter", view, filter });
-    if (usesRegex(filter)) this.#listen(view);
+    if (usesRegex(filter)) this.#watchWorker(view);
   }
 
-  find(view: string, term: string): void {
+  setFind(view: string, term: string): void {
     this.#post({ op: "find", view, term });
     const side = this.#views.get(view);
     if (side) side.find = term;
-    if (isRegex(term)) this.#listen(view);
+    if (isRegex(term)) this.#watchWorker(view);
   }
 
-  chart(view: string, on: boolean): void {
+  showChart(view: string, on: boolean): void {
     const side = this.#views.get(view);
-    if (side === undefined || side.chart === on) return;
-    side.chart = on;
+    if (side === undefined || side.hasChart === on) return;
+    side.hasChart = on;
     this.#post({ op: "chart", view, on });
   }
 
@@ -124,62 +124,62 @@ export class Hub {
     this.#post({ op: "jump", view, jump });
   }
 
-  look(view: string, look: Look): void {
-    this.#post({ op: "look", view, look });
+  setViewport(view: string, viewport: Viewport): void {
+    this.#post({ op: "viewport", view, viewport });
   }
 
   ack(view: string): void {
     this.#post({ op: "ack", view });
   }
 
-  sight(view: string, seen: boolean): void {
+  setVisible(view: string, isVisible: boolean): void {
     const side = this.#views.get(view);
-    if (side === undefined || side.seen === seen) return;
-    side.seen = seen;
-    this.#post({ op: "sight", view, seen });
+    if (side === undefined || side.isVisible === isVisible) return;
+    side.isVisible = isVisible;
+    this.#post({ op: "visible", view, isVisible });
   }
 
-  older(view: string): void {
-    this.#post({ op: "older", view });
+  loadOlder(view: string): void {
+    this.#post({ op: "loadOlder", view });
   }
 
   search(view: string, go: boolean): void {
     this.#post({ op: "search", view, go });
   }
 
-  hole(view: string, id: number): void {
-    this.#post({ op: "hole", view, id });
+  loadSpan(view: string, id: number): void {
+    this.#post({ op: "loadSpan", view, id });
   }
 
-  fold(view: string, id: number): void {
-    this.#post({ op: "fold", view, id });
+  toggleFold(view: string, id: number): void {
+    this.#post({ op: "toggleFold", view, id });
   }
 
   /** The page is seen again, or the network is back. That it went says little: a server may be on this machine. */
   wake(): void {
     if (this.#connection === undefined) return;
-    this.#post({ op: "config", config: pageConfig() });
+    this.#post({ op: "config", config: readPageConfig() });
     this.#post({ op: "wake" });
   }
 
   retry(model: string): void {
-    this.#post({ op: "config", config: pageConfig() });
+    this.#post({ op: "config", config: readPageConfig() });
     this.#post({ op: "retry", model });
   }
 
-  text(view: string, id: number): Promise<string> {
-    return this.#asked((ask) => ({ op: "text", view, id, ask }));
+  fullText(view: string, id: number): Promise<string> {
+    return this.#request((ask) => ({ op: "text", view, id, ask }));
   }
 
   /** The shown rows from one to another, to be copied. */
   copy(view: string, from: number, to: number, as: "text" | "json" | "code"): Promise<string> {
-    return this.#asked((ask) => ({ op: "copy", view, from, to, as, ask }));
+    return this.#request((ask) => ({ op: "copy", view, from, to, as, ask }));
   }
 
-  #asked(message: (ask: number) => ToStore): Promise<string> {
+  #request(message: (ask: number) => ToStore): Promise<string> {
     const ask = ++this.#count;
     return new Promise((resolve) => {
-      this.#asks.set(ask, resolve);
+      this.#replies.set(ask, resolve);
       this.#post(message(ask));
     });
   }
@@ -198,12 +198,12 @@ export class Hub {
     this.#connection = this.connect((message) => {
       if (generation === this.#generation) this.#receive(message);
     });
-    this.#connection.post({ op: "config", config: pageConfig() });
-    for (const [model, session] of this.#sessions) this.#connection.post({ op: "subscribe", model, ...pick(session) });
+    this.#connection.post({ op: "config", config: readPageConfig() });
+    for (const [model, session] of this.#sessions) this.#connection.post({ op: "subscribe", model, ...subscriptionOf(session) });
     for (const [view, side] of this.#views) {
-      this.#connection.post(asMessage(view, side));
+      this.#connection.post(viewMessage(view, side));
       if (side.find !== "") this.#connection.post({ op: "find", view, term: side.find });
-      if (side.chart) this.#connection.post({ op: "chart", view, on: true });
+      if (side.hasChart) this.#connection.post({ op: "chart", view, on: true });
     }
   }
 
@@ -214,11 +214,11 @@ export class Hub {
     } else if (message.op === "send") this.#sessions.get(message.model)?.send(message.message);
     else if (message.op === "summary") {
       for (const [model, session] of this.#sessions) if (this.#isOf(model, message.origin)) session.summary(message.tasks.filter(({ task }) => session.tasks.includes(task)));
-    } else if (message.op === "headers") this.#post({ op: "config", config: pageConfig() });
-    else if (message.op === "pong") this.#heard();
+    } else if (message.op === "headers") this.#post({ op: "config", config: readPageConfig() });
+    else if (message.op === "pong") this.#onPong();
     else if (message.op === "text") {
-      this.#asks.get(message.ask)?.(message.text);
-      this.#asks.delete(message.ask);
+      this.#replies.get(message.ask)?.(message.text);
+      this.#replies.delete(message.ask);
     }
   }
 
@@ -227,21 +227,21 @@ export class Hub {
   }
 
   /** A regex that backtracks for ever holds the worker, which nothing but its end can stop. */
-  #listen(view: string): void {
+  #watchWorker(view: string): void {
     this.#suspect = view;
-    clearTimeout(this.#guard);
+    clearTimeout(this.#watchdog);
     this.#post({ op: "ping" });
     // A second, immediate look: when the page itself was busy, the answer is waiting behind this timer.
-    this.#guard = setTimeout(() => (this.#guard = setTimeout(() => this.#deaf(), 100)), DEAF);
+    this.#watchdog = setTimeout(() => (this.#watchdog = setTimeout(() => this.#restartWorker(), 100)), UNRESPONSIVE_MS);
   }
 
-  #heard(): void {
-    clearTimeout(this.#guard);
+  #onPong(): void {
+    clearTimeout(this.#watchdog);
     const side = this.#views.get(this.#suspect);
-    if (side && (usesRegex(side.filter) || isRegex(side.find))) this.#guard = setTimeout(() => this.#listen(this.#suspect), LISTEN_AGAIN);
+    if (side && (usesRegex(side.filter) || isRegex(side.find))) this.#watchdog = setTimeout(() => this.#watchWorker(this.#suspect), PING_AGAIN_MS);
   }
 
-  #deaf(): void {
+  #restartWorker(): void {
     this.#connection?.stop();
     this.#connection = undefined;
     const side = this.#views.get(this.#suspect);
@@ -250,21 +250,21 @@ export class Hub {
     if (this.#connection === undefined) this.#start();
   }
 
-  #rest(): void {
+  #stopWhenIdle(): void {
     if (this.#sessions.size > 0) return;
     setTimeout(() => {
       if (this.#sessions.size > 0 || this.#views.size > 0) return;
       this.#generation++;
       this.#connection?.stop();
       this.#connection = undefined;
-    }, IDLE);
+    }, IDLE_MS);
   }
 }
 
-function asMessage(view: string, { model, filter, look, seen }: ViewSide): ToStore {
-  return { op: "view", view, model, filter, look, seen };
+function viewMessage(view: string, { model, filter, viewport, isVisible }: ViewEntry): ToStore {
+  return { op: "view", view, model, filter, viewport, isVisible };
 }
 
-function pick({ tasks, transport, since, origin }: SessionSide): Pick<SessionSide, "tasks" | "transport" | "since" | "origin"> {
+function subscriptionOf({ tasks, transport, since, origin }: SessionEntry): Pick<SessionEntry, "tasks" | "transport" | "since" | "origin"> {
   return { tasks, transport, since, origin };
 }

@@ -5,7 +5,7 @@ import type { FromStore, PageConfig, ToStore } from "../types/messages.ts";
 import { Engine } from "./engine.ts";
 
 /** A model that comes back in this time (a cell that is run again), ms, finds what was held. */
-const KEEP = 10_000;
+const KEEP_MS = 10_000;
 
 export class Origins {
   readonly #engines = new Map<string, Engine>();
@@ -39,7 +39,7 @@ export class Origins {
         const origin = this.#models.get(message.model) ?? "";
         this.#engine(origin).receive(message);
         this.#models.delete(message.model);
-        setTimeout(() => this.#release(origin), KEEP);
+        setTimeout(() => this.#release(origin), KEEP_MS);
         break;
       }
       case "comm":

@@ -1,15 +1,15 @@
 /** Starts the store: as a worker from a blob: URL, else the same code imported into the page. */
 
 import type { FromStore, ToStore } from "../types/messages.ts";
-import { type Connection, Hub } from "./client.ts";
+import { type Connection, StoreClient } from "./client.ts";
 
-const HUB = Symbol.for("cortex-jupyter/v1");
+const CLIENT_KEY = Symbol.for("cortex-jupyter/v1");
 
 interface StoreModule {
   connect(post: (message: FromStore) => void): (message: ToStore) => void;
 }
 
-function connect(code: string, onMessage: (message: FromStore) => void): Connection {
+function startStore(code: string, onMessage: (message: FromStore) => void): Connection {
   const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   let early: ToStore[] | undefined = [];
   let deliver: (message: ToStore) => void = (message) => early?.push(message);
@@ -59,14 +59,14 @@ function transfers(message: ToStore): Transferable[] {
   return message.op === "comm" && message.bytes !== undefined ? [message.bytes.buffer as ArrayBuffer] : [];
 }
 
-function watched(hub: Hub): Hub {
+function wakeOnReturn(hub: StoreClient): StoreClient {
   for (const event of ["online", "focus"]) addEventListener(event, () => hub.wake());
   document.addEventListener("visibilitychange", () => document.hidden || hub.wake());
   return hub;
 }
 
 /** Every model has its own instance of this module: only globalThis is the page's. */
-export function pageHub(code: string): Hub {
-  const page = globalThis as unknown as Record<symbol, Hub | undefined>;
-  return (page[HUB] ??= watched(new Hub((onMessage) => connect(code, onMessage))));
+export function pageStoreClient(code: string): StoreClient {
+  const page = globalThis as unknown as Record<symbol, StoreClient | undefined>;
+  return (page[CLIENT_KEY] ??= wakeOnReturn(new StoreClient((onMessage) => startStore(code, onMessage))));
 }

@@ -2,7 +2,7 @@
 
 import type { PageConfig } from "../types/messages.ts";
 
-export function pageConfig(page: Document = document): PageConfig {
+export function readPageConfig(page: Document = document): PageConfig {
   const headers: Record<string, string> = {};
   let config: Record<string, string> = {};
   try {

@@ -52,11 +52,11 @@ export interface PageQuery {
 }
 
 /** A stream begins with about so many of its window's lines at most: the others come when somebody looks at them. */
-export const MOST = 20_000;
+export const MAX_FIRST_LINES = 20_000;
 /** How finely the server counts. */
-export const BINS = 4000;
+export const OUTLINE_BINS = 4000;
 
-export interface Host {
+export interface LinkHost {
   cursorOf(task: string): string;
   sinceOf(task: string): string;
   isEnded(task: string): boolean;
@@ -73,7 +73,7 @@ export interface Host {
   onBehind?(lines: number): void;
 }
 
-export const SILENCE = 45_000;
+export const SILENCE_MS = 45_000;
 
 /** Codes after which asking again cannot help. */
 const FATAL = /NotFound|NotAllowed|Forbidden|Unauthor|Ambiguous|Invalid|BadQuery|BadRequest|Unknown/;
@@ -82,13 +82,13 @@ export function isFatal(problem: Problem): boolean {
   return FATAL.test(problem.code);
 }
 
-export function cursorsOf(tasks: string[], host: Host): string {
+export function joinCursors(tasks: string[], host: LinkHost): string {
   const cursors = tasks.map((task) => host.cursorOf(task));
   return cursors.some(Boolean) ? cursors.join(",") : "";
 }
 
 /** The widest window that one of the tasks without a cursor asks for. */
-export function widestSince(tasks: string[], host: Host, widthOf: (since: string) => number): string {
+export function widestSince(tasks: string[], host: LinkHost, widthOf: (since: string) => number): string {
   let widest = "";
   for (const task of tasks) {
     if (host.cursorOf(task) !== "") continue;

@@ -2,8 +2,8 @@
 
 import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
 import type { PageConfig } from "../types/messages.ts";
-import { BINS, type PageQuery, type SearchQuery, type SearchSink } from "./link.ts";
-import { Splitter } from "./splitter.ts";
+import { OUTLINE_BINS, type PageQuery, type SearchQuery, type SearchSink } from "./link.ts";
+import { SseParser } from "./splitter.ts";
 
 /** `ns:kind/name` as the path below `{base}tasks/`. */
 export function taskPath(task: string): string {
@@ -11,7 +11,7 @@ export function taskPath(task: string): string {
   return `tasks/${[namespace, kind, name].map(encodeURIComponent).join("/")}`;
 }
 
-const SAID: Record<number, string> = {
+const STATUS_MESSAGES: Record<number, string> = {
   400: "The server did not understand the request",
   401: "The server does not know who you are",
   403: "The server does not allow this",
@@ -21,7 +21,7 @@ const SAID: Record<number, string> = {
 };
 
 /** Our errors carry a body; a 404 without one is not from our half (code "" then). */
-export async function errorOf(response: Response): Promise<Problem> {
+export async function readProblem(response: Response): Promise<Problem> {
   try {
     const body = (await response.json()) as { error?: Partial<Problem> };
     if (body.error?.message) return { code: body.error.code ?? String(response.status), message: body.error.message, hint: body.error.hint };
@@ -30,10 +30,10 @@ export async function errorOf(response: Response): Promise<Problem> {
   }
   const hint = response.status === 401 || response.status === 403 ? "Sign in again, in another tab too." : "";
   const code = response.status === 404 ? "" : `Http${response.status}`;
-  return { code, message: SAID[response.status] ?? `The server answered ${response.status}`, hint };
+  return { code, message: STATUS_MESSAGES[response.status] ?? `The server answered ${response.status}`, hint };
 }
 
-export class PageError extends Error {
+export class RequestError extends Error {
   constructor(readonly problem: Problem) {
     super(problem.message);
   }
@@ -45,7 +45,7 @@ export async function fetchPage(fetcher: typeof fetch, config: PageConfig, task:
 }
 
 export async function fetchOutline(fetcher: typeof fetch, config: PageConfig, task: string, levels: boolean): Promise<OutlineDoc> {
-  return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${BINS}${levels ? "&levels=true" : ""}`)) as OutlineDoc;
+  return (await fetchJson(fetcher, config, `${taskPath(task)}/outline?bins=${OUTLINE_BINS}${levels ? "&levels=true" : ""}`)) as OutlineDoc;
 }
 
 export function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: string, query: SearchQuery, sink: SearchSink, signal: AbortSignal): Promise<void> {
@@ -59,10 +59,10 @@ export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, pat
   try {
     const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin", cache: "no-store", signal });
     if (!response.ok || response.body === null) {
-      sink.end(await errorOf(response));
+      sink.end(await readProblem(response));
       return;
     }
-    const splitter = new Splitter();
+    const splitter = new SseParser();
     const reader = response.body.getReader();
     for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) splitter.push(value!, (event) => sink.event(event));
     if (!signal.aborted) sink.end();
@@ -74,6 +74,6 @@ export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, pat
 async function fetchJson(fetcher: typeof fetch, config: PageConfig, path: string): Promise<unknown> {
   const headers = { ...config.headers, Accept: "application/json" };
   const response = await fetcher(`${config.base}${path}`, { headers, credentials: "same-origin" });
-  if (!response.ok) throw new PageError(await errorOf(response));
+  if (!response.ok) throw new RequestError(await readProblem(response));
   return response.json();
 }

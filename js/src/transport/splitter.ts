@@ -13,16 +13,16 @@ const LF = 10;
 const CR = 13;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
-export class Splitter {
+export class SseParser {
   /** The reconnection time the server asked for. */
   retry: number | undefined;
   /** The nodes' time, ns, as the last heartbeat said it. */
-  now: string | undefined;
+  nodeTime: string | undefined;
   /** Lines that wait at the server because it slows this stream down, as it last said. */
-  waiting = 0;
+  linesBehind = 0;
   #rest = new Uint8Array(0);
   #afterCr = false;
-  #begun = false;
+  #isStarted = false;
   #event = "";
   #id: string | undefined;
   #data: string[] = [];
@@ -38,7 +38,7 @@ export class Splitter {
     let start = 0;
     let end = bytes.indexOf(LF, Math.max(0, this.#rest.length));
     for (; end !== -1; end = bytes.indexOf(LF, start)) {
-      this.#line(bytes, start, end, emit);
+      this.#parseLine(bytes, start, end, emit);
       start = end + 1;
     }
     this.#rest = bytes.slice(start);
@@ -54,10 +54,10 @@ export class Splitter {
     return out.subarray(0, length);
   }
 
-  #line(bytes: Uint8Array, from: number, end: number, emit: (event: SseEvent) => void): void {
+  #parseLine(bytes: Uint8Array, from: number, end: number, emit: (event: SseEvent) => void): void {
     let start = from;
-    if (!this.#begun) {
-      this.#begun = true;
+    if (!this.#isStarted) {
+      this.#isStarted = true;
       if (bytes[start] === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf) start += 3;
     }
     if (start >= end) {
@@ -70,8 +70,8 @@ export class Splitter {
     let colon = bytes.subarray(start, Math.min(end, start + 8)).indexOf(58);
     if (colon === 0) {
       const [, word, value] = /^: (hb|behind) (\d+)$/.exec(decoder.decode(bytes.subarray(start, Math.min(end, start + 40)))) ?? [];
-      if (word === "hb") this.now = value;
-      else if (word === "behind") this.waiting = Number(value);
+      if (word === "hb") this.nodeTime = value;
+      else if (word === "behind") this.linesBehind = Number(value);
       return;
     }
     if (colon === -1) colon = end - start;

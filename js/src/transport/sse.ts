@@ -1,34 +1,34 @@
 /** The page's one SSE connection, for however many tasks: fetch (EventSource sends no headers), reconnect by cursor. */
 
-import { fromNs, windowOf } from "../store/parsing/time.ts";
+import { fromNs, parseWindow } from "../store/parsing/time.ts";
 import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
 import type { PageConfig } from "../types/messages.ts";
-import { cursorsOf, type Host, isFatal, type Link, MOST, type PageQuery, type SearchQuery, type SearchSink, SILENCE, widestSince } from "./link.ts";
-import { errorOf, fetchEvents, fetchOutline, fetchPage, fetchSearch, taskPath } from "./page.ts";
-import { Splitter } from "./splitter.ts";
+import { joinCursors, type LinkHost, isFatal, type Link, MAX_FIRST_LINES, type PageQuery, type SearchQuery, type SearchSink, SILENCE_MS, widestSince } from "./link.ts";
+import { readProblem, fetchEvents, fetchOutline, fetchPage, fetchSearch, taskPath } from "./page.ts";
+import { SseParser } from "./splitter.ts";
 
-const FIRST_DELAY = 500;
-const LAST_DELAY = 15_000;
-const STOPPING = new Set([400, 401, 403, 404]);
+const FIRST_DELAY_MS = 500;
+const MAX_DELAY_MS = 15_000;
+const FATAL_STATUSES = new Set([400, 401, 403, 404]);
 /** A page that was let in is refused so often before it says so: tokens and cookies are renewed beside it. */
-const REFUSALS = 3;
+const MAX_SILENT_REFUSALS = 3;
 /** Who signs in again comes back to the page, which wakes it; each refusal is a line in the server's log. */
-const LAST_DELAY_REFUSED = 60_000;
+const MAX_REFUSED_DELAY_MS = 60_000;
 
 export class SseLink implements Link {
   #tasks: string[] = [];
   #abort: AbortController | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
-  #retry: number | undefined;
+  #retryMs: number | undefined;
   #refusals = 0;
   /** The server was here, with our half. */
-  #met = false;
+  #wasConnected = false;
   #heardAt = 0;
-  #live = false;
+  #isLive = false;
 
   constructor(
-    private readonly host: Host,
+    private readonly host: LinkHost,
     private readonly config: () => PageConfig,
     /** No server half behind this address (a 404 that is not ours), or one that reads another cluster or store: the host may use the comm instead. */
     private readonly onAbsent: (problem?: Problem) => void,
@@ -46,7 +46,7 @@ export class SseLink implements Link {
   }
 
   wake(): void {
-    if (this.#timer !== undefined || (this.#live && Date.now() - this.#heardAt > SILENCE)) this.#reopen(0);
+    if (this.#timer !== undefined || (this.#isLive && Date.now() - this.#heardAt > SILENCE_MS)) this.#reopen(0);
   }
 
   close(): void {
@@ -79,14 +79,14 @@ export class SseLink implements Link {
     this.#abort?.abort();
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#live = false;
+    this.#isLive = false;
     const open = this.#tasks.filter((task) => !this.host.isEnded(task));
-    if (open.length > 0) this.#timer = setTimeout(() => void this.#run(open), delay);
+    if (open.length > 0) this.#timer = setTimeout(() => void this.#connect(open), delay);
     else if (this.#tasks.length > 0) this.host.onState("done");
   }
 
-  #again(problem?: Problem, atLeast = 0): void {
-    const ceiling = Math.min(this.#refusals > REFUSALS ? LAST_DELAY_REFUSED : LAST_DELAY, (this.#retry ?? FIRST_DELAY) * 2 ** this.#failures);
+  #reconnectLater(problem?: Problem, atLeast = 0): void {
+    const ceiling = Math.min(this.#refusals > MAX_SILENT_REFUSALS ? MAX_REFUSED_DELAY_MS : MAX_DELAY_MS, (this.#retryMs ?? FIRST_DELAY_MS) * 2 ** this.#failures);
     this.#failures++;
     const left = this.#tasks.some((task) => !this.host.isEnded(task));
     if (left) this.host.onState("reconnecting", problem);
@@ -95,24 +95,24 @@ export class SseLink implements Link {
 
   #address(tasks: string[]): string {
     const query = new URLSearchParams(tasks.map((task) => ["task", task]));
-    const since = widestSince(tasks, this.host, (text) => windowOf(text) ?? Infinity);
+    const since = widestSince(tasks, this.host, (text) => parseWindow(text) ?? Infinity);
     if (since !== "") query.set("since", since);
-    if (since !== "") query.set("most", String(MOST));
-    const cursor = cursorsOf(tasks, this.host);
+    if (since !== "") query.set("most", String(MAX_FIRST_LINES));
+    const cursor = joinCursors(tasks, this.host);
     if (cursor !== "") query.set("cursor", cursor);
     return `${this.config().base}stream?${query}`;
   }
 
-  async #run(tasks: string[]): Promise<void> {
+  async #connect(tasks: string[]): Promise<void> {
     const abort = new AbortController();
     this.#abort = abort;
     this.#timer = undefined;
-    if (this.#failures === 0) this.host.onState(this.#met ? "reconnecting" : "connecting");
-    let silence = setTimeout(() => abort.abort("silence"), SILENCE);
+    if (this.#failures === 0) this.host.onState(this.#wasConnected ? "reconnecting" : "connecting");
+    let silence = setTimeout(() => abort.abort("silence"), SILENCE_MS);
     const heard = (): void => {
       clearTimeout(silence);
       this.#heardAt = Date.now();
-      silence = setTimeout(() => abort.abort("silence"), SILENCE);
+      silence = setTimeout(() => abort.abort("silence"), SILENCE_MS);
     };
     try {
       const response = await this.fetcher(this.#address(tasks), {
@@ -124,26 +124,26 @@ export class SseLink implements Link {
       const date = Date.parse(response.headers.get("Date") ?? "");
       if (!Number.isNaN(date)) this.host.onClock?.(date);
       if (!response.ok || response.body === null) {
-        await this.#refused(response, tasks);
+        await this.#handleRefusal(response, tasks);
         return;
       }
-      this.#met = this.#live = true;
+      this.#wasConnected = this.#isLive = true;
       this.#refusals = 0;
       this.host.onState("live");
       heard();
       await this.#read(response.body.getReader(), tasks, heard);
-      this.#again();
+      this.#reconnectLater();
     } catch {
       if (this.#abort !== abort || (abort.signal.aborted && abort.signal.reason !== "silence")) return;
       // That the line is cut is said by the state; what the browser calls it helps nobody.
-      this.#again();
+      this.#reconnectLater();
     } finally {
       clearTimeout(silence);
     }
   }
 
   async #read(reader: ReadableStreamDefaultReader<Uint8Array>, tasks: string[], heard: () => void): Promise<void> {
-    const splitter = new Splitter();
+    const splitter = new SseParser();
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
@@ -152,27 +152,27 @@ export class SseLink implements Link {
         this.#failures = 0;
         this.host.onEvent(event, tasks);
       });
-      this.#retry = splitter.retry;
-      if (splitter.now !== undefined) this.host.onClock?.(fromNs(splitter.now), true);
-      splitter.now = undefined;
-      this.host.onBehind?.(splitter.waiting);
+      this.#retryMs = splitter.retry;
+      if (splitter.nodeTime !== undefined) this.host.onClock?.(fromNs(splitter.nodeTime), true);
+      splitter.nodeTime = undefined;
+      this.host.onBehind?.(splitter.linesBehind);
       this.host.onChunk();
     }
   }
 
-  async #refused(response: Response, tasks: string[]): Promise<void> {
-    const problem = await errorOf(response);
+  async #handleRefusal(response: Response, tasks: string[]): Promise<void> {
+    const problem = await readProblem(response);
     if (problem.code === "OtherCluster") this.onAbsent(problem);
     else if (response.status === 410) {
       this.host.onCursorLost(tasks, problem);
-      this.#again();
+      this.#reconnectLater();
     } else if (response.status === 404 && problem.code === "") {
       // A hub answers so for a server that is being started again.
-      if (this.#met) this.#again();
+      if (this.#wasConnected) this.#reconnectLater();
       else this.onAbsent();
-    } else if (this.#met && (response.status === 401 || response.status === 403)) this.#again(++this.#refusals > REFUSALS ? problem : undefined);
-    else if (STOPPING.has(response.status) || isFatal(problem)) this.host.onState("stopped", problem);
+    } else if (this.#wasConnected && (response.status === 401 || response.status === 403)) this.#reconnectLater(++this.#refusals > MAX_SILENT_REFUSALS ? problem : undefined);
+    else if (FATAL_STATUSES.has(response.status) || isFatal(problem)) this.host.onState("stopped", problem);
     // A proxy's 502 and the like is a server that is not there; the cluster's trouble has a code of its own.
-    else this.#again(problem.code.startsWith("Http5") ? undefined : problem, Number(response.headers.get("Retry-After")) * 1000 || 0);
+    else this.#reconnectLater(problem.code.startsWith("Http5") ? undefined : problem, Number(response.headers.get("Retry-After")) * 1000 || 0);
   }
 }

@@ -27,11 +27,11 @@ export interface Filter {
   /** Fields that rows show of structured lines, in this order; none: all. */
   fields: string[];
   /** Equal lines that follow each other are one row: exactly equal ones, or those that differ in numbers only. */
-  same: "" | "exact" | "masked";
+  equalLines: "" | "exact" | "masked";
 }
 
 /** Where the reader's eyes are: rows [from, from+count), held in place by the row `anchor`, which was at `anchorIndex`. */
-export interface Look {
+export interface Viewport {
   /** The time of the row to begin with, where somebody read before; in a view's first look. Null: the reader has moved since. */
   seek?: number | null;
   from: number;
@@ -49,6 +49,6 @@ export type Jump =
   | { to: "row"; id: number }
   /** With its time also to a line that is not loaded. */
   | { to: "seq"; task: string; seq: number; time?: number }
-  | { to: "found" | "error"; by: 1 | -1; from: number | null }
+  | { to: "match" | "error"; by: 1 | -1; from: number | null }
   /** The last line before the task died. */
   | { to: "death" };

@@ -30,7 +30,7 @@ export interface Histogram {
   /** Where the window begins, ms; -Infinity with "all". */
   low: number;
   /** The bars stand for the whole recording, not only for what is loaded. */
-  whole: boolean;
+  isComplete: boolean;
   /** By time. */
   marks: Mark[];
   /** What is loaded, as pairs [from, to], ms: elsewhere is only counted. */
@@ -55,9 +55,9 @@ export interface Curve {
 export interface Chart {
   curves: Curve[];
   /** Of what: all of the log; all of it so far as it has been read; or only the lines that are loaded. */
-  of: "all" | "reading" | "loaded";
+  coverage: "all" | "reading" | "loaded";
   /** Lines read by the server, and lines there are. */
-  looked: number;
+  linesRead: number;
   lines: number;
   /** Why only of what is loaded. */
   message: string;

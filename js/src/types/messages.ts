@@ -1,6 +1,6 @@
 /** The messages between the page and the store. */
 
-import type { Filter, Jump, Look } from "./asked.ts";
+import type { Filter, Jump, Viewport } from "./asked.ts";
 import type { TaskSummary } from "./summary.ts";
 import type { Update } from "./update.ts";
 
@@ -17,17 +17,17 @@ export type ToStore =
   | { op: "subscribe"; model: string; tasks: string[]; transport: Transport; since: string; origin?: string }
   | { op: "unsubscribe"; model: string }
   | { op: "comm"; model: string; message: Record<string, unknown>; bytes?: Uint8Array }
-  | { op: "view"; view: string; model: string; filter: Filter; look: Look; seen?: boolean }
+  | { op: "view"; view: string; model: string; filter: Filter; viewport: Viewport; isVisible?: boolean }
   | { op: "filter"; view: string; filter: Filter }
-  | { op: "look"; view: string; look: Look }
+  | { op: "viewport"; view: string; viewport: Viewport }
   | { op: "ack"; view: string }
   /** Whether anybody can see it: for what is out of sight nothing is done. */
-  | { op: "sight"; view: string; seen: boolean }
-  | { op: "older"; view: string }
-  | { op: "hole"; view: string; id: number }
+  | { op: "visible"; view: string; isVisible: boolean }
+  | { op: "loadOlder"; view: string }
+  | { op: "loadSpan"; view: string; id: number }
   /** Go on with the search of what is not loaded, or stop it. */
   | { op: "search"; view: string; go: boolean }
-  | { op: "fold"; view: string; id: number }
+  | { op: "toggleFold"; view: string; id: number }
   | { op: "text"; view: string; id: number; ask: number }
   | { op: "copy"; view: string; from: number; to: number; as: "text" | "json" | "code"; ask: number }
   | { op: "find"; view: string; term: string }

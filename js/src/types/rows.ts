@@ -1,9 +1,9 @@
 /** A row as it is drawn. */
 
-import type { RemoteSearch } from "./summary.ts";
+import type { RemoteSearchState } from "./summary.ts";
 
 /** A piece of a row's text: from `at` to the next piece, drawn with a class or an ANSI style. */
-export type Run = [at: number, style: string];
+export type StyleRun = [at: number, style: string];
 
 export interface Row {
   id: number;
@@ -13,25 +13,25 @@ export interface Row {
   source: number;
   level: number;
   text: string;
-  runs: Run[];
+  runs: StyleRun[];
   marks: number[];
   /** Characters not sent, of a very long line. */
-  more: number;
-  json: boolean;
+  hiddenChars: number;
+  hasDetails: boolean;
   hint?: string;
   /** Rows below this one, shown or not. */
   fold?: "open" | "shut";
   /** It stands below the row of its traceback. */
-  below?: boolean;
+  isNested?: boolean;
   /** What is said beside the text, dim. */
   aside?: string;
   /** Sources with the same traceback. */
-  also?: number[];
+  otherSources?: number[];
   /** Of equal lines: how many, and when the last was. */
-  times?: number;
-  until?: number;
+  repeats?: number;
+  lastTime?: number;
   /** How far a progress bar is, 0 to 1; -1 where it does not say. */
   bar?: number;
   /** Of the first row: the search that it tells of. */
-  remote?: RemoteSearch;
+  remote?: RemoteSearchState;
 }

@@ -12,12 +12,12 @@ export interface RunSummary {
   state: "waiting" | "running" | "ended";
   exit: number | null;
   /** What the kubelet or the container says of its end. */
-  why: string;
+  endMessage: string;
   /** When it started and ended, ms; 0 where that is not known. */
-  begun: number;
-  ended: number;
+  startedAt: number;
+  endedAt: number;
   /** When its last line that is here was written, ms; 0 before there is one. */
-  last: number;
+  lastLineAt: number;
 }
 
 export interface SourceSummary {
@@ -39,11 +39,11 @@ export interface SourceSummary {
   exit: number | null;
   node: string;
   /** When its last line was written, ms; 0 before there is one. */
-  last: number;
+  lastLineAt: number;
 }
 
 /** A gap in words. */
-export interface Missing {
+export interface GapSummary {
   text: string;
   hint: string;
 }
@@ -79,14 +79,14 @@ export interface TaskSummary {
   lines: number;
   gaps: number;
   /** The first of them. */
-  missing: Missing[];
+  missing: GapSummary[];
   gapLines: number;
   complete: Complete | null;
   pods?: PodPhases[];
 }
 
 /** A filter over what is not loaded. */
-export interface RemoteSearch {
+export interface RemoteSearchState {
   state: "running" | "stopped" | "done" | "failed";
   /** Everything since then has been searched, ms; Infinity at first. */
   to: number;
@@ -97,7 +97,7 @@ export interface RemoteSearch {
 }
 
 /** The search for the next match or error in what is not loaded. */
-export interface Beyond {
+export interface RemoteJumpState {
   state: "running" | "none" | "failed";
   /** Everything since then has been searched, ms; Infinity at first. */
   to: number;

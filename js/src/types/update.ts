@@ -3,7 +3,7 @@
 import type { Chart, Histogram } from "./chart.ts";
 import type { Problem } from "./events.ts";
 import type { Row } from "./rows.ts";
-import type { Beyond, RemoteSearch, SourceSummary, TaskSummary } from "./summary.ts";
+import type { RemoteJumpState, RemoteSearchState, SourceSummary, TaskSummary } from "./summary.ts";
 
 export type LinkState = "connecting" | "live" | "reconnecting" | "waiting" | "stopped" | "done";
 
@@ -28,22 +28,22 @@ export interface Update {
   /** The row that was jumped to, once. */
   jump?: { row: number; id: number };
   /** What is said of the rest of the recording. */
-  remote?: RemoteSearch;
-  beyond?: Beyond;
+  remote?: RemoteSearchState;
+  beyond?: RemoteJumpState;
   rate: number;
   /** Changes when row ids mean other rows. */
   generation: number;
   /** The lines are others than before (a new recording); the reader was at this row. */
-  seek?: number;
+  seekRow?: number;
   /** How far the nodes' clock is ahead of the page's, ms. */
-  ahead: number;
+  clockAhead: number;
   newest: number;
   now: number;
   loading: boolean;
   link: LinkState;
   transport: "sse" | "comm";
   /** Lines that wait at the server, which sends only so much a second. */
-  behind: number;
+  linesBehind: number;
   problem: Problem | null;
   filterError: string;
   sources?: SourceSummary[];

@@ -1,10 +1,10 @@
 /** The filter's parts as chips: each can be turned round, written anew and taken out. */
 
-import { isRegex, termWords } from "../store/asking/terms.ts";
-import { conditions, quoted } from "../store/asking/where.ts";
+import { isRegex, describeTerm } from "../store/asking/terms.ts";
+import { parseConditions, quoteValue } from "../store/asking/where.ts";
 import type { Filter } from "../types/asked.ts";
 import { button, h } from "./dom.ts";
-import { shortClock } from "./format.ts";
+import { formatShortClock } from "./format.ts";
 import { Menu } from "./menu.ts";
 
 export interface ChipActions {
@@ -23,27 +23,27 @@ interface Chip {
 const OPPOSITE: Record<string, string> = { "=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">", "~": "!~", "!~": "~" };
 const WRITTEN: Record<string, string> = { ">=": "≥", "<=": "≤", "!=": "≠", "~": "contains", "!~": "does not contain" };
 
-function whereWords(text: string): string {
-  return (conditions(text) ?? []).map(([key, op, value]) => `${key} ${WRITTEN[op] ?? op} ${value}`).join(" and ") || text;
+function describeCondition(text: string): string {
+  return (parseConditions(text) ?? []).map(([key, op, value]) => `${key} ${WRITTEN[op] ?? op} ${value}`).join(" and ") || text;
 }
 
 /** Only a single condition has a simple opposite. */
 function opposite(text: string): string | null {
-  const found = conditions(text) ?? [];
-  return found.length === 1 ? `${found[0][0]}${OPPOSITE[found[0][1]]}${quoted(found[0][2])}` : null;
+  const found = parseConditions(text) ?? [];
+  return found.length === 1 ? `${found[0][0]}${OPPOSITE[found[0][1]]}${quoteValue(found[0][2])}` : null;
 }
 
 function without(list: string[], one: string): string[] {
   return list.filter((other) => other !== one);
 }
 
-function added(list: string[], one: string): string[] {
+function withAdded(list: string[], one: string): string[] {
   return list.includes(one) ? list : [...list, one];
 }
 
 /** As it is written into the box; a plain text that would be read as something else stands in quotes. */
-function typed(term: string): string {
-  return !isRegex(term) && (conditions(term) !== null || /^[-!"]/.test(term)) ? `"${term}"` : term;
+function typedText(term: string): string {
+  return !isRegex(term) && (parseConditions(term) !== null || /^[-!"]/.test(term)) ? `"${term}"` : term;
 }
 
 export function chipsOf(filter: Filter): Chip[] {
@@ -51,20 +51,20 @@ export function chipsOf(filter: Filter): Chip[] {
   const chips: Chip[] = [];
   if (from !== null && until !== null) {
     const seconds = until - from < 3_600_000;
-    chips.push({ words: `${shortClock(from, seconds)} to ${shortClock(until, seconds)}`, without: { from: null, until: null } });
+    chips.push({ words: `${formatShortClock(from, seconds)} to ${formatShortClock(until, seconds)}`, without: { from: null, until: null } });
   }
   for (const term of include) {
     const rest = without(include, term);
-    chips.push({ words: `contains ${termWords(term)}`, without: { include: rest }, typed: typed(term), inverted: { include: rest, exclude: added(exclude, term) } });
+    chips.push({ words: `contains ${describeTerm(term)}`, without: { include: rest }, typed: typedText(term), inverted: { include: rest, exclude: withAdded(exclude, term) } });
   }
   for (const term of exclude) {
     const rest = without(exclude, term);
-    chips.push({ words: `not ${termWords(term)}`, without: { exclude: rest }, typed: `!${term}`, inverted: { exclude: rest, include: added(include, term) } });
+    chips.push({ words: `not ${describeTerm(term)}`, without: { exclude: rest }, typed: `!${term}`, inverted: { exclude: rest, include: withAdded(include, term) } });
   }
   for (const text of where) {
     const rest = without(where, text);
     const other = opposite(text);
-    chips.push({ words: whereWords(text), without: { where: rest }, typed: text, inverted: other === null ? undefined : { where: added(rest, other) } });
+    chips.push({ words: describeCondition(text), without: { where: rest }, typed: text, inverted: other === null ? undefined : { where: withAdded(rest, other) } });
   }
   for (const [name, value] of Object.entries({ pod, container, run, stream })) if (value) chips.push({ words: `${name} ${value}`, without: { [name]: "" } });
   return chips;

@@ -1,18 +1,18 @@
 /** What the keys and the menus' entries do. */
 
 import type { Jump } from "../types/asked.ts";
-import { SAME } from "./display.ts";
+import { EQUAL_LINES } from "./display.ts";
 import type { FilterBar } from "./filterbar.ts";
 import { type Action, actionOf, helpPanel } from "./keys.ts";
 import type { Rows } from "./rows.ts";
 import type { Session } from "./session.ts";
-import { FONTS, TIMES } from "./settings.ts";
-import type { Taking } from "./taking.ts";
+import { FONT_SIZES, TIMES } from "./settings.ts";
+import type { LineActions } from "./taking.ts";
 
-export interface Commanded {
+export interface CommandTargets {
   rows: Rows;
   filterBar: FilterBar;
-  taking: Taking;
+  lineActions: LineActions;
   jump(to: Jump): void;
 }
 
@@ -22,26 +22,26 @@ export class Commands {
   constructor(
     private readonly root: HTMLElement,
     private readonly session: Session,
-    private readonly on: Commanded,
+    private readonly targets: CommandTargets,
   ) {
     root.addEventListener("keydown", (event) => this.#key(event));
   }
 
   /** The keys act on the lines from here. */
   focus(): void {
-    this.on.rows.element.focus({ preventScroll: true });
+    this.targets.rows.element.focus({ preventScroll: true });
   }
 
   act(action: Action): void {
-    const { rows, filterBar, taking, jump } = this.on;
+    const { rows, filterBar, lineActions, jump } = this.targets;
     const { settings } = this.session;
     const change = this.session.change.bind(this.session);
-    const from = rows.at?.id ?? null;
+    const from = rows.current?.id ?? null;
     const act: Record<Action, () => void> = {
-      filter: () => filterBar.filter(),
-      find: () => filterBar.find(),
-      next: () => jump({ to: "found", by: 1, from }),
-      previous: () => jump({ to: "found", by: -1, from }),
+      filter: () => filterBar.toFilter(),
+      find: () => filterBar.toFind(),
+      next: () => jump({ to: "match", by: 1, from }),
+      previous: () => jump({ to: "match", by: -1, from }),
       nextError: () => jump({ to: "error", by: 1, from }),
       previousError: () => jump({ to: "error", by: -1, from }),
       death: () => jump({ to: "death" }),
@@ -49,22 +49,22 @@ export class Commands {
       newest: () => this.#newest(),
       oldest: () => rows.toOldest(),
       follow: () => (rows.follow ? rows.setFollow(false) : this.#newest()),
-      goto: () => taking.goTo(),
+      goto: () => lineActions.goTo(),
       time: () => change({ time: TIMES[(TIMES.indexOf(settings.time) + 1) % TIMES.length] }),
       wrap: () => change({ wrap: !settings.wrap }),
       reverse: () => change({ newestFirst: !settings.newestFirst }),
       chart: () => change({ chart: settings.chart === "" ? "time" : "" }),
       json: () => change({ pretty: !settings.filter.pretty }),
-      open: () => rows.picking.open(),
-      same: () => change({ same: SAME[(SAME.findIndex(([same]) => same === settings.filter.same) + 1) % SAME.length][0] }),
-      bigger: () => change({ fontSize: Math.min(FONTS.most, settings.fontSize + 1) }),
-      smaller: () => change({ fontSize: Math.max(FONTS.least, settings.fontSize - 1) }),
+      open: () => rows.picker.open(),
+      same: () => change({ equalLines: EQUAL_LINES[(EQUAL_LINES.findIndex(([same]) => same === settings.filter.equalLines) + 1) % EQUAL_LINES.length][0] }),
+      bigger: () => change({ fontSize: Math.min(FONT_SIZES.most, settings.fontSize + 1) }),
+      smaller: () => change({ fontSize: Math.max(FONT_SIZES.least, settings.fontSize - 1) }),
       full: () => this.#fullScreen(),
       help: () => this.#toggleHelp(),
-      mark: () => taking.mark(),
-      copy: () => taking.copy("text"),
-      copyCode: () => taking.copy("code"),
-      context: () => taking.context(),
+      mark: () => lineActions.bookmark(),
+      copy: () => lineActions.copy("text"),
+      copyCode: () => lineActions.copy("code"),
+      context: () => lineActions.context(),
       sources: () => this.root.classList.toggle(this.root.matches(".cl-narrow, .cl-tight.cl-charted") ? "cl-sources" : "cl-nosources"),
     };
     act[action]();
@@ -86,12 +86,12 @@ export class Commands {
     if (action === undefined && !picks) return;
     event.preventDefault();
     event.stopPropagation();
-    if (picks) this.on.taking.move(event.key === "ArrowUp" ? -1 : 1);
+    if (picks) this.targets.lineActions.extend(event.key === "ArrowUp" ? -1 : 1);
     else this.act(action!);
   }
 
   #newest(): void {
-    this.on.rows.setFollow(true);
+    this.targets.rows.setFollow(true);
     this.focus();
   }
 
@@ -109,11 +109,11 @@ export class Commands {
   }
 
   #escape(): void {
-    const { filterBar, taking } = this.on;
+    const { filterBar, lineActions } = this.targets;
     if (!this.help.hidden) this.#toggleHelp();
-    else if (taking.escape()) return;
+    else if (lineActions.escape()) return;
     else if (filterBar.finding) {
-      filterBar.filter();
+      filterBar.toFilter();
       this.focus();
     } else if (this.session.settings.filter.grep !== "") this.session.change({ grep: "" });
     else this.root.classList.remove("cl-full", "cl-sources");

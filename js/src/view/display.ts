@@ -1,15 +1,15 @@
 /** How lines are shown: the times, wrapping, JSON; columns and size of the text in a menu. */
 
 import { button, h } from "./dom.ts";
-import { type Item, Menu } from "./menu.ts";
-import { type Change, type Column, COLUMNS, FONTS, type Settings, type Time, TIMES } from "./settings.ts";
+import { type MenuItem, Menu } from "./menu.ts";
+import { type Change, type Column, COLUMNS, FONT_SIZES, type Settings, type Time, TIMES } from "./settings.ts";
 
 const TIME_WORDS: Record<Time, string> = { local: "Local time", utc: "UTC", start: "Since the start", delta: "Since the line before", off: "No times" };
 const COLUMN_WORDS: Record<Column, string> = { pod: "Pod", container: "Container", level: "Level" };
 
-export const SAME = [["", "One by one"], ["exact", "Folded"], ["masked", "Folded, whatever their numbers"]] as const;
+export const EQUAL_LINES = [["", "One by one"], ["exact", "Folded"], ["masked", "Folded, whatever their numbers"]] as const;
 
-export class Display {
+export class DisplayMenu {
   readonly element: HTMLElement;
   #time: Menu;
   #wrap = button("Wrap", "Wrap long lines (w)", () => this.change({ wrap: !this.settings().wrap }), { class: "" });
@@ -24,31 +24,31 @@ export class Display {
     this.element = h("span", { class: "cl-seg cl-display", role: "group", "aria-label": "Display" }, this.#time.element, this.#wrap, this.#json, more.element);
   }
 
-  #times(): Item[] {
+  #times(): MenuItem[] {
     return TIMES.map((one) => ({ label: TIME_WORDS[one], checked: this.settings().time === one, act: () => this.change({ time: one }) }));
   }
 
-  #more(): (Item | string)[] {
+  #more(): (MenuItem | string)[] {
     const { columns, newestFirst, fontSize, filter } = this.settings();
     const toggled = (column: Column): Column[] => COLUMNS.filter((one) => columns.includes(one) !== (one === column));
     // Where there is no room for the buttons.
-    const folded: (Item | string)[] = this.element.closest(".cl-slim") === null ? [] : [
-      { label: "Wrap (w)", checked: this.settings().wrap, stays: true, act: () => this.change({ wrap: !this.settings().wrap }) },
-      { label: "JSON, message first (j)", checked: filter.pretty, stays: true, act: () => this.change({ pretty: !this.settings().filter.pretty }) },
+    const folded: (MenuItem | string)[] = this.element.closest(".cl-slim") === null ? [] : [
+      { label: "Wrap (w)", checked: this.settings().wrap, staysOpen: true, act: () => this.change({ wrap: !this.settings().wrap }) },
+      { label: "JSON, message first (j)", checked: filter.pretty, staysOpen: true, act: () => this.change({ pretty: !this.settings().filter.pretty }) },
       "Times (t)",
       ...this.#times(),
     ];
     return [
       ...folded,
       "Columns",
-      ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), stays: true, act: () => this.change({ columns: toggled(one) }) })),
+      ...COLUMNS.map((one) => ({ label: COLUMN_WORDS[one], checked: columns.includes(one), staysOpen: true, act: () => this.change({ columns: toggled(one) }) })),
       "Order (r)",
-      { label: "Newest first", checked: newestFirst, stays: true, act: () => this.change({ newestFirst: !newestFirst }) },
+      { label: "Newest first", checked: newestFirst, staysOpen: true, act: () => this.change({ newestFirst: !newestFirst }) },
       "Equal lines (u)",
-      ...SAME.map(([same, label]) => ({ label, checked: filter.same === same, act: () => this.change({ same }) })),
+      ...EQUAL_LINES.map(([equalLines, label]) => ({ label, checked: filter.equalLines === equalLines, act: () => this.change({ equalLines }) })),
       `Text, ${fontSize} px`,
-      { label: "Larger (+)", stays: true, act: () => this.change({ fontSize: Math.min(FONTS.most, this.settings().fontSize + 1) }) },
-      { label: "Smaller (−)", stays: true, act: () => this.change({ fontSize: Math.max(FONTS.least, this.settings().fontSize - 1) }) },
+      { label: "Larger (+)", staysOpen: true, act: () => this.change({ fontSize: Math.min(FONT_SIZES.most, this.settings().fontSize + 1) }) },
+      { label: "Smaller (−)", staysOpen: true, act: () => this.change({ fontSize: Math.max(FONT_SIZES.least, this.settings().fontSize - 1) }) },
     ];
   }
 

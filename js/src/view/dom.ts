@@ -23,25 +23,25 @@ export function svg(tag: string, attributes: Record<string, string>): SVGElement
 }
 
 /** Changes the text only when it differs, so that nothing is laid out or announced again. */
-export function say(element: HTMLElement, text: string): void {
+export function setText(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
 /** Sets an attribute only when it differs: a drawing is painted again also for one that stays the same. */
-export function put(element: Element, name: string, value: string): void {
+export function setAttr(element: Element, name: string, value: string): void {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
 /** Hides or shows, only where that is new. */
-export function hide(element: HTMLElement, hidden: boolean): void {
+export function setHidden(element: HTMLElement, hidden: boolean): void {
   if (element.hidden !== hidden) element.hidden = hidden;
 }
 
-export function style(element: HTMLElement, name: "height" | "transform", value: string): void {
+export function setStyle(element: HTMLElement, name: "height" | "transform", value: string): void {
   if (element.style[name] !== value) element.style[name] = value;
 }
 
-export function setFlag(element: HTMLElement, name: string, on: boolean): void {
+export function setClass(element: HTMLElement, name: string, on: boolean): void {
   if (element.classList.contains(name) !== on) element.classList.toggle(name, on);
 }
 

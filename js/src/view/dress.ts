@@ -2,27 +2,27 @@
 
 import { LEVELS } from "../store/parsing/level.ts";
 import type { Row } from "../types/rows.ts";
-import { say, setFlag } from "./dom.ts";
-import { after, clock, utcClock } from "./format.ts";
+import { setText, setClass } from "./dom.ts";
+import { formatElapsed, formatClock, formatUtcClock } from "./format.ts";
 import type { Time } from "./settings.ts";
 
 /** A line's time in the way that was chosen. */
-export function timeText(time: Time, ms: number, start: number, before: number | undefined): string {
+export function formatRowTime(time: Time, ms: number, start: number, before: number | undefined): string {
   switch (time) {
     case "utc":
-      return utcClock(ms);
+      return formatUtcClock(ms);
     case "start":
-      return after(ms - start);
+      return formatElapsed(ms - start);
     case "delta":
-      return before === undefined ? "" : after(ms - before);
+      return before === undefined ? "" : formatElapsed(ms - before);
     case "off":
       return "";
     case "local":
-      return clock(ms);
+      return formatClock(ms);
   }
 }
 
-export interface Wardrobe {
+export interface RowDecorator {
   time: Time;
   /** When the task started, ms. */
   start: number;
@@ -30,12 +30,12 @@ export interface Wardrobe {
   note(row: Row): string | undefined;
 }
 
-export function dress(element: HTMLElement, row: Row, before: Row | undefined, { time, start, levels, note }: Wardrobe): void {
+export function decorateRow(element: HTMLElement, row: Row, before: Row | undefined, { time, start, levels, note }: RowDecorator): void {
   if (row.kind !== "line") return;
   const [edge, clockElement] = element.children as unknown as HTMLElement[];
-  if (time !== "off") say(clockElement, timeText(time, row.time, start, before?.time));
-  say(edge, levels ? LEVELS[row.level] : "");
+  if (time !== "off") setText(clockElement, formatRowTime(time, row.time, start, before?.time));
+  setText(edge, levels ? LEVELS[row.level] : "");
   const noted = note(row);
-  setFlag(element, "cl-noted", noted !== undefined);
+  setClass(element, "cl-noted", noted !== undefined);
   if (noted !== undefined && element.dataset.note !== noted) element.dataset.note = noted;
 }

@@ -1,14 +1,14 @@
 /** What of it: the box, which filters as one types or only finds, the chips, the least level; and how many match. */
 
-import { isRegex, regexOf, termOf, termsOf } from "../store/asking/terms.ts";
+import { isRegex, termRegex, makeTerm, parseTerms } from "../store/asking/terms.ts";
 import type { Update } from "../types/update.ts";
-import type { RemoteSearch } from "../types/summary.ts";
+import type { RemoteSearchState } from "../types/summary.ts";
 import { chipElement, chipsOf } from "./chips.ts";
-import { button, h, hide, put, say, setFlag } from "./dom.ts";
-import { grouped, shortClock } from "./format.ts";
+import { button, h, setHidden, setAttr, setText, setClass } from "./dom.ts";
+import { groupDigits, formatShortClock } from "./format.ts";
 import type { Change, Settings } from "./settings.ts";
 
-const LEVELS: [string, string][] = [["", "all levels"], ["debug", "level ≥ debug"], ["info", "level ≥ info"], ["warning", "level ≥ warning"], ["error", "level ≥ error"]];
+const LEVEL_CHOICES: [string, string][] = [["", "all levels"], ["debug", "level ≥ debug"], ["info", "level ≥ info"], ["warning", "level ≥ warning"], ["error", "level ≥ error"]];
 const FILTER = 'Filter: text, /regex/, !not, loss<0.1';
 const FIND = "Find: text or /regex/";
 
@@ -20,14 +20,14 @@ export interface FilterActions {
   search(go: boolean): void;
   step(by: 1 | -1): void;
   /** The keys act on the lines again. */
-  leave(): void;
+  focusLines(): void;
 }
 
 /** How far what is not loaded has been searched. */
-function backWords(remote: RemoteSearch | undefined): string {
+function describeRemoteSearch(remote: RemoteSearchState | undefined): string {
   if (!remote || remote.state === "done") return "";
   if (remote.state === "failed") return ", the rest could not be searched";
-  return remote.to === Infinity ? ", searching…" : `, searched back to ${shortClock(remote.to, true)}`;
+  return remote.to === Infinity ? ", searching…" : `, searched back to ${formatShortClock(remote.to, true)}`;
 }
 
 export class FilterBar {
@@ -37,7 +37,7 @@ export class FilterBar {
   #mode: HTMLButtonElement[];
   #regex = button(".*", "Regular expression", () => this.#toggle("regex"), { class: "btn cl-tog", "aria-pressed": "false" });
   #case = button("Aa", "Match case", () => this.#toggle("matchCase"), { class: "btn cl-tog", "aria-pressed": "false" });
-  #level = h("select", { class: "cl-chip", "aria-label": "Least level" }, ...LEVELS.map(([value, text]) => h("option", { value }, text)));
+  #level = h("select", { class: "cl-chip", "aria-label": "Least level" }, ...LEVEL_CHOICES.map(([value, text]) => h("option", { value }, text)));
   #chips = h("span", { class: "cl-chips" });
   #count = h("span", { class: "cl-dim cl-count", "aria-live": "off" });
   #steps = h("span", { class: "cl-steps", hidden: true }, button("↑", "Previous match (N)", () => this.actions.step(-1)), button("↓", "Next match (n)", () => this.actions.step(1)));
@@ -46,13 +46,13 @@ export class FilterBar {
   #settings: Settings | undefined;
   #chipsOf = "";
   #sought = "";
-  #seek: Record<"regex" | "matchCase", boolean> = { regex: false, matchCase: false };
+  #findOptions: Record<"regex" | "matchCase", boolean> = { regex: false, matchCase: false };
 
   constructor(private readonly actions: FilterActions, display: HTMLElement) {
     this.input.addEventListener("input", () => this.#typed());
     this.input.addEventListener("keydown", (event) => this.#key(event));
     this.#level.addEventListener("change", () => actions.change({ level: this.#level.value }));
-    this.#mode = [button("Filter", "Show only what matches (/)", () => this.filter(), { class: "" }), button("Find", "Find without filtering (Ctrl+F)", () => this.find(), { class: "" })];
+    this.#mode = [button("Filter", "Show only what matches (/)", () => this.toFilter(), { class: "" }), button("Find", "Find without filtering (Ctrl+F)", () => this.toFind(), { class: "" })];
     this.element = h(
       "div",
       { class: "cl-bar cl-filter" },
@@ -68,18 +68,18 @@ export class FilterBar {
   }
 
   /** The box filters. */
-  filter(): void {
-    this.#turn(false);
+  toFilter(): void {
+    this.#setFinding(false);
   }
 
-  find(): void {
-    this.#turn(true);
+  toFind(): void {
+    this.#setFinding(true);
   }
 
-  #turn(finding: boolean): void {
+  #setFinding(finding: boolean): void {
     if (this.finding !== finding) {
       this.finding = finding;
-      if (!finding) this.#soughtIs("");
+      if (!finding) this.#setSought("");
       this.#showMode();
     }
     this.input.focus({ preventScroll: true });
@@ -96,27 +96,27 @@ export class FilterBar {
   }
 
   #showSwitches(): void {
-    const of = this.finding ? this.#seek : this.#settings?.filter;
+    const of = this.finding ? this.#findOptions : this.#settings?.filter;
     this.#regex.setAttribute("aria-pressed", String(of?.regex ?? false));
     this.#case.setAttribute("aria-pressed", String(of?.matchCase ?? false));
   }
 
   #toggle(name: "regex" | "matchCase"): void {
     if (this.finding) {
-      this.#seek[name] = !this.#seek[name];
+      this.#findOptions[name] = !this.#findOptions[name];
       this.#showSwitches();
-      this.#soughtIs(this.#sought);
+      this.#setSought(this.#sought);
     } else this.actions.change({ [name]: !this.#settings?.filter[name] });
   }
 
   #typed(): void {
-    if (this.finding) this.#soughtIs(this.input.value);
+    if (this.finding) this.#setSought(this.input.value);
     else this.actions.change({ grep: this.input.value });
   }
 
-  #soughtIs(text: string): void {
+  #setSought(text: string): void {
     this.#sought = text;
-    this.actions.find(text === "" ? "" : termOf(text, this.#seek.regex, this.#seek.matchCase));
+    this.actions.find(text === "" ? "" : makeTerm(text, this.#findOptions.regex, this.#findOptions.matchCase));
   }
 
   #key(event: KeyboardEvent): void {
@@ -124,10 +124,10 @@ export class FilterBar {
       if (this.finding) this.actions.step(event.shiftKey ? -1 : 1);
       else this.#commit();
     } else if (event.key === "Escape") {
-      if (this.finding) this.filter();
+      if (this.finding) this.toFilter();
       else if (this.input.value !== "") this.actions.change({ grep: "" });
-      else this.actions.leave();
-    } else if (event.key === "ArrowDown") this.actions.leave();
+      else this.actions.focusLines();
+    } else if (event.key === "ArrowDown") this.actions.focusLines();
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -137,8 +137,8 @@ export class FilterBar {
   #commit(): void {
     const { filter } = this.#settings ?? {};
     if (!filter || this.input.value.trim() === "") return;
-    const { include, exclude, where, level } = termsOf(this.input.value, filter.regex, filter.matchCase);
-    if ([...include, ...exclude].some((term) => isRegex(term) && !valid(term))) return;
+    const { include, exclude, where, level } = parseTerms(this.input.value, filter.regex, filter.matchCase);
+    if ([...include, ...exclude].some((term) => isRegex(term) && !isValidRegex(term))) return;
     const all = (old: string[], more: string[]): string[] => [...new Set([...old, ...more])];
     this.actions.change({ grep: "", regex: false, include: all(filter.include, include), exclude: all(filter.exclude, exclude), where: all(filter.where, where), level: level || filter.level });
   }
@@ -147,8 +147,8 @@ export class FilterBar {
     this.#settings = settings;
     const { filter } = settings;
     if (!this.finding && this.input.value !== filter.grep) this.input.value = filter.grep;
-    this.#level.value = LEVELS.some(([value]) => value === filter.level) ? filter.level : "";
-    setFlag(this.#level, "cl-on", filter.level !== "");
+    this.#level.value = LEVEL_CHOICES.some(([value]) => value === filter.level) ? filter.level : "";
+    setClass(this.#level, "cl-on", filter.level !== "");
     this.#showSwitches();
     const chips = chipsOf(filter);
     const key = JSON.stringify(chips);
@@ -159,7 +159,7 @@ export class FilterBar {
   }
 
   #edit(text: string): void {
-    this.filter();
+    this.toFilter();
     this.input.value = text;
     this.actions.change({ grep: text });
   }
@@ -172,30 +172,30 @@ export class FilterBar {
   }
 
   /** In how many lines is sought: what is not loaded is not counted, and that is said. */
-  #soughtIn(shown: number, lines: number, filtered: boolean): string {
-    if (filtered || shown >= lines) return grouped(filtered ? shown : lines);
+  #describeSearched(shown: number, lines: number, filtered: boolean): string {
+    if (filtered || shown >= lines) return groupDigits(filtered ? shown : lines);
     const { since, from } = this.#settings!.filter;
-    return `${grouped(shown)} ${since === null && from === null ? "loaded" : "in this window"}`;
+    return `${groupDigits(shown)} ${since === null && from === null ? "loaded" : "in this window"}`;
   }
 
   #showCount(): void {
     const { filterError = "", filtered = false, shown = 0, lines = 0, searching = 0, find, remote } = this.#update ?? {};
     const error = (this.finding && find?.error) || filterError;
-    say(this.#error, error);
-    setFlag(this.input, "cl-bad", error !== "");
-    put(this.input, "aria-invalid", String(error !== ""));
-    hide(this.#steps, !this.finding || !find || find.count === 0);
-    if (this.finding && find && this.#sought !== "") say(this.#count, find.searching > 0 ? `${grouped(find.count)} so far…` : `${find.at >= 0 ? `${grouped(find.at + 1)} / ` : ""}${grouped(find.count)} of ${this.#soughtIn(shown, lines, filtered)}`);
-    else say(this.#count, !filtered ? "" : searching > 0 ? `${grouped(shown)} so far…` : `${grouped(shown)} of ${grouped(lines)}${backWords(remote)}`);
-    hide(this.#remote, this.finding || !remote || remote.state === "done");
-    say(this.#remote, remote?.state === "running" ? "Stop" : remote?.state === "failed" ? "Try again" : "Search on");
-    put(this.#remote, "title", remote?.message || "The lines that are not loaded are searched by the server");
+    setText(this.#error, error);
+    setClass(this.input, "cl-bad", error !== "");
+    setAttr(this.input, "aria-invalid", String(error !== ""));
+    setHidden(this.#steps, !this.finding || !find || find.count === 0);
+    if (this.finding && find && this.#sought !== "") setText(this.#count, find.searching > 0 ? `${groupDigits(find.count)} so far…` : `${find.at >= 0 ? `${groupDigits(find.at + 1)} / ` : ""}${groupDigits(find.count)} of ${this.#describeSearched(shown, lines, filtered)}`);
+    else setText(this.#count, !filtered ? "" : searching > 0 ? `${groupDigits(shown)} so far…` : `${groupDigits(shown)} of ${groupDigits(lines)}${describeRemoteSearch(remote)}`);
+    setHidden(this.#remote, this.finding || !remote || remote.state === "done");
+    setText(this.#remote, remote?.state === "running" ? "Stop" : remote?.state === "failed" ? "Try again" : "Search on");
+    setAttr(this.#remote, "title", remote?.message || "The lines that are not loaded are searched by the server");
   }
 }
 
-function valid(term: string): boolean {
+function isValidRegex(term: string): boolean {
   try {
-    return regexOf(term) instanceof RegExp;
+    return termRegex(term) instanceof RegExp;
   } catch {
     return false;
   }

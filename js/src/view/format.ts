@@ -1,37 +1,37 @@
 /** Numbers and times in words. */
 
 /** 18204 as "18 204", with thin no-break spaces. */
-export function grouped(value: number): string {
+export function groupDigits(value: number): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
 
-function two(value: number): string {
+function twoDigits(value: number): string {
   return value < 10 ? `0${value}` : String(value);
 }
 
-export function clock(ms: number): string {
+export function formatClock(ms: number): string {
   const date = new Date(ms);
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  return `${twoDigits(date.getHours())}:${twoDigits(date.getMinutes())}:${twoDigits(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
 
 /** The same in UTC. */
-export function utcClock(ms: number): string {
+export function formatUtcClock(ms: number): string {
   return new Date(ms).toISOString().slice(11, 23);
 }
 
 /** How long after something, to the millisecond: `+1:02:03.456`. */
-export function after(ms: number): string {
+export function formatElapsed(ms: number): string {
   const whole = Math.abs(Math.round(ms));
   const hours = Math.floor(whole / 3_600_000);
-  const rest = `${two(Math.floor(whole / 60_000) % 60)}:${two(Math.floor(whole / 1000) % 60)}.${String(whole % 1000).padStart(3, "0")}`;
+  const rest = `${twoDigits(Math.floor(whole / 60_000) % 60)}:${twoDigits(Math.floor(whole / 1000) % 60)}.${String(whole % 1000).padStart(3, "0")}`;
   return `${ms < 0 ? "−" : "+"}${hours > 0 ? `${hours}:` : ""}${rest}`;
 }
 
-export function shortClock(ms: number, seconds: boolean): string {
-  return clock(ms).slice(0, seconds ? 8 : 5);
+export function formatShortClock(ms: number, seconds: boolean): string {
+  return formatClock(ms).slice(0, seconds ? 8 : 5);
 }
 
-export function ago(ms: number): string {
+export function formatAge(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.floor(seconds / 60);
@@ -41,27 +41,27 @@ export function ago(ms: number): string {
 }
 
 /** Of what still goes on, in steps that matter: from a minute on, ten seconds. So it is seldom written anew. */
-export function counting(ms: number): number {
+export function roundAge(ms: number): number {
   return ms < 60_000 ? ms : ms - (ms % 10_000);
 }
 
 /** A length of time as people say it: `2 s`, `1 h 12 m`. */
-export function lasting(ms: number): string {
-  return ms < 950 ? "< 1 s" : ago(ms);
+export function formatPhase(ms: number): string {
+  return ms < 950 ? "< 1 s" : formatAge(ms);
 }
 
 /** 8123 as "8.1k": for the narrow side list. */
-export function brief(value: number): string {
+export function shortCount(value: number): string {
   if (value < 1000) return String(value);
   if (value < 999_500) return `${(value / 1000).toFixed(value < 9950 ? 1 : 0)}k`;
   return `${(value / 1e6).toFixed(value < 9.95e6 ? 1 : 0)}M`;
 }
 
-export function zone(): string {
+export function zoneName(): string {
   const minutes = -new Date().getTimezoneOffset();
   if (minutes === 0) return "UTC";
   const rest = Math.abs(minutes) % 60;
-  return `UTC${minutes > 0 ? "+" : "−"}${Math.floor(Math.abs(minutes) / 60)}${rest ? `:${two(rest)}` : ""}`;
+  return `UTC${minutes > 0 ? "+" : "−"}${Math.floor(Math.abs(minutes) / 60)}${rest ? `:${twoDigits(rest)}` : ""}`;
 }
 
 /** `namespace:kind/name` in its parts. */

@@ -2,22 +2,22 @@
 
 import { h } from "./dom.ts";
 
-const LEAST = 200;
-const MOST = 3000;
-const STEP = 40;
+const MIN_HEIGHT_PX = 200;
+const MAX_HEIGHT_PX = 3000;
+const STEP_PX = 40;
 
 /** `keep` is told what the reader has chosen, px. */
-export function grip(root: HTMLElement, keep: (height: number) => void): HTMLElement {
+export function heightGrip(root: HTMLElement, keep: (height: number) => void): HTMLElement {
   const element = h("div", { class: "cl-grip", role: "separator", "aria-orientation": "horizontal", "aria-label": "Height", tabindex: "0", title: "Drag to change the height" });
   const set = (height: number): void => {
-    const bounded = Math.round(Math.max(LEAST, Math.min(MOST, height)));
+    const bounded = Math.round(Math.max(MIN_HEIGHT_PX, Math.min(MAX_HEIGHT_PX, height)));
     root.style.setProperty("--height", `${bounded}px`);
     keep(bounded);
   };
   element.addEventListener("pointerdown", (down: PointerEvent) => {
     const [from, height] = [down.clientY, root.offsetHeight];
     element.setPointerCapture(down.pointerId);
-    const move = (event: PointerEvent): void => root.style.setProperty("--height", `${Math.max(LEAST, height + event.clientY - from)}px`);
+    const move = (event: PointerEvent): void => root.style.setProperty("--height", `${Math.max(MIN_HEIGHT_PX, height + event.clientY - from)}px`);
     element.addEventListener("pointermove", move);
     element.addEventListener("pointerup", () => {
       element.removeEventListener("pointermove", move);
@@ -26,7 +26,7 @@ export function grip(root: HTMLElement, keep: (height: number) => void): HTMLEle
     down.preventDefault();
   });
   element.addEventListener("keydown", (event) => {
-    const by = { ArrowDown: STEP, ArrowUp: -STEP }[event.key];
+    const by = { ArrowDown: STEP_PX, ArrowUp: -STEP_PX }[event.key];
     if (by === undefined) return;
     set(root.offsetHeight + by);
     event.preventDefault();

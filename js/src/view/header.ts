@@ -1,18 +1,18 @@
 /** What is it and how far: the task, its phases, and what can be done with the whole. */
 
-import { allTerms } from "../store/asking/filter.ts";
-import { chosen } from "../store/asking/sources.ts";
-import { patternOf } from "../store/asking/terms.ts";
-import { toAddress } from "../page/address.ts";
-import { pageConfig, withOrigin } from "../transport/config.ts";
+import { filterTerms } from "../store/asking/filter.ts";
+import { sourceQuery } from "../store/asking/sources.ts";
+import { pythonPattern } from "../store/asking/terms.ts";
+import { formatAddress } from "../page/address.ts";
+import { readPageConfig, withOrigin } from "../transport/config.ts";
 import { taskPath } from "../transport/page.ts";
 import type { Update } from "../types/update.ts";
 import type { SourceSummary } from "../types/summary.ts";
-import { button, h, hide, put, say, setFlag } from "./dom.ts";
+import { button, h, setHidden, setAttr, setText, setClass } from "./dom.ts";
 import { taskParts } from "./format.ts";
 import type { Action } from "./keys.ts";
-import { type Item, Menu } from "./menu.ts";
-import { isFile, phasesOf, showPhases, troubleOf } from "./phases.ts";
+import { type MenuItem, Menu } from "./menu.ts";
+import { isLocalFile, phasesOf, showPhases, runningProblem } from "./phases.ts";
 import { type Settings, toPlain } from "./settings.ts";
 
 const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["parquet", "Parquet"]];
@@ -20,18 +20,18 @@ const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["pa
 export interface HeaderActions {
   /** Which cluster and store the tasks are of; "" for the server's. */
   origin: string;
-  complain(message: string): void;
+  showError(message: string): void;
   act(action: Action): void;
-  bookmarks(): Item[];
+  bookmarks(): MenuItem[];
   settings(): Settings;
   sources(): SourceSummary[];
 }
 
 /** The filter as the server's parameters, for the task that has these sources. */
-export function queryOf(settings: Settings, sources: SourceSummary[]): URLSearchParams {
+export function downloadQuery(settings: Settings, sources: SourceSummary[]): URLSearchParams {
   const { since = "all", until = "", stream = "" } = toPlain(settings);
-  const { include, exclude, where, level } = allTerms(settings.filter);
-  const all = { since, until, stream, level, ...chosen(settings.filter, sources), grep: include.map(patternOf), exclude: exclude.map(patternOf), where };
+  const { include, exclude, where, level } = filterTerms(settings.filter);
+  const all = { since, until, stream, level, ...sourceQuery(settings.filter, sources), grep: include.map(pythonPattern), exclude: exclude.map(pythonPattern), where };
   return new URLSearchParams(Object.entries(all).flatMap(([name, value]) => [value].flat().filter(Boolean).map((one): [string, string] => [name, one])));
 }
 
@@ -44,14 +44,14 @@ export class Header {
   #where = h("span", { class: "cl-dim cl-where" });
   #phases = h("span", { class: "cl-phases", "aria-label": "Phases" });
   #download: Menu;
-  #page = h("a", { class: "btn cl-wide", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#aim(), onfocus: () => this.#aim() }, "↗");
+  #page = h("a", { class: "btn cl-wide", target: "_blank", rel: "noopener", title: "A page of its own, to be linked", "aria-label": "A page of its own", hidden: true, onpointerdown: () => this.#updateLink(), onfocus: () => this.#updateLink() }, "↗");
   #chart = button("Metrics", "Chart of the metrics (p)", () => this.actions.act("chart"), { "data-icon": "∿", "aria-pressed": "false" });
   #tasks: string[] = [];
 
   constructor(private readonly actions: HeaderActions) {
     this.#download = new Menu("Download", "Download the log", () => [
       "What is shown",
-      ...FORMATS.map(([format, label]) => ({ label, act: () => void this.#save(format, (task) => queryOf(actions.settings(), actions.sources().filter((source) => source.task === task))) })),
+      ...FORMATS.map(([format, label]) => ({ label, act: () => void this.#save(format, (task) => downloadQuery(actions.settings(), actions.sources().filter((source) => source.task === task))) })),
       "The whole log",
       ...FORMATS.map(([format, label]) => ({ label: `${label}, all`, act: () => void this.#save(format, () => new URLSearchParams({ since: "all" })) })),
     ]);
@@ -60,7 +60,7 @@ export class Header {
       "Bookmarks",
       ...actions.bookmarks(),
       { label: "Bookmark this line… (m)", act: () => actions.act("mark") },
-      ...this.#folded(),
+      ...this.#narrowItems(),
     ]);
     go.button.dataset.icon = "→";
     this.#download.button.dataset.icon = "↓";
@@ -82,10 +82,10 @@ export class Header {
   }
 
   /** What has no button where there is no room. */
-  #folded(): (Item | string)[] {
+  #narrowItems(): (MenuItem | string)[] {
     if (this.element.closest(".cl-slim") === null) return [];
     const page = (): void => {
-      this.#aim();
+      this.#updateLink();
       this.#page.click();
     };
     return ["Viewer", { label: "Full screen (f)", act: () => this.actions.act("full") }, { label: "Keys (?)", act: () => this.actions.act("help") }, ...(this.#page.hidden ? [] : [{ label: "A page of its own", act: page }])];
@@ -93,10 +93,10 @@ export class Header {
 
   tasks(tasks: string[]): void {
     this.#tasks = tasks;
-    put(this.#chart, "aria-pressed", String(this.actions.settings().chart !== ""));
+    setAttr(this.#chart, "aria-pressed", String(this.actions.settings().chart !== ""));
     const parts = tasks.map(taskParts);
-    say(this.#name, parts.map(({ name }) => name).join(", ") || "no task");
-    say(this.#where, [...new Set(parts.map(({ kind, namespace }) => `${kind} · ${namespace}`))].join(", "));
+    setText(this.#name, parts.map(({ name }) => name).join(", ") || "no task");
+    setText(this.#where, [...new Set(parts.map(({ kind, namespace }) => `${kind} · ${namespace}`))].join(", "));
   }
 
   update(update: Update): void {
@@ -105,20 +105,20 @@ export class Header {
     const started = tasks.flatMap(({ pods }) => pods ?? []).flatMap(({ init, main }) => [init, main]).filter((time) => time > 0);
     this.start = started.length > 0 ? Math.min(...started) : 0;
     const failed = tasks.some(({ state }) => state === "failed" || state === "gone");
-    setFlag(this.#dot, "cl-bad", failed);
-    setFlag(this.#dot, "cl-troubled", !failed && tasks.some((task) => troubleOf(task) !== ""));
-    setFlag(this.#dot, "cl-idle", !failed && tasks.every(({ state }) => state !== "running"));
-    setFlag(this.#dot, "cl-good", !failed && tasks.every(({ state }) => state === "succeeded"));
-    hide(this.#where, tasks.length > 0 && tasks.every(isFile));
-    hide(this.#download.element, transport !== "sse");
-    hide(this.#page, transport !== "sse" || document.querySelector("main.cl-page") !== null);
+    setClass(this.#dot, "cl-bad", failed);
+    setClass(this.#dot, "cl-troubled", !failed && tasks.some((task) => runningProblem(task) !== ""));
+    setClass(this.#dot, "cl-idle", !failed && tasks.every(({ state }) => state !== "running"));
+    setClass(this.#dot, "cl-good", !failed && tasks.every(({ state }) => state === "succeeded"));
+    setHidden(this.#where, tasks.length > 0 && tasks.every(isLocalFile));
+    setHidden(this.#download.element, transport !== "sse");
+    setHidden(this.#page, transport !== "sse" || document.querySelector("main.cl-page") !== null);
   }
 
   /** The page shows what is shown here. */
-  #aim(): void {
-    const address = toAddress(this.#tasks, { ...toPlain(this.actions.settings()) });
+  #updateLink(): void {
+    const address = formatAddress(this.#tasks, { ...toPlain(this.actions.settings()) });
     if (this.actions.origin !== "") address.set("origin", this.actions.origin);
-    this.#page.href = `${pageConfig().base}view?${address}`;
+    this.#page.href = `${readPageConfig().base}view?${address}`;
   }
 
   /** How far it has come, and how long the present phase lasts. */
@@ -128,7 +128,7 @@ export class Header {
   }
 
   async #save(format: string, query: (task: string) => URLSearchParams): Promise<void> {
-    const { base, headers } = withOrigin(pageConfig(), this.actions.origin);
+    const { base, headers } = withOrigin(readPageConfig(), this.actions.origin);
     for (const task of this.#tasks) {
       try {
         const response = await fetch(`${base}${taskPath(task)}/logs.${format}?${query(task)}`, { headers, credentials: "same-origin" });
@@ -137,7 +137,7 @@ export class Header {
         h("a", { href: url, download: `${taskParts(task).name}.${format}` }).click();
         setTimeout(() => URL.revokeObjectURL(url), 60_000);
       } catch (reason) {
-        this.actions.complain(`Download failed: ${reason instanceof Error ? reason.message : String(reason)}`);
+        this.actions.showError(`Download failed: ${reason instanceof Error ? reason.message : String(reason)}`);
       }
     }
   }

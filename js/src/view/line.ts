@@ -1,12 +1,12 @@
 /** A row as DOM: spans and text, nothing else. */
 
-import type { Run } from "../types/rows.ts";
+import type { StyleRun } from "../types/rows.ts";
 import { h } from "./dom.ts";
 
 /** The terminal's colours as hues, their lightness and strength being the theme's; black, grey and white as the theme's inks. */
 const HUES = [0, 25, 145, 85, 255, 325, 205];
 const INKS: Record<number, string> = { 0: "var(--ink)", 7: "var(--dim)", 8: "var(--faint)", 15: "var(--ink)" };
-const WORDS: Record<string, string> = { n: "cl-n", k: "cl-k", w: "cl-lv", e: "cl-le", x: "cl-ctl" };
+const RUN_CLASSES: Record<string, string> = { n: "cl-n", k: "cl-k", w: "cl-lv", e: "cl-le", x: "cl-ctl" };
 
 /** A background is a tint of its colour, so that text of any colour stays readable on it. */
 function paint(element: HTMLElement, ink: boolean, value: string, turned: boolean): void {
@@ -21,8 +21,8 @@ function paint(element: HTMLElement, ink: boolean, value: string, turned: boolea
   }
 }
 
-function styled(run: string): HTMLElement {
-  if (!run.startsWith("a ")) return h("span", { class: WORDS[run] ?? "" });
+function runElement(run: string): HTMLElement {
+  if (!run.startsWith("a ")) return h("span", { class: RUN_CLASSES[run] ?? "" });
   const words = run.slice(2).split(" ");
   const link = words.find((word) => word.startsWith("l"))?.slice(1);
   // Turned round the colour is the paper and the paper the ink; on a paper of its own a text is in the ink, or many pairs could not be read.
@@ -39,7 +39,7 @@ function styled(run: string): HTMLElement {
 }
 
 /** Text in styles, with marks laid over them. */
-export function fill(target: HTMLElement, text: string, runs: Run[], marks: number[]): void {
+export function writeRuns(target: HTMLElement, text: string, runs: StyleRun[], marks: number[]): void {
   let mark = 0;
   const write = (parent: Node, from: number, to: number): void => {
     let at = from;
@@ -59,10 +59,10 @@ export function fill(target: HTMLElement, text: string, runs: Run[], marks: numb
   };
   let at = 0;
   let style = "";
-  for (const [next, name] of [...runs, [text.length, ""] as Run]) {
+  for (const [next, name] of [...runs, [text.length, ""] as StyleRun]) {
     const end = Math.min(next, text.length);
     if (end > at) {
-      const parent = style === "" ? target : styled(style);
+      const parent = style === "" ? target : runElement(style);
       write(parent, at, end);
       if (parent !== target) target.append(parent);
     }
@@ -72,6 +72,6 @@ export function fill(target: HTMLElement, text: string, runs: Run[], marks: numb
 }
 
 /** `{1700000000000}` in a notice is a time to be written in the reader's zone. */
-export function noticeWords(text: string, clockOf: (ms: number) => string): string {
+export function formatNotice(text: string, clockOf: (ms: number) => string): string {
   return text.replace(/\{(\d+(?:\.\d+)?)\}/g, (_all, ms: string) => clockOf(Number(ms)));
 }

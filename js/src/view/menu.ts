@@ -3,16 +3,16 @@
 import { h } from "./dom.ts";
 
 /** How high a list is, px: no higher than there is room below its button, unless that is next to nothing. */
-const LEAST = 120;
-const MOST = 300;
+const MIN_HEIGHT_PX = 120;
+const MAX_HEIGHT_PX = 300;
 
-export interface Item {
+export interface MenuItem {
   label: string;
   act: () => void;
   /** A state to be seen: one of several, or on. */
   checked?: boolean;
   /** Stays open after a choice. */
-  stays?: boolean;
+  staysOpen?: boolean;
 }
 
 export class Menu {
@@ -20,7 +20,7 @@ export class Menu {
   readonly button: HTMLButtonElement;
   #list = h("div", { class: "cl-menu", role: "menu", hidden: true });
 
-  constructor(label: string, title: string, private readonly items: () => (Item | string)[], more = "btn") {
+  constructor(label: string, title: string, private readonly items: () => (MenuItem | string)[], more = "btn") {
     this.button = h("button", { type: "button", class: more, title, "aria-label": title, "aria-haspopup": "menu", "aria-expanded": "false", onclick: () => this.toggle() }, label);
     this.element = h("span", { class: "cl-pop" }, this.button, this.#list);
     this.element.addEventListener("focusout", (event: FocusEvent) => {
@@ -60,7 +60,7 @@ export class Menu {
     const at = this.element.getBoundingClientRect();
     const toTheRight = at.left + this.#list.offsetWidth < right;
     this.#list.style.left = toTheRight ? "0" : "auto";
-    this.#list.style.maxHeight = `${Math.max(LEAST, Math.min(MOST, bottom - at.bottom - 8))}px`;
+    this.#list.style.maxHeight = `${Math.max(MIN_HEIGHT_PX, Math.min(MAX_HEIGHT_PX, bottom - at.bottom - 8))}px`;
     this.#list.style.right = toTheRight ? "auto" : `${Math.min(0, at.right - left - this.#list.offsetWidth)}px`;
     this.#buttons[focus]?.focus();
   }
@@ -70,18 +70,18 @@ export class Menu {
   }
 
   #fill(): void {
-    const several = (item: Item): string => (item.checked === undefined ? "menuitem" : item.stays ? "menuitemcheckbox" : "menuitemradio");
+    const several = (item: MenuItem): string => (item.checked === undefined ? "menuitem" : item.staysOpen ? "menuitemcheckbox" : "menuitemradio");
     this.#list.replaceChildren(
       ...this.items().map((item) => {
         if (typeof item === "string") return h("div", { class: "cl-mh" }, item);
         const act = (): void => {
           const focus = this.#buttons.indexOf(document.activeElement as HTMLButtonElement);
-          if (!item.stays) {
+          if (!item.staysOpen) {
             this.close();
             this.button.focus({ preventScroll: true });
           }
           item.act();
-          if (item.stays) this.#show(Math.max(0, focus));
+          if (item.staysOpen) this.#show(Math.max(0, focus));
         };
         return h("button", { type: "button", role: several(item), "aria-checked": item.checked === undefined ? undefined : String(item.checked), tabindex: "-1", onclick: act }, item.label);
       }),

@@ -2,14 +2,14 @@
 
 import type { Chart, Curve } from "../types/chart.ts";
 import type { SourceSummary } from "../types/summary.ts";
-import type { Label } from "./row.ts";
+import type { SourceLabel } from "./row.ts";
 
 /** Pictures: more than one looks through would only cost. */
-const MOST = 16;
+const MAX_MULTIPLES = 16;
 /** What is looked at first. */
-const FIRST = ["loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", "score", "reward"];
+const SHOWN_FIRST = ["loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", "score", "reward"];
 
-export interface Line extends Curve {
+export interface CurveLine extends Curve {
   label: string;
   hue: number;
   /** Where it is drawn: time or step; NaN where it cannot be. */
@@ -19,23 +19,23 @@ export interface Line extends Curve {
 }
 
 /** A line's value that is no number. */
-export interface Lost {
-  line: Line;
+export interface CurvePoint {
+  line: CurveLine;
   at: number;
 }
 
 export interface Multiple {
   name: string;
-  lines: Line[];
+  lines: CurveLine[];
   /** Of all lines, by time. */
-  lost: Lost[];
+  nonFinite: CurvePoint[];
   /** Of finite values; Infinity and -Infinity without any. */
   least: number;
   most: number;
 }
 
 /** The metrics that vary, what is usually looked at first. */
-export function multiplesOf({ curves }: Chart, sources: SourceSummary[], labels: Label[], by: "time" | "step"): { shown: Multiple[]; more: number; stepless: number } {
+export function buildMultiples({ curves }: Chart, sources: SourceSummary[], labels: SourceLabel[], by: "time" | "step"): { shown: Multiple[]; more: number; stepless: number } {
   const known = new Map(sources.map((source, i) => [source.key, { on: source.on, label: labels[i]?.short || source.pod, hue: source.hue }]));
   const several = new Set(curves.map(({ source }) => source)).size > 1;
   const byName = new Map<string, Multiple>();
@@ -43,7 +43,7 @@ export function multiplesOf({ curves }: Chart, sources: SourceSummary[], labels:
     // The epoch is where one is, not how it goes.
     const { on = true, label = "", hue = 252 } = known.get(curve.source) ?? {};
     if (curve.name === "epoch" || !on) continue;
-    const found = byName.get(curve.name) ?? { name: curve.name, lines: [], lost: [], least: Infinity, most: -Infinity };
+    const found = byName.get(curve.name) ?? { name: curve.name, lines: [], nonFinite: [], least: Infinity, most: -Infinity };
     byName.set(curve.name, found);
     const x = by === "time" ? curve.time : curve.step;
     const line = { ...curve, label: several ? label : "", hue, x, ordered: x.every((one, i) => i === 0 || one >= x[i - 1]) };
@@ -51,32 +51,32 @@ export function multiplesOf({ curves }: Chart, sources: SourceSummary[], labels:
     for (let i = 0; i < line.value.length; i++) {
       const value = line.value[i];
       if (Number.isFinite(value)) [found.least, found.most] = [Math.min(found.least, value), Math.max(found.most, value)];
-      else found.lost.push({ line, at: i });
+      else found.nonFinite.push({ line, at: i });
     }
   }
-  const varying = [...byName.values()].filter(({ least, most, lost }) => least < most || lost.length > 0);
+  const varying = [...byName.values()].filter(({ least, most, nonFinite }) => least < most || nonFinite.length > 0);
   const found = varying.filter(({ lines }) => lines.some(({ x }) => !x.every(Number.isNaN)));
-  for (const { lost } of found) lost.sort((a, b) => timeOf(a) - timeOf(b));
-  const rank = ({ name }: Multiple): number => (FIRST.findIndex((word) => name.toLowerCase().includes(word)) + FIRST.length + 1) % (FIRST.length + 1);
+  for (const { nonFinite } of found) nonFinite.sort((a, b) => timeOf(a) - timeOf(b));
+  const rank = ({ name }: Multiple): number => (SHOWN_FIRST.findIndex((word) => name.toLowerCase().includes(word)) + SHOWN_FIRST.length + 1) % (SHOWN_FIRST.length + 1);
   const size = ({ lines }: Multiple): number => Math.round(Math.log10(lines.reduce((sum, { value }) => sum + value.length, 0)));
   found.sort((a, b) => rank(a) - rank(b) || size(b) - size(a) || (a.name < b.name ? -1 : 1));
-  return { shown: found.slice(0, MOST), more: Math.max(0, found.length - MOST), stepless: varying.length - found.length };
+  return { shown: found.slice(0, MAX_MULTIPLES), more: Math.max(0, found.length - MAX_MULTIPLES), stepless: varying.length - found.length };
 }
 
-export function valueOf({ line, at }: Lost): number {
+export function valueOf({ line, at }: CurvePoint): number {
   return line.value[at];
 }
 
-export function timeOf({ line, at }: Lost): number {
+export function timeOf({ line, at }: CurvePoint): number {
   return line.time[at];
 }
 
 /** Of each line the point that is nearest to a place on the axis. */
-export function nearestOf({ lines }: Multiple, x: number): Lost[] {
-  return lines.map((line) => ({ line, at: nearest(line, x) })).filter(({ at }) => at >= 0);
+export function nearestPoints({ lines }: Multiple, x: number): CurvePoint[] {
+  return lines.map((line) => ({ line, at: nearestIndex(line, x) })).filter(({ at }) => at >= 0);
 }
 
-function nearest({ x: all, ordered }: Line, x: number): number {
+function nearestIndex({ x: all, ordered }: CurveLine, x: number): number {
   let [from, to] = [0, all.length];
   if (ordered) {
     while (from < to) {

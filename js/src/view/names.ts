@@ -1,14 +1,14 @@
 /** Short names of sources: what tells the pods of a task apart, not what they share. */
 
 import type { RunSummary, SourceSummary } from "../types/summary.ts";
-import type { Label } from "./row.ts";
+import type { SourceLabel } from "./row.ts";
 
 /** Kubernetes' random ends: five letters without vowels, after a ReplicaSet's hash. */
 const RANDOM_END = /(?:-[bcdf0-9]{8,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$/;
 const HASH = /(?<=^|-)[bcdf0-9]{8,10}-(?=[bcdfghjklmnpqrstvwxz2456789]{5}$)/;
 
 /** Letters of a pod's name that a row has room for. */
-export const POD_ROOM = 14;
+export const POD_CHARS = 14;
 
 function unique(names: string[]): boolean {
   return new Set(names).size === names.length && !names.includes("");
@@ -37,7 +37,7 @@ function withoutHash(names: string[]): string[] {
 
 /** Drop the words that all begin with, where a name is too long for a row. */
 function withoutShared(names: string[]): string[] {
-  if (names.length < 2 || names.every(({ length }) => length <= POD_ROOM)) return names;
+  if (names.length < 2 || names.every(({ length }) => length <= POD_CHARS)) return names;
   const words = names.map((name) => name.split("-"));
   const least = Math.min(...words.map(({ length }) => length)) - 1;
   let shared = 0;
@@ -47,9 +47,9 @@ function withoutShared(names: string[]): string[] {
 
 /** Cut a long name in the middle: pods differ at their ends. */
 function cutMiddle(name: string): string {
-  if (name.length <= POD_ROOM) return name;
+  if (name.length <= POD_CHARS) return name;
   const [end] = name.match(/-[^-]{1,6}$/) ?? [name.slice(-5)];
-  return `${name.slice(0, POD_ROOM - 1 - end.length)}…${end}`;
+  return `${name.slice(0, POD_CHARS - 1 - end.length)}…${end}`;
 }
 
 /** `worker-0` as `w-0` where a column is narrow and it stays unique. */
@@ -58,7 +58,7 @@ function initials(name: string): string {
 }
 
 /** Pods of an indexed Job go by their index. */
-function shortOf(sources: SourceSummary[]): Map<string, string> {
+function shortNames(sources: SourceSummary[]): Map<string, string> {
   const short = new Map<string, string>();
   for (const task of new Set(sources.map((source) => source.task))) {
     const mine = sources.filter((source) => source.task === task);
@@ -82,8 +82,8 @@ function mainsOf(sources: SourceSummary[]): Map<string, Set<string>> {
   return mains;
 }
 
-export function labels(sources: SourceSummary[], columns: readonly string[] = ["pod", "container"]): Label[] {
-  const short = shortOf(sources);
+export function sourceLabels(sources: SourceSummary[], columns: readonly string[] = ["pod", "container"]): SourceLabel[] {
+  const short = shortNames(sources);
   const brief = new Map([...short].map(([pod, name]) => [pod, initials(name)]));
   const fitting = new Map([...brief].map(([pod, name]) => [pod, cutMiddle(name)]));
   const names = [fitting, brief].find((map) => unique([...map.values()])) ?? short;
@@ -100,7 +100,7 @@ export interface RunEntry extends RunSummary {
   name: string;
 }
 
-export interface Entry {
+export interface SourceEntry {
   name: string;
   full: string;
   group: "" | "sidecars" | "init" | "ephemeral";
@@ -110,24 +110,24 @@ export interface Entry {
   restarts: number;
   exit: number | null;
   /** What the kubelet or the container says of the end of its newest run. */
-  why: string;
+  endMessage: string;
   ended: boolean;
   waiting: boolean;
   keys: string[];
   nodes: string[];
   /** When its last line was written, ms; 0 before there is one. */
-  last: number;
+  lastLineAt: number;
   /** Of one container that was restarted. */
   runs: RunEntry[];
 }
 
 /** The side list: a row per pod's main container; sidecars and init containers once, with the number of pods. */
-export function entries(sources: SourceSummary[]): Entry[] {
-  const short = shortOf(sources);
+export function sourceEntries(sources: SourceSummary[]): SourceEntry[] {
+  const short = shortNames(sources);
   const mains = mainsOf(sources);
-  const found = new Map<string, Entry & { pods: number; index: number }>();
+  const found = new Map<string, SourceEntry & { pods: number; index: number }>();
   for (const source of sources) {
-    const { key, task, pod, container, kind, hue, on, lines, runs, state, exit, node, last, index } = source;
+    const { key, task, pod, container, kind, hue, on, lines, runs, state, exit, node, lastLineAt, index } = source;
     const group = kind === "main" ? "" : kind === "sidecar" ? "sidecars" : kind === "init" ? "init" : "ephemeral";
     const id = kind === "main" ? key : `${task} ${kind} ${container}`;
     const name = kind === "main" ? `${short.get(pod)}${mains.get(pod)!.size > 1 ? ` ${container}` : ""}` : container;
@@ -135,7 +135,7 @@ export function entries(sources: SourceSummary[]): Entry[] {
     const restarts = runs.at(-1)?.run ?? 0;
     const entry = found.get(id);
     if (entry === undefined) {
-      found.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts, exit, why: runs.at(-1)?.why ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], last, runs: runEntries(runs), pods: 1, index: index ?? Infinity });
+      found.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts, exit, endMessage: runs.at(-1)?.endMessage ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], lastLineAt, runs: runEntries(runs), pods: 1, index: index ?? Infinity });
       continue;
     }
     entry.keys.push(key);
@@ -145,9 +145,9 @@ export function entries(sources: SourceSummary[]): Entry[] {
     entry.runs = [];
     entry.on ||= on;
     entry.nodes.push(node);
-    entry.last = Math.max(entry.last, last);
+    entry.lastLineAt = Math.max(entry.lastLineAt, lastLineAt);
     entry.exit = Math.max(entry.exit ?? 0, exit ?? 0);
-    entry.why ||= runs.at(-1)?.why ?? "";
+    entry.endMessage ||= runs.at(-1)?.endMessage ?? "";
     entry.ended &&= state === "ended";
     entry.waiting &&= state === "waiting";
     entry.full += `, ${pod} ${container}`;

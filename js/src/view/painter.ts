@@ -3,47 +3,47 @@
 import type { Update } from "../types/update.ts";
 
 /** Least time between two acknowledgements: about two updates a frame. */
-const ACK_AGAIN = 8;
+const ACK_EVERY_MS = 8;
 
 export interface PainterActions {
   draw(update: Update): void;
   /** The next update may be sent. */
   ack(): void;
   /** Whether anybody can see it has changed. */
-  sight(seen: boolean): void;
-  complain(message: string): void;
+  visibilityChanged(seen: boolean): void;
+  showError(message: string): void;
 }
 
 export class Painter {
   #pending: Update | undefined;
   #frame = 0;
-  #visible = true;
-  #held = false;
-  #acking: ReturnType<typeof setTimeout> | undefined;
+  #isIntersecting = true;
+  #isHeldBack = false;
+  #ackTimer: ReturnType<typeof setTimeout> | undefined;
   #ackedAt = 0;
-  #seen: IntersectionObserver | undefined;
+  #observer: IntersectionObserver | undefined;
 
   constructor(
     root: HTMLElement,
     private readonly actions: PainterActions,
   ) {
     if (typeof IntersectionObserver === "function") {
-      this.#seen = new IntersectionObserver((entries) => {
-        this.#visible = entries[entries.length - 1].isIntersecting;
+      this.#observer = new IntersectionObserver((entries) => {
+        this.#isIntersecting = entries[entries.length - 1].isIntersecting;
         this.#shown();
       });
-      this.#seen.observe(root);
+      this.#observer.observe(root);
     }
     document.addEventListener("visibilitychange", this.#shown);
   }
 
-  get seen(): boolean {
-    return this.#visible && !document.hidden;
+  get isVisible(): boolean {
+    return this.#isIntersecting && !document.hidden;
   }
 
   readonly #shown = (): void => {
-    if (this.seen && this.#held) this.#schedule();
-    this.actions.sight(this.seen);
+    if (this.isVisible && this.#isHeldBack) this.#schedule();
+    this.actions.visibilityChanged(this.isVisible);
   };
 
   receive(update: Update): void {
@@ -52,38 +52,38 @@ export class Painter {
     update.chart ??= this.#pending?.chart;
     update.jump ??= this.#pending?.jump;
     // The place that was sought is said once; the row that is there may have another number by now.
-    if (this.#pending?.seek !== undefined) update.seek ??= this.#pending.seek + update.shift;
+    if (this.#pending?.seekRow !== undefined) update.seekRow ??= this.#pending.seekRow + update.shift;
     this.#pending = update;
-    if (this.seen) this.#schedule();
-    else this.#held = true;
+    if (this.isVisible) this.#schedule();
+    else this.#isHeldBack = true;
   }
 
   close(): void {
     cancelAnimationFrame(this.#frame);
-    clearTimeout(this.#acking);
-    this.#seen?.disconnect();
+    clearTimeout(this.#ackTimer);
+    this.#observer?.disconnect();
     document.removeEventListener("visibilitychange", this.#shown);
   }
 
   /** Not only after the frame: what arrives before it is drawn with it, a line must not wait for the frame after. */
   #ack(): void {
-    const wait = Math.max(0, this.#ackedAt + ACK_AGAIN - performance.now());
-    this.#acking ??= setTimeout(() => {
-      this.#acking = undefined;
+    const wait = Math.max(0, this.#ackedAt + ACK_EVERY_MS - performance.now());
+    this.#ackTimer ??= setTimeout(() => {
+      this.#ackTimer = undefined;
       this.#ackedAt = performance.now();
       this.actions.ack();
     }, wait);
   }
 
   #schedule(): void {
-    this.#held = false;
+    this.#isHeldBack = false;
     this.#ack();
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       try {
         if (this.#pending) this.actions.draw(this.#pending);
       } catch (reason) {
-        this.actions.complain(`The viewer failed to draw: ${reason instanceof Error ? reason.message : String(reason)}`);
+        this.actions.showError(`The viewer failed to draw: ${reason instanceof Error ? reason.message : String(reason)}`);
       }
       this.#pending = undefined;
     });

@@ -3,11 +3,11 @@
 import type { Filter } from "../types/asked.ts";
 import type { Problem } from "../types/events.ts";
 import type { Update } from "../types/update.ts";
-import { button, h, hide, say } from "./dom.ts";
-import { ago, counting } from "./format.ts";
+import { button, h, setHidden, setText } from "./dom.ts";
+import { formatAge, roundAge } from "./format.ts";
 
 /** Why no line is to be seen; empty when there is nothing to say. */
-export function emptyWords(update: Update, { since, from }: Pick<Filter, "since" | "from">): string {
+export function describeEmpty(update: Update, { since, from }: Pick<Filter, "since" | "from">): string {
   if (update.shown > 0) return "";
   const stopped = update.tasks.find((task) => task.stopped && !task.ended)?.stopped;
   if (stopped && update.lines === 0) return stopped;
@@ -20,7 +20,7 @@ export function emptyWords(update: Update, { since, from }: Pick<Filter, "since"
   if (update.link === "connecting" || update.link === "waiting") return update.link === "waiting" ? "Waiting for the kernel" : "Connecting…";
   if (update.filtered && update.lines > 0) return "No line matches the filter";
   if (update.lines > 0 && from !== null) return "No line in this range";
-  if (update.lines > 0 && since !== null) return `No line in this window; the newest is ${ago(counting(Math.max(0, update.now - update.newest)))} old`;
+  if (update.lines > 0 && since !== null) return `No line in this window; the newest is ${formatAge(roundAge(Math.max(0, update.now - update.newest)))} old`;
   if (update.problem) return "";
   if (update.tasks.length > 0 && update.tasks.every((task) => task.ended)) return "The task wrote no lines";
   return update.link === "live" ? "No lines yet" : "";
@@ -33,16 +33,16 @@ export class EmptyPanel {
 
   constructor(private readonly older: () => void) {}
 
-  say(update: Update, filter: Filter): void {
-    const words = emptyWords(update, filter);
-    say(this.#text, words);
-    hide(this.element, words === "");
+  updateText(update: Update, filter: Filter): void {
+    const words = describeEmpty(update, filter);
+    setText(this.#text, words);
+    setHidden(this.element, words === "");
   }
 
   update(update: Update, filter: Filter): void {
-    this.say(update, filter);
+    this.updateText(update, filter);
     const edge = update.rows[0];
-    hide(this.#older, edge?.text !== "Older lines" || update.filtered);
+    setHidden(this.#older, edge?.text !== "Older lines" || update.filtered);
   }
 }
 
@@ -51,21 +51,21 @@ export class ProblemBar {
   #hint = h("span", { class: "cl-dim" });
   #retry = button("Try again", "Try again", () => this.retry(), { class: "btn cl-outline" });
   readonly element = h("div", { class: "cl-problem", role: "alert", hidden: true }, this.#text, this.#hint, h("span", { class: "cl-grow" }), this.#retry);
-  #own = "";
+  #error = "";
 
   constructor(private readonly retry: () => void) {}
 
   show(problem: Problem | null, stopped: boolean): void {
-    say(this.#text, problem?.message ?? this.#own);
-    say(this.#hint, problem?.hint ?? "");
-    hide(this.element, !problem && this.#own === "");
-    hide(this.#retry, !stopped);
+    setText(this.#text, problem?.message ?? this.#error);
+    setText(this.#hint, problem?.hint ?? "");
+    setHidden(this.element, !problem && this.#error === "");
+    setHidden(this.#retry, !stopped);
   }
 
   /** A fault of the page's own, not of the stream. */
-  complain(message: string): void {
+  showError(message: string): void {
     console.error("[cortex-jupyter]", message);
-    this.#own = message;
+    this.#error = message;
     this.show(null, false);
   }
 }

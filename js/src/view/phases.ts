@@ -1,8 +1,8 @@
 /** How far a task has come, in a strip: each phase with how long it took; of several pods the typical one, and the slowest. */
 
 import type { PodPhases, TaskSummary } from "../types/summary.ts";
-import { h, put, say, setFlag } from "./dom.ts";
-import { counting, grouped, lasting, taskParts } from "./format.ts";
+import { h, setAttr, setText, setClass } from "./dom.ts";
+import { roundAge, groupDigits, formatPhase, taskParts } from "./format.ts";
 
 export interface Phase {
   name: string;
@@ -10,7 +10,7 @@ export interface Phase {
   length: number | null;
   now: boolean;
   /** Something is amiss although it runs. */
-  troubled?: boolean;
+  hasProblem?: boolean;
   /** Who took how long. */
   title: string;
 }
@@ -28,18 +28,18 @@ function median(sorted: number[]): number {
 }
 
 /** What `cortex.open` shows: nothing ran that could have ended in one way or another. */
-export function isFile({ task, ended, exit }: TaskSummary): boolean {
+export function isLocalFile({ task, ended, exit }: TaskSummary): boolean {
   return ended && exit === null && taskParts(task).namespace === "file";
 }
 
-export function stateOf(task: TaskSummary): string {
-  if (isFile(task)) return `File · ${grouped(task.complete?.records ?? task.lines)} lines`;
+export function describeTask(task: TaskSummary): string {
+  if (isLocalFile(task)) return `File · ${groupDigits(task.complete?.records ?? task.lines)} lines`;
   if (task.ended) return `${task.state === "succeeded" ? "Complete" : "Failed"}${task.exit === null ? "" : ` · exit ${task.exit}`}`;
   return { pending: "Pending", running: "Running", succeeded: "Complete", failed: "Failed", gone: "Gone", "": "" }[task.state];
 }
 
 /** Kubernetes' word for what is amiss in a task that runs: `CrashLoopBackOff`; nothing where all is well. */
-export function troubleOf({ ended, state, message, reason }: TaskSummary): string {
+export function runningProblem({ ended, state, message, reason }: TaskSummary): string {
   return ended || state !== "running" || message === "" || message.startsWith("Running") ? "" : reason;
 }
 
@@ -53,23 +53,23 @@ export function phasesOf(task: TaskSummary, now: number): Phase[] {
     const lengths = known.map(({ pod: { pod }, span: [from, to] }): [string, number] => [pod, to - from]).toSorted((a, b) => a[1] - b[1]);
     const typical = median(lengths.map(([, length]) => length));
     const [slowest, longest] = lengths.at(-1)!;
-    const title = lengths.length > 1 ? `${lasting(typical)} typically; the slowest of ${lengths.length} pods: ${slowest}, ${lasting(longest)}` : `${slowest}: ${lasting(longest)}`;
+    const title = lengths.length > 1 ? `${formatPhase(typical)} typically; the slowest of ${lengths.length} pods: ${slowest}, ${formatPhase(longest)}` : `${slowest}: ${formatPhase(longest)}`;
     found.push({ name: name(known.map(({ pod }) => pod)), length: typical, now: false, title });
   }
   const started = pods.map(({ main }) => main).filter((main) => main > 0);
-  const state = stateOf(task);
+  const state = describeTask(task);
   if (started.length > 0) {
     const begin = Math.min(...started);
     const ends = pods.map(({ end }) => end).filter((end) => end > 0);
     const end = task.ended && ends.length > 0 ? Math.max(...ends) : now;
     const running = pods.filter((pod) => pod.main > 0 && pod.end === 0).length;
     const title = task.ended || pods.length < 2 ? "" : `${running} of ${pods.length} pods`;
-    const trouble = troubleOf(task);
+    const trouble = runningProblem(task);
     const name = task.ended ? "Ran" : trouble || "Running";
-    found.push({ name, length: end > begin && !trouble ? end - begin : null, now: !task.ended && state === "Running", troubled: trouble !== "", title: trouble ? task.message : title });
+    found.push({ name, length: end > begin && !trouble ? end - begin : null, now: !task.ended && state === "Running", hasProblem: trouble !== "", title: trouble ? task.message : title });
   }
-  const trouble = troubleOf(task);
-  if (found.at(-1)?.now !== true && state !== "") found.push({ name: trouble || state, length: null, now: true, troubled: trouble !== "", title: task.message });
+  const trouble = runningProblem(task);
+  if (found.at(-1)?.now !== true && state !== "") found.push({ name: trouble || state, length: null, now: true, hasProblem: trouble !== "", title: task.message });
   return found;
 }
 
@@ -83,11 +83,11 @@ export function showPhases(strip: HTMLElement, phases: Phase[]): void {
     for (const [i, one] of there.entries()) one.style.order = String(-i);
     strip.replaceChildren(...there);
   }
-  for (const [i, { name, length, now, troubled, title }] of phases.entries()) {
-    setFlag(there[i], "cl-gaps", troubled === true);
+  for (const [i, { name, length, now, hasProblem, title }] of phases.entries()) {
+    setClass(there[i], "cl-gaps", hasProblem === true);
     const [what, long] = there[i].children as unknown as HTMLElement[];
-    put(there[i], "title", title);
-    say(what, name);
-    say(long, length === null ? "" : ` ${lasting(now ? counting(length) : length)}`);
+    setAttr(there[i], "title", title);
+    setText(what, name);
+    setText(long, length === null ? "" : ` ${formatPhase(now ? roundAge(length) : length)}`);
   }
 }

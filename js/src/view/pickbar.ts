@@ -1,7 +1,7 @@
 /** What can be done with the picked rows; in the status bar's place while there are some. */
 
-import { button, h, hide, say } from "./dom.ts";
-import { grouped } from "./format.ts";
+import { button, h, setHidden, setText } from "./dom.ts";
+import { groupDigits } from "./format.ts";
 import { Menu } from "./menu.ts";
 
 export type CopyAs = "text" | "json" | "code";
@@ -15,7 +15,7 @@ export interface PickActions {
 
 export class PickBar {
   #count = h("span", { "aria-live": "polite" });
-  #said = h("span", { class: "cl-state", "data-tone": "good", "aria-live": "polite" });
+  #message = h("span", { class: "cl-state", "data-tone": "good", "aria-live": "polite" });
   readonly element: HTMLElement;
 
   constructor(actions: PickActions) {
@@ -31,25 +31,25 @@ export class PickBar {
       copy.element,
       button("In context", "Show the line in context: without the filter (c)", actions.context),
       button("Bookmark", "Bookmark the line, with a note (m)", actions.mark),
-      this.#said,
+      this.#message,
       h("span", { class: "cl-grow" }),
       button("×", "Pick nothing (Esc)", actions.drop, { class: "btn" }),
     );
   }
 
   update(count: number): void {
-    hide(this.element, count === 0);
-    say(this.#count, count === 1 ? "1 line picked" : `${grouped(count)} lines picked`);
-    say(this.#said, "");
+    setHidden(this.element, count === 0);
+    setText(this.#count, count === 1 ? "1 line picked" : `${groupDigits(count)} lines picked`);
+    setText(this.#message, "");
   }
 
-  say(words: string): void {
-    say(this.#said, words);
+  showMessage(words: string): void {
+    setText(this.#message, words);
   }
 }
 
 /** Where pages have no clipboard (plain http), the old way still works. */
-export async function toClipboard(text: string): Promise<void> {
+export async function copyToClipboard(text: string): Promise<void> {
   if (navigator.clipboard !== undefined) {
     await navigator.clipboard.writeText(text);
     return;

@@ -7,22 +7,22 @@ interface End {
   index: number;
 }
 
-export class Picked {
+export class RowSelection {
   #tail: End | null = null;
   head: End | null = null;
 
   /** Picked by the reader, and not only gone to. */
-  deliberate = false;
+  isDeliberate = false;
 
   set(id: number, index: number, deliberate = true): void {
     this.#tail = this.head = { id, index };
-    this.deliberate = deliberate;
+    this.isDeliberate = deliberate;
   }
 
   extend(id: number, index: number): void {
     this.#tail ??= { id, index };
     this.head = { id, index };
-    this.deliberate = true;
+    this.isDeliberate = true;
   }
 
   clear(): void {

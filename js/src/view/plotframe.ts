@@ -20,7 +20,7 @@ export interface Axis {
   height: number;
 }
 
-export class Frame {
+export class PlotFrame {
   constructor(
     readonly axis: Axis,
     readonly scale: Scale,

@@ -3,14 +3,14 @@
 import type { Plot, PlotActions } from "./plot.ts";
 
 /** Less than this is a click, px. */
-const CLICK = 4;
+const CLICK_PX = 4;
 
-export function listen(plot: Plot, actions: PlotActions): void {
-  withPointer(plot, actions);
-  withKeys(plot, actions);
+export function listenToInput(plot: Plot, actions: PlotActions): void {
+  listenToPointer(plot, actions);
+  listenToKeys(plot, actions);
 }
 
-function withPointer(plot: Plot, actions: PlotActions): void {
+function listenToPointer(plot: Plot, actions: PlotActions): void {
   const { area } = plot;
   let down: number | null = null;
   let frame = 0;
@@ -30,14 +30,14 @@ function withPointer(plot: Plot, actions: PlotActions): void {
     frame = requestAnimationFrame(() => {
       const { x, y, from } = place(event, down ?? undefined);
       actions.point(plot, x, y);
-      if (down !== null && Math.abs(event.clientX - down) > CLICK) plot.overlay.range(from, x);
+      if (down !== null && Math.abs(event.clientX - down) > CLICK_PX) plot.overlay.range(from, x);
     });
   });
   area.addEventListener("pointerup", (event: PointerEvent) => {
     if (down === null) return;
     cancelAnimationFrame(frame);
     const { x, y, from } = place(event, down);
-    const dragged = Math.abs(event.clientX - down) > CLICK;
+    const dragged = Math.abs(event.clientX - down) > CLICK_PX;
     down = null;
     plot.overlay.range(null);
     const [point] = dragged ? [] : plot.pointsAt(x, y);
@@ -51,7 +51,7 @@ function withPointer(plot: Plot, actions: PlotActions): void {
   });
 }
 
-function withKeys(plot: Plot, actions: PlotActions): void {
+function listenToKeys(plot: Plot, actions: PlotActions): void {
   /** The place, and where a range began with Shift. */
   let [at, begun]: (number | null)[] = [null, null];
   const unset = (): void => {

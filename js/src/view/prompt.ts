@@ -1,6 +1,6 @@
 /** One question over the lines, answered on the keyboard: a time to go to, a note on a line. */
 
-import { h, say } from "./dom.ts";
+import { h, setText } from "./dom.ts";
 
 export class Prompt {
   #label = h("label", {});
@@ -9,12 +9,12 @@ export class Prompt {
   readonly element = h("div", { class: "cl-prompt", role: "dialog", "aria-label": "Question", hidden: true }, this.#label, this.#input, this.#error);
   #answer: (text: string) => string = () => "";
 
-  constructor(private readonly left: () => void) {
+  constructor(private readonly onClose: () => void) {
     this.#label.append(h("span", {}));
     this.#input.addEventListener("keydown", (event) => {
       if (event.key === "Enter") {
         const error = this.#answer(this.#input.value);
-        say(this.#error, error);
+        setText(this.#error, error);
         if (error === "") this.close();
       } else if (event.key === "Escape") this.close();
       else return;
@@ -26,12 +26,12 @@ export class Prompt {
 
   /** Asks; `answer` gives what is wrong with an answer, "" for nothing. */
   ask(question: string, placeholder: string, value: string, answer: (text: string) => string): void {
-    say(this.#label.firstChild as HTMLElement, question);
+    setText(this.#label.firstChild as HTMLElement, question);
     this.element.setAttribute("aria-label", question);
     this.#input.setAttribute("aria-label", question);
     this.#input.placeholder = placeholder;
     this.#input.value = value;
-    say(this.#error, "");
+    setText(this.#error, "");
     this.#answer = answer;
     this.element.hidden = false;
     this.#input.focus({ preventScroll: true });
@@ -41,7 +41,7 @@ export class Prompt {
   close(): boolean {
     if (this.element.hidden) return false;
     this.element.hidden = true;
-    this.left();
+    this.onClose();
     return true;
   }
 }

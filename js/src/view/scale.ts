@@ -8,21 +8,21 @@ export interface Scale {
   ticks: number[];
 }
 
-const ROOM = 0.06;
+const MARGIN = 0.06;
 
 /** Values from `low` to `high` with some room; logarithmic where that is asked for and can be. */
-export function scaleOf(low: number, high: number, log: boolean, most: number): Scale {
+export function makeScale(low: number, high: number, log: boolean, most: number): Scale {
   if (log && low > 0) {
     const [a, b] = [Math.log10(low / 1.15), Math.log10(high * 1.15)];
-    return { low: 10 ** a, high: 10 ** b, at: (value) => (Math.log10(value) - a) / (b - a), ticks: powers(a, b, most) };
+    return { low: 10 ** a, high: 10 ** b, at: (value) => (Math.log10(value) - a) / (b - a), ticks: powerTicks(a, b, most) };
   }
-  const room = (high - low) * ROOM || Math.abs(high) * ROOM || 1;
+  const room = (high - low) * MARGIN || Math.abs(high) * MARGIN || 1;
   const [a, b] = [low - room, high + room];
-  return { low: a, high: b, at: (value) => (value - a) / (b - a), ticks: rounded(a, b, most) };
+  return { low: a, high: b, at: (value) => (value - a) / (b - a), ticks: roundTicks(a, b, most) };
 }
 
 /** https://github.com/d3/d3-array: the round step that is nearest on a logarithmic scale. */
-export function rounded(low: number, high: number, most: number): number[] {
+export function roundTicks(low: number, high: number, most: number): number[] {
   const raw = (high - low) / Math.max(1, most);
   if (!(raw > 0) || !Number.isFinite(raw)) return [low];
   const unit = 10 ** Math.floor(Math.log10(raw));
@@ -33,16 +33,16 @@ export function rounded(low: number, high: number, most: number): number[] {
   return found;
 }
 
-function powers(low: number, high: number, most: number): number[] {
+function powerTicks(low: number, high: number, most: number): number[] {
   const step = Math.max(1, Math.ceil((high - low) / Math.max(1, most)));
   const found: number[] = [];
   for (let power = Math.ceil(low); power <= high; power += step) found.push(10 ** power);
   // Less than a power of ten: the ends say more than nothing.
-  return found.length > 0 ? found : rounded(10 ** low, 10 ** high, 2);
+  return found.length > 0 ? found : roundTicks(10 ** low, 10 ** high, 2);
 }
 
 /** `0.25`, `3e-4`, `12.5k`, `3M`. */
-export function short(value: number, digits = 4): string {
+export function formatNumber(value: number, digits = 4): string {
   const size = Math.abs(value);
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
   for (const [unit, of, over] of [["G", 1e9, 1e9], ["M", 1e6, 1e6], ["k", 1e4, 1e3]] as const) if (size >= of && size < 1e12) return `${Number((value / over).toPrecision(digits))}${unit}`;

@@ -4,11 +4,11 @@
  * an element ends at 33.5 million pixels, a log does not.
  */
 
-export const ROW = 19;
+export const ROW_PX = 19;
 /** Above the first row and below the last, px. */
-export const PADDING = 4;
+export const PADDING_PX = 4;
 /** Below the height at which Chromium caps an element without saying so. */
-export const MAX_HEIGHT = 33_000_000;
+export const MAX_HEIGHT_PX = 33_000_000;
 
 export interface Place {
   index: number;
@@ -16,23 +16,23 @@ export interface Place {
 }
 
 export function contentHeight(total: number): number {
-  return Math.min(total * ROW, MAX_HEIGHT);
+  return Math.min(total * ROW_PX, MAX_HEIGHT_PX);
 }
 
-function span(total: number, viewport: number): number {
-  return Math.max(1, total * ROW - viewport);
+function scrollRange(total: number, viewport: number): number {
+  return Math.max(1, total * ROW_PX - viewport);
 }
 
 export function toScrollTop({ index, px }: Place, total: number, viewport: number): number {
   const room = Math.max(0, contentHeight(total) - viewport);
-  return Math.max(0, Math.min(room, ((index * ROW + px) / span(total, viewport)) * room));
+  return Math.max(0, Math.min(room, ((index * ROW_PX + px) / scrollRange(total, viewport)) * room));
 }
 
 export function fromScrollTop(scrollTop: number, total: number, viewport: number): Place {
   const room = Math.max(1, contentHeight(total) - viewport);
-  const at = (scrollTop / room) * span(total, viewport);
-  const index = Math.max(0, Math.min(total - 1, Math.floor(at / ROW)));
-  return { index, px: at - index * ROW };
+  const at = (scrollTop / room) * scrollRange(total, viewport);
+  const index = Math.max(0, Math.min(total - 1, Math.floor(at / ROW_PX)));
+  return { index, px: at - index * ROW_PX };
 }
 
 /** Moves that the reader's wheel, keys or finger make; anything larger is a drag of the bar. */

@@ -1,17 +1,17 @@
 /** The scroll bar of the rows: it stands for all of them, shows the place, and leads away from the newest when it is moved. */
 
 import type { Rows } from "./rows.ts";
-import { contentHeight, fromScrollTop, isSmallMove, PADDING, ROW, toScrollTop } from "./scroll.ts";
+import { contentHeight, fromScrollTop, isSmallMove, PADDING_PX, ROW_PX, toScrollTop } from "./scroll.ts";
 
-const SCROLL_REST = 140;
+const SCROLL_REST_MS = 140;
 
-export class Scrolling {
+export class ScrollBar {
   #lastTop = 0;
   #setTop = 0;
   #grabbed = false;
   #resting: ReturnType<typeof setTimeout> | undefined;
   /** The bar stands at its end, or will when the frame is laid out. */
-  atEnd = false;
+  isAtEnd = false;
 
   constructor(private readonly rows: Rows) {
     const { element } = rows;
@@ -30,10 +30,10 @@ export class Scrolling {
   /** The scroll bar shows the place. */
   sync(): void {
     const { rows } = this;
-    this.#setTop = toScrollTop(rows.place, rows.total, rows.height - 2 * PADDING);
-    this.atEnd = rows.follow;
+    this.#setTop = toScrollTop(rows.place, rows.total, rows.height - 2 * PADDING_PX);
+    this.isAtEnd = rows.follow;
     if (rows.follow && rows.newestFirst) this.#setTop = 0;
-    else if (rows.follow) this.#setTop = contentHeight(rows.total) + 2 * PADDING;
+    else if (rows.follow) this.#setTop = contentHeight(rows.total) + 2 * PADDING_PX;
     else if (this.#movedAway()) return;
     if (Math.abs(rows.element.scrollTop - this.#setTop) >= 1) rows.element.scrollTop = this.#setTop;
     this.#lastTop = this.#setTop = rows.element.scrollTop;
@@ -51,7 +51,7 @@ export class Scrolling {
     const delta = top - this.#lastTop;
     this.#lastTop = top;
     if (Math.abs(top - this.#setTop) < 1.5) return;
-    this.atEnd = false;
+    this.isAtEnd = false;
     if (rows.follow) {
       if (this.#grabbed && this.#leadsAway(delta)) this.#leave();
       else {
@@ -60,19 +60,19 @@ export class Scrolling {
       }
     }
     this.#setTop = -10;
-    rows.moved = true;
+    rows.hasMoved = true;
     if (isSmallMove(delta, rows.height)) rows.place.px += delta;
     else {
-      rows.place = fromScrollTop(top, rows.total, rows.height - 2 * PADDING);
-      rows.letGo();
+      rows.place = fromScrollTop(top, rows.total, rows.height - 2 * PADDING_PX);
+      rows.releaseAnchor();
     }
     clearTimeout(this.#resting);
     this.#resting = setTimeout(() => {
       this.#resting = undefined;
       this.sync();
       // Should the lines be loaded anew, the reader's place is known to the row.
-      if (!rows.follow) rows.ask(true);
-    }, SCROLL_REST);
+      if (!rows.follow) rows.requestRows(true);
+    }, SCROLL_REST_MS);
     rows.draw();
   }
 
@@ -84,6 +84,6 @@ export class Scrolling {
   /** Leaving is only possible where there is more than is in sight. */
   #leave(): void {
     const { rows } = this;
-    if (rows.follow && rows.total * ROW > rows.height) rows.setFollow(false);
+    if (rows.follow && rows.total * ROW_PX > rows.height) rows.setFollow(false);
   }
 }

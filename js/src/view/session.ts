@@ -1,17 +1,17 @@
 /** One model: its tasks and settings, its comm, and what is written back to Python (seldom, and never a line). */
 
-import type { Hub } from "../store/client.ts";
+import type { StoreClient } from "../store/client.ts";
 import { isRegex } from "../store/asking/terms.ts";
-import { quoted } from "../store/asking/where.ts";
+import { quoteValue } from "../store/asking/where.ts";
 import type { Transport } from "../types/messages.ts";
 import type { SourceSummary, TaskSummary } from "../types/summary.ts";
-import { asView, type Change, DEFAULT_SINCE, fromPlain, type Plain, type Settings } from "./settings.ts";
+import { toViewTrait, type Change, DEFAULT_SINCE, fromPlain, type PlainSettings, type Settings } from "./settings.ts";
 
-const STATUS_EVERY = 1000;
-const VIEW_EVERY = 1000;
-const OVER = new Set(["succeeded", "failed", "gone"]);
+const STATUS_EVERY_MS = 1000;
+const VIEW_EVERY_MS = 1000;
+const FINISHED = new Set(["succeeded", "failed", "gone"]);
 /** How lines look, as traits of the same names: set from Python or here, and saved with the notebook. */
-const LOOKS = ["time", "wrap", "columns", "newest_first", "font_size", "fields", "fold", "chart", "chart_log"] as const;
+const DISPLAY_TRAITS = ["time", "wrap", "columns", "newest_first", "font_size", "fields", "fold", "chart", "chart_log"] as const;
 
 /** A line with a note. */
 export interface Bookmark {
@@ -21,7 +21,7 @@ export interface Bookmark {
 }
 
 /** With the place where somebody reads. */
-type Placed = Plain & { at?: string };
+type SavedView = PlainSettings & { at?: string };
 
 /** As much of anywidget's model as is used here. */
 export interface Model {
@@ -38,7 +38,7 @@ export interface SessionView {
   settings(): void;
   follow(follow: boolean): void;
   stopFinding(): void;
-  complain(message: string): void;
+  showError(message: string): void;
   close(): void;
 }
 
@@ -49,7 +49,7 @@ export class Session {
   /** Which cluster and store the tasks are of; "" for the server's. */
   readonly origin: string;
   /** The time where somebody read before the page was loaded again. */
-  readonly at: number | null;
+  readonly readerTime: number | null;
   #written: Record<string, string> = {};
   #due: Record<string, ReturnType<typeof setTimeout> | undefined> = {};
   #next: Record<string, unknown> = {};
@@ -60,16 +60,16 @@ export class Session {
 
   constructor(
     readonly widget: Model,
-    private readonly hub: Hub,
+    private readonly store: StoreClient,
   ) {
     this.origin = (widget.get("origin") as string | undefined) ?? "";
-    const saved = widget.get("view") as Placed | undefined;
+    const saved = widget.get("view") as SavedView | undefined;
     // A page that is loaded again shows what it showed.
     this.#restored = Boolean(saved?.since);
-    this.settings = fromPlain({ ...(this.#restored ? saved : this.#query), ...this.#looks });
-    const at = Date.parse((saved ?? this.#query as Placed).at ?? "");
-    this.at = Number.isNaN(at) || this.follow ? null : at;
-    this.model = hub.open({
+    this.settings = fromPlain({ ...(this.#restored ? saved : this.#query), ...this.#displayTraits });
+    const at = Date.parse((saved ?? this.#query as SavedView).at ?? "");
+    this.readerTime = Number.isNaN(at) || this.follow ? null : at;
+    this.model = store.open({
       tasks: this.tasks,
       transport: (widget.get("transport") as Transport | undefined) ?? "auto",
       since: this.#query.since || DEFAULT_SINCE,
@@ -83,15 +83,15 @@ export class Session {
       const [buffer] = buffers ?? [];
       // A copy: the bytes go to the worker, and the host may still hold the frame they came in.
       const bytes = buffer && new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength).slice();
-      hub.comm(this.model, message, bytes);
+      store.comm(this.model, message, bytes);
     });
-    this.#on("change:query", () => this.#apply(fromPlain({ ...this.#query, ...this.#looks })));
-    for (const name of LOOKS) this.#on(`change:${name}`, () => this.#relook(name));
+    this.#on("change:query", () => this.#apply(fromPlain({ ...this.#query, ...this.#displayTraits })));
+    for (const name of DISPLAY_TRAITS) this.#on(`change:${name}`, () => this.#displayChanged(name));
     for (const name of ["height", "bookmarks"]) this.#on(`change:${name}`, () => this.#apply(this.settings));
     this.#on("change:follow", () => {
       for (const view of this.views) view.follow(this.follow);
     });
-    this.#on("change:tasks", () => this.#retask());
+    this.#on("change:tasks", () => this.#tasksChanged());
   }
 
   get tasks(): string[] {
@@ -110,23 +110,23 @@ export class Session {
     return (this.widget.get("bookmarks") as Bookmark[] | undefined) ?? [];
   }
 
-  get #query(): Plain {
-    return (this.widget.get("query") as Plain | undefined) ?? {};
+  get #query(): PlainSettings {
+    return (this.widget.get("query") as PlainSettings | undefined) ?? {};
   }
 
-  get #looks(): Plain {
-    return Object.fromEntries(LOOKS.map((name) => [name, this.widget.get(name)]).filter(([, value]) => value !== undefined)) as Plain;
+  get #displayTraits(): PlainSettings {
+    return Object.fromEntries(DISPLAY_TRAITS.map((name) => [name, this.widget.get(name)]).filter(([, value]) => value !== undefined)) as PlainSettings;
   }
 
-  #relook(name: string): void {
-    const looks = fromPlain(this.#looks);
-    const { fields, same } = looks.filter;
+  #displayChanged(name: string): void {
+    const looks = fromPlain(this.#displayTraits);
+    const { fields, equalLines } = looks.filter;
     // The store is told only of what it has to do with.
-    this.#apply({ ...looks, filter: name === "fields" || name === "fold" ? { ...this.settings.filter, fields, same } : this.settings.filter });
+    this.#apply({ ...looks, filter: name === "fields" || name === "fold" ? { ...this.settings.filter, fields, equalLines } : this.settings.filter });
   }
 
   /** A trait that this page has changed. */
-  keep(name: "height" | "follow" | "bookmarks" | (typeof LOOKS)[number], value: unknown): void {
+  setTrait(name: "height" | "follow" | "bookmarks" | (typeof DISPLAY_TRAITS)[number], value: unknown): void {
     if (JSON.stringify(this.widget.get(name)) === JSON.stringify(value)) return;
     this.widget.set(name, value);
     this.widget.save_changes();
@@ -144,9 +144,9 @@ export class Session {
     const filter = given.filter((one) => !isLook(one));
     this.#apply({ ...looks, ...Object.fromEntries(given.filter(isLook)), filter: filter.length === 0 ? before : { ...before, ...Object.fromEntries(filter) } });
     const { time, wrap, columns, newestFirst, fontSize, chart, chartLog } = this.settings;
-    const { fields, same } = this.settings.filter;
-    const traits = { time, wrap, columns, newest_first: newestFirst, font_size: fontSize, fields, fold: same, chart, chart_log: chartLog };
-    for (const name of LOOKS) this.keep(name, traits[name]);
+    const { fields, equalLines } = this.settings.filter;
+    const traits = { time, wrap, columns, newest_first: newestFirst, font_size: fontSize, fields, fold: equalLines, chart, chart_log: chartLog };
+    for (const name of DISPLAY_TRAITS) this.setTrait(name, traits[name]);
   }
 
   /** A field comes into the rows, behind those that were chosen, or goes out of them. */
@@ -158,7 +158,7 @@ export class Session {
   /** What a value in a record becomes with one click. */
   addFilter({ field, op, value }: { field: string; op: string; value: string }): void {
     const { where } = this.settings.filter;
-    const condition = `${field}${op}${quoted(value)}`;
+    const condition = `${field}${op}${quoteValue(value)}`;
     if (!where.includes(condition)) this.change({ where: [...where, condition] });
   }
 
@@ -170,7 +170,7 @@ export class Session {
     this.change(typed ? { grep: "", regex: false } : { include: include.filter((term) => term !== suspect), exclude: exclude.filter((term) => term !== suspect) });
     for (const view of this.views) {
       if (suspect === undefined) view.stopFinding();
-      view.complain(`The regular expression ${suspect ?? "that was sought"} took too long on one line and was taken out`);
+      view.showError(`The regular expression ${suspect ?? "that was sought"} took too long on one line and was taken out`);
     }
   }
 
@@ -179,28 +179,28 @@ export class Session {
     for (const view of this.views) view.settings();
   }
 
-  #retask(): void {
-    this.hub.resubscribe(this.model, this.tasks);
+  #tasksChanged(): void {
+    this.store.resubscribe(this.model, this.tasks);
     this.#apply(this.settings);
   }
 
   /** Of a task that is over when it is opened everything is shown (a page bounds it), unless a window was asked for. */
-  opened(tasks: TaskSummary[]): void {
+  onSummary(tasks: TaskSummary[]): void {
     if (this.#opened || tasks.some(({ state }) => state === "")) return;
     this.#opened = true;
-    if (!this.#query.since && !this.#restored && tasks.every(({ state }) => OVER.has(state))) this.change({ since: null });
+    if (!this.#query.since && !this.#restored && tasks.every(({ state }) => FINISHED.has(state))) this.change({ since: null });
   }
 
   #summary(tasks: TaskSummary[]): void {
     const [{ task = "", state = "", message = "" } = {}] = tasks;
     const sum = (pick: (one: TaskSummary) => number): number => tasks.reduce((total, one) => total + pick(one), 0);
-    this.#write("status", { task, state, message, lines: sum(({ lines }) => lines), gaps: sum(({ gaps }) => gaps) }, STATUS_EVERY);
+    this.#write("status", { task, state, message, lines: sum(({ lines }) => lines), gaps: sum(({ gaps }) => gaps) }, STATUS_EVERY_MS);
   }
 
   /** Which rows are in sight, and the time of the first where they stand still. */
-  sees(sources: SourceSummary[], first: number | null, last: number | null, at: number | undefined): void {
+  reportVisible(sources: SourceSummary[], first: number | null, last: number | null, at: number | undefined): void {
     const place = at === undefined ? {} : { at: new Date(at).toISOString() };
-    this.#write("view", { ...asView(this.settings, sources, first, last), ...place }, VIEW_EVERY);
+    this.#write("view", { ...toViewTrait(this.settings, sources, first, last), ...place }, VIEW_EVERY_MS);
   }
 
   /** At most once in `every` ms, only when changed, and always the newest value in the end. */
@@ -222,6 +222,6 @@ export class Session {
     for (const timer of Object.values(this.#due)) clearTimeout(timer);
     for (const off of this.#off) off();
     for (const view of this.views) view.close();
-    this.hub.closeSession(this.model);
+    this.store.closeSession(this.model);
   }
 }

@@ -3,9 +3,9 @@
  * plain values: Python's `query`, the traits, the saved `view`, an address.
  */
 
-import { windowOf, sinceOf } from "../store/parsing/time.ts";
-import { allTerms } from "../store/asking/filter.ts";
-import { chosen } from "../store/asking/sources.ts";
+import { parseWindow, formatWindow } from "../store/parsing/time.ts";
+import { filterTerms } from "../store/asking/filter.ts";
+import { sourceQuery } from "../store/asking/sources.ts";
 import { isRegex } from "../store/asking/terms.ts";
 import type { Filter } from "../types/asked.ts";
 import type { SourceSummary } from "../types/summary.ts";
@@ -17,7 +17,7 @@ export type Column = (typeof COLUMNS)[number];
 /** What a chart's curves are drawn over; "" without one. */
 export const CHARTS = ["", "time", "step"] as const;
 export type ChartBy = (typeof CHARTS)[number];
-export const FONTS = { least: 9, usual: 12, most: 20 };
+export const FONT_SIZES = { least: 9, usual: 12, most: 20 };
 
 export interface Settings {
   filter: Filter;
@@ -36,7 +36,7 @@ export interface Settings {
 export type Change = Partial<Filter> & Partial<Omit<Settings, "filter">>;
 
 /** Plain values; those of a query as Python has them. */
-export interface Plain {
+export interface PlainSettings {
   since?: string;
   /** RFC 3339; with it `since` is one, too. */
   until?: string;
@@ -70,17 +70,17 @@ export interface Plain {
 
 export const DEFAULT_SINCE = "1m";
 
-function list(value: string | string[] | undefined): string[] {
+function toList(value: string | string[] | undefined): string[] {
   return (Array.isArray(value) ? value : [value]).filter((one): one is string => typeof one === "string" && one !== "");
 }
 
-function instant(text: string | undefined): number | null {
+function parseInstant(text: string | undefined): number | null {
   const time = /^\d{4}-/.test(text ?? "") ? Date.parse(text!) : Number.NaN;
   return Number.isNaN(time) ? null : time;
 }
 
-export function fromPlain(plain: Plain): Settings {
-  const grep = list(plain.grep);
+export function fromPlain(plain: PlainSettings): Settings {
+  const grep = toList(plain.grep);
   // One plain text stands in the box, where it is edited.
   const boxed = plain.typed === undefined && grep.length === 1 && !isRegex(grep[0]);
   const filter: Filter = {
@@ -88,33 +88,33 @@ export function fromPlain(plain: Plain): Settings {
     regex: plain.regex ?? false,
     matchCase: plain.match_case ?? false,
     include: boxed ? [] : grep,
-    exclude: list(plain.exclude),
-    where: list(plain.where),
+    exclude: toList(plain.exclude),
+    where: toList(plain.where),
     level: plain.level ?? "",
     stream: plain.stream ?? "",
     off: plain.off ?? [],
     pod: plain.pod ?? "",
     container: plain.container ?? "",
     run: String(plain.run ?? ""),
-    since: instant(plain.since) === null || instant(plain.until) === null ? windowOf(plain.since || (plain.run ? "all" : DEFAULT_SINCE)) : null,
-    from: instant(plain.until) === null ? null : instant(plain.since),
-    until: instant(plain.until),
+    since: parseInstant(plain.since) === null || parseInstant(plain.until) === null ? parseWindow(plain.since || (plain.run ? "all" : DEFAULT_SINCE)) : null,
+    from: parseInstant(plain.until) === null ? null : parseInstant(plain.since),
+    until: parseInstant(plain.until),
     tail: typeof plain.tail === "number" ? plain.tail : null,
     pretty: plain.pretty ?? true,
     fields: plain.fields ?? [],
-    same: plain.fold === "exact" || plain.fold === "masked" ? plain.fold : "",
+    equalLines: plain.fold === "exact" || plain.fold === "masked" ? plain.fold : "",
   };
   const time = TIMES.find((one) => one === plain.time) ?? (plain.timestamps === false ? "off" : "local");
   const columns = COLUMNS.filter((one) => (plain.columns ?? ["pod", "container"]).includes(one));
-  const size = Number(plain.font_size) || FONTS.usual;
-  return { filter, time, wrap: plain.wrap ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONTS.least, Math.min(FONTS.most, size)), chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
+  const size = Number(plain.font_size) || FONT_SIZES.usual;
+  return { filter, time, wrap: plain.wrap ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
 }
 
 /** What differs from the default, as `fromPlain` reads it. */
-export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, chart, chartLog }: Settings): Plain {
+export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, chart, chartLog }: Settings): PlainSettings {
   const { from, until } = filter;
-  const all: Plain = {
-    since: from === null ? sinceOf(filter.since) : new Date(from).toISOString(),
+  const all: PlainSettings = {
+    since: from === null ? formatWindow(filter.since) : new Date(from).toISOString(),
     until: until === null ? undefined : new Date(until).toISOString(),
     pod: filter.pod,
     container: filter.container,
@@ -131,24 +131,24 @@ export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, ch
     tail: filter.tail ?? undefined,
     pretty: filter.pretty ? undefined : false,
     fields: filter.fields,
-    fold: filter.same,
+    fold: filter.equalLines,
     time: time === "local" ? undefined : time,
     wrap: wrap || undefined,
     columns: columns.join() === "pod,container" ? undefined : columns,
     newest_first: newestFirst || undefined,
-    font_size: fontSize === FONTS.usual ? undefined : fontSize,
+    font_size: fontSize === FONT_SIZES.usual ? undefined : fontSize,
     chart,
     chart_log: chartLog || undefined,
   };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== "" && !(Array.isArray(value) && value.length === 0))) as Plain;
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== "" && !(Array.isArray(value) && value.length === 0))) as PlainSettings;
 }
 
 /** The `view` trait: the settings, what the filter is in Python's own parameters, and which rows are in sight. */
-export function asView(settings: Settings, sources: SourceSummary[], first: number | null, last: number | null): Record<string, unknown> {
-  const { include, exclude, where, level } = allTerms(settings.filter);
+export function toViewTrait(settings: Settings, sources: SourceSummary[], first: number | null, last: number | null): Record<string, unknown> {
+  const { include, exclude, where, level } = filterTerms(settings.filter);
   return {
     ...toPlain(settings),
-    shown: { grep: include, exclude, where, level, ...chosen(settings.filter, sources) },
+    shown: { grep: include, exclude, where, level, ...sourceQuery(settings.filter, sources) },
     first_seq: first,
     last_seq: last,
   };

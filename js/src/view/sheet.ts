@@ -2,17 +2,17 @@
 
 import type { Update } from "../types/update.ts";
 import type { Row } from "../types/rows.ts";
-import { h, setFlag } from "./dom.ts";
-import type { Picked } from "./picked.ts";
+import { h, setClass } from "./dom.ts";
+import type { RowSelection } from "./picked.ts";
 import { makeRow, type RowActions } from "./row.ts";
-import { ROW } from "./scroll.ts";
+import { ROW_PX } from "./scroll.ts";
 
-export interface SheetActions extends RowActions {
+export interface RowPoolActions extends RowActions {
   /** Dresses a row's element: its time, what is picked or noted of it. */
-  dress(element: HTMLElement, row: Row, before: Row | undefined): void;
+  decorate(element: HTMLElement, row: Row, before: Row | undefined): void;
 }
 
-export class Sheet {
+export class RowPool {
   readonly element = h("div", { class: "cl-sheet" });
   /** Index of the first row that is here. */
   first = 0;
@@ -26,8 +26,8 @@ export class Sheet {
   #open = new Map<number, string>();
 
   constructor(
-    private readonly actions: SheetActions,
-    private readonly picked: Picked,
+    private readonly actions: RowPoolActions,
+    private readonly selection: RowSelection,
   ) {}
 
   /** Index after the last row that is here. */
@@ -36,7 +36,7 @@ export class Sheet {
   }
 
   /** Rows have other heights than a line. */
-  get uneven(): boolean {
+  get hasOpenRows(): boolean {
     return this.#open.size > 0;
   }
 
@@ -50,7 +50,7 @@ export class Sheet {
     return at === -1 ? undefined : { id: this.rows[at].id, index: this.first + at };
   }
 
-  take({ first, rows, newestFirst }: Update): void {
+  setRows({ first, rows, newestFirst }: Update): void {
     this.first = first;
     this.rows = rows;
     this.newestFirst = newestFirst;
@@ -81,20 +81,20 @@ export class Sheet {
   }
 
   heights(): number[] {
-    return Array.from(this.element.children, (child) => (child as HTMLElement).offsetHeight || ROW);
+    return Array.from(this.element.children, (child) => (child as HTMLElement).offsetHeight || ROW_PX);
   }
 
   /** Only what is new is made; what stays keeps its element, and with it the reader's selection. */
-  fill(from: number, end: number): void {
+  draw(from: number, end: number): void {
     this.#drawn = from;
     const wanted: HTMLElement[] = [];
     const kept = new Map<number, [number, string, HTMLElement]>();
     for (const [i, row] of this.rows.slice(from - this.first, end - this.first).entries()) {
-      const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.also} ${row.bar} ${row.times}`;
+      const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.otherSources} ${row.bar} ${row.repeats}`;
       let made = this.#made.get(row.id);
       if (made === undefined || made[0] !== this.#version || made[1] !== key) made = [this.#version, key, makeRow(row, this.actions, this.#open)];
-      setFlag(made[2], "cl-picked", this.picked.has(from + i));
-      this.actions.dress(made[2], row, this.#before(from - this.first + i));
+      setClass(made[2], "cl-picked", this.selection.has(from + i));
+      this.actions.decorate(made[2], row, this.#before(from - this.first + i));
       kept.set(row.id, made);
       wanted.push(made[2]);
     }

@@ -1,12 +1,12 @@
 /** The side list: who writes. A click shows only that one, its switch takes it in or out; what was restarted opens into its runs. */
 
 import type { RunSummary, SourceSummary } from "../types/summary.ts";
-import { button, h, hide, put, say, setFlag } from "./dom.ts";
-import { ago, brief, grouped } from "./format.ts";
-import { type Entry, entries, type RunEntry } from "./names.ts";
-import { Switches } from "./switches.ts";
+import { button, h, setHidden, setAttr, setText, setClass } from "./dom.ts";
+import { formatAge, shortCount, groupDigits } from "./format.ts";
+import { type SourceEntry, sourceEntries, type RunEntry } from "./names.ts";
+import { SourceSwitches } from "./switches.ts";
 
-interface Made {
+interface EntryElements {
   element: HTMLElement;
   toggle: HTMLButtonElement;
   only: HTMLButtonElement;
@@ -20,24 +20,24 @@ interface Made {
 const PARTS = ["toggle", "only", "fold"] as const;
 
 /** A sidecar ends by the signal (128 + SIGTERM) that it gets when its pod's work is done: that is no failure. */
-function isStopped({ group, ended, exit }: Pick<Entry, "group" | "ended" | "exit">): boolean {
+function stoppedWithPod({ group, ended, exit }: Pick<SourceEntry, "group" | "ended" | "exit">): boolean {
   return group === "sidecars" && ended && exit === 143;
 }
 
 /** How a source stands, in words. */
-export function standing({ group, ended, exit, waiting }: Pick<Entry, "group" | "ended" | "exit" | "waiting">): string {
+export function describeState({ group, ended, exit, waiting }: Pick<SourceEntry, "group" | "ended" | "exit" | "waiting">): string {
   if (waiting) return "waiting";
   if (!ended) return "running";
-  if (isStopped({ group, ended, exit })) return "stopped with its pod";
+  if (stoppedWithPod({ group, ended, exit })) return "stopped with its pod";
   return exit === null ? "ended" : exit === 0 ? "done" : `failed, exit ${exit}`;
 }
 
-function runStanding({ state, exit }: RunSummary): string {
-  return standing({ group: "", ended: state === "ended", waiting: state === "waiting", exit });
+function describeRunState({ state, exit }: RunSummary): string {
+  return describeState({ group: "", ended: state === "ended", waiting: state === "waiting", exit });
 }
 
-function counted(lines: number): string {
-  return `${grouped(lines)} ${lines === 1 ? "line" : "lines"}`;
+function lineCount(lines: number): string {
+  return `${groupDigits(lines)} ${lines === 1 ? "line" : "lines"}`;
 }
 
 /** A name whose end stays readable where there is no room for the whole: pods differ at their ends. */
@@ -46,40 +46,40 @@ function nameElement(name: string): HTMLElement {
   return h("span", { class: "cl-sn" }, h("span", {}, begin), h("span", {}, end));
 }
 
-export class Sources {
+export class SourceList {
   readonly element = h("div", { class: "cl-side", role: "group", "aria-label": "Sources" });
   #head = h("h4", {});
   #all = button("all", "Show the lines of all sources", () => this.choose([]), { hidden: true });
-  #others = button("", "Show or hide init containers and sidecars", () => this.#toggleOthers(), { class: "btn cl-others" });
-  #made = new Map<string, Made>();
+  #toggleOthersButton = button("", "Show or hide init containers and sidecars", () => this.#toggleOthers(), { class: "btn cl-others" });
+  #elements = new Map<string, EntryElements>();
   #shape = "";
-  #entries: Entry[] = [];
-  #switches = new Switches([]);
+  #entries: SourceEntry[] = [];
+  #switches = new SourceSwitches([]);
   /** What time it is, ms. */
   now = 0;
   /** What counts up in titles is written for who looks. */
-  #looked = false;
+  #isHovered = false;
   /** Whose runs are shown. */
   #open = new Set<string>();
   /** The row that the Tab key leads to: the arrow keys lead to the others, or a crowd would take as many steps to pass. */
-  #reached = "";
+  #tabStop = "";
 
   constructor(
     private readonly choose: (off: string[]) => void,
     private readonly go: (time: number) => void,
   ) {
     this.element.addEventListener("pointerover", () => {
-      this.#looked = true;
+      this.#isHovered = true;
       this.#draw();
     });
-    this.element.addEventListener("pointerleave", () => (this.#looked = false));
-    this.element.addEventListener("focusin", ({ target }) => this.#reach((target as Element).closest<HTMLElement>(".cl-src")?.dataset.key));
-    this.element.addEventListener("keydown", (event) => this.#move(event));
+    this.element.addEventListener("pointerleave", () => (this.#isHovered = false));
+    this.element.addEventListener("focusin", ({ target }) => this.#setTabStop((target as Element).closest<HTMLElement>(".cl-src")?.dataset.key));
+    this.element.addEventListener("keydown", (event) => this.#onKey(event));
   }
 
   update(sources: SourceSummary[], now: number): void {
-    this.#entries = entries(sources);
-    this.#switches = new Switches(sources);
+    this.#entries = sourceEntries(sources);
+    this.#switches = new SourceSwitches(sources);
     this.now = now;
     this.#draw();
   }
@@ -87,19 +87,19 @@ export class Sources {
   #draw(): void {
     this.#reshape();
     const on = this.#entries.filter((entry) => entry.on).length;
-    say(this.#head, `${on} of ${this.#entries.length} source${this.#entries.length === 1 ? "" : "s"}`);
-    hide(this.#all, this.#entries.every((entry) => entry.on && entry.runs.every((one) => one.on)));
+    setText(this.#head, `${on} of ${this.#entries.length} source${this.#entries.length === 1 ? "" : "s"}`);
+    setHidden(this.#all, this.#entries.every((entry) => entry.on && entry.runs.every((one) => one.on)));
     for (const entry of this.#entries) this.#show(entry);
     const others = this.#entries.filter(({ group }) => group !== "");
-    hide(this.#others, others.length === 0);
-    say(this.#others, others.some((entry) => entry.on) ? "Hide init and sidecars" : "Show init and sidecars");
+    setHidden(this.#toggleOthersButton, others.length === 0);
+    setText(this.#toggleOthersButton, others.some((entry) => entry.on) ? "Hide init and sidecars" : "Show init and sidecars");
   }
 
   get count(): number {
     return this.#entries.length;
   }
 
-  #isOpen({ keys, on, runs }: Entry): boolean {
+  #isOpen({ keys, on, runs }: SourceEntry): boolean {
     return this.#open.has(keys[0]) || (on && runs.some((one) => !one.on));
   }
 
@@ -112,8 +112,8 @@ export class Sources {
   #build(): void {
     const { activeElement } = document;
     const focused = activeElement?.closest<HTMLElement>(".cl-src")?.dataset.key;
-    const part = PARTS.find((name) => this.#made.get(focused ?? "")?.[name] === activeElement);
-    this.#made.clear();
+    const part = PARTS.find((name) => this.#elements.get(focused ?? "")?.[name] === activeElement);
+    this.#elements.clear();
     this.element.replaceChildren(h("div", { class: "cl-shead" }, this.#head, this.#all));
     let group = "";
     for (const entry of this.#entries) {
@@ -122,23 +122,23 @@ export class Sources {
       this.#add(id, entry, name, `${name} ${full}`, () => this.#toggle(id), () => this.#only(id));
       if (this.#isOpen(entry)) for (const one of entry.runs) this.#add(one.key, entry, one.name, `${name} ${one.name}`, () => this.choose(this.#switches.toggledRun(id, one.key)), () => this.#onlyRun(id, one.key)).classList.add("cl-run");
     }
-    this.element.append(this.#others);
-    this.#reach(this.#made.has(this.#reached) ? this.#reached : this.#made.keys().next().value);
-    if (focused && part) this.#made.get(focused)?.[part].focus();
+    this.element.append(this.#toggleOthersButton);
+    this.#setTabStop(this.#elements.has(this.#tabStop) ? this.#tabStop : this.#elements.keys().next().value);
+    if (focused && part) this.#elements.get(focused)?.[part].focus();
   }
 
-  #reach(id: string | undefined): void {
+  #setTabStop(id: string | undefined): void {
     if (id === undefined) return;
-    for (const one of [this.#reached, id]) for (const part of PARTS) {
-      const element = this.#made.get(one)?.[part];
+    for (const one of [this.#tabStop, id]) for (const part of PARTS) {
+      const element = this.#elements.get(one)?.[part];
       if (element) element.tabIndex = one === id ? 0 : -1;
     }
-    this.#reached = id;
+    this.#tabStop = id;
   }
 
-  #move(event: KeyboardEvent): void {
+  #onKey(event: KeyboardEvent): void {
     if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-    const rows = [...this.#made.values()];
+    const rows = [...this.#elements.values()];
     const at = rows.findIndex(({ element }) => element.contains(event.target as Node));
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
     if (at < 0 || to === undefined) return;
@@ -149,8 +149,8 @@ export class Sources {
     row[row[part].hidden ? "only" : part].focus();
   }
 
-  #add(id: string, entry: Entry, name: string, label: string, toggled: () => void, only: () => void): HTMLElement {
-    const made: Made = {
+  #add(id: string, entry: SourceEntry, name: string, label: string, toggled: () => void, only: () => void): HTMLElement {
+    const made: EntryElements = {
       toggle: h("button", { type: "button", role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
       only: h("button", { type: "button", class: "cl-only", tabindex: -1, onclick: only }, nameElement(name)),
       fold: button("", "", () => this.#fold(entry.keys[0]), { class: "cl-le cl-runs", tabindex: -1, hidden: true }),
@@ -159,69 +159,69 @@ export class Sources {
       element: h("div", { class: "cl-src", style: `--h:${entry.hue}`, "data-key": id }),
     };
     made.element.append(made.toggle, made.only, made.fold, h("small", { onclick: only }, made.end, made.count));
-    this.#made.set(id, made);
+    this.#elements.set(id, made);
     this.element.append(made.element);
     return made.element;
   }
 
-  #show(entry: Entry): void {
-    const made = this.#made.get(entry.keys[0]);
+  #show(entry: SourceEntry): void {
+    const made = this.#elements.get(entry.keys[0]);
     if (made === undefined) return;
     const { fold, only } = made;
-    const exit = isStopped(entry) ? 0 : entry.exit;
+    const exit = stoppedWithPod(entry) ? 0 : entry.exit;
     const bad = entry.ended && (exit ?? 0) !== 0;
-    this.#paint(made, entry.name, entry.on, entry.waiting ? "waiting" : bad ? "" : brief(entry.lines), entry.ended ? exit : null);
+    this.#paint(made, entry.name, entry.on, entry.waiting ? "waiting" : bad ? "" : shortCount(entry.lines), entry.ended ? exit : null);
     const { restarts } = entry;
     const times = `${restarts} ${restarts === 1 ? "time" : "times"}`;
     const open = this.#isOpen(entry);
-    hide(fold, restarts === 0);
+    setHidden(fold, restarts === 0);
     if (fold.disabled !== (entry.runs.length === 0)) fold.disabled = entry.runs.length === 0;
-    say(fold, restarts > 0 ? `↻${restarts}` : "");
+    setText(fold, restarts > 0 ? `↻${restarts}` : "");
     const folds = entry.runs.length > 0 ? `Restarted ${times}: ${open ? "fold" : "show"} its runs` : `Restarted ${times}`;
-    if (restarts > 0) for (const name of ["title", "aria-label"]) put(fold, name, folds);
-    put(fold, "aria-expanded", String(open));
+    if (restarts > 0) for (const name of ["title", "aria-label"]) setAttr(fold, name, folds);
+    setAttr(fold, "aria-expanded", String(open));
     const nodes = [...new Set(entry.nodes)].filter(Boolean);
     const words = [
       entry.full,
-      standing(entry),
-      entry.ended ? entry.why : "",
-      `${counted(entry.lines)}${entry.last > 0 ? `, the last ${this.#ago(entry.last)} ago` : ""}`,
+      describeState(entry),
+      entry.ended ? entry.endMessage : "",
+      `${lineCount(entry.lines)}${entry.lastLineAt > 0 ? `, the last ${this.#ago(entry.lastLineAt)} ago` : ""}`,
       restarts > 0 ? `restarted ${times}; the lines of all runs are here` : "",
       nodes.length > 0 ? `on ${nodes.join(", ")}` : "",
       entry.on ? "Click: only this one" : "Click: only this one; its lines are hidden now",
     ];
-    if (this.#looked) put(only, "title", words.filter(Boolean).join("\n"));
-    put(only, "aria-label", `${entry.name}, ${standing(entry)}, ${counted(entry.lines)}: show only this one`);
+    if (this.#isHovered) setAttr(only, "title", words.filter(Boolean).join("\n"));
+    setAttr(only, "aria-label", `${entry.name}, ${describeState(entry)}, ${lineCount(entry.lines)}: show only this one`);
     if (open) for (const one of entry.runs) this.#showRun(one, entry);
   }
 
-  #showRun(one: RunEntry, entry: Entry): void {
-    const made = this.#made.get(one.key);
+  #showRun(one: RunEntry, entry: SourceEntry): void {
+    const made = this.#elements.get(one.key);
     if (made === undefined) return;
-    this.#paint(made, `${one.name} of ${entry.name}`, one.on, one.lines > 0 || one.state !== "ended" ? brief(one.lines) : "", one.state === "ended" ? one.exit : null);
+    this.#paint(made, `${one.name} of ${entry.name}`, one.on, one.lines > 0 || one.state !== "ended" ? shortCount(one.lines) : "", one.state === "ended" ? one.exit : null);
     const words = [
       `${one.name}${one === entry.runs.at(-1) ? ", the newest" : ""}`,
-      runStanding(one),
-      one.state === "ended" ? one.why : "",
-      one.begun > 0 ? `started ${this.#ago(one.begun)} ago` : "",
-      one.lines > 0 ? counted(one.lines) : one.state === "ended" ? "none of its lines is loaded" : "no lines yet",
+      describeRunState(one),
+      one.state === "ended" ? one.endMessage : "",
+      one.startedAt > 0 ? `started ${this.#ago(one.startedAt)} ago` : "",
+      one.lines > 0 ? lineCount(one.lines) : one.state === "ended" ? "none of its lines is loaded" : "no lines yet",
       "Click: only this run",
     ];
-    if (this.#looked) put(made.only, "title", words.filter(Boolean).join("\n"));
-    put(made.only, "aria-label", `${one.name} of ${entry.name}, ${runStanding(one)}, ${counted(one.lines)}: show only this run`);
+    if (this.#isHovered) setAttr(made.only, "title", words.filter(Boolean).join("\n"));
+    setAttr(made.only, "aria-label", `${one.name} of ${entry.name}, ${describeRunState(one)}, ${lineCount(one.lines)}: show only this run`);
   }
 
-  #paint({ element, toggle, count, end }: Made, name: string, on: boolean, lines: string, exit: number | null): void {
-    put(toggle, "aria-checked", String(on));
-    setFlag(element, "cl-off", !on);
-    say(end, exit === null ? "" : exit === 0 ? "✓ " : `exit ${exit} `);
-    setFlag(end, "cl-le", (exit ?? 0) !== 0);
-    say(count, lines);
-    put(toggle, "title", on ? `Hide ${name}` : `Show ${name}`);
+  #paint({ element, toggle, count, end }: EntryElements, name: string, on: boolean, lines: string, exit: number | null): void {
+    setAttr(toggle, "aria-checked", String(on));
+    setClass(element, "cl-off", !on);
+    setText(end, exit === null ? "" : exit === 0 ? "✓ " : `exit ${exit} `);
+    setClass(end, "cl-le", (exit ?? 0) !== 0);
+    setText(count, lines);
+    setAttr(toggle, "title", on ? `Hide ${name}` : `Show ${name}`);
   }
 
   #ago(time: number): string {
-    return ago(Math.max(0, this.now - time));
+    return formatAge(Math.max(0, this.now - time));
   }
 
   #fold(id: string): void {
@@ -249,7 +249,7 @@ export class Sources {
     const run = this.#entries.find(({ keys }) => keys[0] === id)?.runs.find((one) => one.key === key);
     const off = this.#switches.onlyRun(id, key);
     this.choose(off);
-    const end = run?.ended || run?.last || 0;
+    const end = run?.endedAt || run?.lastLineAt || 0;
     if (off.length > 0 && run?.state === "ended" && end > 0) this.go(end);
   }
 }

@@ -2,19 +2,19 @@
 
 import type { Complete } from "../types/events.ts";
 import type { Update } from "../types/update.ts";
-import type { Beyond, TaskSummary } from "../types/summary.ts";
-import { button, h, put, say, setFlag } from "./dom.ts";
-import { ago, counting, grouped, shortClock, zone } from "./format.ts";
-import { noticeWords } from "./line.ts";
-import { troubleOf } from "./phases.ts";
+import type { RemoteJumpState, TaskSummary } from "../types/summary.ts";
+import { button, h, setAttr, setText, setClass } from "./dom.ts";
+import { formatAge, roundAge, groupDigits, formatShortClock, zoneName } from "./format.ts";
+import { formatNotice } from "./line.ts";
+import { runningProblem } from "./phases.ts";
 import type { Time } from "./settings.ts";
 
 type Tone = "good" | "warn" | "bad" | "idle";
 
 /** What the viewer is doing, in words; colour only repeats it. */
-export function stateWords(update: Update, follow: boolean, behind: Behind = { lines: 0, time: 0 }): [string, Tone] {
+export function describeState(update: Update, follow: boolean, behind: Lag = { lines: 0, time: 0 }): [string, Tone] {
   const { link, problem, tasks, newest, now, beyond } = update;
-  if (beyond) return [beyondWords(beyond), beyond.state === "failed" ? "warn" : "idle"];
+  if (beyond) return [describeRemoteJump(beyond), beyond.state === "failed" ? "warn" : "idle"];
   const ended = tasks.filter((task) => task.ended);
   if (tasks.length > 0 && ended.length === tasks.length) {
     const failed = ended.some((task) => task.state !== "succeeded");
@@ -23,45 +23,45 @@ export function stateWords(update: Update, follow: boolean, behind: Behind = { l
   if (link === "stopped" || problem?.task) return [`Stopped: ${problem?.message ?? ""}`, "bad"];
   // Where it is false there is no network; where it is true there may be one.
   const trying = globalThis.navigator?.onLine === false ? "Offline" : "Reconnecting";
-  if (link === "reconnecting") return [`${trying}${newest > 0 ? `, last line ${ago(counting(Math.max(0, now - newest)))} ago` : "…"}`, "warn"];
+  if (link === "reconnecting") return [`${trying}${newest > 0 ? `, last line ${formatAge(roundAge(Math.max(0, now - newest)))} ago` : "…"}`, "warn"];
   if (link === "waiting") return ["Waiting for the kernel", "idle"];
   if (link === "connecting") return ["Connecting…", "idle"];
   const stopped = tasks.find((task) => task.stopped)?.stopped;
   if (stopped) return [stopped, "bad"];
   const pending = tasks.find((task) => task.state === "pending");
   if (pending) return [pending.message || "Pending", "idle"];
-  const troubled = tasks.find((task) => troubleOf(task) !== "");
+  const troubled = tasks.find((task) => runningProblem(task) !== "");
   if (troubled && follow) return [troubled.message, "warn"];
-  if (follow && update.behind > 0) return [`Live, ${many(update.behind, "line")} behind: this server sends no faster`, "idle"];
-  return follow ? ["Live", "good"] : [pausedWords(behind), "idle"];
+  if (follow && update.linesBehind > 0) return [`Live, ${countOf(update.linesBehind, "line")} behind: this server sends no faster`, "idle"];
+  return follow ? ["Live", "good"] : [describePause(behind), "idle"];
 }
 
-function beyondWords({ state, to, what, later, message }: Beyond): string {
+function describeRemoteJump({ state, to, what, later, message }: RemoteJumpState): string {
   if (state === "failed") return `What is not loaded could not be searched: ${message}`;
   if (state === "none") return `No ${later ? "later" : "earlier"} ${what} in what is not loaded`;
-  return `Looking for the ${later ? "next" : "previous"} ${what} in what is not loaded${to === Infinity ? "…" : `, searched back to ${shortClock(to, true)}`}`;
+  return `Looking for the ${later ? "next" : "previous"} ${what} in what is not loaded${to === Infinity ? "…" : `, searched back to ${formatShortClock(to, true)}`}`;
 }
 
 /** How far the view is behind the newest line, while it stands still. */
-export interface Behind {
+export interface Lag {
   lines: number;
   /** ms */
   time: number;
 }
 
-function pausedWords({ lines, time }: Behind): string {
-  return lines <= 0 ? "Paused" : `Paused: view is ${ago(Math.max(0, time))} behind, ${many(lines, "line")} waiting`;
+function describePause({ lines, time }: Lag): string {
+  return lines <= 0 ? "Paused" : `Paused: view is ${formatAge(Math.max(0, time))} behind, ${countOf(lines, "line")} waiting`;
 }
 
-function gapWords(tasks: TaskSummary[]): string {
+function describeGaps(tasks: TaskSummary[]): string {
   const gaps = tasks.reduce((sum, task) => sum + task.gaps, 0);
   const lines = tasks.reduce((sum, task) => sum + task.gapLines, 0);
   if (gaps === 0) return "";
-  return `${gaps} gap${gaps === 1 ? "" : "s"}${lines > 0 ? `, ${grouped(lines)} lines` : ""}`;
+  return `${gaps} gap${gaps === 1 ? "" : "s"}${lines > 0 ? `, ${groupDigits(lines)} lines` : ""}`;
 }
 
 /** How many lines there are, from when to when, of how many runs, and whether that is all: counted by the server. */
-export function statement(tasks: TaskSummary[]): string {
+export function describeCompleteness(tasks: TaskSummary[]): string {
   const all = tasks.map(({ complete }) => complete).filter((one) => one !== null);
   if (all.length === 0 || all.length < tasks.length) return "";
   const sum = (pick: (one: Complete) => number | undefined): number => all.reduce((total, one) => total + (pick(one) ?? 0), 0);
@@ -69,95 +69,95 @@ export function statement(tasks: TaskSummary[]): string {
   const [first, last] = [Math.min(...times), Math.max(...times)];
   const day = new Date(first).toDateString() === new Date(last).toDateString() ? "" : `${new Date(first).toLocaleDateString()} `;
   const until = day === "" ? "" : `${new Date(last).toLocaleDateString()} `;
-  const span = times.length > 0 ? `${day}${shortClock(first, true)} to ${until}${shortClock(last, true)}` : "";
+  const span = times.length > 0 ? `${day}${formatShortClock(first, true)} to ${until}${formatShortClock(last, true)}` : "";
   const masked = sum((one) => Object.values(one.masked ?? {}).reduce((a, b) => a + b, 0));
   const whole = all.every(({ done, gaps }) => done && gaps.length === 0) ? "complete" : "";
-  return [many(sum(({ records }) => records), "line"), span, many(sum(({ sources }) => sources), "source"), masked > 0 ? `${many(masked, "secret")} masked` : "", whole].filter(Boolean).join(", ");
+  return [countOf(sum(({ records }) => records), "line"), span, countOf(sum(({ sources }) => sources), "source"), masked > 0 ? `${countOf(masked, "secret")} masked` : "", whole].filter(Boolean).join(", ");
 }
 
 /** What may not be shown beside the lines; which right would show it stands in the title. */
-export function hiddenWords(hidden: Record<string, string>): string {
+export function describeHidden(hidden: Record<string, string>): string {
   const names = Object.keys(hidden);
   return names.length > 0 ? `without ${names.join(" and ")}` : "";
 }
 
 /** From two seconds on it changes what "the last minute" means. */
-export function clockWords(ahead: number): string {
+export function describeClock(ahead: number): string {
   if (Math.abs(ahead) < 2000) return "";
   return `clock of the cluster is ${(Math.abs(ahead) / 1000).toFixed(1)} s ${ahead > 0 ? "ahead" : "behind"}`;
 }
 
-function many(count: number, word: string): string {
-  return `${grouped(count)} ${word}${count === 1 ? "" : "s"}`;
+function countOf(count: number, word: string): string {
+  return `${groupDigits(count)} ${word}${count === 1 ? "" : "s"}`;
 }
 
 export class StatusBar {
   readonly element: HTMLElement;
   #state = h("span", { class: "cl-state" });
   #counts = h("span", { "aria-live": "off" });
-  #gaps = h("button", { type: "button", class: "cl-gaps", title: "What is missing, and why", onclick: () => this.#list() });
+  #gaps = h("button", { type: "button", class: "cl-gaps", title: "What is missing, and why", onclick: () => this.#toggleGaps() });
   #missing = h("div", { class: "cl-help cl-missing", role: "dialog", "aria-label": "What is missing", hidden: true });
   #tasks: TaskSummary[] = [];
   #clock = h("span", { class: "cl-gaps" });
   #hidden = h("span", { class: "cl-faint cl-zone" });
-  #way = h("span", { class: "cl-faint cl-zone", title: "Where this Jupyter server has the cortex-jupyter extension and reads the kernel's cluster and store, lines come past the kernel, also while it is busy" });
+  #transport = h("span", { class: "cl-faint cl-zone", title: "Where this Jupyter server has the cortex-jupyter extension and reads the kernel's cluster and store, lines come past the kernel, also while it is busy" });
   #zone = h("span", { class: "cl-faint cl-zone", title: "How times are shown" });
   #place = h("button", { type: "button", class: "cl-code", title: "Copy the lines in sight as code" });
-  #sight: [number, number] = [0, 0];
+  #visible: [number, number] = [0, 0];
   #pill = button("↓ newest", "Go to the newest line and follow (End)", () => this.newest(), { class: "cl-pill" });
 
   constructor(
     private readonly newest: () => void,
     copyCode: (from: number, to: number) => void,
   ) {
-    this.#place.addEventListener("click", () => copyCode(...this.#sight));
-    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#hidden, this.#way, this.#zone, this.#place, this.#pill);
+    this.#place.addEventListener("click", () => copyCode(...this.#visible));
+    this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#hidden, this.#transport, this.#zone, this.#place, this.#pill);
   }
 
   /** What goes on, of which some words count up. */
-  state(update: Update, follow: boolean, behind: Behind): void {
-    const [words, tone] = stateWords(update, follow, behind);
-    say(this.#state, `● ${words}`);
-    put(this.#state, "data-tone", tone);
+  state(update: Update, follow: boolean, behind: Lag): void {
+    const [words, tone] = describeState(update, follow, behind);
+    setText(this.#state, `● ${words}`);
+    setAttr(this.#state, "data-tone", tone);
   }
 
-  update(update: Update, follow: boolean, behind: Behind): void {
+  update(update: Update, follow: boolean, behind: Lag): void {
     this.state(update, follow, behind);
     const { lines, shown, filtered, rate } = update;
-    const rates = rate >= 1 ? ` · ${grouped(rate)}/s` : rate > 0 ? ` · ${rate.toFixed(1)}/s` : "";
-    const counted = statement(update.tasks);
-    say(this.#counts, `${filtered ? `${grouped(shown)} of ` : ""}${counted || many(lines, "line")}${rates}`);
-    put(this.#counts, "title", counted && `${grouped(lines)} of them are loaded`);
+    const rates = rate >= 1 ? ` · ${groupDigits(rate)}/s` : rate > 0 ? ` · ${rate.toFixed(1)}/s` : "";
+    const counted = describeCompleteness(update.tasks);
+    setText(this.#counts, `${filtered ? `${groupDigits(shown)} of ` : ""}${counted || countOf(lines, "line")}${rates}`);
+    setAttr(this.#counts, "title", counted && `${groupDigits(lines)} of them are loaded`);
     this.#tasks = update.tasks;
-    say(this.#gaps, gapWords(update.tasks));
-    say(this.#clock, clockWords(update.ahead));
+    setText(this.#gaps, describeGaps(update.tasks));
+    setText(this.#clock, describeClock(update.clockAhead));
     const hidden = Object.assign({}, ...update.tasks.map((task) => task.hidden ?? {})) as Record<string, string>;
-    say(this.#hidden, hiddenWords(hidden));
-    put(this.#hidden, "title", Object.values(hidden).join("; "));
-    say(this.#way, update.transport === "comm" && ["live", "done"].includes(update.link) ? "via kernel" : "");
-    say(this.#pill, update.newestFirst ? "↑ newest" : "↓ newest");
+    setText(this.#hidden, describeHidden(hidden));
+    setAttr(this.#hidden, "title", Object.values(hidden).join("; "));
+    setText(this.#transport, update.transport === "comm" && ["live", "done"].includes(update.link) ? "via kernel" : "");
+    setText(this.#pill, update.newestFirst ? "↑ newest" : "↓ newest");
     this.follow(follow);
   }
 
   /** The gaps, each with its reason and what would have closed it. */
-  #list(): void {
+  #toggleGaps(): void {
     this.#missing.hidden = !this.#missing.hidden;
-    const rows = this.#tasks.flatMap(({ missing }) => missing).map(({ text, hint }) => h("div", {}, noticeWords(text, (ms) => shortClock(ms, true)), h("div", { class: "cl-faint" }, hint)));
+    const rows = this.#tasks.flatMap(({ missing }) => missing).map(({ text, hint }) => h("div", {}, formatNotice(text, (ms) => formatShortClock(ms, true)), h("div", { class: "cl-faint" }, hint)));
     this.#missing.replaceChildren(...rows);
   }
 
   follow(follow: boolean): void {
-    setFlag(this.#pill, "cl-on", follow);
-    put(this.#pill, "aria-pressed", String(follow));
+    setClass(this.#pill, "cl-on", follow);
+    setAttr(this.#pill, "aria-pressed", String(follow));
   }
 
   /** In which way times are shown. */
   zone(time: Time): void {
-    say(this.#zone, { local: zone(), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
+    setText(this.#zone, { local: zoneName(), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
   }
 
   place(first: number | null, last: number | null): void {
-    if (first !== null && last !== null) this.#sight = [first, last + 1];
-    say(this.#place, first === null || last === null ? "" : `log[${first}:${last + 1}]`);
+    if (first !== null && last !== null) this.#visible = [first, last + 1];
+    setText(this.#place, first === null || last === null ? "" : `log[${first}:${last + 1}]`);
   }
 }

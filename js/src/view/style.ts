@@ -1,7 +1,7 @@
 /** The viewer's style sheet: once per document, and per shadow root where a host shows cells in one. */
 
 /** Gives a function that styles an element wherever it will be, and says when it is not needed any more. */
-export function styler(css: string): (element: HTMLElement) => void {
+export function makeStyler(css: string): (element: HTMLElement) => void {
   if (css === "") return () => {};
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(css);

@@ -2,7 +2,7 @@
 
 import type { SourceSummary } from "../types/summary.ts";
 
-export class Switches {
+export class SourceSwitches {
   constructor(private readonly sources: SourceSummary[]) {}
 
   /** Sources that are off as a whole, so with the runs to come; else the single runs. */
@@ -34,15 +34,15 @@ export class Switches {
 
   /** Only these; all again where they were the only ones. */
   only(keys: string[]): string[] {
-    return this.#unlessSo(this.sources.filter(({ key }) => !keys.includes(key)).map(({ key }) => key));
+    return this.#orAll(this.sources.filter(({ key }) => !keys.includes(key)).map(({ key }) => key));
   }
 
   onlyRun(source: string, key: string): string[] {
     const others = this.sources.flatMap((one) => (one.key === source ? one.runs.filter((run) => run.key !== key).map((run) => run.key) : [one.key]));
-    return this.#unlessSo(others);
+    return this.#orAll(others);
   }
 
-  #unlessSo(others: string[]): string[] {
+  #orAll(others: string[]): string[] {
     const { off } = this;
     return off.size === others.length && others.every((key) => off.has(key)) ? [] : others;
   }

@@ -1,6 +1,6 @@
 /** A record as a tree that opens: nested details, values typed by colour, and what can be done with each. Text is always text. */
 
-import { seen } from "../store/parsing/controls.ts";
+import { visibleText } from "../store/parsing/controls.ts";
 import { h } from "./dom.ts";
 
 export interface TreeActions {
@@ -16,7 +16,7 @@ const MAX_VALUE = 200;
 /** What a condition can name. */
 const FIELD = /^[A-Za-z_@][\w.@/-]*$/;
 
-function act(sign: string, title: string, onclick: () => void): HTMLElement {
+function actionButton(sign: string, title: string, onclick: () => void): HTMLElement {
   return h("button", { type: "button", class: "cl-act", title, "aria-label": title, onclick }, sign);
 }
 
@@ -27,35 +27,35 @@ function copy(text: string, element: HTMLElement): void {
   else select();
 }
 
-function leaf(value: unknown): HTMLElement {
+function valueElement(value: unknown): HTMLElement {
   const number = typeof value === "number" || typeof value === "bigint";
   const style = number ? "cl-n" : typeof value === "boolean" ? "cl-bool" : value === null ? "cl-k" : "";
-  const text = seen(String(value));
+  const text = visibleText(String(value));
   return h("span", { class: text.includes("\n") ? "cl-multi" : style }, text);
 }
 
-function acts(field: string | null, value: unknown, element: HTMLElement, actions: TreeActions): HTMLElement {
+function valueActions(field: string | null, value: unknown, element: HTMLElement, actions: TreeActions): HTMLElement {
   const text = String(value);
   const found = h("span", { class: "cl-acts" });
   if (field !== null && text !== "" && text.length <= MAX_VALUE) {
     const ops: [op: string, sign: string, title: string][] = [["=", "=", `Only lines with ${field} = ${text}`], ["!=", "≠", `Only lines with another ${field}`]];
     if (typeof value === "number") ops.push([">=", "≥", `Only lines with ${field} of at least ${text}`], ["<=", "≤", `Only lines with ${field} of at most ${text}`]);
-    for (const [op, sign, title] of ops) found.append(act(sign, title, () => actions.filter({ field, op, value: text })));
+    for (const [op, sign, title] of ops) found.append(actionButton(sign, title, () => actions.filter({ field, op, value: text })));
   }
-  found.append(act("⧉", "Copy the value", () => copy(text, element)));
+  found.append(actionButton("⧉", "Copy the value", () => copy(text, element)));
   return found;
 }
 
 /** `path` is null where nothing can name the place: within a list. */
-function branch(value: unknown, key: string, path: string | null, depth: number, actions: TreeActions): HTMLElement {
+function fieldElement(value: unknown, key: string, path: string | null, depth: number, actions: TreeActions): HTMLElement {
   const field = path !== null && FIELD.test(path) ? path : null;
-  const name = seen(key);
+  const name = visibleText(key);
   if (typeof value !== "object" || value === null) {
-    const element = leaf(value);
+    const element = valueElement(value);
     const chosen = field !== null && actions.chosen.includes(field);
     const title = chosen ? "Take this field out of the rows" : "Show this field in the rows";
     const label = field === null ? h("span", { class: "cl-k" }, name) : h("button", { type: "button", class: "cl-key", title, "aria-pressed": String(chosen), onclick: () => actions.choose(field) }, name);
-    return h("div", { class: "cl-leaf" }, label, h("span", { class: "cl-k" }, ": "), element, acts(field, value, element, actions));
+    return h("div", { class: "cl-leaf" }, label, h("span", { class: "cl-k" }, ": "), element, valueActions(field, value, element, actions));
   }
   const entries = Object.entries(value);
   const list = Array.isArray(value);
@@ -66,11 +66,11 @@ function branch(value: unknown, key: string, path: string | null, depth: number,
 }
 
 function children(entries: [string, unknown][], path: string | null, depth: number, actions: TreeActions): HTMLElement[] {
-  const found = entries.slice(0, MAX_CHILDREN).map(([key, value]) => branch(value, key, path === null ? null : path === "" ? key : `${path}.${key}`, depth + 1, actions));
+  const found = entries.slice(0, MAX_CHILDREN).map(([key, value]) => fieldElement(value, key, path === null ? null : path === "" ? key : `${path}.${key}`, depth + 1, actions));
   if (entries.length > MAX_CHILDREN) found.push(h("div", { class: "cl-k" }, `… ${entries.length - MAX_CHILDREN} more`));
   return found;
 }
 
-export function tree(fields: Record<string, unknown>, actions: TreeActions): HTMLElement {
+export function recordTree(fields: Record<string, unknown>, actions: TreeActions): HTMLElement {
   return h("div", { class: "cl-tree" }, ...children(Object.entries(fields), "", 0, actions));
 }

@@ -1,12 +1,12 @@
 /** A time as a reader writes it to go there: `14:03`, `14:03:21.5`, `-5m`, `2026-01-31 14:03`, with `Z` or `UTC` for UTC. */
 
-import { windowOf } from "../store/parsing/time.ts";
+import { parseWindow } from "../store/parsing/time.ts";
 
 /** ms since the epoch; null where it is no time. A time of day is the last such before `now`. */
-export function readTime(text: string, now: number, utc: boolean): number | null {
+export function parseTypedTime(text: string, now: number, utc: boolean): number | null {
   const trimmed = text.trim();
   if (/^-\s*\d/.test(trimmed)) {
-    const back = /^-(?:\s*\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/.test(trimmed) ? windowOf(trimmed.slice(1)) : null;
+    const back = /^-(?:\s*\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/.test(trimmed) ? parseWindow(trimmed.slice(1)) : null;
     return back === null ? null : now - back;
   }
   const asUtc = utc || /\s*(?:z|utc)$/i.test(trimmed);

@@ -4,54 +4,54 @@ import type { Link } from "../../transport/link.ts";
 import type { SseEvent } from "../../transport/splitter.ts";
 import type { Jump } from "../../types/asked.ts";
 import type { LogEvent } from "../../types/events.ts";
-import type { Beyond as Said } from "../../types/summary.ts";
-import { destination } from "./jump.ts";
+import type { RemoteJumpState as Said } from "../../types/summary.ts";
+import { findDestination } from "./jump.ts";
 import { ERROR, rankOf } from "../parsing/level.ts";
 import type { RemoteQuery } from "./remote.ts";
 import type { Selection } from "../drawing/selection.ts";
-import type { Span } from "../holding/spans.ts";
+import type { UnloadedSpan } from "../holding/spans.ts";
 import type { TaskStore } from "../holding/store.ts";
-import { patternOf } from "./terms.ts";
+import { pythonPattern } from "./terms.ts";
 import { fromNs } from "../parsing/time.ts";
 
-type Step = Extract<Jump, { by: 1 | -1 }>;
+type DirectedJump = Extract<Jump, { by: 1 | -1 }>;
 
-interface Progress {
+interface SearchProgress {
   to: string;
   all?: boolean;
 }
 
 /** What of a task lies between the reader and the next that is here. */
-export interface Between {
+export interface TaskSpans {
   store: TaskStore;
-  spans: Pick<Span, "low" | "high">[];
+  spans: Pick<UnloadedSpan, "low" | "high">[];
 }
 
 /** A line that is not here. */
-export interface Goal {
+export interface JumpGoal {
   store: TaskStore;
   seq: number;
   time: number;
 }
 
 /** The next that is here, not counting the way round the end. */
-export function ahead(to: Step, selection: Selection): number | null {
-  const next = destination(to, selection, selection.finder, -Infinity);
+export function nextLoaded(to: DirectedJump, selection: Selection): number | null {
+  const next = findDestination(to, selection, selection.finder, -Infinity);
   if (next === null || to.from === null) return next;
   return selection.compare(next, to.from) * to.by > 0 ? next : null;
 }
 
 /** Where the next could be that is not here; `by` in time. What is filtered has been found by its own search, as far back as `searchedTo`. */
-export function between(to: Step, selection: Selection, searchedTo: number): Between[] {
+export function spansBetween(to: DirectedJump, selection: Selection, searchedTo: number): TaskSpans[] {
   const { from, by } = to;
   if (from === null || from < 0 || selection.matcher.error !== "") return [];
-  if (to.to === "found" && (!selection.finder.active || selection.finder.error !== "")) return [];
+  if (to.to === "match" && (!selection.finder.isActive || selection.finder.error !== "")) return [];
   const here = selection.keyOf(from);
-  const next = ahead(to, selection);
+  const next = nextLoaded(to, selection);
   const aim = next === null ? by * Infinity : selection.keyOf(next);
   // Where lines have been found alone, the reader stands in the midst of what is not here.
-  const left = ({ low, high }: Span): Pick<Span, "low" | "high"> => (by > 0 ? { low: Math.max(low, here), high: Math.min(high, searchedTo) } : { low, high: Math.min(high, searchedTo, here) });
-  const inWay = ({ low, high }: Pick<Span, "low" | "high">): boolean => low < high && (by > 0 ? high > here && low < aim : low < here && high > aim);
+  const left = ({ low, high }: UnloadedSpan): Pick<UnloadedSpan, "low" | "high"> => (by > 0 ? { low: Math.max(low, here), high: Math.min(high, searchedTo) } : { low, high: Math.min(high, searchedTo, here) });
+  const inWay = ({ low, high }: Pick<UnloadedSpan, "low" | "high">): boolean => low < high && (by > 0 ? high > here && low < aim : low < here && high > aim);
   return selection.stores.map((store) => ({ store, spans: store.spans.map(left).filter(inWay) })).filter(({ spans }) => spans.length > 0);
 }
 
@@ -61,7 +61,7 @@ interface Searchable {
   remoteQuery(store: TaskStore): RemoteQuery | null;
 }
 
-interface Hooks {
+interface RemoteJumpHooks {
   linkOf(task: string): Link | undefined;
   /** There is a goal. */
   found(): void;
@@ -70,40 +70,40 @@ interface Hooks {
   changed(): void;
 }
 
-export class Beyond {
+export class RemoteJump {
   state: Said["state"] = "running";
   to = Infinity;
   message = "";
-  #goal: Goal | null = null;
-  #left: Set<TaskStore>;
+  #goal: JumpGoal | null = null;
+  #searching: Set<TaskStore>;
   #stops = new Map<TaskStore, () => void>();
 
   constructor(
-    readonly step: Step,
-    where: Between[],
+    readonly jump: DirectedJump,
+    where: TaskSpans[],
     private readonly view: Searchable,
-    private readonly hooks: Hooks,
+    private readonly hooks: RemoteJumpHooks,
   ) {
-    this.#left = new Set(where.map(({ store }) => store));
+    this.#searching = new Set(where.map(({ store }) => store));
     for (const one of where) this.#ask(one, Math.max(...one.spans.map(({ high }) => high)));
   }
 
   /** What has been found, once all tasks have been searched. */
-  get goal(): Goal | null {
-    return this.#left.size === 0 ? this.#goal : null;
+  get goal(): JumpGoal | null {
+    return this.#searching.size === 0 ? this.#goal : null;
   }
 
-  get said(): Said {
-    const { state, to, message, step } = this;
-    return { state, to, message, what: step.to === "found" ? "match" : "error", later: step.by > 0 };
+  get summary(): Said {
+    const { state, to, message, jump } = this;
+    return { state, to, message, what: jump.to === "match" ? "match" : "error", later: jump.by > 0 };
   }
 
   stop(): void {
     for (const stop of this.#stops.values()) stop();
-    this.#left.clear();
+    this.#searching.clear();
   }
 
-  #ask({ store, spans }: Between, until: number): void {
+  #ask({ store, spans }: TaskSpans, until: number): void {
     const query = this.#query(store);
     if (query === null) {
       this.#done(store);
@@ -126,21 +126,21 @@ export class Beyond {
   #query(store: TaskStore): RemoteQuery | null {
     const query = this.view.remoteQuery(store);
     if (query === null) return null;
-    if (this.step.to === "found") return { ...query, grep: [...query.grep, patternOf(this.view.selection.finder.term)] };
+    if (this.jump.to === "match") return { ...query, grep: [...query.grep, pythonPattern(this.view.selection.finder.term)] };
     return rankOf(query.level ?? "") > ERROR ? query : { ...query, level: "error" };
   }
 
-  #event(one: Between, { event, data }: SseEvent): void {
-    if (!this.#left.has(one.store)) return;
+  #event(one: TaskSpans, { event, data }: SseEvent): void {
+    if (!this.#searching.has(one.store)) return;
     if (event === "error") this.#fail((JSON.parse(data) as { message: string }).message);
     else if (event === "log") {
-      const best = this.#best(one, JSON.parse(data) as LogEvent);
+      const best = this.#nearestLine(one, JSON.parse(data) as LogEvent);
       if (best === null) return;
-      if (this.#goal === null || (best.time - this.#goal.time) * this.step.by < 0) this.#goal = best;
+      if (this.#goal === null || (best.time - this.#goal.time) * this.jump.by < 0) this.#goal = best;
       // The newest come first: going back, this is the next.
-      if (this.step.by < 0) this.#done(one.store);
+      if (this.jump.by < 0) this.#done(one.store);
     } else if (event === "progress" || event === "done") {
-      const { to, all } = JSON.parse(data) as Progress;
+      const { to, all } = JSON.parse(data) as SearchProgress;
       const time = fromNs(to);
       if (time < 8e15) this.to = Math.min(this.to, time);
       if (event === "done" && all) this.#done(one.store);
@@ -154,15 +154,15 @@ export class Beyond {
   }
 
   /** Of the lines of an event the next that is not here, of sources that are shown. */
-  #best({ store, spans }: Between, { seq, t0, dt, q, s, sources }: LogEvent): Goal | null {
-    let best: Goal | null = null;
+  #nearestLine({ store, spans }: TaskSpans, { seq, t0, dt, q, s, sources }: LogEvent): JumpGoal | null {
+    let best: JumpGoal | null = null;
     for (const [i, offset] of dt.entries()) {
       const time = fromNs(t0) + offset / 1e6;
       const { run = 0, ...source } = sources[s[i]];
-      if (!spans.some(({ low, high }) => time >= Math.floor(low) && time <= high + 1) || !this.view.selection.wants(store, { run, ...source })) continue;
+      if (!spans.some(({ low, high }) => time >= Math.floor(low) && time <= high + 1) || !this.view.selection.wantsRun(store, { run, ...source })) continue;
       const number = seq + (q === undefined ? i : q[i]);
-      if (store.isHere(number) || this.#isFrom(store, number)) continue;
-      if (best === null || (time - best.time) * this.step.by < 0) best = { store, seq: number, time };
+      if (store.isLoaded(number) || this.#isFrom(store, number)) continue;
+      if (best === null || (time - best.time) * this.jump.by < 0) best = { store, seq: number, time };
     }
     return best;
   }
@@ -170,13 +170,13 @@ export class Beyond {
   /** The row that the reader is at may be one that was found alone. */
   #isFrom(store: TaskStore, seq: number): boolean {
     const { selection } = this.view;
-    const { from } = this.step;
+    const { from } = this.jump;
     return from !== null && selection.stores[selection.slotOf(from)] === store && store.seq[selection.rowOf(from)] === seq;
   }
 
   #done(store: TaskStore): void {
     this.#stops.get(store)?.();
-    if (!this.#left.delete(store) || this.#left.size > 0) return;
+    if (!this.#searching.delete(store) || this.#searching.size > 0) return;
     if (this.#goal === null) {
       this.state = "none";
       this.hooks.none();

@@ -1,10 +1,10 @@
 /** From what the reader typed, and the chips, to a test of a line. Never throws: an invalid regex is an answer too. */
 
 import type { Filter } from "../../types/asked.ts";
-import { strip } from "../parsing/controls.ts";
+import { stripEscapes } from "../parsing/controls.ts";
 import { rankOf } from "../parsing/level.ts";
-import { isRegex, regexOf, type Terms, termsOf, testOf } from "./terms.ts";
-import { conditions, holds, marker } from "./where.ts";
+import { isRegex, termRegex, type Terms, parseTerms, termTest } from "./terms.ts";
+import { parseConditions, conditionTest, conditionRegex } from "./where.ts";
 
 export interface Matcher {
   test(text: string): boolean;
@@ -21,9 +21,9 @@ export interface Matcher {
 const MAX_MARKS = 200;
 
 /** What is being typed together with the chips. */
-export function allTerms(filter: Partial<Filter>): Terms {
+export function filterTerms(filter: Partial<Filter>): Terms {
   const { grep = "", regex = false, matchCase = false, include = [], exclude = [], where = [], level = "" } = filter;
-  const typed = termsOf(grep, regex, matchCase);
+  const typed = parseTerms(grep, regex, matchCase);
   return {
     include: [...include, ...typed.include].filter(Boolean),
     exclude: [...exclude, ...typed.exclude].filter(Boolean),
@@ -33,12 +33,12 @@ export function allTerms(filter: Partial<Filter>): Terms {
 }
 
 export function usesRegex(filter: Partial<Filter>): boolean {
-  const { include, exclude } = allTerms(filter);
+  const { include, exclude } = filterTerms(filter);
   return [...include, ...exclude].some(isRegex);
 }
 
-export function compile(filter: Partial<Filter>): Matcher {
-  const terms = allTerms(filter);
+export function compileFilter(filter: Partial<Filter>): Matcher {
+  const terms = filterTerms(filter);
   const wanted: ((line: string) => boolean)[] = [];
   const unwanted: ((line: string) => boolean)[] = [];
   const markers: RegExp[] = [];
@@ -52,17 +52,17 @@ export function compile(filter: Partial<Filter>): Matcher {
   };
   for (const term of terms.include) {
     attempt(term, () => {
-      markers.push(regexOf(term, "g"));
-      wanted.push(testOf(term));
+      markers.push(termRegex(term, "g"));
+      wanted.push(termTest(term));
     });
   }
-  for (const term of terms.exclude) attempt(term, () => unwanted.push(testOf(term)));
+  for (const term of terms.exclude) attempt(term, () => unwanted.push(termTest(term)));
   for (const text of terms.where) {
-    const found = conditions(text);
+    const found = parseConditions(text);
     if (found === null) error ||= `${text} is no condition on a field: write status>=500 or user="a b"`;
     for (const condition of found ?? []) {
-      wanted.push(holds(condition));
-      markers.push(marker(condition));
+      wanted.push(conditionTest(condition));
+      markers.push(conditionRegex(condition));
     }
   }
   return {
@@ -71,15 +71,15 @@ export function compile(filter: Partial<Filter>): Matcher {
     error,
     active: wanted.length + unwanted.length > 0,
     test(text) {
-      const line = text.includes("\u001b") ? strip(text) : text;
+      const line = text.includes("\u001b") ? stripEscapes(text) : text;
       return wanted.every((test) => test(line)) && !unwanted.some((test) => test(line));
     },
-    find: (text) => marksOf(text, markers),
+    find: (text) => findMarks(text, markers),
   };
 }
 
 /** Starts and ends, in order and apart from each other. */
-function marksOf(text: string, markers: RegExp[]): number[] {
+function findMarks(text: string, markers: RegExp[]): number[] {
   const marks: [number, number][] = [];
   for (const one of markers) {
     one.lastIndex = 0;

@@ -1,31 +1,31 @@
 /** Find without filtering: which of the shown rows hold a text, searched in slices as the filter is. */
 
-import { isRegex, regexOf, testOf } from "./terms.ts";
-import { strip } from "../parsing/controls.ts";
+import { isRegex, termRegex, termTest } from "./terms.ts";
+import { stripEscapes } from "../parsing/controls.ts";
 import type { Selection } from "../drawing/selection.ts";
-import { Sequence } from "../drawing/sequence.ts";
+import { RowSequence } from "../drawing/sequence.ts";
 import { NOTICE } from "../holding/flags.ts";
 
 /** A slice of a search: rows are looked at in steps until so much time is over, ms. What is found is shown after each. */
-export const STEP = 4000;
-export const SLICE = 8;
+export const STEP_ROWS = 4000;
+export const SLICE_MS = 8;
 /** Where nothing can stop a regex, a slice this slow ends the search. */
-export const SLOW = 250;
+export const SLOW_MS = 250;
 
 export class Finder {
   term = "";
   error = "";
   /** Rows at the front of what is shown that have not been looked at. */
   unsearched = 0;
-  found: Sequence;
+  matches: RowSequence;
   #test: ((line: string) => boolean) | undefined;
   #marker: RegExp | undefined;
 
   constructor(private readonly selection: Selection) {
-    this.found = new Sequence(selection.compare);
+    this.matches = new RowSequence(selection.compare);
   }
 
-  get active(): boolean {
+  get isActive(): boolean {
     return this.#test !== undefined;
   }
 
@@ -34,30 +34,30 @@ export class Finder {
     this.error = "";
     this.#test = this.#marker = undefined;
     try {
-      if (term !== "") [this.#test, this.#marker] = [testOf(term), regexOf(term, "g")];
+      if (term !== "") [this.#test, this.#marker] = [termTest(term), termRegex(term, "g")];
     } catch (reason) {
       this.error = String(reason instanceof Error ? reason.message : reason).replace(/^Invalid regular expression: /, "");
     }
-    this.again();
+    this.restart();
   }
 
   /** What is shown is another selection. */
-  again(): void {
-    this.found = new Sequence(this.selection.compare);
-    this.unsearched = this.active ? this.selection.shown.length : 0;
+  restart(): void {
+    this.matches = new RowSequence(this.selection.compare);
+    this.unsearched = this.isActive ? this.selection.shown.length : 0;
   }
 
   /** Rows have come to what is shown, the lowest of them at this place. */
-  take(ids: number[], lowest: number): void {
-    if (!this.active) return;
-    if (lowest < this.unsearched) this.again();
-    else this.found.merge(ids.filter((id) => this.#matches(id)));
+  addRows(ids: number[], lowest: number): void {
+    if (!this.isActive) return;
+    if (lowest < this.unsearched) this.restart();
+    else this.matches.merge(ids.filter((id) => this.#matches(id)));
   }
 
-  drop(id: number): void {
-    if (!this.active) return;
+  removeRow(id: number): void {
+    if (!this.isActive) return;
     this.unsearched = Math.min(this.unsearched, this.selection.shown.length);
-    this.found.remove(id);
+    this.matches.remove(id);
   }
 
   marks(text: string): number[] {
@@ -77,20 +77,20 @@ export class Finder {
     const started = Date.now();
     const { shown } = this.selection;
     do {
-      const from = Math.max(0, this.unsearched - STEP);
+      const from = Math.max(0, this.unsearched - STEP_ROWS);
       const ids: number[] = [];
       for (let index = from; index < this.unsearched; index++) {
         const id = shown.at(index);
         if (this.#matches(id)) ids.push(id);
-        if (!guarded && isRegex(this.term) && (index & 255) === 0 && Date.now() - started > SLOW) {
+        if (!guarded && isRegex(this.term) && (index & 255) === 0 && Date.now() - started > SLOW_MS) {
           this.error = `stopped, too slow: ${this.term}`;
           this.unsearched = 0;
           return false;
         }
       }
       this.unsearched = from;
-      this.found.merge(ids);
-    } while (this.unsearched > 0 && Date.now() - started < SLICE);
+      this.matches.merge(ids);
+    } while (this.unsearched > 0 && Date.now() - started < SLICE_MS);
     return this.unsearched > 0;
   }
 
@@ -100,6 +100,6 @@ export class Finder {
     const row = rowOf(id);
     if (store.flags[row] & NOTICE) return false;
     const text = store.folds.heads.has(row) ? store.folds.textOf(row) : store.texts[row];
-    return this.#test!(text.includes("\u001b") ? strip(text) : text);
+    return this.#test!(text.includes("\u001b") ? stripEscapes(text) : text);
   }
 }

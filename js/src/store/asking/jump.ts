@@ -4,11 +4,11 @@ import type { Jump } from "../../types/asked.ts";
 import type { Finder } from "./find.ts";
 import { ERROR } from "../parsing/level.ts";
 import type { Selection } from "../drawing/selection.ts";
-import type { Sequence } from "../drawing/sequence.ts";
+import type { RowSequence } from "../drawing/sequence.ts";
 import { NO_SOURCE, NOTICE } from "../holding/flags.ts";
 
 /** The row to go to; null where there is none. */
-export function destination(to: Jump, selection: Selection, finder: Finder, low: number): number | null {
+export function findDestination(to: Jump, selection: Selection, finder: Finder, low: number): number | null {
   const { shown } = selection;
   if (shown.length === 0) return null;
   switch (to.to) {
@@ -17,22 +17,22 @@ export function destination(to: Jump, selection: Selection, finder: Finder, low:
     case "row":
       return to.id;
     case "seq":
-      return nearest(selection, to.task, to.seq);
-    case "found":
-      return step(to.from, to.by, finder.found, finder.found.lowerBound((id) => selection.keyOf(id) < low));
+      return nearestSeq(selection, to.task, to.seq);
+    case "match":
+      return nextMatch(to.from, to.by, finder.matches, finder.matches.lowerBound((id) => selection.keyOf(id) < low));
     case "error":
       return nextError(selection, to.from, to.by);
     case "death":
-      return beforeDeath(selection);
+      return lastBeforeFailure(selection);
   }
 }
 
 /** Round the end, as in editors; what lies before the window is left out. */
-function step(from: number | null, by: 1 | -1, found: Sequence, first: number): number | null {
+function nextMatch(from: number | null, by: 1 | -1, found: RowSequence, first: number): number | null {
   const length = found.length - first;
   if (length === 0) return null;
   if (from === null) return found.at(by > 0 ? first : found.length - 1);
-  const place = Math.max(0, found.placeOf(from) - first);
+  const place = Math.max(0, found.indexFor(from) - first);
   const here = place < length && found.at(first + place) === from;
   const next = by > 0 ? place + (here ? 1 : 0) : place - 1;
   return found.at(first + ((next + length) % length));
@@ -45,7 +45,7 @@ function isError(selection: Selection, id: number): boolean {
 /** Errors that follow each other are one place: a traceback is not walked line by line. */
 function nextError(selection: Selection, from: number | null, by: 1 | -1): number | null {
   const { shown } = selection;
-  let index = from === null ? (by > 0 ? 0 : shown.length - 1) : Math.min(shown.length - 1, shown.placeOf(from));
+  let index = from === null ? (by > 0 ? 0 : shown.length - 1) : Math.min(shown.length - 1, shown.indexFor(from));
   if (from !== null) {
     while (index >= 0 && index < shown.length && isError(selection, shown.at(index))) index += by;
   }
@@ -56,7 +56,7 @@ function nextError(selection: Selection, from: number | null, by: 1 | -1): numbe
   return shown.at(index);
 }
 
-function nearest(selection: Selection, task: string, seq: number): number | null {
+function nearestSeq(selection: Selection, task: string, seq: number): number | null {
   const { shown, stores } = selection;
   let best: number | null = null;
   let distance = Infinity;
@@ -70,7 +70,7 @@ function nearest(selection: Selection, task: string, seq: number): number | null
 }
 
 /** The last line of what ended badly last, else the last line of all. */
-function beforeDeath(selection: Selection): number | null {
+function lastBeforeFailure(selection: Selection): number | null {
   const { shown, stores } = selection;
   const ends = stores.flatMap((store) => store.marks).filter(({ kind, level }) => kind === "ended" && level >= ERROR);
   const last = ends.toSorted((a, b) => a.time - b.time).at(-1);

@@ -1,14 +1,14 @@
 /** One view's filter over what is not loaded: asked of the server task by task, newest first, until it has been everywhere or is stopped. */
 
 import type { LogEvent } from "../../types/events.ts";
-import type { RemoteSearch } from "../../types/summary.ts";
+import type { RemoteSearchState } from "../../types/summary.ts";
 import type { Link } from "../../transport/link.ts";
 import type { SseEvent } from "../../transport/splitter.ts";
 import type { RemoteQuery } from "./remote.ts";
 import type { TaskStore } from "../holding/store.ts";
 import { fromNs } from "../parsing/time.ts";
 
-interface Progress {
+interface SearchProgress {
   to: string;
   matches: number;
   looked: number;
@@ -16,31 +16,31 @@ interface Progress {
   all?: boolean;
 }
 
-interface Hooks {
+interface SearchHooks {
   linkOf(task: string): Link | undefined;
   /** Rows were found; the views take them. */
   found(store: TaskStore, event: LogEvent): void;
   changed(): void;
 }
 
-export class Search {
-  state: RemoteSearch["state"] = "running";
+export class RemoteSearch {
+  state: RemoteSearchState["state"] = "running";
   /** Everything since then has been searched, ms. */
   to = Infinity;
   looked = 0;
   message = "";
   #stop: () => void = () => {};
   /** Tasks still to be searched, each up to where. */
-  readonly #left: [store: TaskStore, until: number][];
+  readonly #remaining: [store: TaskStore, until: number][];
 
   constructor(
     readonly stores: TaskStore[],
     private readonly queryOf: (store: TaskStore) => RemoteQuery | null,
     /** Where the window begins, ms. */
     private readonly low: number,
-    private readonly hooks: Hooks,
+    private readonly hooks: SearchHooks,
   ) {
-    this.#left = stores.filter(({ spans }) => spans.some(({ high }) => high > low)).map((store) => [store, Math.max(...store.spans.map(({ high }) => high))]);
+    this.#remaining = stores.filter(({ spans }) => spans.some(({ high }) => high > low)).map((store) => [store, Math.max(...store.spans.map(({ high }) => high))]);
     this.#next();
   }
 
@@ -57,7 +57,7 @@ export class Search {
   }
 
   #next(): void {
-    const [next] = this.#left;
+    const [next] = this.#remaining;
     const link = next && this.hooks.linkOf(next[0].task);
     if (next === undefined || link === undefined) {
       this.state = next === undefined ? "done" : "stopped";
@@ -67,7 +67,7 @@ export class Search {
     const [store, until] = next;
     const query = this.queryOf(store);
     if (query === null) {
-      this.#left.shift();
+      this.#remaining.shift();
       this.#next();
       return;
     }
@@ -88,13 +88,13 @@ export class Search {
     if (event === "log") this.hooks.found(store, JSON.parse(data) as LogEvent);
     else if (event === "error") this.#fail((JSON.parse(data) as { message: string }).message);
     else if (event === "progress" || event === "done") {
-      const { to, looked, all } = JSON.parse(data) as Progress;
+      const { to, looked, all } = JSON.parse(data) as SearchProgress;
       this.looked = looked;
       const time = fromNs(to);
       if (time < 8e15) this.to = Math.min(this.to, time);
-      this.#left[0][1] = Math.min(this.#left[0][1], this.to);
+      this.#remaining[0][1] = Math.min(this.#remaining[0][1], this.to);
       if (event === "done" && all) {
-        this.#left.shift();
+        this.#remaining.shift();
         this.#stop();
         this.#next();
       }

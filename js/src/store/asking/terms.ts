@@ -1,7 +1,7 @@
 /** What a reader writes into the box, and what a chip stands for: a text, a /regex/, a condition on a field, a level. */
 
 import { rankOf } from "../parsing/level.ts";
-import { conditions } from "./where.ts";
+import { parseConditions } from "./where.ts";
 
 export interface Terms {
   include: string[];
@@ -13,17 +13,17 @@ export interface Terms {
 
 const SLASHED = /^\/(.+)\/([imsc]*)$/s;
 
-export function escaped(text: string): string {
+export function escapeRegex(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
 }
 
 /** Case counts when a capital was typed; the letters of `\W` and the like are no capitals. */
-export function flagsFor(text: string): string {
+export function caseFlags(text: string): string {
   return /\p{Lu}/u.test(text.replace(/\\./g, "")) ? "" : "i";
 }
 
 /** A pattern as JavaScript or as Python writes it: `(?i)` in front, `(?P<name>`, `\A` and `\Z`. The flag `c`: case counts. */
-function fromPython(written: string, flags: string): [source: string, flags: string] {
+function translatePython(written: string, flags: string): [source: string, flags: string] {
   const [head = "", given = ""] = /^\(\?([aimsux]+)\)/.exec(written) ?? [];
   const source = written
     .slice(head.length)
@@ -31,14 +31,14 @@ function fromPython(written: string, flags: string): [source: string, flags: str
     .replace(/\(\?P=(\w+)\)/g, "\\k<$1>")
     .replace(/\\./gs, (found) => (found === "\\A" ? "^" : found === "\\Z" ? "$" : found));
   const all = [...new Set(`${given.replace(/[^ims]/g, "")}${flags.replace("c", "")}`)].join("");
-  return [source, all || (head === "" && !flags.includes("c") ? flagsFor(source) : "")];
+  return [source, all || (head === "" && !flags.includes("c") ? caseFlags(source) : "")];
 }
 
 /** The regular expression of a term. Throws where it is none. */
-export function regexOf(term: string, more = ""): RegExp {
+export function termRegex(term: string, more = ""): RegExp {
   const [, source, flags] = SLASHED.exec(term) ?? [];
-  if (source === undefined) return new RegExp(escaped(term), more + flagsFor(term));
-  const [written, own] = fromPython(source, flags);
+  if (source === undefined) return new RegExp(escapeRegex(term), more + caseFlags(term));
+  const [written, own] = translatePython(source, flags);
   return new RegExp(written, more + own);
 }
 
@@ -47,17 +47,17 @@ export function isRegex(term: string): boolean {
 }
 
 /** A term's test; plain texts whose case counts need no regular expression. */
-export function testOf(term: string): (line: string) => boolean {
-  if (!isRegex(term) && flagsFor(term) === "") return (line) => line.includes(term);
-  const regex = regexOf(term);
+export function termTest(term: string): (line: string) => boolean {
+  if (!isRegex(term) && caseFlags(term) === "") return (line) => line.includes(term);
+  const regex = termRegex(term);
   return (line) => regex.test(line);
 }
 
 /** What the box and its two switches say, as a term. */
-export function termOf(text: string, regex: boolean, matchCase: boolean): string {
+export function makeTerm(text: string, regex: boolean, matchCase: boolean): string {
   if (isRegex(text)) return text;
   if (regex) return `/${text}/${matchCase ? "c" : ""}`;
-  return matchCase && flagsFor(text) !== "" ? `/${escaped(text)}/c` : text;
+  return matchCase && caseFlags(text) !== "" ? `/${escapeRegex(text)}/c` : text;
 }
 
 /** `loss -healthz -"GET /"`: what is wanted, and the words to leave out. */
@@ -71,7 +71,7 @@ function splitExcludes(text: string): { grep: string; exclude: string[] } {
 }
 
 /** Reads what was typed: `!text` and `-word` leave out, `"text"` is only a text, `level>=warning`, `status>=500`, `/regex/`. */
-export function termsOf(typed: string, regex = false, matchCase = false): Terms {
+export function parseTerms(typed: string, regex = false, matchCase = false): Terms {
   const found: Terms = { include: [], exclude: [], where: [], level: "" };
   const text = typed.trim();
   if (text === "") return typed === "" ? found : { ...found, include: [typed] };
@@ -80,33 +80,33 @@ export function termsOf(typed: string, regex = false, matchCase = false): Terms 
   const into = negative ? found.exclude : found.include;
   const quoted = /^"([^"]+)"$/.exec(rest.trim());
   const level = /^level\s*(?:>=|≥)\s*([a-z]+)$/i.exec(text);
-  if (quoted) into.push(termOf(quoted[1], false, matchCase));
-  else if (regex || isRegex(rest)) into.push(termOf(rest, true, matchCase));
+  if (quoted) into.push(makeTerm(quoted[1], false, matchCase));
+  else if (regex || isRegex(rest)) into.push(makeTerm(rest, true, matchCase));
   else if (level && rankOf(level[1]) > 0) found.level = level[1].toLowerCase();
-  else if (negative === null && conditions(text)) found.where.push(text);
-  else if (negative) into.push(termOf(rest, false, matchCase));
+  else if (negative === null && parseConditions(text)) found.where.push(text);
+  else if (negative) into.push(makeTerm(rest, false, matchCase));
   else {
     const { grep, exclude } = splitExcludes(typed);
-    if (grep !== "") found.include.push(termOf(grep, false, matchCase));
+    if (grep !== "") found.include.push(makeTerm(grep, false, matchCase));
     found.exclude.push(...exclude);
   }
   return found;
 }
 
 /** A term as Python's regular expression, which counts case unless it is told not to. */
-export function patternOf(term: string): string {
+export function pythonPattern(term: string): string {
   const [, source, flags] = SLASHED.exec(term) ?? [];
   if (source !== undefined && /^\(\?[aimsux]+\)/.test(source)) return source;
   const own = (flags ?? "").replace("c", "");
-  const all = own === "" && !flags?.includes("c") ? flagsFor(source ?? term) : own;
-  return `${all === "" ? "" : `(?${all})`}${source ?? escaped(term)}`;
+  const all = own === "" && !flags?.includes("c") ? caseFlags(source ?? term) : own;
+  return `${all === "" ? "" : `(?${all})`}${source ?? escapeRegex(term)}`;
 }
 
 /** A term in words, for its chip. */
-export function termWords(term: string): string {
+export function describeTerm(term: string): string {
   const [, source, flags] = SLASHED.exec(term) ?? [];
   if (source === undefined) return `“${term}”`;
   const plain = source.replace(/^\(\?i\)/, "").replace(/\\([\\^$.*+?()[\]{}|/])/g, "$1");
-  if (escaped(plain) === source.replace(/^\(\?i\)/, "").replaceAll("\\/", "/")) return `“${plain}”${flags.includes("c") && flagsFor(plain) && !source.startsWith("(?i)") ? " Aa" : ""}`;
+  if (escapeRegex(plain) === source.replace(/^\(\?i\)/, "").replaceAll("\\/", "/")) return `“${plain}”${flags.includes("c") && caseFlags(plain) && !source.startsWith("(?i)") ? " Aa" : ""}`;
   return `/${source}/${flags.replace("c", "")}`;
 }

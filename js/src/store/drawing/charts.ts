@@ -10,26 +10,26 @@ import { Curves, type SeriesDoc } from "./curves.ts";
 import type { TaskStore } from "../holding/store.ts";
 
 /** Of the worker's time at once, ms: an update must not wait for it. */
-const SLICE = 8;
+const READ_SLICE_MS = 8;
 /** A chart is drawn anew at most so often, ms. */
-const EVERY = 500;
+const REDRAW_MS = 500;
 
-interface Charted {
+interface ChartState {
   curves: Curves;
   /** There were lines left to read when it was read last. */
   behind: boolean;
   /** What the server has been asked for: all that it had when it was. */
-  asked: "no" | "reading" | "done" | "failed";
+  remote: "no" | "reading" | "done" | "failed";
   stop: () => void;
-  looked: number;
+  linesRead: number;
   lines: number;
   leftOut: number;
   message: string;
   /** Absences that it was asked after. */
-  holes: number;
+  absences: number;
 }
 
-interface Hooks {
+interface ChartHooks {
   linkOf(task: string): Link | undefined;
   /** Somebody sees the chart of these lines now. */
   seen(store: TaskStore): boolean;
@@ -40,22 +40,22 @@ interface Hooks {
 }
 
 export class Charts {
-  readonly #charted = new Map<TaskStore, Charted>();
-  readonly #news = new Map<TaskStore, ReturnType<typeof setTimeout>>();
+  readonly #charted = new Map<TaskStore, ChartState>();
+  readonly #redrawTimers = new Map<TaskStore, ReturnType<typeof setTimeout>>();
   #reading = false;
 
-  constructor(private readonly hooks: Hooks) {}
+  constructor(private readonly hooks: ChartHooks) {}
 
   /** The stores of which a chart is shown, all of them. */
-  show(stores: Set<TaskStore>): void {
+  setStores(stores: Set<TaskStore>): void {
     for (const [store, charted] of this.#charted) {
       if (stores.has(store)) continue;
       charted.stop();
-      clearTimeout(this.#news.get(store));
-      this.#news.delete(store);
+      clearTimeout(this.#redrawTimers.get(store));
+      this.#redrawTimers.delete(store);
       this.#charted.delete(store);
     }
-    for (const store of stores) if (!this.#charted.has(store)) this.#charted.set(store, { curves: new Curves(store), behind: true, asked: "no", stop: () => {}, looked: 0, lines: 0, leftOut: 0, message: "", holes: 0 });
+    for (const store of stores) if (!this.#charted.has(store)) this.#charted.set(store, { curves: new Curves(store), behind: true, remote: "no", stop: () => {}, linesRead: 0, lines: 0, leftOut: 0, message: "", absences: 0 });
     this.read();
   }
 
@@ -65,12 +65,12 @@ export class Charts {
     let more = false;
     for (const [store, charted] of this.#charted) {
       if (!this.hooks.seen(store)) continue;
-      this.#ask(store, charted);
-      const found = charted.curves.read(SLICE);
-      const { behind } = charted.curves;
-      if (found || behind !== charted.behind) this.#changed(store);
-      charted.behind = behind;
-      more ||= behind;
+      this.#readRemote(store, charted);
+      const found = charted.curves.read(READ_SLICE_MS);
+      const { isBehind } = charted.curves;
+      if (found || isBehind !== charted.behind) this.#changed(store);
+      charted.behind = isBehind;
+      more ||= isBehind;
     }
     if (!more) return;
     this.#reading = true;
@@ -80,39 +80,39 @@ export class Charts {
     });
   }
 
-  moved(store: TaskStore, rows: Int32Array): void {
-    this.#charted.get(store)?.curves.moved(rows);
+  renumber(store: TaskStore, rows: Int32Array): void {
+    this.#charted.get(store)?.curves.renumber(rows);
   }
 
-  of(stores: TaskStore[]): Chart {
+  chartOf(stores: TaskStore[]): Chart {
     const all = stores.map((store) => this.#charted.get(store)).filter((one) => one !== undefined);
-    const sum = (pick: (one: Charted) => number): number => all.reduce((total, one) => total + pick(one), 0);
-    const failed = all.find(({ asked }) => asked === "failed");
+    const sum = (pick: (one: ChartState) => number): number => all.reduce((total, one) => total + pick(one), 0);
+    const failed = all.find(({ remote }) => remote === "failed");
     return {
-      curves: all.flatMap(({ curves }) => curves.curves(1 / all.length)),
-      of: failed ? "loaded" : all.some(({ asked, curves }) => asked === "reading" || curves.behind) ? "reading" : "all",
-      looked: sum(({ looked }) => looked),
+      curves: all.flatMap(({ curves }) => curves.build(1 / all.length)),
+      coverage: failed ? "loaded" : all.some(({ remote, curves }) => remote === "reading" || curves.isBehind) ? "reading" : "all",
+      linesRead: sum(({ linesRead }) => linesRead),
       lines: sum(({ lines }) => lines),
       message: failed?.message ?? "",
-      leftOut: sum(({ curves, leftOut }) => Math.max(leftOut, curves.leftOut)),
+      leftOut: sum(({ curves, leftOut }) => Math.max(leftOut, curves.omittedMetrics)),
     };
   }
 
   close(): void {
-    this.show(new Set());
+    this.setStores(new Set());
   }
 
   /** What is not here is read by the server: once, and again after an absence. */
-  #ask(store: TaskStore, charted: Charted): void {
+  #readRemote(store: TaskStore, charted: ChartState): void {
     const holes = store.spans.filter(({ onDemand }) => onDemand).length;
-    const lacks = charted.asked === "no" && (store.older || store.spans.length > 0);
+    const lacks = charted.remote === "no" && (store.older || store.spans.length > 0);
     const link = this.hooks.linkOf(store.task);
-    if (link === undefined || charted.asked === "reading" || !(lacks || holes > charted.holes)) {
-      charted.holes = Math.min(charted.holes, holes);
+    if (link === undefined || charted.remote === "reading" || !(lacks || holes > charted.absences)) {
+      charted.absences = Math.min(charted.absences, holes);
       return;
     }
-    charted.holes = holes;
-    charted.asked = "reading";
+    charted.absences = holes;
+    charted.remote = "reading";
     this.#changed(store);
     charted.stop = link.metrics(store.task, {
       event: (event) => this.#event(store, charted, event),
@@ -120,30 +120,30 @@ export class Charts {
     });
   }
 
-  #event(store: TaskStore, charted: Charted, { event, data }: SseEvent): void {
+  #event(store: TaskStore, charted: ChartState, { event, data }: SseEvent): void {
     const doc = JSON.parse(data) as { series?: SeriesDoc[]; message?: string; looked?: number; lines?: number; left_out?: number };
-    if (event === "points") for (const series of doc.series ?? []) charted.curves.take(series);
+    if (event === "points") for (const series of doc.series ?? []) charted.curves.addSeries(series);
     else if (event === "error") this.#end(store, charted, doc.message ?? "");
     else if (event === "progress" || event === "done") {
-      [charted.looked, charted.lines, charted.leftOut] = [doc.looked ?? 0, doc.lines ?? 0, doc.left_out ?? 0];
-      if (event === "done") charted.asked = "done";
+      [charted.linesRead, charted.lines, charted.leftOut] = [doc.looked ?? 0, doc.lines ?? 0, doc.left_out ?? 0];
+      if (event === "done") charted.remote = "done";
     }
     this.#changed(store);
   }
 
   /** Before it is done: a chart of what is loaded, which says so. */
-  #end(store: TaskStore, charted: Charted, message: string): void {
-    if (charted.asked !== "reading") return;
-    charted.asked = "failed";
+  #end(store: TaskStore, charted: ChartState, message: string): void {
+    if (charted.remote !== "reading") return;
+    charted.remote = "failed";
     charted.message = message;
     this.#changed(store);
   }
 
   #changed(store: TaskStore): void {
-    if (this.#news.has(store)) return;
-    this.#news.set(store, setTimeout(() => {
-      this.#news.delete(store);
+    if (this.#redrawTimers.has(store)) return;
+    this.#redrawTimers.set(store, setTimeout(() => {
+      this.#redrawTimers.delete(store);
       this.hooks.changed(store);
-    }, EVERY));
+    }, REDRAW_MS));
   }
 }

@@ -5,19 +5,19 @@ import type { Selection } from "./selection.ts";
 import { NOTICE } from "../holding/flags.ts";
 
 /** More than a clipboard and a page are glad of. */
-const MOST = 100_000;
+const MAX_COPIED = 100_000;
 
-export function copied(selection: Selection, ids: number[], as: "text" | "json" | "code"): string {
+export function copyRows(selection: Selection, ids: number[], as: "text" | "json" | "code"): string {
   const { stores } = selection;
   const lines: string[] = [];
   let [low, high] = [Infinity, -Infinity];
   for (const id of ids) {
-    if (lines.length >= MOST) break;
+    if (lines.length >= MAX_COPIED) break;
     const store = stores[selection.slotOf(id)];
     const row = selection.rowOf(id);
     if (store.flags[row] & NOTICE) continue;
     // What is folded is taken along.
-    for (const one of [row, ...(selection.opened.has(id) ? [] : store.folds.below(row))]) {
+    for (const one of [row, ...(selection.opened.has(id) ? [] : store.folds.membersOf(row))]) {
       const [seq, text] = [store.seq[one], store.texts[one]];
       [low, high] = [Math.min(low, seq), Math.max(high, seq)];
       if (as === "code") lines.push("");

@@ -1,21 +1,21 @@
 /** The metrics of one task: curves that grow with its lines, each thinned out so that it looks the same. */
 
 import type { Curve } from "../../types/chart.ts";
-import { reportedBy } from "../parsing/metrics.ts";
+import { parseMetrics } from "../parsing/metrics.ts";
 import { NOTICE } from "../holding/flags.ts";
 import type { TaskStore } from "../holding/store.ts";
 
 /** A curve is thinned out when it has so many points; half as many are left at most. */
-const FULL = 4096;
+const MAX_POINTS = 4096;
 /** Of all curves together, on the way to the page. */
-const SENT = 24_000;
-const LEAST = 100;
+const MAX_SENT_POINTS = 24_000;
+const MIN_SENT_POINTS = 100;
 /** Different metrics that are kept. */
-const NAMES = 100;
-/** Points of a stretch of time that are kept: first, last, least, most (M4, as analysis/thinned.py), and the first that is no number. */
-const KEPT = 5;
+const MAX_METRICS = 100;
+/** Points of a stretch of time that are kept: first, last, least, most (M4, as frames/thinned.py), and the first that is no number. */
+const POINTS_PER_STRETCH = 5;
 /** Rows that are read without looking at the clock. */
-const SLICE = 64;
+const ROWS_PER_CHECK = 64;
 
 interface Point {
   time: number;
@@ -45,11 +45,11 @@ export class Curves {
 
   constructor(readonly store: TaskStore) {}
 
-  get leftOut(): number {
+  get omittedMetrics(): number {
     return this.#leftOut.size;
   }
 
-  get behind(): boolean {
+  get isBehind(): boolean {
     return this.#next < this.store.rows;
   }
 
@@ -59,11 +59,11 @@ export class Curves {
     const end = performance.now() + most;
     let found = false;
     for (let row = this.#next; row < store.rows; row++) {
-      if (row % SLICE === 0 && performance.now() > end) break;
+      if (row % ROWS_PER_CHECK === 0 && performance.now() > end) break;
       this.#next = row + 1;
       // What a search has found elsewhere is read by the server.
-      if (store.flags[row] & NOTICE || store.isGone(row) || store.isFound(row)) continue;
-      for (const { values, step, epoch } of reportedBy(store.texts[row])) {
+      if (store.flags[row] & NOTICE || store.isRemoved(row) || store.isSearchHit(row)) continue;
+      for (const { values, step, epoch } of parseMetrics(store.texts[row])) {
         const at = this.#stepOf(row, step, epoch);
         for (const [name, value] of values) this.#add(name, this.#sourceOf(row), { time: store.timeOf(row), step: at, value, seq: store.seq[row] });
         found = true;
@@ -73,24 +73,24 @@ export class Curves {
   }
 
   /** Rows have other numbers. */
-  moved(rows: Int32Array): void {
+  renumber(rows: Int32Array): void {
     let next = 0;
     for (let row = 0; row < this.#next; row++) if (rows[row] >= 0) next++;
     this.#next = next;
   }
 
   /** What the server has found. A line that is here, too, is the same point. */
-  take({ name, pod, container, time, step, value, seq }: SeriesDoc): void {
-    const source = this.store.keyOf({ pod, container });
-    for (const [i, number] of seq.entries()) this.#add(name, source, { time: time[i] / 1e6, step: step[i] ?? Number.NaN, value: numberOf(value[i]), seq: number });
+  addSeries({ name, pod, container, time, step, value, seq }: SeriesDoc): void {
+    const source = this.store.sourceKey({ pod, container });
+    for (const [i, number] of seq.entries()) this.#add(name, source, { time: time[i] / 1e6, step: step[i] ?? Number.NaN, value: parseValue(value[i]), seq: number });
   }
 
   /** `share` of the points that all tasks of a view may send. */
-  curves(share: number): Curve[] {
-    const most = Math.max(LEAST, Math.floor((SENT * share) / Math.max(1, this.#points.size)));
+  build(share: number): Curve[] {
+    const most = Math.max(MIN_SENT_POINTS, Math.floor((MAX_SENT_POINTS * share) / Math.max(1, this.#points.size)));
     return [...this.#points.values()].map((series) => {
-      settle(series);
-      const points = series.points.length > most ? thinned(series.points, Math.floor(most / KEPT)) : series.points;
+      sortPoints(series);
+      const points = series.points.length > most ? thinOut(series.points, Math.floor(most / POINTS_PER_STRETCH)) : series.points;
       const column = (pick: (point: Point) => number): Float64Array => Float64Array.from(points, pick);
       return { name: series.name, source: series.source, task: this.store.task, time: column(({ time }) => time), step: column(({ step }) => step), value: column(({ value }) => value), seq: column(({ seq }) => seq) };
     });
@@ -98,7 +98,7 @@ export class Curves {
 
   #sourceOf(row: number): string {
     const source = this.store.sources[this.store.source[row]];
-    return source ? this.store.keyOf(source) : "";
+    return source ? this.store.sourceKey(source) : "";
   }
 
   /** A line without a step has the epoch that its source is in; what comes before that line says nothing of it. */
@@ -113,8 +113,8 @@ export class Curves {
 
   #add(name: string, source: string, point: Point): void {
     if (!this.#names.has(name)) {
-      if (this.#names.size >= NAMES) {
-        if (this.#leftOut.size < 10 * NAMES) this.#leftOut.add(name);
+      if (this.#names.size >= MAX_METRICS) {
+        if (this.#leftOut.size < 10 * MAX_METRICS) this.#leftOut.add(name);
         return;
       }
       this.#names.add(name);
@@ -125,18 +125,18 @@ export class Curves {
     const last = series.points.at(-1);
     if (last && (last.time > point.time || (last.time === point.time && last.seq >= point.seq))) series.sorted = false;
     series.points.push(point);
-    if (series.points.length < FULL) return;
-    settle(series);
-    series.points = thinned(series.points, FULL / 2 / KEPT);
+    if (series.points.length < MAX_POINTS) return;
+    sortPoints(series);
+    series.points = thinOut(series.points, MAX_POINTS / 2 / POINTS_PER_STRETCH);
   }
 }
 
-function numberOf(value: number | string): number {
+function parseValue(value: number | string): number {
   return typeof value === "number" ? value : Number(value.replace("inf", "Infinity"));
 }
 
 /** By time, and what came from here and from the server once. */
-function settle(series: { points: Point[]; sorted: boolean }): void {
+function sortPoints(series: { points: Point[]; sorted: boolean }): void {
   if (series.sorted) return;
   series.sorted = true;
   series.points.sort((a, b) => a.seq - b.seq);
@@ -152,7 +152,7 @@ function settle(series: { points: Point[]; sorted: boolean }): void {
   series.points.sort((a, b) => a.time - b.time || a.seq - b.seq);
 }
 
-function thinned(points: Point[], stretches: number): Point[] {
+function thinOut(points: Point[], stretches: number): Point[] {
   const from = points[0].time;
   const width = (points.at(-1)!.time - from) / stretches || 1;
   const kept: Point[] = [];

@@ -5,21 +5,21 @@ import { NO_SOURCE } from "../holding/flags.ts";
 import type { Selection } from "./selection.ts";
 
 /** Neighbours in number are far apart in colour, for pods that are numbered. */
-function hue(slot: number): number {
+function slotHue(slot: number): number {
   return (slot * 150 + 255) % 360;
 }
 
 /** Twelve hues of equal distance; a pod keeps the one its name hashes to unless another pod has it. */
-function hueOf(pod: string, taken: Map<string, number>): number {
+function pickHue(pod: string, taken: Map<string, number>): number {
   const known = taken.get(pod);
   if (known !== undefined) return known;
   let hash = 2166136261;
   for (let i = 0; i < pod.length; i++) hash = Math.imul(hash ^ pod.charCodeAt(i), 16777619);
   let slot = (hash >>> 0) % 12;
   const used = new Set(taken.values());
-  while (used.size < 12 && used.has(hue(slot))) slot = (slot + 1) % 12;
-  taken.set(pod, hue(slot));
-  return hue(slot);
+  while (used.size < 12 && used.has(slotHue(slot))) slot = (slot + 1) % 12;
+  taken.set(pod, slotHue(slot));
+  return slotHue(slot);
 }
 
 /** What of a source follows from its runs. */
@@ -30,13 +30,13 @@ function summarize(group: SourceSummary): void {
   for (const one of runs) if (one !== newest) one.state = "ended";
   group.on = runs.some(({ on }) => on);
   group.lines = runs.reduce((sum, { lines }) => sum + lines, 0);
-  group.last = Math.max(0, ...runs.map(({ last }) => last));
+  group.lastLineAt = Math.max(0, ...runs.map(({ lastLineAt }) => lastLineAt));
   if (newest) [group.state, group.exit] = [newest.state, newest.exit];
 }
 
-export class Groups {
+export class SourceGroups {
   /** There is one that no summary has told of. */
-  isNew = false;
+  hasNew = false;
   readonly #hues = new Map<string, number>();
   readonly #groups: SourceSummary[] = [];
   readonly #groupIds = new Map<string, number>();
@@ -45,7 +45,7 @@ export class Groups {
   constructor(private readonly selection: Selection) {}
 
   /** Of a row; -1 where it is of none. */
-  of(slot: number, row: number): number {
+  groupOf(slot: number, row: number): number {
     const source = this.selection.stores[slot].source[row];
     return source === NO_SOURCE ? -1 : this.#group(slot, source);
   }
@@ -60,8 +60,8 @@ export class Groups {
     if (group === undefined) {
       group = this.#groups.length;
       this.#groupIds.set(key, group);
-      this.isNew = true;
-      this.#groups.push({ key, task: store.task, pod, container, kind, hue: hueOf(pod, this.#hues), on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", last: 0 });
+      this.hasNew = true;
+      this.#groups.push({ key, task: store.task, pod, container, kind, hue: pickHue(pod, this.#hues), on: true, runs: [], index: null, lines: 0, state: "running", exit: null, node: "", lastLineAt: 0 });
     }
     this.#groupOf[slot][source] = group;
     return group;
@@ -71,9 +71,9 @@ export class Groups {
     for (const group of this.#groups) group.runs = [];
     for (const [slot, store] of this.selection.stores.entries()) {
       for (const [id, source] of store.sources.entries()) {
-        const { run, lines, told, since, state, exit, why, begun, ended, lastKey, kind, node, index } = source;
+        const { run, lines, outlineLines, linesSince, state, exit, endMessage, startedAt, endedAt, lastKey, kind, node, index } = source;
         const group = this.#groups[this.#group(slot, id)];
-        group.runs.push({ key: store.runKeyOf(source), run, on: this.selection.isOn(slot, id), lines: told > 0 ? Math.max(lines, told + since) : lines, state, exit, why, begun, ended, last: Math.max(0, lastKey) });
+        group.runs.push({ key: store.runKey(source), run, on: this.selection.isSourceShown(slot, id), lines: outlineLines > 0 ? Math.max(lines, outlineLines + linesSince) : lines, state, exit, endMessage, startedAt, endedAt, lastLineAt: Math.max(0, lastKey) });
         group.kind = kind;
         group.node = node || group.node;
         group.index = index ?? group.index;

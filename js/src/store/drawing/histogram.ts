@@ -7,22 +7,22 @@ import type { TaskStore } from "../holding/store.ts";
 
 const BINS = 160;
 
-interface Axis {
+interface HistogramRange {
   now: number;
   live: boolean;
   low: number;
   newest: number;
 }
 
-export function histogram(stores: TaskStore[], { now, live, low, newest }: Axis): Histogram {
+export function buildHistogram(stores: TaskStore[], { now, live, low, newest }: HistogramRange): Histogram {
   const bins = new Uint32Array(BINS * 4);
   const to = Math.max(live ? now : 0, newest);
-  const from = Math.min(to, ...stores.map(begin));
+  const from = Math.min(to, ...stores.map(firstTime));
   const scale = BINS / Math.max(1, to - from + 1);
   const binAt = (time: number): number => Math.min(BINS - 1, Math.max(0, Math.floor((time - from) * scale))) * 4;
   for (const store of stores) {
     const { key, flags, seq, outline } = store;
-    const upto = outline?.upto ?? -1;
+    const upto = outline?.lastSeq ?? -1;
     for (const [i, count] of outline?.lines.entries() ?? []) {
       if (count === 0) continue;
       const bin = binAt(outline!.start + (i + 0.5) * outline!.width);
@@ -32,7 +32,7 @@ export function histogram(stores: TaskStore[], { now, live, low, newest }: Axis)
     }
     for (let row = 0; row < store.rows; row++) {
       const flag = flags[row];
-      if (flag & NOTICE || store.isGone(row)) continue;
+      if (flag & NOTICE || store.isRemoved(row)) continue;
       const bin = binAt(key[row]);
       if (seq[row] > upto) bins[bin]++;
       if (outline?.errors && seq[row] <= upto) continue;
@@ -44,17 +44,17 @@ export function histogram(stores: TaskStore[], { now, live, low, newest }: Axis)
   }
   // Where a task's end was noticed only after it, it stands at the end.
   const marks = stores.flatMap((store) => store.marks.map((mark) => (mark.time > to ? { ...mark, time: to, to } : mark))).toSorted((a, b) => a.time - b.time);
-  return { from, to, bins, count: BINS, low, whole: stores.every(({ outline }) => outline !== null), marks, loaded: loaded(stores, from, to) };
+  return { from, to, bins, count: BINS, low, isComplete: stores.every(({ outline }) => outline !== null), marks, loaded: loadedRanges(stores, from, to) };
 }
 
-function begin(store: TaskStore): number {
+function firstTime(store: TaskStore): number {
   let first = store.outline?.first || Infinity;
   for (let row = 0; row < store.rows && row < 1; row++) first = Math.min(first, store.firstKey);
   return Math.min(first, ...store.marks.map(({ time }) => time));
 }
 
 /** What is not in a span of any of the stores. */
-function loaded(stores: TaskStore[], from: number, to: number): [number, number][] {
+function loadedRanges(stores: TaskStore[], from: number, to: number): [number, number][] {
   const found: [number, number][] = [];
   let at = from;
   for (const { low, high } of stores.flatMap(({ spans }) => spans).toSorted((a, b) => a.low - b.low)) {

@@ -1,21 +1,21 @@
 /** Where rows stand when what is not loaded takes the place it will need: from a row's index among those shown to its index on the scroll bar, and back. */
 
-import { rowsAfter, rowsOf, type Span } from "../holding/spans.ts";
+import { spanRowsAfter, spanRows, type UnloadedSpan } from "../holding/spans.ts";
 import type { TaskStore } from "../holding/store.ts";
 import type { Selection } from "./selection.ts";
 
 /** Rows that are not here: they stand before the shown row `at`. */
-export interface Block {
+export interface UnloadedBlock {
   at: number;
   rows: number;
   store: TaskStore;
-  span: Span;
+  span: UnloadedSpan;
   /** Rows of the span that are before the first of these. */
   skip: number;
 }
 
 /** What a row on the scroll bar is: a shown row, or the row `offset` of a span. */
-export type Place = { index: number } | { block: Block; offset: number };
+export type RowPlace = { index: number } | { block: UnloadedBlock; offset: number };
 
 export class Layout {
   readonly total: number;
@@ -24,7 +24,7 @@ export class Layout {
     /** Rows that are shown. */
     readonly count: number,
     /** By `at`. */
-    readonly blocks: readonly Block[],
+    readonly blocks: readonly UnloadedBlock[],
   ) {
     this.total = blocks.reduce((sum, { rows }) => sum + rows, count);
   }
@@ -35,7 +35,7 @@ export class Layout {
     return bar;
   }
 
-  at(bar: number): Place {
+  at(bar: number): RowPlace {
     let before = 0;
     for (const block of this.blocks) {
       const first = block.at + before;
@@ -51,7 +51,7 @@ export class Layout {
     let before = 0;
     for (const { at, rows, span, store, skip } of time === null ? [] : this.blocks) {
       if (time! > span.low && time! < span.high) {
-        const within = rows + skip - rowsAfter(span, time!, store.outline);
+        const within = rows + skip - spanRowsAfter(span, time!, store.outline);
         return at + before + Math.max(0, Math.min(rows - 1, within - skip)) + 1;
       }
       before += rows;
@@ -61,16 +61,16 @@ export class Layout {
 }
 
 /** What is not loaded takes its place on the bar, where nothing is filtered. */
-export function layoutOf(selection: Selection, start: number, count: number, low: number): Layout {
-  const blocks: Block[] = [];
-  for (const [slot, store] of selection.narrowed ? [] : selection.stores.entries()) {
+export function buildLayout(selection: Selection, start: number, count: number, low: number): Layout {
+  const blocks: UnloadedBlock[] = [];
+  for (const [slot, store] of selection.isNarrowed ? [] : selection.stores.entries()) {
     for (const span of store.spans) {
-      const at = selection.shown.placeOf(selection.idOf(slot, span.row)) - start;
-      const rows = rowsOf(span);
+      const at = selection.shown.indexFor(selection.idOf(slot, span.row)) - start;
+      const rows = spanRows(span);
       if (at >= 0 && rows > 1) blocks.push({ at: at + 1, rows: rows - 1, store, span, skip: 1 });
       else if (at < 0 && span.high > low && selection.filter.tail === null) {
         // The window begins within it.
-        const within = rowsAfter(span, low, store.outline);
+        const within = spanRowsAfter(span, low, store.outline);
         if (within > 0) blocks.push({ at: 0, rows: within, store, span, skip: rows - within });
       }
     }

@@ -6,7 +6,7 @@
 import type { Layout } from "./layout.ts";
 import type { Selection } from "./selection.ts";
 
-export class Order {
+export class DisplayOrder {
   readonly total: number;
 
   constructor(
@@ -34,7 +34,7 @@ export class Order {
   /** Rows from one to another as they are shown, by time. */
   between(from: number, to: number): number[] {
     const { shown } = this.selection;
-    const [a, b] = [from, to].map((id) => Math.max(0, Math.min(shown.placeOf(id), shown.length - 1)));
+    const [a, b] = [from, to].map((id) => Math.max(0, Math.min(shown.indexFor(id), shown.length - 1)));
     if (!this.newestFirst || a <= b) return this.#ids(Math.min(a, b), Math.max(a, b));
     const [older, newer] = [this.#block(b), this.#block(a)];
     return [...this.#ids(older.first, b), ...this.#ids(older.last + 1, newer.first - 1), ...this.#ids(a, newer.last)];

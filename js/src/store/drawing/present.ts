@@ -1,19 +1,19 @@
 /** A stored line as the row that is drawn: what to write, in which styles, what matched. Done for visible rows only. */
 
-import type { Row, Run } from "../../types/rows.ts";
-import { ansi } from "../parsing/ansi.ts";
-import { signed, strip } from "../parsing/controls.ts";
-import { fieldsOf, type Found, valueText } from "../parsing/fields.ts";
-import { barText } from "../parsing/bar.ts";
+import type { Row, StyleRun } from "../../types/rows.ts";
+import { parseAnsi } from "../parsing/ansi.ts";
+import { showHidden, stripEscapes } from "../parsing/controls.ts";
+import { parseFields, type LineFields, formatValue } from "../parsing/fields.ts";
+import { formatProgress } from "../parsing/bar.ts";
 import type { Matcher } from "../asking/filter.ts";
-import { isBar, progress } from "../parsing/progress.ts";
-import { isSame, stampOf } from "../parsing/stamp.ts";
+import { mayBeBar, parseProgress } from "../parsing/progress.ts";
+import { isSameTime, parseLineTime } from "../parsing/stamp.ts";
 import { GAP, HOLE, NOTICE } from "../holding/flags.ts";
 import type { TaskStore } from "../holding/store.ts";
 
 /** Longer lines are cut in display; a click asks for the whole text. */
-export const CUT = 4096;
-const JSON_MAX = 65_536;
+export const MAX_CHARS = 4096;
+const MAX_JSON_CHARS = 65_536;
 
 const MESSAGE_KEYS = ["msg", "message", "event", "log", "text"];
 const TIME_KEYS = new Set(["time", "timestamp", "ts", "@timestamp", "asctime", "t"]);
@@ -21,21 +21,21 @@ const LEVEL_KEYS = ["level", "severity", "lvl", "levelname", "log.level", "logle
 const NUMBER = /^[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?$/i;
 
 /** Writes a line piece by piece, each in its style. */
-class Writer {
+class StyledText {
   text = "";
-  readonly runs: Run[] = [];
+  readonly runs: StyleRun[] = [];
 
   add(text: string, style = ""): this {
     if (text === "") return this;
     if ((this.runs.at(-1)?.[1] ?? "") !== style) this.runs.push([this.text.length, style]);
     const before = this.text.length;
-    this.text += signed(text, (from, to) => this.runs.push([before + from, "x"], [before + to, style]));
+    this.text += showHidden(text, (from, to) => this.runs.push([before + from, "x"], [before + to, style]));
     return this;
   }
 
   /** A text that may bring colours of its own. */
   raw(text: string): this {
-    const { text: clean, runs } = ansi(text.replaceAll(/\r?\n/g, " ⏎ "));
+    const { text: clean, runs } = parseAnsi(text.replaceAll(/\r?\n/g, " ⏎ "));
     for (const [at, style] of runs) this.runs.push([this.text.length + at, style]);
     this.text += clean;
     if (runs.length > 0) this.runs.push([this.text.length, ""]);
@@ -44,14 +44,14 @@ class Writer {
 }
 
 /** Whether a field says the time of the row, in whatever way. */
-function isTime(key: string, value: unknown, time: number): boolean {
+function isRowTime(key: string, value: unknown, time: number): boolean {
   if (!TIME_KEYS.has(key)) return false;
-  if (typeof value === "number") return [value, value * 1000, value / 1e6].some((ms) => isSame({ time: ms, zoned: true }, time));
-  const stamp = stampOf(String(value), time);
-  return stamp !== null && isSame(stamp, time);
+  if (typeof value === "number") return [value, value * 1000, value / 1e6].some((ms) => isSameTime({ time: ms, hasZone: true }, time));
+  const stamp = parseLineTime(String(value), time);
+  return stamp !== null && isSameTime(stamp, time);
 }
 
-function pick(fields: Record<string, unknown>, path: string): unknown {
+function fieldAt(fields: Record<string, unknown>, path: string): unknown {
   if (Object.hasOwn(fields, path)) return fields[path];
   let value: unknown = fields;
   for (const part of path.split(".")) value = typeof value === "object" && value !== null && Object.hasOwn(value, part) ? (value as Record<string, unknown>)[part] : undefined;
@@ -59,22 +59,22 @@ function pick(fields: Record<string, unknown>, path: string): unknown {
 }
 
 /** Level, what stood before the object, message first, then the other fields, or those that were chosen, with dim keys. */
-function fromFields({ before, fields }: Found, time: number, chosen: readonly string[]): { text: string; runs: Run[] } {
-  const out = new Writer();
+function renderFields({ before, fields }: LineFields, time: number, chosen: readonly string[]): { text: string; runs: StyleRun[] } {
+  const out = new StyledText();
   const level = LEVEL_KEYS.find((key) => typeof fields[key] === "string");
   const message = MESSAGE_KEYS.find((key) => typeof fields[key] === "string");
   if (before !== "") {
-    const stamp = stampOf(before, time);
-    if (stamp && isSame(stamp, time)) out.add(before.slice(0, stamp.to), "k").raw(before.slice(stamp.to));
+    const stamp = parseLineTime(before, time);
+    if (stamp && isSameTime(stamp, time)) out.add(before.slice(0, stamp.to), "k").raw(before.slice(stamp.to));
     else out.raw(before);
   }
   if (level !== undefined) out.add(String(fields[level]).toUpperCase(), "w").add(" ");
   if (message !== undefined) out.raw(String(fields[message]));
-  const shown: [string, unknown][] = chosen.length > 0 ? chosen.map((path) => [path, pick(fields, path)]) : Object.entries(fields).filter(([key, value]) => key !== level && key !== message && !isTime(key, value, time));
+  const shown: [string, unknown][] = chosen.length > 0 ? chosen.map((path) => [path, fieldAt(fields, path)]) : Object.entries(fields).filter(([key, value]) => key !== level && key !== message && !isRowTime(key, value, time));
   for (const [key, value] of shown) {
     if (value === undefined) continue;
     out.add(out.text === "" || /\s$/.test(out.text) ? "" : "  ").add(`${key}=`, "k");
-    const written = valueText(value);
+    const written = formatValue(value);
     out.add(written, typeof value === "number" || typeof value === "bigint" || NUMBER.test(written) ? "n" : "");
   }
   return out;
@@ -82,16 +82,16 @@ function fromFields({ before, fields }: Found, time: number, chosen: readonly st
 
 // Words of level, keys, numbers after = or : or alone. Linear: alternatives start on different characters.
 const TOKENS = /\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b|\b(https?:\/\/[^\s"'<>\u0060)\]]+)|(?<![\w.:/-]|\d,)([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?)(?![\w:/-]|\.\d)/gi;
-const TOKEN_HEAD = 600;
+const TOKEN_CHARS = 600;
 
 /** Numbers, links and the level's word of a plain line; its own time dim where it says what the row says. */
-function tokens(text: string, time: number): Run[] {
-  const runs: Run[] = [];
-  const stamp = stampOf(text, time);
+function highlightTokens(text: string, time: number): StyleRun[] {
+  const runs: StyleRun[] = [];
+  const stamp = parseLineTime(text, time);
   // klog's head says file and line besides, and then a bracket.
-  const dim = stamp && isSame(stamp, time) ? (/^[^\]]{0,60}\] /.exec(/^[IWEFD]\d{4} /.test(text) ? text : "")?.[0].length ?? stamp.to) : 0;
+  const dim = stamp && isSameTime(stamp, time) ? (/^[^\]]{0,60}\] /.exec(/^[IWEFD]\d{4} /.test(text) ? text : "")?.[0].length ?? stamp.to) : 0;
   if (dim > 0) runs.push([stamp!.from, "k"], [dim, ""]);
-  for (const found of text.slice(dim, TOKEN_HEAD).matchAll(TOKENS)) {
+  for (const found of text.slice(dim, TOKEN_CHARS).matchAll(TOKENS)) {
     const [all, word, link] = found;
     if (word !== undefined && word !== word.toUpperCase()) continue;
     const address = link?.replace(/[.,;:!?]+$/, "");
@@ -102,10 +102,10 @@ function tokens(text: string, time: number): Run[] {
 }
 
 /** A traceback in one line: what it is, and how much is below. */
-function folded(store: TaskStore, row: number): Pick<Row, "text" | "runs" | "aside"> {
-  const { said } = store.folds.heads.get(row)!;
-  const { prefix, frames, chain, type } = said!;
-  const before = prefix.trim() === "" ? "" : `${strip(prefix).trim()} `;
+function renderTraceback(store: TaskStore, row: number): Pick<Row, "text" | "runs" | "aside"> {
+  const { traceback } = store.folds.heads.get(row)!;
+  const { prefix, frames, chain, type } = traceback!;
+  const before = prefix.trim() === "" ? "" : `${stripEscapes(prefix).trim()} `;
   const count = frames === 0 ? "" : `${frames} frame${frames === 1 ? "" : "s"}`;
   const more = chain.length === 0 ? "" : `${chain.length} more exception${chain.length === 1 ? "" : "s"}`;
   return {
@@ -116,45 +116,45 @@ function folded(store: TaskStore, row: number): Pick<Row, "text" | "runs" | "asi
 }
 
 /** A progress bar as it stands; opened as it stood at this row. */
-function drawn(store: TaskStore, row: number, open: boolean): Pick<Row, "text" | "runs" | "aside" | "bar"> | null {
+function renderBar(store: TaskStore, row: number, open: boolean): Pick<Row, "text" | "runs" | "aside" | "bar"> | null {
   const fold = store.folds.heads.get(row);
   const raw = store.texts[fold === undefined || open ? row : fold.last];
-  const bar = progress(raw);
+  const bar = parseProgress(raw);
   if (bar === null) return null;
   const times = fold?.rows ?? raw.split("\r").filter((part) => part.trim() !== "").length - 1;
-  return { ...barText(bar), bar: bar.fraction ?? -1, aside: times > 0 ? `${times} update${times === 1 ? "" : "s"}` : "" };
+  return { ...formatProgress(bar), bar: bar.fraction ?? -1, aside: times > 0 ? `${times} update${times === 1 ? "" : "s"}` : "" };
 }
 
 /** Below the row of a traceback its lines as written: where dim, what in the ink. */
-function below(text: string): Run[] {
+function highlightBlockLine(text: string): StyleRun[] {
   return /^[\s|]*File "|^\s+at |^[\s|]*[~^]+\s*$|^\t\S+:\d+|^[\s|]*Traceback /.test(text) ? [[0, "k"]] : [];
 }
 
-export function present(store: TaskStore, row: number, id: number, source: number, matcher: Pick<Matcher, "find">, pretty: boolean, open = false, chosen: readonly string[] = []): Row {
+export function renderRow(store: TaskStore, row: number, id: number, source: number, matcher: Pick<Matcher, "find">, pretty: boolean, open = false, chosen: readonly string[] = []): Row {
   const flags = store.flags[row];
   const raw = store.texts[row];
   const base = { id, seq: store.seq[row], time: store.timeOf(row), source, level: store.levelOf(row) };
   if (flags & NOTICE) {
-    return { ...base, kind: flags & GAP ? "gap" : flags & HOLE ? "hole" : "notice", text: ansi(raw).text, runs: [], marks: [], more: 0, json: false, hint: store.hints.get(row) };
+    return { ...base, kind: flags & GAP ? "gap" : flags & HOLE ? "hole" : "notice", text: parseAnsi(raw).text, runs: [], marks: [], hiddenChars: 0, hasDetails: false, hint: store.hints.get(row) };
   }
-  const line = { ...base, kind: "line" as const, more: 0, json: false };
+  const line = { ...base, kind: "line" as const, hiddenChars: 0, hasDetails: false };
   const { folds } = store;
   const fold = folds.heads.get(row);
-  if (fold !== undefined || isBar(raw)) {
-    const unit = fold?.said ? folded(store, row) : folds.back[row] === 0 ? drawn(store, row, open) : null;
-    if (unit !== null) return { ...line, ...unit, marks: matcher.find(unit.text), fold: fold === undefined ? undefined : open ? "open" : "shut", json: fold === undefined && raw.includes("\r") };
+  if (fold !== undefined || mayBeBar(raw)) {
+    const unit = fold?.traceback ? renderTraceback(store, row) : folds.back[row] === 0 ? renderBar(store, row, open) : null;
+    if (unit !== null) return { ...line, ...unit, marks: matcher.find(unit.text), fold: fold === undefined ? undefined : open ? "open" : "shut", hasDetails: fold === undefined && raw.includes("\r") };
   }
-  const clean = ansi(raw.length > CUT ? raw.slice(0, CUT) : raw);
+  const clean = parseAnsi(raw.length > MAX_CHARS ? raw.slice(0, MAX_CHARS) : raw);
   let { text, runs } = clean;
-  const inBlock = folds.back[row] !== 0 && folds.heads.get(folds.headOf(row))?.said !== null;
-  if (inBlock) return { ...line, text, runs: runs.length > 0 ? runs : below(text), marks: matcher.find(text), more: Math.max(0, raw.length - CUT), below: true };
-  const found = runs.length === 0 && raw.length <= JSON_MAX ? fieldsOf(raw.length > CUT ? raw : text) : null;
-  const more = found === null ? Math.max(0, raw.length - CUT) : 0;
+  const inBlock = folds.back[row] !== 0 && folds.heads.get(folds.headOf(row))?.traceback !== null;
+  if (inBlock) return { ...line, text, runs: runs.length > 0 ? runs : highlightBlockLine(text), marks: matcher.find(text), hiddenChars: Math.max(0, raw.length - MAX_CHARS), isNested: true };
+  const found = runs.length === 0 && raw.length <= MAX_JSON_CHARS ? parseFields(raw.length > MAX_CHARS ? raw : text) : null;
+  const hiddenChars = found === null ? Math.max(0, raw.length - MAX_CHARS) : 0;
   if (found !== null && pretty) {
-    ({ text, runs } = fromFields(found, base.time, chosen));
-    if (text.length > CUT) text = text.slice(0, CUT);
-  } else if (runs.length === 0) runs = tokens(text, base.time);
-  const equal = fold === undefined ? {} : { fold: open ? ("open" as const) : ("shut" as const), times: fold.rows + 1, until: store.timeOf(fold.last) };
+    ({ text, runs } = renderFields(found, base.time, chosen));
+    if (text.length > MAX_CHARS) text = text.slice(0, MAX_CHARS);
+  } else if (runs.length === 0) runs = highlightTokens(text, base.time);
+  const equal = fold === undefined ? {} : { fold: open ? ("open" as const) : ("shut" as const), repeats: fold.rows + 1, lastTime: store.timeOf(fold.last) };
   const redrawn = /\r[^\r]/.test(raw) && !runs.some(([, style]) => style === "x");
-  return { ...line, text, runs, marks: matcher.find(text), more, aside: redrawn ? "redrawn" : undefined, json: found !== null || redrawn, ...equal };
+  return { ...line, text, runs, marks: matcher.find(text), hiddenChars, aside: redrawn ? "redrawn" : undefined, hasDetails: found !== null || redrawn, ...equal };
 }

@@ -2,7 +2,7 @@
 
 export type Compare = (a: number, b: number) => number;
 
-export class Sequence {
+export class RowSequence {
   #ids = new Uint32Array(1024);
   #start = 256;
   #end = 256;
@@ -32,18 +32,18 @@ export class Sequence {
     return low - this.#start;
   }
 
-  placeOf(id: number): number {
+  indexFor(id: number): number {
     return this.lowerBound((other) => this.#compare(other, id) < 0);
   }
 
   remove(id: number): void {
-    const at = this.#start + this.placeOf(id);
+    const at = this.#start + this.indexFor(id);
     if (at >= this.#end || this.#ids[at] !== id) return;
     this.#ids.copyWithin(at, at + 1, this.#end--);
   }
 
   has(id: number): boolean {
-    const at = this.placeOf(id);
+    const at = this.indexFor(id);
     return at < this.length && this.at(at) === id;
   }
 

@@ -1,26 +1,26 @@
 /** The rows that are sent: of lines, and of what stands for lines that are not here. */
 
 import type { Row } from "../../types/rows.ts";
-import type { Wish } from "../holding/pages.ts";
+import type { WantedRows } from "../holding/pages.ts";
 import type { TaskStore } from "../holding/store.ts";
-import type { Shown } from "./aim.ts";
-import { blank } from "./fillers.ts";
-import type { Groups } from "./groups.ts";
-import type { Block } from "./layout.ts";
-import { present } from "./present.ts";
+import type { ShownRows } from "./aim.ts";
+import { blankRow } from "./fillers.ts";
+import type { SourceGroups } from "./groups.ts";
+import type { UnloadedBlock } from "./layout.ts";
+import { renderRow } from "./present.ts";
 import type { Selection } from "./selection.ts";
 
 /** Rows that are looked at and not here. */
-export type Wanted = Wish & { store: TaskStore };
+export type WantedSpanRows = WantedRows & { store: TaskStore };
 
 export class Slice {
   readonly rows: Row[] = [];
-  wish: Wanted | null = null;
+  wanted: WantedSpanRows | null = null;
 
   constructor(
     private readonly selection: Selection,
-    private readonly groups: Groups,
-    { start, layout, order }: Shown,
+    private readonly groups: SourceGroups,
+    { start, layout, order }: ShownRows,
     from: number,
     count: number,
     private readonly follow: boolean,
@@ -33,18 +33,18 @@ export class Slice {
       if (place === null) this.rows.push(edge());
       else if ("index" in place) this.rows.push(this.#row(selection.shown.at(start + place.index)));
       else {
-        this.rows.push(blank(bar));
-        this.#want(place.block, place.offset);
+        this.rows.push(blankRow(bar));
+        this.#request(place.block, place.offset);
       }
     }
   }
 
-  #want({ store, span }: Block, offset: number): void {
+  #request({ store, span }: UnloadedBlock, offset: number): void {
     if (this.follow && span.onDemand) return;
-    this.wish ??= { store, span, first: offset, last: offset };
-    if (this.wish.span !== span) return;
-    this.wish.first = Math.min(this.wish.first, offset);
-    this.wish.last = Math.max(this.wish.last, offset);
+    this.wanted ??= { store, span, first: offset, last: offset };
+    if (this.wanted.span !== span) return;
+    this.wanted.first = Math.min(this.wanted.first, offset);
+    this.wanted.last = Math.max(this.wanted.last, offset);
   }
 
   #row(id: number): Row {
@@ -53,15 +53,15 @@ export class Slice {
     const row = selection.rowOf(id);
     const store = selection.stores[slot];
     const member = selection.memberOf(slot, row);
-    const shown = present(store, member, id, groups.of(slot, member), this.#marker, selection.filter.pretty, selection.opened.has(id), selection.filter.fields);
+    const shown = renderRow(store, member, id, groups.groupOf(slot, member), this.#marker, selection.filter.pretty, selection.opened.has(id), selection.filter.fields);
     const twins = store.folds.heads.get(row)?.twins ?? [];
-    if (twins.length > 0) shown.also = [row, ...twins].filter((one) => one !== member).map((one) => groups.of(slot, one));
+    if (twins.length > 0) shown.otherSources = [row, ...twins].filter((one) => one !== member).map((one) => groups.groupOf(slot, one));
     return shown;
   }
 
   /** What is sought is marked; else what is filtered by. */
   get #marker(): { find(text: string): number[] } {
     const { finder, matcher } = this.selection;
-    return finder.active ? { find: (text) => finder.marks(text) } : matcher;
+    return finder.isActive ? { find: (text) => finder.marks(text) } : matcher;
   }
 }

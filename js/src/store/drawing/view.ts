@@ -1,84 +1,84 @@
 /** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
 
-import type { Filter, Jump, Look } from "../../types/asked.ts";
+import type { Filter, Jump, Viewport } from "../../types/asked.ts";
 import type { Update } from "../../types/update.ts";
-import type { RemoteSearch } from "../../types/summary.ts";
-import { Aim } from "./aim.ts";
+import type { RemoteSearchState } from "../../types/summary.ts";
+import { ScrollAnchor } from "./aim.ts";
 import { TimeAxis } from "./axis.ts";
-import type { Beyond, Goal } from "../asking/beyond.ts";
-import { destination } from "../asking/jump.ts";
-import { EDGE_ID, edge } from "./fillers.ts";
-import { Groups } from "./groups.ts";
-import { layoutOf } from "./layout.ts";
-import { Order } from "./order.ts";
+import type { RemoteJump, JumpGoal } from "../asking/beyond.ts";
+import { findDestination } from "../asking/jump.ts";
+import { EDGE_ID, edgeRow } from "./fillers.ts";
+import { SourceGroups } from "./groups.ts";
+import { buildLayout } from "./layout.ts";
+import { DisplayOrder } from "./order.ts";
 import { type RemoteQuery, remoteQuery } from "../asking/remote.ts";
-import type { Search } from "../asking/search.ts";
+import type { RemoteSearch } from "../asking/search.ts";
 import { Selection } from "./selection.ts";
-import { Slice, type Wanted } from "./slice.ts";
-import { Window } from "./window.ts";
+import { Slice, type WantedSpanRows } from "./slice.ts";
+import { TimeWindow } from "./window.ts";
 import type { TaskStore } from "../holding/store.ts";
 
-const SOURCES_EVERY = 250;
-const RATE_OVER = 5000;
-export interface Surroundings {
+const SOURCES_EVERY_MS = 250;
+const RATE_OVER_MS = 5000;
+export interface ViewContext {
   now: number;
   live: boolean;
   loading: boolean;
-  rest: Pick<Update, "link" | "transport" | "behind" | "problem" | "tasks" | "ahead">;
+  rest: Pick<Update, "link" | "transport" | "linesBehind" | "problem" | "tasks" | "clockAhead">;
 }
 
 export class View {
-  waiting = false;
-  dirty = true;
+  awaitsAck = false;
+  isDirty = true;
   /** Somebody can see it. */
-  seen = true;
+  isVisible = true;
   /** The filter over what is not loaded. */
-  search: Search | null = null;
+  search: RemoteSearch | null = null;
   /** The next match or error, looked for in what is not loaded. */
-  beyond: Beyond | null = null;
+  remoteJump: RemoteJump | null = null;
   /** A line that is gone to and not here. */
-  goal: Goal | null = null;
+  goal: JumpGoal | null = null;
   /** Its metrics are shown; and are others than were sent. */
-  charted = false;
-  chartDue = false;
+  hasChart = false;
+  isChartDue = false;
   /** What is looked at and not here. */
-  wish: Wanted | null = null;
+  wantedRows: WantedSpanRows | null = null;
   generation = 0;
   readonly selection: Selection;
-  readonly groups: Groups;
-  readonly window: Window;
+  readonly groups: SourceGroups;
+  readonly window: TimeWindow;
   readonly #axis: TimeAxis;
-  readonly aim: Aim;
+  readonly scrollAnchor: ScrollAnchor;
   /** By a clock that is never set back. */
   #sourcesAt = -Infinity;
   #sourcesOf = -1;
-  #sent = "";
-  #order: Order | undefined;
+  #signature = "";
+  #order: DisplayOrder | undefined;
 
   constructor(
     readonly id: string,
     readonly model: string,
     stores: TaskStore[],
     filter: Filter,
-    public look: Look,
+    public viewport: Viewport,
   ) {
     this.selection = new Selection(stores, filter);
-    this.groups = new Groups(this.selection);
-    this.window = new Window(this.selection);
+    this.groups = new SourceGroups(this.selection);
+    this.window = new TimeWindow(this.selection);
     this.#axis = new TimeAxis(this.selection, this.window);
-    this.aim = new Aim(this.selection, look.follow ? null : (look.seek ?? null));
+    this.scrollAnchor = new ScrollAnchor(this.selection, viewport.follow ? null : (viewport.seek ?? null));
   }
 
   /** The same view of rows that have other numbers. */
-  renew(stores: TaskStore[], look: Look): View {
+  recreate(stores: TaskStore[], look: Viewport): View {
     const anew = new View(this.id, this.model, stores, this.selection.filter, look);
-    anew.waiting = this.waiting;
-    anew.seen = this.seen;
-    anew.window.extended = this.window.extended;
+    anew.awaitsAck = this.awaitsAck;
+    anew.isVisible = this.isVisible;
+    anew.window.isExtended = this.window.isExtended;
     anew.window.low = this.window.low;
     anew.search = this.search;
-    anew.beyond = this.beyond;
-    anew.charted = anew.chartDue = this.charted;
+    anew.remoteJump = this.remoteJump;
+    anew.hasChart = anew.isChartDue = this.hasChart;
     anew.generation = this.generation + 1;
     return anew;
   }
@@ -86,7 +86,7 @@ export class View {
   refilter(filter: Filter): void {
     const { since, from, until } = this.selection.filter;
     if (filter.since !== since || filter.from !== from || filter.until !== until) {
-      this.window.extended = false;
+      this.window.isExtended = false;
       this.window.low = -Infinity;
     }
     this.#sourcesAt = -Infinity;
@@ -94,8 +94,8 @@ export class View {
   }
 
   /** The next is the one below: newest first, the one before. */
-  inTime<To extends Jump>(to: To): To {
-    return "by" in to && this.look.newestFirst ? { ...to, by: to.by === 1 ? -1 : 1 } : to;
+  toTimeOrder<To extends Jump>(to: To): To {
+    return "by" in to && this.viewport.newestFirst ? { ...to, by: to.by === 1 ? -1 : 1 } : to;
   }
 
   /** Its filter, as one of its tasks can be asked for it. */
@@ -113,13 +113,13 @@ export class View {
   jump(to: Jump): boolean {
     const { selection } = this;
     if (to.to === "seq") selection.reveal(to.task, to.seq);
-    const id = destination(this.inTime(to), selection, selection.finder, this.window.low);
+    const id = findDestination(this.toTimeOrder(to), selection, selection.finder, this.window.low);
     const time = to.to === "time" ? to.time : null;
     if (id === null && time === null) return false;
-    if (to.to === "found" && id !== null) selection.revealFound(id);
-    if ((time ?? selection.keyOf(id!)) < this.window.low) this.window.extended = true;
-    this.aim.jump(id, time);
-    this.look = { ...this.look, follow: false, anchor: id ?? EDGE_ID, anchorIndex: 0 };
+    if (to.to === "match" && id !== null) selection.revealMatch(id);
+    if ((time ?? selection.keyOf(id!)) < this.window.low) this.window.isExtended = true;
+    this.scrollAnchor.jump(id, time);
+    this.viewport = { ...this.viewport, follow: false, anchor: id ?? EDGE_ID, anchorIndex: 0 };
     return true;
   }
 
@@ -129,47 +129,47 @@ export class View {
   }
 
   /** The time of the row that the reader holds on to. */
-  placeTime(): number | null {
-    const { anchor } = this.look;
+  readerTime(): number | null {
+    const { anchor } = this.viewport;
     return anchor === null || anchor < 0 ? null : this.selection.keyOf(anchor);
   }
 
   /** Whether a second that has passed changes more of what is shown than words that count up. */
-  isStale({ now, live, rest }: Surroundings): boolean {
-    const low = this.window.begin(now, live, this.look.follow);
+  isStale({ now, live, rest }: ViewContext): boolean {
+    const low = this.window.start(now, live, this.viewport.follow);
     const start = low === -Infinity ? 0 : this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
-    return this.aim.seek !== null || this.#sentOf(start, this.#rate(now, live), rest) !== this.#sent || this.#sourcesOf !== this.selection.all.length || this.#axis.isStale({ now, live, low, follow: this.look.follow });
+    return this.scrollAnchor.seekTime !== null || this.#signatureOf(start, this.#rate(now, live), rest) !== this.#signature || this.#sourcesOf !== this.selection.all.length || this.#axis.isStale({ now, live, low, follow: this.viewport.follow });
   }
 
-  #sentOf(start: number, rate: number, { ahead, behind }: Surroundings["rest"]): string {
-    return `${start} ${this.selection.all.length} ${rate} ${Math.trunc(ahead / 2000)} ${behind}`;
+  #signatureOf(start: number, rate: number, { clockAhead, linesBehind }: ViewContext["rest"]): string {
+    return `${start} ${this.selection.all.length} ${rate} ${Math.trunc(clockAhead / 2000)} ${linesBehind}`;
   }
 
   #rate(now: number, live: boolean): number {
     const { all } = this.selection;
     if (!live || this.selection.stores.every((store) => store.lines === 0)) return 0;
-    const from = Math.min(now, Date.now() + 60_000) - RATE_OVER;
-    return (all.length - all.lowerBound((id) => this.selection.keyOf(id) < from)) / (RATE_OVER / 1000);
+    const from = Math.min(now, Date.now() + 60_000) - RATE_OVER_MS;
+    return (all.length - all.lowerBound((id) => this.selection.keyOf(id) < from)) / (RATE_OVER_MS / 1000);
   }
 
-  update({ now, live, loading, rest }: Surroundings): Update {
-    const { selection, look } = this;
+  update({ now, live, loading, rest }: ViewContext): Update {
+    const { selection, viewport } = this;
     const { shown, all, stores } = selection;
-    const low = this.window.begin(now, live, this.look.follow);
+    const low = this.window.start(now, live, this.viewport.follow);
     const start = low === -Infinity ? 0 : shown.lowerBound((id) => selection.keyOf(id) < low);
     const { until } = selection.filter;
     const end = until === null ? shown.length : Math.max(start, shown.lowerBound((id) => selection.keyOf(id) <= until));
     const count = end - start;
-    const layout = layoutOf(selection, start, count, low);
-    const order = (this.#order = new Order(selection, layout, start, end, look.newestFirst ?? false));
+    const layout = buildLayout(selection, start, count, low);
+    const order = (this.#order = new DisplayOrder(selection, layout, start, end, viewport.newestFirst ?? false));
     const what = { start, count, layout, order };
-    const aimed = this.aim.at(look, what);
-    this.look = aimed.look;
+    const aimed = this.scrollAnchor.resolve(viewport, what);
+    this.viewport = aimed.look;
     const from = Math.max(0, Math.min(aimed.from, order.total - 1));
-    const { rows, wish } = new Slice(selection, this.groups, what, from, look.count, look.follow, () => edge(stores, loading, start, this.#remote(0)));
-    this.wish = wish;
+    const { rows, wanted } = new Slice(selection, this.groups, what, from, viewport.count, viewport.follow, () => edgeRow(stores, loading, start, this.#remote(0)));
+    this.wantedRows = wanted;
     const rate = this.#rate(now, live);
-    this.#sent = this.#sentOf(start, rate, rest);
+    this.#signature = this.#signatureOf(start, rate, rest);
     const update: Update = {
       ...rest,
       op: "update",
@@ -177,17 +177,17 @@ export class View {
       total: order.total,
       first: from,
       shift: aimed.shift,
-      follow: look.follow,
-      newestFirst: look.newestFirst ?? false,
+      follow: viewport.follow,
+      newestFirst: viewport.newestFirst ?? false,
       rows,
       generation: this.generation,
-      seek: aimed.seek,
+      seekRow: aimed.seekRow,
       lines: stores.reduce((sum, store) => sum + store.recorded, 0),
       shown: count,
       filtered: selection.filtered,
       searching: selection.unsearched,
       remote: this.#remote(count),
-      beyond: this.beyond?.said,
+      beyond: this.remoteJump?.summary,
       find: this.#find(low),
       jump: aimed.jump,
       rate,
@@ -197,29 +197,29 @@ export class View {
       filterError: selection.matcher.error,
     };
     const at = performance.now();
-    if (this.groups.isNew || at - this.#sourcesAt >= SOURCES_EVERY) {
+    if (this.groups.hasNew || at - this.#sourcesAt >= SOURCES_EVERY_MS) {
       this.#sourcesAt = all.length === 0 ? -Infinity : at;
       this.#sourcesOf = all.length;
-      this.groups.isNew = false;
+      this.groups.hasNew = false;
       update.sources = this.groups.summaries();
     }
-    const histogram = this.#axis.next(at, { now, live, low, follow: look.follow });
+    const histogram = this.#axis.redraw(at, { now, live, low, follow: viewport.follow });
     if (histogram) update.histogram = histogram;
     return update;
   }
 
   #find(low: number): Update["find"] {
     const { finder, keyOf } = { finder: this.selection.finder, keyOf: (id: number) => this.selection.keyOf(id) };
-    if (!finder.active && finder.error === "") return undefined;
-    const { jumped } = this.aim;
-    const first = low === -Infinity ? 0 : finder.found.lowerBound((id) => keyOf(id) < low);
-    const at = jumped === null ? -1 : finder.found.placeOf(jumped);
-    const here = at >= first && at < finder.found.length && finder.found.at(at) === jumped;
-    const count = finder.found.length - first;
-    return { count, at: !here ? -1 : this.look.newestFirst ? count - 1 - (at - first) : at - first, searching: finder.unsearched, error: finder.error };
+    if (!finder.isActive && finder.error === "") return undefined;
+    const { jumpedTo } = this.scrollAnchor;
+    const first = low === -Infinity ? 0 : finder.matches.lowerBound((id) => keyOf(id) < low);
+    const at = jumpedTo === null ? -1 : finder.matches.indexFor(jumpedTo);
+    const here = at >= first && at < finder.matches.length && finder.matches.at(at) === jumpedTo;
+    const count = finder.matches.length - first;
+    return { count, at: !here ? -1 : this.viewport.newestFirst ? count - 1 - (at - first) : at - first, searching: finder.unsearched, error: finder.error };
   }
 
-  #remote(matches: number): RemoteSearch | undefined {
+  #remote(matches: number): RemoteSearchState | undefined {
     const { search } = this;
     return search === null ? undefined : { state: search.state, to: search.to, matches, message: search.message };
   }

@@ -1,18 +1,18 @@
 /** x */
 
-import { isFull, thin } from "./memory.ts";
+import { isFull, evict } from "./memory.ts";
 import type { TaskStore } from "./store.ts";
-import type { Watcher } from "./watcher.ts";
+import type { StoreWatcher } from "./watcher.ts";
 
 /** Row numbers are given anew when so many rows are gone: as many as stay, so that it takes no longer than making the views of them anew. */
-const COMPACT = 250_000;
+const COMPACT_ROWS = 250_000;
 
 /** Memory is bounded: what is far from every reader goes. */
-export function bound(store: TaskStore, watcher: Watcher): void {
+export function limitMemory(store: TaskStore, watcher: StoreWatcher): void {
   if (!isFull(store)) return;
   const before = store.rows;
-  if (!thin(store, watcher.placesIn(store))) return;
-  watcher.thinned(store);
-  watcher.taken(store, before);
-  if (store.dropped > COMPACT) watcher.moved(store, store.compact());
+  if (!evict(store, watcher.readerKeys(store))) return;
+  watcher.rowsEvicted(store);
+  watcher.rowsAdded(store, before);
+  if (store.removedRows > COMPACT_ROWS) watcher.rowsRenumbered(store, store.compact());
 }

@@ -1,23 +1,23 @@
 /** What time it is at the nodes, which is that of the lines. */
 
 /** Of so many measurements the greatest holds: each is late by its way here. */
-const CLOCKS = 8;
+const SAMPLES = 8;
 /** A `Date` header is cut to the second. */
-const HALF = 500;
+const HALF_SECOND_MS = 500;
 
-export class Clock {
+export class ClusterClock {
   #measured: number[] = [];
   #server: number | undefined;
 
   /** A heartbeat or a state told the nodes' time. */
-  nodes(time: number): void {
+  setNodeTime(time: number): void {
     this.#measured.push(time - Date.now());
-    if (this.#measured.length > CLOCKS) this.#measured.shift();
+    if (this.#measured.length > SAMPLES) this.#measured.shift();
   }
 
   /** An answer told the server's time, which stands in until the nodes' is known. */
-  server(time: number): void {
-    this.#server = time + HALF - Date.now();
+  setServerTime(time: number): void {
+    this.#server = time + HALF_SECOND_MS - Date.now();
   }
 
   /** How far the nodes' clock is ahead of the page's, ms. */

@@ -3,13 +3,13 @@
  * pods. Found as lines arrive, source by source; a row that belongs to another keeps how far back that one is.
  */
 
-import { strip } from "../parsing/controls.ts";
-import { begin, beginAbove, isRemarkable, type Said, step, titleOf } from "../parsing/grammars.ts";
-import { isBar, progress } from "../parsing/progress.ts";
+import { stripEscapes } from "../parsing/controls.ts";
+import { startTraceback, startFromFrame, mayStartBlock, type TracebackState, addLine, tracebackTitle } from "../parsing/grammars.ts";
+import { mayBeBar, parseProgress } from "../parsing/progress.ts";
 
 export interface Fold {
   /** Of a traceback; null of a progress bar. */
-  said: Said | null;
+  traceback: TracebackState | null;
   /** Rows below the head. */
   rows: number;
   last: number;
@@ -18,36 +18,36 @@ export interface Fold {
 }
 
 /** What the folds ask of the rows. */
-interface Rows {
+interface FoldRows {
   readonly texts: string[];
   pod(row: number): string;
   time(row: number): number;
 }
 
-interface Open {
-  said: Said;
+interface OpenTraceback {
+  traceback: TracebackState;
   head: number;
   /** Rows that belong if a later one does. */
   pending: number[];
 }
 
 /** One stream of one source, line by line. */
-interface Reader {
-  open: Open | null;
+interface StreamReader {
+  open: OpenTraceback | null;
   before: number;
   bars: Map<string, [head: number, step: number]>;
   /** The line that those after it are compared with. */
-  same: [head: number, text: string] | null;
+  equal: [head: number, text: string] | null;
 }
 
 /** Which lines that follow each other in a stream are folded: none, equal ones, those that differ in numbers only. */
-export type Same = "" | "exact" | "masked";
+export type EqualLines = "" | "exact" | "masked";
 
 /** Characters of a line that are looked at. */
-export const REACH = 2000;
-const FAR = 0xffff;
+export const MAX_CHARS = 2000;
+const MAX_DISTANCE = 0xffff;
 /** The same failure within this, ms, is one. */
-const TOGETHER = 60_000;
+const TWIN_WINDOW_MS = 60_000;
 /** Numbers, and names that machines give. */
 const MASKED = /\b[0-9a-f]{8,}\b|\b[0-9a-f]{4,}(?:-[0-9a-f]{4,})+\b|0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
 const VARYING = /0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
@@ -58,31 +58,31 @@ export class Folds {
   /** Rows that are shown already and belong to another as it turned out; they join it in `settle`. */
   readonly joining = new Map<number, number>();
   /** Heads that say something else than before the last lines. */
-  readonly touched = new Set<number>();
-  #readers: Reader[] = [];
+  readonly changedHeads = new Set<number>();
+  #readers: StreamReader[] = [];
   #base = 0;
-  #ripe = new Set<number>();
+  #finished = new Set<number>();
   /** Streams whose readers know of rows that are gone. */
-  readonly #cut = new Set<number>();
-  readonly #groups = new Map<string, number>();
+  readonly #resetStreams = new Set<number>();
+  readonly #headBySignature = new Map<string, number>();
 
   constructor(
-    private readonly rows: Rows,
-    readonly same: Same = "",
+    private readonly rows: FoldRows,
+    readonly equalLines: EqualLines = "",
   ) {}
 
   /** Lines follow: those before row `base` have been seen. Older lines are read by themselves, whatever is under way. */
   start(base: number, older = false): () => void {
     this.settle();
-    this.touched.clear();
+    this.changedHeads.clear();
     this.#base = base;
-    this.#cut.clear();
+    this.#resetStreams.clear();
     const readers = this.#readers;
     if (older) this.#readers = [];
     return () => {
-      this.#group(older);
+      this.#groupTwins(older);
       this.#readers = readers;
-      for (const stream of this.#cut) delete readers[stream];
+      for (const stream of this.#resetStreams) delete readers[stream];
     };
   }
 
@@ -92,22 +92,22 @@ export class Folds {
     for (const [head, fold] of this.heads) {
       if (isGone(head)) {
         this.heads.delete(head);
-        this.touched.delete(head);
+        this.changedHeads.delete(head);
       } else fold.twins = fold.twins.filter((row) => !isGone(row));
     }
-    for (const head of this.#ripe) if (isGone(head)) this.#ripe.delete(head);
-    for (const [sign, head] of this.#groups) if (isGone(head)) this.#groups.delete(sign);
+    for (const head of this.#finished) if (isGone(head)) this.#finished.delete(head);
+    for (const [sign, head] of this.#headBySignature) if (isGone(head)) this.#headBySignature.delete(sign);
     this.#readers = [];
   }
 
   /** Rows of these streams, gone, come again as others, while older lines are read. */
-  again(isGone: (row: number) => boolean, streams: number[]): void {
-    for (const stream of streams) this.#cut.add(stream);
+  forgetForReload(isGone: (row: number) => boolean, streams: number[]): void {
+    for (const stream of streams) this.#resetStreams.add(stream);
     this.forget(isGone);
   }
 
   /** Rows have other numbers, -1 for those that are gone. */
-  move(moved: Int32Array): void {
+  renumber(moved: Int32Array): void {
     const back = new Uint16Array(this.back.length);
     for (let row = 0; row < moved.length; row++) {
       if (moved[row] < 0 || this.back[row] === 0) continue;
@@ -122,9 +122,9 @@ export class Folds {
       while (last > head && moved[last] < 0) last--;
       this.heads.set(moved[head], { ...fold, last: moved[last], twins: fold.twins.map((row) => moved[row]) });
     }
-    this.#ripe = new Set([...this.#ripe].map((row) => moved[row]));
-    for (const [sign, head] of this.#groups) this.#groups.set(sign, moved[head]);
-    this.touched.clear();
+    this.#finished = new Set([...this.#finished].map((row) => moved[row]));
+    for (const [sign, head] of this.#headBySignature) this.#headBySignature.set(sign, moved[head]);
+    this.changedHeads.clear();
     this.#readers = [];
   }
 
@@ -135,21 +135,21 @@ export class Folds {
     this.back = bigger;
   }
 
-  feed(stream: number, row: number): void {
-    const reader = (this.#readers[stream] ??= { open: null, before: -1, bars: new Map(), same: null });
+  add(stream: number, row: number): void {
+    const reader = (this.#readers[stream] ??= { open: null, before: -1, bars: new Map(), equal: null });
     const { open, before } = reader;
     const raw = this.rows.texts[row];
     reader.before = row;
-    if (open === null && before >= 0 && reader.bars.size === 0 && !isRemarkable(raw)) {
-      if (this.same !== "") this.#equal(reader, row, raw);
+    if (open === null && before >= 0 && reader.bars.size === 0 && !mayStartBlock(raw)) {
+      if (this.equalLines !== "") this.#foldEqual(reader, row, raw);
       return;
     }
-    const text = raw.length > REACH ? raw.slice(0, REACH) : raw;
-    const line = (text.includes("\u001b") ? strip(text) : text).replace(/\r$/, "");
+    const text = raw.length > MAX_CHARS ? raw.slice(0, MAX_CHARS) : raw;
+    const line = (text.includes("\u001b") ? stripEscapes(text) : text).replace(/\r$/, "");
     if (open !== null) {
-      const verdict = step(open.said, line);
+      const verdict = addLine(open.traceback, line);
       if (verdict === "maybe") {
-        if (!isBar(raw)) {
+        if (!mayBeBar(raw)) {
           open.pending.push(row);
           return;
         }
@@ -157,42 +157,42 @@ export class Folds {
         for (const one of [...open.pending, row]) if (!this.#join(one, open.head)) reader.open = null;
         open.pending = [];
         const fold = this.heads.get(open.head);
-        if (fold) fold.said = open.said;
-        reader.same = null;
+        if (fold) fold.traceback = open.traceback;
+        reader.equal = null;
         return;
       } else {
         reader.open = null;
-        if (this.same !== "") for (const one of open.pending) this.#equal(reader, one, this.rows.texts[one]);
+        if (this.equalLines !== "") for (const one of open.pending) this.#foldEqual(reader, one, this.rows.texts[one]);
       }
     }
-    if (this.#bar(reader, row, raw)) return;
+    if (this.#foldBar(reader, row, raw)) return;
     if (line !== "") reader.bars.clear();
     if (reader.open !== null) return;
-    let said = begin(line);
+    let said = startTraceback(line);
     let head = row;
     if (said === null && before >= 0 && /^\s|^frame #/.test(line) && this.back[before] === 0) {
-      said = beginAbove(line, strip(this.rows.texts[before].slice(0, REACH)));
+      said = startFromFrame(line, stripEscapes(this.rows.texts[before].slice(0, MAX_CHARS)));
       head = before;
     }
     if (said === null) {
-      if (this.same !== "") this.#equal(reader, row, raw);
+      if (this.equalLines !== "") this.#foldEqual(reader, row, raw);
       return;
     }
-    reader.same = null;
-    reader.open = { said, head, pending: [] };
+    reader.equal = null;
+    reader.open = { traceback: said, head, pending: [] };
     if (head === row) return;
-    step(said, line);
+    addLine(said, line);
     this.#join(row, head);
-    this.heads.get(head)!.said = said;
+    this.heads.get(head)!.traceback = said;
   }
 
-  #equal(reader: Reader, row: number, raw: string): void {
-    const text = this.same === "exact" ? raw : raw.slice(0, REACH).replace(MASKED, "#");
-    if (reader.same?.[1] !== text || !this.#join(row, reader.same[0])) reader.same = [row, text];
+  #foldEqual(reader: StreamReader, row: number, raw: string): void {
+    const text = this.equalLines === "exact" ? raw : raw.slice(0, MAX_CHARS).replace(MASKED, "#");
+    if (reader.equal?.[1] !== text || !this.#join(row, reader.equal[0])) reader.equal = [row, text];
   }
 
-  #bar(reader: Reader, row: number, raw: string): boolean {
-    const bar = isBar(raw) ? progress(raw) : null;
+  #foldBar(reader: StreamReader, row: number, raw: string): boolean {
+    const bar = mayBeBar(raw) ? parseProgress(raw) : null;
     if (bar === null) return false;
     const key = `${bar.label} ${bar.total}`;
     const [head, at] = reader.bars.get(key) ?? [-1, 0];
@@ -200,19 +200,19 @@ export class Folds {
     // One that begins anew is another one.
     const same = head >= 0 && now >= at && this.#join(row, head);
     reader.bars.set(key, [same ? head : row, now]);
-    reader.same = null;
+    reader.equal = null;
     return true;
   }
 
   #join(row: number, head: number): boolean {
-    if (row - head > FAR || row <= head) return false;
+    if (row - head > MAX_DISTANCE || row <= head) return false;
     if (row < this.#base) this.joining.set(row, head);
     else this.back[row] = row - head;
-    const fold = this.heads.get(head) ?? { said: null, rows: 0, last: head, twins: [] };
+    const fold = this.heads.get(head) ?? { traceback: null, rows: 0, last: head, twins: [] };
     fold.rows++;
     fold.last = row;
     this.heads.set(head, fold);
-    this.touched.add(head);
+    this.changedHeads.add(head);
     return true;
   }
 
@@ -223,34 +223,34 @@ export class Folds {
   }
 
   /** Tracebacks that have not grown with these lines are whole: those that say the same in another pod become one. */
-  #group(all: boolean): void {
-    for (const head of this.#ripe) {
-      if (this.touched.has(head) && !all) continue;
-      this.#ripe.delete(head);
-      this.#twin(head);
+  #groupTwins(all: boolean): void {
+    for (const head of this.#finished) {
+      if (this.changedHeads.has(head) && !all) continue;
+      this.#finished.delete(head);
+      this.#joinTwin(head);
     }
-    for (const head of this.touched) {
-      if (!this.heads.get(head)?.said?.type) continue;
-      if (all) this.#twin(head);
-      else this.#ripe.add(head);
+    for (const head of this.changedHeads) {
+      if (!this.heads.get(head)?.traceback?.type) continue;
+      if (all) this.#joinTwin(head);
+      else this.#finished.add(head);
     }
   }
 
-  #twin(head: number): void {
-    const said = this.heads.get(head)!.said!;
+  #joinTwin(head: number): void {
+    const said = this.heads.get(head)!.traceback!;
     if (said.frames === 0) return;
-    const sign = [said.kind, said.places, ...[said.type, said.message, ...said.chain].map((text) => text.replace(VARYING, "#"))].join("\n");
-    const first = this.#groups.get(sign);
+    const sign = [said.kind, said.frameHash, ...[said.type, said.message, ...said.chain].map((text) => text.replace(VARYING, "#"))].join("\n");
+    const first = this.#headBySignature.get(sign);
     const fold = first === undefined ? undefined : this.heads.get(first);
-    const together = fold && head > first! && Math.abs(this.rows.time(head) - this.rows.time(first!)) < TOGETHER && head - first! <= FAR;
+    const together = fold && head > first! && Math.abs(this.rows.time(head) - this.rows.time(first!)) < TWIN_WINDOW_MS && head - first! <= MAX_DISTANCE;
     if (!together || [first!, ...fold.twins].some((one) => this.rows.pod(one) === this.rows.pod(head))) {
-      this.#groups.set(sign, head);
+      this.#headBySignature.set(sign, head);
       return;
     }
     fold.twins.push(head);
     if (head < this.#base) this.joining.set(head, first!);
     else this.back[head] = head - first!;
-    this.touched.add(first!);
+    this.changedHeads.add(first!);
   }
 
   /** The row that this one is part of, with whatever that one is part of. */
@@ -266,7 +266,7 @@ export class Folds {
   }
 
   /** The rows that belong to a head, its twins among them. */
-  below(head: number): number[] {
+  membersOf(head: number): number[] {
     const fold = this.heads.get(head);
     if (fold === undefined) return [];
     const found: number[] = [];
@@ -278,11 +278,11 @@ export class Folds {
   textOf(head: number): string {
     const fold = this.heads.get(head)!;
     // Of a bar its last state counts; of equal lines any of them.
-    if (fold.said === null && isBar(this.rows.texts[head])) return this.rows.texts[fold.last];
-    return [head, ...this.below(head)].map((row) => (row !== head && this.heads.has(row) ? this.textOf(row) : this.rows.texts[row])).join("\n");
+    if (fold.traceback === null && mayBeBar(this.rows.texts[head])) return this.rows.texts[fold.last];
+    return [head, ...this.membersOf(head)].map((row) => (row !== head && this.heads.has(row) ? this.textOf(row) : this.rows.texts[row])).join("\n");
   }
 
   titleOf(head: number): string {
-    return titleOf(this.heads.get(head)!.said!);
+    return tracebackTitle(this.heads.get(head)!.traceback!);
   }
 }

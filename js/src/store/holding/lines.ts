@@ -6,11 +6,11 @@
 import type { SourceInfo } from "../../types/events.ts";
 import { ERROR, levelOf, WARNING } from "../parsing/level.ts";
 import { GAP, HOLE, LEVEL_BITS, NOTICE, STDERR, STDOUT } from "./flags.ts";
-import { Folds, type Same } from "./folds.ts";
-import { Ranges } from "./ranges.ts";
+import { Folds, type EqualLines } from "./folds.ts";
+import { SeqRanges } from "./ranges.ts";
 import type { Source } from "./source.ts";
 
-export class Lines {
+export class LineTable {
   readonly texts: string[] = [];
   /** Sort key: the running maximum of time within a source, so that a source always reads in its own order. */
   key = new Float64Array(1024);
@@ -20,18 +20,18 @@ export class Lines {
   source = new Uint16Array(1024);
   flags = new Uint8Array(1024);
   /** Which rows belong together. */
-  folds = this.#foldsOf("");
+  folds = this.#newFolds("");
   readonly hints = new Map<number, string>();
   readonly sources: Source[] = [];
   /** Lines that are here, and characters of them. */
   lines = 0;
   characters = 0;
   /** Rows whose lines have been dropped. */
-  dropped = 0;
+  removedRows = 0;
   newest = 0;
   newestLine = 0;
   readonly #ids = new Map<string, number>();
-  protected readonly have = new Ranges();
+  protected readonly loaded = new SeqRanges();
 
   constructor(readonly task: string) {}
 
@@ -44,7 +44,7 @@ export class Lines {
   }
 
   /** The key by which a row has its place: that of what it belongs to. */
-  keyShown(row: number): number {
+  displayKey(row: number): number {
     return this.key[this.folds.rootOf(row)];
   }
 
@@ -57,7 +57,7 @@ export class Lines {
 
   /** A traceback is an error whatever its lines say. */
   levelOf(row: number): number {
-    const said = this.folds.heads.get(this.folds.headOf(row))?.said;
+    const said = this.folds.heads.get(this.folds.headOf(row))?.traceback;
     return Math.max(this.flags[row] & LEVEL_BITS, said ? (said.kind === "nccl" ? WARNING : ERROR) : 0);
   }
 
@@ -71,26 +71,26 @@ export class Lines {
   }
 
   /** Whether a line has come, and not only been found. */
-  isHere(seq: number): boolean {
-    return this.have.has(seq);
+  isLoaded(seq: number): boolean {
+    return this.loaded.has(seq);
   }
 
-  isGone(row: number): boolean {
+  isRemoved(row: number): boolean {
     return (this.flags[row] & (GAP | HOLE)) === (GAP | HOLE);
   }
 
-  isFound(row: number): boolean {
+  isSearchHit(row: number): boolean {
     return (this.flags[row] & (HOLE | NOTICE | GAP)) === HOLE;
   }
 
   /** A source as readers know it: a container of a pod, its runs together. */
-  keyOf({ pod, container }: { pod: string; container: string }): string {
+  sourceKey({ pod, container }: { pod: string; container: string }): string {
     return `${this.task}/${pod}/${container}`;
   }
 
   /** One run of it alone. */
-  runKeyOf(source: { pod: string; container: string; run?: number }): string {
-    return `${this.keyOf(source)}/${source.run ?? 0}`;
+  runKey(source: { pod: string; container: string; run?: number }): string {
+    return `${this.sourceKey(source)}/${source.run ?? 0}`;
   }
 
   sourceId(info: Partial<SourceInfo> & { pod: string; container: string }): number {
@@ -101,7 +101,7 @@ export class Lines {
       this.#ids.set(name, id);
       const kind = info.kind ?? this.sources.find((other) => other.container === info.container)?.kind ?? "main";
       const { pod, container, run = 0 } = info;
-      this.sources.push({ pod, container, kind, run, lines: 0, told: 0, since: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", begun: 0, ended: 0, why: "", index: null });
+      this.sources.push({ pod, container, kind, run, lines: 0, outlineLines: 0, linesSince: 0, firstKey: Infinity, lastKey: -Infinity, state: "running", exit: null, node: info.node ?? "", startedAt: 0, endedAt: 0, endMessage: "", index: null });
     }
     return id;
   }
@@ -113,15 +113,15 @@ export class Lines {
   protected push(seq: number, time: number, key: number, source: number, flags: number, text: string): void {
     const row = this.texts.length;
     if (row >= this.key.length) {
-      this.key = grown(this.key, row + 1);
-      this.seq = grown(this.seq, row + 1);
-      this.source = grown(this.source, row + 1);
-      this.flags = grown(this.flags, row + 1);
+      this.key = grow(this.key, row + 1);
+      this.seq = grow(this.seq, row + 1);
+      this.source = grow(this.source, row + 1);
+      this.flags = grow(this.flags, row + 1);
       this.folds.reserve(this.key.length);
     }
     this.texts.push(text);
     this.key[row] = key;
-    if (key !== time) this.lag = grown(this.lag, row + 1);
+    if (key !== time) this.lag = grow(this.lag, row + 1);
     if (row < this.lag.length) this.lag[row] = key - time;
     this.seq[row] = seq;
     this.source[row] = source;
@@ -139,43 +139,43 @@ export class Lines {
   compact(): Int32Array {
     const moved = new Int32Array(this.rows).fill(-1);
     const hints = [...this.hints];
-    if (this.lag.length > 0) this.lag = grown(this.lag, this.rows);
+    if (this.lag.length > 0) this.lag = grow(this.lag, this.rows);
     const columns = this.lag.length > 0 ? [this.key, this.lag, this.seq, this.source, this.flags] : [this.key, this.seq, this.source, this.flags];
     let to = 0;
     for (let row = 0; row < moved.length; row++) {
-      if (this.isGone(row)) continue;
+      if (this.isRemoved(row)) continue;
       moved[row] = to;
       for (const column of columns) column[to] = column[row];
       this.texts[to++] = this.texts[row];
     }
     this.texts.length = to;
-    this.folds.move(moved);
+    this.folds.renumber(moved);
     this.hints.clear();
     for (const [row, hint] of hints) if (moved[row] >= 0) this.hints.set(moved[row], hint);
-    this.dropped = 0;
+    this.removedRows = 0;
     return moved;
   }
 
-  #foldsOf(same: Same): Folds {
+  #newFolds(same: EqualLines): Folds {
     return new Folds({ texts: this.texts, pod: (row) => this.sources[this.source[row]]?.pod ?? "", time: (row) => this.timeOf(row) }, same);
   }
 
   /** Equal lines are folded, or are not any more: what belongs together is found anew. */
-  refold(same: Same): void {
-    this.folds = this.#foldsOf(same);
+  refold(same: EqualLines): void {
+    this.folds = this.#newFolds(same);
     this.folds.reserve(this.key.length);
     const order: number[] = [];
     for (let row = 0; row < this.rows; row++) if (!(this.flags[row] & (NOTICE | HOLE))) order.push(row);
     const done = this.folds.start(0);
-    for (const row of order.toSorted((a, b) => this.seq[a] - this.seq[b])) this.folds.feed(this.streamKey(row), row);
+    for (const row of order.toSorted((a, b) => this.seq[a] - this.seq[b])) this.folds.add(this.streamKey(row), row);
     done();
     this.folds.start(this.rows)();
     this.folds.settle();
-    this.folds.touched.clear();
+    this.folds.changedHeads.clear();
   }
 }
 
-function grown<T extends Float64Array | Float32Array | Uint32Array | Uint16Array | Uint8Array>(array: T, length: number): T {
+function grow<T extends Float64Array | Float32Array | Uint32Array | Uint16Array | Uint8Array>(array: T, length: number): T {
   if (length <= array.length) return array;
   const bigger = new (array.constructor as new (length: number) => T)(Math.max(length, Math.ceil(array.length * 1.25)));
   bigger.set(array);

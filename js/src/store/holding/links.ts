@@ -1,15 +1,15 @@
 /** Who streams what: each task over one link, the page's connection or the comm of the first model that wants it. */
 
 import { CommLink } from "../../transport/comm.ts";
-import type { Host, Link } from "../../transport/link.ts";
+import type { LinkHost, Link } from "../../transport/link.ts";
 import type { SseEvent } from "../../transport/splitter.ts";
 import { SseLink } from "../../transport/sse.ts";
 import type { Problem } from "../../types/events.ts";
 import type { PageConfig, Transport } from "../../types/messages.ts";
 import type { LinkState } from "../../types/update.ts";
-import type { Clock } from "./clock.ts";
+import type { ClusterClock } from "./clock.ts";
 
-export interface Session {
+export interface Subscription {
   tasks: string[];
   transport: Transport;
   since: string;
@@ -22,11 +22,11 @@ export interface LinkEntry {
   state: LinkState;
   problem: Problem | null;
   /** Lines that wait at the server, which slows the stream down. */
-  behind: number;
+  linesBehind: number;
 }
 
 /** What the links ask of what is held, and tell it. */
-export interface Receiver {
+export interface StreamReceiver {
   cursorOf(task: string): string;
   sinceOf(task: string): string;
   isEnded(task: string): boolean;
@@ -40,28 +40,28 @@ export interface Receiver {
 
 export class Links {
   config: PageConfig = { base: "", headers: {} };
-  readonly sessions = new Map<string, Session>();
+  readonly subscriptions = new Map<string, Subscription>();
   #sseAbsent = false;
   readonly #links = new Map<string, LinkEntry>();
   /** Others may show the same widget (another tab, somebody who shares the notebook), and a kernel's answers reach all pages. */
   readonly #client = Math.random().toString(36).slice(2);
 
   constructor(
-    private readonly receiver: Receiver,
-    private readonly clock: Clock,
+    private readonly receiver: StreamReceiver,
+    private readonly clock: ClusterClock,
     private readonly actions: { send(model: string, message: Record<string, unknown>): void; headers(): void; changed(): void; arrived(): void },
     private readonly fetcher?: typeof fetch,
   ) {}
 
   tasksOf(model: string): string[] {
-    return this.sessions.get(model)?.tasks ?? [];
+    return this.subscriptions.get(model)?.tasks ?? [];
   }
 
-  get wanted(): Set<string> {
-    return new Set([...this.sessions.values()].flatMap((session) => session.tasks));
+  get wantedTasks(): Set<string> {
+    return new Set([...this.subscriptions.values()].flatMap((session) => session.tasks));
   }
 
-  of(task: string): LinkEntry | undefined {
+  entryOf(task: string): LinkEntry | undefined {
     for (const entry of this.#links.values()) if (entry.tasks.includes(task)) return entry;
     return undefined;
   }
@@ -80,10 +80,10 @@ export class Links {
   }
 
   /** After the sessions have changed. */
-  assign(): void {
+  assignTasks(): void {
     const wanted = new Map<string, string[]>();
     const taken = new Set<string>();
-    for (const [model, session] of this.sessions) {
+    for (const [model, session] of this.subscriptions) {
       const kind = this.#kindOf(session);
       const name = kind === "sse" ? "sse" : model;
       if (!this.#links.has(name)) this.#links.set(name, this.#link(name, kind));
@@ -94,7 +94,7 @@ export class Links {
       const tasks = wanted.get(name) ?? [];
       if (tasks.join(" ") !== entry.tasks.join(" ")) {
         entry.tasks = tasks;
-        if (entry.kind === "sse" && this.config.base === "") this.#absent(entry);
+        if (entry.kind === "sse" && this.config.base === "") this.#serverAbsent(entry);
         else entry.link.update(tasks);
       }
       if (tasks.length === 0 && name !== "sse") {
@@ -104,14 +104,14 @@ export class Links {
     }
   }
 
-  #kindOf(session: Session): "sse" | "comm" {
+  #kindOf(session: Subscription): "sse" | "comm" {
     if (session.transport !== "auto") return session.transport;
     return this.config.base === "" || this.#sseAbsent ? "comm" : "sse";
   }
 
   #link(name: string, kind: "sse" | "comm"): LinkEntry {
     const { receiver, clock, actions } = this;
-    const host: Host = {
+    const host: LinkHost = {
       cursorOf: (task) => receiver.cursorOf(task),
       sinceOf: (task) => receiver.sinceOf(task),
       isEnded: (task) => receiver.isEnded(task),
@@ -123,28 +123,28 @@ export class Links {
       onState: (state, problem) => {
         if (state === "live") for (const task of entry.tasks) receiver.onLive(task);
         entry.state = state;
-        entry.behind = 0;
+        entry.linesBehind = 0;
         entry.problem = problem ?? null;
         if (state === "reconnecting") actions.headers();
         actions.changed();
       },
       onCursorLost: (tasks, problem) => receiver.onCursorLost(tasks, problem),
-      onClock: (time, ofNodes) => (ofNodes ? clock.nodes(time) : clock.server(time)),
-      onBehind: (lines) => (entry.behind = lines),
+      onClock: (time, ofNodes) => (ofNodes ? clock.setNodeTime(time) : clock.setServerTime(time)),
+      onBehind: (lines) => (entry.linesBehind = lines),
     };
     const link =
       kind === "comm"
         ? new CommLink(host, (message) => actions.send(name, { client: this.#client, ...message }))
-        : new SseLink(host, () => this.config, (problem) => this.#absent(entry, problem), this.fetcher);
-    const entry: LinkEntry = { link, kind, tasks: [], state: "connecting", problem: null, behind: 0 };
+        : new SseLink(host, () => this.config, (problem) => this.#serverAbsent(entry, problem), this.fetcher);
+    const entry: LinkEntry = { link, kind, tasks: [], state: "connecting", problem: null, linesBehind: 0 };
     return entry;
   }
 
-  #absent(entry: LinkEntry, problem?: Problem): void {
+  #serverAbsent(entry: LinkEntry, problem?: Problem): void {
     this.#sseAbsent = true;
     entry.state = "stopped";
     entry.problem = problem ?? { code: "NoServer", message: "This Jupyter server has no cortex-jupyter extension", hint: "Install cortex-jupyter where Jupyter Server runs, or use transport='comm'." };
-    this.assign();
+    this.assignTasks();
     this.actions.changed();
   }
 }

@@ -6,10 +6,10 @@ import { ERROR, rankOf } from "../parsing/level.ts";
 import { endText, gapText, noticeText } from "./notice.ts";
 import { fromNs } from "../parsing/time.ts";
 
-type Marked = Omit<Mark, "source"> & { source?: SourceInfo };
+type NoticeMark = Omit<Mark, "source"> & { source?: SourceInfo };
 
 /** None where a notice is nothing that one looks for on the axis; `now` where it does not say when it was. */
-export function markOf(notice: PageNotice, now: number): Marked | undefined {
+export function noticeMark(notice: PageNotice, now: number): NoticeMark | undefined {
   if (notice.event === "end") {
     const { time, state, exit_code: exit } = notice as EndEvent;
     const at = time ? fromNs(time) : now;

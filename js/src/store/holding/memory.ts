@@ -2,14 +2,14 @@
 
 import { HOLE, NOTICE } from "./flags.ts";
 import type { TaskStore } from "./store.ts";
-import { linesOf, type Span } from "./spans.ts";
+import { spanLines, type UnloadedSpan } from "./spans.ts";
 
 /** Lines of a task, and characters of their text, above which some are dropped; so much of that then stays: little at a time is dropped within a frame. */
 export const KEEP_LINES = 300_000;
-export const KEEP_TEXT = 64 * 2 ** 20;
-const STAYS = 0.9;
+export const KEEP_CHARS = 64 * 2 ** 20;
+const KEPT_SHARE = 0.9;
 
-export function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_TEXT): boolean {
+export function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_CHARS): boolean {
   return store.lines > lines || store.characters > text;
 }
 
@@ -18,26 +18,26 @@ export function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_TEXT): 
  *
  * `places`: keys of the rows that are looked at; what is nearest to them and to the end stays.
  */
-export function thin(store: TaskStore, places: number[], lines = KEEP_LINES, text = KEEP_TEXT): boolean {
-  const order = inOrder(store);
+export function evict(store: TaskStore, places: number[], lines = KEEP_LINES, text = KEEP_CHARS): boolean {
+  const order = sortedRows(store);
   const count = order.length;
-  const stays = STAYS * count * Math.min(lines / Math.max(1, store.lines), text / Math.max(1, store.characters), 1);
+  const stays = KEPT_SHARE * count * Math.min(lines / Math.max(1, store.lines), text / Math.max(1, store.characters), 1);
   const centres = [...places.map((key) => lowerBound(order, store, key)), count].toSorted((a, b) => a - b);
   // As far around each as keeps about that many.
   let [low, high] = [0, count];
   while (low < high) {
     const middle = (low + high + 1) >>> 1;
-    if (covered(centres, middle, count) <= stays) low = middle;
+    if (coveredRows(centres, middle, count) <= stays) low = middle;
     else high = middle - 1;
   }
-  const holes = runs(centres, low, count);
+  const holes = rangesOutside(centres, low, count);
   // From the end, so that places before stay what they are.
-  for (const [from, to] of holes.toReversed()) drop(store, order, from, to);
+  for (const [from, to] of holes.toReversed()) replaceWithSpan(store, order, from, to);
   return holes.length > 0;
 }
 
 /** The rows that are here, in the order in which they are shown, those that belong together one after the other. */
-function inOrder(store: TaskStore): Uint32Array {
+function sortedRows(store: TaskStore): Uint32Array {
   const { folds, key, seq } = store;
   const compare = (a: number, b: number): number => {
     const up = folds.rootOf(a);
@@ -50,7 +50,7 @@ function inOrder(store: TaskStore): Uint32Array {
   let count = 0;
   let before = -Infinity;
   for (let row = 0; row < store.rows; row++) {
-    if (store.isGone(row) || store.isFound(row)) continue;
+    if (store.isRemoved(row) || store.isSearchHit(row)) continue;
     const alone = folds.back[row] === 0;
     if ((alone && key[row] > before) || count === 0 || compare(order[count - 1], row) <= 0) {
       order[count++] = row;
@@ -67,13 +67,13 @@ function lowerBound(order: Uint32Array, store: TaskStore, key: number): number {
   let [low, high] = [0, order.length];
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (store.keyShown(order[middle]) < key) low = middle + 1;
+    if (store.displayKey(order[middle]) < key) low = middle + 1;
     else high = middle;
   }
   return low;
 }
 
-function runs(centres: number[], radius: number, count: number): [number, number][] {
+function rangesOutside(centres: number[], radius: number, count: number): [number, number][] {
   const found: [number, number][] = [];
   let at = 0;
   for (const centre of centres) {
@@ -84,12 +84,12 @@ function runs(centres: number[], radius: number, count: number): [number, number
   return found;
 }
 
-function covered(centres: number[], radius: number, count: number): number {
-  return count - runs(centres, radius, count).reduce((sum, [from, to]) => sum + to - from, 0);
+function coveredRows(centres: number[], radius: number, count: number): number {
+  return count - rangesOutside(centres, radius, count).reduce((sum, [from, to]) => sum + to - from, 0);
 }
 
 /** Rows [from, to) of the order become one span, together with spans that lie in it or next to it. */
-function drop(store: TaskStore, order: Uint32Array, from: number, to: number): void {
+function replaceWithSpan(store: TaskStore, order: Uint32Array, from: number, to: number): void {
   const rootAt = (place: number): number => store.folds.rootOf(order[place]);
   // What belongs together goes or stays together.
   while (from > 0 && from < to && rootAt(from) === rootAt(from - 1)) from++;
@@ -104,7 +104,7 @@ function drop(store: TaskStore, order: Uint32Array, from: number, to: number): v
     if (isSpan(place)) {
       const span = store.spans.find((one) => one.row === row);
       if (span === undefined) continue;
-      [low, high, lines] = [Math.min(low, span.low), Math.max(high, span.high), lines + linesOf(span)];
+      [low, high, lines] = [Math.min(low, span.low), Math.max(high, span.high), lines + spanLines(span)];
       store.closeSpan(span);
     } else if (!(store.flags[row] & NOTICE)) {
       const time = store.timeOf(row);
@@ -113,11 +113,11 @@ function drop(store: TaskStore, order: Uint32Array, from: number, to: number): v
     }
   }
   if (lines === 0) return;
-  store.forget(gone);
+  store.dropRows(gone);
   const first = from === 0;
-  const span: Omit<Span, "row"> = {
-    from: first ? -Infinity : store.keyShown(order[from - 1]),
-    to: to < order.length ? store.keyShown(order[to]) : high,
+  const span: Omit<UnloadedSpan, "row"> = {
+    from: first ? -Infinity : store.displayKey(order[from - 1]),
+    to: to < order.length ? store.displayKey(order[to]) : high,
     low, high, lines, until: Infinity, onDemand: false,
   };
   store.addSpan(span);

@@ -2,14 +2,14 @@
 
 import type { EndEvent, GapEvent, SourceInfo, StatusEvent } from "../../types/events.ts";
 import { fromNs } from "../parsing/time.ts";
-import { grouped } from "../../view/format.ts";
+import { groupDigits } from "../../view/format.ts";
 
 /** Characters of a termination message in a row; all of it opens below. */
-const LINE = 500;
+const MAX_MESSAGE_CHARS = 500;
 /** Reasons for an end before anything ran, as in cluster/pods.py. */
 const NOT_STARTED = new Set(["StartError", "ContainerCannotRun"]);
 
-function who(source: SourceInfo | undefined): string {
+function sourceName(source: SourceInfo | undefined): string {
   return source ? `${source.pod} · ${source.container}` : "";
 }
 
@@ -36,7 +36,7 @@ export function resumedText(reason: string): string {
 }
 
 export function noticeText(event: StatusEvent): string {
-  const name = who(event.source);
+  const name = sourceName(event.source);
   const run = event.source?.run ? ` again (run ${event.source.run})` : "";
   const said = event.message ?? event.reason ?? "";
   if (stoppedText(event)) return said;
@@ -47,7 +47,7 @@ export function noticeText(event: StatusEvent): string {
       const exit = exitText(event.exit_code, event.reason);
       const why = (event.termination_message ?? "").replace(/\s+/g, " ").trim();
       const verb = NOT_STARTED.has(event.reason ?? "") ? "could not be started" : "ended";
-      return `${name} ${verb}${exit ? `: ${exit}` : ""}${why ? `: ${why.length > LINE ? `${why.slice(0, LINE - 1)}…` : why}` : ""}`;
+      return `${name} ${verb}${exit ? `: ${exit}` : ""}${why ? `: ${why.length > MAX_MESSAGE_CHARS ? `${why.slice(0, MAX_MESSAGE_CHARS - 1)}…` : why}` : ""}`;
     }
     case "waiting":
       return name ? `${name} waiting: ${event.reason ?? said}` : said;
@@ -58,7 +58,7 @@ export function noticeText(event: StatusEvent): string {
 
 /** A gap's `from` and `to` are written as times so that the view can show them in the reader's zone. */
 export function gapText(event: GapEvent): string {
-  const many = event.lines === 1 ? "1 line" : event.lines ? `${grouped(event.lines)} lines` : "Lines";
+  const many = event.lines === 1 ? "1 line" : event.lines ? `${groupDigits(event.lines)} lines` : "Lines";
   const verb = event.lines === 1 ? "is" : "are";
   const of = event.source ? ` of ${event.source.pod}${event.source.container ? ` · ${event.source.container}` : ""}` : "";
   const span = event.from && event.to ? `, {${fromNs(event.from)}} to {${fromNs(event.to)}}` : "";

@@ -3,12 +3,12 @@
 import type { OutlineDoc } from "../../types/events.ts";
 import { fromNs } from "../parsing/time.ts";
 
-const NEARLY = 0.98;
+const NEARLY_ALL = 0.98;
 
 export class Outline {
   readonly records: number;
   /** Number of the last record that is counted. */
-  readonly upto: number;
+  readonly lastSeq: number;
   /** ms; both 0 where there is no line. */
   readonly first: number;
   readonly last: number;
@@ -16,53 +16,53 @@ export class Outline {
   readonly width: number;
   readonly lines: number[];
   /** Nearly all lines have been looked at for their levels and sources. */
-  readonly whole: boolean;
+  readonly isCounted: boolean;
   /** Of each bin, once nearly all lines have been looked at for them. */
   readonly warnings: number[] | null;
   readonly errors: number[] | null;
   /** Lines before each bin. */
-  readonly #before: Float64Array;
+  readonly #linesBeforeBin: Float64Array;
 
   constructor({ records, upto, first, last, start, width, lines, warnings, errors, counted = 0 }: OutlineDoc) {
     this.records = records;
-    this.upto = upto;
+    this.lastSeq = upto;
     this.first = first === null ? 0 : fromNs(first);
     this.last = last === null ? 0 : fromNs(last);
     this.start = fromNs(start);
     this.width = Number(width) / 1e6;
     this.lines = lines;
     // Of a task that goes on the newest are always still to be counted.
-    this.whole = counted >= records * NEARLY;
-    this.warnings = this.whole && warnings ? warnings : null;
-    this.errors = this.whole && errors ? errors : null;
-    this.#before = new Float64Array(lines.length + 1);
-    for (const [i, count] of lines.entries()) this.#before[i + 1] = this.#before[i] + count;
+    this.isCounted = counted >= records * NEARLY_ALL;
+    this.warnings = this.isCounted && warnings ? warnings : null;
+    this.errors = this.isCounted && errors ? errors : null;
+    this.#linesBeforeBin = new Float64Array(lines.length + 1);
+    for (const [i, count] of lines.entries()) this.#linesBeforeBin[i + 1] = this.#linesBeforeBin[i] + count;
   }
 
   /** Lines before a time, as if they were spread evenly within a bin. */
-  #upTo(time: number): number {
+  #linesBefore(time: number): number {
     const at = (time - this.start) / this.width;
     if (at <= 0 || this.lines.length === 0) return 0;
     const bin = Math.floor(at);
-    return bin >= this.lines.length ? this.records : this.#before[bin] + this.lines[bin] * (at - bin);
+    return bin >= this.lines.length ? this.records : this.#linesBeforeBin[bin] + this.lines[bin] * (at - bin);
   }
 
   between(from: number, to: number): number {
-    return Math.max(0, Math.round(this.#upTo(to) - this.#upTo(from)));
+    return Math.max(0, Math.round(this.#linesBefore(to) - this.#linesBefore(from)));
   }
 
   /** The time by which so many lines have come since `from`. */
   timeAfter(from: number, count: number): number {
-    const wanted = this.#upTo(from) + count;
+    const wanted = this.#linesBefore(from) + count;
     let low = 0;
     let high = this.lines.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#before[middle + 1] < wanted) low = middle + 1;
+      if (this.#linesBeforeBin[middle + 1] < wanted) low = middle + 1;
       else high = middle;
     }
     if (low >= this.lines.length) return this.last;
-    const within = this.lines[low] === 0 ? 0 : (wanted - this.#before[low]) / this.lines[low];
+    const within = this.lines[low] === 0 ? 0 : (wanted - this.#linesBeforeBin[low]) / this.lines[low];
     return Math.max(from, this.start + (low + within) * this.width);
   }
 }

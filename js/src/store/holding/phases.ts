@@ -4,16 +4,16 @@ import type { StatusEvent } from "../../types/events.ts";
 import type { PodPhases } from "../../types/summary.ts";
 import { fromNs } from "../parsing/time.ts";
 
-export class Phases {
+export class PodTimeline {
   readonly pods = new Map<string, PodPhases>();
 
-  readonly #taken = new Set<number>();
+  readonly #seen = new Set<number>();
 
-  take({ seq, notice, source, time, exit_code: exit, created, scheduled, inits }: StatusEvent): void {
+  add({ seq, notice, source, time, exit_code: exit, created, scheduled, inits }: StatusEvent): void {
     if (source === undefined || time === undefined || (notice !== "created" && notice !== "started" && notice !== "ended")) return;
     // The outline of a recording and its stream both tell of it.
-    if (seq === undefined || this.#taken.has(seq)) return;
-    this.#taken.add(seq);
+    if (seq === undefined || this.#seen.has(seq)) return;
+    this.#seen.add(seq);
     const at = fromNs(time);
     let pod = this.pods.get(source.pod);
     if (pod === undefined) this.pods.set(source.pod, (pod = { pod: source.pod, created: 0, scheduled: 0, init: 0, initEnd: 0, inits: 0, initsDone: 0, main: 0, isLate: false, end: 0, exit: null }));

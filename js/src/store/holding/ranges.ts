@@ -1,5 +1,5 @@
 /** Which sequence numbers are here already, as ranges: what makes delivery exactly-once, whatever a server repeats. */
-export class Ranges {
+export class SeqRanges {
   readonly #starts: number[] = [];
   readonly #ends: number[] = [];
 

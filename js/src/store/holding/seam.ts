@@ -1,16 +1,16 @@
 /** Where a page joins what is here on both sides: each source goes on in its own order, whatever the times of its lines say. */
 
-import type { Span } from "./spans.ts";
+import type { UnloadedSpan } from "./spans.ts";
 import { GAP, HOLE, NOTICE } from "./flags.ts";
 import type { TaskStore } from "./store.ts";
 
 /** Within this, ms, a page's lines stand before those that are here of their source, whatever their times say. */
-export const SEAM = 10_000;
+export const SEAM_MS = 10_000;
 /** Two writers' times cross by so little, ms, and so few lines: pages are cut by time, so a line and the one before it may come in two. */
-const CROSSED = 100;
-const APART = 1000;
+const MAX_CROSSING_MS = 100;
+const MAX_SEQ_DISTANCE = 1000;
 /** Numbers hold times to less than this, ms. */
-const EXACT = 0.01;
+const ROUNDING_MS = 0.01;
 
 export class Seam {
   /** Each source's lowest key behind the span, and its highest before it. */
@@ -21,7 +21,7 @@ export class Seam {
 
   constructor(
     store: TaskStore,
-    private readonly span: Span,
+    private readonly span: UnloadedSpan,
   ) {
     const { from, to } = span;
     for (let row = 0; row < store.rows; row++) {
@@ -30,18 +30,18 @@ export class Seam {
       const key = store.key[row];
       if (key >= to && !(key >= this.ceiling[id])) this.ceiling[id] = key;
       if (key <= from && !(key <= this.floor[id])) this.floor[id] = key;
-      if (Math.abs(key - to) < CROSSED || Math.abs(key - from) < CROSSED) (this.#near[id] ??= []).push([store.seq[row], key]);
+      if (Math.abs(key - to) < MAX_CROSSING_MS || Math.abs(key - from) < MAX_CROSSING_MS) (this.#near[id] ??= []).push([store.seq[row], key]);
     }
     for (const near of this.#near) near?.sort(([a], [b]) => a - b);
   }
 
-  isBeyond(time: number): boolean {
+  isOutside(time: number): boolean {
     const { low, high, onDemand } = this.span;
-    return !onDemand && (time < low - EXACT || time > high + EXACT);
+    return !onDemand && (time < low - ROUNDING_MS || time > high + ROUNDING_MS);
   }
 
   /** The key of a line, between its source's neighbours in number. */
-  between(id: number, seq: number, time: number, key: number): number {
+  placeKey(id: number, seq: number, time: number, key: number): number {
     const near = this.#near[id];
     if (near === undefined) return key;
     let low = 0;
@@ -53,8 +53,8 @@ export class Seam {
     }
     const [before, after] = [near[low - 1], near[low]];
     let found = key;
-    if (before && seq - before[0] < APART && before[1] - time < CROSSED) found = Math.max(found, before[1]);
-    if (after && after[0] - seq < APART && time - after[1] < CROSSED) found = Math.min(found, after[1]);
+    if (before && seq - before[0] < MAX_SEQ_DISTANCE && before[1] - time < MAX_CROSSING_MS) found = Math.max(found, before[1]);
+    if (after && after[0] - seq < MAX_SEQ_DISTANCE && time - after[1] < MAX_CROSSING_MS) found = Math.min(found, after[1]);
     return found;
   }
 }

@@ -10,18 +10,18 @@ export interface Source {
   /** That are here. */
   lines: number;
   /** Of the recording, where the server has counted: up to its outline, and those that came later. */
-  told: number;
-  since: number;
+  outlineLines: number;
+  linesSince: number;
   firstKey: number;
   lastKey: number;
   state: "waiting" | "running" | "ended";
   exit: number | null;
   node: string;
   /** When it started and ended, ms; 0 where that is not known. */
-  begun: number;
-  ended: number;
+  startedAt: number;
+  endedAt: number;
   /** What the kubelet or the container says of its end. */
-  why: string;
+  endMessage: string;
   /** The completion index of its pod. */
   index: number | null;
 }

@@ -6,7 +6,7 @@
 
 import type { Outline } from "./outline.ts";
 
-export interface Span {
+export interface UnloadedSpan {
   /** Its row in the store: says that something is not loaded, and from when to when. */
   row: number;
   /** Keys of the rows before and behind it; -Infinity where nothing is before it. */
@@ -30,18 +30,18 @@ export interface Span {
 export const HOLE_LINES = 5000;
 
 /** Lines that are missing, as far as anybody knows. */
-export function linesOf({ lines }: Span): number {
+export function spanLines({ lines }: UnloadedSpan): number {
   return Math.max(1, lines);
 }
 
 /** Rows it stands for. */
-export function rowsOf(span: Span): number {
-  return span.onDemand && span.lines <= HOLE_LINES ? 1 : linesOf(span);
+export function spanRows(span: UnloadedSpan): number {
+  return span.onDemand && span.lines <= HOLE_LINES ? 1 : spanLines(span);
 }
 
 /** Rows of it that lie after a time. */
-export function rowsAfter(span: Span, time: number, outline: Outline | null): number {
-  const rows = rowsOf(span);
+export function spanRowsAfter(span: UnloadedSpan, time: number, outline: Outline | null): number {
+  const rows = spanRows(span);
   if (time <= span.low) return rows;
   const all = outline?.between(span.low, span.high) ?? 0;
   const share = all > 0 ? outline!.between(time, span.high) / all : (span.high - time) / Math.max(1, span.high - span.low);
@@ -49,8 +49,8 @@ export function rowsAfter(span: Span, time: number, outline: Outline | null): nu
 }
 
 /** When the line stands there of which so many rows of the span are before. */
-export function timeAt(span: Span, offset: number, outline: Outline | null): number {
-  const share = Math.max(0, Math.min(1, offset / rowsOf(span)));
+export function spanTimeAt(span: UnloadedSpan, offset: number, outline: Outline | null): number {
+  const share = Math.max(0, Math.min(1, offset / spanRows(span)));
   const all = outline?.between(span.low, span.high) ?? 0;
   return all > 0 ? Math.min(span.high, outline!.timeAfter(span.low, share * all)) : span.low + (span.high - span.low) * share;
 }

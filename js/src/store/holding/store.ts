@@ -3,59 +3,59 @@
 import type { Complete, GapEvent, LogEvent, LogPage, PageNotice, SourceInfo, StatusEvent } from "../../types/events.ts";
 import { fromIso, fromNs } from "../parsing/time.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE } from "./flags.ts";
-import { grouped } from "../../view/format.ts";
+import { groupDigits } from "../../view/format.ts";
 import type { Outline } from "./outline.ts";
-import { Told } from "./notices.ts";
-import { Seam, SEAM } from "./seam.ts";
-import type { Span } from "./spans.ts";
-import { torn } from "./torn.ts";
+import { TaskEvents } from "./notices.ts";
+import { Seam, SEAM_MS } from "./seam.ts";
+import type { UnloadedSpan } from "./spans.ts";
+import { findSplitBlocks } from "./torn.ts";
 
-export class TaskStore extends Told {
+export class TaskStore extends TaskEvents {
   cursor = "";
   /** What the server counts, once the task has ended. */
   complete: Complete | null = null;
   outline: Outline | null = null;
   /** What is not here, by time. */
-  readonly spans: Span[] = [];
+  readonly spans: UnloadedSpan[] = [];
   /** Lines that came after those that the outline counts. */
-  #since = 0;
+  #linesSinceOutline = 0;
   /** Latest key per source of the recording: older lines of a run come as another source of the same name. */
-  readonly #parts = new Map<number, number>();
+  readonly #lastKeyBySource = new Map<number, number>();
   /** Lines that a search has found where nothing else is loaded, by number. */
-  readonly #found = new Map<number, number>();
+  readonly #searchHits = new Map<number, number>();
   /** Some of them have come with what is around them. */
-  replaced = false;
+  hasReplacedRows = false;
 
   /** Lines of the whole recording, as far as anybody has counted. */
   get recorded(): number {
-    return Math.max(this.lines, (this.outline?.records ?? 0) + this.#since);
+    return Math.max(this.lines, (this.outline?.records ?? 0) + this.#linesSinceOutline);
   }
 
   /** When the last of it happened, ms. That a task is over is noticed and written some seconds after its end. */
-  get last(): number {
+  get lastTime(): number {
     let last = this.ended ? Math.max(this.newestLine, this.outline?.last ?? 0) : this.newest;
     if (this.ended) for (const { kind, to } of this.marks) if (kind !== "end" && to > last) last = to;
     return last || this.newest;
   }
 
-  survey(outline: Outline, notices: PageNotice[] = [], sources: (SourceInfo & { lines?: number })[] = []): void {
+  setOutline(outline: Outline, notices: PageNotice[] = [], sources: (SourceInfo & { lines?: number })[] = []): void {
     this.outline = outline;
-    for (const source of this.sources) source.since = 0;
+    for (const source of this.sources) source.linesSince = 0;
     for (const { lines, ...info } of sources) {
       const source = this.sources[this.sourceId(info)];
-      if (outline.whole && lines !== undefined) source.told = lines;
+      if (outline.isCounted && lines !== undefined) source.outlineLines = lines;
     }
     for (const notice of notices) {
-      this.mark(notice);
+      this.addMark(notice);
       if (notice.event !== "status") continue;
-      this.phases.take(notice as StatusEvent);
-      this.tell(notice as StatusEvent);
+      this.timeline.add(notice as StatusEvent);
+      this.updateSource(notice as StatusEvent);
     }
-    this.#since = 0;
+    this.#linesSinceOutline = 0;
     for (let row = 0; row < this.rows; row++) {
-      if (this.seq[row] <= outline.upto || this.flags[row] & (NOTICE | HOLE)) continue;
-      this.#since++;
-      this.sources[this.source[row]].since++;
+      if (this.seq[row] <= outline.lastSeq || this.flags[row] & (NOTICE | HOLE)) continue;
+      this.#linesSinceOutline++;
+      this.sources[this.source[row]].linesSince++;
     }
   }
 
@@ -67,27 +67,27 @@ export class TaskStore extends Told {
     const done = this.folds.start(this.rows);
     for (let i = 0; i < m.length; i++) {
       const number = q === undefined ? seq + i : seq + q[i];
-      if (!this.have.add(number)) continue;
-      if (this.#found.size > 0) this.#leave(number);
+      if (!this.loaded.add(number)) continue;
+      if (this.#searchHits.size > 0) this.#removeSearchHit(number);
       const id = ids.get(s[i]) ?? this.sourceId({ pod: "?", container: "?" });
       const time = t0 + dt[i] / 1e6;
       const source = this.sources[id];
-      const key = Math.max(time, this.#parts.get(s[i]) ?? 0);
-      this.#parts.set(s[i], key);
+      const key = Math.max(time, this.#lastKeyBySource.get(s[i]) ?? 0);
+      this.#lastKeyBySource.set(s[i], key);
       if (key > source.lastKey) source.lastKey = key;
-      if (this.outline === null || number > this.outline.upto) {
-        this.#since++;
-        source.since++;
+      if (this.outline === null || number > this.outline.lastSeq) {
+        this.#linesSinceOutline++;
+        source.linesSince++;
       }
       this.push(number, time, key, id, this.lineFlags(m[i], o?.[i] ?? 0), m[i]);
-      this.folds.feed(id * 3 + (o?.[i] ?? 0), this.rows - 1);
+      this.folds.add(id * 3 + (o?.[i] ?? 0), this.rows - 1);
       source.lines++;
     }
     done();
   }
 
   /** A page of lines, of this span or before everything: each source's keys stay between what is here of it. Answers how many are new. */
-  addPage(page: LogPage, span?: Span): number {
+  addPage(page: LogPage, span?: UnloadedSpan): number {
     const before = this.lines;
     const start = this.rows;
     const seam = span ? new Seam(this, span) : undefined;
@@ -98,18 +98,18 @@ export class TaskStore extends Told {
     for (const record of page.records) {
       const time = fromIso(record.time);
       // A page may reach over what is here into another span, which is left as it is.
-      if (seam?.isBeyond(time) || !this.have.add(record.seq)) continue;
-      this.#leave(record.seq);
+      if (seam?.isOutside(time) || !this.loaded.add(record.seq)) continue;
+      this.#removeSearchHit(record.seq);
       const id = this.sourceId({ ...record.source, pod: record.pod, container: record.container, run: record.run });
-      running[id] = Math.max(running[id] ?? (floor[id] - time < SEAM ? floor[id] : -Infinity), time);
+      running[id] = Math.max(running[id] ?? (floor[id] - time < SEAM_MS ? floor[id] : -Infinity), time);
       const stream = record.stream === "stdout" ? 1 : record.stream === "stderr" ? 2 : 0;
       const top = ceiling[id] ?? Infinity;
-      const key = running[id] - top < SEAM ? Math.min(running[id], top) : running[id];
-      this.push(record.seq, time, seam?.between(id, record.seq, time, key) ?? key, id, this.lineFlags(record.text, stream), record.text);
-      this.folds.feed(id * 3 + stream, this.rows - 1);
+      const key = running[id] - top < SEAM_MS ? Math.min(running[id], top) : running[id];
+      this.push(record.seq, time, seam?.placeKey(id, record.seq, time, key) ?? key, id, this.lineFlags(record.text, stream), record.text);
+      this.folds.add(id * 3 + stream, this.rows - 1);
       this.sources[id].lines++;
     }
-    this.#mend(start);
+    this.#rejoinBlocks(start);
     done();
     for (const [id, source] of this.sources.entries()) if (running[id] !== undefined && source.lastKey < running[id]) source.lastKey = running[id];
     for (const notice of page.notices ?? []) {
@@ -122,8 +122,8 @@ export class TaskStore extends Told {
   }
 
   /** A block of which one part was here: rows belong to those before them, so it comes again as a whole. */
-  #mend(start: number): void {
-    for (const rows of torn(this, start)) {
+  #rejoinBlocks(start: number): void {
+    for (const rows of findSplitBlocks(this, start)) {
       const lines = rows.map((row) => ({ row, time: this.timeOf(row), text: this.texts[row], flags: this.flags[row] }));
       for (const { row, text } of lines) {
         this.characters -= text.length;
@@ -131,59 +131,59 @@ export class TaskStore extends Told {
         this.flags[row] |= GAP | HOLE;
       }
       this.lines -= rows.length;
-      this.dropped += rows.length;
-      this.replaced = true;
+      this.removedRows += rows.length;
+      this.hasReplacedRows = true;
       const stream = this.streamKey(rows[0]);
-      this.folds.again((row) => this.isGone(row), [stream]);
+      this.folds.forgetForReload((row) => this.isRemoved(row), [stream]);
       for (const { row, time, text, flags } of lines) {
         this.push(this.seq[row], time, this.key[row], this.source[row], flags, text);
-        this.folds.feed(stream, this.rows - 1);
+        this.folds.add(stream, this.rows - 1);
       }
     }
   }
 
   /** Matches of a search, in places of which nothing else is here. */
-  addFound(event: LogEvent): void {
+  addSearchHits(event: LogEvent): void {
     const { m, dt, s, o, q, seq } = event;
     const ids = new Map<number, number>();
     for (const [id, info] of Object.entries(event.sources)) ids.set(Number(id), this.sourceId(info));
     const t0 = fromNs(event.t0);
     for (let i = 0; i < m.length; i++) {
       const number = q === undefined ? seq + i : seq + q[i];
-      if (this.have.has(number) || this.#found.has(number)) continue;
+      if (this.loaded.has(number) || this.#searchHits.has(number)) continue;
       const time = t0 + dt[i] / 1e6;
-      this.#found.set(number, this.rows);
+      this.#searchHits.set(number, this.rows);
       this.push(number, time, time, ids.get(s[i])!, this.lineFlags(m[i], o?.[i] ?? 0) | HOLE, m[i]);
       this.lines--;
       this.characters -= m[i].length;
     }
   }
 
-  get found(): number[] {
-    return [...this.#found.values()];
+  get searchHits(): number[] {
+    return [...this.#searchHits.values()];
   }
 
-  forgetFound(): void {
-    for (const number of this.#found.keys()) this.#leave(number);
+  forgetSearchHits(): void {
+    for (const number of this.#searchHits.keys()) this.#removeSearchHit(number);
   }
 
   /** A line that was found alone is here with the others, or not needed any more. */
-  #leave(number: number): void {
-    const row = this.#found.get(number);
+  #removeSearchHit(number: number): void {
+    const row = this.#searchHits.get(number);
     if (row === undefined) return;
-    this.#found.delete(number);
+    this.#searchHits.delete(number);
     this.texts[row] = "";
     this.flags[row] |= GAP | HOLE;
-    this.dropped++;
-    this.replaced = true;
+    this.removedRows++;
+    this.hasReplacedRows = true;
   }
 
   /** A row in place of lines that can be asked for. */
-  addSpan(span: Omit<Span, "row">): Span {
+  addSpan(span: Omit<UnloadedSpan, "row">): UnloadedSpan {
     const made = { ...span, row: this.rows };
     this.spans.push(made);
     this.spans.sort((a, b) => a.from - b.from);
-    const about = span.lines > 1 ? `, about ${grouped(span.lines)} lines` : "";
+    const about = span.lines > 1 ? `, about ${groupDigits(span.lines)} lines` : "";
     const text = `Not loaded: {${Math.floor(span.low)}} to {${Math.floor(span.high)}}${about}`;
     // After the last line that is here, also one of the same time; the first of all where none is before.
     if (span.from === -Infinity) this.push(0, span.low, Math.min(span.low, span.to - 1), NO_SOURCE, NOTICE | HOLE, text);
@@ -192,31 +192,31 @@ export class TaskStore extends Told {
   }
 
   /** The row is no longer shown: both flags at once, so that a view made later leaves it out, too. */
-  closeSpan(span: Span): void {
+  closeSpan(span: UnloadedSpan): void {
     const at = this.spans.indexOf(span);
     if (at !== -1) this.spans.splice(at, 1);
     this.flags[span.row] |= GAP | HOLE;
-    this.dropped++;
+    this.removedRows++;
   }
 
   /** Lines that are not kept; they can come again. */
-  forget(rows: number[]): void {
+  dropRows(rows: number[]): void {
     for (const row of rows) {
       this.characters -= this.texts[row].length;
       this.texts[row] = "";
       this.sources[this.source[row]].lines--;
       this.flags[row] |= GAP | HOLE;
     }
-    this.have.removeAll(Uint32Array.from(rows, (row) => this.seq[row]).toSorted());
-    this.folds.forget((row) => this.isGone(row));
+    this.loaded.removeAll(Uint32Array.from(rows, (row) => this.seq[row]).toSorted());
+    this.folds.forget((row) => this.isRemoved(row));
     this.lines -= rows.length;
-    this.dropped += rows.length;
+    this.removedRows += rows.length;
   }
 
   override compact(): Int32Array {
     const moved = super.compact();
     for (const span of this.spans) span.row = moved[span.row];
-    for (const [number, row] of this.#found) this.#found.set(number, moved[row]);
+    for (const [number, row] of this.#searchHits) this.#searchHits.set(number, moved[row]);
     return moved;
   }
 }

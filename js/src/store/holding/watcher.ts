@@ -1,47 +1,47 @@
 /** What changes of a store's rows, so that the views are told. */
 
-import type { Span } from "./spans.ts";
+import type { UnloadedSpan } from "./spans.ts";
 import type { TaskStore } from "./store.ts";
 
 /** What the views must be told. */
-export interface Watcher {
+export interface StoreWatcher {
   changed(): void;
   /** Rows from `before` on are new. */
-  taken(store: TaskStore, before: number): void;
-  dropped(store: TaskStore, row: number): void;
+  rowsAdded(store: TaskStore, before: number): void;
+  rowRemoved(store: TaskStore, row: number): void;
   /** Many rows are gone. */
-  thinned(store: TaskStore): void;
+  rowsEvicted(store: TaskStore): void;
   /** Rows have other numbers. */
-  moved(store: TaskStore, rows: Int32Array): void;
+  rowsRenumbered(store: TaskStore, rows: Int32Array): void;
   /** Keys of the rows at which readers of a store are. */
-  placesIn(store: TaskStore): number[];
+  readerKeys(store: TaskStore): number[];
   /** A page of older lines is here. */
-  paged(store: TaskStore): void;
+  pageLoaded(store: TaskStore): void;
   /** These tasks begin anew, in new stores that `begin` makes. */
-  renewed(tasks: string[], begin: () => void): void;
+  tasksReset(tasks: string[], begin: () => void): void;
   /** The widest window of the views of a store, ms. */
-  windowOf(store: TaskStore): number;
+  widestWindow(store: TaskStore): number;
 }
 
 /** For work that adds rows, or takes a span's away. */
-export function rowsOf(store: TaskStore, watcher: Watcher): Rows {
+export function rowEditor(store: TaskStore, watcher: StoreWatcher): RowEditor {
   return {
     add: (work) => {
       const before = store.rows;
       work();
-      if (store.replaced) watcher.thinned(store);
-      store.replaced = false;
-      watcher.taken(store, before);
+      if (store.hasReplacedRows) watcher.rowsEvicted(store);
+      store.hasReplacedRows = false;
+      watcher.rowsAdded(store, before);
     },
     close: (span) => {
       store.closeSpan(span);
-      watcher.dropped(store, span.row);
+      watcher.rowRemoved(store, span.row);
     },
   };
 }
 
 /** How the pages change the rows of a store. */
-export interface Rows {
+export interface RowEditor {
   add(work: () => void): void;
-  close(span: Span): void;
+  close(span: UnloadedSpan): void;
 }

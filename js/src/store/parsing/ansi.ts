@@ -3,12 +3,12 @@
  * removed; of a bar that redraws itself the last state is left; what would be hidden is shown by a sign.
  */
 
-import type { Run } from "../../types/rows.ts";
-import { ESCAPES, hides, signed, strip } from "./controls.ts";
+import type { StyleRun } from "../../types/rows.ts";
+import { ESCAPES, hasHidden, showHidden, stripEscapes } from "./controls.ts";
 
 /** The letters of a text: what redraws itself keeps them and changes its numbers. */
 function letters(text: string): string {
-  return strip(text).replace(/[^\p{L}]+/gu, "");
+  return stripEscapes(text).replace(/[^\p{L}]+/gu, "");
 }
 
 /** The last state of what carriage returns have drawn in place; a text that one would write over another stays whole. */
@@ -17,16 +17,16 @@ function lastState(text: string): string {
   const states = body.split("\r").filter((state) => state.trim() !== "");
   const last = states.at(-1) ?? "";
   const said = letters(last);
-  const redrawn = states.slice(-STATES).every((state) => {
+  const redrawn = states.slice(-STATES_COMPARED).every((state) => {
     const other = letters(state);
-    return said.startsWith(other.slice(0, SAME)) || other.startsWith(said.slice(0, SAME));
+    return said.startsWith(other.slice(0, PREFIX_LETTERS)) || other.startsWith(said.slice(0, PREFIX_LETTERS));
   });
   return redrawn ? last : body;
 }
 
 /** So many states are looked at, and so many letters of each: a label does not change, what a program adds may. */
-const STATES = 20;
-const SAME = 3;
+const STATES_COMPARED = 20;
+const PREFIX_LETTERS = 3;
 
 interface Style {
   fg: string;
@@ -35,7 +35,7 @@ interface Style {
   link: string;
 }
 
-function colour(codes: number[], index: number): [string, number] {
+function parseColour(codes: number[], index: number): [string, number] {
   if (codes[index + 1] === 5) {
     const n = codes[index + 2] ?? 0;
     if (n < 16) return [String(n), 2];
@@ -53,18 +53,18 @@ function colour(codes: number[], index: number): [string, number] {
   return ["", 1];
 }
 
-const ON: Record<number, string> = { 1: "b", 2: "f", 3: "i", 4: "u", 7: "v", 9: "s" };
-const OFF: Record<number, string[]> = { 22: ["b", "f"], 23: ["i"], 24: ["u"], 27: ["v"], 29: ["s"] };
+const CODES_ON: Record<number, string> = { 1: "b", 2: "f", 3: "i", 4: "u", 7: "v", 9: "s" };
+const CODES_OFF: Record<number, string[]> = { 22: ["b", "f"], 23: ["i"], 24: ["u"], 27: ["v"], 29: ["s"] };
 
-function apply(style: Style, parameters: string): void {
+function applyCodes(style: Style, parameters: string): void {
   const codes = parameters.split(/[;:]/).map(Number);
   for (let i = 0; i < codes.length; i++) {
     const code = codes[i];
     if (code === 0) {
       style.fg = style.bg = "";
       style.set.clear();
-    } else if (ON[code]) style.set.add(ON[code]);
-    else if (OFF[code]) for (const name of OFF[code]) style.set.delete(name);
+    } else if (CODES_ON[code]) style.set.add(CODES_ON[code]);
+    else if (CODES_OFF[code]) for (const name of CODES_OFF[code]) style.set.delete(name);
     else if (code >= 30 && code < 38) style.fg = String(code - 30);
     else if (code >= 90 && code < 98) style.fg = String(code - 82);
     else if (code >= 40 && code < 48) style.bg = String(code - 40);
@@ -72,7 +72,7 @@ function apply(style: Style, parameters: string): void {
     else if (code === 39) style.fg = "";
     else if (code === 49) style.bg = "";
     else if (code === 38 || code === 48) {
-      const [value, used] = colour(codes, i);
+      const [value, used] = parseColour(codes, i);
       if (code === 38) style.fg = value;
       else style.bg = value;
       i += used;
@@ -81,22 +81,22 @@ function apply(style: Style, parameters: string): void {
 }
 
 /** A style as a string the page takes apart again: `a` then space-separated words. Empty for plain text. */
-function named(style: Style): string {
+function styleName(style: Style): string {
   const words = [style.fg && `f${style.fg}`, style.bg && `g${style.bg}`, ...style.set].filter(Boolean);
   if (style.link) words.push(`l${style.link}`);
   return words.length > 0 ? `a ${words.join(" ")}` : "";
 }
 
 function safeLink(target: string): string {
-  return !hides(target) && /^https?:\/\/[^\s]+$/i.test(target) ? target : "";
+  return !hasHidden(target) && /^https?:\/\/[^\s]+$/i.test(target) ? target : "";
 }
 
 const LINK = /\bhttps?:\/\/[^\s"'<>\u0060)\]]*[^\s"'<>\u0060)\].,;:!?]/g;
 
 /** Addresses in a text that has styles already. */
-function linked(text: string, runs: Run[]): Run[] {
+function addLinks(text: string, runs: StyleRun[]): StyleRun[] {
   if (!text.includes("://") || runs.some(([, style]) => style.includes(" l"))) return runs;
-  const out: Run[] = [];
+  const out: StyleRun[] = [];
   let next = 0;
   let style = "";
   for (const found of text.matchAll(LINK)) {
@@ -109,17 +109,17 @@ function linked(text: string, runs: Run[]): Run[] {
   return [...out, ...runs.slice(next)];
 }
 
-export function ansi(raw: string): { text: string; runs: Run[] } {
+export function parseAnsi(raw: string): { text: string; runs: StyleRun[] } {
   const line = raw.includes("\r") ? lastState(raw) : raw;
-  if (!hides(line)) return { text: line, runs: [] };
-  const runs: Run[] = [];
+  if (!hasHidden(line)) return { text: line, runs: [] };
+  const runs: StyleRun[] = [];
   const style: Style = { fg: "", bg: "", set: new Set(), link: "" };
   let text = "";
   let at = 0;
   const take = (until: number): void => {
     const before = text.length;
-    text += signed(line.slice(at, until), (from, to) => {
-      const name = named(style);
+    text += showHidden(line.slice(at, until), (from, to) => {
+      const name = styleName(style);
       if (runs.at(-1)?.[0] === before + from) runs.pop();
       runs.push([before + from, "x"], [before + to, name]);
     });
@@ -127,13 +127,13 @@ export function ansi(raw: string): { text: string; runs: Run[] } {
   for (const found of line.matchAll(ESCAPES)) {
     take(found.index);
     at = found.index + found[0].length;
-    if (found[3] === "m" && found[2] === "" && !/[<=>?]/.test(found[1])) apply(style, found[1]);
+    if (found[3] === "m" && found[2] === "" && !/[<=>?]/.test(found[1])) applyCodes(style, found[1]);
     else if (found[4]?.startsWith("8;")) style.link = safeLink(found[4].slice(2).replace(/^[^;]*;/, ""));
     else continue;
-    const name = named(style);
+    const name = styleName(style);
     if (runs.length > 0 && runs[runs.length - 1][0] === text.length) runs.pop();
     if ((runs[runs.length - 1]?.[1] ?? "") !== name) runs.push([text.length, name]);
   }
   take(line.length);
-  return { text, runs: linked(text, runs) };
+  return { text, runs: addLinks(text, runs) };
 }

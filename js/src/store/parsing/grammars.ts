@@ -3,22 +3,22 @@
  * `cortex_jupyter/parsing/grammars`, which says where the forms come from; tests/parsing/fixtures/blocks.json holds both.
  */
 
-export interface Said {
+export interface TracebackState {
   kind: "python" | "java" | "go" | "native" | "nccl" | "cuda";
   type: string;
   message: string;
   frames: number;
   /** Of the frames: where a failure happened, as a number. */
-  places: number;
+  frameHash: number;
   chain: string[];
   state: string;
   prefix: string;
   /** Lines since the exception that may be more of its message. */
-  loose: number;
+  looseLines: number;
 }
 
 /** It belongs; it belongs if a later one does; it does not. */
-export type Verdict = "yes" | "maybe" | "no";
+export type Membership = "yes" | "maybe" | "no";
 
 const HEADER = "Traceback (most recent call last):";
 const GROUP = "+ Exception Group ";
@@ -28,13 +28,13 @@ const GROUPED = /^[\s|]*\| ([A-Za-z_][\w.]*): (.*)$/;
 const CHAIN = /^(?:During handling of the above exception, another exception occurred|The above exception was the direct cause of the following exception):$/;
 const FILE = /^[\s|>]*File "(.*)", line (\d+)(?:, in (.*)| in (.*)|)$/;
 const BOXED = /^│ (\S+):(\d+) in (\S+)\s*│\s*$/;
-const LOOSE = 20;
-const MORE = /^(?:CUDA kernel errors might|For debugging consider|Compile with `TORCH_USE_CUDA_DSA`|Device-side assert|Exception raised from |\s*frame #\d+: |nccl\w+Error: |Last error:|Cuda failure |See documentation for Memory|If reserved but unallocated|Search for `cuda|The client socket has|Original exception|Exception type:|Detail: )/;
+const MAX_LOOSE_LINES = 20;
+const MESSAGE_GOES_ON = /^(?:CUDA kernel errors might|For debugging consider|Compile with `TORCH_USE_CUDA_DSA`|Device-side assert|Exception raised from |\s*frame #\d+: |nccl\w+Error: |Last error:|Cuda failure |See documentation for Memory|If reserved but unallocated|Search for `cuda|The client socket has|Original exception|Exception type:|Detail: )/;
 const TEST = /^_+ [^_\s].* _+$/;
 const PART = /^(?:=+ .* =+|-+ Captured .* -+)$/;
 const RAISED_IN = /^E(?: {2,}(.*))?$/;
 const PLACE = /^(\S[^:]*):(\d+): ?(?:in (.+)|([A-Za-z_][\w.]*)|)$/;
-const SHOWN = 200;
+const MAX_TEST_LINES = 200;
 const AT = /^\s+at (?:[\w$.<>/@ -]+\([^()]*\)(?: ~?\[.*\])?|.*:\d+:\d+\)?)\s*$/;
 const JAVA = /^\s+at (?:.*[/@])?([\w$.<>]+)\(([^:()]*)(?::(\d+))?\)/;
 const SCRIPT = /^\s+at (?:async )?(?:(.+?) \()?(?:file:\/\/)?(.+?):(\d+):\d+\)?\s*$/;
@@ -54,49 +54,49 @@ const NCCL = /^\S+:\d+:\d+ \[\d+\] (?:\S+ )*?NCCL WARN (.*)$/;
 const NCCL_ON = /^\S+:\d+:\d+ \[\d+\] (?:\S+ )*?NCCL (?:INFO (\S+):(\d+) -> \d+.*|WARN .*)$/;
 const ASSERT = /^(\S+):(\d+): (\S+): block: \[.*?\], thread: \[.*?\] Assertion `(.*)` failed/;
 
-const said = (kind: Said["kind"], type = "", message = "", state = "", prefix = ""): Said => ({ kind, type, message, state, prefix, frames: 0, places: 0, chain: [], loose: 0 });
+const newState = (kind: TracebackState["kind"], type = "", message = "", state = "", prefix = ""): TracebackState => ({ kind, type, message, state, prefix, frames: 0, frameHash: 0, chain: [], looseLines: 0 });
 
-function frame(block: Said, ...place: (string | undefined)[]): void {
+function addFrame(block: TracebackState, ...place: (string | undefined)[]): void {
   block.frames++;
-  for (const text of place) for (let i = 0; i < (text?.length ?? 0); i++) block.places = Math.imul(block.places ^ text!.charCodeAt(i), 16_777_619);
+  for (const text of place) for (let i = 0; i < (text?.length ?? 0); i++) block.frameHash = Math.imul(block.frameHash ^ text!.charCodeAt(i), 16_777_619);
 }
 
 /** What a line that begins a traceback says. */
-export function begin(line: string): Said | null {
+export function startTraceback(line: string): TracebackState | null {
   let found: RegExpExecArray | null = null;
   if (line.includes("Traceback (most")) {
-    const head = header(line);
-    if (head) return said("python", "", "", ...head);
+    const head = parseHeader(line);
+    if (head) return newState("python", "", "", ...head);
     found = BOX.exec(line);
-    return found && said("python", "", "", "box", found[1]);
+    return found && newState("python", "", "", "box", found[1]);
   }
   switch (line[0]) {
     case "p": case "f": case "u": case "S":
-      if ((found = GO.exec(line))) return said("go", found[1], found[2].trim(), "panic");
+      if ((found = GO.exec(line))) return newState("go", found[1], found[2].trim(), "panic");
       break;
     case "g":
-      if (ROUTINE.test(line)) return said("go", "goroutine", line.slice(10).replace(/:+$/, ""), "calls");
+      if (ROUTINE.test(line)) return newState("go", "goroutine", line.slice(10).replace(/:+$/, ""), "calls");
       break;
     case "t":
-      if ((found = NATIVE.exec(line))) return said("native", found[1]);
+      if ((found = NATIVE.exec(line))) return newState("native", found[1]);
       break;
     case "F":
-      if ((found = FATAL.exec(line))) return said("native", found[1], found[2], "python");
+      if ((found = FATAL.exec(line))) return newState("native", found[1], found[2], "python");
       break;
     case "_":
-      if (TEST.test(line)) return said("python", "", "", "test");
+      if (TEST.test(line)) return newState("python", "", "", "test");
   }
-  if (line.includes("NCCL WARN ") && (found = NCCL.exec(line))) return said("nccl", "NCCL WARN", found[1]);
+  if (line.includes("NCCL WARN ") && (found = NCCL.exec(line))) return newState("nccl", "NCCL WARN", found[1]);
   if (line.includes(": block: [") && (found = ASSERT.exec(line))) {
-    const block = said("cuda", "CUDA assertion", found[4]);
-    frame(block, found[1], found[2], found[3]);
+    const block = newState("cuda", "CUDA assertion", found[4]);
+    addFrame(block, found[1], found[2], found[3]);
     return block;
   }
   return null;
 }
 
 /** State and prefix of a line that ends as Python's header; a regular expression would be slow on blanks. */
-function header(line: string): [state: string, prefix: string] | null {
+function parseHeader(line: string): [state: string, prefix: string] | null {
   const at = line.indexOf(HEADER);
   if (at < 0 || line.slice(at + HEADER.length).trim() !== "") return null;
   const before = line.slice(0, at);
@@ -104,16 +104,16 @@ function header(line: string): [state: string, prefix: string] | null {
 }
 
 /** What a line says that is known for a head only by the frame that follows it. */
-export function beginAbove(line: string, before: string): Said | null {
+export function startFromFrame(line: string, before: string): TracebackState | null {
   if (AT.test(line)) {
     const thrown = THROWN.exec(before);
-    return thrown && said("java", thrown[1], thrown[2] ?? "");
+    return thrown && newState("java", thrown[1], thrown[2] ?? "");
   }
-  return line.trimStart().startsWith("frame #") && before.startsWith("Exception raised from") ? said("native", "Exception", before) : null;
+  return line.trimStart().startsWith("frame #") && before.startsWith("Exception raised from") ? newState("native", "Exception", before) : null;
 }
 
 /** Takes the next line of the source: whether it belongs; keeps what it says. */
-export function step(block: Said, line: string): Verdict {
+export function addLine(block: TracebackState, line: string): Membership {
   if (block.kind === "python" && block.prefix !== "") {
     if (line.startsWith(block.prefix)) line = line.slice(block.prefix.length);
     else if (line.trimEnd() === block.prefix.trimEnd()) line = "";
@@ -121,19 +121,19 @@ export function step(block: Said, line: string): Verdict {
   return STEPS[block.kind](block, line);
 }
 
-function python(block: Said, line: string): Verdict {
+function python(block: TracebackState, line: string): Membership {
   const blank = line.trim() === "";
-  if (block.state === "raised" || block.state === "chain") return blank ? "maybe" : after(block, line);
+  if (block.state === "raised" || block.state === "chain") return blank ? "maybe" : afterException(block, line);
   if (block.state === "group") return group(block, line);
   if (block.state === "test" || block.state === "test raised") return test(block, line);
   if (blank) return "maybe";
   let found: RegExpExecArray | null;
   if (block.state === "box" && /^[│╭╰├]/.test(line)) {
-    if ((found = BOXED.exec(line))) frame(block, found[1], found[2], found[3]);
+    if ((found = BOXED.exec(line))) addFrame(block, found[1], found[2], found[3]);
     return "yes";
   }
   if (block.state === "frames" && /^(?:[ \t]|> File )/.test(line)) {
-    if ((found = FILE.exec(line))) frame(block, found[1], found[2], found[3]);
+    if ((found = FILE.exec(line))) addFrame(block, found[1], found[2], found[3]);
     return "yes";
   }
   if ((found = RAISED.exec(line)) === null) return "no";
@@ -142,28 +142,28 @@ function python(block: Said, line: string): Verdict {
 }
 
 /** A line behind the exception's: more of its message, or the bridge to the next exception. */
-function after(block: Said, line: string): Verdict {
-  const head = block.state === "chain" ? header(line) : null;
+function afterException(block: TracebackState, line: string): Membership {
+  const head = block.state === "chain" ? parseHeader(line) : null;
   if (head) {
-    block.chain.push(titleOf(block));
+    block.chain.push(tracebackTitle(block));
     block.type = block.message = "";
     [block.state] = head;
     return "yes";
   }
   if (CHAIN.test(line)) {
-    [block.state, block.loose] = ["chain", 0];
+    [block.state, block.looseLines] = ["chain", 0];
     return "yes";
   }
   if (block.state === "chain") return "no";
-  if (block.loose === 0 && (MORE.test(line) || /^[ \t]/.test(line))) {
+  if (block.looseLines === 0 && (MESSAGE_GOES_ON.test(line) || /^[ \t]/.test(line))) {
     const found = NATIVE_FRAME.exec(line);
-    if (found) frame(block, found[2], found[1]);
+    if (found) addFrame(block, found[2], found[1]);
     return "yes";
   }
-  return ++block.loose > LOOSE || begin(line) ? "no" : "maybe";
+  return ++block.looseLines > MAX_LOOSE_LINES || startTraceback(line) ? "no" : "maybe";
 }
 
-function group(block: Said, line: string): Verdict {
+function group(block: TracebackState, line: string): Membership {
   if (line.trim() === "") {
     block.state = "raised";
     return "maybe";
@@ -172,43 +172,43 @@ function group(block: Said, line: string): Verdict {
   let found = GROUPED.exec(line);
   if (found && block.type !== "") block.chain.push(`${found[1]}: ${found[2]}`);
   else if (found) [block.type, block.message] = [found[1], found[2]];
-  else if ((found = FILE.exec(line))) frame(block, found[1], found[2], found[3]);
+  else if ((found = FILE.exec(line))) addFrame(block, found[1], found[2], found[3]);
   return "yes";
 }
 
 /** What pytest shows of a failed test; all lines up to the last that tells something belong. */
-function test(block: Said, line: string): Verdict {
+function test(block: TracebackState, line: string): Membership {
   let found = RAISED_IN.exec(line);
   if (found) {
     const text = (found[1] ?? "").trim();
-    if (block.state === "test" && block.type !== "") block.chain.push(titleOf(block));
+    if (block.state === "test" && block.type !== "") block.chain.push(tracebackTitle(block));
     if (block.state === "test" || (block.type === "" && block.message.startsWith('File "'))) {
       const raised = RAISED.exec(text);
       [block.type, block.message] = raised ? [raised[1], raised[2] ?? ""] : [text.startsWith("assert ") ? "AssertionError" : "", text];
     }
-    [block.state, block.loose] = ["test raised", 0];
+    [block.state, block.looseLines] = ["test raised", 0];
     return "yes";
   }
-  if (begin(line) || PART.test(line) || ++block.loose > SHOWN) return "no";
+  if (startTraceback(line) || PART.test(line) || ++block.looseLines > MAX_TEST_LINES) return "no";
   if ((found = PLACE.exec(line)) === null) return "maybe";
-  frame(block, found[1], found[2]);
+  addFrame(block, found[1], found[2]);
   if (block.state === "test raised") block.type ||= found[4] ?? "";
   block.state = "test";
   return block.type || block.message ? "yes" : "maybe";
 }
 
-function java(block: Said, line: string): Verdict {
+function java(block: TracebackState, line: string): Membership {
   let found = CAUSED.exec(line);
   if (found) {
     block.chain.push(found[1]);
     return "yes";
   }
-  if ((found = JAVA.exec(line))) frame(block, found[2], found[3], found[1]);
-  else if ((found = SCRIPT.exec(line))) frame(block, found[2], found[3], found[1]);
+  if ((found = JAVA.exec(line))) addFrame(block, found[2], found[3], found[1]);
+  else if ((found = SCRIPT.exec(line))) addFrame(block, found[2], found[3], found[1]);
   return /^[ \t].*\S/.test(line) ? "yes" : "no";
 }
 
-function go(block: Said, line: string): Verdict {
+function go(block: TracebackState, line: string): Membership {
   if (line.trim() === "") {
     if (block.frames > 0) block.state = "others";
     return "maybe";
@@ -219,52 +219,52 @@ function go(block: Said, line: string): Verdict {
   }
   let found = GO_FILE.exec(line);
   if (found) {
-    if (block.state === "calls") for (const text of [found[1], found[2]]) for (let i = 0; i < text.length; i++) block.places = Math.imul(block.places ^ text.charCodeAt(i), 16_777_619);
+    if (block.state === "calls") for (const text of [found[1], found[2]]) for (let i = 0; i < text.length; i++) block.frameHash = Math.imul(block.frameHash ^ text.charCodeAt(i), 16_777_619);
     return "yes";
   }
   if (GO_ON.test(line)) return "yes";
   if (block.state !== "panic" && (line.includes("(") || line.startsWith("created by ")) && (found = GO_CALL.exec(line))) {
-    if (block.state === "calls") frame(block, found[1]);
+    if (block.state === "calls") addFrame(block, found[1]);
     return "yes";
   }
   return "no";
 }
 
-function native(block: Said, line: string): Verdict {
+function native(block: TracebackState, line: string): Membership {
   if (line.trim() === "") return "maybe";
   let found: RegExpExecArray | null;
   if (block.state === "python") {
-    if ((found = FILE.exec(line))) frame(block, found[1], found[2], found[4]);
+    if ((found = FILE.exec(line))) addFrame(block, found[1], found[2], found[4]);
     return FATAL_ON.test(line) ? "yes" : "no";
   }
   if ((found = WHAT.exec(line))) {
     block.message = found[1];
     return "yes";
   }
-  if ((found = NATIVE_FRAME.exec(line))) frame(block, found[2], found[1]);
-  return found || MORE.test(line) ? "yes" : "no";
+  if ((found = NATIVE_FRAME.exec(line))) addFrame(block, found[2], found[1]);
+  return found || MESSAGE_GOES_ON.test(line) ? "yes" : "no";
 }
 
-function nccl(block: Said, line: string): Verdict {
+function nccl(block: TracebackState, line: string): Membership {
   if (line.trim() === "") return "maybe";
   const found = NCCL_ON.exec(line);
-  if (found?.[1]) frame(block, found[1], found[2]);
+  if (found?.[1]) addFrame(block, found[1], found[2]);
   return found ? "yes" : "no";
 }
 
-const cuda = (block: Said, line: string): Verdict => (ASSERT.exec(line)?.[4] === block.message ? "yes" : "no");
+const cuda = (block: TracebackState, line: string): Membership => (ASSERT.exec(line)?.[4] === block.message ? "yes" : "no");
 
-const STEPS: Record<Said["kind"], (block: Said, line: string) => Verdict> = { python, java, go, native, nccl, cuda };
+const STEPS: Record<TracebackState["kind"], (block: TracebackState, line: string) => Membership> = { python, java, go, native, nccl, cuda };
 
-export function titleOf(block: Said): string {
+export function tracebackTitle(block: TracebackState): string {
   return block.message === "" ? block.type || "Traceback" : `${block.type}: ${block.message}`;
 }
 
 /** First letters of a line that may begin a block, and what is in all others and in bars: one look that most lines do not pass. */
-const FIRST = /^[pfuSgtF_]|^\s+(?:at |frame #)|^frame #/;
-const SIGN = /[%━[\u001b]|Traceback/;
+const FIRST_CHARS = /^[pfuSgtF_]|^\s+(?:at |frame #)|^frame #/;
+const ANYWHERE = /[%━[\u001b]|Traceback/;
 
 /** Whether a line may begin a block, or be a bar. */
-export function isRemarkable(text: string): boolean {
-  return FIRST.test(text) || SIGN.test(text);
+export function mayStartBlock(text: string): boolean {
+  return FIRST_CHARS.test(text) || ANYWHERE.test(text);
 }

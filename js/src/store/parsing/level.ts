@@ -3,7 +3,7 @@
  * Only the head of the line counts: a level further in is part of the message.
  */
 
-import { strip } from "./controls.ts";
+import { stripEscapes } from "./controls.ts";
 
 export const LEVELS = ["", "trace", "debug", "info", "warning", "error", "critical"] as const;
 const DEBUG = 2;
@@ -11,7 +11,7 @@ const INFO = 3;
 export const WARNING = 4;
 export const ERROR = 5;
 /** What a line without a level counts as, when levels are compared: prints of a training loop are information. */
-export const UNKNOWN_AS = 3;
+export const DEFAULT_LEVEL = 3;
 
 const HEAD = 96;
 const NAMES = [
@@ -22,7 +22,7 @@ const RANK = new Map(NAMES.flatMap((names, rank) => names.split(" ").map((name):
 const KEYS = ["level", "severity", "lvl", "levelname", "log.level", "loglevel", "level_name"];
 
 const WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe|crit(?:ical)?|fatal|panic|emerg|alert|verbose|fine(?:st|r)?";
-const BEGINS = new RegExp(
+const LEVEL_AT_START = new RegExp(
   [
     String.raw`\[?([IWEFDC])(?:\d{4} \d\d:\d\d:\d\d\.\d| \d{4}-\d\d-\d\d \d)`,
     String.raw`([\s╭─]*Traceback \(most recent call last\)|Exception in thread |Caused by: |goroutine \d+ \[|\s+File "[^"]+(?:"?,? ?$|", l)|\s+at (?:[\w$.<>/@]+\([^)]*(?:\)\s*)?|[\w$.<>/@]{80,}|.*[A-Za-z/>]\S*:\d+:\d+\)?(?: \{)?\s*)$|thread '[^']*' panicked at)`,
@@ -30,44 +30,44 @@ const BEGINS = new RegExp(
   ].map((part) => `^${part}`).join("|"),
   "i",
 );
-const RAISED = /^(?:(?:[\w$]+\.)*[A-Z][\w$]*(?:Error|Exception)(?::|\s*$)|E {3,}\S)/;
-const WARNED = /^(?:\s*\S+:\d+: |\(node:\d+\) (?:\[\w+\] )?)(?:\w+\.)*\w*Warning: /;
+const EXCEPTION_LINE = /^(?:(?:[\w$]+\.)*[A-Z][\w$]*(?:Error|Exception)(?::|\s*$)|E {3,}\S)/;
+const WARNING_LINE = /^(?:\s*\S+:\d+: |\(node:\d+\) (?:\[\w+\] )?)(?:\w+\.)*\w*Warning: /;
 /** Valkey's and Redis' one sign for a level. */
-const SIGNED = /^\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([-.*#]) /;
+const REDIS_SIGN = /^\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([-.*#]) /;
 // Searching is dear and few lines are worth it: these say which.
-const SIGNS = /[[(|]|level|lvl|severity/i;
-const INSIDE = new RegExp(String.raw`(?<![\w.])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?([A-Za-z]{3,13}|\d\d)\b|[[(|]\s*(?:(${WORD})|(TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]`, "gi");
+const MAY_NAME_LEVEL = /[[(|]|level|lvl|severity/i;
+const NAMED_LEVEL = new RegExp(String.raw`(?<![\w.])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?([A-Za-z]{3,13}|\d\d)\b|[[(|]\s*(?:(${WORD})|(TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]`, "gi");
 // A capital word counts anywhere in the head, where there is only one kind of it.
-const ANY_CAPITAL = /TRACE|DEBUG|DBG|INFO|NOTICE|WARN|ERR|SEVERE|CRIT|FATAL|PANIC/;
-const CAPITAL = /(?<![\w./=-])(?:TRACE|DEBUG|DBG|INFO|NOTICE|WARN(?:ING)?|ERROR|ERR|SEVERE|CRIT(?:ICAL)?|FATAL|PANIC)(?![\w./=-])/g;
+const MAY_HAVE_CAPITAL_WORD = /TRACE|DEBUG|DBG|INFO|NOTICE|WARN|ERR|SEVERE|CRIT|FATAL|PANIC/;
+const CAPITAL_WORD = /(?<![\w./=-])(?:TRACE|DEBUG|DBG|INFO|NOTICE|WARN(?:ING)?|ERROR|ERR|SEVERE|CRIT(?:ICAL)?|FATAL|PANIC)(?![\w./=-])/g;
 
 export function levelOf(text: string): number {
   let head = text.length > HEAD ? text.slice(0, HEAD) : text;
-  if (head.includes("\u001b")) head = strip(text.slice(0, 3 * HEAD)).slice(0, HEAD);
+  if (head.includes("\u001b")) head = stripEscapes(text.slice(0, 3 * HEAD)).slice(0, HEAD);
   if (/^\s*\{/.test(head)) {
-    const glanced = glance(text);
+    const glanced = scanJsonLevel(text);
     if (glanced !== undefined) return glanced;
-    const fields = parsed(text);
-    if (fields !== null) return ofFields(fields);
+    const fields = parseJsonObject(text);
+    if (fields !== null) return levelOfFields(fields);
   }
-  const begins = BEGINS.exec(head);
+  const begins = LEVEL_AT_START.exec(head);
   if (begins !== null) return begins[2] === undefined ? rankOf(begins[1] ?? begins[3]) : ERROR;
-  if (RAISED.test(head)) return ERROR;
-  if (head.includes("Warning: ") && WARNED.test(head)) return WARNING;
-  const signed = SIGNED.exec(head);
+  if (EXCEPTION_LINE.test(head)) return ERROR;
+  if (head.includes("Warning: ") && WARNING_LINE.test(head)) return WARNING;
+  const signed = REDIS_SIGN.exec(head);
   if (signed !== null) return { "#": WARNING, "*": INFO }[signed[1]] ?? DEBUG;
-  if (SIGNS.test(head)) {
-    INSIDE.lastIndex = 0;
-    for (let found = INSIDE.exec(head); found !== null; found = INSIDE.exec(head)) {
+  if (MAY_NAME_LEVEL.test(head)) {
+    NAMED_LEVEL.lastIndex = 0;
+    for (let found = NAMED_LEVEL.exec(head); found !== null; found = NAMED_LEVEL.exec(head)) {
       const [, key, word, short] = found;
       // Of the short ones only the capitals are levels: "(e)" and "[w]" are prose.
-      if (short === undefined || short === short.toUpperCase()) return key === undefined ? rankOf(word ?? short) : ofValue(/^\d/.test(key) ? Number(key) : key);
-      INSIDE.lastIndex = found.index + 1;
+      if (short === undefined || short === short.toUpperCase()) return key === undefined ? rankOf(word ?? short) : levelOfValue(/^\d/.test(key) ? Number(key) : key);
+      NAMED_LEVEL.lastIndex = found.index + 1;
     }
   }
-  if (!ANY_CAPITAL.test(head)) return 0;
+  if (!MAY_HAVE_CAPITAL_WORD.test(head)) return 0;
   let level = 0;
-  for (const word of head.match(CAPITAL) ?? []) {
+  for (const word of head.match(CAPITAL_WORD) ?? []) {
     const rank = rankOf(word);
     if (level !== 0 && rank !== level) return 0;
     level = rank;
@@ -79,7 +79,7 @@ const QUOTED = KEYS.map((key) => `"${key}"`);
 const VALUE = /\s*:\s*(?:"([^"\\]*)"|(\d+)\s*[,}])/y;
 
 /** The level of a JSON line without reading all of it, which costs twenty times as much; undefined where that is not safe. */
-function glance(text: string): number | undefined {
+function scanJsonLevel(text: string): number | undefined {
   const key = QUOTED.find((name) => text.includes(name));
   if (key === undefined || !text.endsWith("}")) return undefined;
   const at = text.indexOf(key);
@@ -87,10 +87,10 @@ function glance(text: string): number | undefined {
   if (text[at - 1] === "\\" || text.lastIndexOf("{", at) !== text.indexOf("{") || text.lastIndexOf("[", at) !== -1) return undefined;
   VALUE.lastIndex = at + key.length;
   const found = VALUE.exec(text);
-  return found === null ? undefined : ofValue(found[1] ?? Number(found[2]));
+  return found === null ? undefined : levelOfValue(found[1] ?? Number(found[2]));
 }
 
-function parsed(text: string): Record<string, unknown> | null {
+function parseJsonObject(text: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown> | null) : null;
@@ -100,17 +100,17 @@ function parsed(text: string): Record<string, unknown> | null {
 }
 
 /** A name, or a number as bunyan and pino use it, 10 to 60. */
-function ofValue(value: unknown): number {
+function levelOfValue(value: unknown): number {
   if (typeof value === "string") {
     const word = value.trim();
-    return /^\d{1,3}$/.test(word) ? ofValue(Number(word)) : word.length > 1 ? rankOf(word) : 0;
+    return /^\d{1,3}$/.test(word) ? levelOfValue(Number(word)) : word.length > 1 ? rankOf(word) : 0;
   }
   return typeof value === "number" && value >= 10 && value <= 60 && value % 10 === 0 ? value / 10 : 0;
 }
 
 /** What a JSON line says; one that names no level may still say it in its message. */
-function ofFields(fields: Record<string, unknown>): number {
-  for (const key of KEYS) if (Object.hasOwn(fields, key)) return ofValue(fields[key]);
+function levelOfFields(fields: Record<string, unknown>): number {
+  for (const key of KEYS) if (Object.hasOwn(fields, key)) return levelOfValue(fields[key]);
   const said = Object.hasOwn(fields, "msg") ? fields.msg : fields.message;
   return typeof said === "string" && !/^\s*\{/.test(said) ? levelOf(said) : 0;
 }

@@ -1,11 +1,11 @@
 /** The numbers of a JSON object or a Python dict, in a shape: where each is, by its dotted name. */
 
-import { MARK } from "./shape.ts";
+import { PLACEHOLDER } from "./shape.ts";
 
 /** Names of a JSON line that hold a time. */
 const TIMES = new Set(["time", "t", "created", "msecs", "relativecreated", "asctime"]);
 const PIECE = /\s*(?:([{}[\](),:])|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(-?)(\0|[A-Za-z]+))/y;
-const DEEP = 40;
+const MAX_DEPTH = 40;
 
 type Value = Dict | number | { mark: number } | { text: string; mark: number } | null;
 type Dict = Map<string, Value>;
@@ -13,13 +13,13 @@ type Dict = Map<string, Value>;
 class Unreadable extends Error {}
 
 /** `first` is the number of tokens before it. Throws nothing: what is no such object has no numbers. */
-export function numbersOf(text: string, first: number): Map<string, number> | undefined {
+export function parseNumbers(text: string, first: number): Map<string, number> | undefined {
   try {
-    const reader = new Reader(text, first);
+    const reader = new LiteralReader(text, first);
     const doc = reader.value(0);
     if (!(doc instanceof Map) || !reader.atEnd) return undefined;
     const found = new Map<string, number>();
-    walk(doc, "", reader.python, found);
+    collectNumbers(doc, "", reader.python, found);
     return found;
   } catch (reason) {
     if (reason instanceof Unreadable) return undefined;
@@ -28,22 +28,22 @@ export function numbersOf(text: string, first: number): Map<string, number> | un
 }
 
 /** A value that is not finite is given as it is, one that is a token as -1 - its place: the two cannot be mistaken. */
-export const placed = (place: number): number => -1 - place;
+export const tokenRef = (place: number): number => -1 - place;
 
-function walk(doc: Dict, prefix: string, python: boolean, found: Map<string, number>): void {
+function collectNumbers(doc: Dict, prefix: string, python: boolean, found: Map<string, number>): void {
   for (const [key, value] of doc) {
     // A name with a number in it is another in each line.
-    if (key.includes(MARK)) continue;
+    if (key.includes(PLACEHOLDER)) continue;
     const name = prefix + key;
-    if (value instanceof Map) walk(value, `${name}.`, python, found);
+    if (value instanceof Map) collectNumbers(value, `${name}.`, python, found);
     else if (value === null || TIMES.has(key.toLowerCase()) || found.has(name)) continue;
     else if (typeof value === "number") found.set(name, python ? Number.NaN : value);
     // Since Transformers 5 its dicts hold numbers as text.
-    else if (!("text" in value) || (python && value.text === MARK)) found.set(name, placed(value.mark));
+    else if (!("text" in value) || (python && value.text === PLACEHOLDER)) found.set(name, tokenRef(value.mark));
   }
 }
 
-class Reader {
+class LiteralReader {
   /** It says so itself: quotes, names of constants. */
   python = false;
   #at = 0;
@@ -66,18 +66,18 @@ class Reader {
   }
 
   value(depth: number): Value {
-    if (depth > DEEP) throw new Unreadable();
+    if (depth > MAX_DEPTH) throw new Unreadable();
     const [, sign, double, single, minus, word] = this.#next();
     const string = double ?? single;
     if (string !== undefined) {
       if (single !== undefined) this.python = true;
       const mark = this.#mark;
-      this.#mark += string.split(MARK).length - 1;
+      this.#mark += string.split(PLACEHOLDER).length - 1;
       return { text: string, mark };
     }
     if (sign === "{") return this.#dict(depth);
     if (sign === "[" || sign === "(") return this.#list(depth, sign === "[" ? "]" : ")");
-    if (word === MARK) {
+    if (word === PLACEHOLDER) {
       const mark = this.#mark++;
       return minus ? null : { mark };
     }
@@ -106,9 +106,9 @@ class Reader {
     const [, sign, double, single, , word] = this.#next();
     if (sign === "}") return null;
     const string = double ?? single;
-    if (string === undefined && word !== MARK) throw new Unreadable();
-    if (single !== undefined || word === MARK) this.python = true;
-    this.#mark += (string ?? word).split(MARK).length - 1;
+    if (string === undefined && word !== PLACEHOLDER) throw new Unreadable();
+    if (single !== undefined || word === PLACEHOLDER) this.python = true;
+    this.#mark += (string ?? word).split(PLACEHOLDER).length - 1;
     return string ?? "";
   }
 

@@ -23,7 +23,7 @@ export function fromIso(text: string): number {
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** `90s`, `10m`, `1h30m` as milliseconds; an instant as the time since then; null for all. */
-export function windowOf(since: string): number | null {
+export function parseWindow(since: string): number | null {
   if (since === "all" || since === "") return null;
   let total = 0;
   for (const [, amount, unit] of since.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h|d)/g)) total += Number(amount) * UNITS[unit];
@@ -32,7 +32,7 @@ export function windowOf(since: string): number | null {
   return Number.isNaN(instant) ? null : Math.max(1000, Date.now() - instant);
 }
 
-export function sinceOf(window: number | null): string {
+export function formatWindow(window: number | null): string {
   if (window === null) return "all";
   if (window % 3_600_000 === 0) return `${window / 3_600_000}h`;
   return window % 60_000 === 0 ? `${window / 60_000}m` : `${Math.ceil(window / 1000)}s`;
