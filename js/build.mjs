@@ -17,10 +17,10 @@ const common = { bundle: true, format: "esm", target: "es2022", minify: true, le
 const options = {
   ...common,
   entryPoints: [
-    { in: resolve(here, "src/loader.ts"), out: "loader" },
-    { in: resolve(here, "src/widget.ts"), out: "viewer" },
+    { in: resolve(here, "src/hosts/loader.ts"), out: "loader" },
+    { in: resolve(here, "src/hosts/widget.ts"), out: "viewer" },
     { in: resolve(here, "src/store/worker.ts"), out: "store" },
-    { in: resolve(here, "src/widget.css"), out: "viewer" },
+    { in: resolve(here, "src/ui/viewer.css"), out: "viewer" },
   ],
   outdir,
   absWorkingDir: here,
@@ -31,8 +31,8 @@ const page = {
   ...options,
   format: "iife",
   entryPoints: [
-    { in: resolve(here, "src/page/page.ts"), out: "page" },
-    { in: resolve(here, "src/page/page.css"), out: "page" },
+    { in: resolve(here, "src/hosts/page.ts"), out: "page" },
+    { in: resolve(here, "src/hosts/page.css"), out: "page" },
   ],
 };
 
@@ -40,7 +40,7 @@ const page = {
 const lab = {
   ...options,
   format: "iife",
-  entryPoints: [resolve(here, "src/lab/lab.ts")],
+  entryPoints: [resolve(here, "src/hosts/lab.ts")],
   entryNames: "[name].[hash]",
   outdir: resolve(labextension, "static"),
   metafile: true,

@@ -1,9 +1,9 @@
 // @vitest-environment happy-dom
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { Curves } from "../src/store/drawing/curves.ts";
-import { TaskStore } from "../src/store/holding/store.ts";
-import { type CurvePaths, curvePaths } from "../src/view/curve.ts";
-import { makeScale, formatNumber } from "../src/view/scale.ts";
+import { Curves } from "../src/store/charts.ts";
+import { TaskStore } from "../src/store/taskstore.ts";
+import { type CurvePaths, curvePaths } from "../src/ui/plot.ts";
+import { formatNumber, makeScale } from "../src/ui/scale.ts";
 import { bytesOf, type Line, logEvent, ns, sse, T0, TASK, W0 } from "./helpers.ts";
 import { all, feed, find, messages, model, next, page, session, settle, show } from "./page.ts";
 

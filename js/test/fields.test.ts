@@ -1,9 +1,9 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { stripEscapes } from "../src/store/parsing/controls.ts";
-import { parseFields, formatValue } from "../src/store/parsing/fields.ts";
-import { isSameTime, parseLineTime } from "../src/store/parsing/stamp.ts";
+import { stripEscapes } from "../src/text/ansi.ts";
+import { formatValue, parseFields } from "../src/text/fields.ts";
+import { isSameTime, parseLineTime } from "../src/text/linetime.ts";
 
 const cases = JSON.parse(readFileSync(new URL("../../tests/parsing/lines.json", import.meta.url), "utf8")) as { line: string; fields: object | null }[];
 

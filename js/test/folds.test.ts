@@ -1,14 +1,14 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { Folds } from "../src/store/holding/folds.ts";
-import { LEVELS, levelOf } from "../src/store/parsing/level.ts";
-import { renderRow } from "../src/store/drawing/present.ts";
-import { parseProgress } from "../src/store/parsing/progress.ts";
-import { Selection } from "../src/store/drawing/selection.ts";
-import { TaskStore } from "../src/store/holding/store.ts";
-import type { Row } from "../src/types/rows.ts";
-import { fromPlain } from "../src/view/settings.ts";
+import type { Row } from "../src/protocol/update.ts";
+import { levelOf, LEVELS } from "../src/text/level.ts";
+import { parseProgress } from "../src/text/progress.ts";
+import { Folds } from "../src/store/folds.ts";
+import { renderRow } from "../src/store/rendering.ts";
+import { Selection } from "../src/store/selection.ts";
+import { TaskStore } from "../src/store/taskstore.ts";
+import { fromPlain } from "../src/client/settings.ts";
 import { type Line, logEvent, T0, TASK } from "./helpers.ts";
 
 function fixture<T>(name: string): T[] {

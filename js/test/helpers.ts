@@ -1,10 +1,10 @@
 /** A server's stream as text, a model as anywidget gives it, and a store that runs in the test. */
 
 import { vi } from "vitest";
-import { Origins } from "../src/store/origins.ts";
-import { StoreClient } from "../src/store/client.ts";
-import type { Model } from "../src/view/session.ts";
-import type { LogEvent, SourceInfo } from "../src/types/events.ts";
+import type { LogEvent, SourceInfo } from "../src/protocol/events.ts";
+import { Origins } from "../src/store/worker.ts";
+import type { Model } from "../src/client/session.ts";
+import { StoreClient } from "../src/client/storeclient.ts";
 
 export const TASK = "default:job/train-1";
 export const T0 = 1_700_000_000_000;

@@ -1,7 +1,7 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { LEVELS, levelOf } from "../src/store/parsing/level.ts";
+import { levelOf, LEVELS } from "../src/text/level.ts";
 
 interface Case {
   line: string;

@@ -2,11 +2,11 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
-import { compileFilter } from "../src/store/asking/filter.ts";
-import { renderRow } from "../src/store/drawing/present.ts";
-import { TaskStore } from "../src/store/holding/store.ts";
-import { makeRow, type RowActions } from "../src/view/row.ts";
-import { fromPlain } from "../src/view/settings.ts";
+import { compileFilter } from "../src/text/query.ts";
+import { renderRow } from "../src/store/rendering.ts";
+import { TaskStore } from "../src/store/taskstore.ts";
+import { fromPlain } from "../src/client/settings.ts";
+import { makeRow, type RowActions } from "../src/ui/row.ts";
 import { logEvent, T0, TASK } from "./helpers.ts";
 
 const HOSTILE = JSON.parse(readFileSync(`${import.meta.dirname}/../../tests/parsing/fixtures/hostile.json`, "utf8")) as { name: string; line: string; shows: string; links: string[] }[];

@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import loader from "../src/loader.ts";
+import loader from "../src/hosts/loader.ts";
 import { bytesOf, type FakeModel, fakeModel } from "./helpers.ts";
 
 /** A viewer that says what is done to it; imported from a data: URL because node imports no blob: URL. */

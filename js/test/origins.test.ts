@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { Origins } from "../src/store/origins.ts";
-import type { FromStore, ToStore } from "../src/types/messages.ts";
-import type { Update } from "../src/types/update.ts";
-import { fromPlain } from "../src/view/settings.ts";
+import type { FromStore, ToStore } from "../src/protocol/messages.ts";
+import type { Update } from "../src/protocol/update.ts";
+import { Origins } from "../src/store/worker.ts";
+import { fromPlain } from "../src/client/settings.ts";
 import { bytesOf, failure, logEvent, Server, sse, T0, TASK } from "./helpers.ts";
 
 let server: Server;

@@ -1,15 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { compileFilter } from "../src/store/asking/filter.ts";
+import type { Complete } from "../src/protocol/events.ts";
+import type { ToStore } from "../src/protocol/messages.ts";
+import type { TaskSummary, Update } from "../src/protocol/update.ts";
+import { compileFilter } from "../src/text/query.ts";
 import { Engine } from "../src/store/engine.ts";
-import { Selection } from "../src/store/drawing/selection.ts";
-import { TaskStore } from "../src/store/holding/store.ts";
-import type { Complete } from "../src/types/events.ts";
-import type { ToStore } from "../src/types/messages.ts";
-import type { Update } from "../src/types/update.ts";
-import type { TaskSummary } from "../src/types/summary.ts";
-import { describeEmpty } from "../src/view/panel.ts";
-import { fromPlain } from "../src/view/settings.ts";
-import { describeClock, describeHidden, describeCompleteness, describeState } from "../src/view/status.ts";
+import { Selection } from "../src/store/selection.ts";
+import { TaskStore } from "../src/store/taskstore.ts";
+import { fromPlain } from "../src/client/settings.ts";
+import { describeClock, describeCompleteness, describeEmpty, describeHidden, describeState } from "../src/ui/status.ts";
 import { failure, logEvent, ns, Server, sse, T0, TASK, W0 } from "./helpers.ts";
 
 const MINUTE = 60_000;

@@ -2,12 +2,11 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
-import { sourceTest, sourceQuery, boundedSourceQuery, type RunId } from "../src/store/asking/sources.ts";
-import type { RunSummary, SourceSummary } from "../src/types/summary.ts";
-import { sourceEntries } from "../src/view/names.ts";
-import { fromPlain } from "../src/view/settings.ts";
-import { describeState } from "../src/view/sources.ts";
-import { SourceSwitches } from "../src/view/switches.ts";
+import type { RunSummary, SourceSummary } from "../src/protocol/update.ts";
+import { boundedSourceQuery, type RunId, sourceQuery, sourceTest } from "../src/text/sources.ts";
+import { fromPlain } from "../src/client/settings.ts";
+import { describeState, SourceSwitches } from "../src/ui/sourcelist.ts";
+import { sourceEntries } from "../src/ui/sourcenames.ts";
 
 interface Table {
   sources: [string, string, number][];

@@ -1,6 +1,6 @@
 import { createParser } from "eventsource-parser";
 import { describe, expect, it } from "vitest";
-import { type SseEvent, SseParser } from "../src/transport/splitter.ts";
+import { type SseEvent, SseParser } from "../src/transport/sseparser.ts";
 import { bytesOf } from "./helpers.ts";
 
 const STREAM = [

@@ -1,9 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { FromStore, ToStore } from "../src/protocol/messages.ts";
+import type { TaskSummary, Update } from "../src/protocol/update.ts";
 import { Engine } from "../src/store/engine.ts";
-import type { FromStore, ToStore } from "../src/types/messages.ts";
-import type { Update } from "../src/types/update.ts";
-import type { TaskSummary } from "../src/types/summary.ts";
-import { fromPlain } from "../src/view/settings.ts";
+import { fromPlain } from "../src/client/settings.ts";
 import { failure, logEvent, Server, sse, T0, TASK } from "./helpers.ts";
 
 const OTHER = "ml:job/score";

@@ -1,10 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { compileFilter } from "../src/store/asking/filter.ts";
-import { pythonPattern, parseTerms, describeTerm } from "../src/store/asking/terms.ts";
-import { parseConditions, conditionTest, quoteValue } from "../src/store/asking/where.ts";
-import { toViewTrait, fromPlain, toPlain } from "../src/view/settings.ts";
-import { parseTypedTime } from "../src/view/when.ts";
+import { conditionTest, parseConditions, quoteValue } from "../src/text/conditions.ts";
+import { compileFilter, describeTerm, parseTerms, pythonPattern } from "../src/text/query.ts";
+import { parseTypedTime } from "../src/text/time.ts";
+import { fromPlain, toPlain, toViewTrait } from "../src/client/settings.ts";
 
 const TABLE = JSON.parse(await readFile(new URL("../../tests/query/fixtures/where.json", import.meta.url), "utf8")) as { cases: { where: string; yes: string[]; no: string[] }[]; refused: string[] };
 const none = { include: [], exclude: [], where: [], level: "" };

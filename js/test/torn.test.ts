@@ -3,11 +3,11 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { Selection } from "../src/store/drawing/selection.ts";
-import type { UnloadedSpan } from "../src/store/holding/spans.ts";
-import { TaskStore } from "../src/store/holding/store.ts";
-import type { PageRecord } from "../src/types/events.ts";
-import { fromPlain } from "../src/view/settings.ts";
+import type { PageRecord } from "../src/protocol/events.ts";
+import { Selection } from "../src/store/selection.ts";
+import type { UnloadedSpan } from "../src/store/spans.ts";
+import { TaskStore } from "../src/store/taskstore.ts";
+import { fromPlain } from "../src/client/settings.ts";
 import { type Line, logEvent, T0, TASK, W0, W1 } from "./helpers.ts";
 
 interface BlockCase {

@@ -1,17 +1,14 @@
 /** The store's side of the page: messages in, views out. Runs in a worker, or in the page where workers are forbidden. */
 
-import type { FromStore, ToStore } from "../types/messages.ts";
-import { goalOf, Seeker } from "./asking/seeking.ts";
-import { ClusterClock } from "./holding/clock.ts";
-import { copyRows } from "./drawing/copy.ts";
-import type { StoreWatcher } from "./holding/watcher.ts";
-import { Tasks } from "./holding/held.ts";
-import { StreamIngest } from "./holding/holdings.ts";
-import { Loader } from "./holding/loader.ts";
-import { OutlineLoader } from "./holding/surveys.ts";
-import { Links } from "./holding/links.ts";
-import type { TaskStore } from "./holding/store.ts";
-import { View } from "./drawing/view.ts";
+import type { FromStore, ToStore } from "../protocol/messages.ts";
+import { StreamIngest } from "./ingest.ts";
+import { ClusterClock, Links } from "./links.ts";
+import { Loader } from "./loader.ts";
+import { OutlineLoader } from "./outlineloader.ts";
+import { goalOf, Seeker } from "./seeker.ts";
+import { type StoreWatcher, Tasks } from "./tasks.ts";
+import type { TaskStore } from "./taskstore.ts";
+import { copyRows, View } from "./view.ts";
 import { soon, Views } from "./views.ts";
 
 const KEEP_MS = 5000;
@@ -35,12 +32,17 @@ export class Engine implements StoreWatcher {
   #seekTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #ticker: ReturnType<typeof setInterval>;
 
+  readonly #post: (message: FromStore) => void;
+  /** Whether a watchdog can end us when a regex runs away. */
+  readonly #guarded: boolean;
+
   constructor(
-    private readonly post: (message: FromStore) => void,
-    /** Whether a watchdog can end us when a regex runs away. */
-    private readonly guarded: boolean,
+    post: (message: FromStore) => void,
+    guarded: boolean,
     fetcher?: typeof fetch,
   ) {
+    this.#post = post;
+    this.#guarded = guarded;
     this.#views = new Views(post, this.#clock, this.#tasks);
     this.#views.loader = this.#loader;
     this.#seeker = new Seeker(this.#views, this.#tasks, this.#loader, this);
@@ -109,7 +111,7 @@ export class Engine implements StoreWatcher {
         links.wake();
         break;
       case "ping":
-        this.post({ op: "pong" });
+        this.#post({ op: "pong" });
         break;
       default:
         this.#receiveForView(message);
@@ -159,7 +161,7 @@ export class Engine implements StoreWatcher {
       else view.search?.stop();
     } else if (message.op === "toggleFold") view.selection.toggleFold(message.id);
     else if (message.op === "copy") {
-      this.post({ op: "text", ask: message.ask, text: copyRows(view.selection, view.between(message.from, message.to), message.as) });
+      this.#post({ op: "text", ask: message.ask, text: copyRows(view.selection, view.between(message.from, message.to), message.as) });
       return;
     } else if (message.op === "find") {
       view.selection.finder.set(message.term);
@@ -171,7 +173,7 @@ export class Engine implements StoreWatcher {
       if (!this.#seeker.startRemoteJump(view, message.jump) && !view.jump(this.#seeker.resolveUnloaded(view, message.jump))) return;
     } else if (message.op === "text") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
-      this.post({ op: "text", ask: message.ask, text: store?.texts[view.selection.rowOf(message.id)] ?? "" });
+      this.#post({ op: "text", ask: message.ask, text: store?.texts[view.selection.rowOf(message.id)] ?? "" });
       return;
     }
     this.#views.refresh(view);
@@ -268,8 +270,8 @@ export class Engine implements StoreWatcher {
     for (const view of seen) this.#seeker.loadGoal(view);
     for (const { wantedRows } of seen) if (wantedRows) void this.#loader.loadVisible(wantedRows.store.task, wantedRows);
     // All are drawn in one frame.
-    for (const update of seen.filter((view) => !view.awaitsAck && view.isStale(this.#views.contextOf(view))).map((view) => this.#views.nextUpdate(view))) this.post(update);
-    if (seen.some(({ selection }) => selection.stores.some(({ ended }) => !ended))) this.post({ op: "clock", now: this.#tasks.now() });
+    for (const update of seen.filter((view) => !view.awaitsAck && view.isStale(this.#views.contextOf(view))).map((view) => this.#views.nextUpdate(view))) this.#post(update);
+    if (seen.some(({ selection }) => selection.stores.some(({ ended }) => !ended))) this.#post({ op: "clock", now: this.#tasks.now() });
   }
 
   #searchSlice(): void {
@@ -277,7 +279,7 @@ export class Engine implements StoreWatcher {
     let more = false;
     for (const view of this.#views.all.values()) {
       if (view.selection.unsearched === 0 && view.selection.finder.unsearched === 0) continue;
-      more = view.selection.search(this.guarded) || more;
+      more = view.selection.search(this.#guarded) || more;
       this.#views.refresh(view);
     }
     if (!more) return;

@@ -1,20 +1,20 @@
 /** The views on the page, and what goes out to them: each is sent an update when it has changed, is in sight and has drawn the last. */
 
-import type { FromStore } from "../types/messages.ts";
-import type { Update } from "../types/update.ts";
-import { Charts } from "./drawing/charts.ts";
-import type { ViewContext, View } from "./drawing/view.ts";
-import type { ClusterClock } from "./holding/clock.ts";
-import type { Tasks } from "./holding/held.ts";
-import type { Loader } from "./holding/loader.ts";
-import type { TaskStore } from "./holding/store.ts";
+import type { FromStore } from "../protocol/messages.ts";
+import type { Update } from "../protocol/update.ts";
+import { Charts } from "./charts.ts";
+import type { ClusterClock } from "./links.ts";
+import type { Loader } from "./loader.ts";
+import type { Tasks } from "./tasks.ts";
+import type { TaskStore } from "./taskstore.ts";
+import type { View, ViewContext } from "./view.ts";
 
 const SUMMARY_EVERY_MS = 500;
 
 export class Views {
   readonly all = new Map<string, View>();
   readonly charts = new Charts({
-    linkOf: (task) => this.tasks.linkOf(task),
+    linkOf: (task) => this.#tasks.linkOf(task),
     seen: (store) => this.#chartsOf(store).some(({ isVisible, awaitsAck }) => isVisible && !awaitsAck),
     soon,
     changed: (store) => {
@@ -27,11 +27,19 @@ export class Views {
   #summaryDue = false;
   loader!: Loader;
 
+  readonly #post: (message: FromStore) => void;
+  readonly #clock: ClusterClock;
+  readonly #tasks: Tasks;
+
   constructor(
-    private readonly post: (message: FromStore) => void,
-    private readonly clock: ClusterClock,
-    private readonly tasks: Tasks,
-  ) {}
+    post: (message: FromStore) => void,
+    clock: ClusterClock,
+    tasks: Tasks,
+  ) {
+    this.#post = post;
+    this.#clock = clock;
+    this.#tasks = tasks;
+  }
 
   changed(): void {
     for (const view of this.all.values()) view.isDirty = true;
@@ -60,24 +68,24 @@ export class Views {
     this.#summaryDue = true;
     setTimeout(() => {
       this.#summaryDue = false;
-      this.post({ op: "summary", tasks: this.tasks.summaries() });
+      this.#post({ op: "summary", tasks: this.#tasks.summaries() });
     }, SUMMARY_EVERY_MS);
   }
 
   contextOf(view: View): ViewContext {
-    const tasks = this.tasks.links.tasksOf(view.model);
-    const held = tasks.map((task) => this.tasks.getOrCreate(task));
-    const entry = tasks.length > 0 ? this.tasks.links.entryOf(tasks[0]) : undefined;
+    const tasks = this.#tasks.links.tasksOf(view.model);
+    const held = tasks.map((task) => this.#tasks.getOrCreate(task));
+    const entry = tasks.length > 0 ? this.#tasks.links.entryOf(tasks[0]) : undefined;
     const live = held.some(({ store }) => !store.ended);
     const done = !live && held.length > 0;
     const problem = held.find((one) => one.problem !== null)?.problem ?? held.find((one) => one.loadProblem !== null)?.loadProblem ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
-    const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", linesBehind: done ? 0 : (entry?.linesBehind ?? 0), problem, clockAhead: this.clock.ahead, tasks: tasks.map((task) => this.tasks.summary(task)) };
-    return { now: this.tasks.now(), live, loading: held.some((one) => one.isLoading), rest };
+    const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", linesBehind: done ? 0 : (entry?.linesBehind ?? 0), problem, clockAhead: this.#clock.ahead, tasks: tasks.map((task) => this.#tasks.summary(task)) };
+    return { now: this.#tasks.now(), live, loading: held.some((one) => one.isLoading), rest };
   }
 
   /** Shows it, as soon as it is in sight and the last update has been drawn. */
   flush(view: View): void {
-    if (!view.awaitsAck && view.isVisible) this.post(this.nextUpdate(view));
+    if (!view.awaitsAck && view.isVisible) this.#post(this.nextUpdate(view));
   }
 
   nextUpdate(view: View): Update {
@@ -92,7 +100,7 @@ export class Views {
   }
 
   storesOf(model: string): TaskStore[] {
-    return this.tasks.links.tasksOf(model).map((task) => this.tasks.getOrCreate(task).store);
+    return this.#tasks.links.tasksOf(model).map((task) => this.#tasks.getOrCreate(task).store);
   }
 
   /** Charts are kept of what is shown in any view. */

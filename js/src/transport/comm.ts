@@ -3,11 +3,11 @@
  * bytes; what is in the store is acknowledged, so a slow page slows the kernel.
  */
 
-import { fromNs, parseWindow } from "../store/parsing/time.ts";
-import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
-import { OUTLINE_BINS, joinCursors, type LinkHost, isFatal, type Link, MAX_FIRST_LINES, type PageQuery, type SearchQuery, type SearchSink, SILENCE_MS, widestSince } from "./link.ts";
-import { RequestError } from "./page.ts";
-import { SseParser } from "./splitter.ts";
+import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
+import { fromNs, parseWindow } from "../text/time.ts";
+import { RequestError } from "./http.ts";
+import { isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, OUTLINE_BINS, type PageQuery, type SearchQuery, type SearchSink, SILENCE_MS, widestSince } from "./link.ts";
+import { SseParser } from "./sseparser.ts";
 
 const RETRY_MS = 5000;
 /** Well inside the eight messages that the kernel lets be under way. */
@@ -36,16 +36,22 @@ export class CommLink implements Link {
   #searches = new Map<number, [SseParser, SearchSink]>();
   #lastId = 0;
 
+  readonly #host: LinkHost;
+  readonly #send: (message: Record<string, unknown>) => void;
+
   constructor(
-    private readonly host: LinkHost,
-    private readonly send: (message: Record<string, unknown>) => void,
-  ) {}
+    host: LinkHost,
+    send: (message: Record<string, unknown>) => void,
+  ) {
+    this.#host = host;
+    this.#send = send;
+  }
 
   update(tasks: string[]): void {
     this.#tasks = [...tasks];
-    const open = tasks.filter((task) => !this.host.isEnded(task));
+    const open = tasks.filter((task) => !this.#host.isEnded(task));
     if (open.length > 0) this.#open();
-    else if (tasks.length > 0) this.host.onState("done");
+    else if (tasks.length > 0) this.#host.onState("done");
     else this.close();
   }
 
@@ -55,32 +61,32 @@ export class CommLink implements Link {
 
   /** A kernel that speaks is alive; one that was not heard for long is asked again, by cursor. */
   wake(): void {
-    if (this.#order.some((task) => !this.host.isEnded(task)) && Date.now() - this.#heardAt > SILENCE_MS) this.#open();
+    if (this.#order.some((task) => !this.#host.isEnded(task)) && Date.now() - this.#heardAt > SILENCE_MS) this.#open();
   }
 
   close(): void {
     clearTimeout(this.#timer);
     clearTimeout(this.#ackTimer);
     this.#ackTimer = undefined;
-    if (this.#order.length > 0) this.send({ type: "close" });
+    if (this.#order.length > 0) this.#send({ type: "close" });
     this.#order = [];
   }
 
   #open(again = false): void {
     if (!again) this.#stream++;
-    this.#order = this.#tasks.filter((task) => !this.host.isEnded(task));
+    this.#order = this.#tasks.filter((task) => !this.#host.isEnded(task));
     clearTimeout(this.#timer);
     if (this.#order.length === 0) {
-      this.host.onState("done");
+      this.#host.onState("done");
       return;
     }
-    this.host.onState("waiting");
+    this.#host.onState("waiting");
     this.#isLive = false;
     this.#splitter = new SseParser();
     this.#received = this.#acked = 0;
-    const cursor = joinCursors(this.#order, this.host);
-    const since = widestSince(this.#order, this.host, (text) => parseWindow(text) ?? Infinity);
-    this.send({ type: "open", stream: this.#stream, tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since, most: MAX_FIRST_LINES }) });
+    const cursor = joinCursors(this.#order, this.#host);
+    const since = widestSince(this.#order, this.#host, (text) => parseWindow(text) ?? Infinity);
+    this.#send({ type: "open", stream: this.#stream, tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since, most: MAX_FIRST_LINES }) });
     // A kernel that is busy answers the first question as well as the last.
     this.#timer = setTimeout(() => this.#open(true), RETRY_MS);
   }
@@ -92,7 +98,7 @@ export class CommLink implements Link {
       this.#ackTimer = undefined;
       if (this.#acked === this.#received) return;
       this.#acked = this.#received;
-      this.send({ type: "ack", n: this.#received });
+      this.#send({ type: "ack", n: this.#received });
     };
     if (this.#received - this.#acked >= ACK_EVERY) now();
     else this.#ackTimer ??= setTimeout(now, ACK_WITHIN_MS);
@@ -102,7 +108,7 @@ export class CommLink implements Link {
     this.#heardAt = Date.now();
     if (this.#isLive) return;
     this.#isLive = true;
-    this.host.onState("live");
+    this.#host.onState("live");
     clearTimeout(this.#timer);
     this.#watchSilence(SILENCE_MS);
   }
@@ -127,14 +133,14 @@ export class CommLink implements Link {
       }
       this.#received = n;
       this.#markAlive();
-      this.#splitter.push(bytes, (event) => this.host.onEvent(event, this.#order));
-      if (this.#splitter.nodeTime !== undefined) this.host.onClock?.(fromNs(this.#splitter.nodeTime), true);
+      this.#splitter.push(bytes, (event) => this.#host.onEvent(event, this.#order));
+      if (this.#splitter.nodeTime !== undefined) this.#host.onClock?.(fromNs(this.#splitter.nodeTime), true);
       this.#splitter.nodeTime = undefined;
       this.#acknowledge();
-      this.host.onChunk();
-      if (this.#order.every((task) => this.host.isEnded(task))) {
+      this.#host.onChunk();
+      if (this.#order.every((task) => this.#host.isEnded(task))) {
         clearTimeout(this.#timer);
-        this.host.onState("done");
+        this.#host.onState("done");
       }
     } else if (message.type === "found") this.#searchEvent(message, bytes);
     else if (message.type === "error") this.#handleError(message.error as Problem);
@@ -145,11 +151,11 @@ export class CommLink implements Link {
     clearTimeout(this.#timer);
     this.#isLive = false;
     if (problem.code === "CursorNotHeld") {
-      this.host.onCursorLost(this.#order, problem);
+      this.#host.onCursorLost(this.#order, problem);
       this.#open();
-    } else if (isFatal(problem)) this.host.onState("stopped", problem);
+    } else if (isFatal(problem)) this.#host.onState("stopped", problem);
     else {
-      this.host.onState("reconnecting", problem);
+      this.#host.onState("reconnecting", problem);
       this.#timer = setTimeout(() => this.#open(), RETRY_MS);
     }
   }
@@ -173,9 +179,9 @@ export class CommLink implements Link {
   #startSearch({ type, ...question }: Record<string, unknown>, sink: SearchSink): () => void {
     const id = ++this.#lastId;
     this.#searches.set(id, [new SseParser(), sink]);
-    this.send({ type, id, ...question });
+    this.#send({ type, id, ...question });
     return () => {
-      if (this.#searches.delete(id)) this.send({ type: "stop", id });
+      if (this.#searches.delete(id)) this.#send({ type: "stop", id });
     };
   }
 
@@ -189,7 +195,7 @@ export class CommLink implements Link {
 
   #request({ type, ...question }: Record<string, unknown>): Promise<unknown> {
     const id = ++this.#lastId;
-    this.send({ type, id, ...question });
+    this.#send({ type, id, ...question });
     return new Promise((resolve, reject) => {
       this.#requests.set(id, { resolve, reject });
       setTimeout(() => {

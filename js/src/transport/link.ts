@@ -1,8 +1,8 @@
 /** What the store needs of a way to the recording, and what the way needs of the store. SSE and comm both are a Link. */
 
-import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
-import type { LinkState } from "../types/update.ts";
-import type { SseEvent } from "./splitter.ts";
+import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
+import type { LinkState } from "../protocol/update.ts";
+import type { SseEvent } from "./sseparser.ts";
 
 export interface Link {
   /** Opens, reopens or closes so that exactly these tasks stream. */

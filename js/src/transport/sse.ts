@@ -1,11 +1,11 @@
 /** The page's one SSE connection, for however many tasks: fetch (EventSource sends no headers), reconnect by cursor. */
 
-import { fromNs, parseWindow } from "../store/parsing/time.ts";
-import type { LogPage, OutlineDoc, Problem } from "../types/events.ts";
-import type { PageConfig } from "../types/messages.ts";
-import { joinCursors, type LinkHost, isFatal, type Link, MAX_FIRST_LINES, type PageQuery, type SearchQuery, type SearchSink, SILENCE_MS, widestSince } from "./link.ts";
-import { readProblem, fetchEvents, fetchOutline, fetchPage, fetchSearch, taskPath } from "./page.ts";
-import { SseParser } from "./splitter.ts";
+import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
+import type { PageConfig } from "../protocol/messages.ts";
+import { fromNs, parseWindow } from "../text/time.ts";
+import { fetchEvents, fetchOutline, fetchPage, fetchSearch, readProblem, taskPath } from "./http.ts";
+import { isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, type PageQuery, type SearchQuery, type SearchSink, SILENCE_MS, widestSince } from "./link.ts";
+import { SseParser } from "./sseparser.ts";
 
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 15_000;
@@ -27,13 +27,23 @@ export class SseLink implements Link {
   #heardAt = 0;
   #isLive = false;
 
+  readonly #host: LinkHost;
+  readonly #config: () => PageConfig;
+  /** No server half behind this address (a 404 that is not ours), or one that reads another cluster or store: the host may use the comm instead. */
+  readonly #onAbsent: (problem?: Problem) => void;
+  readonly #fetcher: typeof fetch;
+
   constructor(
-    private readonly host: LinkHost,
-    private readonly config: () => PageConfig,
-    /** No server half behind this address (a 404 that is not ours), or one that reads another cluster or store: the host may use the comm instead. */
-    private readonly onAbsent: (problem?: Problem) => void,
-    private readonly fetcher: typeof fetch = (...args) => fetch(...args),
-  ) {}
+    host: LinkHost,
+    config: () => PageConfig,
+    onAbsent: (problem?: Problem) => void,
+    fetcher: typeof fetch = (...args) => fetch(...args),
+  ) {
+    this.#host = host;
+    this.#config = config;
+    this.#onAbsent = onAbsent;
+    this.#fetcher = fetcher;
+  }
 
   update(tasks: string[]): void {
     this.#tasks = [...tasks];
@@ -56,22 +66,22 @@ export class SseLink implements Link {
   }
 
   page(task: string, query: PageQuery): Promise<LogPage> {
-    return fetchPage(this.fetcher, this.config(), task, query);
+    return fetchPage(this.#fetcher, this.#config(), task, query);
   }
 
   outline(task: string, levels: boolean): Promise<OutlineDoc> {
-    return fetchOutline(this.fetcher, this.config(), task, levels);
+    return fetchOutline(this.#fetcher, this.#config(), task, levels);
   }
 
   search(task: string, query: SearchQuery, sink: SearchSink): () => void {
     const abort = new AbortController();
-    void fetchSearch(this.fetcher, this.config(), task, query, sink, abort.signal);
+    void fetchSearch(this.#fetcher, this.#config(), task, query, sink, abort.signal);
     return () => abort.abort();
   }
 
   metrics(task: string, sink: SearchSink): () => void {
     const abort = new AbortController();
-    void fetchEvents(this.fetcher, this.config(), `${taskPath(task)}/metrics`, sink, abort.signal);
+    void fetchEvents(this.#fetcher, this.#config(), `${taskPath(task)}/metrics`, sink, abort.signal);
     return () => abort.abort();
   }
 
@@ -80,34 +90,34 @@ export class SseLink implements Link {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#isLive = false;
-    const open = this.#tasks.filter((task) => !this.host.isEnded(task));
+    const open = this.#tasks.filter((task) => !this.#host.isEnded(task));
     if (open.length > 0) this.#timer = setTimeout(() => void this.#connect(open), delay);
-    else if (this.#tasks.length > 0) this.host.onState("done");
+    else if (this.#tasks.length > 0) this.#host.onState("done");
   }
 
   #reconnectLater(problem?: Problem, atLeast = 0): void {
     const ceiling = Math.min(this.#refusals > MAX_SILENT_REFUSALS ? MAX_REFUSED_DELAY_MS : MAX_DELAY_MS, (this.#retryMs ?? FIRST_DELAY_MS) * 2 ** this.#failures);
     this.#failures++;
-    const left = this.#tasks.some((task) => !this.host.isEnded(task));
-    if (left) this.host.onState("reconnecting", problem);
+    const left = this.#tasks.some((task) => !this.#host.isEnded(task));
+    if (left) this.#host.onState("reconnecting", problem);
     this.#reopen(atLeast + ceiling * (0.5 + Math.random() / 2));
   }
 
   #address(tasks: string[]): string {
     const query = new URLSearchParams(tasks.map((task) => ["task", task]));
-    const since = widestSince(tasks, this.host, (text) => parseWindow(text) ?? Infinity);
+    const since = widestSince(tasks, this.#host, (text) => parseWindow(text) ?? Infinity);
     if (since !== "") query.set("since", since);
     if (since !== "") query.set("most", String(MAX_FIRST_LINES));
-    const cursor = joinCursors(tasks, this.host);
+    const cursor = joinCursors(tasks, this.#host);
     if (cursor !== "") query.set("cursor", cursor);
-    return `${this.config().base}stream?${query}`;
+    return `${this.#config().base}stream?${query}`;
   }
 
   async #connect(tasks: string[]): Promise<void> {
     const abort = new AbortController();
     this.#abort = abort;
     this.#timer = undefined;
-    if (this.#failures === 0) this.host.onState(this.#wasConnected ? "reconnecting" : "connecting");
+    if (this.#failures === 0) this.#host.onState(this.#wasConnected ? "reconnecting" : "connecting");
     let silence = setTimeout(() => abort.abort("silence"), SILENCE_MS);
     const heard = (): void => {
       clearTimeout(silence);
@@ -115,21 +125,21 @@ export class SseLink implements Link {
       silence = setTimeout(() => abort.abort("silence"), SILENCE_MS);
     };
     try {
-      const response = await this.fetcher(this.#address(tasks), {
-        headers: { ...this.config().headers, Accept: "text/event-stream" },
+      const response = await this.#fetcher(this.#address(tasks), {
+        headers: { ...this.#config().headers, Accept: "text/event-stream" },
         credentials: "same-origin",
         cache: "no-store",
         signal: abort.signal,
       });
       const date = Date.parse(response.headers.get("Date") ?? "");
-      if (!Number.isNaN(date)) this.host.onClock?.(date);
+      if (!Number.isNaN(date)) this.#host.onClock?.(date);
       if (!response.ok || response.body === null) {
         await this.#handleRefusal(response, tasks);
         return;
       }
       this.#wasConnected = this.#isLive = true;
       this.#refusals = 0;
-      this.host.onState("live");
+      this.#host.onState("live");
       heard();
       await this.#read(response.body.getReader(), tasks, heard);
       this.#reconnectLater();
@@ -150,28 +160,28 @@ export class SseLink implements Link {
       heard();
       splitter.push(value, (event) => {
         this.#failures = 0;
-        this.host.onEvent(event, tasks);
+        this.#host.onEvent(event, tasks);
       });
       this.#retryMs = splitter.retry;
-      if (splitter.nodeTime !== undefined) this.host.onClock?.(fromNs(splitter.nodeTime), true);
+      if (splitter.nodeTime !== undefined) this.#host.onClock?.(fromNs(splitter.nodeTime), true);
       splitter.nodeTime = undefined;
-      this.host.onBehind?.(splitter.linesBehind);
-      this.host.onChunk();
+      this.#host.onBehind?.(splitter.linesBehind);
+      this.#host.onChunk();
     }
   }
 
   async #handleRefusal(response: Response, tasks: string[]): Promise<void> {
     const problem = await readProblem(response);
-    if (problem.code === "OtherCluster") this.onAbsent(problem);
+    if (problem.code === "OtherCluster") this.#onAbsent(problem);
     else if (response.status === 410) {
-      this.host.onCursorLost(tasks, problem);
+      this.#host.onCursorLost(tasks, problem);
       this.#reconnectLater();
     } else if (response.status === 404 && problem.code === "") {
       // A hub answers so for a server that is being started again.
       if (this.#wasConnected) this.#reconnectLater();
-      else this.onAbsent();
+      else this.#onAbsent();
     } else if (this.#wasConnected && (response.status === 401 || response.status === 403)) this.#reconnectLater(++this.#refusals > MAX_SILENT_REFUSALS ? problem : undefined);
-    else if (FATAL_STATUSES.has(response.status) || isFatal(problem)) this.host.onState("stopped", problem);
+    else if (FATAL_STATUSES.has(response.status) || isFatal(problem)) this.#host.onState("stopped", problem);
     // A proxy's 502 and the like is a server that is not there; the cluster's trouble has a code of its own.
     else this.#reconnectLater(problem.code.startsWith("Http5") ? undefined : problem, Number(response.headers.get("Retry-After")) * 1000 || 0);
   }

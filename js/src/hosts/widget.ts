@@ -1,0 +1,96 @@
+/** The viewer as a widget: a connection per model, DOM per view. A page has one of it (see loader.ts), with its style sheet. */
+
+import { type Model, Session } from "../client/session.ts";
+import { pageStoreClient } from "../client/storeclient.ts";
+import { h } from "../ui/dom.ts";
+import { Viewer } from "../ui/viewer.ts";
+
+interface InitializeProps {
+  model: Model;
+  signal?: AbortSignal;
+}
+
+interface RenderProps extends InitializeProps {
+  el: HTMLElement;
+}
+
+export interface Widget {
+  initialize(props: InitializeProps): () => void;
+  render(props: RenderProps): () => void;
+}
+
+function once(signal: AbortSignal | undefined, cleanup: () => void): () => void {
+  let done = false;
+  const run = (): void => {
+    if (!done) cleanup();
+    done = true;
+  };
+  signal?.addEventListener("abort", run, { once: true });
+  return run;
+}
+
+/** `css` is the style sheet, `store` the code of the store: the kernel sends the three parts of a viewer together. */
+export default (css = "", store = ""): Widget => {
+  const style = makeStyler(css);
+  // Hosts differ in whether this is shared by several models, and in whether both calls see one object.
+  const sessions = new Map<Model, Session>();
+
+  function open(model: Model): Session {
+    const session = new Session(model, pageStoreClient(store));
+    sessions.set(model, session);
+    return session;
+  }
+
+  function sessionOf(model: Model): Session {
+    const found = sessions.get(model) ?? (sessions.size === 1 ? [...sessions.values()][0] : undefined);
+    return found ?? open(model);
+  }
+
+  return {
+    initialize({ model, signal }) {
+      const session = open(model);
+      return once(signal, () => {
+        sessions.delete(model);
+        session.close();
+      });
+    },
+    render({ model, el, signal }) {
+      try {
+        const session = sessionOf(model);
+        const viewer = new Viewer(pageStoreClient(store), session);
+        session.views.add(viewer);
+        el.replaceChildren(viewer.root);
+        style(viewer.root);
+        return once(signal, () => {
+          session.views.delete(viewer);
+          viewer.close();
+        });
+      } catch (reason) {
+        console.error("[cortex-jupyter]", reason);
+        el.replaceChildren(h("pre", { class: "cortex-logs" }, `The log viewer could not start: ${String(reason)}`));
+        return () => {};
+      }
+    },
+  };
+};
+
+/** Gives a function that styles an element wherever it will be, and says when it is not needed any more. */
+export function makeStyler(css: string): (element: HTMLElement) => void {
+  if (css === "") return () => {};
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(css);
+
+  const adopt = (root: Node): void => {
+    if ((root instanceof Document || root instanceof ShadowRoot) && !root.adoptedStyleSheets.includes(sheet)) root.adoptedStyleSheets.push(sheet);
+  };
+  adopt(document);
+  return (element) => {
+    // Where it is shown is known when it has a size: hosts fill an element before they attach it.
+    const shown = new ResizeObserver(() => {
+      if (!element.isConnected) return;
+      shown.disconnect();
+      adopt(element.getRootNode());
+    });
+    shown.observe(element);
+  };
+}

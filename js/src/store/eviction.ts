@@ -1,0 +1,138 @@
+/** x */
+
+import { HOLE, NOTICE } from "./lines.ts";
+import { spanLines, type UnloadedSpan } from "./spans.ts";
+import type { StoreWatcher } from "./tasks.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** Row numbers are given anew when so many rows are gone: as many as stay, so that it takes no longer than making the views of them anew. */
+const COMPACT_ROWS = 250_000;
+
+/** Memory is bounded: what is far from every reader goes. */
+export function limitMemory(store: TaskStore, watcher: StoreWatcher): void {
+  if (!isFull(store)) return;
+  const before = store.rows;
+  if (!evict(store, watcher.readerKeys(store))) return;
+  watcher.rowsEvicted(store);
+  watcher.rowsAdded(store, before);
+  if (store.removedRows > COMPACT_ROWS) watcher.rowsRenumbered(store, store.compact());
+}
+
+/** Lines of a task, and characters of their text, above which some are dropped; so much of that then stays: little at a time is dropped within a frame. */
+export const KEEP_LINES = 300_000;
+export const KEEP_CHARS = 64 * 2 ** 20;
+const KEPT_SHARE = 0.9;
+
+export function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_CHARS): boolean {
+  return store.lines > lines || store.characters > text;
+}
+
+/**
+ * Drops lines; answers whether any.
+ *
+ * `places`: keys of the rows that are looked at; what is nearest to them and to the end stays.
+ */
+export function evict(store: TaskStore, places: number[], lines = KEEP_LINES, text = KEEP_CHARS): boolean {
+  const order = sortedRows(store);
+  const count = order.length;
+  const stays = KEPT_SHARE * count * Math.min(lines / Math.max(1, store.lines), text / Math.max(1, store.characters), 1);
+  const centres = [...places.map((key) => lowerBound(order, store, key)), count].toSorted((a, b) => a - b);
+  // As far around each as keeps about that many.
+  let [low, high] = [0, count];
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1;
+    if (coveredRows(centres, middle, count) <= stays) low = middle;
+    else high = middle - 1;
+  }
+  const holes = rangesOutside(centres, low, count);
+  // From the end, so that places before stay what they are.
+  for (const [from, to] of holes.toReversed()) replaceWithSpan(store, order, from, to);
+  return holes.length > 0;
+}
+
+/** The rows that are here, in the order in which they are shown, those that belong together one after the other. */
+function sortedRows(store: TaskStore): Uint32Array {
+  const { folds, key, seq } = store;
+  const compare = (a: number, b: number): number => {
+    const up = folds.rootOf(a);
+    const down = folds.rootOf(b);
+    return key[up] - key[down] || seq[up] - seq[down] || up - down || a - b;
+  };
+  const order = new Uint32Array(store.rows);
+  // Lines of one source come in order, and so do nearly all others: those that do not are sorted and put between them.
+  const late: number[] = [];
+  let count = 0;
+  let before = -Infinity;
+  for (let row = 0; row < store.rows; row++) {
+    if (store.isRemoved(row) || store.isSearchHit(row)) continue;
+    const alone = folds.back[row] === 0;
+    if ((alone && key[row] > before) || count === 0 || compare(order[count - 1], row) <= 0) {
+      order[count++] = row;
+      before = alone ? key[row] : Infinity;
+    } else late.push(row);
+  }
+  late.sort(compare);
+  let place = count + late.length - 1;
+  for (let next = late.length - 1, last = count - 1; next >= 0; place--) order[place] = last >= 0 && compare(order[last], late[next]) > 0 ? order[last--] : late[next--];
+  return order.subarray(0, count + late.length);
+}
+
+function lowerBound(order: Uint32Array, store: TaskStore, key: number): number {
+  let [low, high] = [0, order.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (store.displayKey(order[middle]) < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function rangesOutside(centres: number[], radius: number, count: number): [number, number][] {
+  const found: [number, number][] = [];
+  let at = 0;
+  for (const centre of centres) {
+    if (centre - radius > at) found.push([at, centre - radius]);
+    at = Math.max(at, centre + radius);
+  }
+  if (at < count) found.push([at, count]);
+  return found;
+}
+
+function coveredRows(centres: number[], radius: number, count: number): number {
+  return count - rangesOutside(centres, radius, count).reduce((sum, [from, to]) => sum + to - from, 0);
+}
+
+/** Rows [from, to) of the order become one span, together with spans that lie in it or next to it. */
+function replaceWithSpan(store: TaskStore, order: Uint32Array, from: number, to: number): void {
+  const rootAt = (place: number): number => store.folds.rootOf(order[place]);
+  // What belongs together goes or stays together.
+  while (from > 0 && from < to && rootAt(from) === rootAt(from - 1)) from++;
+  while (to > from && to < order.length && rootAt(to) === rootAt(to - 1)) to++;
+  const isSpan = (place: number): boolean => (store.flags[order[place]] & (NOTICE | HOLE)) === (NOTICE | HOLE);
+  if (from > 0 && isSpan(from - 1)) from--;
+  if (to < order.length && isSpan(to)) to++;
+  let [low, high, lines] = [Infinity, -Infinity, 0];
+  const gone: number[] = [];
+  for (let place = from; place < to; place++) {
+    const row = order[place];
+    if (isSpan(place)) {
+      const span = store.spans.find((one) => one.row === row);
+      if (span === undefined) continue;
+      [low, high, lines] = [Math.min(low, span.low), Math.max(high, span.high), lines + spanLines(span)];
+      store.closeSpan(span);
+    } else if (!(store.flags[row] & NOTICE)) {
+      const time = store.timeOf(row);
+      [low, high, lines] = [Math.min(low, time), Math.max(high, time), lines + 1];
+      gone.push(row);
+    }
+  }
+  if (lines === 0) return;
+  store.dropRows(gone);
+  const first = from === 0;
+  const span: Omit<UnloadedSpan, "row"> = {
+    from: first ? -Infinity : store.displayKey(order[from - 1]),
+    to: to < order.length ? store.displayKey(order[to]) : high,
+    low, high, lines, until: Infinity, onDemand: false,
+  };
+  store.addSpan(span);
+}

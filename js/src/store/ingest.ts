@@ -1,0 +1,184 @@
+/** What streams in: where a stream begins, what it brings, and what an absence has left out. */
+
+import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent } from "../protocol/events.ts";
+import { fromNs, parseWindow } from "../text/time.ts";
+import type { SseEvent } from "../transport/sseparser.ts";
+import { limitMemory } from "./eviction.ts";
+import type { ClusterClock, StreamReceiver } from "./links.ts";
+import type { Loader } from "./loader.ts";
+import type { OutlineLoader } from "./outlineloader.ts";
+import { rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./tasks.ts";
+
+/** After a longer absence the window is asked for and not what came in between, which is there on demand. */
+const MAX_ABSENCE_MS = 600_000;
+/** Pages of a hole that ends with the task: nothing more comes, so they are what is shown. */
+const PAGES_AFTER_END = 4;
+/** A place so far back is still reached by a wider window, and an absence so long by the cursor. */
+const MAX_REACH_MS = 3_600_000;
+
+export class StreamIngest implements StreamReceiver {
+  readonly #tasks: Tasks;
+  readonly #loader: Loader;
+  readonly #surveys: OutlineLoader;
+  readonly #clock: ClusterClock;
+  readonly #watcher: StoreWatcher;
+
+  constructor(
+    tasks: Tasks,
+    loader: Loader,
+    surveys: OutlineLoader,
+    clock: ClusterClock,
+    watcher: StoreWatcher,
+  ) {
+    this.#tasks = tasks;
+    this.#loader = loader;
+    this.#surveys = surveys;
+    this.#clock = clock;
+    this.#watcher = watcher;
+  }
+
+  // Where a stream begins
+
+  cursorOf(task: string): string {
+    const held = this.#tasks.getOrCreate(task);
+    held.isStale = this.#isStale(held);
+    return held.isStale ? "" : held.store.cursor;
+  }
+
+  isEnded(task: string): boolean {
+    return this.#tasks.getOrCreate(task).store.ended || this.#tasks.getOrCreate(task).problem !== null;
+  }
+
+  sinceOf(task: string): string {
+    const held = this.#tasks.getOrCreate(task);
+    const [since, width] = this.#widest(task);
+    held.coveredFrom = Math.min(held.coveredFrom, this.#tasks.now() - width);
+    return since;
+  }
+
+  #widest(task: string): [since: string, width: number] {
+    let widest = "1m";
+    let width = -1;
+    for (const session of this.#tasks.links.subscriptions.values()) {
+      const window = parseWindow(session.since) ?? Infinity;
+      if (session.tasks.includes(task) && window > width) [widest, width] = [session.since, window];
+    }
+    const held = this.#tasks.getOrCreate(task);
+    const now = this.#tasks.now();
+    if (held.readFrom < Infinity && width < Infinity) {
+      width = Math.max(width, now - held.readFrom);
+      // As a time: by when a duration is answered, perhaps by a recorder that has to be started, it would not reach so far any more.
+      widest = new Date(Math.floor(now - width)).toISOString();
+    }
+    return held.isStale && width > MAX_REACH_MS ? ["10m", MAX_ABSENCE_MS] : [widest, width];
+  }
+
+  /** Away for longer than its views look back. */
+  #isStale({ store, heardAt }: TaskEntry): boolean {
+    const window = Math.max(this.#widest(store.task)[1], this.#watcher.widestWindow(store));
+    return store.cursor !== "" && Date.now() - heardAt > Math.max(MAX_ABSENCE_MS, Math.min(MAX_REACH_MS, window));
+  }
+
+  onHeard(task: string): void {
+    this.#tasks.getOrCreate(task).heardAt = Date.now();
+  }
+
+  /** The stream begins with the window: what lies before that and after what is here becomes a row that loads it. */
+  onLive(task: string): void {
+    const held = this.#tasks.getOrCreate(task);
+    const { store } = held;
+    if (held.isStale) {
+      const from = store.newest;
+      const to = Math.max(from, this.#tasks.now() - this.#widest(task)[1]);
+      held.absence = undefined;
+      rowEditor(store, this.#watcher).add(() => (held.absence = store.addSpan({ from, to, low: from, high: to, lines: 0, newer: store.cursor, until: Infinity, onDemand: true })));
+      store.cursor = "";
+      held.isStale = false;
+    }
+    held.heardAt = Date.now();
+  }
+
+  // What arrives
+
+  onEvent({ event, data, id }: SseEvent, order: string[]): void {
+    let parsed: { task?: string };
+    try {
+      parsed = JSON.parse(data) as { task?: string };
+      const task = parsed.task ?? order[0];
+      const held = this.#tasks.get(task);
+      if (event === "error") this.#addProblem(parsed as Problem, order);
+      else if (held) this.#apply(event, parsed, held);
+    } catch (reason) {
+      console.error("[cortex-jupyter] an event could not be read", event, reason);
+    }
+    const cursors = id?.split(",") ?? [];
+    if (cursors.length === order.length) for (const [i, task] of order.entries()) if (cursors[i] && this.#tasks.get(task)) this.#tasks.getOrCreate(task).store.cursor = cursors[i];
+  }
+
+  #apply(event: string, data: object, held: TaskEntry): void {
+    const { store } = held;
+    const before = store.rows;
+    if (event === "log") {
+      const { seq } = data as LogEvent;
+      if (held.absence !== undefined && store.spans.includes(held.absence)) held.absence.until = Math.min(held.absence.until, seq);
+      store.addLog(data as LogEvent);
+    } else if (event === "status") {
+      const { now } = data as StatusEvent;
+      if (now) this.#clock.setNodeTime(fromNs(now));
+      store.addStatus(data as StatusEvent);
+      // The stream begins: is there anything that it leaves out?
+      if ((data as StatusEvent).seq === undefined) void this.#surveys.load(store.task);
+    } else if (event === "gap") store.addGap(data as GapEvent);
+    else if (event === "end") store.addEnd(data as EndEvent);
+    this.#watcher.rowsAdded(store, before);
+    limitMemory(held.store, this.#watcher);
+    if (event === "end") void this.#afterEnd(held);
+  }
+
+  async #afterEnd(held: TaskEntry): Promise<void> {
+    const { store, absence } = held;
+    await held.outlineLoading;
+    await this.#surveys.load(store.task);
+    const last = store.spans.at(-1);
+    if (store.lines === 0 && last) await this.#loader.loadBefore(store.task, last);
+    else if (store.rows <= 1 && store.older) await this.#loader.loadOlder(store.task);
+    if (absence?.until === Infinity) for (let i = 0; i < PAGES_AFTER_END; i++) await this.#loader.loadAfter(store.task, store.spans.find(({ onDemand }) => onDemand));
+    await this.#surveys.loadStatement(held);
+  }
+
+  #addProblem(problem: Problem, order: string[]): void {
+    for (const task of problem.task ? [problem.task] : order) {
+      const held = this.#tasks.get(task);
+      if (held && problem.task && problem.code === "CursorNotHeld") {
+        this.onCursorExpired(task, problem);
+      } else if (held && problem.task) held.problem = problem;
+      else {
+        const entry = this.#tasks.links.entryOf(task);
+        if (entry) entry.problem = problem;
+      }
+    }
+    console.error("[cortex-jupyter]", problem.code, problem.message);
+    this.#watcher.changed();
+  }
+
+  onCursorExpired(task: string, problem: Problem): void {
+    this.onCursorLost([task], problem);
+    this.#tasks.linkOf(task)?.retry();
+  }
+
+  /** The recording is another one: the window is loaded anew, where somebody reads too if that is not too far back. */
+  onCursorLost(tasks: string[], problem: Problem): void {
+    const from = `${Math.round(this.#tasks.now())}000000`;
+    this.#watcher.tasksReset(tasks, () => {
+      for (const task of tasks) this.#tasks.drop(task);
+      for (const task of tasks) this.#tasks.getOrCreate(task).store.addGap({ task, from, reason: `${problem.message}; the window was loaded anew` }, false);
+    });
+  }
+
+  keepReachable(task: string, place: number): void {
+    const held = this.#tasks.getOrCreate(task);
+    if (this.#tasks.now() - place < MAX_REACH_MS) held.readFrom = Math.min(held.readFrom, place - 1000);
+  }
+
+  // What is asked for
+}

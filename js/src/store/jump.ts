@@ -1,0 +1,279 @@
+/** Where a jump leads, among the rows that are shown. */
+
+import type { LogEvent } from "../protocol/events.ts";
+import type { Jump } from "../protocol/requests.ts";
+import type { RemoteJumpState as Said } from "../protocol/update.ts";
+import { ERROR, rankOf } from "../text/level.ts";
+import { pythonPattern } from "../text/query.ts";
+import { fromNs } from "../text/time.ts";
+import type { Link } from "../transport/link.ts";
+import type { SseEvent } from "../transport/sseparser.ts";
+import { NO_SOURCE, NOTICE } from "./lines.ts";
+import type { RemoteQuery } from "./remotesearch.ts";
+import type { Finder, Selection } from "./selection.ts";
+import type { RowSequence } from "./sequence.ts";
+import type { UnloadedSpan } from "./spans.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** The row to go to; null where there is none. */
+export function findDestination(to: Jump, selection: Selection, finder: Finder, low: number): number | null {
+  const { shown } = selection;
+  if (shown.length === 0) return null;
+  switch (to.to) {
+    case "time":
+      return shown.at(Math.min(shown.length - 1, shown.lowerBound((id) => selection.keyOf(id) < to.time)));
+    case "row":
+      return to.id;
+    case "seq":
+      return nearestSeq(selection, to.task, to.seq);
+    case "match":
+      return nextMatch(to.from, to.by, finder.matches, finder.matches.lowerBound((id) => selection.keyOf(id) < low));
+    case "error":
+      return nextError(selection, to.from, to.by);
+    case "death":
+      return lastBeforeFailure(selection);
+  }
+}
+
+/** Round the end, as in editors; what lies before the window is left out. */
+function nextMatch(from: number | null, by: 1 | -1, found: RowSequence, first: number): number | null {
+  const length = found.length - first;
+  if (length === 0) return null;
+  if (from === null) return found.at(by > 0 ? first : found.length - 1);
+  const place = Math.max(0, found.indexFor(from) - first);
+  const here = place < length && found.at(first + place) === from;
+  const next = by > 0 ? place + (here ? 1 : 0) : place - 1;
+  return found.at(first + ((next + length) % length));
+}
+
+function isError(selection: Selection, id: number): boolean {
+  return selection.stores[selection.slotOf(id)].levelOf(selection.rowOf(id)) >= ERROR;
+}
+
+/** Errors that follow each other are one place: a traceback is not walked line by line. */
+function nextError(selection: Selection, from: number | null, by: 1 | -1): number | null {
+  const { shown } = selection;
+  let index = from === null ? (by > 0 ? 0 : shown.length - 1) : Math.min(shown.length - 1, shown.indexFor(from));
+  if (from !== null) {
+    while (index >= 0 && index < shown.length && isError(selection, shown.at(index))) index += by;
+  }
+  while (index >= 0 && index < shown.length && !isError(selection, shown.at(index))) index += by;
+  if (index < 0 || index >= shown.length) return null;
+  // Going back, the first line of the block is what one wants to read.
+  if (by < 0) while (index > 0 && isError(selection, shown.at(index - 1))) index--;
+  return shown.at(index);
+}
+
+function nearestSeq(selection: Selection, task: string, seq: number): number | null {
+  const { shown, stores } = selection;
+  let best: number | null = null;
+  let distance = Infinity;
+  for (let index = 0; index < shown.length && distance > 0; index++) {
+    const id = shown.at(index);
+    const store = stores[selection.slotOf(id)];
+    const away = Math.abs(store.seq[selection.rowOf(id)] - seq);
+    if ((task === "" || store.task === task) && away < distance) [best, distance] = [id, away];
+  }
+  return best;
+}
+
+/** The last line of what ended badly last, else the last line of all. */
+function lastBeforeFailure(selection: Selection): number | null {
+  const { shown, stores } = selection;
+  const ends = stores.flatMap((store) => store.marks).filter(({ kind, level }) => kind === "ended" && level >= ERROR);
+  const last = ends.toSorted((a, b) => a.time - b.time).at(-1);
+  let newest: number | null = null;
+  for (let index = shown.length - 1; index >= 0; index--) {
+    const id = shown.at(index);
+    const store = stores[selection.slotOf(id)];
+    const row = selection.rowOf(id);
+    if (store.flags[row] & NOTICE || store.source[row] === NO_SOURCE) continue;
+    newest ??= id;
+    if (last === undefined || (selection.keyOfSource(store, store.source[row]) === last.source && store.key[row] <= last.time)) return id;
+  }
+  return newest;
+}
+
+type DirectedJump = Extract<Jump, { by: 1 | -1 }>;
+
+interface SearchProgress {
+  to: string;
+  all?: boolean;
+}
+
+/** What of a task lies between the reader and the next that is here. */
+export interface TaskSpans {
+  store: TaskStore;
+  spans: Pick<UnloadedSpan, "low" | "high">[];
+}
+
+/** A line that is not here. */
+export interface JumpGoal {
+  store: TaskStore;
+  seq: number;
+  time: number;
+}
+
+/** The next that is here, not counting the way round the end. */
+export function nextLoaded(to: DirectedJump, selection: Selection): number | null {
+  const next = findDestination(to, selection, selection.finder, -Infinity);
+  if (next === null || to.from === null) return next;
+  return selection.compare(next, to.from) * to.by > 0 ? next : null;
+}
+
+/** Where the next could be that is not here; `by` in time. What is filtered has been found by its own search, as far back as `searchedTo`. */
+export function spansBetween(to: DirectedJump, selection: Selection, searchedTo: number): TaskSpans[] {
+  const { from, by } = to;
+  if (from === null || from < 0 || selection.matcher.error !== "") return [];
+  if (to.to === "match" && (!selection.finder.isActive || selection.finder.error !== "")) return [];
+  const here = selection.keyOf(from);
+  const next = nextLoaded(to, selection);
+  const aim = next === null ? by * Infinity : selection.keyOf(next);
+  // Where lines have been found alone, the reader stands in the midst of what is not here.
+  const left = ({ low, high }: UnloadedSpan): Pick<UnloadedSpan, "low" | "high"> => (by > 0 ? { low: Math.max(low, here), high: Math.min(high, searchedTo) } : { low, high: Math.min(high, searchedTo, here) });
+  const inWay = ({ low, high }: Pick<UnloadedSpan, "low" | "high">): boolean => low < high && (by > 0 ? high > here && low < aim : low < here && high > aim);
+  return selection.stores.map((store) => ({ store, spans: store.spans.map(left).filter(inWay) })).filter(({ spans }) => spans.length > 0);
+}
+
+/** The view whose filter and sources bound the search. */
+interface Searchable {
+  readonly selection: Selection;
+  remoteQuery(store: TaskStore): RemoteQuery | null;
+}
+
+interface RemoteJumpHooks {
+  linkOf(task: string): Link | undefined;
+  /** There is a goal. */
+  found(): void;
+  /** There is none. */
+  none(): void;
+  changed(): void;
+}
+
+export class RemoteJump {
+  state: Said["state"] = "running";
+  to = Infinity;
+  message = "";
+  #goal: JumpGoal | null = null;
+  #searching: Set<TaskStore>;
+  #stops = new Map<TaskStore, () => void>();
+
+  readonly #view: Searchable;
+  readonly #hooks: RemoteJumpHooks;
+
+  constructor(
+    readonly jump: DirectedJump,
+    where: TaskSpans[],
+    view: Searchable,
+    hooks: RemoteJumpHooks,
+  ) {
+    this.#view = view;
+    this.#hooks = hooks;
+    this.#searching = new Set(where.map(({ store }) => store));
+    for (const one of where) this.#ask(one, Math.max(...one.spans.map(({ high }) => high)));
+  }
+
+  /** What has been found, once all tasks have been searched. */
+  get goal(): JumpGoal | null {
+    return this.#searching.size === 0 ? this.#goal : null;
+  }
+
+  get summary(): Said {
+    const { state, to, message, jump } = this;
+    return { state, to, message, what: jump.to === "match" ? "match" : "error", later: jump.by > 0 };
+  }
+
+  stop(): void {
+    for (const stop of this.#stops.values()) stop();
+    this.#searching.clear();
+  }
+
+  #ask({ store, spans }: TaskSpans, until: number): void {
+    const query = this.#query(store);
+    if (query === null) {
+      this.#done(store);
+      return;
+    }
+    const since = Math.min(...spans.map(({ low }) => low));
+    const range = { since: new Date(Math.floor(since)).toISOString(), until: new Date(Math.floor(until) + 1).toISOString() };
+    const stop = this.#hooks.linkOf(store.task)?.search(store.task, { ...query, ...range }, {
+      event: (event) => this.#event({ store, spans }, event),
+      end: (problem) => {
+        if (problem !== undefined) this.#fail(problem.message);
+        else this.#done(store);
+      },
+    });
+    if (stop === undefined) this.#done(store);
+    else this.#stops.set(store, stop);
+  }
+
+  /** What is looked for, within what is shown. */
+  #query(store: TaskStore): RemoteQuery | null {
+    const query = this.#view.remoteQuery(store);
+    if (query === null) return null;
+    if (this.jump.to === "match") return { ...query, grep: [...query.grep, pythonPattern(this.#view.selection.finder.term)] };
+    return rankOf(query.level ?? "") > ERROR ? query : { ...query, level: "error" };
+  }
+
+  #event(one: TaskSpans, { event, data }: SseEvent): void {
+    if (!this.#searching.has(one.store)) return;
+    if (event === "error") this.#fail((JSON.parse(data) as { message: string }).message);
+    else if (event === "log") {
+      const best = this.#nearestLine(one, JSON.parse(data) as LogEvent);
+      if (best === null) return;
+      if (this.#goal === null || (best.time - this.#goal.time) * this.jump.by < 0) this.#goal = best;
+      // The newest come first: going back, this is the next.
+      if (this.jump.by < 0) this.#done(one.store);
+    } else if (event === "progress" || event === "done") {
+      const { to, all } = JSON.parse(data) as SearchProgress;
+      const time = fromNs(to);
+      if (time < 8e15) this.to = Math.min(this.to, time);
+      if (event === "done" && all) this.#done(one.store);
+      else if (event === "done") {
+        // So many matches that the server rests: the next in time is before all of them.
+        this.#stops.get(one.store)?.();
+        this.#ask(one, time);
+      }
+      this.#hooks.changed();
+    }
+  }
+
+  /** Of the lines of an event the next that is not here, of sources that are shown. */
+  #nearestLine({ store, spans }: TaskSpans, { seq, t0, dt, q, s, sources }: LogEvent): JumpGoal | null {
+    let best: JumpGoal | null = null;
+    for (const [i, offset] of dt.entries()) {
+      const time = fromNs(t0) + offset / 1e6;
+      const { run = 0, ...source } = sources[s[i]];
+      if (!spans.some(({ low, high }) => time >= Math.floor(low) && time <= high + 1) || !this.#view.selection.wantsRun(store, { run, ...source })) continue;
+      const number = seq + (q === undefined ? i : q[i]);
+      if (store.isLoaded(number) || this.#isFrom(store, number)) continue;
+      if (best === null || (time - best.time) * this.jump.by < 0) best = { store, seq: number, time };
+    }
+    return best;
+  }
+
+  /** The row that the reader is at may be one that was found alone. */
+  #isFrom(store: TaskStore, seq: number): boolean {
+    const { selection } = this.#view;
+    const { from } = this.jump;
+    return from !== null && selection.stores[selection.slotOf(from)] === store && store.seq[selection.rowOf(from)] === seq;
+  }
+
+  #done(store: TaskStore): void {
+    this.#stops.get(store)?.();
+    if (!this.#searching.delete(store) || this.#searching.size > 0) return;
+    if (this.#goal === null) {
+      this.state = "none";
+      this.#hooks.none();
+    } else this.#hooks.found();
+    this.#hooks.changed();
+  }
+
+  #fail(message: string): void {
+    this.stop();
+    this.#goal = null;
+    this.state = "failed";
+    this.message = message;
+    this.#hooks.changed();
+  }
+}

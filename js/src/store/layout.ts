@@ -1,0 +1,154 @@
+/** Where rows stand when what is not loaded takes the place it will need: from a row's index among those shown to its index on the scroll bar, and back. */
+
+import type { Selection } from "./selection.ts";
+import { spanRows, spanRowsAfter, type UnloadedSpan } from "./spans.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** Rows that are not here: they stand before the shown row `at`. */
+export interface UnloadedBlock {
+  at: number;
+  rows: number;
+  store: TaskStore;
+  span: UnloadedSpan;
+  /** Rows of the span that are before the first of these. */
+  skip: number;
+}
+
+/** What a row on the scroll bar is: a shown row, or the row `offset` of a span. */
+export type RowPlace = { index: number } | { block: UnloadedBlock; offset: number };
+
+export class Layout {
+  readonly total: number;
+
+  constructor(
+    /** Rows that are shown. */
+    readonly count: number,
+    /** By `at`. */
+    readonly blocks: readonly UnloadedBlock[],
+  ) {
+    this.total = blocks.reduce((sum, { rows }) => sum + rows, count);
+  }
+
+  toBar(index: number): number {
+    let bar = index;
+    for (const { at, rows } of this.blocks) if (at <= index) bar += rows;
+    return bar;
+  }
+
+  at(bar: number): RowPlace {
+    let before = 0;
+    for (const block of this.blocks) {
+      const first = block.at + before;
+      if (bar < first) break;
+      if (bar < first + block.rows) return { block, offset: block.skip + bar - first };
+      before += block.rows;
+    }
+    return { index: bar - before };
+  }
+
+  /** Where a time stands among what is not loaded; null where it is. */
+  blankAt(time: number | null): number | null {
+    let before = 0;
+    for (const { at, rows, span, store, skip } of time === null ? [] : this.blocks) {
+      if (time! > span.low && time! < span.high) {
+        const within = rows + skip - spanRowsAfter(span, time!, store.outline);
+        return at + before + Math.max(0, Math.min(rows - 1, within - skip)) + 1;
+      }
+      before += rows;
+    }
+    return null;
+  }
+}
+
+/** What is not loaded takes its place on the bar, where nothing is filtered. */
+export function buildLayout(selection: Selection, start: number, count: number, low: number): Layout {
+  const blocks: UnloadedBlock[] = [];
+  for (const [slot, store] of selection.isNarrowed ? [] : selection.stores.entries()) {
+    for (const span of store.spans) {
+      const at = selection.shown.indexFor(selection.idOf(slot, span.row)) - start;
+      const rows = spanRows(span);
+      if (at >= 0 && rows > 1) blocks.push({ at: at + 1, rows: rows - 1, store, span, skip: 1 });
+      else if (at < 0 && span.high > low && selection.filter.tail === null) {
+        // The window begins within it.
+        const within = spanRowsAfter(span, low, store.outline);
+        if (within > 0) blocks.push({ at: 0, rows: within, store, span, skip: rows - within });
+      }
+    }
+  }
+  return new Layout(count, blocks.toSorted((a, b) => a.at - b.at));
+}
+
+export class DisplayOrder {
+  readonly total: number;
+
+  readonly #selection: Selection;
+  readonly #layout: Layout;
+  /** The rows that are shown are [start, end) of the selection's. */
+  readonly #start: number;
+  readonly #end: number;
+  readonly #newestFirst: boolean;
+
+  constructor(
+    selection: Selection,
+    layout: Layout,
+    start: number,
+    end: number,
+    newestFirst: boolean,
+  ) {
+    this.#selection = selection;
+    this.#layout = layout;
+    this.#start = start;
+    this.#end = end;
+    this.#newestFirst = newestFirst;
+    // Row 0 by time says what lies before the first line.
+    this.total = layout.total + 1;
+  }
+
+  /** The place by time of what is shown at a place. */
+  byTime(shown: number): number {
+    return this.#newestFirst ? this.#mirrored(this.total - 1 - shown) : shown;
+  }
+
+  /** Where something is shown that has a place by time. */
+  shownAt(byTime: number): number {
+    return this.#newestFirst ? this.total - 1 - this.#mirrored(byTime) : byTime;
+  }
+
+  /** Rows from one to another as they are shown, by time. */
+  between(from: number, to: number): number[] {
+    const { shown } = this.#selection;
+    const [a, b] = [from, to].map((id) => Math.max(0, Math.min(shown.indexFor(id), shown.length - 1)));
+    if (!this.#newestFirst || a <= b) return this.#ids(Math.min(a, b), Math.max(a, b));
+    const [older, newer] = [this.#block(b), this.#block(a)];
+    return [...this.#ids(older.first, b), ...this.#ids(older.last + 1, newer.first - 1), ...this.#ids(a, newer.last)];
+  }
+
+  #ids(from: number, to: number): number[] {
+    return Array.from({ length: Math.max(0, to - from + 1) }, (_unused, i) => this.#selection.shown.at(from + i));
+  }
+
+  #mirrored(byTime: number): number {
+    const place = byTime === 0 ? null : this.#layout.at(byTime - 1);
+    if (place === null || !("index" in place)) return byTime;
+    const index = this.#start + place.index;
+    const { first, last } = this.#block(index);
+    return byTime + first + last - 2 * index;
+  }
+
+  /** The shown rows that belong together with one. */
+  #block(index: number): { first: number; last: number } {
+    const root = this.#rootAt(index);
+    let [first, last] = [index, index];
+    if (!this.#selection.opened.has(root)) return { first, last };
+    while (first > this.#start && this.#rootAt(first - 1) === root) first--;
+    while (last + 1 < this.#end && this.#rootAt(last + 1) === root) last++;
+    return { first, last };
+  }
+
+  #rootAt(index: number): number {
+    const selection = this.#selection;
+    const id = selection.shown.at(index);
+    const slot = selection.slotOf(id);
+    return selection.idOf(slot, selection.stores[slot].folds.rootOf(selection.rowOf(id)));
+  }
+}

@@ -1,0 +1,227 @@
+/** Loads what is not here, page by page, where somebody looks: back from its end, on from its beginning, or around a place within it. */
+
+import type { LogPage, Problem } from "../protocol/events.ts";
+import { fromIso } from "../text/time.ts";
+import { RequestError } from "../transport/http.ts";
+import type { Link, PageQuery } from "../transport/link.ts";
+import { limitMemory } from "./eviction.ts";
+import { NOTICE } from "./lines.ts";
+import { HOLE_LINES, spanLines, spanRows, spanTimeAt, type UnloadedSpan } from "./spans.ts";
+import { type RowEditor, rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./tasks.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+export const PAGE_LINES = 2000;
+/** Pages that bring nothing new are followed by another, so often. */
+const MAX_EMPTY_PAGES = 5;
+
+/** Rows [first, last] of a span are looked at. */
+export interface WantedRows {
+  span: UnloadedSpan;
+  first: number;
+  last: number;
+  /** What is looked for is there, ms. */
+  time?: number;
+}
+
+function toIso(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+/** The times of a page's lines: the earliest and the latest. */
+function timeRange(page: LogPage): [low: number, high: number] {
+  const times = page.records.map((record) => fromIso(record.time));
+  return [Math.min(Infinity, ...times), Math.max(-Infinity, ...times)];
+}
+
+export class SpanLoader {
+  readonly #store: TaskStore;
+  readonly #link: Link;
+  readonly #rows: RowEditor;
+
+  constructor(
+    store: TaskStore,
+    link: Link,
+    rows: RowEditor,
+  ) {
+    this.#store = store;
+    this.#link = link;
+    this.#rows = rows;
+  }
+
+  async loadRows({ span, first, last, time }: WantedRows): Promise<void> {
+    const rows = spanRows(span);
+    if (time !== undefined) await this.#loadAround(span, first, time);
+    else if (rows - last <= PAGE_LINES) await this.loadBefore(span);
+    else if (first <= PAGE_LINES / 2) await this.loadAfter(span);
+    else await this.#loadAround(span, first);
+  }
+
+  /** The lines before the end of a span. */
+  async loadBefore(span: UnloadedSpan): Promise<void> {
+    const store = this.#store;
+    const link = this.#link;
+    let place: Pick<PageQuery, "until" | "before"> = span.older === undefined ? { until: toIso(Math.floor(span.high) + 1) } : { before: span.older };
+    for (let i = 0; i < MAX_EMPTY_PAGES; i++) {
+      const page = await link.page(store.task, { ...place, limit: PAGE_LINES, since: "all" });
+      if (!store.spans.includes(span)) return;
+      const [low] = timeRange(page);
+      const older = page.older ?? undefined;
+      const before = older !== undefined && low >= span.low ? { ...span, high: Math.min(low, span.high), older } : null;
+      const taken = this.#insert(page, span, before, null);
+      // Only what was here already: the page before that.
+      if (taken.added > 0 || taken.before === undefined) return;
+      span = taken.before;
+      place = { before: older };
+    }
+  }
+
+  /** The lines after the beginning of a span. */
+  async loadAfter(span: UnloadedSpan): Promise<void> {
+    const store = this.#store;
+    const link = this.#link;
+    const place = span.newer === undefined ? { at: toIso(Math.floor(span.low)) } : { after: span.newer, since: "all" };
+    const page = await link.page(store.task, { ...place, limit: span.until < Infinity ? HOLE_LINES : PAGE_LINES });
+    if (!store.spans.includes(span)) return;
+    const [, high] = timeRange(page);
+    // In the order of recording it ends with a number, by time with a time.
+    const byNumber = span.newer !== undefined && span.onDemand;
+    const reached = byNumber ? Math.max(-1, ...page.records.map(({ seq }) => seq)) >= span.until : high > span.high;
+    const whole = !page.newer || page.records.length === 0 || reached;
+    this.#insert(page, span, null, whole ? null : { ...span, low: Math.max(span.low, high), newer: page.newer ?? undefined });
+  }
+
+  async #loadAround(span: UnloadedSpan, offset: number, at?: number): Promise<void> {
+    const store = this.#store;
+    const link = this.#link;
+    const time = at ?? spanTimeAt(span, offset, store.outline);
+    const page = await link.page(store.task, { at: toIso(time), limit: PAGE_LINES });
+    if (!store.spans.includes(span)) return;
+    const [low, high] = timeRange(page);
+    // The reader's row stays the row it was: what is before it takes as many rows as it took.
+    const lead = Math.max(1, offset - page.records.filter((record) => fromIso(record.time) < time).length);
+    const rest = { ...span, until: Infinity, onDemand: false };
+    const before = page.older && low >= span.low ? { ...rest, high: low, older: page.older, newer: span.onDemand ? undefined : span.newer, lines: lead } : null;
+    const behind = Math.max(1, spanLines(span) - (before ? lead : 0) - page.records.length);
+    const after = page.newer && high <= span.high ? { ...rest, low: high, newer: page.newer, lines: behind } : null;
+    this.#insert(page, span, before, after);
+  }
+
+  /** Puts a page in the place of a span, and spans for what is still missing before and behind it. */
+  #insert(page: LogPage, span: UnloadedSpan, before: Omit<UnloadedSpan, "row"> | null, after: Omit<UnloadedSpan, "row"> | null): { added: number; before?: UnloadedSpan } {
+    const store = this.#store;
+    const start = store.rows;
+    let [added, first, last] = [0, span.to, span.from];
+    let made: UnloadedSpan | undefined;
+    this.#rows.close(span);
+    this.#rows.add(() => {
+      added = store.addPage(page, span);
+      for (let row = start; row < store.rows; row++) {
+        if (store.flags[row] & NOTICE) continue;
+        first = Math.min(first, store.key[row]);
+        last = Math.max(last, store.key[row]);
+      }
+      const lines = Math.max(1, spanLines(span) - added);
+      if (before) made = store.addSpan({ ...before, lines: after ? before.lines : lines, to: first });
+      if (after) store.addSpan({ ...after, lines: before ? after.lines : lines, from: last });
+    });
+    return { added, before: made };
+  }
+}
+
+/** After a page that did not come, or brought nothing. */
+const PAUSE_MS = 3000;
+/** So many pages are asked for to cover a window. */
+const AUTO_PAGES = 25;
+
+export class Loader {
+  readonly #tasks: Tasks;
+  readonly #watcher: StoreWatcher;
+  readonly #onPlaceLost: (task: string, problem: Problem) => void;
+
+  constructor(
+    tasks: Tasks,
+    watcher: StoreWatcher,
+    onPlaceLost: (task: string, problem: Problem) => void,
+  ) {
+    this.#tasks = tasks;
+    this.#watcher = watcher;
+    this.#onPlaceLost = onPlaceLost;
+  }
+
+  /** A page before everything that is here, where nobody has counted what is there. */
+  loadOlder(task: string): Promise<void> {
+    const held = this.#tasks.getOrCreate(task);
+    const { older } = held.store;
+    if (!older) return Promise.resolve();
+    return this.#load(held, async (_pages, link) => {
+      const page = await link.page(task, { before: older, limit: PAGE_LINES, since: "all" });
+      rowEditor(held.store, this.#watcher).add(() => held.store.addPage(page));
+      held.coveredFrom = Math.min(held.coveredFrom, ...page.records.map((record) => Date.parse(record.time)));
+      if (held.store.older === null) held.coveredFrom = -Infinity;
+    });
+  }
+
+  /** Somebody looks at rows that are not here. */
+  async loadVisible(task: string, wish: WantedRows): Promise<void> {
+    const held = this.#tasks.getOrCreate(task);
+    const { store } = held;
+    if (held.isLoading || performance.now() < held.pauseUntil) return;
+    const before = `${store.lines} ${store.spans.length}`;
+    held.pauseUntil = Infinity;
+    await this.#load(held, (pages) => pages.loadRows(wish));
+    // What fails or brings nothing is not asked for again and again as long as somebody looks.
+    held.pauseUntil = before === `${store.lines} ${store.spans.length}` ? performance.now() + PAUSE_MS : 0;
+    if (held.pauseUntil === 0) this.#watcher.changed();
+  }
+
+  loadBefore(task: string, span: UnloadedSpan): Promise<void> {
+    return this.#load(this.#tasks.getOrCreate(task), (pages) => pages.loadBefore(span));
+  }
+
+  /** The lines after the beginning of what is not here, as a reader goes on reading. */
+  loadAfter(task: string, span: UnloadedSpan | undefined): Promise<void> {
+    return span ? this.#load(this.#tasks.getOrCreate(task), (pages) => pages.loadAfter(span)) : Promise.resolve();
+  }
+
+  async #load(held: TaskEntry, work: (pages: SpanLoader, link: Link) => Promise<void>): Promise<void> {
+    const { store } = held;
+    const link = this.#tasks.linkOf(store.task);
+    if (!link || held.isLoading) return;
+    held.isLoading = true;
+    this.#watcher.changed();
+    try {
+      await work(new SpanLoader(store, link, rowEditor(store, this.#watcher)), link);
+      held.loadProblem = null;
+    } catch (reason) {
+      this.#handleFailure(store.task, reason);
+    }
+    held.isLoading = false;
+    limitMemory(held.store, this.#watcher);
+    this.#watcher.changed();
+    this.#watcher.pageLoaded(store);
+  }
+
+  #handleFailure(task: string, reason: unknown): void {
+    if (reason instanceof RequestError && reason.problem.code === "CursorNotHeld") {
+      this.#onPlaceLost(task, reason.problem);
+      return;
+    }
+    const text = reason instanceof Error ? reason.message : String(reason);
+    this.#tasks.getOrCreate(task).loadProblem = reason instanceof RequestError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
+  }
+
+  /** What a window lacks by no more than a page comes at once; nobody has counted: pages until it is covered. */
+  coverWindow(stores: TaskStore[], since: number | null, low: number): void {
+    for (const store of stores) {
+      const span = store.spans.find(({ high, onDemand }) => !onDemand && high > low);
+      if (span && span.lines <= PAGE_LINES) void this.loadVisible(store.task, { span, first: span.lines - 1, last: span.lines - 1 });
+    }
+    for (const store of stores) {
+      const held = this.#tasks.get(store.task);
+      if (!held || !store.older || held.autoPages >= (since === null ? 1 : AUTO_PAGES)) continue;
+      if (since !== null && held.coveredFrom <= this.#tasks.now() - since) continue;
+      held.autoPages++;
+      void this.loadOlder(store.task);
+    }
+  }
+}

@@ -1,0 +1,102 @@
+/** How many lines a recording has and where, asked of the server: what is not here becomes rows, and a task that is over is told to be whole or not. */
+
+import type { Link } from "../transport/link.ts";
+import { Outline } from "./spans.ts";
+import { OUTLINE_EVERY_MS, rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./tasks.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** A task that says nothing is asked about more and more seldom. */
+const OUTLINE_SELDOM_MS = 600_000;
+/** While the server is still counting warnings and errors. */
+const LEVELS_EVERY_MS = 3000;
+const STATEMENT_RETRY_MS = 5000;
+
+export class OutlineLoader {
+  readonly #tasks: Tasks;
+  readonly #watcher: StoreWatcher;
+
+  constructor(
+    tasks: Tasks,
+    watcher: StoreWatcher,
+  ) {
+    this.#tasks = tasks;
+    this.#watcher = watcher;
+  }
+
+  /** Counts the whole recording, and makes rows of what is not here. */
+  load(task: string): Promise<void> {
+    const held = this.#tasks.getOrCreate(task);
+    const link = this.#tasks.linkOf(task);
+    if (!link) return Promise.resolve();
+    held.outlineAt = performance.now();
+    return (held.outlineLoading ??= this.#load(held, link).finally(() => (held.outlineLoading = undefined)));
+  }
+
+  async #load(held: TaskEntry, link: Link): Promise<void> {
+    const { store } = held;
+    try {
+      // Of what is loaded the levels are known here.
+      const doc = await link.outline(store.task, store.spans.length > 0);
+      store.setOutline(new Outline(doc), doc.notices, doc.sources);
+      // Sources may have come to be known.
+      this.#watcher.rowsAdded(store, store.rows);
+    } catch (reason) {
+      // Without it the bar spans what is loaded, and older lines come page by page.
+      console.warn("[cortex-jupyter] the outline could not be read", reason);
+      return;
+    }
+    const rows = rowEditor(store, this.#watcher);
+    const { outline, older } = store;
+    if (outline === null) return;
+    if (older && !store.spans.some(({ from }) => from === -Infinity)) {
+      const first = store.firstKey;
+      const high = Math.min(first, store.begins, this.#tasks.now());
+      const lines = outline.between(outline.first, high);
+      if (lines > 0) {
+        store.older = null;
+        rows.add(() => store.addSpan({ from: -Infinity, to: first, low: outline.first, high, lines, older, until: Infinity, onDemand: false }));
+      }
+    }
+    for (const span of store.spans.filter(({ lines }) => lines === 0)) {
+      const lines = outline.between(span.low, span.high);
+      if (lines === 0) continue;
+      rows.close(span);
+      rows.add(() => {
+        const made = store.addSpan({ ...span, lines });
+        if (held.absence === span) held.absence = made;
+      });
+    }
+    held.hasUncountedLevels = store.spans.length > 0 && outline.errors === null;
+    held.outlineLines = store.recorded;
+    this.#watcher.changed();
+    this.#watcher.pageLoaded(store);
+  }
+
+  /** Once a second, of what is in sight: recordings that go on are counted again now and then, and those whose levels are being counted; what could not be asked is. */
+  everySecond(seen: ReadonlySet<TaskStore>): void {
+    for (const held of this.#tasks.all) {
+      const { store, hasUncountedLevels } = held;
+      if (performance.now() - held.statementFailedAt > STATEMENT_RETRY_MS) void this.loadStatement(held);
+      const quiet = store.recorded === held.outlineLines;
+      const again = hasUncountedLevels ? LEVELS_EVERY_MS : store.ended ? Infinity : quiet ? held.outlineEvery : OUTLINE_EVERY_MS;
+      if (store.outline === null || !seen.has(store) || performance.now() - held.outlineAt <= again) continue;
+      held.outlineEvery = quiet ? Math.min(OUTLINE_SELDOM_MS, 2 * held.outlineEvery) : OUTLINE_EVERY_MS;
+      void this.load(store.task);
+    }
+  }
+
+  /** Is it all? */
+  async loadStatement(held: TaskEntry): Promise<void> {
+    const { store } = held;
+    held.statementFailedAt = Infinity;
+    try {
+      const page = await this.#tasks.linkOf(store.task)?.page(store.task, { limit: 1, since: "all" });
+      store.complete = page?.complete ?? null;
+      this.#watcher.changed();
+    } catch (reason) {
+      // The lines are here; it is asked for again.
+      console.warn("[cortex-jupyter] the completeness statement could not be read", reason);
+      held.statementFailedAt = performance.now();
+    }
+  }
+}

@@ -1,0 +1,456 @@
+/** Whether a row is shown: by its source, its level, its stream and its text. */
+
+import type { Filter } from "../protocol/requests.ts";
+import { stripEscapes } from "../text/ansi.ts";
+import { DEFAULT_LEVEL } from "../text/level.ts";
+import { mayBeBar } from "../text/progress.ts";
+import { compileFilter, isRegex, type Matcher, termRegex, termTest } from "../text/query.ts";
+import { type RunId, sourceTest } from "../text/sources.ts";
+import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
+import { RowSequence } from "./sequence.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+/** A row's id in a view: the task's slot above, its row below. */
+export const SLOT_SIZE = 2 ** 27;
+
+export class RowFilter {
+  filter: Filter;
+  matcher: Matcher;
+  #enabled: boolean[][] = [];
+  /** Of each store, and how many sources it had then: what was newest may not be so any more. */
+  #choosers: { wants: (one: RunId) => boolean; among: number }[] = [];
+  #rank = 0;
+
+  constructor(
+    readonly stores: TaskStore[],
+    filter: Filter,
+  ) {
+    this.filter = filter;
+    this.matcher = compileFilter(filter);
+  }
+
+  protected setFilter(filter: Filter): void {
+    this.filter = filter;
+    this.matcher = compileFilter(filter);
+    this.#rank = this.matcher.rank;
+    this.#enabled = [];
+    this.#choosers = [];
+  }
+
+  /** Runs that are counted from the newest are others when there is a newer one. */
+  protected get isOutdated(): boolean {
+    return this.filter.run.includes("-") && !this.#choosers.every(({ among }, slot) => among === this.stores[slot].sources.length);
+  }
+
+  /** Lines are looked for, not only sources chosen. */
+  get isNarrowed(): boolean {
+    return this.matcher.active || this.#rank > 0 || this.filter.stream !== "";
+  }
+
+  /** Only some of the sources are shown. */
+  get hidesSources(): boolean {
+    const { off, pod, container, run } = this.filter;
+    return off.length > 0 || `${pod}${container}${run}` !== "";
+  }
+
+  keyOfSource(store: TaskStore, source: number): string {
+    return store.sourceKey(store.sources[source]);
+  }
+
+  isSourceShown(slot: number, source: number): boolean {
+    if (source === NO_SOURCE) return true;
+    const row = (this.#enabled[slot] ??= []);
+    return (row[source] ??= this.wantsRun(this.stores[slot], this.stores[slot].sources[source]));
+  }
+
+  /** Whether a run of a source is shown, also one of which nothing is here. */
+  wantsRun(store: TaskStore, source: RunId): boolean {
+    const { off } = this.filter;
+    if (off.length > 0 && (off.includes(store.sourceKey(source)) || off.includes(store.runKey(source)))) return false;
+    const slot = this.stores.indexOf(store);
+    this.#choosers[slot] ??= { wants: sourceTest(this.filter, store.sources), among: store.sources.length };
+    return this.#choosers[slot].wants(source);
+  }
+
+  /** Whether a row is shown; rows that belong together are shown or not together. */
+  matches(id: number): boolean {
+    const slot = Math.floor(id / SLOT_SIZE);
+    const row = id % SLOT_SIZE;
+    const { folds, texts } = this.stores[slot];
+    // Nearly all rows stand alone.
+    if (folds.back[row] === 0 && !folds.heads.has(row)) return this.testRow(slot, row, texts[row]);
+    const root = folds.rootOf(row);
+    const fold = folds.heads.get(root);
+    if (fold === undefined) return this.testRow(slot, root, texts[root]);
+    // Of equal lines each is looked at: their numbers may differ.
+    if (fold.traceback === null && !mayBeBar(texts[root])) return [root, ...folds.membersOf(root)].some((one) => this.testRow(slot, one, texts[one]));
+    return [root, ...fold.twins].some((one) => this.testRow(slot, one, folds.textOf(one)));
+  }
+
+  protected testRow(slot: number, row: number, text: string): boolean {
+    const store = this.stores[slot];
+    const flags = store.flags[row];
+    if (!this.isSourceShown(slot, store.source[row])) return false;
+    // A gap is never filtered away; other notices only where the reader looks for a text.
+    if (flags & NOTICE) return flags & HOLE ? !this.isNarrowed : (flags & GAP) > 0 || !this.matcher.active;
+    if (this.#rank > 0 && (store.levelOf(row) || DEFAULT_LEVEL) < this.#rank) return false;
+    if (this.filter.stream !== "" && store.streamOf(row) !== this.filter.stream) return false;
+    return !this.matcher.active || this.matcher.test(text);
+  }
+}
+
+/** A slice of a search: rows are looked at in steps until so much time is over, ms. What is found is shown after each. */
+export const STEP_ROWS = 4000;
+export const SLICE_MS = 8;
+/** Where nothing can stop a regex, a slice this slow ends the search. */
+export const SLOW_MS = 250;
+
+export class Finder {
+  term = "";
+  error = "";
+  /** Rows at the front of what is shown that have not been looked at. */
+  unsearched = 0;
+  matches: RowSequence;
+  #test: ((line: string) => boolean) | undefined;
+  #marker: RegExp | undefined;
+
+  readonly #selection: Selection;
+
+  constructor(selection: Selection) {
+    this.#selection = selection;
+    this.matches = new RowSequence(selection.compare);
+  }
+
+  get isActive(): boolean {
+    return this.#test !== undefined;
+  }
+
+  set(term: string): void {
+    this.term = term;
+    this.error = "";
+    this.#test = this.#marker = undefined;
+    try {
+      if (term !== "") [this.#test, this.#marker] = [termTest(term), termRegex(term, "g")];
+    } catch (reason) {
+      this.error = String(reason instanceof Error ? reason.message : reason).replace(/^Invalid regular expression: /, "");
+    }
+    this.restart();
+  }
+
+  /** What is shown is another selection. */
+  restart(): void {
+    this.matches = new RowSequence(this.#selection.compare);
+    this.unsearched = this.isActive ? this.#selection.shown.length : 0;
+  }
+
+  /** Rows have come to what is shown, the lowest of them at this place. */
+  addRows(ids: number[], lowest: number): void {
+    if (!this.isActive) return;
+    if (lowest < this.unsearched) this.restart();
+    else this.matches.merge(ids.filter((id) => this.#matches(id)));
+  }
+
+  removeRow(id: number): void {
+    if (!this.isActive) return;
+    this.unsearched = Math.min(this.unsearched, this.#selection.shown.length);
+    this.matches.remove(id);
+  }
+
+  marks(text: string): number[] {
+    const marks: number[] = [];
+    if (this.#marker === undefined) return marks;
+    this.#marker.lastIndex = 0;
+    for (let found = this.#marker.exec(text); found !== null && marks.length < 200; found = this.#marker.exec(text)) {
+      if (found[0] === "") this.#marker.lastIndex++;
+      else marks.push(found.index, found.index + found[0].length);
+    }
+    return marks;
+  }
+
+  /** One slice, newest first; true while there is more to do. */
+  search(guarded: boolean): boolean {
+    if (this.unsearched === 0) return false;
+    const started = Date.now();
+    const { shown } = this.#selection;
+    do {
+      const from = Math.max(0, this.unsearched - STEP_ROWS);
+      const ids: number[] = [];
+      for (let index = from; index < this.unsearched; index++) {
+        const id = shown.at(index);
+        if (this.#matches(id)) ids.push(id);
+        if (!guarded && isRegex(this.term) && (index & 255) === 0 && Date.now() - started > SLOW_MS) {
+          this.error = `stopped, too slow: ${this.term}`;
+          this.unsearched = 0;
+          return false;
+        }
+      }
+      this.unsearched = from;
+      this.matches.merge(ids);
+    } while (this.unsearched > 0 && Date.now() - started < SLICE_MS);
+    return this.unsearched > 0;
+  }
+
+  #matches(id: number): boolean {
+    const { stores, slotOf, rowOf } = this.#selection;
+    const store = stores[slotOf(id)];
+    const row = rowOf(id);
+    if (store.flags[row] & NOTICE) return false;
+    const text = store.folds.heads.has(row) ? store.folds.textOf(row) : store.texts[row];
+    return this.#test!(text.includes("\u001b") ? stripEscapes(text) : text);
+  }
+}
+
+export class Selection extends RowFilter {
+  /** Rows at the front of `all` that the running search has not reached yet. */
+  unsearched = 0;
+  slowRegex = "";
+  readonly finder: Finder;
+  all: RowSequence;
+  shown: RowSequence;
+  /** Heads of which the rows below are shown. */
+  readonly opened = new Set<number>();
+
+  constructor(stores: TaskStore[], filter: Filter) {
+    super(stores, filter);
+    this.all = this.shown = new RowSequence(this.compare);
+    this.finder = new Finder(this);
+    this.reload();
+  }
+
+  /** What belongs together has changed. */
+  reload(): void {
+    this.opened.clear();
+    this.all = this.shown = new RowSequence(this.compare);
+    for (const store of this.stores) this.addRows(store, 0, store.rows);
+    this.refilter(this.filter);
+  }
+
+  idOf(slot: number, row: number): number {
+    return slot * SLOT_SIZE + row;
+  }
+
+  slotOf(id: number): number {
+    return Math.floor(id / SLOT_SIZE);
+  }
+
+  rowOf(id: number): number {
+    return id % SLOT_SIZE;
+  }
+
+  keyOf(id: number): number {
+    const { key, folds } = this.stores[this.slotOf(id)];
+    return key[folds.rootOf(id % SLOT_SIZE)];
+  }
+
+  get filtered(): boolean {
+    return this.all !== this.shown;
+  }
+
+  readonly compare = (a: number, b: number): number => {
+    const one = this.stores[Math.floor(a / SLOT_SIZE)];
+    const two = this.stores[Math.floor(b / SLOT_SIZE)];
+    const [i, j] = [a % SLOT_SIZE, b % SLOT_SIZE];
+    const [up, down] = [one.folds.rootOf(i), two.folds.rootOf(j)];
+    const order = one.key[up] - two.key[down] || one.seq[up] - two.seq[down] || a - i + up - (b - j + down);
+    return order || this.#compareWithin(one, up, i, j);
+  };
+
+  /** Two rows of one root: its own lines, then those of each of its twins. */
+  #compareWithin({ folds, seq }: TaskStore, root: number, i: number, j: number): number {
+    const [over, under] = [folds.headOf(i), folds.headOf(j)];
+    if (over !== under) return over === root ? -1 : under === root ? 1 : seq[over] - seq[under] || over - under;
+    return i === over ? (j === over ? 0 : -1) : j === over ? 1 : seq[i] - seq[j] || i - j;
+  }
+
+  /** Of one traceback in several pods the one to show: the first whose source is on. */
+  memberOf(slot: number, row: number): number {
+    const store = this.stores[slot];
+    return [row, ...(store.folds.heads.get(row)?.twins ?? [])].find((one) => this.isSourceShown(slot, store.source[one])) ?? row;
+  }
+
+  /** Whether all that a row belongs to is open. */
+  #isOpen(slot: number, row: number): boolean {
+    const { back } = this.stores[slot].folds;
+    for (let at = row; back[at] !== 0; ) {
+      at -= back[at];
+      if (!this.opened.has(slot * SLOT_SIZE + at)) return false;
+    }
+    return true;
+  }
+
+  /** Opens what belongs to a row, or folds it. */
+  toggleFold(id: number): void {
+    const slot = this.slotOf(id);
+    if (this.opened.delete(id)) this.#removeAll(this.#membersOf(slot, id % SLOT_SIZE));
+    else {
+      this.opened.add(id);
+      this.#insert(this.#membersOf(slot, id % SLOT_SIZE).filter((row) => this.#isOpen(slot, row % SLOT_SIZE)));
+    }
+  }
+
+  /** A line that is folded away comes to be seen. */
+  reveal(task: string, seq: number): void {
+    for (const [slot, store] of this.stores.entries()) {
+      if (task !== "" && store.task !== task) continue;
+      const row = store.seq.subarray(0, store.rows).indexOf(seq);
+      for (let at = row; at > 0 && store.folds.back[at] !== 0; ) {
+        at -= store.folds.back[at];
+        if (!this.opened.has(slot * SLOT_SIZE + at)) this.toggleFold(slot * SLOT_SIZE + at);
+      }
+    }
+  }
+
+  /** What was found below the row of a traceback comes to be seen; what that row says itself is. */
+  revealMatch(id: number): void {
+    const { folds } = this.stores[this.slotOf(id)];
+    const fold = folds.heads.get(id % SLOT_SIZE);
+    if (fold?.traceback && !this.opened.has(id) && this.finder.marks(folds.titleOf(id % SLOT_SIZE)).length === 0) this.toggleFold(id);
+  }
+
+  #membersOf(slot: number, head: number): number[] {
+    const { folds } = this.stores[slot];
+    return folds.membersOf(head).flatMap((row) => [slot * SLOT_SIZE + row, ...(folds.heads.has(row) ? this.#membersOf(slot, row) : [])]);
+  }
+
+  #insert(ids: number[]): void {
+    this.#merge(ids.toSorted(this.compare));
+  }
+
+  #removeAll(ids: number[]): void {
+    const gone = new Set(ids);
+    this.all.removeAll(gone);
+    if (!this.filtered) {
+      this.finder.restart();
+      return;
+    }
+    this.shown.removeAll(gone);
+    if (this.unsearched > 0) this.refilter(this.filter);
+    this.finder.restart();
+  }
+
+  /** Rows are about to belong to others: they leave their places while these can be found. */
+  removeJoining(store: TaskStore): void {
+    const slot = this.stores.indexOf(store);
+    const { joining } = store.folds;
+    if (slot === -1 || joining.size === 0) return;
+    const leaving = [...joining.keys()].flatMap((row) => [slot * SLOT_SIZE + row, ...this.#membersOf(slot, row)]);
+    for (const id of leaving) this.opened.delete(id);
+    this.#removeAll(leaving);
+  }
+
+  /** What has joined a head that is open is shown, and a head that now says what is looked for. */
+  #showJoined(slot: number, { folds }: TaskStore, from: number): void {
+    for (const head of folds.changedHeads) {
+      const id = slot * SLOT_SIZE + folds.rootOf(head);
+      if (this.opened.has(slot * SLOT_SIZE + head)) {
+        const late = folds.membersOf(head).map((row) => slot * SLOT_SIZE + row).filter((row) => row % SLOT_SIZE < from && this.#isOpen(slot, row % SLOT_SIZE) && !this.all.has(row));
+        if (late.length > 0) this.#insert(late);
+      }
+      if (this.filtered && this.all.indexFor(id) >= this.unsearched && !this.shown.has(id) && this.#nowMatches(slot, head)) this.shown.merge([id]);
+    }
+  }
+
+  /** Whether a head is wanted by what has joined it: of equal lines only the last is new. */
+  #nowMatches(slot: number, head: number): boolean {
+    const { folds, texts } = this.stores[slot];
+    const { traceback, last } = folds.heads.get(head)!;
+    return traceback === null ? this.testRow(slot, last, texts[last]) : this.matches(slot * SLOT_SIZE + head);
+  }
+
+  /** Rows [from, to) of a store are new. */
+  addRows(store: TaskStore, from: number, to: number): void {
+    const slot = this.stores.indexOf(store);
+    if (slot === -1) return;
+    if (this.isOutdated) this.refilter(this.filter);
+    const ids: number[] = [];
+    let sorted = true;
+    const found: number[] = [];
+    for (let row = from; row < to; row++) {
+      if (store.isSearchHit(row)) {
+        found.push(slot * SLOT_SIZE + row);
+        continue;
+      }
+      // A hole that has been filled.
+      if ((store.flags[row] & (GAP | HOLE)) === (GAP | HOLE) || (store.folds.back[row] !== 0 && !this.#isOpen(slot, row))) continue;
+      const i = ids.push(slot * SLOT_SIZE + row) - 1;
+      if (i > 0 && sorted && this.compare(ids[i - 1], ids[i]) > 0) sorted = false;
+    }
+    if (!sorted) ids.sort(this.compare);
+    if (ids.length > 0) this.#merge(ids);
+    this.#addHits(found);
+    this.#showJoined(slot, store, from);
+  }
+
+  /** Lines that were found alone are shown where lines are looked for: elsewhere they would stand among what is not here. */
+  #addHits(ids: number[]): void {
+    if (!this.isNarrowed || ids.length === 0) return;
+    const shown = ids.filter((id) => this.matches(id)).toSorted(this.compare);
+    this.finder.addRows(shown, this.shown.merge(shown));
+  }
+
+  #merge(ids: number[]): void {
+    const lowest = this.all.merge(ids);
+    if (!this.filtered) this.finder.addRows(ids, lowest);
+    else if (lowest < this.unsearched) this.refilter(this.filter);
+    else {
+      const shown = ids.filter((id) => this.matches(id));
+      this.finder.addRows(shown, this.shown.merge(shown));
+    }
+  }
+
+  /** A row is no longer shown. */
+  removeRow(store: TaskStore, row: number): void {
+    const slot = this.stores.indexOf(store);
+    if (slot === -1) return;
+    const id = slot * SLOT_SIZE + row;
+    if (this.unsearched > 0) this.unsearched = Math.min(this.unsearched, Math.max(0, this.all.length - 1));
+    this.all.remove(id);
+    if (this.filtered) this.shown.remove(id);
+    this.finder.removeRow(id);
+  }
+
+  /** Rows of a store are gone. */
+  removeEvicted(): void {
+    const here = (id: number): boolean => !this.stores[Math.floor(id / SLOT_SIZE)].isRemoved(id % SLOT_SIZE);
+    this.all.retain(here);
+    if (this.filtered && this.unsearched > 0) {
+      this.refilter(this.filter);
+      return;
+    }
+    if (this.filtered) this.shown.retain(here);
+    this.finder.restart();
+  }
+
+  refilter(filter: Filter): void {
+    this.setFilter(filter);
+    this.slowRegex = "";
+    const everything = !this.isNarrowed && !this.hidesSources;
+    this.shown = everything ? this.all : new RowSequence(this.compare);
+    this.unsearched = everything ? 0 : this.all.length;
+    this.finder.restart();
+    for (const [slot, store] of this.stores.entries()) this.#addHits(store.searchHits.map((row) => slot * SLOT_SIZE + row));
+  }
+
+  /** One slice of the search, newest lines first; true while there is more to do. */
+  search(guarded: boolean): boolean {
+    // What is sought is sought among what is shown: after the filter.
+    if (this.unsearched === 0) return this.finder.search(guarded);
+    const started = Date.now();
+    do {
+      const from = Math.max(0, this.unsearched - STEP_ROWS);
+      const found: number[] = [];
+      for (let index = from; index < this.unsearched; index++) {
+        const id = this.all.at(index);
+        if (this.matches(id)) found.push(id);
+        if (!guarded && (index & 255) === 0 && Date.now() - started > SLOW_MS) {
+          this.slowRegex = this.matcher.regex || this.filter.grep;
+          this.unsearched = 0;
+          return false;
+        }
+      }
+      this.unsearched = from;
+      this.finder.addRows(found, this.shown.merge(found));
+    } while (this.unsearched > 0 && Date.now() - started < SLICE_MS);
+    return this.unsearched > 0 || this.finder.unsearched > 0;
+  }
+}

@@ -1,0 +1,181 @@
+/** Rows that are no lines: what is above the first, and what takes the place of lines that are not here. */
+
+import type { Viewport } from "../protocol/requests.ts";
+import type { RemoteSearchState, Row, Update } from "../protocol/update.ts";
+import type { DisplayOrder, Layout, UnloadedBlock } from "./layout.ts";
+import type { WantedRows } from "./loader.ts";
+import { renderRow } from "./rendering.ts";
+import type { Selection } from "./selection.ts";
+import type { SourceGroups } from "./sources.ts";
+import type { TaskStore } from "./taskstore.ts";
+
+export const EDGE_ID = -1;
+/** And below: rows that are not here, by their place. */
+export const BLANK_ID = -10;
+const EMPTY_ROW: Omit<Row, "id" | "kind" | "text"> = { seq: -1, time: 0, source: -1, level: 0, runs: [], marks: [], hiddenChars: 0, hasDetails: false };
+
+/** How far it is, with its time as `{ms}`. */
+function searchText({ state, to, message }: RemoteSearchState): string {
+  if (state === "failed") return message;
+  if (state === "done") return "Searched to here: there are no more matches before";
+  return to === Infinity ? "Searching what is not loaded…" : `${state === "running" ? "Searching, back" : "Searched back"} to {${Math.floor(to)}}`;
+}
+
+export function blankRow(bar: number): Row {
+  return { ...EMPTY_ROW, id: BLANK_ID - bar, kind: "blank", text: "" };
+}
+
+/** Above the oldest row; `hidden`: so many rows are older than the window. */
+export function edgeRow(stores: TaskStore[], loading: boolean, hidden: number, remote: RemoteSearchState | undefined): Row {
+  if (remote !== undefined) return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text: searchText(remote), aside: remote.state, remote };
+  const older = hidden > 0 || stores.some((store) => store.older !== null && store.older !== undefined);
+  const known = stores.some((store) => store.rows > 0 || store.state !== "");
+  const text = loading ? "Loading older lines…" : older ? "Older lines" : known ? "Beginning of the log" : "";
+  return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text };
+}
+
+/** So long after the last line from before it the place is given up. */
+const SEEK_MS = 5000;
+/** Rows sent above the place that is sought. */
+const MARGIN_ROWS = 24;
+
+/** What is shown is [start, start + count) of the selection's rows. */
+export interface ShownRows {
+  start: number;
+  count: number;
+  layout: Layout;
+  order: DisplayOrder;
+}
+
+/** The first row that is sent; how far the held one has moved; and where what was sought or jumped to stands. */
+export type SliceStart = { from: number; look: Viewport } & Pick<Update, "shift" | "seekRow" | "jump">;
+
+export class ScrollAnchor {
+  /** Rows from before the place that is sought, and since when there are so many. */
+  #before = -1;
+  #since = 0;
+  /** The row that was jumped to last, and whether that is still to be said. */
+  jumpedTo: number | null = null;
+  #landed = true;
+  /** The time that was jumped to. */
+  #time: number | null = null;
+
+  readonly #selection: Selection;
+
+  constructor(
+    selection: Selection,
+    /** The time at which the reader was when the lines were loaded anew, until there is something from then. */
+    public seekTime: number | null,
+  ) {
+    this.#selection = selection;
+  }
+
+  jump(id: number | null, time: number | null): void {
+    this.jumpedTo = id;
+    this.#time = time;
+    this.#landed = false;
+    this.seekTime = null;
+  }
+
+  /** Takes aim; what is looked at is another when the aim has been reached. */
+  resolve(look: Viewport, what: ShownRows): SliceStart {
+    if (look.follow) return { from: look.newestFirst ? 0 : what.order.total - look.count, shift: 0, look };
+    if (this.seekTime !== null) return this.#seekTime(this.seekTime, look, what);
+    if (look.anchor !== null) return this.#holdRow(look.anchor, look, what);
+    return { from: look.from, shift: 0, look };
+  }
+
+  #seekTime(time: number, look: Viewport, { start, count, layout, order }: ShownRows): SliceStart {
+    const { shown, stores } = this.#selection;
+    const sought = Math.max(0, shown.lowerBound((id) => this.#selection.keyOf(id) < time) - start);
+    const absent = layout.blankAt(time);
+    const seekRow = order.shownAt(absent ?? Math.min(order.total - 1, layout.toBar(sought) + 1));
+    const from = seekRow - MARGIN_ROWS;
+    // A recorder has to be started first, and has the newest lines first and older ones in parts: the row itself is waited for.
+    const known = absent !== null || (sought < count && this.#selection.keyOf(shown.at(sought + start)) === time);
+    const begun = stores.some((store) => store.lines > 0);
+    const before = begun ? sought : -1;
+    if (before !== this.#before) [this.#before, this.#since] = [before, Date.now()];
+    if (!known && (!begun || Date.now() - this.#since <= SEEK_MS)) return { from, shift: 0, seekRow, look };
+    this.seekTime = null;
+    const anchor = absent !== null || sought >= count ? null : shown.at(sought + start);
+    return { from, shift: 0, seekRow, look: { ...look, from: Math.max(0, from), anchor, anchorIndex: seekRow } };
+  }
+
+  #holdRow(anchor: number, look: Viewport, { start, layout, order }: ShownRows): SliceStart {
+    const index = order.shownAt(anchor === EDGE_ID ? 0 : Math.min(order.total - 1, layout.toBar(Math.max(0, this.#selection.shown.indexFor(anchor) - start)) + 1));
+    if (this.#landed) {
+      const shift = index - look.anchorIndex;
+      return { from: look.from + shift, shift, look };
+    }
+    this.#landed = true;
+    const absent = layout.blankAt(this.#time);
+    const jump = absent === null ? { row: index, id: anchor } : { row: order.shownAt(absent), id: BLANK_ID - absent };
+    const from = jump.row - Math.floor(look.count / 2);
+    return { from, shift: 0, jump, look: { ...look, from, anchor: absent === null ? anchor : null, anchorIndex: index } };
+  }
+}
+
+/** Rows that are looked at and not here. */
+export type WantedSpanRows = WantedRows & { store: TaskStore };
+
+export class Slice {
+  readonly rows: Row[] = [];
+  wanted: WantedSpanRows | null = null;
+
+  readonly #selection: Selection;
+  readonly #groups: SourceGroups;
+  readonly #follow: boolean;
+
+  constructor(
+    selection: Selection,
+    groups: SourceGroups,
+    { start, layout, order }: ShownRows,
+    from: number,
+    count: number,
+    follow: boolean,
+    /** Gives the row above the first line. */
+    edge: () => Row,
+  ) {
+    this.#selection = selection;
+    this.#groups = groups;
+    this.#follow = follow;
+    for (let at = from; at < Math.min(order.total, from + count); at++) {
+      const bar = order.byTime(at);
+      const place = bar === 0 ? null : layout.at(bar - 1);
+      if (place === null) this.rows.push(edge());
+      else if ("index" in place) this.rows.push(this.#row(selection.shown.at(start + place.index)));
+      else {
+        this.rows.push(blankRow(bar));
+        this.#request(place.block, place.offset);
+      }
+    }
+  }
+
+  #request({ store, span }: UnloadedBlock, offset: number): void {
+    if (this.#follow && span.onDemand) return;
+    this.wanted ??= { store, span, first: offset, last: offset };
+    if (this.wanted.span !== span) return;
+    this.wanted.first = Math.min(this.wanted.first, offset);
+    this.wanted.last = Math.max(this.wanted.last, offset);
+  }
+
+  #row(id: number): Row {
+    const selection = this.#selection;
+    const groups = this.#groups;
+    const slot = selection.slotOf(id);
+    const row = selection.rowOf(id);
+    const store = selection.stores[slot];
+    const member = selection.memberOf(slot, row);
+    const shown = renderRow(store, member, id, groups.groupOf(slot, member), this.#marker, selection.filter.pretty, selection.opened.has(id), selection.filter.fields);
+    const twins = store.folds.heads.get(row)?.twins ?? [];
+    if (twins.length > 0) shown.otherSources = [row, ...twins].filter((one) => one !== member).map((one) => groups.groupOf(slot, one));
+    return shown;
+  }
+
+  /** What is sought is marked; else what is filtered by. */
+  get #marker(): { find(text: string): number[] } {
+    const { finder, matcher } = this.#selection;
+    return finder.isActive ? { find: (text) => finder.marks(text) } : matcher;
+  }
+}

@@ -1,0 +1,205 @@
+/** What a reader writes into the box, and what a chip stands for: a text, a /regex/, a condition on a field, a level. */
+
+import type { Filter } from "../protocol/requests.ts";
+import { stripEscapes } from "./ansi.ts";
+import { conditionRegex, conditionTest, parseConditions } from "./conditions.ts";
+import { rankOf } from "./level.ts";
+
+export interface Terms {
+  include: string[];
+  exclude: string[];
+  where: string[];
+  /** At least this; "" for any. */
+  level: string;
+}
+
+const SLASHED = /^\/(.+)\/([imsc]*)$/s;
+
+export function escapeRegex(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
+}
+
+/** Case counts when a capital was typed; the letters of `\W` and the like are no capitals. */
+export function caseFlags(text: string): string {
+  return /\p{Lu}/u.test(text.replace(/\\./g, "")) ? "" : "i";
+}
+
+/** A pattern as JavaScript or as Python writes it: `(?i)` in front, `(?P<name>`, `\A` and `\Z`. The flag `c`: case counts. */
+function translatePython(written: string, flags: string): [source: string, flags: string] {
+  const [head = "", given = ""] = /^\(\?([aimsux]+)\)/.exec(written) ?? [];
+  const source = written
+    .slice(head.length)
+    .replace(/\(\?P</g, "(?<")
+    .replace(/\(\?P=(\w+)\)/g, "\\k<$1>")
+    .replace(/\\./gs, (found) => (found === "\\A" ? "^" : found === "\\Z" ? "$" : found));
+  const all = [...new Set(`${given.replace(/[^ims]/g, "")}${flags.replace("c", "")}`)].join("");
+  return [source, all || (head === "" && !flags.includes("c") ? caseFlags(source) : "")];
+}
+
+/** The regular expression of a term. Throws where it is none. */
+export function termRegex(term: string, more = ""): RegExp {
+  const [, source, flags] = SLASHED.exec(term) ?? [];
+  if (source === undefined) return new RegExp(escapeRegex(term), more + caseFlags(term));
+  const [written, own] = translatePython(source, flags);
+  return new RegExp(written, more + own);
+}
+
+export function isRegex(term: string): boolean {
+  return SLASHED.test(term);
+}
+
+/** A term's test; plain texts whose case counts need no regular expression. */
+export function termTest(term: string): (line: string) => boolean {
+  if (!isRegex(term) && caseFlags(term) === "") return (line) => line.includes(term);
+  const regex = termRegex(term);
+  return (line) => regex.test(line);
+}
+
+/** What the box and its two switches say, as a term. */
+export function makeTerm(text: string, regex: boolean, matchCase: boolean): string {
+  if (isRegex(text)) return text;
+  if (regex) return `/${text}/${matchCase ? "c" : ""}`;
+  return matchCase && caseFlags(text) !== "" ? `/${escapeRegex(text)}/c` : text;
+}
+
+/** `loss -healthz -"GET /"`: what is wanted, and the words to leave out. */
+function splitExcludes(text: string): { grep: string; exclude: string[] } {
+  const exclude: string[] = [];
+  const grep = text.replace(/(^|\s)-(?:"([^"]+)"|([^\s"\d-]\S*))/g, (_all, _space: string, quoted?: string, word?: string) => {
+    exclude.push((quoted ?? word)!);
+    return "";
+  });
+  return exclude.length > 0 ? { grep: grep.trim(), exclude } : { grep: text, exclude };
+}
+
+/** Reads what was typed: `!text` and `-word` leave out, `"text"` is only a text, `level>=warning`, `status>=500`, `/regex/`. */
+export function parseTerms(typed: string, regex = false, matchCase = false): Terms {
+  const found: Terms = { include: [], exclude: [], where: [], level: "" };
+  const text = typed.trim();
+  if (text === "") return typed === "" ? found : { ...found, include: [typed] };
+  const negative = /^!\s*(?=\S)/.exec(text) ?? /^-(?=\/.+\/[imsc]*$)/.exec(text);
+  const rest = negative ? text.slice(negative[0].length) : typed;
+  const into = negative ? found.exclude : found.include;
+  const quoted = /^"([^"]+)"$/.exec(rest.trim());
+  const level = /^level\s*(?:>=|≥)\s*([a-z]+)$/i.exec(text);
+  if (quoted) into.push(makeTerm(quoted[1], false, matchCase));
+  else if (regex || isRegex(rest)) into.push(makeTerm(rest, true, matchCase));
+  else if (level && rankOf(level[1]) > 0) found.level = level[1].toLowerCase();
+  else if (negative === null && parseConditions(text)) found.where.push(text);
+  else if (negative) into.push(makeTerm(rest, false, matchCase));
+  else {
+    const { grep, exclude } = splitExcludes(typed);
+    if (grep !== "") found.include.push(makeTerm(grep, false, matchCase));
+    found.exclude.push(...exclude);
+  }
+  return found;
+}
+
+/** A term as Python's regular expression, which counts case unless it is told not to. */
+export function pythonPattern(term: string): string {
+  const [, source, flags] = SLASHED.exec(term) ?? [];
+  if (source !== undefined && /^\(\?[aimsux]+\)/.test(source)) return source;
+  const own = (flags ?? "").replace("c", "");
+  const all = own === "" && !flags?.includes("c") ? caseFlags(source ?? term) : own;
+  return `${all === "" ? "" : `(?${all})`}${source ?? escapeRegex(term)}`;
+}
+
+/** A term in words, for its chip. */
+export function describeTerm(term: string): string {
+  const [, source, flags] = SLASHED.exec(term) ?? [];
+  if (source === undefined) return `“${term}”`;
+  const plain = source.replace(/^\(\?i\)/, "").replace(/\\([\\^$.*+?()[\]{}|/])/g, "$1");
+  if (escapeRegex(plain) === source.replace(/^\(\?i\)/, "").replaceAll("\\/", "/")) return `“${plain}”${flags.includes("c") && caseFlags(plain) && !source.startsWith("(?i)") ? " Aa" : ""}`;
+  return `/${source}/${flags.replace("c", "")}`;
+}
+
+export interface Matcher {
+  test(text: string): boolean;
+  /** Starts and ends of the matches in a row's text. */
+  find(text: string): number[];
+  /** What was typed, when a regex that may explode has to be named. */
+  regex: string;
+  /** The least rank of a level that is wanted; 0 for any. */
+  rank: number;
+  active: boolean;
+  error: string;
+}
+
+const MAX_MARKS = 200;
+
+/** What is being typed together with the chips. */
+export function filterTerms(filter: Partial<Filter>): Terms {
+  const { grep = "", regex = false, matchCase = false, include = [], exclude = [], where = [], level = "" } = filter;
+  const typed = parseTerms(grep, regex, matchCase);
+  return {
+    include: [...include, ...typed.include].filter(Boolean),
+    exclude: [...exclude, ...typed.exclude].filter(Boolean),
+    where: [...where, ...typed.where].filter(Boolean),
+    level: rankOf(typed.level) > rankOf(level) ? typed.level : level,
+  };
+}
+
+export function usesRegex(filter: Partial<Filter>): boolean {
+  const { include, exclude } = filterTerms(filter);
+  return [...include, ...exclude].some(isRegex);
+}
+
+export function compileFilter(filter: Partial<Filter>): Matcher {
+  const terms = filterTerms(filter);
+  const wanted: ((line: string) => boolean)[] = [];
+  const unwanted: ((line: string) => boolean)[] = [];
+  const markers: RegExp[] = [];
+  let error = "";
+  const attempt = (what: string, work: () => void): void => {
+    try {
+      work();
+    } catch (reason) {
+      error ||= `${what}: ${String(reason instanceof Error ? reason.message : reason).replace(/^Invalid regular expression: /, "")}`;
+    }
+  };
+  for (const term of terms.include) {
+    attempt(term, () => {
+      markers.push(termRegex(term, "g"));
+      wanted.push(termTest(term));
+    });
+  }
+  for (const term of terms.exclude) attempt(term, () => unwanted.push(termTest(term)));
+  for (const text of terms.where) {
+    const found = parseConditions(text);
+    if (found === null) error ||= `${text} is no condition on a field: write status>=500 or user="a b"`;
+    for (const condition of found ?? []) {
+      wanted.push(conditionTest(condition));
+      markers.push(conditionRegex(condition));
+    }
+  }
+  return {
+    regex: [...terms.include, ...terms.exclude].find(isRegex) ?? "",
+    rank: rankOf(terms.level),
+    error,
+    active: wanted.length + unwanted.length > 0,
+    test(text) {
+      const line = text.includes("\u001b") ? stripEscapes(text) : text;
+      return wanted.every((test) => test(line)) && !unwanted.some((test) => test(line));
+    },
+    find: (text) => findMarks(text, markers),
+  };
+}
+
+/** Starts and ends, in order and apart from each other. */
+function findMarks(text: string, markers: RegExp[]): number[] {
+  const marks: [number, number][] = [];
+  for (const one of markers) {
+    one.lastIndex = 0;
+    for (let found = one.exec(text); found !== null && marks.length < MAX_MARKS; found = one.exec(text)) {
+      if (found[0] === "") one.lastIndex++;
+      else marks.push([found.index, found.index + found[0].length]);
+    }
+  }
+  if (markers.length > 1) marks.sort((a, b) => a[0] - b[0]);
+  const flat: number[] = [];
+  for (const [from, to] of marks) {
+    if (flat.length > 0 && from <= flat[flat.length - 1]) flat[flat.length - 1] = Math.max(flat[flat.length - 1], to);
+    else flat.push(from, to);
+  }
+  return flat;
+}

@@ -1,0 +1,337 @@
+/** One row's element: edge, time, source, message; or a notice, a gap, the log's beginning. Opens on a click. */
+
+import type { RemoteSearchState, Row, StyleRun } from "../protocol/update.ts";
+import { stripEscapes, visibleText } from "../text/ansi.ts";
+import { parseFields } from "../text/fields.ts";
+import { formatClock, formatElapsed, formatUtcClock, groupDigits } from "../text/format.ts";
+import { LEVELS } from "../text/level.ts";
+import type { Time } from "../client/settings.ts";
+import { h, setClass, setText } from "./dom.ts";
+
+export interface SourceLabel {
+  short: string;
+  full: string;
+  hue: number;
+}
+
+export interface RowActions {
+  label(source: number): SourceLabel | undefined;
+  loadOlder(): void;
+  /** Loads what was left out. */
+  loadSpan(id: number): void;
+  /** Goes on with the search of what is not loaded, or stops it. */
+  search(go: boolean): void;
+  /** Opens or folds what belongs to a row. */
+  toggleFold(id: number): void;
+  /** The whole text of a line that was cut. */
+  fullText(id: number): Promise<string>;
+  readonly tree: TreeActions;
+  resized(): void;
+}
+
+/** Characters of a notice that one line hardly has room for: all of it opens below. */
+const LONG_NOTICE_CHARS = 120;
+/** States of a bar that are listed. */
+const MAX_STATES = 1000;
+const LEVEL_CLASS = ["", "", "", "", "cl-warn", "cl-err", "cl-err"];
+
+function searchRow({ text }: Row, { state }: RemoteSearchState, actions: RowActions): HTMLElement {
+  const words = formatNotice(text, (ms) => formatClock(ms).slice(0, 8));
+  const said: Record<string, string> = { running: "Stop", stopped: "Search on", failed: "Try again", done: "" };
+  const ask = said[state] === "" ? "" : h("button", { type: "button", class: "cl-more", onclick: () => actions.search(state !== "running") }, said[state]);
+  return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, h("span", { class: "cl-nt", title: words }, words), ask);
+}
+
+export function makeRow(row: Row, actions: RowActions, open: Map<number, string>): HTMLElement {
+  if (row.kind === "edge") {
+    if (row.remote) return searchRow(row, row.remote, actions);
+    if (row.text === "") return h("div", { class: "cl-r" });
+    const ask = row.text === "Older lines" ? h("button", { type: "button", class: "cl-more", onclick: () => actions.loadOlder() }, "↑ Load older lines") : row.text;
+    return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, ask);
+  }
+  // Not here yet: it takes the place that it will need.
+  if (row.kind === "blank") return h("div", { class: "cl-r cl-blank", "aria-hidden": "true" });
+  if (row.kind !== "line") return noticeRow(row, actions, open);
+  const label = actions.label(row.source);
+  const message = h("span", { class: "cl-m" });
+  const element = h(
+    "div",
+    { class: `cl-r ${LEVEL_CLASS[row.level]} ${row.isNested ? "cl-below" : ""}`, "data-seq": row.seq },
+    h("i", {}),
+    h("span", { class: "cl-t", title: new Date(row.time).toISOString() }, formatClock(row.time)),
+    h("span", { class: "cl-s", title: label?.full ?? "", style: `--h:${label?.hue ?? 0}` }, label?.short ?? ""),
+    message,
+  );
+  const whole = open.get(row.id);
+  // Above a tree the row stays one line.
+  const line = whole !== undefined && row.hasDetails ? h("div", { class: "cl-line" }) : message;
+  if (line !== message) message.append(line, openedContent(whole!, actions.tree));
+  if (row.hasDetails || row.fold) line.append(foldButton(row, whole !== undefined, actions, open));
+  else if (row.bar !== undefined) line.append(h("span", { class: "cl-tw" }, "  "));
+  if (row.bar !== undefined && row.bar >= 0) line.append(progressTrack(row.bar));
+  if (whole !== undefined && whole !== "" && !row.hasDetails) line.append(visibleText(whole));
+  else writeRuns(line, row.text, row.runs, row.marks);
+  const times = row.repeats === undefined ? "" : `× ${groupDigits(row.repeats)} until ${formatClock(row.lastTime!)}`;
+  const aside = [times, row.aside, otherPods(row, actions)].filter(Boolean).join(" · ");
+  if (aside !== "") line.append(h("span", { class: "cl-aside" }, `  · ${aside}`));
+  if (row.hiddenChars > 0 && whole === undefined) line.append(h("span", { class: "cl-k" }, ` … ${groupDigits(row.hiddenChars)} more`));
+  if (whole !== undefined) element.classList.add("cl-open");
+  message.addEventListener("click", (event) => onMessageClick(event, row, message, actions, open));
+  return element;
+}
+
+/** Opens what is below a row: its other rows, or what is in it. */
+function foldButton(row: Row, isWhole: boolean, actions: RowActions, open: Map<number, string>): HTMLElement {
+  const isOpen = row.fold === "open" || isWhole;
+  const onclick = (event: Event): void => {
+    event.stopPropagation();
+    toggleOpen(row, actions, open);
+  };
+  return h("button", { type: "button", class: "cl-tw", "aria-expanded": String(isOpen), "aria-label": isOpen ? "Fold" : "Open", onclick }, isOpen ? "▾ " : "▸ ");
+}
+
+function progressTrack(share: number): HTMLElement {
+  const percent = Math.floor(100 * Math.min(1, share));
+  return h("span", { class: "cl-track", role: "progressbar", "aria-valuenow": percent, "aria-valuemin": 0, "aria-valuemax": 100 }, h("i", { style: `width:${percent}%` }));
+}
+
+/** The other pods with the same traceback, as many as one reads. */
+function otherPods(row: Row, actions: RowActions): string {
+  const names = [...new Set((row.otherSources ?? []).map((source) => actions.label(source)?.short ?? "?"))];
+  if (names.length === 0) return "";
+  return `also in ${names.slice(0, 4).join(", ")}${names.length > 4 ? ` and ${names.length - 4} more` : ""}`;
+}
+
+/** What a bar has shown, one state a line, as it was written. */
+function barHistory(text: string): HTMLElement {
+  const states = text.split("\r").map(visibleText).filter((state) => state.trim() !== "");
+  const left = states.length - MAX_STATES;
+  return h("div", { class: "cl-tree" }, left > 0 ? h("div", { class: "cl-k" }, `${groupDigits(left)} earlier`) : null, ...states.slice(-MAX_STATES).map((state) => h("div", { class: "cl-leaf" }, state)));
+}
+
+function openedContent(text: string, actions: TreeActions): HTMLElement {
+  const found = /\r[^\r]/.test(text) ? null : parseFields(stripEscapes(text));
+  return found === null ? barHistory(text) : recordTree(found.fields, actions);
+}
+
+function onMessageClick(event: Event, row: Row, message: HTMLElement, actions: RowActions, open: Map<number, string>): void {
+  const target = event.target as HTMLElement;
+  if (target.closest("a, button, .cl-tree") || String(getSelection() ?? "") !== "") return;
+  if (row.fold === undefined && !row.hasDetails && row.hiddenChars === 0 && !open.has(row.id)) {
+    if (message.scrollWidth <= message.clientWidth) return;
+    open.set(row.id, "");
+    actions.resized();
+  } else toggleOpen(row, actions, open);
+}
+
+function toggleOpen(row: Row, actions: RowActions, open: Map<number, string>): void {
+  if (row.fold !== undefined) actions.toggleFold(row.id);
+  else if (open.delete(row.id)) actions.resized();
+  else {
+    void actions.fullText(row.id).then((text) => {
+      open.set(row.id, text);
+      actions.resized();
+    });
+  }
+}
+
+function noticeRow(row: Row, actions: RowActions, open: Map<number, string>): HTMLElement {
+  const words = formatNotice(row.text, (ms) => formatClock(ms).slice(0, 8));
+  const text = h("span", { class: "cl-nt", title: words }, words);
+  const tone = row.kind === "gap" ? "cl-gap" : row.kind === "hole" ? "cl-edge" : row.level >= 4 ? "cl-gaps" : "";
+  const element = h("div", { class: `cl-r cl-note ${tone}`, "data-notice": row.kind }, text);
+  if (row.kind === "hole") element.append(h("button", { type: "button", class: "cl-more", onclick: () => actions.loadSpan(row.id) }, "Load"));
+  const hint = row.hint || (words.length > LONG_NOTICE_CHARS ? words : "");
+  if (hint) {
+    const why = (): void => {
+      if (!open.delete(row.id)) open.set(row.id, hint);
+      actions.resized();
+    };
+    element.append(h("button", { type: "button", class: "cl-more", "aria-expanded": String(open.has(row.id)), onclick: why }, hint === words ? "More" : "Why?"));
+    if (open.has(row.id)) {
+      element.classList.add("cl-open");
+      // Where it only was too long, the row itself shows all of it now.
+      if (hint !== words) element.append(h("div", { class: "cl-hint" }, hint));
+    }
+  }
+  return element;
+}
+
+/** The terminal's colours as hues, their lightness and strength being the theme's; black, grey and white as the theme's inks. */
+const HUES = [0, 25, 145, 85, 255, 325, 205];
+const INKS: Record<number, string> = { 0: "var(--ink)", 7: "var(--dim)", 8: "var(--faint)", 15: "var(--ink)" };
+const RUN_CLASSES: Record<string, string> = { n: "cl-n", k: "cl-k", w: "cl-lv", e: "cl-le", x: "cl-ctl" };
+
+/** A background is a tint of its colour, so that text of any colour stays readable on it. */
+function paint(element: HTMLElement, ink: boolean, value: string, turned: boolean): void {
+  const number = Number(value);
+  const [name, kind] = ink ? ["--c", value.startsWith("#") ? "cl-rgb" : "cl-fg"] : ["--bg", "cl-bg"];
+  if (INKS[number] && ink) element.style.color = turned ? "" : INKS[number];
+  else {
+    const hue = String(HUES[number % 8]);
+    const colour = value.startsWith("#") ? `rgb(${value.slice(1)})` : (INKS[number] ?? (ink ? hue : `oklch(from var(--base) l c ${hue})`));
+    element.style.setProperty(name, colour);
+    element.classList.add(kind);
+  }
+}
+
+function runElement(run: string): HTMLElement {
+  if (!run.startsWith("a ")) return h("span", { class: RUN_CLASSES[run] ?? "" });
+  const words = run.slice(2).split(" ");
+  const link = words.find((word) => word.startsWith("l"))?.slice(1);
+  // Turned round the colour is the paper and the paper the ink; on a paper of its own a text is in the ink, or many pairs could not be read.
+  const turned = words.includes("v");
+  const own = !turned && words.some((word) => /^g./.test(word));
+  const element = link ? h("a", { href: link, target: "_blank", rel: "noopener noreferrer", class: "cl-a" }) : h("span", { class: "cl-a" });
+  for (const word of words) {
+    const value = word.slice(1);
+    if (value !== "" && word[0] === "f" && own) continue;
+    if (value !== "" && (word[0] === "f" || (word[0] === "g" && !turned))) paint(element, word[0] === "f", value, turned);
+    else if (word[0] !== "l") element.classList.add(`cl-a${word[0]}`);
+  }
+  return element;
+}
+
+/** Text in styles, with marks laid over them. */
+export function writeRuns(target: HTMLElement, text: string, runs: StyleRun[], marks: number[]): void {
+  let mark = 0;
+  const write = (parent: Node, from: number, to: number): void => {
+    let at = from;
+    while (at < to) {
+      while (mark < marks.length && marks[mark + 1] <= at) mark += 2;
+      const start = mark < marks.length ? marks[mark] : to;
+      if (start > at) {
+        const end = Math.min(start, to);
+        parent.appendChild(document.createTextNode(text.slice(at, end)));
+        at = end;
+      } else {
+        const end = Math.min(marks[mark + 1], to);
+        parent.appendChild(h("mark", {}, text.slice(at, end)));
+        at = end;
+      }
+    }
+  };
+  let at = 0;
+  let style = "";
+  for (const [next, name] of [...runs, [text.length, ""] as StyleRun]) {
+    const end = Math.min(next, text.length);
+    if (end > at) {
+      const parent = style === "" ? target : runElement(style);
+      write(parent, at, end);
+      if (parent !== target) target.append(parent);
+    }
+    at = Math.max(at, end);
+    style = name;
+  }
+}
+
+/** `{1700000000000}` in a notice is a time to be written in the reader's zone. */
+export function formatNotice(text: string, clockOf: (ms: number) => string): string {
+  return text.replace(/\{(\d+(?:\.\d+)?)\}/g, (_all, ms: string) => clockOf(Number(ms)));
+}
+
+export interface TreeActions {
+  /** Fields that rows show, in this order; none: all. */
+  chosen: readonly string[];
+  choose(field: string): void;
+  filter(condition: { field: string; op: string; value: string }): void;
+}
+
+const MAX_CHILDREN = 500;
+/** Longer values are no use as a condition. */
+const MAX_VALUE = 200;
+/** What a condition can name. */
+const FIELD = /^[A-Za-z_@][\w.@/-]*$/;
+
+function actionButton(sign: string, title: string, onclick: () => void): HTMLElement {
+  return h("button", { type: "button", class: "cl-act", title, "aria-label": title, onclick }, sign);
+}
+
+/** Where the page may not write to the clipboard the value is selected, to be copied by hand. */
+function copy(text: string, element: HTMLElement): void {
+  const select = (): void => getSelection()?.selectAllChildren(element);
+  if (navigator.clipboard) navigator.clipboard.writeText(text).catch(select);
+  else select();
+}
+
+function valueElement(value: unknown): HTMLElement {
+  const number = typeof value === "number" || typeof value === "bigint";
+  const style = number ? "cl-n" : typeof value === "boolean" ? "cl-bool" : value === null ? "cl-k" : "";
+  const text = visibleText(String(value));
+  return h("span", { class: text.includes("\n") ? "cl-multi" : style }, text);
+}
+
+function valueActions(field: string | null, value: unknown, element: HTMLElement, actions: TreeActions): HTMLElement {
+  const text = String(value);
+  const found = h("span", { class: "cl-acts" });
+  if (field !== null && text !== "" && text.length <= MAX_VALUE) {
+    const ops: [op: string, sign: string, title: string][] = [["=", "=", `Only lines with ${field} = ${text}`], ["!=", "≠", `Only lines with another ${field}`]];
+    if (typeof value === "number") ops.push([">=", "≥", `Only lines with ${field} of at least ${text}`], ["<=", "≤", `Only lines with ${field} of at most ${text}`]);
+    for (const [op, sign, title] of ops) found.append(actionButton(sign, title, () => actions.filter({ field, op, value: text })));
+  }
+  found.append(actionButton("⧉", "Copy the value", () => copy(text, element)));
+  return found;
+}
+
+/** `path` is null where nothing can name the place: within a list. */
+function fieldElement(value: unknown, key: string, path: string | null, depth: number, actions: TreeActions): HTMLElement {
+  const field = path !== null && FIELD.test(path) ? path : null;
+  const name = visibleText(key);
+  if (typeof value !== "object" || value === null) {
+    const element = valueElement(value);
+    const chosen = field !== null && actions.chosen.includes(field);
+    const title = chosen ? "Take this field out of the rows" : "Show this field in the rows";
+    const label = field === null ? h("span", { class: "cl-k" }, name) : h("button", { type: "button", class: "cl-key", title, "aria-pressed": String(chosen), onclick: () => actions.choose(field) }, name);
+    return h("div", { class: "cl-leaf" }, label, h("span", { class: "cl-k" }, ": "), element, valueActions(field, value, element, actions));
+  }
+  const entries = Object.entries(value);
+  const list = Array.isArray(value);
+  const size = list ? `[${entries.length}]` : `{${entries.length}}`;
+  const details = h("details", depth < 3 && entries.length <= 20 ? { open: true } : {}, h("summary", {}, h("span", { class: "cl-k" }, `${name}: ${size}`)));
+  details.append(...children(entries, list ? null : path, depth, actions));
+  return details;
+}
+
+function children(entries: [string, unknown][], path: string | null, depth: number, actions: TreeActions): HTMLElement[] {
+  const found = entries.slice(0, MAX_CHILDREN).map(([key, value]) => fieldElement(value, key, path === null ? null : path === "" ? key : `${path}.${key}`, depth + 1, actions));
+  if (entries.length > MAX_CHILDREN) found.push(h("div", { class: "cl-k" }, `… ${entries.length - MAX_CHILDREN} more`));
+  return found;
+}
+
+export function recordTree(fields: Record<string, unknown>, actions: TreeActions): HTMLElement {
+  return h("div", { class: "cl-tree" }, ...children(Object.entries(fields), "", 0, actions));
+}
+
+/** A line's time in the way that was chosen. */
+export function formatRowTime(time: Time, ms: number, start: number, before: number | undefined): string {
+  switch (time) {
+    case "utc":
+      return formatUtcClock(ms);
+    case "start":
+      return formatElapsed(ms - start);
+    case "delta":
+      return before === undefined ? "" : formatElapsed(ms - before);
+    case "off":
+      return "";
+    case "local":
+      return formatClock(ms);
+  }
+}
+
+export interface RowDecorator {
+  time: Time;
+  /** When the task started, ms. */
+  start: number;
+  levels: boolean;
+  note(row: Row): string | undefined;
+}
+
+export function decorateRow(element: HTMLElement, row: Row, before: Row | undefined, { time, start, levels, note }: RowDecorator): void {
+  if (row.kind !== "line") return;
+  const [edge, clockElement] = element.children as unknown as HTMLElement[];
+  if (time !== "off") setText(clockElement, formatRowTime(time, row.time, start, before?.time));
+  setText(edge, levels ? LEVELS[row.level] : "");
+  const noted = note(row);
+  setClass(element, "cl-noted", noted !== undefined);
+  if (noted !== undefined && element.dataset.note !== noted) element.dataset.note = noted;
+}

@@ -1,0 +1,78 @@
+/** Axes: round values between two, where a value stands, and numbers as an axis says them (as analysis/chart.py). */
+
+import { formatClock } from "../text/format.ts";
+
+export interface Scale {
+  low: number;
+  high: number;
+  /** 0 at the low end, 1 at the high one. */
+  at(value: number): number;
+  ticks: number[];
+}
+
+const MARGIN = 0.06;
+
+/** Values from `low` to `high` with some room; logarithmic where that is asked for and can be. */
+export function makeScale(low: number, high: number, log: boolean, most: number): Scale {
+  if (log && low > 0) {
+    const [a, b] = [Math.log10(low / 1.15), Math.log10(high * 1.15)];
+    return { low: 10 ** a, high: 10 ** b, at: (value) => (Math.log10(value) - a) / (b - a), ticks: powerTicks(a, b, most) };
+  }
+  const room = (high - low) * MARGIN || Math.abs(high) * MARGIN || 1;
+  const [a, b] = [low - room, high + room];
+  return { low: a, high: b, at: (value) => (value - a) / (b - a), ticks: roundTicks(a, b, most) };
+}
+
+/** https://github.com/d3/d3-array: the round step that is nearest on a logarithmic scale. */
+export function roundTicks(low: number, high: number, most: number): number[] {
+  const raw = (high - low) / Math.max(1, most);
+  if (!(raw > 0) || !Number.isFinite(raw)) return [low];
+  const unit = 10 ** Math.floor(Math.log10(raw));
+  const error = raw / unit;
+  const step = unit * (error >= Math.sqrt(50) ? 10 : error >= Math.sqrt(10) ? 5 : error >= Math.sqrt(2) ? 2 : 1);
+  const found: number[] = [];
+  for (let i = Math.ceil(low / step - 1e-9); i <= Math.floor(high / step + 1e-9) && found.length < 20; i++) found.push(Number((i * step).toPrecision(10)));
+  return found;
+}
+
+function powerTicks(low: number, high: number, most: number): number[] {
+  const step = Math.max(1, Math.ceil((high - low) / Math.max(1, most)));
+  const found: number[] = [];
+  for (let power = Math.ceil(low); power <= high; power += step) found.push(10 ** power);
+  // Less than a power of ten: the ends say more than nothing.
+  return found.length > 0 ? found : roundTicks(10 ** low, 10 ** high, 2);
+}
+
+/** `0.25`, `3e-4`, `12.5k`, `3M`. */
+export function formatNumber(value: number, digits = 4): string {
+  const size = Math.abs(value);
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
+  for (const [unit, of, over] of [["G", 1e9, 1e9], ["M", 1e6, 1e6], ["k", 1e4, 1e3]] as const) if (size >= of && size < 1e12) return `${Number((value / over).toPrecision(digits))}${unit}`;
+  if (size !== 0 && (size < 1e-3 || size >= 1e12)) return value.toExponential(Math.min(2, digits - 1)).replace(/\.?0*e\+?/, "e");
+  return String(Number(value.toPrecision(digits)));
+}
+
+const SECOND = 1000;
+const DAY = 86_400_000;
+/** How much of `14:03:21.250` is said when ticks are so far apart, ms. */
+const CHARS_BY_STEP: [apart: number, chars: number][] = [[2 * 60 * SECOND, 5], [SECOND, 8], [SECOND / 10, 10], [0, 12]];
+
+/** A time on an axis of this length, as exactly as this step needs, to the second at least. */
+export function formatMoment(time: number, step: number, length: number): string {
+  const [, chars] = CHARS_BY_STEP.find(([least]) => step >= least)!;
+  return `${length >= DAY ? `${formatDay(time)} ` : ""}${formatClock(time).slice(0, Math.max(8, chars))}`;
+}
+
+/** `count` times from `from`, evenly up to before `to`; "" where there is nothing new to say. */
+export function timeTicks(from: number, to: number, count: number): string[] {
+  const apart = (to - from) / count;
+  if (!(apart > 0)) return Array.from({ length: count }, () => "");
+  const [, chars] = CHARS_BY_STEP.find(([least]) => apart >= least)!;
+  const times = Array.from({ length: count }, (_unused, i) => from + i * apart);
+  const said = times.map((time) => `${to - from >= DAY ? `${formatDay(time)} ` : ""}${apart >= DAY ? "" : formatClock(time).slice(0, chars)}`.trim());
+  return said.map((one, i) => (said.indexOf(one) === i ? one : ""));
+}
+
+function formatDay(time: number): string {
+  return new Date(time).toLocaleDateString("en", { day: "numeric", month: "short" });
+}
