@@ -14,7 +14,7 @@ export type Time = (typeof TIMES)[number];
 export const COLUMNS = ["pod", "container", "level"] as const;
 export type Column = (typeof COLUMNS)[number];
 /** What a chart's curves are drawn over; "" without one. */
-export const CHARTS = ["", "time", "step"] as const;
+const CHARTS = ["", "time", "step"] as const;
 export type ChartBy = (typeof CHARTS)[number];
 export const FONT_SIZES = { least: 9, usual: 12, most: 20 };
 

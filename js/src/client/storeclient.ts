@@ -46,7 +46,6 @@ export interface Connection {
 export type Connect = (onMessage: (message: FromStore) => void) => Connection;
 
 export class StoreClient {
-  readonly version = 1;
   #connection: Connection | undefined;
   #generation = 0;
   #count = 0;

@@ -75,7 +75,7 @@ export default (css = "", store = ""): Widget => {
 };
 
 /** Gives a function that styles an element wherever it will be, and says when it is not needed any more. */
-export function makeStyler(css: string): (element: HTMLElement) => void {
+function makeStyler(css: string): (element: HTMLElement) => void {
   if (css === "") return () => {};
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(css);

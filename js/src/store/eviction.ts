@@ -19,11 +19,11 @@ export function limitMemory(store: TaskStore, watcher: StoreWatcher): void {
 }
 
 /** Lines of a task, and characters of their text, above which some are dropped; so much of that then stays: little at a time is dropped within a frame. */
-export const KEEP_LINES = 300_000;
-export const KEEP_CHARS = 64 * 2 ** 20;
+const KEEP_LINES = 300_000;
+const KEEP_CHARS = 64 * 2 ** 20;
 const KEPT_SHARE = 0.9;
 
-export function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_CHARS): boolean {
+function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_CHARS): boolean {
   return store.lines > lines || store.characters > text;
 }
 

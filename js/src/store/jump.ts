@@ -151,9 +151,9 @@ interface RemoteJumpHooks {
 }
 
 export class RemoteJump {
-  state: Said["state"] = "running";
-  to = Infinity;
-  message = "";
+  #state: Said["state"] = "running";
+  #to = Infinity;
+  #message = "";
   #goal: JumpGoal | null = null;
   #searching: Set<TaskStore>;
   #stops = new Map<TaskStore, () => void>();
@@ -179,8 +179,8 @@ export class RemoteJump {
   }
 
   get summary(): Said {
-    const { state, to, message, jump } = this;
-    return { state, to, message, what: jump.to === "match" ? "match" : "error", later: jump.by > 0 };
+    const { jump } = this;
+    return { state: this.#state, to: this.#to, message: this.#message, what: jump.to === "match" ? "match" : "error", later: jump.by > 0 };
   }
 
   stop(): void {
@@ -227,7 +227,7 @@ export class RemoteJump {
     } else if (event === "progress" || event === "done") {
       const { to, all } = JSON.parse(data) as SearchProgress;
       const time = fromNs(to);
-      if (time < 8e15) this.to = Math.min(this.to, time);
+      if (time < 8e15) this.#to = Math.min(this.#to, time);
       if (event === "done" && all) this.#done(one.store);
       else if (event === "done") {
         // So many matches that the server rests: the next in time is before all of them.
@@ -263,7 +263,7 @@ export class RemoteJump {
     this.#stops.get(store)?.();
     if (!this.#searching.delete(store) || this.#searching.size > 0) return;
     if (this.#goal === null) {
-      this.state = "none";
+      this.#state = "none";
       this.#hooks.none();
     } else this.#hooks.found();
     this.#hooks.changed();
@@ -272,8 +272,8 @@ export class RemoteJump {
   #fail(message: string): void {
     this.stop();
     this.#goal = null;
-    this.state = "failed";
-    this.message = message;
+    this.#state = "failed";
+    this.#message = message;
     this.#hooks.changed();
   }
 }

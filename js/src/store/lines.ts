@@ -7,8 +7,8 @@ import { type EqualLines, Folds } from "./folds.ts";
 export const LEVEL_BITS = 7;
 export const NOTICE = 8;
 export const GAP = 16;
-export const STDOUT = 32;
-export const STDERR = 64;
+const STDOUT = 32;
+const STDERR = 64;
 /** Lines that are in the recording and not here, on demand. */
 export const HOLE = 128;
 export const NO_SOURCE = 0xffff;
@@ -123,7 +123,7 @@ export class LineTable {
   /** Sort key: the running maximum of time within a source, so that a source always reads in its own order. */
   key = new Float64Array(1024);
   /** How far the key is ahead of the line's own time; as long as the last row of which it is, which is seldom. */
-  lag = new Float32Array(0);
+  #lag = new Float32Array(0);
   seq = new Uint32Array(1024);
   source = new Uint16Array(1024);
   flags = new Uint8Array(1024);
@@ -148,7 +148,7 @@ export class LineTable {
   }
 
   timeOf(row: number): number {
-    return row < this.lag.length ? this.key[row] - this.lag[row] : this.key[row];
+    return row < this.#lag.length ? this.key[row] - this.#lag[row] : this.key[row];
   }
 
   /** The key by which a row has its place: that of what it belongs to. */
@@ -229,8 +229,8 @@ export class LineTable {
     }
     this.texts.push(text);
     this.key[row] = key;
-    if (key !== time) this.lag = grow(this.lag, row + 1);
-    if (row < this.lag.length) this.lag[row] = key - time;
+    if (key !== time) this.#lag = grow(this.#lag, row + 1);
+    if (row < this.#lag.length) this.#lag[row] = key - time;
     this.seq[row] = seq;
     this.source[row] = source;
     this.flags[row] = flags;
@@ -247,8 +247,8 @@ export class LineTable {
   compact(): Int32Array {
     const moved = new Int32Array(this.rows).fill(-1);
     const hints = [...this.hints];
-    if (this.lag.length > 0) this.lag = grow(this.lag, this.rows);
-    const columns = this.lag.length > 0 ? [this.key, this.lag, this.seq, this.source, this.flags] : [this.key, this.seq, this.source, this.flags];
+    if (this.#lag.length > 0) this.#lag = grow(this.#lag, this.rows);
+    const columns = this.#lag.length > 0 ? [this.key, this.#lag, this.seq, this.source, this.flags] : [this.key, this.seq, this.source, this.flags];
     let to = 0;
     for (let row = 0; row < moved.length; row++) {
       if (this.isRemoved(row)) continue;

@@ -10,7 +10,7 @@ import { HOLE_LINES, spanLines, spanRows, spanTimeAt, type UnloadedSpan } from "
 import { type RowEditor, rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./tasks.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-export const PAGE_LINES = 2000;
+const PAGE_LINES = 2000;
 /** Pages that bring nothing new are followed by another, so often. */
 const MAX_EMPTY_PAGES = 5;
 

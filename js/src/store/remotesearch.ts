@@ -21,9 +21,6 @@ export function remoteQuery(filter: Filter, sources: readonly SourceSummary[]): 
 
 interface SearchProgress {
   to: string;
-  matches: number;
-  looked: number;
-  lines: number;
   all?: boolean;
 }
 
@@ -38,7 +35,6 @@ export class RemoteSearch {
   state: RemoteSearchState["state"] = "running";
   /** Everything since then has been searched, ms. */
   to = Infinity;
-  looked = 0;
   message = "";
   #stop: () => void = () => {};
   /** Tasks still to be searched, each up to where. */
@@ -106,8 +102,7 @@ export class RemoteSearch {
     if (event === "log") this.#hooks.found(store, JSON.parse(data) as LogEvent);
     else if (event === "error") this.#fail((JSON.parse(data) as { message: string }).message);
     else if (event === "progress" || event === "done") {
-      const { to, looked, all } = JSON.parse(data) as SearchProgress;
-      this.looked = looked;
+      const { to, all } = JSON.parse(data) as SearchProgress;
       const time = fromNs(to);
       if (time < 8e15) this.to = Math.min(this.to, time);
       this.#remaining[0][1] = Math.min(this.#remaining[0][1], this.to);

@@ -10,7 +10,7 @@ import { GAP, HOLE, NOTICE } from "./lines.ts";
 import type { TaskStore } from "./taskstore.ts";
 
 /** Longer lines are cut in display; a click asks for the whole text. */
-export const MAX_CHARS = 4096;
+const MAX_CHARS = 4096;
 const MAX_JSON_CHARS = 65_536;
 
 const MESSAGE_KEYS = ["msg", "message", "event", "log", "text"];

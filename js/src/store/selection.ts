@@ -11,9 +11,9 @@ import { RowSequence } from "./sequence.ts";
 import type { TaskStore } from "./taskstore.ts";
 
 /** A row's id in a view: the task's slot above, its row below. */
-export const SLOT_SIZE = 2 ** 27;
+const SLOT_SIZE = 2 ** 27;
 
-export class RowFilter {
+class RowFilter {
   filter: Filter;
   matcher: Matcher;
   #enabled: boolean[][] = [];
@@ -100,10 +100,10 @@ export class RowFilter {
 }
 
 /** A slice of a search: rows are looked at in steps until so much time is over, ms. What is found is shown after each. */
-export const STEP_ROWS = 4000;
-export const SLICE_MS = 8;
+const STEP_ROWS = 4000;
+const SLICE_MS = 8;
 /** Where nothing can stop a regex, a slice this slow ends the search. */
-export const SLOW_MS = 250;
+const SLOW_MS = 250;
 
 export class Finder {
   term = "";

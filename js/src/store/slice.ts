@@ -11,7 +11,7 @@ import type { TaskStore } from "./taskstore.ts";
 
 export const EDGE_ID = -1;
 /** And below: rows that are not here, by their place. */
-export const BLANK_ID = -10;
+const BLANK_ID = -10;
 const EMPTY_ROW: Omit<Row, "id" | "kind" | "text"> = { seq: -1, time: 0, source: -1, level: 0, runs: [], marks: [], hiddenChars: 0, hasDetails: false };
 
 /** How far it is, with its time as `{ms}`. */
@@ -21,7 +21,7 @@ function searchText({ state, to, message }: RemoteSearchState): string {
   return to === Infinity ? "Searching what is not loaded…" : `${state === "running" ? "Searching, back" : "Searched back"} to {${Math.floor(to)}}`;
 }
 
-export function blankRow(bar: number): Row {
+function blankRow(bar: number): Row {
   return { ...EMPTY_ROW, id: BLANK_ID - bar, kind: "blank", text: "" };
 }
 

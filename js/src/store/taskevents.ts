@@ -30,15 +30,15 @@ const OBSTACLES: Record<string, string> = {
 };
 
 /** Nothing is taken in at present: why. */
-export function stoppedText({ reason, message }: StatusEvent): string {
+function stoppedText({ reason, message }: StatusEvent): string {
   return reason && reason in OBSTACLES ? (message ?? reason) : "";
 }
 
-export function resumedText(reason: string): string {
+function resumedText(reason: string): string {
   return OBSTACLES[reason];
 }
 
-export function noticeText(event: StatusEvent): string {
+function noticeText(event: StatusEvent): string {
   const name = sourceName(event.source);
   const run = event.source?.run ? ` again (run ${event.source.run})` : "";
   const said = event.message ?? event.reason ?? "";
@@ -68,7 +68,7 @@ export function gapText(event: GapEvent): string {
   return `${many}${of} ${verb} missing${span}: ${event.reason ?? "reason unknown"}`;
 }
 
-export function endText(event: EndEvent): string {
+function endText(event: EndEvent): string {
   if (event.message) return event.message;
   return event.state === "failed" ? `Job failed exit ${event.exit_code ?? "?"}` : `Job complete exit ${event.exit_code ?? 0}`;
 }
@@ -76,7 +76,7 @@ export function endText(event: EndEvent): string {
 type NoticeMark = Omit<Mark, "source"> & { source?: SourceInfo };
 
 /** None where a notice is nothing that one looks for on the axis; `now` where it does not say when it was. */
-export function noticeMark(notice: PageNotice, now: number): NoticeMark | undefined {
+function noticeMark(notice: PageNotice, now: number): NoticeMark | undefined {
   if (notice.event === "end") {
     const { time, state, exit_code: exit } = notice as EndEvent;
     const at = time ? fromNs(time) : now;
@@ -96,7 +96,7 @@ export function noticeMark(notice: PageNotice, now: number): NoticeMark | undefi
   return { kind, time: at, to: at, text: noticeText(notice as StatusEvent), level: Math.max(rankOf(level ?? ""), bad), source };
 }
 
-export class PodTimeline {
+class PodTimeline {
   readonly pods = new Map<string, PodPhases>();
 
   readonly #seen = new Set<number>();

@@ -222,14 +222,14 @@ export class TaskStore extends TaskEvents {
 }
 
 /** Within this, ms, a page's lines stand before those that are here of their source, whatever their times say. */
-export const SEAM_MS = 10_000;
+const SEAM_MS = 10_000;
 /** Two writers' times cross by so little, ms, and so few lines: pages are cut by time, so a line and the one before it may come in two. */
 const MAX_CROSSING_MS = 100;
 const MAX_SEQ_DISTANCE = 1000;
 /** Numbers hold times to less than this, ms. */
 const ROUNDING_MS = 0.01;
 
-export class Seam {
+class Seam {
   /** Each source's lowest key behind the span, and its highest before it. */
   readonly ceiling: number[] = [];
   readonly floor: number[] = [];
@@ -283,7 +283,7 @@ export class Seam {
 const SEARCH_DISTANCE = 600;
 
 /** Rows that are one block, some of the page that begins at row `start` and some not; in the order of the file. */
-export function findSplitBlocks(store: TaskStore, start: number): number[][] {
+function findSplitBlocks(store: TaskStore, start: number): number[][] {
   const spans = new Map<number, { low: number; high: number; rows: number[] }>();
   for (let row = start; row < store.rows; row++) {
     if (store.flags[row] & NOTICE || store.isRemoved(row)) continue;

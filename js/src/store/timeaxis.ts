@@ -60,7 +60,7 @@ interface HistogramRange {
   newest: number;
 }
 
-export function buildHistogram(stores: TaskStore[], { now, live, low, newest }: HistogramRange): Histogram {
+function buildHistogram(stores: TaskStore[], { now, live, low, newest }: HistogramRange): Histogram {
   const bins = new Uint32Array(BINS * 4);
   const to = Math.max(live ? now : 0, newest);
   const from = Math.min(to, ...stores.map(firstTime));

@@ -38,7 +38,7 @@ export class View {
   isChartDue = false;
   /** What is looked at and not here. */
   wantedRows: WantedSpanRows | null = null;
-  generation = 0;
+  #generation = 0;
   readonly selection: Selection;
   readonly groups: SourceGroups;
   readonly window: TimeWindow;
@@ -74,7 +74,7 @@ export class View {
     anew.search = this.search;
     anew.remoteJump = this.remoteJump;
     anew.hasChart = anew.isChartDue = this.hasChart;
-    anew.generation = this.generation + 1;
+    anew.#generation = this.#generation + 1;
     return anew;
   }
 
@@ -175,7 +175,7 @@ export class View {
       follow: viewport.follow,
       newestFirst: viewport.newestFirst ?? false,
       rows,
-      generation: this.generation,
+      generation: this.#generation,
       seekRow: aimed.seekRow,
       lines: stores.reduce((sum, store) => sum + store.recorded, 0),
       shown: count,

@@ -3,7 +3,7 @@
 import type { StyleRun } from "../protocol/update.ts";
 
 // CSI, then OSC and the other string sequences, then two-character escapes; also their one-byte C1 forms.
-export const ESCAPES = /(?:\u001b\[|\u009b)([0-?]*)([ -/]*)([@-~]?)|(?:\u001b[\]PX^_]|[\u0090\u0098\u009d-\u009f])([^\u0007\u001b\u009c]*)(?:\u0007|\u001b\\|\u009c)?|\u001b[ -/]*[0-~]?/g;
+const ESCAPES = /(?:\u001b\[|\u009b)([0-?]*)([ -/]*)([@-~]?)|(?:\u001b[\]PX^_]|[\u0090\u0098\u009d-\u009f])([^\u0007\u001b\u009c]*)(?:\u0007|\u001b\\|\u009c)?|\u001b[ -/]*[0-~]?/g;
 
 // Joiners belong between letters of the scripts and the emoji that need them; elsewhere they only hide something.
 const HIDDEN = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|(?<![^\u0000-\u00ff])[\u200c\u200d]|[\u200c\u200d](?![^\u0000-\u00ff])|\u034f|\udb40[\udc00-\udfff]/;
@@ -19,7 +19,7 @@ export function stripEscapes(text: string): string {
   return text.replace(ESCAPES, "");
 }
 
-export function hasHidden(text: string): boolean {
+function hasHidden(text: string): boolean {
   return HIDDEN.test(text);
 }
 

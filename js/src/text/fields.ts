@@ -14,7 +14,7 @@ const DIGITS = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
 const KEPT_DIGITS = /^\0(-?\d+)$/;
 
 /** As JSON.parse, but numbers of many digits keep them all. Throws where it is no JSON. */
-export function parseJson(text: string): unknown {
+function parseJson(text: string): unknown {
   if (!/\d{16}/.test(text)) return JSON.parse(text);
   const kept = text.replace(DIGITS, (found) => (found[0] === '"' ? found : `"\\u0000${found}"`));
   return JSON.parse(kept, (_key, value: unknown) => (typeof value === "string" && KEPT_DIGITS.test(value) ? BigInt(value.slice(1)) : value));

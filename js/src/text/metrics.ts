@@ -1,7 +1,7 @@
 /** What of a line stays the same when its numbers and ids change: `epoch 3 loss=0.25` is `epoch · loss=·`. As frames/shapes.py has it. */
 
 /** Stands in a shape for each number or id. */
-export const PLACEHOLDER = "\0";
+const PLACEHOLDER = "\0";
 
 const TOKEN = /(?:(?<![\w.])[-+](?=\d))?(?:[\w.]|(?<=\d[eE])[-+](?=\d))+/g;
 const DIGIT = /\d/;
@@ -13,7 +13,7 @@ export interface Shape {
   tokens: string[];
 }
 
-export function shapeOf(line: string): Shape {
+function shapeOf(line: string): Shape {
   const tokens: string[] = [];
   const text = line.replace(TOKEN, (word, at: number) => {
     const end = at + word.length;
@@ -32,7 +32,7 @@ const NUMBER = /^([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:([kMGT])|(?:it|[n
 const UNIT_FACTORS: Record<string, number> = { k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
 
 /** The number that a token is, its unit left off; undefined where it is none. */
-export function parseNumber(token: string): number | undefined {
+function parseNumber(token: string): number | undefined {
   const match = NUMBER.exec(token);
   return match === null ? undefined : Number(match[1]) * (match[2] ? UNIT_FACTORS[match[2]] : 1);
 }
@@ -48,7 +48,7 @@ type Dict = Map<string, Value>;
 class Unreadable extends Error {}
 
 /** `first` is the number of tokens before it. Throws nothing: what is no such object has no numbers. */
-export function parseNumbers(text: string, first: number): Map<string, number> | undefined {
+function parseNumbers(text: string, first: number): Map<string, number> | undefined {
   try {
     const reader = new LiteralReader(text, first);
     const doc = reader.value(0);
@@ -63,7 +63,7 @@ export function parseNumbers(text: string, first: number): Map<string, number> |
 }
 
 /** A value that is not finite is given as it is, one that is a token as -1 - its place: the two cannot be mistaken. */
-export const tokenRef = (place: number): number => -1 - place;
+const tokenRef = (place: number): number => -1 - place;
 
 function collectNumbers(doc: Dict, prefix: string, python: boolean, found: Map<string, number>): void {
   for (const [key, value] of doc) {

@@ -157,7 +157,7 @@ function formatBytes(value: number): string {
 }
 
 /** `4 m 05 s`, the two units that matter. */
-export function formatDuration(seconds: number): string {
+function formatDuration(seconds: number): string {
   const s = Math.round(seconds);
   const two = (value: number): string => String(value).padStart(2, "0");
   if (s < 60) return `${s} s`;

@@ -15,12 +15,12 @@ export interface Terms {
 
 const SLASHED = /^\/(.+)\/([imsc]*)$/s;
 
-export function escapeRegex(text: string): string {
+function escapeRegex(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
 }
 
 /** Case counts when a capital was typed; the letters of `\W` and the like are no capitals. */
-export function caseFlags(text: string): string {
+function caseFlags(text: string): string {
   return /\p{Lu}/u.test(text.replace(/\\./g, "")) ? "" : "i";
 }
 

@@ -55,13 +55,13 @@ const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Acti
 const ACTIONS = new Map(GROUPS.flatMap(([, rows]) => rows.flatMap(([keys, , action]) => keys.map((key): [string, Action] => [key, action]))));
 
 /** What a key does; undefined for what is not ours. */
-export function actionOf(event: KeyboardEvent): Action | undefined {
+function actionOf(event: KeyboardEvent): Action | undefined {
   const control = event.ctrlKey || event.metaKey;
   if (event.altKey) return undefined;
   return ACTIONS.get(control ? `Ctrl+${event.key.toLowerCase()}` : event.key);
 }
 
-export function helpPanel(close: () => void): HTMLElement {
+function helpPanel(close: () => void): HTMLElement {
   const groups = GROUPS.map(([title, rows]) => h("section", {}, h("h4", {}, title), ...rows.map(([, shown, , what]) => h("div", {}, h("kbd", {}, shown), " ", what))));
   const picking = h("p", { class: "cl-dim" }, "Click a time to pick a line, Shift-click or Shift ↑↓ to pick more. In the list of sources ↑↓, Home and End go from row to row.");
   return h("div", { class: "cl-help", role: "dialog", "aria-label": "Keys", hidden: true }, h("div", { class: "cl-keys" }, ...groups), picking, button("Close", "Close", close, { class: "btn cl-outline" }));

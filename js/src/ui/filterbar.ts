@@ -32,7 +32,7 @@ function describeRemoteSearch(remote: RemoteSearchState | undefined): string {
 }
 
 export class FilterBar {
-  readonly input = h("input", { type: "search", class: "cl-input", placeholder: FILTER, "aria-label": "Filter lines", spellcheck: "false", autocomplete: "off" });
+  readonly #input = h("input", { type: "search", class: "cl-input", placeholder: FILTER, "aria-label": "Filter lines", spellcheck: "false", autocomplete: "off" });
   readonly element: HTMLElement;
   finding = false;
   #mode: HTMLButtonElement[];
@@ -53,8 +53,8 @@ export class FilterBar {
 
   constructor(actions: FilterActions, display: HTMLElement) {
     this.#actions = actions;
-    this.input.addEventListener("input", () => this.#typed());
-    this.input.addEventListener("keydown", (event) => this.#key(event));
+    this.#input.addEventListener("input", () => this.#typed());
+    this.#input.addEventListener("keydown", (event) => this.#key(event));
     this.#level.addEventListener("change", () => actions.change({ level: this.#level.value }));
     this.#mode = [button("Filter", "Show only what matches (/)", () => this.toFilter(), { class: "" }), button("Find", "Find without filtering (Ctrl+F)", () => this.toFind(), { class: "" })];
     this.element = h(
@@ -63,7 +63,7 @@ export class FilterBar {
       h("span", { class: "cl-seg", role: "group", "aria-label": "What the box does" }, ...this.#mode),
       this.#level,
       this.#chips,
-      h("span", { class: "cl-box" }, this.input, this.#case, this.#regex),
+      h("span", { class: "cl-box" }, this.#input, this.#case, this.#regex),
       this.#error,
       h("span", { class: "cl-found" }, this.#count, this.#remote, this.#steps),
       display,
@@ -86,15 +86,15 @@ export class FilterBar {
       if (!finding) this.#setSought("");
       this.#showMode();
     }
-    this.input.focus({ preventScroll: true });
-    this.input.select();
+    this.#input.focus({ preventScroll: true });
+    this.#input.select();
   }
 
   #showMode(): void {
     for (const [i, one] of this.#mode.entries()) one.setAttribute("aria-pressed", String(this.finding === (i === 1)));
-    this.input.placeholder = this.finding ? FIND : FILTER;
-    this.input.setAttribute("aria-label", this.finding ? "Find in the lines" : "Filter lines");
-    this.input.value = this.finding ? this.#sought : (this.#settings?.filter.grep ?? "");
+    this.#input.placeholder = this.finding ? FIND : FILTER;
+    this.#input.setAttribute("aria-label", this.finding ? "Find in the lines" : "Filter lines");
+    this.#input.value = this.finding ? this.#sought : (this.#settings?.filter.grep ?? "");
     this.#showSwitches();
     this.#showCount();
   }
@@ -114,8 +114,8 @@ export class FilterBar {
   }
 
   #typed(): void {
-    if (this.finding) this.#setSought(this.input.value);
-    else this.#actions.change({ grep: this.input.value });
+    if (this.finding) this.#setSought(this.#input.value);
+    else this.#actions.change({ grep: this.#input.value });
   }
 
   #setSought(text: string): void {
@@ -129,7 +129,7 @@ export class FilterBar {
       else this.#commit();
     } else if (event.key === "Escape") {
       if (this.finding) this.toFilter();
-      else if (this.input.value !== "") this.#actions.change({ grep: "" });
+      else if (this.#input.value !== "") this.#actions.change({ grep: "" });
       else this.#actions.focusLines();
     } else if (event.key === "ArrowDown") this.#actions.focusLines();
     else return;
@@ -140,8 +140,8 @@ export class FilterBar {
   /** Enter turns what is typed into chips. */
   #commit(): void {
     const { filter } = this.#settings ?? {};
-    if (!filter || this.input.value.trim() === "") return;
-    const { include, exclude, where, level } = parseTerms(this.input.value, filter.regex, filter.matchCase);
+    if (!filter || this.#input.value.trim() === "") return;
+    const { include, exclude, where, level } = parseTerms(this.#input.value, filter.regex, filter.matchCase);
     if ([...include, ...exclude].some((term) => isRegex(term) && !isValidRegex(term))) return;
     const all = (old: string[], more: string[]): string[] => [...new Set([...old, ...more])];
     this.#actions.change({ grep: "", regex: false, include: all(filter.include, include), exclude: all(filter.exclude, exclude), where: all(filter.where, where), level: level || filter.level });
@@ -150,7 +150,7 @@ export class FilterBar {
   show(settings: Settings): void {
     this.#settings = settings;
     const { filter } = settings;
-    if (!this.finding && this.input.value !== filter.grep) this.input.value = filter.grep;
+    if (!this.finding && this.#input.value !== filter.grep) this.#input.value = filter.grep;
     this.#level.value = LEVEL_CHOICES.some(([value]) => value === filter.level) ? filter.level : "";
     setClass(this.#level, "cl-on", filter.level !== "");
     this.#showSwitches();
@@ -164,7 +164,7 @@ export class FilterBar {
 
   #edit(text: string): void {
     this.toFilter();
-    this.input.value = text;
+    this.#input.value = text;
     this.#actions.change({ grep: text });
   }
 
@@ -186,8 +186,8 @@ export class FilterBar {
     const { filterError = "", filtered = false, shown = 0, lines = 0, searching = 0, find, remote } = this.#update ?? {};
     const error = (this.finding && find?.error) || filterError;
     setText(this.#error, error);
-    setClass(this.input, "cl-bad", error !== "");
-    setAttr(this.input, "aria-invalid", String(error !== ""));
+    setClass(this.#input, "cl-bad", error !== "");
+    setAttr(this.#input, "aria-invalid", String(error !== ""));
     setHidden(this.#steps, !this.finding || !find || find.count === 0);
     if (this.finding && find && this.#sought !== "") setText(this.#count, find.searching > 0 ? `${groupDigits(find.count)} so far…` : `${find.at >= 0 ? `${groupDigits(find.at + 1)} / ` : ""}${groupDigits(find.count)} of ${this.#describeSearched(shown, lines, filtered)}`);
     else setText(this.#count, !filtered ? "" : searching > 0 ? `${groupDigits(shown)} so far…` : `${groupDigits(shown)} of ${groupDigits(lines)}${describeRemoteSearch(remote)}`);
@@ -244,7 +244,7 @@ function typedText(term: string): string {
   return !isRegex(term) && (parseConditions(term) !== null || /^[-!"]/.test(term)) ? `"${term}"` : term;
 }
 
-export function chipsOf(filter: Filter): Chip[] {
+function chipsOf(filter: Filter): Chip[] {
   const { include, exclude, where, pod, container, run, stream, from, until } = filter;
   const chips: Chip[] = [];
   if (from !== null && until !== null) {
@@ -268,7 +268,7 @@ export function chipsOf(filter: Filter): Chip[] {
   return chips;
 }
 
-export function chipElement(chip: Chip, actions: ChipActions): HTMLElement {
+function chipElement(chip: Chip, actions: ChipActions): HTMLElement {
   const remove = (): void => actions.change(chip.without);
   const menu = new Menu(chip.words, `${chip.words}: invert, edit or remove`, () => [
     ...(chip.inverted ? [{ label: "Invert", act: () => actions.change(chip.inverted!) }] : []),

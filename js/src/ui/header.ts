@@ -24,7 +24,7 @@ export interface HeaderActions {
 }
 
 /** The filter as the server's parameters, for the task that has these sources. */
-export function downloadQuery(settings: Settings, sources: SourceSummary[]): URLSearchParams {
+function downloadQuery(settings: Settings, sources: SourceSummary[]): URLSearchParams {
   const { since = "all", until = "", stream = "" } = toPlain(settings);
   const { include, exclude, where, level } = filterTerms(settings.filter);
   const all = { since, until, stream, level, ...sourceQuery(settings.filter, sources), grep: include.map(pythonPattern), exclude: exclude.map(pythonPattern), where };

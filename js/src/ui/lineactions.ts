@@ -9,7 +9,7 @@ import { button, h, setHidden, setText } from "./dom.ts";
 import { Menu, type MenuItem } from "./menu.ts";
 import type { Rows } from "./rows.ts";
 
-export class Prompt {
+class Prompt {
   #label = h("label", {});
   #input = h("input", { type: "text", class: "cl-input", spellcheck: "false", autocomplete: "off", "aria-describedby": "cl-prompt-error" });
   #error = h("span", { class: "cl-le", role: "alert" });
@@ -65,7 +65,7 @@ export interface PickActions {
   drop(): void;
 }
 
-export class PickBar {
+class PickBar {
   #count = h("span", { "aria-live": "polite" });
   #message = h("span", { class: "cl-state", "data-tone": "good", "aria-live": "polite" });
   readonly element: HTMLElement;
@@ -101,7 +101,7 @@ export class PickBar {
 }
 
 /** Where pages have no clipboard (plain http), the old way still works. */
-export async function copyToClipboard(text: string): Promise<void> {
+async function copyToClipboard(text: string): Promise<void> {
   if (navigator.clipboard !== undefined) {
     await navigator.clipboard.writeText(text);
     return;

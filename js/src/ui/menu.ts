@@ -24,25 +24,25 @@ export class Menu {
 
   constructor(label: string, title: string, items: () => (MenuItem | string)[], more = "btn") {
     this.#items = items;
-    this.button = h("button", { type: "button", class: more, title, "aria-label": title, "aria-haspopup": "menu", "aria-expanded": "false", onclick: () => this.toggle() }, label);
+    this.button = h("button", { type: "button", class: more, title, "aria-label": title, "aria-haspopup": "menu", "aria-expanded": "false", onclick: () => this.#toggle() }, label);
     this.element = h("span", { class: "cl-pop" }, this.button, this.#list);
     this.element.addEventListener("focusout", (event: FocusEvent) => {
-      if (event.relatedTarget !== null && !this.element.contains(event.relatedTarget as Node)) this.close();
+      if (event.relatedTarget !== null && !this.element.contains(event.relatedTarget as Node)) this.#close();
     });
     this.element.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  get open(): boolean {
+  get #open(): boolean {
     return !this.#list.hidden;
   }
 
-  toggle(): void {
-    if (this.open) this.close();
+  #toggle(): void {
+    if (this.#open) this.#close();
     else this.#show();
   }
 
-  close(): boolean {
-    const was = this.open;
+  #close(): boolean {
+    const was = this.#open;
     this.#list.hidden = true;
     this.button.setAttribute("aria-expanded", "false");
     if (was) document.removeEventListener("pointerdown", this.#outside, true);
@@ -50,7 +50,7 @@ export class Menu {
   }
 
   readonly #outside = (event: Event): void => {
-    if (!event.composedPath().includes(this.element)) this.close();
+    if (!event.composedPath().includes(this.element)) this.#close();
   };
 
   #show(focus = 0): void {
@@ -80,7 +80,7 @@ export class Menu {
         const act = (): void => {
           const focus = this.#buttons.indexOf(document.activeElement as HTMLButtonElement);
           if (!item.staysOpen) {
-            this.close();
+            this.#close();
             this.button.focus({ preventScroll: true });
           }
           item.act();
@@ -92,13 +92,13 @@ export class Menu {
   }
 
   #key(event: KeyboardEvent): void {
-    if (!this.open) return;
+    if (!this.#open) return;
     const buttons = this.#buttons;
     const at = buttons.indexOf(document.activeElement as HTMLButtonElement);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
     if (to !== undefined) buttons[(to + buttons.length) % buttons.length]?.focus();
     else if (event.key === "Escape") {
-      this.close();
+      this.#close();
       this.button.focus({ preventScroll: true });
     } else return;
     event.preventDefault();

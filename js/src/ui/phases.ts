@@ -32,7 +32,7 @@ export function isLocalFile({ task, ended, exit }: TaskSummary): boolean {
   return ended && exit === null && taskParts(task).namespace === "file";
 }
 
-export function describeTask(task: TaskSummary): string {
+function describeTask(task: TaskSummary): string {
   if (isLocalFile(task)) return `File · ${groupDigits(task.complete?.records ?? task.lines)} lines`;
   if (task.ended) return `${task.state === "succeeded" ? "Complete" : "Failed"}${task.exit === null ? "" : ` · exit ${task.exit}`}`;
   return { pending: "Pending", running: "Running", succeeded: "Complete", failed: "Failed", gone: "Gone", "": "" }[task.state];

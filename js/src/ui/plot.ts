@@ -157,8 +157,8 @@ function formatStep(step: number): string {
 
 export const LEFT = 40;
 export const RIGHT = 8;
-export const TOP = 7;
-export const BOTTOM = 5;
+const TOP = 7;
+const BOTTOM = 5;
 
 /** What all plots of a chart share. */
 export interface Axis {
@@ -173,7 +173,7 @@ export interface Axis {
   height: number;
 }
 
-export class PlotFrame {
+class PlotFrame {
   constructor(
     readonly axis: Axis,
     readonly scale: Scale,
@@ -267,7 +267,7 @@ function roundToTenth(px: number): number {
 /** Points of a place that are marked. */
 const MAX_DOTS = 12;
 
-export class PlotOverlay {
+class PlotOverlay {
   #drag = svg("rect", { class: "cl-h-drag", width: "0" });
   #cursor = svg("path", { class: "cl-pcur" });
   #dots = svg("g", { class: "cl-pc" });
@@ -306,13 +306,13 @@ export class PlotOverlay {
 }
 
 /** A stretch of the axis, from top to bottom. */
-export function placeBand(rect: SVGElement, frame: PlotFrame, a: number, b: number): void {
+function placeBand(rect: SVGElement, frame: PlotFrame, a: number, b: number): void {
   const [from, to] = [frame.xOf(Math.min(a, b)), frame.xOf(Math.max(a, b))];
   for (const [name, value] of [["x", from], ["y", 1], ["width", a === b ? 0 : Math.max(1, to - from)], ["height", frame.axis.height - 2]] as const) setAttr(rect, name, String(Number(value.toFixed(1))));
 }
 
 /** Not as an attribute, see dom.ts. */
-export function setHue(element: SVGElement, hue: number): void {
+function setHue(element: SVGElement, hue: number): void {
   const value = String(hue);
   if (element.style.getPropertyValue("--h") !== value) element.style.setProperty("--h", value);
 }
@@ -320,7 +320,7 @@ export function setHue(element: SVGElement, hue: number): void {
 /** Less than this is a click, px. */
 const CLICK_PX = 4;
 
-export function listenToInput(plot: Plot, actions: PlotActions): void {
+function listenToInput(plot: Plot, actions: PlotActions): void {
   listenToPointer(plot, actions);
   listenToKeys(plot, actions);
 }

@@ -193,7 +193,7 @@ function runElement(run: string): HTMLElement {
 }
 
 /** Text in styles, with marks laid over them. */
-export function writeRuns(target: HTMLElement, text: string, runs: StyleRun[], marks: number[]): void {
+function writeRuns(target: HTMLElement, text: string, runs: StyleRun[], marks: number[]): void {
   let mark = 0;
   const write = (parent: Node, from: number, to: number): void => {
     let at = from;
@@ -298,12 +298,12 @@ function children(entries: [string, unknown][], path: string | null, depth: numb
   return found;
 }
 
-export function recordTree(fields: Record<string, unknown>, actions: TreeActions): HTMLElement {
+function recordTree(fields: Record<string, unknown>, actions: TreeActions): HTMLElement {
   return h("div", { class: "cl-tree" }, ...children(Object.entries(fields), "", 0, actions));
 }
 
 /** A line's time in the way that was chosen. */
-export function formatRowTime(time: Time, ms: number, start: number, before: number | undefined): string {
+function formatRowTime(time: Time, ms: number, start: number, before: number | undefined): string {
   switch (time) {
     case "utc":
       return formatUtcClock(ms);

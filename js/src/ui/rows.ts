@@ -201,7 +201,7 @@ export class Rows {
   }
 }
 
-export class RowPlacer {
+class RowPlacer {
   readonly #rows: Rows;
   readonly #pool: RowPool;
   readonly #scrollBar: ScrollBar;
@@ -320,7 +320,7 @@ export class RowPlacer {
 
 const SCROLL_REST_MS = 140;
 
-export class ScrollBar {
+class ScrollBar {
   #lastTop = 0;
   #setTop = 0;
   #grabbed = false;
@@ -406,7 +406,7 @@ export class ScrollBar {
   }
 }
 
-export class RowPicker {
+class RowPicker {
   readonly #rows: Rows;
   readonly #pool: RowPool;
 

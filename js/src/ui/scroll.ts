@@ -8,7 +8,7 @@ export const ROW_PX = 19;
 /** Above the first row and below the last, px. */
 export const PADDING_PX = 4;
 /** Below the height at which Chromium caps an element without saying so. */
-export const MAX_HEIGHT_PX = 33_000_000;
+const MAX_HEIGHT_PX = 33_000_000;
 
 export interface Place {
   index: number;

@@ -99,10 +99,6 @@ export class SourceList {
     setText(this.#toggleOthersButton, others.some((entry) => entry.on) ? "Hide init and sidecars" : "Show init and sidecars");
   }
 
-  get count(): number {
-    return this.#entries.length;
-  }
-
   #isOpen({ keys, on, runs }: SourceEntry): boolean {
     return this.#open.has(keys[0]) || (on && runs.some((one) => !one.on));
   }

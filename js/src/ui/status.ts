@@ -139,7 +139,7 @@ export class StatusBar {
     setAttr(this.#hidden, "title", Object.values(hidden).join("; "));
     setText(this.#transport, update.transport === "comm" && ["live", "done"].includes(update.link) ? "via kernel" : "");
     setText(this.#pill, update.newestFirst ? "↑ newest" : "↓ newest");
-    this.follow(follow);
+    this.#follow(follow);
   }
 
   /** The gaps, each with its reason and what would have closed it. */
@@ -149,7 +149,7 @@ export class StatusBar {
     this.#missing.replaceChildren(...rows);
   }
 
-  follow(follow: boolean): void {
+  #follow(follow: boolean): void {
     setClass(this.#pill, "cl-on", follow);
     setAttr(this.#pill, "aria-pressed", String(follow));
   }

@@ -283,7 +283,7 @@ const MAX_HEIGHT_PX = 3000;
 const STEP_PX = 40;
 
 /** `keep` is told what the reader has chosen, px. */
-export function heightGrip(root: HTMLElement, keep: (height: number) => void): HTMLElement {
+function heightGrip(root: HTMLElement, keep: (height: number) => void): HTMLElement {
   const element = h("div", { class: "cl-grip", role: "separator", "aria-orientation": "horizontal", "aria-label": "Height", tabindex: "0", title: "Drag to change the height" });
   const set = (height: number): void => {
     const bounded = Math.round(Math.max(MIN_HEIGHT_PX, Math.min(MAX_HEIGHT_PX, height)));
