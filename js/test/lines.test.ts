@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
 import { compileFilter } from "../src/text/query.ts";
-import { renderRow } from "../src/store/rendering.ts";
+import { fieldsOf, renderRow } from "../src/store/rendering.ts";
 import { TaskStore } from "../src/store/taskstore.ts";
 import { fromPlain } from "../src/client/settings.ts";
 import { makeRow, type RowActions } from "../src/ui/row.ts";
@@ -15,7 +15,7 @@ const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f
 const ACTIONS: RowActions = {
   label: () => ({ short: "w-0", full: "worker-0", hue: 0 }),
   loadOlder: vi.fn(), loadSpan: vi.fn(), search: vi.fn(), toggleFold: vi.fn(), resized: vi.fn(),
-  fullText: () => Promise.resolve(""),
+  fullText: () => Promise.resolve({ text: "", fields: null }),
   tree: { chosen: [], choose: vi.fn(), filter: vi.fn() },
 };
 
@@ -31,7 +31,7 @@ function element(line: string, { fields = [], grep = "", open = false, pretty = 
   const store = new TaskStore(TASK);
   store.addLog(logEvent(0, [[T0, 1, line]]));
   const row = renderRow(store, 0, 0, 0, compileFilter({ ...fromPlain({}).filter, grep }), pretty, false, fields);
-  return makeRow(row, ACTIONS, open ? new Map([[0, line]]) : new Map());
+  return makeRow(row, ACTIONS, open ? new Map([[0, { text: line, fields: fieldsOf(line) }]]) : new Map());
 }
 
 const said = (line: string, shown?: Shown): string => element(line, shown).querySelector(".cl-m")!.textContent;

@@ -1,6 +1,6 @@
 /** The page's side of the store: one per page whatever the number of widgets and module instances, found on globalThis. */
 
-import type { FromStore, ToStore, Transport } from "../protocol/messages.ts";
+import type { FromStore, FullText, ToStore, Transport } from "../protocol/messages.ts";
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
 import type { TaskSummary, Update } from "../protocol/update.ts";
 import { isRegex, usesRegex } from "../text/query.ts";
@@ -53,7 +53,7 @@ export class StoreClient {
   #watchdog: ReturnType<typeof setTimeout> | undefined;
   readonly #sessions = new Map<string, SessionEntry>();
   readonly #views = new Map<string, ViewEntry>();
-  readonly #replies = new Map<number, (text: string) => void>();
+  readonly #replies = new Map<number, (text: FullText) => void>();
 
   readonly #connect: Connect;
 
@@ -168,16 +168,16 @@ export class StoreClient {
     this.#post({ op: "retry", model });
   }
 
-  fullText(view: string, id: number): Promise<string> {
+  fullText(view: string, id: number): Promise<FullText> {
     return this.#request((ask) => ({ op: "text", view, id, ask }));
   }
 
   /** The shown rows from one to another, to be copied. */
   copy(view: string, from: number, to: number, as: "text" | "json" | "code"): Promise<string> {
-    return this.#request((ask) => ({ op: "copy", view, from, to, as, ask }));
+    return this.#request((ask) => ({ op: "copy", view, from, to, as, ask })).then(({ text }) => text);
   }
 
-  #request(message: (ask: number) => ToStore): Promise<string> {
+  #request(message: (ask: number) => ToStore): Promise<FullText> {
     const ask = ++this.#count;
     return new Promise((resolve) => {
       this.#replies.set(ask, resolve);
@@ -218,7 +218,7 @@ export class StoreClient {
     } else if (message.op === "headers") this.#post({ op: "config", config: readPageConfig() });
     else if (message.op === "pong") this.#onPong();
     else if (message.op === "text") {
-      this.#replies.get(message.ask)?.(message.text);
+      this.#replies.get(message.ask)?.(message);
       this.#replies.delete(message.ask);
     }
   }

@@ -11,6 +11,12 @@ export interface PageConfig {
 
 export type Transport = "auto" | "sse" | "comm";
 
+/** The whole text of a line, and the fields of a structured line. Parsed in the worker, so that the page needs no parser. */
+export interface FullText {
+  text: string;
+  fields: Record<string, unknown> | null;
+}
+
 export type ToStore =
   | { op: "config"; config: PageConfig }
   | { op: "subscribe"; model: string; tasks: string[]; transport: Transport; since: string; origin?: string }
@@ -47,4 +53,4 @@ export type FromStore =
   | { op: "headers" }
   | { op: "send"; model: string; message: Record<string, unknown> }
   | { op: "summary"; tasks: TaskSummary[]; origin?: string }
-  | { op: "text"; ask: number; text: string };
+  | ({ op: "text"; ask: number } & FullText);

@@ -5,6 +5,7 @@ import { StreamIngest } from "./ingest.ts";
 import { ClusterClock, Links } from "./links.ts";
 import { Loader } from "./loader.ts";
 import { OutlineLoader } from "./outlineloader.ts";
+import { fieldsOf } from "./rendering.ts";
 import { goalOf, Seeker } from "./seeker.ts";
 import { type StoreWatcher, Tasks } from "./tasks.ts";
 import type { TaskStore } from "./taskstore.ts";
@@ -75,7 +76,7 @@ export class Engine implements StoreWatcher {
         break;
       case "subscribe":
         links.subscriptions.set(message.model, message);
-        for (const task of message.tasks) this.#tasks.getOrCreate(task);
+        for (const task of message.tasks) this.#tasks.entryOf(task);
         links.assignTasks();
         break;
       case "unsubscribe":
@@ -129,7 +130,7 @@ export class Engine implements StoreWatcher {
     if (message.op === "filter") {
       view.refilter(message.filter);
       this.#foldEqualLines(view);
-      for (const task of this.#links.tasksOf(view.model)) this.#tasks.getOrCreate(task).autoPages = 0;
+      for (const task of this.#links.tasksOf(view.model)) this.#tasks.entryOf(task).autoPages = 0;
       this.#searchSlice();
       this.#coverWindow(view);
       this.#seeker.endSearch(view);
@@ -161,7 +162,7 @@ export class Engine implements StoreWatcher {
       else view.search?.stop();
     } else if (message.op === "toggleFold") view.selection.toggleFold(message.id);
     else if (message.op === "copy") {
-      this.#post({ op: "text", ask: message.ask, text: copyRows(view.selection, view.between(message.from, message.to), message.as) });
+      this.#post({ op: "text", ask: message.ask, text: copyRows(view.selection, view.between(message.from, message.to), message.as), fields: null });
       return;
     } else if (message.op === "find") {
       view.selection.finder.set(message.term);
@@ -173,7 +174,8 @@ export class Engine implements StoreWatcher {
       if (!this.#seeker.startRemoteJump(view, message.jump) && !view.jump(this.#seeker.resolveUnloaded(view, message.jump))) return;
     } else if (message.op === "text") {
       const store = view.selection.stores[view.selection.slotOf(message.id)];
-      this.#post({ op: "text", ask: message.ask, text: store?.texts[view.selection.rowOf(message.id)] ?? "" });
+      const text = store?.texts[view.selection.rowOf(message.id)] ?? "";
+      this.#post({ op: "text", ask: message.ask, text, fields: fieldsOf(text) });
       return;
     }
     this.#views.refresh(view);

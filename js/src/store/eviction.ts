@@ -1,6 +1,7 @@
 /** x */
 
 import { HOLE, NOTICE } from "./lines.ts";
+import { lowerBound } from "./sequence.ts";
 import { spanLines, type UnloadedSpan } from "./spans.ts";
 import type { StoreWatcher } from "./tasks.ts";
 import type { TaskStore } from "./taskstore.ts";
@@ -36,7 +37,7 @@ export function evict(store: TaskStore, places: number[], lines = KEEP_LINES, te
   const order = sortedRows(store);
   const count = order.length;
   const stays = KEPT_SHARE * count * Math.min(lines / Math.max(1, store.lines), text / Math.max(1, store.characters), 1);
-  const centres = [...places.map((key) => lowerBound(order, store, key)), count].toSorted((a, b) => a - b);
+  const centres = [...places.map((key) => lowerBound(order.length, (index) => store.displayKey(order[index]) < key)), count].toSorted((a, b) => a - b);
   // As far around each as keeps about that many.
   let [low, high] = [0, count];
   while (low < high) {
@@ -75,16 +76,6 @@ function sortedRows(store: TaskStore): Uint32Array {
   let place = count + late.length - 1;
   for (let next = late.length - 1, last = count - 1; next >= 0; place--) order[place] = last >= 0 && compare(order[last], late[next]) > 0 ? order[last--] : late[next--];
   return order.subarray(0, count + late.length);
-}
-
-function lowerBound(order: Uint32Array, store: TaskStore, key: number): number {
-  let [low, high] = [0, order.length];
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (store.displayKey(order[middle]) < key) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 function rangesOutside(centres: number[], radius: number, count: number): [number, number][] {

@@ -3,7 +3,7 @@
  * pods. Found as lines arrive, source by source; a row that belongs to another keeps how far back that one is.
  */
 
-import { stripEscapes } from "../text/ansi.ts";
+import { plainText, stripEscapes } from "../text/ansi.ts";
 import { mayBeBar, parseProgress } from "../text/progress.ts";
 import { addLine, mayStartBlock, startFromFrame, startTraceback, type TracebackState, tracebackTitle } from "../text/tracebacks.ts";
 
@@ -149,7 +149,7 @@ export class Folds {
       return;
     }
     const text = raw.length > MAX_CHARS ? raw.slice(0, MAX_CHARS) : raw;
-    const line = (text.includes("\u001b") ? stripEscapes(text) : text).replace(/\r$/, "");
+    const line = plainText(text).replace(/\r$/, "");
     if (open !== null) {
       const verdict = addLine(open.traceback, line);
       if (verdict === "maybe") {

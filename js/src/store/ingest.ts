@@ -40,17 +40,17 @@ export class StreamIngest implements StreamReceiver {
   // Where a stream begins
 
   cursorOf(task: string): string {
-    const held = this.#tasks.getOrCreate(task);
+    const held = this.#tasks.entryOf(task);
     held.isStale = this.#isStale(held);
     return held.isStale ? "" : held.store.cursor;
   }
 
   isEnded(task: string): boolean {
-    return this.#tasks.getOrCreate(task).store.ended || this.#tasks.getOrCreate(task).problem !== null;
+    return this.#tasks.entryOf(task).store.ended || this.#tasks.entryOf(task).problem !== null;
   }
 
   sinceOf(task: string): string {
-    const held = this.#tasks.getOrCreate(task);
+    const held = this.#tasks.entryOf(task);
     const [since, width] = this.#widest(task);
     held.coveredFrom = Math.min(held.coveredFrom, this.#tasks.now() - width);
     return since;
@@ -63,7 +63,7 @@ export class StreamIngest implements StreamReceiver {
       const window = parseWindow(session.since) ?? Infinity;
       if (session.tasks.includes(task) && window > width) [widest, width] = [session.since, window];
     }
-    const held = this.#tasks.getOrCreate(task);
+    const held = this.#tasks.entryOf(task);
     const now = this.#tasks.now();
     if (held.readFrom < Infinity && width < Infinity) {
       width = Math.max(width, now - held.readFrom);
@@ -80,12 +80,12 @@ export class StreamIngest implements StreamReceiver {
   }
 
   onHeard(task: string): void {
-    this.#tasks.getOrCreate(task).heardAt = Date.now();
+    this.#tasks.entryOf(task).heardAt = Date.now();
   }
 
   /** The stream begins with the window: what lies before that and after what is here becomes a row that loads it. */
   onLive(task: string): void {
-    const held = this.#tasks.getOrCreate(task);
+    const held = this.#tasks.entryOf(task);
     const { store } = held;
     if (held.isStale) {
       const from = store.newest;
@@ -112,7 +112,7 @@ export class StreamIngest implements StreamReceiver {
       console.error("[cortex-jupyter] an event could not be read", event, reason);
     }
     const cursors = id?.split(",") ?? [];
-    if (cursors.length === order.length) for (const [i, task] of order.entries()) if (cursors[i] && this.#tasks.get(task)) this.#tasks.getOrCreate(task).store.cursor = cursors[i];
+    if (cursors.length === order.length) for (const [i, task] of order.entries()) if (cursors[i] && this.#tasks.get(task)) this.#tasks.entryOf(task).store.cursor = cursors[i];
   }
 
   #apply(event: string, data: object, held: TaskEntry): void {
@@ -171,12 +171,12 @@ export class StreamIngest implements StreamReceiver {
     const from = `${Math.round(this.#tasks.now())}000000`;
     this.#watcher.tasksReset(tasks, () => {
       for (const task of tasks) this.#tasks.drop(task);
-      for (const task of tasks) this.#tasks.getOrCreate(task).store.addGap({ task, from, reason: `${problem.message}; the window was loaded anew` }, false);
+      for (const task of tasks) this.#tasks.entryOf(task).store.addGap({ task, from, reason: `${problem.message}; the window was loaded anew` }, false);
     });
   }
 
   keepReachable(task: string, place: number): void {
-    const held = this.#tasks.getOrCreate(task);
+    const held = this.#tasks.entryOf(task);
     if (this.#tasks.now() - place < MAX_REACH_MS) held.readFrom = Math.min(held.readFrom, place - 1000);
   }
 

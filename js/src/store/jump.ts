@@ -9,7 +9,7 @@ import { fromNs } from "../text/time.ts";
 import type { Link } from "../transport/link.ts";
 import type { SseEvent } from "../transport/sseparser.ts";
 import { NO_SOURCE, NOTICE } from "./lines.ts";
-import type { RemoteQuery } from "./remotesearch.ts";
+import { type RemoteQuery, type SearchProgress, toRange } from "./remotesearch.ts";
 import type { Finder, Selection } from "./selection.ts";
 import type { RowSequence } from "./sequence.ts";
 import type { UnloadedSpan } from "./spans.ts";
@@ -95,11 +95,6 @@ function lastBeforeFailure(selection: Selection): number | null {
 }
 
 type DirectedJump = Extract<Jump, { by: 1 | -1 }>;
-
-interface SearchProgress {
-  to: string;
-  all?: boolean;
-}
 
 /** What of a task lies between the reader and the next that is here. */
 export interface TaskSpans {
@@ -195,7 +190,7 @@ export class RemoteJump {
       return;
     }
     const since = Math.min(...spans.map(({ low }) => low));
-    const range = { since: new Date(Math.floor(since)).toISOString(), until: new Date(Math.floor(until) + 1).toISOString() };
+    const range = toRange(since, until);
     const stop = this.#hooks.linkOf(store.task)?.search(store.task, { ...query, ...range }, {
       event: (event) => this.#event({ store, spans }, event),
       end: (problem) => {

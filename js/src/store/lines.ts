@@ -3,6 +3,7 @@
 import type { SourceInfo, SourceKind } from "../protocol/events.ts";
 import { ERROR, levelOf, WARNING } from "../text/level.ts";
 import { type EqualLines, Folds } from "./folds.ts";
+import { lowerBound } from "./sequence.ts";
 
 export const LEVEL_BITS = 7;
 export const NOTICE = 8;
@@ -48,14 +49,7 @@ export class SeqRanges {
 
   /** The first range that ends after a number. */
   #endingAfter(seq: number): number {
-    let low = 0;
-    let high = this.#ends.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#ends[middle] <= seq) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return lowerBound(this.#ends.length, (index) => this.#ends[index] <= seq);
   }
 
   /** Numbers, ascending, that are not here any more. */
@@ -93,14 +87,8 @@ export class SeqRanges {
       this.#ends.push(seq + 1);
       return true;
     }
-    let low = 0;
-    let high = last;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#ends[middle] < seq) low = middle + 1;
-      else high = middle;
-    }
-    // `low` is the first range that ends at or after seq.
+    // The first range that ends at or after `seq`.
+    const low = lowerBound(last, (index) => this.#ends[index] < seq);
     if (this.#starts[low] <= seq && seq < this.#ends[low]) return false;
     if (this.#ends[low] === seq) {
       this.#ends[low]++;

@@ -1,6 +1,7 @@
 /** Loads what is not here, page by page, where somebody looks: back from its end, on from its beginning, or around a place within it. */
 
 import type { LogPage, Problem } from "../protocol/events.ts";
+import { errorMessage } from "../text/format.ts";
 import { fromIso } from "../text/time.ts";
 import { RequestError } from "../transport/http.ts";
 import type { Link, PageQuery } from "../transport/link.ts";
@@ -150,7 +151,7 @@ export class Loader {
 
   /** A page before everything that is here, where nobody has counted what is there. */
   loadOlder(task: string): Promise<void> {
-    const held = this.#tasks.getOrCreate(task);
+    const held = this.#tasks.entryOf(task);
     const { older } = held.store;
     if (!older) return Promise.resolve();
     return this.#load(held, async (_pages, link) => {
@@ -163,7 +164,7 @@ export class Loader {
 
   /** Somebody looks at rows that are not here. */
   async loadVisible(task: string, wish: WantedRows): Promise<void> {
-    const held = this.#tasks.getOrCreate(task);
+    const held = this.#tasks.entryOf(task);
     const { store } = held;
     if (held.isLoading || performance.now() < held.pauseUntil) return;
     const before = `${store.lines} ${store.spans.length}`;
@@ -175,12 +176,12 @@ export class Loader {
   }
 
   loadBefore(task: string, span: UnloadedSpan): Promise<void> {
-    return this.#load(this.#tasks.getOrCreate(task), (pages) => pages.loadBefore(span));
+    return this.#load(this.#tasks.entryOf(task), (pages) => pages.loadBefore(span));
   }
 
   /** The lines after the beginning of what is not here, as a reader goes on reading. */
   loadAfter(task: string, span: UnloadedSpan | undefined): Promise<void> {
-    return span ? this.#load(this.#tasks.getOrCreate(task), (pages) => pages.loadAfter(span)) : Promise.resolve();
+    return span ? this.#load(this.#tasks.entryOf(task), (pages) => pages.loadAfter(span)) : Promise.resolve();
   }
 
   async #load(held: TaskEntry, work: (pages: SpanLoader, link: Link) => Promise<void>): Promise<void> {
@@ -206,8 +207,8 @@ export class Loader {
       this.#onPlaceLost(task, reason.problem);
       return;
     }
-    const text = reason instanceof Error ? reason.message : String(reason);
-    this.#tasks.getOrCreate(task).loadProblem = reason instanceof RequestError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
+    const text = errorMessage(reason);
+    this.#tasks.entryOf(task).loadProblem = reason instanceof RequestError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
   }
 
   /** What a window lacks by no more than a page comes at once; nobody has counted: pages until it is covered. */

@@ -25,7 +25,7 @@ export class OutlineLoader {
 
   /** Counts the whole recording, and makes rows of what is not here. */
   load(task: string): Promise<void> {
-    const held = this.#tasks.getOrCreate(task);
+    const held = this.#tasks.entryOf(task);
     const link = this.#tasks.linkOf(task);
     if (!link) return Promise.resolve();
     held.outlineAt = performance.now();

@@ -19,7 +19,7 @@ export function remoteQuery(filter: Filter, sources: readonly SourceSummary[]): 
   return { grep: include.map(pythonPattern), exclude: exclude.map(pythonPattern), where, level: level || undefined, stream: filter.stream || undefined, ...boundedSourceQuery(filter, sources) };
 }
 
-interface SearchProgress {
+export interface SearchProgress {
   to: string;
   all?: boolean;
 }
@@ -29,6 +29,11 @@ interface SearchHooks {
   /** Rows were found; the views take them. */
   found(store: TaskStore, event: LogEvent): void;
   changed(): void;
+}
+
+/** Return the range from one time (ms) to another as the server's parameters. */
+export function toRange(since: number, until: number): Pick<SearchQuery, "since" | "until"> {
+  return { since: new Date(Math.floor(since)).toISOString(), until: new Date(Math.floor(until) + 1).toISOString() };
 }
 
 export class RemoteSearch {
@@ -86,7 +91,7 @@ export class RemoteSearch {
       return;
     }
     const since = Math.max(this.#low, Math.min(...store.spans.map(({ low }) => low)));
-    const range = { since: new Date(Math.floor(since)).toISOString(), until: new Date(Math.floor(until) + 1).toISOString() };
+    const range = toRange(since, until);
     this.#stop = link.search(store.task, { ...query, ...range }, {
       event: (event) => this.#event(store, event),
       end: (problem) => {

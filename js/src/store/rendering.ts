@@ -3,6 +3,7 @@
 import type { Row, StyleRun } from "../protocol/update.ts";
 import { parseAnsi, showHidden, stripEscapes } from "../text/ansi.ts";
 import { formatValue, type LineFields, parseFields } from "../text/fields.ts";
+import { LEVEL_KEYS } from "../text/level.ts";
 import { formatProgress, mayBeBar, parseProgress } from "../text/progress.ts";
 import type { Matcher } from "../text/query.ts";
 import { isSameTime, parseLineTime } from "../text/linetime.ts";
@@ -15,7 +16,6 @@ const MAX_JSON_CHARS = 65_536;
 
 const MESSAGE_KEYS = ["msg", "message", "event", "log", "text"];
 const TIME_KEYS = new Set(["time", "timestamp", "ts", "@timestamp", "asctime", "t"]);
-const LEVEL_KEYS = ["level", "severity", "lvl", "levelname", "log.level", "loglevel", "level_name"];
 const NUMBER = /^[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?$/i;
 
 /** Writes a line piece by piece, each in its style. */
@@ -97,6 +97,11 @@ function highlightTokens(text: string, time: number): StyleRun[] {
     runs.push([dim + found.index, style], [dim + found.index + (address ?? all).length, ""]);
   }
   return runs;
+}
+
+/** Return the fields that open below a structured line; null for text and for a redrawn bar. */
+export function fieldsOf(raw: string): Record<string, unknown> | null {
+  return /\r[^\r]/.test(raw) ? null : (parseFields(stripEscapes(raw))?.fields ?? null);
 }
 
 /** A traceback in one line: what it is, and how much is below. */

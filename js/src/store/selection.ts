@@ -1,10 +1,10 @@
 /** Whether a row is shown: by its source, its level, its stream and its text. */
 
 import type { Filter } from "../protocol/requests.ts";
-import { stripEscapes } from "../text/ansi.ts";
+import { plainText } from "../text/ansi.ts";
 import { DEFAULT_LEVEL } from "../text/level.ts";
 import { mayBeBar } from "../text/progress.ts";
-import { compileFilter, isRegex, type Matcher, termRegex, termTest } from "../text/query.ts";
+import { compileFilter, isRegex, type Matcher, regexError, termRegex, termTest } from "../text/query.ts";
 import { type RunId, sourceTest } from "../text/sources.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
 import { RowSequence } from "./sequence.ts";
@@ -132,7 +132,7 @@ export class Finder {
     try {
       if (term !== "") [this.#test, this.#marker] = [termTest(term), termRegex(term, "g")];
     } catch (reason) {
-      this.error = String(reason instanceof Error ? reason.message : reason).replace(/^Invalid regular expression: /, "");
+      this.error = regexError(reason);
     }
     this.restart();
   }
@@ -196,7 +196,7 @@ export class Finder {
     const row = rowOf(id);
     if (store.flags[row] & NOTICE) return false;
     const text = store.folds.heads.has(row) ? store.folds.textOf(row) : store.texts[row];
-    return this.#test!(text.includes("\u001b") ? stripEscapes(text) : text);
+    return this.#test!(plainText(text));
   }
 }
 

@@ -2,6 +2,17 @@
 
 export type Compare = (a: number, b: number) => number;
 
+/** Return the first index below `length` for which `isBefore` is false, where it is true for all before. */
+export function lowerBound(length: number, isBefore: (index: number) => boolean): number {
+  let [low, high] = [0, length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (isBefore(middle)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 export class RowSequence {
   #ids = new Uint32Array(1024);
   #start = 256;
@@ -22,14 +33,7 @@ export class RowSequence {
 
   /** The first index whose id is not before the place that `before` describes. */
   lowerBound(before: (id: number) => boolean): number {
-    let low = this.#start;
-    let high = this.#end;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (before(this.#ids[middle])) low = middle + 1;
-      else high = middle;
-    }
-    return low - this.#start;
+    return lowerBound(this.length, (index) => before(this.at(index)));
   }
 
   indexFor(id: number): number {

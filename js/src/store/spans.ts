@@ -2,6 +2,7 @@
 
 import type { OutlineDoc } from "../protocol/events.ts";
 import { fromNs } from "../text/time.ts";
+import { lowerBound } from "./sequence.ts";
 
 const NEARLY_ALL = 0.98;
 
@@ -54,13 +55,7 @@ export class Outline {
   /** The time by which so many lines have come since `from`. */
   timeAfter(from: number, count: number): number {
     const wanted = this.#linesBefore(from) + count;
-    let low = 0;
-    let high = this.lines.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#linesBeforeBin[middle + 1] < wanted) low = middle + 1;
-      else high = middle;
-    }
+    const low = lowerBound(this.lines.length, (bin) => this.#linesBeforeBin[bin + 1] < wanted);
     if (low >= this.lines.length) return this.last;
     const within = this.lines[low] === 0 ? 0 : (wanted - this.#linesBeforeBin[low]) / this.lines[low];
     return Math.max(from, this.start + (low + within) * this.width);

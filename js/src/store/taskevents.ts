@@ -142,7 +142,7 @@ export class TaskEvents extends LineTable {
   /** Kubernetes' word for the state. */
   reason = "";
   /** Why nothing is taken in at present. */
-  stoppedReason = "";
+  stopped = "";
   /** The reason of that, as the server names it. */
   #obstacle = "";
   /** What may not be shown beside the lines, and which right would show it. */
@@ -164,8 +164,8 @@ export class TaskEvents extends LineTable {
       if (event.state) this.state = event.state;
       this.message = event.message ?? "";
       this.reason = event.reason ?? "";
-      this.stoppedReason = stoppedText(event);
-      this.#obstacle = this.stoppedReason && event.reason ? event.reason : "";
+      this.stopped = stoppedText(event);
+      this.#obstacle = this.stopped && event.reason ? event.reason : "";
       this.hidden = event.hidden ?? {};
       if (event.older !== undefined && this.older === undefined) {
         this.older = event.older;
@@ -177,16 +177,16 @@ export class TaskEvents extends LineTable {
     if (!this.loaded.add(event.seq)) return;
     const id = event.source ? this.sourceId(event.source) : -1;
     if (live && event.state) [this.state, this.reason] = [event.state, event.reason ?? ""];
-    const was = this.stoppedReason;
-    if (live && event.notice === "state") this.stoppedReason = stoppedText(event);
-    if (was && !this.stoppedReason) this.#addNotice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, resumedText(this.#obstacle), false);
-    if (this.stoppedReason !== was) this.#obstacle = this.stoppedReason && event.reason ? event.reason : "";
+    const was = this.stopped;
+    if (live && event.notice === "state") this.stopped = stoppedText(event);
+    if (was && !this.stopped) this.#addNotice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, resumedText(this.#obstacle), false);
+    if (this.stopped !== was) this.#obstacle = this.stopped && event.reason ? event.reason : "";
     if (event.notice === "created") return this.updateSource(event); // its end says more
     if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) {
       if (live) this.message = event.message ?? "";
       return;
     }
-    if (live && (event.notice === "waiting" || (event.notice === "state" && !this.stoppedReason))) this.message = event.message ?? event.reason ?? "";
+    if (live && (event.notice === "waiting" || (event.notice === "state" && !this.stopped))) this.message = event.message ?? event.reason ?? "";
     else if (live && event.notice === "started") this.message = "";
     this.updateSource(event);
     const hint = event.hint ?? event.termination_message;
@@ -208,7 +208,7 @@ export class TaskEvents extends LineTable {
 
   addEnd(event: EndEvent): void {
     this.ended = true;
-    this.stoppedReason = "";
+    this.stopped = "";
     this.state = event.state ?? (event.exit_code === 0 ? "succeeded" : "failed");
     this.exit = event.exit_code ?? null;
     this.message = endText(event);

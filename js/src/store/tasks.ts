@@ -56,7 +56,7 @@ export class Tasks {
     return this.#entries.values();
   }
 
-  getOrCreate(task: string): TaskEntry {
+  entryOf(task: string): TaskEntry {
     let held = this.#entries.get(task);
     if (held === undefined) {
       held = { store: new TaskStore(task), coveredFrom: Infinity, isLoading: false, autoPages: 0, problem: null, heardAt: Date.now(), isStale: false, readFrom: Infinity, outlineAt: 0, statementFailedAt: Infinity, outlineEvery: OUTLINE_EVERY_MS, outlineLines: -1, outlineLoading: undefined, hasUncountedLevels: false, loadProblem: null, pauseUntil: 0, absence: undefined };
@@ -82,9 +82,9 @@ export class Tasks {
   }
 
   summary(task: string): TaskSummary {
-    const { complete, ended, exit, gaps, gapLines, recorded: lines, message, timeline, reason, state, stoppedReason, hidden } = this.getOrCreate(task).store;
+    const { complete, ended, exit, gaps, gapLines, recorded: lines, message, timeline, reason, state, stopped, hidden } = this.entryOf(task).store;
     const missing = complete ? complete.gaps.map((gap) => ({ text: gapText(gap), hint: gap.hint ?? "" })) : gaps;
-    return { task, complete, ended, exit, gaps: missing.length, missing: missing.slice(0, MAX_GAPS), gapLines, lines, message, reason, state, stopped: stoppedReason, hidden, pods: [...timeline.pods.values()] };
+    return { task, complete, ended, exit, gaps: missing.length, missing: missing.slice(0, MAX_GAPS), gapLines, lines, message, reason, state, stopped, hidden, pods: [...timeline.pods.values()] };
   }
 
   drop(task: string): void {

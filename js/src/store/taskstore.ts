@@ -7,6 +7,7 @@ import { fromIso, fromNs } from "../text/time.ts";
 import { addLine, mayStartBlock, startFromFrame, startTraceback, type TracebackState } from "../text/tracebacks.ts";
 import { MAX_CHARS } from "./folds.ts";
 import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
+import { lowerBound } from "./sequence.ts";
 import type { Outline, UnloadedSpan } from "./spans.ts";
 import { TaskEvents } from "./taskevents.ts";
 
@@ -59,10 +60,14 @@ export class TaskStore extends TaskEvents {
     }
   }
 
+  /** Return the number here of each source of an event, by its number there. */
+  #idsOf({ sources }: LogEvent): Map<number, number> {
+    return new Map(Object.entries(sources).map(([id, info]) => [Number(id), this.sourceId(info)]));
+  }
+
   addLog(event: LogEvent): void {
     const { m, dt, s, o, q, seq } = event;
-    const ids = new Map<number, number>();
-    for (const [id, info] of Object.entries(event.sources)) ids.set(Number(id), this.sourceId(info));
+    const ids = this.#idsOf(event);
     const t0 = fromNs(event.t0);
     const done = this.folds.start(this.rows);
     for (let i = 0; i < m.length; i++) {
@@ -145,8 +150,7 @@ export class TaskStore extends TaskEvents {
   /** Matches of a search, in places of which nothing else is here. */
   addSearchHits(event: LogEvent): void {
     const { m, dt, s, o, q, seq } = event;
-    const ids = new Map<number, number>();
-    for (const [id, info] of Object.entries(event.sources)) ids.set(Number(id), this.sourceId(info));
+    const ids = this.#idsOf(event);
     const t0 = fromNs(event.t0);
     for (let i = 0; i < m.length; i++) {
       const number = q === undefined ? seq + i : seq + q[i];
@@ -264,13 +268,7 @@ class Seam {
   placeKey(id: number, seq: number, time: number, key: number): number {
     const near = this.#near[id];
     if (near === undefined) return key;
-    let low = 0;
-    let high = near.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (near[middle][0] < seq) low = middle + 1;
-      else high = middle;
-    }
+    const low = lowerBound(near.length, (index) => near[index][0] < seq);
     const [before, after] = [near[low - 1], near[low]];
     let found = key;
     if (before && seq - before[0] < MAX_SEQ_DISTANCE && before[1] - time < MAX_CROSSING_MS) found = Math.max(found, before[1]);

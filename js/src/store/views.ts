@@ -74,7 +74,7 @@ export class Views {
 
   contextOf(view: View): ViewContext {
     const tasks = this.#tasks.links.tasksOf(view.model);
-    const held = tasks.map((task) => this.#tasks.getOrCreate(task));
+    const held = tasks.map((task) => this.#tasks.entryOf(task));
     const entry = tasks.length > 0 ? this.#tasks.links.entryOf(tasks[0]) : undefined;
     const live = held.some(({ store }) => !store.ended);
     const done = !live && held.length > 0;
@@ -100,7 +100,7 @@ export class Views {
   }
 
   storesOf(model: string): TaskStore[] {
-    return this.#tasks.links.tasksOf(model).map((task) => this.#tasks.getOrCreate(task).store);
+    return this.#tasks.links.tasksOf(model).map((task) => this.#tasks.entryOf(task).store);
   }
 
   /** Charts are kept of what is shown in any view. */

@@ -19,6 +19,11 @@ export function stripEscapes(text: string): string {
   return text.replace(ESCAPES, "");
 }
 
+/** Strip escape sequences where there are any; most lines have none. */
+export function plainText(text: string): string {
+  return text.includes("\u001b") ? stripEscapes(text) : text;
+}
+
 function hasHidden(text: string): boolean {
   return HIDDEN.test(text);
 }

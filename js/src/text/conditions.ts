@@ -1,6 +1,6 @@
 /** Conditions on a field of a line, `status>=500`, as `cortex_jupyter/query/conditions.py` has them; one table holds both. */
 
-import { stripEscapes } from "./ansi.ts";
+import { plainText } from "./ansi.ts";
 import { parseObject } from "./fields.ts";
 
 export type Condition = [key: string, op: string, value: string];
@@ -84,7 +84,7 @@ export function conditionTest([key, op, wanted]: Condition): (line: string) => b
   const text = wanted.toLowerCase();
   return (line) => {
     if (!line.includes(head)) return false;
-    const value = readField(line.includes("\u001b") ? stripEscapes(line) : line, key, pair);
+    const value = readField(plainText(line), key, pair);
     if (value === null) return false;
     if (op === "~" || op === "!~") return value.toLowerCase().includes(text) === (op === "~");
     const mine = parseNumber(value);

@@ -1,5 +1,10 @@
 /** Numbers and times in words. */
 
+/** Return the message of whatever was thrown. */
+export function errorMessage(reason: unknown): string {
+  return reason instanceof Error ? reason.message : String(reason);
+}
+
 /** 18204 as "18 204", with thin no-break spaces. */
 export function groupDigits(value: number): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");

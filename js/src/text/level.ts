@@ -19,7 +19,7 @@ const NAMES = [
   "error err eror e severe exception", "critical crit f c fatal ftl panic emerg emergency alert dpanic",
 ];
 const RANK = new Map(NAMES.flatMap((names, rank) => names.split(" ").map((name): [string, number] => [name, rank])));
-const KEYS = ["level", "severity", "lvl", "levelname", "log.level", "loglevel", "level_name"];
+export const LEVEL_KEYS = ["level", "severity", "lvl", "levelname", "log.level", "loglevel", "level_name"];
 
 const WORD = "trace|debug|info(?:rmation)?|notice|warn(?:ing)?|err(?:or)?|severe|crit(?:ical)?|fatal|panic|emerg|alert|verbose|fine(?:st|r)?";
 const LEVEL_AT_START = new RegExp(
@@ -75,7 +75,7 @@ export function levelOf(text: string): number {
   return level;
 }
 
-const QUOTED = KEYS.map((key) => `"${key}"`);
+const QUOTED = LEVEL_KEYS.map((key) => `"${key}"`);
 const VALUE = /\s*:\s*(?:"([^"\\]*)"|(\d+)\s*[,}])/y;
 
 /** The level of a JSON line without reading all of it, which costs twenty times as much; undefined where that is not safe. */
@@ -110,7 +110,7 @@ function levelOfValue(value: unknown): number {
 
 /** What a JSON line says; one that names no level may still say it in its message. */
 function levelOfFields(fields: Record<string, unknown>): number {
-  for (const key of KEYS) if (Object.hasOwn(fields, key)) return levelOfValue(fields[key]);
+  for (const key of LEVEL_KEYS) if (Object.hasOwn(fields, key)) return levelOfValue(fields[key]);
   const said = Object.hasOwn(fields, "msg") ? fields.msg : fields.message;
   return typeof said === "string" && !/^\s*\{/.test(said) ? levelOf(said) : 0;
 }

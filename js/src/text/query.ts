@@ -1,8 +1,9 @@
 /** What a reader writes into the box, and what a chip stands for: a text, a /regex/, a condition on a field, a level. */
 
 import type { Filter } from "../protocol/requests.ts";
-import { stripEscapes } from "./ansi.ts";
+import { plainText } from "./ansi.ts";
 import { conditionRegex, conditionTest, parseConditions } from "./conditions.ts";
+import { errorMessage } from "./format.ts";
 import { rankOf } from "./level.ts";
 
 export interface Terms {
@@ -42,6 +43,11 @@ export function termRegex(term: string, more = ""): RegExp {
   if (source === undefined) return new RegExp(escapeRegex(term), more + caseFlags(term));
   const [written, own] = translatePython(source, flags);
   return new RegExp(written, more + own);
+}
+
+/** Return why a pattern is not a regular expression. */
+export function regexError(reason: unknown): string {
+  return errorMessage(reason).replace(/^Invalid regular expression: /, "");
 }
 
 export function isRegex(term: string): boolean {
@@ -154,7 +160,7 @@ export function compileFilter(filter: Partial<Filter>): Matcher {
     try {
       work();
     } catch (reason) {
-      error ||= `${what}: ${String(reason instanceof Error ? reason.message : reason).replace(/^Invalid regular expression: /, "")}`;
+      error ||= `${what}: ${regexError(reason)}`;
     }
   };
   for (const term of terms.include) {
@@ -178,7 +184,7 @@ export function compileFilter(filter: Partial<Filter>): Matcher {
     error,
     active: wanted.length + unwanted.length > 0,
     test(text) {
-      const line = text.includes("\u001b") ? stripEscapes(text) : text;
+      const line = plainText(text);
       return wanted.every((test) => test(line)) && !unwanted.some((test) => test(line));
     },
     find: (text) => findMarks(text, markers),

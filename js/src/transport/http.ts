@@ -2,6 +2,7 @@
 
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import type { PageConfig } from "../protocol/messages.ts";
+import { errorMessage, taskParts } from "../text/format.ts";
 import { OUTLINE_BINS, type PageQuery, type SearchQuery, type SearchSink } from "./link.ts";
 import { SseParser } from "./sseparser.ts";
 
@@ -28,7 +29,7 @@ export function withOrigin(config: PageConfig, origin: string): PageConfig {
 
 /** `ns:kind/name` as the path below `{base}tasks/`. */
 export function taskPath(task: string): string {
-  const [, namespace, kind, name] = /^([^:]*):([^/]*)\/(.*)$/.exec(task) ?? ["", "default", "job", task];
+  const { namespace, kind, name } = taskParts(task);
   return `tasks/${[namespace, kind, name].map(encodeURIComponent).join("/")}`;
 }
 
@@ -88,7 +89,7 @@ export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, pat
     for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) splitter.push(value!, (event) => sink.event(event));
     if (!signal.aborted) sink.end();
   } catch (reason) {
-    if (!signal.aborted) sink.end({ code: "SearchFailed", message: `The answer was cut off: ${reason instanceof Error ? reason.message : String(reason)}` });
+    if (!signal.aborted) sink.end({ code: "SearchFailed", message: `The answer was cut off: ${errorMessage(reason)}` });
   }
 }
 

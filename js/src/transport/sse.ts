@@ -106,8 +106,10 @@ export class SseLink implements Link {
   #address(tasks: string[]): string {
     const query = new URLSearchParams(tasks.map((task) => ["task", task]));
     const since = widestSince(tasks, this.#host, (text) => parseWindow(text) ?? Infinity);
-    if (since !== "") query.set("since", since);
-    if (since !== "") query.set("most", String(MAX_FIRST_LINES));
+    if (since !== "") {
+      query.set("since", since);
+      query.set("most", String(MAX_FIRST_LINES));
+    }
     const cursor = joinCursors(tasks, this.#host);
     if (cursor !== "") query.set("cursor", cursor);
     return `${this.#config().base}stream?${query}`;

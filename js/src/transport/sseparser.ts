@@ -11,7 +11,6 @@ export interface SseEvent {
 
 const LF = 10;
 const CR = 13;
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 export class SseParser {
   /** The reconnection time the server asked for. */
@@ -22,6 +21,7 @@ export class SseParser {
   linesBehind = 0;
   #rest = new Uint8Array(0);
   #afterCr = false;
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #isStarted = false;
   #event = "";
   #id: string | undefined;
@@ -69,15 +69,15 @@ export class SseParser {
     }
     let colon = bytes.subarray(start, Math.min(end, start + 8)).indexOf(58);
     if (colon === 0) {
-      const [, word, value] = /^: (hb|behind) (\d+)$/.exec(decoder.decode(bytes.subarray(start, Math.min(end, start + 40)))) ?? [];
+      const [, word, value] = /^: (hb|behind) (\d+)$/.exec(this.#decoder.decode(bytes.subarray(start, Math.min(end, start + 40)))) ?? [];
       if (word === "hb") this.nodeTime = value;
       else if (word === "behind") this.linesBehind = Number(value);
       return;
     }
     if (colon === -1) colon = end - start;
-    const field = decoder.decode(bytes.subarray(start, start + colon));
+    const field = this.#decoder.decode(bytes.subarray(start, start + colon));
     const valueAt = start + colon + (bytes[start + colon + 1] === 32 ? 2 : 1);
-    const value = valueAt < end ? decoder.decode(bytes.subarray(valueAt, end)) : "";
+    const value = valueAt < end ? this.#decoder.decode(bytes.subarray(valueAt, end)) : "";
     if (field === "data") this.#data.push(value);
     else if (field === "event") this.#event = value;
     else if (field === "id" && !value.includes("\0")) this.#id = value;

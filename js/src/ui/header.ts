@@ -1,7 +1,7 @@
 /** What is it and how far: the task, its phases, and what can be done with the whole. */
 
 import type { SourceSummary, Update } from "../protocol/update.ts";
-import { taskParts } from "../text/format.ts";
+import { errorMessage, taskParts } from "../text/format.ts";
 import { filterTerms, pythonPattern } from "../text/query.ts";
 import { sourceQuery } from "../text/sources.ts";
 import { readPageConfig, taskPath, withOrigin } from "../transport/http.ts";
@@ -136,7 +136,7 @@ export class Header {
         h("a", { href: url, download: `${taskParts(task).name}.${format}` }).click();
         setTimeout(() => URL.revokeObjectURL(url), 60_000);
       } catch (reason) {
-        this.#actions.showError(`Download failed: ${reason instanceof Error ? reason.message : String(reason)}`);
+        this.#actions.showError(`Download failed: ${errorMessage(reason)}`);
       }
     }
   }

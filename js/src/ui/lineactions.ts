@@ -2,7 +2,7 @@
 
 import type { Jump } from "../protocol/requests.ts";
 import type { Row } from "../protocol/update.ts";
-import { groupDigits } from "../text/format.ts";
+import { errorMessage, groupDigits } from "../text/format.ts";
 import { parseTypedTime } from "../text/time.ts";
 import type { Bookmark, Session } from "../client/session.ts";
 import { button, h, setHidden, setText } from "./dom.ts";
@@ -194,7 +194,7 @@ export class LineActions {
       await copyToClipboard(text);
       this.pickBar.showMessage(said === "copied" ? "Copied" : `Copied ${said}`);
     } catch (reason) {
-      this.#actions.showError(`Could not copy: ${reason instanceof Error ? reason.message : String(reason)}`);
+      this.#actions.showError(`Could not copy: ${errorMessage(reason)}`);
     }
   }
 

@@ -1,6 +1,7 @@
 /** When the store's updates are drawn: once a frame, and only while somebody can see them; the store keeps all lines meanwhile. */
 
 import type { Update } from "../protocol/update.ts";
+import { errorMessage } from "../text/format.ts";
 
 /** Least time between two acknowledgements: about two updates a frame. */
 const ACK_EVERY_MS = 8;
@@ -86,7 +87,7 @@ export class Painter {
       try {
         if (this.#pending) this.#actions.draw(this.#pending);
       } catch (reason) {
-        this.#actions.showError(`The viewer failed to draw: ${reason instanceof Error ? reason.message : String(reason)}`);
+        this.#actions.showError(`The viewer failed to draw: ${errorMessage(reason)}`);
       }
       this.#pending = undefined;
     });

@@ -1,8 +1,8 @@
 /** One row's element: edge, time, source, message; or a notice, a gap, the log's beginning. Opens on a click. */
 
+import type { FullText } from "../protocol/messages.ts";
 import type { RemoteSearchState, Row, StyleRun } from "../protocol/update.ts";
-import { stripEscapes, visibleText } from "../text/ansi.ts";
-import { parseFields } from "../text/fields.ts";
+import { visibleText } from "../text/ansi.ts";
 import { formatClock, formatElapsed, formatUtcClock, groupDigits } from "../text/format.ts";
 import { LEVELS } from "../text/level.ts";
 import type { Time } from "../client/settings.ts";
@@ -24,7 +24,7 @@ export interface RowActions {
   /** Opens or folds what belongs to a row. */
   toggleFold(id: number): void;
   /** The whole text of a line that was cut. */
-  fullText(id: number): Promise<string>;
+  fullText(id: number): Promise<FullText>;
   readonly tree: TreeActions;
   resized(): void;
 }
@@ -42,7 +42,7 @@ function searchRow({ text }: Row, { state }: RemoteSearchState, actions: RowActi
   return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, h("span", { class: "cl-nt", title: words }, words), ask);
 }
 
-export function makeRow(row: Row, actions: RowActions, open: Map<number, string>): HTMLElement {
+export function makeRow(row: Row, actions: RowActions, open: Map<number, FullText>): HTMLElement {
   if (row.kind === "edge") {
     if (row.remote) return searchRow(row, row.remote, actions);
     if (row.text === "") return h("div", { class: "cl-r" });
@@ -69,7 +69,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, string>
   if (row.hasDetails || row.fold) line.append(foldButton(row, whole !== undefined, actions, open));
   else if (row.bar !== undefined) line.append(h("span", { class: "cl-tw" }, "  "));
   if (row.bar !== undefined && row.bar >= 0) line.append(progressTrack(row.bar));
-  if (whole !== undefined && whole !== "" && !row.hasDetails) line.append(visibleText(whole));
+  if (whole !== undefined && whole.text !== "" && !row.hasDetails) line.append(visibleText(whole.text));
   else writeRuns(line, row.text, row.runs, row.marks);
   const times = row.repeats === undefined ? "" : `× ${groupDigits(row.repeats)} until ${formatClock(row.lastTime!)}`;
   const aside = [times, row.aside, otherPods(row, actions)].filter(Boolean).join(" · ");
@@ -81,7 +81,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, string>
 }
 
 /** Opens what is below a row: its other rows, or what is in it. */
-function foldButton(row: Row, isWhole: boolean, actions: RowActions, open: Map<number, string>): HTMLElement {
+function foldButton(row: Row, isWhole: boolean, actions: RowActions, open: Map<number, FullText>): HTMLElement {
   const isOpen = row.fold === "open" || isWhole;
   const onclick = (event: Event): void => {
     event.stopPropagation();
@@ -109,22 +109,21 @@ function barHistory(text: string): HTMLElement {
   return h("div", { class: "cl-tree" }, left > 0 ? h("div", { class: "cl-k" }, `${groupDigits(left)} earlier`) : null, ...states.slice(-MAX_STATES).map((state) => h("div", { class: "cl-leaf" }, state)));
 }
 
-function openedContent(text: string, actions: TreeActions): HTMLElement {
-  const found = /\r[^\r]/.test(text) ? null : parseFields(stripEscapes(text));
-  return found === null ? barHistory(text) : recordTree(found.fields, actions);
+function openedContent({ text, fields }: FullText, actions: TreeActions): HTMLElement {
+  return fields === null ? barHistory(text) : recordTree(fields, actions);
 }
 
-function onMessageClick(event: Event, row: Row, message: HTMLElement, actions: RowActions, open: Map<number, string>): void {
+function onMessageClick(event: Event, row: Row, message: HTMLElement, actions: RowActions, open: Map<number, FullText>): void {
   const target = event.target as HTMLElement;
   if (target.closest("a, button, .cl-tree") || String(getSelection() ?? "") !== "") return;
   if (row.fold === undefined && !row.hasDetails && row.hiddenChars === 0 && !open.has(row.id)) {
     if (message.scrollWidth <= message.clientWidth) return;
-    open.set(row.id, "");
+    open.set(row.id, { text: "", fields: null });
     actions.resized();
   } else toggleOpen(row, actions, open);
 }
 
-function toggleOpen(row: Row, actions: RowActions, open: Map<number, string>): void {
+function toggleOpen(row: Row, actions: RowActions, open: Map<number, FullText>): void {
   if (row.fold !== undefined) actions.toggleFold(row.id);
   else if (open.delete(row.id)) actions.resized();
   else {
@@ -135,7 +134,7 @@ function toggleOpen(row: Row, actions: RowActions, open: Map<number, string>): v
   }
 }
 
-function noticeRow(row: Row, actions: RowActions, open: Map<number, string>): HTMLElement {
+function noticeRow(row: Row, actions: RowActions, open: Map<number, FullText>): HTMLElement {
   const words = formatNotice(row.text, (ms) => formatClock(ms).slice(0, 8));
   const text = h("span", { class: "cl-nt", title: words }, words);
   const tone = row.kind === "gap" ? "cl-gap" : row.kind === "hole" ? "cl-edge" : row.level >= 4 ? "cl-gaps" : "";
@@ -144,7 +143,7 @@ function noticeRow(row: Row, actions: RowActions, open: Map<number, string>): HT
   const hint = row.hint || (words.length > LONG_NOTICE_CHARS ? words : "");
   if (hint) {
     const why = (): void => {
-      if (!open.delete(row.id)) open.set(row.id, hint);
+      if (!open.delete(row.id)) open.set(row.id, { text: hint, fields: null });
       actions.resized();
     };
     element.append(h("button", { type: "button", class: "cl-more", "aria-expanded": String(open.has(row.id)), onclick: why }, hint === words ? "More" : "Why?"));

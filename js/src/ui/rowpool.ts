@@ -1,5 +1,6 @@
 /** The rows that the reader has picked: from one to another, in the order they are shown, found again when others come between. */
 
+import type { FullText } from "../protocol/messages.ts";
 import type { Row, Update } from "../protocol/update.ts";
 import { h, setClass } from "./dom.ts";
 import { makeRow, type RowActions } from "./row.ts";
@@ -76,7 +77,7 @@ export class RowPool {
   #drawn = 0;
   #version = 0;
   #made = new Map<number, [version: number, key: string, element: HTMLElement]>();
-  #open = new Map<number, string>();
+  #open = new Map<number, FullText>();
 
   readonly #actions: RowPoolActions;
   readonly #selection: RowSelection;
