@@ -1,4 +1,4 @@
-/** One model: its tasks and settings, its comm, and what is written back to Python (seldom, and never a line). */
+/** One widget model: its tasks, its settings, its comm, and what is written back to Python (at most once a second, and never a line). */
 
 import type { Transport } from "../protocol/messages.ts";
 import type { SourceSummary, TaskSummary } from "../protocol/update.ts";
@@ -10,20 +10,20 @@ import type { StoreClient } from "./storeclient.ts";
 const STATUS_EVERY_MS = 1000;
 const VIEW_EVERY_MS = 1000;
 const FINISHED = new Set(["succeeded", "failed", "gone"]);
-/** How lines look, as traits of the same names: set from Python or here, and saved with the notebook. */
+/** Display settings that are traits of the same names. Python or the viewer sets them, and they are saved with the notebook. */
 const DISPLAY_TRAITS = ["time", "wrap", "columns", "newest_first", "font_size", "fields", "fold", "chart", "chart_log"] as const;
 
-/** A line with a note. */
+/** A note on a line. */
 export interface Bookmark {
   task: string;
   seq: number;
   note: string;
 }
 
-/** With the place where somebody reads. */
+/** The saved settings and the time of the first visible row. */
 type SavedView = PlainSettings & { at?: string };
 
-/** As much of anywidget's model as is used here. */
+/** The part of anywidget's model that the viewer uses. */
 export interface Model {
   get(name: string): unknown;
   set(name: string, value: unknown): void;
@@ -33,7 +33,7 @@ export interface Model {
   off(name: string, callback: (...args: never[]) => void): void;
 }
 
-/** A view of the session, as the session needs it. */
+/** What the session calls on each of its views. */
 export interface SessionView {
   settings(): void;
   follow(follow: boolean): void;
@@ -46,9 +46,9 @@ export class Session {
   settings: Settings;
   readonly model: string;
   readonly views = new Set<SessionView>();
-  /** Which cluster and store the tasks are of; "" for the server's. */
+  /** The cluster and store that the tasks belong to; "" for the server's own. */
   readonly origin: string;
-  /** The time where somebody read before the page was loaded again. */
+  /** Time of the row that was read before the page was reloaded; null for none. */
   readonly readerTime: number | null;
   #written: Record<string, string> = {};
   #due: Record<string, ReturnType<typeof setTimeout> | undefined> = {};
@@ -67,7 +67,7 @@ export class Session {
     this.#store = store;
     this.origin = (widget.get("origin") as string | undefined) ?? "";
     const saved = widget.get("view") as SavedView | undefined;
-    // A page that is loaded again shows what it showed.
+    // A reloaded page shows what it showed before.
     this.#restored = Boolean(saved?.since);
     this.settings = fromPlain({ ...(this.#restored ? saved : this.#query), ...this.#displayTraits });
     const at = Date.parse((saved ?? this.#query as SavedView).at ?? "");
@@ -81,10 +81,10 @@ export class Session {
       summary: (tasks) => this.#summary(tasks),
     });
     this.#on("msg:custom", (message: Record<string, unknown>, buffers?: DataView[]) => {
-      // Another tab's page asked for the viewer.
+      // Another tab's page asked for the viewer's code.
       if (message.type === "viewer") return;
       const [buffer] = buffers ?? [];
-      // A copy: the bytes go to the worker, and the host may still hold the frame they came in.
+      // Copy the bytes: they are transferred to the worker, and the host may still hold the frame they came in.
       const bytes = buffer && new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength).slice();
       store.comm(this.model, message, bytes);
     });
@@ -124,11 +124,11 @@ export class Session {
   #displayChanged(name: string): void {
     const looks = fromPlain(this.#displayTraits);
     const { fields, equalLines } = looks.filter;
-    // The store is told only of what it has to do with.
+    // The worker only needs to know of changes to its own part of the settings, the filter.
     this.#apply({ ...looks, filter: name === "fields" || name === "fold" ? { ...this.settings.filter, fields, equalLines } : this.settings.filter });
   }
 
-  /** A trait that this page has changed. */
+  /** Set a trait from this page and save it. */
   setTrait(name: "height" | "follow" | "bookmarks" | (typeof DISPLAY_TRAITS)[number], value: unknown): void {
     if (JSON.stringify(this.widget.get(name)) === JSON.stringify(value)) return;
     this.widget.set(name, value);
@@ -152,20 +152,20 @@ export class Session {
     for (const name of DISPLAY_TRAITS) this.setTrait(name, traits[name]);
   }
 
-  /** A field comes into the rows, behind those that were chosen, or goes out of them. */
+  /** Add a field to those that rows show, or take it out. */
   chooseField(field: string): void {
     const { fields } = this.settings.filter;
     this.change({ fields: fields.includes(field) ? fields.filter((one) => one !== field) : [...fields, field] });
   }
 
-  /** What a value in a record becomes with one click. */
+  /** Add a condition on a field's value to the filter. */
   addFilter({ field, op, value }: { field: string; op: string; value: string }): void {
     const { where } = this.settings.filter;
     const condition = `${field}${op}${quoteValue(value)}`;
     if (!where.includes(condition)) this.change({ where: [...where, condition] });
   }
 
-  /** The reader's regex took too long: without it the lines come back. */
+  /** Take out the regular expression that took too long, so that the lines come back. */
   regexStopped(): void {
     const { grep, regex, include, exclude } = this.settings.filter;
     const typed = regex || isRegex(grep);
@@ -187,7 +187,7 @@ export class Session {
     this.#apply(this.settings);
   }
 
-  /** Of a task that is over when it is opened everything is shown (a page bounds it), unless a window was asked for. */
+  /** Show everything if the tasks had already ended when the viewer opened, unless a window was asked for. Pages bound how much is loaded. */
   onSummary(tasks: TaskSummary[]): void {
     if (this.#opened || tasks.some(({ state }) => state === "")) return;
     this.#opened = true;
@@ -200,13 +200,13 @@ export class Session {
     this.#write("status", { task, state, message, lines: sum(({ lines }) => lines), gaps: sum(({ gaps }) => gaps) }, STATUS_EVERY_MS);
   }
 
-  /** Which rows are in sight, and the time of the first where they stand still. */
+  /** Report which rows are visible, and the time of the first one while the view is paused. */
   reportVisible(sources: SourceSummary[], first: number | null, last: number | null, at: number | undefined): void {
     const place = at === undefined ? {} : { at: new Date(at).toISOString() };
     this.#write("view", { ...toViewTrait(this.settings, sources, first, last), ...place }, VIEW_EVERY_MS);
   }
 
-  /** At most once in `every` ms, only when changed, and always the newest value in the end. */
+  /** Write a trait at most once in `every` ms, only if it changed. The newest value is always written in the end. */
   #write(name: string, value: unknown, every: number): void {
     this.#next[name] = value;
     if (this.#due[name] !== undefined || this.#closed || this.#written[name] === JSON.stringify(value)) return;

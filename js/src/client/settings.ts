@@ -1,6 +1,6 @@
 /**
- * What can be set of a viewer, shared by all views of one model. `fromPlain` and `toPlain` are the one way between that and
- * plain values: Python's `query`, the traits, the saved `view`, an address.
+ * The viewer's settings, shared by all views of one model. `fromPlain` and `toPlain` convert them from and to plain values:
+ * Python's `query`, the traits, the saved `view` and an address.
  */
 
 import type { Filter } from "../protocol/requests.ts";
@@ -13,7 +13,7 @@ export const TIMES = ["local", "utc", "start", "delta", "off"] as const;
 export type Time = (typeof TIMES)[number];
 export const COLUMNS = ["pod", "container", "level"] as const;
 export type Column = (typeof COLUMNS)[number];
-/** What a chart's curves are drawn over; "" without one. */
+/** What a chart's x axis shows; "" hides the chart. */
 const CHARTS = ["", "time", "step"] as const;
 export type ChartBy = (typeof CHARTS)[number];
 export const FONT_SIZES = { least: 9, usual: 12, most: 20 };
@@ -23,32 +23,32 @@ export interface Settings {
   time: Time;
   wrap: boolean;
   columns: Column[];
-  /** The newest line on top. */
+  /** Show the newest line on top. */
   newestFirst: boolean;
-  /** Of the lines, px. */
+  /** Font size of the lines (px). */
   fontSize: number;
   chart: ChartBy;
-  /** The chart's values on a logarithmic scale. */
+  /** Draw the chart's values on a logarithmic scale. */
   chartLog: boolean;
 }
 
 export type Change = Partial<Filter> & Partial<Omit<Settings, "filter">>;
 
-/** Plain values; those of a query as Python has them. */
+/** Settings as plain values, with the names that Python's query uses. */
 export interface PlainSettings {
   since?: string;
-  /** RFC 3339; with it `since` is one, too. */
+  /** RFC 3339. `since` is then an RFC 3339 time, too. */
   until?: string;
   pod?: string;
   container?: string;
   run?: string;
   stream?: string;
   level?: string;
-  /** A text or a /regex/; several are chips. */
+  /** A text or a /regex/. Several become chips. */
   grep?: string | string[];
   exclude?: string | string[];
   where?: string | string[];
-  /** What stands in the box. */
+  /** The text in the filter box. */
   typed?: string;
   regex?: boolean;
   match_case?: boolean;
@@ -80,7 +80,7 @@ function parseInstant(text: string | undefined): number | null {
 
 export function fromPlain(plain: PlainSettings): Settings {
   const grep = toList(plain.grep);
-  // One plain text stands in the box, where it is edited.
+  // A single plain text goes into the filter box, where it can be edited.
   const boxed = plain.typed === undefined && grep.length === 1 && !isRegex(grep[0]);
   const filter: Filter = {
     grep: boxed ? grep[0] : (plain.typed ?? ""),
@@ -109,7 +109,7 @@ export function fromPlain(plain: PlainSettings): Settings {
   return { filter, time, wrap: plain.wrap ?? false, columns, newestFirst: plain.newest_first ?? false, fontSize: Math.max(FONT_SIZES.least, Math.min(FONT_SIZES.most, size)), chart: CHARTS.find((one) => one === plain.chart) ?? "", chartLog: plain.chart_log ?? false };
 }
 
-/** What differs from the default, as `fromPlain` reads it. */
+/** Return the settings that differ from the default, as `fromPlain` reads them. */
 export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, chart, chartLog }: Settings): PlainSettings {
   const { from, until } = filter;
   const all: PlainSettings = {
@@ -142,7 +142,7 @@ export function toPlain({ filter, time, wrap, columns, newestFirst, fontSize, ch
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined && value !== "" && !(Array.isArray(value) && value.length === 0))) as PlainSettings;
 }
 
-/** The `view` trait: the settings, what the filter is in Python's own parameters, and which rows are in sight. */
+/** Return the `view` trait: the settings, the filter as Python's parameters, and which rows are visible. */
 export function toViewTrait(settings: Settings, sources: SourceSummary[], first: number | null, last: number | null): Record<string, unknown> {
   const { include, exclude, where, level } = filterTerms(settings.filter);
   return {
@@ -158,10 +158,10 @@ const FLAGS = new Set(["regex", "match_case", "timestamps", "pretty", "wrap", "n
 const NUMBERS = new Set(["tail", "font_size"]);
 const TEXTS = new Set(["since", "until", "pod", "container", "run", "stream", "level", "typed", "time", "at", "chart"]);
 
-/** A place in the log besides the settings: the time of the first row in sight, where somebody reads. */
+/** The settings as an address; `at` is the time of the first visible row while the view is paused. */
 export type Address = PlainSettings & { at?: string };
 
-/** What is not one of ours is left alone. */
+/** Read the settings from an address and ignore other parameters. */
 export function parseAddress(search: URLSearchParams): Address {
   const plain: Record<string, unknown> = {};
   for (const name of new Set(search.keys())) {
@@ -173,7 +173,7 @@ export function parseAddress(search: URLSearchParams): Address {
   return plain as Address;
 }
 
-/** The tasks first, then what differs from the default. */
+/** Return an address with the tasks first, then the settings that differ from the default. */
 export function formatAddress(tasks: string[], view: Record<string, unknown>): URLSearchParams {
   const search = new URLSearchParams(tasks.map((task) => ["task", task]));
   for (const [name, value] of Object.entries(view)) {

@@ -1,4 +1,4 @@
-/** The page's side of the store: one per page whatever the number of widgets and module instances, found on globalThis. */
+/** The page's side of the worker. A page has one client, whatever the number of widgets and module instances: it is found on globalThis. */
 
 import type { FromStore, FullText, ToStore, Transport } from "../protocol/messages.ts";
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
@@ -6,7 +6,7 @@ import type { TaskSummary, Update } from "../protocol/update.ts";
 import { isRegex, usesRegex } from "../text/query.ts";
 import { readPageConfig } from "../transport/http.ts";
 
-/** How long the worker may be deaf while a reader's regex is in use. */
+/** How long the worker may not answer while a regular expression of the user is in use (ms). */
 const UNRESPONSIVE_MS = 2000;
 const PING_AGAIN_MS = 1000;
 const IDLE_MS = 10_000;
@@ -15,7 +15,7 @@ export interface SessionEntry {
   tasks: string[];
   transport: Transport;
   since: string;
-  /** Which cluster and store they are of; empty: the server's. */
+  /** The cluster and store that the tasks belong to; "" for the server's own. */
   origin: string;
   send(message: Record<string, unknown>): void;
   summary(tasks: TaskSummary[]): void;
@@ -25,16 +25,16 @@ export interface ViewEntry {
   model: string;
   filter: Filter;
   viewport: Viewport;
-  /** What is sought without filtering. */
+  /** The text that is marked without filtering. */
   find: string;
-  /** Its chart is shown. */
+  /** Whether the view shows the chart. */
   hasChart: boolean;
-  /** Whether anybody can see it. */
+  /** Whether the view can be seen on the screen. */
   isVisible: boolean;
   update(update: Update): void;
-  /** Time has passed and nothing else. */
+  /** Called when only time has passed. */
   clock(now: number): void;
-  /** The regex ran away: the view must leave it. */
+  /** The regular expression took too long: the view must drop it. */
   regexStopped(): void;
 }
 
@@ -156,7 +156,10 @@ export class StoreClient {
     this.#post({ op: "toggleFold", view, id });
   }
 
-  /** The page is seen again, or the network is back. That it went says little: a server may be on this machine. */
+  /**
+   * Check the connections after the page became visible or the network came back. A lost network alone means little: the server
+   * may be on this machine.
+   */
   wake(): void {
     if (this.#connection === undefined) return;
     this.#post({ op: "config", config: readPageConfig() });
@@ -172,7 +175,7 @@ export class StoreClient {
     return this.#request((ask) => ({ op: "text", view, id, ask }));
   }
 
-  /** The shown rows from one to another, to be copied. */
+  /** Return the rows from one to another as they are to be copied. */
   copy(view: string, from: number, to: number, as: "text" | "json" | "code"): Promise<string> {
     return this.#request((ask) => ({ op: "copy", view, from, to, as, ask })).then(({ text }) => text);
   }
@@ -188,7 +191,7 @@ export class StoreClient {
   #post(message: ToStore): void {
     if (this.#connection === undefined) {
       this.#start();
-      // Whatever is open has just been told to the new store; only what acts once is still to be said.
+      // `#start` has just told the new worker everything that is open. Only one-time actions are still to be sent.
       if (message.op === "subscribe" || message.op === "view") return;
     }
     this.#connection!.post(message);
@@ -227,12 +230,12 @@ export class StoreClient {
     return (this.#sessions.get(model)?.origin ?? "") === origin;
   }
 
-  /** A regex that backtracks for ever holds the worker, which nothing but its end can stop. */
+  /** Ping the worker. A regular expression that backtracks without end blocks it, and only terminating the worker stops that. */
   #watchWorker(view: string): void {
     this.#suspect = view;
     clearTimeout(this.#watchdog);
     this.#post({ op: "ping" });
-    // A second, immediate look: when the page itself was busy, the answer is waiting behind this timer.
+    // Wait for one more short timer: if the page itself was busy, the answer is queued behind this one.
     this.#watchdog = setTimeout(() => (this.#watchdog = setTimeout(() => this.#restartWorker(), 100)), UNRESPONSIVE_MS);
   }
 
@@ -301,7 +304,7 @@ function startStore(code: string, onMessage: (message: FromStore) => void): Conn
   try {
     worker = new Worker(url, { type: "module", name: "cortex-jupyter" });
     worker.addEventListener("error", (event) => {
-      // Before it is ready: forbidden here. Later: a fault of ours.
+      // An error before the worker is ready means that workers are forbidden here. Later it is a fault of ours.
       if (early === undefined) console.error("[cortex-jupyter]", event.message);
       else void inPage();
     });
@@ -332,7 +335,7 @@ function wakeOnReturn(hub: StoreClient): StoreClient {
   return hub;
 }
 
-/** Every model has its own instance of this module: only globalThis is the page's. */
+/** Return the page's only client. Every model has its own instance of this module, so the client is kept on globalThis. */
 export function pageStoreClient(code: string): StoreClient {
   const page = globalThis as unknown as Record<symbol, StoreClient | undefined>;
   return (page[CLIENT_KEY] ??= wakeOnReturn(new StoreClient((onMessage) => startStore(code, onMessage))));

@@ -1,10 +1,11 @@
 /**
- * What hosts load as the widget. `_esm` is copied into every model, over the comm and into saved notebooks, so it holds no
- * viewer: it asks the kernel for it, once per page and version, and starts it from a blob: URL as anywidget itself does.
+ * The module that hosts load as the widget. `_esm` is copied into every model, sent over the comm and stored in notebooks, so it
+ * does not contain the viewer: it asks the kernel for the viewer, once per page and version, and starts it from a blob: URL as
+ * anywidget itself does.
  *
- * Asked and not sent unasked: what a kernel sends before the host has made the model is dropped, after a reload nobody
- * would send anything, and a question is answered to all tabs at once. Nothing is awaited in `initialize`: a host gives
- * up on a model whose initialization takes two seconds, and then on every message to it.
+ * The page asks because a message that the kernel sends before the host has made the model is dropped, and because after a
+ * reload nothing would be sent. An answer reaches all tabs at once. `initialize` awaits nothing: a host gives up on a model
+ * whose initialization takes two seconds, and then on every message to it.
  */
 
 import type { Model } from "../client/session.ts";
@@ -12,19 +13,19 @@ import type { Widget } from "./widget.ts";
 
 type Factory = (css?: string, store?: string) => Widget;
 
-/** The viewer of one version: one promise per page, that any model's kernel may keep. */
+/** The viewer of one version. A page has one promise for it, which the kernel of any model may fulfil. */
 interface SharedViewer {
   factory: Promise<Factory>;
   take(parts: DataView[]): void;
 }
 
 const FIRST_DELAY_MS = 1000;
-/** A busy kernel answers all that has piled up, so it is asked ever more seldom. */
+/** Longest pause between two requests (ms). A busy kernel answers everything that has queued up, so the pause doubles each time. */
 const MAX_DELAY_MS = 60_000;
 const WAITING =
   "The log viewer comes from the kernel, which does not answer yet: it is busy or not running. The viewer is shown as soon as it answers; after a restart of the kernel run this cell again.";
 
-/** Every model has its own instance of this module: only globalThis is the page's. */
+/** Every model has its own instance of this module, so shared state is kept on globalThis. */
 const page = globalThis as unknown as Record<symbol, Map<string, SharedViewer> | undefined>;
 const viewers = (page[Symbol.for("cortex-jupyter/viewers")] ??= new Map<string, SharedViewer>());
 
@@ -45,14 +46,14 @@ function sharedViewer(version: string): SharedViewer {
     let take!: (parts: DataView[]) => void;
     const parts = new Promise<DataView[]>((resolve) => (take = resolve));
     entry = { take, factory: parts.then(start) };
-    // What could not be started is asked for anew by the next model.
+    // After a failed start the next model asks again.
     entry.factory.catch(() => viewers.delete(version));
     viewers.set(version, entry);
   }
   return entry;
 }
 
-/** A model's asking for the viewer, to be stopped when the model goes. */
+/** A model's request for the viewer. It is stopped when the model goes. */
 interface ViewerRequest {
   factory: Promise<Factory>;
   stop(): void;
@@ -60,7 +61,7 @@ interface ViewerRequest {
 
 const requests = new WeakMap<Model, ViewerRequest>();
 
-/** Asks the model's kernel until the viewer is there, whoever brought it. */
+/** Ask the model's kernel until the viewer is there, whichever model's kernel sent it. */
 function requestViewer(model: Model): ViewerRequest {
   const version = String(model.get("_viewer"));
   const others = viewers.has(version);
@@ -74,7 +75,7 @@ function requestViewer(model: Model): ViewerRequest {
     try {
       model.send({ type: "viewer" });
     } catch (reason) {
-      // The kernel is dead, which the cell says; another may take its place.
+      // The kernel is dead, and the cell says so. Another may take its place.
       console.warn("[cortex-jupyter]", reason);
     }
   };
@@ -83,7 +84,7 @@ function requestViewer(model: Model): ViewerRequest {
     model.off("msg:custom", answered);
   };
   model.on("msg:custom", answered);
-  // While another model is asking, or the viewer is there, its kernel has time to answer.
+  // Another model is asking already, or the viewer is there: give its kernel time to answer.
   if (others) timer = setTimeout(again, FIRST_DELAY_MS, FIRST_DELAY_MS);
   else again(FIRST_DELAY_MS);
   factory.then(stop, stop);
@@ -93,7 +94,7 @@ function requestViewer(model: Model): ViewerRequest {
 }
 
 export default (): Widget => {
-  // Hosts differ in whether a module, and so this factory, is shared by several models, and in whether both calls see one object.
+  // In some hosts several models share a module and so this factory; in some, `initialize` and `render` see different objects.
   const widgets = new Map<Factory, Widget>();
 
   async function widgetOf(model: Model): Promise<Widget> {
@@ -103,7 +104,7 @@ export default (): Widget => {
     return widget;
   }
 
-  /** Does it when the viewer is there, unless it is over by then. */
+  /** Call `act` when the viewer is there, unless the model or view has gone by then. */
   function later(model: Model, signal: AbortSignal | undefined, act: (widget: Widget) => () => void, failed: (reason: unknown) => void): () => void {
     let over = false;
     let undo: (() => void) | undefined;

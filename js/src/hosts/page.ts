@@ -1,6 +1,7 @@
 /**
- * The viewer as a page of its own. The server says which tasks (in the page's configuration, as JupyterLab does), the address
- * says the rest and follows what the reader changes. A classic script without modules: hubs let those pass by cookie alone.
+ * The viewer as a page of its own. The server names the tasks in the page's configuration, as JupyterLab does. The address holds
+ * the settings and follows their changes. The script is a classic one, not a module, because hubs let classic scripts pass by
+ * cookie alone.
  */
 
 import { taskParts } from "../text/format.ts";
@@ -11,7 +12,7 @@ import viewer from "./widget.ts";
 
 interface PageData {
   cortexTasks: string[];
-  /** Where the store's code is. */
+  /** Address of the worker's code. */
   cortexStore: string;
 }
 
@@ -27,11 +28,11 @@ function setTitle(tasks: string[], status: { state?: string }): void {
   document.title = [names, status.state].filter(Boolean).join(" · ");
 }
 
-/** As much of a widget's model as the viewer uses; what it keeps is the address. */
+/** Return the part of a widget's model that the viewer uses. What it saves goes into the address. */
 function pageModel(tasks: string[]): Model {
   const plain = parseAddress(new URLSearchParams(location.search));
   const looks = { time: plain.time, wrap: plain.wrap, columns: plain.columns, newest_first: plain.newest_first, font_size: plain.font_size };
-  // Without a window the viewer chooses, by whether the task is over.
+  // Without a window the viewer chooses one, depending on whether the task has ended.
   const shown = plain.since ? { view: plain } : { query: plain };
   const traits: Record<string, unknown> = { tasks, transport: "sse", follow: plain.at === undefined, ...looks, ...shown };
   return {
@@ -61,7 +62,7 @@ async function start(): Promise<void> {
   widget.initialize({ model });
   const main = document.querySelector("main")!;
   widget.render({ model, el: main });
-  // There is nothing else here that keys could be for.
+  // The page has nothing else that could want the keys.
   main.querySelector<HTMLElement>("[role=log]")?.focus({ preventScroll: true });
 }
 

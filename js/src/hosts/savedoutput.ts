@@ -1,16 +1,16 @@
 /**
- * A notebook opened on another day: its kernel knows no viewer any more, and what ipywidgets shows then is an error. The lines that
- * are kept in the output beside it are shown in its place, and until a viewer that is there has been drawn.
+ * Show the saved lines of a notebook that is opened later. Its kernel no longer knows the viewer, and ipywidgets would show an
+ * error. The lines saved in the output are shown instead, until a live viewer has been drawn.
  */
 
 const WIDGET_VIEW = "application/vnd.jupyter.widget-view+json";
 const HTML = "text/html";
-/** Of the lines in an output; see `notebook/tail.py`. */
+/** CSS class of the saved lines; see `notebook/tail.py`. */
 const SAVED_LINES_CLASS = "cortex-logs-static";
-/** As ipywidgets' own, whose place this takes. */
+/** The rank of ipywidgets' own renderer, which this one replaces. */
 const RANK = -10;
 
-/** As much as is used of JupyterLab's rendermime. */
+/** The part of JupyterLab's rendermime that is used. */
 export interface Renderer {
   node: HTMLElement;
   renderModel(model: Model): Promise<void>;
@@ -30,10 +30,10 @@ export interface Tracker {
   widgetAdded: { connect(slot: (sender: unknown, panel: { content: { rendermime: Registry } }) => void): unknown };
 }
 
-/** Show them in every notebook that is opened from now on. */
+/** Show the saved lines in every notebook that is opened from now on. */
 export function showSavedLines(tracker: Tracker): void {
   tracker.widgetAdded.connect((_, panel) => {
-    // After ipywidgets, which gives each notebook a renderer of its own in this same signal, and before there are outputs.
+    // Wait until ipywidgets has set its renderer in this same signal. There are no outputs before that.
     queueMicrotask(() => wrapRenderer(panel.content.rendermime));
   });
 }
@@ -45,7 +45,7 @@ function wrapRenderer(registry: Registry): void {
     const renderer = widgets.createRenderer(options);
     const render = renderer.renderModel.bind(renderer);
     let tail: HTMLElement | null = null;
-    // It calls this itself again when the kernel's widgets are known.
+    // ipywidgets calls this again when the kernel's widgets are known.
     renderer.renderModel = async (model) => {
       tail?.remove();
       tail = null;

@@ -1,4 +1,7 @@
-/** The viewer as a widget: a connection per model, DOM per view. A page has one of it (see loader.ts), with its style sheet. */
+/**
+ * The viewer as a widget: one session for each model, one view for each output. A page has one instance of it, with its style
+ * sheet (see loader.ts).
+ */
 
 import { type Model, Session } from "../client/session.ts";
 import { pageStoreClient } from "../client/storeclient.ts";
@@ -29,10 +32,10 @@ function once(signal: AbortSignal | undefined, cleanup: () => void): () => void 
   return run;
 }
 
-/** `css` is the style sheet, `store` the code of the store: the kernel sends the three parts of a viewer together. */
+/** Return the widget. The kernel sends the three parts of a viewer together: this code, `css` and the worker's code `store`. */
 export default (css = "", store = ""): Widget => {
   const style = makeStyler(css);
-  // Hosts differ in whether this is shared by several models, and in whether both calls see one object.
+  // In some hosts several models share this object; in some, `initialize` and `render` see different objects.
   const sessions = new Map<Model, Session>();
 
   function open(model: Model): Session {
@@ -74,7 +77,7 @@ export default (css = "", store = ""): Widget => {
   };
 };
 
-/** Gives a function that styles an element wherever it will be, and says when it is not needed any more. */
+/** Return a function that adds the style sheet to the document or shadow root in which an element is shown. */
 function makeStyler(css: string): (element: HTMLElement) => void {
   if (css === "") return () => {};
   const sheet = new CSSStyleSheet();
@@ -85,7 +88,7 @@ function makeStyler(css: string): (element: HTMLElement) => void {
   };
   adopt(document);
   return (element) => {
-    // Where it is shown is known when it has a size: hosts fill an element before they attach it.
+    // An element's root is known once it has a size: hosts fill an element before they attach it.
     const shown = new ResizeObserver(() => {
       if (!element.isConnected) return;
       shown.disconnect();

@@ -1,4 +1,4 @@
-/** What a server says: the events of the stream, pages, and how a recording is spread over time. */
+/** What the server sends: the events of the stream, pages, and the outline of a recording. */
 
 export type SourceKind = "init" | "main" | "sidecar" | "ephemeral";
 
@@ -19,7 +19,7 @@ export interface LogEvent {
   s: number[];
   o?: number[];
   m: string[];
-  /** Offsets after `seq`, when the server has filtered. */
+  /** Offsets from `seq`, when the server has filtered. */
   q?: number[];
 }
 
@@ -35,22 +35,22 @@ export interface StatusEvent {
   notice?: "state" | "waiting" | "created" | "started" | "ended" | "event" | "backfill" | "clock" | "retention";
   level?: string;
   hint?: string;
-  /** What time it is at the nodes, ns. */
+  /** The current time at the nodes (ns). */
   now?: string;
   exit_code?: number | null;
   reason?: string | null;
-  /** Of an end: what the kubelet or the container says of it, whole. */
+  /** For an end: the whole termination message. */
   termination_message?: string;
-  /** Of a start: when its pod was created and scheduled, ns, and how many init containers it has. */
+  /** For a start: when the pod was created and scheduled (ns), and its number of init containers. */
   created?: string;
   scheduled?: string;
   inits?: number;
-  /** The pod's, where the Job is indexed. */
+  /** Completion index of the pod, for an indexed Job. */
   index?: number;
   older?: string | null;
-  /** With `older`: where the stream begins, ns. */
+  /** With `older`: the time at which the stream begins (ns). */
   from?: string | null;
-  /** What this reader may not see beside the lines (`events`, `pods`), each with the right that would show it. */
+  /** What this user may not see beside the lines (`events`, `pods`), each with the permission that would show it. */
   hidden?: Record<string, string>;
 }
 
@@ -92,10 +92,10 @@ export interface PageRecord {
   source?: Partial<SourceInfo>;
 }
 
-/** A notice inside a page; what kind it is shows in its fields, or in `event` where the server says so. */
+/** A notice inside a page. Its fields show its kind, or `event` where the server names it. */
 export type PageNotice = (StatusEvent | GapEvent | EndEvent) & { event?: string };
 
-/** The completeness statement: counted by the server in what was committed. */
+/** The completeness statement: counts of what was committed. */
 export interface Complete {
   records: number;
   from: string | null;
@@ -103,7 +103,7 @@ export interface Complete {
   sources?: number;
   done?: boolean;
   gaps: GapEvent[];
-  /** How many secrets were masked before they were stored, by kind. */
+  /** Number of secrets that were masked before they were stored, by kind. */
   masked?: Record<string, number>;
 }
 
@@ -115,22 +115,22 @@ export interface LogPage {
   newer?: string | null;
 }
 
-/** How the lines of a recording are spread over time; times are ns. */
+/** How the lines of a recording are spread over time; times in ns. */
 export interface OutlineDoc {
   records: number;
-  /** Number of the last record that is counted. */
+  /** Sequence number of the last record that is counted. */
   upto: number;
   first: string | null;
   last: string | null;
-  /** Where the first bin begins, and how wide each is. */
+  /** Start of the first bin, and width of each. */
   start: string;
   width: string;
   lines: number[];
-  /** Where asked for: warnings and errors of each bin, and records that have been looked at for them. */
+  /** If requested: warnings and errors of each bin, and the number of records that were examined for them. */
   warnings?: number[];
   errors?: number[];
   counted?: number;
   notices: PageNotice[];
-  /** Where asked for: with the lines of each, as far as they are counted. */
+  /** If requested: the sources, with the number of lines of each as far as they are counted. */
   sources?: (SourceInfo & { lines?: number })[];
 }

@@ -1,10 +1,10 @@
-/** The messages between the page and the store. */
+/** The messages between the page and the worker. */
 
 import type { Filter, Jump, Viewport } from "./requests.ts";
 import type { TaskSummary, Update } from "./update.ts";
 
 export interface PageConfig {
-  /** `{baseUrl}cortex/`, absolute; empty where there is no server half to reach. */
+  /** `{baseUrl}cortex/` as an absolute URL; "" where the server extension is not available. */
   base: string;
   headers: Record<string, string>;
 }
@@ -26,11 +26,11 @@ export type ToStore =
   | { op: "filter"; view: string; filter: Filter }
   | { op: "viewport"; view: string; viewport: Viewport }
   | { op: "ack"; view: string }
-  /** Whether anybody can see it: for what is out of sight nothing is done. */
+  /** Whether the view can be seen. A view that cannot be seen is not updated. */
   | { op: "visible"; view: string; isVisible: boolean }
   | { op: "loadOlder"; view: string }
   | { op: "loadSpan"; view: string; id: number }
-  /** Go on with the search of what is not loaded, or stop it. */
+  /** Continue or stop the search in lines that are not loaded. */
   | { op: "search"; view: string; go: boolean }
   | { op: "toggleFold"; view: string; id: number }
   | { op: "text"; view: string; id: number; ask: number }
@@ -40,13 +40,13 @@ export type ToStore =
   | { op: "jump"; view: string; jump: Jump }
   | { op: "close"; view: string }
   | { op: "retry"; model: string }
-  /** The page was asleep, hidden or offline: what is open may be dead. */
+  /** The page was asleep, hidden or offline: open connections may be dead. */
   | { op: "wake" }
   | { op: "ping" };
 
 export type FromStore =
   | Update
-  /** Once a second while something goes on in sight: what it is at the nodes, for words that count up. */
+  /** Sent once a second while a visible task runs: the time at the nodes, for texts that count up. */
   | { op: "clock"; now: number; origin?: string }
   | { op: "ready" }
   | { op: "pong" }

@@ -1,54 +1,57 @@
-/** What a reader wants to see: which lines, and where among them. */
+/** What a user wants to see: which lines, and where among them. */
 
-/** What the view shows. `off` holds the keys of the sources that are switched off, or of single runs of them, `since` the window in milliseconds or null for all. */
+/**
+ * Which lines a view shows. `off` holds the keys of sources, or of single runs, that are switched off; `since` is the window
+ * (ms), null for everything.
+ */
 export interface Filter {
-  /** What is being typed, see store/asking/terms.ts. */
+  /** The text being typed, see text/query.ts. */
   grep: string;
   regex: boolean;
-  /** Case counts in what is being typed. */
+  /** The text being typed is case-sensitive. */
   matchCase: boolean;
-  /** The chips: texts or /regexes/ that lines must, must not contain, and conditions on fields. */
+  /** The chips: texts or /regexes/ that a line must or must not contain, and conditions on its fields. */
   include: string[];
   exclude: string[];
   where: string[];
   level: string;
   stream: string;
   off: string[];
-  /** Given from Python: only pods, containers and runs with these names, until the reader chooses. See store/asking/sources.ts. */
+  /** Set from Python: only pods, containers and runs of these names, until the user chooses. See text/sources.ts. */
   pod: string;
   container: string;
   run: string;
   since: number | null;
-  /** A fixed range in place of a window that ends now, ms. */
+  /** A fixed range in place of a window that ends now (ms). */
   from: number | null;
   until: number | null;
   tail: number | null;
   pretty: boolean;
-  /** Fields that rows show of structured lines, in this order; none: all. */
+  /** Fields of structured lines that rows show, in this order; empty for all. */
   fields: string[];
-  /** Equal lines that follow each other are one row: exactly equal ones, or those that differ in numbers only. */
+  /** Fold equal lines that follow each other into one row: exactly equal ones, or those that differ only in numbers. */
   equalLines: "" | "exact" | "masked";
 }
 
-/** Where the reader's eyes are: rows [from, from+count), held in place by the row `anchor`, which was at `anchorIndex`. */
+/** The visible rows [from, from + count). The row `anchor`, which was at `anchorIndex`, keeps its place. */
 export interface Viewport {
-  /** The time of the row to begin with, where somebody read before; in a view's first look. Null: the reader has moved since. */
+  /** In the first viewport: the time of the row to begin with, read before a reload. Null: the user has moved since. */
   seek?: number | null;
   from: number;
   count: number;
   follow: boolean;
-  /** The newest row on top. */
+  /** The newest row is on top. */
   newestFirst?: boolean;
   anchor: number | null;
   anchorIndex: number;
 }
 
-/** Where to go; `from` is the row that the reader is at. */
+/** Where to go. `from` is the row that the user is at. */
 export type Jump =
   | { to: "time"; time: number }
   | { to: "row"; id: number }
-  /** With its time also to a line that is not loaded. */
+  /** With `time` also to a line that is not loaded. */
   | { to: "seq"; task: string; seq: number; time?: number }
   | { to: "match" | "error"; by: 1 | -1; from: number | null }
-  /** The last line before the task died. */
+  /** The last line before the task failed. */
   | { to: "death" };

@@ -1,8 +1,8 @@
-/** A row as it is drawn. */
+/** What the worker sends to a view: rows, summaries, the time axis and the chart. */
 
 import type { Complete, Problem, SourceKind, TaskState } from "./events.ts";
 
-/** A piece of a row's text: from `at` to the next piece, drawn with a class or an ANSI style. */
+/** Start of a piece of a row's text, and its class or ANSI style. A piece ends where the next one begins. */
 export type StyleRun = [at: number, style: string];
 
 export interface Row {
@@ -15,107 +15,104 @@ export interface Row {
   text: string;
   runs: StyleRun[];
   marks: number[];
-  /** Characters not sent, of a very long line. */
+  /** Number of characters of a very long line that were not sent. */
   hiddenChars: number;
   hasDetails: boolean;
   hint?: string;
-  /** Rows below this one, shown or not. */
+  /** Whether the rows below this one are shown. */
   fold?: "open" | "shut";
-  /** It stands below the row of its traceback. */
+  /** The row is nested below the row of its traceback. */
   isNested?: boolean;
-  /** What is said beside the text, dim. */
+  /** A dim text beside the row's text. */
   aside?: string;
-  /** Sources with the same traceback. */
+  /** Other sources with the same traceback. */
   otherSources?: number[];
-  /** Of equal lines: how many, and when the last was. */
+  /** For equal lines: how many, and the time of the last. */
   repeats?: number;
   lastTime?: number;
-  /** How far a progress bar is, 0 to 1; -1 where it does not say. */
+  /** Progress of a bar, 0 to 1; -1 if it is not known. */
   bar?: number;
-  /** Of the first row: the search that it tells of. */
+  /** For the first row: the search whose state it shows. */
   remote?: RemoteSearchState;
 }
 
-/** A place on the time axis that is no line: what the notices say, of the whole recording where its outline is known. */
+/** A notice on the time axis; of the whole recording if its outline is known. */
 export interface Mark {
-  /** `restart` is the start of a source's second or later run; `event` a Kubernetes event (OOMKilled, FailedScheduling ...). */
+  /** `restart` is the start of a source's second or later run, `event` a Kubernetes event (OOMKilled, FailedScheduling). */
   kind: "gap" | "started" | "restart" | "ended" | "event" | "end";
-  /** ms. */
+  /** Time (ms). */
   time: number;
-  /** Where a gap ends, ms; else the same as `time`. */
+  /** End of a gap (ms); otherwise the same as `time`. */
   to: number;
-  /** What to say of it, in words; times within as `{ms}` (`noticeWords` writes them). */
+  /** The text to show. Times in it are written as `{ms}`, see `formatNotice`. */
   text: string;
-  /** As a row's: 4 is a warning, 5 and 6 are errors; an end with an exit code other than 0 is an error. */
+  /** As for a row: 4 is a warning, 5 and 6 are errors. An end with an exit code other than 0 is an error. */
   level: number;
-  /** The source as `SourceSummary.key` has it, "" for the whole task. */
+  /** The source's key as in `SourceSummary`; "" for the whole task. */
   source: string;
 }
 
-/**
- * Volume over time: of the whole recording where its outline is known, else of the rows that are loaded. Drawn from `from` to
- * `to` in `count` bins of the same width.
- */
+/** Lines over time, in `count` bins of equal width: of the whole recording if its outline is known, otherwise of the loaded rows. */
 export interface Histogram {
-  /** The axis, ms. */
+  /** Start and end of the axis (ms). */
   from: number;
   to: number;
-  /** Four numbers for each bin: lines, of these warnings, of these errors (and worse), gaps. */
+  /** Four numbers for each bin: lines, warnings, errors (and worse), gaps. */
   bins: Uint32Array;
   count: number;
-  /** Where the window begins, ms; -Infinity with "all". */
+  /** Start of the window (ms); -Infinity for everything. */
   low: number;
-  /** The bars stand for the whole recording, not only for what is loaded. */
+  /** The bars count the whole recording, not only the loaded lines. */
   isComplete: boolean;
-  /** By time. */
+  /** Ordered by time. */
   marks: Mark[];
-  /** What is loaded, as pairs [from, to], ms: elsewhere is only counted. */
+  /** Loaded ranges as pairs [from, to] (ms). Elsewhere the lines are only counted. */
   loaded: [number, number][];
 }
 
-/** The values of one metric of one source, thinned out: each is a line of the log; in the order of time. */
+/** The values of one metric of one source, reduced to what can be seen, ordered by time. Each value comes from a line. */
 export interface Curve {
   name: string;
-  /** As `SourceSummary.key` has it. */
+  /** The source's key as in `SourceSummary`. */
   source: string;
   task: string;
-  /** ms. */
+  /** Time (ms). */
   time: Float64Array;
-  /** NaN where the line names none. */
+  /** NaN if the line names no step. */
   step: Float64Array;
   value: Float64Array;
   seq: Float64Array;
 }
 
-/** What the lines of a view's tasks report. */
+/** The metrics that the lines of a view's tasks report. */
 export interface Chart {
   curves: Curve[];
-  /** Of what: all of the log; all of it so far as it has been read; or only the lines that are loaded. */
+  /** What the curves are drawn from: the whole log; the part that has been read so far; or only the loaded lines. */
   coverage: "all" | "reading" | "loaded";
-  /** Lines read by the server, and lines there are. */
+  /** Number of lines that the server has read, and of all lines. */
   linesRead: number;
   lines: number;
-  /** Why only of what is loaded. */
+  /** Why the chart shows only the loaded lines. */
   message: string;
-  /** Metrics beyond the most that are kept. */
+  /** Number of metrics beyond the limit. */
   leftOut: number;
 }
 
 /** One run of a source. */
 export interface RunSummary {
   key: string;
-  /** Restarts before it: 0 is the first. */
+  /** Number of restarts before this run. */
   run: number;
   on: boolean;
   lines: number;
   state: "waiting" | "running" | "ended";
   exit: number | null;
-  /** What the kubelet or the container says of its end. */
+  /** The termination message. */
   endMessage: string;
-  /** When it started and ended, ms; 0 where that is not known. */
+  /** Time of the start and the end (ms); 0 if not known. */
   startedAt: number;
   endedAt: number;
-  /** When its last line that is here was written, ms; 0 before there is one. */
+  /** Time of its last loaded line (ms); 0 if there is none. */
   lastLineAt: number;
 }
 
@@ -126,28 +123,28 @@ export interface SourceSummary {
   container: string;
   kind: SourceKind;
   hue: number;
-  /** Whether any run is. */
+  /** Whether any of its runs is shown. */
   on: boolean;
-  /** From the first to the newest. */
+  /** Ordered from the first to the newest. */
   runs: RunSummary[];
-  /** The completion index of its pod; null where there is none. */
+  /** Completion index of its pod; null if there is none. */
   index: number | null;
   lines: number;
-  /** Of the newest run. */
+  /** State of the newest run. */
   state: "waiting" | "running" | "ended";
   exit: number | null;
   node: string;
-  /** When its last line was written, ms; 0 before there is one. */
+  /** Time of the last loaded line (ms); 0 if there is none. */
   lastLineAt: number;
 }
 
-/** A gap in words. */
+/** A gap as text. */
 export interface GapSummary {
   text: string;
   hint: string;
 }
 
-/** How far a pod has come: times in ms, 0 where that has not been or is not known. */
+/** The phases of a pod: times in ms, 0 if a phase was not reached or is not known. */
 export interface PodPhases {
   pod: string;
   created: number;
@@ -157,7 +154,7 @@ export interface PodPhases {
   inits: number;
   initsDone: number;
   main: number;
-  /** The first start that is known was not its first: how long it took to get there is not known. */
+  /** The first known start was a restart, so the time until the first start is not known. */
   isLate: boolean;
   end: number;
   exit: number | null;
@@ -167,43 +164,43 @@ export interface TaskSummary {
   task: string;
   state: TaskState | "";
   message: string;
-  /** Kubernetes' word for the state: `CrashLoopBackOff`. */
+  /** Kubernetes' reason for the state, such as `CrashLoopBackOff`. */
   reason: string;
-  /** Why the recorder takes nothing in at present. */
+  /** Why the recorder cannot record at present. */
   stopped?: string;
-  /** What may not be shown beside the lines, and which right would show it. */
+  /** What may not be shown beside the lines, each with the permission that would show it. */
   hidden?: Record<string, string>;
   ended: boolean;
   exit: number | null;
   lines: number;
   gaps: number;
-  /** The first of them. */
+  /** The first gaps. */
   missing: GapSummary[];
   gapLines: number;
   complete: Complete | null;
   pods?: PodPhases[];
 }
 
-/** A filter over what is not loaded. */
+/** State of a filter's search in lines that are not loaded. */
 export interface RemoteSearchState {
   state: "running" | "stopped" | "done" | "failed";
-  /** Everything since then has been searched, ms; Infinity at first. */
+  /** Everything after this time has been searched (ms); Infinity at first. */
   to: number;
-  /** Rows that match, here and there. */
+  /** Number of matching rows, loaded or not. */
   matches: number;
-  /** What is wrong. */
+  /** Why it failed. */
   message: string;
 }
 
-/** The search for the next match or error in what is not loaded. */
+/** State of the search for the next match or error in lines that are not loaded. */
 export interface RemoteJumpState {
   state: "running" | "none" | "failed";
-  /** Everything since then has been searched, ms; Infinity at first. */
+  /** Everything after this time has been searched (ms); Infinity at first. */
   to: number;
   what: "match" | "error";
-  /** In time, as seen by the reader. */
+  /** Searching forward in time. */
   later: boolean;
-  /** What is wrong. */
+  /** Why it failed. */
   message: string;
 }
 
@@ -216,40 +213,40 @@ export interface Update {
   first: number;
   shift: number;
   follow: boolean;
-  /** Of these rows: the newest is row 0. */
+  /** Of `rows`: row 0 is the newest. */
   newestFirst: boolean;
   rows: Row[];
   tasks: TaskSummary[];
   lines: number;
   shown: number;
   filtered: boolean;
-  /** Rows not searched yet. */
+  /** Number of rows that are not searched yet. */
   searching: number;
-  /** What is sought without filtering: rows that have it, and where among them the row is that was jumped to last (-1: nowhere). */
+  /** For find: number of matching rows, and the index among them of the row that was jumped to last (-1 for none). */
   find?: { count: number; at: number; searching: number; error: string };
-  /** The row that was jumped to, once. */
+  /** The row that was jumped to; sent once. */
   jump?: { row: number; id: number };
-  /** What is said of the rest of the recording. */
+  /** Searches in the lines that are not loaded. */
   remote?: RemoteSearchState;
   beyond?: RemoteJumpState;
   rate: number;
-  /** Changes when row ids mean other rows. */
+  /** Changes when row ids are assigned anew. */
   generation: number;
-  /** The lines are others than before (a new recording); the reader was at this row. */
+  /** The lines were loaded anew (a new recording): the row at which the user was. */
   seekRow?: number;
-  /** How far the nodes' clock is ahead of the page's, ms. */
+  /** How far the nodes' clock is ahead of the page's (ms). */
   clockAhead: number;
   newest: number;
   now: number;
   loading: boolean;
   link: LinkState;
   transport: "sse" | "comm";
-  /** Lines that wait at the server, which sends only so much a second. */
+  /** Lines that wait at the server, which limits the rate. */
   linesBehind: number;
   problem: Problem | null;
   filterError: string;
   sources?: SourceSummary[];
   histogram?: Histogram;
-  /** Where one is shown and it has changed. */
+  /** Set if a chart is shown and it has changed. */
   chart?: Chart;
 }

@@ -1,4 +1,7 @@
-/** The metrics of one task: curves that grow with its lines, each thinned out so that it looks the same. */
+/**
+ * The metrics of one task: curves that grow with its lines, read in slices. The server reads the lines that are not loaded,
+ * once. Nothing is read while no view shows a chart.
+ */
 
 import type { Chart, Curve } from "../protocol/update.ts";
 import { parseMetrics } from "../text/metrics.ts";
@@ -7,16 +10,16 @@ import type { SseEvent } from "../transport/sseparser.ts";
 import { NOTICE } from "./lines.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** A curve is thinned out when it has so many points; half as many are left at most. */
+/** A curve with this many points is reduced to half as many at most. */
 const MAX_POINTS = 4096;
-/** Of all curves together, on the way to the page. */
+/** Points that are sent to the page, for all curves together. */
 const MAX_SENT_POINTS = 24_000;
 const MIN_SENT_POINTS = 100;
-/** Different metrics that are kept. */
+/** Number of different metrics that are kept. */
 const MAX_METRICS = 100;
-/** Points of a stretch of time that are kept: first, last, least, most (M4, as frames/thinned.py), and the first that is no number. */
+/** Points kept for a stretch of time: first, last, minimum, maximum (M4, as the Python package does it), and the first that is not finite. */
 const POINTS_PER_STRETCH = 5;
-/** Rows that are read without looking at the clock. */
+/** Rows that are read between two looks at the clock. */
 const ROWS_PER_CHECK = 64;
 
 interface Point {
@@ -26,7 +29,7 @@ interface Point {
   seq: number;
 }
 
-/** As the server sends them: the lists are of one length. */
+/** A series as the server sends it. All lists have the same length. */
 export interface SeriesDoc {
   name: string;
   pod: string;
@@ -41,7 +44,7 @@ export class Curves {
   readonly #points = new Map<string, { name: string; source: string; points: Point[]; sorted: boolean }>();
   readonly #names = new Set<string>();
   readonly #leftOut = new Set<string>();
-  /** The epoch that each source is in, and the key of the line that says so. */
+  /** The current epoch of each source, and the key of the line that named it. */
   readonly #epochs = new Map<number, { since: number; epoch: number }>();
   #next = 0;
 
@@ -55,7 +58,7 @@ export class Curves {
     return this.#next < this.store.rows;
   }
 
-  /** Reads lines that have come, for so long, ms; whether there is something new. */
+  /** Read new lines for at most `most` ms. Return whether they report values. */
   read(most: number): boolean {
     const { store } = this;
     const end = performance.now() + most;
@@ -63,7 +66,7 @@ export class Curves {
     for (let row = this.#next; row < store.rows; row++) {
       if (row % ROWS_PER_CHECK === 0 && performance.now() > end) break;
       this.#next = row + 1;
-      // What a search has found elsewhere is read by the server.
+      // The server reads the lines that a search found elsewhere.
       if (store.flags[row] & NOTICE || store.isRemoved(row) || store.isSearchHit(row)) continue;
       for (const { values, step, epoch } of parseMetrics(store.texts[row])) {
         const at = this.#stepOf(row, step, epoch);
@@ -74,20 +77,20 @@ export class Curves {
     return found;
   }
 
-  /** Rows have other numbers. */
+  /** Follow a renumbering of the rows. */
   renumber(rows: Int32Array): void {
     let next = 0;
     for (let row = 0; row < this.#next; row++) if (rows[row] >= 0) next++;
     this.#next = next;
   }
 
-  /** What the server has found. A line that is here, too, is the same point. */
+  /** Add values that the server has read. A line that is loaded, too, yields the same point. */
   addSeries({ name, pod, container, time, step, value, seq }: SeriesDoc): void {
     const source = this.store.sourceKey({ pod, container });
     for (const [i, number] of seq.entries()) this.#add(name, source, { time: time[i] / 1e6, step: step[i] ?? Number.NaN, value: parseValue(value[i]), seq: number });
   }
 
-  /** `share` of the points that all tasks of a view may send. */
+  /** Return the curves. `share` is this task's part of the points that a view may send. */
   build(share: number): Curve[] {
     const most = Math.max(MIN_SENT_POINTS, Math.floor((MAX_SENT_POINTS * share) / Math.max(1, this.#points.size)));
     return [...this.#points.values()].map((series) => {
@@ -103,7 +106,7 @@ export class Curves {
     return source ? this.store.sourceKey(source) : "";
   }
 
-  /** A line without a step has the epoch that its source is in; what comes before that line says nothing of it. */
+  /** Return the step of a line. A line without one gets the epoch that its source is in, unless it came before the line that named the epoch. */
   #stepOf(row: number, step: number, epoch: number): number {
     const id = this.store.source[row];
     const key = this.store.key[row];
@@ -137,7 +140,7 @@ function parseValue(value: number | string): number {
   return typeof value === "number" ? value : Number(value.replace("inf", "Infinity"));
 }
 
-/** By time, and what came from here and from the server once. */
+/** Sort points by time and drop those that came both from the page and from the server. */
 function sortPoints(series: { points: Point[]; sorted: boolean }): void {
   if (series.sorted) return;
   series.sorted = true;
@@ -145,7 +148,7 @@ function sortPoints(series: { points: Point[]; sorted: boolean }): void {
   series.points = series.points.filter((point, i, all) => {
     for (let before = i - 1; before >= 0 && all[before].seq === point.seq; before--) {
       if (!Object.is(all[before].value, point.value)) continue;
-      // What the server says of a step knows what was before.
+      // The server knows earlier lines, so it may know the step where the page does not.
       if (Number.isNaN(all[before].step)) all[before].step = point.step;
       return false;
     }
@@ -179,33 +182,33 @@ function thinOut(points: Point[], stretches: number): Point[] {
   return kept;
 }
 
-/** Of the worker's time at once, ms: an update must not wait for it. */
+/** How long lines are read before other work gets its turn (ms). */
 const READ_SLICE_MS = 8;
-/** A chart is drawn anew at most so often, ms. */
+/** Least time between two drawings of a chart (ms). */
 const REDRAW_MS = 500;
 
 interface ChartState {
   curves: Curves;
-  /** There were lines left to read when it was read last. */
+  /** Lines were left when it was read last. */
   behind: boolean;
-  /** What the server has been asked for: all that it had when it was. */
+  /** State of the server's reading. */
   remote: "no" | "reading" | "done" | "failed";
   stop: () => void;
   linesRead: number;
   lines: number;
   leftOut: number;
   message: string;
-  /** Absences that it was asked after. */
+  /** Number of absences when the server was asked. */
   absences: number;
 }
 
 interface ChartHooks {
   linkOf(task: string): Link | undefined;
-  /** Somebody sees the chart of these lines now. */
+  /** Return whether a visible view shows the chart of these lines. */
   seen(store: TaskStore): boolean;
-  /** After whatever waits already. */
+  /** Run after the tasks that are queued already. */
   soon(work: () => void): void;
-  /** The chart of a task is another. */
+  /** The chart of a task has changed. */
   changed(store: TaskStore): void;
 }
 
@@ -220,7 +223,7 @@ export class Charts {
     this.#hooks = hooks;
   }
 
-  /** The stores of which a chart is shown, all of them. */
+  /** Set the tasks whose chart is shown. */
   setStores(stores: Set<TaskStore>): void {
     for (const [store, charted] of this.#charted) {
       if (stores.has(store)) continue;
@@ -233,7 +236,7 @@ export class Charts {
     this.read();
   }
 
-  /** There may be lines to be read. */
+  /** Read new lines, in slices. */
   read(): void {
     if (this.#reading) return;
     let more = false;
@@ -276,7 +279,7 @@ export class Charts {
     this.setStores(new Set());
   }
 
-  /** What is not here is read by the server: once, and again after an absence. */
+  /** Let the server read the lines that are not loaded: once, and again after an absence. */
   #readRemote(store: TaskStore, charted: ChartState): void {
     const holes = store.spans.filter(({ onDemand }) => onDemand).length;
     const lacks = charted.remote === "no" && (store.older || store.spans.length > 0);
@@ -305,7 +308,7 @@ export class Charts {
     this.#changed(store);
   }
 
-  /** Before it is done: a chart of what is loaded, which says so. */
+  /** The server stopped early: show a chart of the loaded lines, and say so. */
   #end(store: TaskStore, charted: ChartState, message: string): void {
     if (charted.remote !== "reading") return;
     charted.remote = "failed";

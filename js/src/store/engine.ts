@@ -1,4 +1,4 @@
-/** The store's side of the page: messages in, views out. Runs in a worker, or in the page where workers are forbidden. */
+/** The worker's side of the page: receives messages, sends updates. It runs in a worker, or in the page where workers are forbidden. */
 
 import type { FromStore, ToStore } from "../protocol/messages.ts";
 import { StreamIngest } from "./ingest.ts";
@@ -13,10 +13,10 @@ import { copyRows, View } from "./view.ts";
 import { soon, Views } from "./views.ts";
 
 const KEEP_MS = 5000;
-/** After so long without another key a filter is asked of the server. */
+/** Pause in typing after which the server is asked to search (ms). */
 const TYPING_PAUSE_MS = 400;
 const TICK_MS = 1000;
-/** Ticks that are so far apart: the machine slept. */
+/** A pause between two ticks that means that the machine slept (ms). */
 const SLEPT_MS = 30_000;
 
 export class Engine implements StoreWatcher {
@@ -34,7 +34,7 @@ export class Engine implements StoreWatcher {
   readonly #ticker: ReturnType<typeof setInterval>;
 
   readonly #post: (message: FromStore) => void;
-  /** Whether a watchdog can end us when a regex runs away. */
+  /** Whether a watchdog terminates this worker if a regular expression runs without end. */
   readonly #guarded: boolean;
 
   constructor(
@@ -122,7 +122,7 @@ export class Engine implements StoreWatcher {
   #receiveForView(message: Extract<ToStore, { view: string }>): void {
     const view = this.#views.all.get(message.view);
     if (view === undefined) return;
-    // Whatever else the reader wants: the next is not what is waited for any more.
+    // Another wish of the user ends a remote jump.
     if (["filter", "find", "jump"].includes(message.op) || (message.op === "viewport" && message.viewport.follow)) {
       view.remoteJump?.stop();
       view.remoteJump = view.goal = null;
@@ -181,7 +181,7 @@ export class Engine implements StoreWatcher {
     this.#views.refresh(view);
   }
 
-  /** A task's lines are folded for all its viewers alike: as far as any of them asks. */
+  /** Fold equal lines of the view's tasks. All views of a task share its folds: the strongest mode that one of them asks for. */
   #foldEqualLines(asking: View): void {
     for (const store of asking.selection.stores) {
       const views = [...this.#views.all.values()].filter(({ selection }) => selection.stores.includes(store));
@@ -192,7 +192,7 @@ export class Engine implements StoreWatcher {
     }
   }
 
-  // What the holdings tell
+  // StoreWatcher
 
   rowsAdded(store: TaskStore, before: number): void {
     for (const view of this.#views.all.values()) view.selection.removeJoining(store);
@@ -218,7 +218,7 @@ export class Engine implements StoreWatcher {
     for (const { selection } of this.#views.all.values()) if (selection.stores.includes(store)) selection.removeEvicted();
   }
 
-  /** The views are made anew: their rows have other numbers. */
+  /** Recreate the views of a task whose rows have other numbers. */
   rowsRenumbered(store: TaskStore, rows: Int32Array): void {
     this.#views.charts.renumber(store, rows);
     for (const view of this.#views.all.values()) {
@@ -271,7 +271,7 @@ export class Engine implements StoreWatcher {
     this.#seeker.startSearches();
     for (const view of seen) this.#seeker.loadGoal(view);
     for (const { wantedRows } of seen) if (wantedRows) void this.#loader.loadVisible(wantedRows.store.task, wantedRows);
-    // All are drawn in one frame.
+    // Post all updates together, so that the page draws them in one frame.
     for (const update of seen.filter((view) => !view.awaitsAck && view.isStale(this.#views.contextOf(view))).map((view) => this.#views.nextUpdate(view))) this.#post(update);
     if (seen.some(({ selection }) => selection.stores.some(({ ended }) => !ended))) this.#post({ op: "clock", now: this.#tasks.now() });
   }

@@ -1,4 +1,4 @@
-/** x */
+/** Keeps a task's memory bounded: drops the lines that are far from every user. They are loaded again when a user looks at them. */
 
 import { HOLE, NOTICE } from "./lines.ts";
 import { lowerBound } from "./sequence.ts";
@@ -6,10 +6,10 @@ import { spanLines, type UnloadedSpan } from "./spans.ts";
 import type { StoreWatcher } from "./tasks.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** Row numbers are given anew when so many rows are gone: as many as stay, so that it takes no longer than making the views of them anew. */
+/** Rows are renumbered when this many were dropped: as many as stay, so that it takes no longer than recreating the views. */
 const COMPACT_ROWS = 250_000;
 
-/** Memory is bounded: what is far from every reader goes. */
+/** Drop lines of a task that takes too much memory. */
 export function limitMemory(store: TaskStore, watcher: StoreWatcher): void {
   if (!isFull(store)) return;
   const before = store.rows;
@@ -19,7 +19,10 @@ export function limitMemory(store: TaskStore, watcher: StoreWatcher): void {
   if (store.removedRows > COMPACT_ROWS) watcher.rowsRenumbered(store, store.compact());
 }
 
-/** Lines of a task, and characters of their text, above which some are dropped; so much of that then stays: little at a time is dropped within a frame. */
+/**
+ * Limits for a task's lines and their characters. Above one of them, lines are dropped down to `KEPT_SHARE` of it: a few at a
+ * time, so that it fits into a frame.
+ */
 const KEEP_LINES = 300_000;
 const KEEP_CHARS = 64 * 2 ** 20;
 const KEPT_SHARE = 0.9;
@@ -29,16 +32,16 @@ function isFull(store: TaskStore, lines = KEEP_LINES, text = KEEP_CHARS): boolea
 }
 
 /**
- * Drops lines; answers whether any.
+ * Drop lines. Return whether any were dropped.
  *
- * `places`: keys of the rows that are looked at; what is nearest to them and to the end stays.
+ * `places`: keys of the rows that users look at. The lines nearest to them and to the end stay.
  */
 export function evict(store: TaskStore, places: number[], lines = KEEP_LINES, text = KEEP_CHARS): boolean {
   const order = sortedRows(store);
   const count = order.length;
   const stays = KEPT_SHARE * count * Math.min(lines / Math.max(1, store.lines), text / Math.max(1, store.characters), 1);
   const centres = [...places.map((key) => lowerBound(order.length, (index) => store.displayKey(order[index]) < key)), count].toSorted((a, b) => a - b);
-  // As far around each as keeps about that many.
+  // Find the largest radius around each place that keeps few enough lines.
   let [low, high] = [0, count];
   while (low < high) {
     const middle = (low + high + 1) >>> 1;
@@ -46,12 +49,12 @@ export function evict(store: TaskStore, places: number[], lines = KEEP_LINES, te
     else high = middle - 1;
   }
   const holes = rangesOutside(centres, low, count);
-  // From the end, so that places before stay what they are.
+  // From the end, so that the indexes of the ranges before stay valid.
   for (const [from, to] of holes.toReversed()) replaceWithSpan(store, order, from, to);
   return holes.length > 0;
 }
 
-/** The rows that are here, in the order in which they are shown, those that belong together one after the other. */
+/** Return the loaded rows in display order, with the members of each fold together. */
 function sortedRows(store: TaskStore): Uint32Array {
   const { folds, key, seq } = store;
   const compare = (a: number, b: number): number => {
@@ -60,7 +63,7 @@ function sortedRows(store: TaskStore): Uint32Array {
     return key[up] - key[down] || seq[up] - seq[down] || up - down || a - b;
   };
   const order = new Uint32Array(store.rows);
-  // Lines of one source come in order, and so do nearly all others: those that do not are sorted and put between them.
+  // Nearly all lines come in order. Sort the few that do not, and merge them in.
   const late: number[] = [];
   let count = 0;
   let before = -Infinity;
@@ -93,10 +96,10 @@ function coveredRows(centres: number[], radius: number, count: number): number {
   return count - rangesOutside(centres, radius, count).reduce((sum, [from, to]) => sum + to - from, 0);
 }
 
-/** Rows [from, to) of the order become one span, together with spans that lie in it or next to it. */
+/** Replace rows [from, to) of the order with one unloaded span, joined with spans in it or next to it. */
 function replaceWithSpan(store: TaskStore, order: Uint32Array, from: number, to: number): void {
   const rootAt = (place: number): number => store.folds.rootOf(order[place]);
-  // What belongs together goes or stays together.
+  // Keep or drop a fold as a whole.
   while (from > 0 && from < to && rootAt(from) === rootAt(from - 1)) from++;
   while (to > from && to < order.length && rootAt(to) === rootAt(to - 1)) to++;
   const isSpan = (place: number): boolean => (store.flags[order[place]] & (NOTICE | HOLE)) === (NOTICE | HOLE);

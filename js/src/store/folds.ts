@@ -1,6 +1,6 @@
 /**
- * What of a task's rows belongs together: the lines of a traceback, the states of a progress bar, one traceback in many
- * pods. Found as lines arrive, source by source; a row that belongs to another keeps how far back that one is.
+ * Rows that belong together: the lines of a traceback, the states of a progress bar, the same traceback in many pods, equal
+ * lines. They are found as lines arrive, source by source. A member stores the distance to its head.
  */
 
 import { plainText, stripEscapes } from "../text/ansi.ts";
@@ -8,16 +8,16 @@ import { mayBeBar, parseProgress } from "../text/progress.ts";
 import { addLine, mayStartBlock, startFromFrame, startTraceback, type TracebackState, tracebackTitle } from "../text/tracebacks.ts";
 
 export interface Fold {
-  /** Of a traceback; null of a progress bar. */
+  /** State of a traceback; null for a progress bar and for equal lines. */
   traceback: TracebackState | null;
-  /** Rows below the head. */
+  /** Number of rows below the head. */
   rows: number;
   last: number;
   /** Heads of the same traceback in other pods. */
   twins: number[];
 }
 
-/** What the folds ask of the rows. */
+/** What the folds read of the rows. */
 interface FoldRows {
   readonly texts: string[];
   pod(row: number): string;
@@ -27,42 +27,42 @@ interface FoldRows {
 interface OpenTraceback {
   traceback: TracebackState;
   head: number;
-  /** Rows that belong if a later one does. */
+  /** Rows that belong to it if a later row does. */
   pending: number[];
 }
 
-/** One stream of one source, line by line. */
+/** Reads one stream of one source, line by line. */
 interface StreamReader {
   open: OpenTraceback | null;
   before: number;
   bars: Map<string, [head: number, step: number]>;
-  /** The line that those after it are compared with. */
+  /** The line with which the next ones are compared. */
   equal: [head: number, text: string] | null;
 }
 
-/** Which lines that follow each other in a stream are folded: none, equal ones, those that differ in numbers only. */
+/** Which consecutive lines of a stream are folded: none, equal ones, or those that differ only in numbers. */
 export type EqualLines = "" | "exact" | "masked";
 
-/** Characters of a line that are looked at. */
+/** Characters of a line that are examined. */
 export const MAX_CHARS = 2000;
 const MAX_DISTANCE = 0xffff;
-/** The same failure within this, ms, is one. */
+/** Equal failures of several pods within this time (ms) are shown as one. */
 const TWIN_WINDOW_MS = 60_000;
-/** Numbers, and names that machines give. */
+/** Numbers and generated names. */
 const MASKED = /\b[0-9a-f]{8,}\b|\b[0-9a-f]{4,}(?:-[0-9a-f]{4,})+\b|0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
 const VARYING = /0x[0-9a-fA-F]+|\d+(?:\.\d+)?/g;
 export class Folds {
-  /** How far back the row is that this one belongs to; 0 for a row of its own. */
+  /** Distance to the row that a row belongs to; 0 for a row of its own. */
   back = new Uint16Array(1024);
   readonly heads = new Map<number, Fold>();
-  /** Rows that are shown already and belong to another as it turned out; they join it in `settle`. */
+  /** Rows that are shown already and turned out to belong to another row. They join it in `settle`. */
   readonly joining = new Map<number, number>();
-  /** Heads that say something else than before the last lines. */
+  /** Heads whose text has changed with the last lines. */
   readonly changedHeads = new Set<number>();
   #readers: StreamReader[] = [];
   #base = 0;
   #finished = new Set<number>();
-  /** Streams whose readers know of rows that are gone. */
+  /** Streams whose readers refer to removed rows. */
   readonly #resetStreams = new Set<number>();
   readonly #headBySignature = new Map<string, number>();
 
@@ -75,7 +75,7 @@ export class Folds {
     this.#rows = rows;
   }
 
-  /** Lines follow: those before row `base` have been seen. Older lines are read by themselves, whatever is under way. */
+  /** Begin to add lines from row `base` on, and return a function that ends it. Older lines are read by themselves, apart from the stream. */
   start(base: number, older = false): () => void {
     this.settle();
     this.changedHeads.clear();
@@ -90,7 +90,7 @@ export class Folds {
     };
   }
 
-  /** Rows are gone, each with all that belongs to it. */
+  /** Forget removed rows. A fold is removed as a whole. */
   forget(isGone: (row: number) => boolean): void {
     this.settle();
     for (const [head, fold] of this.heads) {
@@ -104,13 +104,13 @@ export class Folds {
     this.#readers = [];
   }
 
-  /** Rows of these streams, gone, come again as others, while older lines are read. */
+  /** Forget removed rows of these streams, which are added again while older lines are read. */
   forgetForReload(isGone: (row: number) => boolean, streams: number[]): void {
     for (const stream of streams) this.#resetStreams.add(stream);
     this.forget(isGone);
   }
 
-  /** Rows have other numbers, -1 for those that are gone. */
+  /** Follow a renumbering of the rows; -1 stands for a removed row. */
   renumber(moved: Int32Array): void {
     const back = new Uint16Array(this.back.length);
     for (let row = 0; row < moved.length; row++) {
@@ -201,7 +201,7 @@ export class Folds {
     const key = `${bar.label} ${bar.total}`;
     const [head, at] = reader.bars.get(key) ?? [-1, 0];
     const now = bar.step ?? bar.fraction ?? 0;
-    // One that begins anew is another one.
+    // A bar that starts again is a new bar.
     const same = head >= 0 && now >= at && this.#join(row, head);
     reader.bars.set(key, [same ? head : row, now]);
     reader.equal = null;
@@ -220,13 +220,13 @@ export class Folds {
     return true;
   }
 
-  /** Rows that turned out to belong to others do so from here on. */
+  /** Let the rows that turned out to belong to others join them. */
   settle(): void {
     for (const [row, head] of this.joining) this.back[row] = row - head;
     this.joining.clear();
   }
 
-  /** Tracebacks that have not grown with these lines are whole: those that say the same in another pod become one. */
+  /** Join tracebacks that have not grown with these lines, and so are complete, with the same one in another pod. */
   #groupTwins(all: boolean): void {
     for (const head of this.#finished) {
       if (this.changedHeads.has(head) && !all) continue;
@@ -257,19 +257,19 @@ export class Folds {
     this.changedHeads.add(first!);
   }
 
-  /** The row that this one is part of, with whatever that one is part of. */
+  /** Return the outermost row that a row belongs to. */
   rootOf(row: number): number {
     while (this.back[row] !== 0) row -= this.back[row];
     return row;
   }
 
-  /** The head that a row stands below, or that it is. */
+  /** Return the head that a row belongs to, or the row itself. */
   headOf(row: number): number {
     while (this.back[row] !== 0 && !this.heads.has(row)) row -= this.back[row];
     return row;
   }
 
-  /** The rows that belong to a head, its twins among them. */
+  /** Return the rows that belong to a head, with its twins. */
   membersOf(head: number): number[] {
     const fold = this.heads.get(head);
     if (fold === undefined) return [];
@@ -278,10 +278,10 @@ export class Folds {
     return [...found, ...fold.twins.filter((row) => this.back[row] === row - head)];
   }
 
-  /** What is said by a row with all that belongs to it, for a search. */
+  /** Return the text of a row and all its members, for a search. */
   textOf(head: number): string {
     const fold = this.heads.get(head)!;
-    // Of a bar its last state counts; of equal lines any of them.
+    // For a bar the last state counts; for equal lines any of them.
     if (fold.traceback === null && mayBeBar(this.#rows.texts[head])) return this.#rows.texts[fold.last];
     return [head, ...this.membersOf(head)].map((row) => (row !== head && this.heads.has(row) ? this.textOf(row) : this.#rows.texts[row])).join("\n");
   }

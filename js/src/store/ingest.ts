@@ -1,4 +1,4 @@
-/** What streams in: where a stream begins, what it brings, and what an absence has left out. */
+/** Takes in what streams: where a stream begins, what it brings, and what an absence left out. */
 
 import type { EndEvent, GapEvent, LogEvent, Problem, StatusEvent } from "../protocol/events.ts";
 import { fromNs, parseWindow } from "../text/time.ts";
@@ -9,11 +9,11 @@ import type { Loader } from "./loader.ts";
 import type { OutlineLoader } from "./outlineloader.ts";
 import { rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./tasks.ts";
 
-/** After a longer absence the window is asked for and not what came in between, which is there on demand. */
+/** After a longer absence (ms) only the window is requested. The lines in between are loaded on demand. */
 const MAX_ABSENCE_MS = 600_000;
-/** Pages of a hole that ends with the task: nothing more comes, so they are what is shown. */
+/** Pages that are loaded into a hole at the end of a task: no more lines will come, so the user sees these. */
 const PAGES_AFTER_END = 4;
-/** A place so far back is still reached by a wider window, and an absence so long by the cursor. */
+/** A wider window still reaches back this far, and the cursor bridges an absence this long (ms). */
 const MAX_REACH_MS = 3_600_000;
 
 export class StreamIngest implements StreamReceiver {
@@ -67,13 +67,13 @@ export class StreamIngest implements StreamReceiver {
     const now = this.#tasks.now();
     if (held.readFrom < Infinity && width < Infinity) {
       width = Math.max(width, now - held.readFrom);
-      // As a time: by when a duration is answered, perhaps by a recorder that has to be started, it would not reach so far any more.
+      // Send a time, not a duration: by the time a duration is evaluated, perhaps after a recorder was started, it would no longer reach back far enough.
       widest = new Date(Math.floor(now - width)).toISOString();
     }
     return held.isStale && width > MAX_REACH_MS ? ["10m", MAX_ABSENCE_MS] : [widest, width];
   }
 
-  /** Away for longer than its views look back. */
+  /** Return whether the page was away for longer than its views look back. */
   #isStale({ store, heardAt }: TaskEntry): boolean {
     const window = Math.max(this.#widest(store.task)[1], this.#watcher.widestWindow(store));
     return store.cursor !== "" && Date.now() - heardAt > Math.max(MAX_ABSENCE_MS, Math.min(MAX_REACH_MS, window));
@@ -83,7 +83,7 @@ export class StreamIngest implements StreamReceiver {
     this.#tasks.entryOf(task).heardAt = Date.now();
   }
 
-  /** The stream begins with the window: what lies before that and after what is here becomes a row that loads it. */
+  /** The stream begins with the window: put a span in place of the lines between the loaded ones and the window. */
   onLive(task: string): void {
     const held = this.#tasks.entryOf(task);
     const { store } = held;
@@ -98,7 +98,7 @@ export class StreamIngest implements StreamReceiver {
     held.heardAt = Date.now();
   }
 
-  // What arrives
+  // Events
 
   onEvent({ event, data, id }: SseEvent, order: string[]): void {
     let parsed: { task?: string };
@@ -126,7 +126,7 @@ export class StreamIngest implements StreamReceiver {
       const { now } = data as StatusEvent;
       if (now) this.#clock.setNodeTime(fromNs(now));
       store.addStatus(data as StatusEvent);
-      // The stream begins: is there anything that it leaves out?
+      // The first status of a stream: check whether the stream leaves lines out.
       if ((data as StatusEvent).seq === undefined) void this.#surveys.load(store.task);
     } else if (event === "gap") store.addGap(data as GapEvent);
     else if (event === "end") store.addEnd(data as EndEvent);
@@ -166,7 +166,7 @@ export class StreamIngest implements StreamReceiver {
     this.#tasks.linkOf(task)?.retry();
   }
 
-  /** The recording is another one: the window is loaded anew, where somebody reads too if that is not too far back. */
+  /** The recording is a new one: load the window anew, and the place of each user if that is not too far back. */
   onCursorLost(tasks: string[], problem: Problem): void {
     const from = `${Math.round(this.#tasks.now())}000000`;
     this.#watcher.tasksReset(tasks, () => {
@@ -179,6 +179,4 @@ export class StreamIngest implements StreamReceiver {
     const held = this.#tasks.entryOf(task);
     if (this.#tasks.now() - place < MAX_REACH_MS) held.readFrom = Math.min(held.readFrom, place - 1000);
   }
-
-  // What is asked for
 }

@@ -1,4 +1,4 @@
-/** Where a jump leads, among the rows that are shown. */
+/** Where a jump leads: among the rows that are shown, or in lines that are not loaded, which the server searches. */
 
 import type { LogEvent } from "../protocol/events.ts";
 import type { Jump } from "../protocol/requests.ts";
@@ -15,7 +15,7 @@ import type { RowSequence } from "./sequence.ts";
 import type { UnloadedSpan } from "./spans.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** The row to go to; null where there is none. */
+/** Return the row to go to; null if there is none. */
 export function findDestination(to: Jump, selection: Selection, finder: Finder, low: number): number | null {
   const { shown } = selection;
   if (shown.length === 0) return null;
@@ -35,7 +35,7 @@ export function findDestination(to: Jump, selection: Selection, finder: Finder, 
   }
 }
 
-/** Round the end, as in editors; what lies before the window is left out. */
+/** Return the next match, wrapping around at the end as editors do. Matches before the window are left out. */
 function nextMatch(from: number | null, by: 1 | -1, found: RowSequence, first: number): number | null {
   const length = found.length - first;
   if (length === 0) return null;
@@ -50,7 +50,7 @@ function isError(selection: Selection, id: number): boolean {
   return selection.stores[selection.slotOf(id)].levelOf(selection.rowOf(id)) >= ERROR;
 }
 
-/** Errors that follow each other are one place: a traceback is not walked line by line. */
+/** Return the next error. Consecutive errors count as one, so that a traceback is not walked line by line. */
 function nextError(selection: Selection, from: number | null, by: 1 | -1): number | null {
   const { shown } = selection;
   let index = from === null ? (by > 0 ? 0 : shown.length - 1) : Math.min(shown.length - 1, shown.indexFor(from));
@@ -59,7 +59,7 @@ function nextError(selection: Selection, from: number | null, by: 1 | -1): numbe
   }
   while (index >= 0 && index < shown.length && !isError(selection, shown.at(index))) index += by;
   if (index < 0 || index >= shown.length) return null;
-  // Going back, the first line of the block is what one wants to read.
+  // Going back, land on the first line of the block.
   if (by < 0) while (index > 0 && isError(selection, shown.at(index - 1))) index--;
   return shown.at(index);
 }
@@ -77,7 +77,7 @@ function nearestSeq(selection: Selection, task: string, seq: number): number | n
   return best;
 }
 
-/** The last line of what ended badly last, else the last line of all. */
+/** Return the last line of the source that failed last, or the last line of all. */
 function lastBeforeFailure(selection: Selection): number | null {
   const { shown, stores } = selection;
   const ends = stores.flatMap((store) => store.marks).filter(({ kind, level }) => kind === "ended" && level >= ERROR);
@@ -96,27 +96,30 @@ function lastBeforeFailure(selection: Selection): number | null {
 
 type DirectedJump = Extract<Jump, { by: 1 | -1 }>;
 
-/** What of a task lies between the reader and the next that is here. */
+/** The unloaded spans of a task between the user and the next loaded match. */
 export interface TaskSpans {
   store: TaskStore;
   spans: Pick<UnloadedSpan, "low" | "high">[];
 }
 
-/** A line that is not here. */
+/** A line that is not loaded. */
 export interface JumpGoal {
   store: TaskStore;
   seq: number;
   time: number;
 }
 
-/** The next that is here, not counting the way round the end. */
+/** Return the next loaded row, without wrapping around. */
 export function nextLoaded(to: DirectedJump, selection: Selection): number | null {
   const next = findDestination(to, selection, selection.finder, -Infinity);
   if (next === null || to.from === null) return next;
   return selection.compare(next, to.from) * to.by > 0 ? next : null;
 }
 
-/** Where the next could be that is not here; `by` in time. What is filtered has been found by its own search, as far back as `searchedTo`. */
+/**
+ * Return the spans in which the next match or error may be; `by` is a direction in time. The view's own search has covered
+ * everything after `searchedTo`.
+ */
 export function spansBetween(to: DirectedJump, selection: Selection, searchedTo: number): TaskSpans[] {
   const { from, by } = to;
   if (from === null || from < 0 || selection.matcher.error !== "") return [];
@@ -124,13 +127,13 @@ export function spansBetween(to: DirectedJump, selection: Selection, searchedTo:
   const here = selection.keyOf(from);
   const next = nextLoaded(to, selection);
   const aim = next === null ? by * Infinity : selection.keyOf(next);
-  // Where lines have been found alone, the reader stands in the midst of what is not here.
+  // Search hits are shown alone, so the user may be in the middle of a span.
   const left = ({ low, high }: UnloadedSpan): Pick<UnloadedSpan, "low" | "high"> => (by > 0 ? { low: Math.max(low, here), high: Math.min(high, searchedTo) } : { low, high: Math.min(high, searchedTo, here) });
   const inWay = ({ low, high }: Pick<UnloadedSpan, "low" | "high">): boolean => low < high && (by > 0 ? high > here && low < aim : low < here && high > aim);
   return selection.stores.map((store) => ({ store, spans: store.spans.map(left).filter(inWay) })).filter(({ spans }) => spans.length > 0);
 }
 
-/** The view whose filter and sources bound the search. */
+/** The part of a view that limits the search: its filter and its sources. */
 interface Searchable {
   readonly selection: Selection;
   remoteQuery(store: TaskStore): RemoteQuery | null;
@@ -138,9 +141,9 @@ interface Searchable {
 
 interface RemoteJumpHooks {
   linkOf(task: string): Link | undefined;
-  /** There is a goal. */
+  /** A goal was found. */
   found(): void;
-  /** There is none. */
+  /** There is no goal. */
   none(): void;
   changed(): void;
 }
@@ -168,7 +171,7 @@ export class RemoteJump {
     for (const one of where) this.#ask(one, Math.max(...one.spans.map(({ high }) => high)));
   }
 
-  /** What has been found, once all tasks have been searched. */
+  /** The result, once all tasks have been searched. */
   get goal(): JumpGoal | null {
     return this.#searching.size === 0 ? this.#goal : null;
   }
@@ -202,7 +205,7 @@ export class RemoteJump {
     else this.#stops.set(store, stop);
   }
 
-  /** What is looked for, within what is shown. */
+  /** Return the query for what is looked for, within the view's filter. */
   #query(store: TaskStore): RemoteQuery | null {
     const query = this.#view.remoteQuery(store);
     if (query === null) return null;
@@ -217,7 +220,7 @@ export class RemoteJump {
       const best = this.#nearestLine(one, JSON.parse(data) as LogEvent);
       if (best === null) return;
       if (this.#goal === null || (best.time - this.#goal.time) * this.jump.by < 0) this.#goal = best;
-      // The newest come first: going back, this is the next.
+      // The newest matches come first: going back, the first one is the next.
       if (this.jump.by < 0) this.#done(one.store);
     } else if (event === "progress" || event === "done") {
       const { to, all } = JSON.parse(data) as SearchProgress;
@@ -225,7 +228,7 @@ export class RemoteJump {
       if (time < 8e15) this.#to = Math.min(this.#to, time);
       if (event === "done" && all) this.#done(one.store);
       else if (event === "done") {
-        // So many matches that the server rests: the next in time is before all of them.
+        // The server stopped at many matches. The next one in time is before all of them.
         this.#stops.get(one.store)?.();
         this.#ask(one, time);
       }
@@ -233,7 +236,7 @@ export class RemoteJump {
     }
   }
 
-  /** Of the lines of an event the next that is not here, of sources that are shown. */
+  /** Return the nearest line of an event that is not loaded and whose source is shown. */
   #nearestLine({ store, spans }: TaskSpans, { seq, t0, dt, q, s, sources }: LogEvent): JumpGoal | null {
     let best: JumpGoal | null = null;
     for (const [i, offset] of dt.entries()) {
@@ -247,7 +250,7 @@ export class RemoteJump {
     return best;
   }
 
-  /** The row that the reader is at may be one that was found alone. */
+  /** Return whether a line is the one that the user is at: a search hit may stand alone. */
   #isFrom(store: TaskStore, seq: number): boolean {
     const { selection } = this.#view;
     const { from } = this.jump;

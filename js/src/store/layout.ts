@@ -1,29 +1,32 @@
-/** Where rows stand when what is not loaded takes the place it will need: from a row's index among those shown to its index on the scroll bar, and back. */
+/**
+ * Where rows stand on the scroll bar: unloaded lines take the room that they will need. Converts between indexes of shown rows,
+ * places on the bar and display order.
+ */
 
 import type { Selection } from "./selection.ts";
 import { spanRows, spanRowsAfter, type UnloadedSpan } from "./spans.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** Rows that are not here: they stand before the shown row `at`. */
+/** Unloaded rows before the shown row `at`. */
 export interface UnloadedBlock {
   at: number;
   rows: number;
   store: TaskStore;
   span: UnloadedSpan;
-  /** Rows of the span that are before the first of these. */
+  /** Rows of the span before the first of these. */
   skip: number;
 }
 
-/** What a row on the scroll bar is: a shown row, or the row `offset` of a span. */
+/** A place on the scroll bar: a shown row, or the row `offset` of an unloaded span. */
 export type RowPlace = { index: number } | { block: UnloadedBlock; offset: number };
 
 export class Layout {
   readonly total: number;
 
   constructor(
-    /** Rows that are shown. */
+    /** Number of rows that are shown. */
     readonly count: number,
-    /** By `at`. */
+    /** Ordered by `at`. */
     readonly blocks: readonly UnloadedBlock[],
   ) {
     this.total = blocks.reduce((sum, { rows }) => sum + rows, count);
@@ -46,7 +49,7 @@ export class Layout {
     return { index: bar - before };
   }
 
-  /** Where a time stands among what is not loaded; null where it is. */
+  /** Return the place of a time in unloaded lines; null if it is loaded. */
   blankAt(time: number | null): number | null {
     let before = 0;
     for (const { at, rows, span, store, skip } of time === null ? [] : this.blocks) {
@@ -60,7 +63,7 @@ export class Layout {
   }
 }
 
-/** What is not loaded takes its place on the bar, where nothing is filtered. */
+/** Build the layout. Unloaded lines take room only if nothing is filtered. */
 export function buildLayout(selection: Selection, start: number, count: number, low: number): Layout {
   const blocks: UnloadedBlock[] = [];
   for (const [slot, store] of selection.isNarrowed ? [] : selection.stores.entries()) {
@@ -69,7 +72,7 @@ export function buildLayout(selection: Selection, start: number, count: number, 
       const rows = spanRows(span);
       if (at >= 0 && rows > 1) blocks.push({ at: at + 1, rows: rows - 1, store, span, skip: 1 });
       else if (at < 0 && span.high > low && selection.filter.tail === null) {
-        // The window begins within it.
+        // The window begins within the span.
         const within = spanRowsAfter(span, low, store.outline);
         if (within > 0) blocks.push({ at: 0, rows: within, store, span, skip: rows - within });
       }
@@ -83,7 +86,7 @@ export class DisplayOrder {
 
   readonly #selection: Selection;
   readonly #layout: Layout;
-  /** The rows that are shown are [start, end) of the selection's. */
+  /** Rows [start, end) of the selection are shown. */
   readonly #start: number;
   readonly #end: number;
   readonly #newestFirst: boolean;
@@ -100,21 +103,21 @@ export class DisplayOrder {
     this.#start = start;
     this.#end = end;
     this.#newestFirst = newestFirst;
-    // Row 0 by time says what lies before the first line.
+    // Row 0 (by time) stands before the first line.
     this.total = layout.total + 1;
   }
 
-  /** The place by time of what is shown at a place. */
+  /** Return the place by time of a displayed place. */
   byTime(shown: number): number {
     return this.#newestFirst ? this.#mirrored(this.total - 1 - shown) : shown;
   }
 
-  /** Where something is shown that has a place by time. */
+  /** Return the displayed place of a place by time. */
   shownAt(byTime: number): number {
     return this.#newestFirst ? this.total - 1 - this.#mirrored(byTime) : byTime;
   }
 
-  /** Rows from one to another as they are shown, by time. */
+  /** Return the ids of the rows from one to another as they are displayed, ordered by time. */
   between(from: number, to: number): number[] {
     const { shown } = this.#selection;
     const [a, b] = [from, to].map((id) => Math.max(0, Math.min(shown.indexFor(id), shown.length - 1)));
@@ -135,7 +138,7 @@ export class DisplayOrder {
     return byTime + first + last - 2 * index;
   }
 
-  /** The shown rows that belong together with one. */
+  /** Return the range of shown rows that belong together with a row. */
   #block(index: number): { first: number; last: number } {
     const root = this.#rootAt(index);
     let [first, last] = [index, index];

@@ -1,4 +1,4 @@
-/** What a row is, as bits beside its level; and the number of a row that is of no source. */
+/** A task's rows as they are in memory, their flags, and the sequence numbers that are loaded. */
 
 import type { SourceInfo, SourceKind } from "../protocol/events.ts";
 import { ERROR, levelOf, WARNING } from "../text/level.ts";
@@ -10,7 +10,7 @@ export const NOTICE = 8;
 export const GAP = 16;
 const STDOUT = 32;
 const STDERR = 64;
-/** Lines that are in the recording and not here, on demand. */
+/** A row that stands for lines that are not loaded. */
 export const HOLE = 128;
 export const NO_SOURCE = 0xffff;
 
@@ -19,9 +19,9 @@ export interface Source {
   container: string;
   kind: SourceKind;
   run: number;
-  /** That are here. */
+  /** Number of loaded lines. */
   lines: number;
-  /** Of the recording, where the server has counted: up to its outline, and those that came later. */
+  /** Lines that the server's outline counts, and lines that came after it. */
   outlineLines: number;
   linesSince: number;
   firstKey: number;
@@ -29,16 +29,16 @@ export interface Source {
   state: "waiting" | "running" | "ended";
   exit: number | null;
   node: string;
-  /** When it started and ended, ms; 0 where that is not known. */
+  /** Time of the start and the end (ms); 0 if not known. */
   startedAt: number;
   endedAt: number;
-  /** What the kubelet or the container says of its end. */
+  /** The termination message. */
   endMessage: string;
-  /** The completion index of its pod. */
+  /** Completion index of its pod. */
   index: number | null;
 }
 
-/** Which sequence numbers are here already, as ranges: what makes delivery exactly-once, whatever a server repeats. */
+/** The sequence numbers that are loaded, as ranges. They make delivery exactly-once, whatever a server repeats. */
 export class SeqRanges {
   readonly #starts: number[] = [];
   readonly #ends: number[] = [];
@@ -47,12 +47,12 @@ export class SeqRanges {
     return this.#starts[this.#endingAfter(seq)] <= seq;
   }
 
-  /** The first range that ends after a number. */
+  /** Return the index of the first range that ends after a number. */
   #endingAfter(seq: number): number {
     return lowerBound(this.#ends.length, (index) => this.#ends[index] <= seq);
   }
 
-  /** Numbers, ascending, that are not here any more. */
+  /** Remove numbers, given in ascending order. */
   removeAll(numbers: ArrayLike<number>): void {
     for (let i = 0; i < numbers.length; ) {
       const from = numbers[i];
@@ -75,7 +75,7 @@ export class SeqRanges {
     this.#ends.splice(first, low - first, ...left.map(([, one]) => one));
   }
 
-  /** False when the number was there already. */
+  /** Add a number. Return false if it was there already. */
   add(seq: number): boolean {
     const last = this.#ends.length - 1;
     if (last >= 0 && seq === this.#ends[last]) {
@@ -108,9 +108,9 @@ export class SeqRanges {
 
 export class LineTable {
   readonly texts: string[] = [];
-  /** Sort key: the running maximum of time within a source, so that a source always reads in its own order. */
+  /** Sort key: the running maximum of time within a source, so that a source is always shown in its own order. */
   key = new Float64Array(1024);
-  /** How far the key is ahead of the line's own time; as long as the last row of which it is, which is seldom. */
+  /** How far the key is ahead of the line's own time. The array reaches only to the last row that needs it, which is rare. */
   #lag = new Float32Array(0);
   seq = new Uint32Array(1024);
   source = new Uint16Array(1024);
@@ -119,10 +119,10 @@ export class LineTable {
   folds = this.#newFolds("");
   readonly hints = new Map<number, string>();
   readonly sources: Source[] = [];
-  /** Lines that are here, and characters of them. */
+  /** Number of loaded lines, and of their characters. */
   lines = 0;
   characters = 0;
-  /** Rows whose lines have been dropped. */
+  /** Number of removed rows that still have a place in the arrays. */
   removedRows = 0;
   newest = 0;
   newestLine = 0;
@@ -139,25 +139,25 @@ export class LineTable {
     return row < this.#lag.length ? this.key[row] - this.#lag[row] : this.key[row];
   }
 
-  /** The key by which a row has its place: that of what it belongs to. */
+  /** Return the key by which a row is placed: that of the row it belongs to. */
   displayKey(row: number): number {
     return this.key[this.folds.rootOf(row)];
   }
 
-  /** Key of the first line that is here. */
+  /** Return the key of the first loaded line. */
   get firstKey(): number {
     let first = Infinity;
     for (let row = 0; row < this.rows; row++) if (!(this.flags[row] & (NOTICE | GAP | HOLE)) && this.key[row] < first) first = this.key[row];
     return first;
   }
 
-  /** A traceback is an error whatever its lines say. */
+  /** Return a row's level. A line of a traceback is an error, whatever its text says. */
   levelOf(row: number): number {
     const said = this.folds.heads.get(this.folds.headOf(row))?.traceback;
     return Math.max(this.flags[row] & LEVEL_BITS, said ? (said.kind === "nccl" ? WARNING : ERROR) : 0);
   }
 
-  /** The lines of one stream of one source have the same. */
+  /** Return a number that the lines of one stream of one source share. */
   streamKey(row: number): number {
     return this.source[row] * 3 + (this.flags[row] & STDERR ? 2 : this.flags[row] & STDOUT ? 1 : 0);
   }
@@ -166,7 +166,7 @@ export class LineTable {
     return this.flags[row] & STDERR ? "stderr" : this.flags[row] & STDOUT ? "stdout" : "";
   }
 
-  /** Whether a line has come, and not only been found. */
+  /** Return whether a line is loaded, and not only a search hit. */
   isLoaded(seq: number): boolean {
     return this.loaded.has(seq);
   }
@@ -179,12 +179,12 @@ export class LineTable {
     return (this.flags[row] & (HOLE | NOTICE | GAP)) === HOLE;
   }
 
-  /** A source as readers know it: a container of a pod, its runs together. */
+  /** Return the key of a source: a container of a pod, with all its runs. */
   sourceKey({ pod, container }: { pod: string; container: string }): string {
     return `${this.task}/${pod}/${container}`;
   }
 
-  /** One run of it alone. */
+  /** Return the key of one run of a source. */
   runKey(source: { pod: string; container: string; run?: number }): string {
     return `${this.sourceKey(source)}/${source.run ?? 0}`;
   }
@@ -231,7 +231,7 @@ export class LineTable {
     if (time > this.newestLine) this.newestLine = time;
   }
 
-  /** Rows that are gone leave the arrays, so row numbers change: answers the new ones by the old, -1 for those. */
+  /** Take removed rows out of the arrays. Return the new row numbers by the old ones, -1 for removed rows. */
   compact(): Int32Array {
     const moved = new Int32Array(this.rows).fill(-1);
     const hints = [...this.hints];
@@ -256,7 +256,7 @@ export class LineTable {
     return new Folds({ texts: this.texts, pod: (row) => this.sources[this.source[row]]?.pod ?? "", time: (row) => this.timeOf(row) }, same);
   }
 
-  /** Equal lines are folded, or are not any more: what belongs together is found anew. */
+  /** Find the folds anew, with or without equal lines. */
   refold(same: EqualLines): void {
     this.folds = this.#newFolds(same);
     this.folds.reserve(this.key.length);

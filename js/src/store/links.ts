@@ -1,4 +1,4 @@
-/** What time it is at the nodes, which is that of the lines. */
+/** Estimates the time at the nodes, which is the time of the lines. */
 
 import type { Problem } from "../protocol/events.ts";
 import type { PageConfig, Transport } from "../protocol/messages.ts";
@@ -8,32 +8,32 @@ import type { Link, LinkHost } from "../transport/link.ts";
 import { SseLink } from "../transport/sse.ts";
 import type { SseEvent } from "../transport/sseparser.ts";
 
-/** Of so many measurements the greatest holds: each is late by its way here. */
+/** The largest of this many samples is used: each sample is late by its time on the way. */
 const SAMPLES = 8;
-/** A `Date` header is cut to the second. */
+/** A `Date` header is truncated to seconds. */
 const HALF_SECOND_MS = 500;
 
 export class ClusterClock {
   #measured: number[] = [];
   #server: number | undefined;
 
-  /** A heartbeat or a state told the nodes' time. */
+  /** Add a sample from a heartbeat or a status: the nodes' time (ms). */
   setNodeTime(time: number): void {
     this.#measured.push(time - Date.now());
     if (this.#measured.length > SAMPLES) this.#measured.shift();
   }
 
-  /** An answer told the server's time, which stands in until the nodes' is known. */
+  /** Set the server's time (ms), which is used until the nodes' is known. */
   setServerTime(time: number): void {
     this.#server = time + HALF_SECOND_MS - Date.now();
   }
 
-  /** How far the nodes' clock is ahead of the page's, ms. */
+  /** How far the nodes' clock is ahead of the page's (ms). */
   get ahead(): number {
     return this.#measured.length > 0 ? Math.max(...this.#measured) : 0;
   }
 
-  /** Never before the newest line. */
+  /** Return the time at the nodes, never before the newest line. */
   now(newest: number): number {
     const offset = this.#measured.length > 0 ? this.ahead : this.#server;
     return offset === undefined ? newest || Date.now() : Math.max(newest, Date.now() + offset);
@@ -52,20 +52,20 @@ export interface LinkEntry {
   tasks: string[];
   state: LinkState;
   problem: Problem | null;
-  /** Lines that wait at the server, which slows the stream down. */
+  /** Lines that wait at the server, which limits the rate. */
   linesBehind: number;
 }
 
-/** What the links ask of what is held, and tell it. */
+/** What the links need from the tasks, and report to them. */
 export interface StreamReceiver {
   cursorOf(task: string): string;
   sinceOf(task: string): string;
   isEnded(task: string): boolean;
   onEvent(event: SseEvent, order: string[]): void;
   onCursorLost(tasks: string[], problem: Problem): void;
-  /** Bytes came: everything before now is here. */
+  /** Bytes arrived: everything before now is loaded. */
   onHeard(task: string): void;
-  /** The stream is open: what it begins with follows. */
+  /** The stream is open, and its events follow. */
   onLive(task: string): void;
 }
 
@@ -74,7 +74,7 @@ export class Links {
   readonly subscriptions = new Map<string, Subscription>();
   #sseAbsent = false;
   readonly #links = new Map<string, LinkEntry>();
-  /** Others may show the same widget (another tab, somebody who shares the notebook), and a kernel's answers reach all pages. */
+  /** Identifies this page. Another tab or another user may show the same widget, and a kernel's answers reach all pages. */
   readonly #client = Math.random().toString(36).slice(2);
 
   readonly #receiver: StreamReceiver;
@@ -120,7 +120,7 @@ export class Links {
     for (const { link } of this.#links.values()) link.close();
   }
 
-  /** After the sessions have changed. */
+  /** Assign the tasks to links after the subscriptions have changed. */
   assignTasks(): void {
     const wanted = new Map<string, string[]>();
     const taken = new Set<string>();

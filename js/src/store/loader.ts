@@ -1,4 +1,7 @@
-/** Loads what is not here, page by page, where somebody looks: back from its end, on from its beginning, or around a place within it. */
+/**
+ * Loads lines when a user looks at them, one page of a task at a time: backward from the end of an unloaded span, forward from
+ * its beginning, or around a place within it.
+ */
 
 import type { LogPage, Problem } from "../protocol/events.ts";
 import { errorMessage } from "../text/format.ts";
@@ -12,15 +15,15 @@ import { type RowEditor, rowEditor, type StoreWatcher, type TaskEntry, type Task
 import type { TaskStore } from "./taskstore.ts";
 
 const PAGE_LINES = 2000;
-/** Pages that bring nothing new are followed by another, so often. */
+/** Number of further pages that are loaded after pages without new lines. */
 const MAX_EMPTY_PAGES = 5;
 
-/** Rows [first, last] of a span are looked at. */
+/** Rows [first, last] of a span are visible. */
 export interface WantedRows {
   span: UnloadedSpan;
   first: number;
   last: number;
-  /** What is looked for is there, ms. */
+  /** The time that the user jumps to (ms). */
   time?: number;
 }
 
@@ -28,7 +31,7 @@ function toIso(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-/** The times of a page's lines: the earliest and the latest. */
+/** Return the earliest and the latest time of a page's lines. */
 function timeRange(page: LogPage): [low: number, high: number] {
   const times = page.records.map((record) => fromIso(record.time));
   return [Math.min(Infinity, ...times), Math.max(-Infinity, ...times)];
@@ -57,7 +60,7 @@ export class SpanLoader {
     else await this.#loadAround(span, first);
   }
 
-  /** The lines before the end of a span. */
+  /** Load the lines before the end of a span. */
   async loadBefore(span: UnloadedSpan): Promise<void> {
     const store = this.#store;
     const link = this.#link;
@@ -69,14 +72,14 @@ export class SpanLoader {
       const older = page.older ?? undefined;
       const before = older !== undefined && low >= span.low ? { ...span, high: Math.min(low, span.high), older } : null;
       const taken = this.#insert(page, span, before, null);
-      // Only what was here already: the page before that.
+      // All of it was loaded already: load the page before.
       if (taken.added > 0 || taken.before === undefined) return;
       span = taken.before;
       place = { before: older };
     }
   }
 
-  /** The lines after the beginning of a span. */
+  /** Load the lines after the beginning of a span. */
   async loadAfter(span: UnloadedSpan): Promise<void> {
     const store = this.#store;
     const link = this.#link;
@@ -84,7 +87,7 @@ export class SpanLoader {
     const page = await link.page(store.task, { ...place, limit: span.until < Infinity ? HOLE_LINES : PAGE_LINES });
     if (!store.spans.includes(span)) return;
     const [, high] = timeRange(page);
-    // In the order of recording it ends with a number, by time with a time.
+    // A page in the order of recording ends at a sequence number, one by time at a time.
     const byNumber = span.newer !== undefined && span.onDemand;
     const reached = byNumber ? Math.max(-1, ...page.records.map(({ seq }) => seq)) >= span.until : high > span.high;
     const whole = !page.newer || page.records.length === 0 || reached;
@@ -98,7 +101,7 @@ export class SpanLoader {
     const page = await link.page(store.task, { at: toIso(time), limit: PAGE_LINES });
     if (!store.spans.includes(span)) return;
     const [low, high] = timeRange(page);
-    // The reader's row stays the row it was: what is before it takes as many rows as it took.
+    // Keep the user's row where it is: the span before it keeps its number of rows.
     const lead = Math.max(1, offset - page.records.filter((record) => fromIso(record.time) < time).length);
     const rest = { ...span, until: Infinity, onDemand: false };
     const before = page.older && low >= span.low ? { ...rest, high: low, older: page.older, newer: span.onDemand ? undefined : span.newer, lines: lead } : null;
@@ -107,7 +110,7 @@ export class SpanLoader {
     this.#insert(page, span, before, after);
   }
 
-  /** Puts a page in the place of a span, and spans for what is still missing before and behind it. */
+  /** Replace a span with a page, and with spans for what is still missing on both sides. */
   #insert(page: LogPage, span: UnloadedSpan, before: Omit<UnloadedSpan, "row"> | null, after: Omit<UnloadedSpan, "row"> | null): { added: number; before?: UnloadedSpan } {
     const store = this.#store;
     const start = store.rows;
@@ -129,9 +132,9 @@ export class SpanLoader {
   }
 }
 
-/** After a page that did not come, or brought nothing. */
+/** Pause after a page that failed or brought nothing (ms). */
 const PAUSE_MS = 3000;
-/** So many pages are asked for to cover a window. */
+/** Number of pages that are requested to cover a window. */
 const AUTO_PAGES = 25;
 
 export class Loader {
@@ -149,7 +152,7 @@ export class Loader {
     this.#onPlaceLost = onPlaceLost;
   }
 
-  /** A page before everything that is here, where nobody has counted what is there. */
+  /** Load a page before all loaded lines, where there is no outline. */
   loadOlder(task: string): Promise<void> {
     const held = this.#tasks.entryOf(task);
     const { older } = held.store;
@@ -162,7 +165,7 @@ export class Loader {
     });
   }
 
-  /** Somebody looks at rows that are not here. */
+  /** Load unloaded rows that are visible. */
   async loadVisible(task: string, wish: WantedRows): Promise<void> {
     const held = this.#tasks.entryOf(task);
     const { store } = held;
@@ -170,7 +173,7 @@ export class Loader {
     const before = `${store.lines} ${store.spans.length}`;
     held.pauseUntil = Infinity;
     await this.#load(held, (pages) => pages.loadRows(wish));
-    // What fails or brings nothing is not asked for again and again as long as somebody looks.
+    // Do not request what failed or brought nothing again and again.
     held.pauseUntil = before === `${store.lines} ${store.spans.length}` ? performance.now() + PAUSE_MS : 0;
     if (held.pauseUntil === 0) this.#watcher.changed();
   }
@@ -179,7 +182,7 @@ export class Loader {
     return this.#load(this.#tasks.entryOf(task), (pages) => pages.loadBefore(span));
   }
 
-  /** The lines after the beginning of what is not here, as a reader goes on reading. */
+  /** Load the lines after the beginning of a span. */
   loadAfter(task: string, span: UnloadedSpan | undefined): Promise<void> {
     return span ? this.#load(this.#tasks.entryOf(task), (pages) => pages.loadAfter(span)) : Promise.resolve();
   }
@@ -211,7 +214,7 @@ export class Loader {
     this.#tasks.entryOf(task).loadProblem = reason instanceof RequestError ? reason.problem : { code: "PageFailed", message: `Lines could not be loaded: ${text}` };
   }
 
-  /** What a window lacks by no more than a page comes at once; nobody has counted: pages until it is covered. */
+  /** Load what a window lacks: a span of at most a page at once, and without an outline pages until the window is covered. */
   coverWindow(stores: TaskStore[], since: number | null, low: number): void {
     for (const store of stores) {
       const span = store.spans.find(({ high, onDemand }) => !onDemand && high > low);

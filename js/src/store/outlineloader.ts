@@ -1,13 +1,16 @@
-/** How many lines a recording has and where, asked of the server: what is not here becomes rows, and a task that is over is told to be whole or not. */
+/**
+ * Loads the outline of a recording and puts unloaded spans in place of the lines that are not loaded. Asks for the completeness
+ * statement of an ended task.
+ */
 
 import type { Link } from "../transport/link.ts";
 import { Outline } from "./spans.ts";
 import { OUTLINE_EVERY_MS, rowEditor, type StoreWatcher, type TaskEntry, type Tasks } from "./tasks.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** A task that says nothing is asked about more and more seldom. */
+/** Longest pause for a task without new lines (ms). */
 const OUTLINE_SELDOM_MS = 600_000;
-/** While the server is still counting warnings and errors. */
+/** Pause while the server is still counting warnings and errors (ms). */
 const LEVELS_EVERY_MS = 3000;
 const STATEMENT_RETRY_MS = 5000;
 
@@ -23,7 +26,7 @@ export class OutlineLoader {
     this.#watcher = watcher;
   }
 
-  /** Counts the whole recording, and makes rows of what is not here. */
+  /** Load the outline, and put spans in place of the lines that are not loaded. */
   load(task: string): Promise<void> {
     const held = this.#tasks.entryOf(task);
     const link = this.#tasks.linkOf(task);
@@ -35,13 +38,13 @@ export class OutlineLoader {
   async #load(held: TaskEntry, link: Link): Promise<void> {
     const { store } = held;
     try {
-      // Of what is loaded the levels are known here.
+      // The levels of loaded lines are known here.
       const doc = await link.outline(store.task, store.spans.length > 0);
       store.setOutline(new Outline(doc), doc.notices, doc.sources);
-      // Sources may have come to be known.
+      // The outline may name new sources.
       this.#watcher.rowsAdded(store, store.rows);
     } catch (reason) {
-      // Without it the bar spans what is loaded, and older lines come page by page.
+      // Without an outline the time axis covers the loaded lines, and older ones are loaded page by page.
       console.warn("[cortex-jupyter] the outline could not be read", reason);
       return;
     }
@@ -72,7 +75,10 @@ export class OutlineLoader {
     this.#watcher.pageLoaded(store);
   }
 
-  /** Once a second, of what is in sight: recordings that go on are counted again now and then, and those whose levels are being counted; what could not be asked is. */
+  /**
+   * Reload outlines once in a while, for visible tasks that run or whose levels are still being counted. Ask again for
+   * statements that could not be loaded.
+   */
   everySecond(seen: ReadonlySet<TaskStore>): void {
     for (const held of this.#tasks.all) {
       const { store, hasUncountedLevels } = held;
@@ -85,7 +91,7 @@ export class OutlineLoader {
     }
   }
 
-  /** Is it all? */
+  /** Load the completeness statement. */
   async loadStatement(held: TaskEntry): Promise<void> {
     const { store } = held;
     held.statementFailedAt = Infinity;
@@ -94,7 +100,7 @@ export class OutlineLoader {
       store.complete = page?.complete ?? null;
       this.#watcher.changed();
     } catch (reason) {
-      // The lines are here; it is asked for again.
+      // The lines are here; ask for the statement again later.
       console.warn("[cortex-jupyter] the completeness statement could not be read", reason);
       held.statementFailedAt = performance.now();
     }

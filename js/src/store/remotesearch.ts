@@ -1,4 +1,7 @@
-/** A view's filter as the server has it. */
+/**
+ * A view's filter on the lines that are not loaded: the server searches task by task, newest first, until everything is searched
+ * or the user stops it.
+ */
 
 import type { LogEvent } from "../protocol/events.ts";
 import type { Filter } from "../protocol/requests.ts";
@@ -12,7 +15,10 @@ import type { TaskStore } from "./taskstore.ts";
 
 export type RemoteQuery = Omit<SearchQuery, "since" | "until">;
 
-/** Of a task that has these sources; what of them is too long to be asked is left out here. Null where none of them is shown. */
+/**
+ * Return the filter as the server's query, for a task with these sources; null if none of them is shown. A choice of sources
+ * that is too long for an address is left out.
+ */
 export function remoteQuery(filter: Filter, sources: readonly SourceSummary[]): RemoteQuery | null {
   if (sources.length > 0 && !sources.some(({ on }) => on)) return null;
   const { include, exclude, where, level } = filterTerms(filter);
@@ -26,7 +32,7 @@ export interface SearchProgress {
 
 interface SearchHooks {
   linkOf(task: string): Link | undefined;
-  /** Rows were found; the views take them. */
+  /** Matches arrived. */
   found(store: TaskStore, event: LogEvent): void;
   changed(): void;
 }
@@ -38,15 +44,15 @@ export function toRange(since: number, until: number): Pick<SearchQuery, "since"
 
 export class RemoteSearch {
   state: RemoteSearchState["state"] = "running";
-  /** Everything since then has been searched, ms. */
+  /** Everything after this time has been searched (ms). */
   to = Infinity;
   message = "";
   #stop: () => void = () => {};
-  /** Tasks still to be searched, each up to where. */
+  /** Tasks that are still to be searched, each up to a time. */
   readonly #remaining: [store: TaskStore, until: number][];
 
   readonly #queryOf: (store: TaskStore) => RemoteQuery | null;
-  /** Where the window begins, ms. */
+  /** Start of the window (ms). */
   readonly #low: number;
   readonly #hooks: SearchHooks;
 
@@ -68,7 +74,7 @@ export class RemoteSearch {
     if (this.state === "running") this.state = "stopped";
   }
 
-  /** After a stop, from there. */
+  /** Continue after a stop. */
   go(): void {
     if (this.state === "done" || this.state === "running") return;
     this.state = "running";
@@ -116,7 +122,7 @@ export class RemoteSearch {
         this.#stop();
         this.#next();
       }
-      // So many matches that nobody reads them all: it goes on when asked to.
+      // More matches than anybody reads: stop until the user continues.
       else if (event === "done") this.state = "stopped";
       this.#hooks.changed();
     }

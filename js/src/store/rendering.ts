@@ -1,4 +1,4 @@
-/** A stored line as the row that is drawn: what to write, in which styles, what matched. Done for visible rows only. */
+/** Turns a stored line into the row that is drawn: its text, styles and matches. Only for visible rows. */
 
 import type { Row, StyleRun } from "../protocol/update.ts";
 import { parseAnsi, showHidden, stripEscapes } from "../text/ansi.ts";
@@ -10,7 +10,7 @@ import { isSameTime, parseLineTime } from "../text/linetime.ts";
 import { GAP, HOLE, NOTICE } from "./lines.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** Longer lines are cut in display; a click asks for the whole text. */
+/** Longer lines are cut; a click loads the whole text. */
 const MAX_CHARS = 4096;
 const MAX_JSON_CHARS = 65_536;
 
@@ -18,7 +18,7 @@ const MESSAGE_KEYS = ["msg", "message", "event", "log", "text"];
 const TIME_KEYS = new Set(["time", "timestamp", "ts", "@timestamp", "asctime", "t"]);
 const NUMBER = /^[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?$/i;
 
-/** Writes a line piece by piece, each in its style. */
+/** Builds a line from pieces, each with its style. */
 class StyledText {
   text = "";
   readonly runs: StyleRun[] = [];
@@ -31,7 +31,7 @@ class StyledText {
     return this;
   }
 
-  /** A text that may bring colours of its own. */
+  /** Add a text that may have ANSI colours. */
   raw(text: string): this {
     const { text: clean, runs } = parseAnsi(text.replaceAll(/\r?\n/g, " ⏎ "));
     for (const [at, style] of runs) this.runs.push([this.text.length + at, style]);
@@ -41,7 +41,7 @@ class StyledText {
   }
 }
 
-/** Whether a field says the time of the row, in whatever way. */
+/** Return whether a field holds the time of the row. */
 function isRowTime(key: string, value: unknown, time: number): boolean {
   if (!TIME_KEYS.has(key)) return false;
   if (typeof value === "number") return [value, value * 1000, value / 1e6].some((ms) => isSameTime({ time: ms, hasZone: true }, time));
@@ -56,7 +56,7 @@ function fieldAt(fields: Record<string, unknown>, path: string): unknown {
   return value;
 }
 
-/** Level, what stood before the object, message first, then the other fields, or those that were chosen, with dim keys. */
+/** Render a structured line: level, the text before the object, the message, then the other fields or the chosen ones with dim keys. */
 function renderFields({ before, fields }: LineFields, time: number, chosen: readonly string[]): { text: string; runs: StyleRun[] } {
   const out = new StyledText();
   const level = LEVEL_KEYS.find((key) => typeof fields[key] === "string");
@@ -78,15 +78,15 @@ function renderFields({ before, fields }: LineFields, time: number, chosen: read
   return out;
 }
 
-// Words of level, keys, numbers after = or : or alone. Linear: alternatives start on different characters.
+// Level words, links and numbers. Linear: alternatives start with different characters.
 const TOKENS = /\b(TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b|\b(https?:\/\/[^\s"'<>\u0060)\]]+)|(?<![\w.:/-]|\d,)([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?%?)(?![\w:/-]|\.\d)/gi;
 const TOKEN_CHARS = 600;
 
-/** Numbers, links and the level's word of a plain line; its own time dim where it says what the row says. */
+/** Style the numbers, links and the level word of a plain line. Its own time is dim if it equals the row's time. */
 function highlightTokens(text: string, time: number): StyleRun[] {
   const runs: StyleRun[] = [];
   const stamp = parseLineTime(text, time);
-  // klog's head says file and line besides, and then a bracket.
+  // klog's head also has file and line, then a bracket.
   const dim = stamp && isSameTime(stamp, time) ? (/^[^\]]{0,60}\] /.exec(/^[IWEFD]\d{4} /.test(text) ? text : "")?.[0].length ?? stamp.to) : 0;
   if (dim > 0) runs.push([stamp!.from, "k"], [dim, ""]);
   for (const found of text.slice(dim, TOKEN_CHARS).matchAll(TOKENS)) {
@@ -104,7 +104,7 @@ export function fieldsOf(raw: string): Record<string, unknown> | null {
   return /\r[^\r]/.test(raw) ? null : (parseFields(stripEscapes(raw))?.fields ?? null);
 }
 
-/** A traceback in one line: what it is, and how much is below. */
+/** Render a traceback as one line, with its number of frames. */
 function renderTraceback(store: TaskStore, row: number): Pick<Row, "text" | "runs" | "aside"> {
   const { traceback } = store.folds.heads.get(row)!;
   const { prefix, frames, chain, type } = traceback!;
@@ -118,7 +118,7 @@ function renderTraceback(store: TaskStore, row: number): Pick<Row, "text" | "run
   };
 }
 
-/** A progress bar as it stands; opened as it stood at this row. */
+/** Render a progress bar: its last state, or its state at this row while it is open. */
 function renderBar(store: TaskStore, row: number, open: boolean): Pick<Row, "text" | "runs" | "aside" | "bar"> | null {
   const fold = store.folds.heads.get(row);
   const raw = store.texts[fold === undefined || open ? row : fold.last];
@@ -128,7 +128,7 @@ function renderBar(store: TaskStore, row: number, open: boolean): Pick<Row, "tex
   return { ...formatProgress(bar), bar: bar.fraction ?? -1, aside: times > 0 ? `${times} update${times === 1 ? "" : "s"}` : "" };
 }
 
-/** Below the row of a traceback its lines as written: where dim, what in the ink. */
+/** Style a line below a traceback's row: places dim, source code not. */
 function highlightBlockLine(text: string): StyleRun[] {
   return /^[\s|]*File "|^\s+at |^[\s|]*[~^]+\s*$|^\t\S+:\d+|^[\s|]*Traceback /.test(text) ? [[0, "k"]] : [];
 }

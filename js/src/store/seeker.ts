@@ -1,4 +1,4 @@
-/** What readers look for and is not loaded: asked of the server, and led to. */
+/** Searches and jumps in lines that are not loaded: starts the server's search and loads the lines around the result. */
 
 import type { LogEvent } from "../protocol/events.ts";
 import type { Jump } from "../protocol/requests.ts";
@@ -29,7 +29,7 @@ export class Seeker {
     this.#watcher = watcher;
   }
 
-  /** What is looked for and not loaded is asked of the server. */
+  /** Start a search for each visible view whose filter covers unloaded lines. */
   startSearches(): void {
     for (const view of this.#views.all.values()) {
       const { matcher, isNarrowed, stores } = view.selection;
@@ -46,21 +46,21 @@ export class Seeker {
     }
   }
 
-  /** Looks for the next in what is not loaded; whether there is something in the way to the next that is here. */
+  /** Start a remote jump. Return false if nothing unloaded is on the way to the next loaded match. */
   startRemoteJump(view: View, jump: Jump): boolean {
     if (jump.to !== "match" && jump.to !== "error") return false;
     const step = view.toTimeOrder(jump);
     const where = spansBetween(step, view.selection, view.searchedTo);
     if (where.length === 0) return false;
     const { id } = view;
-    // The view may have been made anew meanwhile.
+    // The view may have been recreated meanwhile.
     const now = (): View | undefined => this.#views.all.get(id);
     view.remoteJump = new RemoteJump(step, where, view, {
       linkOf: (task) => this.#tasks.linkOf(task),
       found: () => this.loadGoal(now()),
       none: () => {
         const asking = now();
-        // The next is here: nothing to be said.
+        // The next match is loaded: show no message.
         if (asking && nextLoaded(step, asking.selection) !== null) asking.remoteJump = null;
         asking?.jump(jump);
       },
@@ -69,7 +69,7 @@ export class Seeker {
     return true;
   }
 
-  /** A line that is not loaded is gone to by its time, and itself when it is there. */
+  /** Return the jump to make now: for an unloaded line to its time, while the line itself is being loaded. */
   resolveUnloaded(view: View, jump: Jump): Jump {
     const store = jump.to === "seq" ? view.selection.stores.find(({ task }) => task === jump.task) : undefined;
     if (jump.to !== "seq" || jump.time === undefined || store === undefined || store.isLoaded(jump.seq)) return jump;
@@ -78,13 +78,13 @@ export class Seeker {
     return view.goal === null ? jump : { to: "time", time: jump.time };
   }
 
-  /** Loads the lines around what was found in what is not loaded. */
+  /** Load the lines around the goal of a view. */
   loadGoal(view: View | undefined): void {
     const goal = view && goalOf(view);
     const span = goal?.store.spans.find(({ low, high }) => goal.time >= Math.floor(low) && goal.time <= high + 1);
     if (!view || !goal) return;
     if (span === undefined) {
-      // It has been loaded meanwhile, or is gone.
+      // It has been loaded meanwhile, or was removed.
       view.remoteJump = view.goal = null;
       view.jump({ to: "time", time: goal.time });
       this.#views.refresh(view);
@@ -100,7 +100,7 @@ export class Seeker {
     this.#watcher.rowsAdded(store, before);
   }
 
-  /** What was found for another filter goes, where no other view looks for anything there. */
+  /** Stop a view's search, and remove its hits unless another view searches there. */
   endSearch(view: View): void {
     view.search?.stop();
     view.search = null;
@@ -112,7 +112,7 @@ export class Seeker {
   }
 }
 
-/** The line that is being loaded to be gone to. */
+/** Return the line that is being loaded to jump to it. */
 export function goalOf(view: View): JumpGoal | null | undefined {
   return view.goal ?? view.remoteJump?.goal;
 }

@@ -1,4 +1,4 @@
-/** Whether a row is shown: by its source, its level, its stream and its text. */
+/** Which rows of its tasks a view shows, and in which order. Kept up to date as rows arrive; a new filter and find run in slices. */
 
 import type { Filter } from "../protocol/requests.ts";
 import { plainText } from "../text/ansi.ts";
@@ -10,14 +10,14 @@ import { GAP, HOLE, NO_SOURCE, NOTICE } from "./lines.ts";
 import { RowSequence } from "./sequence.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** A row's id in a view: the task's slot above, its row below. */
+/** A row's id in a view is its task's slot times this, plus its row number. */
 const SLOT_SIZE = 2 ** 27;
 
 class RowFilter {
   filter: Filter;
   matcher: Matcher;
   #enabled: boolean[][] = [];
-  /** Of each store, and how many sources it had then: what was newest may not be so any more. */
+  /** One test per task, and the number of its sources when the test was made: a newer run changes what "the newest" means. */
   #choosers: { wants: (one: RunId) => boolean; among: number }[] = [];
   #rank = 0;
 
@@ -37,17 +37,17 @@ class RowFilter {
     this.#choosers = [];
   }
 
-  /** Runs that are counted from the newest are others when there is a newer one. */
+  /** Return whether a newer run changes which runs count as the newest. */
   protected get isOutdated(): boolean {
     return this.filter.run.includes("-") && !this.#choosers.every(({ among }, slot) => among === this.stores[slot].sources.length);
   }
 
-  /** Lines are looked for, not only sources chosen. */
+  /** Whether the filter is on lines, and not only on sources. */
   get isNarrowed(): boolean {
     return this.matcher.active || this.#rank > 0 || this.filter.stream !== "";
   }
 
-  /** Only some of the sources are shown. */
+  /** Whether some sources are hidden. */
   get hidesSources(): boolean {
     const { off, pod, container, run } = this.filter;
     return off.length > 0 || `${pod}${container}${run}` !== "";
@@ -63,7 +63,7 @@ class RowFilter {
     return (row[source] ??= this.wantsRun(this.stores[slot], this.stores[slot].sources[source]));
   }
 
-  /** Whether a run of a source is shown, also one of which nothing is here. */
+  /** Return whether a run of a source is shown, also if no line of it is loaded. */
   wantsRun(store: TaskStore, source: RunId): boolean {
     const { off } = this.filter;
     if (off.length > 0 && (off.includes(store.sourceKey(source)) || off.includes(store.runKey(source)))) return false;
@@ -72,7 +72,7 @@ class RowFilter {
     return this.#choosers[slot].wants(source);
   }
 
-  /** Whether a row is shown; rows that belong together are shown or not together. */
+  /** Return whether a row is shown. Rows that belong together are shown or hidden together. */
   matches(id: number): boolean {
     const slot = Math.floor(id / SLOT_SIZE);
     const row = id % SLOT_SIZE;
@@ -82,7 +82,7 @@ class RowFilter {
     const root = folds.rootOf(row);
     const fold = folds.heads.get(root);
     if (fold === undefined) return this.testRow(slot, root, texts[root]);
-    // Of equal lines each is looked at: their numbers may differ.
+    // Equal lines may differ in numbers, so test each.
     if (fold.traceback === null && !mayBeBar(texts[root])) return [root, ...folds.membersOf(root)].some((one) => this.testRow(slot, one, texts[one]));
     return [root, ...fold.twins].some((one) => this.testRow(slot, one, folds.textOf(one)));
   }
@@ -91,7 +91,7 @@ class RowFilter {
     const store = this.stores[slot];
     const flags = store.flags[row];
     if (!this.isSourceShown(slot, store.source[row])) return false;
-    // A gap is never filtered away; other notices only where the reader looks for a text.
+    // Always show gaps. Hide other notices only if the filter has a text.
     if (flags & NOTICE) return flags & HOLE ? !this.isNarrowed : (flags & GAP) > 0 || !this.matcher.active;
     if (this.#rank > 0 && (store.levelOf(row) || DEFAULT_LEVEL) < this.#rank) return false;
     if (this.filter.stream !== "" && store.streamOf(row) !== this.filter.stream) return false;
@@ -99,16 +99,16 @@ class RowFilter {
   }
 }
 
-/** A slice of a search: rows are looked at in steps until so much time is over, ms. What is found is shown after each. */
+/** A slice searches rows in steps until this much time has passed (ms). Matches are shown after each slice. */
 const STEP_ROWS = 4000;
 const SLICE_MS = 8;
-/** Where nothing can stop a regex, a slice this slow ends the search. */
+/** Without a watchdog, a slice this slow (ms) ends the search. */
 const SLOW_MS = 250;
 
 export class Finder {
   term = "";
   error = "";
-  /** Rows at the front of what is shown that have not been looked at. */
+  /** Rows at the front of the shown ones that are not searched yet. */
   unsearched = 0;
   matches: RowSequence;
   #test: ((line: string) => boolean) | undefined;
@@ -137,13 +137,13 @@ export class Finder {
     this.restart();
   }
 
-  /** What is shown is another selection. */
+  /** Start again: the shown rows have changed. */
   restart(): void {
     this.matches = new RowSequence(this.#selection.compare);
     this.unsearched = this.isActive ? this.#selection.shown.length : 0;
   }
 
-  /** Rows have come to what is shown, the lowest of them at this place. */
+  /** Search rows that came to the shown ones; `lowest` is the lowest of their indexes. */
   addRows(ids: number[], lowest: number): void {
     if (!this.isActive) return;
     if (lowest < this.unsearched) this.restart();
@@ -167,7 +167,7 @@ export class Finder {
     return marks;
   }
 
-  /** One slice, newest first; true while there is more to do. */
+  /** Search one slice, newest rows first. Return whether more is left. */
   search(guarded: boolean): boolean {
     if (this.unsearched === 0) return false;
     const started = Date.now();
@@ -201,13 +201,13 @@ export class Finder {
 }
 
 export class Selection extends RowFilter {
-  /** Rows at the front of `all` that the running search has not reached yet. */
+  /** Rows at the front of `all` that the running search has not reached. */
   unsearched = 0;
   slowRegex = "";
   readonly finder: Finder;
   all: RowSequence;
   shown: RowSequence;
-  /** Heads of which the rows below are shown. */
+  /** Heads whose members are shown. */
   readonly opened = new Set<number>();
 
   constructor(stores: TaskStore[], filter: Filter) {
@@ -217,7 +217,7 @@ export class Selection extends RowFilter {
     this.reload();
   }
 
-  /** What belongs together has changed. */
+  /** Rebuild everything, after the folds have changed. */
   reload(): void {
     this.opened.clear();
     this.all = this.shown = new RowSequence(this.compare);
@@ -255,20 +255,20 @@ export class Selection extends RowFilter {
     return order || this.#compareWithin(one, up, i, j);
   };
 
-  /** Two rows of one root: its own lines, then those of each of its twins. */
+  /** Compare two rows of one root: its own lines come first, then those of each of its twins. */
   #compareWithin({ folds, seq }: TaskStore, root: number, i: number, j: number): number {
     const [over, under] = [folds.headOf(i), folds.headOf(j)];
     if (over !== under) return over === root ? -1 : under === root ? 1 : seq[over] - seq[under] || over - under;
     return i === over ? (j === over ? 0 : -1) : j === over ? 1 : seq[i] - seq[j] || i - j;
   }
 
-  /** Of one traceback in several pods the one to show: the first whose source is on. */
+  /** Return which of the twins of a traceback to show: the first whose source is shown. */
   memberOf(slot: number, row: number): number {
     const store = this.stores[slot];
     return [row, ...(store.folds.heads.get(row)?.twins ?? [])].find((one) => this.isSourceShown(slot, store.source[one])) ?? row;
   }
 
-  /** Whether all that a row belongs to is open. */
+  /** Return whether all folds that a row belongs to are open. */
   #isOpen(slot: number, row: number): boolean {
     const { back } = this.stores[slot].folds;
     for (let at = row; back[at] !== 0; ) {
@@ -278,7 +278,7 @@ export class Selection extends RowFilter {
     return true;
   }
 
-  /** Opens what belongs to a row, or folds it. */
+  /** Open or close a fold. */
   toggleFold(id: number): void {
     const slot = this.slotOf(id);
     if (this.opened.delete(id)) this.#removeAll(this.#membersOf(slot, id % SLOT_SIZE));
@@ -288,7 +288,7 @@ export class Selection extends RowFilter {
     }
   }
 
-  /** A line that is folded away comes to be seen. */
+  /** Open the folds around a line. */
   reveal(task: string, seq: number): void {
     for (const [slot, store] of this.stores.entries()) {
       if (task !== "" && store.task !== task) continue;
@@ -300,7 +300,7 @@ export class Selection extends RowFilter {
     }
   }
 
-  /** What was found below the row of a traceback comes to be seen; what that row says itself is. */
+  /** Open a traceback if the match is below its row. */
   revealMatch(id: number): void {
     const { folds } = this.stores[this.slotOf(id)];
     const fold = folds.heads.get(id % SLOT_SIZE);
@@ -328,7 +328,7 @@ export class Selection extends RowFilter {
     this.finder.restart();
   }
 
-  /** Rows are about to belong to others: they leave their places while these can be found. */
+  /** Take out rows that are about to join another row, while they can still be found at their old places. */
   removeJoining(store: TaskStore): void {
     const slot = this.stores.indexOf(store);
     const { joining } = store.folds;
@@ -338,7 +338,7 @@ export class Selection extends RowFilter {
     this.#removeAll(leaving);
   }
 
-  /** What has joined a head that is open is shown, and a head that now says what is looked for. */
+  /** Show rows that joined an open fold, and heads that match now. */
   #showJoined(slot: number, { folds }: TaskStore, from: number): void {
     for (const head of folds.changedHeads) {
       const id = slot * SLOT_SIZE + folds.rootOf(head);
@@ -350,14 +350,14 @@ export class Selection extends RowFilter {
     }
   }
 
-  /** Whether a head is wanted by what has joined it: of equal lines only the last is new. */
+  /** Return whether a head matches with its new members. For equal lines only the last is new. */
   #nowMatches(slot: number, head: number): boolean {
     const { folds, texts } = this.stores[slot];
     const { traceback, last } = folds.heads.get(head)!;
     return traceback === null ? this.testRow(slot, last, texts[last]) : this.matches(slot * SLOT_SIZE + head);
   }
 
-  /** Rows [from, to) of a store are new. */
+  /** Add rows [from, to) of a task. */
   addRows(store: TaskStore, from: number, to: number): void {
     const slot = this.stores.indexOf(store);
     if (slot === -1) return;
@@ -370,7 +370,7 @@ export class Selection extends RowFilter {
         found.push(slot * SLOT_SIZE + row);
         continue;
       }
-      // A hole that has been filled.
+      // A span that has been loaded.
       if ((store.flags[row] & (GAP | HOLE)) === (GAP | HOLE) || (store.folds.back[row] !== 0 && !this.#isOpen(slot, row))) continue;
       const i = ids.push(slot * SLOT_SIZE + row) - 1;
       if (i > 0 && sorted && this.compare(ids[i - 1], ids[i]) > 0) sorted = false;
@@ -381,7 +381,7 @@ export class Selection extends RowFilter {
     this.#showJoined(slot, store, from);
   }
 
-  /** Lines that were found alone are shown where lines are looked for: elsewhere they would stand among what is not here. */
+  /** Show search hits while the filter is on lines. Otherwise they would stand among unloaded lines. */
   #addHits(ids: number[]): void {
     if (!this.isNarrowed || ids.length === 0) return;
     const shown = ids.filter((id) => this.matches(id)).toSorted(this.compare);
@@ -398,7 +398,7 @@ export class Selection extends RowFilter {
     }
   }
 
-  /** A row is no longer shown. */
+  /** Remove a row. */
   removeRow(store: TaskStore, row: number): void {
     const slot = this.stores.indexOf(store);
     if (slot === -1) return;
@@ -409,7 +409,7 @@ export class Selection extends RowFilter {
     this.finder.removeRow(id);
   }
 
-  /** Rows of a store are gone. */
+  /** Remove rows that were evicted. */
   removeEvicted(): void {
     const here = (id: number): boolean => !this.stores[Math.floor(id / SLOT_SIZE)].isRemoved(id % SLOT_SIZE);
     this.all.retain(here);
@@ -431,9 +431,9 @@ export class Selection extends RowFilter {
     for (const [slot, store] of this.stores.entries()) this.#addHits(store.searchHits.map((row) => slot * SLOT_SIZE + row));
   }
 
-  /** One slice of the search, newest lines first; true while there is more to do. */
+  /** Search one slice, newest lines first. Return whether more is left. */
   search(guarded: boolean): boolean {
-    // What is sought is sought among what is shown: after the filter.
+    // Find searches the shown rows, so it comes after the filter.
     if (this.unsearched === 0) return this.finder.search(guarded);
     const started = Date.now();
     do {

@@ -1,4 +1,4 @@
-/** Row ids in display order. Appending and prepending cost the new ids; a late line costs only the rows behind its place. */
+/** Row ids in display order. Appending and prepending cost only the new ids; a late row moves only the ids behind it. */
 
 export type Compare = (a: number, b: number) => number;
 
@@ -31,7 +31,7 @@ export class RowSequence {
     return this.#ids[this.#start + index];
   }
 
-  /** The first index whose id is not before the place that `before` describes. */
+  /** Return the first index whose id is not before the place that `before` describes. */
   lowerBound(before: (id: number) => boolean): number {
     return lowerBound(this.length, (index) => before(this.at(index)));
   }
@@ -55,7 +55,7 @@ export class RowSequence {
     this.retain((id) => !ids.has(id));
   }
 
-  /** Takes away what is not wanted any more. */
+  /** Keep only the ids that `wanted` accepts. */
   retain(wanted: (id: number) => boolean): void {
     let to = this.#start;
     for (let at = this.#start; at < this.#end; at++) {
@@ -65,7 +65,7 @@ export class RowSequence {
     this.#end = to;
   }
 
-  /** Merges ids that are in display order among themselves; answers the lowest index that changed. */
+  /** Merge ids that are in display order. Return the lowest index that changed. */
   merge(ids: ArrayLike<number>): number {
     const count = ids.length;
     if (count === 0) return this.length;

@@ -1,4 +1,4 @@
-/** Rows that are no lines: what is above the first, and what takes the place of lines that are not here. */
+/** The slice of rows that is sent to a view: where it begins, and its rows, with fillers for lines that are not loaded. */
 
 import type { Viewport } from "../protocol/requests.ts";
 import type { RemoteSearchState, Row, Update } from "../protocol/update.ts";
@@ -10,11 +10,11 @@ import type { SourceGroups } from "./sources.ts";
 import type { TaskStore } from "./taskstore.ts";
 
 export const EDGE_ID = -1;
-/** And below: rows that are not here, by their place. */
+/** Ids from here on downward are fillers, by their place. */
 const BLANK_ID = -10;
 const EMPTY_ROW: Omit<Row, "id" | "kind" | "text"> = { seq: -1, time: 0, source: -1, level: 0, runs: [], marks: [], hiddenChars: 0, hasDetails: false };
 
-/** How far it is, with its time as `{ms}`. */
+/** Return the state of a search; its time is written as `{ms}`. */
 function searchText({ state, to, message }: RemoteSearchState): string {
   if (state === "failed") return message;
   if (state === "done") return "Searched to here: there are no more matches before";
@@ -25,7 +25,7 @@ function blankRow(bar: number): Row {
   return { ...EMPTY_ROW, id: BLANK_ID - bar, kind: "blank", text: "" };
 }
 
-/** Above the oldest row; `hidden`: so many rows are older than the window. */
+/** Return the row above the oldest one. `hidden` is the number of rows before the window. */
 export function edgeRow(stores: TaskStore[], loading: boolean, hidden: number, remote: RemoteSearchState | undefined): Row {
   if (remote !== undefined) return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text: searchText(remote), aside: remote.state, remote };
   const older = hidden > 0 || stores.some((store) => store.older !== null && store.older !== undefined);
@@ -34,12 +34,12 @@ export function edgeRow(stores: TaskStore[], loading: boolean, hidden: number, r
   return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text };
 }
 
-/** So long after the last line from before it the place is given up. */
+/** Give up seeking this long (ms) after the last line from before the place. */
 const SEEK_MS = 5000;
-/** Rows sent above the place that is sought. */
+/** Rows that are sent above the place that is sought. */
 const MARGIN_ROWS = 24;
 
-/** What is shown is [start, start + count) of the selection's rows. */
+/** Rows [start, start + count) of the selection are shown. */
 export interface ShownRows {
   start: number;
   count: number;
@@ -47,14 +47,14 @@ export interface ShownRows {
   order: DisplayOrder;
 }
 
-/** The first row that is sent; how far the held one has moved; and where what was sought or jumped to stands. */
+/** The first row to send, how far the anchor has moved, and the place that was sought or jumped to. */
 export type SliceStart = { from: number; look: Viewport } & Pick<Update, "shift" | "seekRow" | "jump">;
 
 export class ScrollAnchor {
-  /** Rows from before the place that is sought, and since when there are so many. */
+  /** Number of rows from before the sought place, and when it last changed. */
   #before = -1;
   #since = 0;
-  /** The row that was jumped to last, and whether that is still to be said. */
+  /** The last jump's row, and whether the view has been told of it. */
   jumpedTo: number | null = null;
   #landed = true;
   /** The time that was jumped to. */
@@ -64,7 +64,7 @@ export class ScrollAnchor {
 
   constructor(
     selection: Selection,
-    /** The time at which the reader was when the lines were loaded anew, until there is something from then. */
+    /** The time to go back to after the lines were loaded anew, until a line of then has arrived. */
     public seekTime: number | null,
   ) {
     this.#selection = selection;
@@ -77,7 +77,7 @@ export class ScrollAnchor {
     this.seekTime = null;
   }
 
-  /** Takes aim; what is looked at is another when the aim has been reached. */
+  /** Return where the slice begins. The viewport changes when a sought or jumped-to place is reached. */
   resolve(look: Viewport, what: ShownRows): SliceStart {
     if (look.follow) return { from: look.newestFirst ? 0 : what.order.total - look.count, shift: 0, look };
     if (this.seekTime !== null) return this.#seekTime(this.seekTime, look, what);
@@ -91,7 +91,7 @@ export class ScrollAnchor {
     const absent = layout.blankAt(time);
     const seekRow = order.shownAt(absent ?? Math.min(order.total - 1, layout.toBar(sought) + 1));
     const from = seekRow - MARGIN_ROWS;
-    // A recorder has to be started first, and has the newest lines first and older ones in parts: the row itself is waited for.
+    // A recorder may have to be started and sends older lines in parts, so wait for the row itself.
     const known = absent !== null || (sought < count && this.#selection.keyOf(shown.at(sought + start)) === time);
     const begun = stores.some((store) => store.lines > 0);
     const before = begun ? sought : -1;
@@ -116,7 +116,7 @@ export class ScrollAnchor {
   }
 }
 
-/** Rows that are looked at and not here. */
+/** Visible rows that are not loaded. */
 export type WantedSpanRows = WantedRows & { store: TaskStore };
 
 export class Slice {
@@ -134,7 +134,7 @@ export class Slice {
     from: number,
     count: number,
     follow: boolean,
-    /** Gives the row above the first line. */
+    /** Makes the row above the first line. */
     edge: () => Row,
   ) {
     this.#selection = selection;
@@ -173,7 +173,7 @@ export class Slice {
     return shown;
   }
 
-  /** What is sought is marked; else what is filtered by. */
+  /** Mark the matches of find, or else those of the filter. */
   get #marker(): { find(text: string): number[] } {
     const { finder, matcher } = this.#selection;
     return finder.isActive ? { find: (text) => finder.marks(text) } : matcher;

@@ -1,15 +1,15 @@
-/** The sources of a view as readers know them: containers of pods with their runs, each pod in a colour of its own. */
+/** The sources of a view: containers of pods with their runs, each pod with a colour of its own. */
 
 import type { SourceSummary } from "../protocol/update.ts";
 import { NO_SOURCE } from "./lines.ts";
 import type { Selection } from "./selection.ts";
 
-/** Neighbours in number are far apart in colour, for pods that are numbered. */
+/** Return a hue; slots next to each other differ much, for pods that are numbered. */
 function slotHue(slot: number): number {
   return (slot * 150 + 255) % 360;
 }
 
-/** Twelve hues of equal distance; a pod keeps the one its name hashes to unless another pod has it. */
+/** Return a pod's hue, one of twelve: the one that its name hashes to, unless another pod has it. */
 function pickHue(pod: string, taken: Map<string, number>): number {
   const known = taken.get(pod);
   if (known !== undefined) return known;
@@ -22,7 +22,7 @@ function pickHue(pod: string, taken: Map<string, number>): number {
   return slotHue(slot);
 }
 
-/** What of a source follows from its runs. */
+/** Compute a source's values from its runs. */
 function summarize(group: SourceSummary): void {
   const { runs } = group;
   runs.sort((a, b) => a.run - b.run);
@@ -35,7 +35,7 @@ function summarize(group: SourceSummary): void {
 }
 
 export class SourceGroups {
-  /** There is one that no summary has told of. */
+  /** A source is new since the last summary. */
   hasNew = false;
   readonly #hues = new Map<string, number>();
   readonly #groups: SourceSummary[] = [];
@@ -48,7 +48,7 @@ export class SourceGroups {
     this.#selection = selection;
   }
 
-  /** Of a row; -1 where it is of none. */
+  /** Return the index of a row's source; -1 if it has none. */
   groupOf(slot: number, row: number): number {
     const source = this.#selection.stores[slot].source[row];
     return source === NO_SOURCE ? -1 : this.#group(slot, source);

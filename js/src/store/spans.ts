@@ -1,4 +1,8 @@
-/** A recording at a glance, as the server counts it: how many lines there are between two times, and when the nth comes. */
+/**
+ * The outline of a recording, as the server counts it, and the spans of it that are not loaded. A span takes about as many rows
+ * as it has lines, so the scroll bar covers the whole recording. Spans come from windows, absences and evicted lines; looking at
+ * one loads it.
+ */
 
 import type { OutlineDoc } from "../protocol/events.ts";
 import { fromNs } from "../text/time.ts";
@@ -8,20 +12,20 @@ const NEARLY_ALL = 0.98;
 
 export class Outline {
   readonly records: number;
-  /** Number of the last record that is counted. */
+  /** Sequence number of the last record that is counted. */
   readonly lastSeq: number;
-  /** ms; both 0 where there is no line. */
+  /** Time of the first and the last line (ms); both 0 if there is none. */
   readonly first: number;
   readonly last: number;
   readonly start: number;
   readonly width: number;
   readonly lines: number[];
-  /** Nearly all lines have been looked at for their levels and sources. */
+  /** Levels and sources are counted for nearly all lines. */
   readonly isCounted: boolean;
-  /** Of each bin, once nearly all lines have been looked at for them. */
+  /** Counts for each bin; null until nearly all lines have been examined. */
   readonly warnings: number[] | null;
   readonly errors: number[] | null;
-  /** Lines before each bin. */
+  /** Number of lines before each bin. */
   readonly #linesBeforeBin: Float64Array;
 
   constructor({ records, upto, first, last, start, width, lines, warnings, errors, counted = 0 }: OutlineDoc) {
@@ -32,7 +36,7 @@ export class Outline {
     this.start = fromNs(start);
     this.width = Number(width) / 1e6;
     this.lines = lines;
-    // Of a task that goes on the newest are always still to be counted.
+    // While a task runs, its newest lines are always still to be counted.
     this.isCounted = counted >= records * NEARLY_ALL;
     this.warnings = this.isCounted && warnings ? warnings : null;
     this.errors = this.isCounted && errors ? errors : null;
@@ -40,7 +44,7 @@ export class Outline {
     for (const [i, count] of lines.entries()) this.#linesBeforeBin[i + 1] = this.#linesBeforeBin[i] + count;
   }
 
-  /** Lines before a time, as if they were spread evenly within a bin. */
+  /** Return the number of lines before a time, as if they were spread evenly within a bin. */
   #linesBefore(time: number): number {
     const at = (time - this.start) / this.width;
     if (at <= 0 || this.lines.length === 0) return 0;
@@ -52,7 +56,7 @@ export class Outline {
     return Math.max(0, Math.round(this.#linesBefore(to) - this.#linesBefore(from)));
   }
 
-  /** The time by which so many lines have come since `from`. */
+  /** Return the time by which this many lines have come since `from`. */
   timeAfter(from: number, count: number): number {
     const wanted = this.#linesBefore(from) + count;
     const low = lowerBound(this.lines.length, (bin) => this.#linesBeforeBin[bin + 1] < wanted);
@@ -63,39 +67,39 @@ export class Outline {
 }
 
 export interface UnloadedSpan {
-  /** Its row in the store: says that something is not loaded, and from when to when. */
+  /** Its row in the task's rows, which shows that lines are not loaded. */
   row: number;
-  /** Keys of the rows before and behind it; -Infinity where nothing is before it. */
+  /** Keys of the rows before and after it; -Infinity if no row is before it. */
   from: number;
   to: number;
-  /** Times of the lines that are missing: keys run ahead of them where a clock went back. */
+  /** Time range of the missing lines (ms). Keys run ahead of times where a clock went back. */
   low: number;
   high: number;
-  /** About so many; 0 where nobody has counted. */
+  /** Estimated number of lines; 0 if not counted. */
   lines: number;
-  /** Cursors, where known: back from its end, on from its beginning. */
+  /** Cursors, if known: for loading back from its end, and on from its beginning. */
   older?: string;
   newer?: string;
-  /** With `newer` in the order of recording: number of the first line behind it, when that has come. */
+  /** With `newer` in the order of recording: sequence number of the first loaded line after it. */
   until: number;
-  /** Left out after an absence. */
+  /** The span is an absence, and is loaded on demand. */
   onDemand: boolean;
 }
 
-/** Of an absence so many lines come with one click, and are one row until then. */
+/** An absence of at most this many lines is one row, and one click loads it. */
 export const HOLE_LINES = 5000;
 
-/** Lines that are missing, as far as anybody knows. */
+/** Return the number of missing lines, at least 1. */
 export function spanLines({ lines }: UnloadedSpan): number {
   return Math.max(1, lines);
 }
 
-/** Rows it stands for. */
+/** Return the number of rows it takes. */
 export function spanRows(span: UnloadedSpan): number {
   return span.onDemand && span.lines <= HOLE_LINES ? 1 : spanLines(span);
 }
 
-/** Rows of it that lie after a time. */
+/** Return how many of its rows are after a time. */
 export function spanRowsAfter(span: UnloadedSpan, time: number, outline: Outline | null): number {
   const rows = spanRows(span);
   if (time <= span.low) return rows;
@@ -104,7 +108,7 @@ export function spanRowsAfter(span: UnloadedSpan, time: number, outline: Outline
   return Math.round(rows * Math.max(0, Math.min(1, share)));
 }
 
-/** When the line stands there of which so many rows of the span are before. */
+/** Return the time (ms) at which a row of the span is. */
 export function spanTimeAt(span: UnloadedSpan, offset: number, outline: Outline | null): number {
   const share = Math.max(0, Math.min(1, offset / spanRows(span)));
   const all = outline?.between(span.low, span.high) ?? 0;

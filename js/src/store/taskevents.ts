@@ -1,4 +1,7 @@
-/** What a notice says, in words. */
+/**
+ * What is known of a task beside its lines: its state, the starts and ends of its sources, Kubernetes events, gaps and its end.
+ * Each notice is a row among the lines.
+ */
 
 import type { EndEvent, GapEvent, PageNotice, SourceInfo, StatusEvent, TaskState } from "../protocol/events.ts";
 import type { GapSummary, Mark, PodPhases } from "../protocol/update.ts";
@@ -7,9 +10,9 @@ import { ERROR, rankOf } from "../text/level.ts";
 import { fromNs } from "../text/time.ts";
 import { GAP, LineTable, NO_SOURCE, NOTICE } from "./lines.ts";
 
-/** Characters of a termination message in a row; all of it opens below. */
+/** Characters of a termination message in a row; the whole text opens below. */
 const MAX_MESSAGE_CHARS = 500;
-/** Reasons for an end before anything ran, as in cluster/pods.py. */
+/** Reasons for an end before the program started, as in cluster/pods.py. */
 const NOT_STARTED = new Set(["StartError", "ContainerCannotRun"]);
 
 function sourceName(source: SourceInfo | undefined): string {
@@ -20,7 +23,7 @@ function exitText(code: number | null | undefined, reason: string | null | undef
   return [code === null || code === undefined ? "" : `exit ${code}`, reason && reason !== "Completed" ? reason : ""].filter(Boolean).join(", ");
 }
 
-/** Why nothing is taken in, by reason, and what is said when it is over. */
+/** Reasons for which nothing can be recorded, each with the text to show when it is over. */
 const OBSTACLES: Record<string, string> = {
   StoreFull: "There is room again: recording goes on",
   NotAllowed: "The log may be read now",
@@ -29,7 +32,7 @@ const OBSTACLES: Record<string, string> = {
   ClusterUnreachable: "The cluster can be asked again",
 };
 
-/** Nothing is taken in at present: why. */
+/** Return why nothing can be recorded at present; "" if that is not so. */
 function stoppedText({ reason, message }: StatusEvent): string {
   return reason && reason in OBSTACLES ? (message ?? reason) : "";
 }
@@ -59,7 +62,7 @@ function noticeText(event: StatusEvent): string {
   }
 }
 
-/** A gap's `from` and `to` are written as times so that the view can show them in the reader's zone. */
+/** Return a gap as text. Its times are written as `{ms}`, so that the view can show them in the user's zone. */
 export function gapText(event: GapEvent): string {
   const many = event.lines === 1 ? "1 line" : event.lines ? `${groupDigits(event.lines)} lines` : "Lines";
   const verb = event.lines === 1 ? "is" : "are";
@@ -75,7 +78,7 @@ function endText(event: EndEvent): string {
 
 type NoticeMark = Omit<Mark, "source"> & { source?: SourceInfo };
 
-/** None where a notice is nothing that one looks for on the axis; `now` where it does not say when it was. */
+/** Return the notice's mark on the time axis; undefined for notices without one. `now` is used if it has no time. */
 function noticeMark(notice: PageNotice, now: number): NoticeMark | undefined {
   if (notice.event === "end") {
     const { time, state, exit_code: exit } = notice as EndEvent;
@@ -91,7 +94,7 @@ function noticeMark(notice: PageNotice, now: number): NoticeMark | undefined {
   if (what !== "started" && what !== "ended" && what !== "event") return undefined;
   const at = time ? fromNs(time) : now;
   const kind = what === "started" && (source?.run ?? 0) > 0 ? "restart" : what;
-  // A sidecar is stopped by the signal (128 + SIGTERM) when its pod's work is done.
+  // A sidecar is stopped with SIGTERM (exit 128 + 15) when its pod's work is done.
   const bad = what === "ended" && (exit ?? 0) !== 0 && !(source?.kind === "sidecar" && exit === 143) ? ERROR : 0;
   return { kind, time: at, to: at, text: noticeText(notice as StatusEvent), level: Math.max(rankOf(level ?? ""), bad), source };
 }
@@ -103,7 +106,7 @@ class PodTimeline {
 
   add({ seq, notice, source, time, exit_code: exit, created, scheduled, inits }: StatusEvent): void {
     if (source === undefined || time === undefined || (notice !== "created" && notice !== "started" && notice !== "ended")) return;
-    // The outline of a recording and its stream both tell of it.
+    // Both the outline and the stream report it.
     if (seq === undefined || this.#seen.has(seq)) return;
     this.#seen.add(seq);
     const at = fromNs(time);
@@ -139,24 +142,24 @@ const AFTER_ALL_LINES = 8e15;
 export class TaskEvents extends LineTable {
   state: TaskState | "" = "";
   message = "";
-  /** Kubernetes' word for the state. */
+  /** Kubernetes' reason for the state. */
   reason = "";
-  /** Why nothing is taken in at present. */
+  /** Why nothing can be recorded at present. */
   stopped = "";
-  /** The reason of that, as the server names it. */
+  /** The server's reason for that. */
   #obstacle = "";
-  /** What may not be shown beside the lines, and which right would show it. */
+  /** What may not be shown beside the lines, each with the permission that would show it. */
   hidden: Record<string, string> = {};
   ended = false;
   exit: number | null = null;
   readonly gaps: GapSummary[] = [];
   gapLines = 0;
   readonly timeline = new PodTimeline();
-  /** What the notices say on the time axis, in the order of arrival. */
+  /** The notices' marks on the time axis, in the order of arrival. */
   readonly marks: Mark[] = [];
   readonly #markedSeqs = new Set<number>();
   older: string | null | undefined;
-  /** Where the stream began. */
+  /** Time at which the stream began (ms). */
   begins = Infinity;
 
   addStatus(event: StatusEvent, live = true): void {
@@ -181,7 +184,7 @@ export class TaskEvents extends LineTable {
     if (live && event.notice === "state") this.stopped = stoppedText(event);
     if (was && !this.stopped) this.#addNotice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, resumedText(this.#obstacle), false);
     if (this.stopped !== was) this.#obstacle = this.stopped && event.reason ? event.reason : "";
-    if (event.notice === "created") return this.updateSource(event); // its end says more
+    if (event.notice === "created") return this.updateSource(event); // the notice of its end says more
     if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) {
       if (live) this.message = event.message ?? "";
       return;
@@ -214,14 +217,14 @@ export class TaskEvents extends LineTable {
     this.message = endText(event);
     for (const source of this.sources) if (source.state === "running") source.state = "ended";
     if (event.seq !== undefined && !this.loaded.add(event.seq)) return;
-    // Of a task whose lines are still to be asked for, the end stands after whatever comes.
+    // If the lines are still to be loaded, keep the end behind all of them.
     const time = Math.max(this.newest, event.time ? fromNs(event.time) : 0) || AFTER_ALL_LINES;
     this.folds.start(this.rows)();
     if (time !== AFTER_ALL_LINES) this.addMark({ ...event, state: this.state, event: "end" });
     this.push(event.seq ?? (this.seq[this.rows - 1] ?? 0) + 1, time === AFTER_ALL_LINES ? 0 : time, time, NO_SOURCE, NOTICE, this.message);
   }
 
-  /** What a notice says of a source, whether it comes in the stream, with a page or with the outline. */
+  /** Update a source from a notice, whether it came in the stream, with a page or with the outline. */
   protected updateSource({ notice, source: info, time, exit_code: exit, index, termination_message: why }: StatusEvent): void {
     if (info === undefined || (notice !== "created" && notice !== "started" && notice !== "ended")) return;
     const source = this.sources[this.sourceId(info)];
@@ -230,7 +233,7 @@ export class TaskEvents extends LineTable {
     else [source.startedAt, source.index] = [notice === "started" ? at : 0, index ?? null];
   }
 
-  /** Once, whether it comes in the stream, with a page or with the outline. */
+  /** Add a mark once, whether the notice came in the stream, with a page or with the outline. */
   protected addMark(notice: PageNotice): void {
     const { seq } = notice;
     if (seq !== undefined && this.#markedSeqs.has(seq)) return;
@@ -240,7 +243,7 @@ export class TaskEvents extends LineTable {
     this.marks.push({ ...mark, source: mark.source ? this.sourceKey(mark.source) : "" });
   }
 
-  /** Notices of a source keep their place among its lines; those of the whole task stand at their time. */
+  /** Notices of a source keep their place among its lines. Those of the whole task stand at their time. */
   #addNotice(seq: number, time: number, id: number, flags: number, text: string, afterLines: boolean): void {
     this.folds.start(this.rows)();
     const source = this.sources[id];

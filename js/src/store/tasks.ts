@@ -1,4 +1,4 @@
-/** The tasks that are held, each with what is known of it beside its lines. */
+/** The tasks that the worker holds, each with what is known of it, and the interface through which views learn of changes. */
 
 import type { Problem } from "../protocol/events.ts";
 import type { TaskSummary } from "../protocol/update.ts";
@@ -8,37 +8,37 @@ import type { UnloadedSpan } from "./spans.ts";
 import { gapText } from "./taskevents.ts";
 import { TaskStore } from "./taskstore.ts";
 
-/** The outline of a task that goes on is asked for again after so long. */
+/** Pause between two outlines of a running task (ms). */
 export const OUTLINE_EVERY_MS = 30_000;
 const MAX_GAPS = 50;
 
 export interface TaskEntry {
   store: TaskStore;
-  /** Everything from this time on is here. */
+  /** All lines since this time are loaded (ms). */
   coveredFrom: number;
   isLoading: boolean;
   autoPages: number;
   problem: Problem | null;
-  /** When the link last was known to be alive: everything before that is here. */
+  /** When the link was last known to be alive (ms). Everything before is loaded. */
   heardAt: number;
-  /** Whether the last request asked for the window in place of what follows the cursor. */
+  /** Whether the last request asked for the window, not for what follows the cursor. */
   isStale: boolean;
-  /** Begin at least here, whatever the window: somebody was reading there. */
+  /** Time to load back to, whatever the window (ms): a user was reading there. */
   readFrom: number;
   outlineAt: number;
   outlineEvery: number;
-  /** Lines that had been recorded then. */
+  /** Number of recorded lines at that time. */
   outlineLines: number;
-  /** When its completeness statement was asked for in vain. */
+  /** When the completeness statement could not be loaded; Infinity otherwise. */
   statementFailedAt: number;
   outlineLoading: Promise<void> | undefined;
-  /** Warnings and errors of what is not loaded are being counted. */
+  /** The server is still counting warnings and errors of unloaded lines. */
   hasUncountedLevels: boolean;
-  /** Why lines that were looked at did not come. */
+  /** Why visible lines could not be loaded. */
   loadProblem: Problem | null;
-  /** What is looked at is not loaded before this. */
+  /** Visible lines are not loaded before this time. */
   pauseUntil: number;
-  /** The last absence, while it is not known which line came after it. */
+  /** The last absence, until it is known which line follows it. */
   absence: UnloadedSpan | undefined;
 }
 
@@ -96,27 +96,27 @@ export class Tasks {
   }
 }
 
-/** What the views must be told. */
+/** What the views must learn of changes to a task's rows. */
 export interface StoreWatcher {
   changed(): void;
   /** Rows from `before` on are new. */
   rowsAdded(store: TaskStore, before: number): void;
   rowRemoved(store: TaskStore, row: number): void;
-  /** Many rows are gone. */
+  /** Many rows were evicted. */
   rowsEvicted(store: TaskStore): void;
-  /** Rows have other numbers. */
+  /** Rows were renumbered. */
   rowsRenumbered(store: TaskStore, rows: Int32Array): void;
-  /** Keys of the rows at which readers of a store are. */
+  /** Return the keys of the rows at which users are. */
   readerKeys(store: TaskStore): number[];
-  /** A page of older lines is here. */
+  /** A page of lines was loaded. */
   pageLoaded(store: TaskStore): void;
-  /** These tasks begin anew, in new stores that `begin` makes. */
+  /** These tasks start over in new stores, which `begin` makes. */
   tasksReset(tasks: string[], begin: () => void): void;
-  /** The widest window of the views of a store, ms. */
+  /** Return the widest window of a task's views (ms). */
   widestWindow(store: TaskStore): number;
 }
 
-/** For work that adds rows, or takes a span's away. */
+/** Return how to add rows and close spans so that the views learn of it. */
 export function rowEditor(store: TaskStore, watcher: StoreWatcher): RowEditor {
   return {
     add: (work) => {
@@ -133,7 +133,7 @@ export function rowEditor(store: TaskStore, watcher: StoreWatcher): RowEditor {
   };
 }
 
-/** How the pages change the rows of a store. */
+/** Changes the rows of a task and tells the views. */
 export interface RowEditor {
   add(work: () => void): void;
   close(span: UnloadedSpan): void;

@@ -1,4 +1,4 @@
-/** What is here of one task's recording and what is not: lines as they stream, in pages, and those that a search has found. */
+/** One task's recording as far as it is loaded: lines from the stream, from pages and from searches, and the spans that are not loaded. */
 
 import type { Complete, GapEvent, LogEvent, LogPage, PageNotice, SourceInfo, StatusEvent } from "../protocol/events.ts";
 import { stripEscapes } from "../text/ansi.ts";
@@ -13,26 +13,26 @@ import { TaskEvents } from "./taskevents.ts";
 
 export class TaskStore extends TaskEvents {
   cursor = "";
-  /** What the server counts, once the task has ended. */
+  /** The server's completeness statement, once the task has ended. */
   complete: Complete | null = null;
   outline: Outline | null = null;
-  /** What is not here, by time. */
+  /** Unloaded spans, ordered by time. */
   readonly spans: UnloadedSpan[] = [];
-  /** Lines that came after those that the outline counts. */
+  /** Number of lines after those that the outline counts. */
   #linesSinceOutline = 0;
-  /** Latest key per source of the recording: older lines of a run come as another source of the same name. */
+  /** Latest key of each source of the recording. Older lines of a run come as another source of the same name. */
   readonly #lastKeyBySource = new Map<number, number>();
-  /** Lines that a search has found where nothing else is loaded, by number. */
+  /** Rows of search hits in unloaded spans, by sequence number. */
   readonly #searchHits = new Map<number, number>();
-  /** Some of them have come with what is around them. */
+  /** Some search hits have been loaded with the lines around them. */
   hasReplacedRows = false;
 
-  /** Lines of the whole recording, as far as anybody has counted. */
+  /** Number of lines of the whole recording, as far as it is known. */
   get recorded(): number {
     return Math.max(this.lines, (this.outline?.records ?? 0) + this.#linesSinceOutline);
   }
 
-  /** When the last of it happened, ms. That a task is over is noticed and written some seconds after its end. */
+  /** Time of the last event (ms). The end of a task is written some seconds after it happened. */
   get lastTime(): number {
     let last = this.ended ? Math.max(this.newestLine, this.outline?.last ?? 0) : this.newest;
     if (this.ended) for (const { kind, to } of this.marks) if (kind !== "end" && to > last) last = to;
@@ -60,7 +60,7 @@ export class TaskStore extends TaskEvents {
     }
   }
 
-  /** Return the number here of each source of an event, by its number there. */
+  /** Return the source numbers of this task by the source numbers of an event. */
   #idsOf({ sources }: LogEvent): Map<number, number> {
     return new Map(Object.entries(sources).map(([id, info]) => [Number(id), this.sourceId(info)]));
   }
@@ -91,7 +91,10 @@ export class TaskStore extends TaskEvents {
     done();
   }
 
-  /** A page of lines, of this span or before everything: each source's keys stay between what is here of it. Answers how many are new. */
+  /**
+   * Add a page of lines, within a span or before all loaded lines. The keys of each source stay between its loaded neighbours.
+   * Return the number of new lines.
+   */
   addPage(page: LogPage, span?: UnloadedSpan): number {
     const before = this.lines;
     const start = this.rows;
@@ -102,7 +105,7 @@ export class TaskStore extends TaskEvents {
     const done = this.folds.start(this.rows, true);
     for (const record of page.records) {
       const time = fromIso(record.time);
-      // A page may reach over what is here into another span, which is left as it is.
+      // A page may reach into another span, which stays as it is.
       if (seam?.isOutside(time) || !this.loaded.add(record.seq)) continue;
       this.#removeSearchHit(record.seq);
       const id = this.sourceId({ ...record.source, pod: record.pod, container: record.container, run: record.run });
@@ -126,7 +129,7 @@ export class TaskStore extends TaskEvents {
     return this.lines - before;
   }
 
-  /** A block of which one part was here: rows belong to those before them, so it comes again as a whole. */
+  /** Add a split traceback again as a whole. A row can only belong to a row before it, and its parts came in the wrong order. */
   #rejoinBlocks(start: number): void {
     for (const rows of findSplitBlocks(this, start)) {
       const lines = rows.map((row) => ({ row, time: this.timeOf(row), text: this.texts[row], flags: this.flags[row] }));
@@ -147,7 +150,7 @@ export class TaskStore extends TaskEvents {
     }
   }
 
-  /** Matches of a search, in places of which nothing else is here. */
+  /** Add matches of a search in unloaded spans. */
   addSearchHits(event: LogEvent): void {
     const { m, dt, s, o, q, seq } = event;
     const ids = this.#idsOf(event);
@@ -171,7 +174,7 @@ export class TaskStore extends TaskEvents {
     for (const number of this.#searchHits.keys()) this.#removeSearchHit(number);
   }
 
-  /** A line that was found alone is here with the others, or not needed any more. */
+  /** Remove a search hit that has been loaded or is not needed any more. */
   #removeSearchHit(number: number): void {
     const row = this.#searchHits.get(number);
     if (row === undefined) return;
@@ -182,20 +185,20 @@ export class TaskStore extends TaskEvents {
     this.hasReplacedRows = true;
   }
 
-  /** A row in place of lines that can be asked for. */
+  /** Add a row that stands for lines that are not loaded. */
   addSpan(span: Omit<UnloadedSpan, "row">): UnloadedSpan {
     const made = { ...span, row: this.rows };
     this.spans.push(made);
     this.spans.sort((a, b) => a.from - b.from);
     const about = span.lines > 1 ? `, about ${groupDigits(span.lines)} lines` : "";
     const text = `Not loaded: {${Math.floor(span.low)}} to {${Math.floor(span.high)}}${about}`;
-    // After the last line that is here, also one of the same time; the first of all where none is before.
+    // Place it after the last loaded line, also one of the same time; before all rows if there is none.
     if (span.from === -Infinity) this.push(0, span.low, Math.min(span.low, span.to - 1), NO_SOURCE, NOTICE | HOLE, text);
     else this.push(2 ** 32 - 1, span.from, span.from, NO_SOURCE, NOTICE | HOLE, text);
     return made;
   }
 
-  /** The row is no longer shown: both flags at once, so that a view made later leaves it out, too. */
+  /** Remove the span's row. Both flags are set, so that new views leave it out, too. */
   closeSpan(span: UnloadedSpan): void {
     const at = this.spans.indexOf(span);
     if (at !== -1) this.spans.splice(at, 1);
@@ -203,7 +206,7 @@ export class TaskStore extends TaskEvents {
     this.removedRows++;
   }
 
-  /** Lines that are not kept; they can come again. */
+  /** Drop lines; they can be loaded again. */
   dropRows(rows: number[]): void {
     for (const row of rows) {
       this.characters -= this.texts[row].length;
@@ -225,19 +228,22 @@ export class TaskStore extends TaskEvents {
   }
 }
 
-/** Within this, ms, a page's lines stand before those that are here of their source, whatever their times say. */
+/** Lines of a page stand before the loaded lines of their source, whatever their times, if they differ by less than this (ms). */
 const SEAM_MS = 10_000;
-/** Two writers' times cross by so little, ms, and so few lines: pages are cut by time, so a line and the one before it may come in two. */
+/**
+ * The times of two writers cross by at most this much (ms) and over at most this many lines. Pages are cut by time, so a line
+ * and the one before it may come in two pages.
+ */
 const MAX_CROSSING_MS = 100;
 const MAX_SEQ_DISTANCE = 1000;
-/** Numbers hold times to less than this, ms. */
+/** Rounding error of a time (ms). */
 const ROUNDING_MS = 0.01;
 
 class Seam {
-  /** Each source's lowest key behind the span, and its highest before it. */
+  /** Lowest key of each source after the span, and highest before it. */
   readonly ceiling: number[] = [];
   readonly floor: number[] = [];
-  /** Its lines next to the span: number and key, by number. */
+  /** Sequence number and key of each source's lines next to the span, ordered by number. */
   readonly #near: [seq: number, key: number][][] = [];
 
   readonly #span: UnloadedSpan;
@@ -264,7 +270,7 @@ class Seam {
     return !onDemand && (time < low - ROUNDING_MS || time > high + ROUNDING_MS);
   }
 
-  /** The key of a line, between its source's neighbours in number. */
+  /** Return the key of a line, between its source's neighbours by sequence number. */
   placeKey(id: number, seq: number, time: number, key: number): number {
     const near = this.#near[id];
     if (near === undefined) return key;
@@ -277,10 +283,10 @@ class Seam {
   }
 }
 
-/** So far from a page's lines, in numbers, the rest of a block is looked for. */
+/** Search for the rest of a traceback up to this far from a page's lines, in sequence numbers. */
 const SEARCH_DISTANCE = 600;
 
-/** Rows that are one block, some of the page that begins at row `start` and some not; in the order of the file. */
+/** Return the rows of each traceback that is partly on the page that begins at row `start`, in the order of the file. */
 function findSplitBlocks(store: TaskStore, start: number): number[][] {
   const spans = new Map<number, { low: number; high: number; rows: number[] }>();
   for (let row = start; row < store.rows; row++) {
@@ -302,7 +308,7 @@ function findSplitBlocks(store: TaskStore, start: number): number[][] {
   return [...spans.values()].flatMap(({ rows }) => (rows.some((row) => row < start) ? findBlocks(store, rows.toSorted((a, b) => store.seq[a] - store.seq[b])) : [])).filter((rows) => rows.some((row) => row < start) && rows.some((row) => row >= start));
 }
 
-/** The blocks of lines of one stream. */
+/** Return the tracebacks in the lines of one stream. */
 function findBlocks(store: TaskStore, rows: number[]): number[][] {
   const found: number[][] = [];
   let open: { said: TracebackState; rows: number[]; pending: number[] } | null = null;
@@ -332,7 +338,7 @@ function findBlocks(store: TaskStore, rows: number[]): number[][] {
   return found;
 }
 
-/** Whether nothing of the recording is missing between two lines, so nothing of their stream. */
+/** Return whether no line of the recording is missing between two lines. */
 function isConsecutive(store: TaskStore, one: number, two: number): boolean {
   if (store.key[one] > store.key[two]) return false;
   for (let seq = store.seq[one] + 1; seq < store.seq[two]; seq++) if (!store.isLoaded(seq)) return false;

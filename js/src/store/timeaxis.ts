@@ -1,4 +1,4 @@
-/** From when on a view shows lines. It stands still while somebody reads. */
+/** The time axis of a view: its window, the histogram of its lines, and when to draw it again. The window stands still while the user reads. */
 
 import type { Histogram } from "../protocol/update.ts";
 import { ERROR, WARNING } from "../text/level.ts";
@@ -6,13 +6,13 @@ import { LEVEL_BITS, NOTICE } from "./lines.ts";
 import type { Selection } from "./selection.ts";
 import type { TaskStore } from "./taskstore.ts";
 
-/** A window that goes with the time moves in so many steps. */
+/** A moving window moves in this many steps. */
 const WINDOW_STEPS = 60;
-/** After the first rows, ms: what are the newest is not known before. */
+/** Time after the first rows (ms) until it is known which rows are the newest. */
 const SETTLE_MS = 500;
 
 export class TimeWindow {
-  /** The reader went beyond it by scrolling up. */
+  /** The user has scrolled beyond the start of the window. */
   isExtended = false;
   low = -Infinity;
   #firstRows = 0;
@@ -24,7 +24,7 @@ export class TimeWindow {
     this.#selection = selection;
   }
 
-  /** Where it begins; `follow`: it goes with the time. */
+  /** Return the start of the window (ms). With `follow` it moves with the time. */
   start(now: number, live: boolean, follow: boolean): number {
     const { since, from, tail } = this.#selection.filter;
     if (this.isExtended) return -Infinity;
@@ -88,7 +88,7 @@ function buildHistogram(stores: TaskStore[], { now, live, low, newest }: Histogr
     }
     for (const { kind, time } of store.marks) if (kind === "gap") bins[binAt(time) + 3]++;
   }
-  // Where a task's end was noticed only after it, it stands at the end.
+  // Clamp marks to the end of the axis: the end of a task is noticed late.
   const marks = stores.flatMap((store) => store.marks.map((mark) => (mark.time > to ? { ...mark, time: to, to } : mark))).toSorted((a, b) => a.time - b.time);
   return { from, to, bins, count: BINS, low, isComplete: stores.every(({ outline }) => outline !== null), marks, loaded: loadedRanges(stores, from, to) };
 }
@@ -99,7 +99,7 @@ function firstTime(store: TaskStore): number {
   return Math.min(first, ...store.marks.map(({ time }) => time));
 }
 
-/** What is not in a span of any of the stores. */
+/** Return the ranges that are in no span. */
 function loadedRanges(stores: TaskStore[], from: number, to: number): [number, number][] {
   const found: [number, number][] = [];
   let at = from;
@@ -112,10 +112,10 @@ function loadedRanges(stores: TaskStore[], from: number, to: number): [number, n
 }
 
 const REDRAW_MS = 500;
-/** It is drawn anew when nothing but the time has moved it by this share of its length (some pixels), and so much, ms. */
+/** If only time has passed, redraw after the axis has moved by this share of its length (some pixels), and by at least this much (ms). */
 const REDRAW_SHARE = 1 / 64;
 const MIN_STEP_MS = 2000;
-/** Of so many rows the bars hardly change as more come. */
+/** With this many rows the bars hardly change as more arrive. */
 const LONG_ROWS = 2000;
 
 export interface AxisState {
@@ -126,7 +126,7 @@ export interface AxisState {
 }
 
 export class TimeAxis {
-  /** By a clock that is never set back. */
+  /** A monotonic time (ms). */
   #at = -Infinity;
   #signature = "";
   #step = MIN_STEP_MS;
@@ -146,20 +146,20 @@ export class TimeAxis {
     return this.#signatureOf(moment) !== this.#signature;
   }
 
-  /** The axis, if it is another. */
+  /** Return the axis if it has changed. */
   redraw(at: number, moment: AxisState): Histogram | undefined {
     const { all, stores } = this.#selection;
-    // A short log is drawn as it comes.
+    // Draw a short log at once.
     if (at - this.#at < (all.length < LONG_ROWS ? 0 : REDRAW_MS) || !this.isStale(moment)) return undefined;
     this.#at = all.length === 0 ? -Infinity : at;
     const drawn = buildHistogram(stores, { ...moment, newest: this.#window.newest });
-    // A power of two: all viewers move at the same time, which is one frame.
+    // A power of two, so that all views move in the same frame.
     this.#step = MIN_STEP_MS * 2 ** Math.max(0, Math.floor(Math.log2(((drawn.to - drawn.from) / MIN_STEP_MS) * REDRAW_SHARE)));
     this.#signature = this.#signatureOf(moment);
     return drawn;
   }
 
-  /** What it depends on: where the window goes with the time, it moves with the axis. */
+  /** What the drawing depends on. A moving window moves with the axis, so only its width counts. */
   #signatureOf({ now, live, low, follow }: AxisState): string {
     const { all, filter, stores } = this.#selection;
     const window = live && follow && !this.#window.isExtended && filter.from === null ? filter.since : low;

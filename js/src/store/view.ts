@@ -1,4 +1,4 @@
-/** What one view on the page sees now: a slice of its selection, held in place, with counts. At most one update is under way. */
+/** What one view on the page shows: a slice of its selection, kept in place, with counts. At most one update is on its way. */
 
 import type { Filter, Jump, Viewport } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
@@ -25,18 +25,18 @@ export interface ViewContext {
 export class View {
   awaitsAck = false;
   isDirty = true;
-  /** Somebody can see it. */
+  /** Whether a user can see it. */
   isVisible = true;
-  /** The filter over what is not loaded. */
+  /** The filter's search in lines that are not loaded. */
   search: RemoteSearch | null = null;
-  /** The next match or error, looked for in what is not loaded. */
+  /** The search for the next match or error in lines that are not loaded. */
   remoteJump: RemoteJump | null = null;
-  /** A line that is gone to and not here. */
+  /** The unloaded line that is jumped to. */
   goal: JumpGoal | null = null;
-  /** Its metrics are shown; and are others than were sent. */
+  /** Whether the chart is shown, and whether it changed since it was sent. */
   hasChart = false;
   isChartDue = false;
-  /** What is looked at and not here. */
+  /** Visible rows that are not loaded. */
   wantedRows: WantedSpanRows | null = null;
   #generation = 0;
   readonly selection: Selection;
@@ -44,7 +44,7 @@ export class View {
   readonly window: TimeWindow;
   readonly #axis: TimeAxis;
   readonly scrollAnchor: ScrollAnchor;
-  /** By a clock that is never set back. */
+  /** A monotonic time (ms). */
   #sourcesAt = -Infinity;
   #sourcesOf = -1;
   #signature = "";
@@ -64,7 +64,7 @@ export class View {
     this.scrollAnchor = new ScrollAnchor(this.selection, viewport.follow ? null : (viewport.seek ?? null));
   }
 
-  /** The same view of rows that have other numbers. */
+  /** Return the same view for rows with other numbers. */
   recreate(stores: TaskStore[], look: Viewport): View {
     const anew = new View(this.id, this.model, stores, this.selection.filter, look);
     anew.awaitsAck = this.awaitsAck;
@@ -88,23 +88,23 @@ export class View {
     this.selection.refilter(filter);
   }
 
-  /** The next is the one below: newest first, the one before. */
+  /** Turn "next", which is the row below, into a direction in time. */
   toTimeOrder<To extends Jump>(to: To): To {
     return "by" in to && this.viewport.newestFirst ? { ...to, by: to.by === 1 ? -1 : 1 } : to;
   }
 
-  /** Its filter, as one of its tasks can be asked for it. */
+  /** Return the filter as a query for one of the tasks. */
   remoteQuery(store: TaskStore): RemoteQuery | null {
     return remoteQuery(this.selection.filter, this.groups.summaries().filter(({ task }) => task === store.task));
   }
 
-  /** What is shown of everything since then is here, although it is not loaded, ms. */
+  /** All matches after this time are known, loaded or not (ms). */
   get searchedTo(): number {
     if (this.search === null) return Infinity;
     return this.search.state === "done" ? -Infinity : this.search.to;
   }
 
-  /** Goes to a row; whether there is one. What is out of the window is shown with all that is older. */
+  /** Jump to a row. Return whether there is one. If it is before the window, all older rows are shown. */
   jump(to: Jump): boolean {
     const { selection } = this;
     if (to.to === "seq") selection.reveal(to.task, to.seq);
@@ -118,18 +118,18 @@ export class View {
     return true;
   }
 
-  /** Rows from one to another as they are shown, by time. */
+  /** Return the ids of the rows from one to another, ordered by time. */
   between(from: number, to: number): number[] {
     return this.#order?.between(from, to) ?? [];
   }
 
-  /** The time of the row that the reader holds on to. */
+  /** The time of the row at which the user is. */
   readerTime(): number | null {
     const { anchor } = this.viewport;
     return anchor === null || anchor < 0 ? null : this.selection.keyOf(anchor);
   }
 
-  /** Whether a second that has passed changes more of what is shown than words that count up. */
+  /** Return whether the passing of a second changes more than texts that count up. */
   isStale({ now, live, rest }: ViewContext): boolean {
     const low = this.window.start(now, live, this.viewport.follow);
     const start = low === -Infinity ? 0 : this.selection.shown.lowerBound((id) => this.selection.keyOf(id) < low);
@@ -220,7 +220,7 @@ export class View {
   }
 }
 
-/** More than a clipboard and a page are glad of. */
+/** Most lines that are copied at once. */
 const MAX_COPIED = 100_000;
 
 export function copyRows(selection: Selection, ids: number[], as: "text" | "json" | "code"): string {
@@ -232,7 +232,7 @@ export function copyRows(selection: Selection, ids: number[], as: "text" | "json
     const store = stores[selection.slotOf(id)];
     const row = selection.rowOf(id);
     if (store.flags[row] & NOTICE) continue;
-    // What is folded is taken along.
+    // Copy the members of a closed fold, too.
     for (const one of [row, ...(selection.opened.has(id) ? [] : store.folds.membersOf(row))]) {
       const [seq, text] = [store.seq[one], store.texts[one]];
       [low, high] = [Math.min(low, seq), Math.max(high, seq)];

@@ -1,4 +1,4 @@
-/** The views on the page, and what goes out to them: each is sent an update when it has changed, is in sight and has drawn the last. */
+/** The views on the page. A view is sent an update when it has changed, is visible and has drawn the last update. */
 
 import type { FromStore } from "../protocol/messages.ts";
 import type { Update } from "../protocol/update.ts";
@@ -46,7 +46,7 @@ export class Views {
     this.flushAll();
   }
 
-  /** What has come is shown, where it is. */
+  /** Send updates to the views that have changed. */
   flushAll(): void {
     let any = false;
     for (const view of this.all.values()) {
@@ -83,7 +83,7 @@ export class Views {
     return { now: this.#tasks.now(), live, loading: held.some((one) => one.isLoading), rest };
   }
 
-  /** Shows it, as soon as it is in sight and the last update has been drawn. */
+  /** Send an update if the view is visible and has drawn the last one. */
   flush(view: View): void {
     if (!view.awaitsAck && view.isVisible) this.#post(this.nextUpdate(view));
   }
@@ -103,7 +103,7 @@ export class Views {
     return this.#tasks.links.tasksOf(model).map((task) => this.#tasks.entryOf(task).store);
   }
 
-  /** Charts are kept of what is shown in any view. */
+  /** Keep charts for the tasks of all views that show one. */
   updateCharts(): void {
     this.charts.setStores(new Set([...this.all.values()].filter(({ hasChart }) => hasChart).flatMap(({ selection }) => selection.stores)));
   }
@@ -113,7 +113,7 @@ export class Views {
   }
 }
 
-/** After whatever waits already: unlike a timer, without a least delay. */
+/** Run a function after the tasks that are queued already. Unlike a timer this has no minimum delay. */
 export function soon(callback: () => void): void {
   const { port1, port2 } = new MessageChannel();
   port1.addEventListener("message", () => {

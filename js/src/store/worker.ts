@@ -1,10 +1,13 @@
-/** One store for each cluster and store that the page's kernels read: tasks of one name in two of them are two tasks. */
+/**
+ * The entry point of the worker. It runs one engine for each cluster and store that the page's kernels read, because the same
+ * task name means different tasks in two of them.
+ */
 
 import type { FromStore, PageConfig, ToStore } from "../protocol/messages.ts";
 import { withOrigin } from "../transport/http.ts";
 import { Engine } from "./engine.ts";
 
-/** A model that comes back in this time (a cell that is run again), ms, finds what was held. */
+/** A model that comes back within this time (ms), because a cell is run again, finds its lines. */
 const KEEP_MS = 10_000;
 
 export class Origins {
@@ -68,7 +71,7 @@ export class Origins {
   #engine(origin: string): Engine {
     let engine = this.#engines.get(origin);
     if (engine === undefined) {
-      // What is said of tasks by name goes to those models only that mean the same by it.
+      // Summaries name tasks, so they go only to models of the same origin.
       const post = (message: FromStore): void => this.#post(message.op === "summary" || message.op === "clock" ? { ...message, origin } : message);
       this.#engines.set(origin, (engine = new Engine(post, this.#guarded, this.#fetcher)));
       engine.receive({ op: "config", config: withOrigin(this.#config, origin) });

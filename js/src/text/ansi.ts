@@ -1,11 +1,11 @@
-/** What a text holds that is not seen: escape sequences, control codes, letters without a shape or that turn the line around. */
+/** Escape sequences and hidden characters: strips them, shows them, or turns them into styles as a terminal would. */
 
 import type { StyleRun } from "../protocol/update.ts";
 
-// CSI, then OSC and the other string sequences, then two-character escapes; also their one-byte C1 forms.
+// CSI, then OSC and the other string sequences, then two-character escapes, each with its one-byte C1 form.
 const ESCAPES = /(?:\u001b\[|\u009b)([0-?]*)([ -/]*)([@-~]?)|(?:\u001b[\]PX^_]|[\u0090\u0098\u009d-\u009f])([^\u0007\u001b\u009c]*)(?:\u0007|\u001b\\|\u009c)?|\u001b[ -/]*[0-~]?/g;
 
-// Joiners belong between letters of the scripts and the emoji that need them; elsewhere they only hide something.
+// Joiners are needed within some scripts and emoji. Elsewhere they only hide something.
 const HIDDEN = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]|(?<![^\u0000-\u00ff])[\u200c\u200d]|[\u200c\u200d](?![^\u0000-\u00ff])|\u034f|\udb40[\udc00-\udfff]/;
 const ALL_HIDDEN = new RegExp(HIDDEN, "g");
 
@@ -28,13 +28,13 @@ function hasHidden(text: string): boolean {
   return HIDDEN.test(text);
 }
 
-/** The sign by which such a letter is shown. */
+/** Return the name by which a hidden character is shown. */
 function controlName(letter: string): string {
   const point = letter.codePointAt(0)!;
   return C0[point] ?? NAMES[point] ?? `U+${point.toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
-/** Writes a text with signs in place of what is hidden; `at` is told where each sign is. */
+/** Replace hidden characters with their names. `at` is called with the place of each name. */
 export function showHidden(text: string, at?: (from: number, to: number) => void): string {
   if (!HIDDEN.test(text)) return text;
   let out = "";
@@ -49,17 +49,17 @@ export function showHidden(text: string, at?: (from: number, to: number) => void
   return out + text.slice(last);
 }
 
-/** A text that is shown as it is, over several lines: without escape sequences, nothing hidden. */
+/** Return a text for display over several lines, without escape sequences and with nothing hidden. */
 export function visibleText(text: string): string {
   return stripEscapes(text).split("\n").map((line) => showHidden(line.replace(/\r$/, ""))).join("\n");
 }
 
-/** The letters of a text: what redraws itself keeps them and changes its numbers. */
+/** Return the letters of a text. A bar that redraws itself keeps them and changes its numbers. */
 function letters(text: string): string {
   return stripEscapes(text).replace(/[^\p{L}]+/gu, "");
 }
 
-/** The last state of what carriage returns have drawn in place; a text that one would write over another stays whole. */
+/** Return the last state of a line that was redrawn with carriage returns. A line whose parts are different texts stays whole. */
 function lastState(text: string): string {
   const body = text.replace(/\r+$/, "");
   const states = body.split("\r").filter((state) => state.trim() !== "");
@@ -72,7 +72,7 @@ function lastState(text: string): string {
   return redrawn ? last : body;
 }
 
-/** So many states are looked at, and so many letters of each: a label does not change, what a program adds may. */
+/** Number of states that are compared, and of letters of each: a label stays the same, but its end may change. */
 const STATES_COMPARED = 20;
 const PREFIX_LETTERS = 3;
 
@@ -128,7 +128,7 @@ function applyCodes(style: Style, parameters: string): void {
   }
 }
 
-/** A style as a string the page takes apart again: `a` then space-separated words. Empty for plain text. */
+/** Return a style as text: `a`, then words separated by spaces; "" for plain text. The page parses it. */
 function styleName(style: Style): string {
   const words = [style.fg && `f${style.fg}`, style.bg && `g${style.bg}`, ...style.set].filter(Boolean);
   if (style.link) words.push(`l${style.link}`);
@@ -141,7 +141,7 @@ function safeLink(target: string): string {
 
 const LINK = /\bhttps?:\/\/[^\s"'<>\u0060)\]]*[^\s"'<>\u0060)\].,;:!?]/g;
 
-/** Addresses in a text that has styles already. */
+/** Add links to a text that already has styles. */
 function addLinks(text: string, runs: StyleRun[]): StyleRun[] {
   if (!text.includes("://") || runs.some(([, style]) => style.includes(" l"))) return runs;
   const out: StyleRun[] = [];

@@ -1,4 +1,4 @@
-/** Conditions on a field of a line, `status>=500`, as `cortex_jupyter/query/conditions.py` has them; one table holds both. */
+/** Conditions on a field of a line, such as `status>=500`. `cortex_jupyter/query/conditions.py` has the same rules, and one table tests both. */
 
 import { plainText } from "./ansi.ts";
 import { parseObject } from "./fields.ts";
@@ -18,7 +18,7 @@ const COMPARE: Record<string, (a: number, b: number) => boolean> = {
   ">=": (a, b) => a >= b,
 };
 
-/** A value as it stands in a condition. */
+/** Quote a value for a condition, if needed. */
 export function quoteValue(value: string): string {
   return /^[^\s"]+$/.test(value) ? value : `"${value.replace(/["\\]/g, String.raw`\$&`)}"`;
 }
@@ -28,7 +28,7 @@ function unquoteValue(text: string): string {
   return text.startsWith("'") ? text.slice(1, -1) : text;
 }
 
-/** The conditions that a text is, several with `and` between; null where it is none. */
+/** Parse conditions joined with `and`; null if the text is none. */
 export function parseConditions(text: string): Condition[] | null {
   const found: Condition[] = [];
   CONDITION.lastIndex = 0;
@@ -46,13 +46,13 @@ function parseNumber(text: string): number | null {
   return /inf/i.test(plain) ? (plain.startsWith("-") ? -Infinity : Infinity) : Number(plain);
 }
 
-/** Where a field is written in a text. */
+/** Return a pattern for a field and its value in a text. */
 function fieldRegex(key: string, flags = ""): RegExp {
   const name = key.replace(/[\\^$.*+?()[\]{}|/]/g, String.raw`\$&`);
   return new RegExp(String.raw`(?<![A-Za-z0-9_.@/-])${name}["']?(?:[ \t]+=[ \t]+|=|:[ \t]*)("(?:[^"\\]|\\.)*"|'[^']*'|[^ \t\r\n,;|()[\]{}"'][^ \t\r\n,;|)\]}"']*)`, flags);
 }
 
-/** The field with its value, to be marked. */
+/** Return a pattern that marks the field and its value. */
 export function conditionRegex([key]: Condition): RegExp {
   return fieldRegex(key, "g");
 }
@@ -76,7 +76,7 @@ function readField(line: string, key: string, pair: RegExp): string | null {
   return match === null ? null : unquoteValue(match[1]);
 }
 
-/** The test of a condition: numbers as numbers, all else as text whose case does not count. A line without the field passes none. */
+/** Return the test of a condition. Numbers compare as numbers, everything else as text without regard to case. A line without the field fails. */
 export function conditionTest([key, op, wanted]: Condition): (line: string) => boolean {
   const pair = fieldRegex(key);
   const head = key.split(".")[0];

@@ -1,11 +1,11 @@
-/** What a structured line holds, as `cortex_jupyter/parsing/fields.py` tells it; tests/parsing/lines.json holds both. */
+/** The fields of a structured line, by the rules of `cortex_jupyter/parsing/fields.py`; tests/parsing/lines.json tests both. */
 
 const PAIR = /([A-Za-z_][\w.@/-]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)/y;
-/** An object is looked for behind so many braces of a line's text. */
+/** Number of braces at which an object is looked for. */
 const MAX_BRACES = 4;
 
 export interface LineFields {
-  /** What stands before the object. */
+  /** The text before the object. */
   before: string;
   fields: Record<string, unknown>;
 }
@@ -13,19 +13,19 @@ export interface LineFields {
 const DIGITS = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
 const KEPT_DIGITS = /^\0(-?\d+)$/;
 
-/** As JSON.parse, but numbers of many digits keep them all. Throws where it is no JSON. */
+/** Parse JSON; integers of many digits keep all of them. Throws if it is not JSON. */
 function parseJson(text: string): unknown {
   if (!/\d{16}/.test(text)) return JSON.parse(text);
   const kept = text.replace(DIGITS, (found) => (found[0] === '"' ? found : `"\\u0000${found}"`));
   return JSON.parse(kept, (_key, value: unknown) => (typeof value === "string" && KEPT_DIGITS.test(value) ? BigInt(value.slice(1)) : value));
 }
 
-/** The fields of a line without escape sequences: of a JSON object, also behind a text, or of nothing but `key=value` pairs. */
+/** Parse the fields of a line without escape sequences: a JSON object, also after a text, or `key=value` pairs and nothing else. */
 export function parseFields(line: string): LineFields | null {
   return parseObject(line) ?? parseLogfmt(line);
 }
 
-/** The object at the end of a line, also behind a text. */
+/** Parse the JSON object at the end of a line. */
 export function parseObject(line: string): LineFields | null {
   if (!line.trimEnd().endsWith("}")) return null;
   let at = -1;
@@ -36,7 +36,7 @@ export function parseObject(line: string): LineFields | null {
       const fields = parseJson(line.slice(at)) as Record<string, unknown>;
       return Object.keys(fields).length > 0 ? { before: line.slice(0, at), fields } : null;
     } catch {
-      // Not here: perhaps behind the next brace.
+      // Not here; try the next brace.
     }
   }
   return null;
@@ -67,7 +67,7 @@ function unquote(text: string): string {
   }
 }
 
-/** A value in a row: as short as it can be read back. */
+/** Return a value as short as it can be read back. */
 export function formatValue(value: unknown): string {
   if (typeof value === "string") return /^[^\s"=\u0000-\u001f]+$/.test(value) ? value : JSON.stringify(value);
   if (typeof value !== "object" || value === null) return String(value);

@@ -1,4 +1,4 @@
-/** Numbers and times in words. */
+/** Numbers, times and durations as text. */
 
 /** Return the message of whatever was thrown. */
 export function errorMessage(reason: unknown): string {
@@ -19,12 +19,12 @@ export function formatClock(ms: number): string {
   return `${twoDigits(date.getHours())}:${twoDigits(date.getMinutes())}:${twoDigits(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
 
-/** The same in UTC. */
+/** Return the time of day in UTC. */
 export function formatUtcClock(ms: number): string {
   return new Date(ms).toISOString().slice(11, 23);
 }
 
-/** How long after something, to the millisecond: `+1:02:03.456`. */
+/** Return a duration to the millisecond: `+1:02:03.456`. */
 export function formatElapsed(ms: number): string {
   const whole = Math.abs(Math.round(ms));
   const hours = Math.floor(whole / 3_600_000);
@@ -45,17 +45,17 @@ export function formatAge(ms: number): string {
   return hours < 48 ? `${hours} h ${minutes % 60} m` : `${Math.floor(hours / 24)} d`;
 }
 
-/** Of what still goes on, in steps that matter: from a minute on, ten seconds. So it is seldom written anew. */
+/** Round the age of something that goes on: from a minute on to ten seconds, so that its text changes seldom. */
 export function roundAge(ms: number): number {
   return ms < 60_000 ? ms : ms - (ms % 10_000);
 }
 
-/** A length of time as people say it: `2 s`, `1 h 12 m`. */
+/** Return a duration as text: `2 s`, `1 h 12 m`. */
 export function formatPhase(ms: number): string {
   return ms < 950 ? "< 1 s" : formatAge(ms);
 }
 
-/** 8123 as "8.1k": for the narrow side list. */
+/** Return 8123 as "8.1k", for narrow columns. */
 export function shortCount(value: number): string {
   if (value < 1000) return String(value);
   if (value < 999_500) return `${(value / 1000).toFixed(value < 9950 ? 1 : 0)}k`;
@@ -69,7 +69,7 @@ export function zoneName(): string {
   return `UTC${minutes > 0 ? "+" : "−"}${Math.floor(Math.abs(minutes) / 60)}${rest ? `:${twoDigits(rest)}` : ""}`;
 }
 
-/** `namespace:kind/name` in its parts. */
+/** Split `namespace:kind/name`. */
 export function taskParts(task: string): { namespace: string; kind: string; name: string } {
   const [, namespace, kind, name] = /^([^:]*):([^/]*)\/(.*)$/.exec(task) ?? ["", "default", "job", task];
   return { namespace, kind, name };

@@ -1,6 +1,6 @@
 /**
- * Level of a line, as `cortex_jupyter/parsing/level.py` tells it; tests/parsing/lines.json holds both to the same answers.
- * Only the head of the line counts: a level further in is part of the message.
+ * The level of a line, by the rules of `cortex_jupyter/parsing/level.py`; tests/parsing/lines.json tests both. Only the head of
+ * a line counts: a level further in is part of the message.
  */
 
 import { stripEscapes } from "./ansi.ts";
@@ -10,7 +10,7 @@ const DEBUG = 2;
 const INFO = 3;
 export const WARNING = 4;
 export const ERROR = 5;
-/** What a line without a level counts as, when levels are compared: prints of a training loop are information. */
+/** The level that a line without one counts as in comparisons. Most such lines are prints of training loops. */
 export const DEFAULT_LEVEL = 3;
 
 const HEAD = 96;
@@ -32,12 +32,12 @@ const LEVEL_AT_START = new RegExp(
 );
 const EXCEPTION_LINE = /^(?:(?:[\w$]+\.)*[A-Z][\w$]*(?:Error|Exception)(?::|\s*$)|E {3,}\S)/;
 const WARNING_LINE = /^(?:\s*\S+:\d+: |\(node:\d+\) (?:\[\w+\] )?)(?:\w+\.)*\w*Warning: /;
-/** Valkey's and Redis' one sign for a level. */
+/** Valkey's and Redis' level sign. */
 const REDIS_SIGN = /^\d+:[A-Z] \d\d \w{3} \d{4} [\d:.]+ ([-.*#]) /;
-// Searching is dear and few lines are worth it: these say which.
+// The search is slow and few lines need it: this pattern finds those.
 const MAY_NAME_LEVEL = /[[(|]|level|lvl|severity/i;
 const NAMED_LEVEL = new RegExp(String.raw`(?<![\w.])(?:level|lvl|severity|loglevel|levelname)["']?\s*[=:]\s*["']?([A-Za-z]{3,13}|\d\d)\b|[[(|]\s*(?:(${WORD})|(TRC|DBG|INF|WRN|ERR|FTL|[TDIWEF]))\s*[\])|]`, "gi");
-// A capital word counts anywhere in the head, where there is only one kind of it.
+// A capital word counts anywhere in the head, if there is only one kind of it.
 const MAY_HAVE_CAPITAL_WORD = /TRACE|DEBUG|DBG|INFO|NOTICE|WARN|ERR|SEVERE|CRIT|FATAL|PANIC/;
 const CAPITAL_WORD = /(?<![\w./=-])(?:TRACE|DEBUG|DBG|INFO|NOTICE|WARN(?:ING)?|ERROR|ERR|SEVERE|CRIT(?:ICAL)?|FATAL|PANIC)(?![\w./=-])/g;
 
@@ -60,7 +60,7 @@ export function levelOf(text: string): number {
     NAMED_LEVEL.lastIndex = 0;
     for (let found = NAMED_LEVEL.exec(head); found !== null; found = NAMED_LEVEL.exec(head)) {
       const [, key, word, short] = found;
-      // Of the short ones only the capitals are levels: "(e)" and "[w]" are prose.
+      // Of the short names only capitals are levels: "(e)" and "[w]" are prose.
       if (short === undefined || short === short.toUpperCase()) return key === undefined ? rankOf(word ?? short) : levelOfValue(/^\d/.test(key) ? Number(key) : key);
       NAMED_LEVEL.lastIndex = found.index + 1;
     }
@@ -78,12 +78,12 @@ export function levelOf(text: string): number {
 const QUOTED = LEVEL_KEYS.map((key) => `"${key}"`);
 const VALUE = /\s*:\s*(?:"([^"\\]*)"|(\d+)\s*[,}])/y;
 
-/** The level of a JSON line without reading all of it, which costs twenty times as much; undefined where that is not safe. */
+/** Return the level of a JSON line without parsing all of it, which takes twenty times as long; undefined if that is not safe. */
 function scanJsonLevel(text: string): number | undefined {
   const key = QUOTED.find((name) => text.includes(name));
   if (key === undefined || !text.endsWith("}")) return undefined;
   const at = text.indexOf(key);
-  // Within another object, a list or a text it would be somebody else's.
+  // Within another object, a list or a text the key is not the line's own.
   if (text[at - 1] === "\\" || text.lastIndexOf("{", at) !== text.indexOf("{") || text.lastIndexOf("[", at) !== -1) return undefined;
   VALUE.lastIndex = at + key.length;
   const found = VALUE.exec(text);
@@ -99,7 +99,7 @@ function parseJsonObject(text: string): Record<string, unknown> | null {
   }
 }
 
-/** A name, or a number as bunyan and pino use it, 10 to 60. */
+/** Return the level of a name, or of a number 10 to 60 as bunyan and pino use it. */
 function levelOfValue(value: unknown): number {
   if (typeof value === "string") {
     const word = value.trim();
@@ -108,7 +108,7 @@ function levelOfValue(value: unknown): number {
   return typeof value === "number" && value >= 10 && value <= 60 && value % 10 === 0 ? value / 10 : 0;
 }
 
-/** What a JSON line says; one that names no level may still say it in its message. */
+/** Return the level of a JSON line. Without a level field, its message may still name one. */
 function levelOfFields(fields: Record<string, unknown>): number {
   for (const key of LEVEL_KEYS) if (Object.hasOwn(fields, key)) return levelOfValue(fields[key]);
   const said = Object.hasOwn(fields, "msg") ? fields.msg : fields.message;

@@ -3,13 +3,16 @@
 export interface LineTime {
   from: number;
   to: number;
-  /** ms; as if it were UTC where no zone is named. */
+  /** Time (ms); taken as UTC if the text names no zone. */
   time: number;
   hasZone: boolean;
 }
 
 const FRACTION = String.raw`(?:[.,](\d{1,9}))?`;
-/** `2026-01-31T12:00:00.123Z` in its ways, klog's `I0131 12:00:00.000001`, a web server's `[31/Jan/2026:12:00:00 +0000]`, syslog's `Jan 31 12:00:00`. */
+/**
+ * `2026-01-31T12:00:00.123Z` and its variants, klog's `I0131 12:00:00.000001`, a web server's `[31/Jan/2026:12:00:00 +0000]`,
+ * syslog's `Jan 31 12:00:00`.
+ */
 const DATE = new RegExp(String.raw`\[?(?<![\w.])(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)${FRACTION}(?: ?(Z|UTC|[+-]\d\d:?\d\d))?(?!\w)\]?`);
 const KLOG = /^[IWEFD](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d+)/;
 const WEB_SERVER = /\[(\d\d)\/([A-Z][a-z]{2})\/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-]\d{4})\]/;
@@ -19,10 +22,10 @@ const EPOCH = /^\[?(1\d{9})(?:(\d{3})|\.(\d{1,9}))?(?=[\s\]|])\]?/;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const HEAD_CHARS = 96;
 const DAY_MS = 86_400_000;
-/** Zones are whole quarters of an hour apart, fourteen hours at most. */
+/** Zones differ by whole quarters of an hour, and by fourteen hours at most. */
 const QUARTER_HOUR_MS = 900_000;
 const MAX_ZONE_MS = 14 * 3_600_000;
-/** What a line's way from the program to the kubelet may take, ms. */
+/** Longest delay between the program and the kubelet (ms). */
 const MAX_DELAY_MS = 1500;
 
 function parseZone(text: string): number {
@@ -30,7 +33,7 @@ function parseZone(text: string): number {
   return found === null ? 0 : (found[1] === "-" ? -1 : 1) * (Number(found[2]) * 60 + Number(found[3])) * 60_000;
 }
 
-/** The time in a line's head; `near` gives the year and the day where it names none. */
+/** Parse the time in a line's head. `near` supplies the year and the day if they are missing. */
 export function parseLineTime(text: string, near: number): LineTime | null {
   const head = text.slice(0, HEAD_CHARS);
   if (!/\d:\d\d|^\[?1\d{9}/.test(head)) return null;
@@ -54,7 +57,7 @@ export function parseLineTime(text: string, near: number): LineTime | null {
   return null;
 }
 
-/** Whether a line's own time is that of its row; one without a zone may be of any. */
+/** Return whether a line's own time equals that of its row, in any zone if it names none. */
 export function isSameTime(stamp: Pick<LineTime, "time" | "hasZone">, time: number): boolean {
   const apart = Math.abs(stamp.time - time);
   return stamp.hasZone ? apart < MAX_DELAY_MS : apart < MAX_ZONE_MS + MAX_DELAY_MS && Math.min(apart % QUARTER_HOUR_MS, QUARTER_HOUR_MS - (apart % QUARTER_HOUR_MS)) < MAX_DELAY_MS;

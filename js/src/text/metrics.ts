@@ -1,11 +1,15 @@
-/** What of a line stays the same when its numbers and ids change: `epoch 3 loss=0.25` is `epoch · loss=·`. As frames/shapes.py has it. */
+/**
+ * The numbers that a line reports: `loss=0.31 step=400`, JSON, dicts, progress bars, tables. The rules are those of
+ * `cortex_jupyter/parsing/metrics.py`, which explains each; tests/parsing/metrics.json tests both. The rules run once for each
+ * shape of line, not for each line. A shape is the line with a placeholder for each number or id: `epoch · loss=·`.
+ */
 
-/** Stands in a shape for each number or id. */
+/** Stands for each number or id in a shape. */
 const PLACEHOLDER = "\0";
 
 const TOKEN = /(?:(?<![\w.])[-+](?=\d))?(?:[\w.]|(?<=\d[eE])[-+](?=\d))+/g;
 const DIGIT = /\d/;
-/** A word with a digit that is a name: `f1=`, `"f1":`, `valid_1's`, `validation_0-rmse`. */
+/** What follows a word with a digit that is a name: `f1=`, `"f1":`, `valid_1's`, `validation_0-rmse`. */
 const PART_OF_NAME = /^(?:[=:]|["'][:s]|[-/@][A-Za-z])/;
 
 export interface Shape {
@@ -31,13 +35,13 @@ function shapeOf(line: string): Shape {
 const NUMBER = /^([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:([kMGT])|(?:it|[nmuµ]?s|sec|m|min|h|[KMGT]i?B|[KMG]i|B|b|x|pt|W|C))?$/;
 const UNIT_FACTORS: Record<string, number> = { k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
 
-/** The number that a token is, its unit left off; undefined where it is none. */
+/** Return a token's number without its unit; undefined if it is not a number. */
 function parseNumber(token: string): number | undefined {
   const match = NUMBER.exec(token);
   return match === null ? undefined : Number(match[1]) * (match[2] ? UNIT_FACTORS[match[2]] : 1);
 }
 
-/** Names of a JSON line that hold a time. */
+/** Names of fields that hold a time. */
 const TIMES = new Set(["time", "t", "created", "msecs", "relativecreated", "asctime"]);
 const PIECE = /\s*(?:([{}[\](),:])|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(-?)(\0|[A-Za-z]+))/y;
 const MAX_DEPTH = 40;
@@ -47,7 +51,10 @@ type Dict = Map<string, Value>;
 
 class Unreadable extends Error {}
 
-/** `first` is the number of tokens before it. Throws nothing: what is no such object has no numbers. */
+/**
+ * Return the numbers of a JSON object or a Python dict in a shape by their dotted names; undefined if it is neither. `first` is
+ * the number of tokens before it.
+ */
 function parseNumbers(text: string, first: number): Map<string, number> | undefined {
   try {
     const reader = new LiteralReader(text, first);
@@ -62,12 +69,12 @@ function parseNumbers(text: string, first: number): Map<string, number> | undefi
   }
 }
 
-/** A value that is not finite is given as it is, one that is a token as -1 - its place: the two cannot be mistaken. */
+/** Return a reference to a token: -1 - its index. A value that is not finite is stored as it is, so the two cannot be confused. */
 const tokenRef = (place: number): number => -1 - place;
 
 function collectNumbers(doc: Dict, prefix: string, python: boolean, found: Map<string, number>): void {
   for (const [key, value] of doc) {
-    // A name with a number in it is another in each line.
+    // A name with a number in it differs from line to line.
     if (key.includes(PLACEHOLDER)) continue;
     const name = prefix + key;
     if (value instanceof Map) collectNumbers(value, `${name}.`, python, found);
@@ -79,7 +86,7 @@ function collectNumbers(doc: Dict, prefix: string, python: boolean, found: Map<s
 }
 
 class LiteralReader {
-  /** It says so itself: quotes, names of constants. */
+  /** Whether its quotes or constants are Python's. */
   python = false;
   #at = 0;
   #mark: number;
@@ -139,7 +146,7 @@ class LiteralReader {
     }
   }
 
-  /** Null at the dict's end. Keys that are no text have no name. */
+  /** Return a key, null at the end of the dict, "" for a key that is not text. */
   #key(): string | null {
     const [, sign, double, single, , word] = this.#next();
     if (sign === "}") return null;
@@ -168,19 +175,19 @@ class LiteralReader {
 
 export interface MetricValues {
   values: [name: string, value: number][];
-  /** NaN where the line names none. */
+  /** NaN if the line names none. */
   step: number;
   epoch: number;
 }
 
-/** Places among the line's tokens, -1 for none; of a value, see literal.ts. */
+/** Indexes of the line's tokens, -1 for none. For values see `tokenRef`. */
 interface ShapeReading {
   values: [name: string, value: number][];
   step: number;
   epoch: number;
 }
 
-/** Python's \w knows letters of all scripts. */
+/** Python's \w includes letters of all scripts. */
 const W = String.raw`\p{L}\p{N}_`;
 const VALUE = String.raw`(\0|[-+]?(?:[nN][aA][nN]|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)(?![${W}]))(?!%\|)%?(?![${W}\0]|[-:/.,]\0|-[${W}])`;
 const NAME = `[A-Za-z_][${W}.@/%+'-]*`;
@@ -199,30 +206,29 @@ const BAR = /(?:^|[|\s[])\s*\0\/\0(?:\s+\[|\s+[━=>-]|\s*\(|\]|\s+-\s)/;
 const ROUND = /^\s*(?:\0-\0-\0\S* \0:\0:\S*\s+)?\[\0\]\s/;
 const FILE = re(String.raw`\.[${W}]{1,3}$`);
 const EPOCHS = new Set(["epoch", "epochs"]);
-/** Steps, and numbers that say where, who or when, and not how well. */
+/** Steps, and names of numbers that say where, who or when, not how well. */
 const NOT_METRICS = new Set(
   ("step steps global_step trainer/global_step iteration iterations iter update updates num_updates round batch it rank global_rank " +
     "pid tid thread port seed line lineno level ts timestamp @timestamp date local_rank node_rank world_size v_num eta id uid gid version http").split(" "),
 );
 const MAY_HAVE_METRICS = /[^0-9 \t][ \t]*[=:][[( \t]*[-+.]?(?:[0-9]|[nN]a[nN]|[iI]nf)|[eE][pP][oO][cC][hH]|\|[ \t]*[A-Za-z].* [0-9]|\t[A-Za-z].*[0-9]/;
-// eslint-disable-next-line no-control-regex
 const COLOUR = /\u001b\[[0-?]*[ -/]*[@-~]/g;
-/** A line is read up to here: longer ones report no metrics, and rules may look at each pair of spaces. */
+/** Longer lines are cut here: they report no metrics, and some rules look at each pair of spaces. */
 const MAX_CHARS = 8192;
 const MAX_SHAPES = 4000;
 /** The same at the end of several words: `Booting worker with pid: 7`. */
 const ID_NAMES = new Set(["pid", "tid", "port", "id", "uid", "gid"]);
-/** Code and values that pytest, rich and pip show of an error. */
+/** Lines of code and values that pytest, rich and pip show of an error. */
 const CODE_LINE = /^(?:\s*│|> |E {3})/;
 
-/** A word for a number, then the number. */
+/** Return a pattern for a word followed by its number. */
 function labelledNumber(words: string, more = ""): RegExp {
   return re(String.raw`(?<![${W}.\/])(?:${words})["']?\s*[:=#]?\s*[\[\(]?\s*\0(?![${W}\0${more}]|[-:.]\0)`, "i");
 }
 
 const readingsByShape = new Map<string, ShapeReading | null>();
 
-/** What a line reports; a progress bar's states one by one. */
+/** Return what a line reports; a redrawn progress bar reports each of its states. */
 export function parseMetrics(text: string): MetricValues[] {
   const found: MetricValues[] = [];
   const line = text.includes("\u001b") ? text.slice(0, MAX_CHARS).replace(COLOUR, "") : text.slice(0, MAX_CHARS);
@@ -246,7 +252,7 @@ export function parseMetrics(text: string): MetricValues[] {
   return found;
 }
 
-/** What lines of a shape report; null where there is neither a value nor an epoch. */
+/** Return what lines of a shape report; null if they report no value. */
 function readShape(shape: string): ShapeReading | null {
   if (CODE_LINE.test(shape)) return null;
   let found = new Map<string, number>();
@@ -271,14 +277,14 @@ function readShape(shape: string): ShapeReading | null {
   return { values, step: at, epoch: epoch ? lastToken(shape, epoch) : -1 };
 }
 
-/** How many tokens stand before. */
+/** Return the number of tokens before a place. */
 function tokensBefore(shape: string, end: number): number {
   let count = 0;
   for (let at = shape.indexOf(PLACEHOLDER); at >= 0 && at < end; at = shape.indexOf(PLACEHOLDER, at + 1)) count++;
   return count;
 }
 
-/** The place of a match's last token. */
+/** Return the index of a match's last token. */
 function lastToken(shape: string, { index, 0: { length } }: RegExpExecArray): number {
   return tokensBefore(shape, index + length) - 1;
 }
@@ -288,7 +294,7 @@ function valueAt(shape: string, text: string, at: number): number {
   return /nan/i.test(text) ? Number.NaN : text.startsWith("-") ? -Infinity : Infinity;
 }
 
-/** `name=1` and `name: 1`; `name:1` only in a row of several, since one is a line of a file or a port. */
+/** Read `name=1` and `name: 1`. `name:1` counts only if there are several, because one is a line of a file or a port. */
 function readPairs(shape: string, found: Map<string, number>): void {
   const all = [...shape.matchAll(PAIR)];
   const row = all.filter(([, separator]) => separator === ":").length > 1 || ROUND.test(shape);
@@ -304,7 +310,7 @@ function readPairs(shape: string, found: Map<string, number>): void {
   }
 }
 
-/** The name at the end of what precedes a separator: a word, or a few where they stand apart. */
+/** Return the name before a separator: a word, or a few words if they stand apart. */
 function nameBefore(left: string, spaced: boolean, first: boolean): string | undefined {
   const name = NAME_AT_END.exec(left)?.[1];
   if (name === undefined || name.includes(PLACEHOLDER)) return undefined;
@@ -316,7 +322,9 @@ function nameBefore(left: string, spaced: boolean, first: boolean): string | und
   return name.replace(/'+$/, "");
 }
 
-/** What stands in columns: `| loss 8.1 | ppl 279`, and `Loss 6.9 (7.0)` between tabs. */
+/**
+ * Read columns: `| loss 8.1 | ppl 279`, and `Loss 6.9 (7.0)` between tabs.
+ */
 function readColumns(shape: string, found: Map<string, number>): void {
   if (shape.includes(`${PLACEHOLDER}%|`)) return;
   const piped = shape.split("|");

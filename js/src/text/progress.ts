@@ -1,6 +1,6 @@
 /**
- * Progress bars as numbers. The same as `cortex_jupyter/parsing/progress.py`, which says where the forms come from;
- * tests/parsing/fixtures/progress.json holds both.
+ * Progress bars as numbers and as text. The rules are those of `cortex_jupyter/parsing/progress.py`, which explains the forms;
+ * tests/parsing/fixtures/progress.json tests both.
  */
 
 import type { StyleRun } from "../protocol/update.ts";
@@ -39,7 +39,7 @@ const CLOCK_TIME = /(?:(eta)[: ]\s*)?(?<![\d:.])((?:\d+:)?\d+:\d\d|\d+s\b)/i;
 const SCALE: Record<string, number> = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12, p: 1e15 };
 const BAR_SIGNS = ["%|", "━", " [=", " [>", "%] in ", "it [", "/s]"];
 
-/** What a bar shows now; null where the line is none. */
+/** Parse the current state of a bar; null if the line is not a bar. */
 export function parseProgress(text: string): Progress | null {
   const line = lastPart(text);
   if (line === "" || !BAR_SIGNS.some((sign) => line.includes(sign))) return null;
@@ -53,7 +53,7 @@ export function parseProgress(text: string): Progress | null {
   );
 }
 
-/** What carriage returns left: the last part that is not blank. */
+/** Return the last part between carriage returns that is not blank. */
 function lastPart(text: string): string {
   if (text.includes("\r")) text = text.slice(-4 * MAX_BAR_CHARS).split("\r").findLast((part) => stripEscapes(part).trim() !== "") ?? "";
   const line = text.length <= 4 * MAX_BAR_CHARS ? stripEscapes(text).trimEnd() : "";
@@ -79,7 +79,7 @@ function parseOpenTqdm([, label, step, unit, elapsed, remaining, speed, rest]: s
   return newBar(label, null, parseSize(step), null, parseRate(speed)[0], unit, parseSeconds(elapsed), parseSeconds(remaining), rest);
 }
 
-/** A drawn line with numbers around it; without any it is a rule. */
+/** Parse a drawn line with numbers around it. Without numbers it is a rule. */
 function parseDrawnBar([, before, behind]: string[]): Progress | null {
   const share = PERCENTAGE.exec(behind);
   const parts = AMOUNTS.exec(behind);
@@ -118,7 +118,7 @@ function parseSize(text: string | undefined): number | null {
   return found && Number(found[1]) * SCALE[found[2].toLowerCase()];
 }
 
-/** Units per second, also where the bar gives seconds per unit. */
+/** Return units per second, also if the bar shows seconds per unit. */
 function parseRate(text: string): [rate: number | null, unit: string] {
   let found = SPEED.exec(text);
   if (found) return [Number(found[1]) * SCALE[found[2].slice(0, 1).toLowerCase()], /^b$/i.test(found[3]) ? "B" : found[3]];
@@ -127,7 +127,7 @@ function parseRate(text: string): [rate: number | null, unit: string] {
   return [each ? 1 / each : null, found[3]];
 }
 
-/** The one time that such a bar shows: what is left, and once it is done what it took. */
+/** Return the time that a bar shows: the remaining one, or the elapsed one once it is done. */
 function parseTimes(text: string, done: boolean): [elapsed: number | null, remaining: number | null] {
   const found = CLOCK_TIME.exec(text.replace(TIME_PER_UNIT, ""));
   if (found === null) return [null, null];
@@ -141,12 +141,12 @@ function parseSeconds(text: string | undefined): number | null {
   return clock.replace(/s$/, "").split(":").reduce((sum, part) => 60 * sum + Number(part), 0) + 86_400 * Number.parseInt(days ?? "0", 10);
 }
 
-/** Whether a line is worth a closer look. */
+/** Return whether a line is worth parsing as a bar. */
 export function mayBeBar(text: string): boolean {
   return text.includes("%|") || text.includes("━━") || text.includes(" [=") || text.includes(" [>") || text.includes("it [") || text.includes("%] in ");
 }
 
-/** Thousands apart, as the status bar writes them. */
+/** Return a number with its thousands apart. */
 function formatCount(value: number): string {
   return value.toLocaleString("en").replaceAll(",", "\u202f");
 }
@@ -156,7 +156,7 @@ function formatBytes(value: number): string {
   return `${(value / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
 }
 
-/** `4 m 05 s`, the two units that matter. */
+/** Return a duration in its two largest units: `4 m 05 s`. */
 function formatDuration(seconds: number): string {
   const s = Math.round(seconds);
   const two = (value: number): string => String(value).padStart(2, "0");

@@ -1,4 +1,7 @@
-/** What a reader writes into the box, and what a chip stands for: a text, a /regex/, a condition on a field, a level. */
+/**
+ * The query language: what a user types into the filter box, what a chip stands for, and the test of a line that follows from
+ * both. A term is a text or a /regex/; there are also conditions on fields and a level.
+ */
 
 import type { Filter } from "../protocol/requests.ts";
 import { plainText } from "./ansi.ts";
@@ -10,7 +13,7 @@ export interface Terms {
   include: string[];
   exclude: string[];
   where: string[];
-  /** At least this; "" for any. */
+  /** The least level; "" for any. */
   level: string;
 }
 
@@ -20,12 +23,12 @@ function escapeRegex(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`);
 }
 
-/** Case counts when a capital was typed; the letters of `\W` and the like are no capitals. */
+/** Return the flag for upper and lower case: a capital letter makes a term case-sensitive. Letters of `\W` and the like do not count. */
 function caseFlags(text: string): string {
   return /\p{Lu}/u.test(text.replace(/\\./g, "")) ? "" : "i";
 }
 
-/** A pattern as JavaScript or as Python writes it: `(?i)` in front, `(?P<name>`, `\A` and `\Z`. The flag `c`: case counts. */
+/** Translate a pattern from Python's syntax: `(?i)` in front, `(?P<name>`, `\A` and `\Z`. The flag `c` makes it case-sensitive. */
 function translatePython(written: string, flags: string): [source: string, flags: string] {
   const [head = "", given = ""] = /^\(\?([aimsux]+)\)/.exec(written) ?? [];
   const source = written
@@ -37,7 +40,7 @@ function translatePython(written: string, flags: string): [source: string, flags
   return [source, all || (head === "" && !flags.includes("c") ? caseFlags(source) : "")];
 }
 
-/** The regular expression of a term. Throws where it is none. */
+/** Return a term's regular expression. Throws if it is invalid. */
 export function termRegex(term: string, more = ""): RegExp {
   const [, source, flags] = SLASHED.exec(term) ?? [];
   if (source === undefined) return new RegExp(escapeRegex(term), more + caseFlags(term));
@@ -54,21 +57,21 @@ export function isRegex(term: string): boolean {
   return SLASHED.test(term);
 }
 
-/** A term's test; plain texts whose case counts need no regular expression. */
+/** Return a term's test. A case-sensitive plain text needs no regular expression. */
 export function termTest(term: string): (line: string) => boolean {
   if (!isRegex(term) && caseFlags(term) === "") return (line) => line.includes(term);
   const regex = termRegex(term);
   return (line) => regex.test(line);
 }
 
-/** What the box and its two switches say, as a term. */
+/** Return the term that the box and its two switches stand for. */
 export function makeTerm(text: string, regex: boolean, matchCase: boolean): string {
   if (isRegex(text)) return text;
   if (regex) return `/${text}/${matchCase ? "c" : ""}`;
   return matchCase && caseFlags(text) !== "" ? `/${escapeRegex(text)}/c` : text;
 }
 
-/** `loss -healthz -"GET /"`: what is wanted, and the words to leave out. */
+/** Split `loss -healthz -"GET /"` into the text and the words to exclude. */
 function splitExcludes(text: string): { grep: string; exclude: string[] } {
   const exclude: string[] = [];
   const grep = text.replace(/(^|\s)-(?:"([^"]+)"|([^\s"\d-]\S*))/g, (_all, _space: string, quoted?: string, word?: string) => {
@@ -78,7 +81,7 @@ function splitExcludes(text: string): { grep: string; exclude: string[] } {
   return exclude.length > 0 ? { grep: grep.trim(), exclude } : { grep: text, exclude };
 }
 
-/** Reads what was typed: `!text` and `-word` leave out, `"text"` is only a text, `level>=warning`, `status>=500`, `/regex/`. */
+/** Parse what was typed: `!text` and `-word` exclude, `"text"` is taken literally, `level>=warning`, `status>=500`, `/regex/`. */
 export function parseTerms(typed: string, regex = false, matchCase = false): Terms {
   const found: Terms = { include: [], exclude: [], where: [], level: "" };
   const text = typed.trim();
@@ -101,7 +104,7 @@ export function parseTerms(typed: string, regex = false, matchCase = false): Ter
   return found;
 }
 
-/** A term as Python's regular expression, which counts case unless it is told not to. */
+/** Return a term as Python's regular expression, which is case-sensitive by default. */
 export function pythonPattern(term: string): string {
   const [, source, flags] = SLASHED.exec(term) ?? [];
   if (source !== undefined && /^\(\?[aimsux]+\)/.test(source)) return source;
@@ -110,7 +113,7 @@ export function pythonPattern(term: string): string {
   return `${all === "" ? "" : `(?${all})`}${source ?? escapeRegex(term)}`;
 }
 
-/** A term in words, for its chip. */
+/** Describe a term for its chip. */
 export function describeTerm(term: string): string {
   const [, source, flags] = SLASHED.exec(term) ?? [];
   if (source === undefined) return `“${term}”`;
@@ -121,11 +124,11 @@ export function describeTerm(term: string): string {
 
 export interface Matcher {
   test(text: string): boolean;
-  /** Starts and ends of the matches in a row's text. */
+  /** Return starts and ends of the matches in a row's text. */
   find(text: string): number[];
-  /** What was typed, when a regex that may explode has to be named. */
+  /** The regular expression that was typed, to name it if it takes too long. */
   regex: string;
-  /** The least rank of a level that is wanted; 0 for any. */
+  /** The least level as a number; 0 for any. */
   rank: number;
   active: boolean;
   error: string;
@@ -133,7 +136,7 @@ export interface Matcher {
 
 const MAX_MARKS = 200;
 
-/** What is being typed together with the chips. */
+/** Return the terms of the text being typed together with the chips. */
 export function filterTerms(filter: Partial<Filter>): Terms {
   const { grep = "", regex = false, matchCase = false, include = [], exclude = [], where = [], level = "" } = filter;
   const typed = parseTerms(grep, regex, matchCase);
@@ -191,7 +194,7 @@ export function compileFilter(filter: Partial<Filter>): Matcher {
   };
 }
 
-/** Starts and ends, in order and apart from each other. */
+/** Return starts and ends of the matches, in order and without overlaps. */
 function findMarks(text: string, markers: RegExp[]): number[] {
   const marks: [number, number][] = [];
   for (const one of markers) {

@@ -1,6 +1,6 @@
 /**
- * Which sources are wanted: by the names of pod and container, and by the run. As cortex_jupyter/query/sources.py has it;
- * tests/query/fixtures/sources.json is the table of both.
+ * Which sources are shown: by the names of pod and container, and by the run. `cortex_jupyter/query/sources.py` has the same
+ * rules; tests/query/fixtures/sources.json tests both.
  */
 
 import type { Filter } from "../protocol/requests.ts";
@@ -16,10 +16,10 @@ export interface RunId {
 type SourceChoice = Pick<Filter, "pod" | "container" | "run">;
 
 const PART = /^(?:([^/]+)\/([^/]+)\/)?(-?\d{1,9}|\*)$/;
-/** Characters of a choice of sources that an address may hold. */
+/** Characters that a choice of sources may take in an address. */
 const MAX_QUERY_CHARS = 4000;
 
-/** As Python's fnmatch: `*`, `?`, `[ab]`, `[!ab]`. */
+/** Translate a glob as Python's fnmatch does: `*`, `?`, `[ab]`, `[!ab]`. */
 function globRegex(glob: string): RegExp {
   const source = glob.replace(/\[(!?)(\]?[^\]]*)\]|[\\^$.*+?()[\]{}|]/g, (found, not?: string, set?: string) => {
     if (set !== undefined) return `[${not ? "^" : ""}${set.replace(/[\\\]^]/g, String.raw`\$&`)}]`;
@@ -28,7 +28,7 @@ function globRegex(glob: string): RegExp {
   try {
     return new RegExp(`^${source}$`, "s");
   } catch {
-    return /(?!)/; // a range that is none, [z-a], holds nothing
+    return /(?!)/; // an invalid range such as [z-a] matches nothing
   }
 }
 
@@ -38,7 +38,7 @@ function nameTest(wanted: string): (name: string) => boolean {
   return (name) => tests.some((test) => test.test(name));
 }
 
-/** What is no run wants all: it comes from an address. */
+/** Return the test for runs. An invalid choice, which may come from an address, accepts all. */
 function runTest(wanted: string, all: readonly RunId[]): (one: RunId) => boolean {
   const parts = wanted === "" ? [] : wanted.split(",").map((one) => PART.exec(one.trim()));
   if (parts.length === 0 || parts.includes(null)) return () => true;
@@ -53,23 +53,23 @@ function runTest(wanted: string, all: readonly RunId[]): (one: RunId) => boolean
   return (one) => tests.some((test) => test(one));
 }
 
-/** Whether a run is wanted by what was given from Python; negative numbers count back from the newest of `all`. */
+/** Return the test for sources that were chosen in Python. Negative run numbers count back from the newest of `all`. */
 export function sourceTest({ pod, container, run }: SourceChoice, all: readonly RunId[]): (one: RunId) => boolean {
   const [ofPod, ofContainer, ofRun] = [nameTest(pod), nameTest(container), runTest(run, all)];
   return (one) => ofPod(one.pod) && ofContainer(one.container) && ofRun(one);
 }
 
-/** The sources that are on, in Python's parameters; those that are not needed are left out. */
+/** Return the shown sources as Python's parameters, without those that are not needed. */
 export function sourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources: readonly SourceSummary[]): Partial<SourceChoice> {
   const { pod, container, run, off } = filter;
   if (off.length === 0) return Object.fromEntries(Object.entries({ pod, container, run }).filter(([, value]) => value !== ""));
   const on = sources.filter((source) => source.on);
   if (on.length === sources.length && !on.some(isPartlyShown)) return {};
-  // A name that nothing has: all are hidden.
+  // No source has this name, so none is shown.
   if (on.length === 0) return { pod: "-" };
   const pods = new Set(on.map((source) => source.pod));
   const containers = new Set(on.map((source) => source.container));
-  // Where they are all that these pods and containers have, two lists say it.
+  // Two lists suffice if these pods and containers have no other sources.
   if (!on.some(isPartlyShown) && sources.every((source) => source.on || !pods.has(source.pod) || !containers.has(source.container))) {
     const few = (names: Set<string>, every: string[]): string => (every.every((name) => names.has(name)) ? "" : [...names].join(","));
     const found = { pod: few(pods, sources.map((source) => source.pod)), container: few(containers, sources.map((source) => source.container)) };
@@ -79,7 +79,7 @@ export function sourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources:
   return { run: parts.join(",") };
 }
 
-/** The same for an address, where there is room. */
+/** Return the same, or nothing if it is too long for an address. */
 export function boundedSourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources: readonly SourceSummary[]): Partial<SourceChoice> {
   const found = sourceQuery(filter, sources);
   return Object.values(found).join("").length > MAX_QUERY_CHARS ? {} : found;

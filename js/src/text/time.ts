@@ -1,4 +1,4 @@
-/** Times in milliseconds as a double: 0.2 us steps, enough to order by; exact nanoseconds stay in the recording. */
+/** Times in milliseconds as doubles. Steps of 0.2 µs are enough for ordering; the recording keeps exact nanoseconds. */
 
 export function fromNs(ns: string): number {
   return ns.length > 6 ? Number(ns.slice(0, -6)) + Number(ns.slice(-6)) / 1e6 : Number(ns) / 1e6;
@@ -7,7 +7,7 @@ export function fromNs(ns: string): number {
 let cachedSecond = "";
 let cachedMs = 0;
 
-/** RFC 3339 with any number of fraction digits. */
+/** Parse RFC 3339 with any number of fraction digits. */
 export function fromIso(text: string): number {
   const second = text.slice(0, 19);
   if (second !== cachedSecond) {
@@ -22,7 +22,7 @@ export function fromIso(text: string): number {
 
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** `90s`, `10m`, `1h30m` as milliseconds; an instant as the time since then; null for all. */
+/** Parse `90s`, `10m`, `1h30m` into milliseconds, an RFC 3339 time into the time since then; null for everything. */
 export function parseWindow(since: string): number | null {
   if (since === "all" || since === "") return null;
   let total = 0;
@@ -38,7 +38,10 @@ export function formatWindow(window: number | null): string {
   return window % 60_000 === 0 ? `${window / 60_000}m` : `${Math.ceil(window / 1000)}s`;
 }
 
-/** ms since the epoch; null where it is no time. A time of day is the last such before `now`. */
+/**
+ * Parse a time that a user typed: `14:03`, `14:03:21.5`, `-5m`, `2026-01-31 14:03`, with `Z` or `UTC` for UTC. Return ms since
+ * the epoch; null if it is invalid. A time of day is the last one before `now`.
+ */
 export function parseTypedTime(text: string, now: number, utc: boolean): number | null {
   const trimmed = text.trim();
   if (/^-\s*\d/.test(trimmed)) {

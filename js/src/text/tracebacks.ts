@@ -1,6 +1,6 @@
 /**
- * The grammars of tracebacks: which lines begin one, which go on, what they say. The same as
- * `cortex_jupyter/parsing/grammars`, which says where the forms come from; tests/parsing/fixtures/blocks.json holds both.
+ * The grammars of tracebacks: which lines begin one, which continue it, and what they say. The rules are those of
+ * `cortex_jupyter/parsing/grammars`, which explains the forms; tests/parsing/fixtures/blocks.json tests both.
  */
 
 export interface TracebackState {
@@ -8,16 +8,16 @@ export interface TracebackState {
   type: string;
   message: string;
   frames: number;
-  /** Of the frames: where a failure happened, as a number. */
+  /** Hash of the frames, which identifies where a failure happened. */
   frameHash: number;
   chain: string[];
   state: string;
   prefix: string;
-  /** Lines since the exception that may be more of its message. */
+  /** Lines after the exception that may be more of its message. */
   looseLines: number;
 }
 
-/** It belongs; it belongs if a later one does; it does not. */
+/** A line belongs to the block; it belongs if a later one does; it does not. */
 export type Membership = "yes" | "maybe" | "no";
 
 const HEADER = "Traceback (most recent call last):";
@@ -61,7 +61,7 @@ function addFrame(block: TracebackState, ...place: (string | undefined)[]): void
   for (const text of place) for (let i = 0; i < (text?.length ?? 0); i++) block.frameHash = Math.imul(block.frameHash ^ text!.charCodeAt(i), 16_777_619);
 }
 
-/** What a line that begins a traceback says. */
+/** Return the state of a block that a line begins; null if it begins none. */
 export function startTraceback(line: string): TracebackState | null {
   let found: RegExpExecArray | null = null;
   if (line.includes("Traceback (most")) {
@@ -95,7 +95,7 @@ export function startTraceback(line: string): TracebackState | null {
   return null;
 }
 
-/** State and prefix of a line that ends as Python's header; a regular expression would be slow on blanks. */
+/** Return state and prefix of Python's header line. A regular expression would be slow on blanks. */
 function parseHeader(line: string): [state: string, prefix: string] | null {
   const at = line.indexOf(HEADER);
   if (at < 0 || line.slice(at + HEADER.length).trim() !== "") return null;
@@ -103,7 +103,7 @@ function parseHeader(line: string): [state: string, prefix: string] | null {
   return before.endsWith(GROUP) ? ["group", before.slice(0, -GROUP.length).trimEnd()] : ["frames", before];
 }
 
-/** What a line says that is known for a head only by the frame that follows it. */
+/** Return the state of a block whose first line is recognised only by the frame after it. */
 export function startFromFrame(line: string, before: string): TracebackState | null {
   if (AT.test(line)) {
     const thrown = THROWN.exec(before);
@@ -112,7 +112,7 @@ export function startFromFrame(line: string, before: string): TracebackState | n
   return line.trimStart().startsWith("frame #") && before.startsWith("Exception raised from") ? newState("native", "Exception", before) : null;
 }
 
-/** Takes the next line of the source: whether it belongs; keeps what it says. */
+/** Add the next line of the source. Return whether it belongs to the block. */
 export function addLine(block: TracebackState, line: string): Membership {
   if (block.kind === "python" && block.prefix !== "") {
     if (line.startsWith(block.prefix)) line = line.slice(block.prefix.length);
@@ -141,7 +141,7 @@ function python(block: TracebackState, line: string): Membership {
   return "yes";
 }
 
-/** A line behind the exception's: more of its message, or the bridge to the next exception. */
+/** Add a line after the exception: more of its message, or the bridge to the next exception. */
 function afterException(block: TracebackState, line: string): Membership {
   const head = block.state === "chain" ? parseHeader(line) : null;
   if (head) {
@@ -176,7 +176,7 @@ function group(block: TracebackState, line: string): Membership {
   return "yes";
 }
 
-/** What pytest shows of a failed test; all lines up to the last that tells something belong. */
+/** Add a line of a failed pytest test. All lines up to the last one that says something belong. */
 function test(block: TracebackState, line: string): Membership {
   let found = RAISED_IN.exec(line);
   if (found) {
@@ -260,11 +260,11 @@ export function tracebackTitle(block: TracebackState): string {
   return block.message === "" ? block.type || "Traceback" : `${block.type}: ${block.message}`;
 }
 
-/** First letters of a line that may begin a block, and what is in all others and in bars: one look that most lines do not pass. */
+/** First characters of a line that may begin a block, and what all other such lines and bars contain. Most lines match neither. */
 const FIRST_CHARS = /^[pfuSgtF_]|^\s+(?:at |frame #)|^frame #/;
 const ANYWHERE = /[%━[\u001b]|Traceback/;
 
-/** Whether a line may begin a block, or be a bar. */
+/** Return whether a line may begin a block or be a bar. */
 export function mayStartBlock(text: string): boolean {
   return FIRST_CHARS.test(text) || ANYWHERE.test(text);
 }

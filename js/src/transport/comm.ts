@@ -1,6 +1,6 @@
 /**
- * The way through the kernel, for hosts whose page reaches no server (VS Code, Colab, marimo). The kernel sends the same SSE
- * bytes; what is in the store is acknowledged, so a slow page slows the kernel.
+ * The link through the kernel, for hosts whose page reaches no Jupyter server (VS Code, Colab, marimo). The kernel sends the
+ * same SSE bytes. The page acknowledges what it has stored, so that a slow page slows the kernel down.
  */
 
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
@@ -10,7 +10,7 @@ import { isFatal, joinCursors, type Link, type LinkHost, MAX_FIRST_LINES, OUTLIN
 import { SseParser } from "./sseparser.ts";
 
 const RETRY_MS = 5000;
-/** Well inside the eight messages that the kernel lets be under way. */
+/** Well below the eight messages that the kernel sends ahead. */
 const ACK_EVERY = 4;
 const ACK_WITHIN_MS = 50;
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -24,7 +24,7 @@ export class CommLink implements Link {
   #tasks: string[] = [];
   #order: string[] = [];
   #splitter = new SseParser();
-  /** Which stream is heard: what the kernel still had under way of the one before is of a place that has been left. */
+  /** Number of the current stream. Messages of an earlier one are ignored, because they belong to another place. */
   #stream = 0;
   #received = 0;
   #acked = 0;
@@ -59,7 +59,7 @@ export class CommLink implements Link {
     this.update(this.#tasks);
   }
 
-  /** A kernel that speaks is alive; one that was not heard for long is asked again, by cursor. */
+  /** Ask again, by cursor, a kernel that has been silent for long. */
   wake(): void {
     if (this.#order.some((task) => !this.#host.isEnded(task)) && Date.now() - this.#heardAt > SILENCE_MS) this.#open();
   }
@@ -87,11 +87,11 @@ export class CommLink implements Link {
     const cursor = joinCursors(this.#order, this.#host);
     const since = widestSince(this.#order, this.#host, (text) => parseWindow(text) ?? Infinity);
     this.#send({ type: "open", stream: this.#stream, tasks: this.#order, ...(cursor === "" ? {} : { cursor }), ...(since === "" ? {} : { since, most: MAX_FIRST_LINES }) });
-    // A kernel that is busy answers the first question as well as the last.
+    // A busy kernel answers the first question as well as the last.
     this.#timer = setTimeout(() => this.#open(true), RETRY_MS);
   }
 
-  /** An acknowledgement stands for all before it: each one costs the kernel a message with its answers, so they are few. */
+  /** Acknowledge all messages so far. Each acknowledgement costs the kernel a message with its answers, so there are few. */
   #acknowledge(): void {
     const now = (): void => {
       clearTimeout(this.#ackTimer);
@@ -113,7 +113,10 @@ export class CommLink implements Link {
     this.#watchSilence(SILENCE_MS);
   }
 
-  /** Silence also means a kernel that was restarted and knows nothing of us. One timer: to set it anew for each message costs more than the message. */
+  /**
+   * Reopen the stream after a silence: a restarted kernel does not know it. There is one timer, because setting it anew for each
+   * message costs more than the message.
+   */
   #watchSilence(wait: number): void {
     this.#timer = setTimeout(() => {
       const quiet = Date.now() - this.#heardAt;
@@ -126,7 +129,7 @@ export class CommLink implements Link {
     if (message.stream !== undefined && message.stream !== this.#stream) return;
     if (message.type === "bytes" && bytes !== undefined) {
       const n = Number(message.n);
-      // A number that does not grow is a new stream of the kernel, whose bytes do not continue the last ones.
+      // A number that does not grow means a new stream of the kernel, whose bytes do not continue the last ones.
       if (n <= this.#received) {
         this.#splitter = new SseParser();
         this.#acked = n - 1;

@@ -1,4 +1,4 @@
-/** What the page says of its Jupyter server. Evidence only: without our key in the page's configuration there is no server half. */
+/** Return what the page's configuration says of its Jupyter server. Without our key in it the server extension is not installed. */
 
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import type { PageConfig } from "../protocol/messages.ts";
@@ -22,12 +22,15 @@ export function readPageConfig(page: Document = document): PageConfig {
   return { base: `${root.href}cortex/`, headers };
 }
 
-/** The same, and asked with it a server refuses whose cluster and store are others than `origin` (server/base.py); "" is the server's own. */
+/**
+ * Add the origin of the tasks to the headers; "" is the server's own. A server with another cluster or store refuses the request
+ * (server/base.py).
+ */
 export function withOrigin(config: PageConfig, origin: string): PageConfig {
   return origin === "" ? config : { ...config, headers: { ...config.headers, "X-Cortex-Origin": origin } };
 }
 
-/** `ns:kind/name` as the path below `{base}tasks/`. */
+/** Return the path of `ns:kind/name` below `{base}`. */
 export function taskPath(task: string): string {
   const { namespace, kind, name } = taskParts(task);
   return `tasks/${[namespace, kind, name].map(encodeURIComponent).join("/")}`;
@@ -42,13 +45,13 @@ const STATUS_MESSAGES: Record<number, string> = {
   429: "The server's limit of open streams is reached",
 };
 
-/** Our errors carry a body; a 404 without one is not from our half (code "" then). */
+/** Read the problem from an error response. Our errors have a body; a 404 without one comes from another handler, and has the code "". */
 export async function readProblem(response: Response): Promise<Problem> {
   try {
     const body = (await response.json()) as { error?: Partial<Problem> };
     if (body.error?.message) return { code: body.error.code ?? String(response.status), message: body.error.message, hint: body.error.hint };
   } catch {
-    // Not JSON: a proxy's or another handler's page.
+    // Not JSON: from a proxy or another handler.
   }
   const hint = response.status === 401 || response.status === 403 ? "Sign in again, in another tab too." : "";
   const code = response.status === 404 ? "" : `Http${response.status}`;
@@ -75,7 +78,7 @@ export function fetchSearch(fetcher: typeof fetch, config: PageConfig, task: str
   return fetchEvents(fetcher, config, `${taskPath(task)}/search?${new URLSearchParams(pairs)}`, sink, signal);
 }
 
-/** Events until the server ends them, or `signal` does. */
+/** Read events until the server ends them, or `signal` does. */
 export async function fetchEvents(fetcher: typeof fetch, config: PageConfig, path: string, sink: SearchSink, signal: AbortSignal): Promise<void> {
   const headers = { ...config.headers, Accept: "text/event-stream" };
   try {

@@ -1,4 +1,4 @@
-/** The page's one SSE connection, for however many tasks: fetch (EventSource sends no headers), reconnect by cursor. */
+/** The page's one SSE connection, for all its tasks. It uses fetch, because EventSource sends no headers, and reconnects by cursor. */
 
 import type { LogPage, OutlineDoc, Problem } from "../protocol/events.ts";
 import type { PageConfig } from "../protocol/messages.ts";
@@ -10,9 +10,12 @@ import { SseParser } from "./sseparser.ts";
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 15_000;
 const FATAL_STATUSES = new Set([400, 401, 403, 404]);
-/** A page that was let in is refused so often before it says so: tokens and cookies are renewed beside it. */
+/** Refusals after a successful connection before the user is told: tokens and cookies are renewed in the meantime. */
 const MAX_SILENT_REFUSALS = 3;
-/** Who signs in again comes back to the page, which wakes it; each refusal is a line in the server's log. */
+/**
+ * Longest delay after refusals (ms). Each refusal is a line in the server's log, and a user who signs in again comes back to the
+ * page, which wakes it.
+ */
 const MAX_REFUSED_DELAY_MS = 60_000;
 
 export class SseLink implements Link {
@@ -22,14 +25,14 @@ export class SseLink implements Link {
   #failures = 0;
   #retryMs: number | undefined;
   #refusals = 0;
-  /** The server was here, with our half. */
+  /** The server was reached once, with our extension. */
   #wasConnected = false;
   #heardAt = 0;
   #isLive = false;
 
   readonly #host: LinkHost;
   readonly #config: () => PageConfig;
-  /** No server half behind this address (a 404 that is not ours), or one that reads another cluster or store: the host may use the comm instead. */
+  /** The server has no extension (a 404 that is not ours) or reads another cluster or store. The host may use the comm instead. */
   readonly #onAbsent: (problem?: Problem) => void;
   readonly #fetcher: typeof fetch;
 
@@ -147,7 +150,7 @@ export class SseLink implements Link {
       this.#reconnectLater();
     } catch {
       if (this.#abort !== abort || (abort.signal.aborted && abort.signal.reason !== "silence")) return;
-      // That the line is cut is said by the state; what the browser calls it helps nobody.
+      // The state says that the connection is cut; the browser's message adds nothing.
       this.#reconnectLater();
     } finally {
       clearTimeout(silence);
@@ -179,12 +182,12 @@ export class SseLink implements Link {
       this.#host.onCursorLost(tasks, problem);
       this.#reconnectLater();
     } else if (response.status === 404 && problem.code === "") {
-      // A hub answers so for a server that is being started again.
+      // A hub answers like this while it restarts a server.
       if (this.#wasConnected) this.#reconnectLater();
       else this.#onAbsent();
     } else if (this.#wasConnected && (response.status === 401 || response.status === 403)) this.#reconnectLater(++this.#refusals > MAX_SILENT_REFUSALS ? problem : undefined);
     else if (FATAL_STATUSES.has(response.status) || isFatal(problem)) this.#host.onState("stopped", problem);
-    // A proxy's 502 and the like is a server that is not there; the cluster's trouble has a code of its own.
+    // A proxy's 502 means that the server is away. Problems of the cluster have a code of their own.
     else this.#reconnectLater(problem.code.startsWith("Http5") ? undefined : problem, Number(response.headers.get("Retry-After")) * 1000 || 0);
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Server-sent events from bytes. Works on bytes because finding line ends with indexOf and decoding whole `data:` values
- * is 2-3 times faster than splitting decoded text, and because a chunk may end inside a character.
+ * Parses server-sent events from bytes. Finding line ends with indexOf and decoding whole `data:` values is 2 to 3 times faster
+ * than splitting decoded text, and a chunk may end inside a character.
  */
 
 export interface SseEvent {
@@ -13,11 +13,11 @@ const LF = 10;
 const CR = 13;
 
 export class SseParser {
-  /** The reconnection time the server asked for. */
+  /** The reconnection time that the server asked for (ms). */
   retry: number | undefined;
-  /** The nodes' time, ns, as the last heartbeat said it. */
+  /** The nodes' time from the last heartbeat (ns). */
   nodeTime: string | undefined;
-  /** Lines that wait at the server because it slows this stream down, as it last said. */
+  /** Number of lines that wait at the server, as it last said. */
   linesBehind = 0;
   #rest = new Uint8Array(0);
   #afterCr = false;

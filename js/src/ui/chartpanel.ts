@@ -1,4 +1,4 @@
-/** The chart beside the lines: a small picture per metric, over the same time as the time axis, or over steps. */
+/** The chart beside the lines: a small plot for each metric, over the same time as the time axis, or over steps. */
 
 import type { Filter, Jump } from "../protocol/requests.ts";
 import type { Chart, Histogram, SourceSummary } from "../protocol/update.ts";
@@ -11,16 +11,16 @@ import type { SourceLabel } from "./row.ts";
 import { formatNumber, roundTicks, timeTicks } from "./scale.ts";
 
 const NO_METRICS = "No numbers that vary are reported in these lines. loss=0.31, JSON, tqdm, Keras, Lightning and others are found by themselves.";
-/** Height of a picture, px: what there is, shared. */
+/** Least and greatest height of a plot (px); the plots share the room. */
 const MIN_PLOT_PX = 46;
 const MAX_PLOT_PX = 150;
 const TITLE_PX = 20;
 const MAX_TICKS = 3;
-/** What one of them takes, px. */
+/** Width that a tick label needs (px). */
 const TICK_PX = 56;
-/** Sources whose values are said at once. */
+/** Number of sources whose values the tooltip shows. */
 const MAX_VALUES = 8;
-/** Of a frame, ms: pictures that would take longer follow in the next ones. */
+/** Time for drawing in a frame (ms). The other plots follow in the next frames. */
 const DRAW_SLICE_MS = 6;
 
 export class ChartPanel {
@@ -46,11 +46,11 @@ export class ChartPanel {
   #histogram: Histogram | undefined;
   #sources: SourceSummary[] = [];
   #labels: SourceLabel[] = [];
-  /** What of the sources is to be seen here. */
+  /** What of the sources the chart depends on. */
   #shape = "";
   #shown: Multiple[] = [];
   #axis: Axis | undefined;
-  /** Pictures that are still to be drawn, the one that was drawn last, and the frame that goes on with them. */
+  /** Number of plots still to be drawn, the one drawn last, and the frame that continues. */
   #undrawn = 0;
   #lastDrawn = -1;
   #frame = 0;
@@ -70,7 +70,7 @@ export class ChartPanel {
     return !this.element.hidden;
   }
 
-  /** The settings have changed. */
+  /** Apply the settings. */
   show(settings: Settings): void {
     this.#settings = settings;
     this.element.hidden = settings.chart === "";
@@ -105,7 +105,7 @@ export class ChartPanel {
     this.#drawTicks(axis);
   }
 
-  /** So many pictures as a frame has time for; one after the other, that each has its turn whatever comes meanwhile. */
+  /** Draw as many plots as a frame has time for. They take turns, so that each is drawn whatever arrives meanwhile. */
   #drawSome(): void {
     this.#frame = 0;
     const end = performance.now() + DRAW_SLICE_MS;
@@ -158,7 +158,7 @@ export class ChartPanel {
   }
 
   #drawTicks({ by, from, to, width }: Axis): void {
-    // As many as stand beside each other.
+    // As many labels as fit.
     const count = Math.max(1, Math.min(MAX_TICKS, Math.floor((width - LEFT - RIGHT) / TICK_PX) - 1));
     const times = timeTicks(from, to + (to - from) / count, count + 1).map((text, i): [number, string] => [i / count, text]);
     const steps = (): [number, string][] => roundTicks(from, to, count).map((step) => [(step - from) / (to - from), formatNumber(step, 3)]);
@@ -168,14 +168,14 @@ export class ChartPanel {
       const tick = this.#ticks.children[i] as HTMLElement;
       setText(tick, text);
       tick.style.left = `${(100 * share).toFixed(1)}%`;
-      // Within the chart at its ends.
+      // Keep the labels at the ends within the chart.
       tick.style.transform = `translateX(${share < 0.05 ? 0 : share > 0.95 ? -100 : -50}%)`;
     }
   }
 
-  /** One place in all pictures; what is there is said beside the one it is in. */
+  /** Mark a place in all plots and describe it beside the one that it is in. */
   #pointAt(plot: Plot, x: number | null, y: number): void {
-    // Measured before anything changes: asked for later they would lay it all out once more.
+    // Measure before anything changes, to avoid another layout.
     const place = plot.area.getBoundingClientRect();
     const panel = this.element.getBoundingClientRect();
     for (const other of this.#pool.slice(0, this.#shown.length)) if (other !== plot) other.mark(x);
@@ -201,7 +201,7 @@ export class ChartPanel {
     this.#jump({ to: "seq", task: point.line.task, seq: point.line.seq[point.at], time });
   }
 
-  /** The window becomes what was chosen: of steps, the time in which they were. */
+  /** Narrow the window to a range; for steps to the time in which they were. */
   #narrow(a: number, b: number): void {
     let [from, until] = [a, b];
     if (this.#axis!.by === "step") {

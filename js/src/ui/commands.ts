@@ -1,4 +1,4 @@
-/** The keys, in one table: what they do, and what the help says of them. They act only while the viewer has the focus. */
+/** The keys and the actions that they and the menus start. Keys work only while the viewer has the focus. One table holds them and their help. */
 
 import type { Jump } from "../protocol/requests.ts";
 import type { Session } from "../client/session.ts";
@@ -54,7 +54,7 @@ const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Acti
 
 const ACTIONS = new Map(GROUPS.flatMap(([, rows]) => rows.flatMap(([keys, , action]) => keys.map((key): [string, Action] => [key, action]))));
 
-/** What a key does; undefined for what is not ours. */
+/** Return the action of a key; undefined if it has none. */
 function actionOf(event: KeyboardEvent): Action | undefined {
   const control = event.ctrlKey || event.metaKey;
   if (event.altKey) return undefined;
@@ -92,7 +92,7 @@ export class Commands {
     root.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  /** The keys act on the lines from here. */
+  /** Move the focus to the lines, so that the keys act on them. */
   focus(): void {
     this.#targets.rows.element.focus({ preventScroll: true });
   }
@@ -140,13 +140,13 @@ export class Commands {
     const typing = target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
     const control = event.ctrlKey || event.metaKey;
     if (typing && event.key !== "Escape" && !(control && event.key === "f")) {
-      // What is typed here is not a command of the notebook.
+      // What is typed here must not reach the notebook's own shortcuts.
       event.stopPropagation();
       return;
     }
     const picks = event.shiftKey && !control && (event.key === "ArrowUp" || event.key === "ArrowDown");
     const action = picks ? undefined : actionOf(event);
-    // What is in focus is pressed by the space bar and by Enter.
+    // The space bar and Enter press the focused element.
     if ([" ", "-", "Enter"].includes(event.key) && (target as Element).closest("button, a, summary")) return;
     if (action === undefined && !picks) return;
     event.preventDefault();
@@ -163,7 +163,7 @@ export class Commands {
   #toggleHelp(): void {
     this.help.hidden = !this.help.hidden;
     if (this.help.hidden) this.focus();
-    else this.help.querySelector("button")?.focus({ preventScroll: true });  // they are read from the top
+    else this.help.querySelector("button")?.focus({ preventScroll: true });  // start reading at the top
   }
 
   #fullScreen(): void {

@@ -1,4 +1,4 @@
-/** How lines are shown: the times, wrapping, JSON; columns and size of the text in a menu. */
+/** The display menu: times, wrapping, JSON, columns, order and font size. */
 
 import { type Change, type Column, COLUMNS, FONT_SIZES, type Settings, type Time, TIMES } from "../client/settings.ts";
 import { button, h } from "./dom.ts";
@@ -36,7 +36,7 @@ export class DisplayMenu {
   #more(): (MenuItem | string)[] {
     const { columns, newestFirst, fontSize, filter } = this.#settings();
     const toggled = (column: Column): Column[] => COLUMNS.filter((one) => columns.includes(one) !== (one === column));
-    // Where there is no room for the buttons.
+    // The buttons are hidden in a narrow viewer, so the menu has their entries.
     const folded: (MenuItem | string)[] = this.element.closest(".cl-slim") === null ? [] : [
       { label: "Wrap (w)", checked: this.#settings().wrap, staysOpen: true, act: () => this.#change({ wrap: !this.#settings().wrap }) },
       { label: "JSON, message first (j)", checked: filter.pretty, staysOpen: true, act: () => this.#change({ pretty: !this.#settings().filter.pretty }) },

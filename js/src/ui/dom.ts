@@ -1,4 +1,4 @@
-/** Elements without markup: text is always text. */
+/** Helpers that make and change elements without markup: text always stays text. */
 
 type Attributes = Record<string, string | number | boolean | ((event: never) => void) | undefined>;
 type Child = Node | string | null | undefined;
@@ -7,7 +7,7 @@ export function h<K extends keyof HTMLElementTagNameMap>(tag: K, attributes: Att
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name.slice(2), value as EventListener);
-    // Not as an attribute: a strict Content-Security-Policy takes that for a style in the markup.
+    // Setting the attribute would violate a strict Content-Security-Policy.
     else if (name === "style") element.style.cssText = String(value);
     else if (value === true) element.setAttribute(name, "");
     else if (value !== undefined && value !== false) element.setAttribute(name, String(value));
@@ -22,17 +22,17 @@ export function svg(tag: string, attributes: Record<string, string>): SVGElement
   return element;
 }
 
-/** Changes the text only when it differs, so that nothing is laid out or announced again. */
+/** Set an element's text if it differs, so that nothing is laid out or announced again. */
 export function setText(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Sets an attribute only when it differs: a drawing is painted again also for one that stays the same. */
+/** Set an attribute if it differs. A drawing is repainted even for an equal one. */
 export function setAttr(element: Element, name: string, value: string): void {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
-/** Hides or shows, only where that is new. */
+/** Hide or show an element if that is a change. */
 export function setHidden(element: HTMLElement, hidden: boolean): void {
   if (element.hidden !== hidden) element.hidden = hidden;
 }

@@ -1,4 +1,4 @@
-/** What of it: the box, which filters as one types or only finds, the chips, the least level; and how many match. */
+/** The filter bar: the box, which filters or only finds, the chips, the least level, and the number of matches. */
 
 import type { Filter } from "../protocol/requests.ts";
 import type { RemoteSearchState, Update } from "../protocol/update.ts";
@@ -15,16 +15,16 @@ const FIND = "Find: text or /regex/";
 
 export interface FilterActions {
   change(change: Change): void;
-  /** Seeks without filtering; "" for nothing. */
+  /** Find without filtering; "" ends it. */
   find(term: string): void;
-  /** Goes on with the search of what is not loaded, or stops it. */
+  /** Continue or stop the search in lines that are not loaded. */
   search(go: boolean): void;
   step(by: 1 | -1): void;
-  /** The keys act on the lines again. */
+  /** Move the focus back to the lines. */
   focusLines(): void;
 }
 
-/** How far what is not loaded has been searched. */
+/** Describe how far the lines that are not loaded have been searched. */
 function describeRemoteSearch(remote: RemoteSearchState | undefined): string {
   if (!remote || remote.state === "done") return "";
   if (remote.state === "failed") return ", the rest could not be searched";
@@ -71,7 +71,7 @@ export class FilterBar {
     this.#showMode();
   }
 
-  /** The box filters. */
+  /** Let the box filter. */
   toFilter(): void {
     this.#setFinding(false);
   }
@@ -137,7 +137,7 @@ export class FilterBar {
     event.stopPropagation();
   }
 
-  /** Enter turns what is typed into chips. */
+  /** Turn what is typed into chips. */
   #commit(): void {
     const { filter } = this.#settings ?? {};
     if (!filter || this.#input.value.trim() === "") return;
@@ -175,7 +175,7 @@ export class FilterBar {
     this.#showCount();
   }
 
-  /** In how many lines is sought: what is not loaded is not counted, and that is said. */
+  /** Describe which lines find covers: lines that are not loaded are not searched. */
   #describeSearched(shown: number, lines: number, filtered: boolean): string {
     if (filtered || shown >= lines) return groupDigits(filtered ? shown : lines);
     const { since, from } = this.#settings!.filter;
@@ -207,7 +207,7 @@ function isValidRegex(term: string): boolean {
 
 export interface ChipActions {
   change(change: Partial<Filter>): void;
-  /** Puts a text into the box. */
+  /** Put a text into the box. */
   edit(text: string): void;
 }
 
@@ -225,7 +225,7 @@ function describeCondition(text: string): string {
   return (parseConditions(text) ?? []).map(([key, op, value]) => `${key} ${WRITTEN[op] ?? op} ${value}`).join(" and ") || text;
 }
 
-/** Only a single condition has a simple opposite. */
+/** Return the opposite of a condition; only a single one has a simple opposite. */
 function opposite(text: string): string | null {
   const found = parseConditions(text) ?? [];
   return found.length === 1 ? `${found[0][0]}${OPPOSITE[found[0][1]]}${quoteValue(found[0][2])}` : null;
@@ -239,7 +239,7 @@ function withAdded(list: string[], one: string): string[] {
   return list.includes(one) ? list : [...list, one];
 }
 
-/** As it is written into the box; a plain text that would be read as something else stands in quotes. */
+/** Return a term as it is typed. A plain text that would be parsed as something else is quoted. */
 function typedText(term: string): string {
   return !isRegex(term) && (parseConditions(term) !== null || /^[-!"]/.test(term)) ? `"${term}"` : term;
 }

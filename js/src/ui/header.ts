@@ -1,4 +1,4 @@
-/** What is it and how far: the task, its phases, and what can be done with the whole. */
+/** The header: the task and its phases, and actions for the whole log. */
 
 import type { SourceSummary, Update } from "../protocol/update.ts";
 import { errorMessage, taskParts } from "../text/format.ts";
@@ -14,7 +14,7 @@ import { isLocalFile, phasesOf, runningProblem, showPhases } from "./phases.ts";
 const FORMATS: [string, string][] = [["txt", "Text"], ["ndjson", "NDJSON"], ["parquet", "Parquet"]];
 
 export interface HeaderActions {
-  /** Which cluster and store the tasks are of; "" for the server's. */
+  /** The cluster and store that the tasks belong to; "" for the server's own. */
   origin: string;
   showError(message: string): void;
   act(action: Action): void;
@@ -23,7 +23,7 @@ export interface HeaderActions {
   sources(): SourceSummary[];
 }
 
-/** The filter as the server's parameters, for the task that has these sources. */
+/** Return the filter as the server's parameters, for the task that has these sources. */
 function downloadQuery(settings: Settings, sources: SourceSummary[]): URLSearchParams {
   const { since = "all", until = "", stream = "" } = toPlain(settings);
   const { include, exclude, where, level } = filterTerms(settings.filter);
@@ -33,7 +33,7 @@ function downloadQuery(settings: Settings, sources: SourceSummary[]): URLSearchP
 
 export class Header {
   readonly element: HTMLElement;
-  /** When the first pod's first line could have come, ms; 0 where that is not known. */
+  /** Time of the first start of a pod (ms); 0 if not known. */
   start = 0;
   #dot = h("span", { class: "cl-dot", "aria-hidden": "true" });
   #name = h("span", { class: "cl-name" });
@@ -80,7 +80,7 @@ export class Header {
     );
   }
 
-  /** What has no button where there is no room. */
+  /** Return menu entries for the buttons that are hidden in a narrow viewer. */
   #narrowItems(): (MenuItem | string)[] {
     if (this.element.closest(".cl-slim") === null) return [];
     const page = (): void => {
@@ -113,16 +113,16 @@ export class Header {
     setHidden(this.#page, transport !== "sse" || document.querySelector("main.cl-page") !== null);
   }
 
-  /** The page shows what is shown here. */
+  /** Let the page's address hold the current settings. */
   #updateLink(): void {
     const address = formatAddress(this.#tasks, { ...toPlain(this.#actions.settings()) });
     if (this.#actions.origin !== "") address.set("origin", this.#actions.origin);
     this.#page.href = `${readPageConfig().base}view?${address}`;
   }
 
-  /** How far it has come, and how long the present phase lasts. */
+  /** Update the phases and the length of the current one. */
   clock({ tasks, now }: Update): void {
-    // Of several tasks only how each stands.
+    // For several tasks show only the current phase of each.
     showPhases(this.#phases, tasks.length === 1 ? phasesOf(tasks[0], now) : [...new Set(tasks.map((task) => phasesOf(task, now).at(-1)?.name ?? ""))].map((name) => ({ name, length: null, now: true, title: "" })));
   }
 

@@ -1,4 +1,4 @@
-/** One question over the lines, answered on the keyboard: a time to go to, a note on a line. */
+/** Actions on lines: pick, copy, bookmark, show in context, and go to a time; with the toolbar and the prompt that they use. */
 
 import type { Jump } from "../protocol/requests.ts";
 import type { Row } from "../protocol/update.ts";
@@ -34,7 +34,7 @@ class Prompt {
     this.#input.addEventListener("blur", () => (this.element.hidden = true));
   }
 
-  /** Asks; `answer` gives what is wrong with an answer, "" for nothing. */
+  /** Ask a question. `answer` returns what is wrong with an answer, "" if nothing is. */
   ask(question: string, placeholder: string, value: string, answer: (text: string) => string): void {
     setText(this.#label.firstChild as HTMLElement, question);
     this.element.setAttribute("aria-label", question);
@@ -100,7 +100,7 @@ class PickBar {
   }
 }
 
-/** Where pages have no clipboard (plain http), the old way still works. */
+/** Copy a text. A page without a clipboard (plain http) uses the old way. */
 async function copyToClipboard(text: string): Promise<void> {
   if (navigator.clipboard !== undefined) {
     await navigator.clipboard.writeText(text);
@@ -118,7 +118,7 @@ async function copyToClipboard(text: string): Promise<void> {
 const UNFILTERED = { grep: "", regex: false, include: [], exclude: [], where: [], level: "", stream: "", off: [], pod: "", container: "", run: "" };
 
 export interface LineActionHost {
-  /** The task of a source. */
+  /** Return the task of a source. */
   task(source: number): string;
   copy(from: number, to: number, as: CopyAs): Promise<string>;
   jump(to: Jump): void;
@@ -153,7 +153,7 @@ export class LineActions {
       this.update();
     });
     rows.element.addEventListener("mousedown", (event) => {
-      // Picking rows is not selecting text.
+      // Picking rows must not select text.
       if (event.shiftKey && (event.target as Element).closest(".cl-t, .cl-s")) event.preventDefault();
     });
   }
@@ -167,7 +167,7 @@ export class LineActions {
     this.update();
   }
 
-  /** Lets go of what is open or picked; whether there was something. */
+  /** Close the prompt or clear the picked rows. Return whether there was something to close. */
   escape(): boolean {
     if (this.prompt.close()) return true;
     if (this.#rows.selection.count === 0) return false;
@@ -198,7 +198,7 @@ export class LineActions {
     }
   }
 
-  /** The row that is being read, among all lines. */
+  /** Show the current row among all lines. */
   context(): void {
     const { current } = this.#rows;
     if (current === undefined) return;
@@ -241,7 +241,7 @@ export class LineActions {
     return this.#notes.get(bookmarkKey({ task: this.#actions.task(row.source), seq: row.seq }));
   }
 
-  /** For the menu of places. */
+  /** Return the menu entries of the bookmarks. */
   bookmarkItems(): MenuItem[] {
     return this.#session.bookmarks.map(({ task, seq, note }) => ({ label: `★ ${note || `line ${seq}`}`, act: () => this.#actions.jump({ to: "seq", task, seq }) }));
   }

@@ -1,17 +1,17 @@
-/** A button that opens a list below it: closed by Escape, by a choice and by looking elsewhere; walked with the arrow keys. */
+/** A button with a menu below it. Escape, a choice or a click elsewhere closes it; the arrow keys walk through it. */
 
 import { h } from "./dom.ts";
 
-/** How high a list is, px: no higher than there is room below its button, unless that is next to nothing. */
+/** Height of a menu (px): the room below its button, but within these limits. */
 const MIN_HEIGHT_PX = 120;
 const MAX_HEIGHT_PX = 300;
 
 export interface MenuItem {
   label: string;
   act: () => void;
-  /** A state to be seen: one of several, or on. */
+  /** Shown with a mark: one of several choices, or switched on. */
   checked?: boolean;
-  /** Stays open after a choice. */
+  /** The menu stays open after a choice. */
   staysOpen?: boolean;
 }
 
@@ -58,7 +58,7 @@ export class Menu {
     this.#list.hidden = false;
     this.button.setAttribute("aria-expanded", "true");
     document.addEventListener("pointerdown", this.#outside, true);
-    // Not beyond the viewer's edges, which cut off what is there.
+    // Stay within the viewer, which clips what is outside.
     const { left, right, bottom } = this.element.closest(".cortex-logs")?.getBoundingClientRect() ?? { left: 0, right: 0, bottom: 0 };
     const at = this.element.getBoundingClientRect();
     const toTheRight = at.left + this.#list.offsetWidth < right;

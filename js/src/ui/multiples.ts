@@ -1,23 +1,23 @@
-/** What a chart shows: a picture per metric, in it a line per source that is switched on. */
+/** The data of the plots: one plot for each metric, with a line for each source that is shown. */
 
 import type { Chart, Curve, SourceSummary } from "../protocol/update.ts";
 import type { SourceLabel } from "./row.ts";
 
-/** Pictures: more than one looks through would only cost. */
+/** Most plots that are drawn. */
 const MAX_MULTIPLES = 16;
-/** What is looked at first. */
+/** Names that come first. */
 const SHOWN_FIRST = ["loss", "acc", "rmse", "mae", "auc", "f1", "error", "ppl", "score", "reward"];
 
 export interface CurveLine extends Curve {
   label: string;
   hue: number;
-  /** Where it is drawn: time or step; NaN where it cannot be. */
+  /** Where a point is drawn, by time or step; NaN if it has none. */
   x: Float64Array;
-  /** `x` never goes back: times do not, steps may begin anew. */
+  /** `x` never decreases. Times do not, but steps may start over. */
   ordered: boolean;
 }
 
-/** A line's value that is no number. */
+/** A point of a line. */
 export interface CurvePoint {
   line: CurveLine;
   at: number;
@@ -26,20 +26,20 @@ export interface CurvePoint {
 export interface Multiple {
   name: string;
   lines: CurveLine[];
-  /** Of all lines, by time. */
+  /** The points of all lines that are not finite, ordered by time. */
   nonFinite: CurvePoint[];
-  /** Of finite values; Infinity and -Infinity without any. */
+  /** Range of the finite values; Infinity and -Infinity if there are none. */
   least: number;
   most: number;
 }
 
-/** The metrics that vary, what is usually looked at first. */
+/** Return the metrics that vary, the usual ones first. */
 export function buildMultiples({ curves }: Chart, sources: SourceSummary[], labels: SourceLabel[], by: "time" | "step"): { shown: Multiple[]; more: number; stepless: number } {
   const known = new Map(sources.map((source, i) => [source.key, { on: source.on, label: labels[i]?.short || source.pod, hue: source.hue }]));
   const several = new Set(curves.map(({ source }) => source)).size > 1;
   const byName = new Map<string, Multiple>();
   for (const curve of curves) {
-    // The epoch is where one is, not how it goes.
+    // The epoch is a position, not a result.
     const { on = true, label = "", hue = 252 } = known.get(curve.source) ?? {};
     if (curve.name === "epoch" || !on) continue;
     const found = byName.get(curve.name) ?? { name: curve.name, lines: [], nonFinite: [], least: Infinity, most: -Infinity };
@@ -70,7 +70,7 @@ export function timeOf({ line, at }: CurvePoint): number {
   return line.time[at];
 }
 
-/** Of each line the point that is nearest to a place on the axis. */
+/** Return the point of each line that is nearest to a place on the axis. */
 export function nearestPoints({ lines }: Multiple, x: number): CurvePoint[] {
   return lines.map((line) => ({ line, at: nearestIndex(line, x) })).filter(({ at }) => at >= 0);
 }

@@ -1,16 +1,16 @@
-/** When the store's updates are drawn: once a frame, and only while somebody can see them; the store keeps all lines meanwhile. */
+/** Draws updates: at most once a frame, and only while the view is visible. The worker keeps all lines meanwhile. */
 
 import type { Update } from "../protocol/update.ts";
 import { errorMessage } from "../text/format.ts";
 
-/** Least time between two acknowledgements: about two updates a frame. */
+/** Least time between two acknowledgements (ms): about two updates a frame. */
 const ACK_EVERY_MS = 8;
 
 export interface PainterActions {
   draw(update: Update): void;
-  /** The next update may be sent. */
+  /** Let the next update be sent. */
   ack(): void;
-  /** Whether anybody can see it has changed. */
+  /** The view became visible or invisible. */
   visibilityChanged(seen: boolean): void;
   showError(message: string): void;
 }
@@ -55,7 +55,7 @@ export class Painter {
     update.histogram ??= this.#pending?.histogram;
     update.chart ??= this.#pending?.chart;
     update.jump ??= this.#pending?.jump;
-    // The place that was sought is said once; the row that is there may have another number by now.
+    // A sought row is sent once, and may have moved since.
     if (this.#pending?.seekRow !== undefined) update.seekRow ??= this.#pending.seekRow + update.shift;
     this.#pending = update;
     if (this.isVisible) this.#schedule();
@@ -69,7 +69,7 @@ export class Painter {
     document.removeEventListener("visibilitychange", this.#shown);
   }
 
-  /** Not only after the frame: what arrives before it is drawn with it, a line must not wait for the frame after. */
+  /** Acknowledge before the frame is drawn: an update that arrives until then is drawn with it. */
   #ack(): void {
     const wait = Math.max(0, this.#ackedAt + ACK_EVERY_MS - performance.now());
     this.#ackTimer ??= setTimeout(() => {

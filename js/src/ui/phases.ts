@@ -1,4 +1,4 @@
-/** How far a task has come, in a strip: each phase with how long it took; of several pods the typical one, and the slowest. */
+/** The phases of a task as a strip, each with its length. For several pods it shows the typical length, and the slowest pod in the title. */
 
 import type { PodPhases, TaskSummary } from "../protocol/update.ts";
 import { formatPhase, groupDigits, roundAge, taskParts } from "../text/format.ts";
@@ -6,12 +6,12 @@ import { h, setAttr, setClass, setText } from "./dom.ts";
 
 export interface Phase {
   name: string;
-  /** ms; null where it is not over. */
+  /** Length (ms); null while it is not over. */
   length: number | null;
   now: boolean;
-  /** Something is amiss although it runs. */
+  /** The task runs, but has a problem. */
   hasProblem?: boolean;
-  /** Who took how long. */
+  /** Lengths by pod. */
   title: string;
 }
 
@@ -27,7 +27,7 @@ function median(sorted: number[]): number {
   return sorted[Math.floor((sorted.length - 1) / 2)];
 }
 
-/** What `cortex.open` shows: nothing ran that could have ended in one way or another. */
+/** Return whether it is a file that `cortex.open` shows, which has no exit status. */
 export function isLocalFile({ task, ended, exit }: TaskSummary): boolean {
   return ended && exit === null && taskParts(task).namespace === "file";
 }
@@ -38,12 +38,12 @@ function describeTask(task: TaskSummary): string {
   return { pending: "Pending", running: "Running", succeeded: "Complete", failed: "Failed", gone: "Gone", "": "" }[task.state];
 }
 
-/** Kubernetes' word for what is amiss in a task that runs: `CrashLoopBackOff`; nothing where all is well. */
+/** Return Kubernetes' reason for a problem of a running task, such as `CrashLoopBackOff`; "" if there is none. */
 export function runningProblem({ ended, state, message, reason }: TaskSummary): string {
   return ended || state !== "running" || message === "" || message.startsWith("Running") ? "" : reason;
 }
 
-/** The phases that the pods have been through, and the present one. */
+/** Return the phases so far, with the current one. */
 export function phasesOf(task: TaskSummary, now: number): Phase[] {
   const pods = task.pods ?? [];
   const found: Phase[] = [];
@@ -73,13 +73,13 @@ export function phasesOf(task: TaskSummary, now: number): Phase[] {
   return found;
 }
 
-/** Shows them; of what is there already only the words that are others are written. */
+/** Show the phases, changing only what differs. */
 export function showPhases(strip: HTMLElement, phases: Phase[]): void {
   const there = Array.from(strip.children) as HTMLElement[];
   if (there.length !== phases.length || phases.some(({ now }, i) => now !== there[i].classList.contains("cl-now"))) {
     there.length = 0;
     for (const { now } of phases) there.push(h("span", { class: now ? "cl-ph cl-now" : "cl-ph" }, h(now ? "b" : "span"), h("small")));
-    // Where there is no room for all it is the present one that is seen, and what was before it as far as there is room.
+    // If there is no room for all, the current phase is shown, and those before it as far as they fit.
     for (const [i, one] of there.entries()) one.style.order = String(-i);
     strip.replaceChildren(...there);
   }

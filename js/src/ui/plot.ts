@@ -1,4 +1,7 @@
-/** One metric as a small picture: its lines, where they are no numbers, and the pointer's and the keyboard's place. */
+/**
+ * One metric as a small plot: its lines, its non-finite values, and the place of the pointer or the keyboard. The overlay moves
+ * with the pointer, so that the curves need not be repainted.
+ */
 
 import { formatShortClock } from "../text/format.ts";
 import { h, setAttr, setHidden, setText, svg } from "./dom.ts";
@@ -8,7 +11,7 @@ import { formatNumber, makeScale, type Scale } from "./scale.ts";
 const CROSS = "m-3 -3l6 6m0 -6l-6 6";
 
 export interface PlotActions {
-  /** The pointer or the keyboard is at a place of the axis, the pointer at a height, px; null: nowhere. */
+  /** The pointer or the keyboard is at a place on the axis, the pointer at a height (px); null for nowhere. */
   point(plot: Plot, x: number | null, y: number): void;
   jump(point: CurvePoint): void;
   narrow(a: number, b: number): void;
@@ -82,7 +85,7 @@ export class Plot {
     setAttr(this.area, "aria-label", this.#summary());
   }
 
-  /** Shows what is at a place of the axis; null: what is newest. Answers the points, the nearest to `y` (px) first. */
+  /** Show what is at a place on the axis; for null the newest values. Return the points there, the nearest to `y` (px) first. */
   mark(x: number | null, y = Number.NaN): CurvePoint[] {
     const points = x === null ? [] : this.pointsAt(x, y);
     this.overlay.show(x, points, !Number.isNaN(y));
@@ -98,13 +101,13 @@ export class Plot {
     return points.toSorted((a, b) => distance(a) - distance(b));
   }
 
-  /** In words, for a reader who does not see it. */
+  /** Describe the plot for screen readers. */
   describe(words: string, x: number): void {
     setAttr(this.area, "aria-valuetext", words);
     setAttr(this.area, "aria-valuenow", String(Math.round(100 * this.frame.share(x))));
   }
 
-  /** A cross where values first are none, and a bar as long as some are. */
+  /** Draw a cross at the first non-finite value, and bars where there are more. */
   #drawNonFinite(lost: CurvePoint[]): void {
     const places = [...new Set(lost.map(({ line, at }) => line.x[at]).filter((x) => !Number.isNaN(x)).map((x) => Math.round(this.frame.xOf(x))))];
     const first = Math.min(...places);
@@ -112,7 +115,7 @@ export class Plot {
     setAttr(this.#since, "d", places.length === 0 ? "" : `M${first} ${TOP + 4}V${this.frame.axis.height - BOTTOM}`);
   }
 
-  /** As on the time axis; what is out of it is veiled. */
+  /** Draw the window as on the time axis, and dim what is outside. */
   #drawWindow(): void {
     const { low, high, from, to, height, width } = this.frame.axis;
     const all = low <= from && high >= to;
@@ -165,7 +168,7 @@ export interface Axis {
   by: "time" | "step";
   from: number;
   to: number;
-  /** The window, where it is not all. */
+  /** The window; equal to the axis if it covers everything. */
   low: number;
   high: number;
   log: boolean;
@@ -179,7 +182,7 @@ class PlotFrame {
     readonly scale: Scale,
   ) {}
 
-  /** How far along the axis, 0 to 1. */
+  /** Return the position on the axis, 0 to 1. */
   share(x: number): number {
     const { from, to } = this.axis;
     return Math.max(0, Math.min(1, (x - from) / Math.max(1e-9, to - from)));
@@ -193,25 +196,25 @@ class PlotFrame {
     return TOP + (1 - this.scale.at(value)) * (this.axis.height - TOP - BOTTOM);
   }
 
-  /** What of the axis stands so far from the left edge. */
+  /** Return what is at a distance from the left edge (px). */
   at(px: number): number {
     const { from, to, width } = this.axis;
     return from + Math.max(0, Math.min(1, (px - LEFT) / (width - LEFT - RIGHT))) * (to - from);
   }
 }
 
-/** Points of a pixel's width. */
+/** From this many points per pixel on, a band is drawn. */
 const DENSE_POINTS_PER_PX = 1.5;
-/** What one place of the band and of its middle is of, px. */
+/** Width of a column of the band (px). */
 const COLUMN_PX = 2;
 
 export interface CurvePaths {
   line: string;
-  /** "" where the line goes through all points. */
+  /** "" if the line goes through all points. */
   band: string;
 }
 
-/** Points that are drawn as one: the sums of their places, how many they are, and the least and the most. */
+/** Points drawn as one: sums of their places, their number, and the lowest and highest. */
 interface CurvePlace {
   x: number;
   y: number;
@@ -220,7 +223,10 @@ interface CurvePlace {
   high: number;
 }
 
-/** `px` and `py` give where a point stands. What is no number breaks a curve; so does a step that begins anew. */
+/**
+ * Return a curve as paths: a line through its points, or for too many points a band from minimum to maximum with a line in its
+ * middle. `px` and `py` convert a point to pixels. A non-finite value breaks a curve; so does a step that starts over.
+ */
 export function curvePaths(x: Float64Array, value: Float64Array, px: (x: number) => number, py: (value: number) => number, width: number): CurvePaths {
   const dense = x.length > DENSE_POINTS_PER_PX * width;
   const runs: CurvePlace[][] = [];
@@ -249,7 +255,7 @@ export function curvePaths(x: Float64Array, value: Float64Array, px: (x: number)
   }
   const middle = (run: CurvePlace[]): string => pathOf(run, ({ y, of }) => y / of);
   return {
-    // A point alone is a dot.
+    // A single point is a dot.
     line: runs.map((run) => (run.length === 1 ? `${middle(run)}h0` : middle(run))).join(""),
     band: dense ? runs.filter((run) => run.length > 1).map((run) => `${pathOf(run, ({ high }) => high)}${pathOf(run.toReversed(), ({ low }) => low).replace("M", "L")}z`).join("") : "",
   };
@@ -259,12 +265,12 @@ function pathOf(run: CurvePlace[], y: (place: CurvePlace) => number): string {
   return `M${run.map((place) => `${roundToTenth(place.x / place.of)} ${roundToTenth(y(place))}`).join("L")}`;
 }
 
-/** A third of the time of `toFixed`. */
+/** Round to a tenth; three times as fast as `toFixed`. */
 function roundToTenth(px: number): number {
   return Math.round(px * 10) / 10;
 }
 
-/** Points of a place that are marked. */
+/** Most points that are marked at a place. */
 const MAX_DOTS = 12;
 
 class PlotOverlay {
@@ -284,7 +290,7 @@ class PlotOverlay {
     setAttr(this.element, "height", String(frame.axis.height));
   }
 
-  /** Points of a place of the axis; the first is the nearest where `near`. */
+  /** Mark the points at a place on the axis; the first one is the nearest if `near`. */
   show(x: number | null, points: CurvePoint[], near: boolean): void {
     const frame = this.#frame;
     const dots = points.slice(0, MAX_DOTS).filter((point) => Number.isFinite(valueOf(point)));
@@ -299,25 +305,25 @@ class PlotOverlay {
     setAttr(this.#cursor, "d", x === null || points.length === 0 ? "" : `M${frame.xOf(x).toFixed(1)} ${TOP - 3}V${frame.axis.height - BOTTOM}`);
   }
 
-  /** A range that is being chosen; null: none. */
+  /** Show the range that is being chosen; null hides it. */
   range(a: number | null, b = 0): void {
     placeBand(this.#drag, this.#frame, a ?? 0, a === null ? 0 : b);
   }
 }
 
-/** A stretch of the axis, from top to bottom. */
+/** Place a rectangle over a range of the axis. */
 function placeBand(rect: SVGElement, frame: PlotFrame, a: number, b: number): void {
   const [from, to] = [frame.xOf(Math.min(a, b)), frame.xOf(Math.max(a, b))];
   for (const [name, value] of [["x", from], ["y", 1], ["width", a === b ? 0 : Math.max(1, to - from)], ["height", frame.axis.height - 2]] as const) setAttr(rect, name, String(Number(value.toFixed(1))));
 }
 
-/** Not as an attribute, see dom.ts. */
+/** Set as a property, not as an attribute; see dom.ts. */
 function setHue(element: SVGElement, hue: number): void {
   const value = String(hue);
   if (element.style.getPropertyValue("--h") !== value) element.style.setProperty("--h", value);
 }
 
-/** Less than this is a click, px. */
+/** A shorter drag is a click (px). */
 const CLICK_PX = 4;
 
 function listenToInput(plot: Plot, actions: PlotActions): void {
@@ -367,7 +373,7 @@ function listenToPointer(plot: Plot, actions: PlotActions): void {
 }
 
 function listenToKeys(plot: Plot, actions: PlotActions): void {
-  /** The place, and where a range began with Shift. */
+  /** The current place, and where a range began with Shift. */
   let [at, begun]: (number | null)[] = [null, null];
   const unset = (): void => {
     at = begun = null;

@@ -1,4 +1,4 @@
-/** One row's element: edge, time, source, message; or a notice, a gap, the log's beginning. Opens on a click. */
+/** The element of a row: edge, time, source and message, or a notice. A click opens it. */
 
 import type { FullText } from "../protocol/messages.ts";
 import type { RemoteSearchState, Row, StyleRun } from "../protocol/update.ts";
@@ -17,21 +17,21 @@ export interface SourceLabel {
 export interface RowActions {
   label(source: number): SourceLabel | undefined;
   loadOlder(): void;
-  /** Loads what was left out. */
+  /** Load an unloaded span. */
   loadSpan(id: number): void;
-  /** Goes on with the search of what is not loaded, or stops it. */
+  /** Continue or stop the search in lines that are not loaded. */
   search(go: boolean): void;
-  /** Opens or folds what belongs to a row. */
+  /** Open or close the fold of a row. */
   toggleFold(id: number): void;
-  /** The whole text of a line that was cut. */
+  /** Load the whole text and the fields of a line. */
   fullText(id: number): Promise<FullText>;
   readonly tree: TreeActions;
   resized(): void;
 }
 
-/** Characters of a notice that one line hardly has room for: all of it opens below. */
+/** From this many characters on, a notice can be opened to show all of it. */
 const LONG_NOTICE_CHARS = 120;
-/** States of a bar that are listed. */
+/** Most states of a bar that are listed. */
 const MAX_STATES = 1000;
 const LEVEL_CLASS = ["", "", "", "", "cl-warn", "cl-err", "cl-err"];
 
@@ -49,7 +49,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
     const ask = row.text === "Older lines" ? h("button", { type: "button", class: "cl-more", onclick: () => actions.loadOlder() }, "↑ Load older lines") : row.text;
     return h("div", { class: "cl-r cl-note cl-edge", "data-notice": "edge" }, ask);
   }
-  // Not here yet: it takes the place that it will need.
+  // Not loaded: take the room that the line will need.
   if (row.kind === "blank") return h("div", { class: "cl-r cl-blank", "aria-hidden": "true" });
   if (row.kind !== "line") return noticeRow(row, actions, open);
   const label = actions.label(row.source);
@@ -63,7 +63,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
     message,
   );
   const whole = open.get(row.id);
-  // Above a tree the row stays one line.
+  // Above a tree the row keeps one line.
   const line = whole !== undefined && row.hasDetails ? h("div", { class: "cl-line" }) : message;
   if (line !== message) message.append(line, openedContent(whole!, actions.tree));
   if (row.hasDetails || row.fold) line.append(foldButton(row, whole !== undefined, actions, open));
@@ -80,7 +80,7 @@ export function makeRow(row: Row, actions: RowActions, open: Map<number, FullTex
   return element;
 }
 
-/** Opens what is below a row: its other rows, or what is in it. */
+/** Return the button that opens a row's members or its content. */
 function foldButton(row: Row, isWhole: boolean, actions: RowActions, open: Map<number, FullText>): HTMLElement {
   const isOpen = row.fold === "open" || isWhole;
   const onclick = (event: Event): void => {
@@ -95,14 +95,14 @@ function progressTrack(share: number): HTMLElement {
   return h("span", { class: "cl-track", role: "progressbar", "aria-valuenow": percent, "aria-valuemin": 0, "aria-valuemax": 100 }, h("i", { style: `width:${percent}%` }));
 }
 
-/** The other pods with the same traceback, as many as one reads. */
+/** Name the other pods with the same traceback, at most four. */
 function otherPods(row: Row, actions: RowActions): string {
   const names = [...new Set((row.otherSources ?? []).map((source) => actions.label(source)?.short ?? "?"))];
   if (names.length === 0) return "";
   return `also in ${names.slice(0, 4).join(", ")}${names.length > 4 ? ` and ${names.length - 4} more` : ""}`;
 }
 
-/** What a bar has shown, one state a line, as it was written. */
+/** List the states of a bar as they were written. */
 function barHistory(text: string): HTMLElement {
   const states = text.split("\r").map(visibleText).filter((state) => state.trim() !== "");
   const left = states.length - MAX_STATES;
@@ -149,19 +149,19 @@ function noticeRow(row: Row, actions: RowActions, open: Map<number, FullText>): 
     element.append(h("button", { type: "button", class: "cl-more", "aria-expanded": String(open.has(row.id)), onclick: why }, hint === words ? "More" : "Why?"));
     if (open.has(row.id)) {
       element.classList.add("cl-open");
-      // Where it only was too long, the row itself shows all of it now.
+      // If it was only too long, the row itself shows all of it now.
       if (hint !== words) element.append(h("div", { class: "cl-hint" }, hint));
     }
   }
   return element;
 }
 
-/** The terminal's colours as hues, their lightness and strength being the theme's; black, grey and white as the theme's inks. */
+/** Hues of the terminal's colours; the theme sets lightness and chroma. Black, grey and white become the theme's text colours. */
 const HUES = [0, 25, 145, 85, 255, 325, 205];
 const INKS: Record<number, string> = { 0: "var(--ink)", 7: "var(--dim)", 8: "var(--faint)", 15: "var(--ink)" };
 const RUN_CLASSES: Record<string, string> = { n: "cl-n", k: "cl-k", w: "cl-lv", e: "cl-le", x: "cl-ctl" };
 
-/** A background is a tint of its colour, so that text of any colour stays readable on it. */
+/** Set a text or background colour. A background is a tint, so that text of any colour stays readable on it. */
 function paint(element: HTMLElement, ink: boolean, value: string, turned: boolean): void {
   const number = Number(value);
   const [name, kind] = ink ? ["--c", value.startsWith("#") ? "cl-rgb" : "cl-fg"] : ["--bg", "cl-bg"];
@@ -178,7 +178,7 @@ function runElement(run: string): HTMLElement {
   if (!run.startsWith("a ")) return h("span", { class: RUN_CLASSES[run] ?? "" });
   const words = run.slice(2).split(" ");
   const link = words.find((word) => word.startsWith("l"))?.slice(1);
-  // Turned round the colour is the paper and the paper the ink; on a paper of its own a text is in the ink, or many pairs could not be read.
+  // Inverse video swaps text and background. On a coloured background the text keeps the theme's colour, or many pairs would be unreadable.
   const turned = words.includes("v");
   const own = !turned && words.some((word) => /^g./.test(word));
   const element = link ? h("a", { href: link, target: "_blank", rel: "noopener noreferrer", class: "cl-a" }) : h("span", { class: "cl-a" });
@@ -191,7 +191,7 @@ function runElement(run: string): HTMLElement {
   return element;
 }
 
-/** Text in styles, with marks laid over them. */
+/** Write text in styles, with the matches marked. */
 function writeRuns(target: HTMLElement, text: string, runs: StyleRun[], marks: number[]): void {
   let mark = 0;
   const write = (parent: Node, from: number, to: number): void => {
@@ -224,29 +224,29 @@ function writeRuns(target: HTMLElement, text: string, runs: StyleRun[], marks: n
   }
 }
 
-/** `{1700000000000}` in a notice is a time to be written in the reader's zone. */
+/** Write the times in a notice, such as `{1700000000000}`, in the user's zone. */
 export function formatNotice(text: string, clockOf: (ms: number) => string): string {
   return text.replace(/\{(\d+(?:\.\d+)?)\}/g, (_all, ms: string) => clockOf(Number(ms)));
 }
 
 export interface TreeActions {
-  /** Fields that rows show, in this order; none: all. */
+  /** Fields that rows show, in this order; empty for all. */
   chosen: readonly string[];
   choose(field: string): void;
   filter(condition: { field: string; op: string; value: string }): void;
 }
 
 const MAX_CHILDREN = 500;
-/** Longer values are no use as a condition. */
+/** Longer values get no condition. */
 const MAX_VALUE = 200;
-/** What a condition can name. */
+/** A name that a condition can use. */
 const FIELD = /^[A-Za-z_@][\w.@/-]*$/;
 
 function actionButton(sign: string, title: string, onclick: () => void): HTMLElement {
   return h("button", { type: "button", class: "cl-act", title, "aria-label": title, onclick }, sign);
 }
 
-/** Where the page may not write to the clipboard the value is selected, to be copied by hand. */
+/** Copy a value. If the page may not write to the clipboard, select it instead. */
 function copy(text: string, element: HTMLElement): void {
   const select = (): void => getSelection()?.selectAllChildren(element);
   if (navigator.clipboard) navigator.clipboard.writeText(text).catch(select);
@@ -272,7 +272,7 @@ function valueActions(field: string | null, value: unknown, element: HTMLElement
   return found;
 }
 
-/** `path` is null where nothing can name the place: within a list. */
+/** Return a field and what is in it. `path` is null within a list, where conditions cannot reach. */
 function fieldElement(value: unknown, key: string, path: string | null, depth: number, actions: TreeActions): HTMLElement {
   const field = path !== null && FIELD.test(path) ? path : null;
   const name = visibleText(key);
@@ -301,7 +301,7 @@ function recordTree(fields: Record<string, unknown>, actions: TreeActions): HTML
   return h("div", { class: "cl-tree" }, ...children(Object.entries(fields), "", 0, actions));
 }
 
-/** A line's time in the way that was chosen. */
+/** Return a line's time in the chosen way. */
 function formatRowTime(time: Time, ms: number, start: number, before: number | undefined): string {
   switch (time) {
     case "utc":
@@ -319,7 +319,7 @@ function formatRowTime(time: Time, ms: number, start: number, before: number | u
 
 export interface RowDecorator {
   time: Time;
-  /** When the task started, ms. */
+  /** Start of the task (ms). */
   start: number;
   levels: boolean;
   note(row: Row): string | undefined;

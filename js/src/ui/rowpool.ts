@@ -1,4 +1,4 @@
-/** The rows that the reader has picked: from one to another, in the order they are shown, found again when others come between. */
+/** The rows of a view and their elements: which rows are here, which are drawn, and which are picked. */
 
 import type { FullText } from "../protocol/messages.ts";
 import type { Row, Update } from "../protocol/update.ts";
@@ -15,7 +15,7 @@ export class RowSelection {
   #tail: End | null = null;
   head: End | null = null;
 
-  /** Picked by the reader, and not only gone to. */
+  /** Picked by the user, and not only jumped to. */
   isDeliberate = false;
 
   set(id: number, index: number, deliberate = true): void {
@@ -33,7 +33,7 @@ export class RowSelection {
     this.#tail = this.head = null;
   }
 
-  /** Ids of the first and the last row; null where nothing is picked. */
+  /** Ids of the first and the last picked row; null for none. */
   get ends(): [first: number, last: number] | null {
     if (this.#tail === null || this.head === null) return null;
     return this.#tail.index <= this.head.index ? [this.#tail.id, this.head.id] : [this.head.id, this.#tail.id];
@@ -48,7 +48,7 @@ export class RowSelection {
     return index >= Math.min(this.#tail.index, this.head.index) && index <= Math.max(this.#tail.index, this.head.index);
   }
 
-  /** Rows have come or gone: an end that is among these tells by how many all have moved. */
+  /** Follow rows that came or went. An end that is among the new rows shows how far all have moved. */
   reindex(rows: Row[], first: number): void {
     for (const end of new Set([this.#tail, this.head])) {
       const at = end === null ? -1 : rows.findIndex(({ id }) => id === end.id);
@@ -62,7 +62,7 @@ export class RowSelection {
 }
 
 export interface RowPoolActions extends RowActions {
-  /** Dresses a row's element: its time, what is picked or noted of it. */
+  /** Set what a row's element shows beside its text: time, level and note. */
   decorate(element: HTMLElement, row: Row, before: Row | undefined): void;
 }
 
@@ -71,7 +71,7 @@ export class RowPool {
   /** Index of the first row that is here. */
   first = 0;
   rows: Row[] = [];
-  /** The newest row is row 0. */
+  /** Row 0 is the newest. */
   newestFirst = false;
   /** Index of the first row that is drawn. */
   #drawn = 0;
@@ -95,7 +95,7 @@ export class RowPool {
     return this.first + this.rows.length;
   }
 
-  /** Rows have other heights than a line. */
+  /** Some rows are open, so heights differ. */
   get hasOpenRows(): boolean {
     return this.#open.size > 0;
   }
@@ -104,7 +104,7 @@ export class RowPool {
     return this.rows[index - this.first];
   }
 
-  /** The first row from an index that has something to hold on to. */
+  /** Return the first row from an index on that can serve as an anchor. */
   firstFrom(index: number): { id: number; index: number } | undefined {
     const at = this.rows.findIndex((row, i) => row.id >= 0 && this.first + i >= index);
     return at === -1 ? undefined : { id: this.rows[at].id, index: this.first + at };
@@ -116,19 +116,19 @@ export class RowPool {
     this.newestFirst = newestFirst;
   }
 
-  /** Other rows come. */
+  /** Forget all rows and elements. */
   clear(): void {
     this.#made.clear();
     this.#open.clear();
     this.rows = [];
   }
 
-  /** What is drawn is drawn anew. */
+  /** Let all elements be made again. */
   restyle(): void {
     this.#version++;
   }
 
-  /** The row of an element. */
+  /** Return the row of an element. */
   rowOf(element: Element): { id: number; index: number } | undefined {
     const child = element.closest(".cl-sheet > *");
     const i = child === null ? -1 : Array.from(this.element.children).indexOf(child);
@@ -144,7 +144,7 @@ export class RowPool {
     return Array.from(this.element.children, (child) => (child as HTMLElement).offsetHeight || ROW_PX);
   }
 
-  /** Only what is new is made; what stays keeps its element, and with it the reader's selection. */
+  /** Draw rows. Elements that stay are reused, so the user's text selection stays, too. */
   draw(from: number, end: number): void {
     this.#drawn = from;
     const wanted: HTMLElement[] = [];
@@ -168,7 +168,7 @@ export class RowPool {
     this.#made = kept;
   }
 
-  /** The line before a row, by time. */
+  /** Return the line before a row, by time. */
   #before(at: number): Row | undefined {
     const by = this.newestFirst ? 1 : -1;
     let before = at + by;

@@ -1,6 +1,6 @@
 /**
- * The lines: a few dozen rows in a sheet that stays in the viewport while the scroll bar stands for all of them. Following is
- * a state that only the reader changes; whatever arrives, the row being read keeps its place.
+ * The lines: a few dozen rows in the viewport, while the scroll bar stands for all of them. Only the user starts or ends
+ * following. Whatever arrives, the row being read keeps its place.
  */
 
 import type { Viewport } from "../protocol/requests.ts";
@@ -14,7 +14,7 @@ const MARGIN_ROWS = 24;
 export interface RowsActions extends RowPoolActions {
   setViewport(look: Viewport): void;
   followChanged(follow: boolean): void;
-  /** The oldest row is in sight. */
+  /** The oldest row is visible. */
   reachedOldest(): void;
 }
 
@@ -22,12 +22,12 @@ export class Rows {
   readonly element: HTMLElement;
   follow = true;
   wrap = false;
-  /** The reader has moved since the lines were loaded: where they read before is not sought any more. */
+  /** The user has moved since the lines were loaded, so the earlier place is no longer sought. */
   hasMoved = false;
   #wantsNewestFirst = false;
   total = 1;
   place: Place = { index: 0, px: 0 };
-  /** Rows in sight, for the status bar and the kernel. */
+  /** Visible lines, for the status bar and the kernel. */
   visibleRows: Row[] = [];
   readonly selection = new RowSelection();
   readonly picker: RowPicker;
@@ -38,11 +38,11 @@ export class Rows {
   #requested = "";
   #requestedAnchor: number | null = null;
   #appliedShift = 0;
-  /** How high a row is that is not wrapped, px. */
+  /** Height of a row that is not wrapped (px). */
   rowHeight = ROW_PX;
   #generation = 0;
   readonly #resizeObserver = typeof ResizeObserver === "function" ? new ResizeObserver(() => this.follow && this.#scrollBar.sync()) : undefined;
-  /** Measured when it changes, not each time: asking the DOM would lay it out in the middle of drawing. */
+  /** Height of the viewport (px). Measured when it changes, because reading it while drawing would force a layout. */
   height = 330;
 
   readonly #actions: RowsActions;
@@ -56,7 +56,7 @@ export class Rows {
     this.picker = new RowPicker(this, this.#pool);
     this.#placer = new RowPlacer(this, this.#pool, this.#scrollBar, this.#resizeObserver !== undefined, () => actions.reachedOldest());
     this.#pool.element.addEventListener("toggle", () => this.draw(), { capture: true });
-    // While following the bar is moved when the frame has been laid out: to ask sooner would lay it out twice.
+    // While following, move the scroll bar after the layout. Doing it sooner would force another layout.
     this.#resizeObserver?.observe(this.#spacer);
   }
 
@@ -64,7 +64,7 @@ export class Rows {
     this.#resizeObserver?.disconnect();
   }
 
-  /** The newest row is row 0, of the rows that are here. */
+  /** Whether row 0 of the rows that are here is the newest. */
   get newestFirst(): boolean {
     return this.#pool.newestFirst;
   }
@@ -94,7 +94,7 @@ export class Rows {
     this.draw();
   }
 
-  /** Which row is on top; the row being read stays in sight. */
+  /** Set the order. The row being read stays visible. */
   setOrder(newestFirst: boolean): void {
     if (newestFirst === this.#wantsNewestFirst) return;
     this.#wantsNewestFirst = newestFirst;
@@ -107,14 +107,14 @@ export class Rows {
     this.#jumped();
   }
 
-  /** The row that the reader is at: picked, else the first line in sight. */
+  /** The row that the user is at: the picked one, or else the first visible line. */
   get current(): Row | undefined {
     const { head } = this.selection;
     const seen = head === null ? undefined : this.visibleRows.find(({ id }) => id === head.id);
     return seen ?? this.visibleRows[0];
   }
 
-  /** Puts a row a third down the rows and picks it. */
+  /** Show a row at a third of the height and pick it. */
   #landOn({ row, id }: { row: number; id: number }): void {
     const was = this.follow;
     this.follow = false;
@@ -124,13 +124,13 @@ export class Rows {
     if (was) this.#actions.followChanged(false);
   }
 
-  /** Everything is drawn anew: names, columns or styles have changed. */
+  /** Make all rows again, after names, columns or styles have changed. */
   restyle(): void {
     this.#pool.restyle();
     this.draw();
   }
 
-  /** How lines look: wrapped or not, and how high one is, px. */
+  /** Set wrapping and the height of a row (px). */
   setLineLayout(wrap: boolean, high: number): void {
     if (wrap === this.wrap && high === this.rowHeight) return;
     this.wrap = wrap;
@@ -160,7 +160,7 @@ export class Rows {
     this.draw();
   }
 
-  /** The first line in sight stays where it is, whatever came before it. */
+  /** Keep the first visible line in place, whatever came before it. */
   #holdPlace(update: Update): void {
     const held = this.#pool.firstFrom(this.place.index);
     const now = held === undefined ? -1 : update.rows.findIndex((row) => row.id === held.id);
@@ -179,12 +179,12 @@ export class Rows {
     this.#scrollBar.sync();
   }
 
-  /** The place is another: the row that was at the old one has nothing to do with it. */
+  /** Drop the anchor after a jump to another place. */
   releaseAnchor(): void {
     this.#requestedAnchor = null;
   }
 
-  /** Asks for rows when those in sight come near the end of what is here. */
+  /** Request rows when the visible ones come near the end of those that are here. */
   requestRows(force = false): void {
     const { index } = this.place;
     const { first, end } = this.#pool;
@@ -205,7 +205,7 @@ class RowPlacer {
   readonly #rows: Rows;
   readonly #pool: RowPool;
   readonly #scrollBar: ScrollBar;
-  /** It is told when the frame has been laid out. */
+  /** Whether a ResizeObserver reports when the layout is done. */
   readonly #measured: boolean;
   readonly #reachedOldest: () => void;
 
@@ -261,7 +261,7 @@ class RowPlacer {
     const from = place.index;
     const end = Math.min(total, from + capacity + back + (this.#hasUnevenRows ? 0 : Math.ceil(Math.max(0, place.px) / ROW_PX)));
     if (from < this.#pool.first || Math.min(end, this.#pool.end) < Math.min(end, from + 1)) {
-      // Not here yet; the rows asked for will draw it. The move is done with: it must not be made again each time.
+      // Not here yet: the requested rows will draw it. Store the move only once, so that it is not made again.
       place.index = from;
       place.px += back * ROW_PX;
       this.#rows.requestRows();
@@ -325,7 +325,7 @@ class ScrollBar {
   #setTop = 0;
   #grabbed = false;
   #resting: ReturnType<typeof setTimeout> | undefined;
-  /** The bar stands at its end, or will when the frame is laid out. */
+  /** The scroll bar is at its end, or will be after the layout. */
   isAtEnd = false;
 
   readonly #rows: Rows;
@@ -345,7 +345,7 @@ class ScrollBar {
     return this.#resting === undefined;
   }
 
-  /** The scroll bar shows the place. */
+  /** Move the scroll bar to the current place. */
   sync(): void {
     const rows = this.#rows;
     this.#setTop = toScrollTop(rows.place, rows.total, rows.height - 2 * PADDING_PX);
@@ -357,7 +357,7 @@ class ScrollBar {
     this.#lastTop = this.#setTop = rows.element.scrollTop;
   }
 
-  /** The bar has been moved and its event is still to come: what was drawn meanwhile must not put it back. */
+  /** Return whether the user has moved the bar and its event is still to come. Drawing must not move it back. */
   #movedAway(): boolean {
     const { clientHeight, scrollHeight, scrollTop } = this.#rows.element;
     return Math.abs(scrollTop - this.#lastTop) >= 1.5 && scrollTop < scrollHeight - clientHeight - 2;
@@ -388,18 +388,18 @@ class ScrollBar {
     this.#resting = setTimeout(() => {
       this.#resting = undefined;
       this.sync();
-      // Should the lines be loaded anew, the reader's place is known to the row.
+      // Report the exact place, in case the lines are loaded anew.
       if (!rows.follow) rows.requestRows(true);
     }, SCROLL_REST_MS);
     rows.draw();
   }
 
-  /** From the newest line. */
+  /** Return whether a move leads away from the newest line. */
   #leadsAway(delta: number): boolean {
     return this.#rows.newestFirst ? delta > 0 : delta < 0;
   }
 
-  /** Leaving is only possible where there is more than is in sight. */
+  /** Stop following, if there is more than fits into the viewport. */
   #leave(): void {
     const rows = this.#rows;
     if (rows.follow && rows.total * ROW_PX > rows.height) rows.setFollow(false);
@@ -418,7 +418,7 @@ class RowPicker {
     this.#pool = pool;
   }
 
-  /** Picks the row of an element, or all up to it. */
+  /** Pick the row of an element, or with `upTo` all rows up to it. */
   pick(element: Element, upTo: boolean): void {
     const row = this.#pool.rowOf(element);
     if (row === undefined) return;
@@ -427,13 +427,13 @@ class RowPicker {
     this.#rows.draw();
   }
 
-  /** Opens what is below or within the picked row, or folds it. */
+  /** Open or close the picked row. */
   open(): void {
     const element = this.#rows.selection.head === null ? undefined : this.#pool.elementOf(this.#rows.selection.head.id);
     element?.querySelector<HTMLElement>("button.cl-tw, .cl-m")?.click();
   }
 
-  /** Moves what is picked by a row; with Shift its end only. */
+  /** Move the picked row by one; with `upTo` only the end of the picked range. */
   move(by: 1 | -1, upTo: boolean): boolean {
     const { head } = this.#rows.selection;
     const index = head === null ? this.#rows.place.index : head.index + by;

@@ -1,4 +1,4 @@
-/** Axes: round values between two, where a value stands, and numbers as an axis says them (as analysis/chart.py). */
+/** Scales of the time axis and the plots: round ticks, positions, and numbers and times as labels. */
 
 import { formatClock } from "../text/format.ts";
 
@@ -12,7 +12,7 @@ export interface Scale {
 
 const MARGIN = 0.06;
 
-/** Values from `low` to `high` with some room; logarithmic where that is asked for and can be. */
+/** Return a scale from `low` to `high` with a margin; logarithmic if asked for and possible. */
 export function makeScale(low: number, high: number, log: boolean, most: number): Scale {
   if (log && low > 0) {
     const [a, b] = [Math.log10(low / 1.15), Math.log10(high * 1.15)];
@@ -23,7 +23,7 @@ export function makeScale(low: number, high: number, log: boolean, most: number)
   return { low: a, high: b, at: (value) => (value - a) / (b - a), ticks: roundTicks(a, b, most) };
 }
 
-/** https://github.com/d3/d3-array: the round step that is nearest on a logarithmic scale. */
+/** Return round ticks. The step is the round one that is nearest on a logarithmic scale (https://github.com/d3/d3-array). */
 export function roundTicks(low: number, high: number, most: number): number[] {
   const raw = (high - low) / Math.max(1, most);
   if (!(raw > 0) || !Number.isFinite(raw)) return [low];
@@ -39,11 +39,11 @@ function powerTicks(low: number, high: number, most: number): number[] {
   const step = Math.max(1, Math.ceil((high - low) / Math.max(1, most)));
   const found: number[] = [];
   for (let power = Math.ceil(low); power <= high; power += step) found.push(10 ** power);
-  // Less than a power of ten: the ends say more than nothing.
+  // Less than a power of ten: use round values between the ends.
   return found.length > 0 ? found : roundTicks(10 ** low, 10 ** high, 2);
 }
 
-/** `0.25`, `3e-4`, `12.5k`, `3M`. */
+/** Return a number as a label: `0.25`, `3e-4`, `12.5k`, `3M`. */
 export function formatNumber(value: number, digits = 4): string {
   const size = Math.abs(value);
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
@@ -54,16 +54,16 @@ export function formatNumber(value: number, digits = 4): string {
 
 const SECOND = 1000;
 const DAY = 86_400_000;
-/** How much of `14:03:21.250` is said when ticks are so far apart, ms. */
+/** Characters of `14:03:21.250` to show for ticks that are this far apart (ms). */
 const CHARS_BY_STEP: [apart: number, chars: number][] = [[2 * 60 * SECOND, 5], [SECOND, 8], [SECOND / 10, 10], [0, 12]];
 
-/** A time on an axis of this length, as exactly as this step needs, to the second at least. */
+/** Return a time as exactly as a step needs, at least to the second. `length` is the length of the axis (ms). */
 export function formatMoment(time: number, step: number, length: number): string {
   const [, chars] = CHARS_BY_STEP.find(([least]) => step >= least)!;
   return `${length >= DAY ? `${formatDay(time)} ` : ""}${formatClock(time).slice(0, Math.max(8, chars))}`;
 }
 
-/** `count` times from `from`, evenly up to before `to`; "" where there is nothing new to say. */
+/** Return `count` evenly spaced times from `from` to before `to` as labels; "" instead of repeating one. */
 export function timeTicks(from: number, to: number, count: number): string[] {
   const apart = (to - from) / count;
   if (!(apart > 0)) return Array.from({ length: count }, () => "");

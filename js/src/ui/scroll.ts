@@ -1,13 +1,13 @@
 /**
- * Where the reader is, in rows, and how that stands to a scroll bar. The place (row, pixels into it) is the truth; scrollTop
- * follows it, and small moves of it are taken as pixels, large ones as a place in the whole. So it works for any number of rows:
- * an element ends at 33.5 million pixels, a log does not.
+ * The user's place in rows, and its relation to the scroll bar. The place (a row, and pixels into it) is the truth and scrollTop
+ * follows it. Small moves count as pixels, large ones as a share of the whole. This works for any number of rows, although an
+ * element ends at 33.5 million pixels.
  */
 
 export const ROW_PX = 19;
-/** Above the first row and below the last, px. */
+/** Above the first row and below the last (px). */
 export const PADDING_PX = 4;
-/** Below the height at which Chromium caps an element without saying so. */
+/** Below the height at which Chromium silently caps an element (px). */
 const MAX_HEIGHT_PX = 33_000_000;
 
 export interface Place {
@@ -35,7 +35,7 @@ export function fromScrollTop(scrollTop: number, total: number, viewport: number
   return { index, px: at - index * ROW_PX };
 }
 
-/** Moves that the reader's wheel, keys or finger make; anything larger is a drag of the bar. */
+/** Return whether a move comes from the wheel, keys or a finger. A larger one drags the bar. */
 export function isSmallMove(delta: number, viewport: number): boolean {
   return Math.abs(delta) < 3 * viewport;
 }

@@ -1,4 +1,4 @@
-/** The side list: who writes. A click shows only that one, its switch takes it in or out; what was restarted opens into its runs. */
+/** The list of sources. A click shows only one source, its switch hides or shows it; a restarted source opens into its runs. */
 
 import type { RunSummary, SourceSummary } from "../protocol/update.ts";
 import { formatAge, groupDigits, shortCount } from "../text/format.ts";
@@ -9,21 +9,21 @@ interface EntryElements {
   element: HTMLElement;
   toggle: HTMLButtonElement;
   only: HTMLButtonElement;
-  /** How it ended, and how many lines there are. */
+  /** How it ended, and its number of lines. */
   end: HTMLElement;
   count: HTMLElement;
   fold: HTMLButtonElement;
 }
 
-/** What a row has to press, from left to right. */
+/** The focusable parts of a row, from left to right. */
 const PARTS = ["toggle", "only", "fold"] as const;
 
-/** A sidecar ends by the signal (128 + SIGTERM) that it gets when its pod's work is done: that is no failure. */
+/** Return whether a sidecar was stopped with SIGTERM (exit 128 + 15) after its pod's work was done, which is no failure. */
 function stoppedWithPod({ group, ended, exit }: Pick<SourceEntry, "group" | "ended" | "exit">): boolean {
   return group === "sidecars" && ended && exit === 143;
 }
 
-/** How a source stands, in words. */
+/** Describe the state of a source. */
 export function describeState({ group, ended, exit, waiting }: Pick<SourceEntry, "group" | "ended" | "exit" | "waiting">): string {
   if (waiting) return "waiting";
   if (!ended) return "running";
@@ -39,7 +39,7 @@ function lineCount(lines: number): string {
   return `${groupDigits(lines)} ${lines === 1 ? "line" : "lines"}`;
 }
 
-/** A name whose end stays readable where there is no room for the whole: pods differ at their ends. */
+/** Return a name whose end stays readable if there is no room for all of it: pods differ at their ends. */
 function nameElement(name: string): HTMLElement {
   const [, begin, end] = name.match(/^(\S+?)(-[^-\s]{1,6}(?:\s.*)?)$/) ?? [name, name, ""];
   return h("span", { class: "cl-sn" }, h("span", {}, begin), h("span", {}, end));
@@ -54,13 +54,13 @@ export class SourceList {
   #shape = "";
   #entries: SourceEntry[] = [];
   #switches = new SourceSwitches([]);
-  /** What time it is, ms. */
+  /** The current time (ms). */
   now = 0;
-  /** What counts up in titles is written for who looks. */
+  /** Titles with ages are written only while the pointer is over the list. */
   #isHovered = false;
-  /** Whose runs are shown. */
+  /** Sources whose runs are shown. */
   #open = new Set<string>();
-  /** The row that the Tab key leads to: the arrow keys lead to the others, or a crowd would take as many steps to pass. */
+  /** Key of the row that Tab leads to. The arrow keys lead to the others, so that Tab passes a long list in one step. */
   #tabStop = "";
 
   readonly #choose: (off: string[]) => void;
@@ -244,7 +244,7 @@ export class SourceList {
     if (entry) this.#choose(this.#switches.only(entry.keys));
   }
 
-  /** Of a run that has ended one wants to see the end, which may lie before the window. */
+  /** Show only one run. If it has ended, go to its end, which may be before the window. */
   #onlyRun(id: string, key: string): void {
     const run = this.#entries.find(({ keys }) => keys[0] === id)?.runs.find((one) => one.key === key);
     const off = this.#switches.onlyRun(id, key);
@@ -261,12 +261,12 @@ export class SourceSwitches {
     this.#sources = sources;
   }
 
-  /** Sources that are off as a whole, so with the runs to come; else the single runs. */
+  /** Return the keys of the sources that are hidden as a whole, with their future runs, and of single hidden runs. */
   get off(): Set<string> {
     return new Set(this.#sources.flatMap(({ on, key, runs }) => (on ? runs.filter((one) => !one.on).map((one) => one.key) : [key])));
   }
 
-  /** Sources on or off, with all their runs. */
+  /** Show or hide sources with all their runs. */
   set(keys: string[], on: boolean): string[] {
     const off = this.off;
     for (const { key, runs } of this.#sources.filter((source) => keys.includes(source.key))) {
@@ -288,7 +288,7 @@ export class SourceSwitches {
     return [...off];
   }
 
-  /** Only these; all again where they were the only ones. */
+  /** Show only these sources; all again if they were the only ones. */
   only(keys: string[]): string[] {
     return this.#orAll(this.#sources.filter(({ key }) => !keys.includes(key)).map(({ key }) => key));
   }

@@ -1,41 +1,41 @@
-/** Short names of sources: what tells the pods of a task apart, not what they share. */
+/** Short names of sources: what differs between the pods of a task, not what they share. */
 
 import type { RunSummary, SourceSummary } from "../protocol/update.ts";
 import type { SourceLabel } from "./row.ts";
 
-/** Kubernetes' random ends: five letters without vowels, after a ReplicaSet's hash. */
+/** Generated ends of pod names: five letters without vowels, after a ReplicaSet's hash. */
 const RANDOM_END = /(?:-[bcdf0-9]{8,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}$/;
 const HASH = /(?<=^|-)[bcdf0-9]{8,10}-(?=[bcdfghjklmnpqrstvwxz2456789]{5}$)/;
 
-/** Letters of a pod's name that a row has room for. */
+/** Characters of a pod's name that fit into a row. */
 export const POD_CHARS = 14;
 
 function unique(names: string[]): boolean {
   return new Set(names).size === names.length && !names.includes("");
 }
 
-/** Pod names without the random end where they differ without it, and without what all begin with. */
+/** Return pod names without their generated ends and without the task's name, as long as they stay different. */
 export function shortPods(pods: string[], task: string): Map<string, string> {
   let short = pods;
   const stems = pods.map((pod) => pod.replace(RANDOM_END, ""));
-  // All or none: a name that only looks as if it ended so would lose what tells it apart.
+  // All or none: a name that only looks generated would lose what makes it different.
   if (unique(stems) && pods.every((pod) => RANDOM_END.test(pod))) short = stems;
   const rest = short.map((name) => (name.startsWith(`${task}-`) ? name.slice(task.length + 1) : name));
   if (unique(rest)) short = rest;
   short = withoutShared(withoutHash(short));
-  // A bare index says little: train-0 is w-0 to nobody, but better than 0.
+  // A bare index says little, so `pod-0` is better than `0`.
   if (short.every((name) => /^\d+$/.test(name))) short = short.map((name) => `pod-${name}`);
   return new Map(pods.map((pod, i) => [pod, short[i]]));
 }
 
-/** Drop the ReplicaSets' hashes, unless one Deployment has several: then they tell an old pod from a new one. */
+/** Drop the ReplicaSets' hashes, unless one Deployment has several, which tell an old pod from a new one. */
 function withoutHash(names: string[]): string[] {
   const plain = names.map((name) => name.replace(HASH, ""));
   const stems = (list: string[]): number => new Set(list.map((name) => name.replace(/-?[^-]+$/, ""))).size;
   return unique(plain) && stems(plain) === stems(names) ? plain : names;
 }
 
-/** Drop the words that all begin with, where a name is too long for a row. */
+/** Drop the words that all names begin with, if one is too long for a row. */
 function withoutShared(names: string[]): string[] {
   if (names.length < 2 || names.every(({ length }) => length <= POD_CHARS)) return names;
   const words = names.map((name) => name.split("-"));
@@ -52,12 +52,12 @@ function cutMiddle(name: string): string {
   return `${name.slice(0, POD_CHARS - 1 - end.length)}…${end}`;
 }
 
-/** `worker-0` as `w-0` where a column is narrow and it stays unique. */
+/** Shorten `worker-0` to `w-0`. */
 function initials(name: string): string {
   return name.replace(/^([a-z])[a-z]+(?=-\d+$)/, "$1");
 }
 
-/** Pods of an indexed Job go by their index. */
+/** Return short names by pod. Pods of an indexed Job are named by their index. */
 function shortNames(sources: SourceSummary[]): Map<string, string> {
   const short = new Map<string, string>();
   for (const task of new Set(sources.map((source) => source.task))) {
@@ -95,7 +95,7 @@ export function sourceLabels(sources: SourceSummary[], columns: readonly string[
   });
 }
 
-/** A run of a source by itself. */
+/** One run of a source. */
 export interface RunEntry extends RunSummary {
   name: string;
 }
@@ -109,19 +109,19 @@ export interface SourceEntry {
   lines: number;
   restarts: number;
   exit: number | null;
-  /** What the kubelet or the container says of the end of its newest run. */
+  /** The termination message of its newest run. */
   endMessage: string;
   ended: boolean;
   waiting: boolean;
   keys: string[];
   nodes: string[];
-  /** When its last line was written, ms; 0 before there is one. */
+  /** Time of its last line (ms); 0 if there is none. */
   lastLineAt: number;
-  /** Of one container that was restarted. */
+  /** The runs of a container that was restarted. */
   runs: RunEntry[];
 }
 
-/** The side list: a row per pod's main container; sidecars and init containers once, with the number of pods. */
+/** Return the rows of the list: one for each pod's main container; sidecars and init containers once, with the number of pods. */
 export function sourceEntries(sources: SourceSummary[]): SourceEntry[] {
   const short = shortNames(sources);
   const mains = mainsOf(sources);
@@ -131,7 +131,7 @@ export function sourceEntries(sources: SourceSummary[]): SourceEntry[] {
     const group = kind === "main" ? "" : kind === "sidecar" ? "sidecars" : kind === "init" ? "init" : "ephemeral";
     const id = kind === "main" ? key : `${task} ${kind} ${container}`;
     const name = kind === "main" ? `${short.get(pod)}${mains.get(pod)!.size > 1 ? ` ${container}` : ""}` : container;
-    // As Kubernetes counts them: some may have come and gone before they could be read.
+    // Kubernetes' count: some runs may have ended before they could be read.
     const restarts = runs.at(-1)?.run ?? 0;
     const entry = found.get(id);
     if (entry === undefined) {
@@ -158,7 +158,7 @@ export function sourceEntries(sources: SourceSummary[]): SourceEntry[] {
     .map(({ pods, index: _index, ...entry }) => (pods > 1 ? { ...entry, name: `${entry.name} ×${pods}` } : entry));
 }
 
-/** Numbered as in the query's `run`, by Kubernetes' count of restarts: 0 is the first. */
+/** Return the runs, numbered as in the query's `run`: the first is 0. */
 function runEntries(runs: RunSummary[]): RunEntry[] {
   return runs.length < 2 ? [] : runs.map((one) => ({ ...one, name: `run ${one.run}` }));
 }

@@ -1,4 +1,7 @@
-/** Is it whole and live: state in words, counts, gaps, the zone of the times, the place as code, and the way to the newest line. */
+/**
+ * The status bar, the problem bar and the text over empty rows: whether the log is complete and live, counts, gaps, and the way
+ * to the newest line.
+ */
 
 import type { Complete, Problem } from "../protocol/events.ts";
 import type { Filter } from "../protocol/requests.ts";
@@ -11,7 +14,7 @@ import { formatNotice } from "./row.ts";
 
 type Tone = "good" | "warn" | "bad" | "idle";
 
-/** What the viewer is doing, in words; colour only repeats it. */
+/** Describe what the viewer is doing. The colour only repeats it. */
 export function describeState(update: Update, follow: boolean, behind: Lag = { lines: 0, time: 0 }): [string, Tone] {
   const { link, problem, tasks, newest, now, beyond } = update;
   if (beyond) return [describeRemoteJump(beyond), beyond.state === "failed" ? "warn" : "idle"];
@@ -21,7 +24,7 @@ export function describeState(update: Update, follow: boolean, behind: Lag = { l
     return [[...new Set(ended.map(({ message }) => message))].join(" · "), failed ? "bad" : "good"];
   }
   if (link === "stopped" || problem?.task) return [`Stopped: ${problem?.message ?? ""}`, "bad"];
-  // Where it is false there is no network; where it is true there may be one.
+  // `onLine` is reliable only when it is false.
   const trying = globalThis.navigator?.onLine === false ? "Offline" : "Reconnecting";
   if (link === "reconnecting") return [`${trying}${newest > 0 ? `, last line ${formatAge(roundAge(Math.max(0, now - newest)))} ago` : "…"}`, "warn"];
   if (link === "waiting") return ["Waiting for the kernel", "idle"];
@@ -42,10 +45,10 @@ function describeRemoteJump({ state, to, what, later, message }: RemoteJumpState
   return `Looking for the ${later ? "next" : "previous"} ${what} in what is not loaded${to === Infinity ? "…" : `, searched back to ${formatShortClock(to, true)}`}`;
 }
 
-/** How far the view is behind the newest line, while it stands still. */
+/** How far a paused view is behind the newest line. */
 export interface Lag {
   lines: number;
-  /** ms */
+  /** Time (ms). */
   time: number;
 }
 
@@ -60,7 +63,7 @@ function describeGaps(tasks: TaskSummary[]): string {
   return `${gaps} gap${gaps === 1 ? "" : "s"}${lines > 0 ? `, ${groupDigits(lines)} lines` : ""}`;
 }
 
-/** How many lines there are, from when to when, of how many runs, and whether that is all: counted by the server. */
+/** Describe the completeness statement: number of lines, their time range, sources and masked secrets, and whether it is complete. */
 export function describeCompleteness(tasks: TaskSummary[]): string {
   const all = tasks.map(({ complete }) => complete).filter((one) => one !== null);
   if (all.length === 0 || all.length < tasks.length) return "";
@@ -75,13 +78,13 @@ export function describeCompleteness(tasks: TaskSummary[]): string {
   return [countOf(sum(({ records }) => records), "line"), span, countOf(sum(({ sources }) => sources), "source"), masked > 0 ? `${countOf(masked, "secret")} masked` : "", whole].filter(Boolean).join(", ");
 }
 
-/** What may not be shown beside the lines; which right would show it stands in the title. */
+/** Name what may not be shown beside the lines. The title has the permission that would show it. */
 export function describeHidden(hidden: Record<string, string>): string {
   const names = Object.keys(hidden);
   return names.length > 0 ? `without ${names.join(" and ")}` : "";
 }
 
-/** From two seconds on it changes what "the last minute" means. */
+/** Describe a difference between the clocks. From two seconds on it changes what "the last minute" means. */
 export function describeClock(ahead: number): string {
   if (Math.abs(ahead) < 2000) return "";
   return `clock of the cluster is ${(Math.abs(ahead) / 1000).toFixed(1)} s ${ahead > 0 ? "ahead" : "behind"}`;
@@ -117,7 +120,7 @@ export class StatusBar {
     this.element = h("div", { class: "cl-status", role: "status" }, this.#state, this.#counts, this.#gaps, this.#missing, h("span", { class: "cl-grow" }), this.#clock, this.#hidden, this.#transport, this.#zone, this.#place, this.#pill);
   }
 
-  /** What goes on, of which some words count up. */
+  /** Update the texts that count up. */
   state(update: Update, follow: boolean, behind: Lag): void {
     const [words, tone] = describeState(update, follow, behind);
     setText(this.#state, `● ${words}`);
@@ -142,7 +145,7 @@ export class StatusBar {
     this.#follow(follow);
   }
 
-  /** The gaps, each with its reason and what would have closed it. */
+  /** Show or hide the list of gaps, each with its reason and what would have prevented it. */
   #toggleGaps(): void {
     this.#missing.hidden = !this.#missing.hidden;
     const rows = this.#tasks.flatMap(({ missing }) => missing).map(({ text, hint }) => h("div", {}, formatNotice(text, (ms) => formatShortClock(ms, true)), h("div", { class: "cl-faint" }, hint)));
@@ -154,7 +157,7 @@ export class StatusBar {
     setAttr(this.#pill, "aria-pressed", String(follow));
   }
 
-  /** In which way times are shown. */
+  /** Show in which way times are shown. */
   zone(time: Time): void {
     setText(this.#zone, { local: zoneName(), utc: "UTC", start: "since the start", delta: "since the line before", off: "" }[time]);
   }
@@ -165,7 +168,7 @@ export class StatusBar {
   }
 }
 
-/** Why no line is to be seen; empty when there is nothing to say. */
+/** Explain why no line is shown; "" if that needs no explanation. */
 export function describeEmpty(update: Update, { since, from }: Pick<Filter, "since" | "from">): string {
   if (update.shown > 0) return "";
   const stopped = update.tasks.find((task) => task.stopped && !task.ended)?.stopped;
@@ -229,7 +232,7 @@ export class ProblemBar {
     setHidden(this.#retryButton, !stopped);
   }
 
-  /** A fault of the page's own, not of the stream. */
+  /** Show an error of the page itself, not of the stream. */
   showError(message: string): void {
     console.error("[cortex-jupyter]", message);
     this.#error = message;

@@ -1,4 +1,4 @@
-/** When: the windows, and the volume of lines over time with warnings, errors, gaps and what happened; to be brushed. */
+/** The time bar: buttons for the window, and the lines over time with warnings, errors, gaps and events. Dragging chooses a range. */
 
 import type { Filter } from "../protocol/requests.ts";
 import type { Histogram, Mark } from "../protocol/update.ts";
@@ -11,7 +11,7 @@ const WINDOWS: [string, number | null][] = [["1m", 60_000], ["5m", 300_000], ["1
 const WIDTH_UNITS = 760;
 const HEIGHT_PX = 34;
 const TICKS = 5;
-/** Less than this is a click, px. */
+/** A shorter drag is a click (px). */
 const CLICK_PX = 4;
 const MARKED_KINDS = new Set<Mark["kind"]>(["restart", "ended", "event", "end"]);
 
@@ -29,7 +29,7 @@ export class TimeBar {
   #axis: HTMLElement;
   #histogram: Histogram | undefined;
   #filter: Pick<Filter, "since" | "from" | "until"> = { since: null, from: null, until: null };
-  /** The keyboard's place, and where a range began with Shift; ms. */
+  /** The keyboard's place and the start of a range (ms). */
   #keyTime: number | null = null;
   #rangeFrom: number | null = null;
 
@@ -68,12 +68,12 @@ export class TimeBar {
     if (this.#histogram) this.#drawWindow();
   }
 
-  /** Where the axis begins, ms; 0 before there is one. */
+  /** Start of the axis (ms); 0 before there is one. */
   get from(): number {
     return this.#histogram?.from ?? 0;
   }
 
-  /** The lines in sight. */
+  /** Show which lines are visible. */
   showVisible(from: number | undefined, to: number | undefined): void {
     if (this.#histogram === undefined || from === undefined || to === undefined) return;
     this.#placeRect(this.#visible, Math.min(from, to), Math.max(from, to), 3);
@@ -92,7 +92,7 @@ export class TimeBar {
       const bar = (height: number, base = 0): string => `M${x} ${(HEIGHT_PX - base).toFixed(1)}v-${height.toFixed(1)}h${(step * 0.8).toFixed(1)}v${height.toFixed(1)}z`;
       const [all, warn, err, gap] = bins.subarray(i * 4, i * 4 + 4);
       if (all > 0) paths[0] += bar(2 + ((HEIGHT_PX - 4) * all) / highest);
-      // A single error among thousands of lines must still be seen.
+      // A single error among thousands of lines must be visible.
       const errors = err > 0 ? Math.max(3, (HEIGHT_PX * err) / highest) : 0;
       if (err > 0) paths[2] += bar(errors);
       if (warn > 0) paths[1] += bar(Math.max(3, (HEIGHT_PX * warn) / highest), errors);
@@ -105,7 +105,7 @@ export class TimeBar {
     for (const { kind, level, time } of marks) if (MARKED_KINDS.has(kind)) paths[level >= 5 || kind === "restart" ? 5 : 4] += `M${this.#x(time).toFixed(1)} 0V${HEIGHT_PX}`;
     for (const [i, path] of this.#paths.entries()) setAttr(path, "d", paths[i]);
     this.#drawWindow();
-    // The last is the end of the axis.
+    // The last label is the end of the axis.
     const times = timeTicks(from, to + (to - from) / TICKS, TICKS + 1);
     if (live && to > from) times[TICKS] = "now";
     if (this.#ticks.children.length !== times.length) this.#ticks.replaceChildren(...times.map(() => h("span", {})));
@@ -186,7 +186,7 @@ export class TimeBar {
     this.#cursor.setAttribute("width", "0");
   }
 
-  /** What is at a place, in words. */
+  /** Describe what is at a place. */
   #hover(clientX: number): void {
     const { left, width } = this.#axis.getBoundingClientRect();
     this.#describe(this.#timeAt(clientX), Math.max(0, Math.min(width, clientX - left)), width);

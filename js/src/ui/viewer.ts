@@ -1,4 +1,4 @@
-/** One view: the strips together, and what each update of the store and each change of the settings means to them. */
+/** One view: puts its parts together, and applies updates from the worker and changes of the settings to them. */
 
 import type { Jump } from "../protocol/requests.ts";
 import type { SourceSummary, Update } from "../protocol/update.ts";
@@ -19,12 +19,12 @@ import { POD_CHARS, sourceLabels } from "./sourcenames.ts";
 import { EmptyPanel, ProblemBar, StatusBar } from "./status.ts";
 import { TimeBar } from "./timebar.ts";
 
-/** Lines between sources and a chart have room from so many px on. */
+/** Narrower than this (px), a chart takes the place of the list of sources. */
 const TIGHT_PX = 800;
-/** So wide, px, the side list becomes a menu; and here what is not needed all the time. */
+/** Narrower than the first (px), the list of sources becomes a menu; narrower than the second, secondary controls are hidden. */
 const NARROW_PX = 620;
 const SLIM_PX = 440;
-/** Height of a row over the size of its text, as 19 px over 12. */
+/** Height of a row relative to its font size: 19 px to 12 px. */
 const LEADING = 19 / 12;
 
 export class Viewer {
@@ -80,7 +80,7 @@ export class Viewer {
         store.setViewport(this.#view, look);
       },
       followChanged: (follow) => this.#followChanged(follow),
-      // A stretch that was chosen is left by a click alone, or few lines of it would bring all others.
+      // Only a click leaves a chosen range. Otherwise a range of few lines would load all others.
       reachedOldest: () => session.settings.filter.from === null && this.#drawn && !this.#drawn.loading && this.#drawn.rows.at(this.#drawn.newestFirst ? -1 : 0)?.text === "Older lines" && this.#loadOlder(),
       decorate: (element, row, before) => decorateRow(element, row, before, {
         time: session.settings.time,
@@ -134,13 +134,13 @@ export class Viewer {
     this.#observe();
   }
 
-  /** The settings have changed, here or in another view of the same model, or in Python. */
+  /** Apply settings that changed here, in another view of the model, or in Python. */
   settings(): void {
     const { settings, height, tasks } = this.#session;
     const { time, wrap, columns, newestFirst, fontSize } = settings;
     const refilters = this.#entry !== undefined && this.#entry.filter !== settings.filter;
     if (refilters) {
-      // First: while the rest is drawn here, the store searches.
+      // First, so that the worker filters while the rest is drawn here.
       this.#entry!.filter = settings.filter;
       this.#store.setFilter(this.#view, settings.filter);
     }
@@ -164,7 +164,7 @@ export class Viewer {
     else this.#rows.draw();
   }
 
-  /** Follows or pauses, from Python. */
+  /** Follow or pause, from Python. */
   follow(follow: boolean): void {
     this.#rows.setFollow(follow);
   }
@@ -218,7 +218,7 @@ export class Viewer {
     this.#reportPlace();
   }
 
-  /** Time has passed: only words that count up can be others. */
+  /** Update texts that count up after time has passed. */
   #clock(now: number): void {
     if (this.#drawn === undefined || !this.#painter.isVisible) return;
     const drawn = (this.#drawn = { ...this.#drawn, now });
@@ -231,12 +231,12 @@ export class Viewer {
   #showLabels(): void {
     const { columns } = this.#session.settings;
     this.#labels = sourceLabels(this.#sources, columns);
-    // Those whose lines are hidden need no room.
+    // Hidden sources need no room.
     const seen = this.#sources.some(({ on }) => on) ? this.#labels.filter((_unused, i) => this.#sources[i]?.on) : this.#labels;
     const shape = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${seen.map(({ short }) => short).join("|")}`;
     if (shape === this.#labelsOf) return;
     this.#labelsOf = shape;
-    // As wide as the pods' names; of a container's name behind it the beginning.
+    // Room for the pods' names, and for the beginning of a container's name.
     const longest = Math.max(1, ...seen.map(({ short }) => short.split(" ")[0].length));
     const several = seen.some(({ short }) => short.includes(" "));
     const pod = Math.min(POD_CHARS, longest);
@@ -282,7 +282,7 @@ const MIN_HEIGHT_PX = 200;
 const MAX_HEIGHT_PX = 3000;
 const STEP_PX = 40;
 
-/** `keep` is told what the reader has chosen, px. */
+/** Return the lower edge, which can be dragged or moved with the arrow keys. `keep` is called with the chosen height (px). */
 function heightGrip(root: HTMLElement, keep: (height: number) => void): HTMLElement {
   const element = h("div", { class: "cl-grip", role: "separator", "aria-orientation": "horizontal", "aria-label": "Height", tabindex: "0", title: "Drag to change the height" });
   const set = (height: number): void => {

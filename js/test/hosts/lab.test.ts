@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 import { beforeEach, expect, test, vi } from "vitest";
-import type { Shared } from "../src/hosts/lab.ts";
-import "../src/hosts/lab.ts";
+import type { Shared } from "../../src/hosts/lab.ts";
+import "../../src/hosts/lab.ts";
 
 interface Plugin {
   optional: unknown[];

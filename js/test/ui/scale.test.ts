@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { formatMoment, timeTicks } from "../src/ui/scale.ts";
+import { formatMoment, timeTicks } from "../../src/ui/scale.ts";
 
 const FROM = new Date(2026, 0, 31, 11, 38, 8, 250).getTime();
 

@@ -1,18 +1,18 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import type { Row } from "../src/protocol/update.ts";
-import { levelOf, LEVELS } from "../src/text/level.ts";
-import { parseProgress } from "../src/text/progress.ts";
-import { Folds } from "../src/store/folds.ts";
-import { renderRow } from "../src/store/rendering.ts";
-import { Selection } from "../src/store/selection.ts";
-import { TaskStore } from "../src/store/taskstore.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { type Line, logEvent, T0, TASK } from "./helpers.ts";
+import type { Row } from "../../src/protocol/update.ts";
+import { levelOf, LEVELS } from "../../src/text/level.ts";
+import { parseProgress } from "../../src/text/progress.ts";
+import { Folds } from "../../src/store/folds.ts";
+import { renderRow } from "../../src/store/rendering.ts";
+import { Selection } from "../../src/store/selection.ts";
+import { TaskStore } from "../../src/store/taskstore.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { type Line, logEvent, T0, TASK } from "../helpers.ts";
 
 function fixture<T>(name: string): T[] {
-  return JSON.parse(readFileSync(new URL(`../../tests/parsing/fixtures/${name}.json`, import.meta.url), "utf8")) as T[];
+  return JSON.parse(readFileSync(new URL(`../../../tests/parsing/fixtures/${name}.json`, import.meta.url), "utf8")) as T[];
 }
 
 interface BlockCase {
@@ -64,8 +64,8 @@ interface Program {
   bars: [row: number, label: string, fraction: number][];
 }
 
-describe.each(JSON.parse(readFileSync(new URL("../../tests/programs/programs.json", import.meta.url), "utf8")) as Program[])("what $name printed", ({ name, levels, blocks: expected, bars }) => {
-  const texts = readFileSync(new URL(`../../tests/programs/logs/${name}.log`, import.meta.url), "utf8").replace(/\n$/, "").split("\n");
+describe.each(JSON.parse(readFileSync(new URL("../../../tests/programs/programs.json", import.meta.url), "utf8")) as Program[])("what $name printed", ({ name, levels, blocks: expected, bars }) => {
+  const texts = readFileSync(new URL(`../../../tests/programs/logs/${name}.log`, import.meta.url), "utf8").replace(/\n$/, "").split("\n");
 
   it("has the levels that Python sees", () => {
     const found: Record<string, number> = {};

@@ -1,11 +1,11 @@
 // @vitest-environment happy-dom
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import { Curves } from "../src/store/charts.ts";
-import { TaskStore } from "../src/store/taskstore.ts";
-import { type CurvePaths, curvePaths } from "../src/ui/plot.ts";
-import { formatNumber, makeScale } from "../src/ui/scale.ts";
-import { bytesOf, type Line, logEvent, ns, sse, T0, TASK, W0 } from "./helpers.ts";
-import { all, feed, find, messages, model, next, page, session, settle, show } from "./page.ts";
+import { Curves } from "../../src/store/charts.ts";
+import { TaskStore } from "../../src/store/taskstore.ts";
+import { type CurvePaths, curvePaths } from "../../src/ui/plot.ts";
+import { formatNumber, makeScale } from "../../src/ui/scale.ts";
+import { bytesOf, type Line, logEvent, ns, sse, T0, TASK, W0 } from "../helpers.ts";
+import { all, feed, find, messages, model, next, page, session, settle, show } from "../page.ts";
 
 page({ now: T0 + 100_000, settled: 700 });
 beforeEach(() => void vi.spyOn(console, "warn").mockImplementation(() => {}));

@@ -1,11 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { conditionTest, parseConditions, quoteValue } from "../src/text/conditions.ts";
-import { compileFilter, describeTerm, parseTerms, pythonPattern } from "../src/text/query.ts";
-import { parseTypedTime } from "../src/text/time.ts";
-import { fromPlain, toPlain, toViewTrait } from "../src/client/settings.ts";
+import { conditionTest, parseConditions, quoteValue } from "../../src/text/conditions.ts";
+import { compileFilter, describeTerm, parseTerms, pythonPattern } from "../../src/text/query.ts";
+import { parseTypedTime } from "../../src/text/time.ts";
+import { fromPlain, toPlain, toViewTrait } from "../../src/client/settings.ts";
 
-const TABLE = JSON.parse(await readFile(new URL("../../tests/query/fixtures/where.json", import.meta.url), "utf8")) as { cases: { where: string; yes: string[]; no: string[] }[]; refused: string[] };
+const TABLE = JSON.parse(await readFile(new URL("../../../tests/query/fixtures/where.json", import.meta.url), "utf8")) as { cases: { where: string; yes: string[]; no: string[] }[]; refused: string[] };
 const none = { include: [], exclude: [], where: [], level: "" };
 
 describe("conditions on fields, as in Python", () => {

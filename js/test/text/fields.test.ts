@@ -1,11 +1,11 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { stripEscapes } from "../src/text/ansi.ts";
-import { formatValue, parseFields } from "../src/text/fields.ts";
-import { isSameTime, parseLineTime } from "../src/text/linetime.ts";
+import { stripEscapes } from "../../src/text/ansi.ts";
+import { formatValue, parseFields } from "../../src/text/fields.ts";
+import { isSameTime, parseLineTime } from "../../src/text/linetime.ts";
 
-const cases = JSON.parse(readFileSync(new URL("../../tests/parsing/lines.json", import.meta.url), "utf8")) as { line: string; fields: object | null }[];
+const cases = JSON.parse(readFileSync(new URL("../../../tests/parsing/lines.json", import.meta.url), "utf8")) as { line: string; fields: object | null }[];
 
 it.each(cases)("the page and Python see the same fields: $line", ({ line, fields }) => {
   const found = parseFields(stripEscapes(line));

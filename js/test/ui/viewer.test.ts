@@ -1,8 +1,8 @@
 // @vitest-environment happy-dom
 import { describe, expect, it, vi } from "vitest";
-import { Viewer } from "../src/ui/viewer.ts";
-import { type Line, ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
-import { all, feed, find, hub, messages, model, next, page, session, settle, show, type, viewer } from "./page.ts";
+import { Viewer } from "../../src/ui/viewer.ts";
+import { type Line, ns, sse, T0, TASK, W0, W1 } from "../helpers.ts";
+import { all, feed, find, hub, messages, model, next, page, session, settle, show, type, viewer } from "../page.ts";
 
 page({ now: T0 });
 

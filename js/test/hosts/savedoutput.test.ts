@@ -1,6 +1,6 @@
 // @vitest-environment happy-dom
 import { expect, test } from "vitest";
-import { type Registry, type Renderer, showSavedLines } from "../src/hosts/savedoutput.ts";
+import { type Registry, type Renderer, showSavedLines } from "../../src/hosts/savedoutput.ts";
 
 const VIEW = "application/vnd.jupyter.widget-view+json";
 const model = (html: string) => ({ data: { [VIEW]: {}, "text/html": html } });

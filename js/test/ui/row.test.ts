@@ -2,14 +2,14 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
-import { compileFilter } from "../src/text/query.ts";
-import { fieldsOf, renderRow } from "../src/store/rendering.ts";
-import { TaskStore } from "../src/store/taskstore.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { makeRow, type RowActions } from "../src/ui/row.ts";
-import { logEvent, T0, TASK } from "./helpers.ts";
+import { compileFilter } from "../../src/text/query.ts";
+import { fieldsOf, renderRow } from "../../src/store/rendering.ts";
+import { TaskStore } from "../../src/store/taskstore.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { makeRow, type RowActions } from "../../src/ui/row.ts";
+import { logEvent, T0, TASK } from "../helpers.ts";
 
-const HOSTILE = JSON.parse(readFileSync(`${import.meta.dirname}/../../tests/parsing/fixtures/hostile.json`, "utf8")) as { name: string; line: string; shows: string; links: string[] }[];
+const HOSTILE = JSON.parse(readFileSync(`${import.meta.dirname}/../../../tests/parsing/fixtures/hostile.json`, "utf8")) as { name: string; line: string; shows: string; links: string[] }[];
 const ALLOWED = new Set(["DIV", "I", "SPAN", "A", "BUTTON", "DETAILS", "SUMMARY", "MARK"]);
 const HIDDEN = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
 const ACTIONS: RowActions = {

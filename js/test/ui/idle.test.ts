@@ -1,13 +1,13 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { FromStore } from "../src/protocol/messages.ts";
-import type { Update } from "../src/protocol/update.ts";
-import { Engine } from "../src/store/engine.ts";
-import { Session } from "../src/client/session.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { Painter } from "../src/ui/painter.ts";
-import { Viewer } from "../src/ui/viewer.ts";
-import { engineHub, fakeModel, type FakeModel, logEvent, ns, Server, sse, T0, TASK, W0 } from "./helpers.ts";
+import type { FromStore } from "../../src/protocol/messages.ts";
+import type { Update } from "../../src/protocol/update.ts";
+import { Engine } from "../../src/store/engine.ts";
+import { Session } from "../../src/client/session.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { Painter } from "../../src/ui/painter.ts";
+import { Viewer } from "../../src/ui/viewer.ts";
+import { engineHub, fakeModel, type FakeModel, logEvent, ns, Server, sse, T0, TASK, W0 } from "../helpers.ts";
 
 const OTHER = "default:job/other";
 const MINUTE = 60_000;

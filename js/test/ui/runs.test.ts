@@ -2,13 +2,13 @@
 /** The runs of a container that was restarted, in the side list: each chosen or hidden by itself. */
 
 import { expect, it } from "vitest";
-import type { LogEvent, OutlineDoc, SourceInfo } from "../src/protocol/events.ts";
-import { Outline } from "../src/store/spans.ts";
-import { TaskStore } from "../src/store/taskstore.ts";
-import { View } from "../src/store/view.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
-import { all, messages, model, next, page, settle, show } from "./page.ts";
+import type { LogEvent, OutlineDoc, SourceInfo } from "../../src/protocol/events.ts";
+import { Outline } from "../../src/store/spans.ts";
+import { TaskStore } from "../../src/store/taskstore.ts";
+import { View } from "../../src/store/view.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { ns, sse, T0, TASK, W0, W1 } from "../helpers.ts";
+import { all, messages, model, next, page, settle, show } from "../page.ts";
 
 page({ now: T0 + 1000, faked: ["performance"] });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import cases from "../../tests/parsing/metrics.json";
-import { parseMetrics } from "../src/text/metrics.ts";
+import cases from "../../../tests/parsing/metrics.json";
+import { parseMetrics } from "../../src/text/metrics.ts";
 
 type Case = [line: string, values: Record<string, number | string>, step: number | null];
 

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { FromStore, ToStore } from "../src/protocol/messages.ts";
-import type { TaskSummary, Update } from "../src/protocol/update.ts";
-import { Engine } from "../src/store/engine.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { failure, logEvent, Server, sse, T0, TASK } from "./helpers.ts";
+import type { FromStore, ToStore } from "../../src/protocol/messages.ts";
+import type { TaskSummary, Update } from "../../src/protocol/update.ts";
+import { Engine } from "../../src/store/engine.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { failure, logEvent, Server, sse, T0, TASK } from "../helpers.ts";
 
 const OTHER = "ml:job/score";
 

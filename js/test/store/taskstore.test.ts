@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { fromIso, fromNs, parseWindow } from "../src/text/time.ts";
-import { SeqRanges } from "../src/store/lines.ts";
-import { Selection } from "../src/store/selection.ts";
-import { TaskStore } from "../src/store/taskstore.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { type Line, logEvent, ns, T0, TASK, W0 } from "./helpers.ts";
+import { fromIso, fromNs, parseWindow } from "../../src/text/time.ts";
+import { SeqRanges } from "../../src/store/lines.ts";
+import { Selection } from "../../src/store/selection.ts";
+import { TaskStore } from "../../src/store/taskstore.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { type Line, logEvent, ns, T0, TASK, W0 } from "../helpers.ts";
 
 function shown(selection: Selection): string[] {
   while (selection.search(false));

@@ -1,7 +1,7 @@
 import { createParser } from "eventsource-parser";
 import { describe, expect, it } from "vitest";
-import { type SseEvent, SseParser } from "../src/transport/sseparser.ts";
-import { bytesOf } from "./helpers.ts";
+import { type SseEvent, SseParser } from "../../src/transport/sseparser.ts";
+import { bytesOf } from "../helpers.ts";
 
 const STREAM = [
   ": heartbeat", "", "id: c1", "event: log", 'data: {"m":["Größe 大きい 🚀"]}', "", "data: one", "data:two", "data", "", "retry: 1500", "",

@@ -3,12 +3,12 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import type { PageRecord } from "../src/protocol/events.ts";
-import { Selection } from "../src/store/selection.ts";
-import type { UnloadedSpan } from "../src/store/spans.ts";
-import { TaskStore } from "../src/store/taskstore.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { type Line, logEvent, T0, TASK, W0, W1 } from "./helpers.ts";
+import type { PageRecord } from "../../src/protocol/events.ts";
+import { Selection } from "../../src/store/selection.ts";
+import type { UnloadedSpan } from "../../src/store/spans.ts";
+import { TaskStore } from "../../src/store/taskstore.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { type Line, logEvent, T0, TASK, W0, W1 } from "../helpers.ts";
 
 interface BlockCase {
   name: string;
@@ -16,7 +16,7 @@ interface BlockCase {
   blocks: { rows: number[] }[];
 }
 
-const CASES = (JSON.parse(readFileSync(new URL("../../tests/parsing/fixtures/blocks.json", import.meta.url), "utf8")) as BlockCase[]).filter(({ lines }) => new Set(lines.map(([source]) => source)).size <= 2);
+const CASES = (JSON.parse(readFileSync(new URL("../../../tests/parsing/fixtures/blocks.json", import.meta.url), "utf8")) as BlockCase[]).filter(({ lines }) => new Set(lines.map(([source]) => source)).size <= 2);
 
 /** A task's lines, numbered from 1, of which parts come as pages. */
 class Task {

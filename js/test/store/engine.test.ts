@@ -1,14 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Complete } from "../src/protocol/events.ts";
-import type { ToStore } from "../src/protocol/messages.ts";
-import type { TaskSummary, Update } from "../src/protocol/update.ts";
-import { compileFilter } from "../src/text/query.ts";
-import { Engine } from "../src/store/engine.ts";
-import { Selection } from "../src/store/selection.ts";
-import { TaskStore } from "../src/store/taskstore.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { describeClock, describeCompleteness, describeEmpty, describeHidden, describeState } from "../src/ui/status.ts";
-import { failure, logEvent, ns, Server, sse, T0, TASK, W0 } from "./helpers.ts";
+import type { Complete } from "../../src/protocol/events.ts";
+import type { ToStore } from "../../src/protocol/messages.ts";
+import type { TaskSummary, Update } from "../../src/protocol/update.ts";
+import { compileFilter } from "../../src/text/query.ts";
+import { Engine } from "../../src/store/engine.ts";
+import { Selection } from "../../src/store/selection.ts";
+import { TaskStore } from "../../src/store/taskstore.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { describeClock, describeCompleteness, describeEmpty, describeHidden, describeState } from "../../src/ui/status.ts";
+import { failure, logEvent, ns, Server, sse, T0, TASK, W0 } from "../helpers.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

@@ -1,14 +1,14 @@
 /// <reference types="node" />
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { levelOf, LEVELS } from "../src/text/level.ts";
+import { levelOf, LEVELS } from "../../src/text/level.ts";
 
 interface Case {
   line: string;
   level: string | null;
 }
 
-const cases = JSON.parse(readFileSync(new URL("../../tests/parsing/lines.json", import.meta.url), "utf8")) as Case[];
+const cases = JSON.parse(readFileSync(new URL("../../../tests/parsing/lines.json", import.meta.url), "utf8")) as Case[];
 
 it("reads enough lines to mean something", () => expect(cases.length).toBeGreaterThan(50));
 

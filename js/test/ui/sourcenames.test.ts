@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import type { SourceSummary } from "../src/protocol/update.ts";
-import { shortPods, sourceEntries, sourceLabels } from "../src/ui/sourcenames.ts";
+import type { SourceSummary } from "../../src/protocol/update.ts";
+import { shortPods, sourceEntries, sourceLabels } from "../../src/ui/sourcenames.ts";
 
 const short = (task: string, ...pods: string[]): string[] => [...shortPods(pods, task).values()];
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { parseAnsi } from "../src/text/ansi.ts";
-import { levelOf, LEVELS } from "../src/text/level.ts";
+import { parseAnsi } from "../../src/text/ansi.ts";
+import { levelOf, LEVELS } from "../../src/text/level.ts";
 
 describe("terminal codes", () => {
   it("become styles, of 16, 256 and true colours", () => {

@@ -2,11 +2,11 @@
 
 import { readFileSync } from "node:fs";
 import { describe, expect, it, test } from "vitest";
-import type { RunSummary, SourceSummary } from "../src/protocol/update.ts";
-import { boundedSourceQuery, type RunId, sourceQuery, sourceTest } from "../src/text/sources.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { describeState, SourceSwitches } from "../src/ui/sourcelist.ts";
-import { sourceEntries } from "../src/ui/sourcenames.ts";
+import type { RunSummary, SourceSummary } from "../../src/protocol/update.ts";
+import { boundedSourceQuery, type RunId, sourceQuery, sourceTest } from "../../src/text/sources.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { describeState, SourceSwitches } from "../../src/ui/sourcelist.ts";
+import { sourceEntries } from "../../src/ui/sourcenames.ts";
 
 interface Table {
   sources: [string, string, number][];
@@ -14,7 +14,7 @@ interface Table {
   wrong: string[];
 }
 
-const { sources: rows, cases, wrong } = JSON.parse(readFileSync(new URL("../../tests/parsing/fixtures/sources.json", import.meta.url), "utf8")) as Table;
+const { sources: rows, cases, wrong } = JSON.parse(readFileSync(new URL("../../../tests/query/fixtures/sources.json", import.meta.url), "utf8")) as Table;
 const RUNS: RunId[] = rows.map(([pod, container, run]) => ({ pod, container, run }));
 
 test.each(cases)("%j", (query, kept) => {

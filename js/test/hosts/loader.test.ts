@@ -1,7 +1,7 @@
 // @vitest-environment happy-dom
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import loader from "../src/hosts/loader.ts";
-import { bytesOf, type FakeModel, fakeModel } from "./helpers.ts";
+import loader from "../../src/hosts/loader.ts";
+import { bytesOf, type FakeModel, fakeModel } from "../helpers.ts";
 
 /** A viewer that says what is done to it; imported from a data: URL because node imports no blob: URL. */
 const CODE = `export default (css, store) => ({

@@ -1,18 +1,18 @@
 /** What is loaded where somebody looks and dropped where nobody does: whatever the order, no line twice, each in its place, the reader where they were. */
 
 import { describe, expect, it } from "vitest";
-import type { LogPage, PageRecord } from "../src/protocol/events.ts";
-import type { Row, Update } from "../src/protocol/update.ts";
-import type { Link, PageQuery } from "../src/transport/link.ts";
-import { evict } from "../src/store/eviction.ts";
-import { NOTICE } from "../src/store/lines.ts";
-import { SpanLoader } from "../src/store/loader.ts";
-import { Outline } from "../src/store/spans.ts";
-import type { RowEditor } from "../src/store/tasks.ts";
-import { TaskStore } from "../src/store/taskstore.ts";
-import { View, type ViewContext } from "../src/store/view.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { type Line, logEvent, T0, TASK, W0, W1 } from "./helpers.ts";
+import type { LogPage, PageRecord } from "../../src/protocol/events.ts";
+import type { Row, Update } from "../../src/protocol/update.ts";
+import type { Link, PageQuery } from "../../src/transport/link.ts";
+import { evict } from "../../src/store/eviction.ts";
+import { NOTICE } from "../../src/store/lines.ts";
+import { SpanLoader } from "../../src/store/loader.ts";
+import { Outline } from "../../src/store/spans.ts";
+import type { RowEditor } from "../../src/store/tasks.ts";
+import { TaskStore } from "../../src/store/taskstore.ts";
+import { View, type ViewContext } from "../../src/store/view.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { type Line, logEvent, T0, TASK, W0, W1 } from "../helpers.ts";
 
 type Written = [seq: number, ms: number, source: 1 | 2];
 

@@ -1,13 +1,13 @@
 /** A filter over what is not loaded: matches are rows like others, and only where lines are looked for. */
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { OutlineDoc, PageRecord } from "../src/protocol/events.ts";
-import type { ToStore } from "../src/protocol/messages.ts";
-import type { Jump } from "../src/protocol/requests.ts";
-import type { Update } from "../src/protocol/update.ts";
-import { Engine } from "../src/store/engine.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { logEvent, ns, Server, sse, T0, TASK, W0, W1 } from "./helpers.ts";
+import type { OutlineDoc, PageRecord } from "../../src/protocol/events.ts";
+import type { ToStore } from "../../src/protocol/messages.ts";
+import type { Jump } from "../../src/protocol/requests.ts";
+import type { Update } from "../../src/protocol/update.ts";
+import { Engine } from "../../src/store/engine.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { logEvent, ns, Server, sse, T0, TASK, W0, W1 } from "../helpers.ts";
 
 let server: Server;
 let engine: Engine;

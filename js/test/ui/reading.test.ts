@@ -1,8 +1,8 @@
 // @vitest-environment happy-dom
 import { describe, expect, it, vi } from "vitest";
-import { phasesOf } from "../src/ui/phases.ts";
-import { type Line, ns, sse, T0, TASK, W0, W1 } from "./helpers.ts";
-import { all, feed, find, messages, model, next, page, session, settle, show, type, viewer } from "./page.ts";
+import { phasesOf } from "../../src/ui/phases.ts";
+import { type Line, ns, sse, T0, TASK, W0, W1 } from "../helpers.ts";
+import { all, feed, find, messages, model, next, page, session, settle, show, type, viewer } from "../page.ts";
 
 page({ now: T0 + 1_000_000 });
 

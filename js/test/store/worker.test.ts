@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { FromStore, ToStore } from "../src/protocol/messages.ts";
-import type { Update } from "../src/protocol/update.ts";
-import { Origins } from "../src/store/worker.ts";
-import { fromPlain } from "../src/client/settings.ts";
-import { bytesOf, failure, logEvent, Server, sse, T0, TASK } from "./helpers.ts";
+import type { FromStore, ToStore } from "../../src/protocol/messages.ts";
+import type { Update } from "../../src/protocol/update.ts";
+import { Origins } from "../../src/store/worker.ts";
+import { fromPlain } from "../../src/client/settings.ts";
+import { bytesOf, failure, logEvent, Server, sse, T0, TASK } from "../helpers.ts";
 
 let server: Server;
 let posted: FromStore[];

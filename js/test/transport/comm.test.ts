@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { CommLink } from "../src/transport/comm.ts";
-import type { LinkHost } from "../src/transport/link.ts";
-import { bytesOf, sse, TASK } from "./helpers.ts";
+import { CommLink } from "../../src/transport/comm.ts";
+import type { LinkHost } from "../../src/transport/link.ts";
+import { bytesOf, sse, TASK } from "../helpers.ts";
 
 let sent: Record<string, unknown>[];
 let events: string[];
