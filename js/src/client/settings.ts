@@ -81,12 +81,12 @@ function parseInstant(text: string | undefined): number | null {
 export function fromPlain(plain: PlainSettings): Settings {
   const grep = toList(plain.grep);
   // A single plain text goes into the filter box, where it can be edited.
-  const boxed = plain.typed === undefined && grep.length === 1 && !isRegex(grep[0]);
+  const inBox = plain.typed === undefined && grep.length === 1 && !isRegex(grep[0]);
   const filter: Filter = {
-    grep: boxed ? grep[0] : (plain.typed ?? ""),
+    grep: inBox ? grep[0] : (plain.typed ?? ""),
     regex: plain.regex ?? false,
     matchCase: plain.match_case ?? false,
-    include: boxed ? [] : grep,
+    include: inBox ? [] : grep,
     exclude: toList(plain.exclude),
     where: toList(plain.where),
     level: plain.level ?? "",

@@ -81,8 +81,8 @@ const container = {
   },
   /** Return the factory of the only module, `./extension`. */
   async get(): Promise<() => object> {
-    const found = { __esModule: true, default: await plugin(scope) };
-    return () => found;
+    const result = { __esModule: true, default: await plugin(scope) };
+    return () => result;
   },
 };
 

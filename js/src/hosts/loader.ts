@@ -88,9 +88,9 @@ function requestViewer(model: Model): ViewerRequest {
   if (others) timer = setTimeout(again, FIRST_DELAY_MS, FIRST_DELAY_MS);
   else again(FIRST_DELAY_MS);
   factory.then(stop, stop);
-  const found = { factory, stop };
-  requests.set(model, found);
-  return found;
+  const result = { factory, stop };
+  requests.set(model, result);
+  return result;
 }
 
 export default (): Widget => {

@@ -45,8 +45,8 @@ export default (css = "", store = ""): Widget => {
   }
 
   function sessionOf(model: Model): Session {
-    const found = sessions.get(model) ?? (sessions.size === 1 ? [...sessions.values()][0] : undefined);
-    return found ?? open(model);
+    const result = sessions.get(model) ?? (sessions.size === 1 ? [...sessions.values()][0] : undefined);
+    return result ?? open(model);
   }
 
   return {

@@ -62,7 +62,7 @@ export class Curves {
   read(most: number): boolean {
     const { store } = this;
     const end = performance.now() + most;
-    let found = false;
+    let result = false;
     for (let row = this.#next; row < store.rows; row++) {
       if (row % ROWS_PER_CHECK === 0 && performance.now() > end) break;
       this.#next = row + 1;
@@ -71,10 +71,10 @@ export class Curves {
       for (const { values, step, epoch } of parseMetrics(store.texts[row])) {
         const at = this.#stepOf(row, step, epoch);
         for (const [name, value] of values) this.#add(name, this.#sourceOf(row), { time: store.timeOf(row), step: at, value, seq: store.seq[row] });
-        found = true;
+        result = true;
       }
     }
-    return found;
+    return result;
   }
 
   /** Follow a renumbering of the rows. */
@@ -243,9 +243,9 @@ export class Charts {
     for (const [store, charted] of this.#charted) {
       if (!this.#hooks.seen(store)) continue;
       this.#readRemote(store, charted);
-      const found = charted.curves.read(READ_SLICE_MS);
+      const result = charted.curves.read(READ_SLICE_MS);
       const { isBehind } = charted.curves;
-      if (found || isBehind !== charted.behind) this.#changed(store);
+      if (result || isBehind !== charted.behind) this.#changed(store);
       charted.behind = isBehind;
       more ||= isBehind;
     }

@@ -103,8 +103,8 @@ export class Engine implements StoreWatcher {
         break;
       case "retry":
         for (const task of links.tasksOf(message.model)) {
-          const held = this.#tasks.get(task);
-          if (held) held.problem = null;
+          const entry = this.#tasks.get(task);
+          if (entry) entry.problem = null;
           links.entryOf(task)?.link.retry();
         }
         break;
@@ -227,8 +227,8 @@ export class Engine implements StoreWatcher {
       if (slot === -1) continue;
       const mine = viewport.anchor !== null && viewport.anchor >= 0 && selection.slotOf(viewport.anchor) === slot;
       const anchor = mine ? rows[selection.rowOf(viewport.anchor!)] : -1;
-      const anew = view.recreate(selection.stores, mine ? { ...viewport, anchor: anchor < 0 ? null : selection.idOf(slot, anchor) } : viewport);
-      this.#views.all.set(view.id, anew);
+      const recreated = view.recreate(selection.stores, mine ? { ...viewport, anchor: anchor < 0 ? null : selection.idOf(slot, anchor) } : viewport);
+      this.#views.all.set(view.id, recreated);
     }
   }
 
@@ -251,12 +251,12 @@ export class Engine implements StoreWatcher {
       const { viewport, selection, model, id } = view;
       if (!selection.stores.some((store) => tasks.includes(store.task))) continue;
       view.remoteJump?.stop();
-      const anew = view.recreate(this.#views.storesOf(model), { ...viewport, anchor: null });
-      anew.remoteJump = null;
-      anew.selection.finder.set(view.selection.finder.term);
-      anew.scrollAnchor.seekTime = viewport.follow ? null : (places.get(id) ?? null);
-      this.#views.all.set(id, anew);
-      if (anew.scrollAnchor.seekTime !== null) for (const task of tasks) this.#ingest.keepReachable(task, anew.scrollAnchor.seekTime);
+      const recreated = view.recreate(this.#views.storesOf(model), { ...viewport, anchor: null });
+      recreated.remoteJump = null;
+      recreated.selection.finder.set(view.selection.finder.term);
+      recreated.scrollAnchor.seekTime = viewport.follow ? null : (places.get(id) ?? null);
+      this.#views.all.set(id, recreated);
+      if (recreated.scrollAnchor.seekTime !== null) for (const task of tasks) this.#ingest.keepReachable(task, recreated.scrollAnchor.seekTime);
     }
     this.#views.updateCharts();
     this.changed();

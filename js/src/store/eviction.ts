@@ -82,14 +82,14 @@ function sortedRows(store: TaskStore): Uint32Array {
 }
 
 function rangesOutside(centres: number[], radius: number, count: number): [number, number][] {
-  const found: [number, number][] = [];
+  const result: [number, number][] = [];
   let at = 0;
   for (const centre of centres) {
-    if (centre - radius > at) found.push([at, centre - radius]);
+    if (centre - radius > at) result.push([at, centre - radius]);
     at = Math.max(at, centre + radius);
   }
-  if (at < count) found.push([at, count]);
-  return found;
+  if (at < count) result.push([at, count]);
+  return result;
 }
 
 function coveredRows(centres: number[], radius: number, count: number): number {
@@ -106,7 +106,7 @@ function replaceWithSpan(store: TaskStore, order: Uint32Array, from: number, to:
   if (from > 0 && isSpan(from - 1)) from--;
   if (to < order.length && isSpan(to)) to++;
   let [low, high, lines] = [Infinity, -Infinity, 0];
-  const gone: number[] = [];
+  const dropped: number[] = [];
   for (let place = from; place < to; place++) {
     const row = order[place];
     if (isSpan(place)) {
@@ -117,11 +117,11 @@ function replaceWithSpan(store: TaskStore, order: Uint32Array, from: number, to:
     } else if (!(store.flags[row] & NOTICE)) {
       const time = store.timeOf(row);
       [low, high, lines] = [Math.min(low, time), Math.max(high, time), lines + 1];
-      gone.push(row);
+      dropped.push(row);
     }
   }
   if (lines === 0) return;
-  store.dropRows(gone);
+  store.dropRows(dropped);
   const first = from === 0;
   const span: Omit<UnloadedSpan, "row"> = {
     from: first ? -Infinity : store.displayKey(order[from - 1]),

@@ -172,22 +172,22 @@ export class Folds {
     if (this.#foldBar(reader, row, raw)) return;
     if (line !== "") reader.bars.clear();
     if (reader.open !== null) return;
-    let said = startTraceback(line);
+    let traceback = startTraceback(line);
     let head = row;
-    if (said === null && before >= 0 && /^\s|^frame #/.test(line) && this.back[before] === 0) {
-      said = startFromFrame(line, stripEscapes(this.#rows.texts[before].slice(0, MAX_CHARS)));
+    if (traceback === null && before >= 0 && /^\s|^frame #/.test(line) && this.back[before] === 0) {
+      traceback = startFromFrame(line, stripEscapes(this.#rows.texts[before].slice(0, MAX_CHARS)));
       head = before;
     }
-    if (said === null) {
+    if (traceback === null) {
       if (this.equalLines !== "") this.#foldEqual(reader, row, raw);
       return;
     }
     reader.equal = null;
-    reader.open = { traceback: said, head, pending: [] };
+    reader.open = { traceback, head, pending: [] };
     if (head === row) return;
-    addLine(said, line);
+    addLine(traceback, line);
     this.#join(row, head);
-    this.heads.get(head)!.traceback = said;
+    this.heads.get(head)!.traceback = traceback;
   }
 
   #foldEqual(reader: StreamReader, row: number, raw: string): void {
@@ -241,9 +241,9 @@ export class Folds {
   }
 
   #joinTwin(head: number): void {
-    const said = this.heads.get(head)!.traceback!;
-    if (said.frames === 0) return;
-    const sign = [said.kind, said.frameHash, ...[said.type, said.message, ...said.chain].map((text) => text.replace(VARYING, "#"))].join("\n");
+    const traceback = this.heads.get(head)!.traceback!;
+    if (traceback.frames === 0) return;
+    const sign = [traceback.kind, traceback.frameHash, ...[traceback.type, traceback.message, ...traceback.chain].map((text) => text.replace(VARYING, "#"))].join("\n");
     const first = this.#headBySignature.get(sign);
     const fold = first === undefined ? undefined : this.heads.get(first);
     const together = fold && head > first! && Math.abs(this.#rows.time(head) - this.#rows.time(first!)) < TWIN_WINDOW_MS && head - first! <= MAX_DISTANCE;
@@ -273,9 +273,9 @@ export class Folds {
   membersOf(head: number): number[] {
     const fold = this.heads.get(head);
     if (fold === undefined) return [];
-    const found: number[] = [];
-    for (let row = head + 1; row <= fold.last; row++) if (this.back[row] === row - head && !fold.twins.includes(row)) found.push(row);
-    return [...found, ...fold.twins.filter((row) => this.back[row] === row - head)];
+    const result: number[] = [];
+    for (let row = head + 1; row <= fold.last; row++) if (this.back[row] === row - head && !fold.twins.includes(row)) result.push(row);
+    return [...result, ...fold.twins.filter((row) => this.back[row] === row - head)];
   }
 
   /** Return the text of a row and all its members, for a search. */

@@ -40,9 +40,9 @@ export class StreamIngest implements StreamReceiver {
   // Where a stream begins
 
   cursorOf(task: string): string {
-    const held = this.#tasks.entryOf(task);
-    held.isStale = this.#isStale(held);
-    return held.isStale ? "" : held.store.cursor;
+    const entry = this.#tasks.entryOf(task);
+    entry.isStale = this.#isStale(entry);
+    return entry.isStale ? "" : entry.store.cursor;
   }
 
   isEnded(task: string): boolean {
@@ -50,9 +50,9 @@ export class StreamIngest implements StreamReceiver {
   }
 
   sinceOf(task: string): string {
-    const held = this.#tasks.entryOf(task);
+    const entry = this.#tasks.entryOf(task);
     const [since, width] = this.#widest(task);
-    held.coveredFrom = Math.min(held.coveredFrom, this.#tasks.now() - width);
+    entry.coveredFrom = Math.min(entry.coveredFrom, this.#tasks.now() - width);
     return since;
   }
 
@@ -63,14 +63,14 @@ export class StreamIngest implements StreamReceiver {
       const window = parseWindow(session.since) ?? Infinity;
       if (session.tasks.includes(task) && window > width) [widest, width] = [session.since, window];
     }
-    const held = this.#tasks.entryOf(task);
+    const entry = this.#tasks.entryOf(task);
     const now = this.#tasks.now();
-    if (held.readFrom < Infinity && width < Infinity) {
-      width = Math.max(width, now - held.readFrom);
+    if (entry.readFrom < Infinity && width < Infinity) {
+      width = Math.max(width, now - entry.readFrom);
       // Send a time, not a duration: by the time a duration is evaluated, perhaps after a recorder was started, it would no longer reach back far enough.
       widest = new Date(Math.floor(now - width)).toISOString();
     }
-    return held.isStale && width > MAX_REACH_MS ? ["10m", MAX_ABSENCE_MS] : [widest, width];
+    return entry.isStale && width > MAX_REACH_MS ? ["10m", MAX_ABSENCE_MS] : [widest, width];
   }
 
   /** Return whether the page was away for longer than its views look back. */
@@ -85,17 +85,17 @@ export class StreamIngest implements StreamReceiver {
 
   /** The stream begins with the window: put a span in place of the lines between the loaded ones and the window. */
   onLive(task: string): void {
-    const held = this.#tasks.entryOf(task);
-    const { store } = held;
-    if (held.isStale) {
+    const entry = this.#tasks.entryOf(task);
+    const { store } = entry;
+    if (entry.isStale) {
       const from = store.newest;
       const to = Math.max(from, this.#tasks.now() - this.#widest(task)[1]);
-      held.absence = undefined;
-      rowEditor(store, this.#watcher).add(() => (held.absence = store.addSpan({ from, to, low: from, high: to, lines: 0, newer: store.cursor, until: Infinity, onDemand: true })));
+      entry.absence = undefined;
+      rowEditor(store, this.#watcher).add(() => (entry.absence = store.addSpan({ from, to, low: from, high: to, lines: 0, newer: store.cursor, until: Infinity, onDemand: true })));
       store.cursor = "";
-      held.isStale = false;
+      entry.isStale = false;
     }
-    held.heardAt = Date.now();
+    entry.heardAt = Date.now();
   }
 
   // Events
@@ -105,9 +105,9 @@ export class StreamIngest implements StreamReceiver {
     try {
       parsed = JSON.parse(data) as { task?: string };
       const task = parsed.task ?? order[0];
-      const held = this.#tasks.get(task);
+      const entry = this.#tasks.get(task);
       if (event === "error") this.#addProblem(parsed as Problem, order);
-      else if (held) this.#apply(event, parsed, held);
+      else if (entry) this.#apply(event, parsed, entry);
     } catch (reason) {
       console.error("[cortex-jupyter] an event could not be read", event, reason);
     }
@@ -115,12 +115,12 @@ export class StreamIngest implements StreamReceiver {
     if (cursors.length === order.length) for (const [i, task] of order.entries()) if (cursors[i] && this.#tasks.get(task)) this.#tasks.entryOf(task).store.cursor = cursors[i];
   }
 
-  #apply(event: string, data: object, held: TaskEntry): void {
-    const { store } = held;
+  #apply(event: string, data: object, entry: TaskEntry): void {
+    const { store } = entry;
     const before = store.rows;
     if (event === "log") {
       const { seq } = data as LogEvent;
-      if (held.absence !== undefined && store.spans.includes(held.absence)) held.absence.until = Math.min(held.absence.until, seq);
+      if (entry.absence !== undefined && store.spans.includes(entry.absence)) entry.absence.until = Math.min(entry.absence.until, seq);
       store.addLog(data as LogEvent);
     } else if (event === "status") {
       const { now } = data as StatusEvent;
@@ -131,19 +131,19 @@ export class StreamIngest implements StreamReceiver {
     } else if (event === "gap") store.addGap(data as GapEvent);
     else if (event === "end") store.addEnd(data as EndEvent);
     this.#watcher.rowsAdded(store, before);
-    limitMemory(held.store, this.#watcher);
-    if (event === "end") void this.#afterEnd(held);
+    limitMemory(entry.store, this.#watcher);
+    if (event === "end") void this.#afterEnd(entry);
   }
 
-  async #afterEnd(held: TaskEntry): Promise<void> {
-    const { store, absence } = held;
-    await held.outlineLoading;
+  async #afterEnd(entry: TaskEntry): Promise<void> {
+    const { store, absence } = entry;
+    await entry.outlineLoading;
     await this.#surveys.load(store.task);
     const last = store.spans.at(-1);
     if (store.lines === 0 && last) await this.#loader.loadBefore(store.task, last);
     else if (store.rows <= 1 && store.older) await this.#loader.loadOlder(store.task);
     if (absence?.until === Infinity) for (let i = 0; i < PAGES_AFTER_END; i++) await this.#loader.loadAfter(store.task, store.spans.find(({ onDemand }) => onDemand));
-    await this.#surveys.loadStatement(held);
+    await this.#surveys.loadStatement(entry);
   }
 
   #addProblem(problem: Problem, order: string[]): void {
@@ -176,7 +176,7 @@ export class StreamIngest implements StreamReceiver {
   }
 
   keepReachable(task: string, place: number): void {
-    const held = this.#tasks.entryOf(task);
-    if (this.#tasks.now() - place < MAX_REACH_MS) held.readFrom = Math.min(held.readFrom, place - 1000);
+    const entry = this.#tasks.entryOf(task);
+    if (this.#tasks.now() - place < MAX_REACH_MS) entry.readFrom = Math.min(entry.readFrom, place - 1000);
   }
 }

@@ -36,14 +36,14 @@ export function findDestination(to: Jump, selection: Selection, finder: Finder, 
 }
 
 /** Return the next match, wrapping around at the end as editors do. Matches before the window are left out. */
-function nextMatch(from: number | null, by: 1 | -1, found: RowSequence, first: number): number | null {
-  const length = found.length - first;
+function nextMatch(from: number | null, by: 1 | -1, result: RowSequence, first: number): number | null {
+  const length = result.length - first;
   if (length === 0) return null;
-  if (from === null) return found.at(by > 0 ? first : found.length - 1);
-  const place = Math.max(0, found.indexFor(from) - first);
-  const here = place < length && found.at(first + place) === from;
+  if (from === null) return result.at(by > 0 ? first : result.length - 1);
+  const place = Math.max(0, result.indexFor(from) - first);
+  const here = place < length && result.at(first + place) === from;
   const next = by > 0 ? place + (here ? 1 : 0) : place - 1;
-  return found.at(first + ((next + length) % length));
+  return result.at(first + ((next + length) % length));
 }
 
 function isError(selection: Selection, id: number): boolean {
@@ -128,9 +128,9 @@ export function spansBetween(to: DirectedJump, selection: Selection, searchedTo:
   const next = nextLoaded(to, selection);
   const aim = next === null ? by * Infinity : selection.keyOf(next);
   // Search hits are shown alone, so the user may be in the middle of a span.
-  const left = ({ low, high }: UnloadedSpan): Pick<UnloadedSpan, "low" | "high"> => (by > 0 ? { low: Math.max(low, here), high: Math.min(high, searchedTo) } : { low, high: Math.min(high, searchedTo, here) });
+  const remaining = ({ low, high }: UnloadedSpan): Pick<UnloadedSpan, "low" | "high"> => (by > 0 ? { low: Math.max(low, here), high: Math.min(high, searchedTo) } : { low, high: Math.min(high, searchedTo, here) });
   const inWay = ({ low, high }: Pick<UnloadedSpan, "low" | "high">): boolean => low < high && (by > 0 ? high > here && low < aim : low < here && high > aim);
-  return selection.stores.map((store) => ({ store, spans: store.spans.map(left).filter(inWay) })).filter(({ spans }) => spans.length > 0);
+  return selection.stores.map((store) => ({ store, spans: store.spans.map(remaining).filter(inWay) })).filter(({ spans }) => spans.length > 0);
 }
 
 /** The part of a view that limits the search: its filter and its sources. */

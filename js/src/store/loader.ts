@@ -115,7 +115,7 @@ export class SpanLoader {
     const store = this.#store;
     const start = store.rows;
     let [added, first, last] = [0, span.to, span.from];
-    let made: UnloadedSpan | undefined;
+    let remaining: UnloadedSpan | undefined;
     this.#rows.close(span);
     this.#rows.add(() => {
       added = store.addPage(page, span);
@@ -125,10 +125,10 @@ export class SpanLoader {
         last = Math.max(last, store.key[row]);
       }
       const lines = Math.max(1, spanLines(span) - added);
-      if (before) made = store.addSpan({ ...before, lines: after ? before.lines : lines, to: first });
+      if (before) remaining = store.addSpan({ ...before, lines: after ? before.lines : lines, to: first });
       if (after) store.addSpan({ ...after, lines: before ? after.lines : lines, from: last });
     });
-    return { added, before: made };
+    return { added, before: remaining };
   }
 }
 
@@ -154,28 +154,28 @@ export class Loader {
 
   /** Load a page before all loaded lines, where there is no outline. */
   loadOlder(task: string): Promise<void> {
-    const held = this.#tasks.entryOf(task);
-    const { older } = held.store;
+    const entry = this.#tasks.entryOf(task);
+    const { older } = entry.store;
     if (!older) return Promise.resolve();
-    return this.#load(held, async (_pages, link) => {
+    return this.#load(entry, async (_pages, link) => {
       const page = await link.page(task, { before: older, limit: PAGE_LINES, since: "all" });
-      rowEditor(held.store, this.#watcher).add(() => held.store.addPage(page));
-      held.coveredFrom = Math.min(held.coveredFrom, ...page.records.map((record) => Date.parse(record.time)));
-      if (held.store.older === null) held.coveredFrom = -Infinity;
+      rowEditor(entry.store, this.#watcher).add(() => entry.store.addPage(page));
+      entry.coveredFrom = Math.min(entry.coveredFrom, ...page.records.map((record) => Date.parse(record.time)));
+      if (entry.store.older === null) entry.coveredFrom = -Infinity;
     });
   }
 
   /** Load unloaded rows that are visible. */
   async loadVisible(task: string, wish: WantedRows): Promise<void> {
-    const held = this.#tasks.entryOf(task);
-    const { store } = held;
-    if (held.isLoading || performance.now() < held.pauseUntil) return;
+    const entry = this.#tasks.entryOf(task);
+    const { store } = entry;
+    if (entry.isLoading || performance.now() < entry.pauseUntil) return;
     const before = `${store.lines} ${store.spans.length}`;
-    held.pauseUntil = Infinity;
-    await this.#load(held, (pages) => pages.loadRows(wish));
+    entry.pauseUntil = Infinity;
+    await this.#load(entry, (pages) => pages.loadRows(wish));
     // Do not request what failed or brought nothing again and again.
-    held.pauseUntil = before === `${store.lines} ${store.spans.length}` ? performance.now() + PAUSE_MS : 0;
-    if (held.pauseUntil === 0) this.#watcher.changed();
+    entry.pauseUntil = before === `${store.lines} ${store.spans.length}` ? performance.now() + PAUSE_MS : 0;
+    if (entry.pauseUntil === 0) this.#watcher.changed();
   }
 
   loadBefore(task: string, span: UnloadedSpan): Promise<void> {
@@ -187,20 +187,20 @@ export class Loader {
     return span ? this.#load(this.#tasks.entryOf(task), (pages) => pages.loadAfter(span)) : Promise.resolve();
   }
 
-  async #load(held: TaskEntry, work: (pages: SpanLoader, link: Link) => Promise<void>): Promise<void> {
-    const { store } = held;
+  async #load(entry: TaskEntry, work: (pages: SpanLoader, link: Link) => Promise<void>): Promise<void> {
+    const { store } = entry;
     const link = this.#tasks.linkOf(store.task);
-    if (!link || held.isLoading) return;
-    held.isLoading = true;
+    if (!link || entry.isLoading) return;
+    entry.isLoading = true;
     this.#watcher.changed();
     try {
       await work(new SpanLoader(store, link, rowEditor(store, this.#watcher)), link);
-      held.loadProblem = null;
+      entry.loadProblem = null;
     } catch (reason) {
       this.#handleFailure(store.task, reason);
     }
-    held.isLoading = false;
-    limitMemory(held.store, this.#watcher);
+    entry.isLoading = false;
+    limitMemory(entry.store, this.#watcher);
     this.#watcher.changed();
     this.#watcher.pageLoaded(store);
   }
@@ -221,10 +221,10 @@ export class Loader {
       if (span && span.lines <= PAGE_LINES) void this.loadVisible(store.task, { span, first: span.lines - 1, last: span.lines - 1 });
     }
     for (const store of stores) {
-      const held = this.#tasks.get(store.task);
-      if (!held || !store.older || held.autoPages >= (since === null ? 1 : AUTO_PAGES)) continue;
-      if (since !== null && held.coveredFrom <= this.#tasks.now() - since) continue;
-      held.autoPages++;
+      const entry = this.#tasks.get(store.task);
+      if (!entry || !store.older || entry.autoPages >= (since === null ? 1 : AUTO_PAGES)) continue;
+      if (since !== null && entry.coveredFrom <= this.#tasks.now() - since) continue;
+      entry.autoPages++;
       void this.loadOlder(store.task);
     }
   }

@@ -28,15 +28,15 @@ export class OutlineLoader {
 
   /** Load the outline, and put spans in place of the lines that are not loaded. */
   load(task: string): Promise<void> {
-    const held = this.#tasks.entryOf(task);
+    const entry = this.#tasks.entryOf(task);
     const link = this.#tasks.linkOf(task);
     if (!link) return Promise.resolve();
-    held.outlineAt = performance.now();
-    return (held.outlineLoading ??= this.#load(held, link).finally(() => (held.outlineLoading = undefined)));
+    entry.outlineAt = performance.now();
+    return (entry.outlineLoading ??= this.#load(entry, link).finally(() => (entry.outlineLoading = undefined)));
   }
 
-  async #load(held: TaskEntry, link: Link): Promise<void> {
-    const { store } = held;
+  async #load(entry: TaskEntry, link: Link): Promise<void> {
+    const { store } = entry;
     try {
       // The levels of loaded lines are known here.
       const doc = await link.outline(store.task, store.spans.length > 0);
@@ -65,12 +65,12 @@ export class OutlineLoader {
       if (lines === 0) continue;
       rows.close(span);
       rows.add(() => {
-        const made = store.addSpan({ ...span, lines });
-        if (held.absence === span) held.absence = made;
+        const replacement = store.addSpan({ ...span, lines });
+        if (entry.absence === span) entry.absence = replacement;
       });
     }
-    held.hasUncountedLevels = store.spans.length > 0 && outline.errors === null;
-    held.outlineLines = store.recorded;
+    entry.hasUncountedLevels = store.spans.length > 0 && outline.errors === null;
+    entry.outlineLines = store.recorded;
     this.#watcher.changed();
     this.#watcher.pageLoaded(store);
   }
@@ -80,21 +80,21 @@ export class OutlineLoader {
    * statements that could not be loaded.
    */
   everySecond(seen: ReadonlySet<TaskStore>): void {
-    for (const held of this.#tasks.all) {
-      const { store, hasUncountedLevels } = held;
-      if (performance.now() - held.statementFailedAt > STATEMENT_RETRY_MS) void this.loadStatement(held);
-      const quiet = store.recorded === held.outlineLines;
-      const again = hasUncountedLevels ? LEVELS_EVERY_MS : store.ended ? Infinity : quiet ? held.outlineEvery : OUTLINE_EVERY_MS;
-      if (store.outline === null || !seen.has(store) || performance.now() - held.outlineAt <= again) continue;
-      held.outlineEvery = quiet ? Math.min(OUTLINE_SELDOM_MS, 2 * held.outlineEvery) : OUTLINE_EVERY_MS;
+    for (const entry of this.#tasks.all) {
+      const { store, hasUncountedLevels } = entry;
+      if (performance.now() - entry.statementFailedAt > STATEMENT_RETRY_MS) void this.loadStatement(entry);
+      const quiet = store.recorded === entry.outlineLines;
+      const again = hasUncountedLevels ? LEVELS_EVERY_MS : store.ended ? Infinity : quiet ? entry.outlineEvery : OUTLINE_EVERY_MS;
+      if (store.outline === null || !seen.has(store) || performance.now() - entry.outlineAt <= again) continue;
+      entry.outlineEvery = quiet ? Math.min(OUTLINE_SELDOM_MS, 2 * entry.outlineEvery) : OUTLINE_EVERY_MS;
       void this.load(store.task);
     }
   }
 
   /** Load the completeness statement. */
-  async loadStatement(held: TaskEntry): Promise<void> {
-    const { store } = held;
-    held.statementFailedAt = Infinity;
+  async loadStatement(entry: TaskEntry): Promise<void> {
+    const { store } = entry;
+    entry.statementFailedAt = Infinity;
     try {
       const page = await this.#tasks.linkOf(store.task)?.page(store.task, { limit: 1, since: "all" });
       store.complete = page?.complete ?? null;
@@ -102,7 +102,7 @@ export class OutlineLoader {
     } catch (reason) {
       // The lines are here; ask for the statement again later.
       console.warn("[cortex-jupyter] the completeness statement could not be read", reason);
-      held.statementFailedAt = performance.now();
+      entry.statementFailedAt = performance.now();
     }
   }
 }

@@ -89,12 +89,12 @@ function highlightTokens(text: string, time: number): StyleRun[] {
   // klog's head also has file and line, then a bracket.
   const dim = stamp && isSameTime(stamp, time) ? (/^[^\]]{0,60}\] /.exec(/^[IWEFD]\d{4} /.test(text) ? text : "")?.[0].length ?? stamp.to) : 0;
   if (dim > 0) runs.push([stamp!.from, "k"], [dim, ""]);
-  for (const found of text.slice(dim, TOKEN_CHARS).matchAll(TOKENS)) {
-    const [all, word, link] = found;
+  for (const match of text.slice(dim, TOKEN_CHARS).matchAll(TOKENS)) {
+    const [all, word, link] = match;
     if (word !== undefined && word !== word.toUpperCase()) continue;
     const address = link?.replace(/[.,;:!?]+$/, "");
     const style = word === undefined ? (address === undefined ? "n" : `a l${address}`) : "w";
-    runs.push([dim + found.index, style], [dim + found.index + (address ?? all).length, ""]);
+    runs.push([dim + match.index, style], [dim + match.index + (address ?? all).length, ""]);
   }
   return runs;
 }
@@ -151,13 +151,13 @@ export function renderRow(store: TaskStore, row: number, id: number, source: num
   let { text, runs } = clean;
   const inBlock = folds.back[row] !== 0 && folds.heads.get(folds.headOf(row))?.traceback !== null;
   if (inBlock) return { ...line, text, runs: runs.length > 0 ? runs : highlightBlockLine(text), marks: matcher.find(text), hiddenChars: Math.max(0, raw.length - MAX_CHARS), isNested: true };
-  const found = runs.length === 0 && raw.length <= MAX_JSON_CHARS ? parseFields(raw.length > MAX_CHARS ? raw : text) : null;
-  const hiddenChars = found === null ? Math.max(0, raw.length - MAX_CHARS) : 0;
-  if (found !== null && pretty) {
-    ({ text, runs } = renderFields(found, base.time, chosen));
+  const result = runs.length === 0 && raw.length <= MAX_JSON_CHARS ? parseFields(raw.length > MAX_CHARS ? raw : text) : null;
+  const hiddenChars = result === null ? Math.max(0, raw.length - MAX_CHARS) : 0;
+  if (result !== null && pretty) {
+    ({ text, runs } = renderFields(result, base.time, chosen));
     if (text.length > MAX_CHARS) text = text.slice(0, MAX_CHARS);
   } else if (runs.length === 0) runs = highlightTokens(text, base.time);
   const equal = fold === undefined ? {} : { fold: open ? ("open" as const) : ("shut" as const), repeats: fold.rows + 1, lastTime: store.timeOf(fold.last) };
   const redrawn = /\r[^\r]/.test(raw) && !runs.some(([, style]) => style === "x");
-  return { ...line, text, runs, marks: matcher.find(text), hiddenChars, aside: redrawn ? "redrawn" : undefined, hasDetails: found !== null || redrawn, ...equal };
+  return { ...line, text, runs, marks: matcher.find(text), hiddenChars, aside: redrawn ? "redrawn" : undefined, hasDetails: result !== null || redrawn, ...equal };
 }

@@ -160,9 +160,9 @@ export class Finder {
     const marks: number[] = [];
     if (this.#marker === undefined) return marks;
     this.#marker.lastIndex = 0;
-    for (let found = this.#marker.exec(text); found !== null && marks.length < 200; found = this.#marker.exec(text)) {
-      if (found[0] === "") this.#marker.lastIndex++;
-      else marks.push(found.index, found.index + found[0].length);
+    for (let match = this.#marker.exec(text); match !== null && marks.length < 200; match = this.#marker.exec(text)) {
+      if (match[0] === "") this.#marker.lastIndex++;
+      else marks.push(match.index, match.index + match[0].length);
     }
     return marks;
   }
@@ -317,13 +317,13 @@ export class Selection extends RowFilter {
   }
 
   #removeAll(ids: number[]): void {
-    const gone = new Set(ids);
-    this.all.removeAll(gone);
+    const removed = new Set(ids);
+    this.all.removeAll(removed);
     if (!this.filtered) {
       this.finder.restart();
       return;
     }
-    this.shown.removeAll(gone);
+    this.shown.removeAll(removed);
     if (this.unsearched > 0) this.refilter(this.filter);
     this.finder.restart();
   }
@@ -333,9 +333,9 @@ export class Selection extends RowFilter {
     const slot = this.stores.indexOf(store);
     const { joining } = store.folds;
     if (slot === -1 || joining.size === 0) return;
-    const leaving = [...joining.keys()].flatMap((row) => [slot * SLOT_SIZE + row, ...this.#membersOf(slot, row)]);
-    for (const id of leaving) this.opened.delete(id);
-    this.#removeAll(leaving);
+    const joiningIds = [...joining.keys()].flatMap((row) => [slot * SLOT_SIZE + row, ...this.#membersOf(slot, row)]);
+    for (const id of joiningIds) this.opened.delete(id);
+    this.#removeAll(joiningIds);
   }
 
   /** Show rows that joined an open fold, and heads that match now. */
@@ -364,10 +364,10 @@ export class Selection extends RowFilter {
     if (this.isOutdated) this.refilter(this.filter);
     const ids: number[] = [];
     let sorted = true;
-    const found: number[] = [];
+    const result: number[] = [];
     for (let row = from; row < to; row++) {
       if (store.isSearchHit(row)) {
-        found.push(slot * SLOT_SIZE + row);
+        result.push(slot * SLOT_SIZE + row);
         continue;
       }
       // A span that has been loaded.
@@ -377,7 +377,7 @@ export class Selection extends RowFilter {
     }
     if (!sorted) ids.sort(this.compare);
     if (ids.length > 0) this.#merge(ids);
-    this.#addHits(found);
+    this.#addHits(result);
     this.#showJoined(slot, store, from);
   }
 
@@ -438,10 +438,10 @@ export class Selection extends RowFilter {
     const started = Date.now();
     do {
       const from = Math.max(0, this.unsearched - STEP_ROWS);
-      const found: number[] = [];
+      const result: number[] = [];
       for (let index = from; index < this.unsearched; index++) {
         const id = this.all.at(index);
-        if (this.matches(id)) found.push(id);
+        if (this.matches(id)) result.push(id);
         if (!guarded && (index & 255) === 0 && Date.now() - started > SLOW_MS) {
           this.slowRegex = this.matcher.regex || this.filter.grep;
           this.unsearched = 0;
@@ -449,7 +449,7 @@ export class Selection extends RowFilter {
         }
       }
       this.unsearched = from;
-      this.finder.addRows(found, this.shown.merge(found));
+      this.finder.addRows(result, this.shown.merge(result));
     } while (this.unsearched > 0 && Date.now() - started < SLICE_MS);
     return this.unsearched > 0 || this.finder.unsearched > 0;
   }

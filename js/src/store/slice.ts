@@ -29,8 +29,8 @@ function blankRow(bar: number): Row {
 export function edgeRow(stores: TaskStore[], loading: boolean, hidden: number, remote: RemoteSearchState | undefined): Row {
   if (remote !== undefined) return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text: searchText(remote), aside: remote.state, remote };
   const older = hidden > 0 || stores.some((store) => store.older !== null && store.older !== undefined);
-  const known = stores.some((store) => store.rows > 0 || store.state !== "");
-  const text = loading ? "Loading older lines…" : older ? "Older lines" : known ? "Beginning of the log" : "";
+  const isKnown = stores.some((store) => store.rows > 0 || store.state !== "");
+  const text = loading ? "Loading older lines…" : older ? "Older lines" : isKnown ? "Beginning of the log" : "";
   return { ...EMPTY_ROW, id: EDGE_ID, kind: "edge", text };
 }
 
@@ -48,7 +48,7 @@ export interface ShownRows {
 }
 
 /** The first row to send, how far the anchor has moved, and the place that was sought or jumped to. */
-export type SliceStart = { from: number; look: Viewport } & Pick<Update, "shift" | "seekRow" | "jump">;
+export type SliceStart = { from: number; viewport: Viewport } & Pick<Update, "shift" | "seekRow" | "jump">;
 
 export class ScrollAnchor {
   /** Number of rows from before the sought place, and when it last changed. */
@@ -78,41 +78,41 @@ export class ScrollAnchor {
   }
 
   /** Return where the slice begins. The viewport changes when a sought or jumped-to place is reached. */
-  resolve(look: Viewport, what: ShownRows): SliceStart {
-    if (look.follow) return { from: look.newestFirst ? 0 : what.order.total - look.count, shift: 0, look };
-    if (this.seekTime !== null) return this.#seekTime(this.seekTime, look, what);
-    if (look.anchor !== null) return this.#holdRow(look.anchor, look, what);
-    return { from: look.from, shift: 0, look };
+  resolve(viewport: Viewport, shownRows: ShownRows): SliceStart {
+    if (viewport.follow) return { from: viewport.newestFirst ? 0 : shownRows.order.total - viewport.count, shift: 0, viewport };
+    if (this.seekTime !== null) return this.#seekTime(this.seekTime, viewport, shownRows);
+    if (viewport.anchor !== null) return this.#holdRow(viewport.anchor, viewport, shownRows);
+    return { from: viewport.from, shift: 0, viewport };
   }
 
-  #seekTime(time: number, look: Viewport, { start, count, layout, order }: ShownRows): SliceStart {
+  #seekTime(time: number, viewport: Viewport, { start, count, layout, order }: ShownRows): SliceStart {
     const { shown, stores } = this.#selection;
     const sought = Math.max(0, shown.lowerBound((id) => this.#selection.keyOf(id) < time) - start);
-    const absent = layout.blankAt(time);
-    const seekRow = order.shownAt(absent ?? Math.min(order.total - 1, layout.toBar(sought) + 1));
+    const unloaded = layout.blankAt(time);
+    const seekRow = order.shownAt(unloaded ?? Math.min(order.total - 1, layout.toBar(sought) + 1));
     const from = seekRow - MARGIN_ROWS;
     // A recorder may have to be started and sends older lines in parts, so wait for the row itself.
-    const known = absent !== null || (sought < count && this.#selection.keyOf(shown.at(sought + start)) === time);
-    const begun = stores.some((store) => store.lines > 0);
-    const before = begun ? sought : -1;
+    const isKnown = unloaded !== null || (sought < count && this.#selection.keyOf(shown.at(sought + start)) === time);
+    const hasLines = stores.some((store) => store.lines > 0);
+    const before = hasLines ? sought : -1;
     if (before !== this.#before) [this.#before, this.#since] = [before, Date.now()];
-    if (!known && (!begun || Date.now() - this.#since <= SEEK_MS)) return { from, shift: 0, seekRow, look };
+    if (!isKnown && (!hasLines || Date.now() - this.#since <= SEEK_MS)) return { from, shift: 0, seekRow, viewport };
     this.seekTime = null;
-    const anchor = absent !== null || sought >= count ? null : shown.at(sought + start);
-    return { from, shift: 0, seekRow, look: { ...look, from: Math.max(0, from), anchor, anchorIndex: seekRow } };
+    const anchor = unloaded !== null || sought >= count ? null : shown.at(sought + start);
+    return { from, shift: 0, seekRow, viewport: { ...viewport, from: Math.max(0, from), anchor, anchorIndex: seekRow } };
   }
 
-  #holdRow(anchor: number, look: Viewport, { start, layout, order }: ShownRows): SliceStart {
+  #holdRow(anchor: number, viewport: Viewport, { start, layout, order }: ShownRows): SliceStart {
     const index = order.shownAt(anchor === EDGE_ID ? 0 : Math.min(order.total - 1, layout.toBar(Math.max(0, this.#selection.shown.indexFor(anchor) - start)) + 1));
     if (this.#landed) {
-      const shift = index - look.anchorIndex;
-      return { from: look.from + shift, shift, look };
+      const shift = index - viewport.anchorIndex;
+      return { from: viewport.from + shift, shift, viewport };
     }
     this.#landed = true;
-    const absent = layout.blankAt(this.#time);
-    const jump = absent === null ? { row: index, id: anchor } : { row: order.shownAt(absent), id: BLANK_ID - absent };
-    const from = jump.row - Math.floor(look.count / 2);
-    return { from, shift: 0, jump, look: { ...look, from, anchor: absent === null ? anchor : null, anchorIndex: index } };
+    const unloaded = layout.blankAt(this.#time);
+    const jump = unloaded === null ? { row: index, id: anchor } : { row: order.shownAt(unloaded), id: BLANK_ID - unloaded };
+    const from = jump.row - Math.floor(viewport.count / 2);
+    return { from, shift: 0, jump, viewport: { ...viewport, from, anchor: unloaded === null ? anchor : null, anchorIndex: index } };
   }
 }
 

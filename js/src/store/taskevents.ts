@@ -44,8 +44,8 @@ function resumedText(reason: string): string {
 function noticeText(event: StatusEvent): string {
   const name = sourceName(event.source);
   const run = event.source?.run ? ` again (run ${event.source.run})` : "";
-  const said = event.message ?? event.reason ?? "";
-  if (stoppedText(event)) return said;
+  const message = event.message ?? event.reason ?? "";
+  if (stoppedText(event)) return message;
   switch (event.notice) {
     case "started":
       return `${name} started${run}`;
@@ -56,9 +56,9 @@ function noticeText(event: StatusEvent): string {
       return `${name} ${verb}${exit ? `: ${exit}` : ""}${why ? `: ${why.length > MAX_MESSAGE_CHARS ? `${why.slice(0, MAX_MESSAGE_CHARS - 1)}…` : why}` : ""}`;
     }
     case "waiting":
-      return name ? `${name} waiting: ${event.reason ?? said}` : said;
+      return name ? `${name} waiting: ${event.reason ?? message}` : message;
     default:
-      return [said.startsWith(name) ? "" : name, event.reason && !said.includes(event.reason) ? `${event.reason}: ${said}` : said || (event.state ?? "")].filter(Boolean).join(" · ");
+      return [message.startsWith(name) ? "" : name, event.reason && !message.includes(event.reason) ? `${event.reason}: ${message}` : message || (event.state ?? "")].filter(Boolean).join(" · ");
   }
 }
 
@@ -180,10 +180,10 @@ export class TaskEvents extends LineTable {
     if (!this.loaded.add(event.seq)) return;
     const id = event.source ? this.sourceId(event.source) : -1;
     if (live && event.state) [this.state, this.reason] = [event.state, event.reason ?? ""];
-    const was = this.stopped;
+    const before = this.stopped;
     if (live && event.notice === "state") this.stopped = stoppedText(event);
-    if (was && !this.stopped) this.#addNotice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, resumedText(this.#obstacle), false);
-    if (this.stopped !== was) this.#obstacle = this.stopped && event.reason ? event.reason : "";
+    if (before && !this.stopped) this.#addNotice(event.seq, event.time ? fromNs(event.time) : this.newest, id, 0, resumedText(this.#obstacle), false);
+    if (this.stopped !== before) this.#obstacle = this.stopped && event.reason ? event.reason : "";
     if (event.notice === "created") return this.updateSource(event); // the notice of its end says more
     if (event.notice === "state" && (event.message ?? "").toLowerCase() === event.state) {
       if (live) this.message = event.message ?? "";

@@ -276,10 +276,10 @@ class Seam {
     if (near === undefined) return key;
     const low = lowerBound(near.length, (index) => near[index][0] < seq);
     const [before, after] = [near[low - 1], near[low]];
-    let found = key;
-    if (before && seq - before[0] < MAX_SEQ_DISTANCE && before[1] - time < MAX_CROSSING_MS) found = Math.max(found, before[1]);
-    if (after && after[0] - seq < MAX_SEQ_DISTANCE && time - after[1] < MAX_CROSSING_MS) found = Math.min(found, after[1]);
-    return found;
+    let result = key;
+    if (before && seq - before[0] < MAX_SEQ_DISTANCE && before[1] - time < MAX_CROSSING_MS) result = Math.max(result, before[1]);
+    if (after && after[0] - seq < MAX_SEQ_DISTANCE && time - after[1] < MAX_CROSSING_MS) result = Math.min(result, after[1]);
+    return result;
   }
 }
 
@@ -310,7 +310,7 @@ function findSplitBlocks(store: TaskStore, start: number): number[][] {
 
 /** Return the tracebacks in the lines of one stream. */
 function findBlocks(store: TaskStore, rows: number[]): number[][] {
-  const found: number[][] = [];
+  const result: number[][] = [];
   let open: { said: TracebackState; rows: number[]; pending: number[] } | null = null;
   let before = "";
   for (const [i, row] of rows.entries()) {
@@ -331,11 +331,11 @@ function findBlocks(store: TaskStore, rows: number[]): number[][] {
       const above = said === null && i > 0 && isConsecutive(store, rows[i - 1], row) ? startFromFrame(line, stripEscapes(before.slice(0, MAX_CHARS))) : null;
       if (above) addLine((said = above), line);
       open = said === null ? null : { said, rows: above ? [rows[i - 1], row] : [row], pending: [] };
-      if (open) found.push(open.rows);
+      if (open) result.push(open.rows);
     }
     before = raw;
   }
-  return found;
+  return result;
 }
 
 /** Return whether no line of the recording is missing between two lines. */

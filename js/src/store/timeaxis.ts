@@ -101,14 +101,14 @@ function firstTime(store: TaskStore): number {
 
 /** Return the ranges that are in no span. */
 function loadedRanges(stores: TaskStore[], from: number, to: number): [number, number][] {
-  const found: [number, number][] = [];
+  const result: [number, number][] = [];
   let at = from;
   for (const { low, high } of stores.flatMap(({ spans }) => spans).toSorted((a, b) => a.low - b.low)) {
-    if (low > at) found.push([at, low]);
+    if (low > at) result.push([at, low]);
     at = Math.max(at, high);
   }
-  if (at < to || found.length === 0) found.push([at, to]);
-  return found;
+  if (at < to || result.length === 0) result.push([at, to]);
+  return result;
 }
 
 const REDRAW_MS = 500;

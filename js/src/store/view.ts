@@ -65,17 +65,17 @@ export class View {
   }
 
   /** Return the same view for rows with other numbers. */
-  recreate(stores: TaskStore[], look: Viewport): View {
-    const anew = new View(this.id, this.model, stores, this.selection.filter, look);
-    anew.awaitsAck = this.awaitsAck;
-    anew.isVisible = this.isVisible;
-    anew.window.isExtended = this.window.isExtended;
-    anew.window.low = this.window.low;
-    anew.search = this.search;
-    anew.remoteJump = this.remoteJump;
-    anew.hasChart = anew.isChartDue = this.hasChart;
-    anew.#generation = this.#generation + 1;
-    return anew;
+  recreate(stores: TaskStore[], viewport: Viewport): View {
+    const recreated = new View(this.id, this.model, stores, this.selection.filter, viewport);
+    recreated.awaitsAck = this.awaitsAck;
+    recreated.isVisible = this.isVisible;
+    recreated.window.isExtended = this.window.isExtended;
+    recreated.window.low = this.window.low;
+    recreated.search = this.search;
+    recreated.remoteJump = this.remoteJump;
+    recreated.hasChart = recreated.isChartDue = this.hasChart;
+    recreated.#generation = this.#generation + 1;
+    return recreated;
   }
 
   refilter(filter: Filter): void {
@@ -158,9 +158,9 @@ export class View {
     const layout = buildLayout(selection, start, count, low);
     const order = (this.#order = new DisplayOrder(selection, layout, start, end, viewport.newestFirst ?? false));
     const what = { start, count, layout, order };
-    const aimed = this.scrollAnchor.resolve(viewport, what);
-    this.viewport = aimed.look;
-    const from = Math.max(0, Math.min(aimed.from, order.total - 1));
+    const slice = this.scrollAnchor.resolve(viewport, what);
+    this.viewport = slice.viewport;
+    const from = Math.max(0, Math.min(slice.from, order.total - 1));
     const { rows, wanted } = new Slice(selection, this.groups, what, from, viewport.count, viewport.follow, () => edgeRow(stores, loading, start, this.#remote(0)));
     this.wantedRows = wanted;
     const rate = this.#rate(now, live);
@@ -171,12 +171,12 @@ export class View {
       view: this.id,
       total: order.total,
       first: from,
-      shift: aimed.shift,
+      shift: slice.shift,
       follow: viewport.follow,
       newestFirst: viewport.newestFirst ?? false,
       rows,
       generation: this.#generation,
-      seekRow: aimed.seekRow,
+      seekRow: slice.seekRow,
       lines: stores.reduce((sum, store) => sum + store.recorded, 0),
       shown: count,
       filtered: selection.filtered,
@@ -184,7 +184,7 @@ export class View {
       remote: this.#remote(count),
       beyond: this.remoteJump?.summary,
       find: this.#find(low),
-      jump: aimed.jump,
+      jump: slice.jump,
       rate,
       newest: this.window.newest,
       now,

@@ -74,13 +74,13 @@ export class Views {
 
   contextOf(view: View): ViewContext {
     const tasks = this.#tasks.links.tasksOf(view.model);
-    const held = tasks.map((task) => this.#tasks.entryOf(task));
+    const entries = tasks.map((task) => this.#tasks.entryOf(task));
     const entry = tasks.length > 0 ? this.#tasks.links.entryOf(tasks[0]) : undefined;
-    const live = held.some(({ store }) => !store.ended);
-    const done = !live && held.length > 0;
-    const problem = held.find((one) => one.problem !== null)?.problem ?? held.find((one) => one.loadProblem !== null)?.loadProblem ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
+    const live = entries.some(({ store }) => !store.ended);
+    const done = !live && entries.length > 0;
+    const problem = entries.find((one) => one.problem !== null)?.problem ?? entries.find((one) => one.loadProblem !== null)?.loadProblem ?? (done && entry?.state !== "stopped" ? null : (entry?.problem ?? null));
     const rest = { link: done ? ("done" as const) : (entry?.state ?? "connecting"), transport: entry?.kind ?? "comm", linesBehind: done ? 0 : (entry?.linesBehind ?? 0), problem, clockAhead: this.#clock.ahead, tasks: tasks.map((task) => this.#tasks.summary(task)) };
-    return { now: this.#tasks.now(), live, loading: held.some((one) => one.isLoading), rest };
+    return { now: this.#tasks.now(), live, loading: entries.some((one) => one.isLoading), rest };
   }
 
   /** Send an update if the view is visible and has drawn the last one. */

@@ -39,12 +39,12 @@ export function showHidden(text: string, at?: (from: number, to: number) => void
   if (!HIDDEN.test(text)) return text;
   let out = "";
   let last = 0;
-  for (const found of text.matchAll(ALL_HIDDEN)) {
-    out += text.slice(last, found.index);
-    const name = controlName(found[0]);
+  for (const match of text.matchAll(ALL_HIDDEN)) {
+    out += text.slice(last, match.index);
+    const name = controlName(match[0]);
     at?.(out.length, out.length + name.length);
     out += name;
-    last = found.index + found[0].length;
+    last = match.index + match[0].length;
   }
   return out + text.slice(last);
 }
@@ -64,10 +64,10 @@ function lastState(text: string): string {
   const body = text.replace(/\r+$/, "");
   const states = body.split("\r").filter((state) => state.trim() !== "");
   const last = states.at(-1) ?? "";
-  const said = letters(last);
+  const expected = letters(last);
   const redrawn = states.slice(-STATES_COMPARED).every((state) => {
     const other = letters(state);
-    return said.startsWith(other.slice(0, PREFIX_LETTERS)) || other.startsWith(said.slice(0, PREFIX_LETTERS));
+    return expected.startsWith(other.slice(0, PREFIX_LETTERS)) || other.startsWith(expected.slice(0, PREFIX_LETTERS));
   });
   return redrawn ? last : body;
 }
@@ -147,10 +147,10 @@ function addLinks(text: string, runs: StyleRun[]): StyleRun[] {
   const out: StyleRun[] = [];
   let next = 0;
   let style = "";
-  for (const found of text.matchAll(LINK)) {
-    const end = found.index + found[0].length;
-    for (; next < runs.length && runs[next][0] <= found.index; next++) out.push([runs[next][0], (style = runs[next][1])]);
-    out.push([found.index, `${style || "a"} l${found[0]}`]);
+  for (const match of text.matchAll(LINK)) {
+    const end = match.index + match[0].length;
+    for (; next < runs.length && runs[next][0] <= match.index; next++) out.push([runs[next][0], (style = runs[next][1])]);
+    out.push([match.index, `${style || "a"} l${match[0]}`]);
     for (; next < runs.length && runs[next][0] <= end; next++) style = runs[next][1];
     out.push([end, style]);
   }
@@ -172,11 +172,11 @@ export function parseAnsi(raw: string): { text: string; runs: StyleRun[] } {
       runs.push([before + from, "x"], [before + to, name]);
     });
   };
-  for (const found of line.matchAll(ESCAPES)) {
-    take(found.index);
-    at = found.index + found[0].length;
-    if (found[3] === "m" && found[2] === "" && !/[<=>?]/.test(found[1])) applyCodes(style, found[1]);
-    else if (found[4]?.startsWith("8;")) style.link = safeLink(found[4].slice(2).replace(/^[^;]*;/, ""));
+  for (const match of line.matchAll(ESCAPES)) {
+    take(match.index);
+    at = match.index + match[0].length;
+    if (match[3] === "m" && match[2] === "" && !/[<=>?]/.test(match[1])) applyCodes(style, match[1]);
+    else if (match[4]?.startsWith("8;")) style.link = safeLink(match[4].slice(2).replace(/^[^;]*;/, ""));
     else continue;
     const name = styleName(style);
     if (runs.length > 0 && runs[runs.length - 1][0] === text.length) runs.pop();

@@ -30,12 +30,12 @@ function unquoteValue(text: string): string {
 
 /** Parse conditions joined with `and`; null if the text is none. */
 export function parseConditions(text: string): Condition[] | null {
-  const found: Condition[] = [];
+  const result: Condition[] = [];
   CONDITION.lastIndex = 0;
   for (let match = CONDITION.exec(text); match !== null; match = CONDITION.exec(text)) {
     const [, key, op, value, after] = match;
-    found.push([key, OPERATOR_ALIASES[op] ?? op, unquoteValue(value)]);
-    if (CONDITION.lastIndex === text.length) return after.trim() === "" ? found : null;
+    result.push([key, OPERATOR_ALIASES[op] ?? op, unquoteValue(value)]);
+    if (CONDITION.lastIndex === text.length) return after.trim() === "" ? result : null;
   }
   return null;
 }
@@ -70,8 +70,8 @@ function fieldValue(doc: unknown, key: string): string | null {
 }
 
 function readField(line: string, key: string, pair: RegExp): string | null {
-  const found = fieldValue(parseObject(line)?.fields, key);
-  if (found !== null) return found;
+  const result = fieldValue(parseObject(line)?.fields, key);
+  if (result !== null) return result;
   const match = pair.exec(line);
   return match === null ? null : unquoteValue(match[1]);
 }

@@ -16,7 +16,7 @@ const KEPT_DIGITS = /^\0(-?\d+)$/;
 /** Parse JSON; integers of many digits keep all of them. Throws if it is not JSON. */
 function parseJson(text: string): unknown {
   if (!/\d{16}/.test(text)) return JSON.parse(text);
-  const kept = text.replace(DIGITS, (found) => (found[0] === '"' ? found : `"\\u0000${found}"`));
+  const kept = text.replace(DIGITS, (result) => (result[0] === '"' ? result : `"\\u0000${result}"`));
   return JSON.parse(kept, (_key, value: unknown) => (typeof value === "string" && KEPT_DIGITS.test(value) ? BigInt(value.slice(1)) : value));
 }
 

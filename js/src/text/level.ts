@@ -58,11 +58,11 @@ export function levelOf(text: string): number {
   if (signed !== null) return { "#": WARNING, "*": INFO }[signed[1]] ?? DEBUG;
   if (MAY_NAME_LEVEL.test(head)) {
     NAMED_LEVEL.lastIndex = 0;
-    for (let found = NAMED_LEVEL.exec(head); found !== null; found = NAMED_LEVEL.exec(head)) {
-      const [, key, word, short] = found;
+    for (let match = NAMED_LEVEL.exec(head); match !== null; match = NAMED_LEVEL.exec(head)) {
+      const [, key, word, short] = match;
       // Of the short names only capitals are levels: "(e)" and "[w]" are prose.
       if (short === undefined || short === short.toUpperCase()) return key === undefined ? rankOf(word ?? short) : levelOfValue(/^\d/.test(key) ? Number(key) : key);
-      NAMED_LEVEL.lastIndex = found.index + 1;
+      NAMED_LEVEL.lastIndex = match.index + 1;
     }
   }
   if (!MAY_HAVE_CAPITAL_WORD.test(head)) return 0;
@@ -86,8 +86,8 @@ function scanJsonLevel(text: string): number | undefined {
   // Within another object, a list or a text the key is not the line's own.
   if (text[at - 1] === "\\" || text.lastIndexOf("{", at) !== text.indexOf("{") || text.lastIndexOf("[", at) !== -1) return undefined;
   VALUE.lastIndex = at + key.length;
-  const found = VALUE.exec(text);
-  return found === null ? undefined : levelOfValue(found[1] ?? Number(found[2]));
+  const match = VALUE.exec(text);
+  return match === null ? undefined : levelOfValue(match[1] ?? Number(match[2]));
 }
 
 function parseJsonObject(text: string): Record<string, unknown> | null {
@@ -111,8 +111,8 @@ function levelOfValue(value: unknown): number {
 /** Return the level of a JSON line. Without a level field, its message may still name one. */
 function levelOfFields(fields: Record<string, unknown>): number {
   for (const key of LEVEL_KEYS) if (Object.hasOwn(fields, key)) return levelOfValue(fields[key]);
-  const said = Object.hasOwn(fields, "msg") ? fields.msg : fields.message;
-  return typeof said === "string" && !/^\s*\{/.test(said) ? levelOf(said) : 0;
+  const message = Object.hasOwn(fields, "msg") ? fields.msg : fields.message;
+  return typeof message === "string" && !/^\s*\{/.test(message) ? levelOf(message) : 0;
 }
 
 export function rankOf(level: string): number {

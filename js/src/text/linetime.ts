@@ -29,8 +29,8 @@ const MAX_ZONE_MS = 14 * 3_600_000;
 const MAX_DELAY_MS = 1500;
 
 function parseZone(text: string): number {
-  const found = /([+-])(\d\d):?(\d\d)/.exec(text);
-  return found === null ? 0 : (found[1] === "-" ? -1 : 1) * (Number(found[2]) * 60 + Number(found[3])) * 60_000;
+  const match = /([+-])(\d\d):?(\d\d)/.exec(text);
+  return match === null ? 0 : (match[1] === "-" ? -1 : 1) * (Number(match[2]) * 60 + Number(match[3])) * 60_000;
 }
 
 /** Parse the time in a line's head. `near` supplies the year and the day if they are missing. */
@@ -43,16 +43,16 @@ export function parseLineTime(text: string, near: number): LineTime | null {
     return { from: found.index, to: found.index + found[0].length, time, hasZone: offset !== "" };
   };
   const year = new Date(near).getUTCFullYear();
-  let found = DATE.exec(head);
-  if (found) return at(found, found.slice(1, 7).map(Number), found[7], found[8]);
-  if ((found = KLOG.exec(head))) return at(found, [year, ...found.slice(1, 6).map(Number)], found[6]);
-  if ((found = WEB_SERVER.exec(head))) return at(found, [Number(found[3]), MONTHS.indexOf(found[2]) + 1, Number(found[1]), ...found.slice(4, 7).map(Number)], "", found[7]);
-  if ((found = SYSLOG.exec(head))) return at(found, [year, MONTHS.indexOf(found[1]) + 1, ...found.slice(2, 6).map(Number)]);
-  if ((found = EPOCH.exec(head))) return { from: 0, to: found[0].length, time: Number(found[1]) * 1000 + Number(found[2] ?? 0) + Number(`0.${found[3] ?? 0}`) * 1000, hasZone: true };
-  if ((found = CLOCK.exec(head))) {
-    const clock = found.slice(1, 4).reduce((sum, part) => 60 * sum + Number(part), 0) * 1000 + Number(`0.${found[4] ?? 0}`) * 1000;
+  let match = DATE.exec(head);
+  if (match) return at(match, match.slice(1, 7).map(Number), match[7], match[8]);
+  if ((match = KLOG.exec(head))) return at(match, [year, ...match.slice(1, 6).map(Number)], match[6]);
+  if ((match = WEB_SERVER.exec(head))) return at(match, [Number(match[3]), MONTHS.indexOf(match[2]) + 1, Number(match[1]), ...match.slice(4, 7).map(Number)], "", match[7]);
+  if ((match = SYSLOG.exec(head))) return at(match, [year, MONTHS.indexOf(match[1]) + 1, ...match.slice(2, 6).map(Number)]);
+  if ((match = EPOCH.exec(head))) return { from: 0, to: match[0].length, time: Number(match[1]) * 1000 + Number(match[2] ?? 0) + Number(`0.${match[3] ?? 0}`) * 1000, hasZone: true };
+  if ((match = CLOCK.exec(head))) {
+    const clock = match.slice(1, 4).reduce((sum, part) => 60 * sum + Number(part), 0) * 1000 + Number(`0.${match[4] ?? 0}`) * 1000;
     const day = near - (near % DAY_MS) + clock;
-    return { from: 0, to: found[0].length, time: [day - DAY_MS, day, day + DAY_MS].reduce((best, one) => (Math.abs(one - near) < Math.abs(best - near) ? one : best)), hasZone: false };
+    return { from: 0, to: match[0].length, time: [day - DAY_MS, day, day + DAY_MS].reduce((best, one) => (Math.abs(one - near) < Math.abs(best - near) ? one : best)), hasZone: false };
   }
   return null;
 }

@@ -60,9 +60,9 @@ function parseNumbers(text: string, first: number): Map<string, number> | undefi
     const reader = new LiteralReader(text, first);
     const doc = reader.value(0);
     if (!(doc instanceof Map) || !reader.atEnd) return undefined;
-    const found = new Map<string, number>();
-    collectNumbers(doc, "", reader.python, found);
-    return found;
+    const result = new Map<string, number>();
+    collectNumbers(doc, "", reader.python, result);
+    return result;
   } catch (reason) {
     if (reason instanceof Unreadable) return undefined;
     throw reason;
@@ -72,16 +72,16 @@ function parseNumbers(text: string, first: number): Map<string, number> | undefi
 /** Return a reference to a token: -1 - its index. A value that is not finite is stored as it is, so the two cannot be confused. */
 const tokenRef = (place: number): number => -1 - place;
 
-function collectNumbers(doc: Dict, prefix: string, python: boolean, found: Map<string, number>): void {
+function collectNumbers(doc: Dict, prefix: string, python: boolean, result: Map<string, number>): void {
   for (const [key, value] of doc) {
     // A name with a number in it differs from line to line.
     if (key.includes(PLACEHOLDER)) continue;
     const name = prefix + key;
-    if (value instanceof Map) collectNumbers(value, `${name}.`, python, found);
-    else if (value === null || TIMES.has(key.toLowerCase()) || found.has(name)) continue;
-    else if (typeof value === "number") found.set(name, python ? Number.NaN : value);
+    if (value instanceof Map) collectNumbers(value, `${name}.`, python, result);
+    else if (value === null || TIMES.has(key.toLowerCase()) || result.has(name)) continue;
+    else if (typeof value === "number") result.set(name, python ? Number.NaN : value);
     // Since Transformers 5 its dicts hold numbers as text.
-    else if (!("text" in value) || (python && value.text === PLACEHOLDER)) found.set(name, tokenRef(value.mark));
+    else if (!("text" in value) || (python && value.text === PLACEHOLDER)) result.set(name, tokenRef(value.mark));
   }
 }
 
@@ -134,14 +134,14 @@ class LiteralReader {
   }
 
   #dict(depth: number): Dict {
-    const found: Dict = new Map();
+    const result: Dict = new Map();
     for (;;) {
       const key = this.#key();
-      if (key === null) return found;
+      if (key === null) return result;
       if (this.#next()[1] !== ":") throw new Unreadable();
-      found.set(key, this.value(depth + 1));
+      result.set(key, this.value(depth + 1));
       const [, sign] = this.#next();
-      if (sign === "}") return found;
+      if (sign === "}") return result;
       if (sign !== ",") throw new Unreadable();
     }
   }
@@ -230,9 +230,9 @@ const readingsByShape = new Map<string, ShapeReading | null>();
 
 /** Return what a line reports; a redrawn progress bar reports each of its states. */
 export function parseMetrics(text: string): MetricValues[] {
-  const found: MetricValues[] = [];
+  const result: MetricValues[] = [];
   const line = text.includes("\u001b") ? text.slice(0, MAX_CHARS).replace(COLOUR, "") : text.slice(0, MAX_CHARS);
-  if (!MAY_HAVE_METRICS.test(line)) return found;
+  if (!MAY_HAVE_METRICS.test(line)) return result;
   for (const state of line.includes("\r") ? line.split("\r") : [line]) {
     const { text: shape, tokens } = shapeOf(state);
     let reading = readingsByShape.get(shape);
@@ -247,27 +247,27 @@ export function parseMetrics(text: string): MetricValues[] {
       const said = Number.isFinite(value) ? parseNumber(tokens[-1 - value]) : value;
       if (said !== undefined) values.push([name, said]);
     }
-    if (values.length > 0) found.push({ values, step: number(reading.step), epoch: number(reading.epoch) });
+    if (values.length > 0) result.push({ values, step: number(reading.step), epoch: number(reading.epoch) });
   }
-  return found;
+  return result;
 }
 
 /** Return what lines of a shape report; null if they report no value. */
 function readShape(shape: string): ShapeReading | null {
   if (CODE_LINE.test(shape)) return null;
-  let found = new Map<string, number>();
+  let result = new Map<string, number>();
   const brace = shape.indexOf("{");
-  if (brace >= 0 && shape.trimEnd().endsWith("}")) found = parseNumbers(shape.slice(brace), tokensBefore(shape, brace)) ?? found;
-  if (found.size === 0) {
-    readPairs(shape, found);
-    readColumns(shape, found);
+  if (brace >= 0 && shape.trimEnd().endsWith("}")) result = parseNumbers(shape.slice(brace), tokensBefore(shape, brace)) ?? result;
+  if (result.size === 0) {
+    readPairs(shape, result);
+    readColumns(shape, result);
   }
   const step = STEPS.map((kind) => kind.exec(shape)).find((match) => match !== null);
   const epoch = EPOCH.exec(shape);
-  if (epoch && !found.has("epoch")) found.set("epoch", tokenRef(lastToken(shape, epoch)));
+  if (epoch && !result.has("epoch")) result.set("epoch", tokenRef(lastToken(shape, epoch)));
   const round = ROUND.exec(shape);
   const bar = BAR.exec(shape);
-  const values = [...found].filter(([name]) => {
+  const values = [...result].filter(([name]) => {
     const low = name.trim().toLowerCase();
     const end = low.split(/\s+/).at(-1)!;
     return low !== "" && !NOT_METRICS.has(name.toLowerCase()) && !ID_NAMES.has(end) && (name === "epoch" || !EPOCHS.has(end));
@@ -295,7 +295,7 @@ function valueAt(shape: string, text: string, at: number): number {
 }
 
 /** Read `name=1` and `name: 1`. `name:1` counts only if there are several, because one is a line of a file or a port. */
-function readPairs(shape: string, found: Map<string, number>): void {
+function readPairs(shape: string, result: Map<string, number>): void {
   const all = [...shape.matchAll(PAIR)];
   const row = all.filter(([, separator]) => separator === ":").length > 1 || ROUND.test(shape);
   let before = 0;
@@ -306,7 +306,7 @@ function readPairs(shape: string, found: Map<string, number>): void {
     const name = isPair ? nameBefore(left, separator !== "=", before === 0) : undefined;
     before = match.index + whole.length;
     const at = shape.indexOf(value, match.index + separator.length);
-    if (name && !found.has(name)) found.set(name, valueAt(shape, value, at));
+    if (name && !result.has(name)) result.set(name, valueAt(shape, value, at));
   }
 }
 
@@ -325,16 +325,16 @@ function nameBefore(left: string, spaced: boolean, first: boolean): string | und
 /**
  * Read columns: `| loss 8.1 | ppl 279`, and `Loss 6.9 (7.0)` between tabs.
  */
-function readColumns(shape: string, found: Map<string, number>): void {
+function readColumns(shape: string, result: Map<string, number>): void {
   if (shape.includes(`${PLACEHOLDER}%|`)) return;
   const piped = shape.split("|");
   const [rule, parts] = piped.length > 2 ? [PIPED, piped] : [AVERAGED, shape.split("\t")];
   let at = 0;
   for (const part of parts) {
     const [whole, name, value] = rule.exec(part) ?? [];
-    if (name !== undefined && !name.includes(PLACEHOLDER) && !found.has(name.trim())) {
+    if (name !== undefined && !name.includes(PLACEHOLDER) && !result.has(name.trim())) {
       const from = whole!.indexOf(value!, whole!.indexOf(name) + name.length);
-      found.set(name.trim(), valueAt(shape, value!, at + from));
+      result.set(name.trim(), valueAt(shape, value!, at + from));
     }
     at += part.length + 1;
   }

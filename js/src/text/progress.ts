@@ -43,13 +43,13 @@ const BAR_SIGNS = ["%|", "━", " [=", " [>", "%] in ", "it [", "/s]"];
 export function parseProgress(text: string): Progress | null {
   const line = lastPart(text);
   if (line === "" || !BAR_SIGNS.some((sign) => line.includes(sign))) return null;
-  let found: RegExpExecArray | null;
+  let match: RegExpExecArray | null;
   return (
     parseTqdm(line) ??
-    ((found = KERAS.exec(line)) && parseKeras(found)) ??
-    ((found = LINE.exec(line)) && parseDrawnBar(found)) ??
-    ((found = ALIVE.exec(line)) && parseAlive(found)) ??
-    ((found = OPEN_TQDM.exec(line)) && parseOpenTqdm(found))
+    ((match = KERAS.exec(line)) && parseKeras(match)) ??
+    ((match = LINE.exec(line)) && parseDrawnBar(match)) ??
+    ((match = ALIVE.exec(line)) && parseAlive(match)) ??
+    ((match = OPEN_TQDM.exec(line)) && parseOpenTqdm(match))
   );
 }
 
@@ -67,9 +67,9 @@ function parseTqdm(line: string): Progress | null {
   const share = PERCENT.exec(line);
   if (share === null) return null;
   TQDM.lastIndex = DRAWN.lastIndex = share.index + share[0].length;
-  const found = TQDM.exec(line);
-  if (!found || !(found[3] || (found[2] && DRAWN.test(line)))) return null;
-  const [, step, total, elapsed, remaining, speed, rest] = found;
+  const match = TQDM.exec(line);
+  if (!match || !(match[3] || (match[2] && DRAWN.test(line)))) return null;
+  const [, step, total, elapsed, remaining, speed, rest] = match;
   const [at, known] = [parseSize(step), parseSize(total)];
   const [rate, unit] = parseRate(speed ?? "");
   return newBar(line.slice(0, share.index), at !== null && known ? at / known : Number(share[1]) / 100, at, known, rate, unit, parseSeconds(elapsed), parseSeconds(remaining), rest);
@@ -103,8 +103,8 @@ function parseDrawnBar([, before, behind]: string[]): Progress | null {
 function parseKeras([, done, of, behind]: string[]): Progress {
   const [step, total] = [Number(done), of === "Unknown" ? null : Number(of)];
   const [elapsed, remaining] = parseTimes(behind, step === total);
-  const said = behind.split(" - ").slice(1).filter((part) => !/^\s*(?:ETA|\d+s?\b)(?!.*: \d+\.)/.test(part));
-  return newBar("", total ? step / total : null, step, total, parseRate(behind)[0], "step", elapsed, remaining, said.join(" - "));
+  const parts = behind.split(" - ").slice(1).filter((part) => !/^\s*(?:ETA|\d+s?\b)(?!.*: \d+\.)/.test(part));
+  return newBar("", total ? step / total : null, step, total, parseRate(behind)[0], "step", elapsed, remaining, parts.join(" - "));
 }
 
 function parseAlive([, label, step, total, share, elapsed, speeds, rest]: string[]): Progress {
@@ -114,25 +114,25 @@ function parseAlive([, label, step, total, share, elapsed, speeds, rest]: string
 }
 
 function parseSize(text: string | undefined): number | null {
-  const found = /^(\d+(?:\.\d+)?)\s?([a-z]?)$/i.exec(text?.trim() ?? "");
-  return found && Number(found[1]) * SCALE[found[2].toLowerCase()];
+  const match = /^(\d+(?:\.\d+)?)\s?([a-z]?)$/i.exec(text?.trim() ?? "");
+  return match && Number(match[1]) * SCALE[match[2].toLowerCase()];
 }
 
 /** Return units per second, also if the bar shows seconds per unit. */
 function parseRate(text: string): [rate: number | null, unit: string] {
-  let found = SPEED.exec(text);
-  if (found) return [Number(found[1]) * SCALE[found[2].slice(0, 1).toLowerCase()], /^b$/i.test(found[3]) ? "B" : found[3]];
-  if ((found = TIME_PER_UNIT.exec(text)) === null) return [null, ""];
-  const each = Number(found[1]) * { s: 1, ms: 1e-3, us: 1e-6 }[found[2] as "s"];
-  return [each ? 1 / each : null, found[3]];
+  let match = SPEED.exec(text);
+  if (match) return [Number(match[1]) * SCALE[match[2].slice(0, 1).toLowerCase()], /^b$/i.test(match[3]) ? "B" : match[3]];
+  if ((match = TIME_PER_UNIT.exec(text)) === null) return [null, ""];
+  const each = Number(match[1]) * { s: 1, ms: 1e-3, us: 1e-6 }[match[2] as "s"];
+  return [each ? 1 / each : null, match[3]];
 }
 
 /** Return the time that a bar shows: the remaining one, or the elapsed one once it is done. */
 function parseTimes(text: string, done: boolean): [elapsed: number | null, remaining: number | null] {
-  const found = CLOCK_TIME.exec(text.replace(TIME_PER_UNIT, ""));
-  if (found === null) return [null, null];
-  const value = parseSeconds(found[2]);
-  return done && !found[1] ? [value, null] : [null, value];
+  const match = CLOCK_TIME.exec(text.replace(TIME_PER_UNIT, ""));
+  if (match === null) return [null, null];
+  const value = parseSeconds(match[2]);
+  return done && !match[1] ? [value, null] : [null, value];
 }
 
 function parseSeconds(text: string | undefined): number | null {

@@ -35,7 +35,7 @@ function translatePython(written: string, flags: string): [source: string, flags
     .slice(head.length)
     .replace(/\(\?P</g, "(?<")
     .replace(/\(\?P=(\w+)\)/g, "\\k<$1>")
-    .replace(/\\./gs, (found) => (found === "\\A" ? "^" : found === "\\Z" ? "$" : found));
+    .replace(/\\./gs, (result) => (result === "\\A" ? "^" : result === "\\Z" ? "$" : result));
   const all = [...new Set(`${given.replace(/[^ims]/g, "")}${flags.replace("c", "")}`)].join("");
   return [source, all || (head === "" && !flags.includes("c") ? caseFlags(source) : "")];
 }
@@ -83,25 +83,25 @@ function splitExcludes(text: string): { grep: string; exclude: string[] } {
 
 /** Parse what was typed: `!text` and `-word` exclude, `"text"` is taken literally, `level>=warning`, `status>=500`, `/regex/`. */
 export function parseTerms(typed: string, regex = false, matchCase = false): Terms {
-  const found: Terms = { include: [], exclude: [], where: [], level: "" };
+  const result: Terms = { include: [], exclude: [], where: [], level: "" };
   const text = typed.trim();
-  if (text === "") return typed === "" ? found : { ...found, include: [typed] };
+  if (text === "") return typed === "" ? result : { ...result, include: [typed] };
   const negative = /^!\s*(?=\S)/.exec(text) ?? /^-(?=\/.+\/[imsc]*$)/.exec(text);
   const rest = negative ? text.slice(negative[0].length) : typed;
-  const into = negative ? found.exclude : found.include;
+  const into = negative ? result.exclude : result.include;
   const quoted = /^"([^"]+)"$/.exec(rest.trim());
   const level = /^level\s*(?:>=|≥)\s*([a-z]+)$/i.exec(text);
   if (quoted) into.push(makeTerm(quoted[1], false, matchCase));
   else if (regex || isRegex(rest)) into.push(makeTerm(rest, true, matchCase));
-  else if (level && rankOf(level[1]) > 0) found.level = level[1].toLowerCase();
-  else if (negative === null && parseConditions(text)) found.where.push(text);
+  else if (level && rankOf(level[1]) > 0) result.level = level[1].toLowerCase();
+  else if (negative === null && parseConditions(text)) result.where.push(text);
   else if (negative) into.push(makeTerm(rest, false, matchCase));
   else {
     const { grep, exclude } = splitExcludes(typed);
-    if (grep !== "") found.include.push(makeTerm(grep, false, matchCase));
-    found.exclude.push(...exclude);
+    if (grep !== "") result.include.push(makeTerm(grep, false, matchCase));
+    result.exclude.push(...exclude);
   }
-  return found;
+  return result;
 }
 
 /** Return a term as Python's regular expression, which is case-sensitive by default. */
@@ -174,9 +174,9 @@ export function compileFilter(filter: Partial<Filter>): Matcher {
   }
   for (const term of terms.exclude) attempt(term, () => unwanted.push(termTest(term)));
   for (const text of terms.where) {
-    const found = parseConditions(text);
-    if (found === null) error ||= `${text} is no condition on a field: write status>=500 or user="a b"`;
-    for (const condition of found ?? []) {
+    const result = parseConditions(text);
+    if (result === null) error ||= `${text} is no condition on a field: write status>=500 or user="a b"`;
+    for (const condition of result ?? []) {
       wanted.push(conditionTest(condition));
       markers.push(conditionRegex(condition));
     }
@@ -199,9 +199,9 @@ function findMarks(text: string, markers: RegExp[]): number[] {
   const marks: [number, number][] = [];
   for (const one of markers) {
     one.lastIndex = 0;
-    for (let found = one.exec(text); found !== null && marks.length < MAX_MARKS; found = one.exec(text)) {
-      if (found[0] === "") one.lastIndex++;
-      else marks.push([found.index, found.index + found[0].length]);
+    for (let match = one.exec(text); match !== null && marks.length < MAX_MARKS; match = one.exec(text)) {
+      if (match[0] === "") one.lastIndex++;
+      else marks.push([match.index, match.index + match[0].length]);
     }
   }
   if (markers.length > 1) marks.sort((a, b) => a[0] - b[0]);

@@ -21,9 +21,9 @@ const MAX_QUERY_CHARS = 4000;
 
 /** Translate a glob as Python's fnmatch does: `*`, `?`, `[ab]`, `[!ab]`. */
 function globRegex(glob: string): RegExp {
-  const source = glob.replace(/\[(!?)(\]?[^\]]*)\]|[\\^$.*+?()[\]{}|]/g, (found, not?: string, set?: string) => {
+  const source = glob.replace(/\[(!?)(\]?[^\]]*)\]|[\\^$.*+?()[\]{}|]/g, (result, not?: string, set?: string) => {
     if (set !== undefined) return `[${not ? "^" : ""}${set.replace(/[\\\]^]/g, String.raw`\$&`)}]`;
-    return found === "*" ? ".*" : found === "?" ? "." : `\\${found}`;
+    return result === "*" ? ".*" : result === "?" ? "." : `\\${result}`;
   });
   try {
     return new RegExp(`^${source}$`, "s");
@@ -72,8 +72,8 @@ export function sourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources:
   // Two lists suffice if these pods and containers have no other sources.
   if (!on.some(isPartlyShown) && sources.every((source) => source.on || !pods.has(source.pod) || !containers.has(source.container))) {
     const few = (names: Set<string>, every: string[]): string => (every.every((name) => names.has(name)) ? "" : [...names].join(","));
-    const found = { pod: few(pods, sources.map((source) => source.pod)), container: few(containers, sources.map((source) => source.container)) };
-    return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== ""));
+    const result = { pod: few(pods, sources.map((source) => source.pod)), container: few(containers, sources.map((source) => source.container)) };
+    return Object.fromEntries(Object.entries(result).filter(([, value]) => value !== ""));
   }
   const parts = on.flatMap((source) => (isPartlyShown(source) ? source.runs.filter((one) => one.on).map((one) => String(one.run)) : ["*"]).map((number) => `${source.pod}/${source.container}/${number}`));
   return { run: parts.join(",") };
@@ -81,8 +81,8 @@ export function sourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources:
 
 /** Return the same, or nothing if it is too long for an address. */
 export function boundedSourceQuery(filter: SourceChoice & Pick<Filter, "off">, sources: readonly SourceSummary[]): Partial<SourceChoice> {
-  const found = sourceQuery(filter, sources);
-  return Object.values(found).join("").length > MAX_QUERY_CHARS ? {} : found;
+  const result = sourceQuery(filter, sources);
+  return Object.values(result).join("").length > MAX_QUERY_CHARS ? {} : result;
 }
 
 function isPartlyShown({ runs }: SourceSummary): boolean {

@@ -49,12 +49,12 @@ export function parseTypedTime(text: string, now: number, utc: boolean): number 
     return back === null ? null : now - back;
   }
   const asUtc = utc || /\s*(?:z|utc)$/i.test(trimmed);
-  const found = /^(?:(\d{4})-(\d\d)-(\d\d)[ T])?(\d{1,2}):(\d\d)(?::(\d\d(?:\.\d+)?))?(?:\s*(?:z|utc))?$/i.exec(trimmed);
-  if (found === null) {
+  const match = /^(?:(\d{4})-(\d\d)-(\d\d)[ T])?(\d{1,2}):(\d\d)(?::(\d\d(?:\.\d+)?))?(?:\s*(?:z|utc))?$/i.exec(trimmed);
+  if (match === null) {
     const instant = /^\d{4}-\d\d-\d\dT.*[+-]\d\d:?\d\d$/.test(trimmed) ? Date.parse(trimmed) : Number.NaN;
     return Number.isNaN(instant) ? null : instant;
   }
-  const [, year, month, day, hours, minutes, seconds = "0"] = found;
+  const [, year, month, day, hours, minutes, seconds = "0"] = match;
   if (Number(hours) > 23 || Number(minutes) > 59 || Number(seconds) >= 60) return null;
   const base = new Date(now);
   const [y, m, d] = year === undefined ? (asUtc ? [base.getUTCFullYear(), base.getUTCMonth(), base.getUTCDate()] : [base.getFullYear(), base.getMonth(), base.getDate()]) : [Number(year), Number(month) - 1, Number(day)];

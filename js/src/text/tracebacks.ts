@@ -63,33 +63,33 @@ function addFrame(block: TracebackState, ...place: (string | undefined)[]): void
 
 /** Return the state of a block that a line begins; null if it begins none. */
 export function startTraceback(line: string): TracebackState | null {
-  let found: RegExpExecArray | null = null;
+  let match: RegExpExecArray | null = null;
   if (line.includes("Traceback (most")) {
     const head = parseHeader(line);
     if (head) return newState("python", "", "", ...head);
-    found = BOX.exec(line);
-    return found && newState("python", "", "", "box", found[1]);
+    match = BOX.exec(line);
+    return match && newState("python", "", "", "box", match[1]);
   }
   switch (line[0]) {
     case "p": case "f": case "u": case "S":
-      if ((found = GO.exec(line))) return newState("go", found[1], found[2].trim(), "panic");
+      if ((match = GO.exec(line))) return newState("go", match[1], match[2].trim(), "panic");
       break;
     case "g":
       if (ROUTINE.test(line)) return newState("go", "goroutine", line.slice(10).replace(/:+$/, ""), "calls");
       break;
     case "t":
-      if ((found = NATIVE.exec(line))) return newState("native", found[1]);
+      if ((match = NATIVE.exec(line))) return newState("native", match[1]);
       break;
     case "F":
-      if ((found = FATAL.exec(line))) return newState("native", found[1], found[2], "python");
+      if ((match = FATAL.exec(line))) return newState("native", match[1], match[2], "python");
       break;
     case "_":
       if (TEST.test(line)) return newState("python", "", "", "test");
   }
-  if (line.includes("NCCL WARN ") && (found = NCCL.exec(line))) return newState("nccl", "NCCL WARN", found[1]);
-  if (line.includes(": block: [") && (found = ASSERT.exec(line))) {
-    const block = newState("cuda", "CUDA assertion", found[4]);
-    addFrame(block, found[1], found[2], found[3]);
+  if (line.includes("NCCL WARN ") && (match = NCCL.exec(line))) return newState("nccl", "NCCL WARN", match[1]);
+  if (line.includes(": block: [") && (match = ASSERT.exec(line))) {
+    const block = newState("cuda", "CUDA assertion", match[4]);
+    addFrame(block, match[1], match[2], match[3]);
     return block;
   }
   return null;
@@ -127,17 +127,17 @@ function python(block: TracebackState, line: string): Membership {
   if (block.state === "group") return group(block, line);
   if (block.state === "test" || block.state === "test raised") return test(block, line);
   if (blank) return "maybe";
-  let found: RegExpExecArray | null;
+  let match: RegExpExecArray | null;
   if (block.state === "box" && /^[│╭╰├]/.test(line)) {
-    if ((found = BOXED.exec(line))) addFrame(block, found[1], found[2], found[3]);
+    if ((match = BOXED.exec(line))) addFrame(block, match[1], match[2], match[3]);
     return "yes";
   }
   if (block.state === "frames" && /^(?:[ \t]|> File )/.test(line)) {
-    if ((found = FILE.exec(line))) addFrame(block, found[1], found[2], found[3]);
+    if ((match = FILE.exec(line))) addFrame(block, match[1], match[2], match[3]);
     return "yes";
   }
-  if ((found = RAISED.exec(line)) === null) return "no";
-  [block.type, block.message, block.state] = [found[1], (found[2] ?? "").trimEnd(), "raised"];
+  if ((match = RAISED.exec(line)) === null) return "no";
+  [block.type, block.message, block.state] = [match[1], (match[2] ?? "").trimEnd(), "raised"];
   return "yes";
 }
 
@@ -156,8 +156,8 @@ function afterException(block: TracebackState, line: string): Membership {
   }
   if (block.state === "chain") return "no";
   if (block.looseLines === 0 && (MESSAGE_GOES_ON.test(line) || /^[ \t]/.test(line))) {
-    const found = NATIVE_FRAME.exec(line);
-    if (found) addFrame(block, found[2], found[1]);
+    const match = NATIVE_FRAME.exec(line);
+    if (match) addFrame(block, match[2], match[1]);
     return "yes";
   }
   return ++block.looseLines > MAX_LOOSE_LINES || startTraceback(line) ? "no" : "maybe";
@@ -169,18 +169,18 @@ function group(block: TracebackState, line: string): Membership {
     return "maybe";
   }
   if (!/^\s*[|+]/.test(line)) return "no";
-  let found = GROUPED.exec(line);
-  if (found && block.type !== "") block.chain.push(`${found[1]}: ${found[2]}`);
-  else if (found) [block.type, block.message] = [found[1], found[2]];
-  else if ((found = FILE.exec(line))) addFrame(block, found[1], found[2], found[3]);
+  let match = GROUPED.exec(line);
+  if (match && block.type !== "") block.chain.push(`${match[1]}: ${match[2]}`);
+  else if (match) [block.type, block.message] = [match[1], match[2]];
+  else if ((match = FILE.exec(line))) addFrame(block, match[1], match[2], match[3]);
   return "yes";
 }
 
 /** Add a line of a failed pytest test. All lines up to the last one that says something belong. */
 function test(block: TracebackState, line: string): Membership {
-  let found = RAISED_IN.exec(line);
-  if (found) {
-    const text = (found[1] ?? "").trim();
+  let match = RAISED_IN.exec(line);
+  if (match) {
+    const text = (match[1] ?? "").trim();
     if (block.state === "test" && block.type !== "") block.chain.push(tracebackTitle(block));
     if (block.state === "test" || (block.type === "" && block.message.startsWith('File "'))) {
       const raised = RAISED.exec(text);
@@ -190,21 +190,21 @@ function test(block: TracebackState, line: string): Membership {
     return "yes";
   }
   if (startTraceback(line) || PART.test(line) || ++block.looseLines > MAX_TEST_LINES) return "no";
-  if ((found = PLACE.exec(line)) === null) return "maybe";
-  addFrame(block, found[1], found[2]);
-  if (block.state === "test raised") block.type ||= found[4] ?? "";
+  if ((match = PLACE.exec(line)) === null) return "maybe";
+  addFrame(block, match[1], match[2]);
+  if (block.state === "test raised") block.type ||= match[4] ?? "";
   block.state = "test";
   return block.type || block.message ? "yes" : "maybe";
 }
 
 function java(block: TracebackState, line: string): Membership {
-  let found = CAUSED.exec(line);
-  if (found) {
-    block.chain.push(found[1]);
+  let match = CAUSED.exec(line);
+  if (match) {
+    block.chain.push(match[1]);
     return "yes";
   }
-  if ((found = JAVA.exec(line))) addFrame(block, found[2], found[3], found[1]);
-  else if ((found = SCRIPT.exec(line))) addFrame(block, found[2], found[3], found[1]);
+  if ((match = JAVA.exec(line))) addFrame(block, match[2], match[3], match[1]);
+  else if ((match = SCRIPT.exec(line))) addFrame(block, match[2], match[3], match[1]);
   return /^[ \t].*\S/.test(line) ? "yes" : "no";
 }
 
@@ -217,14 +217,14 @@ function go(block: TracebackState, line: string): Membership {
     block.state = block.frames > 0 ? "others" : "calls";
     return "yes";
   }
-  let found = GO_FILE.exec(line);
-  if (found) {
-    if (block.state === "calls") for (const text of [found[1], found[2]]) for (let i = 0; i < text.length; i++) block.frameHash = Math.imul(block.frameHash ^ text.charCodeAt(i), 16_777_619);
+  let match = GO_FILE.exec(line);
+  if (match) {
+    if (block.state === "calls") for (const text of [match[1], match[2]]) for (let i = 0; i < text.length; i++) block.frameHash = Math.imul(block.frameHash ^ text.charCodeAt(i), 16_777_619);
     return "yes";
   }
   if (GO_ON.test(line)) return "yes";
-  if (block.state !== "panic" && (line.includes("(") || line.startsWith("created by ")) && (found = GO_CALL.exec(line))) {
-    if (block.state === "calls") addFrame(block, found[1]);
+  if (block.state !== "panic" && (line.includes("(") || line.startsWith("created by ")) && (match = GO_CALL.exec(line))) {
+    if (block.state === "calls") addFrame(block, match[1]);
     return "yes";
   }
   return "no";
@@ -232,24 +232,24 @@ function go(block: TracebackState, line: string): Membership {
 
 function native(block: TracebackState, line: string): Membership {
   if (line.trim() === "") return "maybe";
-  let found: RegExpExecArray | null;
+  let match: RegExpExecArray | null;
   if (block.state === "python") {
-    if ((found = FILE.exec(line))) addFrame(block, found[1], found[2], found[4]);
+    if ((match = FILE.exec(line))) addFrame(block, match[1], match[2], match[4]);
     return FATAL_ON.test(line) ? "yes" : "no";
   }
-  if ((found = WHAT.exec(line))) {
-    block.message = found[1];
+  if ((match = WHAT.exec(line))) {
+    block.message = match[1];
     return "yes";
   }
-  if ((found = NATIVE_FRAME.exec(line))) addFrame(block, found[2], found[1]);
-  return found || MESSAGE_GOES_ON.test(line) ? "yes" : "no";
+  if ((match = NATIVE_FRAME.exec(line))) addFrame(block, match[2], match[1]);
+  return match || MESSAGE_GOES_ON.test(line) ? "yes" : "no";
 }
 
 function nccl(block: TracebackState, line: string): Membership {
   if (line.trim() === "") return "maybe";
-  const found = NCCL_ON.exec(line);
-  if (found?.[1]) addFrame(block, found[1], found[2]);
-  return found ? "yes" : "no";
+  const match = NCCL_ON.exec(line);
+  if (match?.[1]) addFrame(block, match[1], match[2]);
+  return match ? "yes" : "no";
 }
 
 const cuda = (block: TracebackState, line: string): Membership => (ASSERT.exec(line)?.[4] === block.message ? "yes" : "no");

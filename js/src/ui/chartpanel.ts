@@ -10,7 +10,7 @@ import { type Axis, LEFT, Plot, type PlotActions, RIGHT } from "./plot.ts";
 import type { SourceLabel } from "./row.ts";
 import { formatNumber, roundTicks, timeTicks } from "./scale.ts";
 
-const NO_METRICS = "No numbers that vary are reported in these lines. loss=0.31, JSON, tqdm, Keras, Lightning and others are found by themselves.";
+const NO_METRICS = "No numbers that vary are in these lines. loss=0.31, JSON, tqdm, Keras, Lightning and others are recognised automatically.";
 /** Least and greatest height of a plot (px); the plots share the room. */
 const MIN_PLOT_PX = 46;
 const MAX_PLOT_PX = 150;
@@ -151,7 +151,7 @@ export class ChartPanel {
     const share = lines > 0 ? ` ${Math.floor((100 * linesRead) / lines)} %` : "";
     const words = coverage === "reading" ? `reading${share}…` : coverage === "loaded" ? "only of the lines loaded here" : stepless > 0 ? `${stepless} without steps` : more + leftOut > 0 ? `${more + leftOut} more metrics` : "";
     setText(this.#coverage, words);
-    setAttr(this.#coverage, "title", coverage === "loaded" ? message : coverage === "reading" ? "The whole log is read for it" : "Of the whole log");
+    setAttr(this.#coverage, "title", coverage === "loaded" ? message : coverage === "reading" ? "The server is reading the whole log" : "Of the whole log");
     this.#coverage.classList.toggle("cl-gaps", coverage === "loaded");
     setText(this.#empty, this.#shown.length > 0 ? "" : stepless > 0 ? "No line names a step." : coverage === "reading" ? "Reading the log…" : NO_METRICS);
     this.#empty.hidden = this.#empty.textContent === "";

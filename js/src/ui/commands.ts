@@ -36,7 +36,7 @@ const GROUPS: [title: string, keys: [keys: string[], shown: string, action: Acti
     [["w"], "w", "wrap", "wrap long lines"],
     [["j"], "j", "json", "JSON lines with the message first"],
     [["Enter", "o"], "Enter", "open", "open or fold the picked line"],
-    [["u"], "u", "same", "fold equal lines, then whatever their numbers"],
+    [["u"], "u", "same", "fold equal lines, then also those that differ in numbers"],
     [["r"], "r", "reverse", "newest line on top, or at the bottom"],
     [["s"], "s", "sources", "sources"],
     [["p"], "p", "chart", "chart of the metrics, beside the lines"],

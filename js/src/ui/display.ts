@@ -7,7 +7,7 @@ import { Menu, type MenuItem } from "./menu.ts";
 const TIME_WORDS: Record<Time, string> = { local: "Local time", utc: "UTC", start: "Since the start", delta: "Since the line before", off: "No times" };
 const COLUMN_WORDS: Record<Column, string> = { pod: "Pod", container: "Container", level: "Level" };
 
-export const EQUAL_LINES = [["", "One by one"], ["exact", "Folded"], ["masked", "Folded, whatever their numbers"]] as const;
+export const EQUAL_LINES = [["", "One by one"], ["exact", "Folded"], ["masked", "Folded, ignoring numbers"]] as const;
 
 export class DisplayMenu {
   readonly element: HTMLElement;

@@ -193,7 +193,7 @@ export class FilterBar {
     else setText(this.#count, !filtered ? "" : searching > 0 ? `${groupDigits(shown)} so far…` : `${groupDigits(shown)} of ${groupDigits(lines)}${describeRemoteSearch(remote)}`);
     setHidden(this.#remote, this.finding || !remote || remote.state === "done");
     setText(this.#remote, remote?.state === "running" ? "Stop" : remote?.state === "failed" ? "Try again" : "Search on");
-    setAttr(this.#remote, "title", remote?.message || "The lines that are not loaded are searched by the server");
+    setAttr(this.#remote, "title", remote?.message || "The server searches the lines that are not loaded");
   }
 }
 
@@ -227,8 +227,8 @@ function describeCondition(text: string): string {
 
 /** Return the opposite of a condition; only a single one has a simple opposite. */
 function opposite(text: string): string | null {
-  const found = parseConditions(text) ?? [];
-  return found.length === 1 ? `${found[0][0]}${OPPOSITE[found[0][1]]}${quoteValue(found[0][2])}` : null;
+  const result = parseConditions(text) ?? [];
+  return result.length === 1 ? `${result[0][0]}${OPPOSITE[result[0][1]]}${quoteValue(result[0][2])}` : null;
 }
 
 function without(list: string[], one: string): string[] {

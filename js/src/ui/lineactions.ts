@@ -221,11 +221,11 @@ export class LineActions {
     const { current } = this.#rows;
     if (current === undefined) return;
     const task = this.#actions.task(current.source);
-    const others = this.#session.bookmarks.filter((one) => one.task !== task || one.seq !== current.seq);
-    const known = this.#session.bookmarks.length > others.length;
-    this.prompt.ask(`Note on line ${current.seq}`, known ? "empty takes the bookmark away" : "a note, or nothing", this.noteOf(current) ?? "", (note) => {
-      const away = known && note.trim() === "";
-      this.#session.setTrait("bookmarks", away ? others : [...others, { task, seq: current.seq, note: note.trim() }]);
+    const rest = this.#session.bookmarks.filter((one) => one.task !== task || one.seq !== current.seq);
+    const exists = this.#session.bookmarks.length > rest.length;
+    this.prompt.ask(`Note on line ${current.seq}`, exists ? "empty takes the bookmark away" : "a note, or nothing", this.noteOf(current) ?? "", (note) => {
+      const isRemoved = exists && note.trim() === "";
+      this.#session.setTrait("bookmarks", isRemoved ? rest : [...rest, { task, seq: current.seq, note: note.trim() }]);
       this.#rows.restyle();
       return "";
     });

@@ -54,12 +54,12 @@ export function buildMultiples({ curves }: Chart, sources: SourceSummary[], labe
     }
   }
   const varying = [...byName.values()].filter(({ least, most, nonFinite }) => least < most || nonFinite.length > 0);
-  const found = varying.filter(({ lines }) => lines.some(({ x }) => !x.every(Number.isNaN)));
-  for (const { nonFinite } of found) nonFinite.sort((a, b) => timeOf(a) - timeOf(b));
+  const result = varying.filter(({ lines }) => lines.some(({ x }) => !x.every(Number.isNaN)));
+  for (const { nonFinite } of result) nonFinite.sort((a, b) => timeOf(a) - timeOf(b));
   const rank = ({ name }: Multiple): number => (SHOWN_FIRST.findIndex((word) => name.toLowerCase().includes(word)) + SHOWN_FIRST.length + 1) % (SHOWN_FIRST.length + 1);
   const size = ({ lines }: Multiple): number => Math.round(Math.log10(lines.reduce((sum, { value }) => sum + value.length, 0)));
-  found.sort((a, b) => rank(a) - rank(b) || size(b) - size(a) || (a.name < b.name ? -1 : 1));
-  return { shown: found.slice(0, MAX_MULTIPLES), more: Math.max(0, found.length - MAX_MULTIPLES), stepless: varying.length - found.length };
+  result.sort((a, b) => rank(a) - rank(b) || size(b) - size(a) || (a.name < b.name ? -1 : 1));
+  return { shown: result.slice(0, MAX_MULTIPLES), more: Math.max(0, result.length - MAX_MULTIPLES), stepless: varying.length - result.length };
 }
 
 export function valueOf({ line, at }: CurvePoint): number {

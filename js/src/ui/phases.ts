@@ -46,7 +46,7 @@ export function runningProblem({ ended, state, message, reason }: TaskSummary): 
 /** Return the phases so far, with the current one. */
 export function phasesOf(task: TaskSummary, now: number): Phase[] {
   const pods = task.pods ?? [];
-  const found: Phase[] = [];
+  const result: Phase[] = [];
   for (const [name, span] of SPANS) {
     const known = pods.map((pod) => ({ pod, span: span(pod) })).filter(({ span: [from, to] }) => from > 0 && to >= from);
     if (known.length === 0) continue;
@@ -54,7 +54,7 @@ export function phasesOf(task: TaskSummary, now: number): Phase[] {
     const typical = median(lengths.map(([, length]) => length));
     const [slowest, longest] = lengths.at(-1)!;
     const title = lengths.length > 1 ? `${formatPhase(typical)} typically; the slowest of ${lengths.length} pods: ${slowest}, ${formatPhase(longest)}` : `${slowest}: ${formatPhase(longest)}`;
-    found.push({ name: name(known.map(({ pod }) => pod)), length: typical, now: false, title });
+    result.push({ name: name(known.map(({ pod }) => pod)), length: typical, now: false, title });
   }
   const started = pods.map(({ main }) => main).filter((main) => main > 0);
   const state = describeTask(task);
@@ -66,27 +66,27 @@ export function phasesOf(task: TaskSummary, now: number): Phase[] {
     const title = task.ended || pods.length < 2 ? "" : `${running} of ${pods.length} pods`;
     const trouble = runningProblem(task);
     const name = task.ended ? "Ran" : trouble || "Running";
-    found.push({ name, length: end > begin && !trouble ? end - begin : null, now: !task.ended && state === "Running", hasProblem: trouble !== "", title: trouble ? task.message : title });
+    result.push({ name, length: end > begin && !trouble ? end - begin : null, now: !task.ended && state === "Running", hasProblem: trouble !== "", title: trouble ? task.message : title });
   }
   const trouble = runningProblem(task);
-  if (found.at(-1)?.now !== true && state !== "") found.push({ name: trouble || state, length: null, now: true, hasProblem: trouble !== "", title: task.message });
-  return found;
+  if (result.at(-1)?.now !== true && state !== "") result.push({ name: trouble || state, length: null, now: true, hasProblem: trouble !== "", title: task.message });
+  return result;
 }
 
 /** Show the phases, changing only what differs. */
 export function showPhases(strip: HTMLElement, phases: Phase[]): void {
-  const there = Array.from(strip.children) as HTMLElement[];
-  if (there.length !== phases.length || phases.some(({ now }, i) => now !== there[i].classList.contains("cl-now"))) {
-    there.length = 0;
-    for (const { now } of phases) there.push(h("span", { class: now ? "cl-ph cl-now" : "cl-ph" }, h(now ? "b" : "span"), h("small")));
+  const elements = Array.from(strip.children) as HTMLElement[];
+  if (elements.length !== phases.length || phases.some(({ now }, i) => now !== elements[i].classList.contains("cl-now"))) {
+    elements.length = 0;
+    for (const { now } of phases) elements.push(h("span", { class: now ? "cl-ph cl-now" : "cl-ph" }, h(now ? "b" : "span"), h("small")));
     // If there is no room for all, the current phase is shown, and those before it as far as they fit.
-    for (const [i, one] of there.entries()) one.style.order = String(-i);
-    strip.replaceChildren(...there);
+    for (const [i, one] of elements.entries()) one.style.order = String(-i);
+    strip.replaceChildren(...elements);
   }
   for (const [i, { name, length, now, hasProblem, title }] of phases.entries()) {
-    setClass(there[i], "cl-gaps", hasProblem === true);
-    const [what, long] = there[i].children as unknown as HTMLElement[];
-    setAttr(there[i], "title", title);
+    setClass(elements[i], "cl-gaps", hasProblem === true);
+    const [what, long] = elements[i].children as unknown as HTMLElement[];
+    setAttr(elements[i], "title", title);
     setText(what, name);
     setText(long, length === null ? "" : ` ${formatPhase(now ? roundAge(length) : length)}`);
   }

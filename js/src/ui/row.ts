@@ -262,14 +262,14 @@ function valueElement(value: unknown): HTMLElement {
 
 function valueActions(field: string | null, value: unknown, element: HTMLElement, actions: TreeActions): HTMLElement {
   const text = String(value);
-  const found = h("span", { class: "cl-acts" });
+  const result = h("span", { class: "cl-acts" });
   if (field !== null && text !== "" && text.length <= MAX_VALUE) {
     const ops: [op: string, sign: string, title: string][] = [["=", "=", `Only lines with ${field} = ${text}`], ["!=", "≠", `Only lines with another ${field}`]];
     if (typeof value === "number") ops.push([">=", "≥", `Only lines with ${field} of at least ${text}`], ["<=", "≤", `Only lines with ${field} of at most ${text}`]);
-    for (const [op, sign, title] of ops) found.append(actionButton(sign, title, () => actions.filter({ field, op, value: text })));
+    for (const [op, sign, title] of ops) result.append(actionButton(sign, title, () => actions.filter({ field, op, value: text })));
   }
-  found.append(actionButton("⧉", "Copy the value", () => copy(text, element)));
-  return found;
+  result.append(actionButton("⧉", "Copy the value", () => copy(text, element)));
+  return result;
 }
 
 /** Return a field and what is in it. `path` is null within a list, where conditions cannot reach. */
@@ -292,9 +292,9 @@ function fieldElement(value: unknown, key: string, path: string | null, depth: n
 }
 
 function children(entries: [string, unknown][], path: string | null, depth: number, actions: TreeActions): HTMLElement[] {
-  const found = entries.slice(0, MAX_CHILDREN).map(([key, value]) => fieldElement(value, key, path === null ? null : path === "" ? key : `${path}.${key}`, depth + 1, actions));
-  if (entries.length > MAX_CHILDREN) found.push(h("div", { class: "cl-k" }, `… ${entries.length - MAX_CHILDREN} more`));
-  return found;
+  const result = entries.slice(0, MAX_CHILDREN).map(([key, value]) => fieldElement(value, key, path === null ? null : path === "" ? key : `${path}.${key}`, depth + 1, actions));
+  if (entries.length > MAX_CHILDREN) result.push(h("div", { class: "cl-k" }, `… ${entries.length - MAX_CHILDREN} more`));
+  return result;
 }
 
 function recordTree(fields: Record<string, unknown>, actions: TreeActions): HTMLElement {

@@ -148,15 +148,15 @@ export class RowPool {
   draw(from: number, end: number): void {
     this.#drawn = from;
     const wanted: HTMLElement[] = [];
-    const kept = new Map<number, [number, string, HTMLElement]>();
+    const reused = new Map<number, [number, string, HTMLElement]>();
     for (const [i, row] of this.rows.slice(from - this.first, end - this.first).entries()) {
       const key = `${row.text} ${row.kind} ${row.level} ${row.marks.join(" ")} ${row.runs.length} ${this.#open.has(row.id)} ${row.fold} ${row.aside} ${row.otherSources} ${row.bar} ${row.repeats}`;
-      let made = this.#made.get(row.id);
-      if (made === undefined || made[0] !== this.#version || made[1] !== key) made = [this.#version, key, makeRow(row, this.#actions, this.#open)];
-      setClass(made[2], "cl-picked", this.#selection.has(from + i));
-      this.#actions.decorate(made[2], row, this.#before(from - this.first + i));
-      kept.set(row.id, made);
-      wanted.push(made[2]);
+      let drawn = this.#made.get(row.id);
+      if (drawn === undefined || drawn[0] !== this.#version || drawn[1] !== key) drawn = [this.#version, key, makeRow(row, this.#actions, this.#open)];
+      setClass(drawn[2], "cl-picked", this.#selection.has(from + i));
+      this.#actions.decorate(drawn[2], row, this.#before(from - this.first + i));
+      reused.set(row.id, drawn);
+      wanted.push(drawn[2]);
     }
     const stays = new Set(wanted);
     for (const child of Array.from(this.element.children)) if (!stays.has(child as HTMLElement)) child.remove();
@@ -165,7 +165,7 @@ export class RowPool {
       if (element === next) next = next.nextSibling;
       else this.element.insertBefore(element, next);
     }
-    this.#made = kept;
+    this.#made = reused;
   }
 
   /** Return the line before a row, by time. */

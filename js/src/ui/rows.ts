@@ -110,8 +110,8 @@ export class Rows {
   /** The row that the user is at: the picked one, or else the first visible line. */
   get current(): Row | undefined {
     const { head } = this.selection;
-    const seen = head === null ? undefined : this.visibleRows.find(({ id }) => id === head.id);
-    return seen ?? this.visibleRows[0];
+    const picked = head === null ? undefined : this.visibleRows.find(({ id }) => id === head.id);
+    return picked ?? this.visibleRows[0];
   }
 
   /** Show a row at a third of the height and pick it. */
@@ -162,9 +162,9 @@ export class Rows {
 
   /** Keep the first visible line in place, whatever came before it. */
   #holdPlace(update: Update): void {
-    const held = this.#pool.firstFrom(this.place.index);
-    const now = held === undefined ? -1 : update.rows.findIndex((row) => row.id === held.id);
-    if (held !== undefined && now !== -1) this.place.index += update.first + now - held.index;
+    const anchor = this.#pool.firstFrom(this.place.index);
+    const now = anchor === undefined ? -1 : update.rows.findIndex((row) => row.id === anchor.id);
+    if (anchor !== undefined && now !== -1) this.place.index += update.first + now - anchor.index;
     else if (this.#requestedAnchor !== null) this.place.index += update.shift - this.#appliedShift;
     this.#appliedShift = update.shift;
   }
@@ -191,13 +191,13 @@ export class Rows {
     const near = MARGIN_ROWS / 3;
     const enough = index - first >= Math.min(near, index) && end - index - this.capacity >= Math.min(near, this.total - index - this.capacity);
     if (!force && (this.follow || enough)) return;
-    const look = this.viewport();
-    const key = `${look.from} ${look.count} ${look.follow} ${look.anchor} ${look.anchorIndex}`;
+    const viewport = this.viewport();
+    const key = `${viewport.from} ${viewport.count} ${viewport.follow} ${viewport.anchor} ${viewport.anchorIndex}`;
     if (!force && key === this.#requested) return;
     this.#requested = key;
-    this.#requestedAnchor = look.anchor;
+    this.#requestedAnchor = viewport.anchor;
     this.#appliedShift = 0;
-    this.#actions.setViewport(look);
+    this.#actions.setViewport(viewport);
   }
 }
 
@@ -231,10 +231,10 @@ class RowPlacer {
   }
 
   #drawTail(): void {
-    const { end, rows: here } = this.#pool;
+    const { end, rows: available } = this.#pool;
     const { capacity, height, total } = this.#rows;
     if (end < total) return;
-    const count = Math.min(capacity, here.length);
+    const count = Math.min(capacity, available.length);
     const from = end - count;
     this.#pool.draw(from, end);
     const heights = this.#heights(from, end);
@@ -268,13 +268,13 @@ class RowPlacer {
       return;
     }
     this.#pool.draw(from, end);
-    const here = Math.min(end, this.#pool.end);
-    const heights = this.#heights(from, here);
+    const available = Math.min(end, this.#pool.end);
+    const heights = this.#heights(from, available);
     for (let i = 0; i < back; i++) place.px += heights[i];
     if (place.px < 0) place.px = 0;
     const below = heights.reduce((sum, one) => sum + one, 0) - place.px;
     const missing = height - 2 * PADDING_PX - below;
-    if (missing > 0 && here === total && (from > 0 || place.px > 0)) {
+    if (missing > 0 && available === total && (from > 0 || place.px > 0)) {
       if (place.px >= missing) place.px -= missing;
       else if (from > 0) {
         place.px -= missing;
@@ -290,7 +290,7 @@ class RowPlacer {
     this.#move(hidden);
     if (this.#scrollBar.isResting) this.#scrollBar.sync();
     this.#rows.requestRows();
-    if (total > 1 && (newestFirst ? here === total : place.index === 0)) this.#reachedOldest();
+    if (total > 1 && (newestFirst ? available === total : place.index === 0)) this.#reachedOldest();
   }
 
   get #hasUnevenRows(): boolean {

@@ -30,17 +30,17 @@ export function roundTicks(low: number, high: number, most: number): number[] {
   const unit = 10 ** Math.floor(Math.log10(raw));
   const error = raw / unit;
   const step = unit * (error >= Math.sqrt(50) ? 10 : error >= Math.sqrt(10) ? 5 : error >= Math.sqrt(2) ? 2 : 1);
-  const found: number[] = [];
-  for (let i = Math.ceil(low / step - 1e-9); i <= Math.floor(high / step + 1e-9) && found.length < 20; i++) found.push(Number((i * step).toPrecision(10)));
-  return found;
+  const result: number[] = [];
+  for (let i = Math.ceil(low / step - 1e-9); i <= Math.floor(high / step + 1e-9) && result.length < 20; i++) result.push(Number((i * step).toPrecision(10)));
+  return result;
 }
 
 function powerTicks(low: number, high: number, most: number): number[] {
   const step = Math.max(1, Math.ceil((high - low) / Math.max(1, most)));
-  const found: number[] = [];
-  for (let power = Math.ceil(low); power <= high; power += step) found.push(10 ** power);
+  const result: number[] = [];
+  for (let power = Math.ceil(low); power <= high; power += step) result.push(10 ** power);
   // Less than a power of ten: use round values between the ends.
-  return found.length > 0 ? found : roundTicks(10 ** low, 10 ** high, 2);
+  return result.length > 0 ? result : roundTicks(10 ** low, 10 ** high, 2);
 }
 
 /** Return a number as a label: `0.25`, `3e-4`, `12.5k`, `3M`. */
@@ -69,8 +69,8 @@ export function timeTicks(from: number, to: number, count: number): string[] {
   if (!(apart > 0)) return Array.from({ length: count }, () => "");
   const [, chars] = CHARS_BY_STEP.find(([least]) => apart >= least)!;
   const times = Array.from({ length: count }, (_unused, i) => from + i * apart);
-  const said = times.map((time) => `${to - from >= DAY ? `${formatDay(time)} ` : ""}${apart >= DAY ? "" : formatClock(time).slice(0, chars)}`.trim());
-  return said.map((one, i) => (said.indexOf(one) === i ? one : ""));
+  const labels = times.map((time) => `${to - from >= DAY ? `${formatDay(time)} ` : ""}${apart >= DAY ? "" : formatClock(time).slice(0, chars)}`.trim());
+  return labels.map((one, i) => (labels.indexOf(one) === i ? one : ""));
 }
 
 function formatDay(time: number): string {

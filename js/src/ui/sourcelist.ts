@@ -150,7 +150,7 @@ export class SourceList {
   }
 
   #add(id: string, entry: SourceEntry, name: string, label: string, toggled: () => void, only: () => void): HTMLElement {
-    const made: EntryElements = {
+    const elements: EntryElements = {
       toggle: h("button", { type: "button", role: "switch", class: "cl-swb", tabindex: -1, "aria-label": label, onclick: toggled }, h("span", { class: `cl-sw ${entry.group ? "cl-many" : ""}` }), h("span", { class: "cl-hid" }, label)),
       only: h("button", { type: "button", class: "cl-only", tabindex: -1, onclick: only }, nameElement(name)),
       fold: button("", "", () => this.#fold(entry.keys[0]), { class: "cl-le cl-runs", tabindex: -1, hidden: true }),
@@ -158,19 +158,19 @@ export class SourceList {
       count: h("span", {}),
       element: h("div", { class: "cl-src", style: `--h:${entry.hue}`, "data-key": id }),
     };
-    made.element.append(made.toggle, made.only, made.fold, h("small", { onclick: only }, made.end, made.count));
-    this.#elements.set(id, made);
-    this.element.append(made.element);
-    return made.element;
+    elements.element.append(elements.toggle, elements.only, elements.fold, h("small", { onclick: only }, elements.end, elements.count));
+    this.#elements.set(id, elements);
+    this.element.append(elements.element);
+    return elements.element;
   }
 
   #show(entry: SourceEntry): void {
-    const made = this.#elements.get(entry.keys[0]);
-    if (made === undefined) return;
-    const { fold, only } = made;
+    const elements = this.#elements.get(entry.keys[0]);
+    if (elements === undefined) return;
+    const { fold, only } = elements;
     const exit = stoppedWithPod(entry) ? 0 : entry.exit;
     const bad = entry.ended && (exit ?? 0) !== 0;
-    this.#paint(made, entry.name, entry.on, entry.waiting ? "waiting" : bad ? "" : shortCount(entry.lines), entry.ended ? exit : null);
+    this.#paint(elements, entry.name, entry.on, entry.waiting ? "waiting" : bad ? "" : shortCount(entry.lines), entry.ended ? exit : null);
     const { restarts } = entry;
     const times = `${restarts} ${restarts === 1 ? "time" : "times"}`;
     const open = this.#isOpen(entry);
@@ -196,9 +196,9 @@ export class SourceList {
   }
 
   #showRun(one: RunEntry, entry: SourceEntry): void {
-    const made = this.#elements.get(one.key);
-    if (made === undefined) return;
-    this.#paint(made, `${one.name} of ${entry.name}`, one.on, one.lines > 0 || one.state !== "ended" ? shortCount(one.lines) : "", one.state === "ended" ? one.exit : null);
+    const elements = this.#elements.get(one.key);
+    if (elements === undefined) return;
+    this.#paint(elements, `${one.name} of ${entry.name}`, one.on, one.lines > 0 || one.state !== "ended" ? shortCount(one.lines) : "", one.state === "ended" ? one.exit : null);
     const words = [
       `${one.name}${one === entry.runs.at(-1) ? ", the newest" : ""}`,
       describeRunState(one),
@@ -207,8 +207,8 @@ export class SourceList {
       one.lines > 0 ? lineCount(one.lines) : one.state === "ended" ? "none of its lines is loaded" : "no lines yet",
       "Click: only this run",
     ];
-    if (this.#isHovered) setAttr(made.only, "title", words.filter(Boolean).join("\n"));
-    setAttr(made.only, "aria-label", `${one.name} of ${entry.name}, ${describeRunState(one)}, ${lineCount(one.lines)}: show only this run`);
+    if (this.#isHovered) setAttr(elements.only, "title", words.filter(Boolean).join("\n"));
+    setAttr(elements.only, "aria-label", `${one.name} of ${entry.name}, ${describeRunState(one)}, ${lineCount(one.lines)}: show only this run`);
   }
 
   #paint({ element, toggle, count, end }: EntryElements, name: string, on: boolean, lines: string, exit: number | null): void {

@@ -125,7 +125,7 @@ export interface SourceEntry {
 export function sourceEntries(sources: SourceSummary[]): SourceEntry[] {
   const short = shortNames(sources);
   const mains = mainsOf(sources);
-  const found = new Map<string, SourceEntry & { pods: number; index: number }>();
+  const result = new Map<string, SourceEntry & { pods: number; index: number }>();
   for (const source of sources) {
     const { key, task, pod, container, kind, hue, on, lines, runs, state, exit, node, lastLineAt, index } = source;
     const group = kind === "main" ? "" : kind === "sidecar" ? "sidecars" : kind === "init" ? "init" : "ephemeral";
@@ -133,9 +133,9 @@ export function sourceEntries(sources: SourceSummary[]): SourceEntry[] {
     const name = kind === "main" ? `${short.get(pod)}${mains.get(pod)!.size > 1 ? ` ${container}` : ""}` : container;
     // Kubernetes' count: some runs may have ended before they could be read.
     const restarts = runs.at(-1)?.run ?? 0;
-    const entry = found.get(id);
+    const entry = result.get(id);
     if (entry === undefined) {
-      found.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts, exit, endMessage: runs.at(-1)?.endMessage ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], lastLineAt, runs: runEntries(runs), pods: 1, index: index ?? Infinity });
+      result.set(id, { name, full: `${pod} ${container}`, group, hue, on, lines, restarts, exit, endMessage: runs.at(-1)?.endMessage ?? "", ended: state === "ended", waiting: state === "waiting", keys: [key], nodes: [node], lastLineAt, runs: runEntries(runs), pods: 1, index: index ?? Infinity });
       continue;
     }
     entry.keys.push(key);
@@ -153,7 +153,7 @@ export function sourceEntries(sources: SourceSummary[]): SourceEntry[] {
     entry.full += `, ${pod} ${container}`;
   }
   const order = ["", "sidecars", "init", "ephemeral"];
-  return [...found.values()]
+  return [...result.values()]
     .toSorted((a, b) => order.indexOf(a.group) - order.indexOf(b.group) || (a.index === b.index ? 0 : a.index - b.index) || a.name.localeCompare(b.name, undefined, { numeric: true }))
     .map(({ pods, index: _index, ...entry }) => (pods > 1 ? { ...entry, name: `${entry.name} ×${pods}` } : entry));
 }

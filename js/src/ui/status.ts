@@ -103,9 +103,9 @@ export class StatusBar {
   #tasks: TaskSummary[] = [];
   #clock = h("span", { class: "cl-gaps" });
   #hidden = h("span", { class: "cl-faint cl-zone" });
-  #transport = h("span", { class: "cl-faint cl-zone", title: "Where this Jupyter server has the cortex-jupyter extension and reads the kernel's cluster and store, lines come past the kernel, also while it is busy" });
+  #transport = h("span", { class: "cl-faint cl-zone", title: "Lines come through the kernel and wait while it is busy. They bypass it if Jupyter Server has the cortex-jupyter extension and reads the same cluster and store" });
   #zone = h("span", { class: "cl-faint cl-zone", title: "How times are shown" });
-  #place = h("button", { type: "button", class: "cl-code", title: "Copy the lines in sight as code" });
+  #place = h("button", { type: "button", class: "cl-code", title: "Copy the visible lines as code" });
   #visible: [number, number] = [0, 0];
   #pill = button("↓ newest", "Go to the newest line and follow (End)", () => this.#newest(), { class: "cl-pill" });
 

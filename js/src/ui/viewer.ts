@@ -75,9 +75,9 @@ export class Viewer {
         choose: (field) => session.chooseField(field),
         filter: (condition) => session.addFilter(condition),
       },
-      setViewport: (look) => {
-        if (this.#entry) this.#entry.viewport = look;
-        store.setViewport(this.#view, look);
+      setViewport: (viewport) => {
+        if (this.#entry) this.#entry.viewport = viewport;
+        store.setViewport(this.#view, viewport);
       },
       followChanged: (follow) => this.#followChanged(follow),
       // Only a click leaves a chosen range. Otherwise a range of few lines would load all others.
@@ -115,7 +115,7 @@ export class Viewer {
     const main = h("div", { class: "cl-main" }, this.#rows.element, this.#empty.element, this.#lineActions.prompt.element);
     const body = h("div", { class: "cl-body" }, this.#sourceList.element, main, this.#chart.element);
     this.root.append(this.#header.element, this.#timeBar.element, this.#filterBar.element, this.#problem.element, body, this.#lineActions.pickBar.element, this.#status.element, heightGrip(this.root, (height) => session.setTrait("height", height)), this.#commands.help);
-    this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => store.ack(this.#view), visibilityChanged: (seen) => store.setVisible(this.#view, seen), showError: (message) => this.#problem.showError(message) });
+    this.#painter = new Painter(this.root, { draw: (update) => this.#draw(update), ack: () => store.ack(this.#view), visibilityChanged: (visible) => store.setVisible(this.#view, visible), showError: (message) => this.#problem.showError(message) });
     this.settings();
     this.#entry = {
       model: session.model,
@@ -232,13 +232,13 @@ export class Viewer {
     const { columns } = this.#session.settings;
     this.#labels = sourceLabels(this.#sources, columns);
     // Hidden sources need no room.
-    const seen = this.#sources.some(({ on }) => on) ? this.#labels.filter((_unused, i) => this.#sources[i]?.on) : this.#labels;
-    const shape = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${seen.map(({ short }) => short).join("|")}`;
+    const visible = this.#sources.some(({ on }) => on) ? this.#labels.filter((_unused, i) => this.#sources[i]?.on) : this.#labels;
+    const shape = `${this.#labels.map(({ short, hue }) => `${short} ${hue}`).join("|")} ${visible.map(({ short }) => short).join("|")}`;
     if (shape === this.#labelsOf) return;
     this.#labelsOf = shape;
     // Room for the pods' names, and for the beginning of a container's name.
-    const longest = Math.max(1, ...seen.map(({ short }) => short.split(" ")[0].length));
-    const several = seen.some(({ short }) => short.includes(" "));
+    const longest = Math.max(1, ...visible.map(({ short }) => short.split(" ")[0].length));
+    const several = visible.some(({ short }) => short.includes(" "));
     const pod = Math.min(POD_CHARS, longest);
     this.root.style.setProperty("--src-w", `${several ? Math.max(9, pod + 5) : pod}ch`);
     setClass(this.root, "cl-single", this.#labels.length < 2 || this.#labels.every(({ short }) => short === ""));
