@@ -48,7 +48,7 @@ export interface StatusEvent {
   /** Completion index of the pod, for an indexed Job. */
   index?: number;
   older?: string | null;
-  /** With `older`: the time at which the stream begins (ns). */
+  /** With `older`: the start of the stream (ns). */
   from?: string | null;
   /** What this user may not see beside the lines (`events`, `pods`), each with the permission that would show it. */
   hidden?: Record<string, string>;

@@ -230,9 +230,9 @@ export interface Update {
   remote?: RemoteSearchState;
   beyond?: RemoteJumpState;
   rate: number;
-  /** Changes when row ids are assigned anew. */
+  /** Changes when row ids are reassigned. */
   generation: number;
-  /** The lines were loaded anew (a new recording): the row at which the user was. */
+  /** The lines were reloaded (a new recording): the row that the user was at. */
   seekRow?: number;
   /** How far the nodes' clock is ahead of the page's (ms). */
   clockAhead: number;

@@ -36,7 +36,7 @@ interface StreamReader {
   open: OpenTraceback | null;
   before: number;
   bars: Map<string, [head: number, step: number]>;
-  /** The line with which the next ones are compared. */
+  /** The next lines are compared with this one. */
   equal: [head: number, text: string] | null;
 }
 

@@ -67,7 +67,7 @@ export class StreamIngest implements StreamReceiver {
     const now = this.#tasks.now();
     if (entry.readFrom < Infinity && width < Infinity) {
       width = Math.max(width, now - entry.readFrom);
-      // Send a time, not a duration: by the time a duration is evaluated, perhaps after a recorder was started, it would no longer reach back far enough.
+      // Send a time, not a duration: a duration is evaluated later, perhaps after a recorder was started, and would not reach back far enough.
       widest = new Date(Math.floor(now - width)).toISOString();
     }
     return entry.isStale && width > MAX_REACH_MS ? ["10m", MAX_ABSENCE_MS] : [widest, width];
@@ -166,7 +166,7 @@ export class StreamIngest implements StreamReceiver {
     this.#tasks.linkOf(task)?.retry();
   }
 
-  /** The recording is a new one: load the window anew, and the place of each user if that is not too far back. */
+  /** The recording is a new one: reload the window, and the place of each user if that is not too far back. */
   onCursorLost(tasks: string[], problem: Problem): void {
     const from = `${Math.round(this.#tasks.now())}000000`;
     this.#watcher.tasksReset(tasks, () => {

@@ -205,7 +205,7 @@ export class RemoteJump {
     else this.#stops.set(store, stop);
   }
 
-  /** Return the query for what is looked for, within the view's filter. */
+  /** Return the query for the match or error, within the view's filter. */
   #query(store: TaskStore): RemoteQuery | null {
     const query = this.#view.remoteQuery(store);
     if (query === null) return null;

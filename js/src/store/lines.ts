@@ -139,7 +139,7 @@ export class LineTable {
     return row < this.#lag.length ? this.key[row] - this.#lag[row] : this.key[row];
   }
 
-  /** Return the key by which a row is placed: that of the row it belongs to. */
+  /** Return the key that places a row: the key of the row it belongs to. */
   displayKey(row: number): number {
     return this.key[this.folds.rootOf(row)];
   }
@@ -256,7 +256,7 @@ export class LineTable {
     return new Folds({ texts: this.texts, pod: (row) => this.sources[this.source[row]]?.pod ?? "", time: (row) => this.timeOf(row) }, same);
   }
 
-  /** Find the folds anew, with or without equal lines. */
+  /** Find all folds again, with or without equal lines. */
   refold(same: EqualLines): void {
     this.folds = this.#newFolds(same);
     this.folds.reserve(this.key.length);

@@ -122,7 +122,7 @@ export class RemoteSearch {
         this.#stop();
         this.#next();
       }
-      // More matches than anybody reads: stop until the user continues.
+      // Enough matches for now: stop until the user continues.
       else if (event === "done") this.state = "stopped";
       this.#hooks.changed();
     }

@@ -54,7 +54,7 @@ export class ScrollAnchor {
   /** Number of rows from before the sought place, and when it last changed. */
   #before = -1;
   #since = 0;
-  /** The last jump's row, and whether the view has been told of it. */
+  /** The last jump's row, and whether it has been sent to the view. */
   jumpedTo: number | null = null;
   #landed = true;
   /** The time that was jumped to. */
@@ -64,7 +64,7 @@ export class ScrollAnchor {
 
   constructor(
     selection: Selection,
-    /** The time to go back to after the lines were loaded anew, until a line of then has arrived. */
+    /** The time to go back to after the lines were reloaded, until a line of that time has arrived. */
     public seekTime: number | null,
   ) {
     this.#selection = selection;

@@ -56,7 +56,7 @@ export class Outline {
     return Math.max(0, Math.round(this.#linesBefore(to) - this.#linesBefore(from)));
   }
 
-  /** Return the time by which this many lines have come since `from`. */
+  /** Return the time until which this many lines have come since `from`. */
   timeAfter(from: number, count: number): number {
     const wanted = this.#linesBefore(from) + count;
     const low = lowerBound(this.lines.length, (bin) => this.#linesBeforeBin[bin + 1] < wanted);
@@ -108,7 +108,7 @@ export function spanRowsAfter(span: UnloadedSpan, time: number, outline: Outline
   return Math.round(rows * Math.max(0, Math.min(1, share)));
 }
 
-/** Return the time (ms) at which a row of the span is. */
+/** Return the time of a row of the span (ms). */
 export function spanTimeAt(span: UnloadedSpan, offset: number, outline: Outline | null): number {
   const share = Math.max(0, Math.min(1, offset / spanRows(span)));
   const all = outline?.between(span.low, span.high) ?? 0;

@@ -23,7 +23,7 @@ function exitText(code: number | null | undefined, reason: string | null | undef
   return [code === null || code === undefined ? "" : `exit ${code}`, reason && reason !== "Completed" ? reason : ""].filter(Boolean).join(", ");
 }
 
-/** Reasons for which nothing can be recorded, each with the text to show when it is over. */
+/** Reasons why nothing can be recorded, each with the text to show when it is over. */
 const OBSTACLES: Record<string, string> = {
   StoreFull: "There is room again: recording goes on",
   NotAllowed: "The log may be read now",
@@ -159,7 +159,7 @@ export class TaskEvents extends LineTable {
   readonly marks: Mark[] = [];
   readonly #markedSeqs = new Set<number>();
   older: string | null | undefined;
-  /** Time at which the stream began (ms). */
+  /** Start of the stream (ms). */
   begins = Infinity;
 
   addStatus(event: StatusEvent, live = true): void {

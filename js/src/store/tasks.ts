@@ -106,7 +106,7 @@ export interface StoreWatcher {
   rowsEvicted(store: TaskStore): void;
   /** Rows were renumbered. */
   rowsRenumbered(store: TaskStore, rows: Int32Array): void;
-  /** Return the keys of the rows at which users are. */
+  /** Return the keys of the rows that users are at. */
   readerKeys(store: TaskStore): number[];
   /** A page of lines was loaded. */
   pageLoaded(store: TaskStore): void;

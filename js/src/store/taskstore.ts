@@ -18,7 +18,7 @@ export class TaskStore extends TaskEvents {
   outline: Outline | null = null;
   /** Unloaded spans, ordered by time. */
   readonly spans: UnloadedSpan[] = [];
-  /** Number of lines after those that the outline counts. */
+  /** Number of lines that came after the outline was made. */
   #linesSinceOutline = 0;
   /** Latest key of each source of the recording. Older lines of a run come as another source of the same name. */
   readonly #lastKeyBySource = new Map<number, number>();

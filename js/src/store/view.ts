@@ -123,7 +123,7 @@ export class View {
     return this.#order?.between(from, to) ?? [];
   }
 
-  /** The time of the row at which the user is. */
+  /** The time of the row that the user is at. */
   readerTime(): number | null {
     const { anchor } = this.viewport;
     return anchor === null || anchor < 0 ? null : this.selection.keyOf(anchor);

@@ -28,7 +28,7 @@ function hasHidden(text: string): boolean {
   return HIDDEN.test(text);
 }
 
-/** Return the name by which a hidden character is shown. */
+/** Return the name that stands for a hidden character. */
 function controlName(letter: string): string {
   const point = letter.codePointAt(0)!;
   return C0[point] ?? NAMES[point] ?? `U+${point.toString(16).toUpperCase().padStart(4, "0")}`;

@@ -51,7 +51,7 @@ export interface PageQuery {
   since?: string;
 }
 
-/** Most lines of a window with which a stream begins. The others are loaded when a user looks at them. */
+/** A stream begins with at most this many lines of its window. The others are loaded when a user looks at them. */
 export const MAX_FIRST_LINES = 20_000;
 /** Number of bins of an outline. */
 export const OUTLINE_BINS = 4000;
@@ -65,7 +65,7 @@ export interface LinkHost {
   /** Called after each chunk of bytes: the time to paint. */
   onChunk(): void;
   onState(state: LinkState, problem?: Problem): void;
-  /** The cursor has expired: forget these tasks' lines and begin anew. */
+  /** The cursor has expired: forget these tasks' lines and start over. */
   onCursorLost(tasks: string[], problem: Problem): void;
   /** A time (ms): the server's from an answer, or the nodes' from a heartbeat or a status. */
   onClock?(time: number, ofNodes?: boolean): void;

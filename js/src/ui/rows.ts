@@ -388,7 +388,7 @@ class ScrollBar {
     this.#resting = setTimeout(() => {
       this.#resting = undefined;
       this.sync();
-      // Report the exact place, in case the lines are loaded anew.
+      // Report the exact place, in case the lines are reloaded.
       if (!rows.follow) rows.requestRows(true);
     }, SCROLL_REST_MS);
     rows.draw();

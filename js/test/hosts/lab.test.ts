@@ -44,7 +44,7 @@ beforeEach(() => {
   configure({ baseUrl: "/user/ada/", cortexJupyter: "1", token: "secret" });
 });
 
-test("a card, a menu's entry and a command open the list of tasks, and tell no token", async () => {
+test("a card, a menu entry and a command open the list of tasks, and do not reveal the token", async () => {
   const plugin = await loaded(PAGE);
   expect(plugin.optional).toEqual([tokens.ILauncher, tokens.IMainMenu, tokens.ICommandPalette, tokens.INotebookTracker]);
   const [launcher, menu, palette] = [{ add: vi.fn() }, { viewMenu: { addGroup: vi.fn() } }, { addItem: vi.fn() }];
@@ -59,7 +59,7 @@ test("a card, a menu's entry and a command open the list of tasks, and tell no t
   expect(open).toHaveBeenCalledWith(`${location.origin}/user/ada/cortex/view`, "_blank", "noopener");
 });
 
-test("where the application has no launcher, or the server no half of ours, nothing is offered in its place", async () => {
+test("nothing is offered where the application has no launcher or the server no extension", async () => {
   const plugin = await loaded({});
   plugin.activate(app, null, null, null, null);
   expect(Object.keys(added)).toEqual(["cortex-jupyter:tasks"]);

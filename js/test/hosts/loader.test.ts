@@ -44,8 +44,8 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-describe("the viewer is asked for", () => {
-  it("once per page, and started once", async () => {
+describe("the loader asks for the viewer", () => {
+  it("once per page, and starts it once", async () => {
     const models = [model(), model(), model()];
     const cells = models.map(() => document.createElement("div"));
     for (const [i, one] of models.entries()) {
@@ -67,7 +67,7 @@ describe("the viewer is asked for", () => {
     expect(asked(late)).toBe(0);
   });
 
-  it("of every kernel where one does not answer, ever more seldom, and the cell says so", async () => {
+  it("from every kernel if one does not answer, with growing pauses, and the cell says so", async () => {
     const [gone, alive] = [model(), model()];
     const [el, other] = [document.createElement("div"), document.createElement("div")];
     gone.send = () => {
@@ -92,7 +92,7 @@ describe("the viewer is asked for", () => {
     expect(gone.traits.log).toEqual(["initialize", "render", "closed"]);
   });
 
-  it("of another version beside it", async () => {
+  it("of another version in parallel", async () => {
     const old = model();
     const el = document.createElement("div");
     loader().render({ model: old, el });
@@ -105,7 +105,7 @@ describe("the viewer is asked for", () => {
     expect(old.traits.log).toEqual([]);
   });
 
-  it("no more by a model that is closed, and what comes then is not shown", async () => {
+  it("no longer for a closed model, and does not show what arrives then", async () => {
     const one = model();
     const el = document.createElement("div");
     const widget = loader();
@@ -119,7 +119,7 @@ describe("the viewer is asked for", () => {
     expect(el.textContent).toBe("");
   });
 
-  it("anew where it could not be started", async () => {
+  it("again if it could not be started", async () => {
     const one = model();
     const el = document.createElement("div");
     loader().render({ model: one, el });

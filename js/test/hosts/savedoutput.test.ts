@@ -46,16 +46,16 @@ async function shown(known: () => boolean, html: string, times = 1): Promise<str
 
 const TAIL = `<div class="cortex-logs-static">line 399</div>`;
 
-test("a viewer that no kernel knows leaves its place to the lines that were kept", async () => {
+test("a viewer that no kernel knows is replaced by the saved lines", async () => {
   expect(await shown(() => false, TAIL)).toContain("line 399");
 });
 
-test("a viewer that is known is shown, also where its kernel was late", async () => {
+test("a known viewer is shown, even if its kernel was late", async () => {
   expect(await shown(() => true, TAIL)).toBe("main: ");
   let asked = 0;
   expect(await shown(() => asked++ > 0, TAIL, 2)).toBe("main: ");
 });
 
-test("other people's widgets say what they always say", async () => {
+test("other widgets show what they always show", async () => {
   expect(await shown(() => false, "<b>a slider</b>")).toBe("undefined: Error displaying widget: model not found");
 });

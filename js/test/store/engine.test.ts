@@ -56,7 +56,7 @@ afterEach(() => {
 });
 
 describe("while disconnected", () => {
-  it("counts up quietly and keeps what it has", async () => {
+  it("counts up without redrawing and keeps its lines", async () => {
     open();
     await settle();
     await server.send(sse("log", line(0, "one"), "a1"));
@@ -70,7 +70,7 @@ describe("while disconnected", () => {
     expect(last().problem).toBeNull();
   });
 
-  it("a page that was let in and is refused asks on with its present token, and says so after a while", async () => {
+  it("a page that is refused after a connection retries with its current token, and reports it after a while", async () => {
     open();
     await settle();
     await server.send(sse("log", line(0, "one"), "a1"));
@@ -98,7 +98,7 @@ describe("while disconnected", () => {
     expect(texts()).toEqual(["one"]);
   });
 
-  it("without a network it says that", async () => {
+  it("says so without a network", async () => {
     open();
     await settle();
     await server.send(sse("log", line(0, "one"), "a1"));
@@ -109,7 +109,7 @@ describe("while disconnected", () => {
     vi.unstubAllGlobals();
   });
 
-  it("a hub's page for a server that is being started again is no reason to give up", async () => {
+  it("does not give up when a hub restarts the server", async () => {
     open();
     await settle();
     server.answer = () => new Response("<html>", { status: 404 });
@@ -134,7 +134,7 @@ describe("while disconnected", () => {
 });
 
 describe("after sleep", () => {
-  it("a connection that was silent meanwhile is opened anew, one that spoke is kept", async () => {
+  it("reopens a connection that was silent meanwhile, and keeps one that was not", async () => {
     open();
     await settle();
     await server.send(sse("log", line(0, "one"), "a1"));
@@ -148,7 +148,7 @@ describe("after sleep", () => {
     expect(streams()[1].get("cursor")).toBe("a1");
   });
 
-  it("of hours the window is asked for, and the rest is there on demand, each line once", async () => {
+  it("asks for the window after hours, loads the rest on demand, and shows each line once", async () => {
     open("1h", "10m");
     await settle();
     await server.send(sse("log", line(0, "before"), "a1"));
@@ -193,7 +193,7 @@ describe("after sleep", () => {
   });
 });
 
-it("a place that is no longer held: said, the window loaded anew, the reader where they were", async () => {
+it("an expired cursor: says so, reloads the window and keeps the user's place", async () => {
   open("all", "1m");
   await settle();
   const lines = (from: number): string => Array.from({ length: 200 }, (_unused, i) => sse("log", logEvent(from + i, [[T0 - 200_000 + i * 1000, 1, `step ${i}`]]), `a${from + i}`)).join("");
@@ -238,7 +238,7 @@ async function removed(start: number): Promise<void> {
 const part = (start: number, seq: number, source: 1 | 2, from: number, to: number): string =>
   sse("log", logEvent(seq, Array.from({ length: to - from }, (_unused, i) => [start + (from + i) * 1000, source, `step ${from + i}`])), `b${seq}`);
 
-it("a recorder that begins anew has the newest lines first: the reader's place is waited for", async () => {
+it("a recorder that starts over sends the newest lines first: waits for the user's place", async () => {
   const start = T0 - 200_000;
   await removed(start);
   // Older lines of a run are another source of the recording.
@@ -253,7 +253,7 @@ it("a recorder that begins anew has the newest lines first: the reader's place i
   expect(last().seekRow).toBeUndefined();
 });
 
-it("the reader's place is asked for by its time, however long the request takes to be answered", async () => {
+it("asks for the user's place by its time, however long the request takes", async () => {
   const start = T0 - 400_000;
   await removed(start);
   expect(streams().at(-1)!.get("since")).toBe(new Date(start + 159_000).toISOString());
@@ -262,7 +262,7 @@ it("the reader's place is asked for by its time, however long the request takes 
   expect(Date.parse(streams().at(-1)!.get("since")!)).toBeLessThanOrEqual(T0 - 41_000);
 });
 
-it("older lines that come in several parts: the reader's place is waited for until its line is there", async () => {
+it("waits for the user's place while older lines come in several parts", async () => {
   const start = T0 - 200_000;
   await removed(start);
   await server.send(part(start, 1000, 1, 180, 200));
@@ -278,7 +278,7 @@ it("older lines that come in several parts: the reader's place is waited for unt
   expect(last().seekRow).toBeUndefined();
 });
 
-it("a recording that is removed twice before the reader's place is there leads to it too", async () => {
+it("finds the user's place after a recording is removed twice", async () => {
   const start = T0 - 200_000;
   await removed(start);
   await server.send(part(start, 1000, 1, 180, 200));
@@ -292,7 +292,7 @@ it("a recording that is removed twice before the reader's place is there leads t
   expect(sought.rows[sought.seekRow! - sought.first].text).toBe("step 160");
 });
 
-it("who scrolls while their place is waited for is where they scroll to", async () => {
+it("a user who scrolls while the place is sought stays where they scroll to", async () => {
   const start = T0 - 200_000;
   await removed(start);
   await server.send(part(start, 1000, 1, 180, 200));
@@ -303,7 +303,7 @@ it("who scrolls while their place is waited for is where they scroll to", async 
   expect(last().first).toBe(0);
 });
 
-it("a place hours back, which the window does not reach, is loaded by its time", async () => {
+it("loads a place hours back, beyond the window, by its time", async () => {
   const start = T0 - 5 * HOUR;
   await removed(start);
   const outline = { records: 18_000, upto: 17_999, first: ns(start), last: ns(T0), start: ns(start), width: "1000000000", lines: Array.from({ length: 18_000 }, () => 1), notices: [] };
@@ -320,7 +320,7 @@ it("a place hours back, which the window does not reach, is loaded by its time",
   expect(last().seekRow).toBeUndefined();
 });
 
-it.each([false, true])("a page whose place the store has lost: the window is loaded anew (task ended: %s)", async (ended) => {
+it.each([false, true])("a page whose cursor has expired reloads the window (task ended: %s)", async (ended) => {
   open("all", "1m");
   await settle();
   await server.send(sse("status", { task: TASK, state: "running", older: "o", from: ns(T0 - 60_000) }, "a0") + sse("log", line(5, "one"), "a1"));
@@ -339,7 +339,7 @@ it.each([false, true])("a page whose place the store has lost: the window is loa
   expect(JSON.stringify(last().rows)).toContain("The store lost the lines at this cursor; the window was loaded anew");
 });
 
-it("a place that is lost of one task of several begins anew, the others go on", async () => {
+it("an expired cursor of one of several tasks leaves the others alone", async () => {
   const other = "ml:job/score";
   open();
   engine.receive({ op: "subscribe", model: "m2", tasks: [other], transport: "auto", since: "1m" });
@@ -353,7 +353,7 @@ it("a place that is lost of one task of several begins anew, the others go on", 
   expect(last().problem).toBeNull();
 });
 
-it("the nodes' clock is known from state and heartbeats, the least delayed counting", async () => {
+it("estimates the nodes' clock from statuses and heartbeats, using the least delayed", async () => {
   open();
   await settle();
   expect(last().clockAhead).toBe(0);
@@ -364,7 +364,7 @@ it("the nodes' clock is known from state and heartbeats, the least delayed count
   expect(describeClock(1900)).toBe("");
 });
 
-it("the statement of an ended task is the server's count", async () => {
+it("the completeness statement of an ended task is the server's count", async () => {
   open();
   await settle();
   const complete: Complete = { records: 1_203_441, from: "2026-07-01T10:00:01.5Z", to: "2026-07-01T11:12:44Z", sources: 2, done: true, gaps: [] };
@@ -383,7 +383,7 @@ it("the statement of an ended task is the server's count", async () => {
 describe("what a recorder adds later", () => {
   const filter = fromPlain({ since: "all" }).filter;
 
-  it("older lines of a run are another source of the same name: one entry, ordered by time", () => {
+  it("older lines of a run come as another source of the same name: one entry, ordered by time", () => {
     const store = new TaskStore(TASK);
     store.addLog({ ...logEvent(0, [[T0, 1, "now"], [T0 + 1, 1, "later"]]), sources: { 1: W0 } });
     store.addLog({ ...logEvent(2, [[T0 - 2000, 2, "old 1"], [T0 - 1000, 2, "old 2"]]), sources: { 2: W0 } });
@@ -393,7 +393,7 @@ describe("what a recorder adds later", () => {
     expect(store.sources).toHaveLength(1);
   });
 
-  it("a state that the header shows is no row; a warning and its hint are", () => {
+  it("a state that the header shows gets no row; a warning and its hint do", () => {
     const store = new TaskStore(TASK);
     store.addStatus({ task: TASK, seq: 0, notice: "state", state: "running", message: "Running" });
     expect([store.rows, store.state]).toEqual([0, "running"]);
@@ -411,7 +411,7 @@ it.each([
   expect([matcher.error, matcher.test(text)]).toEqual(["", holds]);
 });
 
-it("a stream that the server slows down is behind, and no error", async () => {
+it("a stream that the server slows down is behind, not an error", async () => {
   open();
   await settle();
   await server.send(`${sse("log", line(0, "one"))}: behind 12400\n`);
@@ -423,7 +423,7 @@ it("a stream that the server slows down is behind, and no error", async () => {
   expect(describeState(last(), true)[0]).toBe("Live");
 });
 
-it("a full disk is said in the bar and in a row, until there is room", async () => {
+it("a full disk is reported in the bar and in a row, until there is room", async () => {
   const state = (seq: number, message: string, reason: string): string => sse("status", { task: TASK, seq, time: ns(Date.now()), notice: "state", state: "running", message, reason });
   const full = "Recording stopped: the disk is full; it goes on when there is room";
   open();
@@ -442,7 +442,7 @@ it("a full disk is said in the bar and in a row, until there is room", async () 
 it.each([
   ["NotAllowed", "Log not available yet: you may not read logs in namespace 'ml': the right `get pods/log` is missing"],
   ["ClusterUnreachable", "The cluster cannot be asked: it does not answer; this is what is recorded"],
-])("what is in the way (%s) is said in the bar and in the empty pane, and no more when it is gone", async (reason, message) => {
+])("an obstacle (%s) is reported in the bar and in the empty pane, until it is gone", async (reason, message) => {
   open();
   await settle();
   server.answer = failure(404, "NotFound", "no outline");
@@ -456,7 +456,7 @@ it.each([
   expect(describeEmpty(last(), { since: 60_000, from: null })).toBe("");
 });
 
-it("what the reader may not see beside the lines is named", async () => {
+it("what the user may not see beside the lines is named", async () => {
   const events = "events are not shown: the right `list events` is missing";
   open();
   await settle();

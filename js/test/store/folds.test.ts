@@ -136,7 +136,7 @@ class Fed {
 const at = (from: number, source: 1 | 2, texts: string[]): Line[] => texts.map((text, i): Line => [T0 + from + i, source, text]);
 
 describe("a traceback is one row", () => {
-  it("that says what was raised and opens in one piece, whatever lay between its lines", () => {
+  it("that names the exception and opens in one piece, whatever lines came in between", () => {
     const [a, b, c, d] = at(10, 1, ERROR_OF(3));
     const fed = new Fed().add([T0, 1, "before"], a, [T0 + 10, 2, "other 1"], b, [T0 + 11, 2, "other 2"], c).add(d, [T0 + 20, 2, "after"]);
     expect(fed.texts).toEqual(["before", "RuntimeError: loss is NaN at step 3", "other 1", "other 2", "after"]);
@@ -145,7 +145,7 @@ describe("a traceback is one row", () => {
     expect(fed.toggle(1).texts).toHaveLength(5);
   });
 
-  it("takes lines that come while it is open, and those that turn out to belong", () => {
+  it("takes lines that come while it is open, and those that turn out to belong to it", () => {
     const fed = new Fed().add(...at(0, 1, ERROR_OF(1).slice(0, 2))).toggle(0);
     expect(fed.add(...at(5, 1, [...ERROR_OF(1).slice(2), ""])).texts).toEqual(["RuntimeError: loss is NaN at step 1", ...ERROR_OF(1).slice(1), ""]);
     fed.add(...at(10, 1, ["During handling of the above exception, another exception occurred:", "", "Traceback (most recent call last):", '  File "b.py", line 1, in f', "KeyError: 1"]));
@@ -154,7 +154,7 @@ describe("a traceback is one row", () => {
     expect(fed.toggle(0).texts).toEqual(["KeyError: 1"]);
   });
 
-  it("is found by what any of its lines says, also by one that comes late", () => {
+  it("is found by the text of any of its lines, also a late one", () => {
     const fed = new Fed({ grep: "NaN" }).add([T0, 1, "x"], ...at(1, 1, ERROR_OF(1).slice(0, 3)));
     expect(fed.texts).toEqual([]);
     expect(fed.add(...at(5, 1, ERROR_OF(1).slice(3))).texts).toEqual(["RuntimeError: loss is NaN at step 1"]);
@@ -179,7 +179,7 @@ describe("a traceback is one row", () => {
     expect(fed.texts.filter((text) => text.startsWith("RuntimeError"))).toHaveLength(3);
   });
 
-  it("keeps order under everything that opens, folds and arrives", () => {
+  it("keeps the order while folds open, close and grow", () => {
     const fed = new Fed();
     let random = 7;
     const next = (n: number): number => (random = (random * 16_807) % 2_147_483_647) % n;
@@ -206,14 +206,14 @@ describe("a traceback is one row", () => {
 describe("a progress bar is one row", () => {
   const bar = (n: number, label = "train"): string => `${label}:  ${n}%|███       | ${n}/100 [00:0${n % 10}<00:07, 10.00it/s]`;
 
-  it("that stands where it began and shows where it is", () => {
+  it("that stands where it began and shows its current state", () => {
     const fed = new Fed().add([T0, 1, "start"], [T0 + 1, 1, bar(10)], [T0 + 2, 2, "other"]).add([T0 + 3, 1, bar(20)]).add([T0 + 4, 1, bar(30)]);
     expect(fed.texts).toEqual(["start", "train  30\u202f%  30 / 100  10 it/s  7 s left", "other"]);
     expect(fed.rows[1]).toMatchObject({ bar: 0.3, aside: "2 updates", fold: "shut" });
     expect(fed.toggle(1).texts.slice(2, 4)).toEqual([bar(20), bar(30)]);
   });
 
-  it("of several at once each has its own, and one that begins anew is a new one", () => {
+  it("is one for each of several at once, and a new one when it starts over", () => {
     const fed = new Fed().add([T0, 1, bar(10, "a")], [T0 + 1, 1, `\u001b[A${bar(50, "b")}`], [T0 + 2, 1, bar(20, "a")], [T0 + 3, 1, bar(60, "b")], [T0 + 4, 1, bar(1, "a")]);
     expect(fed.rows.map((row) => row.bar)).toEqual([0.2, 0.6, 0.01]);
     fed.add([T0 + 5, 1, "epoch done"], [T0 + 6, 1, bar(2, "a")]);
@@ -229,11 +229,11 @@ describe("a progress bar is one row", () => {
 describe("equal lines that follow each other", () => {
   const lines: Line[] = [[T0, 1, "GET /healthz 200 in 3 ms"], [T0 + 1, 2, "other"], [T0 + 2, 1, "GET /healthz 200 in 3 ms"], [T0 + 3, 1, "GET /healthz 200 in 7 ms"], ...at(10, 1, ERROR_OF(1)), [T0 + 20, 1, "GET /healthz 200 in 9 ms"]];
 
-  it("stay one by one until that is asked for", () => {
+  it("stay separate until folding is switched on", () => {
     expect(new Fed().add(...lines).texts).toHaveLength(6);
   });
 
-  it.each([["exact", 2, 5], ["masked", 3, 4]] as const)("%s: become one row with how many and until when", (same, times, rows) => {
+  it.each([["exact", 2, 5], ["masked", 3, 4]] as const)("%s: become one row with their number and last time", (same, times, rows) => {
     const fed = new Fed();
     fed.store.refold(same);
     for (const line of lines) fed.add(line);
@@ -248,7 +248,7 @@ describe("equal lines that follow each other", () => {
     expect(fed.texts).toHaveLength(rows);
   });
 
-  it("are folded behind a traceback too, once it is known that they are not its message", () => {
+  it("are folded after a traceback, too, once they are known not to be part of its message", () => {
     const fed = new Fed();
     fed.store.refold("exact");
     fed.add(...at(0, 1, ERROR_OF(1)));
@@ -256,7 +256,7 @@ describe("equal lines that follow each other", () => {
     expect(fed.rows.map(({ repeats }) => repeats)).toEqual([undefined, 40]);
   });
 
-  it("are found by any of them", () => {
+  it("are found by the text of any of them", () => {
     const fed = new Fed({ grep: "7 ms" });
     fed.store.refold("masked");
     for (const line of lines) fed.add(line);
@@ -265,10 +265,10 @@ describe("equal lines that follow each other", () => {
   });
 });
 
-describe("what is folded away", () => {
+describe("a closed fold", () => {
   const fed = (): Fed => new Fed().add([T0, 1, "x"], ...at(1, 1, ERROR_OF(1)), [T0 + 9, 1, "y"]);
 
-  it("opens where a search found something below, not where its own row says it", () => {
+  it("opens if a search matches below it, not if its own row matches", () => {
     const { selection } = fed();
     selection.finder.set("finite(loss)");
     selection.revealMatch(selection.shown.at(1));
@@ -279,7 +279,7 @@ describe("what is folded away", () => {
     expect(other.shown.length).toBe(3);
   });
 
-  it("opens for a line that is gone to by its number", () => {
+  it("opens for a jump to one of its lines by number", () => {
     const { selection } = fed();
     selection.reveal(TASK, 3);
     expect(selection.shown.length).toBe(6);

@@ -59,13 +59,13 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-it("what is not loaded takes its place on the bar", () => {
+it("lines that are not loaded take their room on the scroll bar", () => {
   expect(Math.abs(update.total - 101)).toBeLessThan(3);
   expect(update.lines).toBe(100);
   expect(shown().slice(-10)).toEqual(Array.from({ length: 10 }, (_unused, i) => `step ${91 + i}`));
 });
 
-it("is asked of the server once the reader has stopped typing, and its matches stand in their places", async () => {
+it("the server searches once the user has stopped typing, and its matches are placed in order", async () => {
   filter("step");
   filter("step 4");
   await settle(500);
@@ -80,7 +80,7 @@ it("is asked of the server once the reader has stopped typing, and its matches s
   expect(update.remote?.state).toBe("done");
 });
 
-it("shows nothing of it without the filter, and what is loaded later stands there once", async () => {
+it("matches vanish with the filter, and appear once when they are loaded later", async () => {
   filter("step 4");
   await settle(500);
   await server.send(sse("log", logEvent(45, [[T0 - 550, 1, "step 45"]])) + progress("done", T0 - 1000, 1));
@@ -100,7 +100,7 @@ it("shows nothing of it without the filter, and what is loaded later stands ther
   expect(shown()).toEqual(["edge", ...Array.from({ length: 100 }, (_unused, i) => `step ${i + 1}`)]);
 });
 
-describe("the next in what is not loaded", () => {
+describe("the next match or error in lines that are not loaded", () => {
   const asked = (): URLSearchParams[] => searches();
   const at = (seq: number): number => update.rows.find((row) => row.seq === seq)!.id;
   const jump = (to: Jump): Promise<unknown> => {
@@ -109,7 +109,7 @@ describe("the next in what is not loaded", () => {
   };
   const answers = (url: URL): Response => (url.pathname.endsWith("/search") ? new Response(null) : url.pathname.endsWith("/outline") ? Response.json(OUTLINE) : Response.json({ records: Array.from({ length: 90 }, (_unused, i) => record(i + 1)), older: null }));
 
-  it("match is asked of the server, and the lines around it are loaded and gone to", async () => {
+  it("the server finds the match, and the lines around it are loaded and shown", async () => {
     engine.receive({ op: "find", view: "v1", term: "step" });
     await settle(10);
     await jump({ to: "match", by: -1, from: at(98) });
@@ -129,7 +129,7 @@ describe("the next in what is not loaded", () => {
     expect(jumped.map(({ id }) => update.rows.find((row) => row.id === id)?.text)).toEqual(["step 49"]);
   });
 
-  it("error, of which there is none: said, and then what is here", async () => {
+  it("no error: says so, then shows the next loaded one", async () => {
     await jump({ to: "error", by: -1, from: at(95) });
     expect(asked().map((query) => query.get("level"))).toEqual(["error"]);
     await server.send(progress("progress", T0 - 500, 0));
@@ -139,7 +139,7 @@ describe("the next in what is not loaded", () => {
     expect(jumped).toEqual([]);
   });
 
-  it("match within what is filtered, and among chosen pods, is asked for so", async () => {
+  it("searches within the filter and the chosen pods", async () => {
     engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all", grep: "step", level: "info", pod: "*-0", run: "0" }).filter });
     engine.receive({ op: "find", view: "v1", term: "/[48]$/" });
     // Before the filter itself is asked of the server.
@@ -153,7 +153,7 @@ describe("the next in what is not loaded", () => {
     expect(jumped.map(({ id }) => update.rows.find((row) => row.id === id)?.text)).toEqual(["step 88"]);
   });
 
-  it("is not asked for where the filter's own search has been, and is there where it has not", async () => {
+  it("is not searched where the filter's search has been, and is found where it has not", async () => {
     filter("step 4");
     await settle(500);
     await server.send(sse("log", { ...logEvent(45, [[T0 - 550, 1, "step 45"], [T0 - 510, 1, "step 49"]]), q: [0, 4] }) + progress("progress", T0 - 560, 2));
@@ -171,14 +171,14 @@ describe("the next in what is not loaded", () => {
     expect(asked()).toHaveLength(2);
   });
 
-  it("error of a pod that is chosen in Python", async () => {
+  it("finds an error of a pod that was chosen in Python", async () => {
     engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all", container: "main", level: "info" }).filter });
     await settle(10);
     await jump({ to: "error", by: -1, from: at(95) });
     expect(asked().map((query) => [query.get("level"), query.get("container")])).toEqual([["error", "main"]]);
   });
 
-  it("failed, or wanted no more", async () => {
+  it("failed or cancelled", async () => {
     await jump({ to: "error", by: -1, from: at(95) });
     await server.send(sse("error", { code: "Gone", message: "the server is full" }));
     expect(update.beyond).toMatchObject({ state: "failed", message: "the server is full" });
@@ -190,14 +190,14 @@ describe("the next in what is not loaded", () => {
   });
 });
 
-it("is not asked for of a task of which nothing is shown", async () => {
+it("does not ask for a task whose sources are all hidden", async () => {
   engine.receive({ op: "filter", view: "v1", filter: fromPlain({ since: "all", grep: "step", off: [W0, W1].map(({ pod }) => `${TASK}/${pod}/main`) }).filter });
   await settle(500);
   expect(searches()).toEqual([]);
   expect(update.remote).toMatchObject({ state: "done", matches: 0 });
 });
 
-it("can be stopped and gone on with from there", async () => {
+it("can be stopped and continued", async () => {
   filter("step");
   await settle(500);
   await server.send(progress("progress", T0 - 300, 0));

@@ -182,8 +182,8 @@ class Reader {
   }
 }
 
-describe.each(Array.from({ length: 14 }, (_unused, seed): [number, boolean] => [seed, seed % 2 > 0]))("a recording that is looked at in any order (%i, newest first: %s)", (seed, newestFirst) => {
-  it("no line twice, order right, place kept, and in the end everything", async () => {
+describe.each(Array.from({ length: 14 }, (_unused, seed): [number, boolean] => [seed, seed % 2 > 0]))("a recording that is viewed in any order (%i, newest first: %s)", (seed, newestFirst) => {
+  it("shows no line twice, keeps order and place, and has everything in the end", async () => {
     const pick = random(seed + 1);
     const recording = new Recording(pick, 1500);
     const reader = new Reader(recording, 30 + pick(200), newestFirst);
@@ -213,7 +213,7 @@ describe.each(Array.from({ length: 14 }, (_unused, seed): [number, boolean] => [
   });
 });
 
-it.each([false, true])("the bar stands for the whole recording, and leads to where it points (newest first: %s)", async (newestFirst) => {
+it.each([false, true])("the scroll bar stands for the whole recording, and leads where it points (newest first: %s)", async (newestFirst) => {
   const recording = new Recording(random(3), 20_000);
   recording.most = 2000;
   const reader = new Reader(recording, 100, newestFirst);
@@ -232,7 +232,7 @@ it.each([false, true])("the bar stands for the whole recording, and leads to whe
   expect((newestFirst ? reader.update.rows.toReversed() : reader.update.rows).slice(0, 3).map(({ kind, text }) => (kind === "line" ? text : kind))).toEqual(["edge", "line 1", "line 2"]);
 });
 
-it("rows that are gone leave the arrays", () => {
+it("removed rows leave the arrays", () => {
   const recording = new Recording(random(5), 2000);
   const reader = new Reader(recording, 1000);
   reader.drop(200);

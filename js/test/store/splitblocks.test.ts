@@ -81,7 +81,7 @@ describe.each(CASES)("$name", ({ lines }) => {
   whole.stream(0, lines.length);
   const { folded, shown } = whole;
 
-  it("is one wherever it is cut, the older part last", () => {
+  it("is rejoined wherever it is split, the older part last", () => {
     for (let cut = 1; cut < lines.length; cut++) {
       const task = new Task(lines);
       task.stream(cut, lines.length);
@@ -92,7 +92,7 @@ describe.each(CASES)("$name", ({ lines }) => {
     }
   });
 
-  it("is one of three parts, the middle last", () => {
+  it("is rejoined from three parts, the middle last", () => {
     for (let cut = 1; cut + 2 < lines.length; cut++) {
       const task = new Task(lines);
       task.stream(cut + 2, lines.length);
@@ -103,7 +103,7 @@ describe.each(CASES)("$name", ({ lines }) => {
   });
 });
 
-it("is left in two where something between is not here", () => {
+it("stays split if lines in between are missing", () => {
   const lines: [string, string][] = [["a", "Traceback (most recent call last):"], ["a", '  File "x.py", line 1, in f'], ["b", "between"], ["a", "    1 / 0"], ["a", "ZeroDivisionError: no"]];
   const task = new Task(lines);
   task.stream(3, 5);
@@ -113,7 +113,7 @@ it("is left in two where something between is not here", () => {
   expect(task.folded).toEqual([[1, 2]]);
 });
 
-it("goes on where it is written when its beginning comes", () => {
+it("continues where its source left off when its beginning arrives", () => {
   const lines: [string, string][] = ["Traceback (most recent call last):", '  File "x.py", line 1, in f', "    1 / 0", "ZeroDivisionError: no", "", "During handling of the above exception, another exception occurred:", "", "Traceback (most recent call last):", '  File "x.py", line 3, in g', "    f()", "KeyError: 'x'", "step 1"].map((text) => ["a", text]);
   const task = new Task(lines);
   task.stream(3, 9);

@@ -46,7 +46,7 @@ afterEach(() => {
 const settle = (): Promise<unknown> => vi.advanceTimersByTimeAsync(1);
 
 describe("one connection per page", () => {
-  it("serves all viewers, also two of one task, and says who asks", async () => {
+  it("serves all viewers, also two of one task, and reports who asks", async () => {
     open("m1", [TASK], "1m");
     open("m2", [TASK], "1m");
     open("m3", [OTHER], "10m");
@@ -61,7 +61,7 @@ describe("one connection per page", () => {
     expect([texts("v1"), texts("v2"), texts("v3")]).toEqual([["hello"], ["hello"], []]);
   });
 
-  it("is opened again with a cursor per task when a task joins, and its viewer alone gets the window", async () => {
+  it("is reopened with a cursor for each task when a task joins; only the new viewer gets the window", async () => {
     open("m1", [TASK]);
     await settle();
     await server.send(sse("log", line(0, "one"), "a1"));
@@ -88,7 +88,7 @@ describe("one connection per page", () => {
 });
 
 describe("a broken connection", () => {
-  it("comes back by cursor with growing pauses, and nothing is cleared", async () => {
+  it("reconnects by cursor with growing pauses, and clears nothing", async () => {
     open("m1", [TASK]);
     await settle();
     await server.send(sse("log", line(0, "one"), "a1"));
@@ -147,7 +147,7 @@ describe("a broken connection", () => {
 });
 
 describe("a refusal", () => {
-  it.each([400, 401, 403, 404])("%d stops, with what the server says", async (status) => {
+  it.each([400, 401, 403, 404])("%d stops, with the server's message", async (status) => {
     server.answer = failure(status, "SomeCode", "No, because", "Do this");
     open("m1", [TASK]);
     await settle();
@@ -161,7 +161,7 @@ describe("a refusal", () => {
     expect(last()).toMatchObject({ link: "live", problem: null });
   });
 
-  it("429 and 502 are tried again and said meanwhile", async () => {
+  it("429 and 502 are retried, and reported meanwhile", async () => {
     server.answer = failure(429, "LimitReached", "20 streams are open already");
     open("m1", [TASK]);
     await settle();
@@ -171,7 +171,7 @@ describe("a refusal", () => {
     expect(last()).toMatchObject({ link: "live", problem: null });
   });
 
-  it("a limit that says when to ask again is asked no sooner", async () => {
+  it("a limit with Retry-After is not retried sooner", async () => {
     const refuse = failure(429, "LimitReached", "4 streams are open on this server");
     server.answer = () => {
       const answer = refuse();
@@ -187,7 +187,7 @@ describe("a refusal", () => {
     expect(last()).toMatchObject({ link: "live", problem: null });
   });
 
-  it("410 drops the cursor, says so and loads the window anew", async () => {
+  it("410 drops the cursor, says so and reloads the window", async () => {
     open("m1", [TASK]);
     await settle();
     await server.send(sse("log", line(7, "old recording"), "a1"));
@@ -202,7 +202,7 @@ describe("a refusal", () => {
     expect(last().rows.find((row) => row.kind === "gap")?.text).toContain("The recording was removed");
   });
 
-  it("404 that is not ours means no server half: the kernel is asked instead", async () => {
+  it("404 without our error means that there is no server extension: the kernel is asked instead", async () => {
     server.answer = () => new Response("<html>not found</html>", { status: 404 });
     open("m1", [TASK], "5m");
     await settle();
@@ -225,7 +225,7 @@ it("older lines are fetched from the page before the window", async () => {
   expect(last().rows[0].text).toBe("Beginning of the log");
 });
 
-it("the kernel learns counts, seldom, and never a line", async () => {
+it("the kernel gets counts now and then, and never a line", async () => {
   open("m1", [TASK]);
   await settle();
   for (let i = 0; i < 50; i++) await server.send(sse("log", line(i, `secret ${i}`), `a${i}`));

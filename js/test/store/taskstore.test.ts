@@ -20,7 +20,7 @@ function fill(store: TaskStore, selection: Selection | undefined, add: () => voi
 const { filter } = fromPlain({ since: "all" });
 
 describe("the order of lines", () => {
-  it("is by time over sources, and within a source as written, even when its clock goes back", () => {
+  it("is by time across sources, and as written within a source, even when its clock goes back", () => {
     const store = new TaskStore(TASK);
     const selection = new Selection([store], filter);
     const lines: Line[] = [[T0, 1, "a1"], [T0 + 30, 1, "a2"], [T0 + 10, 1, "a3 (earlier stamp)"], [T0 + 20, 2, "b1"], [T0 + 40, 2, "b2"]];
@@ -28,7 +28,7 @@ describe("the order of lines", () => {
     expect(shown(selection)).toEqual(["a1", "b1", "a2", "a3 (earlier stamp)", "b2"]);
   });
 
-  it("puts a late line in its place and an older page before what is here", () => {
+  it("puts a late line in its place and an older page before the loaded lines", () => {
     const store = new TaskStore(TASK);
     const selection = new Selection([store], filter);
     fill(store, selection, () => store.addLog(logEvent(10, [[T0, 1, "now"], [T0 + 50, 1, "later"]])));
@@ -42,7 +42,7 @@ describe("the order of lines", () => {
 });
 
 describe("exactly once", () => {
-  it("ignores what is here already, whole or in part, after a resume", () => {
+  it("ignores lines that are loaded already, whole or in part, after a resume", () => {
     const store = new TaskStore(TASK);
     const batch = (seq: number, n: number): void => store.addLog(logEvent(seq, Array.from({ length: n }, (_unused, i): Line => [T0 + seq + i, 1, `line ${seq + i}`])));
     batch(0, 100);
@@ -55,7 +55,7 @@ describe("exactly once", () => {
     expect(store.lines).toBe(210);
   });
 
-  it("knows ranges like a set does", () => {
+  it("sequence ranges behave like a set", () => {
     const ranges = new SeqRanges();
     const set = new Set<number>();
     let random = 7;
@@ -67,7 +67,7 @@ describe("exactly once", () => {
     }
   });
 
-  it("takes the numbers of a filtered stream from its offsets", () => {
+  it("reads the numbers of a filtered stream from its offsets", () => {
     const store = new TaskStore(TASK);
     store.addLog({ ...logEvent(5, [[T0, 1, "five"], [T0, 1, "nine"]]), q: [0, 4] });
     store.addLog(logEvent(6, [[T0, 1, "six"]]));
@@ -83,13 +83,13 @@ describe("filters", () => {
     return shown(new Selection([store], { ...filter, ...change }));
   };
 
-  it("text ignores case unless it has capitals, and sees through colours", () => {
+  it("a text ignores case unless it has capitals, and ignores colours", () => {
     expect(select({ grep: "disk" })).toEqual(["WARNING slow disk", "ERROR Disk failed"]);
     expect(select({ grep: "Disk" })).toEqual(["ERROR Disk failed"]);
     expect(select({ grep: "loss=" })).toHaveLength(2);
   });
 
-  it("regexes, words to leave out, levels, sources", () => {
+  it("regular expressions, excluded words, levels, sources", () => {
     expect(select({ grep: "/loss=0\\.[45]/" })).toHaveLength(2);
     expect(select({ grep: "disk -failed" })).toEqual(["WARNING slow disk"]);
     expect(select({ exclude: ["disk", "loss"] })).toEqual(["INFO ready"]);
@@ -100,7 +100,7 @@ describe("filters", () => {
     expect(select({ pod: "*worker-0" })).toHaveLength(3);
   });
 
-  it("an invalid regex is said, and shows everything", () => {
+  it("an invalid regular expression is reported, and everything is shown", () => {
     const store = new TaskStore(TASK);
     store.addLog(logEvent(0, lines));
     const selection = new Selection([store], { ...filter, grep: "(", regex: true });
@@ -108,7 +108,7 @@ describe("filters", () => {
     expect(shown(selection)).toHaveLength(5);
   });
 
-  it("matches that arrive while a search runs are there once, in order", () => {
+  it("matches that arrive during a search are there once, in order", () => {
     const store = new TaskStore(TASK);
     const many = (seq: number, n: number): void => store.addLog(logEvent(seq, Array.from({ length: n }, (_unused, i): Line => [T0 + seq + i, 1, `n ${(seq + i) % 10}`])));
     many(0, 120_000);
@@ -123,7 +123,7 @@ describe("filters", () => {
 });
 
 describe("gaps and notices", () => {
-  it("a gap stays through every filter, a start notice through none of text", () => {
+  it("a gap passes every filter, a start notice none with a text", () => {
     const store = new TaskStore(TASK);
     store.addStatus({ task: TASK, seq: 0, notice: "started", time: ns(T0), source: W0 });
     store.addLog(logEvent(1, [[T0, 1, "x"]]));
@@ -132,7 +132,7 @@ describe("gaps and notices", () => {
     expect([store.gaps.length, store.gapLines, store.lines]).toEqual([1, 12, 1]);
   });
 
-  it("the end of a task whose lines come as a page stands after them", () => {
+  it("the end of a task stands after lines that are loaded later", () => {
     const store = new TaskStore(TASK);
     const selection = new Selection([store], filter);
     fill(store, selection, () => store.addEnd({ task: TASK, seq: 9, state: "succeeded", exit_code: 0, message: "Job complete exit 0" }));
@@ -148,14 +148,14 @@ describe("gaps and notices", () => {
   });
 });
 
-it("reads times and windows", () => {
+it("parses times and windows", () => {
   expect(fromNs("1700000000000000000")).toBe(T0);
   expect(fromIso("2026-01-01T00:00:00.123456789Z")).toBeCloseTo(Date.parse("2026-01-01T00:00:00Z") + 123.456789, 3);
   expect(fromIso("2026-01-01T02:00:00+02:00")).toBe(Date.parse("2026-01-01T00:00:00Z"));
   expect([parseWindow("90s"), parseWindow("1h30m"), parseWindow("all")]).toEqual([90_000, 5_400_000, null]);
 });
 
-it("what notices say stands on the time axis", () => {
+it("notices have marks on the time axis", () => {
   const store = new TaskStore(TASK);
   const key = `${TASK}/${W0.pod}/main`;
   store.addStatus({ task: TASK, seq: 0, notice: "started", time: ns(T0), source: W0 });

@@ -44,7 +44,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-it("says to the server whose task is meant, and takes the kernel's where the server reads another cluster", async () => {
+it("names the origin to the server, and falls back to the kernel if the server reads another cluster", async () => {
   server.answer = failure(409, "OtherCluster", "this Jupyter server reads another cluster or store than the kernel");
   open("m1", "v1", "prod");
   await settle();
@@ -56,7 +56,7 @@ it("says to the server whose task is meant, and takes the kernel's where the ser
   expect(last("v1")).toMatchObject({ transport: "comm", problem: null });
 });
 
-it("keeps tasks of one name apart that two kernels have in two clusters", async () => {
+it("keeps tasks of the same name in two clusters apart", async () => {
   open("m1", "v1", "one", "comm");
   open("m2", "v2", "two", "comm");
   await settle();
@@ -69,7 +69,7 @@ it("keeps tasks of one name apart that two kernels have in two clusters", async 
   expect(new Set(summaries.map(({ origin }) => origin))).toEqual(new Set(["one", "two"]));
 });
 
-it("shares what two viewers of one cluster and store show", async () => {
+it("shares the lines of two viewers of one cluster and store", async () => {
   open("m1", "v1", "one");
   open("m2", "v2", "one");
   await settle();
@@ -79,7 +79,7 @@ it("shares what two viewers of one cluster and store show", async () => {
   expect([texts("v1"), texts("v2")]).toEqual([["of both"], ["of both"]]);
 });
 
-it("forgets a cluster that nobody shows any more, and asks a server without a name for its own tasks", async () => {
+it("forgets a cluster that no view shows any more, and sends no origin for the server's own tasks", async () => {
   open("m1", "v1", "one", "comm");
   await settle();
   origins.receive({ op: "close", view: "v1" });

@@ -3,7 +3,7 @@ import { parseAnsi } from "../../src/text/ansi.ts";
 import { levelOf, LEVELS } from "../../src/text/level.ts";
 
 describe("terminal codes", () => {
-  it("become styles, of 16, 256 and true colours", () => {
+  it("become styles of 16, 256 and true colours", () => {
     expect(parseAnsi("a\u001b[1;31mred\u001b[0m b")).toEqual({ text: "ared b", runs: [[1, "a f1 b"], [4, ""]] });
     expect(parseAnsi("\u001b[38;5;196mx\u001b[39my").runs).toEqual([[0, "a f#255,0,0"], [1, ""]]);
     expect(parseAnsi("\u001b[48;2;1;2;3mx").runs).toEqual([[0, "a g#1,2,3"]]);

@@ -12,7 +12,7 @@ it.each(cases)("the page and Python see the same fields: $line", ({ line, fields
   expect(found === null ? null : { ...found.fields }).toEqual(fields);
 });
 
-it("numbers keep their digits, and names of JavaScript are names like others", () => {
+it("numbers keep their digits, and JavaScript's own names are ordinary names", () => {
   const found = parseFields('{"id":12345678901234567890,"__proto__":"x","n":1.5,"o":{"id":9007199254740993}}')!;
   expect(formatValue(found.fields.id)).toBe("12345678901234567890");
   expect(formatValue(found.fields.o)).toBe('{"id":9007199254740993}');
@@ -20,7 +20,7 @@ it("numbers keep their digits, and names of JavaScript are names like others", (
   expect(parseFields("__proto__=1 b=2")!.fields).toHaveProperty("b", "2");
 });
 
-it("a mebibyte is no trouble", () => {
+it("parses a mebibyte quickly", () => {
   for (const part of ["a=", "{", "a=1 ", '"', "a=\\", " "]) parseFields(part.repeat(2 ** 20 / part.length) + "}");
 });
 
@@ -39,13 +39,13 @@ describe("a line's own time", () => {
     ["12:00:00.100 [main] INFO x", "12:00:00.100"],
     ["1769860800.1 x", "1769860800.1"],
     ["1769860800123 x", "1769860800123"],
-  ])("%s is that of its row", (line, written) => {
+  ])("%s equals that of its row", (line, written) => {
     const stamp = parseLineTime(line, T)!;
     expect(line.slice(stamp.from, stamp.to)).toBe(written);
     expect(isSameTime(stamp, T)).toBe(true);
   });
 
-  it.each(["2026-01-31T12:00:05Z x", "2026-01-31T14:00:00Z another hour of a named zone", "2026-02-02 12:00:00 x", "2026-01-31 12:07:00 x", "12:03:00 x", "1769860900 x"])("%s is not", (line) => {
+  it.each(["2026-01-31T12:00:05Z x", "2026-01-31T14:00:00Z another hour of a named zone", "2026-02-02 12:00:00 x", "2026-01-31 12:07:00 x", "12:03:00 x", "1769860900 x"])("%s does not", (line) => {
     expect(isSameTime(parseLineTime(line, T)!, T)).toBe(false);
   });
 

@@ -10,11 +10,11 @@ interface Case {
 
 const cases = JSON.parse(readFileSync(new URL("../../../tests/parsing/lines.json", import.meta.url), "utf8")) as Case[];
 
-it("reads enough lines to mean something", () => expect(cases.length).toBeGreaterThan(50));
+it("the table has enough lines", () => expect(cases.length).toBeGreaterThan(50));
 
 it.each([
   ['{"a":{"level":"error"},"level":"info"}', "info"], ['{"msg":"\\"level\\":\\"error\\"","level":"debug"}', "debug"], ['{"severity":"ERROR","level":"info"}', "info"],
   ['{"n":[1,{"level":"error"}]}', ""], ['{"level": 50 , "x":1}', "error"], ['{"level":"info","x":1', "info"], ['{"key":"level","level":"warn"}', "warning"],
-])("a glance at %s is no guess", (line, level) => expect(LEVELS[levelOf(line)]).toBe(level));
+])("the fast scan of %s agrees with parsing", (line, level) => expect(LEVELS[levelOf(line)]).toBe(level));
 
 it.each(cases)("the page and Python see one level: $line", ({ line, level }) => expect(LEVELS[levelOf(line)]).toBe(level ?? ""));

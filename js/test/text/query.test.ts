@@ -14,12 +14,12 @@ describe("conditions on fields, as in Python", () => {
     expect([...yes, ...no].filter((line) => matcher.test(line))).toEqual(yes);
   });
 
-  it.each(TABLE.refused)("%o is none", (text) => {
+  it.each(TABLE.refused)("%o is not a condition", (text) => {
     expect(parseConditions(text)).toBeNull();
     expect(text === "" || compileFilter({ where: [text] }).error !== "").toBe(true);
   });
 
-  it("any value can be written as one", () => {
+  it("any value can be quoted", () => {
     for (const value of ["a", 'say "hi"', "back\\slash", "two words", "=", "a and b"]) expect(conditionTest(parseConditions(`x=${quoteValue(value)}`)![0])(JSON.stringify({ x: value })), value).toBe(true);
   });
 
@@ -28,7 +28,7 @@ describe("conditions on fields, as in Python", () => {
   });
 });
 
-describe("what is typed", () => {
+describe("typed terms", () => {
   it.each([
     ["loss", false, false, { include: ["loss"] }],
     ["/a.b/", false, false, { include: ["/a.b/"] }],
@@ -53,16 +53,16 @@ describe("what is typed", () => {
     expect(pythonPattern(term)).toBe(pattern);
   });
 
-  it("a chip says a text as a text", () => {
+  it("a chip shows a text without escapes", () => {
     expect(["loss", "/a\\.b/c", "/a+/", "/(?i)get \\/x/c"].map(describeTerm)).toEqual(["“loss”", "“a.b” Aa", "/a+/", "“get /x”"]);
   });
 
-  it("the error names the part that is wrong", () => {
+  it("the error names the invalid part", () => {
     expect(compileFilter({ include: ["/(/"], exclude: ["/x/"] }).error).toMatch(/^\/\(\/: /);
   });
 });
 
-it("settings survive being written down", () => {
+it("settings survive a round trip", () => {
   const plain = { since: "2026-01-31T12:00:00.000Z", until: "2026-01-31T12:05:00.000Z", grep: ["loss", "/x/"], exclude: ["y"], where: ["a>1"], typed: "z", level: "info", off: ["k"], tail: 5, pretty: false, time: "utc", wrap: true, columns: ["pod", "level"], font_size: 14, match_case: true };
   expect(toPlain(fromPlain(plain))).toEqual(plain);
   expect(toPlain(fromPlain({}))).toEqual({ since: "1m" });
@@ -70,7 +70,7 @@ it("settings survive being written down", () => {
   expect(toViewTrait(fromPlain({ grep: ["/a/c"], typed: "!b level" }), [], 3, 9)).toMatchObject({ shown: { grep: ["/a/c"], exclude: ["b level"], where: [], level: "" }, first_seq: 3, last_seq: 9 });
 });
 
-describe("times to go to", () => {
+describe("typed times", () => {
   const now = Date.UTC(2026, 0, 31, 14, 30);
   it.each([
     ["14:03", Date.UTC(2026, 0, 31, 14, 3)], ["14:03:21.5", Date.UTC(2026, 0, 31, 14, 3, 21, 500)], ["23:00", Date.UTC(2026, 0, 30, 23)], ["-5m", now - 300_000], ["- 1h30m", now - 5_400_000],

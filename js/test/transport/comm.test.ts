@@ -38,7 +38,7 @@ afterEach(() => void vi.useRealTimers());
 
 const receive = (n: number, text: string): void => link.receive({ type: "bytes", n }, bytesOf(text));
 
-it("acknowledges what is in the store, in time and not one by one, so the kernel can count what is under way", async () => {
+it("acknowledges stored messages in time and in groups, so that the kernel can count what is on its way", async () => {
   link.update([TASK]);
   expect(sent).toEqual([{ type: "open", stream: 1, tasks: [TASK], since: "1m", most: 20_000 }]);
   const text = sse("log", { task: TASK }, "a1");
@@ -53,7 +53,7 @@ it("acknowledges what is in the store, in time and not one by one, so the kernel
   expect(states).toEqual(["waiting", "live"]);
 });
 
-it("keeps asking a busy kernel every 5 s, and one that fell silent by cursor", async () => {
+it("asks a busy kernel again every 5 s, and a silent one by cursor", async () => {
   link.update([TASK]);
   await vi.advanceTimersByTimeAsync(11_000);
   expect(sent.filter(({ type }) => type === "open")).toHaveLength(3);
@@ -65,7 +65,7 @@ it("keeps asking a busy kernel every 5 s, and one that fell silent by cursor", a
   expect(states.at(-1)).toBe("waiting");
 });
 
-it("asks again when the page wakes up after a silence, and lets a stream that lives be", async () => {
+it("asks again when the page wakes up after a silence, and keeps a live stream", async () => {
   link.update([TASK]);
   receive(1, sse("log", { task: TASK }, "a1"));
   link.wake();
@@ -82,7 +82,7 @@ it("does not join the rest of an old stream to a new one", () => {
   expect(events).toEqual(['log {"whole":true}']);
 });
 
-it("leaves out what the kernel still had under way of a stream that has been left, and takes the answer to any asking for the next", async () => {
+it("ignores messages of an earlier stream, and takes an answer to any request for the next", async () => {
   link.update([TASK]);
   link.receive({ type: "bytes", stream: 1, n: 1 }, bytesOf(sse("log", { n: 1 }, "a1")));
   vi.setSystemTime(Date.now() + 3_600_000);
@@ -96,7 +96,7 @@ it("leaves out what the kernel still had under way of a stream that has been lef
   expect(events).toEqual(['log {"n":1}', 'log {"n":9}']);
 });
 
-it("stops where asking again cannot help, and begins anew where the place is gone", () => {
+it("stops where retrying cannot help, and starts over where the cursor has expired", () => {
   link.update([TASK]);
   link.receive({ type: "error", error: { code: "TaskNotFound", message: "no such task" } });
   expect(states.at(-1)).toBe("stopped: no such task");
@@ -106,7 +106,7 @@ it("stops where asking again cannot help, and begins anew where the place is gon
   expect(sent.at(-1)).toEqual({ type: "open", stream: 2, tasks: [TASK], since: "1m", most: 20_000 });
 });
 
-it("is done with the end, and says nothing more", async () => {
+it("is done at the end, and sends nothing more", async () => {
   link.update([TASK]);
   receive(1, sse("end", { task: TASK }, "a1"));
   await vi.advanceTimersByTimeAsync(50);
@@ -116,7 +116,7 @@ it("is done with the end, and says nothing more", async () => {
   expect(sent).toHaveLength(count);
 });
 
-it("asks for pages by its own numbers and gets answer or error", async () => {
+it("numbers its page requests, and gets an answer or an error", async () => {
   const query = { before: "o1", limit: 2000, since: "all" };
   const one = link.page(TASK, query);
   const two = link.page(TASK, query);

@@ -22,7 +22,7 @@ function split(chunks: Uint8Array[]): SseEvent[] {
   return events;
 }
 
-describe("the splitter agrees with eventsource-parser", () => {
+describe("the parser agrees with eventsource-parser", () => {
   for (const [name, newline] of [["LF", "\n"], ["CRLF", "\r\n"], ["CR", "\r"]]) {
     const text = STREAM.join(newline) + newline;
     const bytes = bytesOf(text);
@@ -42,7 +42,7 @@ describe("the splitter agrees with eventsource-parser", () => {
     expect(split([bytesOf("\ufeffdata: \ufeffx\n\n")])).toEqual([{ event: "message", data: "\ufeffx", id: undefined }]);
   });
 
-  it("keeps the reconnection time that was asked for", () => {
+  it("keeps the reconnection time that the server asked for", () => {
     const splitter = new SseParser();
     splitter.push(bytesOf("retry: 2500\nretry: soon\n\n"), () => {});
     expect(splitter.retry).toBe(2500);

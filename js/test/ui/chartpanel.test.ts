@@ -28,7 +28,7 @@ function pointer(type: string, clientX: number, plot = 0): void {
 }
 
 describe("the chart beside the lines", () => {
-  it("is off until asked for by button, key or trait, and is kept", async () => {
+  it("is off until a button, a key or the trait shows it, and is saved", async () => {
     show();
     await feed(...training(0, 20));
     expect(find(".cl-chart").hidden).toBe(true);
@@ -45,7 +45,7 @@ describe("the chart beside the lines", () => {
     expect(paths()).toHaveLength(2);
   });
 
-  it("grows with the lines that come, and rests with them", async () => {
+  it("grows with new lines, and rests without them", async () => {
     show({ chart: "time" });
     await feed(...training(0, 20));
     expect(paths()[0].split("L")).toHaveLength(10);
@@ -57,7 +57,7 @@ describe("the chart beside the lines", () => {
     expect(find(".cl-plot").getAttribute("aria-label")).toMatch(/^loss, 2 sources, from 1.41 to 2, newest 1.41\./);
   });
 
-  it.each([[300, 4], [210, 2]])("says no more times than stand beside each other: %i px wide, %i of them", async (width, times) => {
+  it.each([[300, 4], [210, 2]])("shows no more times than fit: %i px wide, %i of them", async (width, times) => {
     vi.spyOn(HTMLElement.prototype, "clientWidth", "get").mockReturnValue(width);
     show({ chart: "time" });
     await feed(...training(0, 20));
@@ -77,13 +77,13 @@ describe("the chart beside the lines", () => {
     expect(find("[role=status]").textContent).toContain("Paused");
   });
 
-  it("says where a logarithmic scale has no place for the values", async () => {
+  it("says where values do not fit a logarithmic scale", async () => {
     show({ chart: "time", chart_log: true });
     await feed(...Array.from({ length: 20 }, (_unused, i): Line => [T0 + i * 1000, 1, `loss=${1 + i} delta=${i - 3}`]));
     expect(all(".cl-mult").map((one) => one.querySelector<HTMLElement>(".cl-faint")!.hidden)).toEqual([true, false]);
   });
 
-  it("is drawn as a band and its middle where points are many", () => {
+  it("is drawn as a band with its middle if there are many points", () => {
     const x = Float64Array.from({ length: 400 }, (_unused, i) => i);
     const draw = (value: (i: number) => number, width: number): CurvePaths => curvePaths(x, x.map(value), (one) => one / 4, (one) => one, width);
     expect(draw((i) => i % 2, 1000).band).toBe("");
@@ -95,7 +95,7 @@ describe("the chart beside the lines", () => {
     expect(draw((i) => (i === 200 ? Number.NaN : 1), 100).line.match(/M/g)).toHaveLength(2);
   });
 
-  it("says what is under the pointer, and a click goes to its line", async () => {
+  it("describes what is under the pointer, and a click goes to its line", async () => {
     show({ chart: "time" });
     await feed(...training(0, 100));
     pointer("pointermove", 40 + 252 / 2);
@@ -111,7 +111,7 @@ describe("the chart beside the lines", () => {
     expect(find(".cl-ptip").hidden).toBe(true);
   });
 
-  it("is brushed as the time axis is, by pointer and keys, over steps too", async () => {
+  it("a range is chosen as on the time axis, by pointer and keys, over steps too", async () => {
     show({ chart: "time", query: { since: "all" } });
     await feed(...training(0, 100));
     pointer("pointerdown", 40);
@@ -133,7 +133,7 @@ describe("the chart beside the lines", () => {
     expect([Math.round((from! - T0) / 1000), Math.round((until! - T0) / 1000)]).toEqual([90, 99]);
   });
 
-  it("shows the sources that are switched on", async () => {
+  it("shows only the sources that are switched on", async () => {
     show({ chart: "time" });
     await feed(...training(0, 40));
     all("[role=switch]")[0].click();
@@ -141,7 +141,7 @@ describe("the chart beside the lines", () => {
     expect(paths()).toHaveLength(1);
   });
 
-  it("has several tasks in one picture", async () => {
+  it("shows several tasks in one plot", async () => {
     const other = TASK.replace("train-1", "train-2");
     show({ chart: "time", tasks: [TASK, other] });
     await feed(...training(0, 20));
@@ -151,7 +151,7 @@ describe("the chart beside the lines", () => {
     expect(find(".cl-plot").getAttribute("aria-label")).toMatch(/^loss, 3 sources, from 1.81 to 7/);
   });
 
-  it("is drawn anew only when there is something new", async () => {
+  it("is redrawn only when something has changed", async () => {
     show({ chart: "time" });
     await feed(...training(0, 40));
     model.bytes(sse("end", { task: TASK, seq: next.seq++, exit_code: 0 }));
@@ -164,7 +164,7 @@ describe("the chart beside the lines", () => {
     watch.disconnect();
   });
 
-  it("says so where there is nothing to draw, or no step", async () => {
+  it("says so if there is nothing to draw, or no step", async () => {
     show({ chart: "step" });
     await feed([T0, 1, "hello"], [T0 + 1, 1, "world"]);
     expect(find(".cl-chart p").textContent).toContain("No numbers that vary");
@@ -173,7 +173,7 @@ describe("the chart beside the lines", () => {
   });
 });
 
-describe("what is not loaded", () => {
+describe("lines that are not loaded", () => {
   const asked = (): Record<string, unknown>[] => model.sent.filter(({ type }) => type === "metrics");
   const answer = (id: unknown, event: string, data: object): void => model.emit("msg:custom", { type: "found", id }, [new DataView(bytesOf(sse(event, data)).buffer)]);
 
@@ -184,7 +184,7 @@ describe("what is not loaded", () => {
     await feed(...training(50, 80));
   }
 
-  it("is read by the kernel or the server, once, and joined with what is here", async () => {
+  it("are read by the kernel or the server, once, and joined with the loaded ones", async () => {
     await behind();
     expect(said()).toBe("reading…");
     const [{ id, task }] = asked();
@@ -203,7 +203,7 @@ describe("what is not loaded", () => {
     expect(asked()).toHaveLength(1);
   });
 
-  it("is said to be missing where it cannot be read", async () => {
+  it("are reported as missing if they cannot be read", async () => {
     await behind();
     model.emit("msg:custom", { type: "found", id: asked()[0].id, done: true, error: { code: "MissingExtra", message: "this needs pyarrow, which is not installed" } }, []);
     await settle();
@@ -212,7 +212,7 @@ describe("what is not loaded", () => {
     expect(names()).toEqual(["loss", "acc"]);
   });
 
-  it("is not asked for where nobody looks at a chart, and no more when it is closed", async () => {
+  it("are not requested while no view shows a chart, and no longer when it is closed", async () => {
     await behind();
     find(".cl-chead .cl-x").click();
     await settle();
@@ -231,7 +231,7 @@ describe("curves", () => {
     return curves.build(1)[0];
   }
 
-  it("of very many points keep those that are seen, as they were written", () => {
+  it("with very many points keep the visible ones, as they were written", () => {
     const values: (number | string)[] = Array.from({ length: 50_000 }, (_unused, i) => (i * 7919) % 997);
     values[12_345] = 5000;
     values[33_333] = -7;
@@ -242,7 +242,7 @@ describe("curves", () => {
     expect([...kept].every((number, i) => Object.is(value[i], Number(values[number] === "nan" ? Number.NaN : values[number])))).toBe(true);
   });
 
-  it("take the epoch of their source for a step, not that of older lines that come later", () => {
+  it("use the epoch of their source as the step, but not for older lines that come later", () => {
     const store = new TaskStore(TASK);
     store.addLog(logEvent(10, [[T0, 1, "Epoch 3/5"], [T0 + 1, 1, "loss=1"], [T0 + 2, 2, "loss=2"]]));
     const curves = new Curves(store);
@@ -254,7 +254,7 @@ describe("curves", () => {
     expect([[...first.value], [...first.step], [...second.step]]).toEqual([[9, 1, 0.5], [Number.NaN, 3, 3], [Number.NaN]]);
   });
 
-  it("are of a hundred metrics at most", () => {
+  it("are limited to a hundred metrics", () => {
     const store = new TaskStore(TASK);
     store.addLog(logEvent(0, Array.from({ length: 150 }, (_unused, i): Line => [T0 + i, 1, `key${"abcdefghij"[i % 10]}${String.fromCharCode(97 + Math.floor(i / 10))}=${i}`])));
     const curves = new Curves(store);

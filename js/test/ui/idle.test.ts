@@ -23,7 +23,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-describe("a store whose tasks say nothing", () => {
+describe("a store whose tasks are silent", () => {
   let server: Server;
   let engine: Engine;
   let posted: FromStore[];
@@ -60,7 +60,7 @@ describe("a store whose tasks say nothing", () => {
 
   afterEach(() => engine.stop());
 
-  it("tells the time once a second, and the axis moves by steps; a heartbeat is no news", async () => {
+  it("sends the time once a second, and the axis moves in steps; a heartbeat changes nothing", async () => {
     await begin(TASK);
     for (let i = 0; i < 4; i++) {
       await heartbeat();
@@ -70,21 +70,21 @@ describe("a store whose tasks say nothing", () => {
     expect(updates("v0").length).toBeLessThanOrEqual(8);
   });
 
-  it("the server is asked to count again more and more seldom", async () => {
+  it("asks the server for counts less and less often", async () => {
     await begin(TASK);
     const before = surveys();
     await vi.advanceTimersByTimeAsync(15 * MINUTE);
     expect(surveys() - before).toBe(4);
   });
 
-  it("lines of one task are no news for the viewer of another", async () => {
+  it("lines of one task do not redraw a viewer of another", async () => {
     await begin(TASK, OTHER);
     for (let i = 2; i < 12; i++) await server.send(sse("log", logEvent(i, [[Date.now(), 1, `line ${i}`]], OTHER), "b,b"));
     expect(updates("v0")).toEqual([]);
     expect(updates("v1").at(-1)!.rows.at(-1)!.text).toBe("line 11");
   });
 
-  it("out of sight nothing is done; back in sight it is all there", async () => {
+  it("does nothing while invisible, and has everything when visible again", async () => {
     await begin(TASK);
     engine.receive({ op: "visible", view: "v0", isVisible: false });
     const asked = surveys();
@@ -97,7 +97,7 @@ describe("a store whose tasks say nothing", () => {
   });
 });
 
-describe("a viewer at rest", () => {
+describe("an idle viewer", () => {
   let model: FakeModel;
   let session: Session;
   let viewer: Viewer;
@@ -113,7 +113,7 @@ describe("a viewer at rest", () => {
 
   afterEach(() => session.close());
 
-  it("writes how long the task runs when that is another, and nothing else", async () => {
+  it("updates only how long the task runs", async () => {
     const begun = T0 - 5 * MINUTE;
     model.bytes(sse("status", { task: TASK, state: "running", message: "", older: null, now: ns(T0) }));
     model.bytes(sse("status", { task: TASK, seq: 0, notice: "started", time: ns(begun), source: W0, message: "" }));
@@ -139,7 +139,7 @@ describe("a viewer at rest", () => {
   });
 });
 
-it("a place that is led to is not lost when another update comes within the same frame", async () => {
+it("a jump is not lost when another update comes within the same frame", async () => {
   const drawn: Update[] = [];
   const painter = new Painter(document.createElement("div"), { draw: (update) => drawn.push(update), ack: () => {}, visibilityChanged: () => {}, showError: () => {} });
   painter.receive({ op: "update", seekRow: 40, shift: 0 } as Update);

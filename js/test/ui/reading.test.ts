@@ -24,7 +24,7 @@ async function key(name: string, more: KeyboardEventInit = {}, target: HTMLEleme
 const enter = (): Promise<void> => key("Enter", {}, find("input[type=search]"));
 
 describe("chips", () => {
-  it("Enter makes them, several hold at once, and each is turned round, edited and removed", async () => {
+  it("Enter makes them, several apply at once, and each can be inverted, edited and removed", async () => {
     show();
     await feed(...lines(40, (i) => `step=${i} ${i % 2 ? "odd" : "even"} GET /healthz`.slice(0, i % 10 === 0 ? 99 : 12)));
     await type("odd");
@@ -52,7 +52,7 @@ describe("chips", () => {
     expect(model.traits.view).toMatchObject({ shown: { grep: [], exclude: [], where: [] } });
   });
 
-  it("a case that counts, a level, and an error in place", async () => {
+  it("case sensitivity, a level, and an error in place", async () => {
     show();
     await feed(...["Loss", "loss", "ERROR x", "WARN y"].map((text, i): Line => [T0 + i, 1, text]));
     await type("loss");
@@ -74,7 +74,7 @@ describe("chips", () => {
     expect(chips()).toEqual([]);
   });
 
-  it("Python's query is chips, several of a kind too", async () => {
+  it("Python's query becomes chips, several of a kind too", async () => {
     show({ query: { since: "all", grep: ["/a/c", "/b/c"], exclude: ["/x+/c"], where: ["n>1"] } });
     await feed([T0, 1, "a b n=2"], [T0 + 1, 1, "A b n=2"], [T0 + 2, 1, "a b x n=2"], [T0 + 3, 1, "a b n=1"]);
     expect(messages()).toEqual(["a b n=2"]);
@@ -83,7 +83,7 @@ describe("chips", () => {
 });
 
 describe("find without filtering", () => {
-  it("marks and counts, and steps round; lines that come later count", async () => {
+  it("marks, counts and wraps around; later lines count, too", async () => {
     show();
     await feed(...lines(30, (i) => (i % 10 === 5 ? `needle ${i}` : `hay ${i}`)));
     await key("f", { ctrlKey: true });
@@ -107,7 +107,7 @@ describe("find without filtering", () => {
     expect(all("mark")).toHaveLength(0);
   });
 
-  it("says in how many lines it was counted, where those are not all", async () => {
+  it("says how many lines were searched, if that is not all", async () => {
     show({ query: { since: "10s" } });
     await feed(...lines(30, (i) => (i % 10 === 5 ? `needle ${i}` : `hay ${i}`)));
     await key("f", { ctrlKey: true });
@@ -130,8 +130,8 @@ describe("find without filtering", () => {
   });
 });
 
-describe("places", () => {
-  it("errors back and forth, a time, and what was last before the end", async () => {
+describe("jumps", () => {
+  it("errors forward and back, a time, and the last line before the end", async () => {
     show();
     await feed(...lines(120, (i) => (i === 20 || i === 60 || i === 61 ? `ERROR ${i}` : `fine ${i}`)));
     await key("E");
@@ -154,7 +154,7 @@ describe("places", () => {
     expect(picked()).toEqual(["fine 119"]);
   });
 
-  it("the axis ends where the task did, however late that was noticed", async () => {
+  it("the axis ends where the task did, however late the end was noticed", async () => {
     show();
     await feed([T0, 1, "first"], [T0 + 10_000, 1, "last"]);
     await status({ notice: "ended", source: W0, time: ns(T0 + 10_500), exit_code: 0, reason: "Completed", message: "" });
@@ -203,8 +203,8 @@ describe("places", () => {
   });
 });
 
-describe("what is taken along", () => {
-  it("picked lines as text, JSON and code", async () => {
+describe("copies and bookmarks", () => {
+  it("copies picked lines as text, JSON and code", async () => {
     show();
     const copied: string[] = [];
     vi.stubGlobal("navigator", { clipboard: { writeText: (text: string) => Promise.resolve(void copied.push(text)) } });
@@ -231,7 +231,7 @@ describe("what is taken along", () => {
     vi.unstubAllGlobals();
   });
 
-  it("a bookmark has a note, is in the traits, and leads back", async () => {
+  it("a bookmark has a note, is a trait, and leads back", async () => {
     show();
     await feed(...lines(300, (i) => `line ${i}`));
     all("[data-seq] .cl-t").at(-2)!.click();
@@ -250,8 +250,8 @@ describe("what is taken along", () => {
   });
 });
 
-describe("looks", () => {
-  it("are traits: set from Python, written back, and kept", async () => {
+describe("display settings", () => {
+  it("are traits: set from Python, written back, and saved", async () => {
     show({ time: "utc", wrap: true, columns: ["pod", "level"], font_size: 15, height: 500, follow: true, bookmarks: [] });
     await feed([T0, 1, "ERROR a"], [T0 + 1, 2, "b"]);
     await settle(300);
@@ -271,7 +271,7 @@ describe("looks", () => {
     expect(model.traits.height).toBe(200);
   });
 
-  it("newest first: on top and followed there, the place kept, turned round about the row that is read", async () => {
+  it("newest first: follows at the top, keeps the place, and turns around the row being read", async () => {
     show({ newest_first: true });
     await feed(...lines(200, (i) => `line ${i}`));
     expect(find(".cl-pill").textContent).toBe("↑ newest");
@@ -304,7 +304,7 @@ describe("looks", () => {
     expect(find(".cl-found").textContent).toMatch(/^1 \/ 111 of/);
   });
 
-  it("newest first: a traceback is read from its first line, and what is copied is in order", async () => {
+  it("newest first: a traceback is read from its first line, and copies are in order", async () => {
     const writeText = vi.fn(() => Promise.resolve());
     vi.stubGlobal("navigator", { clipboard: { writeText } });
     show({ newest_first: true });
@@ -322,7 +322,7 @@ describe("looks", () => {
     vi.unstubAllGlobals();
   });
 
-  it("Enter opens the line that is picked, and folds it", async () => {
+  it("Enter opens and closes the picked line", async () => {
     show();
     await feed([T0, 1, "a"], [T0 + 1, 1, '{"msg":"m","a":1}']);
     find("[data-seq='1'] .cl-t").click();
@@ -333,7 +333,7 @@ describe("looks", () => {
     expect(find(".cl-tree")).toBeNull();
   });
 
-  it("chosen fields and folded lines, too", async () => {
+  it("chosen fields and folded lines are traits, too", async () => {
     show({ fields: ["b"], fold: "" });
     await feed([T0, 1, '{"msg":"m","a":1,"b":2}'], [T0 + 1, 1, "same 1"], [T0 + 2, 1, "same 1"], [T0 + 3, 1, "same 2"]);
     expect(messages()).toEqual(["▸ m  b=2", "same 1", "same 1", "same 2"]);
@@ -346,7 +346,7 @@ describe("looks", () => {
     expect(messages()).toEqual(["▸ m  a=1  b=2", expect.stringMatching(/^▸ same 1 {2}· × 3 until /)]);
   });
 
-  it("a page that is loaded again shows what it showed", async () => {
+  it("a reloaded page shows what it showed before", async () => {
     show({ query: { since: "5m" }, view: { since: "1h", grep: ["a"], typed: "b", first_seq: 1 } });
     await settle();
     expect(find('.cl-time [aria-pressed="true"]').textContent).toBe("1h");
@@ -368,8 +368,8 @@ describe("looks", () => {
   });
 });
 
-describe("who, and how far", () => {
-  it("phases with how long each took, of several pods the typical one", async () => {
+describe("state and phases", () => {
+  it("phases with their lengths; for several pods the typical one", async () => {
     show();
     const begun = { created: ns(T0 - 20_000), scheduled: ns(T0 - 18_000), inits: 1 };
     await status({ notice: "started", time: ns(T0), source: { ...W0, container: "fetch", kind: "init" }, message: "", ...begun });
@@ -387,7 +387,7 @@ describe("who, and how far", () => {
     expect(all(".cl-ph").map(({ style }) => Number(style.order))).toEqual([0, -1, -2, -3, -4]);
   });
 
-  it("a task that crashes again and again is not simply running", async () => {
+  it("a task that crashes again and again does not count as running", async () => {
     show();
     const state = async (message: string, reason: string): Promise<void> => await status({ notice: "state", state: "running", time: ns(T0 + 9000), message, reason });
     await status({ notice: "started", time: ns(T0), source: { ...W0, run: 4 }, message: "", scheduled: ns(T0 - 3_600_000) });
@@ -438,7 +438,7 @@ describe("who, and how far", () => {
     expect(phasesOf({ ...file, task: TASK }, 0).map(({ name }) => name)).toEqual(["Complete"]);
   });
 
-  it("a click shows only one source, again all; the others are hidden in one click", async () => {
+  it("a click shows only one source, then all again; the others are hidden with one click", async () => {
     show();
     await status({ notice: "started", time: ns(T0), source: { ...W0, container: "proxy", kind: "sidecar" }, message: "" });
     await feed(...lines(4, (i) => `line ${i}`));
@@ -459,7 +459,7 @@ describe("who, and how far", () => {
   });
 });
 
-it("the help lists the keys by groups, and Escape closes it", async () => {
+it("the help lists the keys in groups, and Escape closes it", async () => {
   show();
   await settle();
   await key("?");

@@ -45,7 +45,7 @@ describe.each(HOSTILE)("hostile lines are text: $name", ({ line, shows, links })
     for (const link of row.querySelectorAll("a")) expect(link.rel).toBe("noopener noreferrer");
   });
 
-  it.each([[false], [true]])("nothing in it is markup, and nothing hides; opened: %s", (open) => {
+  it.each([[false], [true]])("nothing in it is markup, and nothing is hidden; opened: %s", (open) => {
     for (const pretty of [true, false]) {
       const row = element(line, { open, pretty });
       for (const node of row.querySelectorAll("*")) expect(ALLOWED.has(node.tagName)).toBe(true);
@@ -58,7 +58,7 @@ describe.each(HOSTILE)("hostile lines are text: $name", ({ line, shows, links })
 describe("structured lines", () => {
   const time = new Date(T0).toISOString();
 
-  it("read message first, the fields dim behind it, without the time that the row says already", () => {
+  it("show the message first, then dim fields, without the time that the row already shows", () => {
     expect(said(`{"time":"${time}","level":"warn","msg":"slow","shard":7,"meta":{"a":[1]}}`)).toBe('▸ WARN slow  shard=7  meta={"a":[1]}');
     expect(said(`time="${time}" level=info msg="step done" loss=0.5`)).toBe("▸ INFO step done  loss=0.5");
     expect(said('worker 3: {"loss":0.5,"step":7}')).toBe("▸ worker 3: loss=0.5  step=7");
@@ -67,22 +67,22 @@ describe("structured lines", () => {
     expect(words("level=warn loss=0.5 to=x", ".cl-n")).toEqual(["0.5"]);
   });
 
-  it("show chosen fields in the order of choosing, also from within", () => {
+  it("show chosen fields in the chosen order, also nested ones", () => {
     expect(said('{"msg":"m","a":1,"b":{"c":2},"d":3}', { fields: ["b.c", "a", "none"] })).toBe("▸ m  b.c=2  a=1");
   });
 
-  it("are what was written when pretty is off", () => {
+  it("are shown as written if pretty is off", () => {
     expect(said('{"msg":"m","a":1}', { pretty: false })).toBe('▸ {"msg":"m","a":1}');
   });
 
-  it("open as a tree of typed values, texts over their lines", () => {
+  it("open as a tree of typed values, with texts over several lines", () => {
     const row = element('{"msg":"one\\ntwo","n":12345678901234567890,"ok":true,"none":null,"in":{"deep":{"x":1}},"list":[{"y":2}]}', { open: true });
     expect(row.querySelector(".cl-multi")!.textContent).toBe("one\ntwo");
     const leaves = [...row.querySelectorAll(".cl-leaf")].map((leaf) => `${leaf.children[0].textContent}: ${leaf.children[2].textContent} ${leaf.children[2].className}`);
     expect(leaves.slice(1)).toEqual(["n: 12345678901234567890 cl-n", "ok: true cl-bool", "none: null cl-k", "x: 1 cl-n", "y: 2 cl-n"]);
   });
 
-  it("a value becomes a filter with one click, a field comes into the rows", () => {
+  it("one click turns a value into a filter, or shows a field in the rows", () => {
     const row = element('worker: {"meta":{"status":503},"list":[4]}', { open: true });
     const [status, inList] = [...row.querySelectorAll(".cl-leaf")];
     expect([...status.querySelectorAll(".cl-act")].map(({ textContent }) => textContent)).toEqual(["=", "≠", "≥", "≤", "⧉"]);
@@ -95,19 +95,19 @@ describe("structured lines", () => {
 });
 
 describe("plain lines", () => {
-  it("have their own time dim where it is the row's, and not where it is another", () => {
+  it("have a dim time if it equals the row's", () => {
     const [own, other] = [new Date(T0 - 20).toISOString(), new Date(T0 - 20_000).toISOString()];
     expect(words(`${own} WARNING trainer: slow`, ".cl-k")).toEqual([own]);
     expect(words(`${other} WARNING trainer: slow`, ".cl-k")).toEqual([]);
     expect(words(`${own} WARNING trainer: slow`, ".cl-lv")).toEqual(["WARNING"]);
   });
 
-  it("of many letters are cut, and say how many more there are", () => {
+  it("that are long are cut, and show how many characters follow", () => {
     expect(said("x".repeat(1024 * 1024))).toMatch(/^x{4096} … 1\s044\s480 more$/);
     expect(said(`${"\u202e".repeat(9000)}`, { open: true })).toBe("RLO".repeat(9000));
   });
 
-  it("are marked where they match, through colours and signs", () => {
+  it("have their matches marked, across colours and control characters", () => {
     const marks = (line: string, grep: string): string[] => [...element(line, { grep }).querySelectorAll("mark")].map(({ textContent }) => textContent);
     expect(marks("\u001b[31mlo\u001b[0mss=1", "loss").join("")).toBe("loss");
     expect(marks("train:  62%|██████▏   | 1240/2000 [06:40<04:05,  3.10it/s]", "train")).toEqual(["train"]);

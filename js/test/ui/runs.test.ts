@@ -43,7 +43,7 @@ async function showRuns(traits: Record<string, unknown> = {}): Promise<void> {
   await run(W0, 2, 200);
 }
 
-it("opens with state, exit code and lines of each", async () => {
+it("opens with state, exit code and lines of each run", async () => {
   await showRuns();
   expect(side()).toEqual(["worker-0: 6", "worker-1: 2"]);
   const fold = all(".cl-runs")[0];
@@ -56,7 +56,7 @@ it("opens with state, exit code and lines of each", async () => {
   expect(side()).toHaveLength(2);
 });
 
-it("shows one alone, and all again", async () => {
+it("shows one run alone, and all again", async () => {
   await showRuns();
   await press(".cl-runs", 0);
   await press(".cl-only", 2);
@@ -75,7 +75,7 @@ it("shows one alone, and all again", async () => {
   expect(texts()).toHaveLength(8);
 });
 
-it("shows what Python asks for, counted from the newest, also when there is a newer one", async () => {
+it("shows the runs that Python asks for, counted from the newest, also when there is a newer one", async () => {
   await showRuns({ query: { since: "all", run: "-2" } });
   expect(texts()).toEqual(["line 0.1 a", "line 0.1 b"]);
   expect(all(".cl-chips .cl-cw").map((chip) => chip.textContent)).toEqual(["run -2"]);
@@ -85,7 +85,7 @@ it("shows what Python asks for, counted from the newest, also when there is a ne
   expect(texts()).toHaveLength(8);
 });
 
-it("has the lines that are not loaded, too, once the server has counted them", () => {
+it("counts lines that are not loaded, once the server has counted them", () => {
   const store = new TaskStore(TASK);
   const selection = (): View => new View("v", "m", [store], fromPlain({ since: "all" }).filter, { from: 0, count: 9, follow: true, anchor: null, anchorIndex: 0 });
   store.addLog({ task: TASK, seq: 91, sources: { 1: { ...W0, run: 1 } }, t0: ns(T0), dt: [0, 1e6], s: [1, 1], m: ["a", "b"] });
@@ -99,7 +99,7 @@ it("has the lines that are not loaded, too, once the server has counted them", (
   expect(selection().groups.summaries()[0]).toMatchObject({ lines: 93, state: "running" });
 });
 
-it("has the pods of an indexed Job by their index", async () => {
+it("lists the pods of an indexed Job by index", async () => {
   await showRuns();
   await tell("status", { notice: "started", time: ns(T0 + 400), source: { ...W0, run: 3 }, index: 11 });
   await tell("status", { notice: "started", time: ns(T0 + 400), source: { ...W1, run: 1 }, index: 2 });

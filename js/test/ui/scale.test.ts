@@ -19,7 +19,7 @@ it.each([
   expect(new Set(said).size).toBe(said.length);
 });
 
-it("of a moment there is nothing to say", () => {
+it("an axis without length has no labels", () => {
   expect(timeTicks(FROM, FROM, 5)).toEqual(["", "", "", "", ""]);
 });
 
@@ -28,6 +28,6 @@ it.each([
   [30_000, "11:38:08.2"],
   [4_000, "11:38:08.250"],
   [2 * 86_400_000, "Jan 31 11:38:08"],
-])("what is at a place of an axis of %i ms is said as exactly as a pixel is", (length, said) => {
+])("a place on an axis of %i ms is described as exactly as a pixel allows", (length, said) => {
   expect(formatMoment(FROM, length / 160, length)).toBe(said);
 });

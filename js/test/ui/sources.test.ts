@@ -22,11 +22,11 @@ test.each(cases)("%j", (query, kept) => {
   expect(RUNS.flatMap((one, i) => (wants(one) ? [i] : []))).toEqual(kept);
 });
 
-test.each(wrong)("%s is no run, so no filter", (run) => {
+test.each(wrong)("%s is not a run, so it does not filter", (run) => {
   expect(RUNS.every(sourceTest(fromPlain({ run }).filter, RUNS))).toBe(true);
 });
 
-it("a glob that is none matches nothing, and says nothing worse", () => {
+it("an invalid glob matches nothing, and throws nothing", () => {
   const kept = (pod: string): number => RUNS.filter(sourceTest(fromPlain({ pod }).filter, RUNS)).length;
   expect(["[z-a]*", "[", "train-[01", "(", "train-[]0]", "a\\"].map(kept)).toEqual([0, 0, 0, 0, 4, 0]);
 });
@@ -47,15 +47,15 @@ function summaries(off: string[], pieces: Partial<Record<string, Partial<SourceS
 
 const K = "ns:job/train/";
 
-it("a sidecar that is stopped with its pod has not failed; a main container that is, has", () => {
+it("a sidecar that is stopped with its pod has not failed; a main container has", () => {
   const said = (group: "" | "sidecars", exit: number): string => describeState({ group, ended: true, waiting: false, exit });
   expect([said("sidecars", 143), said("sidecars", 1), said("", 143)]).toEqual(["stopped with its pod", "failed, exit 1", "failed, exit 143"]);
 });
 
-describe("a choice", () => {
+describe("a choice of sources", () => {
   const said = (off: string[]): object => sourceQuery({ ...fromPlain({}).filter, off }, summaries(off));
 
-  it("is said by pods and containers where they can, else run by run", () => {
+  it("is sent as pods and containers if possible, otherwise run by run", () => {
     expect(said([])).toEqual({});
     expect(said([`${K}train-0/side`, `${K}train-1/side`])).toEqual({ container: "main" });
     expect(said([`${K}train-0/main`, `${K}train-0/side`])).toEqual({ pod: "train-1,api" });
@@ -66,7 +66,7 @@ describe("a choice", () => {
     expect(sourceQuery(fromPlain({ pod: "train-?", run: "-1" }).filter, summaries([]))).toEqual({ pod: "train-?", run: "-1" });
   });
 
-  it("means in Python what is shown, whichever it is", () => {
+  it("selects the same sources in Python", () => {
     const keys = summaries([]).flatMap(({ key, runs }) => [key, ...runs.map((one) => one.key)]);
     for (let seed = 1; seed < 400; seed++) {
       const off = keys.filter((_key, i) => (Math.imul(seed, 2654435761 + i * 40503) >>> 13) % 3 === 0);
@@ -76,7 +76,7 @@ describe("a choice", () => {
     }
   });
 
-  it("that is too long for an address is left to the page", () => {
+  it("that is too long for an address is applied in the page", () => {
     const many = Array.from({ length: 200 }, (_unused, i) => summaries([]).map((source) => ({ ...source, pod: `${source.pod}-${i}`, on: i % 2 === 0 || source.container === "side" }))).flat();
     const filter = { ...fromPlain({}).filter, off: ["x"] };
     expect(sourceQuery(filter, many).run!.length).toBeGreaterThan(10_000);
@@ -88,19 +88,19 @@ describe("switches", () => {
   const [a, b] = [`${K}train-0/main`, `${K}train-1/main`];
   const of = (off: string[]): SourceSwitches => new SourceSwitches(summaries(off));
 
-  it("take a run out and in again", () => {
+  it("hide a run and show it again", () => {
     expect(of([]).toggledRun(a, `${a}/1`)).toEqual([`${a}/1`]);
     expect(of([`${a}/1`]).toggledRun(a, `${a}/1`)).toEqual([]);
     expect(of([a]).toggledRun(a, `${a}/3`)).toEqual([`${a}/0`, `${a}/1`]);
   });
 
-  it("of a source take all its runs, those to come as well", () => {
+  it("hide all runs of a source, future ones too", () => {
     expect(of([`${a}/1`]).set([a], false)).toEqual([a]);
     expect(of([a]).set([a], true)).toEqual([]);
     expect([...of([`${b}/0`, `${b}/1`]).off]).toEqual([b]);
   });
 
-  it("leave only one, and all the second time", () => {
+  it("show only one, and all the second time", () => {
     const only = of([]).onlyRun(b, `${b}/0`);
     expect(only).toEqual([a, `${K}train-0/side`, `${b}/1`, `${K}train-1/side`, `${K}api/main`]);
     expect(of(only).onlyRun(b, `${b}/0`)).toEqual([]);
@@ -109,12 +109,12 @@ describe("switches", () => {
 });
 
 describe("pods of an indexed Job", () => {
-  it("go by their index, in its order", () => {
+  it("are named and ordered by their index", () => {
     const indexed = summaries([], { "train-0": { index: 10 }, "train-1": { index: 9 }, api: { index: 0 } });
     expect(sourceEntries(indexed).map(({ name }) => name)).toEqual(["#0", "#9", "#10", "side ×2"]);
   });
 
-  it("that took the place of one that failed are told apart", () => {
+  it("that replaced a failed one are told apart", () => {
     const again = summaries([], { "train-0": { index: 3 }, "train-1": { index: 3 }, api: { index: 0 } }).map((one) => ({ ...one, pod: `${one.pod}-bb7zq` }));
     expect(sourceEntries(again).map(({ name }) => name).slice(0, 3)).toEqual(["#0", "#3 bb7zq", "#3 bb7zq"]);
     const some = summaries([], { "train-0": { index: 3 } });

@@ -9,7 +9,7 @@ page({ now: T0 });
 const status = (): string => find("[role=status]").textContent ?? "";
 const lines = (n: number, from = 0): Line[] => Array.from({ length: n }, (_unused, i): Line => [T0 + (from + i) * 10, ((i % 2) + 1) as 1 | 2, `step ${from + i}`]);
 
-describe("what is asked for", () => {
+describe("the initial window", () => {
   it.each([[{}, "succeeded", "All"], [{}, "running", "1m"], [{ since: "5m" }, "succeeded", "5m"]])("%o of a task that is %s shows %s", async (query, state, window) => {
     show({ query });
     model.bytes(sse("status", { task: TASK, state, message: "", older: null }));
@@ -27,8 +27,8 @@ describe("what is asked for", () => {
   });
 });
 
-describe("is it whole", () => {
-  it("lists what is missing with its reason and what would have helped, and tells a clock that is off", async () => {
+describe("completeness", () => {
+  it("lists gaps with reason and remedy, and reports a wrong clock", async () => {
     show();
     await feed(...lines(3));
     model.bytes(`: hb ${ns(T0 + 5000)}\n` + sse("gap", { task: TASK, seq: 3, from: ns(T0), to: ns(T0 + 1000), reason: "rotated away", lines: 12, source: W0, hint: "allow nodes/proxy" }, "c3"));
@@ -42,8 +42,8 @@ describe("is it whole", () => {
   });
 });
 
-describe("what leaves the viewer", () => {
-  it("a download and the page's link say which cluster and store are meant, so that a server that reads others refuses", async () => {
+describe("requests of the viewer", () => {
+  it("a download and the page's link name the origin, so that a server of another one refuses", async () => {
     show({ origin: "prod" });
     const config = document.createElement("script");
     config.type = "application/json";
@@ -66,7 +66,7 @@ describe("what leaves the viewer", () => {
   });
 });
 
-describe("states in words", () => {
+describe("the state as text", () => {
   it("waits for the kernel, then for the container, then is live, then complete", async () => {
     show();
     await settle();
@@ -91,14 +91,14 @@ describe("states in words", () => {
     expect(model.traits.status).toEqual({ task: TASK, state: "succeeded", message: "Job complete exit 0", lines: 3, gaps: 0 });
   });
 
-  it("says a failure with its exit code", async () => {
+  it("reports a failure with its exit code", async () => {
     show();
     model.bytes(sse("end", { task: TASK, seq: 0, state: "failed", exit_code: 3, message: "Job failed exit 3: Error" }));
     await settle();
     expect(status()).toContain("Job failed exit 3: Error");
   });
 
-  it("draws errors with their hint, and offers to try again", async () => {
+  it("shows errors with their hint, and offers to try again", async () => {
     show();
     model.emit("msg:custom", { type: "error", error: { code: "TaskNotFound", message: "There is no task train-1", hint: "See cortex.tasks()" } }, []);
     await settle();
@@ -110,7 +110,7 @@ describe("states in words", () => {
     expect(model.sent.slice(opened)).toContainEqual(expect.objectContaining({ type: "open" }));
   });
 
-  it("shows a gap where it is, why, and counts it; notices stand between the lines", async () => {
+  it("shows a gap at its place with its reason, and counts it; notices stand between the lines", async () => {
     show();
     await feed(...lines(2));
     model.bytes(sse("gap", { task: TASK, seq: 2, from: ns(T0 + 5), to: ns(T0 + 9), reason: "rotated away", lines: 2118, source: W1, hint: "Allow nodes/proxy" }));
@@ -132,7 +132,7 @@ describe("hostile lines are text", () => {
     '{"message":"<b>bold</b>","x":"\\u001b[31m<i>"}', "see javascript:alert(1) and https://example.org/a?b=c now", "x".repeat(1024 * 1024),
   ];
 
-  it("in no way markup, a link only to http(s)", async () => {
+  it("never markup; a link only to http(s)", async () => {
     show();
     await feed(...HOSTILE.map((text, i): Line => [T0 + i, 1, text]));
     expect(viewer.root.querySelector("img, script, b, i:not(:first-child)")).toBeNull();
@@ -148,7 +148,7 @@ describe("hostile lines are text", () => {
     expect(messages()[8]).toHaveLength(1024 * 1024);
   });
 
-  it("a JSON line reads in one line and opens as a tree", async () => {
+  it("a JSON line takes one row and opens as a tree", async () => {
     show();
     await feed([T0, 1, '{"level":"info","message":"saved","bytes":12,"meta":{"ok":true}}']);
     expect(messages()[0]).toBe('▸ INFO saved  bytes=12  meta={"ok":true}');
@@ -162,7 +162,7 @@ describe("hostile lines are text", () => {
 });
 
 describe("filtering while lines arrive", () => {
-  it("text, marks, counts; and lines that come later", async () => {
+  it("text, marks, counts; and later lines", async () => {
     show();
     await feed(...lines(30));
     await type("step 2");
@@ -179,7 +179,7 @@ describe("filtering while lines arrive", () => {
     expect(status()).toContain("32 lines");
   });
 
-  it("an invalid regex is said in place", async () => {
+  it("an invalid regular expression is reported in place", async () => {
     show();
     await feed(...lines(3));
     await type("/(/");
@@ -187,7 +187,7 @@ describe("filtering while lines arrive", () => {
     expect(messages()).toHaveLength(3);
   });
 
-  it("a source's switch has its name and takes its lines away", async () => {
+  it("a source's switch has its name and hides its lines", async () => {
     show();
     await feed(...lines(4));
     await settle(300);
@@ -203,7 +203,7 @@ describe("filtering while lines arrive", () => {
     expect(model.traits.view).toMatchObject({ since: "all", shown: { pod: W1.pod }, first_seq: 1, last_seq: 3 });
   });
 
-  it("Python's query is the beginning", async () => {
+  it("starts with Python's query", async () => {
     show({ query: { since: "all", grep: "step 1", timestamps: false, container: "main" } });
     await feed(...lines(12));
     expect(find<HTMLInputElement>("input[type=search]").value).toBe("step 1");
@@ -212,10 +212,10 @@ describe("filtering while lines arrive", () => {
   });
 });
 
-describe("following is a state", () => {
+describe("following", () => {
   const rows = (): HTMLElement => find(".cl-rows");
 
-  it("left by the wheel, kept by new lines, taken again by the pill", async () => {
+  it("ends with the wheel, survives new lines, and starts again with the pill", async () => {
     show();
     await feed(...lines(200));
     expect(messages().at(-1)).toBe("step 199");
@@ -231,7 +231,7 @@ describe("following is a state", () => {
     expect(messages().at(-1)).toBe("step 299");
   });
 
-  it("older lines that come in above do not move what is being read", async () => {
+  it("older lines that are inserted above do not move the row being read", async () => {
     show();
     model.bytes(sse("status", { task: TASK, state: "running", message: "", older: "o1" }));
     next.seq = 1000;
@@ -254,7 +254,7 @@ describe("following is a state", () => {
     expect(messages()[0]).toBe("step 0");
   });
 
-  it("keys act inside the viewer only, and do not reach the notebook", async () => {
+  it("keys act only inside the viewer, and do not reach the notebook", async () => {
     show();
     await feed(...lines(3));
     const outside = vi.fn();
@@ -274,7 +274,7 @@ describe("following is a state", () => {
   });
 });
 
-it("several views of a model share its settings and one stream; the last one closed ends nothing of the others", async () => {
+it("several views of a model share its settings and one stream; closing the last affects no other model", async () => {
   show();
   const second = new Viewer(hub, session);
   session.views.add(second);
