@@ -1,6 +1,6 @@
 """Which lines are one row to a reader: a traceback, also when several pods say it, and the states of a progress bar.
 
-The viewer folds them as they come (js/src/store/holding/folds.ts); here they are known.
+The viewer folds them as they come (js/src/store/folds.ts); here they are known.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ def query_of(view: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     view : dict
-        The widget's trait `view`; `shown` has the filter's parts as js/src/store/asking/terms.ts reads them,
-        and which sources are shown (js/src/store/asking/sources.ts).
+        The widget's trait `view`; `shown` has the filter's parts as js/src/text/query.ts reads them,
+        and which sources are shown (js/src/text/sources.ts).
 
     Examples
     --------

@@ -50,7 +50,7 @@ class LogViewer(anywidget.AnyWidget):  # type: ignore[misc]
     """The live viewer of one or more tasks; `TaskLog` makes and shows it.
 
     Traits carry settings and a summary. Neither lines nor the viewer's code are in them: a trait is saved in the
-    notebook's file and sent for each viewer. The code goes to each page once, when its loader asks (js/src/loader.ts).
+    notebook's file and sent for each viewer. The code goes to each page once, when its loader asks (js/src/hosts/loader.ts).
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """`GET cortex/view?task=REF&...`: the viewer as a page of its own, and without a task a list of them.
 
-The page's script reads the rest of the address (js/src/page). Nothing in the page is inline, so that its policy can be strict.
+The page's script reads the rest of the address (js/src/hosts/page.ts). Nothing in the page is inline, so that its policy can be strict.
 """
 
 from __future__ import annotations
