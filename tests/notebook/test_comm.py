@@ -13,11 +13,10 @@ import pytest
 from server.tape import T0, Tape
 
 from cortex_jupyter.errors import NotAllowed
-from cortex_jupyter.model import Cursor
-from cortex_jupyter.notebook import outlet
-from cortex_jupyter.notebook.comm import CommServer
-from cortex_jupyter.notebook.outlet import Outlet
-from cortex_jupyter.server.sse import Slot, Stream
+from cortex_jupyter.model import Cursor, TaskRef
+from cortex_jupyter.notebook import comm
+from cortex_jupyter.notebook.comm import CommServer, CommSink, KernelPermissions
+from cortex_jupyter.reader.event_stream import EventStream, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +131,7 @@ def test_opened_anew_the_stream_before_stops(filled: Filled, page: Page) -> None
 def test_a_page_that_takes_nothing_is_sent_no_more_than_its_credit(
     filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "_FULL", 1000)
+    monkeypatch.setattr(comm, "_MAX_UNSENT_BYTES", 1000)
     for i in range(400):
         filled.lines([(1, 20 * i + j, f"line {20 * i + j} {'x' * 50}") for j in range(20)])
     filled.end()
@@ -143,7 +142,7 @@ def test_a_page_that_takes_nothing_is_sent_no_more_than_its_credit(
         page.take(ack=False, timeout=0.6)
     page.send(type="ack", n=8)
     got = texts(page.events())
-    monkeypatch.setattr(outlet, "_FULL", 1 << 20)
+    monkeypatch.setattr(comm, "_MAX_UNSENT_BYTES", 1 << 20)
     got += texts(page.until("end"))
     assert got == [f"line {i} {'x' * 50}" for i in range(8000)]
 
@@ -152,7 +151,7 @@ def test_two_pages_of_one_widget_have_each_their_own_stream_and_answers(
     filled: Filled, page: Page, engine: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two tabs, or two people who share a notebook: what one asks, and how fast it reads, is nothing to the other."""
-    monkeypatch.setattr(outlet, "_FULL", 1000)
+    monkeypatch.setattr(comm, "_MAX_UNSENT_BYTES", 1000)
     for i in range(400):
         filled.lines([(1, 20 * i + j, f"line {20 * i + j} {'x' * 50}") for j in range(20)])
     filled.end()
@@ -178,35 +177,39 @@ def test_two_pages_of_one_widget_have_each_their_own_stream_and_answers(
 def test_a_page_that_has_gone_without_a_word_is_sent_nothing_and_keeps_nothing_open(
     filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "_GONE_S", 0.2)
+    monkeypatch.setattr(comm, "_GONE_S", 0.2)
     for i in range(400):
         filled.lines([(1, i, f"line {i} {'x' * 50}")])
     page.send(type="open", tasks=["ml:job/train-1"], since="all")
     page.take(ack=False)
     server = page.server._pages["one"]
-    assert server.busy
+    assert server.is_busy
     for i in range(400, 420):  # each a message, until there are as many as are sent without an answer
-        if not server.busy:
+        if not server.is_busy:
             break
         filled.lines([(1, i, f"line {i}")])
         with contextlib.suppress(queue.Empty):
             page.take(ack=False, timeout=0.5)
-    assert not server.busy
+    assert not server.is_busy
     # It is back, and asks by cursor.
     page.events()
     page.send(type="open", tasks=["ml:job/train-1"], cursor=page.ids[-1])
     assert page.take()["n"] == 1
 
 
-async def test_a_quiet_stream_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Outlet._App, "heartbeat_s", 0.01)
+async def test_a_quiet_stream_sends_heartbeats() -> None:
     sent: asyncio.Queue[bytes] = asyncio.Queue()
-    taken = Outlet(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
-    recording = SimpleNamespace(ref="a task", hidden={})
+    sink = CommSink(lambda _message, buffers: sent.put_nowait(buffers[0]) if buffers else None, 1)
+
+    async def allow(*_: object) -> dict[str, str]:
+        return {}
+
+    recordings: Any = SimpleNamespace(allow=allow, check=allow, hidden=allow)
+    recording = SimpleNamespace(ref=TaskRef("ml", "job", "train-1"), hidden={})
     slot = Slot("ml:job/train-1", window=cast("Any", SimpleNamespace(recording=recording)))
-    stream = Stream(taken, [slot])
+    stream = EventStream([slot], sink, KernelPermissions(recordings), heartbeat_s=0.01)
     stream._pumps = [asyncio.create_task(asyncio.Event().wait())]  # type: ignore[list-item]
-    work = [asyncio.create_task(stream._beat()), asyncio.create_task(taken.run()), *stream._pumps]
+    work = [asyncio.create_task(stream._beat()), asyncio.create_task(sink.run()), *stream._pumps]
     async with asyncio.timeout(120):
         assert b": hb " in await sent.get()
     for task in work:
@@ -216,7 +219,7 @@ async def test_a_quiet_stream_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
 def test_where_the_store_is_shared_it_ends_with_the_kernel_s_right_to_read(
     filled: Filled, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Outlet._App, "heartbeat_s", 0.01)
+    monkeypatch.setattr(comm, "HEARTBEAT_S", 0.01)
 
     class Taken:
         async def namespace(self, _cluster: object, namespace: str, person: object) -> None:
@@ -233,7 +236,7 @@ def test_where_the_store_is_shared_it_ends_with_the_kernel_s_right_to_read(
     monkeypatch.setattr(recordings, "access", Taken())
     assert page.until("error")[-1][1]["code"] == "NotAllowed"
     until = time.monotonic() + 120
-    while page.server._pages["one"].busy:
+    while page.server._pages["one"].is_busy:
         assert time.monotonic() < until
         time.sleep(0.01)
     tape.close()

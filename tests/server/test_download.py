@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from cortex_jupyter.query.language import LogQuery
-from cortex_jupyter.server.download import ReaderGoneError, parquet, select
+from cortex_jupyter.reader.event_stream import ReaderGoneError
+from cortex_jupyter.server.download import parquet, select
 
 if TYPE_CHECKING:
     from pathlib import Path

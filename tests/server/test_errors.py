@@ -46,8 +46,8 @@ SSE = {"Accept": "text/event-stream"}
         ({"before": "1-2", "after": "1-2"}, "both before and after are given", "not both"),
         ({"after": "here"}, "'here' is no cursor", "`id:` of an event"),
         ({"after": "1-2", "tail": "3"}, "tail is given with a cursor", "limit"),
-        ({"cursor": "1-2"}, "cursor is given for a page", "after=`newer`"),
-        ({"format": "xml"}, "format='xml' is no format", "json or text"),
+        ({"cursor": "1-2"}, "a page does not take cursor", "after=`newer`"),
+        ({"format": "xml"}, "there is no format 'xml'", "format=json or format=text"),
         ({"since": ["1m", "2m"]}, "'since' is given 2 times", "once"),
     ],
 )

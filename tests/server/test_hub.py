@@ -94,7 +94,7 @@ def test_while_the_hub_is_away_kubernetes_still_ends_what_may_not_be_read_any_mo
                 hub.process.kill()  # what it had started goes on
                 hub.process.wait()
                 said = len(hub.log.read_text())
-                while "cannot be asked who reads" not in hub.log.read_text()[said:]:
+                while "cannot ask JupyterHub who the reader is" not in hub.log.read_text()[said:]:
                     assert next(lines) is not None, "it is open as long as nothing speaks against it"
                 sandbox.fault("deny", resource="pods/log", user="alice")
                 rest = list(lines)

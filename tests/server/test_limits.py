@@ -21,7 +21,7 @@ from server.tape import T0
 
 from cortex_jupyter.model import Batch, rfc3339
 from cortex_jupyter.server.limits import Limits
-from cortex_jupyter.server.readers import Turns
+from cortex_jupyter.server.readers import WorkLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -353,10 +353,10 @@ def test_who_has_no_limit_is_told_nothing_of_it(server: Server, long: Tape) -> N
 
 
 async def test_of_what_is_done_at_one_time_no_user_has_more_than_half() -> None:
-    turns, over, begun = Turns(4), asyncio.Event(), []
+    turns, over, begun = WorkLimiter(4), asyncio.Event(), []
 
     async def work(user: str) -> None:
-        async with turns.turn(user):
+        async with turns.slot(user):
             begun.append(user)
             await over.wait()
 

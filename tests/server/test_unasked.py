@@ -15,7 +15,7 @@ from server.tape import CLUSTER, T0, Tape
 from server.test_heartbeat import Reader, Silent
 
 from cortex_jupyter.errors import NoCluster
-from cortex_jupyter.server import sse
+from cortex_jupyter.reader import event_stream
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ async def test_it_goes_on_when_the_cluster_can_be_asked(
 
 async def test_a_state_is_told_again_only_where_it_says_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at a cluster that is away gives an error of its own, with the same words."""
-    monkeypatch.setattr(sse, "_LOOK_S", 0.001)
+    monkeypatch.setattr(event_stream, "_PROBLEM_S", 0.001)
     window: Any = Silent()
     message, looks = "the cluster does not answer", 0
 
@@ -156,8 +156,10 @@ async def test_a_state_is_told_again_only_where_it_says_something_else(monkeypat
     fields = vars(window.recording) | {"info": info}
     del fields["problem"]
     window.recording = Looked(**fields)
-    reader: Any = Reader()
-    run = asyncio.create_task(sse.Stream(reader, [sse.Slot("train-1", window)]).run())
+    reader = Reader()
+    run = asyncio.create_task(
+        event_stream.EventStream([event_stream.Slot("train-1", window)], reader, reader, heartbeat_s=0.01).run()
+    )
     async with asyncio.timeout(60):
         while looks < 20:
             assert not run.done()
