@@ -65,7 +65,9 @@ async def test_a_right_that_is_missing_is_named_with_what_it_costs(sandbox: Sand
     assert said(found, "bad") == (
         "you may not watch pods in namespace default -> ask for `watch` on `pods`: without it no log can be read"
     )
-    assert "ask for `get` on `nodes/proxy`: without it lines that the node has rotated away" in said(found, "warn")
+    assert "ask for `get` on `nodes/proxy`: without it lines in log files that the node has rotated" in said(
+        found, "warn"
+    )
 
 
 async def test_a_shared_store_wants_a_name_for_a_cluster_whose_address_is_not_its_own(
@@ -87,7 +89,7 @@ async def test_a_shared_store_wants_a_name_for_a_cluster_whose_address_is_not_it
         sandbox.fault("deny", verb="get", resource="namespaces")
         text = await warned()
         assert f"{server.url} is shared" in text and "set CORTEX_CLUSTER" in text
-        assert "ask for `get` on `namespaces`: without it who creates a deleted namespace again reads" in text
+        assert "ask for `get` on `namespaces`: without it a user who creates a deleted namespace again can read" in text
         assert "CORTEX_CLUSTER" not in await warned(name=True)
 
 
@@ -175,12 +177,12 @@ def test_who_records_what_since_when_and_in_which_version(tmp_path: Path) -> Non
         assert kept.lease(one, "old")
         found = list(store.judge(url, "c"))
         assert "version 0.0.9, records 1 tasks" in said(found, "warn"), "it has not written since we look"
-        assert "too old for the form of this store" in said(found, "warn")
+        assert "too old for this store; update it" in said(found, "warn")
         with beating(kept, old, me):
             found = list(store.judge(url, "c"))
         assert "version 0.0.9, records 1 tasks, since 10 min; heartbeat" in said(found, "told")
         assert f"process {os.getpid()} on {HOST}, version {__version__}, records 0 tasks" in said(found, "ok")
-        assert "nobody records what is wanted: ml:job/b" in said(found, "warn")
+        assert "although readers want them: ml:job/b" in said(found, "warn")
         assert f"{me.port}/metrics does not answer" in said(found, "warn")
         kept.leave("me")
         assert all(str(os.getpid()) not in f.text for f in store.judge(url, "c"))
@@ -199,9 +201,9 @@ def test_a_store_of_a_newer_version_is_bad(tmp_path: Path) -> None:
 def test_an_archive_that_cannot_be_written_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """See `tests/archive/test_clouds.py` for one of a bucket."""
     url = f"sqlite://{tmp_path}/store.sqlite"
-    assert "none is set" in said(archive.judge(url), "told")
+    assert "no archive is set" in said(archive.judge(url), "told")
     monkeypatch.setenv("CORTEX_ARCHIVE", str(tmp_path / "archive"))
-    assert "can be written, read and deleted" in said(archive.judge(url), "ok")
+    assert "writing, reading and deleting work" in said(archive.judge(url), "ok")
     assert list((tmp_path / "archive").iterdir()) == []
     monkeypatch.setenv("CORTEX_ARCHIVE", "/proc/no/archive")
     assert "/proc/no/archive" in said(archive.judge(url), "bad")
@@ -212,7 +214,7 @@ def test_an_archive_that_cannot_be_written_is_bad(tmp_path: Path, monkeypatch: p
 def test_a_viewer_without_its_files_is_bad(tmp_path: Path) -> None:
     (tmp_path / "viewer.js").write_text("")
     found = jupyter.bundle(tmp_path)
-    assert found.judged == "bad" and "lacks loader.js, viewer.js" in found.text and found.todo
+    assert found.judged == "bad" and "files loader.js, viewer.js" in found.text and found.todo
 
 
 async def test_what_else_is_recorded_and_reading_for_others_want_rights_too(sandbox: SandboxProcess) -> None:
@@ -241,7 +243,7 @@ async def test_servers_are_judged_by_jupyters_configuration(tmp_path: Path, monk
     found = await doctor.examine(None, None, None, 30.0)
     bad = said(found, "bad")
     assert "does not answer" in bad and "/proc/no/archive" in bad and f"{tmp_path}/theirs" in bad
-    assert f"store_url, archive_url, kubeconfig as in {file}" in said(found, "told")
+    assert f"store_url, archive_url, kubeconfig from {file}" in said(found, "told")
     assert f"sqlite://{tmp_path}/sound.sqlite -> set CORTEX_STORE" in said(found, "warn")
     assert all("hush" not in one.text + one.todo for one in found)
     file.write_text("c.CortexJupyter.access_for = 'user'\n1 / 0")

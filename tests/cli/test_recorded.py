@@ -148,9 +148,9 @@ def test_nothing_to_show_is_said(cli: Cli, task: Filled) -> None:
         (["logs", "ml:train-1", "--previous"], 1, "error: the task has no run '-2'"),
         (["logs", "ml:train-1", "-p", "--run", "0"], 2, "error: both --previous and --run are given"),
         (["logs", "ml:train-1", "--run", "first"], 2, "error: run='first' is no run\n\nhint: run=0 is the first run"),
-        (["logs", "ml:train-1", "-f", "-o", "json"], 2, "error: -o json is one document"),
-        (["logs"], 2, "error: name one task"),
-        (["export", "ml:train-1", "x.doc"], 2, "error: 'x.doc' does not say what to write"),
+        (["logs", "ml:train-1", "-f", "-o", "json"], 2, "error: -o json does not work with -f: its one document"),
+        (["logs"], 2, "error: no task is given"),
+        (["export", "ml:train-1", "x.doc"], 2, "error: cannot tell the format from the name 'x.doc'"),
         (["tasks"], 1, "error: there is no kubeconfig"),
         ([], 2, "error: the following arguments are required: COMMAND"),
         (["nothing"], 2, "error: argument COMMAND: invalid choice"),
@@ -223,12 +223,12 @@ def test_cells_of_a_csv_file_are_no_formulas_where_one_asks_for_it(cli: Cli, fil
     safe = [row["text"] for row in written("safe.csv", "--spreadsheet")]
     assert safe == [f"'{text}" if i < 7 else text for i, text in enumerate(texts)]
     refused = cli("export", "ml:train-1", str(tmp_path / "x.txt"), "--spreadsheet")
-    assert refused.returncode == 2 and "--spreadsheet is for CSV" in refused.stderr
+    assert refused.returncode == 2 and "--spreadsheet works with CSV only" in refused.stderr
     sql = ("sql", "-o", "csv", "select seq, text from logs order by seq", "ml:train-1")
     assert next(row["text"] for row in csv.DictReader(io.StringIO(cli(*sql).stdout, newline=""))) == "=1+2"
     asked = [row["text"] for row in csv.DictReader(io.StringIO(cli(*sql, "--spreadsheet").stdout, newline=""))]
     assert asked[:5] == safe[:5] and asked[6:] == safe[6:]  # a pipe read as text loses "\r"
-    assert "--spreadsheet is for CSV" in cli("sql", "select 1", "ml:train-1", "--spreadsheet").stderr
+    assert "--spreadsheet works with CSV only" in cli("sql", "select 1", "ml:train-1", "--spreadsheet").stderr
 
 
 def test_lists_and_structures_are_json_in_csv(cli: Cli, task: Filled) -> None:
@@ -275,10 +275,10 @@ def test_doctor_without_a_cluster(cli: Cli, task: Filled) -> None:
     assert done.returncode == 1
     assert "✗ cluster: there is no kubeconfig" in done.stdout and "✓ store: sqlite://" in done.stdout
     assert (
-        "· store: kept: up to " in done.stdout
-        and "for 30 days after a task's end; the next to leave ended" in done.stdout
+        "· store: limits: " in done.stdout
+        and " MB, and 30 days after a task's end; the next recording to leave ended" in done.stdout
     )
-    assert "· store: lines are stored as they were written; CORTEX_MASK=1 masks their secrets before" in done.stdout
+    assert "· store: lines are stored as written; CORTEX_MASK=1 masks secrets before lines are stored" in done.stdout
     assert "1 recordings" in done.stdout and "Jupyter Server extension" in done.stdout
 
 

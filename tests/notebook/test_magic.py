@@ -78,7 +78,7 @@ def test_a_frame_is_left(task: None) -> None:
     [
         ("ml:train-1 --nope", "unrecognized arguments: --nope"),
         ("ml:train-1 --since soon", "since='soon' is no duration"),
-        ("ml:train-1 --df 1x", "is no name of a variable"),
+        ("ml:train-1 --df 1x", "is not a valid variable name"),
         ("ml:train-1 'x", "No closing quotation"),
         ("ml:train-9", "there is no kubeconfig"),
         ("--height x ml:train-1", "invalid int value"),

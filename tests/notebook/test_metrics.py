@@ -111,7 +111,7 @@ def test_what_leaves_a_window_leaves_its_metrics(filled: Filled, engine: Runtime
     [source] = cortex.logs("ml:train-1", since=rfc3339(T0)).metrics().sources
     # The window moves with the clock, which a test would have to wait for.
     source._growing._query = lambda: LogQuery.parse({"since": rfc3339(T0 + 3 * S)})
-    assert source.again()["value"].to_pylist() == [3, 4, 5, 6, 7, 8, 9]
+    assert source.table()["value"].to_pylist() == [3, 4, 5, 6, 7, 8, 9]
     filled.end()
 
 

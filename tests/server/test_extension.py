@@ -128,7 +128,7 @@ def test_the_doctor_finds_the_server_and_what_it_counts(server: Server) -> None:
     command = [sys.executable, "-m", "cortex_jupyter.cli", "doctor", "--timeout", "60"]
     said = subprocess.run(command, env=env, text=True, capture_output=True, check=False).stdout
     assert (
-        f"✓ jupyter: Jupyter server {server.url.replace('127.0.0.1', 'localhost')} has cortex-jupyter {cortex_jupyter.__version__}, its metrics in /metrics"
+        f"✓ jupyter: Jupyter server {server.url.replace('127.0.0.1', 'localhost')} has cortex-jupyter {cortex_jupyter.__version__}; its metrics are at /metrics"
         in said
     )
     assert TOKEN not in said

@@ -120,7 +120,7 @@ def test_following_by_frames(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     reader.join(120)
     assert rest == [f"c{i}" for i in range(20)]
     assert [len(f) for f in log.follow_frames()] == [22]
-    with pytest.raises(BadQuery, match="cannot be followed"):
+    with pytest.raises(BadQuery, match="cannot follow with"):
         next(log.follow_frames("soon"))
     store.close()
 
