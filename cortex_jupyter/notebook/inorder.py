@@ -41,7 +41,7 @@ async def backlog(window: Window) -> AsyncGenerator[Frame]:
 
 
 async def _backlog_recorded(recording: Recording) -> Info:
-    """Wait end everything written so far is recorded, or nothing more comes."""
+    """Wait until everything written so far is recorded, or nothing more comes."""
     end, last_seq = time.monotonic() + _MAX_WAIT_S, -1
     while True:
         info = await caught_up(recording, _QUIET_S)

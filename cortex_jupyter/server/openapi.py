@@ -79,20 +79,16 @@ def document() -> dict[str, Any]:
     task = "/tasks/{namespace}/{kind}/{name}"
     cursor = _query("cursor", _TEXT, "Resume after this cursor, like the header `Last-Event-ID`.")
     at = _query("at", _TIME | {"examples": ["10m"]}, "Return a page around this moment.")
-    text = _query(
-        "format", {"type": "string", "enum": ["json", "text"]}, "`text`: task_parameter plain line per event."
-    )
+    text = _query("format", {"type": "string", "enum": ["json", "text"]}, "`text`: one plain line per event.")
     logs = [*_several(*PARAMETERS), cursor, at, text]
     bins = _query("bins", {"type": "integer", "minimum": 1, "maximum": MOST}, "Number of equal intervals of time.")
     levels = _query("levels", _TEXT, "Also count warnings and errors in each interval.")
     task_parameter = _query(
         "task", _TEXT, "`[NAMESPACE:][KIND/]NAME`; repeat it for each task.", required=True, many=True
     )
-    max_records = _query(
-        "max_records", {"type": "integer", "minimum": 0}, "Begin with about this many of the newest records."
-    )
+    max_records = _query("most", {"type": "integer", "minimum": 0}, "Begin with about this many of the newest records.")
     namespace = _query("namespace", _TEXT, "The namespace of the tasks; by default the server's own.")
-    selector = _query("selector", _TEXT, "A Kubernetes selector selector for pods.")
+    selector = _query("selector", _TEXT, "A Kubernetes label selector for pods.")
     tail = _several("tail", *_WINDOW, *_FILTERS)
     file_parameters = [*tail, *_several("timestamps", "pretty")]
     task_list = {"tasks": {"type": "array", "items": _ref("Task")}, "problem": _PROBLEM}
@@ -114,7 +110,7 @@ def document() -> dict[str, Any]:
             {_STREAMED: _TEXT},
         ),
         f"{task}/metrics": _get("The metrics of the whole recording.", _path(), {_STREAMED: _TEXT}),
-        "/stream": _get("Several tasks over task_parameter connection.", [task_parameter, cursor, max_records, *_several("follow"), *tail], {_STREAMED: _TEXT}),
+        "/stream": _get("Several tasks over one connection.", [task_parameter, cursor, max_records, *_several("follow"), *tail], {_STREAMED: _TEXT}),
         "/openapi.json": _get("This document.", [], {"application/json": {"type": "object"}}),
     }  # fmt: skip
     types = {"ndjson": "application/x-ndjson", "txt": "text/plain", "parquet": "application/vnd.apache.parquet"}
