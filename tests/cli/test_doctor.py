@@ -1,4 +1,4 @@
-"""The doctor judges real parts, sound and broken."""
+"""The doctor checks real parts, working and broken ones."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 
 
 def said(findings: Iterable[Finding], judged: str) -> str:
-    """Give all that is judged so, with what to do about it."""
+    """Return the texts of all findings with this judgement."""
     return "\n".join(f"{f.text} -> {f.todo}" for f in findings if f.judged == judged)
 
 
-def test_it_tells_programs_the_same(cli: Cli, filled: Filled) -> None:
+def test_the_report_as_json(cli: Cli, filled: Filled) -> None:
     filled.end()
     done = cli("doctor", "--json", "--timeout", "60")
     report = json.loads(done.stdout)
@@ -55,7 +55,7 @@ def test_it_tells_programs_the_same(cli: Cli, filled: Filled) -> None:
     assert {f["part"] for f in report["findings"]} == {"cluster", "store", "archive", "jupyter", "packages"}
 
 
-async def test_a_right_that_is_missing_is_named_with_what_it_costs(sandbox: SandboxProcess, kube: Kube) -> None:
+async def test_a_missing_permission_is_named_with_its_consequence(sandbox: SandboxProcess, kube: Kube) -> None:
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
         found = await kubernetes.judge(cluster, "default")
         assert not said(found, "bad") + said(found, "warn") and "apart" in said(found, "ok")
@@ -70,7 +70,7 @@ async def test_a_right_that_is_missing_is_named_with_what_it_costs(sandbox: Sand
     )
 
 
-async def test_a_shared_store_wants_a_name_for_a_cluster_whose_address_is_not_its_own(
+async def test_a_shared_store_needs_a_name_for_a_cluster_with_an_ambiguous_address(
     sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CORTEX_STORE", f"sqlite://{tmp_path}/store.sqlite")
@@ -93,8 +93,8 @@ async def test_a_shared_store_wants_a_name_for_a_cluster_whose_address_is_not_it
         assert "CORTEX_CLUSTER" not in await warned(name=True)
 
 
-async def test_what_hangs_ends_in_time_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster, a store and an archive that take connections and never answer."""
+async def test_checks_that_hang_time_out_and_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster, a store and an archive that accept connections and never answer."""
     held = []
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -164,7 +164,7 @@ def beating(kept: Store, *recorders: Recorder) -> Iterator[None]:
         thread.join()
 
 
-def test_who_records_what_since_when_and_in_which_version(tmp_path: Path) -> None:
+def test_recorders_are_listed_with_age_version_and_tasks(tmp_path: Path) -> None:
     url = f"sqlite://{tmp_path}/store.sqlite"
     with contextlib.closing(open_store(url)) as kept:
         one, left = (kept.open("c", TaskRef("ml", "job", name), name) for name in ("a", "b"))
@@ -199,7 +199,7 @@ def test_a_store_of_a_newer_version_is_bad(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_cannot_be_written_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """See `tests/archive/test_clouds.py` for one of a bucket."""
+    """`tests/archive/test_clouds.py` tests a bucket."""
     url = f"sqlite://{tmp_path}/store.sqlite"
     assert "no archive is set" in said(archive.judge(url), "told")
     monkeypatch.setenv("CORTEX_ARCHIVE", str(tmp_path / "archive"))
@@ -217,7 +217,7 @@ def test_a_viewer_without_its_files_is_bad(tmp_path: Path) -> None:
     assert found.judged == "bad" and "files loader.js, viewer.js" in found.text and found.todo
 
 
-async def test_what_else_is_recorded_and_reading_for_others_want_rights_too(sandbox: SandboxProcess) -> None:
+async def test_other_kinds_and_reading_for_users_need_permissions(sandbox: SandboxProcess) -> None:
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
         sandbox.fault("deny", verb="list", resource="deployments", namespace="default")
         sandbox.fault("deny", verb="create", resource="subjectaccessreviews")
@@ -229,7 +229,7 @@ async def test_what_else_is_recorded_and_reading_for_others_want_rights_too(sand
 
 
 async def test_servers_are_judged_by_jupyters_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's store is sound; that of the servers is not, nor is their archive."""
+    """The environment's store works; the store and the archive of the servers do not."""
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path / "config"))
     monkeypatch.setenv("CORTEX_STORE", f"sqlite://{tmp_path}/sound.sqlite")
@@ -251,7 +251,7 @@ async def test_servers_are_judged_by_jupyters_configuration(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("command", ["tasks", "doctor"])
-def test_without_home_and_user_name_a_command_says_what_to_set(command: str) -> None:
+def test_without_home_directory_a_command_says_what_to_set(command: str) -> None:
     """As in a container with `runAsUser`: HOME is not set, and /etc/passwd does not know the UID."""
     code = f"""
 import pwd, sys

@@ -1,4 +1,4 @@
-"""The wheel of the release before and this version on one Valkey server: collectors and servers of both at one task."""
+"""The previous release and this version on one Valkey server: collectors and servers of both, for one task."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def collecting(home: Home, label: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 class Reader:
-    """Follows a task through a server, to its end."""
+    """Follows a task through a server until it ends."""
 
     def __init__(self, server: Jupyter, name: str, pool: ThreadPoolExecutor) -> None:
         self.texts: list[str] = []
@@ -75,10 +75,10 @@ class Reader:
         return len(self.texts) >= lines
 
 
-def test_collectors_and_servers_of_both_at_one_task(
+def test_collectors_and_servers_of_both_releases_share_a_task(
     before: Path, sandbox: Any, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """An update and its taking back: the older collector, then this one in its place, then the older one again."""
+    """An update and a rollback: the older collector, then this one, then the older one again."""
     name, gates = unique("neighbours"), {part: tmp_path / part for part in PARTS}
     expected = [f"line {i:08}" for i in range(len(PARTS) * LINES)]
     job = python_job(name, PROGRAM.format(gates=["", *(str(gates[p]) for p in PARTS[1:])], lines=LINES))
@@ -132,7 +132,7 @@ def test_collectors_and_servers_of_both_at_one_task(
             one.end.result(120)
             assert one.texts == expected and "gap" not in one.kinds and one.kinds[-1] == "end", version
 
-        # What has ended: merged by the older one, read by both, and no recorder was started by either.
+        # A completed task: the older release merges its batches, both read it, and neither starts a recorder.
         for version, server in servers.items():
             pages = [*server.pages(name)]
             assert [r["text"] for page in pages for r in page["records"]] == expected, version

@@ -1,4 +1,4 @@
-"""A viewer comes to its page while the kernel runs the next cell, as after "Run All Cells"."""
+"""A viewer appears in its page while the kernel runs the next cell, as after "Run All Cells"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pods, containers and runs in Python: the table that the server and the page have, too."""
+"""Filters for pods, containers and runs in Python, with the same table as the server and the page."""
 
 from __future__ import annotations
 

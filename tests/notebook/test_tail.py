@@ -46,13 +46,13 @@ def test_hostile_lines_stay_text() -> None:
     assert all(line in found.text for line in lines) and "<b>:job/x" in found.text and "grep=<i>" in found.text
 
 
-def test_what_hides_or_moves_is_shown_or_gone() -> None:
+def test_control_characters_are_replaced_or_removed() -> None:
     found = seen(static("t", RUNNING, {}, [record("\x1b[31mred\x1b[0m \x1b]0;title\x07\u202egnp.exe\x00")]))
     assert "red \ufffdgnp.exe\ufffd" in found.text and "\x1b" not in found.text and "title" not in found.text
     assert " 20%" in seen(static("t", RUNNING, {}, [record("10%\r 20%\r")])).text
 
 
-def test_colours_stay_and_the_statement_is_there() -> None:
+def test_colours_and_the_completeness_statement_are_shown() -> None:
     line = "\x1b[1;31mfailed\x1b[0m \x1b[38;2;255;255;0m<y>\x1b[39m \x1b[37mwhite \x1b[48;5;196;3mbold"
     html = static("t", RUNNING, {}, [record(line)], "1 203 lines, 2 sources, complete")
     assert '<span style="font-weight:600;color:#d04545">failed</span>' in html
@@ -76,7 +76,7 @@ def test_a_progress_bar_is_one_row_with_its_last_state() -> None:
     assert static("t", RUNNING, {}, [*bars, record("epoch 1"), *bars[50:]]).count("it/s]") == 2
 
 
-def test_a_traceback_is_folded_and_told_once_for_all_its_pods() -> None:
+def test_a_traceback_is_folded_and_shown_once_for_all_its_pods() -> None:
     mixed = [line for pair in zip(trace("p", 3), trace("q", 4), strict=True) for line in pair]
     html = static("t", RUNNING, {}, [record("before"), *mixed, *trace("r", 5), record("after", "q")])
     found = seen(html)
@@ -92,7 +92,7 @@ def test_a_traceback_is_folded_and_told_once_for_all_its_pods() -> None:
     assert "4802 more lines" in html and "far away" not in html and len(html) < 60_000
 
 
-def test_it_is_short() -> None:
+def test_the_html_is_short() -> None:
     records = [record(f"line {i} {'x' * 2000}", n=i) for i in range(1000)]
     html = static("t", RUNNING, {}, records)
     assert "line 999" in html and "line 799" not in html and html.count("more characters") == LINES
@@ -106,6 +106,6 @@ def test_state_and_hint() -> None:
     )
 
 
-def test_pods_are_named_only_where_there_are_several() -> None:
+def test_pods_are_named_only_if_there_are_several() -> None:
     assert "p/main" not in static("t", RUNNING, {}, [record("a"), record("b")])
     assert "q/main" in static("t", RUNNING, {}, [record("a"), record("b", pod="q")])

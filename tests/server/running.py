@@ -88,12 +88,12 @@ class Server:
 
 
 def logs(name: str, suffix: str = "logs", namespace: str = "default", kind: str = "job") -> str:
-    """Give the path of a task's log."""
+    """Return the path of a task's log."""
     return f"cortex/tasks/{namespace}/{kind}/{name}/{suffix}"
 
 
 def records(events: list[httpx_sse.ServerSentEvent], task: str | None = None) -> list[tuple[int, str]]:
-    """Give number and text of every record in the `log` events."""
+    """Return number and text of every record in the `log` events."""
     found = []
     for event in events:
         if event.event == "log":
@@ -108,7 +108,7 @@ def records(events: list[httpx_sse.ServerSentEvent], task: str | None = None) ->
 
 @contextlib.contextmanager
 def run_server(home: Path, *options: str, kubeconfig: Path | str = "/nowhere", **env: str) -> Iterator[Server]:
-    """Run `jupyter server` with an empty home while the block runs."""
+    """Run `jupyter server` with an empty home directory while the block runs."""
     port = free_port()
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "JUPYTER_", "CORTEX_", "PYTEST_"))}
     store_url = env.pop("CORTEX_STORE", f"sqlite:///{home / 'store' / 'recordings.sqlite'}")

@@ -1,4 +1,4 @@
-"""What a server answers about a task is the same from its recording and, when that has left, from the archive."""
+"""A server's answers about a task are the same from its recording and, when that has left, from the archive."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def answers(server: Server, name: str) -> dict[str, Any]:
     return found
 
 
-async def test_the_archive_answers_like_the_recording(own: Server, place: str, tmp_path: Path) -> None:
+async def test_answers_from_the_archive_equal_those_from_the_recording(own: Server, place: str, tmp_path: Path) -> None:
     store = open_store(own.store_url)
     tape = Tape(store, "archived")
     sids = [tape.source("train-0"), tape.source("train-1")]

@@ -1,4 +1,4 @@
-"""A stream's heartbeat goes on, whatever fails beside it."""
+"""A stream's heartbeat continues when permission checks fail."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Silent:
         yield
 
 
-async def test_a_check_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_permission_check_does_not_end_a_stream(caplog: pytest.LogCaptureFixture) -> None:
     window: Any = Silent()
     reader = Reader(KeyError("a"), ValueError("b"))
     run = asyncio.create_task(EventStream([Slot("train-1", window)], reader, reader, heartbeat_s=0.01).run())
@@ -74,7 +74,7 @@ async def test_a_check_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixtu
         await run
 
 
-async def test_it_ends_where_nobody_says_for_long_that_it_may_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_ends_when_its_permission_stays_unconfirmed(monkeypatch: pytest.MonkeyPatch) -> None:
     window: Any = Silent()
     away = [ClusterUnreachable("the cluster does not answer") for _ in range(1000)]
     reader = Reader(*away)

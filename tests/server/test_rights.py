@@ -1,4 +1,4 @@
-"""A Hub that is away, and a cluster that is: what each says counts as long as it says it, and the other is asked all the same."""
+"""Permissions while the Hub or the cluster does not answer: each is asked, whatever the state of the other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASKS = [TaskRef("ml", "job", "a"), TaskRef("ml", "job", "b")]
 
 
 class Hub:
-    """As `jupyterhub.services.auth.HubOAuth`; `None` has signed out."""
+    """Imitates `jupyterhub.services.auth.HubOAuth`. `None` means that the user has signed out."""
 
     access_scopes = ("access:services!service=logs",)
 
@@ -43,14 +43,14 @@ class Hub:
 
 
 class HubsUser(HubUser):
-    """Made of what the Hub says, as jupyterhub's own."""
+    """A user made of the Hub's description, like that of jupyterhub."""
 
     def __init__(self, says: dict[str, Any]) -> None:
         super().__init__(says["name"], hub_user=says)
 
 
 class Cluster:
-    """What Kubernetes says: who may read, or that it does not answer."""
+    """Imitates the permissions of Kubernetes, and its absence."""
 
     def __init__(self) -> None:
         self.allowed = {"vision"}
@@ -92,7 +92,7 @@ def codes(lost: list[CortexError | None]) -> list[str]:
     return [error.code if error else "" for error in lost]
 
 
-async def test_a_hub_that_is_away_keeps_nobodys_right(hub: Hub, cluster: Cluster, read: PermissionWatch) -> None:
+async def test_an_absent_hub_does_not_prolong_permissions(hub: Hub, cluster: Cluster, read: PermissionWatch) -> None:
     hub.says = HTTPError(502, "the Hub does not answer")
     assert codes(await read.revoked(TASKS)) == ["", ""], "and takes nobody's"
     cluster.allowed.clear()
@@ -100,7 +100,7 @@ async def test_a_hub_that_is_away_keeps_nobodys_right(hub: Hub, cluster: Cluster
 
 
 @pytest.mark.parametrize("away", [ClusterUnreachable("it does not answer"), None])
-async def test_who_signs_out_reads_no_more_whatever_kubernetes_says(
+async def test_signing_out_ends_reading_whatever_kubernetes_says(
     hub: Hub, cluster: Cluster, read: PermissionWatch, away: Exception | None
 ) -> None:
     assert codes(await read.revoked(TASKS)) == ["", ""]
@@ -108,13 +108,13 @@ async def test_who_signs_out_reads_no_more_whatever_kubernetes_says(
     assert codes(await read.revoked(TASKS)) == ["NotAllowed"] * 2
 
 
-async def test_who_has_left_a_group_is_asked_about_without_it_at_once(hub: Hub, read: PermissionWatch) -> None:
+async def test_leaving_a_group_takes_effect_at_once(hub: Hub, read: PermissionWatch) -> None:
     hub.says = {"name": "alice", "groups": []}
     assert codes(await read.revoked(TASKS)) == ["NotAllowed"] * 2
 
 
 @pytest.mark.parametrize("hub_is_away", [False, True])
-async def test_reading_ends_where_kubernetes_says_nothing_for_long(
+async def test_reading_ends_when_kubernetes_is_silent_for_long(
     hub: Hub, cluster: Cluster, read: PermissionWatch, monkeypatch: pytest.MonkeyPatch, hub_is_away: bool
 ) -> None:
     cluster.away = ClusterUnreachable("it does not answer")

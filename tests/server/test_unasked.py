@@ -1,4 +1,4 @@
-"""A cluster that cannot be asked: that is said, with what is recorded; nothing is said to be gone."""
+"""A cluster that cannot be asked: answers say so and show what is recorded. No task is reported as gone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _unreachable(folder: Path, _: str) -> tuple[Path, str]:
 
 
 def _tls(folder: Path, sandbox: str) -> tuple[Path, str]:
-    """TLS where none is spoken: the handshake fails."""
+    """TLS to a server without TLS: the handshake fails."""
     return _kubeconfig(folder / "tls", sandbox.replace("http://", "https://")), "does not answer"
 
 
@@ -65,7 +65,7 @@ def _tls(folder: Path, sandbox: str) -> tuple[Path, str]:
 def unasked(
     request: pytest.FixtureRequest, sandbox_process: SandboxProcess, tmp_path: Path
 ) -> Iterator[tuple[Server, Tape, str]]:
-    """A server of such a cluster, with a recording of two lines that had not ended; and why it cannot be asked."""
+    """A server with such a cluster, an unfinished recording of two lines, and the expected reason."""
     kubeconfig, message = request.param(tmp_path, sandbox_process.kube.server)
     where = CLUSTER
     if request.param in (_unreachable, _tls):
@@ -82,7 +82,9 @@ def unasked(
     store.close()
 
 
-async def test_what_is_recorded_is_there_and_why_there_is_no_more(unasked: tuple[Server, Tape, str]) -> None:
+async def test_recorded_lines_are_shown_with_the_reason_why_there_are_no_more(
+    unasked: tuple[Server, Tape, str],
+) -> None:
     server, tape, why = unasked
 
     def holds(text: str) -> bool:
@@ -111,10 +113,10 @@ async def test_what_is_recorded_is_there_and_why_there_is_no_more(unasked: tuple
     assert state["state"] == "running" and holds(state["message"])
 
 
-async def test_it_goes_on_when_the_cluster_can_be_asked(
+async def test_a_stream_continues_when_the_cluster_answers_again(
     sandbox_process: SandboxProcess, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """Here it then says that there is no such task: now that is known."""
+    """The cluster then answers that it has no such task."""
     where = sandbox_process.kube.server
     kubeconfig = tmp_path / "kubeconfig"
     store = open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")
@@ -137,8 +139,8 @@ async def test_it_goes_on_when_the_cluster_can_be_asked(
     assert (event.event, json.loads(event.data)["state"]) == ("end", "gone")
 
 
-async def test_a_state_is_told_again_only_where_it_says_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look at a cluster that is away gives an error of its own, with the same words."""
+async def test_a_state_is_sent_again_only_if_its_text_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt to reach an absent cluster is a new error with the same text."""
     monkeypatch.setattr(event_stream, "_PROBLEM_S", 0.001)
     window: Any = Silent()
     message, looks = "the cluster does not answer", 0
