@@ -15,7 +15,7 @@ BERLIN = {"TZ": "Europe/Berlin"}
 
 
 @pytest.fixture
-def holed(filled: Filled) -> Filled:
+def with_gap(filled: Filled) -> Filled:
     span = {"from": str(T0 + 10**9), "to": str(T0 + 4 * 10**9)}
     source = {"pod": "train-1-aa", "container": "main"}
     filled.lines([(1, 0, "a")]).notice("gap", "lines are missing", **span, reason="rotated away", source=source)
@@ -24,9 +24,9 @@ def holed(filled: Filled) -> Filled:
 
 @pytest.mark.parametrize("follow", [(), ("-f",)])
 def test_missing_lines_are_reported_in_local_time_and_strict_fails(
-    cli: Cli, holed: Filled, follow: tuple[str, ...]
+    cli: Cli, with_gap: Filled, follow: tuple[str, ...]
 ) -> None:
-    holed.end()
+    with_gap.end()
     cli.env |= BERLIN
     lax, strict = cli("logs", "ml:train-1", *follow), cli("logs", "ml:train-1", "--strict", *follow)
     assert (lax.returncode, strict.returncode) == (0, 4)
@@ -36,8 +36,8 @@ def test_missing_lines_are_reported_in_local_time_and_strict_fails(
     )
 
 
-def test_the_tasks_own_exit_code_comes_first(cli: Cli, holed: Filled) -> None:
-    holed.end(3, "failed", "Job failed exit 3")
+def test_the_tasks_own_exit_code_comes_first(cli: Cli, with_gap: Filled) -> None:
+    with_gap.end(3, "failed", "Job failed exit 3")
     assert cli("logs", "ml:train-1", "-f", "--strict").returncode == 3
 
 

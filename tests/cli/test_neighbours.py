@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from support.kube import Kube
 
-#: The release before, and the tables of its stores. To be moved on with each release.
+#: The previous release, and the version of its store. Change them with each release.
 BEFORE, TABLES = "ab037ed781d4d221c8122f6539e1d3da48c0d984", 3
 FILL = """
 import sys

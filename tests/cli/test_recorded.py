@@ -193,7 +193,7 @@ def on_terminal(cli: Cli, *arguments: str, **env: str) -> bytes:
     try:
         while piece := os.read(parent, 65536):
             seen += piece
-    except OSError:  # what Linux says of a terminal that has closed
+    except OSError:  # Linux raises this when the terminal has closed
         pass
     process.wait(120)
     os.close(parent)

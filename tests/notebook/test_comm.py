@@ -98,7 +98,7 @@ def test_the_stream_begins_with_the_state_and_ends_with_the_end(filled: Filled, 
 
 def test_a_window_and_the_page_before_it(filled: Filled, page: Page) -> None:
     filled.lines([(1, i, f"line {i}") for i in range(100)]).end()
-    page.send(type="open", tasks=["ml:job/train-1"], since="1m")  # all of it is months old
+    page.send(type="open", tasks=["ml:job/train-1"], since="1m")  # all lines are months old
     events = page.until("end")
     older = events[0][1]["older"]
     assert texts(events) == [] and older
@@ -184,7 +184,7 @@ def test_the_stream_of_a_page_that_has_silently_gone_ends(
     page.take(ack=False)
     server = page.server._pages["one"]
     assert server.is_busy
-    for i in range(400, 420):  # each a message, until there are as many as are sent without an answer
+    for i in range(400, 420):  # one message each, up to the limit of unacknowledged messages
         if not server.is_busy:
             break
         filled.lines([(1, i, f"line {i}")])

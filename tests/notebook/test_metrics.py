@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*ipykernel.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The cluster cannot be asked"),  # there is none: the recordings are made by hand
+    pytest.mark.filterwarnings("ignore:The cluster cannot be asked"),  # the tests write recordings without a cluster
 ]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-#: Quick, and few pods.
+#: A short demo with few pods.
 SHORT: dict[str, dict[str, Any]] = {
     "first-look": {"seconds": 1.5}, "why-did-it-die": {"seconds": 1.5}, "curves-from-text": {"seconds": 3},
     "compare-two-runs": {"seconds": 1.5}, "64-pods": {"pods": 12, "seconds": 1},

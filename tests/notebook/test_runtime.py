@@ -93,7 +93,7 @@ def test_closing_ends_a_waiting_read(engine: Runtime, reading: Reading, caplog: 
     events = follow.Frames(engine, None, LogQuery())  # type: ignore[arg-type]
 
     def read() -> None:
-        with contextlib.suppress(BaseException):  # of concurrent.futures, and that of asyncio
+        with contextlib.suppress(BaseException):  # the cancellations of concurrent.futures and of asyncio
             events.next()
 
     reader = threading.Thread(target=read)

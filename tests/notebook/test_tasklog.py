@@ -52,7 +52,7 @@ def test_every_library_reads_a_log(filled: Filled, engine: Runtime, tmp_path: Pa
         assert len(pd.DataFrame.from_arrow(log)) == 150
     assert duckdb.sql("select count(*) from log").fetchall() == [(150,)]
     log.to_parquet(tmp_path / "x.parquet")
-    same = ["time", "seq", "task", "pod", "run", "level", "text"]  # message and fields are cut out of the text again
+    same = ["time", "seq", "task", "pod", "run", "level", "text"]  # without message and fields, which are derived again
     assert pl.read_parquet(tmp_path / "x.parquet").select(same).equals(log.to_polars().select(same))
 
 
@@ -67,7 +67,7 @@ def test_records_by_number(filled: Filled, engine: Runtime) -> None:
     log = ended(filled)
     assert [r.seq for r in log[10:13]] == [10, 11, 12]
     assert log[1].text == "INFO step 0"
-    assert [r.text for r in log[-3:]] == ["WARNING slow 48", "WARNING slow 49"]  # the last number is the end's
+    assert [r.text for r in log[-3:]] == ["WARNING slow 48", "WARNING slow 49"]  # the last number belongs to the end
     with pytest.raises(IndexError, match="no record has the number 101"):
         log[101]
     assert [r.seq for r in log] == [r.seq for r in log.follow()] == [*range(1, 101), *range(102, 152)]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.notebook.runtime import Runtime
 
 
-# There is none: the recordings are made by hand.
+# The tests write recordings without a cluster.
 pytestmark = pytest.mark.filterwarnings("ignore:The cluster cannot be asked")
 
 

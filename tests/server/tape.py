@@ -91,7 +91,7 @@ class Tape:
         return [text for *_, text in self.lines]
 
     def close(self) -> None:
-        """Be a recorder no more."""
+        """Stop being a recorder."""
         self._over.set()
         self._thread.join()
         self.store.leave(self.owner)

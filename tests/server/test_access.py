@@ -37,15 +37,14 @@ if TYPE_CHECKING:
     from conftest import SandboxProcess
 
 _PEOPLE = ("--ServerApp.identity_provider_class=server.people.People", "--CortexJupyter.access_for=user")
-#: What hardly gets smaller, with numbers.
-#: Of each answer more than one piece: none has its end in what goes at once.
+#: A program whose lines have metrics and hardly compress, so each answer needs several writes.
 _MUCH = """import os
 for i in range(6000):
     numbers = ' '.join(f'{key}={i * 7919 % (970 + n)}' for n, key in enumerate(('lr', *'abcdef')))
     print(f'step={i} loss={i * 7919 % 1000 / 7} {numbers} {os.urandom(60).hex()}')"""
 _FOREVER = "import time\nprint('first', flush=True)\ntime.sleep(600)"
 ALICE, BOB = {"X-User": "alice"}, {"X-User": "bob"}
-#: Every way to a task's lines, or to what is known of it.
+#: Every address with a task's lines or state.
 WAYS = (
     "cortex/tasks/default/job/{}",
     *(f"cortex/tasks/default/job/{{}}/{end}" for end in ("logs", "logs.txt", "logs.ndjson", "logs.parquet")),
@@ -107,7 +106,7 @@ async def test_events_and_pods_need_their_own_permissions(
     path, sse = f"cortex/tasks/default/job/{name}", {"Accept": "text/event-stream"}
 
     def read(headers: dict[str, str]) -> tuple[str, dict[str, str]]:
-        """Everything that a viewer asks for, until the line and what came before it are there."""
+        """Return everything that a viewer requests, up to the line."""
         parts = []
         with httpx.stream(
             "GET", f"{service.url}{path}/logs?since=all", headers=headers | sse, timeout=60, verify=_TLS
@@ -256,7 +255,7 @@ async def test_a_revoked_permission_ends_downloads_searches_and_charts(
                             if not got:
                                 begun.append(end)
                             got += piece
-                    except httpx.RemoteProtocolError:  # what ends early must not look like a whole file
+                    except httpx.RemoteProtocolError:  # an incomplete file must not look complete
                         return "cut off"
                     return got.decode()
 
@@ -313,7 +312,7 @@ def test_the_owner_of_a_recreated_namespace_cannot_read_old_recordings(
     path, read = kube.path("namespaces", space), time.time_ns()
 
     def again() -> bool:
-        """Times of the cluster are whole seconds."""
+        """Create the namespace again. Its creation time has whole seconds, so it must be in a later second than the read."""
         kube.request("DELETE", path)
         kube.wait_for(lambda: kube.request("GET", path).status_code == 404, "the namespace to go")
         created: str = kube.create({"kind": "Namespace", "metadata": {"name": space}})["metadata"]["creationTimestamp"]
@@ -322,7 +321,7 @@ def test_the_owner_of_a_recreated_namespace_cannot_read_old_recordings(
     kube.wait_for(again, "a later second")
     # Bob may read in the new namespace, Alice in all.
     sandbox.fault("deny", verb="get", resource="pods/log", namespace="", user="bob")
-    kube.wait_for(lambda: service.get(old, BOB).status_code == 404, "what holds for seconds to be over")
+    kube.wait_for(lambda: service.get(old, BOB).status_code == 404, "the cached answer to expire")
     ways = [way.replace("/default/", f"/{space}/").replace("=default", f"={space}") for way in WAYS]
     for way in ways:
         found = [service.get(way.format(one), BOB) for one in (name, "never-was")]
@@ -435,7 +434,7 @@ def test_tasks_without_permission_seem_missing_by_every_name(
     same(bare, theirs, both)
     same(ways, theirs)
     store = open_store(each.store_url)
-    assert {i.ref.kind for i in store.recordings(space)} == {"pod"}, "nothing begins for who may not read it"
+    assert {i.ref.kind for i in store.recordings(space)} == {"pod"}, "a user without permission starts no recording"
     store.close()
     status, error = each.error(logs(both, kind="-", namespace=space), ALICE)
     assert (status, error["code"]) == (400, "AmbiguousTask")

@@ -202,7 +202,7 @@ def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, tape:
         assert small.error("cortex/tasks/secret/job/a")[0] == 403
         assert small.error("cortex/stream", task="secret:a")[0] == 403
         assert small.error("cortex/stream", task=["a", "b", "c"])[0] == 429
-        for _ in range(3):  # each that goes makes room for the next: it is cleaned up at once
+        for _ in range(3):  # a reader that goes frees its place for the next at once
             with _when_free(small, tape):
                 status, error = small.error(logs(tape.ref.name), follow="true")
                 assert (status, error["code"]) == (429, "LimitReached") and "max_streams" in error["hint"]
@@ -216,7 +216,7 @@ def _when_free(small: Server, tape: Tape) -> Iterator[None]:
         url = small.url + logs(tape.ref.name)
         with httpx.stream("GET", url, params={"follow": "true"}, headers=small.headers) as response:
             if response.status_code == 200:
-                parts = response.iter_raw()  # held, because httpx closes the connection with its iterator
+                parts = response.iter_raw()  # keep a reference: httpx closes the connection with its iterator
                 next(parts)
                 yield
                 return

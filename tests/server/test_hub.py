@@ -46,7 +46,7 @@ def test_each_user_reads_what_kubernetes_allows(
 def test_access_reviews_contain_the_hubs_groups_of_the_user(
     hub: Hub, sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
 ) -> None:
-    space, name = unique("groups"), unique("hub")  # nothing is held of what was asked before
+    space, name = unique("groups"), unique("hub")  # new names, for which no answer is cached
     kube.create({"kind": "Namespace", "metadata": {"name": space}})
     kube.create(python_job(name, "print('a line')", namespace=space))
     kube.wait_job(name, "Complete", space)
@@ -94,7 +94,7 @@ def test_kubernetes_can_revoke_permissions_while_the_hub_is_away(
             ) as got:
                 lines = got.iter_lines()
                 assert any("first" in line for line in lines)
-                hub.process.kill()  # what it had started goes on
+                hub.process.kill()  # the services that it started go on
                 hub.process.wait()
                 said = len(hub.log.read_text())
                 while "cannot ask JupyterHub who the reader is" not in hub.log.read_text()[said:]:

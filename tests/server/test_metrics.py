@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 S = 10**9
 
 
-def found(events: Any) -> dict[tuple[str, str], list[tuple[int, float | None, float | str, int]]]:
+def series_of(events: Any) -> dict[tuple[str, str], list[tuple[int, float | None, float | str, int]]]:
     """Return (time, step, value, seq) by name and pod, in the order of time."""
     points: dict[tuple[str, str], list[Any]] = {}
     for one in (one for e in events if e.event == "points" for one in json.loads(e.data)["series"]):
@@ -31,7 +31,7 @@ async def test_metrics_have_the_values_and_places_of_their_lines(server: Server,
     tape.write([(T0 + 2 * S, a, "loss=nan"), (T0 + 3 * S, a, "loss=inf acc=90%"), (T0 + 3 * S, b, "nothing")])
     tape.end()
     events = await server.events(logs(tape.ref.name, "metrics"))
-    points = found(events)
+    points = series_of(events)
     by_text = {text: (t, seq) for seq, t, _, text in tape.lines}
     at = lambda text: by_text[text]  # noqa: E731
     own, other = at("loss=0.5"), at("rank=1 step=7 loss=0.25")
@@ -50,7 +50,7 @@ async def test_thinning_keeps_the_extremes(server: Server, tape: Tape) -> None:
     for first in range(0, 20_000, 4000):
         tape.write([(T0 + i * S, source, f"step={i} loss={values[i]}") for i in range(first, first + 4000)])
     tape.end()
-    [rows] = found(await server.events(logs(tape.ref.name, "metrics"))).values()
+    [rows] = series_of(await server.events(logs(tape.ref.name, "metrics"))).values()
     assert len(rows) < 2500
     kept = {int(step or 0): value for _, step, value, _ in rows}
     assert {0, 54, 12_345, 19_999} <= kept.keys() and all(values[step] == value for step, value in kept.items())
@@ -65,7 +65,7 @@ async def test_too_many_metric_names_are_counted_and_not_sent(server: Server, ta
     )
     tape.end()
     events = await server.events(logs(tape.ref.name, "metrics"))
-    assert len(found(events)) == 100 and json.loads(events[-1].data)["left_out"] == 150
+    assert len(series_of(events)) == 100 and json.loads(events[-1].data)["left_out"] == 150
 
 
 @pytest.mark.parametrize("lines", [[], [(T0, "no numbers here")]])
@@ -74,7 +74,7 @@ async def test_a_log_without_numbers_has_no_points(server: Server, tape: Tape, l
         tape.write([(t, tape.source(), text) for t, text in lines])
     tape.end()
     events = await server.events(logs(tape.ref.name, "metrics"))
-    assert not found(events) and events[-1].event == "done"
+    assert not series_of(events) and events[-1].event == "done"
 
 
 def test_an_unknown_parameter_is_an_error(server: Server, done: Tape) -> None:

@@ -33,12 +33,12 @@ _FIELDS = (
     "../../etc/passwd", "a\r\nSet-Cookie: x=1", "\0", "\x1b[31m", "<script>alert(1)</script>", "' OR 1=1 --", "ü" * 300,
     "default:job/done", "http://169.254.169.254/latest", "s3://bucket/x", "file:///etc/passwd", "${jndi:ldap://x}",
 )  # fmt: skip
-#: No namespaces, though a part of a path.
+#: Invalid namespaces that look like parts of a path.
 NOWHERE = (
     "default/../../nodes/n1/proxy", "..", ".", "default/..", "default%2F..", "a/b", "a\\b", "default?x=1", "default#",
     "DEFAULT", "-l app=x", "default:job", "é", "a\0b", "default\r\nX: y",
 )  # fmt: skip
-#: What a header or a path may bring besides.
+#: Other text that may come in a header or a path.
 _ANY = st.one_of(st.sampled_from(_FIELDS), st.text(max_size=40))
 
 
@@ -115,7 +115,7 @@ def test_any_request_is_answered_as_described(client: httpx.Client, done: Tape, 
     headers |= {"Accept": data.draw(st.sampled_from(["*/*", "text/event-stream", "application/json"]))}
     answer = client.get(url, headers=headers if data.draw(st.booleans()) else {})
     if answer.status_code == 404 and answer.json()["error"]["code"] == "NotFound":
-        return  # a name with a `/` in it leads elsewhere
+        return  # a name with `/` is another address
     _conforms(answer, operation)
 
 
@@ -129,7 +129,7 @@ def test_a_namespace_cannot_inject_a_path_of_the_cluster_api(
     assert answer.status_code == 400 and answer.json()["error"]["code"] == "BadQuery", answer.text
     page = client.get("cortex/view", params={"namespace": namespace, "selector": selector})
     assert page.status_code == 400 and ("is no namespace" in page.text or not namespace.isprintable()), page.text
-    if namespace.strip("."):  # else it is the client's to leave it out
+    if namespace.strip("."):  # a client removes a segment of dots
         task = client.get(f"cortex/tasks/{quote(namespace, safe='')}/job/train-1")
         assert task.status_code == 400 and task.json()["error"]["code"] == "BadQuery", task.text
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from support.kube import Kube
 
 MARK = "Zm9vYmFyIHNlY3JldA"
-#: Written by one program; what a parser, a terminal, a log of logs may stumble over.
+#: Lines of one program that may confuse a parser, a terminal or a log of logs.
 HOSTILE = f"""
 import sys
 out = sys.stdout.buffer
@@ -87,7 +87,7 @@ async def test_our_logs_have_no_line_and_no_token(
 
 
 _TASK = "cortex/tasks/default/job/" + MARK.lower()
-#: An address of every handler, with something in it that cannot be read.
+#: An address of every handler, with an undecodable part.
 FAILING = (
     "cortex/tasks?namespace=%FF{0}&", "cortex/tasks/%FF{0}/job/x?", _TASK + "?x=%FF{0}&", "cortex/tasks/%FF{0}/job/x/logs?",
     *(f"{_TASK}/{end}?bins=%FF{{0}}&" for end in ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.txt", "logs.parquet")),
@@ -122,7 +122,7 @@ def test_a_refused_request_leaves_no_token_and_no_query_in_the_log(loud: Server,
     before = len(loud.log.read_text())
     headers = {"X-Fails": "1"} if how == "unforeseen" else {}
     if how == "unforeseen":
-        address = address.replace("%FF", "")  # it gets as far as that
+        address = address.replace("%FF", "")  # so that the request reaches the handler
     answer = httpx.request(method, f"{loud.url}{address.format(MARK)}token={token}", headers=headers)
     assert answer.status_code >= 300 or "openapi" in address
     loud.get("cortex/written-after-it")

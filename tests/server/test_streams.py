@@ -223,7 +223,7 @@ async def test_a_slow_reader_delays_no_other_and_loses_nothing(server: Server, l
     writer.write(
         f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: text/event-stream\r\nAuthorization: token {TOKEN}\r\n\r\n".encode()
     )
-    slow = await reader.readuntil(b"event: log")  # and then it reads no more
+    slow = await reader.readuntil(b"event: log")  # then it stops reading
     fast = await server.events(logs(large.ref.name), SSE, since="all")
     assert records(fast) == expected(large), "beside a reader that does not read"
     while b"event: end" not in slow[-1000:]:

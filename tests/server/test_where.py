@@ -67,7 +67,7 @@ def test_conditions_in_pages_streams_downloads_and_the_command_line(
     assert code == 0 and [json.loads(line)["text"] for line in out.splitlines()] == case["yes"]
 
 
-@pytest.mark.parametrize("text", [text for text in TABLE["refused"] if text])  # an empty parameter is none
+@pytest.mark.parametrize("text", [text for text in TABLE["refused"] if text])  # an empty parameter counts as not given
 def test_an_invalid_condition_is_refused_everywhere(server: Server, table: Tape, cli: Any, text: str) -> None:
     status, error = server.error(logs(table.ref.name), where=text)
     assert (status, error["code"]) == (400, "BadQuery") and "field op value" in error["hint"]

@@ -45,7 +45,7 @@ async def test_a_store_of_a_newer_version_is_refused_clearly(place: Place, tmp_p
     tape = Tape(store, "train-1")
     tape.write([(T0, tape.source(), "a line")])
     tape.running()
-    tape._over.set()  # its heartbeats would be refused
+    tape._over.set()  # the newer store would refuse its heartbeats
     tape._thread.join()
     change(99)
     with run_server(tmp_path, "--CortexJupyter.heartbeat_s=0.2", CORTEX_STORE=url) as server:
@@ -57,7 +57,7 @@ async def test_a_store_of_a_newer_version_is_refused_clearly(place: Place, tmp_p
         assert [r["text"] for r in server.page("train-1", since="all")["records"]] == ["a line"], (
             "the next request looks again"
         )
-        tape._beat()  # it is being recorded
+        tape._beat()  # a recorder is alive
         async with server.stream(logs("train-1"), follow="true", since="all") as source:
             async for event in source.aiter_sse():
                 if event.event == "log":

@@ -104,7 +104,7 @@ async def test_recorded_lines_are_shown_with_the_reason_why_there_are_no_more(
         events: list[Any] = []
         async for part in source.response.aiter_text():
             events.append(part)
-            if ": hb " in part:  # it is silent, and stays open
+            if ": hb " in part:  # a heartbeat: the stream is silent and open
                 break
     text = "".join(events)
     assert '"one"' in text and '"two"' in text and "event: end" not in text
