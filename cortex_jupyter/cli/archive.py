@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.catalog import Catalog
 from cortex_jupyter.archive.objects import Objects
 from cortex_jupyter.archive.store import ArchiveStore, archive_of
-from cortex_jupyter.cli.terminal import say
+from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery, CortexError, CursorNotHeld
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.query.language import LogQuery
@@ -89,7 +89,7 @@ def _archive(store: Store, catalog: Catalog, recording: int, url: str, *, again:
         extra = {"task": info.ref.key, "seconds": time.monotonic() - started}
         _log.info("archived in %s, %d bytes", archived.file.path, archived.file.size, extra=extra)
     else:
-        say(f"{info.ref.key}: {archived.file.path}, {many(archived.file.size, 'byte')}")
+        print_status(f"{info.ref.key}: {archived.file.path}, {many(archived.file.size, 'byte')}")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 import orjson
 
 from cortex_jupyter.cli.query import log_of
-from cortex_jupyter.cli.terminal import say
+from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.reader.text import line
@@ -59,8 +59,8 @@ def run(options: argparse.Namespace) -> int:
                     _WRITERS[kind](out, records, log.query)
 
         whole(target, write)
-    say(f"{target}: {many(target.stat().st_size, 'byte')}")
-    say(str(log.complete))
+    print_status(f"{target}: {many(target.stat().st_size, 'byte')}")
+    print_status(str(log.complete))
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from cortex_jupyter.cli.query import log_of
-from cortex_jupyter.cli.terminal import prefix, safe, say, wants_colour
+from cortex_jupyter.cli.terminal import prefix, print_status, safe, wants_colour
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.record import Record
@@ -35,12 +35,12 @@ def run(options: argparse.Namespace) -> int:
     log = log_of(options)
     if options.since is None and options.run is None and not options.previous and not log.over:
         log = log.filter(since=_WINDOW)
-    writer = Writer(log.query, options.output, options.prefix, several=log.several)
+    writer = RecordWriter(log.query, options.output, options.prefix, several=log.several)
     code = _follow(log, writer) if options.follow else _write_now(log, writer, options)
     return code or (_GAPS if options.strict and log.complete.gaps else 0)
 
 
-def _write_now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int:
+def _write_now(log: TaskLog, writer: RecordWriter, options: argparse.Namespace) -> int:
     count = 0
     if options.output == "json":
         records = [r.as_dict() for r in log.records()]
@@ -53,10 +53,10 @@ def _write_now(log: TaskLog, writer: Writer, options: argparse.Namespace) -> int
     statement = log.complete
     status = log.status
     if not count:
-        say(f"{status.message}: no lines to show{_hint_about_others(log, statement.records)}")
+        print_status(f"{status.message}: no lines to show{_hint_about_others(log, statement.records)}")
     elif status.state == "failed" or not status.message.startswith(("Running", "Job complete", "Pod complete")):
-        say(status.message)
-    say(str(statement))
+        print_status(status.message)
+    print_status(str(statement))
     return 0
 
 
@@ -68,13 +68,13 @@ def _hint_about_others(log: TaskLog, count: int) -> str:
     return f"; it has {many(count, 'line')}, --since all shows them" if count else ""
 
 
-def _follow(log: TaskLog, writer: Writer) -> int:
+def _follow(log: TaskLog, writer: RecordWriter) -> int:
     last_message, code = "", 0
     status = log.status
     # The notice about this state may be older than the window.
     if status.state == "pending" or log.problem is not None:
         last_message = status.message
-        say(last_message)
+        print_status(last_message)
     events = log.frames()
     try:
         for frame in events:
@@ -87,17 +87,17 @@ def _follow(log: TaskLog, writer: Writer) -> int:
             if source.get("pod") and not message.startswith(f"{source['pod']} · {source['container']}"):
                 message = f"{source['pod']}/{source['container']}: {message}"
             if message != last_message:
-                say(message)
+                print_status(message)
                 last_message = message
             if frame.event == "end":
                 code = doc.get("exit_code") or (doc.get("state") == "failed")
     finally:
         events.close()
-    say(str(log.complete))
+    print_status(str(log.complete))
     return int(code)
 
 
-class Writer:
+class RecordWriter:
     """Writes records to standard output.
 
     Parameters

@@ -44,7 +44,7 @@ def prefix(pod: str, container: str, *, colour: bool) -> str:
     return f"\x1b[{_COLOURS[zlib.crc32(pod.encode()) % len(_COLOURS)]}m{name}\x1b[0m" if colour else name
 
 
-def say(message: str) -> None:
+def print_status(message: str) -> None:
     """Write a status line to standard error."""
     text = safe(message) if sys.stderr.isatty() else message
     print(f"\x1b[2m{text}\x1b[0m" if wants_colour(sys.stderr) else text, file=sys.stderr, flush=True)

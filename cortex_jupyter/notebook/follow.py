@@ -9,7 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
 from cortex_jupyter.model import Batch
-from cortex_jupyter.notebook.inorder import backlog
+from cortex_jupyter.notebook.backlog import backlog
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.reader.window import Window
 
@@ -27,7 +27,7 @@ async def frames(recording: Recording, query: LogQuery) -> AsyncGenerator[Frame]
     async with recording.wanted():
         window = await Window.open(recording, query, None)
         await window.settle()
-        if await asyncio.to_thread(several, recording):
+        if await asyncio.to_thread(has_several_containers, recording):
             async with aclosing(backlog(window)) as events:
                 async for frame in events:
                     yield frame
@@ -37,7 +37,7 @@ async def frames(recording: Recording, query: LogQuery) -> AsyncGenerator[Frame]
                     yield frame
 
 
-def several(recording: Recording) -> bool:
+def has_several_containers(recording: Recording) -> bool:
     """Return whether lines come, or may still come, from several containers. It blocks."""
     sources = recording.store.sources(recording.id).values()
     # The specification of these two kinds does not say how many pods there are.

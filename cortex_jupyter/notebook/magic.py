@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import MagicArgumentParser
 
 from cortex_jupyter.errors import BadQuery, CortexError
-from cortex_jupyter.notebook.complete import Completer
+from cortex_jupyter.notebook.completion import Completer
 from cortex_jupyter.notebook.query import check, take_viewer_options
 from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
 from cortex_jupyter.query.language import SEVERAL

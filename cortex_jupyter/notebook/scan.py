@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.store import ArchiveStore, reading
 from cortex_jupyter.model import checked_namespace
-from cortex_jupyter.notebook.opened import open as open_file
+from cortex_jupyter.notebook.open_file import open as open_file
 from cortex_jupyter.notebook.query import check
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
@@ -97,8 +97,8 @@ class Scan:
         """
         dd = library("dask.dataframe")
         parts = [log.place for log in self.logs]
-        meta = _converted(schema().empty_table())
-        return dd.from_map(_part, parts, meta=meta) if parts else dd.from_pandas(meta, npartitions=1)
+        meta = _to_pandas(schema().empty_table())
+        return dd.from_map(_read_part, parts, meta=meta) if parts else dd.from_pandas(meta, npartitions=1)
 
     def sql(self, statement: str) -> Any:
         """Query all logs with SQL, as the table `logs`; see `TaskLog.sql`."""
@@ -162,17 +162,17 @@ def _may_hold(log: TaskLog, query: LogQuery) -> bool:
     return any(levels.get(name) for name in levels_of(query.level))
 
 
-def _part(place: tuple[str, int, dict[str, Any]]) -> Any:
+def _read_part(place: tuple[str, int, dict[str, Any]]) -> Any:
     """Read one task, on a worker's machine."""
     from cortex_jupyter.tables.read import read  # noqa: PLC0415
 
     url, recording, query = place
     with reading(url) as store:
         parsed = LogQuery.parse({"since": "all", **query}).among(store, recording)
-        return _converted(read(store, recording, parsed))
+        return _to_pandas(read(store, recording, parsed))
 
 
-def _converted(table: Any) -> Any:
+def _to_pandas(table: Any) -> Any:
     """Return a DataFrame without categories, which would differ between partitions."""
     from cortex_jupyter.tables.convert import to_pandas  # noqa: PLC0415
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.notebook.analysis import Analysis
-from cortex_jupyter.notebook.follow import several
+from cortex_jupyter.notebook.follow import has_several_containers
 from cortex_jupyter.notebook.host import can_use_widgets, shows_html
 from cortex_jupyter.notebook.query import check, take_viewer_options
 from cortex_jupyter.notebook.record import Marked, Record
 from cortex_jupyter.notebook.runtime import Runtime, runtime
-from cortex_jupyter.notebook.tail import MAX_READ, static
+from cortex_jupyter.notebook.static_html import MAX_READ, static_html
 from cortex_jupyter.notebook.tasktable import tasks
 from cortex_jupyter.notebook.waiting import Waiting
 from cortex_jupyter.reader.names import check_names
@@ -130,7 +130,7 @@ class TaskLog(Waiting, Analysis):
     @property
     def several(self) -> bool:
         """Whether lines come, or may still come, from several containers."""
-        return several(self._recording)
+        return has_several_containers(self._recording)
 
     @property
     def runs(self) -> dict[tuple[str, str], list[int]]:
@@ -218,7 +218,7 @@ class TaskLog(Waiting, Analysis):
         page = newest(store, id_, limit=MAX_READ, since=query.since, until=query.until, keep=query.keep())
         records = [Record.of(r) for r in page.records]
         query_shown = {k: str(v) for k, v in self._query.items()}
-        bundle["text/html"] = static(self.task, self.status, query_shown, records, str(self._statement()))
+        bundle["text/html"] = static_html(self.task, self.status, query_shown, records, str(self._statement()))
         return bundle | self.viewer.mimebundle() if can_use_widgets() else bundle
 
     def __iter__(self) -> Iterator[Record]:

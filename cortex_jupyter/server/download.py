@@ -66,31 +66,31 @@ class DownloadHandler(StreamingHandler):
             self.request.connection.stream.close()  # type: ignore[union-attr]  # the client must see that the file is incomplete
 
     async def _send_while_open(self, recording: Recording, query: LogQuery, suffix: str) -> None:
-        gone = threading.Event()
+        reader_gone = threading.Event()
         with self.reading():
             async with recording.wanted():  # so that retention does not remove it meanwhile
                 try:
-                    await self._send(recording, query, suffix, gone)
+                    await self._send(recording, query, suffix, reader_gone)
                 finally:
-                    gone.set()
+                    reader_gone.set()
 
-    async def _send(self, recording: Recording, query: LogQuery, suffix: str, gone: threading.Event) -> None:
+    async def _send(self, recording: Recording, query: LogQuery, suffix: str, reader_gone: threading.Event) -> None:
         info = await caught_up(recording, _SETTLE_S)
         user, readers = self.service.user(self), self.service.readers
         with readers.files.use(user, 1) if suffix == "parquet" else nullcontext():
-            await self._send_file(recording, query, suffix, info, gone)
+            await self._send_file(recording, query, suffix, info, reader_gone)
 
     async def _send_file(
-        self, recording: Recording, query: LogQuery, suffix: str, info: Info, gone: threading.Event
+        self, recording: Recording, query: LogQuery, suffix: str, info: Info, reader_gone: threading.Event
     ) -> None:
         query = await asyncio.to_thread(query.among, recording.store, recording.id)
-        batches = await in_turn(query.keep(), select, recording, query, info, gone)
+        batches = await in_turn(query.keep(), select, recording, query, info, reader_gone)
         pieces: Iterator[bytes]
         with tempfile.TemporaryDirectory(prefix="cortex-") as folder:
             if suffix == "parquet":
                 path = Path(folder) / "logs.parquet"
                 limit = self.service.app.max_file_bytes
-                pieces = _pieces(await in_turn(query.keep(), parquet, recording, query, path, gone, limit))
+                pieces = _pieces(await in_turn(query.keep(), parquet, recording, query, path, reader_gone, limit))
             elif suffix == "txt":
                 pieces = (text.lines(batch, query).encode("utf-8", "replace") for batch in batches)
             else:
@@ -108,13 +108,13 @@ class DownloadHandler(StreamingHandler):
                 return
 
 
-def select(recording: Recording, query: LogQuery, info: Info, gone: threading.Event) -> Iterator[Batch]:
-    """Return the batches of a recording that match a query. Stop when `gone` is set, even if nothing matches for long."""
+def select(recording: Recording, query: LogQuery, info: Info, reader_gone: threading.Event) -> Iterator[Batch]:
+    """Return the batches of a recording that match a query. Stop when `reader_gone` is set, even if nothing matches for long."""
     store, id_, keep = recording.store, recording.id, query.keep()
     bounds: dict[str, Any] = {
         "since": query.since,
         "until": query.until,
-        "keep": keep and partial(_keep_unless_gone, keep, gone),
+        "keep": keep and partial(_keep_unless_gone, keep, reader_gone),
     }
     upto = info.last_seq
     if query.tail is not None:
@@ -127,12 +127,12 @@ def select(recording: Recording, query: LogQuery, info: Info, gone: threading.Ev
     return (batch for _, batch in entries if batch is not None)
 
 
-def _keep_unless_gone(keep: Keep, gone: threading.Event, batch: Batch) -> Iterable[int]:
-    _check_reader(gone)
+def _keep_unless_gone(keep: Keep, reader_gone: threading.Event, batch: Batch) -> Iterable[int]:
+    _check_reader(reader_gone)
     return keep(batch)
 
 
-def parquet(recording: Recording, query: LogQuery, path: Path, gone: threading.Event, limit: int) -> Path:
+def parquet(recording: Recording, query: LogQuery, path: Path, reader_gone: threading.Event, limit: int) -> Path:
     """Return the file to send: the archive's own file if it holds exactly the query's result, else a new one.
 
     The archive's file contains events of Kubernetes. A reader who may not see them gets a new file without them.
@@ -150,7 +150,7 @@ def parquet(recording: Recording, query: LogQuery, path: Path, gone: threading.E
     if archived is None:
 
         def check(_: int) -> None:
-            _check_reader(gone)
+            _check_reader(reader_gone)
             _check_size(path.parent, limit)
 
         to_parquet(recording.store, recording.id, query, path, check, with_events=with_events)
@@ -164,8 +164,8 @@ def _check_size(folder: Path, limit: int) -> None:
         raise TooMany(f"the Parquet file has more than the {limit} bytes of this server's limit", hint)
 
 
-def _check_reader(gone: threading.Event) -> None:
-    if gone.is_set():
+def _check_reader(reader_gone: threading.Event) -> None:
+    if reader_gone.is_set():
         raise ReaderGoneError
 
 

@@ -77,45 +77,49 @@ class OpenApiHandler(Handler):
 def document() -> dict[str, Any]:
     """Return the document, without the address of a server."""
     task = "/tasks/{namespace}/{kind}/{name}"
-    cursor = _query("cursor", _TEXT, "Resume after this cursor, like the header `Last-Event-ID`.")
-    at = _query("at", _TIME | {"examples": ["10m"]}, "Return a page around this moment.")
-    text = _query("format", {"type": "string", "enum": ["json", "text"]}, "`text`: one plain line per event.")
-    logs = [*_several(*PARAMETERS), cursor, at, text]
-    bins = _query("bins", {"type": "integer", "minimum": 1, "maximum": MOST}, "Number of equal intervals of time.")
-    levels = _query("levels", _TEXT, "Also count warnings and errors in each interval.")
-    task_parameter = _query(
-        "task", _TEXT, "`[NAMESPACE:][KIND/]NAME`; repeat it for each task.", required=True, many=True
+    cursor = _parameter("cursor", _TEXT, "Resume after this cursor, like the header `Last-Event-ID`.")
+    at = _parameter("at", _TIME | {"examples": ["10m"]}, "Return a page around this moment.")
+    text = _parameter("format", {"type": "string", "enum": ["json", "text"]}, "`text`: one plain line per event.")
+    logs = [*_parameters(*PARAMETERS), cursor, at, text]
+    bins = _parameter("bins", {"type": "integer", "minimum": 1, "maximum": MOST}, "Number of equal intervals of time.")
+    levels = _parameter("levels", _TEXT, "Also count warnings and errors in each interval.")
+    task_parameter = _parameter(
+        "task", _TEXT, "`[NAMESPACE:][KIND/]NAME`; repeat it for each task.", required=True, is_repeatable=True
     )
-    max_records = _query("most", {"type": "integer", "minimum": 0}, "Begin with about this many of the newest records.")
-    namespace = _query("namespace", _TEXT, "The namespace of the tasks; by default the server's own.")
-    selector = _query("selector", _TEXT, "A Kubernetes label selector for pods.")
-    tail = _several("tail", *_WINDOW, *_FILTERS)
-    file_parameters = [*tail, *_several("timestamps", "pretty")]
+    max_records = _parameter(
+        "most", {"type": "integer", "minimum": 0}, "Begin with about this many of the newest records."
+    )
+    namespace = _parameter("namespace", _TEXT, "The namespace of the tasks; by default the server's own.")
+    selector = _parameter("selector", _TEXT, "A Kubernetes label selector for pods.")
+    tail = _parameters("tail", *_WINDOW, *_FILTERS)
+    file_parameters = [*tail, *_parameters("timestamps", "pretty")]
     task_list = {"tasks": {"type": "array", "items": _ref("Task")}, "problem": _PROBLEM}
     tasks = {"type": "object", "required": ["tasks"], "properties": task_list}
     paths: dict[str, Any] = {
-        "/tasks": _get("The tasks of a namespace, newest first.", [namespace, selector], {"application/json": tasks}),
-        task: _get("One task.", _path(), {"application/json": _ref("Described")}),
-        f"{task}/logs": _get(
+        "/tasks": _operation("The tasks of a namespace, newest first.", [namespace, selector], {"application/json": tasks}),
+        task: _operation("One task.", _path_parameters(), {"application/json": _ref("Described")}),
+        f"{task}/logs": _operation(
             "The log: an event stream while it is followed, else a page.",
-            [*_path(), *logs],
+            [*_path_parameters(), *logs],
             {"application/json": _ref("Page"), _STREAMED: _TEXT},
         ),
-        f"{task}/outline": _get(
-            "Lines over time.", [*_path(), bins, levels], {"application/json": {"type": "object"}}
+        f"{task}/outline": _operation(
+            "Lines over time.", [*_path_parameters(), bins, levels], {"application/json": {"type": "object"}}
         ),
-        f"{task}/search": _get(
+        f"{task}/search": _operation(
             "Matches of a filter in the whole recording, newest first.",
-            [*_path(), *_several(*_WINDOW, "before", *_FILTERS)],
+            [*_path_parameters(), *_parameters(*_WINDOW, "before", *_FILTERS)],
             {_STREAMED: _TEXT},
         ),
-        f"{task}/metrics": _get("The metrics of the whole recording.", _path(), {_STREAMED: _TEXT}),
-        "/stream": _get("Several tasks over one connection.", [task_parameter, cursor, max_records, *_several("follow"), *tail], {_STREAMED: _TEXT}),
-        "/openapi.json": _get("This document.", [], {"application/json": {"type": "object"}}),
+        f"{task}/metrics": _operation("The metrics of the whole recording.", _path_parameters(), {_STREAMED: _TEXT}),
+        "/stream": _operation("Several tasks over one connection.", [task_parameter, cursor, max_records, *_parameters("follow"), *tail], {_STREAMED: _TEXT}),
+        "/openapi.json": _operation("This document.", [], {"application/json": {"type": "object"}}),
     }  # fmt: skip
     types = {"ndjson": "application/x-ndjson", "txt": "text/plain", "parquet": "application/vnd.apache.parquet"}
     for suffix, kind in types.items():
-        paths[f"{task}/logs.{suffix}"] = _get("The log as a file.", [*_path(), *file_parameters], {kind: {}})
+        paths[f"{task}/logs.{suffix}"] = _operation(
+            "The log as a file.", [*_path_parameters(), *file_parameters], {kind: {}}
+        )
     return {
         "openapi": "3.1.0",
         "info": {"title": "cortex-jupyter", "version": __version__, "description": "Logs of Kubernetes tasks."},
@@ -175,7 +179,7 @@ STATUSES: Final = {
 }  # fmt: skip
 
 
-def _get(summary: str, parameters: list[dict[str, Any]], answers: dict[str, Any]) -> dict[str, Any]:
+def _operation(summary: str, parameters: list[dict[str, Any]], answers: dict[str, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {
         "200": {"description": summary, "content": {kind: {"schema": schema} for kind, schema in answers.items()}}
     }
@@ -188,18 +192,18 @@ def _get(summary: str, parameters: list[dict[str, Any]], answers: dict[str, Any]
     return {"get": {"summary": summary, "parameters": parameters, "responses": responses}}
 
 
-def _query(
-    name: str, schema: dict[str, Any], description: str, *, required: bool = False, many: bool = False
+def _parameter(
+    name: str, schema: dict[str, Any], description: str, *, required: bool = False, is_repeatable: bool = False
 ) -> dict[str, Any]:
-    listed = {"type": "array", "items": schema, "minItems": int(required)} if many else schema
+    listed = {"type": "array", "items": schema, "minItems": int(required)} if is_repeatable else schema
     return {"name": name, "in": "query", "required": required, "schema": listed, "description": description}
 
 
-def _several(*names: str) -> list[dict[str, Any]]:
-    return [_query(name, *PARAMETERS[name], many=name in SEVERAL) for name in names]
+def _parameters(*names: str) -> list[dict[str, Any]]:
+    return [_parameter(name, *PARAMETERS[name], is_repeatable=name in SEVERAL) for name in names]
 
 
-def _path() -> list[dict[str, Any]]:
+def _path_parameters() -> list[dict[str, Any]]:
     kinds = [*KINDS, "task", "-"]
-    of = {"namespace": _TEXT, "kind": {"type": "string", "enum": kinds}, "name": _TEXT}
-    return [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in of.items()]
+    schemas = {"namespace": _TEXT, "kind": {"type": "string", "enum": kinds}, "name": _TEXT}
+    return [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in schemas.items()]

@@ -10,7 +10,7 @@ import pytest
 from server.running import logs
 from server.tape import T0
 
-from cortex_jupyter.cli.main import run
+from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.notebook import runtime as runtime_module
 from cortex_jupyter.notebook.runtime import Runtime
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.cli.demo.cluster import clean, start
-from cortex_jupyter.cli.terminal import say
+from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import CortexError, MissingExtra
 from cortex_jupyter.store.open import open_store
 
@@ -48,7 +48,9 @@ def run(options: argparse.Namespace) -> int:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cortex-demo-", ignore_cleanup_errors=True)))
         env = dict(os.environ, CORTEX_STORE=f"sqlite:///{work / 'store' / 'recordings.sqlite'}")
         if not env.get("KUBECONFIG"):
-            say("KUBECONFIG is not set: starting a cluster for the demo, whose pods are processes on this machine")
+            print_status(
+                "KUBECONFIG is not set: starting a cluster for the demo, whose pods are processes on this machine"
+            )
             env["KUBECONFIG"] = stack.enter_context(_sandbox(work))
         os.environ |= env
         stack.callback(_end_recorder, env["CORTEX_STORE"])
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         asyncio.run(start())
         address = f"http://127.0.0.1:{port}/lab/tree/demo.ipynb?token={token}"
         print(address, flush=True)
-        say("press Ctrl-C to stop everything")
+        print_status("press Ctrl-C to stop everything")
         if not options.no_browser:
             webbrowser.open(address)
         with contextlib.suppress(KeyboardInterrupt):

@@ -5,7 +5,7 @@
 
 const VIEW = "application/vnd.jupyter.widget-view+json";
 const HTML = "text/html";
-/** Of the lines in an output; see `notebook/tail.py`. */
+/** Of the lines in an output; see `notebook/static_html.py`. */
 const TAIL = "cortex-logs-static";
 /** As ipywidgets' own, whose place this takes. */
 const RANK = -10;

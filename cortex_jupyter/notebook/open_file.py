@@ -71,8 +71,8 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - lik
     weakref.finalize(archived, shutil.rmtree, scratch, ignore_errors=True)
     engine = runtime()
 
-    async def find() -> tuple[_Opened, Recording]:
-        recordings = _Opened(ArchiveStore(archived.file.path, One(archived)))
+    async def find() -> tuple[_FileSession, Recording]:
+        recordings = _FileSession(ArchiveStore(archived.file.path, One(archived)))
         recording = await recordings.find(archived.info.ref)
         await check_names(recording, parsed)
         return recordings, recording
@@ -84,7 +84,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - lik
     return log
 
 
-class _Opened(Recordings):
+class _FileSession(Recordings):
     """A file instead of a store and a cluster. Nothing is recorded into it."""
 
     def __init__(self, file: ArchiveStore) -> None:

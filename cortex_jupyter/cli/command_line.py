@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from cortex_jupyter._version import __version__
-from cortex_jupyter.cli.terminal import say
+from cortex_jupyter.cli.terminal import print_status
 from cortex_jupyter.errors import BadQuery, CortexError, ReadingWarning
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _show_warning(
 ) -> None:
     """Write our own warnings as status lines, and all others as Python does."""
     if issubclass(category, ReadingWarning):
-        say(str(message))
+        print_status(str(message))
     else:
         print(warnings.formatwarning(message, category, filename, lineno, line), end="", file=file or sys.stderr)
 

@@ -49,7 +49,7 @@ class Row:
         return len(self.lines) + self.hidden
 
 
-def folded(records: Sequence[Record]) -> list[Row]:
+def fold(records: Sequence[Record]) -> list[Row]:
     r"""Return lines folded into rows, each in the place of its first line.
 
     Examples
@@ -57,7 +57,7 @@ def folded(records: Sequence[Record]) -> list[Row]:
     >>> from cortex_jupyter.notebook.record import Record
     >>> texts = ["a", " 10%|█    | 1/10", " 20%|██   | 2/10", "Traceback (most recent call last):", "  x", "E: no"]
     >>> records = [Record(i, i, "p", "main", "main", 0, "", "stderr", text) for i, text in enumerate(texts)]
-    >>> [(row.lines[-1].text, row.count) for row in folded(records)]
+    >>> [(row.lines[-1].text, row.count) for row in fold(records)]
     [('a', 1), (' 20%|██   | 2/10', 2), ('E: no', 3)]
     """
     rows: dict[int, Row] = {}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.model import rfc3339
 from cortex_jupyter.notebook.ansi import spans, tint
-from cortex_jupyter.notebook.folded import folded
+from cortex_jupyter.notebook.folding import fold
 from cortex_jupyter.parsing.fields import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cortex_jupyter.notebook.folded import Row
+    from cortex_jupyter.notebook.folding import Row
     from cortex_jupyter.notebook.record import Record, Status
     from cortex_jupyter.parsing.blocks import Block
 
@@ -42,7 +42,7 @@ _LEVELS: Final = {
 }
 
 
-def static(task: str, status: Status, query: dict[str, str], records: Sequence[Record], complete: str = "") -> str:
+def static_html(task: str, status: Status, query: dict[str, str], records: Sequence[Record], complete: str = "") -> str:
     """Return the end of a log as HTML.
 
     Parameters
@@ -63,7 +63,7 @@ def static(task: str, status: Status, query: dict[str, str], records: Sequence[R
     str
         HTML without scripts, IDs or links. The text of lines is escaped.
     """
-    shown = _last(folded(records))
+    shown = _last(fold(records))
     several = len({(r.head.pod, r.head.container) for r in shown}) > 1
     last = next((row for row in reversed(shown) if row.block), None)
     filters = " ".join(f"{k}={v}" for k, v in query.items())
