@@ -28,7 +28,7 @@ class Row:
     head : Record
         The first line, where the row stands.
     lines : list of Record
-        All its lines. Of a progress bar only the last one is shown.
+        All its lines. A progress bar shows only the last one.
     block : Block or None
         The traceback.
     also : list of str

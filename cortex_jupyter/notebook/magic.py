@@ -16,7 +16,7 @@ from IPython.core.magic_arguments import MagicArgumentParser
 
 from cortex_jupyter.errors import BadQuery, CortexError
 from cortex_jupyter.notebook.completion import Completer
-from cortex_jupyter.notebook.query import check, take_viewer_options
+from cortex_jupyter.notebook.query import parse_query, take_viewer_options
 from cortex_jupyter.notebook.tasklog import TaskLog, logs, tasks
 from cortex_jupyter.query.language import SEVERAL
 
@@ -104,7 +104,7 @@ class TaskLogsMagics(Magics):  # type: ignore[misc]
         query |= {name: query[name][0] for name in SEVERAL if len(query.get(name, ())) == 1}
         query |= {"timestamps": False} if options.no_timestamps else {}
         query |= {"pretty": True} if options.pretty else {}
-        check(query)
+        parse_query(query)
         task = f"-l {options.selector}" if options.selector else self._expanded(options.task)
         log = logs(task, namespace=namespace, **where, **query)
         self.completer.learn([log.task.rpartition("/")[2]])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from cortex_jupyter.archive.store import ArchiveStore, One
 from cortex_jupyter.errors import TaskNotFound
-from cortex_jupyter.notebook.query import check, take_viewer_options
+from cortex_jupyter.notebook.query import parse_query, take_viewer_options
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog
@@ -59,7 +59,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - lik
     from cortex_jupyter.tables.opening import opened  # noqa: PLC0415 - needs pyarrow and obstore
 
     viewer_options = take_viewer_options(query)
-    parsed = check(query)
+    parsed = parse_query(query)
     scratch = Path(tempfile.mkdtemp(prefix="cortex-open-"))
     try:
         with progress(f"reading {str(url).rpartition('/')[2]}") as bar:

@@ -39,7 +39,7 @@ _ELSEWHERE: Final = {
 }
 
 
-def take_viewer_options(given: dict[str, Any]) -> dict[str, Any]:
+def take_viewer_options(parameters: dict[str, Any]) -> dict[str, Any]:
     """Remove the viewer's options from the parameters, and return them.
 
     Raises
@@ -53,7 +53,7 @@ def take_viewer_options(given: dict[str, Any]) -> dict[str, Any]:
     >>> take_viewer_options(given), given
     ({'time': 'utc', 'wrap': True}, {'since': '5m'})
     """
-    options = {name: value for name in VIEWER_OPTIONS if (value := given.pop(name, None)) is not None}
+    options = {name: value for name in VIEWER_OPTIONS if (value := parameters.pop(name, None)) is not None}
     for name, value in options.items():
         is_good, what = VIEWER_OPTIONS[name]
         if not is_good(value):
@@ -61,7 +61,7 @@ def take_viewer_options(given: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def check(query: dict[str, Any]) -> LogQuery:
+def parse_query(query: dict[str, Any]) -> LogQuery:
     """Parse the parameters of a query. The default of `since` is `all`.
 
     Raises

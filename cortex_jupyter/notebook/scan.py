@@ -9,7 +9,7 @@ from cortex_jupyter.archive.extra import library
 from cortex_jupyter.archive.store import ArchiveStore, reading
 from cortex_jupyter.model import checked_namespace
 from cortex_jupyter.notebook.open_file import open as open_file
-from cortex_jupyter.notebook.query import check
+from cortex_jupyter.notebook.query import parse_query
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog, logs
@@ -40,7 +40,7 @@ def scan(
     ------
     BadQuery, TaskNotFound, ArchiveError
     """
-    parsed = check(query)
+    parsed = parse_query(query)
     logs_ = _all_logs(namespace, query) if tasks is None else [_log(task, namespace, query) for task in tasks]
     return Scan([log for log in logs_ if _may_hold(log, parsed)], query)
 

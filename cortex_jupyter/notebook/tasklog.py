@@ -8,7 +8,7 @@ from cortex_jupyter.model import TaskRef
 from cortex_jupyter.notebook.analysis import Analysis
 from cortex_jupyter.notebook.follow import has_several_containers
 from cortex_jupyter.notebook.host import can_use_widgets, shows_html
-from cortex_jupyter.notebook.query import check, take_viewer_options
+from cortex_jupyter.notebook.query import parse_query, take_viewer_options
 from cortex_jupyter.notebook.record import Marked, Record
 from cortex_jupyter.notebook.runtime import Runtime, runtime
 from cortex_jupyter.notebook.static_html import MAX_READ, static_html
@@ -63,7 +63,7 @@ def logs(
         A parameter is wrong.
     """
     viewer_options = take_viewer_options(query)
-    parsed = check(query)
+    parsed = parse_query(query)
     engine = runtime()
 
     async def find() -> tuple[Recordings, Recording]:
@@ -167,7 +167,7 @@ class TaskLog(Waiting, Analysis):
             A parameter is wrong.
         """
         viewer_options = take_viewer_options(query)
-        check(merged := {**self._query, **query})
+        parse_query(merged := {**self._query, **query})
         log = TaskLog(self._engine, self._recordings, self._recording, merged)
         log.looks, log.transport, log.opened = self.looks | viewer_options, self.transport, self.opened
         return log

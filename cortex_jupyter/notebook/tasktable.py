@@ -110,7 +110,7 @@ def _link(task: str, origin: str) -> str:
 def tasks(
     namespace: str | None = None, selector: str = "", *, kubeconfig: str | None = None, context: str | None = None
 ) -> TaskTable:
-    """List the tasks of a namespace, newest first. Tasks of which only a recording or an archive is left are included.
+    """List the tasks of a namespace, newest first. Includes deleted tasks that are still recorded or archived.
 
     Parameters
     ----------

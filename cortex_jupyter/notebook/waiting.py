@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import ReadingWarning, TaskFailed, WaitTimeout
 from cortex_jupyter.model import Batch
 from cortex_jupyter.notebook.follow import Follow, Frames
-from cortex_jupyter.notebook.query import check
+from cortex_jupyter.notebook.query import parse_query
 from cortex_jupyter.notebook.record import Record
 from cortex_jupyter.notebook.snapshot import Snapshot, progress, until
 from cortex_jupyter.query.pattern import finder
@@ -36,7 +36,7 @@ class Waiting(Snapshot):
 
     def frames(self) -> Frames:
         """Iterate over the events of the log until the task ends: whole batches, and notices."""
-        return Frames(self._engine, self._recording, check(self._query))
+        return Frames(self._engine, self._recording, parse_query(self._query))
 
     def wait(
         self, pattern: str | None = None, timeout: float | None = None, *, raise_on_failure: bool = False

@@ -1,4 +1,4 @@
-"""May a reader go on reading? A stream can be open for days, and must not outlive the right to read its task."""
+"""Check whether a reader may still read its tasks. A stream can be open for days, and must not outlive the permission."""
 
 from __future__ import annotations
 

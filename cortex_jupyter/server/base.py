@@ -37,7 +37,7 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
     _track_activity = False
 
     span = tracing.Span()
-    _error_code = ""  # of the error in the answer
+    _error_code = ""  # code of the error in the answer
 
     async def prepare(self) -> None:  # type: ignore[override]  # async, as in the base class
         """Begin the request's trace span, before any check, so that refused requests are traced too."""
@@ -68,7 +68,7 @@ class Handler(ExtensionHandlerMixin, RedactingHandler, APIHandler):
         return service
 
     def arguments(self, *several: str) -> dict[str, Any]:
-        """Return the arguments of the URL's query by name. Those of `SEVERAL` that are repeated come as lists.
+        """Return the arguments of the URL's query by name. A repeated argument of `SEVERAL` becomes a list.
 
         Parameters
         ----------

@@ -80,7 +80,7 @@ class Limits(HasTraits):  # type: ignore[misc]  # traitlets has no types
     max_query_s = Float(
         QUERY_S,
         min=0,
-        help="Seconds after which a page or a search ends with what it has and a cursor to continue, and a chart with what it has.",
+        help="Seconds after which a page, a search or a chart ends with what it has. Pages and searches then have a cursor to continue.",
     ).tag(config=True)
     max_pattern_s = Float(
         SECONDS, min=0.01, help="CPU seconds that a regular expression may take for the lines of one batch."

@@ -25,12 +25,14 @@ class _Reader:
 
 
 class WorkLimiter:
-    """Limits how many works run at the same time. One user gets at most half of them, so that other users need not wait.
+    """Limits how many pieces of work run at the same time.
+
+    One user gets at most half of the places, so that other users need not wait for one user only.
 
     Parameters
     ----------
     limit : int
-        Further works wait.
+        Further work waits.
     """
 
     def __init__(self, limit: int) -> None:
@@ -40,7 +42,7 @@ class WorkLimiter:
 
     @asynccontextmanager
     async def slot(self, user: str) -> AsyncIterator[None]:
-        """Wait until a work of this user may run, and count it while the block runs."""
+        """Wait for a place for this user's work, and hold it while the block runs."""
         of_user = self._by_user.get(user) or self._by_user.setdefault(user, asyncio.Semaphore(self._user_limit))
         async with of_user, self._all_users:
             yield

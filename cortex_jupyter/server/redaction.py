@@ -25,9 +25,9 @@ _OF_TASK: Final = ("logs", "outline", "search", "metrics", "logs.ndjson", "logs.
 #: Code and hint for refusals by Jupyter Server itself, by status.
 _REFUSALS: Final = {
     400: ("BadQuery", "check the address"),
-    403: ("NotAllowed", "ask for the right to read"),
-    404: ("NotFound", "requests are answered only to pages of this server"),
-    405: ("MethodNotAllowed", "logs are read: use GET"),
+    403: ("NotAllowed", "ask for permission to read"),
+    404: ("NotFound", "requests from pages of other sites are not answered"),
+    405: ("MethodNotAllowed", "use GET"),
 }
 
 
@@ -49,7 +49,7 @@ class RedactingHandler(JupyterHandler):
             body = error.as_dict()
         elif status_code in (401, 403) and not self.current_user:
             hint = "sign in again in another tab; a program sends the server's token: `Authorization: token ...`"
-            body = {"code": "NotAllowed", "message": "Jupyter Server does not know who asks", "hint": hint}
+            body = {"code": "NotAllowed", "message": "you are not signed in to Jupyter Server", "hint": hint}
         elif isinstance(error, web.HTTPError):
             code, hint = _REFUSALS.get(status_code, ("HTTPError", ""))
             body = {"code": code, "message": responses.get(status_code, "Refused"), "hint": hint}

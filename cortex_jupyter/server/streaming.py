@@ -190,7 +190,7 @@ class StreamingHandler(Handler):
 
 
 async def _count_error(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """Pass on pieces of events, and count the error with which they may end in our metrics."""
+    """Pass on pieces of events. If the last event is an error, count it in our metrics."""
     tail = b""
     async for piece in pieces:
         tail = (tail + piece[-_TAIL:])[-_TAIL:]

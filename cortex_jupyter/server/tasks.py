@@ -18,7 +18,7 @@ class TasksHandler(Handler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """List the tasks of the cluster, and those of which only a recording is left, newest first."""
+        """List the tasks of the cluster, and deleted tasks that are still recorded or archived, newest first."""
         arguments = self.arguments()
         for name in arguments:
             if name not in ("namespace", "selector"):

@@ -197,7 +197,7 @@ def test_limits_and_namespaces_of_a_server(tmp_path: Path, server: Server, tape:
     )  # fmt: skip
     with run_server(tmp_path, *options, CORTEX_STORE=server.store_url) as small:
         status, error = small.error(logs("a", namespace="secret"))
-        assert (status, error["code"], error["hint"]) == (403, "NotAllowed", "open are default, ml")
+        assert (status, error["code"], error["hint"]) == (403, "NotAllowed", "it serves default, ml")
         assert small.error("cortex/tasks", namespace="secret")[0] == 403
         assert small.error("cortex/tasks/secret/job/a")[0] == 403
         assert small.error("cortex/stream", task="secret:a")[0] == 403

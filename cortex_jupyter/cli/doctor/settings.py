@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PART: Final = "jupyter"
-#: In the order of loading: of the extension, the server, the applications. Later ones override earlier ones.
+#: Names of the configuration files of the extension, the server and the applications. Later ones override earlier ones.
 _FILES: Final = (
     "jupyter_cortex_jupyter_config",
     "jupyter_server_config",
