@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from cortex_jupyter.archive.store import archive_of
-from cortex_jupyter.cli.main import run
+from cortex_jupyter.cli.command_line import run
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.store import local
 from cortex_jupyter.store.budget import Budget

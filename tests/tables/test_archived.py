@@ -120,7 +120,7 @@ def test_following_by_frames(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     reader.join(120)
     assert rest == [f"c{i}" for i in range(20)]
     assert [len(f) for f in log.follow_frames()] == [22]
-    with pytest.raises(BadQuery, match="cannot be followed"):
+    with pytest.raises(BadQuery, match="cannot follow with"):
         next(log.follow_frames("soon"))
     store.close()
 
@@ -173,8 +173,8 @@ def test_archived_tasks_that_a_manifest_excludes_are_not_opened(
     assert not reads and several
 
 
-def test_the_command_line_runs_sql_over_tasks(several: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    from cortex_jupyter.cli.main import run  # noqa: PLC0415
+def test_the_command_line_asks_too(several: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    from cortex_jupyter.cli.command_line import run  # noqa: PLC0415
 
     statement = "select task, count(*) as n from logs where level is null group by 1 order by 1"
     assert run(["sql", statement, *several, "-o", "ndjson"]) == 0

@@ -5,9 +5,9 @@
 
 const WIDGET_VIEW = "application/vnd.jupyter.widget-view+json";
 const HTML = "text/html";
-/** CSS class of the saved lines; see `notebook/tail.py`. */
-const SAVED_LINES_CLASS = "cortex-logs-static";
-/** The rank of ipywidgets' own renderer, which this one replaces. */
+/** Of the lines in an output; see `notebook/static_html.py`. */
+const TAIL = "cortex-logs-static";
+/** As ipywidgets' own, whose place this takes. */
 const RANK = -10;
 
 /** The part of JupyterLab's rendermime that is used. */

@@ -1,4 +1,4 @@
-"""`cortex.open`: the log in a file, of whatever origin, as the same object as a task's; no cluster is asked."""
+"""`cortex.open`: the log in a file as a `TaskLog`, without a cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from cortex_jupyter.archive.store import ArchiveStore, One
 from cortex_jupyter.errors import TaskNotFound
-from cortex_jupyter.notebook.query import check, looks
+from cortex_jupyter.notebook.query import parse_query, take_viewer_options
 from cortex_jupyter.notebook.runtime import runtime
 from cortex_jupyter.notebook.snapshot import progress
 from cortex_jupyter.notebook.tasklog import TaskLog
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Store
 
 
-def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as in `gzip.open`; used as `cortex.open`
-    r"""Open a file of logs; as a cell's value it shows the viewer.
+def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - like `gzip.open`; used as `cortex.open`
+    r"""Open a file of logs. As the value of a cell it shows the viewer.
 
     Parameters
     ----------
     url : str or path
-        A path, or an object's URL (`s3://`, `gs://`, `az://`, `https://`). Parquet of ours or any other with a column
-        of text, NDJSON, or text; the last two also packed with gzip or zstd. What is not ours is read once from end to
-        end, and written to a temporary file.
+        A path, or the URL of an object (`s3://`, `gs://`, `az://`, `https://`). The file is Parquet (written by us, or
+        any other with a column of text), NDJSON or text; the last two may be compressed with gzip or zstd. A file that
+        we have not written is read once, and converted to a temporary file.
     **query
         As for `logs`.
 
@@ -46,7 +46,7 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as 
     ------
     ArchiveNotFound, ArchiveDamaged, ArchiveError, MissingExtra
     BadQuery
-        A parameter cannot be understood.
+        A parameter is wrong.
 
     Examples
     --------
@@ -58,38 +58,38 @@ def open(url: str | PathLike[str], **query: Any) -> TaskLog:  # noqa: A001 - as 
     """
     from cortex_jupyter.tables.opening import opened  # noqa: PLC0415 - needs pyarrow and obstore
 
-    shown = looks(query)
-    parsed = check(query)
+    viewer_options = take_viewer_options(query)
+    parsed = parse_query(query)
     scratch = Path(tempfile.mkdtemp(prefix="cortex-open-"))
     try:
         with progress(f"reading {str(url).rpartition('/')[2]}") as bar:
-            held = opened(str(url), scratch, bar.update)
+            archived = opened(str(url), scratch, bar.update)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
-    # It is there for as long as somebody may read it.
-    weakref.finalize(held, shutil.rmtree, scratch, ignore_errors=True)
+    # Delete the temporary file when nothing can read it any more.
+    weakref.finalize(archived, shutil.rmtree, scratch, ignore_errors=True)
     engine = runtime()
 
-    async def find() -> tuple[_Opened, Recording]:
-        recordings = _Opened(ArchiveStore(held.file.path, One(held)))
-        recording = await recordings.find(held.info.ref)
+    async def find() -> tuple[_FileSession, Recording]:
+        recordings = _FileSession(ArchiveStore(archived.file.path, One(archived)))
+        recording = await recordings.find(archived.info.ref)
         await check_names(recording, parsed)
         return recordings, recording
 
     log = TaskLog(engine, *engine.run(find()), query)
-    log.looks |= shown
+    log.looks |= viewer_options
     log.opened = str(url)
-    log.transport = "comm"  # the server does not know this file
+    log.transport = "comm"  # the server cannot read this file
     return log
 
 
-class _Opened(Session):
-    """A file in the place of a store; nothing is ever recorded into it."""
+class _FileSession(Session):
+    """A file instead of a store and a cluster. Nothing is recorded into it."""
 
     def __init__(self, file: ArchiveStore) -> None:
         super().__init__(cast("Store", file), None)
 
-    async def resolve(self, ref: TaskRef, person: Person | None = None) -> NoReturn:  # noqa: ARG002 - as the base has it
-        """Find nothing: the file is all there is."""
-        raise TaskNotFound(f"{ref.key} is a file, and no task of a cluster")
+    async def resolve(self, ref: TaskRef, person: Person | None = None) -> NoReturn:  # noqa: ARG002 - the base class's signature
+        """Raise an error: no cluster has the task of a file."""
+        raise TaskNotFound(f"{ref.key} is a file, not a task of a cluster")

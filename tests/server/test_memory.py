@@ -1,4 +1,4 @@
-"""What a server keeps of recordings that nobody reads any more: nothing, or little, however many there were."""
+"""A server keeps little or nothing in memory of recordings without readers, however many there were."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> No
     assert await asyncio.gather(*reading) == ["end"] * 15, "three read each of them, through one feed"
     assert [feed.buffered_bytes for feed in feeds] == [0] * 5
     async with asyncio.timeout(120):
-        # The store's watching thread ends with its last subscriber.
+        # The store's watcher thread ends with its last subscriber.
         while {t for t in threading.enumerate() if t.name == "cortex-changes"} - before:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     for tape in tapes:
@@ -55,7 +55,7 @@ async def test_a_feed_keeps_no_lines_after_its_last_reader(tmp_path: Path) -> No
     store.close()
 
 
-async def test_a_reader_that_comes_while_another_goes_reads_all(tmp_path: Path) -> None:
+async def test_a_reader_that_starts_while_another_stops_gets_everything(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
     tape = Tape(store, "train")
     tape.running()
@@ -75,10 +75,8 @@ async def test_a_reader_that_comes_while_another_goes_reads_all(tmp_path: Path) 
     store.close()
 
 
-def test_counts_are_kept_of_the_recordings_that_were_asked_for_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(levels, "_cache", {})
+def test_level_counts_are_cached_for_the_last_used_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(levels, "_known", {})
     store = open_store(f"sqlite:///{tmp_path / 'a.sqlite'}")
     first = levels.level_counts(store, 1)
     second = levels.level_counts(store, 2)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_tasks_are_links_where_the_kernel_s_server_shows_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_tasks_are_links_if_the_kernels_server_can_show_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     table = TaskTable([{"task": "ml:job/a", "state": "running"}])
     for name, value in {"JUPYTER_RUNTIME_DIR": tmp_path, "JUPYTER_CONFIG_DIR": tmp_path, "JPY_PARENT_PID": "7"}.items():
         monkeypatch.setenv(name, str(value))

@@ -1,4 +1,4 @@
-"""A server whose store a newer version keeps says so, clearly: at its first request, and when it happens later."""
+"""A server reports clearly that a newer version has updated its store, at its first request or later."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["sqlite", "valkey"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Give a store's URL, and what sets the version of its form."""
+    """Return a store's URL, and a function that sets the version of its form."""
     if request.param == "valkey":
         with Valkey(tmp_path / "valkey") as server:
             yield server.url, lambda version: server.ask("SET", "cortex:version", f"{version} {version}")
@@ -39,13 +39,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     yield url, change
 
 
-async def test_a_newer_store(place: Place, tmp_path: Path) -> None:
+async def test_a_store_of_a_newer_version_is_refused_clearly(place: Place, tmp_path: Path) -> None:
     url, change = place
     store = open_store(url)
     tape = Tape(store, "train-1")
     tape.write([(T0, tape.source(), "a line")])
     tape.running()
-    tape._over.set()  # its heartbeats would be refused
+    tape._over.set()  # the newer store would refuse its heartbeats
     tape._thread.join()
     change(99)
     with run_server(tmp_path, "--CortexJupyter.heartbeat_s=0.2", CORTEX_STORE=url) as server:
@@ -57,7 +57,7 @@ async def test_a_newer_store(place: Place, tmp_path: Path) -> None:
         assert [r["text"] for r in server.page("train-1", since="all")["records"]] == ["a line"], (
             "the next request looks again"
         )
-        tape._beat()  # it is being recorded
+        tape._beat()  # a recorder is alive
         async with server.stream(logs("train-1"), follow="true", since="all") as source:
             async for event in source.aiter_sse():
                 if event.event == "log":

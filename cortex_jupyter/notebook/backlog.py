@@ -1,8 +1,8 @@
-"""What had been written when a reader came, in the order in which people read.
+"""The backlog of a task, ordered by time.
 
-A backlog is recorded block by block, one container after the other: in that order its lines would jump back and forth
-by minutes. Live lines need none of this: the recorder merges what comes within one batch, and three pods with a hundred
-lines a second each gave not one line too late of 2 650 (`tests/bench/order.py`).
+A recorder reads a backlog in blocks, one container after the other. In that order, times would jump back and forth by
+minutes. Live lines need no sorting, because the recorder merges the lines of a batch by time: with three pods and 100
+lines per second each, 0 of 2 650 lines came too late (`tests/bench/order.py`).
 """
 
 from __future__ import annotations
@@ -26,42 +26,41 @@ if TYPE_CHECKING:
     from cortex_jupyter.reader.window import Window
     from cortex_jupyter.store import Info
 
-#: Lines of one event.
+#: Lines per event.
 _LINES: Final = 1000
-#: Lines are given as they come once a recorder has brought nothing new for this long, seconds, or has taken so much
-#: time for what is there.
-_QUIET_S, _LONGEST_S = 2.0, 20.0
+#: The backlog counts as recorded when nothing new was recorded for the first time, or after the second (seconds).
+_QUIET_S, _MAX_WAIT_S = 2.0, 20.0
 
 
-async def held(window: Window) -> AsyncGenerator[Frame]:
-    """Give the events that a window holds now, ordered by time; its own `bursts` then goes on from there."""
-    window.info = await _taken_in(window.recording)
+async def backlog(window: Window) -> AsyncGenerator[Frame]:
+    """Yield the recorded events of a window, ordered by time. The window's own `bursts` then continues after them."""
+    window.info = await _backlog_recorded(window.recording)
     async for frame in in_thread(_frames(window, window.info.last_seq)):
         yield frame
     window.resumed, window.after = True, window.info.last_seq
 
 
-async def _taken_in(recording: Recording) -> Info:
-    """Wait until what had been written is recorded, or no longer comes."""
-    until, before = time.monotonic() + _LONGEST_S, -1
+async def _backlog_recorded(recording: Recording) -> Info:
+    """Wait until everything written so far is recorded, or nothing more comes."""
+    end, last_seq = time.monotonic() + _MAX_WAIT_S, -1
     while True:
         info = await wait_caught_up(recording, _QUIET_S)
-        if info.done or info.caught_up or info.last_seq == before or time.monotonic() > until:
+        if info.done or info.caught_up or info.last_seq == last_seq or time.monotonic() > end:
             return info
-        before = info.last_seq
+        last_seq = info.last_seq
 
 
 def _frames(window: Window, upto: int) -> Iterator[Frame]:
     store, id_, task = window.recording.store, window.recording.id, window.recording.ref.key
-    places = (seq for seq, _, event, _, _ in store.index(id_) if event not in ("log", "end"))
-    found = (store.entry(id_, seq) for seq in places if window.after < seq <= upto)
-    # By number: one may have come to stand for several since the index was read.
-    notices = deque(sorted({n.seq: n for n in found if n is not None}.values(), key=lambda n: (n.t_min, n.seq)))
+    seqs = (seq for seq, _, event, _, _ in store.index(id_) if event not in ("log", "end"))
+    entries = (store.entry(id_, seq) for seq in seqs if window.after < seq <= upto)
+    # By number: since the index was read, notices may have been merged into one.
+    notices = deque(sorted({n.seq: n for n in entries if n is not None}.values(), key=lambda n: (n.t_min, n.seq)))
     query = replace(window.query, since=window.since)
     rows: list[Record] = []
     for record in ordered(store, id_, query, window.after + 1, upto + 1):
-        due = bool(notices) and notices[0].t_min <= record.time
-        if rows and (due or len(rows) == _LINES):
+        notice_is_due = bool(notices) and notices[0].t_min <= record.time
+        if rows and (notice_is_due or len(rows) == _LINES):
             yield Frame.of(id_, _entry(task, rows))
             rows = []
         while notices and notices[0].t_min <= record.time:

@@ -1,6 +1,6 @@
-"""Which lines are one row to a reader: a traceback, also when several pods say it, and the states of a progress bar.
+"""Fold lines into rows: a traceback, also if several pods write the same one, and the states of a progress bar.
 
-The viewer folds them as they come (js/src/store/folds.ts); here they are known.
+The viewer folds live lines (js/src/store/holding/folds.ts). Here all lines are known.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Row:
-    """Lines that are shown as one.
+    """Lines that are shown as one row.
 
     Parameters
     ----------
     head : Record
-        Where it stands.
+        The first line, where the row stands.
     lines : list of Record
-        All of it; of a progress bar its states, the last of which is shown.
+        All its lines. A progress bar shows only the last one.
     block : Block or None
-        What a traceback says.
+        The traceback.
     also : list of str
-        Other pods that say it.
+        Other pods that wrote the same traceback.
     hidden : int
-        Lines of the same that those pods wrote.
+        Number of lines of those pods.
     """
 
     head: Record
@@ -45,52 +45,52 @@ class Row:
 
     @property
     def count(self) -> int:
-        """How many lines it stands for."""
+        """The number of lines that it stands for."""
         return len(self.lines) + self.hidden
 
 
-def folded(records: Sequence[Record]) -> list[Row]:
-    r"""Put together what belongs together, each row where its first line stands.
+def fold(records: Sequence[Record]) -> list[Row]:
+    r"""Return lines folded into rows, each in the place of its first line.
 
     Examples
     --------
     >>> from cortex_jupyter.notebook.record import Record
     >>> texts = ["a", " 10%|█    | 1/10", " 20%|██   | 2/10", "Traceback (most recent call last):", "  x", "E: no"]
-    >>> made = [Record(i, i, "p", "main", "main", 0, "", "stderr", text) for i, text in enumerate(texts)]
-    >>> [(row.lines[-1].text, row.count) for row in folded(made)]
+    >>> records = [Record(i, i, "p", "main", "main", 0, "", "stderr", text) for i, text in enumerate(texts)]
+    >>> [(row.lines[-1].text, row.count) for row in fold(records)]
     [('a', 1), (' 20%|██   | 2/10', 2), ('E: no', 3)]
     """
-    found: dict[int, Row] = {}
-    said: dict[str, Row] = {}
-    within: set[int] = set()
+    rows: dict[int, Row] = {}
+    tracebacks: dict[str, Row] = {}
+    in_traceback: set[int] = set()
     for block in blocks((_stream(record), record.text) for record in records):
-        within |= set(block.rows)
+        in_traceback |= set(block.rows)
         lines = [records[i] for i in block.rows]
-        first, pod = said.get(block.signature), lines[0].pod
+        first, pod = tracebacks.get(block.signature), lines[0].pod
         if first is None or not block.frames or pod in (first.head.pod, *first.also):
-            found[block.first] = said[block.signature] = Row(lines[0], lines, block)
+            rows[block.first] = tracebacks[block.signature] = Row(lines[0], lines, block)
         else:
             first.also.append(pod)
             first.hidden += len(lines)
     bars: dict[tuple[object, ...], dict[tuple[str, float | None], tuple[Row, float]]] = {}
     for i, record in enumerate(records):
-        if i in within:
+        if i in in_traceback:
             continue
-        known = bars.setdefault(_stream(record), {})
+        open_bars = bars.setdefault(_stream(record), {})
         bar = progress(record.text)
         if bar is None:
             if plain(record.text).strip():
-                known.clear()  # a bar that goes on below other lines is drawn anew
-            found[i] = Row(record, [record])
+                open_bars.clear()  # a bar that continues below other lines starts a new row
+            rows[i] = Row(record, [record])
             continue
-        row, reached = known.get((bar.label, bar.total), (None, 0.0))
-        now = bar.step or bar.fraction or 0.0
-        if row is None or now < reached:
-            row = found[i] = Row(record, [record])
+        row, last_step = open_bars.get((bar.label, bar.total), (None, 0.0))
+        step = bar.step or bar.fraction or 0.0
+        if row is None or step < last_step:
+            row = rows[i] = Row(record, [record])
         else:
             row.lines.append(record)
-        known[bar.label, bar.total] = (row, now)
-    return [found[i] for i in sorted(found)]
+        open_bars[bar.label, bar.total] = (row, step)
+    return [rows[i] for i in sorted(rows)]
 
 
 def _stream(record: Record) -> tuple[object, ...]:

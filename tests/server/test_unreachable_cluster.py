@@ -1,4 +1,4 @@
-"""A cluster that cannot be asked: that is said, with what is recorded; nothing is said to be gone."""
+"""A cluster that cannot be asked: answers say so and show what is recorded. No task is reported as gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.tape import CLUSTER, T0, Tape
 from server.test_heartbeat import Reader, Silent
 
 from cortex_jupyter.errors import NoCluster
-from cortex_jupyter.server import sse
+from cortex_jupyter.reader import event_stream
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _unreachable(folder: Path, _: str) -> tuple[Path, str]:
 
 
 def _tls(folder: Path, sandbox: str) -> tuple[Path, str]:
-    """TLS where none is spoken: the handshake fails."""
+    """TLS to a server without TLS: the handshake fails."""
     return _kubeconfig(folder / "tls", sandbox.replace("http://", "https://")), "does not answer"
 
 
@@ -65,7 +65,7 @@ def _tls(folder: Path, sandbox: str) -> tuple[Path, str]:
 def unasked(
     request: pytest.FixtureRequest, sandbox_process: SandboxProcess, tmp_path: Path
 ) -> Iterator[tuple[Server, Tape, str]]:
-    """A server of such a cluster, with a recording of two lines that had not ended; and why it cannot be asked."""
+    """A server with such a cluster, an unfinished recording of two lines, and the expected reason."""
     kubeconfig, message = request.param(tmp_path, sandbox_process.kube.server)
     where = CLUSTER
     if request.param in (_unreachable, _tls):
@@ -82,7 +82,9 @@ def unasked(
     store.close()
 
 
-async def test_what_is_recorded_is_there_and_why_there_is_no_more(unasked: tuple[Server, Tape, str]) -> None:
+async def test_recorded_lines_are_shown_with_the_reason_why_there_are_no_more(
+    unasked: tuple[Server, Tape, str],
+) -> None:
     server, tape, why = unasked
 
     def holds(text: str) -> bool:
@@ -102,7 +104,7 @@ async def test_what_is_recorded_is_there_and_why_there_is_no_more(unasked: tuple
         events: list[Any] = []
         async for part in source.response.aiter_text():
             events.append(part)
-            if ": hb " in part:  # it is silent, and stays open
+            if ": hb " in part:  # a heartbeat: the stream is silent and open
                 break
     text = "".join(events)
     assert '"one"' in text and '"two"' in text and "event: end" not in text
@@ -111,10 +113,10 @@ async def test_what_is_recorded_is_there_and_why_there_is_no_more(unasked: tuple
     assert state["state"] == "running" and holds(state["message"])
 
 
-async def test_it_goes_on_when_the_cluster_can_be_asked(
+async def test_a_stream_continues_when_the_cluster_answers_again(
     sandbox_process: SandboxProcess, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """Here it then says that there is no such task: now that is known."""
+    """The cluster then answers that it has no such task."""
     where = sandbox_process.kube.server
     kubeconfig = tmp_path / "kubeconfig"
     store = open_store(f"sqlite:///{tmp_path / 'recordings.sqlite'}")
@@ -137,9 +139,9 @@ async def test_it_goes_on_when_the_cluster_can_be_asked(
     assert (event.event, json.loads(event.data)["state"]) == ("end", "gone")
 
 
-async def test_a_state_is_told_again_only_where_it_says_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look at a cluster that is away gives an error of its own, with the same words."""
-    monkeypatch.setattr(sse, "_LOOK_S", 0.001)
+async def test_a_state_is_sent_again_only_if_its_text_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each attempt to reach an absent cluster is a new error with the same text."""
+    monkeypatch.setattr(event_stream, "_PROBLEM_S", 0.001)
     window: Any = Silent()
     message, looks = "the cluster does not answer", 0
 
@@ -156,8 +158,10 @@ async def test_a_state_is_told_again_only_where_it_says_something_else(monkeypat
     fields = vars(window.recording) | {"info": info}
     del fields["problem"]
     window.recording = Looked(**fields)
-    reader: Any = Reader()
-    run = asyncio.create_task(sse.Stream(reader, [sse.Slot("train-1", window)]).run())
+    reader = Reader()
+    run = asyncio.create_task(
+        event_stream.EventStream([event_stream.Slot("train-1", window)], reader, reader, heartbeat_s=0.01).run()
+    )
     async with asyncio.timeout(60):
         while looks < 20:
             assert not run.done()

@@ -1,4 +1,4 @@
-"""Completion of `%tasklogs`: flags, and the tasks that are known; it never asks the cluster while the user types."""
+"""Completion of `%tasklogs`: flags and known tasks. It asks the cluster in the background, never while the user waits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cortex_jupyter.parsing.level import LEVELS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Names are asked for in the background when the last answer is older, seconds.
+#: Age (seconds) above which the names of tasks are read again.
 _FRESH_S: Final = 30.0
 _VALUES: Final = {
     "--since": ["1m", "5m", "10m", "1h", "all"],
@@ -22,7 +22,7 @@ _VALUES: Final = {
 
 
 class Completer:
-    """What may come next on the line.
+    """Completes the line of the magic.
 
     Parameters
     ----------
@@ -32,10 +32,10 @@ class Completer:
     def __init__(self, flags: list[str]) -> None:
         self._flags = flags
         self._names: dict[str, None] = {}
-        self._asked = float("-inf")
+        self._read_at = float("-inf")
 
     def learn(self, names: Iterable[str]) -> None:
-        """Keep names of tasks that were seen."""
+        """Remember names of tasks."""
         self._names |= dict.fromkeys(names)
 
     def __call__(self, _: object, event: Any) -> list[str]:
@@ -50,12 +50,12 @@ class Completer:
         return flags if symbol.startswith("-") else [n for n in self._names if n.startswith(symbol)] + flags
 
     def _refresh(self) -> None:
-        """Ask for the names for next time."""
-        if time.monotonic() - self._asked > _FRESH_S:
-            self._asked = time.monotonic()
-            runtime().submit(self._ask())
+        """Read the names in the background, for the next completion."""
+        if time.monotonic() - self._read_at > _FRESH_S:
+            self._read_at = time.monotonic()
+            runtime().submit(self._read_names())
 
-    async def _ask(self) -> None:
+    async def _read_names(self) -> None:
         from cortex_jupyter.cluster.tasks import list_tasks  # noqa: PLC0415 - heavy
 
         try:
@@ -64,4 +64,4 @@ class Completer:
             if recordings.cluster is not None:
                 self.learn(t["name"] for t in await list_tasks(recordings.cluster, recordings.namespace))
         except CortexError:
-            return  # names are a convenience; whoever runs the line gets the error
+            return  # the magic itself reports the error when the line is run
