@@ -1,4 +1,4 @@
-"""What `cortex-jupyter record --manifests` prints: whole, without a secret, and a real cluster runs it."""
+"""The output of `cortex-jupyter record --manifests` is complete, holds no secret, and runs on a real cluster."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def one(text: str, kind: str) -> dict[str, Any]:
     return found
 
 
-def test_rights_are_of_the_namespaces_that_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rights_are_limited_to_the_recorded_namespaces(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "-n", "ml", "-n", "vision", "--into", "logs", "-l", "team in (a, b)")
     objects = list(yaml.safe_load_all(text))
     assert {o["metadata"]["namespace"] for o in objects if o["kind"] == "Role"} == {"ml", "vision"}
@@ -65,7 +65,7 @@ def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert 6380 in {port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]}
 
 
-def test_it_says_by_what_name_the_store_knows_the_cluster(
+def test_the_output_says_how_the_store_identifies_the_cluster(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CORTEX_CLUSTER", raising=False)
@@ -95,7 +95,7 @@ def out(text: str) -> list[int]:
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://ann:hush@otel:4318"}, 4318),
     ],
 )  # fmt: skip
-def test_traces_are_let_out_to_where_the_environment_says(
+def test_the_policy_allows_the_configured_trace_endpoint(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int
 ) -> None:
     without = printed(capsys)
@@ -119,7 +119,7 @@ def test_traces_are_let_out_to_where_the_environment_says(
         ({"CORTEX_ARCHIVE": "s3://hush/logs"}, 443),
     ],
 )
-def test_an_archive_is_reached_where_the_environment_says_and_by_a_secret_of_its_own(
+def test_the_policy_allows_the_configured_archive_with_a_secret_of_its_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int
 ) -> None:
     without = printed(capsys, "--secret", "keys", "--into", "logs")
