@@ -71,7 +71,7 @@ def test_the_output_says_how_the_store_identifies_the_cluster(
     monkeypatch.delenv("CORTEX_CLUSTER", raising=False)
     text = printed(capsys)
     assert (
-        "# that store is read from outside too, or another cluster has both, print this with CORTEX_CLUSTER=NAME"
+        "# If readers outside the cluster use the store, or another cluster has the same two, print this with CORTEX_CLUSTER=NAME"
         in text
     )
     assert "may not `get namespaces`" in text
@@ -103,7 +103,7 @@ def test_the_policy_allows_the_configured_trace_endpoint(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     text = printed(capsys)
-    assert set(out(text)) == {*out(without), port} and "not let out" not in text
+    assert set(out(text)) == {*out(without), port} and "allows no OpenTelemetry traces" not in text
     (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
     told = {v["name"]: v["value"] for v in container["env"] if v["name"].startswith("OTEL_")}
     assert "hush" not in text and told == {k: v for k, v in environment.items() if "hush" not in v}
@@ -126,12 +126,12 @@ def test_the_policy_allows_the_configured_archive_with_a_secret_of_its_own(
     assert set(out(without)) == {53, 443, 6443, 6379}
     head = without.partition("---")[0]
     assert "-n logs create secret generic keys-archive --from-literal=AWS_ACCESS_KEY_ID=" in head
-    assert "at port 443 alone: set AWS_ENDPOINT_URL" in head
+    assert "allows port 443 to buckets. For another port set AWS_ENDPOINT_URL" in head
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     text = printed(capsys, "--secret", "keys")
     assert set(out(text)) == {*out(without), port} and "hush" not in text
-    assert ("at port 443 alone" in text) == (port == 443)
+    assert ("allows port 443 to buckets" in text) == (port == 443)
     (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["envFrom"] == [{"secretRef": {"name": "keys-archive", "optional": True}}]
 
