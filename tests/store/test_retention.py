@@ -246,7 +246,7 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
 async def test_a_running_task_over_the_whole_budget_goes_on_and_says_so(store: SqliteStore) -> None:
     said: list[str] = []
     one, other = task(store, "large", 1, done=False), task(store, "small", 0.1, done=False)
-    spoken: Any = type("Spoken", (), {"say": lambda _, message, **__: said.append(message)})
+    spoken: Any = type("Spoken", (), {"put_status": lambda _, message, **__: said.append(message)})
     running: Any = type("RunningTask", (), {"recorder": spoken()})
     upkeep = Upkeep(store, {one: running, other: running})
     for _ in range(2):

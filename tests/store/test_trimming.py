@@ -242,7 +242,7 @@ async def test_a_recorder_lets_them_go_and_says_so_once(
     monkeypatch.setattr(lib, "_RETAIN_S", 0.01)
     store.set_budget(Budget(max_task_bytes=200_000))
     said: list[tuple[str, dict[str, str]]] = []
-    spoken: Any = type("Spoken", (), {"say": lambda _, message, **fields: said.append((message, fields))})()
+    spoken: Any = type("Spoken", (), {"put_status": lambda _, message, **fields: said.append((message, fields))})()
     info = store.info(hand.id)
     assert info is not None
     retaining = asyncio.create_task(lib.Upkeep(store, {hand.id: RunningTask(hand.lease, info, spoken)}).retain())
