@@ -108,7 +108,7 @@ async def test_a_full_disk_pauses_reading_and_is_reported(small: Path) -> None:
 
             writing = asyncio.create_task(write())
             await until(lambda: store.info(hand.id).message == STOPPED)  # type: ignore[union-attr]
-            assert writer.retrier.full and not writing.done() and given < 12_000
+            assert writer.retrier.is_full and not writing.done() and given < 12_000
             # Whoever has something to write meanwhile says it as well.
             other.note(PendingNotice("status", "something"))
             await until(lambda: store.info(quiet.id).message == STOPPED)  # type: ignore[union-attr]
@@ -121,7 +121,7 @@ async def test_a_full_disk_pauses_reading_and_is_reported(small: Path) -> None:
             await writing
             await channel.flush()
             await other.flush()
-            assert not writer.retrier.full
+            assert not writer.retrier.is_full
             assert channel.anchor(sid).last == T0 + 11_999
         assert numbers(store, hand.id) == list(range(12_000))
         assert store.sources(hand.id)[sid][1].last == T0 + 11_999
@@ -141,7 +141,7 @@ async def test_a_writer_that_ends_at_a_full_disk_gives_up(store: SqliteStore, ha
         channel = writer.open(hand.lease, "t", 0)
         channel.add_source(1, source(), Anchor())
         await channel.put_lines(1, lines(0, 300))
-        await until(lambda: writer.retrier.full)
+        await until(lambda: writer.retrier.is_full)
     assert isinstance(channel.error, StoreFull)
     assert numbers(store, hand.id) == []
 
@@ -328,7 +328,7 @@ def test_a_recorder_that_lost_its_lease_while_waiting_writes_nothing(store: Sqli
             channel.add_source(1, source(), Anchor())
             with limited(store):
                 await channel.put_lines(1, lines(0, 300))
-                await until(lambda: writer.retrier.full)
+                await until(lambda: writer.retrier.is_full)
             store.leave("me")
             store.beat(recorder("other"))
             assert store.lease(hand.id, "other")
@@ -390,13 +390,13 @@ async def main():
             for first in range(0, 12_000, 100):
                 await channel.put_lines(sid, lines(first, 100))
         writing = asyncio.create_task(write())
-        await until(lambda: writer.retrier.full)
+        await until(lambda: writer.retrier.is_full)
         await until(lambda: store.info(hand.id).message == STOPPED)
         assert not writing.done() and numbers(store, hand.id) != []
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         await writing
         await channel.flush()
-        assert not writer.retrier.full
+        assert not writer.retrier.is_full
     assert numbers(store, hand.id) == list(range(12_000))
     store.close()
 
