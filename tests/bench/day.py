@@ -85,7 +85,7 @@ class Api:
                 "creationTimestamp": rfc3339(self._t0 * 1_000_000_000),
             },
             "spec": {"nodeName": "n1", "containers": [{"name": "main"}]},
-            "status": {"phase": "Succeeded" if over else "RunningTask", "containerStatuses": [status]},
+            "status": {"phase": "Succeeded" if over else "Running", "containerStatuses": [status]},
         }  # fmt: skip
 
     async def answer(self, request: web.Request) -> web.StreamResponse:

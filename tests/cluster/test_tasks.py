@@ -260,7 +260,7 @@ async def test_what_is_no_selector_is_refused(cluster: Cluster) -> None:
 
 async def test_a_selector_that_was_opened_is_as_its_pods(api: Any, cluster: Cluster) -> None:
     running = {
-        "phase": "RunningTask",
+        "phase": "Running",
         "containerStatuses": [{"name": "main", "state": {"running": {}}, "containerID": "c1"}],
     }
     spec = {"containers": [{"name": "main"}]}

@@ -92,7 +92,7 @@ async def test_a_full_disk_pauses_reading_and_is_reported(small: Path) -> None:
     assert store.keep_reserve()
     (small / "rest").write_bytes(bytes(9 << 20))
     hand, quiet = Hand(store), Hand(store, TaskRef("default", "job", "quiet"), owner="me")
-    store.commit(hand.lease, Commit(update={"state": "running", "message": "RunningTask", "reason": ""}))
+    store.commit(hand.lease, Commit(update={"state": "running", "message": "Running", "reason": ""}))
     try:
         with Writer(store) as writer:
             channel, other = (writer.open(h.lease, "t", 0) for h in (hand, quiet))
@@ -110,7 +110,7 @@ async def test_a_full_disk_pauses_reading_and_is_reported(small: Path) -> None:
             await until(lambda: store.info(hand.id).message == STOPPED)  # type: ignore[union-attr]
             assert writer.retrier.is_full and not writing.done() and given < 12_000
             # Whoever has something to write meanwhile says it as well.
-            other.note(PendingNotice("status", "something"))
+            other.put_notice(PendingNotice("status", "something"))
             await until(lambda: store.info(quiet.id).message == STOPPED)  # type: ignore[union-attr]
             # And a heartbeat is taken, so that nobody takes over what cannot be taken over.
             store.beat(recorder())
@@ -125,7 +125,7 @@ async def test_a_full_disk_pauses_reading_and_is_reported(small: Path) -> None:
             assert channel.anchor(sid).last == T0 + 11_999
         assert numbers(store, hand.id) == list(range(12_000))
         assert store.sources(hand.id)[sid][1].last == T0 + 11_999
-        for one, message in ((hand, "RunningTask"), (quiet, "Log not available yet: the recorder is starting")):
+        for one, message in ((hand, "Running"), (quiet, "Log not available yet: the recorder is starting")):
             assert store.info(one.id).message == message  # type: ignore[union-attr]
         said = [e.data for e in store.entries(hand.id, 0, 1 << 30) if e.event == "status"]
         assert [STOPPED.encode() in one for one in said] == [True, False]

@@ -247,7 +247,7 @@ async def test_a_running_task_over_the_whole_budget_goes_on_and_says_so(store: S
     said: list[str] = []
     one, other = task(store, "large", 1, done=False), task(store, "small", 0.1, done=False)
     spoken: Any = type("Spoken", (), {"put_status": lambda _, message, **__: said.append(message)})
-    running: Any = type("RunningTask", (), {"recorder": spoken()})
+    running: Any = type("Running", (), {"recorder": spoken()})
     upkeep = Upkeep(store, {one: running, other: running})
     for _ in range(2):
         await upkeep.report_over_budget(MB // 2)
