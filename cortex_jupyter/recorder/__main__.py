@@ -1,4 +1,4 @@
-"""`python -m cortex_jupyter.recorder`: the recorder process; the same as `cortex-jupyter record`."""
+"""The recorder process: `python -m cortex_jupyter.recorder`, the same as `cortex-jupyter record`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import ClusterChanged, CortexError, StoreBusy, StoreError
 from cortex_jupyter.parsing.masking import rules
 from cortex_jupyter.recorder.collector.selection import Selection
-from cortex_jupyter.recorder.process.health import Pulse
-from cortex_jupyter.recorder.process.launch import log_path, rights
-from cortex_jupyter.recorder.recorder import IDLE_S, Recording
-from cortex_jupyter.recorder.source.stream_limiter import MOST, PER_NODE, Turns
+from cortex_jupyter.recorder.process.health import Health
+from cortex_jupyter.recorder.process.launch import credentials_id, log_path
+from cortex_jupyter.recorder.recorder import IDLE_S, Recorder
+from cortex_jupyter.recorder.source.stream_limiter import MAX_STREAMS, MAX_STREAMS_PER_NODE, StreamLimiter
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 from cortex_jupyter.store import absolute_archive, default_url, is_shared
 from cortex_jupyter.store.budget import Budget
@@ -35,69 +35,84 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.store import Store
 
-_log = logging.getLogger("cortex_jupyter.recorder")  # by its name: run as a program this is `__main__`
+_log = logging.getLogger("cortex_jupyter.recorder")  # named explicitly: run as a program this module is `__main__`
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the parser of its command line."""
-    made = argparse.ArgumentParser("cortex-jupyter record", description="Record what is wanted until nothing is.")
-    made.add_argument("--store", metavar="URL", help="where recordings are kept (default: CORTEX_STORE)")
-    made.add_argument("--kubeconfig", metavar="PATH")
-    made.add_argument("--context", metavar="NAME")
-    made.add_argument("--idle", type=float, default=IDLE_S, metavar="S", help="end after so long without work")
-    chosen = made.add_argument_group("what to record without being asked (else what readers want)")
-    chosen.add_argument(
-        "--all", action="store_true", help="all Jobs and bare pods from their first line on; has no idle end"
+    """Return the recorder's command line parser."""
+    result = argparse.ArgumentParser(
+        "cortex-jupyter record", description="Record tasks while readers want them, or all tasks."
     )
-    chosen.add_argument("-n", "--namespace", action="append", default=[], metavar="NS", help="with --all: only of this one; may be given several times")  # fmt: skip
-    chosen.add_argument(
+    result.add_argument("--store", metavar="URL", help="where recordings are kept (default: CORTEX_STORE)")
+    result.add_argument("--kubeconfig", metavar="PATH")
+    result.add_argument("--context", metavar="NAME")
+    result.add_argument(
+        "--idle",
+        type=float,
+        default=IDLE_S,
+        metavar="S",
+        help="end after S seconds without work (default: %(default)g)",
+    )
+    selecting = result.add_argument_group("tasks to record without being asked (default: what readers want)")
+    selecting.add_argument(
+        "--all",
+        action="store_true",
+        help="record all Jobs and bare pods from their first line on; never ends when idle",
+    )
+    selecting.add_argument("-n", "--namespace", action="append", default=[], metavar="NS", help="with --all: only tasks of this namespace; may be given several times")  # fmt: skip
+    selecting.add_argument(
         "-l", "--selector", default="", metavar="SELECTOR", help="with --all: only tasks whose pods have these labels"
     )
-    made.add_argument("--streams", type=int, default=MOST, metavar="N", help="logs that are read at once; more take turns (default: %(default)s)")  # fmt: skip
-    made.add_argument("--streams-per-node", type=int, default=PER_NODE, metavar="N", help="of one node (default: %(default)s)")  # fmt: skip
-    made.add_argument("--port", type=int, metavar="N", help="serve /metrics, /healthz and /readyz there")
-    printed = made.add_argument_group("print a Deployment of it, with all that it needs")
-    printed.add_argument(
-        "--manifests", action="store_true", help="as YAML, of a collector with --all, -n and -l as given"
+    result.add_argument("--streams", type=int, default=MAX_STREAMS, metavar="N", help="read at most N logs at once; more take turns (default: %(default)s)")  # fmt: skip
+    result.add_argument("--streams-per-node", type=int, default=MAX_STREAMS_PER_NODE, metavar="N", help="read at most N logs of one node at once (default: %(default)s)")  # fmt: skip
+    result.add_argument("--port", type=int, metavar="N", help="serve /metrics, /healthz and /readyz on this port")
+    installing = result.add_argument_group("print a Deployment of the recorder, with everything that it needs")
+    installing.add_argument(
+        "--manifests", action="store_true", help="print a collector with --all, -n and -l as given, as YAML"
     )
-    printed.add_argument(
-        "--into", metavar="NS", help="its own namespace (default: the first of -n, else cortex-jupyter)"
+    installing.add_argument(
+        "--into", metavar="NS", help="the namespace of the Deployment (default: the first -n, else cortex-jupyter)"
     )
-    printed.add_argument(
+    installing.add_argument(
         "--image",
         metavar="IMAGE",
         default=f"cortex-jupyter:{__version__}",
-        help="with this package in it (default: %(default)s)",
+        help="an image that contains this package (default: %(default)s)",
     )
-    printed.add_argument("--replicas", type=int, default=2, metavar="N")
-    printed.add_argument(
-        "--secret", default="cortex-jupyter", metavar="NAME", help="has the keys store, password, archive"
+    installing.add_argument("--replicas", type=int, default=2, metavar="N")
+    installing.add_argument(
+        "--secret",
+        default="cortex-jupyter",
+        metavar="NAME",
+        help="the Secret with the keys store, password, archive (default: %(default)s)",
     )
-    printed.add_argument("--nodes-proxy", action="store_true", help="with the right to read rotated files on the nodes")
-    printed.add_argument("--policy-beta", action="store_true", help="for Kubernetes before 1.21")
-    return made
+    installing.add_argument(
+        "--nodes-proxy", action="store_true", help="grant the right to read rotated files on the nodes"
+    )
+    installing.add_argument("--policy-beta", action="store_true", help="print objects for Kubernetes before 1.21")
+    return result
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Record what is wanted until nothing is.
+    """Record tasks while readers want them, or all tasks; or print manifests.
 
     Parameters
     ----------
     arguments : list of str, optional
-        Instead of the command line's.
+        In place of the command line's.
 
     Returns
     -------
     int
         The exit code: 0, or 1 with a message on stderr.
     """
-    made = parser()
-    options = made.parse_args(arguments)
+    cli = parser()
+    options = cli.parse_args(arguments)
     if options.manifests:
         sys.stdout.write(_manifests(options))
         return 0
     if (options.namespace or options.selector) and not options.all:
-        made.error("--namespace and --selector say what --all is to record: add --all")
+        cli.error("--namespace and --selector restrict --all: add --all")
     try:
         logs.begin(_log_file(options.store or default_url()))
         tracing.begin("cortex-jupyter-recorder")
@@ -113,23 +128,30 @@ def main(arguments: list[str] | None = None) -> int:
 def _log_file(url: str) -> Path | None:
     with contextlib.suppress(OSError, StoreError):
         return log_path(url)
-    return None  # its folder cannot be made: then nobody has started us with it either
+    return None  # its folder cannot be created, so no program of ours has started us with this file
 
 
 def _manifests(options: argparse.Namespace) -> str:
-    from cortex_jupyter.recorder.collector.manifests import STORE_PORT, Install, manifests  # noqa: PLC0415 - YAML is for this alone
+    from cortex_jupyter.recorder.collector.manifests import STORE_PORT, InstallOptions, manifests  # noqa: PLC0415 - only this needs YAML
 
     namespaces = tuple(options.namespace)
     own = options.into or next(iter(namespaces), "cortex-jupyter")
-    install = Install(
-        own, namespaces, options.selector, options.image, options.replicas, options.secret,
-        urlsplit(options.store or "").port or STORE_PORT, options.nodes_proxy, options.policy_beta,
-    )  # fmt: skip
+    install = InstallOptions(
+        namespace=own,
+        namespaces=namespaces,
+        selector=options.selector,
+        image=options.image,
+        replicas=options.replicas,
+        secret=options.secret,
+        store_port=urlsplit(options.store or "").port or STORE_PORT,
+        nodes_proxy=options.nodes_proxy,
+        policy_beta=options.policy_beta,
+    )
     return manifests(install)
 
 
 async def _record(options: argparse.Namespace) -> None:
-    # Imported with the session's first use in mind: 0.3 s that a reader waits for.
+    # Imported late: it takes 0.3 s, and `--help` or `--manifests` do not need it.
     from cortex_jupyter.cluster.session import Cluster  # noqa: PLC0415
 
     task = asyncio.current_task()
@@ -137,30 +159,43 @@ async def _record(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    pulse = Pulse(options.port or 0)
+    health = Health(options.port or 0)
     async with contextlib.AsyncExitStack() as stack:
-        if pulse.port:
-            from cortex_jupyter.recorder.process.endpoint import serving  # noqa: PLC0415 - the same
+        if health.port:
+            from cortex_jupyter.recorder.process.endpoint import serving  # noqa: PLC0415 - only with --port
 
-            await stack.enter_async_context(serving(pulse))
-        store = await _opened(options, pulse)
+            await stack.enter_async_context(serving(health))
+        store = await _open_store(options, health)
         stack.callback(store.close)
-        told = _told()
-        await asyncio.to_thread(_set, store, told, administrator=options.all)
+        settings = _startup_settings()
+        await asyncio.to_thread(_store_settings, store, settings, administrator=options.all)
         if await asyncio.to_thread(masking, store):
-            rules()  # where they are missing nothing is recorded: what has been stored unmasked stays so
+            rules()  # fail before anything is stored: lines that were stored unmasked stay so
         async with await Cluster.open(options.kubeconfig, options.context) as cluster:
             _log.info("version %s records the tasks of %s into %s", __version__, cluster.id, store.url)
-            chosen = (tuple(options.namespace), options.selector)
-            selection = Selection(cluster, store, *chosen, pulse) if options.all else None
-            turns = Turns(options.streams, options.streams_per_node)
-            ours = rights(options.kubeconfig, cluster.context)
-            recording = Recording(store, cluster, options.idle, selection, turns, pulse, told, ours)
-            await _until_changed(recording.run(), cluster)
+            namespaces = tuple(options.namespace)
+            selection = (
+                Selection(cluster, store, namespaces=namespaces, selector=options.selector, health=health)
+                if options.all
+                else None
+            )
+            limiter = StreamLimiter(options.streams, options.streams_per_node)
+            credentials = credentials_id(options.kubeconfig, cluster.context)
+            recorder = Recorder(
+                store,
+                cluster,
+                idle=options.idle,
+                selection=selection,
+                limiter=limiter,
+                health=health,
+                told=settings,
+                rights=credentials,
+            )
+            await _run_until_cluster_changes(recorder.run(), cluster)
 
 
-async def _until_changed(run: Coroutine[Any, Any, None], cluster: Cluster) -> None:
-    """Record until it ends by itself, or the kubeconfig's context is for another cluster: this one cannot be asked any more.
+async def _run_until_cluster_changes(run: Coroutine[Any, Any, None], cluster: Cluster) -> None:
+    """Record until the recorder ends by itself, or the kubeconfig's context names another cluster.
 
     Raises
     ------
@@ -180,46 +215,50 @@ async def _until_changed(run: Coroutine[Any, Any, None], cluster: Cluster) -> No
             await running
 
 
-def _told() -> dict[str, str]:
-    """Give the settings that we were started with."""
-    told = Budget.from_environment().settings(Budget()) | {
+def _startup_settings() -> dict[str, str]:
+    """Return the settings that the process was started with."""
+    settings = Budget.from_environment().settings(Budget()) | {
         "archive": absolute_archive(os.environ.get("CORTEX_ARCHIVE", ""))
     }
     mask = wished()
-    return {name: value for name, value in told.items() if value} | ({} if mask is None else {"mask": str(int(mask))})
+    return {name: value for name, value in settings.items() if value} | (
+        {} if mask is None else {"mask": str(int(mask))}
+    )
 
 
-def _set(store: Store, told: dict[str, str], *, administrator: bool) -> None:
-    """Set what we were told for all who use the store: a collector is an administrator's, others only have a reader's words.
+def _store_settings(store: Store, settings: dict[str, str], *, administrator: bool) -> None:
+    """Store our settings for everything that uses the store.
+
+    A collector has an administrator's settings, other recorders only a reader's.
 
     Raises
     ------
     BadQuery
-        The archive is of this host alone, and the store is shared.
+        The archive is on this host alone, and the store is shared.
     StoreError
     """
     if administrator and is_shared(store.url):
-        check_archive(store.url, told.get("archive", ""))
-        for name, value in told.items():
+        check_archive(store.url, settings.get("archive", ""))
+        for name, value in settings.items():
             store.set_setting(name, value)
-    elif (url := told.get("archive")) and not is_shared(store.url):
+    elif (url := settings.get("archive")) and not is_shared(store.url):
         store.set_setting("archive", url)
 
 
-async def _opened(options: argparse.Namespace, pulse: Pulse) -> Store:
-    """Open the store; a collector waits for it, since a server that is away comes back and another start mends nothing."""
-    said = ""
+async def _open_store(options: argparse.Namespace, health: Health) -> Store:
+    """Open the store; a collector waits for it, since a server that is away comes back and a restart mends nothing."""
+    last_message = ""
     while True:
-        pulse.turned()
+        health.heartbeat_tried()
         try:
             return await asyncio.to_thread(open_store, options.store, weak=True)
         except StoreBusy as error:
             if not options.all:
                 raise
-            pulse.waited = True
-            if error.message != said:
+            health.waited_for_store = True
+            if error.message != last_message:
                 _log.warning("%s", error)
-            said = error.message
+            last_message = error.message
         await asyncio.sleep(RETRY_S)
 
 

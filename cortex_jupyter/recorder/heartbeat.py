@@ -1,4 +1,4 @@
-"""What shows others that this recorder lives."""
+"""The heartbeats that show other processes that this recorder lives."""
 
 from __future__ import annotations
 
@@ -18,97 +18,99 @@ from cortex_jupyter.telemetry import recorder_metrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cortex_jupyter.recorder.process.health import Pulse
-    from cortex_jupyter.store import Recorder, Store
+    from cortex_jupyter.recorder.process.health import Health
+    from cortex_jupyter.store import Recorder as RecorderInfo
+    from cortex_jupyter.store import Store
 
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 
-#: How long, seconds, it tries to write its first heartbeat into a store that is full or busy.
-_APPEAR_S: Final = 60.0
+#: How long the first heartbeat is tried while the store is full or busy (seconds).
+_FIRST_HEARTBEAT_S: Final = 60.0
 BEAT_S: Final = 1.0
-#: A heartbeat that took so long, seconds, has waited for a store that was away: those of others may have run out meanwhile.
+#: A heartbeat that took this long (seconds) has waited for a store that was away; the heartbeats of other recorders may
+#: have expired meanwhile.
 _AWAY_S: Final = HEARTBEAT_S - 2 * BEAT_S
 
 
-class Heart:
+class Heartbeat:
     """The heartbeats of one recorder.
 
-    They have a thread of their own: in the common ones each call to the store may wait for a server that hangs, or for its
-    replicas, and a heartbeat that stands behind some of those comes too late.
+    They have a thread of their own. On a shared thread each call to the store may wait for a server that hangs, or for
+    its replicas, and a heartbeat queued behind such calls arrives too late.
 
     Parameters
     ----------
     store : Store
-    me : Recorder
-    pulse : Pulse
-        Is told of each.
+    me : RecorderInfo
+    health : Health
+        Notified of each heartbeat.
 
     Attributes
     ----------
-    me : Recorder
-        As it presents itself from the next heartbeat on.
+    me : RecorderInfo
+        What the next heartbeat says of this recorder.
     """
 
-    def __init__(self, store: Store, me: Recorder, pulse: Pulse) -> None:
-        self._store, self.me, self._pulse = store, me, pulse
+    def __init__(self, store: Store, me: RecorderInfo, health: Health) -> None:
+        self._store, self.me, self._health = store, me, health
         self._thread = ThreadPoolExecutor(1, "cortex-heartbeat")
-        # Of the thread, all monotonic: since when it waits for an answer, since when the store is back.
-        self._asked, self._back = math.inf, -math.inf
-        self._failed = pulse.waited
+        # Set by the thread (monotonic): since when it waits for an answer; since when the store is back.
+        self._waiting_since, self._store_back_at = math.inf, -math.inf
+        self._has_failed = health.waited_for_store
 
     @property
-    def patient(self) -> bool:
-        """Whether recorders that live may not have said so yet, since the store was away for all of them.
+    def waits_for_others(self) -> bool:
+        """Whether living recorders may not have sent a heartbeat yet, since the store was away for all of them.
 
-        Their tasks are theirs in the store, where each of them goes on and knows how far it had come. Whoever is first to
-        find the store back waits as long as a heartbeat holds; those of which nothing is heard by then have died.
+        Their tasks are still theirs: each goes on there and knows how far it had come. The first recorder that finds
+        the store again waits as long as a heartbeat holds; recorders that are silent until then have died.
         """
         now = time.monotonic()
-        return self._failed or now - self._asked > _AWAY_S or now - self._back < HEARTBEAT_S
+        return self._has_failed or now - self._waiting_since > _AWAY_S or now - self._store_back_at < HEARTBEAT_S
 
-    async def appear(self, *, patient: bool = False) -> None:
-        """Be seen by who looks for a recorder, as soon as the store takes it.
+    async def first(self, *, patient: bool = False) -> None:
+        """Send the first heartbeat, as soon as the store takes it.
 
         Parameters
         ----------
         patient : bool, optional
-            Wait for the store for as long as it takes: nobody waits for us.
+            Whether to wait for the store without a limit: no reader waits for us.
 
         Raises
         ------
         StoreError
         """
-        end = time.monotonic() + (math.inf if patient else _APPEAR_S)
+        deadline = time.monotonic() + (math.inf if patient else _FIRST_HEARTBEAT_S)
         while True:
             try:
                 await self._beat()
             except (StoreFull, StoreBusy):
-                if time.monotonic() > end:
+                if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(RETRY_S)
             else:
                 return
 
-    async def beat(self) -> StoreTooNew:
-        """Be seen for ever after; gives why it cannot go on."""
-        said = ""
+    async def run(self) -> StoreTooNew:
+        """Send heartbeats for ever; return why this recorder must end."""
+        last_message = ""
         while True:
             await asyncio.sleep(BEAT_S)
             try:
                 await self._beat()
-                said = ""
+                last_message = ""
             except StoreTooNew as error:
                 return error
             except CortexError as error:
-                if error.message != said:  # not every second: our log may be on the same full disk
+                if error.message != last_message:  # not every second: our log may be on the same full disk
                     _log.warning("%s", error)
-                said = error.message
-            except Exception:  # noqa: BLE001 - others take over what we record where none comes
+                last_message = error.message
+            except Exception:  # noqa: BLE001 - without heartbeats other recorders take over our tasks
                 _log.exception("A heartbeat failed")
 
-    async def change(self, me: Recorder) -> None:
-        """Present itself otherwise, and now.
+    async def change(self, me: RecorderInfo) -> None:
+        """Change what the heartbeats say of this recorder, and send one now.
 
         Raises
         ------
@@ -118,7 +120,7 @@ class Heart:
         await self._beat()
 
     async def leave(self) -> None:
-        """Give up all leases, behind a heartbeat that is under way: it must not be the last that is heard of us.
+        """Give up all leases, after a heartbeat in progress: it must not be the last sign of us.
 
         Raises
         ------
@@ -131,33 +133,34 @@ class Heart:
 
     async def _beat(self) -> None:
         await self._do(self._store.beat, self.me)
-        self._pulse.taken()
+        self._health.heartbeat_taken()
         recorder_metrics.BEAT.set_to_current_time()
 
-    async def _do(self, what: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+    async def _do(self, function: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
         context = contextvars.copy_context()
 
         def run() -> None:
-            self._asked = time.monotonic()
+            self._waiting_since = time.monotonic()
             try:
-                context.run(what, *args, **kwargs)
+                context.run(function, *args, **kwargs)
             except StoreError:
-                self._failed = True
+                self._has_failed = True
                 raise
             else:
-                if self._failed or time.monotonic() - self._asked > _AWAY_S:
-                    self._back, self._failed = time.monotonic(), False
+                if self._has_failed or time.monotonic() - self._waiting_since > _AWAY_S:
+                    self._store_back_at, self._has_failed = time.monotonic(), False
             finally:
-                self._asked = math.inf
+                self._waiting_since = math.inf
 
-        asked = asyncio.get_running_loop().run_in_executor(self._thread, run)
+        result = asyncio.get_running_loop().run_in_executor(self._thread, run)
         try:
             while True:
-                # From here, however long the store takes: only a loop that stands still is mended by another start.
-                self._pulse.turned()
-                if (await asyncio.wait([asked], timeout=BEAT_S))[0]:
+                # Report from the event loop, however long the store takes: a restart mends only an event loop that
+                # stands still.
+                self._health.heartbeat_tried()
+                if (await asyncio.wait([result], timeout=BEAT_S))[0]:
                     break
         except asyncio.CancelledError:
-            asked.cancel()
+            result.cancel()
             raise
-        asked.result()
+        result.result()

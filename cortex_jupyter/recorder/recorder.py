@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import CortexError, StoreBusy, StoreFull
-from cortex_jupyter.recorder.collector.sharing import Sharing
-from cortex_jupyter.recorder.heartbeat import BEAT_S, Heart
-from cortex_jupyter.recorder.process.health import Pulse
-from cortex_jupyter.recorder.source.stream_limiter import Turns
-from cortex_jupyter.recorder.tasks import Tasks
+from cortex_jupyter.recorder.collector.sharing import TaskSharing
+from cortex_jupyter.recorder.heartbeat import BEAT_S, Heartbeat
+from cortex_jupyter.recorder.process.health import Health
+from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
+from cortex_jupyter.recorder.tasks import LeasedTasks
 from cortex_jupyter.recorder.watching.watches import SharedWatches, Watches
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 from cortex_jupyter.recorder.writing.writer import Writer
-from cortex_jupyter.store import HEARTBEAT_S, Info, Recorder, Store
+from cortex_jupyter.store import HEARTBEAT_S, Info, Store
+from cortex_jupyter.store import Recorder as RecorderInfo
 from cortex_jupyter.store.settings import Settings
 from cortex_jupyter.telemetry import logs
 
@@ -34,15 +35,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: A recorder with nothing to do ends after this long, seconds.
+#: A recorder without work ends after this long (seconds).
 IDLE_S: Final = 120.0
-#: Who records what is looked at so often at most, seconds.
+#: Who records what is checked at most this often (seconds).
 _SHARE_S: Final = 0.5
-#: And so long, seconds, after the heartbeat of one of those who share it has gone cold.
-_COLD_S: Final = 0.02
+#: It is also checked this long (seconds) after the heartbeat of a fellow recorder has expired.
+_EXPIRY_MARGIN_S: Final = 0.02
 
 
-class Recording:
+class Recorder:
     """The recorder of one store and one cluster.
 
     Parameters
@@ -50,35 +51,37 @@ class Recording:
     store : Store
     cluster : Cluster
     idle : float, optional
-        Seconds without anything to record after which it ends.
+        Seconds without work after which it ends.
     selection : Selection, optional
-        What it records besides, wanted or not; it then has no idle end, and shares tasks with the others of its kind.
-    turns : Turns, optional
-        How many logs it reads at once.
-    pulse : Pulse, optional
-        To be told how it is.
+        The tasks that it records without being asked. With a selection it has no idle end, and shares its tasks with
+        recorders of the same selection.
+    limiter : StreamLimiter, optional
+        Limits how many logs it reads at once.
+    health : Health, optional
+        Collects the state of the process for its probes.
     told : mapping, optional
-        As `Settings` takes it.
+        The settings that the process was started with; see `Settings`.
     rights : str, optional
-        The same for all processes that have the cluster's credentials.
+        The same for all processes that have the cluster's credentials (`launch.credentials_id`).
     """
 
     def __init__(
         self,
         store: Store,
         cluster: Cluster,
+        *,
         idle: float = IDLE_S,
         selection: Selection | None = None,
-        turns: Turns | None = None,
-        pulse: Pulse | None = None,
+        limiter: StreamLimiter | None = None,
+        health: Health | None = None,
         told: Mapping[str, str] | None = None,
         rights: str = "",
     ) -> None:
         self._store, self._cluster, self._idle = store, cluster, idle if selection is None else math.inf
         self._selection = selection
         watches = SharedWatches(cluster, whole=not selection.namespaces) if selection else Watches(cluster)
-        self._pulse = pulse or Pulse()
-        self._me = Recorder(
+        self._health = health or Health()
+        self._me = RecorderInfo(
             uuid.uuid4().hex,
             cluster.id,
             socket.gethostname(),
@@ -86,17 +89,20 @@ class Recording:
             0,
             __version__,
             time.time(),
-            self._pulse.port,
+            self._health.port,
             namespaces=selection.namespaces if selection else (),
             selection=selection.name if selection else "",
             rights=rights,
         )
-        self._heart = Heart(store, self._me, self._pulse)
-        self._sharing, self._shared = Sharing(self._me.id), float("-inf")  # and when it last did, monotonic
-        self._cold = float("inf")  # when the first of the others will be dead unless it is heard of again, monotonic
+        self._heartbeat = Heartbeat(store, self._me, self._health)
+        # when tasks were last shared (monotonic)
+        self._sharing, self._shared_at = TaskSharing(self._me.id), float("-inf")
+        self._next_expiry = float("inf")  # when the heartbeat of the first fellow recorder expires (monotonic)
         self._settings = Settings(store, told, marks=True, administrator=selection is not None)
         self._changed = asyncio.Event()
-        self._tasks = Tasks(store, cluster, self._heart, watches, turns or Turns(), self._changed.set)
+        self._tasks = LeasedTasks(
+            store, cluster, self._heartbeat, watches, limiter or StreamLimiter(), self._changed.set
+        )
 
     async def run(self) -> None:
         """Record until there is nothing left to do; cancel to end earlier.
@@ -106,7 +112,7 @@ class Recording:
         StoreError
             The store cannot be used at all.
         NotAllowed, ClusterError
-            What is selected cannot be listed.
+            The selected tasks cannot be listed.
         """
         with logs.about(recorder=self._me.id[:8]):
             await self._run()
@@ -118,12 +124,13 @@ class Recording:
             loop.call_soon_threadsafe(self._changed.set)
 
         try:
-            with Writer(self._store, self._pulse) as writer:
-                await self._heart.appear(patient=self._selection is not None)
+            with Writer(self._store, self._health) as writer:
+                await self._heartbeat.first(patient=self._selection is not None)
                 unsubscribe = self._store.subscribe(wake)
                 upkeep = self._tasks.upkeep
                 side = [
-                    asyncio.create_task(c) for c in (self._beat(), upkeep.compact(), upkeep.retain(), upkeep.archive())
+                    asyncio.create_task(c)
+                    for c in (self._send_heartbeats(), upkeep.compact(), upkeep.retain(), upkeep.archive())
                 ]
                 work = asyncio.create_task(self._work(writer))
                 selecting = asyncio.create_task(self._selection.run(self._changed.set)) if self._selection else work
@@ -133,100 +140,112 @@ class Recording:
                         task.result()
                 finally:
                     unsubscribe()
-                    everything = [*side, work, selecting, *(one.task for one in self._tasks.running.values())]
+                    everything = [*side, work, selecting, *(running.task for running in self._tasks.running.values())]
                     for task in everything:
                         task.cancel()
                     await asyncio.gather(*everything, return_exceptions=True)
         finally:
-            # Also when it is stopped or fails: a recorder on another machine would wait for our heartbeat to go cold.
+            # Do this also after a cancellation or failure: a recorder on another machine would wait until our heartbeat
+            # expires.
             with contextlib.suppress(CortexError):
-                await self._heart.leave()
+                await self._heartbeat.leave()
 
     async def _work(self, writer: Writer) -> None:
-        busy = time.monotonic()
+        busy_at = time.monotonic()
         while True:
             self._changed.clear()
             if self._tasks.damaged is not None:
                 raise self._tasks.damaged
             try:
-                wanted = await self._take(writer)
+                wanted = await self._update_tasks(writer)
             except (StoreFull, StoreBusy) as error:
-                # It passes, and meanwhile the tasks at hand go on.
+                # The error will pass; the running tasks go on meanwhile.
                 _log.warning("%s", error)
-                self._pulse.refused(error)
-                self._pulse.came_round(looked=False)
+                self._health.store_refused(error)
+                self._health.looked_for_tasks(looked=False)
                 await asyncio.sleep(RETRY_S)
                 continue
-            self._pulse.came_round()
+            self._health.looked_for_tasks()
             if self._tasks.running or wanted:
-                busy = time.monotonic()
-            elif time.monotonic() - busy > self._idle:
+                busy_at = time.monotonic()
+            elif time.monotonic() - busy_at > self._idle:
                 return
-            # Every commit is a change, our own included; a new wish is looked for ten times a second at most.
+            # Every commit, also our own, is a change. Look for new wishes at most ten times a second.
             await asyncio.sleep(0.1)
             try:
-                async with asyncio.timeout(min(BEAT_S, max(0.0, self._cold - time.monotonic()))):
+                async with asyncio.timeout(min(BEAT_S, max(0.0, self._next_expiry - time.monotonic()))):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    async def _take(self, writer: Writer) -> list[Info]:
-        """Begin what is wanted, end what is not any more; gives what is wanted."""
-        all_ = await asyncio.to_thread(self._store.wanted, self._cluster.id)
-        wanted = [info for info in all_ if not self._me.namespaces or info.ref.namespace in self._me.namespaces]
+    async def _update_tasks(self, writer: Writer) -> list[Info]:
+        """Start the tasks that are wanted, stop those that are not any more; return the wanted ones."""
+        all_wanted = await asyncio.to_thread(self._store.wanted, self._cluster.id)
+        wanted = [info for info in all_wanted if not self._me.namespaces or info.ref.namespace in self._me.namespaces]
         if await asyncio.to_thread(self._settings.look) and self._selection is not None:
-            self._selection.anew.set()
+            self._selection.store_lost.set()
         mask = self._settings.masked
-        for one in self._tasks.running.values():
-            # Switched on meanwhile: it goes on from its anchor, and what it reads from now on is masked.
-            if mask and not one.recorder.masked and not one.task.cancelling():
-                one.task.cancel()
-        read = {info.id for info in wanted}
-        ids = set(read)
+        for running in self._tasks.running.values():
+            # Masking was turned on: the task resumes from its anchor, and everything from then on is masked.
+            if mask and not running.recorder.masked and not running.task.cancelling():
+                running.task.cancel()
+        with_readers = {info.id for info in wanted}
+        ids = set(with_readers)
         if self._selection is not None:
-            begin = await self._share(self._selection.ids, read)
+            to_start = await self._share(self._selection.ids, with_readers)
             ids |= self._selection.ids
         else:
-            begin = [info.id for info in wanted]
-        await self._tasks.leave_to_others(ids)
-        for id_ in begin:
-            if self._tasks.free(id_):
+            to_start = [info.id for info in wanted]
+        await self._tasks.handle_refusals(ids)
+        for id_ in to_start:
+            if self._tasks.can_start(id_):
                 await self._tasks.start(writer, id_, masked=mask)
-                self._pulse.came_round()  # of thousands not all are begun in a moment
-        for id_, one in self._tasks.running.items():
-            one.recorder.read(on=id_ in read)
-        await self._tasks.release(ids)
+                self._health.looked_for_tasks()  # starting thousands takes a while
+        for id_, running in self._tasks.running.items():
+            running.recorder.set_has_readers(has_readers=id_ in with_readers)
+        await self._tasks.stop_unwanted(ids)
         return wanted
 
     async def _share(self, selected: set[int], wanted: set[int]) -> list[int]:
-        """Hand over what is too much, and give what to begin."""
-        if time.monotonic() - self._shared < _SHARE_S and time.monotonic() < self._cold:
+        """Hand over the tasks above our share; return those to start."""
+        if time.monotonic() - self._shared_at < _SHARE_S and time.monotonic() < self._next_expiry:
             return []
-        self._shared = time.monotonic()
-        asked = selected | wanted
-        holders = await asyncio.to_thread(self._store.holders, asked)
+        self._shared_at = time.monotonic()
+        relevant = selected | wanted
+        holders = await asyncio.to_thread(self._store.holders, relevant)
         if self._selection is not None:
-            await self._selection.missing(asked - holders.keys())
-        self._tasks.reached.over(asked - holders.keys())
-        fellows = await self._fellows()
-        # What another records for a reader is no part of what they share.
-        holders = {i: o for i, o in holders.items() if o in fellows or (not o and not self._tasks.refusals.waits(i))}
-        for id_ in self._sharing.give(holders, len(fellows)):
+            await self._selection.handle_missing(relevant - holders.keys())
+        self._tasks.high_water_marks.expire(relevant - holders.keys())
+        fellows = await self._fellow_recorders()
+        # What another recorder records for a reader is not shared.
+        holders = {
+            i: o
+            for i, o in holders.items()
+            if o in fellows or (not o and not self._tasks.refusals.is_left_to_others(i))
+        }
+        for id_ in self._sharing.to_hand_over(holders, len(fellows)):
             if id_ in self._tasks.running:
                 await self._tasks.hand_over(self._tasks.running[id_])
                 holders[id_] = ""
-        # What failed here just now is ours in the store, and free all the same.
+        # A task that has just failed here is ours in the store, but free all the same.
         mine = {id_ for id_, owner in holders.items() if owner == self._me.id}
-        return [*(mine - self._tasks.running.keys()), *self._sharing.take(holders, len(fellows))]
+        return [*(mine - self._tasks.running.keys()), *self._sharing.to_take(holders, len(fellows))]
 
-    async def _fellows(self) -> set[str]:
-        """Give the recorders that select the same, this one included; and note when one of them would be found dead."""
-        living = await asyncio.to_thread(self._store.recorders, self._cluster.id)
-        others = [one for one in living if one.selection == self._me.selection and one.id != self._me.id]
-        left = min((one.heartbeat for one in others), default=math.inf) + HEARTBEAT_S - time.time()
-        self._cold = time.monotonic() + left + _COLD_S
-        return {self._me.id, *(one.id for one in others)}
+    async def _fellow_recorders(self) -> set[str]:
+        """Return the recorders with the same selection, including this one.
 
-    async def _beat(self) -> None:
-        self._tasks.damaged = await self._heart.beat()  # those who have updated start one of theirs
+        Notes when the first of their heartbeats expires.
+        """
+        recorders = await asyncio.to_thread(self._store.recorders, self._cluster.id)
+        fellows = [
+            recorder
+            for recorder in recorders
+            if recorder.selection == self._me.selection and recorder.id != self._me.id
+        ]
+        remaining_s = min((recorder.heartbeat for recorder in fellows), default=math.inf) + HEARTBEAT_S - time.time()
+        self._next_expiry = time.monotonic() + remaining_s + _EXPIRY_MARGIN_S
+        return {self._me.id, *(recorder.id for recorder in fellows)}
+
+    async def _send_heartbeats(self) -> None:
+        self._tasks.damaged = await self._heartbeat.run()  # programs of a newer version start a recorder of theirs
         self._changed.set()

@@ -1,11 +1,16 @@
-"""What the cluster does not let this recorder read: it is left to recorders with other rights, and tried again ever more rarely."""
+"""Tasks that the cluster does not let this recorder read.
+
+They are left to recorders with other rights, and tried again ever more rarely.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from cortex_jupyter.recorder.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,22 +19,22 @@ if TYPE_CHECKING:
     from cortex_jupyter.errors import NotAllowed
     from cortex_jupyter.store import Info
 
-#: Tried again after so long, seconds; each time in a row after twice as long. A right that is given later is noticed by
-#: then, and sooner where the cluster tells who may do what.
+#: A refused task is tried again after this long (seconds); each further refusal doubles it. A right that is granted
+#: later is noticed by then, or sooner if the cluster answers who may do what.
 _FIRST_S, _LONGEST_S = 5.0, 60.0
-#: So long, seconds, others have to take it before its readers are told why it is not recorded: one with a reader's own rights
-#: has to be started first.
+#: After this many seconds without another recorder, the readers of a task are told why it is not recorded. A recorder
+#: with the rights of a reader may have to start first.
 OTHERS_S: Final = 5.0
 
 
 @dataclass(slots=True)
 class _Refusal:
     namespace: str
-    wait: float = _FIRST_S / 2
-    until: float = 0.0
-    tell: float = math.inf
+    backoff: Backoff = field(default_factory=lambda: Backoff(_FIRST_S, _LONGEST_S))
+    retry_at: float = 0.0
+    report_at: float = math.inf
     error: NotAllowed | None = None
-    told: str = ""
+    reported: str = ""
 
 
 class Refusals:
@@ -38,7 +43,7 @@ class Refusals:
     Parameters
     ----------
     clock : callable, optional
-        Gives seconds.
+        Returns the time in seconds.
 
     Examples
     --------
@@ -46,52 +51,58 @@ class Refusals:
     >>> info, now = Space(id=1, ref=Space(namespace="ml")), 0.0
     >>> refusals = Refusals(lambda: now)
     >>> refusals.add(info, ValueError("forbidden"))
-    >>> refusals.waits(1), refusals.waits(2), refusals.namespaces
+    >>> refusals.is_left_to_others(1), refusals.is_left_to_others(2), refusals.namespaces
     (True, False, ('ml',))
     >>> now = 5.0
-    >>> refusals.waits(1), refusals.due()
+    >>> refusals.is_left_to_others(1), refusals.due_reports()
     (False, [(1, ValueError('forbidden'), False)])
     >>> refusals.add(info, ValueError("forbidden"))
     >>> now = 10.0
-    >>> refusals.waits(1), refusals.due()  # for ten seconds now, and it has been said
+    >>> refusals.is_left_to_others(1), refusals.due_reports()  # now for ten seconds, and it has been reported
     (True, [(1, ValueError('forbidden'), True)])
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._all: dict[int, _Refusal] = {}
+        self._by_recording: dict[int, _Refusal] = {}
 
     def add(self, info: Info, error: NotAllowed) -> None:
-        """Note one."""
-        one = self._all.setdefault(info.id, _Refusal(info.ref.namespace))
-        one.wait = min(one.wait * 2, _LONGEST_S)
-        one.error, one.until, one.tell = error, self._clock() + one.wait, self._clock() + OTHERS_S
+        """Add a refusal."""
+        refusal = self._by_recording.setdefault(info.id, _Refusal(info.ref.namespace))
+        now = self._clock()
+        refusal.error, refusal.retry_at, refusal.report_at = error, now + refusal.backoff.next(), now + OTHERS_S
 
-    def waits(self, recording: int) -> bool:
-        """Tell whether it is left to others now."""
-        return recording in self._all and self._clock() < self._all[recording].until
+    def is_left_to_others(self, recording: int) -> bool:
+        """Return whether a recording is left to other recorders now."""
+        return recording in self._by_recording and self._clock() < self._by_recording[recording].retry_at
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """Of what is left to others now."""
-        return tuple(sorted({one.namespace for id_, one in self._all.items() if self.waits(id_)}))
+        """The namespaces of the recordings that are left to other recorders now."""
+        return tuple(
+            sorted({refusal.namespace for id_, refusal in self._by_recording.items() if self.is_left_to_others(id_)})
+        )
 
-    def again(self, namespace: str) -> None:
-        """Leave those of a namespace to others no longer: a right that was missing there has been given."""
-        for one in self._all.values():
-            if one.namespace == namespace:
-                one.wait, one.until, one.tell = _FIRST_S / 2, 0.0, math.inf
+    def retry_namespace(self, namespace: str) -> None:
+        """Stop leaving the recordings of a namespace to others: a missing right has been granted there."""
+        for refusal in self._by_recording.values():
+            if refusal.namespace == namespace:
+                refusal.backoff.reset()
+                refusal.retry_at, refusal.report_at = 0.0, math.inf
 
-    def due(self) -> list[tuple[int, NotAllowed, bool]]:
-        """Give what others have had time to take, why it was refused, and whether that has been given before."""
-        found = []
-        for id_, one in self._all.items():
-            if one.error is not None and one.tell <= self._clock():
-                found.append((id_, one.error, one.told == str(one.error)))
-                one.tell, one.told = math.inf, str(one.error)
-        return found
+    def due_reports(self) -> list[tuple[int, NotAllowed, bool]]:
+        """Return the recordings that other recorders have had time to take.
 
-    def keep(self, recordings: AbstractSet[int]) -> None:
-        """Forget all others: nobody asks us for them any more."""
-        for id_ in self._all.keys() - recordings:
-            del self._all[id_]
+        Each comes with its error, and whether that was reported before.
+        """
+        reports = []
+        for id_, refusal in self._by_recording.items():
+            if refusal.error is not None and refusal.report_at <= self._clock():
+                reports.append((id_, refusal.error, refusal.reported == str(refusal.error)))
+                refusal.report_at, refusal.reported = math.inf, str(refusal.error)
+        return reports
+
+    def retain(self, recordings: AbstractSet[int]) -> None:
+        """Forget all other recordings: no reader asks us for them any more."""
+        for id_ in self._by_recording.keys() - recordings:
+            del self._by_recording[id_]

@@ -1,4 +1,4 @@
-"""What a recorder says in a recording that it does not record just then: its readers see nothing else of it."""
+"""Write into a recording why it is not recorded at present: its readers see nothing else of the recorder."""
 
 from __future__ import annotations
 
@@ -14,38 +14,40 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Info, Lease, Store
 
 
-def say_back(store: Store, lease: Lease, info: Info, reached: int) -> Info:
-    """Say that the store has lost what it had: a server that failed over, or lost its power.
+def report_rollback(store: Store, lease: Lease, info: Info, last_committed: int) -> Info:
+    """Write that the store was rolled back: a server failed over, or lost power.
 
-    Readers may have seen those numbers, so they are not given again; the notice takes them. What they stood for is
-    read again from the anchor that the store has.
+    Readers may have seen the lost numbers, so they are not used again; the notice takes them. The lost lines are read
+    again from the anchor that the store has.
 
     Parameters
     ----------
     store : Store
     lease : Lease
     info : Info
-    reached : int
+    last_committed : int
         The last number that was committed.
 
     Returns
     -------
     Info
-        What holds now.
+        The recording as it stands now.
     """
-    lost = reached - info.last_seq
-    said = notice(
-        info.ref.key, reached + 1, time.time_ns(), "status",
-        f"The store has lost its last {lost} records: what the cluster still has of them follows once more",
+    lost_count = last_committed - info.last_seq
+    entry = notice(
+        info.ref.key, last_committed + 1, time.time_ns(), "status",
+        f"The store has lost its last {lost_count} records: what the cluster still has of them follows once more",
         notice="store", hint="see what a Valkey server promises with which settings: docs/reference/valkey.md",
     )  # fmt: skip
-    said.seq, said.n = info.last_seq + 1, lost + 1
-    store.commit(lease, Commit([said]))
-    return replace(info, last_seq=said.last)
+    entry.seq, entry.n = info.last_seq + 1, lost_count + 1
+    store.commit(lease, Commit([entry]))
+    return replace(info, last_seq=entry.last)
 
 
-def tell(store: Store, owner: str, recording: int, error: CortexError, *, again: bool = False) -> Lease | None:
-    """Say why it cannot go on, unless another records it.
+def report_failure(
+    store: Store, owner: str, recording: int, error: CortexError, *, again: bool = False
+) -> Lease | None:
+    """Write why a recording cannot go on, unless another recorder records it.
 
     Parameters
     ----------
@@ -54,25 +56,26 @@ def tell(store: Store, owner: str, recording: int, error: CortexError, *, again:
     recording : int
     error : CortexError
     again : bool, optional
-        It has been said before: of several that are refused each has its own words, and one of them is enough.
+        Whether it was reported before. Several sources that are refused have different messages, and one of them is
+        enough.
 
     Returns
     -------
     Lease or None
-        The one under which it was said.
+        The lease under which it was written.
 
     Raises
     ------
     StoreError
     """
-    # A lease of its own: what the attempt had still to write must not come after this.
+    # Take a new lease: what the attempt still had to write must not come after this.
     lease, info = store.lease(recording, owner), store.info(recording)
     text = f"Log not available yet: {error.message}"
     if lease is None or info is None or info.done or info.message == text or (again and info.reason == error.code):
         return lease
-    said = notice(
+    entry = notice(
         info.ref.key, info.last_seq + 1, time.time_ns(), "status", text, state=info.state, reason=error.code,
         notice="state",
     )  # fmt: skip
-    store.commit(lease, Commit([said], update={"message": text, "reason": error.code}))
+    store.commit(lease, Commit([entry], update={"message": text, "reason": error.code}))
     return lease

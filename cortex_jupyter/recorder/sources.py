@@ -1,4 +1,4 @@
-"""All sources of one task: which are known, which are being read, which were missed."""
+"""All sources of one task: the known ones, those being read, those that were missed."""
 
 from __future__ import annotations
 
@@ -38,143 +38,145 @@ class Sources:
     context : Context
     pods : Pods
     spawn : callable
-        Runs a coroutine in the background; what it raises ends the task's recording.
+        Runs a coroutine in the background. An exception from it ends the recording of the task.
     """
 
     def __init__(self, context: Context, pods: Pods, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._context, self._channel, self._pods, self._spawn = context, context.channel, pods, spawn
-        self._readers: dict[Source, SourceReader | None] = {}  # None: read to its end
+        self._readers: dict[Source, SourceReader | None] = {}  # None if read to its end
         self._ids: dict[Source, int] = {}
         self._backfills = 0
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """How many sources are known."""
         return len(self._readers)
 
     @property
-    def working(self) -> bool:
+    def is_reading(self) -> bool:
         """Whether something is still being read."""
         return self._backfills > 0 or any(self._readers.values())
 
     @property
-    def reading(self) -> set[str]:
-        """UIDs of the pods of which something is still being read."""
+    def pods_being_read(self) -> set[str]:
+        """UIDs of the pods with sources that are still being read."""
         return {source.pod_uid for source, reader in self._readers.items() if reader}
 
     @property
-    def known(self) -> dict[str, set[str]]:
+    def seen_containers(self) -> dict[str, set[str]]:
         """The containers that have been seen to run, by the names of their pods."""
-        found: dict[str, set[str]] = {}
+        seen: dict[str, set[str]] = {}
         for source in self._readers:
-            found.setdefault(source.pod, set()).add(source.container)
-        return found
+            seen.setdefault(source.pod, set()).add(source.container)
+        return seen
 
     def forget(self) -> None:
-        """Forget those that are read to their end and whose pods are forgotten."""
+        """Forget the sources that are read to their end and whose pods are forgotten."""
         for source in [s for s, reader in self._readers.items() if reader is None]:
             if source.pod_uid not in self._pods.present and source.pod_uid not in self._pods.deleted:
                 del self._readers[source], self._ids[source]
 
     @property
     def caught_up(self) -> bool:
-        """Whether what had been written when reading began has been read; older lines apart."""
+        """Whether everything that was written before reading began has been read; backfills do not count."""
         return all(r.caught_up for r in self._readers.values() if r)
 
     @property
-    def failure(self) -> str:
-        """What readers are told of a source that cannot be read at present, empty where all can."""
-        return next((told for r in self._readers.values() if r and (told := r.complaint)), "")
+    def failure_message(self) -> str:
+        """What readers are told of a source that cannot be read at present; empty if all can."""
+        return next((message for r in self._readers.values() if r and (message := r.failure_message)), "")
 
     @property
     def refusal(self) -> NotAllowed | None:
-        """What the cluster answers where it lets us read none of those that are being read; None where it lets us read one."""
+        """The cluster's error if it lets us read none of the sources being read; else None."""
         refusals = [r.refusal for r in self._readers.values() if r]
         return refusals[0] if refusals and all(refusals) else None
 
     async def load(self) -> None:
-        """Take up those that a recorder before us has begun."""
+        """Continue the sources that an earlier recorder has begun."""
         stored = await asyncio.to_thread(self._context.store.sources, self._context.lease.recording)
         parts = {sid: (source, anchor) for sid, (source, anchor) in stored.items() if source.part}
         for sid, (source, anchor) in stored.items():
-            self._channel.track(sid, source, anchor)
+            self._channel.add_source(sid, source, anchor)
             if source.part:
                 continue
             self._ids[source] = sid
-            over = anchor.ended and not anchor.unaudited
-            reader = self._readers[source] = None if over else self._read(sid, source, anchor)
-            part, end = next(((p, a) for p, (s, a) in parts.items() if s.part == 1 and s.of(source)), (0, None))
-            # Its older lines were being read, or nobody had got to them yet.
-            if (end and not end.ended) or (part == 0 and reader):
-                self._fill(sid, source, reader, part)
+            is_over = anchor.ended and not anchor.unaudited
+            reader = self._readers[source] = None if is_over else self._start_reading(sid, source, anchor)
+            part, part_anchor = next(((p, a) for p, (s, a) in parts.items() if s.part == 1 and s.of(source)), (0, None))
+            # The backfill was interrupted, or had not begun.
+            if (part_anchor and not part_anchor.ended) or (part == 0 and reader):
+                self._start_backfill(sid, source, reader, part)
 
-    async def take(self, pod: dict[str, Any]) -> None:
+    async def update(self, pod: dict[str, Any]) -> None:
         """Take in the present state of a pod: new containers, new runs."""
         for container in containers(pod):
-            # The run before the present one comes first: it is read as long as the node keeps it.
+            # The previous run comes first: it is read while the node keeps it.
             runs: list[tuple[Source, int, End | None]] = []
             if container.previous:
-                before, crash = container.previous
-                runs.append((before, crash.started, crash))
+                previous, previous_end = container.previous
+                runs.append((previous, previous_end.started, previous_end))
             runs += [(container.source, container.started, container.end)] if container.source else []
             new = [run for run in runs if run[0] not in self._readers]
             if new:
-                self._missed(*new[0][:2], parse_rfc3339(pod["metadata"]["creationTimestamp"]))
+                self._add_missed_runs(*new[0][:2], parse_rfc3339(pod["metadata"]["creationTimestamp"]))
             for source, started, end in new:
-                await self._add(source, started, end, beginning(pod))
+                await self._add_run(source, started, end, beginning(pod))
 
-    def _missed(self, source: Source, started: int, created: int) -> None:
-        """Add a gap for the runs between the last known one and this one; the node keeps no log of them.
+    def _add_missed_runs(self, source: Source, started: int, created: int) -> None:
+        """Add a gap for the runs between the last known run and this one; the node keeps no log of them.
 
-        They wrote after the last line of the run before, or after their pod was created, and before this run started. Both
-        times are in ns.
+        They wrote after the last line of the run before, or after their pod was created, and before this run started.
+        Both times are in ns.
         """
-        known = {s.run: s for s in self._readers if (s.pod_uid, s.container) == (source.pod_uid, source.container)}
-        first, last = max(known, default=-1) + 1, source.run - 1
+        known_runs = {s.run: s for s in self._readers if (s.pod_uid, s.container) == (source.pod_uid, source.container)}
+        first, last = max(known_runs, default=-1) + 1, source.run - 1
         if first > last:
             return
         runs = f"run {first}" if first == last else f"runs {first} to {last}"
-        since = self._channel.anchor(self._ids[known[first - 1]]).last if first - 1 in known else 0
-        until = started + _SECOND if started else time.time_ns()  # the API cuts it to a second
+        since = self._channel.anchor(self._ids[known_runs[first - 1]]).last if first - 1 in known_runs else 0
+        until = started + _SECOND if started else time.time_ns()  # the API cuts times to seconds
         missed = replace(source, run=first, container_id="")
         since = min(since or created, until)
-        self._channel.note(notices.gap(missed, 0, since, until, f"{runs} came and went before they could be read"))
+        self._channel.put_notice(
+            notices.gap(missed, 0, since, until, f"{runs} came and went before they could be read")
+        )
 
-    async def _add(self, source: Source, started: int, end: End | None, before: dict[str, Any]) -> None:
-        sid = await self._context.add(source)
+    async def _add_run(self, source: Source, started: int, end: End | None, before: dict[str, Any]) -> None:
+        sid = await self._context.add_source(source)
         if end is None or end.has_run:
-            self._channel.note(notices.started(source, sid, started, before))
+            self._channel.put_notice(notices.started(source, sid, started, before))
         else:
-            self._channel.note(notices.created(source, sid, end, before))
-        reader = self._readers[source] = self._read(sid, source, None)
+            self._channel.put_notice(notices.created(source, sid, end, before))
+        reader = self._readers[source] = self._start_reading(sid, source, None)
         if not started or time.time_ns() - started > ROTATION_NS:
-            self._fill(sid, source, reader, 0)
+            self._start_backfill(sid, source, reader, 0)
 
-    def _read(self, sid: int, source: Source, anchor: Anchor | None) -> SourceReader:
-        """Read a source on from where a recorder before us left it, None where it is new; then audit it."""
+    def _start_reading(self, sid: int, source: Source, anchor: Anchor | None) -> SourceReader:
+        """Read a source, then audit it; `anchor` is where an earlier recorder left it, None for a new source."""
         self._ids[source] = sid
         reader = SourceReader(self._context, self._pods, source, sid)
-        audit = Audit(self._context, source, sid, reader, taken=anchor is not None)
-        ended = anchor is not None and anchor.ended
-        if ended:
-            reader.has_ended()
+        audit = Audit(self._context, source, sid, reader, is_takeover=anchor is not None)
+        has_ended = anchor is not None and anchor.ended
+        if has_ended:
+            reader.set_ended()
 
         async def run() -> None:
-            if not ended:
-                await _follow(reader, audit)
-            await audit.last()
-            self._channel.note(notices.audited(sid))
+            if not has_ended:
+                await _read_and_audit(reader, audit)
+            await audit.check_rest()
+            self._channel.put_notice(notices.audited(sid))
             self._readers[source] = None
 
         self._spawn(run())
         return reader
 
-    def _fill(self, sid: int, source: Source, reader: SourceReader | None, part: int) -> None:
+    def _start_backfill(self, sid: int, source: Source, reader: SourceReader | None, part: int) -> None:
         backfill = Backfill(self._context, source, sid)
 
         async def run() -> None:
             if reader:
-                await reader.first_lines()
+                await reader.wait_until_caught_up()
             try:
                 await backfill.run(part)
             finally:
@@ -184,13 +186,13 @@ class Sources:
         self._spawn(run())
 
 
-async def _follow(reader: SourceReader, audit: Audit) -> None:
-    """Read to the end, and audit meanwhile."""
-    looking = asyncio.create_task(audit.run())
+async def _read_and_audit(reader: SourceReader, audit: Audit) -> None:
+    """Read a source to its end, and audit it meanwhile."""
+    auditing = asyncio.create_task(audit.run())
     try:
         await reader.run()
     finally:
-        looking.cancel()
-        (error,) = await asyncio.gather(looking, return_exceptions=True)
+        auditing.cancel()
+        (error,) = await asyncio.gather(auditing, return_exceptions=True)
         if isinstance(error, Exception):
-            _log.error("The looks at its rotated files ended", exc_info=error)
+            _log.error("the audit of rotated files failed", exc_info=error)

@@ -1,4 +1,4 @@
-"""The tasks that this recorder has: taken by lease, recorded, and given up."""
+"""The tasks that this recorder has leased: take them, record them, give them up."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster.access import OWN_REFUSAL_HOLDS_S, Access
 from cortex_jupyter.errors import CortexError, LeaseLost, NotAllowed, StoreBusy, StoreError, StoreFull
-from cortex_jupyter.recorder.high_water_marks import Reached
+from cortex_jupyter.recorder.high_water_marks import HighWaterMarks
 from cortex_jupyter.recorder.refusals import Refusals
-from cortex_jupyter.recorder.reporting import say_back, tell
-from cortex_jupyter.recorder.running import Running
-from cortex_jupyter.recorder.task import TaskRecorder
+from cortex_jupyter.recorder.reporting import report_failure, report_rollback
+from cortex_jupyter.recorder.task import RunningTask, TaskRecorder
 from cortex_jupyter.recorder.upkeep import Upkeep
 from cortex_jupyter.store import Commit
 from cortex_jupyter.store.compact import compact
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cortex_jupyter.cluster.session import Cluster
-    from cortex_jupyter.recorder.heartbeat import Heart
-    from cortex_jupyter.recorder.source.stream_limiter import Turns
+    from cortex_jupyter.recorder.heartbeat import Heartbeat
+    from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
     from cortex_jupyter.recorder.watching.watches import Watches
     from cortex_jupyter.recorder.writing.writer import Writer
     from cortex_jupyter.store import Store
@@ -35,119 +34,123 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Kinds that end by themselves are recorded to their end, whoever has left; the others as long as they are wanted.
+#: Tasks of these kinds end by themselves, so they are recorded to their end even without readers; others only while
+#: they are wanted.
 _ENDING: Final = ("job", "pod")
-#: Whether a right that was missing has been given is asked so often, seconds.
+#: How often the cluster is asked whether a missing right has been granted (seconds).
 _RIGHTS_S: Final = 2.0
-#: But not in a cluster that has not answered for so long, seconds: a reader who comes back has it go on from its anchor.
+#: A task is given up if its cluster has not answered for this long (seconds). When a reader comes back, it resumes from
+#: its anchor.
 _AWAY_S: Final = 600.0
 
 
-class Tasks:
-    """Those of one recorder.
+class LeasedTasks:
+    """The tasks of one recorder.
 
     Parameters
     ----------
     store : Store
     cluster : Cluster
-    heart : Heart
-        As whom it takes them.
+    heartbeat : Heartbeat
+        Holds the identity under which tasks are leased.
     watches : Watches
-    turns : Turns
+    limiter : StreamLimiter
     changed : callable
-        Called when one has ended.
+        Called when a task has ended.
 
     Attributes
     ----------
     running : dict
-        By recording.
-    reached : Reached
+        The running tasks, by recording.
+    high_water_marks : HighWaterMarks
     refusals : Refusals
     upkeep : Upkeep
-        Of the store that they are in.
+        The upkeep of the store.
     damaged : StoreError or None
-        The store does not even take a message.
+        The error if the store does not even take a message.
     """
 
     def __init__(
         self,
         store: Store,
         cluster: Cluster,
-        heart: Heart,
+        heartbeat: Heartbeat,
         watches: Watches,
-        turns: Turns,
+        limiter: StreamLimiter,
         changed: Callable[[], object],
     ) -> None:
-        self._store, self._cluster, self._heart, self._me = store, cluster, heart, heart.me
-        self._watches, self._turns, self._changed = watches, turns, changed
-        self.running: dict[int, Running] = {}
-        self.reached = Reached()
+        self._store, self._cluster, self._heartbeat, self._me = store, cluster, heartbeat, heartbeat.me
+        self._watches, self._limiter, self._changed = watches, limiter, changed
+        self.running: dict[int, RunningTask] = {}
+        self.high_water_marks = HighWaterMarks()
         self.refusals = Refusals()
         self.upkeep = Upkeep(store, self.running)
         self.damaged: StoreError | None = None
         self._access = Access(refusal_holds_s=OWN_REFUSAL_HOLDS_S)
-        self._asked = float("-inf")  # when rights were last asked for, monotonic
-        self._lacking: set[str] = set()  # namespaces in which the cluster says that we lack one
-        self._later: dict[int, float] = {}  # after a failure: not before then, monotonic
+        self._rights_asked_at = float("-inf")  # when rights were last checked (monotonic)
+        self._namespaces_lacking_rights: set[str] = set()  # where the cluster says that we lack a right
+        self._not_before: dict[int, float] = {}  # after a failure: earliest next start (monotonic)
 
-    def free(self, recording: int) -> bool:
-        """Tell whether one may be begun now."""
+    def can_start(self, recording: int) -> bool:
+        """Return whether a recording may be started now."""
         return (
             recording not in self.running
-            and not self.refusals.waits(recording)
-            and self._later.get(recording, 0) < time.monotonic()
+            and not self.refusals.is_left_to_others(recording)
+            and self._not_before.get(recording, 0) < time.monotonic()
         )
 
     async def start(self, writer: Writer, id_: int, *, masked: bool) -> None:
-        """Take one, where no other recorder has it, and begin to record it.
+        """Lease a recording, unless another recorder has it, and begin to record it.
 
         Raises
         ------
         StoreError
         """
-        begun = time.monotonic()
-        reached = self.reached.of(id_)
-        take = partial(self._store.lease, id_, self._me.id, patient=self._heart.patient, reached=reached)
-        lease = await asyncio.to_thread(take)
+        started_at = time.monotonic()
+        last_committed = self.high_water_marks.get(id_)
+        lease_call = partial(
+            self._store.lease, id_, self._me.id, patient=self._heartbeat.waits_for_others, reached=last_committed
+        )
+        lease = await asyncio.to_thread(lease_call)
         if lease is None:
             return
-        # Read again under the lease: the one before us may have committed meanwhile.
-        now = await asyncio.to_thread(self._store.info, id_)
-        if now is None or now.done:
-            self.reached.over([id_])
+        # Read the row again under the lease: the recorder before us may have committed meanwhile.
+        info = await asyncio.to_thread(self._store.info, id_)
+        if info is None or info.done:
+            self.high_water_marks.expire([id_])
             return
-        if reached > now.last_seq:
+        if last_committed > info.last_seq:
             try:
-                now = await asyncio.to_thread(say_back, self._store, lease, now, reached)
-            except LeaseLost as error:  # another has taken it just now: it is his
-                _log.warning("%s: %s", now.ref.key, error)
+                info = await asyncio.to_thread(report_rollback, self._store, lease, info, last_committed)
+            except LeaseLost as error:  # another recorder has just taken it
+                _log.warning("%s: %s", info.ref.key, error)
                 return
         recorder = TaskRecorder(
-            self._cluster, self._store, writer, lease, now, self._watches, self._turns, masked=masked
+            self._cluster, self._store, writer, lease, info, watches=self._watches, limiter=self._limiter, masked=masked
         )
-        one = self.running[id_] = Running(lease, now, recorder)
-        ref = now.ref
-        known: Attributes = {
+        running = self.running[id_] = RunningTask(lease, info, recorder)
+        ref = info.ref
+        attributes: Attributes = {
             "k8s.namespace.name": ref.namespace,
             "cortex.task": ref.key,
             "cortex.lease.epoch": lease.epoch,
         }
-        with tracing.span("cortex.task.take", known, ago=time.monotonic() - begun):
-            one.task = asyncio.create_task(self._record(one))  # what it does belongs to the same trace
+        with tracing.span("cortex.task.take", attributes, ago=time.monotonic() - started_at):
+            running.task = asyncio.create_task(self._record(running))  # its work belongs to the same trace
         recorder_metrics.LEASES.labels("taken").inc()
-        _log.info("taken", extra={"task": ref.key, "seconds": time.monotonic() - begun})
+        _log.info("taken", extra={"task": ref.key, "seconds": time.monotonic() - started_at})
         recorder_metrics.TASKS.set(len(self.running))
 
-    async def _record(self, one: Running) -> None:
-        with logs.about(task=one.info.ref.key):
-            await self._recorded(one)
+    async def _record(self, running: RunningTask) -> None:
+        with logs.about(task=running.info.ref.key):
+            await self._record_to_end(running)
 
-    async def _recorded(self, one: Running) -> None:
-        info, done = one.info, False
+    async def _record_to_end(self, running: RunningTask) -> None:
+        info, done = running.info, False
         try:
-            await one.recorder.run()
+            await running.recorder.run()
             done = True
-            await asyncio.to_thread(compact, self._store, one.lease, done=True)
+            await asyncio.to_thread(compact, self._store, running.lease, done=True)
             self.upkeep.completed.set()
             recorder_metrics.LEASES.labels("finished").inc()
             _log.info("recorded to its end")
@@ -158,87 +161,90 @@ class Tasks:
             _log.warning("%s: %s", info.ref.key, error)
             recorder_metrics.failed(error)
             self.refusals.add(info, error)
-            await self._give_back(one)
+            await self._give_up(running)
         except CortexError as error:
             _log.warning("%s: %s", info.ref.key, error)
             recorder_metrics.failed(error)
-            self._later[info.id] = time.monotonic() + 5
-            await self._tell(info.id, error)
-        except Exception as error:  # noqa: BLE001 - one task's fault must not end the others
+            self._not_before[info.id] = time.monotonic() + 5
+            await self._report(info.id, error)
+        except Exception as error:  # noqa: BLE001 - a bug in one task must not end the others
             _log.exception("%s: recording failed", info.ref.key)
             recorder_metrics.failed(error)
-            self._later[info.id] = time.monotonic() + 15
+            self._not_before[info.id] = time.monotonic() + 15
         finally:
-            self.reached.note(info.id, one.recorder.reached)
+            self.high_water_marks.set(info.id, running.recorder.last_committed)
             if done:
-                self.reached.over([info.id])
+                self.high_water_marks.expire([info.id])
             del self.running[info.id]
             recorder_metrics.TASKS.set(len(self.running))
             self._changed()
 
-    async def _give_back(self, one: Running) -> None:
-        """Give up what we may not read, and say so at once: readers who may have a recorder of their own started."""
-        await one.recorder.drain()
-        with contextlib.suppress(CortexError):
-            await asyncio.to_thread(self._store.release, one.lease)
-            await self._heart.change(replace(self._me, refused=self.refusals.namespaces))
+    async def _give_up(self, running: RunningTask) -> None:
+        """Give up a task that we may not read, and publish that at once.
 
-    async def hand_over(self, one: Running) -> None:
-        """Leave one to the other recorders; what was read of it is written before.
+        A reader who may read it has a recorder of its own started.
+        """
+        await running.recorder.drain()
+        with contextlib.suppress(CortexError):
+            await asyncio.to_thread(self._store.release, running.lease)
+            await self._heartbeat.change(replace(self._me, refused=self.refusals.namespaces))
+
+    async def hand_over(self, running: RunningTask) -> None:
+        """Leave a task to the other recorders; its lines that were read are committed first.
 
         Raises
         ------
         StoreError
         """
-        one.task.cancel()
-        await asyncio.wait([one.task])
-        await one.recorder.drain()
-        await asyncio.to_thread(self._store.release, one.lease)
+        running.task.cancel()
+        await asyncio.wait([running.task])
+        await running.recorder.drain()
+        await asyncio.to_thread(self._store.release, running.lease)
         recorder_metrics.LEASES.labels("handed over").inc()
 
-    async def leave_to_others(self, asked: set[int]) -> None:
-        """See to what we may not read, of what we are asked for; where nobody else records it either its readers are told why."""
-        self.refusals.keep(asked)
-        await self._look_for_rights()
-        for id_, error, again in self.refusals.due():
-            await self._tell(id_, error, again=again, keep=False)
-        self._heart.me = replace(self._me, refused=self.refusals.namespaces)
+    async def handle_refusals(self, requested: set[int]) -> None:
+        """Leave to others what we may not read; if no other recorder takes a recording either, tell its readers why."""
+        self.refusals.retain(requested)
+        await self._retry_granted()
+        for id_, error, again in self.refusals.due_reports():
+            await self._report(id_, error, again=again, keep=False)
+        self._heartbeat.me = replace(self._me, refused=self.refusals.namespaces)
 
-    async def _look_for_rights(self) -> None:
-        """Try at once what was refused where the right that was missing has been given since."""
+    async def _retry_granted(self) -> None:
+        """Retry at once what was refused if the missing right has been granted since."""
         namespaces = set(self.refusals.namespaces)
-        self._lacking &= namespaces
-        if not namespaces or time.monotonic() - self._asked < _RIGHTS_S:
+        self._namespaces_lacking_rights &= namespaces
+        if not namespaces or time.monotonic() - self._rights_asked_at < _RIGHTS_S:
             return
-        self._asked = time.monotonic()
+        self._rights_asked_at = time.monotonic()
         for namespace in namespaces:
             try:
-                lacking = await self._access.lacking(self._cluster, namespace) is not None
-            except CortexError:  # no reviews, or no answer: it is tried again as `Refusals` has it
+                is_lacking = await self._access.lacking(self._cluster, namespace) is not None
+            except CortexError:  # no access reviews, or no answer: `Refusals` decides when to retry
                 continue
-            if lacking:
-                self._lacking.add(namespace)
-            elif namespace in self._lacking:  # else it was refused for another reason, which holds
-                self._lacking.discard(namespace)
-                self.refusals.again(namespace)
+            if is_lacking:
+                self._namespaces_lacking_rights.add(namespace)
+            elif namespace in self._namespaces_lacking_rights:  # else it was refused for another reason, which remains
+                self._namespaces_lacking_rights.discard(namespace)
+                self.refusals.retry_namespace(namespace)
 
-    async def _tell(self, id_: int, error: CortexError, *, again: bool = False, keep: bool = True) -> None:
+    async def _report(self, id_: int, error: CortexError, *, again: bool = False, keep: bool = True) -> None:
         try:
-            lease = await asyncio.to_thread(tell, self._store, self._me.id, id_, error, again=again)
+            lease = await asyncio.to_thread(report_failure, self._store, self._me.id, id_, error, again=again)
             if lease and not keep:
                 await asyncio.to_thread(self._store.release, lease)
-        except (StoreFull, StoreBusy, LeaseLost) as second:
-            _log.warning("%s", second)
-        except StoreError as second:
-            # It is the store itself that fails, so nothing can be said in it. Whoever asks for a recorder is told.
-            self.damaged = second
+        except (StoreFull, StoreBusy, LeaseLost) as reporting_error:
+            _log.warning("%s", reporting_error)
+        except StoreError as reporting_error:
+            # The store itself fails, so nothing can be written into it. Whatever starts the next recorder is told.
+            self.damaged = reporting_error
 
-    async def release(self, wanted: set[int]) -> None:
-        """Stop what nobody wants any more and never ends, or is in a cluster that has been away for long."""
-        for id_, one in list(self.running.items()):
-            endless = one.info.ref.kind not in _ENDING or one.recorder.away > _AWAY_S
-            if id_ not in wanted and endless and not one.task.cancelling():
-                one.task.cancel()
-                # Who wants it again must not take what was recorded before for all there is.
+    async def stop_unwanted(self, wanted: set[int]) -> None:
+        """Stop tasks that no reader wants and that do not end, or whose cluster has not answered for long."""
+        for id_, running in list(self.running.items()):
+            may_stop = running.info.ref.kind not in _ENDING or running.recorder.unreachable_s > _AWAY_S
+            if id_ not in wanted and may_stop and not running.task.cancelling():
+                running.task.cancel()
+                # A later reader must not take the recorded lines for all there is.
                 with contextlib.suppress(LeaseLost):
-                    await asyncio.to_thread(self._store.commit, one.lease, Commit(update={"caught_up": 0}))
+                    await asyncio.to_thread(self._store.commit, running.lease, Commit(update={"caught_up": 0}))

@@ -1,4 +1,4 @@
-"""What a recorder does for the store beside recording: batches are merged, what has ended is archived, room is made."""
+"""The store's upkeep beside recording: merge batches, archive completed recordings, make room."""
 
 from __future__ import annotations
 
@@ -19,36 +19,37 @@ from cortex_jupyter.telemetry import recorder_metrics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cortex_jupyter.recorder.running import Running
+    from cortex_jupyter.recorder.task import RunningTask
     from cortex_jupyter.store import Store
 
 _log = logging.getLogger(__name__)
 
+#: How often small batches are merged, and how often the budget is checked (seconds).
 _COMPACT_S: Final = 10.0
 _RETAIN_S: Final = 60.0
-#: And whether the store is short of room.
+#: How often the store is asked whether it is short of room (seconds).
 _SHORT_S: Final = 5.0
 
 
 @contextlib.contextmanager
-def _tried(failed: str) -> Iterator[None]:
-    """Say what went wrong; it is tried again with the next pass, whatever it was."""
+def _logging_failures(failure: str) -> Iterator[None]:
+    """Log a failure of the block; the next pass tries again, whatever it was."""
     try:
         yield
     except CortexError as error:
-        _log.warning("%s: %s", failed, error)
-    except Exception:  # noqa: BLE001 - else this part of the upkeep would end, and nobody would notice
-        _log.exception("%s", failed)
+        _log.warning("%s: %s", failure, error)
+    except Exception:  # noqa: BLE001 - else this part of the upkeep would end unnoticed
+        _log.exception("%s", failure)
 
 
 class Upkeep:
-    """The upkeep of one store; each method goes on until it is cancelled.
+    """The upkeep of one store. Each public coroutine runs until it is cancelled.
 
     Parameters
     ----------
     store : Store
     running : mapping
-        What is being recorded, by recording.
+        The tasks being recorded, by recording.
 
     Attributes
     ----------
@@ -56,28 +57,28 @@ class Upkeep:
         Set when a recording is complete.
     """
 
-    def __init__(self, store: Store, running: Mapping[int, Running]) -> None:
+    def __init__(self, store: Store, running: Mapping[int, RunningTask]) -> None:
         self._store, self._running = store, running
-        self._large: set[int] = set()  # recordings that have said that they are over the budget
-        self._trimmed: set[int] = set()  # and those that have said that their oldest lines leave
+        self._over_budget: set[int] = set()  # recordings with a notice that they are over the budget
+        self._trimmed: set[int] = set()  # recordings with a notice that their oldest lines leave
         self.completed = asyncio.Event()
 
     async def compact(self) -> None:
-        """Merge the small batches of what is being recorded."""
+        """Merge the small batches of the recordings in progress."""
         while True:
             await asyncio.sleep(_COMPACT_S)
-            for id_, one in list(self._running.items()):
-                with _tried(f"recording {id_} cannot be compacted"):
-                    one.merged = await asyncio.to_thread(compact, self._store, one.lease, one.merged)
+            for id_, task in list(self._running.items()):
+                with _logging_failures(f"recording {id_} cannot be compacted"):
+                    task.merged = await asyncio.to_thread(compact, self._store, task.lease, task.merged)
 
     async def archive(self) -> None:
-        """Archive each recording when it is complete, and what an earlier recorder has left."""
+        """Archive each recording when it is complete, and those that an earlier recorder left unarchived."""
         while True:
             self.completed.clear()
-            with _tried("What is complete cannot be archived"):
+            with _logging_failures("completed recordings cannot be archived"):
                 await archive_completed(self._store)
             with contextlib.suppress(TimeoutError):
-                # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the event.
+                # Not wait_for: before Python 3.12 it drops a cancellation that comes together with the event.
                 async with asyncio.timeout(_RETAIN_S):
                     await self.completed.wait()
 
@@ -86,41 +87,43 @@ class Upkeep:
         ended, last = threading.Event(), float("-inf")
         try:
             while True:
-                with _tried("The store cannot be kept within its budget"):
+                with _logging_failures("the store cannot be kept within its budget"):
                     if time.monotonic() - last >= _RETAIN_S or await asyncio.to_thread(self._store.short) > 0:
                         last = time.monotonic()
-                        await self._let_go(ended)
+                        await self._make_room(ended)
                 await asyncio.sleep(min(_RETAIN_S, _SHORT_S))
         finally:
             ended.set()
 
-    async def _let_go(self, ended: threading.Event) -> None:
+    async def _make_room(self, ended: threading.Event) -> None:
         await asyncio.to_thread(self._store.keep_reserve)
-        kept = await asyncio.to_thread(retain, self._store, ended.is_set)
+        retention = await asyncio.to_thread(retain, self._store, ended.is_set)
         await self._trim(ended)
         recorder_metrics.STORE.set(await asyncio.to_thread(self._store.used))
         recorder_metrics.BUDGET.set((await asyncio.to_thread(self._store.budget)).max_bytes or 0)
-        if kept.left:
-            _log.info("%d recordings have left: the store was over its budget", kept.left)
-        if kept.over:
-            await self.say_over(kept.budget)
+        if retention.left:
+            _log.info("%d recordings were removed: the store was over its budget", retention.left)
+        if retention.over:
+            await self.report_over_budget(retention.budget)
 
     async def _trim(self, ended: threading.Event) -> None:
-        """Let the oldest lines go of what has become too large, and say so in it, once."""
+        """Trim the oldest lines of recordings that are too large, and write so into each, once."""
         running = dict(self._running)
-        leases = {id_: (one.lease, one.info.ref.key) for id_, one in running.items()}
+        leases = {id_: (task.lease, task.info.ref.key) for id_, task in running.items()}
         for id_, (why, hint) in (await asyncio.to_thread(trim, self._store, leases, ended.is_set)).items():
             if id_ not in self._trimmed:
                 self._trimmed.add(id_)
-                running[id_].recorder.say(f"From now on older lines are missing: {why}", notice="retention", hint=hint)
+                running[id_].recorder.put_status(
+                    f"From now on older lines are missing: {why}", notice="retention", hint=hint
+                )
 
-    async def say_over(self, budget: int) -> None:
-        """Say it in a recording that is larger than the whole budget; it goes on."""
-        for id_, one in list(self._running.items()):
-            if id_ in self._large or await asyncio.to_thread(self._store.bytes_of, id_) <= budget:
+    async def report_over_budget(self, budget: int) -> None:
+        """Write into each recording that is larger than the whole budget that it is; it goes on."""
+        for id_, task in list(self._running.items()):
+            if id_ in self._over_budget or await asyncio.to_thread(self._store.bytes_of, id_) <= budget:
                 continue
-            self._large.add(id_)
-            one.recorder.say(
+            self._over_budget.add(id_)
+            task.recorder.put_status(
                 f"This recording is larger than the store's budget of {budget / 1e6:.0f} MB; it goes on",
                 notice="retention", hint="raise store_max_bytes (CORTEX_STORE_MAX_BYTES), let the oldest lines leave (CORTEX_STORE_MAX_TASK_BYTES), or make the task write less",
             )  # fmt: skip

@@ -43,7 +43,7 @@ from cortex_jupyter.recorder.source import audit
 from cortex_jupyter.recorder.source import stream
 from cortex_jupyter.recorder import task
 stream._SILENT_S /= {_FAST}; stream._LONGEST_SILENT_S /= {_FAST}; stream._OLD_S /= {_FAST}
-task._LOOK_S /= {_FAST}; watch.WATCH_S //= {_FAST}
+task._CHECK_S /= {_FAST}; watch.WATCH_S //= {_FAST}
 names = [n for n in vars(audit) if n.endswith("_S") and isinstance(getattr(audit, n), (int, float))]
 [setattr(audit, n, getattr(audit, n) / {_FAST}) for n in names]
 """
@@ -57,8 +57,8 @@ from cortex_jupyter.store import Anchor
 def advance(self, lines, numbers):
     self.last = lines.times[-1]
     self.recent.extend(zip(lines.times[-8:], lines.texts[-8:], strict=True))
-batch.Track.advance = advance
-batch.Track.anchor = property(lambda self: Anchor(last=self.last, ended=self.ended))
+batch.SourceProgress.advance = advance
+batch.SourceProgress.anchor = property(lambda self: Anchor(last=self.last, ended=self.ended))
 commit = SqliteStore.commit
 def without(self, lease, one):
     one.anchors = {k: a for k, a in one.anchors.items() if a.ended}

@@ -10,7 +10,7 @@ from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, meant, pods_
 from cortex_jupyter.cluster.workloads import COLLECTIONS, Workload, collection, fetch
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.model import TaskRef, parse_rfc3339
-from cortex_jupyter.recorder.watching.unseen import unseen
+from cortex_jupyter.recorder.watching.unseen import unseen_containers
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -164,7 +164,7 @@ async def test_an_event_without_a_reason_tells_of_no_pod(api: Any, cluster: Clus
     made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1"}
     items = [{**when, **more, "involvedObject": about} for more in (made, {}, {"reason": "Started"})]
     api.listing("/api/v1/namespaces/team/events", *items)
-    ((source, _, runs),) = await unseen(cluster, job, {}, 0)
+    ((source, _, runs),) = await unseen_containers(cluster, job, {}, 0)
     assert (source.pod, source.container, runs) == ("x-1", "main", 1)
 
 
@@ -175,7 +175,7 @@ async def test_an_unseen_run_may_have_begun_when_its_pod_was_created(api: Any, c
     made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1", "firstTimestamp": "1970-01-01T00:00:05.7Z"}
     started = {"reason": "Started", "eventTime": "1970-01-01T00:00:09.5Z"}
     api.listing("/api/v1/namespaces/team/events", *({**e, "involvedObject": about} for e in (made, started)))
-    ((_, began, _),) = await unseen(cluster, job, {}, 0)
+    ((_, began, _),) = await unseen_containers(cluster, job, {}, 0)
     assert began == 5_000_000_000
 
 
@@ -218,11 +218,11 @@ async def test_unseen_pods_are_found_where_the_events_of_their_creation_are_comb
         return {"items": by_selector[query["fieldSelector"]]}
 
     cluster.json = events  # type: ignore[assignment, method-assign]
-    ((source, began, _),) = await unseen(cluster, job, {"x-4seen": {"main"}}, 0)
+    ((source, began, _),) = await unseen_containers(cluster, job, {"x-4seen": {"main"}}, 0)
     assert (source.pod, began) == ("x-fcnd5", parse_rfc3339("2023-11-14T22:00:03Z"))
     job.obj["spec"]["completionMode"] = "Indexed"
     by_selector["involvedObject.name=x-0-fcnd5"] = [started[3]]
-    assert [found.pod for found, *_ in await unseen(cluster, job, {"x-4seen": {"main"}}, 0)] == ["x-0-fcnd5"]
+    assert [found.pod for found, *_ in await unseen_containers(cluster, job, {"x-4seen": {"main"}}, 0)] == ["x-0-fcnd5"]
 
 
 async def test_each_unseen_run_of_a_container_counts(api: Any, cluster: Cluster) -> None:
@@ -232,7 +232,7 @@ async def test_each_unseen_run_of_a_container_counts(api: Any, cluster: Cluster)
     made = {"reason": "SuccessfulCreate", "message": "Created pod: x-1"}
     started = {"reason": "Started", "message": "Started container main", "count": 3}
     api.listing("/api/v1/namespaces/team/events", *({**when, **e, "involvedObject": about} for e in (made, started)))
-    ((source, _, runs),) = await unseen(cluster, job, {}, 0)
+    ((source, _, runs),) = await unseen_containers(cluster, job, {}, 0)
     assert (source.run, runs) == (0, 3)
 
 

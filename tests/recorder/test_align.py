@@ -1,4 +1,4 @@
-"""The seam after a reconnect: exactly the lines that are new, whatever the lines are and however they arrive."""
+"""Alignment after a reconnect returns exactly the new lines, whatever the lines are and however they arrive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cortex_jupyter.model import rfc3339
 from cortex_jupyter.recorder.text.align import Aligner
 from cortex_jupyter.recorder.text.lines import parse
-from cortex_jupyter.recorder.text.resume import Resume, ends_with
+from cortex_jupyter.recorder.text.resume import ResumeFilter, ends_with
 
 Line = tuple[int, str]
 T0 = 1_700_000_000_000_000_000
@@ -65,8 +65,8 @@ def written(lines: list[Line]) -> bytes:
     return b"".join(f"{rfc3339(T0 + t)} {text}\n".encode() for t, text in lines)
 
 
-async def resumed(recorded: list[Line], arrived: list[Line], sizes: list[int]) -> tuple[list[Line], Resume]:
-    resume = Resume([(T0 + t, text) for t, text in recorded])
+async def resumed(recorded: list[Line], arrived: list[Line], sizes: list[int]) -> tuple[list[Line], ResumeFilter]:
+    resume = ResumeFilter([(T0 + t, text) for t, text in recorded])
     out = b""
     for part in cut(arrived, sizes):
         out += await resume.feed(written(part))
@@ -80,7 +80,7 @@ async def resumed(recorded: list[Line], arrived: list[Line], sizes: list[int]) -
 @example([(1, "a"), (0, "a")], [(1, "a")], [])
 @example([(1, "a"), (2, "a")], [(1, "a"), (0, "b"), (2, "a"), (3, "a")], [])
 @example([(2, "a"), (2, "b"), (1, "a")], [(2, "a"), (2, "b"), (0, "b"), (1, "a")], [])
-def test_the_longest_end_that_matches_is_skipped(recorded: list[Line], arrived: list[Line], sizes: list[int]) -> None:
+def test_the_longest_matching_suffix_is_skipped(recorded: list[Line], arrived: list[Line], sizes: list[int]) -> None:
     aligner = Aligner(recorded)
     skip = None
     for part in cut(arrived, sizes):
@@ -90,7 +90,7 @@ def test_the_longest_end_that_matches_is_skipped(recorded: list[Line], arrived: 
     if (place := place_before_hidden(recorded, arrived)) is not None:
         assert skip == hidden(recorded, arrived, place)
         if skip is None:
-            assert aligner.settle() == 0 and not aligner.overlap
+            assert aligner.settle() == 0 and not aligner.overlaps
         return
     if skip is None and arrived:
         # Not decided: so far it is all recorded.
@@ -99,17 +99,17 @@ def test_the_longest_end_that_matches_is_skipped(recorded: list[Line], arrived: 
         assert any(recorded[i : i + skip] == arrived for i in range(len(recorded))) or not recorded
         return
     assert skip in (None, overlap(recorded, arrived))
-    assert aligner.overlap == (not recorded or not arrived or bool(skip))
+    assert aligner.overlaps == (not recorded or not arrived or bool(skip))
 
 
 @given(few, few, chunks)
-async def test_a_file_that_is_read_again_gives_what_is_new(
+async def test_a_file_that_is_read_again_yields_its_new_lines(
     recorded: list[Line], new: list[Line], sizes: list[int]
 ) -> None:
     # Nothing was rotated away: then it is exact, however often a line repeats.
     out, resume = await resumed(recorded, recorded + new, sizes)
     assert out == new
-    assert not resume.apart
+    assert not resume.unaligned
 
 
 @given(st.data(), few, chunks)
@@ -122,22 +122,22 @@ async def test_after_a_rotation(data: st.DataObject, new: list[Line], sizes: lis
     file = [*recorded, *lost, *new] if gone > n else [*recorded, *new]
     out, resume = await resumed(recorded, file[gone:], sizes)
     if gone < n:
-        assert out == new and not resume.apart
+        assert out == new and not resume.unaligned
     else:
         assert out == file[max(gone, n) :]
         if out:
-            assert (resume.recorded[-1][0], resume.apart[0][0]) == (T0 + recorded[-1][0], T0 + out[0][0])
+            assert (resume.recorded[-1][0], resume.unaligned[0][0]) == (T0 + recorded[-1][0], T0 + out[0][0])
 
 
-async def test_a_thousand_times_ok_in_one_nanosecond() -> None:
+async def test_a_thousand_equal_lines_in_one_nanosecond() -> None:
     recorded = [(5, "ok")] * 1000
     for sizes in ([], [1] * 1500, [999, 1], [1000], [1001]):
         out, resume = await resumed(recorded, [(5, "ok")] * 1500, sizes)
         assert out == [(5, "ok")] * 500
-        assert not resume.apart
+        assert not resume.unaligned
 
 
-def test_lines_that_repeat_are_no_burden() -> None:
+def test_repeated_lines_take_linear_time() -> None:
     """A coarse clock and a loop that prints `ok`: not quadratic, or this would not come back."""
     recorded = [(5, "ok")] * 200_000
     aligner = Aligner(recorded)
@@ -146,23 +146,23 @@ def test_lines_that_repeat_are_no_burden() -> None:
     assert aligner.feed([(5, "other")]) == 150_000
 
 
-async def test_a_stream_that_pauses_within_what_is_recorded() -> None:
+async def test_a_stream_that_pauses_within_the_recorded_lines() -> None:
     recorded = [(i, str(i)) for i in range(10)]
-    resume = Resume([(T0 + t, text) for t, text in recorded])
+    resume = ResumeFilter([(T0 + t, text) for t, text in recorded])
     assert await resume.feed(written(recorded[:4])) == b""
     # What follows is recorded too, though the stream was slow to repeat it.
     assert await resume.feed(written(recorded[4:])) == b""
     assert await resume.feed(written([(11, "new")])) == written([(11, "new")])
 
 
-async def test_a_stream_without_a_line_says_nothing_about_the_log() -> None:
-    resume = Resume([(T0, "a")])
+async def test_a_stream_without_a_line_decides_nothing() -> None:
+    resume = ResumeFilter([(T0, "a")])
     assert resume.end() == b""
-    assert not resume.apart
+    assert not resume.unaligned
 
 
-async def test_a_text_of_the_kubelet_does_not_disturb_the_seam() -> None:
-    resume = Resume([(T0, "a"), (T0 + 1, "b")])
+async def test_a_text_of_the_kubelet_does_not_disturb_alignment() -> None:
+    resume = ResumeFilter([(T0, "a"), (T0 + 1, "b")])
     assert await resume.feed(written([(0, "a")]) + b"failed to watch directory\n") == b""
     assert await resume.feed(written([(1, "b"), (2, "c")])) == written([(2, "c")])
 
@@ -172,7 +172,7 @@ async def test_a_text_of_the_kubelet_does_not_disturb_the_seam() -> None:
 A, B, C, LONG = (1, "a"), (2, "b"), (3, "c"), (4, "x" * 200_000)
 
 
-def test_the_last_lines_are_seen_to_be_recorded() -> None:
+def test_recorded_last_lines_are_recognised() -> None:
     assert ends_with([], [])
     assert ends_with([A, B, C], [A, B, C])
     assert ends_with([B, C], [A, B, C])
@@ -180,7 +180,7 @@ def test_the_last_lines_are_seen_to_be_recorded() -> None:
     assert ends_with([A], [A])
 
 
-def test_lines_that_are_not_recorded_are_seen() -> None:
+def test_unrecorded_last_lines_are_recognised() -> None:
     assert not ends_with([], [A])
     assert not ends_with([A], [])
     assert not ends_with([A, B], [A, B, C])

@@ -1,4 +1,4 @@
-"""What cannot be archived is not tried again each minute by every recorder in turn."""
+"""A recording that cannot be archived is not tried again each minute by every recorder in turn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cortex_jupyter.store import Store
 
 
-def test_one_that_failed_is_left_for_longer_each_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_failure_delays_the_next_attempt_longer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     hand, clock = Hand(store), [1_800_000_000.0]
     hand.end()
     store.set_setting("archive", "here")
@@ -44,7 +44,7 @@ def test_one_that_failed_is_left_for_longer_each_time(store: Store, monkeypatch:
     assert store.forget(hand.id) and store.setting(attempts.setting_of(hand.id)) == ""
 
 
-def test_an_attempt_counts_that_takes_its_process_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_that_kills_its_process_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that fills a pod's disk or memory: nobody is left to note that it has failed."""
 
     class Killed(BaseException):
@@ -64,7 +64,7 @@ def test_an_attempt_counts_that_takes_its_process_with_it(tmp_path: Path, monkey
         store.close()
 
 
-async def test_recorders_leave_what_cannot_be_archived_and_archive_the_rest(
+async def test_recorders_archive_the_rest_when_one_recording_cannot_be_archived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, url = new_store(tmp_path), str(tmp_path / "archive")

@@ -1,4 +1,4 @@
-"""What a follow skipped at a rotation is found in the rotated file, and recorded once."""
+"""The audit finds lines that a follow skipped at a rotation, and records them once."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ async def recorded(store: SqliteStore, hand: Hand, node: Node, *more: bytes) -> 
     with Writer(store) as writer:
         channel = writer.open(lease, "default:job/train-1", 0)
         held, anchor = store.sources(hand.id)[sid]
-        channel.track(sid, held, anchor)
+        channel.add_source(sid, held, anchor)
         context = Context(cluster, "default", store, lease, channel)
         reader = SourceReader(context, Pods(), source(), sid)
         audit = Audit(context, source(), sid, reader)
         await reader.run()
-        await audit.last()
-        await audit.last()
+        await audit.check_rest()
+        await audit.check_rest()
         again = Audit(context, source(), sid, reader)
-        await again.last()
+        await again.check_rest()
         await channel.flush()
     return texts(store, hand)
 
 
-async def test_lines_that_were_skipped_are_recorded_once(store: SqliteStore, hand: Hand) -> None:
+async def test_skipped_lines_are_recorded_once(store: SqliteStore, hand: Hand) -> None:
     node = Node(pod("terminated"))
     node.files = {"0.log.20231114-221400": cri(b"".join(OLD + SKIPPED))}
     found = await recorded(store, hand, node)
@@ -68,7 +68,7 @@ async def test_lines_that_were_skipped_are_recorded_once(store: SqliteStore, han
     assert part.public == source().public
 
 
-async def test_a_whole_file_that_was_skipped_is_recorded_once(store: SqliteStore, hand: Hand) -> None:
+async def test_a_skipped_file_is_recorded_once(store: SqliteStore, hand: Hand) -> None:
     node = Node(pod("terminated"))
     whole = [
         line(5 + i / 1000, f"between {i} " + "x" * 200) for i in range(900)
@@ -80,7 +80,7 @@ async def test_a_whole_file_that_was_skipped_is_recorded_once(store: SqliteStore
     )
 
 
-async def test_nothing_is_recorded_twice_where_nothing_was_skipped(store: SqliteStore, hand: Hand) -> None:
+async def test_nothing_is_recorded_twice_if_nothing_was_skipped(store: SqliteStore, hand: Hand) -> None:
     node = Node(pod("terminated"))
     earlier = [line(-100 + i, f"before recording began {i}") for i in range(5)]
     node.files = {"0.log.20231114-221200": cri(b"".join(earlier)), "0.log.20231114-221400": cri(b"".join(OLD))}
@@ -88,10 +88,10 @@ async def test_nothing_is_recorded_twice_where_nothing_was_skipped(store: Sqlite
     assert found == [f"old {i}" for i in range(400)] + [f"new {i}" for i in range(100)]
 
 
-async def test_who_may_not_read_rotated_files_is_told(
+async def test_a_missing_right_to_read_rotated_files_is_reported(
     store: SqliteStore, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cortex_jupyter.recorder.source.audit._ROTATES", 1000)
+    monkeypatch.setattr("cortex_jupyter.recorder.source.audit._LIKELY_ROTATED", 1000)
     await recorded(store, hand, Node(pod("terminated")))
     said = [e.data for e in store.entries(hand.id, 0, 1 << 30) if b"cannot be checked" in e.data]
     assert said and all(b"nodes/proxy" in data for data in said)
@@ -110,9 +110,7 @@ class SlowDisk(SqliteStore):
         super().commit(lease, commit)
 
 
-async def test_lines_that_are_not_committed_yet_are_not_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_uncommitted_lines_are_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SlowDisk(tmp_path / "slow.sqlite")
     hand, node = Hand(store), Node(pod("terminated"))
     node.scripts, node.log = [[b"".join(OLD)]], b"".join(OLD)
@@ -123,7 +121,7 @@ async def test_lines_that_are_not_committed_yet_are_not_missing(
     cluster: Any = node
     with Writer(store) as writer:
         channel = writer.open(lease, "default:job/train-1", 0)
-        channel.track(sid, *store.sources(hand.id)[sid])
+        channel.add_source(sid, *store.sources(hand.id)[sid])
         context = Context(cluster, "default", store, lease, channel)
         reader = SourceReader(context, Pods(), source(), sid)
         await reader.run()
@@ -132,7 +130,7 @@ async def test_lines_that_are_not_committed_yet_are_not_missing(
             """The follow brings the rest while the audit reads the file; the disk holds the commit up."""
             node.on_file = None
             store.free.clear()
-            await channel.lines(sid, b"".join(SKIPPED + NEW))
+            await channel.put_lines(sid, b"".join(SKIPPED + NEW))
             await until(lambda: channel.anchor(sid).last > 1_700_000_010_000_000_000)
 
         async def flush() -> None:
@@ -143,7 +141,7 @@ async def test_lines_that_are_not_committed_yet_are_not_missing(
         await channel.flush()
         node.on_file = late
         monkeypatch.setattr(channel, "flush", flush)
-        await Audit(context, source(), sid, reader).look()
+        await Audit(context, source(), sid, reader).check_rotated()
         await flush()
     found = texts(store, hand)
     store.close()
@@ -164,7 +162,7 @@ def joined(second: float, size: int) -> bytes:
     return line(second, "x" * (size // 16384 * 16384) + chr(97 + size % 16) * (size % 16384))
 
 
-async def test_a_look_that_begins_within_a_long_line_invents_none(store: SqliteStore, hand: Hand) -> None:
+async def test_a_check_that_begins_within_a_long_line_adds_no_line(store: SqliteStore, hand: Hand) -> None:
     node = Node(pod("terminated"))
     size = 200_001
     node.files = {"0.log.20231114-221400": cri(b"".join(OLD)) + parts(5, size) + cri(b"".join(SKIPPED))}
@@ -206,7 +204,7 @@ async def test_the_end_of_a_long_line_is_no_line(store: SqliteStore, hand: Hand)
     assert found == [f"old {i}" for i in range(400)] + ["y" * 102_000 + "end"] + [f"new {i}" for i in range(100)]
 
 
-async def test_a_line_that_was_rotated_in_its_middle_is_no_two_lines(store: SqliteStore, hand: Hand) -> None:
+async def test_a_line_split_by_a_rotation_is_one_line(store: SqliteStore, hand: Hand) -> None:
     node, (whole, parts) = Node(pod("terminated")), long_line()
     node.files = {
         "0.log.20231114-221400": cri(b"".join(OLD)) + b"".join(parts[:3]),

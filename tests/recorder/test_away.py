@@ -1,4 +1,4 @@
-"""A store that was away for longer than a heartbeat holds: each task stays with who had it, if he lives."""
+"""A store was away for longer than a heartbeat holds: each living recorder keeps its tasks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cortex_jupyter.errors import StoreUnreachable
 from cortex_jupyter.recorder import __main__ as main
 from cortex_jupyter.recorder import heartbeat
 from cortex_jupyter.recorder import recorder as lib
-from cortex_jupyter.recorder.process.health import Pulse
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.process.health import Health
+from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run_out(store: Any, name: str) -> None:
         store._link.ask("DEL", f"cortex:recorder:{name}")
 
 
-def test_in_doubt_the_holder_is_left_his_task(store: Store) -> None:
+def test_in_doubt_the_holder_keeps_its_task(store: Store) -> None:
     hand = Hand(store, owner="far")
     store.beat(FAR)
     run_out(store, "far")
@@ -88,9 +88,9 @@ class Away:
 
 
 @asynccontextmanager
-async def running(store: Store, pulse: Pulse | None = None) -> AsyncIterator[Any]:
+async def running(store: Store, health: Health | None = None) -> AsyncIterator[Any]:
     cluster: Any = NoCluster()
-    recording = Recording(store, cluster, pulse=pulse)
+    recording = Recorder(store, cluster, health=health)
     run = asyncio.create_task(recording.run())
     try:
         yield recording
@@ -100,7 +100,7 @@ async def running(store: Store, pulse: Pulse | None = None) -> AsyncIterator[Any
 
 
 @pytest.mark.parametrize("how", ["refused", "hangs", "at start"])
-async def test_who_finds_it_back_first_takes_nothing_from_those_that_live(
+async def test_the_first_to_find_the_store_takes_no_task_of_a_living_recorder(
     store: Store, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr(lib, "RETRY_S", 0.05)
@@ -111,14 +111,14 @@ async def test_who_finds_it_back_first_takes_nothing_from_those_that_live(
     hand.lease = lease
     store.want(hand.id, 600)
     away = Away(store, monkeypatch)
-    pulse = Pulse()
-    away.refused = pulse.waited = how == "at start"
-    async with running(store, pulse) as recording:
+    health = Health()
+    away.refused = health.waited_for_store = how == "at start"
+    async with running(store, health) as recording:
         await until(lambda: away.beats or away.tried)
         if how == "hangs":
             away.flows.clear()
             monkeypatch.setattr(heartbeat, "_AWAY_S", 0.05)
-            await until(lambda: recording._heart.patient)
+            await until(lambda: recording._heartbeat.waits_for_others)
         else:
             away.refused = True
             beats = away.beats
@@ -137,7 +137,7 @@ async def test_who_finds_it_back_first_takes_nothing_from_those_that_live(
         assert store.holders([hand.id]).get(hand.id) not in ("", "far")
 
 
-async def test_a_collector_that_waited_for_its_store_to_be_there_knows(
+async def test_a_collector_remembers_that_it_waited_for_its_store(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers: list[Any] = [StoreUnreachable("it does not answer"), store]
@@ -150,5 +150,5 @@ async def test_a_collector_that_waited_for_its_store_to_be_there_knows(
 
     monkeypatch.setattr(main, "open_store", opened)
     monkeypatch.setattr(main, "RETRY_S", 0.01)
-    pulse = Pulse()
-    assert await main._opened(main.parser().parse_args(["--all"]), pulse) is store and pulse.waited
+    health = Health()
+    assert await main._open_store(main.parser().parse_args(["--all"]), health) is store and health.waited_for_store

@@ -1,4 +1,4 @@
-"""`cortex-jupyter record --all`: collectors that select by themselves and share what they select, as real processes."""
+"""`cortex-jupyter record --all`: collectors select tasks themselves and share them, as real processes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def home(sandbox: SandboxProcess, tmp_path: Path) -> Home:
     return Home(tmp_path, sandbox.kubeconfig)
 
 
-def test_what_nobody_watched_is_recorded_from_its_first_line_on(
+def test_tasks_without_readers_are_recorded_from_their_first_line(
     kube: Kube, home: Home, unique: Callable[[str], str]
 ) -> None:
     team = unique("team")
@@ -168,7 +168,7 @@ def test_collectors_share_take_over_and_drain(
         store.close()
 
 
-def test_what_was_left_unfinished_is_taken_up_only_where_it_is_selected_or_gone(
+def test_unfinished_recordings_are_adopted_only_if_selected_or_gone(
     kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
 ) -> None:
     team, flag = unique("left"), home.path / "flag"
@@ -249,7 +249,7 @@ def test_an_api_server_that_is_too_busy_is_given_time(
         store.close()
 
 
-def test_who_may_not_list_what_is_selected_is_told(
+def test_a_missing_right_to_list_the_selection_is_reported(
     sandbox: SandboxProcess, home: Home, unique: Callable[[str], str]
 ) -> None:
     space = unique("forbidden")
@@ -261,7 +261,7 @@ def test_who_may_not_list_what_is_selected_is_told(
         running.running.remove(process)
 
 
-def test_a_task_that_nobody_reads_is_committed_rarely_and_one_that_is_read_at_once(
+def test_a_task_without_readers_is_committed_rarely_and_one_with_readers_at_once(
     kube: Kube, home: Home, unique: Callable[[str], str], valkey_server: Server
 ) -> None:
     team, flag = unique("unread"), home.path / "flag"

@@ -1,4 +1,4 @@
-"""What a recorder process tells Prometheus and the kubelet."""
+"""The answers of a recorder process to Prometheus and the kubelet."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder import __main__ as main
 from cortex_jupyter.recorder.process import endpoint
-from cortex_jupyter.recorder.process import health as pulse_of
-from cortex_jupyter.recorder.process.health import Pulse
+from cortex_jupyter.recorder.process import health as health_lib
+from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.writing import commit_retrier
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.sqlite.store import SqliteStore
@@ -105,33 +105,33 @@ def _finished(address: str) -> dict[str, float] | None:
     return found if found.get('cortex_leases_total{change="finished"}') and not found["cortex_tasks"] else None
 
 
-async def test_a_port_that_is_taken_is_said() -> None:
-    pulse = Pulse(free_port())
-    async with endpoint.serving(pulse, "127.0.0.1"):
-        with pytest.raises(CortexError, match=f"port {pulse.port} cannot be listened at"):
-            async with endpoint.serving(pulse, "127.0.0.1"):
+async def test_a_port_in_use_is_reported() -> None:
+    health = Health(free_port())
+    async with endpoint.serving(health, "127.0.0.1"):
+        with pytest.raises(CortexError, match=f"cannot listen on port {health.port}"):
+            async with endpoint.serving(health, "127.0.0.1"):
                 await asyncio.sleep(0)
 
 
-async def test_what_is_not_watched_or_hangs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    pulse = Pulse(free_port())
-    async with endpoint.serving(pulse, "127.0.0.1"), _asked(pulse.port) as (healthz, readyz):
-        pulse.taken()
-        pulse.watched("/apis/batch/v1/jobs", lost=True)
+async def test_a_lost_watch_and_a_hang_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    health = Health(free_port())
+    async with endpoint.serving(health, "127.0.0.1"), _asked(health.port) as (healthz, readyz):
+        health.heartbeat_taken()
+        health.watch_changed("/apis/batch/v1/jobs", lost=True)
         assert await readyz() == (200, "ok\n"), "for a moment that is no harm"
-        monkeypatch.setattr(pulse_of, "UNSEEN_S", -1.0)
+        monkeypatch.setattr(health_lib, "UNSEEN_S", -1.0)
         assert await readyz() == (503, "/apis/batch/v1/jobs are not watched for 0 s\n")
-        pulse.watched("/apis/batch/v1/jobs", lost=False)
+        health.watch_changed("/apis/batch/v1/jobs", lost=False)
         assert await readyz() == (200, "ok\n") == await healthz()
-        monkeypatch.setattr(pulse_of, "HUNG_S", -1.0)
+        monkeypatch.setattr(health_lib, "HUNG_S", -1.0)
         assert await healthz() == (503, "no heartbeat has been tried for 0 s\n")
 
 
-async def test_a_store_that_is_away_makes_it_unready_and_not_dead(
+async def test_a_store_that_is_away_makes_it_unready_but_not_dead(
     sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A collector is started before its Valkey server, which is killed later: it waits, and no probe has it killed."""
-    monkeypatch.setattr(pulse_of, "STALE_S", 1.5)
+    monkeypatch.setattr(health_lib, "STALE_S", 1.5)
     monkeypatch.setattr(main, "RETRY_S", 0.1)
     monkeypatch.setenv("CORTEX_STORE_PASSWORD", "")
     server = Server(tmp_path / "valkey")
@@ -166,11 +166,11 @@ async def test_a_store_that_is_away_makes_it_unready_and_not_dead(
         ("memory", "StoreFull", "has reached its memory limit"),
     ],
 )
-async def test_commits_that_are_refused_make_it_unready_while_heartbeats_are_taken(
+async def test_refused_commits_make_it_unready_while_heartbeats_are_taken(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     broken: str, code: str, why: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(pulse_of, "WAITS_S", 1.0)
+    monkeypatch.setattr(health_lib, "WAITS_S", 1.0)
     monkeypatch.setattr(commit_retrier, "RETRY_S", 0.1)
     monkeypatch.setattr("cortex_jupyter.store.valkey.link._WAIT_MS", 200)
     refused = partial(REGISTRY.get_sample_value, "cortex_errors_total", {"code": code})
@@ -209,7 +209,7 @@ async def test_commits_that_are_refused_make_it_unready_while_heartbeats_are_tak
             store.close()
 
 
-async def test_a_loop_of_tasks_that_hangs_is_said_while_heartbeats_go_on(
+async def test_a_hanging_task_loop_is_reported_while_heartbeats_go_on(
     sandbox: SandboxProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on, really = threading.Event(), SqliteStore.wanted
@@ -228,13 +228,13 @@ async def test_a_loop_of_tasks_that_hangs_is_said_while_heartbeats_go_on(
             await until(lambda: _answers(port))
             await _becomes(readyz, 200)
             goes_on.clear()
-            monkeypatch.setattr(pulse_of, "LOOKED_S", 1.5)
+            monkeypatch.setattr(health_lib, "LOOKED_S", 1.5)
             await _becomes(readyz, 503)
-            assert (await readyz())[1].startswith("tasks have not been looked for for ")
+            assert (await readyz())[1].startswith("the recorder has not looked for tasks for ")
             assert await healthz() == (200, "ok\n"), "for a minute that may be"
-            monkeypatch.setattr(pulse_of, "HUNG_S", 5.0)
+            monkeypatch.setattr(health_lib, "HUNG_S", 5.0)
             await _becomes(healthz, 503)
-            assert (await healthz())[1].startswith("the store answers, and tasks have not been looked for for ")
+            assert (await healthz())[1].startswith("the store answers, but the recorder has not looked for tasks for ")
             goes_on.set()
             await _becomes(healthz, 200)
             await _becomes(readyz, 200)
@@ -247,25 +247,25 @@ async def test_a_loop_of_tasks_that_hangs_is_said_while_heartbeats_go_on(
 def test_a_loop_that_waits_for_the_store_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is counted from when the store let it go on; a probe that came in between would have ended who is about to."""
     now = 1000.0
-    monkeypatch.setattr(pulse_of.time, "monotonic", lambda: now)
-    pulse = Pulse()
+    monkeypatch.setattr(health_lib.time, "monotonic", lambda: now)
+    health = Health()
 
     def passes(seconds: float, *, taken: bool = True) -> str:
         nonlocal now
         for _ in range(int(seconds)):
             now += 1
-            pulse.turned()
+            health.heartbeat_tried()
             if taken:
-                pulse.taken()
-        return pulse.hangs()
+                health.heartbeat_taken()
+        return health.liveness()
 
     assert not passes(300, taken=False), "it waits for its store"
-    pulse.taken()
+    health.heartbeat_taken()
     assert not passes(50)
-    with pulse.writing():
+    with health.write_in_progress():
         assert not passes(300), "the store takes heartbeats alone"
     assert not passes(30) and passes(31)
-    pulse.came_round()
+    health.looked_for_tasks()
     assert not passes(300, taken=False) and not passes(30) and passes(32)
 
 

@@ -27,7 +27,7 @@ def run(store: str, kubeconfig: Path, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([*command, "--idle", "2"], stdout=file, stderr=file)
 
 
-async def test_one_that_was_stopped_for_longer_than_its_lease_cannot_commit(
+async def test_a_recorder_stopped_for_longer_than_its_lease_cannot_commit(
     sandbox: Any, kube: Kube, unique: Any, tmp_path: Path
 ) -> None:
     name = unique("fence")
@@ -73,7 +73,7 @@ async def test_one_that_was_stopped_for_longer_than_its_lease_cannot_commit(
     kube.delete("jobs", name)
 
 
-async def test_a_task_that_went_while_nobody_recorded_gets_its_end(
+async def test_a_task_deleted_while_no_recorder_ran_gets_an_end(
     sandbox: Any, kube: Kube, unique: Any, tmp_path: Path
 ) -> None:
     name = unique("went")

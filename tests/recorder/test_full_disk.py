@@ -1,4 +1,6 @@
-"""A store that is full, busy, read-only or damaged: it is said, what passes is waited for, nothing is lost or doubled."""
+"""A store that is full, busy, read-only or damaged: it is reported, passing states are waited for, nothing is lost or
+doubled.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,9 @@ from cortex_jupyter.model import Batch, TaskRef, rfc3339
 from cortex_jupyter.recorder import heartbeat
 from cortex_jupyter.recorder import recorder as recorder_module
 from cortex_jupyter.recorder.process import launch
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.recorder.writing import commit_retrier
-from cortex_jupyter.recorder.writing.batch import Note
+from cortex_jupyter.recorder.writing.batch import PendingNotice
 from cortex_jupyter.recorder.writing.commit_retrier import STOPPED
 from cortex_jupyter.recorder.writing.writer import Writer
 from cortex_jupyter.store import HEARTBEAT_S, Anchor, Commit
@@ -85,7 +87,7 @@ def numbers(store: SqliteStore, recording: int) -> list[int]:
     return [int(t.split()[0]) for e in entries if e.event == "log" for t in Batch.decode(e.data).texts]
 
 
-async def test_a_full_disk_stops_the_reading_and_is_said_and_passes(small: Path) -> None:
+async def test_a_full_disk_pauses_reading_and_is_reported(small: Path) -> None:
     store = SqliteStore(small / "r.sqlite")
     assert store.keep_reserve()
     (small / "rest").write_bytes(bytes(9 << 20))
@@ -95,20 +97,20 @@ async def test_a_full_disk_stops_the_reading_and_is_said_and_passes(small: Path)
         with Writer(store) as writer:
             channel, other = (writer.open(h.lease, "t", 0) for h in (hand, quiet))
             sid = hand.source()
-            channel.track(sid, source(), Anchor())
+            channel.add_source(sid, source(), Anchor())
             given = 0
 
             async def write() -> None:
                 nonlocal given
                 for first in range(0, 12_000, 100):
-                    await channel.lines(sid, lines(first, 100))
+                    await channel.put_lines(sid, lines(first, 100))
                     given = first + 100
 
             writing = asyncio.create_task(write())
             await until(lambda: store.info(hand.id).message == STOPPED)  # type: ignore[union-attr]
-            assert writer.patience.full and not writing.done() and given < 12_000
+            assert writer.retrier.is_full and not writing.done() and given < 12_000
             # Whoever has something to write meanwhile says it as well.
-            other.note(Note("status", "something"))
+            other.put_notice(PendingNotice("status", "something"))
             await until(lambda: store.info(quiet.id).message == STOPPED)  # type: ignore[union-attr]
             # And a heartbeat is taken, so that nobody takes over what cannot be taken over.
             store.beat(recorder())
@@ -119,7 +121,7 @@ async def test_a_full_disk_stops_the_reading_and_is_said_and_passes(small: Path)
             await writing
             await channel.flush()
             await other.flush()
-            assert not writer.patience.full
+            assert not writer.retrier.is_full
             assert channel.anchor(sid).last == T0 + 11_999
         assert numbers(store, hand.id) == list(range(12_000))
         assert store.sources(hand.id)[sid][1].last == T0 + 11_999
@@ -137,9 +139,9 @@ async def test_a_writer_that_ends_at_a_full_disk_gives_up(store: SqliteStore, ha
     writer = Writer(store)
     with writer, limited(store):
         channel = writer.open(hand.lease, "t", 0)
-        channel.track(1, source(), Anchor())
-        await channel.lines(1, lines(0, 300))
-        await until(lambda: writer.patience.full)
+        channel.add_source(1, source(), Anchor())
+        await channel.put_lines(1, lines(0, 300))
+        await until(lambda: writer.retrier.is_full)
     assert isinstance(channel.error, StoreFull)
     assert numbers(store, hand.id) == []
 
@@ -200,7 +202,7 @@ async def test_a_recorder_outlives_a_busy_store(
 
     monkeypatch.setattr(store, "wanted", busy)
     cluster: Any = type("Api", (), {"id": CLUSTER})()
-    await asyncio.wait_for(Recording(store, cluster, idle=0).run(), 120)
+    await asyncio.wait_for(Recorder(store, cluster, idle=0).run(), 120)
     assert not failures
 
 
@@ -233,8 +235,8 @@ def test_a_lock_that_lasts_is_busy_and_a_commit_waits_for_it(
     async def write() -> None:
         with Writer(store) as writer:
             channel = writer.open(hand.lease, "t", 0)
-            channel.track(1, source(), Anchor())
-            await channel.lines(1, lines(0, 3))
+            channel.add_source(1, source(), Anchor())
+            await channel.put_lines(1, lines(0, 3))
             await asyncio.to_thread(tried.wait, 60)
             other.execute("ROLLBACK")
             await channel.flush()
@@ -244,7 +246,7 @@ def test_a_lock_that_lasts_is_busy_and_a_commit_waits_for_it(
     assert tried.is_set() and numbers(store, hand.id) == [0, 1, 2]
 
 
-def test_a_page_that_is_damaged_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+def test_a_damaged_page_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "r.sqlite"
     store = SqliteStore(path)
     hand = Hand(store)
@@ -292,9 +294,7 @@ def test_a_read_only_store_can_be_read(small: Path) -> None:
 
 
 @on_sqlite
-def test_a_recorder_that_fails_is_not_started_again_and_again(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_recorder_is_not_started_again_and_again(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
 
     def spawn(command: list[str], log: Path) -> int:
@@ -321,14 +321,14 @@ def test_a_recorder_that_fails_is_not_started_again_and_again(
 
 
 @on_sqlite
-def test_who_lost_the_lease_while_it_waited_writes_nothing(store: SqliteStore, hand: Hand) -> None:
+def test_a_recorder_that_lost_its_lease_while_waiting_writes_nothing(store: SqliteStore, hand: Hand) -> None:
     async def write() -> Exception | None:
         with Writer(store) as writer:
             channel = writer.open(hand.lease, "t", 0)
-            channel.track(1, source(), Anchor())
+            channel.add_source(1, source(), Anchor())
             with limited(store):
-                await channel.lines(1, lines(0, 300))
-                await until(lambda: writer.patience.full)
+                await channel.put_lines(1, lines(0, 300))
+                await until(lambda: writer.retrier.is_full)
             store.leave("me")
             store.beat(recorder("other"))
             assert store.lease(hand.id, "other")
@@ -385,18 +385,18 @@ async def main():
     resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, hard))
     with Writer(store) as writer:
         channel = writer.open(hand.lease, "t", 0)
-        channel.track(sid := hand.source(), source(), Anchor())
+        channel.add_source(sid := hand.source(), source(), Anchor())
         async def write():
             for first in range(0, 12_000, 100):
-                await channel.lines(sid, lines(first, 100))
+                await channel.put_lines(sid, lines(first, 100))
         writing = asyncio.create_task(write())
-        await until(lambda: writer.patience.full)
+        await until(lambda: writer.retrier.is_full)
         await until(lambda: store.info(hand.id).message == STOPPED)
         assert not writing.done() and numbers(store, hand.id) != []
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         await writing
         await channel.flush()
-        assert not writer.patience.full
+        assert not writer.retrier.is_full
     assert numbers(store, hand.id) == list(range(12_000))
     store.close()
 

@@ -1,4 +1,4 @@
-"""A recorder's heartbeats: they come in time whatever else waits for the store, and no probe ends one that waits."""
+"""A recorder's heartbeats arrive in time whatever else waits for the store, and no probe ends a recorder that waits."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 from support.hand import CLUSTER, until
 
 from cortex_jupyter.recorder import heartbeat
-from cortex_jupyter.recorder.process.health import Pulse
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.process.health import Health
+from cortex_jupyter.recorder.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from cortex_jupyter.store import Recorder, Store
+    from cortex_jupyter.store import Recorder as RecorderInfo
+    from cortex_jupyter.store import Store
 
 
 @pytest.fixture
@@ -29,9 +30,9 @@ def hangs() -> Iterator[threading.Event]:
 
 
 @asynccontextmanager
-async def running(store: Store, pulse: Pulse | None = None) -> AsyncIterator[asyncio.Task[None]]:
+async def running(store: Store, health: Health | None = None) -> AsyncIterator[asyncio.Task[None]]:
     cluster: Any = type("Api", (), {"id": CLUSTER})()
-    run = asyncio.create_task(Recording(store, cluster, pulse=pulse).run())
+    run = asyncio.create_task(Recorder(store, cluster, health=health).run())
     try:
         yield run
     finally:
@@ -39,11 +40,11 @@ async def running(store: Store, pulse: Pulse | None = None) -> AsyncIterator[asy
         await asyncio.gather(run, return_exceptions=True)
 
 
-async def test_a_heartbeat_stands_behind_no_other_call_to_the_store(
+async def test_a_heartbeat_never_queues_behind_another_call_to_the_store(
     store: Store, hangs: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of many tasks each may have a call that waits for a server, or for its replicas: more than there are threads."""
-    beats: list[Recorder] = []
+    beats: list[RecorderInfo] = []
     real = store.beat
     monkeypatch.setattr(store, "beat", lambda me: beats.append(me) or real(me))
     async with running(store):
@@ -58,25 +59,25 @@ async def test_a_heartbeat_stands_behind_no_other_call_to_the_store(
         await asyncio.gather(*calls)
 
 
-async def test_one_whose_store_hangs_is_not_taken_to_hang_itself(
+async def test_a_recorder_whose_store_hangs_does_not_count_as_hanging(
     store: Store, hangs: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name server that is away as well has each attempt take minutes; started anew it could do no more."""
     monkeypatch.setattr(heartbeat, "BEAT_S", 0.01)
-    beats: list[Recorder] = []
+    beats: list[RecorderInfo] = []
     turns: list[int] = []
-    real, pulse = store.beat, Pulse()
+    real, health = store.beat, Health()
 
-    def beat(me: Recorder) -> None:
+    def beat(me: RecorderInfo) -> None:
         beats.append(me)
         if len(beats) > 2:
             hangs.wait()
         real(me)
 
     monkeypatch.setattr(store, "beat", beat)
-    async with running(store, pulse):
+    async with running(store, health):
         await until(lambda: len(beats) > 2)
-        monkeypatch.setattr(pulse, "turned", lambda: turns.append(len(beats)))
+        monkeypatch.setattr(health, "heartbeat_tried", lambda: turns.append(len(beats)))
         try:
             await until(lambda: len(turns) > 5, 10)
         finally:
@@ -84,7 +85,7 @@ async def test_one_whose_store_hangs_is_not_taken_to_hang_itself(
         assert set(turns[:5]) == {3}, "it is one attempt"
 
 
-async def test_a_heartbeat_under_way_is_not_the_last_that_is_heard_of_who_leaves(
+async def test_a_heartbeat_in_progress_does_not_outlive_leaving(
     store: Store, hangs: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else others wait for it to go cold before they take what was left."""
@@ -92,7 +93,7 @@ async def test_a_heartbeat_under_way_is_not_the_last_that_is_heard_of_who_leaves
     beats: list[str] = []
     real = store.beat
 
-    def beat(me: Recorder) -> None:
+    def beat(me: RecorderInfo) -> None:
         beats.append("begun")
         if len(beats) > 2:
             hangs.wait()

@@ -1,4 +1,4 @@
-"""What a recorder had reached tells it that its store has gone back: until it has said so, and no longer than it must."""
+"""A recorder detects that its store was rolled back, and remembers its marks no longer than needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.hand import CLUSTER, Hand
 
 from cortex_jupyter.errors import LeaseLost, StoreUnreachable
 from cortex_jupyter.recorder import tasks as lib
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.recorder import Recorder
 
 if TYPE_CHECKING:
     from cortex_jupyter.store import Commit, Lease, Store
@@ -25,7 +25,7 @@ class Short:
         How.
     """
 
-    away, reached, error = 0.0, 8, LeaseLost("the store ends at record 2, not before 9")
+    unreachable_s, last_committed, error = 0.0, 8, LeaseLost("the store ends at record 2, not before 9")
 
     def __init__(self, *arguments: Any, **_: Any) -> None:
         self.info = arguments[4]
@@ -42,7 +42,7 @@ def recording(store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> Any:
     store.leave("me")
     monkeypatch.setattr(lib, "TaskRecorder", Short)
     cluster: Any = type("Api", (), {"host": CLUSTER, "id": CLUSTER})()
-    return Recording(store, cluster)
+    return Recorder(store, cluster)
 
 
 async def record(recording: Any, id_: int) -> None:
@@ -50,7 +50,7 @@ async def record(recording: Any, id_: int) -> None:
     await asyncio.gather(*(one.task for one in recording._tasks.running.values()))
 
 
-async def test_it_is_said_as_soon_as_the_store_takes_it(
+async def test_a_rollback_is_reported_as_soon_as_the_store_takes_it(
     store: Store, hand: Hand, recording: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await record(recording, hand.id)
@@ -68,7 +68,7 @@ async def test_it_is_said_as_soon_as_the_store_takes_it(
     assert (said.seq, said.last) == (3, 9) and b"lost its last 6 records" in said.data
 
 
-async def test_a_task_that_another_takes_just_then_is_his_and_ends_nothing_else(
+async def test_a_task_that_another_recorder_takes_just_then_is_left_to_it(
     store: Store, hand: Hand, recording: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await record(recording, hand.id)
@@ -84,20 +84,22 @@ async def test_a_task_that_another_takes_just_then_is_his_and_ends_nothing_else(
     assert not recording._tasks.running and len(store.entries(hand.id, 2, 1 << 20)) == 0
 
 
-async def test_what_is_complete_is_forgotten(
+async def test_marks_of_complete_recordings_are_forgotten(
     store: Store, hand: Hand, recording: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A collector runs for months: it must not know of each task that ever was."""
     now = [0.0]
-    monkeypatch.setattr(recording._tasks.reached, "_clock", lambda: now[0])
+    monkeypatch.setattr(recording._tasks.high_water_marks, "_clock", lambda: now[0])
     await record(recording, hand.id)
     now[0] += 3600
-    assert len(recording._tasks.reached) == 1, "it is not complete"
+    assert len(recording._tasks.high_water_marks) == 1, "it is not complete"
     monkeypatch.setattr(Short, "error", None)
     await record(recording, hand.id)
-    assert recording._tasks.reached.of(hand.id) == 8, "a server that fails over may still lose that it is complete"
+    assert recording._tasks.high_water_marks.get(hand.id) == 8, (
+        "a server that fails over may still lose that it is complete"
+    )
     now[0] += 3600
-    assert len(recording._tasks.reached) == 0
+    assert len(recording._tasks.high_water_marks) == 0
     # Another may have completed it.
     monkeypatch.setattr(Short, "error", LeaseLost("another recorder has taken over this task"))
     await record(recording, hand.id)
@@ -106,4 +108,4 @@ async def test_what_is_complete_is_forgotten(
     hand.end()
     await record(recording, hand.id)
     now[0] += 3600
-    assert len(recording._tasks.reached) == 0
+    assert len(recording._tasks.high_water_marks) == 0

@@ -1,4 +1,4 @@
-"""The last look at a container's rotated files happens, whatever fails and whoever dies before it."""
+"""The last check of a container's rotated files happens, whatever fails or dies before it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROTATED = {"0.log.20231114-221400": cri(b"".join(OLD + SKIPPED))}
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cortex_jupyter.recorder.source.audit._EVERY_S", 0.01)
-    monkeypatch.setattr("cortex_jupyter.recorder.source.audit._WAITS_S", (0.01, 0.01))
+    monkeypatch.setattr("cortex_jupyter.recorder.source.audit._RETRY_WAITS_S", (0.01, 0.01))
 
 
 class Life:
@@ -57,7 +57,7 @@ class Life:
     async def end(self) -> None:
         """Read to the end; what fails is raised."""
         await asyncio.wait_for(asyncio.gather(*self._tasks), 120)
-        assert not self.sources.working
+        assert not self.sources.is_reading
         await self.context.channel.flush()
 
     async def die(self) -> None:
@@ -72,7 +72,7 @@ async def life(node: Node, store: Store, hand: Hand) -> AsyncIterator[Life]:
         one = Life(node, store, hand, writer)
         await one.sources.load()
         assert not isinstance(node.pod, Exception)
-        await one.sources.take(node.pod)
+        await one.sources.update(node.pod)
         try:
             yield one
         finally:
@@ -115,7 +115,7 @@ def failing(store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception) -> 
     return times
 
 
-async def test_a_store_that_fails_for_a_while_does_not_end_the_looks(
+async def test_a_store_that_fails_for_a_while_does_not_end_the_audit(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, fail = rotated(OLD, NEW), failing(store, monkeypatch, StoreBusy("its server does not answer"))
@@ -124,7 +124,7 @@ async def test_a_store_that_fails_for_a_while_does_not_end_the_looks(
     assert lease is not None
     with Writer(store) as writer:
         channel = writer.open(lease, "default:job/train-1", 0)
-        channel.track(sid, *store.sources(hand.id)[sid])
+        channel.add_source(sid, *store.sources(hand.id)[sid])
         cluster: Any = node
         context = Context(cluster, "default", store, lease, channel)
         reader = SourceReader(context, Pods(), source(), sid)
@@ -139,7 +139,7 @@ async def test_a_store_that_fails_for_a_while_does_not_end_the_looks(
             await asyncio.wait([looking])
 
 
-async def test_who_dies_before_the_last_look_leaves_it_to_the_next(store: Store, hand: Hand) -> None:
+async def test_a_last_check_is_left_to_the_next_recorder(store: Store, hand: Hand) -> None:
     node, dying, never = rotated(OLD, NEW), asyncio.Event(), asyncio.Event()
 
     async def hang() -> None:
@@ -154,14 +154,14 @@ async def test_who_dies_before_the_last_look_leaves_it_to_the_next(store: Store,
     assert texts(store, hand) == sorted(set(ALL) - {f"skipped {i}" for i in range(3)})
     node.on_file = None
     async with life(node, store, hand) as second:
-        assert second.sources.working
+        assert second.sources.is_reading
         await second.end()
     assert texts(store, hand) == ALL and said(store, hand, b"Completed") == 1
     async with life(node, store, hand) as third:
-        assert not third.sources.working
+        assert not third.sources.is_reading
 
 
-async def test_a_last_look_that_the_store_fails_is_repeated(
+async def test_a_last_check_is_repeated_after_a_store_failure(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, fail = rotated(OLD, NEW), failing(store, monkeypatch, StoreUnreachable("it does not answer"))
@@ -180,9 +180,7 @@ async def test_a_last_look_that_the_store_fails_is_repeated(
     assert texts(store, hand) == ALL and said(store, hand, b"Completed") == 1
 
 
-async def test_the_whole_log_of_what_had_ended_is_compared_for_it_is_not_known_how_it_was_read(
-    store: Store, hand: Hand
-) -> None:
+async def test_the_whole_log_of_a_run_read_by_an_earlier_recorder_is_compared(store: Store, hand: Hand) -> None:
     sid = hand.source()
     hand.lines([(T0 + 250_000_000 * i, sid, f"new {i}") for i in range(100)])
     end = Anchor(T0, 1, T0 + 250_000_000 * 99, ended=True, top=T0, unaudited=True)
@@ -195,7 +193,9 @@ async def test_the_whole_log_of_what_had_ended_is_compared_for_it_is_not_known_h
     assert texts(store, hand) == sorted([f"new {i}" for i in range(100)] + ["older"])
 
 
-async def test_a_rotation_before_a_takeover_is_looked_at_though_little_came_since(store: Store, hand: Hand) -> None:
+async def test_a_rotation_before_a_takeover_is_checked_though_the_log_grew_little_since(
+    store: Store, hand: Hand
+) -> None:
     node, never = Node(pod(), b"".join(OLD)), asyncio.Event()
     node.files = {}
     node.scripts = [[b"".join(OLD), never.wait]]
@@ -225,10 +225,10 @@ async def test_a_node_that_does_not_answer_at_once_is_asked_again(store: Store, 
 
 
 @pytest.mark.parametrize("error", [ClusterUnreachable("the node does not answer"), NotFound("no such folder")])
-async def test_that_the_last_look_was_in_vain_is_said(
+async def test_a_failed_last_check_is_reported(
     store: Store, hand: Hand, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr("cortex_jupyter.recorder.source.audit._ROTATES", 1000)
+    monkeypatch.setattr("cortex_jupyter.recorder.source.audit._LIKELY_ROTATED", 1000)
     node = rotated(OLD, NEW)
 
     async def fail() -> None:
@@ -239,10 +239,10 @@ async def test_that_the_last_look_was_in_vain_is_said(
         await one.end()
     assert said(store, hand, b"whether lines were skipped") == 1
     async with life(node, store, hand) as again:
-        assert not again.sources.working
+        assert not again.sources.is_reading
 
 
-async def test_a_file_that_is_compressed_while_it_is_looked_at(store: Store, hand: Hand) -> None:
+async def test_a_file_that_is_compressed_during_the_check(store: Store, hand: Hand) -> None:
     node = rotated(OLD, NEW)
     (name,) = ROTATED
     asked = 0
@@ -260,7 +260,7 @@ async def test_a_file_that_is_compressed_while_it_is_looked_at(store: Store, han
     assert texts(store, hand) == ALL
 
 
-async def test_a_pod_opened_in_crash_loop_back_off_has_each_run_once_and_a_gap_for_those_before(
+async def test_a_pod_in_crash_loop_back_off_has_each_run_once_and_a_gap_for_earlier_runs(
     store: Store, hand: Hand
 ) -> None:
     crashed = pod("terminated", number=2, exit_code=3)

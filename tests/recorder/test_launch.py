@@ -1,4 +1,4 @@
-"""Whether another recorder is started."""
+"""When another recorder is started."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_damaged_store_that_was_moved_away_is_forgotten(tmp_path: Path, monkey
     launch.ensure_recorder(store, CLUSTER)
 
 
-def test_one_that_hangs_after_it_had_shown_itself_is_replaced_at_once(
+def test_a_recorder_that_hangs_after_its_first_heartbeat_is_replaced_at_once(
     sleeper: subprocess.Popen[bytes], spawned: list[int]
 ) -> None:
     store: Any = Shown()
@@ -83,7 +83,7 @@ def test_one_that_hangs_after_it_had_shown_itself_is_replaced_at_once(
     assert len(spawned) == 2
 
 
-def test_one_that_is_killed_again_and_again_is_started_ever_more_rarely_and_that_is_said(
+def test_a_recorder_that_is_killed_repeatedly_is_started_ever_more_rarely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by the kernel where memory is short: it counted as an end in good order, and the next began half a second later."""
@@ -118,15 +118,17 @@ def test_one_that_is_killed_again_and_again_is_started_ever_more_rarely_and_that
     assert len(begun) == 5, "one that lived for long before is replaced at once"
 
 
-def test_one_that_fails_for_days_is_tried_as_rarely_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorder_that_fails_for_days_is_started_at_the_longest_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(launch, "_failed", {})
     key = (url_of(tmp_path / "r.sqlite"), 0, CLUSTER)
     for _ in range(1100):
-        launch._take_failure(key, 1, 0.0)
+        launch._note_failure(key, 1, 0.0)
     assert time.monotonic() < launch._failed[key][2] <= time.monotonic() + launch._LONGEST_WAIT_S
 
 
-def test_one_is_started_where_those_that_live_may_not_take_what_is_asked_for(spawned: list[int]) -> None:
+def test_a_recorder_is_started_if_the_living_ones_may_not_record_the_task(spawned: list[int]) -> None:
     store: Any = Shown()
 
     def begun(one: Recorder) -> bool:
@@ -135,12 +137,12 @@ def test_one_is_started_where_those_that_live_may_not_take_what_is_asked_for(spa
         launch.ensure_recorder(store, CLUSTER, None, "mine", "nlp")
         return len(spawned) > before
 
-    one, ours = recorder(), launch.rights(None, "mine")
+    one, ours = recorder(), launch.credentials_id(None, "mine")
     assert not begun(one), "it says nothing of it, as those of older versions"
     assert not begun(replace(one, namespaces=("ml", "nlp"), refused=("ml",)))
     assert begun(replace(one, namespaces=("ml",))), "it takes none of that namespace"
     assert begun(replace(one, namespaces=("ml",), rights=ours))
-    assert begun(replace(one, refused=("nlp",), rights=launch.rights(None, "another"))), "it may not read there"
+    assert begun(replace(one, refused=("nlp",), rights=launch.credentials_id(None, "another"))), "it may not read there"
     assert not begun(replace(one, refused=("nlp",), rights=ours)), "nor might the next"
 
 
@@ -163,7 +165,7 @@ def test_a_recorder_ends_when_its_context_is_for_another_cluster(tmp_path: Path)
     try:
         assert process.stderr is not None
         for line in process.stderr:
-            if "not watched at present" in line:
+            if "the watch of" in line:
                 break
         point_to(10)
         _, words = process.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""A recorder that ends gives up what it held, however it ends."""
+"""A recorder that ends gives up its leases, however it ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cortex_jupyter.errors import ClusterUnreachable
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder import tasks as lib
 from cortex_jupyter.recorder import upkeep as upkeeping
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.recorder.upkeep import Upkeep
 from cortex_jupyter.recorder.watching.pods import Pods
 
@@ -38,7 +38,7 @@ async def test_a_recorder_that_is_stopped_leaves_at_once(store: Store, hand: Han
     store.leave("me")
     store.want(hand.id, 60)
     cluster: Any = Away()
-    run = asyncio.create_task(Recording(store, cluster).run())
+    run = asyncio.create_task(Recorder(store, cluster).run())
     await until(lambda: "does not answer" in store.info(hand.id).message)  # type: ignore[union-attr]
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -51,7 +51,7 @@ async def test_a_recorder_that_is_stopped_leaves_at_once(store: Store, hand: Han
 
 @on_sqlite
 @pytest.mark.parametrize("ticks", range(5))
-async def test_one_that_is_stopped_just_when_a_task_has_completed_ends(store: Store, ticks: int) -> None:
+async def test_a_recorder_stopped_just_when_a_task_has_completed_ends(store: Store, ticks: int) -> None:
     upkeep = Upkeep(store, {})
     archiving = asyncio.create_task(upkeep.archive())
     await until(lambda: upkeep.completed._waiters)  # type: ignore[attr-defined]
@@ -65,7 +65,7 @@ async def test_one_that_is_stopped_just_when_a_task_has_completed_ends(store: St
 
 
 @on_sqlite
-async def test_what_nobody_foresaw_ends_no_upkeep(
+async def test_an_unexpected_error_does_not_end_the_upkeep(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     passes: list[Store] = []
@@ -87,22 +87,22 @@ async def test_what_nobody_foresaw_ends_no_upkeep(
 
 async def test_a_recorder_without_work_ends(store: Store) -> None:
     cluster: Any = Away()
-    await asyncio.wait_for(Recording(store, cluster, idle=0).run(), 120)
+    await asyncio.wait_for(Recorder(store, cluster, idle=0).run(), 120)
     assert store.recorder(CLUSTER) is None
 
 
-async def test_a_cancellation_that_comes_with_a_change_is_not_forgotten() -> None:
+async def test_a_cancellation_together_with_a_change_is_not_lost() -> None:
     pods = Pods()
-    waiting = asyncio.create_task(pods.change(60))
+    waiting = asyncio.create_task(pods.wait_for_change(60))
     for _ in range(3):
         await asyncio.sleep(0)
-    pods.touch()
+    pods.wake()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
 
-async def test_a_recorder_whose_cluster_stays_away_ends_when_nobody_reads(
+async def test_a_recorder_whose_cluster_stays_away_ends_without_readers(
     store: Store, new_sandbox: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lib, "_AWAY_S", 0.2)
@@ -112,7 +112,7 @@ async def test_a_recorder_whose_cluster_stays_away_ends_when_nobody_reads(
         uid = sandbox.kube.get("jobs", "long")["metadata"]["uid"]
         one = store.open(cluster.id, TaskRef("default", "job", "long"), uid)
         store.want(one, 3)
-        run = asyncio.create_task(Recording(store, cluster, idle=0).run())
+        run = asyncio.create_task(Recorder(store, cluster, idle=0).run())
         await until(lambda: store.complete(one).records == 1)
     await asyncio.wait_for(run, 120)
     assert store.recorder(cluster.id) is None and not store.info(one).done  # type: ignore[union-attr]

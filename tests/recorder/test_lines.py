@@ -1,4 +1,4 @@
-"""Bytes to lines: the same lines however the bytes are cut, and every byte kept."""
+"""Bytes to lines: the lines do not depend on how the bytes are cut, and no byte is lost."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def split(data: bytes, cuts: list[int]) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("digits", range(10))
-def test_every_width_go_may_write(digits: int) -> None:
+def test_every_width_of_a_fraction_that_go_writes(digits: int) -> None:
     ns = T0 + 123_456_789
     cut = T0 + 123_456_789 // 10 ** (9 - digits) * 10 ** (9 - digits)
     # Twice: the second line takes the path of the remembered second.
@@ -61,7 +61,7 @@ def test_every_width_go_may_write(digits: int) -> None:
 
 
 @given(st.lists(st.tuples(times, st.integers(0, 9))))
-def test_times_as_a_plain_reading_gives_them(stamps: list[tuple[int, int]]) -> None:
+def test_times_equal_those_of_a_plain_parser(stamps: list[tuple[int, int]]) -> None:
     found = parse(b"".join(stamp(ns, digits) + b" x\n" for ns, digits in stamps))
     assert found.times == [ns // 10 ** (9 - d) * 10 ** (9 - d) for ns, d in stamps]
     seconds = [t - t % 1_000_000_000 for t in found.times]
@@ -69,7 +69,7 @@ def test_times_as_a_plain_reading_gives_them(stamps: list[tuple[int, int]]) -> N
     assert [s for i, s in enumerate(seconds) if i == 0 or seconds[i - 1] != s] == [s for s, _ in found.marks]
 
 
-def test_an_offset_is_taken_off() -> None:
+def test_a_time_zone_offset_is_subtracted() -> None:
     found = parse(b"2023-11-15T00:13:20.5+02:00 a\n2023-11-14T22:13:20.25Z b\n2023-11-15T00:13:20.125+02:00 c\n")
     assert found.times == [T0 + 500_000_000, T0 + 250_000_000, T0 + 125_000_000]
 
@@ -86,7 +86,7 @@ def test_a_text_of_the_kubelet_is_no_line() -> None:
     assert found.texts == ["a"] * 4
 
 
-def test_empty_lines_and_lines_of_nothing() -> None:
+def test_empty_lines_and_lines_without_text() -> None:
     assert parse(stamp(T0) + b" \n").texts == [""]
     assert parse(stamp(T0) + b"\n").texts == [""]
     for nothing in (b"", b"\n", b"\n\n", stamp(T0) + b" a\n\n"):
@@ -129,7 +129,7 @@ bodies = st.one_of(st.text(max_size=60).map(str.encode), st.binary(max_size=60))
 @example([(T0, b"\x80" * 60)], [])
 @example([(T0, "ü".encode() * 30)], [])
 @example([(T0, b"x" * 2), (T0, b"y" * 39)], [67, 68])
-def test_a_line_that_is_too_long_is_cut_the_same_way_always(lines: list[tuple[int, bytes]], cuts: list[int]) -> None:
+def test_a_line_that_is_too_long_is_always_split_the_same_way(lines: list[tuple[int, bytes]], cuts: list[int]) -> None:
     data = b"".join(stamp(ns) + b" " + body + b"\n" for ns, body in lines)
     with cut_at(longest=24, part=12):
         once, _ = split(data, [])
@@ -149,7 +149,7 @@ def test_a_line_that_is_too_long_is_cut_the_same_way_always(lines: list[tuple[in
     assert all(len(line) <= 24 + 31 for line in once.split(b"\n"))
 
 
-def test_bytes_without_end_do_not_fill_the_memory() -> None:
+def test_an_endless_line_does_not_fill_the_memory() -> None:
     splitter = Splitter()
     for body in (b"\x80", b"x", b"\xc3\xbc"):
         chunk = body * ((1 << 20) // len(body))
@@ -199,7 +199,7 @@ def test_a_file_has_the_lines_that_the_kubelet_serves(parts: list[tuple[bytes, b
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 700])
-def test_times_that_an_old_kubelet_writes_within_a_line_are_no_text(size: int) -> None:
+def test_times_that_an_old_kubelet_writes_within_a_line_are_removed(size: int) -> None:
     parts = [(b"stdout", b"P", bytes([97 + i % 26]) * lib.PART_BYTES) for i in range(size)]
     for last in (b"stdout", b"stderr"):
         file = written([*parts, (last, b"F", b"last"), (b"stdout", b"F", b"2023-11-14T22:13:20.000000000Z x")])

@@ -1,4 +1,4 @@
-"""What `cortex-jupyter record --manifests` prints: whole, without a secret, and a real cluster runs it."""
+"""The output of `cortex-jupyter record --manifests` is complete, holds no secret, and runs on a real cluster."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def one(text: str, kind: str) -> dict[str, Any]:
     return found
 
 
-def test_rights_are_of_the_namespaces_that_are_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rights_are_limited_to_the_recorded_namespaces(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "-n", "ml", "-n", "vision", "--into", "logs", "-l", "team in (a, b)")
     objects = list(yaml.safe_load_all(text))
     assert {o["metadata"]["namespace"] for o in objects if o["kind"] == "Role"} == {"ml", "vision"}
@@ -65,13 +65,13 @@ def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert 6380 in {port["port"] for port in one(text, "NetworkPolicy")["spec"]["egress"][0]["ports"]}
 
 
-def test_it_says_by_what_name_the_store_knows_the_cluster(
+def test_the_output_says_how_the_store_identifies_the_cluster(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CORTEX_CLUSTER", raising=False)
     text = printed(capsys)
     assert (
-        "# that store is read from outside too, or another cluster has both, print this with CORTEX_CLUSTER=NAME"
+        "# If readers outside the cluster use the store, or another cluster has the same two, print this with CORTEX_CLUSTER=NAME"
         in text
     )
     assert "may not `get namespaces`" in text
@@ -95,7 +95,7 @@ def out(text: str) -> list[int]:
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://ann:hush@otel:4318"}, 4318),
     ],
 )  # fmt: skip
-def test_traces_are_let_out_to_where_the_environment_says(
+def test_the_policy_allows_the_configured_trace_endpoint(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int
 ) -> None:
     without = printed(capsys)
@@ -103,7 +103,7 @@ def test_traces_are_let_out_to_where_the_environment_says(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     text = printed(capsys)
-    assert set(out(text)) == {*out(without), port} and "not let out" not in text
+    assert set(out(text)) == {*out(without), port} and "allows no OpenTelemetry traces" not in text
     (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
     told = {v["name"]: v["value"] for v in container["env"] if v["name"].startswith("OTEL_")}
     assert "hush" not in text and told == {k: v for k, v in environment.items() if "hush" not in v}
@@ -119,19 +119,19 @@ def test_traces_are_let_out_to_where_the_environment_says(
         ({"CORTEX_ARCHIVE": "s3://hush/logs"}, 443),
     ],
 )
-def test_an_archive_is_reached_where_the_environment_says_and_by_a_secret_of_its_own(
+def test_the_policy_allows_the_configured_archive_with_a_secret_of_its_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int
 ) -> None:
     without = printed(capsys, "--secret", "keys", "--into", "logs")
     assert set(out(without)) == {53, 443, 6443, 6379}
     head = without.partition("---")[0]
     assert "-n logs create secret generic keys-archive --from-literal=AWS_ACCESS_KEY_ID=" in head
-    assert "at port 443 alone: set AWS_ENDPOINT_URL" in head
+    assert "allows port 443 to buckets. For another port set AWS_ENDPOINT_URL" in head
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     text = printed(capsys, "--secret", "keys")
     assert set(out(text)) == {*out(without), port} and "hush" not in text
-    assert ("at port 443 alone" in text) == (port == 443)
+    assert ("allows port 443 to buckets" in text) == (port == 443)
     (container,) = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["envFrom"] == [{"secretRef": {"name": "keys-archive", "optional": True}}]
 

@@ -15,7 +15,8 @@ from support.node import Node, cri, line, pod
 from cortex_jupyter.errors import BadQuery, MissingExtra, StoreBusy, StoreError
 from cortex_jupyter.recorder.source.audit import Audit
 from cortex_jupyter.recorder.source.backfill import Backfill
-from cortex_jupyter.recorder.writing.batch import Note
+from cortex_jupyter.recorder.source.stream import RunState
+from cortex_jupyter.recorder.writing.batch import PendingNotice
 from cortex_jupyter.recorder.writing.writer import Writer
 from cortex_jupyter.store.masking import masking
 
@@ -57,7 +58,7 @@ LOST = [secret(30 + i / 100, 400 + i) for i in range(300)]
 NEW = [secret(50 + i / 100, 700 + i) for i in range(50)]
 
 
-async def test_a_stream_that_is_taken_up_again(rig: Rig, writer: Writer) -> None:
+async def test_a_resumed_stream_is_masked(rig: Rig, writer: Writer) -> None:
     async def ends() -> None:
         rig.node.pod = pod("terminated")
 
@@ -74,7 +75,7 @@ async def test_the_setting_changes_between_two_recorders(rig: Rig, writer: Write
     rig.node.log = b"".join(OLD[:250])
     rig.node.scripts = [[b"".join(OLD[:250])]]
     reader = rig.again(writer)
-    await reader._stream.read("follow", reader._mode, reader._seen)
+    await reader._stream.read(RunState.RUNNING, reader._ask_state, reader._watched_state)
     await rig.channel.flush()
     rig.masked = second
     rig.node.pod, rig.node.log = pod("terminated"), b"".join(OLD)
@@ -85,7 +86,7 @@ async def test_the_setting_changes_between_two_recorders(rig: Rig, writer: Write
     assert rig.gaps == [] and rig.store.complete(rig.hand.id).masked == {"Secret Keyword": 400 - plain}
 
 
-async def test_what_was_rotated_away_comes_masked_out_of_the_files(rig: Rig, writer: Writer) -> None:
+async def test_lines_from_rotated_files_are_masked(rig: Rig, writer: Writer) -> None:
     async def ends() -> None:
         rig.node.pod, rig.node.log = pod("terminated"), b"".join(NEW)
 
@@ -99,18 +100,18 @@ async def test_what_was_rotated_away_comes_masked_out_of_the_files(rig: Rig, wri
     assert rig.store.complete(rig.hand.id).masked == {"Secret Keyword": 750}
 
 
-async def test_what_a_follow_skipped_is_found_and_nothing_else(rig: Rig, writer: Writer) -> None:
+async def test_the_audit_finds_only_skipped_lines(rig: Rig, writer: Writer) -> None:
     rig.node.pod, rig.node.log = pod("terminated"), b"".join(NEW)
     rig.node.scripts = [[b"".join(OLD + NEW)]]
     await rig.run(writer)
     rig.node.files = {"0.log.20231114-221400": cri(b"".join(OLD + LOST[:3]))}
     for _ in range(2):
-        await Audit(rig.context, source(), rig.sid, rig.reader).last()
+        await Audit(rig.context, source(), rig.sid, rig.reader).check_rest()
     assert texts(rig) == masked(*range(400), *range(700, 750), 400, 401, 402)
     assert rig.store.complete(rig.hand.id).masked == {"Secret Keyword": 453}
 
 
-async def test_older_lines_out_of_rotated_files(rig: Rig, writer: Writer) -> None:
+async def test_a_backfill_is_masked(rig: Rig, writer: Writer) -> None:
     rig.node.pod, rig.node.log = pod("terminated"), b"".join(NEW)
     await rig.run(writer)
     rig.node.files = {
@@ -126,7 +127,7 @@ async def test_older_lines_out_of_rotated_files(rig: Rig, writer: Writer) -> Non
 async def test_a_notice_with_a_secret_is_masked(rig: Rig, writer: Writer) -> None:
     rig.again(writer)
     said = "Liveness probe failed: password=hunter22"
-    rig.channel.note(Note("status", said, update={"message": said}))
+    rig.channel.put_notice(PendingNotice("status", said, update={"message": said}))
     await rig.channel.flush()
     (entry,) = rig.store.entries(rig.hand.id, 0, 1 << 20)
     info = rig.store.info(rig.hand.id)
@@ -135,7 +136,9 @@ async def test_a_notice_with_a_secret_is_masked(rig: Rig, writer: Writer) -> Non
 
 
 @on_sqlite
-def test_who_says_it_says_it_for_all_who_use_the_store(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_holds_for_everything_that_uses_the_store(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CORTEX_MASK", raising=False)
     assert not masking(store) and masking(store, wish=True) and masking(store)
     monkeypatch.setenv("CORTEX_MASK", "0")
@@ -148,7 +151,7 @@ def test_who_says_it_says_it_for_all_who_use_the_store(store: SqliteStore, monke
 
 
 @on_sqlite
-def test_a_wish_that_cannot_be_written_is_an_error(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_cannot_be_stored_is_an_error(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def busy(*_: str) -> None:
         raise StoreBusy("another process writes")
 

@@ -1,4 +1,4 @@
-"""The recorder process on the sandbox: each line of each container once, whatever is done to either."""
+"""The recorder process on the sandbox records each line of each container once, whatever happens to either."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ async def test_two_recorders_at_once(recordings: Session, kube: Kube, unique: An
     ],
     ids=lambda f: f["kind"] + str(f.get("code", "")),
 )
-async def test_faults_of_the_way(
+async def test_network_faults(
     recordings: Session, kube: Kube, unique: Any, sandbox: Any, fault: dict[str, Any]
 ) -> None:
     name = unique("fault")
@@ -304,7 +304,7 @@ async def test_a_sidecar_and_a_second_container(recordings: Session, kube: Kube,
     kube.delete("pods", name)
 
 
-async def test_what_happened_before_anybody_read_is_told_to_the_second_task_as_well(
+async def test_events_from_before_are_recorded_for_the_second_task_as_well(
     recordings: Session, kube: Kube, unique: Any
 ) -> None:
     """The events of a namespace are watched once, and known already when another of its tasks begins."""

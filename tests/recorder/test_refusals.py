@@ -1,4 +1,4 @@
-"""Recorders of different rights at one store: who may read a task himself reads it, whoever else records there."""
+"""Recorders with different rights at one store: a reader who may read a task can read it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def reader(sandbox: SandboxProcess, url: str) -> AsyncIterator[Session]:
 
 
 @pytest.mark.parametrize("options", [("--all", "-n", "ml"), ()], ids=["a collector of a namespace", "a user's"])
-async def test_who_may_read_a_task_does_though_a_recorder_lives_that_may_not(
+async def test_a_reader_with_rights_records_a_task_that_a_living_recorder_may_not_read(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path, valkey_server: Server,
     options: tuple[str, ...],
 ) -> None:  # fmt: skip
@@ -85,7 +85,7 @@ async def test_who_may_read_a_task_does_though_a_recorder_lives_that_may_not(
             assert log.read_text().count("is forbidden") < 3, "it does not try on and on"
 
 
-async def test_where_nobody_may_read_it_its_readers_are_told_and_one_more_recorder_is_tried(
+async def test_if_no_recorder_may_read_a_task_its_readers_are_told_why(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path, valkey_server: Server
 ) -> None:
     name, url = unique("nobodys"), valkey_server.url

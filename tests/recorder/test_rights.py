@@ -1,4 +1,4 @@
-"""What `record --manifests` prints gives the rights that a collector uses, each of them and no other."""
+"""`record --manifests` prints exactly the rights that a collector uses."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def collecting(kubeconfig: Path, store: str, label: str, log: Path) -> Iterator[
         process.wait(120)
 
 
-def test_each_right_that_is_printed_is_used_and_no_other(
+def test_exactly_the_printed_rights_are_used(
     sandbox: Any,
     kube: Kube,
     unique: Any,

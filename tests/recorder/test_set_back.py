@@ -1,4 +1,4 @@
-"""Clocks that are set back while recorders come and go: the reader, its node's filter and the audit together."""
+"""Clocks are set back while recorders come and go: reader, node and audit together."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from cortex_jupyter.recorder.source import source as lib
 from cortex_jupyter.recorder.source.audit import Audit
 from cortex_jupyter.recorder.source.context import Context
 from cortex_jupyter.recorder.source.source import SourceReader
+from cortex_jupyter.recorder.source.stream import RunState
 from cortex_jupyter.recorder.watching.pods import Pods
 from cortex_jupyter.recorder.writing.writer import Writer
 from cortex_jupyter.store.budget import Budget
@@ -55,14 +56,14 @@ class Life:
         with Writer(self.store) as writer:
             channel = writer.open(lease, "t", info.last_seq)
             for sid, (held, anchor) in self.store.sources(self.hand.id).items():
-                channel.track(sid, held, anchor)
+                channel.add_source(sid, held, anchor)
             context = Context(self.node, "default", self.store, lease, channel)
             reader = SourceReader(context, Pods(), source(), self.sid)
             if not last:
-                await reader._stream.read("ended", reader._mode, reader._seen)
+                await reader._stream.read(RunState.ENDED, reader._ask_state, reader._watched_state)
             else:
                 await reader.run()
-                await Audit(context, source(), self.sid, reader).last()
+                await Audit(context, source(), self.sid, reader).check_rest()
             await channel.flush()
         for entry in self.store.entries(self.hand.id, 0, 1 << 30):
             if entry.event == "log":
@@ -109,7 +110,7 @@ def lived(lines: list[Line]) -> Iterator[Life]:
 @example([(0, "a"), (700, "b"), (-50_000, "hidden"), (51_000, "c"), (700, "d"), (-60_000, "back for good")], [2, 5])
 @example([(0, "a"), (-3_600_000, "hidden"), (3_600_000, "at the time of the first"), (-3_600_000, "back")], [1])
 @example([(0, "a"), (0, "b"), (-2100, "set back"), (100, "c")], [1])
-def test_every_line_is_there_once(deltas: list[tuple[int, str]], reads: list[int]) -> None:
+def test_every_line_is_recorded_once(deltas: list[tuple[int, str]], reads: list[int]) -> None:
     # Each text once: a line that says the same at the same time is told apart by nothing.
     lines = [(at, f"{text} {i}") for i, (at, text) in enumerate(lines_of(deltas))]
     with lived(lines) as life:
@@ -132,7 +133,7 @@ def test_every_line_is_there_once(deltas: list[tuple[int, str]], reads: list[int
     [(0, "a"), (700, "b"), (700, "c"), (5000, "d"), (5000, "e"), (-3_600_000, "f"), (700, "g"), (700, "h")],
     [3, 4, 5, 7],
 )
-def test_what_has_left_and_is_still_in_the_file_does_not_come_again(
+def test_trimmed_lines_that_are_still_in_the_file_are_not_recorded_again(
     deltas: list[tuple[int, str]], reads: list[int]
 ) -> None:
     lines = [(at, f"{text} {i}") for i, (at, text) in enumerate(lines_of(deltas))]
@@ -153,7 +154,7 @@ def test_what_has_left_and_is_still_in_the_file_does_not_come_again(
         assert all(any(low <= at <= high for low, high in gaps) for at, _ in lost)
 
 
-async def test_nor_does_it_out_of_a_rotated_file(store: SqliteStore) -> None:
+async def test_trimmed_lines_in_a_rotated_file_are_not_recorded_again(store: SqliteStore) -> None:
     deltas = [0, 700, 700, 5000, 5000, -3_600_000, 700, 700, 700]
     life = Life(store, lines_of([(delta, str(i)) for i, delta in enumerate(deltas)]))
     store.set_budget(Budget(max_task_bytes=1))
@@ -185,9 +186,7 @@ class Breaking(Node):
 
 
 @pytest.mark.parametrize(("times", "found"), [(2, ["late"]), (9, [])])
-async def test_an_answer_that_is_broken_off_in_mid_line_invents_no_line(
-    store: SqliteStore, times: int, found: list[str]
-) -> None:
+async def test_an_answer_cut_within_a_line_adds_no_line(store: SqliteStore, times: int, found: list[str]) -> None:
     """Found as a line of half the length, recorded beside the whole one, where a stream ended in the middle of it."""
     texts = [(0, "first"), (10_000, "second"), (-60_000, "late"), (61_000, "third, and long"), (62_000, "fourth")]
     life = Life(store, [(T0 + at * 1_000_000, text) for at, text in texts])

@@ -1,4 +1,4 @@
-"""Recorders share tasks evenly, whoever comes and goes: each decides by itself, from what all of them see."""
+"""Recorders share tasks evenly, whichever come and go: each decides alone, from what all of them see."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from support.hand import CLUSTER, recorder
 
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.recorder.collector.selection import Selection
-from cortex_jupyter.recorder.collector.sharing import LEAVE_S, Sharing
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.collector.sharing import LEAVE_S, TaskSharing
+from cortex_jupyter.recorder.recorder import Recorder
 
 if TYPE_CHECKING:
     from cortex_jupyter.store import Store as RealStore
@@ -25,10 +25,10 @@ class Store:
     def __init__(self) -> None:
         self.now = 0.0
         self.holders: dict[int, str] = {}
-        self.recorders: dict[str, Sharing | None] = {}
+        self.recorders: dict[str, TaskSharing | None] = {}
 
     def come(self, name: str, *, idle: bool = False) -> None:
-        self.recorders[name] = None if idle else Sharing(name, lambda: self.now)
+        self.recorders[name] = None if idle else TaskSharing(name, lambda: self.now)
 
     def go(self, name: str) -> None:
         del self.recorders[name]
@@ -43,10 +43,10 @@ class Store:
                 if sharing is None:
                     continue
                 seen = dict(self.holders)
-                for id_ in sharing.give(seen, len(self.recorders)):
+                for id_ in sharing.to_hand_over(seen, len(self.recorders)):
                     given += 1
                     self.holders[id_] = ""
-                for id_ in sharing.take(seen, len(self.recorders)):
+                for id_ in sharing.to_take(seen, len(self.recorders)):
                     self.holders[id_] = self.holders[id_] or name
         return given
 
@@ -64,7 +64,7 @@ events = st.lists(
 
 
 @given(events)
-def test_whatever_happens_they_come_to_even_shares(happens: list[tuple[str, int, int]]) -> None:
+def test_recorders_always_reach_even_shares(happens: list[tuple[str, int, int]]) -> None:
     store, last = Store(), 0
     store.come("r0")
     for number, (what, n, pause) in enumerate(happens, 1):
@@ -83,7 +83,7 @@ def test_whatever_happens_they_come_to_even_shares(happens: list[tuple[str, int,
     assert store.passes(20) == 0, "and then nothing moves any more"
 
 
-def test_what_nobody_else_takes_is_taken_after_a_moment_and_not_handed_over_again_soon() -> None:
+def test_a_task_that_no_other_recorder_takes_is_taken_back() -> None:
     store = Store()
     store.come("a")
     store.come("idle", idle=True)
@@ -96,7 +96,7 @@ def test_what_nobody_else_takes_is_taken_after_a_moment_and_not_handed_over_agai
     assert 0 < store.passes(2 * 1200) < 8, "and ever more rarely"
 
 
-def test_who_is_slow_at_first_has_its_share_soon() -> None:
+def test_a_recorder_that_is_slow_at_first_soon_has_its_share() -> None:
     store = Store()
     store.come("a")
     store.holders = dict.fromkeys(range(10), "")
@@ -109,20 +109,24 @@ def test_who_is_slow_at_first_has_its_share_soon() -> None:
 
 
 def test_in_a_store_that_has_just_been_emptied_there_is_nothing_to_share() -> None:
-    sharing = Sharing("a")
-    assert sharing.give({}, 0) == [] == sharing.take({}, 0), "not even our own heartbeat is there"
+    sharing = TaskSharing("a")
+    assert sharing.to_hand_over({}, 0) == [] == sharing.to_take({}, 0), "not even our own heartbeat is there"
 
 
-async def test_who_selects_nothing_or_something_else_has_no_share(store: RealStore) -> None:
+async def test_a_recorder_with_another_selection_has_no_share(store: RealStore) -> None:
     """What is selected would wait for recorders that never take it."""
     cluster: Any = type("Api", (), {"id": CLUSTER})()
-    team = Selection(cluster, store, ("ml",), "team=vision")
+    team = Selection(cluster, store, namespaces=("ml",), selector="team=vision")
     ids = [store.open(CLUSTER, TaskRef("ml", "job", str(i)), str(i)) for i in range(9)]
     for name in ("user", "another user"):
         store.beat(recorder(name))
-    store.beat(replace(recorder("another team"), selection=Selection(cluster, store, ("ml",), "team=nlp").name))
+    store.beat(
+        replace(
+            recorder("another team"), selection=Selection(cluster, store, namespaces=("ml",), selector="team=nlp").name
+        )
+    )
     assert store.lease(ids[0], "user")
-    taken = await Recording(store, cluster, selection=team)._share({*ids}, set())
+    taken = await Recorder(store, cluster, selection=team)._share({*ids}, set())
     assert {*taken} == {*ids[1:]}, "at once"
     store.beat(replace(recorder("colleague"), selection=team.name))
-    assert len(await Recording(store, cluster, selection=team)._share({*ids}, set())) == 4
+    assert len(await Recorder(store, cluster, selection=team)._share({*ids}, set())) == 4

@@ -1,4 +1,4 @@
-"""One run of one container, read from its anchor to its end through everything a cluster may do meanwhile."""
+"""One run of one container is read from its anchor to its end, through everything a cluster may do meanwhile."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from cortex_jupyter.model import Batch, parse_rfc3339, rfc3339
 from cortex_jupyter.recorder.source import source as lib
 from cortex_jupyter.recorder.source.context import Context
 from cortex_jupyter.recorder.source.source import SourceReader
+from cortex_jupyter.recorder.source.stream import RunState
 from cortex_jupyter.recorder.text.parser import Parser
 from cortex_jupyter.recorder.watching.pods import Pods
 from cortex_jupyter.recorder.writing.writer import Writer
@@ -55,10 +56,10 @@ class Rig:
         parser = Parser(self.masked or info.masked is not None)
         channel = writer.open(lease, "default:job/train-1", info.last_seq, parser, info.masked)
         held, anchor = self.store.sources(self.hand.id)[self.sid]
-        channel.track(self.sid, held, anchor)
+        channel.add_source(self.sid, held, anchor)
         self.pods = Pods()
         if seen is not None:
-            self.pods.put(seen)
+            self.pods.update(seen)
         self.channel = channel
         node: Any = self.node
         self.context = Context(node, "default", self.store, lease, channel, parser)
@@ -131,7 +132,7 @@ async def test_a_last_read_that_is_cut_is_read_again(store: Store, hand: Hand, w
     assert (rig.texts, rig.gaps, rig.ended) == (ALL, [], True)
 
 
-async def test_last_reads_that_are_cut_again_and_again(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_last_reads_that_are_always_cut(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod("terminated"), LOG)
     # At the same place each time, and a little further each time.
     node.scripts = [[LOG[:1000]]] * 4 + [[LOG[: 1000 + 300 * i]] for i in range(8)]  # type: ignore[operator]
@@ -209,7 +210,7 @@ async def test_a_last_line_without_newline_survives_a_takeover(
     expected = [one.partition(b" ")[2].decode() for one in log.split(b"\n")]
     for _ in range(3):  # each is killed before it has said the end
         reader = rig.again(writer)
-        await reader._stream.read("ended", reader._mode, reader._seen)
+        await reader._stream.read(RunState.ENDED, reader._ask_state, reader._watched_state)
         await rig.channel.flush()
     await rig.run(writer)
     assert (rig.texts, rig.gaps, rig.ended) == (expected, [], True)
@@ -256,7 +257,7 @@ async def test_a_pod_that_is_deleted_after_it_ended(store: Store, hand: Hand, wr
 
     async def vanishes() -> None:
         node.pod = GONE
-        asyncio.get_running_loop().call_later(0.1, lambda: rig.pods.drop(pod("terminated", finished=0)))
+        asyncio.get_running_loop().call_later(0.1, lambda: rig.pods.remove(pod("terminated", finished=0)))
 
     node.scripts = [[LOG, vanishes]]
     await rig.run(writer, seen=pod())
@@ -264,7 +265,7 @@ async def test_a_pod_that_is_deleted_after_it_ended(store: Store, hand: Hand, wr
     assert rig.marks == 1  # it ended in the second in which the stream did
 
 
-async def test_a_clean_end_of_a_stream_does_not_prove_that_a_pod_that_was_deleted_wrote_no_more(
+async def test_a_clean_end_does_not_prove_that_a_deleted_pod_wrote_no_more(
     store: Store, hand: Hand, writer: Writer
 ) -> None:
     """A load balancer ends a follow; before the next one the container writes more, ends, and its pod is deleted."""
@@ -273,27 +274,27 @@ async def test_a_clean_end_of_a_stream_does_not_prove_that_a_pod_that_was_delete
 
     async def vanishes() -> None:
         node.pod = GONE
-        rig.pods.drop(pod("terminated", finished=8))
+        rig.pods.remove(pod("terminated", finished=8))
 
     node.scripts = [[b"".join(LOG.splitlines(keepends=True)[:64]), vanishes]]
     await rig.run(writer, seen=pod())
     assert (rig.texts, len(rig.gaps), rig.ended) == (ALL[:64], 1, True)
 
 
-async def test_a_follow_that_something_on_the_way_has_ended_is_opened_again_at_once(
+async def test_a_follow_that_a_load_balancer_ended_is_reopened_at_once(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each moment without a stream is one in which the container may write its last lines and its pod be deleted."""
     monkeypatch.setattr(lib, "_STATE_LAG_S", 30.0)
     monkeypatch.setattr(lib, "_FIRST_WAIT_S", 30.0)
-    monkeypatch.setattr("cortex_jupyter.recorder.source.last._LOOK_S", 0.1)
+    monkeypatch.setattr("cortex_jupyter.recorder.source.last_lines._LOOK_S", 0.1)
     node = Node(pod(), b"".join(LOG.splitlines(keepends=True)[:64]))
     node.runs = True
     rig = Rig(store, hand, node)
 
     async def ends() -> None:
         node.log, node.pod = LOG, pod("terminated", finished=1)
-        rig.pods.put(node.pod)
+        rig.pods.update(node.pod)
 
     node.scripts = [[node.log], [LOG, ends]]
     await rig.run(writer, seen=pod())
@@ -314,7 +315,7 @@ async def test_a_log_that_the_node_removes_when_its_container_ends_is_no_gap(
     async def told(reader: SourceReader) -> None:
         await until(lambda: len(node.asked) >= 2)
         node.pod = GONE if gone else pod("terminated", finished=1)
-        (rig.pods.drop if gone else rig.pods.put)(pod("terminated", finished=1))
+        (rig.pods.remove if gone else rig.pods.update)(pod("terminated", finished=1))
 
     node.scripts = [[LOG, removed]]
     reader = rig.again(writer, seen=pod())
@@ -332,20 +333,20 @@ async def test_a_follow_that_outlived_its_container_is_complete(store: Store, ha
     async def outlives() -> None:
         await asyncio.sleep(0.5)
         node.removed, node.pod = True, GONE
-        rig.pods.drop(pod("terminated", finished=0))
+        rig.pods.remove(pod("terminated", finished=0))
 
     node.scripts = [[LOG, outlives]]
     await rig.run(writer, seen=pod())
     assert (rig.texts, rig.gaps, rig.ended, rig.marks) == (ALL, [], True, 0)
 
 
-async def test_a_removed_log_of_which_a_stream_broke_is_a_gap(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_a_removed_log_after_a_broken_stream_is_a_gap(store: Store, hand: Hand, writer: Writer) -> None:
     node = Node(pod(), LOG)
     rig = Rig(store, hand, node)
 
     async def removed() -> None:
         node.removed, node.pod = True, pod("terminated", finished=1)
-        rig.pods.put(node.pod)
+        rig.pods.update(node.pod)
 
     node.scripts = [[LOG, removed, ConnectionResetError()]]
     await rig.run(writer, seen=pod())
@@ -364,7 +365,7 @@ async def test_lines_of_the_next_run_are_not_taken_for_this_ones(
     async def told(reader: SourceReader) -> None:
         await until(lambda: len([q for q in node.asked if "previous" in q]) >= 2)
         node.pod = pod(number=1, last=0)
-        rig.pods.put(node.pod)
+        rig.pods.update(node.pod)
 
     node.scripts = [[lines]]
     reader = rig.again(writer, seen=pod())
@@ -379,7 +380,7 @@ async def _read_a_run_late(rig: Rig, writer: Writer, behind: dict[str, Any], the
     async def told(reader: SourceReader) -> None:
         await until(lambda: len([q for q in rig.node.asked if "previous" in q]) >= 2)
         rig.node.pod = then
-        rig.pods.put(then)
+        rig.pods.update(then)
 
     rig.node.pod = behind
     reader = rig.again(writer, seen=behind)
@@ -415,7 +416,7 @@ async def test_a_first_stream_that_begins_two_runs_later_than_the_last_is_not_ta
 
 
 @pytest.mark.parametrize("previous", [None, LOG])
-async def test_a_first_stream_of_this_run_is_read_whatever_the_node_gives_as_the_run_before(
+async def test_a_first_stream_of_this_run_is_read_whatever_the_node_serves_as_previous(
     store: Store, hand: Hand, writer: Writer, previous: bytes | None
 ) -> None:
     """A virtual kubelet that does not know `previous` gives this run's lines."""
@@ -435,7 +436,7 @@ async def test_a_first_stream_of_this_run_is_read_whatever_the_node_gives_as_the
 @pytest.mark.parametrize(
     ("age", "never", "asks"), [(0, False, 1), (0, True, 0), (600, False, 0)], ids=["fresh", "never-restarts", "old"]
 )
-async def test_whether_a_first_stream_is_of_another_run_is_asked_only_where_it_can_be(
+async def test_the_run_of_a_first_stream_is_checked_only_if_it_may_be_another(
     store: Store, hand: Hand, writer: Writer, *, age: int, never: bool, asks: int
 ) -> None:
     log = b"".join(line(i / 100 - age, f"line {i}") for i in range(100))
@@ -455,7 +456,7 @@ async def test_whether_a_first_stream_is_of_another_run_is_asked_only_where_it_c
     assert len([q for q in node.asked if "previous" in q]) == asks
 
 
-async def test_while_the_next_start_is_backed_off_the_run_before_is_not_to_be_had(
+async def test_while_the_next_start_is_backed_off_the_previous_run_cannot_be_read(
     store: Store, hand: Hand, writer: Writer
 ) -> None:
     """As the previous run the node then gives the newest one."""
@@ -470,7 +471,7 @@ async def test_while_the_next_start_is_backed_off_the_run_before_is_not_to_be_ha
 
 
 @pytest.mark.parametrize("whole", [True, False])
-async def test_a_pod_that_is_deleted_while_its_last_lines_are_looked_at(
+async def test_a_pod_that_is_deleted_while_its_last_lines_are_checked(
     store: Store, hand: Hand, writer: Writer, *, whole: bool
 ) -> None:
     """A Job that has failed deletes the pods that still run: what they wrote was read to its end, or was not."""
@@ -493,7 +494,7 @@ async def test_a_pod_that_is_deleted_while_its_last_lines_are_looked_at(
     assert (rig.texts == ALL, len(rig.gaps), rig.ended) == (whole, int(not whole), True)
 
 
-async def test_a_pod_that_is_deleted_after_its_last_lines_were_seen_to_be_missing(
+async def test_a_pod_that_is_deleted_after_last_lines_were_found_missing(
     store: Store, hand: Hand, writer: Writer
 ) -> None:
     """A break between node and API server looks like a clean end; its last lines were others, and then it was gone."""
@@ -524,7 +525,7 @@ async def test_a_pod_that_is_deleted_while_it_ran_leaves_a_gap(store: Store, han
 
     async def vanishes() -> None:
         node.pod = GONE
-        rig.pods.drop(pod())
+        rig.pods.remove(pod())
 
     node.scripts = [[LOG[:1000], vanishes, ConnectionResetError()]]
     await rig.run(writer, seen=pod())
@@ -561,7 +562,7 @@ async def test_rotated_files_close_the_gap(store: Store, hand: Hand, writer: Wri
     assert not store.complete(hand.id).gaps
 
 
-async def test_only_a_break_that_lasts_is_told_of_a_log_that_was_being_read(
+async def test_only_a_long_interruption_is_reported(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = Node(pod(), LOG)
@@ -572,7 +573,7 @@ async def test_only_a_break_that_lasts_is_told_of_a_log_that_was_being_read(
         await until(lambda: rig.reader.caught_up)
 
     async def fails() -> None:
-        told.append(rig.reader.complaint)
+        told.append(rig.reader.failure_message)
         raise ConnectionResetError("the node is away")
 
     async def lasts() -> None:
@@ -585,10 +586,10 @@ async def test_only_a_break_that_lasts_is_told_of_a_log_that_was_being_read(
     node.scripts = [[LOG, caught_up, fails], [fails], [lasts], [LOG, ends]]
     await rig.run(writer)
     assert told == ["", "", "Log interrupted: the node is away"]
-    assert (rig.reader.complaint, rig.texts, rig.gaps) == ("", ALL, [])
+    assert (rig.reader.failure_message, rig.texts, rig.gaps) == ("", ALL, [])
 
 
-async def test_a_stalled_stream_is_opened_anew(
+async def test_a_stalled_stream_is_reopened(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cortex_jupyter.recorder.source.stream._SILENT_S", 0.05)
@@ -629,7 +630,7 @@ async def test_a_stream_that_stays_open_and_silent_ends_with_its_container(
 
     async def ends() -> None:
         node.pod = pod("terminated")
-        rig.pods.put(node.pod)  # as the watch tells
+        rig.pods.update(node.pod)  # as the watch tells
         await asyncio.Event().wait()
 
     node.scripts = [[LOG, ends]]
@@ -654,7 +655,7 @@ async def test_a_stream_that_stays_open_and_silent_ends_with_its_pod(
     assert rig.gaps == ["its pod was deleted before the end of its log could be read"]
 
 
-async def test_a_gap_in_place_of_a_whole_run_begins_when_the_run_may_have(
+async def test_a_gap_for_a_whole_run_begins_when_the_run_may_have_begun(
     store: Store, hand: Hand, writer: Writer
 ) -> None:
     """Nothing of it is recorded, so no last line says when: the gap had no length."""
@@ -665,10 +666,10 @@ async def test_a_gap_in_place_of_a_whole_run_begins_when_the_run_may_have(
     assert int(gap["to"]) > int(gap["from"])
 
 
-def test_a_pod_that_is_gone_stays_gone() -> None:
+def test_a_deleted_pod_does_not_come_back() -> None:
     pods = Pods()
-    pods.put(pod())
-    pods.drop(pod("terminated"))
-    pods.put(pod())  # an answer that was on its way
+    pods.update(pod())
+    pods.remove(pod("terminated"))
+    pods.update(pod())  # an answer that was on its way
     assert not pods.present
     assert len(pods.all) == 1

@@ -1,4 +1,4 @@
-"""More logs than may be read at once take turns: never more, none is left out, each task has its part."""
+"""If there are more logs than may be read at once, they take turns: the limit holds, and no log is left out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from support.kube import python_job
 
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.model import Batch, TaskRef
-from cortex_jupyter.recorder.recorder import Recording
-from cortex_jupyter.recorder.source.stream_limiter import Turns
+from cortex_jupyter.recorder.recorder import Recorder
+from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
 from cortex_jupyter.store.open import open_store
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Readers:
     """Readers of logs that never end by themselves."""
 
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
+    def __init__(self, limiter: StreamLimiter) -> None:
+        self._limiter = limiter
         self.now: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
         self.had: Counter[str] = Counter()
@@ -39,19 +39,19 @@ class Readers:
 
     async def _read(self, task: str, name: str, node: str, yields: bool) -> None:
         while True:
-            async with self._turns.turn(task, node, yields=yields) as turn:
+            async with self._limiter.slot(task, node, yields=yields) as slot:
                 for key in (node, "", f"task {task}"):
                     self.now[key] += 1
                     self.most[key] = max(self.most[key], self.now[key])
                 self.had[name] += 1
                 try:
-                    while not turn.over:
+                    while not slot.is_over:
                         await asyncio.sleep(0)  # what has come is taken in
                         try:
-                            async with turn.timeout(60):
+                            async with slot.timeout(60):
                                 await (asyncio.Event().wait() if name[-1] in "02468" else asyncio.sleep(0.001))
                         except TimeoutError:
-                            assert turn.over
+                            assert slot.is_over
                 finally:
                     for key in (node, "", f"task {task}"):
                         self.now[key] -= 1
@@ -68,15 +68,15 @@ class Readers:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-async def test_each_has_its_turn_and_never_are_there_more() -> None:
-    turns = Turns(5, 3, 0.005)
-    readers = Readers(turns)
+async def test_every_log_gets_a_slot_and_the_limit_holds() -> None:
+    limiter = StreamLimiter(5, 3, 0.005)
+    readers = Readers(limiter)
     for i in range(12):
         readers.start(f"t{i % 4}", f"r{i}", f"n{i % 3}")
     await readers.until(lambda: len(readers.had) == 12 and min(readers.had.values()) >= 5)
     assert readers.most[""] == 5 and max(readers.most[f"n{i}"] for i in range(3)) <= 3
     await readers.end()
-    readers = Readers(turns)
+    readers = Readers(limiter)
     for i in range(5):
         readers.start("t", f"r{i}", f"n{i}")
     await readers.until(lambda: readers.now[""] == 5)  # none is held by those that went
@@ -84,7 +84,7 @@ async def test_each_has_its_turn_and_never_are_there_more() -> None:
 
 
 async def test_a_task_of_many_containers_does_not_crowd_out_the_others() -> None:
-    readers = Readers(Turns(4, 4, 0.005))
+    readers = Readers(StreamLimiter(4, 4, 0.005))
     for i in range(40):
         readers.start("large", f"large{i}")
     readers.start("small", "small")
@@ -94,8 +94,8 @@ async def test_a_task_of_many_containers_does_not_crowd_out_the_others() -> None
     await readers.end()
 
 
-async def test_where_there_is_room_nobody_is_disturbed() -> None:
-    readers = Readers(Turns(4, 2, 0.001))
+async def test_no_slot_ends_while_there_is_room() -> None:
+    readers = Readers(StreamLimiter(4, 2, 0.001))
     for i in range(4):
         readers.start("t", f"r{i}", f"n{i % 2}")
     await readers.until(lambda: readers.now[""] == 4)
@@ -109,8 +109,8 @@ async def test_where_there_is_room_nobody_is_disturbed() -> None:
 
 
 @pytest.mark.parametrize("yields", [True, False])
-async def test_who_leaves_while_waiting_is_forgotten(yields: bool) -> None:
-    readers = Readers(Turns(1, 1, 60))
+async def test_a_cancelled_wait_is_forgotten(yields: bool) -> None:
+    readers = Readers(StreamLimiter(1, 1, 60))
     readers.start("a", "first", yields=yields)
     readers.start("b", "second")
     await readers.until(lambda: readers.had["first"] == 1)
@@ -123,18 +123,18 @@ async def test_who_leaves_while_waiting_is_forgotten(yields: bool) -> None:
     await readers.end()
 
 
-async def test_nothing_is_lost_where_logs_take_turns(
+async def test_nothing_is_lost_when_logs_take_turns(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
     name = unique("turns")
     program = "import time\nfor i in range(150): print(f'line {i:03}', flush=True); time.sleep(0.02)"
     job = await asyncio.to_thread(kube.create, python_job(name, program, parallelism=5))
     store = open_store(f"sqlite:///{tmp_path}/store.sqlite")
-    turns = Turns(2, 2, 0.2)
+    limiter = StreamLimiter(2, 2, 0.2)
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
         id_ = store.open(cluster.id, TaskRef("default", "job", name), job["metadata"]["uid"])
         store.want(id_, 60)
-        recorder = asyncio.create_task(Recording(store, cluster, idle=0, turns=turns).run())
+        recorder = asyncio.create_task(Recorder(store, cluster, idle=0, limiter=limiter).run())
         await until(lambda: (info := store.info(id_)) and info.done, 60)
         await recorder
     lines: dict[int, list[str]] = {}

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cortex_jupyter.model import Batch, Entry, Source, rfc3339
 from cortex_jupyter.parsing.masking import Mask
 from cortex_jupyter.recorder.text.parser import PLAIN, Parser
-from cortex_jupyter.recorder.text.resume import Resume, recorded_lines
-from cortex_jupyter.recorder.writing.batch import Batcher, Note, Piece, Track
+from cortex_jupyter.recorder.text.resume import ResumeFilter, recorded_lines
+from cortex_jupyter.recorder.writing.batch import Batcher, PendingNotice, RawLines, SourceProgress
 from cortex_jupyter.store import Anchor, Commit
 
 SECOND = 1_000_000_000
@@ -78,7 +78,9 @@ def batcher(memory: Memory, sids: range, parser: Parser = PLAIN) -> Batcher:
     """Give what a recorder that takes over begins with."""
     made = Batcher("t", memory.next_seq, parser, memory.masked)
     for sid in sids:
-        made.tracks[sid] = Track(Source(f"p{sid}", "u", "main", f"c{sid}"), memory.anchors.get(sid, Anchor()))
+        made.progress[sid] = SourceProgress(
+            Source(f"p{sid}", "u", "main", f"c{sid}"), memory.anchors.get(sid, Anchor())
+        )
     return made
 
 
@@ -94,7 +96,7 @@ def check_anchor(memory: Memory, sid: int) -> None:
 @example([(0, "far"), (-3_600_000, "a")] + [(700, "a")] * 9, [2, 1], [True] * 12)
 @example([(0, "far")] + [(-3_600_000, "a")] + [(700, "a")] * 9, [1], [True] * 12)
 @example([(0, "far"), (-3_600_000, "a")] + [(700, "a")] * 9, [2, 1], [True])
-def test_the_anchor_is_true_at_every_commit(
+def test_the_anchor_is_correct_at_every_commit(
     deltas: list[tuple[int, str]], batches: list[int], takeovers: list[bool]
 ) -> None:
     memory, lines, at = Memory(), lines_of(deltas), 0
@@ -102,7 +104,7 @@ def test_the_anchor_is_true_at_every_commit(
     for i in range(len(lines)):
         size = batches[i % len(batches)]
         if part := lines[at : at + size]:
-            memory.commit(writer.build([Piece(1, as_bytes(part))]))
+            memory.commit(writer.build([RawLines(1, as_bytes(part))]))
             check_anchor(memory, 1)
         at += size
         if i < len(takeovers) and takeovers[i]:
@@ -115,15 +117,15 @@ async def record(memory: Memory, lines: list[Line], batches: list[int], commits:
     anchor = memory.anchors.get(1, Anchor())
     writer = batcher(memory, range(1, 2), parser)
     sent = [line for line in lines if line[0] >= anchor.second]
-    resume = Resume(parser.rows(recorded_lines(memory, 1, 1, anchor)), parser)  # type: ignore[arg-type]
+    resume = ResumeFilter(parser.rows(recorded_lines(memory, 1, 1, anchor)), parser)  # type: ignore[arg-type]
     for i in range(commits):
         size = batches[i % len(batches)]
         part, sent = sent[:size], sent[size:]
         if not part:
             break
         if new := await resume.feed(as_bytes(part)):
-            memory.commit(writer.build([Piece(1, new)]))
-    assert not resume.apart
+            memory.commit(writer.build([RawLines(1, new)]))
+    assert not resume.unaligned
 
 
 @given(mild_files, sizes, st.lists(st.integers(0, 31), max_size=6))
@@ -152,7 +154,7 @@ secret_files = st.lists(st.tuples(mild, secrets), min_size=1, max_size=30)
 @given(secret_files, sizes, st.lists(st.tuples(st.integers(0, 31), st.booleans()), max_size=6), st.booleans())
 @example([(0, "eve@example.org"), (100, "ok"), (100, "eve@example.org")], [1], [(1, False), (2, True)], True)
 @example([(0, "eve@example.org"), (100, "ok"), (100, "eve@example.org")], [1], [(1, True), (2, False)], True)
-def test_masking_may_be_switched_on_between_takeovers(
+def test_masking_may_be_turned_on_between_takeovers(
     deltas: list[tuple[int, str]], batches: list[int], deaths: list[tuple[int, bool]], last: bool
 ) -> None:
     """No line is lost or doubled, each is stored as its recorder had to, and each secret counts once."""
@@ -184,14 +186,14 @@ def test_several_sources_are_merged_each_in_the_order_of_its_file(
     files_ = {sid: lines_of(deltas[sid - 1]) for sid in sids}
     given_ = dict.fromkeys(sids, 0)
     writer = batcher(memory, sids)
-    items: list[Piece | Note] = []
+    items: list[RawLines | PendingNotice] = []
     for number, size in turns:
         sid = number if number in sids else 1
         if part := files_[sid][given_[sid] : given_[sid] + size]:
-            items.append(Piece(sid, as_bytes(part)))
+            items.append(RawLines(sid, as_bytes(part)))
             given_[sid] += len(part)
         if size == 5:
-            items.append(Note("status", "said", T0, sid))
+            items.append(PendingNotice("status", "said", T0, sid))
         if number == 3:
             memory.commit(writer.build(items))
             items = []
@@ -203,11 +205,14 @@ def test_several_sources_are_merged_each_in_the_order_of_its_file(
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_a_notice_stands_where_it_stood() -> None:
+def test_a_notice_keeps_its_place() -> None:
     memory = Memory()
     writer = batcher(memory, range(1, 2))
-    items: list[Piece | Note] = [Note("status", "started", T0, 1), Piece(1, as_bytes([(T0 + 5, "a")]))]
-    items += [Note("status", "ended", T0, 1, ended=True), Note(update={"state": "running"})]
+    items: list[RawLines | PendingNotice] = [
+        PendingNotice("status", "started", T0, 1),
+        RawLines(1, as_bytes([(T0 + 5, "a")])),
+    ]
+    items += [PendingNotice("status", "ended", T0, 1, ended=True), PendingNotice(update={"state": "running"})]
     commit = writer.build(items)
     assert [e.event for e in commit.entries] == ["status", "log", "status"]
     # Never before the source's last line, whatever the node's clock says of the end.
@@ -218,6 +223,6 @@ def test_a_notice_stands_where_it_stood() -> None:
 
 def test_a_text_of_the_kubelet_is_a_notice() -> None:
     memory = Memory()
-    commit = batcher(memory, range(1, 2)).build([Piece(1, b"unable to retrieve container logs for x\n")])
+    commit = batcher(memory, range(1, 2)).build([RawLines(1, b"unable to retrieve container logs for x\n")])
     assert [e.event for e in commit.entries] == ["status"]
     assert not commit.anchors

@@ -1,4 +1,4 @@
-"""One watch for many tasks gives each what a watch of its own would."""
+"""A shared watch yields to each task the same changes as a watch of its own."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Follows:
         await asyncio.wait([self.task])
 
 
-async def test_a_shared_watch_gives_what_one_of_its_own_would(
+async def test_a_shared_watch_yields_the_same_changes_as_a_watch_alone(
     sandbox: SandboxProcess, kube: Kube, unique: Callable[[str], str]
 ) -> None:
     names = [unique("one"), unique("two")]
@@ -144,7 +144,7 @@ class Silent:
         await until(lambda: self.opened == {"pods": opened, "jobs": opened})
 
 
-async def test_hundreds_of_tasks_in_doubt_open_a_shared_watch_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hundreds_of_doubts_reopen_a_shared_watch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs in back-off have nothing to read, and each of them asks every few seconds whether the watch is dead."""
     monkeypatch.setattr(watch_lib, "_SHORT_S", 0.0)
     monkeypatch.setattr(watch_lib, "_DOUBTS_APART_S", 600.0)
@@ -162,7 +162,7 @@ async def test_hundreds_of_tasks_in_doubt_open_a_shared_watch_once(monkeypatch: 
         await one.end()
 
 
-async def test_a_doubt_that_comes_soon_after_another_counts_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_doubt_soon_after_another_is_handled_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch_lib, "_SHORT_S", 0.0)
     monkeypatch.setattr(watch_lib, "_DOUBTS_APART_S", 0.5)
     api = Silent()

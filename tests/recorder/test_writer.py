@@ -1,4 +1,4 @@
-"""The writer thread: everything handed over is committed in order, and nobody waits for ever."""
+"""The writer thread commits everything in order, and nothing waits for ever."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.node import line
 
 from cortex_jupyter.errors import LeaseLost, StoreError
 from cortex_jupyter.model import Batch, TaskRef
-from cortex_jupyter.recorder.writing.batch import Batcher, Note, Piece, Track
+from cortex_jupyter.recorder.writing.batch import Batcher, PendingNotice, RawLines, SourceProgress
 from cortex_jupyter.recorder.writing.writer import Writer
 from cortex_jupyter.store import Anchor, Commit
 from cortex_jupyter.telemetry import recorder_metrics
@@ -33,7 +33,7 @@ async def writer(store: Store) -> AsyncIterator[Writer]:
 
 def opened(writer: Writer, hand: Hand) -> Channel:
     channel = writer.open(hand.lease, "default:job/train-1", 0)
-    channel.track(hand.source(), source(), Anchor())
+    channel.add_source(hand.source(), source(), Anchor())
     return channel
 
 
@@ -54,10 +54,10 @@ def texts(store: Store, recording: int) -> list[str]:
 
 async def test_lines_and_notices_are_committed_in_order(store: Store, hand: Hand, writer: Writer) -> None:
     channel = opened(writer, hand)
-    await channel.lines(1, line(1, "a") + line(2, "b")[:-1])
-    channel.note(Note("status", "said", update={"state": "running"}))
-    await channel.lines(1, b"")
-    await channel.lines(1, line(3, "c"))
+    await channel.put_lines(1, line(1, "a") + line(2, "b")[:-1])
+    channel.put_notice(PendingNotice("status", "said", update={"state": "running"}))
+    await channel.put_lines(1, b"")
+    await channel.put_lines(1, line(3, "c"))
     await channel.flush()
     assert [e.event for e in store.entries(hand.id, 0, 1 << 20)] == ["log", "status", "log"]
     assert texts(store, hand.id) == ["a", "b", "c"]
@@ -65,25 +65,25 @@ async def test_lines_and_notices_are_committed_in_order(store: Store, hand: Hand
     await channel.flush()  # with nothing to do
 
 
-async def test_a_quiet_line_is_there_without_a_flush(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_a_line_of_a_quiet_log_is_committed_without_a_flush(store: Store, hand: Hand, writer: Writer) -> None:
     channel = opened(writer, hand)
-    await channel.lines(1, line(1, "a"))
+    await channel.put_lines(1, line(1, "a"))
     await until(lambda: texts(store, hand.id) == ["a"])
 
 
-async def test_a_backlog_holds_up_neither_others_nor_a_flush(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_a_backlog_delays_neither_other_tasks_nor_a_flush(store: Store, hand: Hand, writer: Writer) -> None:
     busy = opened(writer, hand)
     quiet = opened(writer, Hand(store, TaskRef("default", "job", "other")))
     block = line(1, "x" * 1000) * 100
 
     async def flood() -> None:
         while True:
-            await busy.lines(1, block)
+            await busy.put_lines(1, block)
 
     flooding = asyncio.create_task(flood())
     try:
         await until(lambda: busy.size > 500_000)
-        await quiet.lines(1, line(1, "a"))
+        await quiet.put_lines(1, line(1, "a"))
         await asyncio.wait_for(quiet.flush(), 120)
         # What comes after it is no matter of this one's.
         await asyncio.wait_for(busy.flush(), 120)
@@ -93,17 +93,17 @@ async def test_a_backlog_holds_up_neither_others_nor_a_flush(store: Store, hand:
         await asyncio.wait([flooding])
 
 
-async def test_the_order_of_what_is_due(store: Store, hand: Hand) -> None:
+async def test_channels_are_written_in_the_order_of_due_times(store: Store, hand: Hand) -> None:
     writer = Writer(store)  # its thread not started: what it would do, step by step
     busy, quiet = opened(writer, hand), opened(writer, Hand(store, TaskRef("default", "job", "other")))
     block = line(1, "x" * 70_000)
     for _ in range(3):
-        await busy.lines(1, block)
+        await busy.put_lines(1, block)
     flush = asyncio.create_task(busy.flush())
     await asyncio.sleep(0)
-    await quiet.lines(1, line(1, "a"))
+    await quiet.put_lines(1, line(1, "a"))
     for _ in range(3):
-        await busy.lines(1, block)
+        await busy.put_lines(1, block)
     order, flushed_after = [], 0
     for step in range(1, 8):
         job = writer._next()
@@ -118,15 +118,15 @@ async def test_the_order_of_what_is_due(store: Store, hand: Hand) -> None:
     await asyncio.wait_for(flush, 120)
 
 
-async def test_whoever_waits_is_told_that_the_lease_is_lost(store: Store, hand: Hand, writer: Writer) -> None:
+async def test_waiting_sources_get_the_lost_lease_as_an_error(store: Store, hand: Hand, writer: Writer) -> None:
     channel = opened(writer, hand)
-    await channel.lines(1, line(1, "a"))
+    await channel.put_lines(1, line(1, "a"))
     await channel.flush()
     store.leave("me")
 
     async def flood() -> None:
         while True:
-            await channel.lines(1, line(2, "x" * 1000) * 100)
+            await channel.put_lines(1, line(2, "x" * 1000) * 100)
 
     flooding = [asyncio.create_task(flood()) for _ in range(3)]
     done, waiting = await asyncio.wait(flooding, timeout=20)
@@ -134,11 +134,11 @@ async def test_whoever_waits_is_told_that_the_lease_is_lost(store: Store, hand: 
     with pytest.raises(LeaseLost):
         await asyncio.wait_for(channel.flush(), 120)
     with pytest.raises(LeaseLost):
-        channel.note(Note("status", "x"))
+        channel.put_notice(PendingNotice("status", "x"))
     assert texts(store, hand.id) == ["a"]
 
 
-async def test_an_error_of_one_is_not_the_others(
+async def test_an_error_of_one_task_does_not_affect_others(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, good = opened(writer, hand), opened(writer, Hand(store, TaskRef("default", "job", "other")))
@@ -151,16 +151,16 @@ async def test_an_error_of_one_is_not_the_others(
 
     monkeypatch.setattr(store, "commit", sometimes)
     before = errors("StoreError")
-    await broken.lines(1, line(1, "a"))
+    await broken.put_lines(1, line(1, "a"))
     with pytest.raises(StoreError, match="full"):
         await asyncio.wait_for(broken.flush(), 120)
     assert errors("StoreError") == before + 1
-    await good.lines(1, line(1, "b"))
+    await good.put_lines(1, line(1, "b"))
     await asyncio.wait_for(good.flush(), 120)
     assert texts(store, store.find(TaskRef("default", "job", "other"), CLUSTER).id) == ["b"]  # type: ignore[union-attr]
 
 
-async def test_what_an_error_leaves_unwritten_does_not_count_as_waiting(
+async def test_items_left_by_an_error_do_not_count_as_waiting(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel, before, handed = opened(writer, hand), waiting(), threading.Event()
@@ -171,7 +171,7 @@ async def test_what_an_error_leaves_unwritten_does_not_count_as_waiting(
 
     monkeypatch.setattr(store, "commit", fail)
     for i in range(6):
-        await channel.lines(1, line(i, "x" * 50_000))
+        await channel.put_lines(1, line(i, "x" * 50_000))
     assert waiting() - before > 300_000
     handed.set()
     with pytest.raises(StoreError, match="damaged"):
@@ -179,41 +179,41 @@ async def test_what_an_error_leaves_unwritten_does_not_count_as_waiting(
     assert waiting() == before
 
 
-async def test_what_is_handed_over_is_written_at_the_end(store: Store, hand: Hand) -> None:
+async def test_waiting_items_are_written_at_the_end(store: Store, hand: Hand) -> None:
     with Writer(store) as writer:
         channel = opened(writer, hand)
         for i in range(50):
-            await channel.lines(1, line(i, str(i)))
+            await channel.put_lines(1, line(i, str(i)))
     assert texts(store, hand.id) == [str(i) for i in range(50)]
 
 
-async def test_what_nobody_reads_is_gathered_until_somebody_does(
+async def test_items_of_a_task_without_readers_wait_until_it_has_one(
     store: Store, hand: Hand, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cortex_jupyter.recorder.writing.writer.UNREAD_S", 3600.0)
     channel = opened(writer, hand)
-    channel.read(on=False)
-    await channel.lines(1, line(1, "a"))
+    channel.set_has_readers(has_readers=False)
+    await channel.put_lines(1, line(1, "a"))
     await until(lambda: texts(store, hand.id) == ["a"])  # it is the first
-    await channel.lines(1, line(2, "b"))
+    await channel.put_lines(1, line(2, "b"))
     await channel.flush()
     assert texts(store, hand.id) == ["a", "b"]
-    await channel.lines(1, line(3, "c"))
-    await channel.lines(1, line(4, "d"))
-    channel.read(on=True)
+    await channel.put_lines(1, line(3, "c"))
+    await channel.put_lines(1, line(4, "d"))
+    channel.set_has_readers(has_readers=True)
     await until(lambda: texts(store, hand.id) == ["a", "b", "c", "d"])
     assert [e.n for e in store.entries(hand.id, 0, 1 << 20)] == [1, 1, 2]
-    channel.read(on=False)
-    await channel.lines(1, line(5, "x" * 40_000))
-    await channel.lines(1, line(6, "y" * 40_000))  # as much as a batch holds waits for nobody
+    channel.set_has_readers(has_readers=False)
+    await channel.put_lines(1, line(5, "x" * 40_000))
+    await channel.put_lines(1, line(6, "y" * 40_000))  # as much as a batch holds waits for nobody
     await until(lambda: len(texts(store, hand.id)) == 6)
 
 
-def test_a_text_of_the_kubelet_that_says_nothing_new_is_no_notice() -> None:
+def test_a_repeated_text_of_the_kubelet_is_no_notice() -> None:
     batcher = Batcher("t", 1)
-    batcher.tracks[1] = Track(source(), Anchor())
+    batcher.progress[1] = SourceProgress(source(), Anchor())
     texts = [b"rpc error: code = Unavailable\n", b"too many open files\n"]
-    commits = [batcher.build([Piece(1, texts[n % 2])]) for n in range(10)]
+    commits = [batcher.build([RawLines(1, texts[n % 2])]) for n in range(10)]
     assert [len(commit.entries) for commit in commits] == [1, 1] + [0] * 8
-    many = [batcher.build([Piece(1, b"failed to stat /var/log/%d\n" % n)]) for n in range(100)]
+    many = [batcher.build([RawLines(1, b"failed to stat /var/log/%d\n" % n)]) for n in range(100)]
     assert sum(len(commit.entries) for commit in many) < 20

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from cortex_jupyter.recorder.source.stream_limiter import MOST, PER_NODE
+from cortex_jupyter.recorder.source.stream_limiter import MAX_STREAMS, MAX_STREAMS_PER_NODE
 
 #: Lines a second of a container are log-normal: of 10 000 the busiest hundred write a third of all lines, half of them a
 #: line in ten seconds or less. Sums of many factors are log-normal, and a few programs always write most of the log.
@@ -140,4 +140,4 @@ class Population:
 
 def limits() -> tuple[int, int]:
     """Give how many logs a collector reads at once, and of one node."""
-    return MOST, PER_NODE
+    return MAX_STREAMS, MAX_STREAMS_PER_NODE

@@ -19,7 +19,7 @@ from cortex_jupyter.errors import StoreBusy
 from cortex_jupyter.model import TaskRef
 from cortex_jupyter.reader.session import Session
 from cortex_jupyter.recorder import tasks as lib
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.settings import Settings
@@ -86,23 +86,23 @@ async def test_no_task_is_taken_unmasked_by_who_was_told_to_mask(
     taken: list[bool] = []
 
     class Seen:
-        away, reached, masked = 0.0, 0, True
+        unreachable_s, last_committed, masked = 0.0, 0, True
 
-        def __init__(self, *_: Any, masked: bool) -> None:
+        def __init__(self, *_: Any, masked: bool, **__: Any) -> None:
             taken.append(masked)
 
         async def run(self) -> None:
             pass
 
-        def read(self, *, on: bool) -> None:
+        def set_has_readers(self, *, has_readers: bool) -> None:
             pass
 
     monkeypatch.setattr(lib, "TaskRecorder", Seen)
     cluster: Any = type("Api", (), {"host": CLUSTER, "id": CLUSTER})()
     for lose in (lambda: None, lambda: unset(store), lambda: store.set_setting("mask", "0")):
         lose()
-        recording: Any = Recording(store, cluster, told={"mask": "1"})
-        await recording._take(None)
+        recording: Any = Recorder(store, cluster, told={"mask": "1"})
+        await recording._update_tasks(None)
         for one in list(recording._tasks.running.values()):
             await one.task
         store.leave(recording._me.id)

@@ -17,7 +17,7 @@ from cortex_jupyter.errors import BadQuery, CursorNotHeld
 from cortex_jupyter.model import TaskRef, notice
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.recorder import upkeep as lib
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.recorder.upkeep import Upkeep
 from cortex_jupyter.store import Commit, ids
 from cortex_jupyter.store.budget import Budget
@@ -234,7 +234,7 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
     monkeypatch.setattr(lib, "_RETAIN_S", 0.01)
     recorder_metrics.STORE.set(-1)
     recorder_metrics.BUDGET.set(-1)
-    run = asyncio.create_task(Recording(store, cluster).run())
+    run = asyncio.create_task(Recorder(store, cluster).run())
     await until(lambda: not held(store))
     told = partial(REGISTRY.get_sample_value, "cortex_store_bytes")
     await until(lambda: told() == store.used() and REGISTRY.get_sample_value("cortex_store_budget_bytes") == 1)
@@ -246,11 +246,11 @@ async def test_the_recorder_does_it(store: SqliteStore, monkeypatch: pytest.Monk
 async def test_a_running_task_over_the_whole_budget_goes_on_and_says_so(store: SqliteStore) -> None:
     said: list[str] = []
     one, other = task(store, "large", 1, done=False), task(store, "small", 0.1, done=False)
-    spoken: Any = type("Spoken", (), {"say": lambda _, message, **__: said.append(message)})
+    spoken: Any = type("Spoken", (), {"put_status": lambda _, message, **__: said.append(message)})
     running: Any = type("Running", (), {"recorder": spoken()})
     upkeep = Upkeep(store, {one: running, other: running})
     for _ in range(2):
-        await upkeep.say_over(MB // 2)
+        await upkeep.report_over_budget(MB // 2)
     (message,) = said
     assert "larger than the store's budget" in message
     assert len(store.index(one)) == 20

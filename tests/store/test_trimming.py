@@ -17,11 +17,11 @@ from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.reader.outline import outline
 from cortex_jupyter.reader.pages import following, newest
 from cortex_jupyter.recorder import upkeep as lib
-from cortex_jupyter.recorder.running import Running
 from cortex_jupyter.recorder.source.audit import Audit
 from cortex_jupyter.recorder.source.backfill import Backfill
 from cortex_jupyter.recorder.source.context import Context
 from cortex_jupyter.recorder.source.source import SourceReader
+from cortex_jupyter.recorder.task import RunningTask
 from cortex_jupyter.recorder.text.resume import recorded_lines
 from cortex_jupyter.recorder.watching.pods import Pods
 from cortex_jupyter.recorder.writing.writer import Writer
@@ -210,14 +210,14 @@ class Rig:
         with Writer(self.store) as writer:
             channel = writer.open(lease, REF.key, info.last_seq)
             held, anchor = self.store.sources(self.hand.id)[self.sid]
-            channel.track(self.sid, held, anchor)
+            channel.add_source(self.sid, held, anchor)
             context = Context(cluster, "default", self.store, lease, channel)
             reader = SourceReader(context, Pods(), source(), self.sid)
             await reader.run()
             if cut_to:
                 self.hand.lease = lease
                 assert cut(self.store, self.hand, cut_to)
-            await Audit(context, source(), self.sid, reader).last()
+            await Audit(context, source(), self.sid, reader).check_rest()
             await Backfill(context, source(), self.sid).run()
             await channel.flush()
         return [" ".join(text.split()[:2]) for text in texts(self.store, self.hand.id)]
@@ -242,10 +242,10 @@ async def test_a_recorder_lets_them_go_and_says_so_once(
     monkeypatch.setattr(lib, "_RETAIN_S", 0.01)
     store.set_budget(Budget(max_task_bytes=200_000))
     said: list[tuple[str, dict[str, str]]] = []
-    spoken: Any = type("Spoken", (), {"say": lambda _, message, **fields: said.append((message, fields))})()
+    spoken: Any = type("Spoken", (), {"put_status": lambda _, message, **fields: said.append((message, fields))})()
     info = store.info(hand.id)
     assert info is not None
-    retaining = asyncio.create_task(lib.Upkeep(store, {hand.id: Running(hand.lease, info, spoken)}).retain())
+    retaining = asyncio.create_task(lib.Upkeep(store, {hand.id: RunningTask(hand.lease, info, spoken)}).retain())
     for _ in range(3):
         await asyncio.to_thread(fill, hand, 40)
         await until(lambda: store.bytes_of(hand.id) < 220_000)

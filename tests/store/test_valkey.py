@@ -29,7 +29,7 @@ from cortex_jupyter.reader import session
 from cortex_jupyter.reader.feed import Feed
 from cortex_jupyter.recorder import tasks as lib
 from cortex_jupyter.recorder.process.launch import ensure_recorder
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.store.budget import Budget
 from cortex_jupyter.store.compact import compact
 from cortex_jupyter.store.open import open_store
@@ -398,7 +398,7 @@ async def test_a_store_that_has_gone_back_is_said(store: ValkeyStore, monkeypatc
     class Lost:
         """Of a recorder of one task, one that finds the store to end before what it had recorded."""
 
-        away, reached, last = 0.0, 7, 0
+        unreachable_s, last_committed, last = 0.0, 7, 0
 
         def __init__(self, *arguments: Any, **_: Any) -> None:
             Lost.last = arguments[4].last_seq
@@ -408,7 +408,7 @@ async def test_a_store_that_has_gone_back_is_said(store: ValkeyStore, monkeypatc
 
     monkeypatch.setattr(lib, "TaskRecorder", Lost)
     cluster: Any = type("Api", (), {"host": CLUSTER, "id": CLUSTER})()
-    recording: Any = Recording(store, cluster)
+    recording: Any = Recorder(store, cluster)
     info = store.info(hand.id)
     store.leave("me")
     for _ in range(2):

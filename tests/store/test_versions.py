@@ -12,7 +12,7 @@ import pytest
 from support.hand import CLUSTER, Hand, NewStore, recorder, until
 
 from cortex_jupyter.errors import StoreTooNew
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.store import Commit
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.store.sqlite.store import SqliteStore
@@ -78,7 +78,7 @@ async def test_who_had_it_open_uses_it_no_more(store: Store, hand: Hand) -> None
 async def test_a_recorder_ends_and_says_why(new_store: NewStore) -> None:
     with new_store() as store:
         cluster: Any = type("Api", (), {"id": CLUSTER})()
-        run = asyncio.create_task(Recording(store, cluster).run())
+        run = asyncio.create_task(Recorder(store, cluster).run())
         await until(lambda: store.recorder(CLUSTER))
         upgrade(store, 99)
         with pytest.raises(StoreTooNew):

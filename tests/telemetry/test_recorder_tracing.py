@@ -16,7 +16,7 @@ from support.kube import python_job
 
 from cortex_jupyter.cluster.session import Cluster
 from cortex_jupyter.model import TaskRef
-from cortex_jupyter.recorder.recorder import Recording
+from cortex_jupyter.recorder.recorder import Recorder
 from cortex_jupyter.store.open import open_store
 from cortex_jupyter.telemetry import tracing
 
@@ -58,7 +58,7 @@ async def test_beginnings_are_traced_and_no_line_is(
     async with await Cluster.open(str(sandbox.kubeconfig)) as cluster:
         id_ = store.open(cluster.id, TaskRef("default", "job", name), job["metadata"]["uid"])
         store.want(id_, 60)
-        run = asyncio.create_task(Recording(store, cluster).run())
+        run = asyncio.create_task(Recorder(store, cluster).run())
         await until(lambda: "cortex.archive.step" in {s.name for s in spans.get_finished_spans()})
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)

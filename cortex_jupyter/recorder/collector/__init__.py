@@ -1,1 +1,1 @@
-"""What a recorder in the cluster does besides: it selects tasks itself, shares them, and is installed by manifests."""
+"""What only a recorder in the cluster does: select tasks itself, share them, be installed by manifests."""

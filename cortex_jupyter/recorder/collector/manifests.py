@@ -1,6 +1,6 @@
-"""The collector as Kubernetes objects: what `cortex-jupyter record --manifests` prints.
+"""The collector as Kubernetes objects: the output of `cortex-jupyter record --manifests`.
 
-Where its store and its archive are comes from a Secret, so that no password is in what is printed. The pod follows the
+The addresses of its store and archive are in a Secret, so that the output holds no password. The pod follows the
 *restricted* Pod Security Standard (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
 """
 
@@ -18,75 +18,77 @@ from cortex_jupyter._version import __version__
 NAME: Final = "cortex-jupyter"
 PORT: Final = 9464
 STORE_PORT: Final = 6379
-#: A user that no image has anything of.
+#: A user that owns nothing in any image.
 _USER: Final = 65532
 _READ: Final = ["get", "list", "watch"]
-#: What a recorder asks the API server for, and nothing else: all of it is reading.
+#: All that a recorder requests from the API server: everything is reading.
 _RULES: Final = [
     {"apiGroups": [""], "resources": ["pods"], "verbs": _READ},
     {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"]},
     {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": _READ},
-    # Recorded while somebody reads them.
+    # Recorded while they have readers.
     {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets", "replicasets"], "verbs": _READ},
 ]
-#: Rotated files of a log; the kubelet's other endpoints below it can be read as well.
+#: The rotated files of a log. This right also covers the kubelet's other endpoints.
 _NODES: Final = [{"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}]
-#: As obstore takes them; see `archive.access`.
+#: As obstore reads them; see `archive.access`.
 _ARCHIVE_ENDPOINTS: Final = (
     "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"
 )  # fmt: skip
-#: The endpoint of traces counts before that of everything: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+#: The endpoint for traces takes precedence over the general one:
+#: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 _TRACE_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _TRACE_OTHERS: Final = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _HEAD: Final = """\
-# The cortex-jupyter collector. First, where recordings are kept:
+# The cortex-jupyter collector. First create a Secret that says where recordings are kept:
 #   kubectl create namespace {namespace}
 #   kubectl -n {namespace} create secret generic {secret} --from-literal=store=valkey://HOST \\
-#     --from-literal=password=PASSWORD --from-literal=archive=s3://BUCKET/PREFIX     # these two where there are any
-# It answers nobody, so it may not `get namespaces`. Servers that read this store for others need that: by it they know
-# what was recorded in an earlier namespace of the same name, whose logs are not the present owner's.
+#     --from-literal=password=PASSWORD --from-literal=archive=s3://BUCKET/PREFIX     # the last two are optional
+# The collector serves no readers, so it may not `get namespaces`. Servers that read this store for others need that right: it
+# shows them what was recorded in an earlier namespace of the same name, whose logs are not the present owner's.
 """
 _NO_NAME: Final = """\
-# The store knows this cluster by the address that its pods have for it, and a fingerprint of its certificate authority. Where
-# that store is read from outside too, or another cluster has both, print this with CORTEX_CLUSTER=NAME, and set it there.
+# The store identifies this cluster by the address that its pods have for it, and a fingerprint of its certificate authority.
+# If readers outside the cluster use the store, or another cluster has the same two, print this with CORTEX_CLUSTER=NAME, and
+# set CORTEX_CLUSTER for the readers as well.
 """
 _BUCKET: Final = """\
-# What the archive's bucket wants, unless the pod's role is enough (with IRSA or workload identity annotate the ServiceAccount):
+# The credentials of the archive's bucket, unless the pod's role is enough (with IRSA or workload identity annotate the ServiceAccount):
 #   kubectl -n {namespace} create secret generic {secret}-archive --from-literal=AWS_ACCESS_KEY_ID=... --from-literal=AWS_SECRET_ACCESS_KEY=... \\
 #     --from-literal=AWS_REGION=... --from-literal=AWS_ENDPOINT_URL=http://HOST:9000     # the last for an S3 of your own
 # For GCS GOOGLE_SERVICE_ACCOUNT_KEY (the key file's text), for Azure AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY.
 """
 _NO_ENDPOINT: Final = """\
-# Buckets are let out to at port 443 alone: set AWS_ENDPOINT_URL (GOOGLE_BASE_URL, AZURE_STORAGE_ENDPOINT) where you print this for another port.
+# The NetworkPolicy allows port 443 to buckets. For another port set AWS_ENDPOINT_URL (GOOGLE_BASE_URL, AZURE_STORAGE_ENDPOINT) when you print this.
 """
 _NO_TRACES: Final = """\
-# Traces of OpenTelemetry are not let out: set OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4317 where you print this, and they are sent there.
+# The NetworkPolicy allows no OpenTelemetry traces. To send them, set OTEL_EXPORTER_OTLP_ENDPOINT=http://HOST:4317 when you print this.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Install:
+class InstallOptions:
     """How a collector is installed.
 
     Parameters
     ----------
     namespace : str
-        Its own.
+        The namespace of the collector.
     namespaces : tuple of str
-        Of the tasks that it records; none: all.
+        The namespaces of the tasks that it records; empty for all.
     selector : str
     image : str
     replicas : int
     secret : str
-        The Secret's name, whose keys are `store`, and where needed `password` and `archive`; the name with `-archive`
-        is that of one whose keys are variables that the archive's bucket wants.
+        The name of the Secret with the key `store`, and the optional keys `password` and `archive`. The Secret with
+        `-archive` after this name has the variables for the archive's bucket as keys.
     store_port : int
-        That of the store's server, for the NetworkPolicy.
+        The port of the store's server, for the NetworkPolicy.
     nodes_proxy : bool
         Whether rotated files may be read.
     policy_beta : bool
-        For a cluster before Kubernetes 1.21, which has PodDisruptionBudgets only as `policy/v1beta1`.
+        Whether the cluster is older than Kubernetes 1.21, which has PodDisruptionBudgets only as `policy/v1beta1`.
     """
 
     namespace: str
@@ -100,20 +102,20 @@ class Install:
     policy_beta: bool = False
 
 
-def manifests(install: Install) -> str:
-    """Give the objects as YAML.
+def manifests(install: InstallOptions) -> str:
+    """Return the objects as YAML.
 
     Examples
     --------
-    >>> objects = list(yaml.safe_load_all(manifests(Install("logs", ("ml",)))))
+    >>> objects = list(yaml.safe_load_all(manifests(InstallOptions("logs", ("ml",)))))
     >>> [o["kind"] for o in objects]  # doctest: +NORMALIZE_WHITESPACE
     ['ServiceAccount', 'Role', 'RoleBinding', 'Deployment', 'NetworkPolicy', 'PodDisruptionBudget']
-    >>> [o["kind"] for o in yaml.safe_load_all(manifests(Install("logs")))][1:3]
+    >>> [o["kind"] for o in yaml.safe_load_all(manifests(InstallOptions("logs")))][1:3]
     ['ClusterRole', 'ClusterRoleBinding']
     """
     objects = [
         _object("v1", "ServiceAccount", install.namespace, automountServiceAccountToken=False),
-        *_rights(install), _deployment(install), _network(install),
+        *_roles(install), _deployment(install), _network_policy(install),
         _object(
             "policy/v1beta1" if install.policy_beta else "policy/v1", "PodDisruptionBudget", install.namespace,
             spec={"maxUnavailable": 1, "selector": {"matchLabels": _LABELS}},
@@ -123,11 +125,11 @@ def manifests(install: Install) -> str:
     head += "" if os.environ.get("CORTEX_CLUSTER") else _NO_NAME
     head += "" if _archive_ports() else _NO_ENDPOINT
     head += "" if _trace_port() else _NO_TRACES
-    return head + yaml.dump_all(objects, Dumper=_Plain, sort_keys=False, width=120, explicit_start=True)
+    return head + yaml.dump_all(objects, Dumper=_PlainDumper, sort_keys=False, width=120, explicit_start=True)
 
 
-class _Plain(yaml.SafeDumper):
-    """Writes what occurs twice twice."""
+class _PlainDumper(yaml.SafeDumper):
+    """A dumper that writes repeated values in full, without aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
@@ -141,27 +143,27 @@ def _object(api: str, kind: str, namespace: str, name: str = NAME, **rest: Any) 
     return {"apiVersion": api, "kind": kind, "metadata": meta | {"labels": _LABELS}} | rest
 
 
-def _rights(install: Install) -> list[dict[str, Any]]:
+def _roles(install: InstallOptions) -> list[dict[str, Any]]:
     api, group = "rbac.authorization.k8s.io/v1", "rbac.authorization.k8s.io"
     subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": install.namespace}]
 
-    def bound(kind: str, namespace: str, name: str, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def role_with_binding(kind: str, namespace: str, name: str, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
         role = {"apiGroup": group, "kind": kind, "name": name}
         return [
             _object(api, kind, namespace, name, rules=rules),
             _object(api, f"{kind}Binding", namespace, name, roleRef=role, subjects=subjects),
         ]
 
-    # What belongs to no namespace has a name that says whose it is, so that two installations do not meet.
-    whole = f"{NAME}-{install.namespace}"
+    # The name of a cluster-wide object holds the namespace, so that two installations do not collide.
+    cluster_name = f"{NAME}-{install.namespace}"
     nodes = _NODES if install.nodes_proxy else []
     if not install.namespaces:
-        return bound("ClusterRole", "", whole, _RULES + nodes)
-    rights = [o for namespace in install.namespaces for o in bound("Role", namespace, NAME, _RULES)]
-    return rights + (bound("ClusterRole", "", whole, nodes) if nodes else [])
+        return role_with_binding("ClusterRole", "", cluster_name, _RULES + nodes)
+    rights = [o for namespace in install.namespaces for o in role_with_binding("Role", namespace, NAME, _RULES)]
+    return rights + (role_with_binding("ClusterRole", "", cluster_name, nodes) if nodes else [])
 
 
-def _deployment(install: Install) -> dict[str, Any]:
+def _deployment(install: InstallOptions) -> dict[str, Any]:
     command = [NAME, "record", "--all", "--port", str(PORT)]
     command += [x for namespace in install.namespaces for x in ("--namespace", namespace)]
     command += ["--selector", install.selector] if install.selector else []
@@ -174,7 +176,7 @@ def _deployment(install: Install) -> dict[str, Any]:
         secret("CORTEX_STORE", "store", optional=False),
         secret("CORTEX_STORE_PASSWORD", "password"),
         secret("CORTEX_ARCHIVE", "archive"),
-        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - the pod's own
+        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod
         {"name": "CORTEX_LOG_FORMAT", "value": "json"},
     ]
     if cluster := os.environ.get("CORTEX_CLUSTER"):
@@ -185,7 +187,7 @@ def _deployment(install: Install) -> dict[str, Any]:
         "envFrom": [{"secretRef": {"name": f"{install.secret}-archive", "optional": True}}],
         "ports": [{"name": "metrics", "containerPort": PORT}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "metrics"}, "periodSeconds": 5},
-        # It fails where the process itself hangs; that the store is away is for readiness to say.
+        # Fails if the process itself hangs; readiness shows that the store is away.
         "livenessProbe": {
             "httpGet": {"path": "/healthz", "port": "metrics"}, "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 3,
         },
@@ -217,10 +219,11 @@ def _deployment(install: Install) -> dict[str, Any]:
     return _object("apps/v1", "Deployment", install.namespace, spec=spec)
 
 
-def _network(install: Install) -> dict[str, Any]:
-    """Let in who asks for metrics, and out to names, the API server, the store, the archive and where traces go.
+def _network_policy(install: InstallOptions) -> dict[str, Any]:
+    """Allow requests for metrics, and connections to DNS, API server, store, archive and traces' endpoint.
 
-    By ports alone: an API server's address cannot be selected, and where the store is only the Secret knows.
+    Only ports are restricted: a policy cannot select an API server's address, and only the Secret holds the store's
+    address.
     """
 
     def ports(*numbers: int, protocol: str = "TCP") -> list[dict[str, Any]]:
@@ -238,9 +241,10 @@ def _network(install: Install) -> dict[str, Any]:
 
 
 def _archive_ports() -> list[int]:
-    """Give the ports of the endpoints that are named, and of an archive that is one itself (`http://host:9000/logs`).
+    """Return the ports of the configured endpoints, and of an archive that is one itself (`http://host:9000/logs`).
 
-    Credentials are not taken from there: they come from a Secret of their own, whose keys are the variables' names.
+    Credentials are not taken from these variables: they come from a Secret of their own with the variables' names as
+    keys.
     """
     urls = [value for name in (*_ARCHIVE_ENDPOINTS, "CORTEX_ARCHIVE") if (value := os.environ.get(name))]
     parts = [part for part in map(urlsplit, urls) if part.scheme in ("http", "https")]
@@ -248,7 +252,7 @@ def _archive_ports() -> list[int]:
 
 
 def _trace_port() -> int | None:
-    """Give the port of the endpoint, None where none is named."""
+    """Return the port of the traces' endpoint; None if none is configured."""
     url = next((value for name in _TRACE_ENDPOINTS if (value := os.environ.get(name))), None)
     if url is None:
         return None
@@ -257,6 +261,9 @@ def _trace_port() -> int | None:
 
 
 def _trace_variables() -> dict[str, str]:
-    """Give what the collector has to be told to send its traces there (see `telemetry.tracing`); headers, and what else may hold a password, are left out."""
-    found = {name: value for name in (*_TRACE_ENDPOINTS, *_TRACE_OTHERS) if (value := os.environ.get(name))}
-    return {name: value for name, value in found.items() if "@" not in value}
+    """Return the variables with which the collector sends its traces (see `telemetry.tracing`).
+
+    Headers, and other variables that may hold a password, are left out.
+    """
+    variables = {name: value for name in (*_TRACE_ENDPOINTS, *_TRACE_OTHERS) if (value := os.environ.get(name))}
+    return {name: value for name, value in variables.items() if "@" not in value}

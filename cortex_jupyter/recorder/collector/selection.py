@@ -1,4 +1,4 @@
-"""What a collector records by itself: the tasks of namespaces, by label, whether anybody reads them or not."""
+"""The tasks that a collector records by itself, selected by namespace and label, with readers or without."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cortex_jupyter.cluster.watch import watch
 from cortex_jupyter.cluster.workloads import Workload, collection
 from cortex_jupyter.errors import CortexError, NotFound, StoreBusy, StoreFull
 from cortex_jupyter.model import TaskRef, parse_rfc3339
-from cortex_jupyter.recorder.process.health import Pulse
+from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.writing.commit_retrier import RETRY_S
 
 if TYPE_CHECKING:
@@ -27,63 +27,65 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: What ends by itself. A Deployment's recording would never be complete, and so never leave the store: that is recorded
-#: while somebody reads it.
+#: Kinds that end by themselves. The recording of a Deployment would never be complete, and so would never leave the
+#: store; it is recorded only while it has readers.
 KINDS: Final = ("job", "pod")
-#: What had ended for longer than this, seconds, before it was first seen is not begun: its recording may have left the store.
-_PAST_S: Final = 3600.0
-#: So often, seconds, the store is asked for what a recorder that died has left unfinished.
-_LEFT_S: Final = 30.0
-#: And of so many of those at most the cluster is asked whether it still has them.
-_ASKED: Final = 100
+#: Tasks that finished more than this many seconds before they were first seen are skipped: their recordings may have
+#: left the store.
+_MAX_AGE_S: Final = 3600.0
+#: How often the store is searched for recordings that a dead recorder has left unfinished (seconds).
+_UNFINISHED_S: Final = 30.0
+#: At most this many of them are looked up in the cluster each time.
+_MAX_LOOKUPS: Final = 100
 
 
 class Selection:
-    """Watches for tasks and opens a recording for each; one list and one watch for each kind and namespace.
+    """Watches for tasks and opens a recording for each; with one list and one watch for each kind and namespace.
 
     Parameters
     ----------
     cluster : Cluster
     store : Store
     namespaces : tuple of str
-        None of them: all.
+        The namespaces to watch; empty for all.
     selector : str
-        A label selector, as everywhere of pods: of bare ones, and of those that a Job's template makes.
-    pulse : Pulse, optional
-        To be told whether they are watched, and what the store refuses.
+        A label selector for pods: for bare pods, and for those that a Job's template makes.
+    health : Health, optional
+        Notified of lost watches and errors of the store.
 
     Attributes
     ----------
     name : str
-        The same for all that select the same.
+        The same for all recorders with the same selection.
     namespaces : tuple of str
     ids : set of int
-        The recordings that are selected and were not complete when last looked at.
-    anew : asyncio.Event
-        Set where the store may have lost recordings: what the cluster still has of those tasks is recorded anew.
+        The selected recordings that were not complete when last checked.
+    store_lost : asyncio.Event
+        Set when the store may have lost recordings: the tasks that the cluster still has are recorded again.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         store: Store,
+        *,
         namespaces: tuple[str, ...] = (),
         selector: str = "",
-        pulse: Pulse | None = None,
+        health: Health | None = None,
     ) -> None:
         self._cluster, self._store = cluster, store
         self.namespaces = namespaces
         self.name = f"{','.join(sorted(namespaces)) or '*'} {selector}"
-        self._pulse = pulse or Pulse()
+        self._health = health or Health()
         self._selector, self._matches = selector, label_matcher(selector)
-        self._seen: dict[str, _Task] = {}  # by UID
+        self._seen: dict[str, _WatchedObject] = {}  # by UID
         self._unlisted: set[str] = set()  # paths
-        self._listed = asyncio.Event()  # all that is selected has been seen
+        self._listed = asyncio.Event()  # set when all selected objects have been seen
         self.ids: set[int] = set()
-        self.anew = asyncio.Event()
+        self.store_lost = asyncio.Event()
 
     async def run(self, changed: Callable[[], object]) -> None:
-        """Go on until cancelled.
+        """Watch until cancelled.
 
         Parameters
         ----------
@@ -98,7 +100,9 @@ class Selection:
         paths = [(kind, collection(kind, namespace)) for kind in KINDS for namespace in self.namespaces or ("",)]
         self._unlisted = {path for _, path in paths}
         watches = (self._watch(*path, changed) for path in paths)
-        tasks = [asyncio.create_task(c) for c in (self._left(changed), self._begin_anew(changed), *watches)]
+        tasks = [
+            asyncio.create_task(c) for c in (self._adopt_unfinished(changed), self._restore_lost(changed), *watches)
+        ]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -106,19 +110,19 @@ class Selection:
                 task.cancel()
 
     async def _watch(self, kind: str, path: str, changed: Callable[[], object]) -> None:
-        # Which labels a Job's pods have is known by its template, which no list selects by.
+        # The labels of a Job's pods are in its template, and no list selects by them.
         query = {"labelSelector": self._selector} if self._selector and kind == "pod" else {}
-        async for change, obj in watch(self._cluster, path, query, _cut):
-            self._pulse.watched(path, lost=change == "LOST")
+        async for change, obj in watch(self._cluster, path, query, _reduce):
+            self._health.watch_changed(path, lost=change == "LOST")
             is_object = change in ("ADDED", "MODIFIED", "DELETED")
             if kind == "job" and is_object and not self._matches(obj["labels"]):
                 continue
             if change == "DELETED":
-                self._seen.pop(obj["metadata"]["uid"], None)  # its recording still wants its end
+                self._seen.pop(obj["metadata"]["uid"], None)  # its recording still needs its end
             elif change == "LOST":
-                _log.warning("%ss are not watched at present: %s", kind, obj["message"])
+                _log.warning("the watch of %ss is lost: %s", kind, obj["message"])
             elif change == "BACK":
-                _log.info("%ss are watched again", kind)
+                _log.info("the watch of %ss is back", kind)
             elif change == "SYNC":
                 self._unlisted.discard(path)
                 if not self._unlisted:
@@ -126,84 +130,87 @@ class Selection:
             elif known := self._seen.get(obj["metadata"]["uid"]):
                 known.obj = obj
             else:
-                task = self._seen[obj["metadata"]["uid"]] = _Task(kind, obj)
-                if task.wanted:
+                task = self._seen[obj["metadata"]["uid"]] = _WatchedObject(kind, obj)
+                if task.is_wanted:
                     await self._open(task)
                     changed()
 
-    async def _open(self, task: _Task) -> None:
+    async def _open(self, task: _WatchedObject) -> None:
         meta = task.obj["metadata"]
         ref = TaskRef(meta["namespace"], task.kind, meta["name"])
-        with self._pulse.writing():
+        with self._health.write_in_progress():
             while True:
                 try:
                     task.id = await asyncio.to_thread(self._store.open, self._cluster.id, ref, meta["uid"])
                 except (StoreFull, StoreBusy) as error:
                     _log.warning("%s", error)
-                    self._pulse.refused(error)
+                    self._health.store_refused(error)
                     await asyncio.sleep(RETRY_S)
                 else:
                     self.ids.add(task.id)
                     return
 
-    async def missing(self, ids: set[int]) -> None:
-        """Take in which recordings are no longer among what is to be recorded: they are complete, or lost.
+    async def handle_missing(self, ids: set[int]) -> None:
+        """Handle recordings that are no longer unfinished in the store: they are complete, or lost.
 
         Raises
         ------
         StoreError
         """
         if await asyncio.to_thread(lambda: any(self._store.info(id_) is None for id_ in ids)):
-            self.anew.set()
+            self.store_lost.set()
         self.ids -= ids
 
-    async def _begin_anew(self, changed: Callable[[], object]) -> None:
-        """Open what the store has lost once more: all of it where it was emptied, the last where it has gone back."""
+    async def _restore_lost(self, changed: Callable[[], object]) -> None:
+        """Open lost recordings again: all if the store was emptied, the last ones if it was rolled back."""
         while True:
-            await self.anew.wait()
-            self.anew.clear()
+            await self.store_lost.wait()
+            self.store_lost.clear()
             tasks = [task for task in self._seen.values() if task.id]
             try:
-                there = await asyncio.to_thread(self._store.holders, [task.id for task in tasks])
+                present = await asyncio.to_thread(self._store.holders, [task.id for task in tasks])
                 for task in tasks:
                     if (
-                        task.id not in there
+                        task.id not in present
                         and await asyncio.to_thread(self._store.info, task.id) is None
-                        and task.lost()
+                        and task.restore_once()
                     ):
                         await self._open(task)
                         changed()
             except CortexError as error:
                 _log.warning("%s", error)
-                self.anew.set()
+                self.store_lost.set()
                 await asyncio.sleep(RETRY_S)
 
-    async def _left(self, changed: Callable[[], object]) -> None:
-        """Take up what was begun and has no end."""
+    async def _adopt_unfinished(self, changed: Callable[[], object]) -> None:
+        """Adopt recordings that were begun and have no end."""
         await self._listed.wait()
         while True:
             try:
-                self.ids |= await self._begun()
+                self.ids |= await self._unfinished()
                 changed()
             except CortexError as error:
                 _log.warning("%s", error)
-            await asyncio.sleep(_LEFT_S)
+            await asyncio.sleep(_UNFINISHED_S)
 
-    async def _begun(self) -> set[int]:
-        """Give what is selected, however long it has been over, and what has left the cluster: of that nothing else is known."""
-        begun = {
+    async def _unfinished(self) -> set[int]:
+        """Return the unfinished recordings of selected tasks, however long these are over.
+
+        They include recordings of tasks that have left the cluster; nothing else shows these.
+        """
+        unfinished = {
             info.id: info for info in await asyncio.to_thread(self._store.unfinished, self._cluster.id)
             if info.last_seq and info.ref.kind in KINDS
             and (not self.namespaces or info.ref.namespace in self.namespaces)
         }  # fmt: skip
-        seen = {info.id for info in begun.values() if info.uid in self._seen}
-        others = begun.keys() - seen - self.ids
-        holders = await asyncio.to_thread(self._store.holders, others)
-        free = [id_ for id_ in others if not holders.get(id_)]
-        asked = random.sample(free, min(len(free), _ASKED))
-        return seen | {id_ for id_ in asked if await self._gone(begun[id_])}
+        seen = {info.id for info in unfinished.values() if info.uid in self._seen}
+        unseen = unfinished.keys() - seen - self.ids
+        holders = await asyncio.to_thread(self._store.holders, unseen)
+        free = [id_ for id_ in unseen if not holders.get(id_)]
+        to_look_up = random.sample(free, min(len(free), _MAX_LOOKUPS))
+        return seen | {id_ for id_ in to_look_up if await self._is_gone(unfinished[id_])}
 
-    async def _gone(self, info: Info) -> bool:
+    async def _is_gone(self, info: Info) -> bool:
         try:
             return (await resolve(self._cluster, info.ref)).uid != info.uid
         except NotFound:
@@ -212,10 +219,10 @@ class Selection:
             return False  # the cluster does not say
 
 
-def _cut(obj: dict[str, Any]) -> dict[str, Any]:
-    """Keep of an object what is looked at: there may be ten thousand."""
+def _reduce(obj: dict[str, Any]) -> dict[str, Any]:
+    """Keep only the parts of an object that are used: there may be ten thousand objects."""
     meta = {k: obj["metadata"].get(k) for k in ("name", "namespace", "uid", "resourceVersion", "ownerReferences")}
-    # Pods have a phase, Jobs tell their end in conditions.
+    # Pods have a phase; Jobs show their end in conditions.
     names = ("phase",) if "phase" in obj.get("status", {}) else ("conditions", "completionTime")
     status = {k: v for k, v in obj.get("status", {}).items() if k in names}
     if status.get("phase") in ("Succeeded", "Failed"):
@@ -225,54 +232,54 @@ def _cut(obj: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class _Task:
-    """What is known of something that is watched: a task, or a part of one.
+class _WatchedObject:
+    """A watched object: a task, or a part of one.
 
     Parameters
     ----------
     kind : str
     obj : dict
-        As it was last seen.
+        The object as it was last seen.
     id : int
-        Of its recording, 0 where there is none.
-    again : bool
-        It was over, and is recorded anew all the same.
+        The id of its recording; 0 if there is none.
+    was_restored : bool
+        Whether it was over, and is recorded again all the same.
 
     Examples
     --------
     >>> owned = {"metadata": {"ownerReferences": [{"kind": "Job", "controller": True}]}, "status": {}}
     >>> running = {"metadata": {}, "status": {"phase": "Running"}}
     >>> over = {"metadata": {}, "status": {"completionTime": "2020-01-01T00:00:00Z"}}
-    >>> _Task("pod", owned).wanted, _Task("pod", running).wanted, _Task("job", over).wanted
+    >>> _WatchedObject("pod", owned).is_wanted, _WatchedObject("pod", running).is_wanted, _WatchedObject("job", over).is_wanted
     (False, True, False)
     """
 
     kind: str
     obj: dict[str, Any]
     id: int = 0
-    again: bool = False
+    was_restored: bool = False
 
     @property
     def finished(self) -> int:
-        """When it ended, ns since the epoch; 0 where it has not."""
+        """When it ended (ns since the epoch); 0 if it has not."""
         if self.kind == "pod":
             return int(self.obj["status"].get("finished") or 0)
         text = Workload(TaskRef("", self.kind, ""), "", self.obj).finished
         return parse_rfc3339(text) if text else 0
 
     @property
-    def wanted(self) -> bool:
-        """Whether it is a task of its own, and not long over."""
+    def is_wanted(self) -> bool:
+        """Whether it is a task of its own, and is not long over."""
         if self.kind == "pod" and any(o.get("controller") for o in self.obj["metadata"].get("ownerReferences") or []):
             return False
-        return not self.finished or time.time() - self.finished / 1e9 < _PAST_S
+        return not self.finished or time.time() - self.finished / 1e9 < _MAX_AGE_S
 
-    def lost(self) -> bool:
-        """Tell whether its recording, which the store has no more, is to be begun anew.
+    def restore_once(self) -> bool:
+        """Return whether its lost recording is to be begun again; a finished task is restored only once.
 
-        What is over may have been complete, and have left since: it is begun anew once, not for as long as that goes on.
+        The recording of a finished task may have been complete and may have left the store since.
         """
-        if not self.wanted or (self.again and self.finished):
+        if not self.is_wanted or (self.was_restored and self.finished):
             return False
-        self.again = self.finished > 0
+        self.was_restored = self.finished > 0
         return True

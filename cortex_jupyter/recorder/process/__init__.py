@@ -1,1 +1,1 @@
-"""The recorder as a process: how it is started, what it starts, and what it tells of itself."""
+"""The recorder as a process: its start, its archiver, its metrics and probes."""

@@ -1,4 +1,4 @@
-"""Completed recordings go to the archive, in a process of its own: it compresses for seconds, and needs pyarrow."""
+"""Archive completed recordings in a process of its own: it compresses for seconds, and needs pyarrow."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: How often, seconds, it is looked whether the process has ended.
-_LOOK_S: Final = 0.2
+#: How often the end of the process is checked (seconds).
+_CHECK_S: Final = 0.2
 
 
 async def archive_completed(store: Store) -> None:
-    """Archive what is complete, where an archive is set, and wait for it.
+    """Archive the completed recordings, if an archive is set, and wait for the end.
 
-    What goes wrong is in our own log, where the process writes too; recordings stay until they are archived, and each
-    that could not be is tried again later each time (see `attempts`). The process outlives us: should it be begun
-    twice, both write the same.
+    Failures are in our own log, to which the process writes too. A recording stays in the store until it is archived;
+    after each failure the next attempt is later (`store.attempts`). The process outlives the recorder. If it is started
+    twice, both processes write the same.
 
     Raises
     ------
@@ -35,13 +35,13 @@ async def archive_completed(store: Store) -> None:
     url = await asyncio.to_thread(store.setting, "archive")
     if not url or not await asyncio.to_thread(lambda: due(store, store.unarchived(url), url)):
         return
-    # In a process of its own: it takes memory and seconds. Its command stands above this room. -P: see `launch.ensure_recorder`.
+    # The CLI stands above this room, so it is started by its module name. -P: see `launch.ensure_recorder`.
     command = [sys.executable, "-P", "-m", "cortex_jupyter.cli", "archive", "--store", store.url, "--to", url]
     begun = time.monotonic()
     with tracing.span("cortex.archive.step") as span:
         pid = spawn([*command, "--log"], None, tracing.carried())
-        while (code := exit_code(pid)) is None:  # noqa: ASYNC110 - a process that outlives us tells nobody of its end
-            await asyncio.sleep(_LOOK_S)
+        while (code := exit_code(pid)) is None:  # noqa: ASYNC110 - a detached process reports its end to no event
+            await asyncio.sleep(_CHECK_S)
         if code:
             span.fail("ArchiveError")
             seconds = {"seconds": time.monotonic() - begun}

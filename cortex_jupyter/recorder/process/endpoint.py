@@ -1,8 +1,8 @@
-"""What a recorder answers over HTTP, to Prometheus and to the kubelet's probes: `/metrics`, `/healthz`, `/readyz`.
+"""Serve `/metrics`, `/healthz` and `/readyz` over HTTP, for Prometheus and the kubelet's probes.
 
-`/healthz` says whether the process hangs, which another start mends; `/readyz` whether it can record: its store takes its
-heartbeats and its batches, it looks for tasks, and is told of new ones. A store that is away, full, or without its replicas
-makes it unready, and is no reason to start it anew.
+`/healthz` fails if the process hangs, which a restart mends. `/readyz` fails if it cannot record: the store must take
+its heartbeats and batches, it must look for tasks, and the watches must report new ones. A store that is away, full or
+without its replicas makes it unready, and is no reason for a restart.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from cortex_jupyter.telemetry import recorder_metrics
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from cortex_jupyter.recorder.process.health import Pulse
+    from cortex_jupyter.recorder.process.health import Health
 
 
 @asynccontextmanager
-async def serving(pulse: Pulse, host: str = "") -> AsyncIterator[None]:
+async def serving(health: Health, host: str = "") -> AsyncIterator[None]:
     """Serve while the block runs.
 
     Parameters
     ----------
-    pulse : Pulse
-        Of which it tells, and its port.
+    health : Health
+        What is served, and at which port.
     host : str, optional
-        The address to listen at; all of this machine by default, as probes come from outside the pod.
+        The address to listen on; by default all addresses, since probes come from outside the pod.
 
     Raises
     ------
     CortexError
-        The port is taken.
+        The port is in use.
     """
 
-    async def health(_: web.Request) -> web.Response:
-        return _told(pulse.hangs())
+    async def healthz(_: web.Request) -> web.Response:
+        return _answer(health.liveness())
 
-    async def ready(_: web.Request) -> web.Response:
-        return _told("; ".join(pulse.lacks()))
+    async def readyz(_: web.Request) -> web.Response:
+        return _answer("; ".join(health.readiness()))
 
-    recorder_metrics.UNCOMMITTED.set_function(pulse.waits)
+    recorder_metrics.UNCOMMITTED.set_function(health.longest_write_s)
     app = web.Application()
     app.router.add_get("/metrics", _metrics)
-    app.router.add_get("/healthz", health)
-    app.router.add_get("/readyz", ready)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host or None, pulse.port).start()
+            await web.TCPSite(runner, host or None, health.port).start()
         except OSError as error:
             raise CortexError(
-                f"port {pulse.port} cannot be listened at: {error.strerror}", "give another --port"
+                f"cannot listen on port {health.port}: {error.strerror}", "choose another port with --port"
             ) from error
         yield
     finally:
@@ -68,5 +68,5 @@ async def _metrics(_: web.Request) -> web.Response:
     return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _told(wrong: str) -> web.Response:
-    return web.Response(status=503, text=f"{wrong}\n") if wrong else web.Response(text="ok\n")
+def _answer(problem: str) -> web.Response:
+    return web.Response(status=503, text=f"{problem}\n") if problem else web.Response(text="ok\n")

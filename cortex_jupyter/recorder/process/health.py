@@ -1,4 +1,4 @@
-"""What a recorder knows of its own health, for the kubelet's probes."""
+"""The health of a recorder process, for the kubelet's probes."""
 
 from __future__ import annotations
 
@@ -13,122 +13,135 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.errors import CortexError
 
-#: A heartbeat is tried each second, or one is waited for. Without either for so long, seconds, the process hangs: another
-#: start mends that. So it does where tasks are not looked for while all else goes on.
+#: A heartbeat is tried, or waited for, each second. If neither happens for this long (seconds), the process hangs, and
+#: a restart mends that. The same holds if it looks for no tasks while all else goes on.
 HUNG_S: Final = 60.0
-#: Without one that the store took for so long, seconds, other recorders have this one's tasks.
+#: If the store has taken no heartbeat for this long (seconds), other recorders have taken over the tasks.
 STALE_S: Final = 10.0
-#: For so long, seconds, a batch may wait for its commit: a replica that is slow to confirm takes three.
+#: A batch may wait this long for its commit (seconds): a replica that is slow to confirm takes 3 s.
 WAITS_S: Final = 10.0
-#: For so long, seconds, tasks may not be looked for; mostly it is done ten times a second.
+#: The recorder must look for tasks at least this often (seconds); usually it does ten times a second.
 LOOKED_S: Final = 30.0
-#: For so long, seconds, new tasks may go unseen.
+#: A watch of new tasks may be lost for this long (seconds).
 UNSEEN_S: Final = 60.0
 
 
-class Pulse:
-    """The health of this process; all of it is about moments, by the monotonic clock. May be told from any thread.
+class Health:
+    """The health of this process. Its times are by the monotonic clock; its methods may be called from any thread.
 
     Parameters
     ----------
     port : int, optional
-        Where it can be asked.
+        The port of the health endpoint.
 
     Attributes
     ----------
-    waited : bool
-        The store was away when this process began.
+    waited_for_store : bool
+        Whether the store was away when this process began.
 
     Examples
     --------
-    >>> pulse = Pulse()
-    >>> pulse.hangs(), pulse.lacks()
+    >>> health = Health()
+    >>> health.liveness(), health.readiness()
     ('', ['the store has not taken a heartbeat yet'])
-    >>> pulse.taken()
-    >>> pulse.lacks()
+    >>> health.heartbeat_taken()
+    >>> health.readiness()
     []
     """
 
     def __init__(self, port: int = 0) -> None:
         self.port = port
-        self.waited = False
-        self._turned = time.monotonic()
-        self._taken: float | None = None
-        self._lost: dict[str, float] = {}
-        self._writes: dict[object, float] = {}  # what is being written, since when
-        self._refused = ""  # what the store said of it last
-        self._round: float | None = None  # when the loop that looks for tasks last came round, and did look
-        self._looked = 0.0
-        self._hindered = 0.0  # until when the store kept us from it
+        self.waited_for_store = False
+        self._heartbeat_tried_at = time.monotonic()
+        self._heartbeat_taken_at: float | None = None
+        self._lost_watches: dict[str, float] = {}
+        self._writes: dict[object, float] = {}  # when each write in progress began
+        self._refusal = ""  # the store's last error message
+        self._loop_at: float | None = None  # when the loop that looks for tasks last ran, and when it did look
+        self._looked_at = 0.0
+        self._store_blocked_until = 0.0  # until when the store kept the loop from looking
 
-    def turned(self) -> None:
-        """Note that the loop of heartbeats goes round, be it that it waits for the store."""
-        self._turned = time.monotonic()
+    def heartbeat_tried(self) -> None:
+        """Note that the loop of heartbeats runs, or waits for the store."""
+        self._heartbeat_tried_at = time.monotonic()
 
-    def taken(self) -> None:
+    def heartbeat_taken(self) -> None:
         """Note that the store has taken a heartbeat."""
         now = time.monotonic()
-        if self._taken is None:
-            self._round = self._looked = now  # from now on it does
-        elif now - self._taken > STALE_S:
-            self._hindered = now
-        self._taken = self._turned = now
+        if self._heartbeat_taken_at is None:
+            self._loop_at = self._looked_at = now  # from now on the loop looks for tasks
+        elif now - self._heartbeat_taken_at > STALE_S:
+            self._store_blocked_until = now
+        self._heartbeat_taken_at = self._heartbeat_tried_at = now
 
-    def watched(self, what: str, *, lost: bool) -> None:
-        """Note whether the API server tells us of what we select."""
+    def watch_changed(self, path: str, *, lost: bool) -> None:
+        """Note whether a watch of selected tasks is lost."""
         if lost:
-            self._lost.setdefault(what, time.monotonic())
+            self._lost_watches.setdefault(path, time.monotonic())
         else:
-            self._lost.pop(what, None)
+            self._lost_watches.pop(path, None)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Note that the block writes what has to be in the store before anything else, however long that takes."""
-        begun, what = time.monotonic(), object()
-        self._writes[what] = begun
+    def write_in_progress(self) -> Iterator[None]:
+        """Note that the block writes what must be in the store before anything else, however long that takes."""
+        begun, key = time.monotonic(), object()
+        self._writes[key] = begun
         try:
             yield
         finally:
-            del self._writes[what]
+            del self._writes[key]
             if (now := time.monotonic()) - begun > WAITS_S:
-                self._hindered = now
+                self._store_blocked_until = now
 
-    def refused(self, error: CortexError) -> None:
-        """Note, and count, what the store said of something that is tried again."""
-        self._refused = error.message
+    def store_refused(self, error: CortexError) -> None:
+        """Note and count an error of the store; the write is repeated."""
+        self._refusal = error.message
         recorder_metrics.failed(error)
 
-    def came_round(self, *, looked: bool = True) -> None:
-        """Note that the loop goes round that takes and gives tasks, and whether the store let it look."""
-        self._round = time.monotonic()
+    def looked_for_tasks(self, *, looked: bool = True) -> None:
+        """Note that the loop that takes and hands over tasks runs, and whether the store let it look."""
+        self._loop_at = time.monotonic()
         if looked:
-            self._looked = self._round
+            self._looked_at = self._loop_at
 
-    def waits(self) -> float:
-        """For how long the oldest of what is being written has not been taken, seconds."""
+    def longest_write_s(self) -> float:
+        """Return how long the oldest write in progress has waited (seconds)."""
         now = time.monotonic()
         return now - min(list(self._writes.values()), default=now)
 
-    def hangs(self) -> str:
-        """Say in which way another start would mend it; nothing where it lives, be the store there or not."""
+    def liveness(self) -> str:
+        """Return why a restart would help; empty if it would not, whether the store is there or not."""
         now = time.monotonic()
-        if (silent := now - self._turned) > HUNG_S:
+        if (silent := now - self._heartbeat_tried_at) > HUNG_S:
             return f"no heartbeat has been tried for {silent:.0f} s"
-        if self._taken is None or self._round is None or now - self._taken > STALE_S or self.waits() > WAITS_S:
+        if (
+            self._heartbeat_taken_at is None
+            or self._loop_at is None
+            or now - self._heartbeat_taken_at > STALE_S
+            or self.longest_write_s() > WAITS_S
+        ):
             return ""
-        silent = now - max(self._round, self._hindered)
-        return f"the store answers, and tasks have not been looked for for {silent:.0f} s" if silent > HUNG_S else ""
+        silent = now - max(self._loop_at, self._store_blocked_until)
+        return (
+            f"the store answers, but the recorder has not looked for tasks for {silent:.0f} s"
+            if silent > HUNG_S
+            else ""
+        )
 
-    def lacks(self) -> list[str]:
-        """Say what keeps it from recording."""
+    def readiness(self) -> list[str]:
+        """Return what keeps the process from recording."""
         now = time.monotonic()
-        found = []
-        if self._taken is None:
-            found.append("the store has not taken a heartbeat yet")
-        elif now - self._taken > STALE_S:
-            found.append(f"the store has not taken a heartbeat for {now - self._taken:.0f} s")
-        if (waits := self.waits()) > WAITS_S:
-            found.append(f"nothing has been recorded for {waits:.0f} s{self._refused and f': {self._refused}'}")
-        if self._round is not None and now - self._looked > LOOKED_S:
-            found.append(f"tasks have not been looked for for {now - self._looked:.0f} s")
-        return found + [f"{what} are not watched for {now - since:.0f} s" for what, since in self._lost.items() if now - since > UNSEEN_S]  # fmt: skip
+        problems = []
+        if self._heartbeat_taken_at is None:
+            problems.append("the store has not taken a heartbeat yet")
+        elif now - self._heartbeat_taken_at > STALE_S:
+            problems.append(f"the store has not taken a heartbeat for {now - self._heartbeat_taken_at:.0f} s")
+        if (waits_s := self.longest_write_s()) > WAITS_S:
+            problems.append(f"nothing has been recorded for {waits_s:.0f} s{self._refusal and f': {self._refusal}'}")
+        if self._loop_at is not None and now - self._looked_at > LOOKED_S:
+            problems.append(f"the recorder has not looked for tasks for {now - self._looked_at:.0f} s")
+        return problems + [
+            f"{path} are not watched for {now - since:.0f} s"
+            for path, since in self._lost_watches.items()
+            if now - since > UNSEEN_S
+        ]

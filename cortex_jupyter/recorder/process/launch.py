@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: A process that has not shown itself in the store for this long after its start, seconds, has failed. It waits itself
-#: for a store that is full or busy (`recorder.heartbeat._APPEAR_S`).
+#: A process that has sent no heartbeat for this long after its start (seconds) has failed. A process itself waits for a
+#: store that is full or busy (`recorder.heartbeat._FIRST_HEARTBEAT_S`).
 _START_S: Final = 75.0
-#: After one that failed no other is started for this long, seconds; each further failure doubles it.
+#: After a failure no recorder is started for this long (seconds); each further failure doubles it.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
-#: One that is killed is replaced at once, unless it is the third in a row that lived for less than this, seconds: where memory
-#: is short the next is killed as well.
+#: A recorder that was killed is replaced at once, unless it is the third in a row that lived for less than this
+#: (seconds): if memory is short, the next one is killed as well.
 _SHORT_LIFE_S: Final = 30.0
 _KILLS: Final = 3
 _lock = threading.Lock()
-#: A store's URL, its file, and a cluster: what failed with a file does not hold for the one that takes its place.
+#: A store's URL, its file's inode, and a cluster. A failure with one file does not hold for the file that replaces it.
 _Key = tuple[str, int, str]
-_started: dict[_Key, tuple[int, float, float]] = {}  # process id, since when it is waited for, when it was started
-_failed: dict[_Key, tuple[RecorderError, int, float]] = {}  # why, how often in a row, not before
-_killed: dict[_Key, int] = {}  # how often in a row, soon after a start
+_started: dict[_Key, tuple[int, float, float]] = {}  # process id, since when we wait for it, when it was started
+_failed: dict[_Key, tuple[RecorderError, int, float]] = {}  # error, how often in a row, earliest next start
+_killed: dict[_Key, int] = {}  # how often in a row, each soon after its start
 
 
 def log_path(store_url: str) -> Path:
-    """Give the file that recorders of this store write their own messages to."""
+    """Return the file that recorders of this store write their log to."""
     if (path := path_of(store_url)) is not None:
         return path.with_name("recorder.log")
     folder = data_folder()
@@ -51,57 +51,60 @@ def log_path(store_url: str) -> Path:
     return folder / "recorder.log"
 
 
-def rights(kubeconfig: str | None, context: str | None) -> str:
-    """Give what is the same for all processes that find the same credentials as one with these arguments."""
-    named = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~")  # noqa: PTH111 - pathlib's raises where there is no home
-    return hashlib.sha256(f"{MACHINE or HOST} {os.getuid()} {named} {context}".encode()).hexdigest()[:16]
+def credentials_id(kubeconfig: str | None, context: str | None) -> str:
+    """Return an id that is the same for all processes that find the same credentials with these arguments."""
+    config_path = kubeconfig or os.environ.get("KUBECONFIG") or os.path.expanduser("~")  # noqa: PTH111 - pathlib raises if there is no home
+    return hashlib.sha256(f"{MACHINE or HOST} {os.getuid()} {config_path} {context}".encode()).hexdigest()[:16]
 
 
 def ensure_recorder(
     store: Store, cluster: str, kubeconfig: str | None = None, context: str | None = None, namespace: str = ""
 ) -> None:
-    """Start a recorder unless one lives that may take what is asked for; it blocks only for the look into the store.
+    """Start a recorder, unless a living one may record the namespace. Blocks only to read the store.
 
     Parameters
     ----------
     store : Store
     cluster : str
-        `Cluster.id`, by which stores tell clusters apart.
+        `Cluster.id`, which identifies the cluster in stores.
     kubeconfig, context : str, optional
-        What the recorder is to use; else it finds them as we did, from the same environment.
+        Passed to the recorder; else it finds them as we did, in the same environment.
     namespace : str, optional
-        Of what is asked for. One that is for other namespaces, or has less rights there than we may have, is none.
+        The namespace to record. A recorder for other namespaces, or with fewer rights in this one than ours, does not
+        count.
 
     Raises
     ------
     RecorderError
-        One that was started here ended at once, with its last words, or they are killed again and again.
+        A recorder that was started here ended at once (with its last message), or recorders are killed again and again.
     """
     with _lock:
-        key = (store.url, _file(store.url), cluster)
-        living = store.recorders(cluster)
-        if key in _started and any(one.pid == _started[key][0] and one.host == HOST for one in living):
+        key = (store.url, _inode(store.url), cluster)
+        recorders = store.recorders(cluster)
+        if key in _started and any(
+            recorder.pid == _started[key][0] and recorder.host == HOST for recorder in recorders
+        ):
             _started[key] = (
                 _started[key][0],
                 float("-inf"),
                 _started[key][2],
-            )  # should it hang from now on, another may begin at once
-        if any(_may_take(one, namespace, rights(kubeconfig, context)) for one in living):
+            )  # if it hangs from now on, another may start at once
+        if any(_may_record(recorder, namespace, credentials_id(kubeconfig, context)) for recorder in recorders):
             _failed.pop(key, None)
             return
         if key in _started:
-            # Asking also reaps it, should it have been killed.
-            pid, at, begun = _started[key]
+            # Asking for the exit code also reaps the process if it was killed.
+            pid, waiting_since, started_at = _started[key]
             code = exit_code(pid)
-            if code is None and time.monotonic() - at < _START_S:
+            if code is None and time.monotonic() - waiting_since < _START_S:
                 return  # still importing
             if code:
                 del _started[key]
-                _take_failure(key, code, time.monotonic() - begun)
+                _note_failure(key, code, time.monotonic() - started_at)
         if key in _failed and time.monotonic() < _failed[key][2]:
-            # A store that is damaged, a configuration that is wrong, too little memory: starting it again and again mends none.
+            # A damaged store, a wrong configuration, too little memory: another start mends none of them.
             raise _failed[key][0]
-        # -P: a `json.py` in the user's folder must not be taken for the library.
+        # -P: a `json.py` in the user's folder must not be imported in place of the library.
         command = [sys.executable, "-P", "-m", "cortex_jupyter.recorder", "--store", store.url]
         command += ["--kubeconfig", kubeconfig] if kubeconfig else []
         command += ["--context", context] if context else []
@@ -109,20 +112,20 @@ def ensure_recorder(
         _started[key] = (spawn(command, log_path(store.url)), now, now)
 
 
-def _take_failure(key: _Key, code: int, lived_s: float) -> None:
-    """Take in how a recorder ended; note until when none is started, where it is not to be replaced at once.
+def _note_failure(key: _Key, code: int, lived_s: float) -> None:
+    """Note how a recorder ended, and until when no other one is started, if it is not replaced at once.
 
     Parameters
     ----------
     key : tuple
     code : int
-        Its exit code, not 0; below 0 the number of the signal that killed it.
+        Its exit code, not 0; if a signal killed it, the negative number of the signal.
     lived_s : float
-        For how long it ran, in seconds.
+        How long it ran (seconds).
     """
     if code > 0:
         times = _failed[key][1] if key in _failed else 0
-        error = RecorderError(f"the recorder ended at once with exit code {code}: {_last_words(key[0])}")
+        error = RecorderError(f"the recorder ended at once with exit code {code}: {_last_message(key[0])}")
     else:
         _killed[key] = _killed.get(key, 0) + 1 if lived_s < _SHORT_LIFE_S else 1
         times = _killed[key] - _KILLS
@@ -138,12 +141,14 @@ def _take_failure(key: _Key, code: int, lived_s: float) -> None:
     _failed[key] = (error, times + 1, time.monotonic() + min(_FIRST_WAIT_S * 2 ** min(times, 10), _LONGEST_WAIT_S))
 
 
-def _may_take(one: Recorder, namespace: str, ours: str) -> bool:
-    """Tell whether a recorder may record tasks of a namespace, or ours could not either."""
-    return (not one.namespaces or namespace in one.namespaces) and (namespace not in one.refused or one.rights == ours)
+def _may_record(recorder: Recorder, namespace: str, our_credentials: str) -> bool:
+    """Return whether a recorder may record tasks of a namespace, or a recorder of ours could not either."""
+    return (not recorder.namespaces or namespace in recorder.namespaces) and (
+        namespace not in recorder.refused or recorder.rights == our_credentials
+    )
 
 
-def _file(store_url: str) -> int:
+def _inode(store_url: str) -> int:
     path = path_of(store_url)
     try:
         return path.stat().st_ino if path else 0
@@ -152,18 +157,18 @@ def _file(store_url: str) -> int:
 
 
 def spawn(command: list[str], log: Path | None, env: Mapping[str, str] | None = None) -> int:
-    """Start a process that outlives the kernel or server that asked for it.
+    """Start a process that outlives this kernel or server; return its process id.
 
     Parameters
     ----------
     command : list of str
     log : Path or None
-        What it writes to; None for what our standard error is.
+        The file for its output; None for our standard error.
     env : mapping, optional
-        What stands in its environment besides.
+        Variables to add to its environment.
     """
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    # Not subprocess.Popen, which believes that a child is waited for and warns when it is not.
+    # Not subprocess.Popen: it expects that a child is waited for, and warns if it is not.
     return os.posix_spawn(
         command[0],
         command,
@@ -181,17 +186,17 @@ def spawn(command: list[str], log: Path | None, env: Mapping[str, str] | None = 
 
 
 def exit_code(pid: int) -> int | None:
-    """Give a child's exit code, None while it runs; of one that was killed the signal's number, below 0."""
+    """Return a child's exit code; None while it runs; the negative number of the signal that killed it."""
     try:
-        done, status = os.waitpid(pid, os.WNOHANG)
+        ended_pid, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return 0
-    if not done:
+    if not ended_pid:
         return None
     return os.waitstatus_to_exitcode(status)
 
 
-def _last_words(store_url: str) -> str:
+def _last_message(store_url: str) -> str:
     path = log_path(store_url)
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
     if not lines:

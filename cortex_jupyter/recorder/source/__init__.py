@@ -1,1 +1,1 @@
-"""One run of one container, read from its anchor to its end: reconnects, rotated files, what is missing."""
+"""One run of one container: its streams, their resumption, rotated files, its end, missing lines."""

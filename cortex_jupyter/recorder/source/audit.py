@@ -1,9 +1,9 @@
-"""Prove after each rotation that nothing slipped by: every line of the rotated file's end must be recorded.
+"""Check after each rotation that no line was skipped: every line of the rotated file's end must be recorded.
 
-A follow that is at the end of the file when it is rotated goes on with the new file at once; what the program wrote to
-the old one between the kubelet's last look and the runtime's switch is skipped without a sign (`ReadLogs` reopens on the
-Create event: staging/src/k8s.io/cri-client/pkg/logs/logs.go). Only the rotated file knows. Its last lines are read with a
-range request and looked for in the recording; what is missing is recorded as a part of its own.
+When a file is rotated, a follow that is at its end goes on with the new file at once. Lines that the program wrote to
+the old file between the kubelet's last look and the runtime's switch are skipped without a sign (`ReadLogs` reopens on
+the Create event: staging/src/k8s.io/cri-client/pkg/logs/logs.go). Only the rotated file has them. Its last lines are
+read with a range request and compared with the recording. Missing lines are recorded as a part of their own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from cortex_jupyter.errors import ClusterError, CortexError, NotAllowed, NotFound
 from cortex_jupyter.model import Batch
 from cortex_jupyter.recorder.source import notices
-from cortex_jupyter.recorder.source.bridge import HINT
+from cortex_jupyter.recorder.source.bridge import NODES_PROXY_HINT
 from cortex_jupyter.recorder.text.lines import LONGEST, PART_BYTES
 from cortex_jupyter.recorder.text.resume import first_lines
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Files are listed this often while the source writes, seconds; the kubelet rotates every ten.
+#: Files are listed this often while the source writes (seconds); the kubelet rotates every 10 s.
 _EVERY_S: Final = 10.0
-#: A source that has written less since the last look has not been rotated for its size.
-_LEAST: Final = 64 << 10
-#: So much of a rotated file's end is looked at.
-_TAIL: Final = 64 << 10
-#: The last look is repeated after these, seconds, where the node does not answer it.
-_WAITS_S: Final = (0.5, 2.0, 5.0)
-#: The part of a source that holds lines which a follow skipped.
-PART: Final = 2
-#: Times of two writers may be out of order by so much, ns, and a long line have begun so much before its last part.
+#: A source that has written less than this since the last check (bytes) has not been rotated for its size.
+_MIN_GROWTH: Final = 64 << 10
+#: This much of a rotated file's end is checked (bytes).
+_TAIL_BYTES: Final = 64 << 10
+#: The last check is repeated after these waits (seconds) if the node does not answer.
+_RETRY_WAITS_S: Final = (0.5, 2.0, 5.0)
+#: The part of a source that holds the lines which a follow skipped.
+SKIPPED_PART: Final = 2
+#: Times of two writers may be out of order by this much (ns), and a long line may begin this much before its last part.
 _SLACK: Final = 1_000_000_000
 
 
@@ -55,57 +55,57 @@ class Audit:
     context : Context
     source : Source
     sid : int
-        Its id.
+        The source's id.
     reader : SourceReader
-        What follows it.
-    taken : bool, optional
-        A recorder before us has read some of it, and it is not known what that one has checked.
+        Follows the source.
+    is_takeover : bool, optional
+        Whether an earlier recorder has read some of the source; it is not known what that one has checked.
     """
 
     def __init__(
-        self, context: Context, source: Source, sid: int, reader: SourceReader, *, taken: bool = False
+        self, context: Context, source: Source, sid: int, reader: SourceReader, *, is_takeover: bool = False
     ) -> None:
-        self._context, self._channel, self._files = context, context.channel, context.files(source)
+        self._context, self._channel, self._files = context, context.channel, context.rotated_files(source)
         self._source, self._sid, self._reader = source, sid, reader
-        self._parser, self._taken = context.parser, taken
+        self._parser, self._is_takeover = context.parser, is_takeover
         self._checked: set[str] = set()
         self._size = 0.0
-        self._late = 0
+        self._part_sid = 0
 
     async def run(self) -> None:
-        """Look from time to time, until cancelled; what fails is looked at again."""
+        """Check from time to time, until cancelled; a check that failed is repeated."""
         while True:
             await asyncio.sleep(_EVERY_S)
             size = self._reader.size
-            if size - self._size < _LEAST:
+            if size - self._size < _MIN_GROWTH:
                 continue
             try:
-                await self.look()
+                await self.check_rotated()
             except NotAllowed:
-                self._size = size  # `last` says so
+                self._size = size  # `check_rest` reports it
             except CortexError as error:
                 _log.debug("its rotated files cannot be checked now: %s", error)
             else:
                 self._size = size
 
-    async def last(self) -> None:
-        """Check what is left, once the source has been read to its end; what cannot be checked is said.
+    async def check_rest(self) -> None:
+        """Check what is left once the source has been read to its end; report what cannot be checked.
 
         Raises
         ------
         StoreError
-            It is still to be done.
+            The check must be repeated.
         """
-        async with self._context.large:
-            await self._compare()
-        if self._reader.size < _LEAST and not self._taken:
+        async with self._context.whole_log_lock:
+            await self._check_open_file()
+        if self._reader.size < _MIN_GROWTH and not self._is_takeover:
             return
-        for wait in (0, *_WAITS_S):
+        for wait in (0, *_RETRY_WAITS_S):
             await asyncio.sleep(wait)
             try:
-                await self.look(ended=True)
+                await self.check_rotated(ended=True)
             except NotAllowed:
-                why = HINT
+                why = NODES_PROXY_HINT
                 break
             except ClusterError as error:
                 why = error.message
@@ -114,50 +114,48 @@ class Audit:
                 break
             else:
                 return
-        if self._reader.size > _ROTATES:
-            self._say("whether lines were skipped when its log was rotated cannot be checked", why)
+        if self._reader.size > _LIKELY_ROTATED:
+            self._report("whether lines were skipped when its log was rotated cannot be checked", why)
 
-    async def look(self, *, ended: bool = False) -> None:
-        """Check the files that have been rotated since the last look.
+    async def check_rotated(self, *, ended: bool = False) -> None:
+        """Check the files that were rotated since the last check.
 
         Parameters
         ----------
         ended : bool, optional
-            The source has been read to its end: nothing of a rotated file is still to come.
+            Whether the source has been read to its end: no more lines of a rotated file will arrive.
 
         Raises
         ------
         NotAllowed, ClusterError, StoreError
-        NotFound
-            The node has nothing of the source any more.
         """
         await self._channel.flush()
         for name in await self._files.names():
             if name.removesuffix(".gz") in self._checked:
                 continue
             try:
-                checked = await self._check(name, ended=ended)
+                checked = await self._check_file(name, ended=ended)
             except NotFound as error:
                 raise ClusterError(f"it was renamed since it was listed: {error.message}") from error
             if checked:
                 self._checked.add(name.removesuffix(".gz"))
 
-    async def _compare(self) -> None:
-        """Look for lines of the open file that the node left out, where it may have."""
+    async def _check_open_file(self) -> None:
+        """Look for lines of the open file that the node may have left out."""
         await self._channel.flush()
-        log = await self._reader.skipped()
+        log = await self._reader.skipped_lines()
         if log is None:
-            self._reader.mark()
+            self._reader.mark_unchecked()
         if log is None or not len(log):
             return
         recorded = await asyncio.to_thread(self._recorded, min(log.times), max(log.times))
-        skipped = await asyncio.to_thread(_missing, log, recorded)
+        skipped = await asyncio.to_thread(_missing_lines, log, recorded)
         if len(skipped):
             await self._record(skipped, "the node had left out, since they bear older times, were read again")
 
-    async def _check(self, name: str, *, ended: bool) -> bool:
-        """Check one file; False where the follow may still be in it."""
-        tail = await asyncio.to_thread(_last, self._parser, await self._files.tail(name, _TAIL))
+    async def _check_file(self, name: str, *, ended: bool) -> bool:
+        """Check one file; return False if the follow may still be reading it."""
+        tail = await asyncio.to_thread(_parse_tail, self._parser, await self._files.tail(name, _TAIL_BYTES))
         if not len(tail):  # one long line
             tail = await asyncio.to_thread(self._parser.file, await self._files.read(name))
         if not len(tail):
@@ -169,66 +167,66 @@ class Audit:
         await self._channel.flush()
         recorded = await asyncio.to_thread(self._recorded, first, last)
         if not recorded and await asyncio.to_thread(self._begins_after, last):
-            return True  # from before recording began: the backfill's
-        skipped = _missing(tail, recorded)
+            return True  # older than the recording: left to the backfill
+        skipped = _missing_lines(tail, recorded)
         if len(skipped) == len(tail):
             whole = await asyncio.to_thread(self._parser.file, await self._files.read(name))
             recorded = await asyncio.to_thread(self._recorded, min(whole.times), max(whole.times))
-            skipped = await asyncio.to_thread(_missing, whole, recorded)
+            skipped = await asyncio.to_thread(_missing_lines, whole, recorded)
         if len(skipped):
             await self._record(skipped, "the follow had skipped at a rotation were read from the rotated file")
         return True
 
     async def _record(self, lines: Lines, why: str) -> None:
-        if left := await self._context.left():
-            lines = lines.pick([i for i, at in enumerate(lines.times) if not left[0] <= at <= left[1]])
+        if trimmed := await self._context.trimmed():
+            lines = lines.pick([i for i, at in enumerate(lines.times) if not trimmed[0] <= at <= trimmed[1]])
         if not len(lines):
             return
-        if not self._late:
+        if not self._part_sid:
             stored = await asyncio.to_thread(self._context.store.sources, self._context.lease.recording)
-            source = replace(self._source, part=PART)
-            self._late = next((sid for sid, (s, _) in stored.items() if s == source), 0) or await self._context.add(
-                source
-            )
-        await self._channel.ready(self._late, lines)
-        self._say(f"{len(lines)} lines that {why}")
+            source = replace(self._source, part=SKIPPED_PART)
+            self._part_sid = next(
+                (sid for sid, (s, _) in stored.items() if s == source), 0
+            ) or await self._context.add_source(source)
+        await self._channel.put_parsed(self._part_sid, lines)
+        self._report(f"{len(lines)} lines that {why}")
         await self._channel.flush()
 
-    def _say(self, what: str, hint: str = "") -> None:
-        self._channel.note(notices.said(self._source, self._sid, "audit", what, hint))
+    def _report(self, text: str, hint: str = "") -> None:
+        self._channel.put_notice(notices.status(self._source, self._sid, "audit", text, hint))
 
     def _recorded(self, first: int, last: int) -> list[Line]:
-        """Give the source's recorded lines about two times, its parts among them."""
+        """Return the source's recorded lines between two times (ns), with some slack; its parts are included."""
         store, id_ = self._context.store, self._context.lease.recording
-        ours = {sid for sid, (source, _) in store.sources(id_).items() if source.of(self._source)}
+        sids = {sid for sid, (source, _) in store.sources(id_).items() if source.of(self._source)}
         low, high = first - _SLACK, last + _SLACK
-        found: list[Line] = []
+        lines: list[Line] = []
         for entry in store.batches(id_, low, high):
             batch = Batch.decode(entry.data)
             rows = zip(batch.sids, batch.times, batch.texts, strict=True)
-            found += [(t, m) for s, t, m in rows if s in ours and low <= t <= high]
-        return self._parser.rows(found)
+            lines += [(t, m) for s, t, m in rows if s in sids and low <= t <= high]
+        return self._parser.rows(lines)
 
     def _begins_after(self, moment: int) -> bool:
-        """Tell whether the source's first recorded line came after a moment."""
+        """Return whether the source's first recorded line is newer than a time (ns)."""
         first = first_lines(self._context.store, self._context.lease.recording, self._sid)
         return not first or first[0][0] > moment
 
 
-#: A log that has grown beyond this may well have been rotated; the kubelet's default is ten times as much.
-_ROTATES: Final = 1 << 20
+#: A log larger than this (bytes) may well have been rotated; the kubelet's default limit is ten times as much.
+_LIKELY_ROTATED: Final = 1 << 20
 
 
-def _last(parser: Parser, data: bytes) -> Lines:
-    r"""Parse the end of a file, without the lines it may begin in the middle of.
+def _parse_tail(parser: Parser, data: bytes) -> Lines:
+    r"""Parse the end of a file, without the line that it may begin in the middle of.
 
-    A line of the log longer than 16 KiB is several records of the file. A line ends with a record that is tagged `F`,
-    whichever stream that is of (`lines.parse_cri`).
+    A line of the log longer than 16 KiB is several records of the file. A line ends with a record tagged `F`, of
+    whichever stream (`lines.parse_cri`).
 
     Examples
     --------
     >>> from cortex_jupyter.recorder.text.parser import PLAIN
-    >>> _last(PLAIN, b"ut P b\n2023-11-14T22:13:20Z stdout F c\n2023-11-14T22:13:21Z stdout F whole\n").texts
+    >>> _parse_tail(PLAIN, b"ut P b\n2023-11-14T22:13:20Z stdout F c\n2023-11-14T22:13:21Z stdout F whole\n").texts
     ['whole']
     """
     records = data[data.find(b"\n") + 1 :].split(b"\n")
@@ -238,29 +236,29 @@ def _last(parser: Parser, data: bytes) -> Lines:
     return parser.file(b"\n".join(records[next(ends, len(records)) + 1 :]))
 
 
-def _missing(lines: Lines, recorded: list[Line]) -> Lines:
-    """Return the lines of a file that are not recorded; equal ones are counted separately."""
-    rows, left = lines.rows(), Counter(recorded)
+def _missing_lines(lines: Lines, recorded: list[Line]) -> Lines:
+    """Return the lines of a file that are not recorded; duplicates are counted separately."""
+    rows, unmatched = lines.rows(), Counter(recorded)
     missing: list[int] = []
     for i, row in enumerate(rows):
-        if left[row]:
-            left[row] -= 1
+        if unmatched[row]:
+            unmatched[row] -= 1
         else:
             missing.append(i)
     if missing and missing[0] == 0:
-        # A file may begin with the rest of a line whose first records are in the file before it.
-        text, parts = next(_whole(rows))
-        if text and any(len(whole) > PART_BYTES and whole.endswith(text) for whole, _ in _whole(recorded)):
+        # A file may begin with the rest of a line whose first records are in the previous file.
+        text, parts = next(_joined_lines(rows))
+        if text and any(len(whole) > PART_BYTES and whole.endswith(text) for whole, _ in _joined_lines(recorded)):
             missing = [i for i in missing if i >= parts]
     return lines.pick(missing)
 
 
-def _whole(rows: list[Line]) -> Iterator[tuple[str, int]]:
-    """Yield the text of each line, and in how many rows it is recorded (`lines.LONGEST`)."""
+def _joined_lines(rows: list[Line]) -> Iterator[tuple[str, int]]:
+    """Yield the text of each line, and the number of rows in which it is recorded (`lines.LONGEST`)."""
     parts: list[str] = []
     for i, (time, text) in enumerate(rows):
         parts.append(text)
-        # A row has at most four bytes a character, and is cut up to three bytes before its longest.
+        # A character has at most four bytes, and a row is cut up to three bytes before its longest length.
         full = len(text) >= LONGEST // 4 - 3 and len(text.encode()) >= LONGEST - 3
         if not (full and i + 1 < len(rows) and rows[i + 1][0] == time):
             yield "".join(parts), len(parts)

@@ -1,4 +1,4 @@
-"""Fetch from a container's rotated files what `pods/log` no longer serves."""
+"""Read from a container's rotated files what `pods/log` no longer serves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
-from cortex_jupyter.recorder.text.align import Aligner, seam
+from cortex_jupyter.recorder.text.align import Aligner, overlap_start
 from cortex_jupyter.recorder.text.lines import Lines, parse_cri
 from cortex_jupyter.recorder.text.parser import PLAIN, Parser
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.rotated import RotatedFiles
     from cortex_jupyter.recorder.text.align import Line
 
-#: A file may be renamed (rotated, compressed) between listing and reading; so often is it listed anew.
-_TRIES = 3
-#: What would have closed a gap.
-HINT = "allow the verb `get` on `nodes/proxy`: rotated files can then be read"
+#: A file may be renamed (rotated, compressed) between listing and reading; the files are listed up to this often.
+_ATTEMPTS = 3
+#: The hint of a gap that rotated files would have closed.
+NODES_PROXY_HINT = "allow the verb `get` on `nodes/proxy`: rotated files can then be read"
 
 
 @dataclass(slots=True)
-class Bridged:
-    """What lies between the recorded lines and those a new stream began with.
+class BridgeResult:
+    """The lines between the recorded ones and those that a new stream began with.
 
     Parameters
     ----------
     lines : Lines
-        To be recorded before what arrived.
-    missed : tuple of (int, int) or None
-        Times between which lines are missing all the same.
+        Lines to record before what arrived.
+    missing : tuple of (int, int) or None
+        The times between which lines are still missing.
     reason, hint : str
-        Why they are.
+        Why they are missing, and what would have avoided it.
     """
 
     lines: Lines = field(default_factory=Lines)
-    missed: tuple[int, int] | None = None
+    missing: tuple[int, int] | None = None
     reason: str = ""
     hint: str = ""
 
@@ -50,9 +50,9 @@ async def bridge(
     second: int,
     arrived: list[Line],
     parser: Parser = PLAIN,
-    left: tuple[int, int, int] | None = None,
-) -> Bridged:
-    """Close the hole between what is recorded and what arrived, both seams aligned by content.
+    trimmed: tuple[int, int, int] | None = None,
+) -> BridgeResult:
+    """Read the lines between the recorded ones and what arrived; align both ends by content.
 
     Parameters
     ----------
@@ -60,43 +60,45 @@ async def bridge(
     recorded : list of (int, str)
         The source's recorded lines with a time not before `second`; not empty.
     second : int
-        The anchor's, ns.
+        The anchor's second (ns).
     arrived : list of (int, str)
-        The first lines of the new stream, which do not overlap the recorded ones; empty where it brought none.
+        The first lines of the new stream, which do not overlap the recorded ones. Empty if it brought none.
     parser : Parser, optional
-        Whose form both have.
-    left : tuple of (int, int, int), optional
+        Parses the files' lines in the form of the recorded ones.
+    trimmed : tuple of (int, int, int), optional
         As for `Aligner`.
     """
-    hole = (recorded[-1][0], arrived[0][0] if arrived else time.time_ns())
+    gap_times = (recorded[-1][0], arrived[0][0] if arrived else time.time_ns())
     try:
-        lines = await _newest(files, recorded[0][0], parser)
+        lines = await _read_newest(files, recorded[0][0], parser)
     except NotAllowed:
-        return Bridged(missed=hole, reason="rotated away before they could be read", hint=HINT)
+        return BridgeResult(missing=gap_times, reason="rotated away before they could be read", hint=NODES_PROXY_HINT)
     except (ClusterError, NotFound) as error:
-        return Bridged(missed=hole, reason=f"rotated away, and the rotated files cannot be read: {error.message}")
-    return await asyncio.to_thread(_between, lines, Aligner(recorded, left), recorded[-1][0], second, arrived)
+        return BridgeResult(
+            missing=gap_times, reason=f"rotated away, and the rotated files cannot be read: {error.message}"
+        )
+    return await asyncio.to_thread(_between, lines, Aligner(recorded, trimmed), recorded[-1][0], second, arrived)
 
 
-def _between(lines: Lines, aligner: Aligner, last: int, second: int, arrived: list[Line]) -> Bridged:
-    kept = [i for i, t in enumerate(lines.times) if t >= second]
-    rows = [(lines.times[i], lines.texts[i]) for i in kept]
+def _between(lines: Lines, aligner: Aligner, last: int, second: int, arrived: list[Line]) -> BridgeResult:
+    positions = [i for i, t in enumerate(lines.times) if t >= second]
+    rows = [(lines.times[i], lines.texts[i]) for i in positions]
     skip = aligner.feed(rows)
     if skip is None:
         skip = aligner.settle()
-    # Between listing and opening the file may have been rotated once more: then it holds what arrived, too.
-    end = seam(rows, arrived)
-    found = Bridged(lines.pick(kept[skip:end]))
-    if not aligner.overlap:
-        following = [*rows[:1], *arrived[:1]]
-        found.missed = (last, following[0][0] if following else time.time_ns())
-        found.reason = "rotated away more than once before they could be read, and removed from the node"
-    return found
+    # The file may have been rotated again between listing and opening: then it also holds what arrived.
+    end = overlap_start(rows, arrived)
+    result = BridgeResult(lines.pick(positions[skip:end]))
+    if not aligner.overlaps:
+        next_lines = [*rows[:1], *arrived[:1]]
+        result.missing = (last, next_lines[0][0] if next_lines else time.time_ns())
+        result.reason = "rotated away more than once before they could be read, and removed from the node"
+    return result
 
 
-async def _newest(files: RotatedFiles, back_to: int, parser: Parser) -> Lines:
-    """Read the newest rotated files, as many as reach back to a time."""
-    for attempt in range(_TRIES):
+async def _read_newest(files: RotatedFiles, back_to: int, parser: Parser) -> Lines:
+    """Read the newest rotated files, as many as reach back to a time (ns)."""
+    for attempt in range(_ATTEMPTS):
         data: list[bytes] = []
         try:
             for name in reversed(await files.names()):
@@ -107,31 +109,31 @@ async def _newest(files: RotatedFiles, back_to: int, parser: Parser) -> Lines:
             # A line may have begun in one file and ended in the next.
             return await asyncio.to_thread(parser.file, b"".join(data))
         except NotFound:
-            if attempt == _TRIES - 1:
+            if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError
 
 
-async def older(files: RotatedFiles, first: list[Line], parser: Parser = PLAIN) -> AsyncIterator[Lines]:
-    """Give the lines of the rotated files, oldest first, up to where the recorded ones begin.
+async def older_lines(files: RotatedFiles, first: list[Line], parser: Parser = PLAIN) -> AsyncIterator[Lines]:
+    """Yield the lines of the rotated files, oldest first, up to the first recorded line.
 
     Parameters
     ----------
     files : RotatedFiles
     first : list of (int, str)
-        The first recorded lines; empty where nothing is recorded.
+        The first recorded lines; empty if nothing is recorded.
     parser : Parser, optional
-        Whose form they have.
+        Parses the files' lines in the form of the recorded ones.
 
     Raises
     ------
     NotAllowed, NotFound, ClusterError
-        They cannot be read.
+        The files cannot be read.
     """
     done: set[str] = set()
     rest = b""
     while True:
-        # Listed anew each time: files are renamed and removed while we read. A compressed one keeps its stamp.
+        # List again each time: files are renamed and removed while we read. A compressed file keeps its time stamp.
         names = [n for n in await files.names() if n.removesuffix(".gz") not in done]
         if not names:
             break
@@ -140,19 +142,19 @@ async def older(files: RotatedFiles, first: list[Line], parser: Parser = PLAIN) 
         except NotFound:
             continue
         done.add(names[0].removesuffix(".gz"))
-        # Files end with whole lines of the file, but perhaps with a part (`P`) of a line of the log.
-        lines, rest = await asyncio.to_thread(_whole, data, parser)
+        # A file ends with a whole record, which may be only a part (`P`) of a line of the log.
+        lines, rest = await asyncio.to_thread(_parse_whole, data, parser)
         if first and len(lines) and lines.times[0] > first[0][0]:
-            return  # rotated since recording began: the file with the first line has been removed
-        end = await asyncio.to_thread(seam, lines.rows(), first)
+            return  # rotated since recording began; the file with the first recorded line was removed
+        end = await asyncio.to_thread(overlap_start, lines.rows(), first)
         if len(lines):
             yield lines.part(0, end)
         if end < len(lines):
             return
 
 
-def _whole(data: bytes, parser: Parser) -> tuple[Lines, bytes]:
-    """Parse a file but for the parts at its end that the next file completes."""
+def _parse_whole(data: bytes, parser: Parser) -> tuple[Lines, bytes]:
+    """Parse a file except for the parts of a line at its end that the next file completes; return both."""
     end = len(data)
     while end:
         start = data.rfind(b"\n", 0, end - 1) + 1

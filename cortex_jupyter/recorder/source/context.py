@@ -1,4 +1,4 @@
-"""What all that reads for one task shares: where from, where to, and by which right."""
+"""What all readers of one task share: cluster, store, channel, parser, limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cortex_jupyter.cluster.rotated import RotatedFiles
-from cortex_jupyter.recorder.source.stream_limiter import Turns
+from cortex_jupyter.recorder.source.stream_limiter import StreamLimiter
 from cortex_jupyter.recorder.text.parser import PLAIN, Parser
 from cortex_jupyter.recorder.text.resume import recorded_lines
 from cortex_jupyter.store import Anchor
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The means of one task's recording.
+    """What all readers of one task share.
 
     Parameters
     ----------
     cluster : Cluster
     namespace : str
-        The task's.
+        The task's namespace.
     store : Store
     lease : Lease
     channel : Channel
     parser : Parser, optional
-        What reads lines, to be stored and to be compared.
-    turns : Turns, optional
-        Of all logs that the recorder reads.
-    large : asyncio.Lock, optional
-        Held by whoever has a whole log in memory: a hundred pods may end at once.
+        Parses lines, both to store them and to compare them.
+    limiter : StreamLimiter, optional
+        Limits the streams of all tasks of the recorder.
+    whole_log_lock : asyncio.Lock, optional
+        Held while a whole log is in memory: a hundred pods may end at once.
     """
 
     cluster: Cluster
@@ -47,25 +47,28 @@ class Context:
     lease: Lease
     channel: Channel
     parser: Parser = PLAIN
-    turns: Turns = field(default_factory=Turns)
-    large: asyncio.Lock = field(default_factory=asyncio.Lock)
+    limiter: StreamLimiter = field(default_factory=StreamLimiter)
+    whole_log_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def add(self, source: Source) -> int:
-        """Make a source known, giving its id."""
+    async def add_source(self, source: Source) -> int:
+        """Add a source to the recording; return its id."""
         sid = await asyncio.to_thread(self.store.add_source, self.lease, source)
-        self.channel.track(sid, source, Anchor())
+        self.channel.add_source(sid, source, Anchor())
         return sid
 
-    async def recorded(self, sid: int, anchor: Anchor) -> list[Line]:
-        """Give a source's recorded lines from its anchor on."""
+    async def recorded_lines(self, sid: int, anchor: Anchor) -> list[Line]:
+        """Return a source's recorded lines from its anchor on."""
         return await asyncio.to_thread(
             lambda: self.parser.rows(recorded_lines(self.store, self.lease.recording, sid, anchor))
         )
 
-    async def left(self, anchor: Anchor = Anchor()) -> tuple[int, int, int] | None:  # noqa: B008 - it is frozen
-        """Give what `trimmed.missing` does, where such lines may be read once more from an anchor on: it knows no place."""
+    async def trimmed(self, anchor: Anchor = Anchor()) -> tuple[int, int, int] | None:  # noqa: B008 - Anchor is frozen
+        """Return `trimmed.missing` if a read from this anchor may bring trimmed lines again; else None.
+
+        It may if the anchor has no record number.
+        """
         return None if anchor.seq else await asyncio.to_thread(missing, self.store, self.lease.recording)
 
-    def files(self, source: Source) -> RotatedFiles:
-        """Give the rotated files of a source."""
+    def rotated_files(self, source: Source) -> RotatedFiles:
+        """Return a source's rotated files."""
         return RotatedFiles(self.cluster, self.namespace, source)

@@ -1,74 +1,87 @@
-"""What is said of a source in the sequence: that it started, ended, that lines of it are missing."""
+"""Notices about a source: it started, it ended, lines of it are missing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cortex_jupyter.recorder.writing.batch import Note
+from cortex_jupyter.recorder.writing.batch import PendingNotice
 
 if TYPE_CHECKING:
     from cortex_jupyter.cluster.pods import End
     from cortex_jupyter.model import Source
 
 
-def started(source: Source, sid: int, at: int, before: dict[str, Any]) -> Note:
-    """Say that a run started, ns; `before` says what its pod had been through by then (`cluster.pods.beginning`)."""
-    return Note("status", f"{_name(source)} started{_again(source)}", at, sid, fields={"notice": "started"} | before)
+def started(source: Source, sid: int, at: int, before: dict[str, Any]) -> PendingNotice:
+    """Return the notice that a run started at a time (ns).
+
+    `before` holds what its pod went through until then (`cluster.pods.beginning`).
+    """
+    return PendingNotice(
+        "status", f"{_name(source)} started{_run_suffix(source)}", at, sid, fields={"notice": "started"} | before
+    )
 
 
-def created(source: Source, sid: int, end: End, before: dict[str, Any]) -> Note:
-    """Say that a container was created for a run, but could not be started; how it ended is said by `ended`."""
-    message = f"{_name(source)} was created{_again(source)}"
-    return Note("status", message, end.finished, sid, fields={"notice": "created"} | before)
+def created(source: Source, sid: int, end: End, before: dict[str, Any]) -> PendingNotice:
+    """Return the notice that a container was created but could not be started; `ended` tells how it ended."""
+    message = f"{_name(source)} was created{_run_suffix(source)}"
+    return PendingNotice("status", message, end.finished, sid, fields={"notice": "created"} | before)
 
 
-def ended(source: Source, sid: int, end: End | None) -> Note:
-    """Say that a run ended and has been read to its end, its audit apart; `end` is None where its pod went first."""
+def ended(source: Source, sid: int, end: End | None) -> PendingNotice:
+    """Return the notice that a run ended and was read to its end, except for its audit.
+
+    `end` is None if its pod was deleted first.
+    """
     fields: dict[str, Any] = {"notice": "ended"}
     if end:
         fields |= {"exit_code": end.exit_code, "reason": end.reason}
-        # The message's line is cut; what the kubelet or the container said is here whole.
+        # The message holds only a part of this text; the field holds all that the kubelet or the container status.
         fields |= {"termination_message": end.message} if end.message else {}
     verb = "ended" if end is None or end.has_run else "could not be started"
     message = f"{_name(source)} {verb}: {end or 'its pod was deleted'}"
-    return Note("status", message, end.finished if end else 0, sid, ended=True, unaudited=True, fields=fields)
+    return PendingNotice("status", message, end.finished if end else 0, sid, ended=True, unaudited=True, fields=fields)
 
 
-def audited(sid: int) -> Note:
-    """Have it known of a run that has ended that nothing of it is still to be looked at."""
-    return Note(sid=sid, ended=True)
+def audited(sid: int) -> PendingNotice:
+    """Return the change of state that nothing of a finished run is still to be checked."""
+    return PendingNotice(sid=sid, ended=True)
 
 
-def gap(source: Source, sid: int, since: int, until: int, reason: str, hint: str = "") -> Note:
-    """Say that lines are missing between two times, ns.
+def gap(source: Source, sid: int, since: int, until: int, reason: str, hint: str = "") -> PendingNotice:
+    """Return the notice that lines are missing between two times (ns).
 
     Parameters
     ----------
     source : Source
     sid : int
-        Its id; 0 for a run that nothing was recorded of, the notice then bears its last time.
+        The source's id. 0 for a run of which nothing was recorded; the notice then has the time `until`.
     since, until : int
     reason, hint : str
-        Why they are, and what would have avoided it.
+        Why lines are missing, and what would have avoided it.
     """
     fields: dict[str, Any] = {"from": str(since), "to": str(until), "reason": reason, "hint": hint or None}
     if not sid:
         fields["source"] = source.public
-    return Note("gap", f"{_name(source)}: lines are missing: {reason}", 0 if sid else until, sid, fields=fields)
+    return PendingNotice(
+        "gap", f"{_name(source)}: lines are missing: {reason}", 0 if sid else until, sid, fields=fields
+    )
 
 
-def unchecked(source: Source, sid: int) -> Note:
-    """Mark that a log was removed before it could be read once more; nothing suggests that a line is missing."""
-    return said(source, sid, "unchecked", "the node removed its log before it could be read once more")
+def unchecked(source: Source, sid: int) -> PendingNotice:
+    """Return the mark that a log was removed before it could be read once more.
+
+    Nothing suggests that a line is missing.
+    """
+    return status(source, sid, "unchecked", "the node removed its log before it could be read once more")
 
 
-def said(source: Source, sid: int, kind: str, what: str, hint: str = "") -> Note:
-    """Say something else of a source; `kind` is the notice's."""
+def status(source: Source, sid: int, kind: str, text: str, hint: str = "") -> PendingNotice:
+    """Return another notice about a source; `kind` is the notice's kind."""
     fields = {"notice": kind} | ({"hint": hint} if hint else {})
-    return Note("status", f"{_name(source)}: {what}", sid=sid, fields=fields)
+    return PendingNotice("status", f"{_name(source)}: {text}", sid=sid, fields=fields)
 
 
-def _again(source: Source) -> str:
+def _run_suffix(source: Source) -> str:
     """Return which run it is, counted as Kubernetes counts restarts: 0 is the first."""
     return f" again (run {source.run})" if source.run else ""
 

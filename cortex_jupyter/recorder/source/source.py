@@ -1,8 +1,9 @@
-"""Read one run of one container from its anchor to its end, losing nothing and doubling nothing.
+"""Record one run of one container, from its anchor to its end.
 
-The rule is DESIGN section 5: resume at a whole second, align by content; after any end of the stream ask for the
-container's state, since a clean end proves nothing; a container that has ended is read once more unless its last
-lines are seen to be recorded; what cannot be had is said in a gap notice.
+The rules are in `docs/explanation/architecture.md`, "The rules" and "When a log is complete". In short: resume at a
+whole second and align by content. After any end of a stream ask for the container's state, since a clean end proves
+nothing. Read a container that has ended once more, unless its last lines prove to be recorded. Write a gap for what
+cannot be read.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import aiohttp
 
 from cortex_jupyter.cluster.workloads import segment
 from cortex_jupyter.errors import ClusterError, NotAllowed, NotFound
+from cortex_jupyter.recorder.backoff import Backoff
 from cortex_jupyter.recorder.source import notices
 from cortex_jupyter.recorder.source.bridge import bridge
-from cortex_jupyter.recorder.source.ending import Evidence, Look, Verdict
-from cortex_jupyter.recorder.source.last import LastLines
-from cortex_jupyter.recorder.source.stream import AnotherRunError, Stream
+from cortex_jupyter.recorder.source.ending import EndCheck, Evidence, Verdict
+from cortex_jupyter.recorder.source.last_lines import LastLines
+from cortex_jupyter.recorder.source.stream import AnotherRunError, RunState, Stream
 from cortex_jupyter.recorder.text.lines import Lines, is_removed
 from cortex_jupyter.store.ids import time_of
 from cortex_jupyter.telemetry import logs, recorder_metrics, tracing
@@ -34,19 +36,20 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: How often a container that has ended is read without anything new before its last lines are given up: with the
-#: waits between, for about six seconds.
+#: A container that has ended is read this often without anything new before its last lines are given up. With the waits
+#: between, that takes about 6 s.
 _LAST_READS: Final = 6
-#: A container that has ended, on a node that does not answer for this long, is given up, seconds.
+#: A container that has ended is given up if its node does not answer for this long (seconds).
 _NODE_LOST_S: Final = 600.0
-#: A container's state follows the end of its stream by up to about this, seconds.
+#: The API server shows a container's end at most about this long after the end of its stream (seconds).
 _STATE_LAG_S: Final = 1.0
-#: Waits between attempts, seconds.
+#: Waits between attempts (seconds).
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 30.0
-#: A log that was being read, and cannot be for this long, in seconds, is one that readers are told of. A shorter break is
-#: mended by the next attempt, and they would only be alarmed.
+#: Readers are told of an interrupted log after this many seconds. The next attempt mends a shorter break, and they
+#: would only be alarmed.
 _INTERRUPTED_S: Final = 10.0
 _NS: Final = 1_000_000_000
+_POD_DELETED: Final = "its pod was deleted before the end of its log could be read"
 
 
 class SourceReader:
@@ -58,14 +61,14 @@ class SourceReader:
     pods : Pods
     source : Source
     sid : int
-        Its id, which the channel knows.
+        The source's id; the channel knows it already.
 
     Attributes
     ----------
     failure : str
-        Why the last attempt brought nothing, empty where it did.
+        Why the last attempt failed; empty if it succeeded.
     refusal : NotAllowed or None
-        The same where the cluster does not let us read it.
+        The error of the last attempt if the cluster does not let us read the log.
     """
 
     def __init__(self, context: Context, pods: Pods, source: Source, sid: int) -> None:
@@ -73,58 +76,62 @@ class SourceReader:
         self._source, self._sid = source, sid
         self._last = LastLines(context, source, sid, self._failed)
         self._stream = Stream(context, source, sid, self._last, pods)
-        self._wait = _FIRST_WAIT_S
-        self._clean = False  # the last stream ended as if all were well
+        self._backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S)
+        self._clean = False  # whether the last stream ended without an error
         self._evidence = Evidence()
-        # How far the node's clock is ahead of our monotonic one at least, ns, and by the last line; 0 where not known.
+        # Differences between the node's clock and our monotonic clock (ns), 0 if not known: the least possible one, and
+        # the one that the last line shows.
         self._clock = self._line_clock = 0
         self._end_seen: End | None = None
         self._marked = False
-        self._why = ""  # the last read failed
-        self._reached = 0.0  # when the node last answered, monotonic
-        self._failing = 0.0  # where the last attempt failed: since when nothing has come, monotonic
+        self._read_error = ""  # why the last read failed
+        self._answered_at = 0.0  # when the node last answered (monotonic)
+        self._failing_since = 0.0  # if the last attempt failed: since when nothing has come (monotonic)
         self._attempts = 0
-        self._size = 0.0  # what `size` is in place of the stream's
+        self._unknown_size = False
         self.failure = ""
         self.refusal: NotAllowed | None = None
 
     @property
     def caught_up(self) -> bool:
-        """Whether what had been written before it began has been read."""
+        """Whether everything that was written before this reader began has been read."""
         return self._stream.caught_up
 
     @property
     def size(self) -> float:
-        """Bytes of new lines so far; infinite where they are not known."""
-        return self._size or self._stream.size
+        """Bytes of new lines so far; infinite if they are not known."""
+        return math.inf if self._unknown_size else self._stream.size
 
     @property
-    def complaint(self) -> str:
-        """What readers are told where it cannot be read at present, else empty."""
+    def failure_message(self) -> str:
+        """What readers are told while the log cannot be read; else empty."""
         if not self.failure:
             return ""
         if not self.caught_up:
             return f"Log not available yet: {self.failure}"
-        return f"Log interrupted: {self.failure}" if time.monotonic() - self._failing > _INTERRUPTED_S else ""
+        return f"Log interrupted: {self.failure}" if time.monotonic() - self._failing_since > _INTERRUPTED_S else ""
 
-    def has_ended(self) -> None:
-        """Take it that a recorder before us has read to the end; how, is not known."""
-        self._stream.caught_up = self._stream.skipping = True
-        self._size = math.inf
+    def set_ended(self) -> None:
+        """Note that an earlier recorder has read this source to its end; how it ended is not known."""
+        self._stream.caught_up = self._stream.may_have_skipped = True
+        self._unknown_size = True
 
-    async def skipped(self) -> Lines | None:
-        """Give what its streams may have passed over: all lines of a log that has ended, where one began at a time.
+    async def skipped_lines(self) -> Lines | None:
+        """Return all lines of a finished log if its streams may have skipped some; else no lines.
 
-        None where they may have, and it cannot be had.
+        None if they may have, and the log cannot be read.
 
-        `sinceTime` has the node drop every line that says it is older, also a new one, written while a clock was set
-        back; once the clock is right again, nothing at the log's end shows it.
+        With `sinceTime` the node drops every line whose time is older, also a new line that was written while a clock
+        was set back. Once the clock is right again, nothing at the end of the log shows this.
         """
-        if not self._stream.skipping or (mode := await self._mode()) not in ("ended", "replaced"):
+        if not self._stream.may_have_skipped or (state := await self._ask_state()) not in (
+            RunState.ENDED,
+            RunState.REPLACED,
+        ):
             return Lines()
-        found = await self._last.log(previous=mode == "replaced")
-        # The node answers for whichever run is newest.
-        return found if await self._mode() == mode else None
+        lines = await self._last.whole_log(previous=state is RunState.REPLACED)
+        # The node answers for its newest run, so it must still be the same one.
+        return lines if await self._ask_state() is state else None
 
     async def run(self) -> None:
         """Read to the end of the run.
@@ -132,7 +139,7 @@ class SourceReader:
         Raises
         ------
         StoreError
-            Nothing can be recorded; LeaseLost among them.
+            Nothing can be recorded; LeaseLost is one of these.
         """
         with (
             recorder_metrics.SOURCES.track_inprogress(),
@@ -142,241 +149,248 @@ class SourceReader:
 
     async def _run(self) -> None:
         last_reads = 0
-        self._reached = time.monotonic()
+        self._answered_at = time.monotonic()
         container = self._pods.container(self._source)
-        if at := max(container.started if container else 0, self._channel.anchor(self._sid).last):
-            self._clock = at - int(self._reached * _NS)
+        if known_time := max(container.started if container else 0, self._channel.anchor(self._sid).last):
+            self._clock = known_time - int(self._answered_at * _NS)
         while True:
-            mode = await self._mode()
-            match mode:
-                case "unknown":
-                    await self._pause(mode)
+            state = await self._ask_state()
+            match state:
+                case RunState.UNKNOWN:
+                    await self._pause(state)
                     continue
-                case "reset":
+                case RunState.RESET:
                     return await self._give_up("the node no longer knows its container")
-                case "gone":
-                    return await self._give_up("its pod was deleted before the end of its log could be read")
-                case "passed":
+                case RunState.GONE:
+                    return await self._give_up(_POD_DELETED)
+                case RunState.PASSED:
                     return await self._give_up(
                         "its container was started again before the end of its log could be read"
                     )
-                case "ended" | "replaced":
-                    verified = await self._last.verified(previous=mode == "replaced") if self._clean else None
-                    if verified:
+                case RunState.ENDED | RunState.REPLACED:
+                    previous = state is RunState.REPLACED
+                    recorded = await self._last.are_recorded(previous=previous) if self._clean else None
+                    if recorded:
                         return self._end()
-                    if verified is not None:
-                        self._evidence = Evidence()  # there are other lines
+                    if recorded is not None:
+                        self._evidence = Evidence()  # the log has lines that are not recorded
                     if last_reads >= _LAST_READS:
-                        return await self._unverified()
-            answered, lost = await self._attempt(mode)
-            if lost:
-                gone = await self._mode() == "gone"
-                return await self._give_up(
-                    "its pod was deleted before the end of its log could be read" if gone else lost
-                )
+                        return await self._end_unverified()
+            answered, loss = await self._attempt(state)
+            if loss:
+                is_gone = await self._ask_state() is RunState.GONE
+                return await self._give_up(_POD_DELETED if is_gone else loss)
             await self._channel.flush()
-            await self._weigh(mode)
-            # An outage is no evidence about the log.
-            last_reads = 0 if self._stream.new else last_reads + (answered and mode != "follow")
-            if (mode == "follow" or not self._clean or last_reads > 1) and not self._stream.again:
-                await self._pause(mode)
+            follows = state is RunState.RUNNING
+            await self._collect_evidence(follows=follows)
+            # An outage is no evidence about the log, so it does not count as a last read.
+            last_reads = 0 if self._stream.has_new_lines else last_reads + (answered and not follows)
+            if (follows or not self._clean or last_reads > 1) and not self._stream.reopen:
+                await self._pause(state)
 
-    async def _weigh(self, mode: str) -> None:
+    async def _collect_evidence(self, *, follows: bool) -> None:
         """Keep what the last stream shows about the end of the log (`ending`)."""
         stream = self._stream
         last = self._channel.anchor(self._sid).last
-        if stream.new:
-            # A line is written before it comes: the clock of its node is at least that far ahead.
-            self._line_clock = last - int(stream.heard * _NS)
+        if stream.has_new_lines:
+            # A line is written before it arrives, so the node's clock is at least that far ahead.
+            self._line_clock = last - int(stream.last_line_at * _NS)
             self._clock = max(self._clock or self._line_clock, self._line_clock)
             self._evidence = Evidence()
-        if stream.whole and (stream.removed or (self._clean and mode != "follow")):
+        if stream.is_aligned and (stream.is_removed or (self._clean and not follows)):
             self._evidence.proven = True
-        if not self._clean or stream.again or mode != "follow":
+        if not self._clean or stream.reopen or not follows:
             return
         now = time.monotonic()
-        look = await self._last.look()
-        if look is Look.RUNNING:
+        check = await self._last.check_end()
+        if check is EndCheck.RUNNING:
             self._evidence = Evidence()
-            # Something on the way has ended it. Each moment without a stream is one in which the pod may go.
-            stream.again = stream.new
+            # Something between the node and us ended the stream. Reopen it soon: without a stream, a pod that is
+            # deleted takes its last lines along.
+            stream.reopen = stream.has_new_lines
             return
-        self._evidence.look = look
-        self._evidence.about = int((time.time() - (now - stream.closed) + self._context.cluster.clock.offset) * _NS)
+        self._evidence.check = check
+        self._evidence.ended_about = int(
+            (time.time() - (now - stream.closed_at) + self._context.cluster.clock.offset) * _NS
+        )
         if self._line_clock:
-            self._evidence.open_until = self._line_clock + int(stream.closed * _NS)
+            self._evidence.open_until = self._line_clock + int(stream.closed_at * _NS)
         if self._clock:
-            self._evidence.looked_at = self._clock + int(now * _NS)
+            self._evidence.checked_at = self._clock + int(now * _NS)
 
-    async def _attempt(self, mode: str) -> tuple[bool, str]:
-        """Read once; tell whether the node answered, and why the log is lost where it is."""
-        if self._attempts and mode == "follow":
+    async def _attempt(self, state: RunState) -> tuple[bool, str]:
+        """Read once; return whether the node answered, and why the log is lost, if it is."""
+        follows = state is RunState.RUNNING
+        if self._attempts and follows:
             recorder_metrics.RECONNECTS.inc()
         self._attempts += 1
         begun = time.monotonic()
         try:
-            with tracing.span("cortex.source.read", self._described(mode)) as span:
-                self._clean = await self._stream.read(mode, self._mode, self._seen)
-                span.set({"cortex.read.clean_end": self._clean, "cortex.read.new_lines": self._stream.new})
+            with tracing.span("cortex.source.read", self._span_attributes(state)) as span:
+                self._clean = await self._stream.read(state, self._ask_state, self._watched_state)
+                span.set({"cortex.read.clean_end": self._clean, "cortex.read.new_lines": self._stream.has_new_lines})
         except AnotherRunError:
-            _log.debug("the node has a newer run of it than the API server")
+            _log.debug("the node already has a newer run of the container than the API server")
             self._clean = False
             return True, ""
         except NotFound as error:
             self._failed(error)
-            # Where the pod exists, the node has forgotten this run.
-            return True, "" if mode == "follow" else f"the node no longer has it: {error.message}"
+            # If the pod exists, the node has forgotten this run.
+            return True, "" if follows else f"the node no longer has it: {error.message}"
         except NotAllowed as error:
             self._failed(error)
             self.refusal = error
-            return False, ""  # the node still has it, for somebody who may read it
+            return False, ""  # the node still has it, for a recorder that may read it
         except (ClusterError, aiohttp.ClientError, TimeoutError, OSError) as error:
             self._failed(error)
             if isinstance(error, ClusterError) and is_removed(error.message):
-                # The kubelet says so too of a runtime that restarts: where lines may be missing, it is asked again.
-                over = mode != "follow" and self._evidence.judge(self._how_it_ended()) is not Verdict.GAP
-                return True, f"the node no longer has it: {error.message}" if over else ""
-            lost = mode != "follow" and time.monotonic() - self._reached > _NODE_LOST_S
+                # The kubelet gives the same text while a runtime restarts. If lines may be missing, ask again.
+                is_over = not follows and self._evidence.judge(self._how_it_ended()) is not Verdict.GAP
+                return True, f"the node no longer has it: {error.message}" if is_over else ""
+            is_lost = not follows and time.monotonic() - self._answered_at > _NODE_LOST_S
             why = f"the node did not answer for {_NODE_LOST_S / 60:g} minutes: {self.failure}"
-            return False, why if lost else ""
+            return False, why if is_lost else ""
         finally:
-            if self._stream.new:
-                self._wait, self._failing = _FIRST_WAIT_S, time.monotonic()
-            elif self._stream.opened:
-                self._wait = min(self._wait, _STATE_LAG_S)  # the node answers again
-        self.failure = self._why = ""
+            if self._stream.has_new_lines:
+                self._backoff.reset()
+                self._failing_since = time.monotonic()
+            elif self._stream.is_answered:
+                self._backoff.shorten(_STATE_LAG_S)  # the node answers again
+        self.failure = self._read_error = ""
         self.refusal = None
-        self._reached = time.monotonic()
-        _log.debug("its log was read (%s)", mode, extra={"seconds": self._reached - begun})
+        self._answered_at = time.monotonic()
+        _log.debug("its log was read (%s)", state.value, extra={"seconds": self._answered_at - begun})
         return True, ""
 
-    def _described(self, mode: str) -> dict[str, str | int]:
+    def _span_attributes(self, state: RunState) -> dict[str, str | int]:
         source = self._source
         return {
             "k8s.namespace.name": self._context.namespace, "k8s.pod.name": source.pod, "k8s.pod.uid": source.pod_uid,
             "k8s.container.name": source.container, "k8s.container.restart_count": source.run,
-            "k8s.node.name": source.node, "cortex.task": self._channel.task, "cortex.read.mode": mode,
+            "k8s.node.name": source.node, "cortex.task": self._channel.task, "cortex.read.mode": state.value,
             "cortex.read.attempt": self._attempts,
         }  # fmt: skip
 
-    async def first_lines(self) -> None:
-        """Wait until what the open file holds has been read."""
+    async def wait_until_caught_up(self) -> None:
+        """Wait until the lines of the open file have been read."""
         while not self.caught_up:
-            await self._pods.change(1)
+            await self._pods.wait_for_change(1)
 
-    async def _mode(self) -> str:
-        """Say what to read.
-
-        Returns
-        -------
-        str
-            `follow`, `ended` (this run), `replaced` (by the next run), `passed` (by more than one: the node keeps one),
-            `gone` (with its pod), `reset` (with its status: the node knows no container any more), or `unknown` while the cluster does not say and never has.
-        """
+    async def _ask_state(self) -> RunState:
+        """Return the state of the run by the API server; if it does not answer, by what the watch last saw."""
         path = f"/api/v1/namespaces/{segment(self._context.namespace)}/pods/{segment(self._source.pod)}"
         try:
             pod = await self._context.cluster.json(path)
         except NotFound:
-            self._pods.missing(self._source.pod_uid)
-            return "gone"
+            self._pods.note_missing(self._source.pod_uid)
+            return RunState.GONE
         except (ClusterError, NotAllowed) as error:
             if self._pods.last_known(self._source) is None:
                 self._failed(error)
-                return "unknown"
-            pod = None  # what the watch last saw has to do
+                return RunState.UNKNOWN
+            pod = None
         if pod is not None:
             if pod["metadata"]["uid"] != self._source.pod_uid:
-                return "gone"
-            self._pods.put(pod)
-        return self._seen()
+                return RunState.GONE
+            self._pods.update(pod)
+        return self._watched_state()
 
-    def _seen(self) -> str:
-        """Give the mode by what the watch last saw."""
-        now = self._pods.container(self._source)
-        if now is None:
-            return "gone"
-        if now.source is None:
-            return "reset"
-        if now.source.container_id != self._source.container_id:
-            # Of the runs that have ended the node answers only for the last: while the next start is backed off, that is
-            # the newest run itself.
-            before = now.previous[0].container_id if now.previous else ""
-            return "replaced" if before == self._source.container_id else "passed"
-        self._end_seen = now.end or self._end_seen
-        return "ended" if now.end else "follow"
+    def _watched_state(self) -> RunState:
+        """Return the state of the run by what the watch last saw."""
+        container = self._pods.container(self._source)
+        if container is None:
+            return RunState.GONE
+        if container.source is None:
+            return RunState.RESET
+        if container.source.container_id != self._source.container_id:
+            # The node serves only the last of the runs that have ended. While the next start is backed off, that is the
+            # newest run itself.
+            previous_id = container.previous[0].container_id if container.previous else ""
+            return RunState.REPLACED if previous_id == self._source.container_id else RunState.PASSED
+        self._end_seen = container.end or self._end_seen
+        return RunState.ENDED if container.end else RunState.RUNNING
 
     def _failed(self, error: Exception | str) -> None:
-        self._clean = self._stream.again = False
+        self._clean = self._stream.reopen = False
         self.refusal = None
-        self._why = str(error).partition("\n")[0] or type(error).__name__
+        self._read_error = str(error).partition("\n")[0] or type(error).__name__
         if not self.failure:
-            self._failing = time.monotonic()
-        self.failure = "" if is_removed(self._why) else self._why  # that is no failure that passes
-        self._pods.touch()
+            self._failing_since = time.monotonic()
+        self.failure = "" if is_removed(self._read_error) else self._read_error  # a removed log does not come back
+        self._pods.wake()
 
-    async def _pause(self, mode: str) -> None:
-        """Wait before the next attempt, but no longer than until its state is another or the API server is back."""
-        # After a clean end the container has most likely ended, and its state follows within a second.
-        wait = max(self._wait, _STATE_LAG_S) if self._clean and mode == "follow" else self._wait
+    async def _pause(self, state: RunState) -> None:
+        """Wait before the next attempt; stop early if the run's state changes or the API server is back."""
+        # After a clean end the container has most likely ended; the API server shows it within a second.
+        wait = self._backoff.next()
+        if self._clean and state is RunState.RUNNING:
+            wait = max(wait, _STATE_LAG_S)
         until = time.monotonic() + wait * random.uniform(0.8, 1.2)  # noqa: S311
-        lists = self._pods.lists
-        while (left := until - time.monotonic()) > 0 and (
-            mode == "unknown" or (self._seen() == mode and self._pods.lists == lists)
+        full_lists = self._pods.full_lists
+        while (remaining := until - time.monotonic()) > 0 and (
+            state is RunState.UNKNOWN or (self._watched_state() is state and self._pods.full_lists == full_lists)
         ):
-            await self._pods.change(left)
-        self._wait = min(self._wait * 2, _LONGEST_WAIT_S)
+            await self._pods.wait_for_change(remaining)
 
     async def _give_up(self, reason: str) -> None:
-        """End a log that can be read no more; whether lines may be missing is judged by what was seen of its end."""
+        """End a log that can no longer be read. The evidence of its end decides whether lines may be missing."""
         await self._channel.flush()
         match self._evidence.judge(self._how_it_ended()):
             case Verdict.GAP:
-                return self._lost(reason)
+                return self._end_with_gap(reason)
             case Verdict.UNCHECKED:
-                self.mark()
+                self.mark_unchecked()
         return self._end()
 
-    def mark(self) -> None:
-        """Mark, once, that it cannot be known whether all lines are recorded, though nothing speaks against it."""
+    def mark_unchecked(self) -> None:
+        """Add a mark, once, that it could not be checked whether all lines are recorded.
+
+        Nothing suggests that lines are missing.
+        """
         if not self._marked:
             self._marked = True
-            self._channel.note(notices.unchecked(self._source, self._sid))
+            self._channel.put_notice(notices.unchecked(self._source, self._sid))
 
-    async def _unverified(self) -> None:
-        """End where the log's last lines are not the recorded ones: after a rotation they may be in an older file."""
+    async def _end_unverified(self) -> None:
+        """End a log whose last lines are not the recorded ones; after a rotation they may be in an older file."""
         anchor = self._channel.anchor(self._sid)
-        recorded = await self._context.recorded(self._sid, anchor)
-        self._stream.skipping = True
-        log = await self.skipped()
+        recorded = await self._context.recorded_lines(self._sid, anchor)
+        self._stream.may_have_skipped = True
+        log = await self.skipped_lines()
         if log is not None and len(log) and log.rows()[-1:] == recorded[-1:]:
-            return self._end()  # what is missing lies further up, and the audit finds it
-        if not self._why and recorded:
-            files, left = self._context.files(self._source), await self._context.left(anchor)
-            found = await bridge(files, recorded, anchor.second, [], self._context.parser, left)
-            await self._channel.ready(self._sid, found.lines)
-            if not found.missed:
+            return self._end()  # lines are missing only further up; the audit finds them
+        if not self._read_error and recorded:
+            files, trimmed = self._context.rotated_files(self._source), await self._context.trimmed(anchor)
+            bridged = await bridge(files, recorded, anchor.second, [], self._context.parser, trimmed)
+            await self._channel.put_parsed(self._sid, bridged.lines)
+            if not bridged.missing:
                 return self._end()
-        return await self._give_up(f"its last lines could not be read: {self._why or 'the node gives other ones'}")
+        return await self._give_up(
+            f"its last lines could not be read: {self._read_error or 'the node gives other ones'}"
+        )
 
-    def _lost(self, reason: str) -> None:
+    def _end_with_gap(self, reason: str) -> None:
         now = time.time_ns()
-        since = self._channel.anchor(self._sid).last or min(self._began(), now)
-        self._channel.note(notices.gap(self._source, self._sid, since, now, reason))
+        since = self._channel.anchor(self._sid).last or min(self._earliest_start(), now)
+        self._channel.put_notice(notices.gap(self._source, self._sid, since, now, reason))
         self._end()
 
     def _end(self) -> None:
         self._stream.caught_up = True
-        self._channel.note(notices.ended(self._source, self._sid, self._how_it_ended()))
+        self._channel.put_notice(notices.ended(self._source, self._sid, self._how_it_ended()))
 
-    def _began(self) -> int:
-        """Return when the run may have begun, ns: as the node says, else with its pod, else before it was to be recorded."""
+    def _earliest_start(self) -> int:
+        """Return when the run may have begun (ns).
+
+        This is the start that the node reports, else its pod's creation, else when the recording was requested.
+        """
         known = self._pods.last_known(self._source)
         if known and known.started and known.source and known.source.container_id == self._source.container_id:
             return known.started
         end = self._how_it_ended()
         if end and end.started:
             return end.started
-        return self._pods.created(self._source) or time_of(self._context.lease.recording)
+        return self._pods.creation_time(self._source) or time_of(self._context.lease.recording)
 
     def _how_it_ended(self) -> End | None:
         known = self._pods.last_known(self._source)

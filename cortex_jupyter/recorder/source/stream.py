@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cluster.logs import open_log
@@ -10,7 +11,7 @@ from cortex_jupyter.errors import ClusterError
 from cortex_jupyter.recorder.source import notices
 from cortex_jupyter.recorder.source.bridge import bridge
 from cortex_jupyter.recorder.text.lines import NOT_FOUND, Splitter, parse, reaches
-from cortex_jupyter.recorder.text.resume import Resume
+from cortex_jupyter.recorder.text.resume import ResumeFilter
 from cortex_jupyter.store import Anchor
 from cortex_jupyter.telemetry import tracing
 
@@ -21,275 +22,294 @@ if TYPE_CHECKING:
 
     from cortex_jupyter.model import Source
     from cortex_jupyter.recorder.source.context import Context
-    from cortex_jupyter.recorder.source.last import LastLines
-    from cortex_jupyter.recorder.source.stream_limiter import Turn
+    from cortex_jupyter.recorder.source.last_lines import LastLines
+    from cortex_jupyter.recorder.source.stream_limiter import StreamSlot
     from cortex_jupyter.recorder.watching.pods import Pods
 
-#: A stream that is silent for this long, seconds, has delivered what there was.
+#: A stream that is silent for this long (seconds) has delivered all lines that existed.
 _QUIET_S: Final = 0.25
-#: A running container whose stream is silent for this long is asked for its last line; then ever more rarely.
+#: If the stream of a running container is silent for this long (seconds), the container's last line is requested; then
+#: ever more rarely.
 _SILENT_S, _LONGEST_SILENT_S = 2.0, 90.0
-#: An open stream is looked at this often, seconds, to see whether its container still runs.
+#: An open stream checks this often (seconds) whether its container still runs.
 _LOOK_S: Final = 5.0
-#: A read of a log that has ended, and falls silent for this long, seconds, is broken: nothing of it has to be waited for.
+#: A read of a finished log that is silent for this long (seconds) is broken: nothing of that log has to be waited for.
 _DEAD_S: Final = 30.0
-#: A log that has not grown by this much, bytes, has not been rotated for its size.
+#: A log that has grown by less than this (bytes) has not been rotated for its size.
 _GROWN: Final = 64 << 10
-#: The API server knows that a container was restarted at most this long after its first line, in seconds.
+#: The API server knows of a restart at most this long after the first line of the new run (seconds).
 _RESTART_LAG_S: Final = 30
-#: A stream is opened anew after this long, seconds.
+#: A stream is reopened after this long (seconds).
 _OLD_S: Final = 3.75 * 3600
 
 
+class RunState(Enum):
+    """What the API server knows of a run. The values name the kind of read in traces."""
+
+    RUNNING = "follow"  # its log can be followed
+    ENDED = "ended"  # it is the newest run, and has ended
+    REPLACED = "replaced"  # the next run has started: the node serves it as the previous run
+    PASSED = "passed"  # more than one run has started since: the node keeps only one
+    GONE = "gone"  # its pod was deleted
+    RESET = "reset"  # the pod's status was reset: the node no longer knows any of its containers
+    UNKNOWN = "unknown"  # the cluster does not answer, and never has
+
+
 class AnotherRunError(Exception):
-    """The node answers for another run of the container than the API server knows of."""
+    """The node serves another run of the container than the API server knows of."""
 
 
-class Silence:
-    """How long a log has to be silent until it is asked whether its stream has stalled.
+class StallThreshold:
+    """Decides how long a log must be silent before its stream is checked for a stall.
 
-    Of one that is often silent for some seconds and then writes a line, a silence like that says nothing: asked in each of
-    them, ten thousand such logs are some thousand requests a second. So it is twice the longest of late, but not where the
-    log has grown since it was last asked: a rotation may have left the stream behind.
+    A log that is often silent for some seconds says nothing by another such silence. If each of them were checked, ten
+    thousand such logs would send some thousand requests a second. So the threshold is twice the longest recent silence.
+    It is the shortest one again if the log has grown much since the last check: a rotation may have left the stream
+    behind.
 
     Examples
     --------
-    >>> silence = Silence()
-    >>> silence.heard(20.0, 100)
-    >>> silence.suspicious
+    >>> threshold = StallThreshold()
+    >>> threshold.end_silence(20.0, 100)
+    >>> threshold.threshold_s
     40.0
-    >>> silence.heard(0.0, 100_000)
-    >>> silence.suspicious
+    >>> threshold.end_silence(0.0, 100_000)
+    >>> threshold.threshold_s
     2.0
     """
 
     def __init__(self) -> None:
-        self._usual = 0.0
-        self._grown = 0
+        self._longest_recent_s = 0.0
+        self._grown_bytes = 0
 
-    def heard(self, seconds: float, size: int) -> None:
-        """Take in that a silence has ended, with so many bytes."""
-        self._grown += size
+    def end_silence(self, seconds: float, size: int) -> None:
+        """Note that a silence of some seconds ended with new bytes."""
+        self._grown_bytes += size
         if seconds > _SILENT_S:
-            self._usual = max(seconds, 0.75 * self._usual)
+            self._longest_recent_s = max(seconds, 0.75 * self._longest_recent_s)
 
-    def asked(self) -> None:
-        """Take in that the stream has been seen to have all there is."""
-        self._grown = 0
+    def reset_growth(self) -> None:
+        """Note that a check found nothing missing in the stream."""
+        self._grown_bytes = 0
 
     @property
-    def suspicious(self) -> float:
-        """Seconds."""
-        usual = 0.0 if self._grown >= _GROWN else 2 * self._usual
+    def threshold_s(self) -> float:
+        """Seconds of silence after which the stream is checked."""
+        usual = 0.0 if self._grown_bytes >= _GROWN else 2 * self._longest_recent_s
         return min(max(_SILENT_S, usual), _LONGEST_SILENT_S)
 
 
 class Stream:
-    """Reads the streams of one source, one after the other.
+    """Reads the streams of one source, one after another.
 
     Parameters
     ----------
     context : Context
     source : Source
     sid : int
-        Its id.
+        The source's id.
     last : LastLines
     pods : Pods
-        Woken when it has caught up.
+        Woken when the stream has caught up.
 
     Attributes
     ----------
     caught_up : bool
-        What had been written before it began has been read.
+        Whether everything that was written before the first stream began has been read.
     size : int
         Bytes of new lines so far.
-    skipping : bool
-        A stream that was asked to begin at a time has brought new lines: between them the node left out lines that say
-        they are older, be they new or not.
-    opened, new, again, whole : bool
-        Of the last stream: the node answered; it brought new lines; we ended it, to open another at once; it gave
-        what is recorded, or nothing is.
-    removed : bool
-        The kubelet ended the last stream with the word that the container is removed.
-    heard, closed : float
-        When the last new line came, and when the last stream came to its end, monotonic.
+    may_have_skipped : bool
+        Whether a stream that began at a time has brought new lines. The node left out all lines whose time is older,
+        and some of them may be new.
+    is_answered, has_new_lines, reopen, is_aligned : bool
+        Of the last stream: the node answered; it brought new lines; we ended it and another one is to be opened at
+        once; it was aligned with the recorded lines, or there are none.
+    is_removed : bool
+        Whether the kubelet ended the last stream with the message that the container is removed.
+    last_line_at, closed_at : float
+        When the last new line arrived, and when the last stream came to its end (monotonic).
     """
 
     def __init__(self, context: Context, source: Source, sid: int, last: LastLines, pods: Pods) -> None:
         self._context, self._source, self._sid, self._last, self._pods = context, source, sid, last, pods
-        self.caught_up = self.skipping = self.opened = self.new = self.again = self.whole = self.removed = False
+        self.caught_up = self.may_have_skipped = self.is_answered = self.has_new_lines = self.reopen = (
+            self.is_aligned
+        ) = self.is_removed = False
         self.size = 0
-        self.heard = self.closed = 0.0
+        self.last_line_at = self.closed_at = 0.0
         self._reads = 0
-        self._silence = Silence()
-        self._begun = 0.0  # since when it is open, monotonic
+        self._stall_threshold = StallThreshold()
+        self._opened_at = 0.0  # when the present stream was opened (monotonic)
 
-    async def read(self, mode: str, now: Callable[[], Awaitable[str]], seen: Callable[[], str]) -> bool:
-        """Read one; True when it came to a clean end.
+    async def read(
+        self, state: RunState, ask_state: Callable[[], Awaitable[RunState]], watched_state: Callable[[], RunState]
+    ) -> bool:
+        """Read one stream; return whether it came to a clean end.
 
         Parameters
         ----------
-        mode : str
-            As `SourceReader` has it: `follow`, `ended` or `replaced`.
-        now : callable
-            Gives the mode of this moment.
-        seen : callable
-            Gives the mode as the watch last saw it, which asks nothing.
+        state : RunState
+            RUNNING, ENDED or REPLACED.
+        ask_state : callable
+            Returns the state at this moment; asks the API server.
+        watched_state : callable
+            Returns the state that the watch last saw; asks nothing.
 
         Raises
         ------
         NotFound, ClusterError, NotAllowed, aiohttp.ClientError, TimeoutError, OSError
         AnotherRunError
-            What the node gives are not this run's lines; none of them is recorded.
+            The node sends lines of another run; none of them is recorded.
         """
-        self.opened = self.new = self.again = self.whole = self.removed = False
+        self.is_answered = self.has_new_lines = self.reopen = self.is_aligned = self.is_removed = False
         self._reads += 1
         channel = self._context.channel
         anchor = channel.anchor(self._sid)
-        if self._last.set_back:
-            anchor = Anchor(last=anchor.last)  # all of the file, against all that is recorded of it
-        recorded = await self._context.recorded(self._sid, anchor)
-        channel.recall(self._sid, recorded)
-        # From where a clock was set back to, the node may give lines again that have left the recording.
-        left = await self._context.left(anchor) if recorded else None
-        self.skipping |= bool(recorded) and self._reads == 1  # what a recorder before us has passed over is not known
-        resume = Resume(recorded, self._context.parser, left)
-        splitter, begun_lines, complaint = Splitter(), False, ""
-        previous = mode == "replaced"
+        if self._last.clock_set_back:
+            anchor = Anchor(last=anchor.last)  # compare the whole file with all of its recorded lines
+        recorded = await self._context.recorded_lines(self._sid, anchor)
+        channel.set_recent(self._sid, recorded)
+        # After a clock was set back, the node may repeat lines that were trimmed from the recording.
+        trimmed = await self._context.trimmed(anchor) if recorded else None
+        self.may_have_skipped |= bool(recorded) and self._reads == 1  # an earlier recorder may have skipped some
+        resume = ResumeFilter(recorded, self._context.parser, trimmed)
+        splitter, has_lines, complaint = Splitter(), False, ""
+        follows, previous = state is RunState.RUNNING, state is RunState.REPLACED
         request = open_log(
-            self._context.cluster, self._context.namespace, self._source, follow=mode == "follow", previous=previous,
+            self._context.cluster, self._context.namespace, self._source, follow=follows, previous=previous,
             since=anchor.second or None,
         )  # fmt: skip
         begun = time.monotonic()
-        turn_ = self._context.turns.turn(channel.task, self._source.node, yields=mode == "follow")
-        async with turn_ as turn, request as content:
-            # The node answers for whichever run is newest, so it must still be this one now that the stream is open.
-            if await now() != mode:
+        slot_request = self._context.limiter.slot(channel.task, self._source.node, yields=follows)
+        async with slot_request as slot, request as content:
+            # The node serves its newest run, so it must still be this one now that the stream is open.
+            if await ask_state() is not state:
                 return False
-            self.opened = True
-            tracing.past("cortex.log.open", time.monotonic() - begun, {"cortex.read.mode": mode}, tracing.here())
-            self._begun = time.monotonic()
-            async for chunk in self._chunks(content, turn, seen if mode == "follow" else None):
+            self.is_answered = True
+            tracing.past("cortex.log.open", time.monotonic() - begun, {"cortex.read.mode": state.value}, tracing.here())
+            self._opened_at = time.monotonic()
+            async for chunk in self._chunks(content, slot, watched_state if follows else None):
                 if not (piece := splitter.feed(chunk)):
                     continue
-                if not begun_lines:
+                if not has_lines:
                     if not piece[:1].isdigit() and not (parsed := parse(piece)).times:
                         complaint = parsed.errors[-1] if parsed.errors else complaint
                         continue
-                    begun_lines = True
-                    if not recorded and mode != "replaced":
+                    has_lines = True
+                    if not recorded and not previous:
                         first = next(iter(parse(piece).times), 0)
-                        if mode == "ended" or self._reads > 1 or self._may_be_restarted(first):
+                        if state is RunState.ENDED or self._reads > 1 or self._may_be_restarted(first):
                             await self._check_run(first)
-                await self._deliver(resume, anchor, await resume.feed(piece), mode)
+                await self._deliver(resume, anchor, await resume.feed(piece), check_run=not previous)
         rest = splitter.rest()
         if rest and not rest[:1].isdigit():
             complaint, rest = rest.decode("utf-8", "backslashreplace"), b""
-        if mode != "follow":
-            # A last line without newline is a line, but only if it is the whole line.
-            if rest and await self._last.whole(rest, previous=previous):
-                await self._deliver(resume, anchor, await resume.feed(rest + b"\n"), mode)
-            await self._deliver(resume, anchor, resume.end(), mode)
-        self.whole = resume.decided
-        self.removed = complaint.startswith(NOT_FOUND)
+        if not follows:
+            # A last line without a newline is a line, but only if it is complete.
+            if rest and await self._last.is_whole_line(rest, previous=previous):
+                await self._deliver(resume, anchor, await resume.feed(rest + b"\n"), check_run=not previous)
+            await self._deliver(resume, anchor, resume.end(), check_run=not previous)
+        self.is_aligned = resume.is_aligned
+        self.is_removed = complaint.startswith(NOT_FOUND)
         if complaint:
             raise ClusterError(complaint)
-        return not self.again
+        return not self.reopen
 
     def _may_be_restarted(self, first: int) -> bool:
-        """Tell whether a first stream, which begins at a time, may be of a run that the API server does not know yet."""
+        """Return whether a first stream, by the time of its first line, may be of a run unknown to the API server."""
         now = time.time() + self._context.cluster.clock.offset
         return first > (now - _RESTART_LAG_S) * 1e9 and self._pods.may_restart(self._source)
 
     async def _check_run(self, first: int = 0) -> None:
-        """Raise where the lines that come, the first of them at a time, are not this run's."""
-        known = self._pods.container(self._source)
-        before = known.previous[1].finished if known and known.previous else 0
-        started = known.started if known and 0 < before < known.started else 0
-        if await self._last.is_previous(first, started):
+        """Raise if the lines that arrive are of another run; `first` is the time of the first one (ns), or 0."""
+        container = self._pods.container(self._source)
+        previous_end = container.previous[1].finished if container and container.previous else 0
+        started = container.started if container and 0 < previous_end < container.started else 0
+        if await self._last.is_previous_run(first, started):
             raise AnotherRunError
 
     async def _chunks(
-        self, content: aiohttp.StreamReader, turn: Turn, seen: Callable[[], str] | None
+        self, content: aiohttp.StreamReader, slot: StreamSlot, watched_state: Callable[[], RunState] | None
     ) -> AsyncIterator[bytes]:
-        """Give what arrives; end a follow that has stalled, grown old or had its turn, with `again` set.
+        """Yield what arrives. End a follow that has stalled, is old, or whose slot is over, with `reopen` set.
 
         Raises
         ------
         TimeoutError
-            What is no follow has fallen silent.
+            A read that is no follow has fallen silent.
         """
-        opened, quiet = time.monotonic(), _QUIET_S if not self.caught_up else self._silence.suspicious
-        begun, heard, asked = time.time_ns(), opened, opened
+        opened_at, quiet_s = time.monotonic(), _QUIET_S if not self.caught_up else self._stall_threshold.threshold_s
+        begun_ns, heard_at, checked_at = time.time_ns(), opened_at, opened_at
         while True:
             try:
-                async with turn.timeout(min(max(asked + quiet - time.monotonic(), 0), _LOOK_S)):
+                async with slot.timeout(min(max(checked_at + quiet_s - time.monotonic(), 0), _LOOK_S)):
                     chunk = await content.readany()
             except TimeoutError:
-                if turn.over:
-                    self.again = True
+                if slot.is_over:
+                    self.reopen = True
                     return
-                silent = time.monotonic() - heard
-                if seen is None and silent > _DEAD_S:
+                silent = time.monotonic() - heard_at
+                if watched_state is None and silent > _DEAD_S:
                     raise TimeoutError(f"the node sent nothing for {_DEAD_S:g} s") from None
-                if seen is not None and silent > _SILENT_S and seen() != "follow":
-                    # The container has ended, and the stream does not: its connection is dead.
-                    self.again = True
+                if watched_state is not None and silent > _SILENT_S and watched_state() is not RunState.RUNNING:
+                    # The container has ended and the stream has not: its connection is dead.
+                    self.reopen = True
                     return
-                if time.monotonic() < asked + quiet:
+                if time.monotonic() < checked_at + quiet_s:
                     continue
-                caught, self.caught_up = self.caught_up, True
-                if not caught:
-                    self._pods.touch()
-                    quiet = self._silence.suspicious
-                elif seen is not None and await self._last.stalled():
-                    self.again = True
+                had_caught_up, self.caught_up = self.caught_up, True
+                if not had_caught_up:
+                    self._pods.wake()
+                    quiet_s = self._stall_threshold.threshold_s
+                elif watched_state is not None and await self._last.has_stalled():
+                    self.reopen = True
                     return
                 else:
-                    self._silence.asked()
-                    quiet = min(quiet * 2, _LONGEST_SILENT_S)
-                asked = time.monotonic()
+                    self._stall_threshold.reset_growth()
+                    quiet_s = min(quiet_s * 2, _LONGEST_SILENT_S)
+                checked_at = time.monotonic()
                 continue
             if not chunk:
-                self.closed = time.monotonic()
+                self.closed_at = time.monotonic()
                 return
             now = time.monotonic()
-            self._silence.heard(now - heard, len(chunk))
-            heard = now
+            self._stall_threshold.end_silence(now - heard_at, len(chunk))
+            heard_at = now
             yield chunk
-            quiet, asked = self._silence.suspicious if self.caught_up else _QUIET_S, time.monotonic()
-            if not self.caught_up and reaches(chunk, begun):
+            quiet_s, checked_at = self._stall_threshold.threshold_s if self.caught_up else _QUIET_S, time.monotonic()
+            if not self.caught_up and reaches(chunk, begun_ns):
                 self.caught_up = True
-                self._pods.touch()
-            # The kubelet ends a stream after 4 h (WriteTimeout of its server); ours ends before, at no line in particular.
-            if turn.over or (seen is not None and time.monotonic() - opened > _OLD_S):
-                self.again = True
+                self._pods.wake()
+            # The kubelet ends a stream after 4 h (its server's WriteTimeout); we end ours before that, between two
+            # lines.
+            if slot.is_over or (watched_state is not None and time.monotonic() - opened_at > _OLD_S):
+                self.reopen = True
                 return
 
     def _trace(self) -> None:
-        """Tell of the first new line of a stream, and have its commit told of."""
-        if (here := tracing.here()) is not None:
-            tracing.past("cortex.log.first_line", time.monotonic() - self._begun, {}, here)
-            self._context.channel.traced[self._sid] = here
+        """Trace the first new line of a stream, and have its commit traced."""
+        if (context := tracing.here()) is not None:
+            tracing.past("cortex.log.first_line", time.monotonic() - self._opened_at, {}, context)
+            self._context.channel.traced[self._sid] = context
 
-    async def _deliver(self, resume: Resume, anchor: Anchor, data: bytes, mode: str) -> None:
+    async def _deliver(self, resume: ResumeFilter, anchor: Anchor, data: bytes, *, check_run: bool) -> None:
         channel = self._context.channel
-        if resume.apart:
-            if mode != "replaced":
+        if resume.unaligned:
+            if check_run:
                 await self._check_run()
-            found = await bridge(
-                self._context.files(self._source), resume.recorded, anchor.second, resume.apart, self._context.parser,
-                resume.left,
+            bridged = await bridge(
+                self._context.rotated_files(self._source), resume.recorded, anchor.second, resume.unaligned, self._context.parser,
+                resume.trimmed,
             )  # fmt: skip
-            resume.apart = []
-            if found.missed:
-                channel.note(notices.gap(self._source, self._sid, *found.missed, found.reason, found.hint))
-            await channel.ready(self._sid, found.lines)
-            self.new |= len(found.lines) > 0
+            resume.unaligned = []
+            if bridged.missing:
+                channel.put_notice(notices.gap(self._source, self._sid, *bridged.missing, bridged.reason, bridged.hint))
+            await channel.put_parsed(self._sid, bridged.lines)
+            self.has_new_lines |= len(bridged.lines) > 0
         if data:
-            if not self.new:
+            if not self.has_new_lines:
                 self._trace()
-            self.new, self.heard = True, time.monotonic()
-            self.skipping |= bool(resume.recorded)
+            self.has_new_lines, self.last_line_at = True, time.monotonic()
+            self.may_have_skipped |= bool(resume.recorded)
             self.size += len(data)
-            await channel.lines(self._sid, data)
+            await channel.put_lines(self._sid, data)

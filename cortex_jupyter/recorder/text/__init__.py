@@ -1,1 +1,1 @@
-"""From the bytes of a container's log to lines, and which of them are recorded already."""
+"""Parse the bytes of a container's log, and find which of its lines are recorded already."""

@@ -1,9 +1,10 @@
 """Skip, after a reconnect, exactly the lines that are recorded already: by content, never by time.
 
-A follow is taken up again at a whole second some seconds back (`sinceTime` is cut to seconds), so it repeats lines.
-Two lines may have one timestamp, and two writers put timestamps out of order into one file, so `ts <= last` would
-lose lines (835 times in 100 000 on a real cluster). The file's order is fixed, so what arrives starts with a suffix of
-what is recorded from that second on: the longest one that matches is skipped.
+A follow resumes at a whole second some seconds back (`sinceTime` is cut to seconds), so it repeats lines. Two lines may
+have the same timestamp, and two writers may put timestamps out of order into one file, so skipping by `ts <= last`
+would lose lines (835 in 100 000 on a real cluster). The file's order is fixed, so what arrives begins with a suffix of
+the lines that are recorded from that second on. The longest matching suffix is skipped;
+`docs/explanation/architecture.md`, "Why nothing is lost", explains why.
 """
 
 from __future__ import annotations
@@ -17,87 +18,88 @@ if TYPE_CHECKING:
     Line = tuple[int, str]
 
 
-#: So many lines may be hidden for each that is recorded, before the last recorded one is given up.
+#: For each recorded line this many hidden lines may arrive before the search for the last recorded line is given up.
 _HIDDEN: Final = 100
-#: Among more recorded lines of one time, the place of the first that arrived is not looked for.
+#: If more recorded lines than this have the same time, the place of the first arrived line among them is not searched.
 _ALIKE: Final = 100
 
 
 class Aligner:
-    """Finds where the recorded lines end in what arrives.
+    """Finds where the recorded lines end in the lines that arrive.
 
     Parameters
     ----------
     recorded : sequence of (int, str)
         The source's lines from the anchor on with a time not before its second, in the order of the file.
-    left : tuple of (int, int, int), optional
-        What `trimmed.missing` gives, where lines before the recorded ones may arrive that have left the recording.
+    trimmed : tuple of (int, int, int), optional
+        The result of `trimmed.missing`, if lines before the recorded ones may arrive that were trimmed from the
+        recording.
 
     Examples
     --------
     >>> aligner = Aligner([(1, "a"), (2, "b"), (2, "b")])
-    >>> aligner.feed([(2, "b")])  # "a" was rotated away; this may be either "b", so more has to come
+    >>> aligner.feed([(2, "b")])  # "a" was rotated away; this may be either "b", so more lines are needed
     >>> aligner.feed([(2, "b"), (3, "c")])
     2
-    >>> aligner.overlap
+    >>> aligner.overlaps
     True
-    >>> Aligner([(7, "c")], left=(1, 5, 2)).feed([(1, "a"), (5, "b"), (7, "c"), (3, "set back")])
+    >>> Aligner([(7, "c")], trimmed=(1, 5, 2)).feed([(1, "a"), (5, "b"), (7, "c"), (3, "set back")])
     3
     """
 
-    def __init__(self, recorded: Sequence[Line], left: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, recorded: Sequence[Line], trimmed: tuple[int, int, int] | None = None) -> None:
         self._recorded = recorded
-        self._first, self._until, self._many = left or (0, -1, 0)
-        self._gone = 0  # how many of the first that arrived may have left
+        self._trimmed_first, self._trimmed_last, self._trimmed_count = trimmed or (0, -1, 0)
+        self._trimmed_arrived = 0  # how many of the first arrived lines may have been trimmed
         self._arrived: list[Line] = []
-        self._at = 0  # how many recorded lines have been looked at
-        self._same = 0  # how many before that place are the first that arrived
-        self._repeats: list[int] = []
-        # Where lines between the recorded ones are not recorded: how often the last one is still to come, and up to
-        # where that has been looked for.
-        self._last = self._looked = 0
-        self.overlap = True
+        self._recorded_index = 0  # how many recorded lines have been compared
+        self._match_length = 0  # how many recorded lines before that index equal the first arrived lines
+        self._failure_table: list[int] = []
+        # Used if unrecorded lines lie between the recorded ones: how many lines equal to the last recorded one are
+        # still to arrive, and how many arrived lines have been searched for them.
+        self._last_to_come = self._searched = 0
+        self.overlaps = True
 
     def feed(self, lines: Sequence[Line]) -> int | None:
-        """Take lines; give how many of all that arrived to skip, None while that is not decided.
+        """Take lines; return how many of all arrived lines to skip, or None while that is not decided.
 
         Notes
         -----
-        Knuth, Morris and Pratt: what arrives is looked for in what is recorded, up to its end. No line is compared
-        again, so a log that says the same thing for ever costs no more than another.
+        Knuth, Morris and Pratt: the arrived lines are searched in the recorded ones, up to their end. No line is
+        compared twice, so a log that repeats itself costs no more than another.
         """
         self._arrived.extend(lines)
         recorded, arrived = self._recorded, self._arrived
-        if self._last:
-            return self._after_last()
-        at, same = self._at, self._same
-        while at < len(recorded):
-            if same == len(arrived):
-                self._at, self._same = at, same
+        if self._last_to_come:
+            return self._search_last()
+        index, length = self._recorded_index, self._match_length
+        while index < len(recorded):
+            if length == len(arrived):
+                self._recorded_index, self._match_length = index, length
                 return None
-            if recorded[at] == arrived[same]:
-                at, same = at + 1, same + 1
-            elif same:
-                same = self._repeated(same)
+            if recorded[index] == arrived[length]:
+                index, length = index + 1, length + 1
+            elif length:
+                length = self._repeated_prefix(length)
             else:
-                at += 1
-        if not same and len(arrived) > 1 and (place := self._before_hidden()) is not None:
-            # `sinceTime` hid lines between then, while a clock was set back, that come now. The others come in the order
-            # of the file, so new ones follow the last of them.
-            self._last = recorded[place:].count(recorded[-1])
-            return self._after_last()
-        if not same and arrived and self._has_left(arrived[0]):
-            # The clock was set back so far that the node gives them again; the recorded ones follow.
-            self._last = recorded.count(recorded[-1])
-            return self._after_last()
-        self.overlap = bool(same) or not recorded
-        return same
+                index += 1
+        if not length and len(arrived) > 1 and (place := self._place_before_hidden()) is not None:
+            # While a clock was set back, `sinceTime` hid lines in between that arrive now. The others arrive in the
+            # order of the file, so new lines follow the last recorded one.
+            self._last_to_come = recorded[place:].count(recorded[-1])
+            return self._search_last()
+        if not length and arrived and self._is_trimmed(arrived[0]):
+            # The clock was set back so far that the node sends trimmed lines again; the recorded ones follow.
+            self._last_to_come = recorded.count(recorded[-1])
+            return self._search_last()
+        self.overlaps = bool(length) or not recorded
+        return length
 
-    def _before_hidden(self) -> int | None:
-        """Return the place of the first arrived line among the recorded ones, where hidden lines may follow it.
+    def _place_before_hidden(self) -> int | None:
+        """Return the index of the first arrived line among the recorded ones, if hidden lines may follow it.
 
-        That place must be the only one: the line is the only one of its time, or the lines from there on agree up to one
-        that the clock was set back for. A single line that arrived does not decide.
+        There must be only one such index. Either no other recorded line has its time, or the lines from there on agree
+        up to a line that a clock was set back for. A single arrived line does not decide.
         """
         recorded, arrived = self._recorded, self._arrived
         places = [i for i, line in enumerate(recorded) if line[0] == arrived[0][0]]
@@ -105,72 +107,72 @@ class Aligner:
             return places[0]
         if len(places) > _ALIKE:
             return None
-        found = [i for i in places if self._agrees_until_set_back(i)]
-        return found[0] if len(found) == 1 else None
+        matches = [i for i in places if self._agrees_until_set_back(i)]
+        return matches[0] if len(matches) == 1 else None
 
     def _agrees_until_set_back(self, place: int) -> bool:
-        before = None
+        previous = None
         for recorded, arrived in zip(self._recorded[place:], self._arrived, strict=False):
             if recorded != arrived:
-                # The node gave the recorded line, and hid the one before it: that bears the older time.
-                return before is not None and arrived[0] < min(before[0], recorded[0])
-            before = arrived
+                # The node sent the recorded line and hid the one before it, which has the older time.
+                return previous is not None and arrived[0] < min(previous[0], recorded[0])
+            previous = arrived
         return False
 
-    def _after_last(self) -> int | None:
+    def _search_last(self) -> int | None:
         recorded, arrived = self._recorded, self._arrived
-        while self._looked < len(arrived):
-            line = arrived[self._looked]
-            self._last -= line == recorded[-1]
-            self._gone += self._gone == self._looked and self._has_left(line)
-            self._looked += 1
-            if not self._last:
-                return self._looked
-        if len(arrived) <= _HIDDEN * (1 + len(recorded)) + self._many:
+        while self._searched < len(arrived):
+            line = arrived[self._searched]
+            self._last_to_come -= line == recorded[-1]
+            self._trimmed_arrived += self._trimmed_arrived == self._searched and self._is_trimmed(line)
+            self._searched += 1
+            if not self._last_to_come:
+                return self._searched
+        if len(arrived) <= _HIDDEN * (1 + len(recorded)) + self._trimmed_count:
             return None
-        return self._apart()
+        return self._decide_no_overlap()
 
-    def _has_left(self, line: Line) -> bool:
-        return self._first <= line[0] <= self._until
+    def _is_trimmed(self, line: Line) -> bool:
+        return self._trimmed_first <= line[0] <= self._trimmed_last
 
-    def _apart(self) -> int:
-        self.overlap = False
-        return self._gone
+    def _decide_no_overlap(self) -> int:
+        self.overlaps = False
+        return self._trimmed_arrived
 
     def settle(self) -> int:
-        """Decide with what there is: nothing more comes.
+        """Return how many lines to skip, since no more lines will arrive.
 
-        All that arrived agrees with the recorded lines so far, so all of it is recorded.
+        All arrived lines agree with the recorded ones so far, so all of them are recorded.
         """
-        if self._last:
-            return self._apart()
+        if self._last_to_come:
+            return self._decide_no_overlap()
         return len(self._arrived) if self._recorded else 0
 
-    def _repeated(self, n: int) -> int:
-        """Give how many of the first n lines that arrived are also their last ones, without being all of them."""
-        arrived, repeats = self._arrived, self._repeats
-        while len(repeats) < n:
-            k = len(repeats)
-            same = repeats[k - 1] if k else 0
-            while same and arrived[k] != arrived[same]:
-                same = repeats[same - 1]
-            repeats.append(same + 1 if k and arrived[k] == arrived[same] else 0)
-        return repeats[n - 1]
+    def _repeated_prefix(self, n: int) -> int:
+        """Return how many of the first n arrived lines are also their last ones, without being all of them."""
+        arrived, table = self._arrived, self._failure_table
+        while len(table) < n:
+            k = len(table)
+            length = table[k - 1] if k else 0
+            while length and arrived[k] != arrived[length]:
+                length = table[length - 1]
+            table.append(length + 1 if k and arrived[k] == arrived[length] else 0)
+        return table[n - 1]
 
 
-def seam(lines: Sequence[Line], first: Sequence[Line]) -> int:
-    """Give where in a file's lines those begin that came otherwise; its length where none does.
+def overlap_start(lines: Sequence[Line], first: Sequence[Line]) -> int:
+    """Return the index in a file's lines where the given first lines begin; the number of lines if they do not.
 
     Parameters
     ----------
     lines : sequence of (int, str)
-        Of a file, to its end.
+        The lines of a file, to its end.
     first : sequence of (int, str)
-        The first lines that are had already: they may begin within the file, or right after it.
+        The first lines that are known from elsewhere: they may begin within the file, or right after it.
 
     Examples
     --------
-    >>> seam([(1, "a"), (2, "b"), (3, "c")], [(3, "c"), (4, "d")]), seam([(1, "a")], [(2, "b")])
+    >>> overlap_start([(1, "a"), (2, "b"), (3, "c")], [(3, "c"), (4, "d")]), overlap_start([(1, "a")], [(2, "b")])
     (2, 1)
     """
     if not first:

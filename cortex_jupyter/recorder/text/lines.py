@@ -1,4 +1,4 @@
-"""From the bytes of a `timestamps=true` log to times and texts. The recorder's hot loop."""
+"""Parse the bytes of a `timestamps=true` log into times and texts. This is the recorder's hot loop."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 _SCALE: Final = [10 ** (9 - n) for n in range(10)]
 _NS: Final = 1_000_000_000
 _END: Final = 1 << 63
-#: RFC3339Nano with an offset is 35 long.
+#: More bytes than a time has: RFC3339Nano with an offset has 35.
 _STAMP: Final = 40
-#: The runtime cuts a line after so many bytes of text (`max_container_log_line_size` of containerd's CRI plugin).
+#: The runtime cuts a line after this many bytes of text (`max_container_log_line_size` of containerd's CRI plugin).
 PART_BYTES: Final = 16 << 10
-#: A line with more bytes of text is recorded in parts, so that a program that never ends its line cannot fill the memory.
-#: The parts join to the text as written.
+#: A line with more bytes of text than this is recorded in parts, so that a program that never ends its line cannot fill
+#: the memory. The parts joined are the text as written.
 LONGEST: Final = 256 * PART_BYTES
-#: How the kubelet ends a follow at whose end it finds that the runtime has removed the container.
+#: The kubelet ends a follow with this text if it finds at the end that the runtime has removed the container.
 NOT_FOUND: Final = "rpc error: code = NotFound"
-#: A time that the kubelet writes within a line (`RFC3339NanoFixed`).
+#: A time that a kubelet writes within a line (`RFC3339NanoFixed`).
 _PART_TIME: Final = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d) ")
 
 
@@ -35,15 +35,15 @@ class Lines:
     Parameters
     ----------
     times : list of int
-        ns since the epoch.
+        Times (ns since the epoch).
     texts : list of str
-        As written; bytes that are not UTF-8 as `\xNN`.
+        Texts as written; bytes that are not UTF-8 as `\xNN`.
     marks : list of tuple of (int, int)
-        Whenever the whole second changes: (second in ns, position of the line).
+        An item for each change of the whole second: (second in ns, position of the line).
     errors : list of str
-        Texts of the kubelet that came in place of lines, without a time.
+        Texts of the kubelet without a time, which came in place of lines.
     streams : list of int
-        Indexes in `records.STREAMS`, where the origin is known; else empty.
+        Indexes in `model.STREAMS` if the streams are known; else empty.
     masked : dict of int to Counter
         How many secrets were masked, by kind, in the lines at these positions.
     """
@@ -59,22 +59,22 @@ class Lines:
         return len(self.times)
 
     def rows(self) -> list[tuple[int, str]]:
-        """Give (time, text) of each line, as alignment compares them."""
+        """Return (time, text) of each line, as alignment compares them."""
         return list(zip(self.times, self.texts, strict=True))
 
     def part(self, start: int, end: int | None = None) -> Lines:
-        """Give some of the lines."""
+        """Return a range of the lines."""
         return self.pick(range(len(self))[start:end])
 
     def pick(self, positions: Sequence[int]) -> Lines:
-        """Give the lines at these positions."""
+        """Return the lines at these positions."""
         streams = [self.streams[i] for i in positions] if self.streams else []
         masked = {n: self.masked[i] for n, i in enumerate(positions) if i in self.masked} if self.masked else {}
         times, texts = [self.times[i] for i in positions], [self.texts[i] for i in positions]
         return Lines(times, texts, streams=streams, masked=masked).marked()
 
     def marked(self) -> Lines:
-        """Find the marks again."""
+        """Compute the marks from the times; return these lines."""
         seconds = [t - t % _NS for t in self.times]
         self.marks = [(s, i) for i, s in enumerate(seconds) if not i or s != seconds[i - 1]]
         return self
@@ -86,19 +86,19 @@ def parse(piece: bytes) -> Lines:
     Parameters
     ----------
     piece : bytes
-        Whole lines; the last may lack its newline.
+        Whole lines; the last one may lack its newline.
 
     Notes
     -----
-    One plain loop over a chunk decoded once, with the second cached while the first 19 characters repeat: 0.44 us a
-    line, and nothing in NumPy is faster once texts are needed (`research/performance.md` section 1.1).
-    `datetime.fromisoformat` would cut the nanoseconds. Go's RFC3339Nano trims trailing zeros, so the width varies.
-    A first word that is no time marks a text of the kubelet itself within a 200 (`research/tailers.md` section 4.4).
+    One plain loop over a chunk that is decoded once, with the second cached while the first 19 characters repeat;
+    `docs/explanation/architecture.md`, "Parsing", compares it with other ways. `datetime.fromisoformat` would cut the
+    nanoseconds. Go's RFC3339Nano trims trailing zeros, so the width varies. A first word that is no time marks a text
+    of the kubelet within an answer with status 200.
 
     Examples
     --------
-    >>> found = parse(b"2023-11-14T22:13:20.5Z a b\n2023-11-14T22:13:20.000000007Z \nunable to retrieve logs\n")
-    >>> found.times, found.texts, found.errors
+    >>> lines = parse(b"2023-11-14T22:13:20.5Z a b\n2023-11-14T22:13:20.000000007Z \nunable to retrieve logs\n")
+    >>> lines.times, lines.texts, lines.errors
     ([1700000000500000000, 1700000000000000007], ['a b', ''], ['unable to retrieve logs'])
     """
     out = Lines()
@@ -113,7 +113,7 @@ def parse(piece: bytes) -> Lines:
         try:
             if stamp[:19] != cached or stamp[-1] != "Z":
                 time = parse_rfc3339(stamp)
-                if not 0 <= time < _END:  # more than stores and batches can count
+                if not 0 <= time < _END:  # outside the range of stores and batches
                     raise ValueError(stamp)  # noqa: TRY301
                 cached, base = stamp[:19] if stamp[-1] == "Z" else "", time - time % _NS
                 out.marks.append((base, len(times)))
@@ -132,10 +132,10 @@ def parse(piece: bytes) -> Lines:
 
 
 def is_removed(text: str) -> bool:
-    """Tell whether a text of the kubelet says that the node has removed the container, or its log.
+    """Return whether a text of the kubelet says that the node has removed the container, or its log.
 
     Sources: `GetContainerLogs` in kubernetes/pkg/kubelet/kuberuntime/kuberuntime_container.go, `ReadLogs` in
-    staging/src/k8s.io/cri-client/pkg/logs/logs.go, and what a kubelet answered while it removed a pod.
+    staging/src/k8s.io/cri-client/pkg/logs/logs.go, and the answers of a kubelet while it removed a pod.
 
     Examples
     --------
@@ -148,7 +148,7 @@ def is_removed(text: str) -> bool:
 
 
 def reaches(chunk: bytes, time: int) -> bool:
-    """Tell whether the last whole line of a chunk was written at a time or after it."""
+    """Return whether the last whole line of a chunk has this time (ns) or a later one."""
     end = chunk.rfind(b"\n")
     last = parse(chunk[chunk.rfind(b"\n", 0, end) + 1 : end + 1]).times if end > 0 else []
     return bool(last) and last[-1] >= time
@@ -167,10 +167,10 @@ def parse_cri(data: bytes) -> Lines:
 
     Notes
     -----
-    The runtime cuts a line at 16 KiB into parts. The kubelet joins them in the order of the file, whichever stream they
-    are of: it ends a line after an `F`, and stamps only the record that begins one (`ReadLogs` and `isNewLine` in
-    staging/src/k8s.io/cri-client/pkg/logs/logs.go). So what stderr wrote between two parts of a line of stdout ends
-    that line.
+    The runtime cuts a line at 16 KiB into parts. The kubelet joins the parts in the order of the file, whichever stream
+    they are of: it ends a line after an `F`, and stamps only the record that begins a line (`ReadLogs` and `isNewLine`
+    in staging/src/k8s.io/cri-client/pkg/logs/logs.go). So text that stderr writes between two parts of a line of stdout
+    ends that line.
 
     Examples
     --------
@@ -184,7 +184,7 @@ def parse_cri(data: bytes) -> Lines:
     """
     lines: list[bytes] = []
     streams: list[int] = []
-    parts: list[bytes] = []  # of the line that is open
+    parts: list[bytes] = []  # of the line that has not ended
     stream = 0
     for record in data.split(b"\n"):
         stamp, _, rest = record.partition(b" ")
@@ -213,25 +213,26 @@ def parse_cri(data: bytes) -> Lines:
 
 
 class Splitter:
-    """Cuts what `pods/log` answers into pieces of whole lines.
+    """Cuts what `pods/log` sends into pieces of whole lines.
 
-    What is there is handed out at once; the writer joins pieces to batches. A line longer than `LONGEST` comes in parts.
+    Whole lines are returned at once; the writer joins pieces to batches. A line longer than `LONGEST` is returned in
+    parts.
     """
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
         self._size = 0
-        self._cut = 0  # bytes of text of the line that has not ended which were handed out
+        self._cut = 0  # bytes of text that were returned of the line that has not ended
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take a chunk, return the whole lines there are now; often none."""
+        """Take a chunk; return the whole lines that are complete now, often none."""
         end = chunk.rfind(b"\n") + 1
         piece = b"".join([*self._rest, chunk[:end]]) if end else b""
         if end:
             if self._cut or _has_long(piece):
-                first, *others = piece.split(b"\n")
+                first, *following = piece.split(b"\n")
                 lines = _split_long(first, self._cut)
-                for line in others:
+                for line in following:
                     lines += _split_long(line) if len(line) > PART_BYTES else [line]
                 piece = b"\n".join(lines)
             self._rest, self._size, self._cut = [], 0, 0
@@ -246,14 +247,14 @@ class Splitter:
         return piece
 
     def rest(self) -> bytes:
-        """Return the last line, which has no newline, at the end of a stream."""
+        """Return the last line, without a newline, at the end of a stream."""
         piece = b"\n".join(_split_long(b"".join(self._rest), self._cut))
         self._rest, self._size, self._cut = [], 0, 0
         return piece
 
 
 def _has_long(piece: bytes) -> bool:
-    """Tell whether one of the lines is longer than the runtime writes in one record."""
+    """Return whether a line is longer than the runtime writes in one record."""
     start = 0
     while len(piece) - start > PART_BYTES:
         if (start := piece.rfind(b"\n", start, start + PART_BYTES) + 1) == 0:
@@ -269,25 +270,25 @@ def _head(line: bytes) -> bytes:
 def _split_long(line: bytes, cut: int = 0, more: int = 0) -> list[bytes]:
     """Split a line that is too long into lines of the same time.
 
-    Where it is split depends on its text alone, not on how it arrived or who reads it: it is recorded the same way each
-    time, or the seam after a reconnect would not be found.
+    Where it is split depends on its text alone, not on how it arrived or who reads it. So it is recorded the same way
+    each time; else alignment after a reconnect would not find it.
 
-    A kubelet before 1.23.14, 1.24.8 and 1.25.4 writes a time before each part that the runtime has cut a line into
-    (kubernetes#77603); these times are taken out.
+    A kubelet before 1.23.14, 1.24.8 and 1.25.4 writes a time before each part into which the runtime has cut a line
+    (kubernetes#77603); these times are removed.
 
     Parameters
     ----------
     line : bytes
-        Without its newline.
+        The line without its newline.
     cut : int, optional
-        How many bytes of its text came before this.
+        How many bytes of its text came before.
     more : int, optional
-        Bytes to leave at its end, where it has not ended: they may be the first ones of a time.
+        Bytes to leave at the end of a line that has not ended: they may be the beginning of such a time.
     """
     head = _head(line)
     at, start, texts = len(head) + (-cut % PART_BYTES if cut else PART_BYTES), len(head), []
     while at < len(line):
-        # The parts of a line are written within moments: a time of another day is text.
+        # The parts of a line are written within moments, so a time of another day is text.
         if (time := _PART_TIME.match(line, at)) and line[at : at + 10] == head[:10]:
             texts.append(line[start:at])
             start = at = time.end()
@@ -297,7 +298,7 @@ def _split_long(line: bytes, cut: int = 0, more: int = 0) -> list[bytes]:
     start = 0
     while len(text) - start > LONGEST + more:
         end = start + LONGEST
-        # Not within a UTF-8 character, whose two or three later bytes are 10xxxxxx.
+        # Do not split a UTF-8 character; its later bytes are 10xxxxxx.
         end -= next((b for b in range(4) if text[end - b] & 0xC0 != 0x80), 0)  # noqa: PLR2004
         lines.append(head + text[start:end])
         start = end

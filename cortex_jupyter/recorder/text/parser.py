@@ -1,8 +1,8 @@
-"""How lines are read: as they were written, or with their secrets masked before anything else sees them.
+"""Parse lines as they were written, or with their secrets masked before anything else sees them.
 
-What is stored, what is compared with it on resume, and what is looked for in rotated files come out of one `Parser`, so
-that masked is compared with masked. A recording that was masked once stays so: else what a second recorder reads again
-would have to be compared in one form and stored in another.
+One `Parser` parses the lines to store, the lines to compare on resume, and the lines of rotated files. So masked text
+is compared with masked text. A recording that was masked once stays masked: else lines that a second recorder reads
+again would be compared in one form and stored in another.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parser:
-    """Reads lines in the form in which they are stored.
+    """Parses lines into the form in which they are stored.
 
     Parameters
     ----------
     masked : bool
-        Tokens, keys, passwords and e-mail addresses are masked (`cortex_jupyter.parsing.masking`).
+        Whether tokens, keys, passwords and e-mail addresses are masked (`cortex_jupyter.parsing.masking`).
 
     Examples
     --------
@@ -38,14 +38,14 @@ class Parser:
     masked: bool = False
 
     def lines(self, piece: bytes) -> Lines:
-        """Read whole lines, as `lines.parse`."""
-        return self._done(parse(piece))
+        """Parse whole lines; see `lines.parse`."""
+        return self._mask(parse(piece))
 
     def file(self, data: bytes) -> Lines:
-        """Read a container's log file, as `lines.parse_cri`."""
-        return self._done(parse_cri(data))
+        """Parse a container's log file; see `lines.parse_cri`."""
+        return self._mask(parse_cri(data))
 
-    def _done(self, lines: Lines) -> Lines:
+    def _mask(self, lines: Lines) -> Lines:
         if self.masked:
             for place, text, kinds in mask(lines.texts):
                 lines.texts[place] = text
@@ -53,21 +53,24 @@ class Parser:
         return lines
 
     def rows(self, recorded: list[Line]) -> list[Line]:
-        """Give recorded lines as they are read now: some may be from before masking was switched on."""
+        """Return recorded lines in the present form: some may be from before masking was turned on."""
         if not self.masked:
             return recorded
-        found = list(recorded)
-        for place, text, _ in mask([text for _, text in recorded]):
-            found[place] = (recorded[place][0], text)
-        return found
+        rows = list(recorded)
+        for i, text, _ in mask([text for _, text in recorded]):
+            rows[i] = (recorded[i][0], text)
+        return rows
 
     def text(self, text: str, kinds: Counter[str]) -> str:
-        """Give a text that is no line, such as the message of an event; what is masked in it is counted in `kinds`."""
+        """Return a text that is no line, such as the message of an event, in its stored form.
+
+        Secrets that are masked in it are counted in `kinds`.
+        """
         if not self.masked:
             return text
-        one = Mask()
-        text = one(text)
-        kinds.update(one.counts)
+        masker = Mask()
+        text = masker(text)
+        kinds.update(masker.counts)
         return text
 
 

@@ -1,4 +1,4 @@
-"""Kubernetes events of a task, as notices between its lines: FailedScheduling, BackOff, Evicted, OOMKilling ..."""
+"""Record the Kubernetes events of a task as notices between its lines: FailedScheduling, BackOff, Evicted, ..."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cortex_jupyter.errors import CortexError
 from cortex_jupyter.model import parse_rfc3339
-from cortex_jupyter.recorder.writing.batch import Note
+from cortex_jupyter.recorder.writing.batch import PendingNotice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,56 +17,56 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Said by the notices of starts and ends already.
-_KNOWN: Final = frozenset({"Created", "Started", "Pulled", "SuccessfulCreate", "Completed", "SawCompletedJob"})
+#: Reasons that the notices of starts and ends already show.
+_REDUNDANT: Final = frozenset({"Created", "Started", "Pulled", "SuccessfulCreate", "Completed", "SawCompletedJob"})
 
 
 async def record_events(
     watches: Watches,
     namespace: str,
     channel: Channel,
-    ours: Callable[[str], bool],
+    is_ours: Callable[[str], bool],
     since: int = 0,
-    seen: Callable[[dict[str, Any]], None] = lambda _: None,
+    on_event: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> None:
-    """Record them until cancelled; who may not watch events does without.
+    """Record events until cancelled; return at once if they may not be watched.
 
     Parameters
     ----------
     watches : Watches
     namespace : str
     channel : Channel
-    ours : callable
-        Tells from the UID of an object whether it is the task or one of its pods.
+    is_ours : callable
+        Returns whether a UID is the task's or one of its pods'.
     since : int, optional
-        ns: events before that were recorded by a recorder before us.
-    seen : callable, optional
+        Skip events before this time (ns): an earlier recorder has recorded them.
+    on_event : callable, optional
         Called with each event of the task and its pods, recorded or not.
     """
-    said: set[tuple[str, str]] = set()
+    recorded: set[tuple[str, str]] = set()
     try:
-        async for kind, event in watches.events(namespace, ours):
-            about = event.get("involvedObject", {})
-            key = (about.get("uid", ""), event.get("reason", ""))
-            if kind in ("DELETED", "LOST", "BACK", "SYNC") or event.get("reason") in _KNOWN or not ours(key[0]):
+        async for kind, event in watches.events(namespace, is_ours):
+            involved = event.get("involvedObject", {})
+            key = (involved.get("uid", ""), event.get("reason", ""))
+            if kind in ("DELETED", "LOST", "BACK", "SYNC") or event.get("reason") in _REDUNDANT or not is_ours(key[0]):
                 continue
-            seen(event)
-            # A repeated event (BackOff) is counted up on one object; once is enough to know.
-            note = _note(event, about)
-            if key not in said and note.time >= since:
-                said.add(key)
-                channel.note(note)
+            on_event(event)
+            # Kubernetes counts a repeated event (BackOff) on one object; it is recorded once.
+            note = _note(event, involved)
+            if key not in recorded and note.time >= since:
+                recorded.add(key)
+                channel.put_notice(note)
     except CortexError as error:
-        _log.info("no events of %s: %s", namespace, error)
+        _log.info("the events of %s cannot be recorded: %s", namespace, error)
 
 
-def _note(event: dict[str, Any], about: dict[str, Any]) -> Note:
-    when = event.get("eventTime") or event.get("lastTimestamp") or event.get("firstTimestamp")
+def _note(event: dict[str, Any], involved: dict[str, Any]) -> PendingNotice:
+    stamp = event.get("eventTime") or event.get("lastTimestamp") or event.get("firstTimestamp")
     reason, text = event.get("reason", ""), event.get("message", "").strip()
     warning = event.get("type") == "Warning"
-    return Note(
+    return PendingNotice(
         "status",
-        f"{about.get('name', '')}: {reason}: {text}",
-        parse_rfc3339(when) if when else 0,
+        f"{involved.get('name', '')}: {reason}: {text}",
+        parse_rfc3339(stamp) if stamp else 0,
         fields={"notice": "event", "reason": reason, "level": "warning" if warning else "info"},
     )

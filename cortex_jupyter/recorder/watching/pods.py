@@ -1,4 +1,4 @@
-"""The pods of one task as the watch last saw them, those that are gone included."""
+"""The pods of one task as the watch last saw them, including deleted ones."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from cortex_jupyter.model import parse_rfc3339
 if TYPE_CHECKING:
     from cortex_jupyter.model import Source
 
-#: UIDs of pods long gone that are still known, so that a late answer does not bring them back.
-_FORGOTTEN: Final = 1000
+#: This many UIDs of deleted pods are remembered, so that a late answer does not bring a pod back.
+_MAX_FORGOTTEN: Final = 1000
 
 
 class Pods:
-    """What is known of a task's pods.
+    """The pods of a task.
 
     Attributes
     ----------
     present : dict
         Pod UID to Pod object.
     deleted : dict
-        The same for pods that are gone: their last state tells exit codes.
-    lists : int
-        How many complete lists have come: one at first, one more after each outage.
-    behind : float or None
-        Since when (monotonic) the watch owes a state that the API server has told on request, None where it owes none.
+        The same for deleted pods: their last state holds the exit codes.
+    full_lists : int
+        How many complete lists have arrived: one at first, one more after each outage.
+    behind_since : float or None
+        Since when (monotonic) the watch lacks a state that the API server has returned on request; None if it lacks
+        none.
     """
 
     def __init__(self) -> None:
         self.present: dict[str, dict[str, Any]] = {}
         self.deleted: dict[str, dict[str, Any]] = {}
-        self.lists = 0
-        self.behind: float | None = None
+        self.full_lists = 0
+        self.behind_since: float | None = None
         self._forgotten: dict[str, None] = {}  # UIDs, oldest first
         self._changed = asyncio.Event()
 
@@ -45,87 +46,87 @@ class Pods:
         pods = [*self.deleted.values(), *self.present.values()]
         return sorted(pods, key=lambda p: (p["metadata"]["creationTimestamp"], p["metadata"]["name"]))
 
-    def put(self, pod: dict[str, Any], *, watched: bool = False) -> None:
-        """Take the newest state of a pod; one that is gone does not come back with a late answer.
+    def update(self, pod: dict[str, Any], *, watched: bool = False) -> None:
+        """Store the newest state of a pod; a late answer does not bring back a deleted pod.
 
         Parameters
         ----------
         pod : dict
         watched : bool, optional
-            Whether the watch told it; else it is the answer to a request.
+            Whether the state comes from the watch; else it is the answer to a request.
         """
         uid = pod["metadata"]["uid"]
         if uid in self.deleted or uid in self._forgotten:
             return
-        pod = without_bulk(pod)  # a selector may have hundreds
+        pod = without_bulk(pod)  # a label selector may select hundreds of pods
         before, self.present[uid] = self.present.get(uid), pod
         if watched:
-            self.behind = None
+            self.behind_since = None
         elif before is not None and _version(before) != _version(pod):
-            self.behind = self.behind or time.monotonic()
-        self.touch()
+            self.behind_since = self.behind_since or time.monotonic()
+        self.wake()
 
-    def missing(self, uid: str) -> None:
-        """Note that the API server has no such pod, as a request was told; the watch owes its end."""
+    def note_missing(self, uid: str) -> None:
+        """Note that a request found no such pod; the watch still has to report its deletion."""
         if uid in self.present:
-            self.behind = self.behind or time.monotonic()
+            self.behind_since = self.behind_since or time.monotonic()
 
-    def drop(self, pod: dict[str, Any]) -> None:
-        """Take the last state of a pod that has been deleted."""
+    def remove(self, pod: dict[str, Any]) -> None:
+        """Store the last state of a deleted pod."""
         uid = pod["metadata"]["uid"]
-        self.behind = None
+        self.behind_since = None
         self.present.pop(uid, None)
         self.deleted[uid] = without_bulk(pod)
-        self.touch()
+        self.wake()
 
     def forget(self, needed: set[str]) -> None:
-        """Keep of the pods that are gone only these; a Deployment has new ones for ever."""
+        """Forget all deleted pods but these; a Deployment makes new ones for ever."""
         for uid in self.deleted.keys() - needed:
             del self.deleted[uid]
             self._forgotten[uid] = None
-        while len(self._forgotten) > _FORGOTTEN:
+        while len(self._forgotten) > _MAX_FORGOTTEN:
             del self._forgotten[next(iter(self._forgotten))]
 
-    def known(self, uid: str) -> bool:
-        """Tell whether a pod is or was one of them."""
+    def is_known(self, uid: str) -> bool:
+        """Return whether a pod is or was one of them."""
         return uid in self.present or uid in self.deleted or uid in self._forgotten
 
-    def touch(self) -> None:
-        """Wake whoever waits for a change."""
+    def wake(self) -> None:
+        """Wake everything that waits for a change."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def change(self, timeout: float) -> None:  # noqa: ASYNC109 - a wait that may end early, not a deadline
-        """Wait for the next change, at most that many seconds."""
+    async def wait_for_change(self, timeout: float) -> None:  # noqa: ASYNC109 - a wait that may end early, not a deadline
+        """Wait for the next change, at most this many seconds."""
         try:
-            # Not wait_for, which before Python 3.12 forgets a cancellation that comes with the change.
+            # Not wait_for: before Python 3.12 it drops a cancellation that comes together with the change.
             async with asyncio.timeout(timeout):
                 await self._changed.wait()
         except TimeoutError:
             return
 
     def container(self, source: Source) -> Container | None:
-        """Give the present state of the container that a source is a run of, None where its pod is gone."""
-        return _named(self.present.get(source.pod_uid), source.container)
+        """Return the present state of the source's container; None if its pod is deleted."""
+        return _container_named(self.present.get(source.pod_uid), source.container)
 
     def may_restart(self, source: Source) -> bool:
-        """Return whether a container of the source's pod may be started again in place; True where the pod is not known."""
+        """Return whether a container of the source's pod may be restarted in place; True if the pod is not known."""
         pod = self.present.get(source.pod_uid)
         return pod is None or restarts(pod)
 
-    def created(self, source: Source) -> int:
-        """Return when the pod of a source was created, ns; 0 where the pod is not known."""
+    def creation_time(self, source: Source) -> int:
+        """Return when the pod of a source was created (ns); 0 if the pod is not known."""
         pod = self.present.get(source.pod_uid) or self.deleted.get(source.pod_uid)
         return parse_rfc3339(pod["metadata"]["creationTimestamp"]) if pod else 0
 
     def last_known(self, source: Source) -> Container | None:
-        """Give the last known state of that container, its pod being gone or not."""
-        return self.container(source) or _named(self.deleted.get(source.pod_uid), source.container)
+        """Return the last known state of that container, also if its pod is deleted."""
+        return self.container(source) or _container_named(self.deleted.get(source.pod_uid), source.container)
 
 
 def _version(pod: dict[str, Any]) -> str:
     return str(pod["metadata"].get("resourceVersion", ""))
 
 
-def _named(pod: dict[str, Any] | None, name: str) -> Container | None:
+def _container_named(pod: dict[str, Any] | None, name: str) -> Container | None:
     return next((c for c in containers(pod) if c.name == name), None) if pod else None

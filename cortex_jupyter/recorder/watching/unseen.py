@@ -1,4 +1,4 @@
-"""Pods of a Job that came and went unseen, while a watch was dead or no recorder ran: only their events tell of them."""
+"""Find pods of a Job that came and went while no recorder or watch saw them: only events show them."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.session import Cluster
     from cortex_jupyter.cluster.workloads import Workload
 
-#: What the Job controller says (`Created pod: %v`, kubernetes/pkg/controller/controller_utils.go).
+#: The Job controller's message (`Created pod: %v`, kubernetes/pkg/controller/controller_utils.go).
 _CREATED: Final = re.compile(r"Created pod: (\S+)")
-#: What stands for the tenth such event within ten minutes and all after it; it names the newest pod alone
+#: The message of the tenth such event within ten minutes and of all later ones; it names only the newest pod
 #: (`EventAggregate` in client-go/tools/record/events_cache.go).
 _COMBINED: Final = "(combined from similar events)"
-#: A name that the API server generates ends with five of these (apimachinery/pkg/util/rand/rand.go), after at most 58
-#: characters (apiserver/pkg/storage/names/generate.go).
+#: A name that the API server generates ends with five of these characters (apimachinery/pkg/util/rand/rand.go), after
+#: at most 58 others (apiserver/pkg/storage/names/generate.go).
 _SUFFIX: Final = "[bcdfghjklmnpqrstvwxz2456789]{5}"
 _LONGEST_BASE: Final = 58
-#: The container of a kubelet's event (`spec.containers{main}`, `GenerateContainerRef` in kubernetes/pkg/kubelet/container/ref.go).
+#: The container that a kubelet's event is about (`spec.containers{main}`, `GenerateContainerRef` in
+#: kubernetes/pkg/kubelet/container/ref.go).
 _CONTAINER: Final = re.compile(r"spec\.(\w+)\{(.+)\}")
 _SECOND: Final = 1_000_000_000
 _KINDS: Final = {"initContainers": "init", "ephemeralContainers": "ephemeral"}
 
 
-async def unseen(
+async def unseen_containers(
     cluster: Cluster, workload: Workload, known: Mapping[str, set[str]], since: int
 ) -> list[tuple[Source, int, int]]:
-    """List the containers of a Job that started and are not known.
+    """Return the containers of a Job that started and are not known.
 
     Parameters
     ----------
@@ -43,47 +44,51 @@ async def unseen(
     known : mapping of str to set of str
         The containers that have been seen, by the names of their pods.
     since : int
-        When recording began (ns, a whole second). Pods of which nothing happened since then are left out.
+        When recording began (ns, a whole second). Pods without an event since then are left out.
 
     Returns
     -------
     list of (Source, int, int)
-        The first run of a container, when its pod was created (ns, a whole second), which is when it may have begun, and how
-        many runs there were. Empty where events may not be read; the API server keeps them for an hour (`--event-ttl`).
+        The first run of a container; when its pod was created, the earliest time that it may have begun (ns, a whole
+        second); and the number of its runs. Empty if events may not be read. The API server keeps events for an hour
+        (`--event-ttl`).
 
     Raises
     ------
     ClusterError, ClusterUnreachable
     """
     namespace = workload.ref.namespace
-    found: list[tuple[Source, int, int]] = []
+    unseen_runs: list[tuple[Source, int, int]] = []
     try:
         created = await _events(cluster, namespace, f"involvedObject.uid={workload.uid},reason=SuccessfulCreate")
-        # An event comes some time after what it tells: a run may have written since its pod was created, and no earlier.
-        pods = {named[1]: _first(e) for e in created if (named := _CREATED.match(e.get("message") or ""))}
+        # An event comes some time after what it reports: a run may have written since its pod was created, and no
+        # earlier.
+        pods = {match[1]: _first_time(e) for e in created if (match := _CREATED.match(e.get("message") or ""))}
         if any((event.get("message") or "").startswith(_COMBINED) for event in created):
             pods = await _started_pods(cluster, workload) | pods
         pod = workload.obj.get("spec", {}).get("template", {}).get("spec", {})
-        each = len(pod.get("containers", ())) + len(pod.get("initContainers", ()))
-        for name in sorted(name for name in pods if len(known.get(name, ())) < max(each, 1)):
+        container_count = len(pod.get("containers", ())) + len(pod.get("initContainers", ()))
+        for name in sorted(name for name in pods if len(known.get(name, ())) < max(container_count, 1)):
             events = await _events(cluster, namespace, f"involvedObject.name={name}")
-            if max(map(_last, events), default=0) < since:
+            if max(map(_last_time, events), default=0) < since:
                 continue
-            began = min(filter(None, [pods[name], *map(_first, events)]), default=0)
+            earliest = min(filter(None, [pods[name], *map(_first_time, events)]), default=0)
             for event in events:
-                about = event["involvedObject"]
-                where = _CONTAINER.fullmatch(about.get("fieldPath") or "")
-                if event.get("reason") == "Started" and where and where[2] not in known.get(name, ()):
-                    source = Source(name, about.get("uid", ""), where[2], "", kind=_KINDS.get(where[1], "main"))
-                    # The kubelet counts events that say the same (EventCorrelator in client-go/tools/record/events_cache.go).
-                    found.append((source, began, event.get("count") or 1))
+                involved = event["involvedObject"]
+                field_path = _CONTAINER.fullmatch(involved.get("fieldPath") or "")
+                if event.get("reason") == "Started" and field_path and field_path[2] not in known.get(name, ()):
+                    source = Source(
+                        name, involved.get("uid", ""), field_path[2], "", kind=_KINDS.get(field_path[1], "main")
+                    )
+                    # The kubelet counts equal events (EventCorrelator in client-go/tools/record/events_cache.go).
+                    unseen_runs.append((source, earliest, event.get("count") or 1))
     except NotAllowed:
         pass
-    return found
+    return unseen_runs
 
 
 async def _started_pods(cluster: Cluster, workload: Workload) -> dict[str, int]:
-    """Return the pods that started since a Job was created, and by their names are its own, with when they did (ns)."""
+    """Return the pods that started since a Job was created and are the Job's by name, with their times (ns)."""
     name, spec = workload.ref.name, workload.obj.get("spec", {})
     indexed = r"\d+-" if spec.get("completionMode") == "Indexed" else ""
     base = re.escape(f"{name}-"[:_LONGEST_BASE]) + indexed
@@ -94,7 +99,7 @@ async def _started_pods(cluster: Cluster, workload: Workload) -> dict[str, int]:
         pod: began
         for event in events
         if re.fullmatch(base + _SUFFIX, pod := event["involvedObject"].get("name") or "")
-        and (began := _first(event)) >= since
+        and (began := _first_time(event)) >= since
     }
 
 
@@ -104,13 +109,13 @@ async def _events(cluster: Cluster, namespace: str, selector: str) -> list[dict[
     return items
 
 
-def _first(event: dict[str, Any]) -> int:
-    """Return when an event was first seen (ns, down to a whole second), 0 where it does not say."""
-    when = event.get("firstTimestamp") or event.get("eventTime")
-    return parse_rfc3339(when) // _SECOND * _SECOND if when else 0
+def _first_time(event: dict[str, Any]) -> int:
+    """Return when an event was first seen (ns, rounded down to a second); 0 if it does not say."""
+    stamp = event.get("firstTimestamp") or event.get("eventTime")
+    return parse_rfc3339(stamp) // _SECOND * _SECOND if stamp else 0
 
 
-def _last(event: dict[str, Any]) -> int:
-    """Return when an event was last seen (ns, a whole second), 0 where it does not say."""
-    when = event.get("lastTimestamp") or event.get("eventTime")
-    return parse_rfc3339(when) if when else 0
+def _last_time(event: dict[str, Any]) -> int:
+    """Return when an event was last seen (ns, a whole second); 0 if it does not say."""
+    stamp = event.get("lastTimestamp") or event.get("eventTime")
+    return parse_rfc3339(stamp) if stamp else 0

@@ -1,8 +1,8 @@
-"""What of the API server is watched for tasks: a watch for each task, or one for all of a namespace.
+"""Watch the objects, pods and events of tasks: each task alone, or all tasks of a namespace together.
 
-For one task the server selects, and sends nothing else. For hundreds, three watches each are too many for it, and what
-each of them would leave out is needed by another. So a collector watches whole namespaces, and keeps of each object what
-is looked at.
+For one task the API server selects the objects and sends nothing else. For hundreds of tasks three watches each would
+be too many for it, and what one of them leaves out another one needs. So a collector watches whole namespaces, and
+keeps only the parts of each object that are used.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from cortex_jupyter.cluster.workloads import Workload
     from cortex_jupyter.model import TaskRef
 
-    Wants = Callable[[dict[str, Any]], bool]
-    Cut = Callable[[dict[str, Any]], dict[str, Any]]
+    ObjectFilter = Callable[[dict[str, Any]], bool]
+    Reduce = Callable[[dict[str, Any]], dict[str, Any]]
 
 Change = tuple[str, dict[str, Any]]
 
-#: Tasks that are looked up at a time. Each request has a connection of its own, for which `asyncio.sslproto` allocates a
-#: buffer of 256 KiB: a thousand at once were 50 MB.
+#: This many tasks are looked up at a time. Each request has its own connection, for which `asyncio.sslproto` allocates
+#: a buffer of 256 KiB: a thousand at once took 50 MB.
 _LOOKUPS: Final = 8
 
 
 class Watches:
-    """A watch for each task, and one for all events of a namespace. What is given is as `cluster.watch` gives it.
+    """One watch for each task, and one for all events of a namespace. Changes are as `cluster.watch` yields them.
 
     Parameters
     ----------
@@ -45,11 +45,13 @@ class Watches:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._lookups = asyncio.Semaphore(_LOOKUPS)
-        self._shared: dict[str, _Shared] = {}
-        self._doubts: WeakValueDictionary[str, Doubt] = WeakValueDictionary()  # by the task's UID, while it is watched
+        self._shared: dict[str, _SharedWatch] = {}
+        self._doubts: WeakValueDictionary[str, Doubt] = WeakValueDictionary()  # by task UID, while the task is watched
 
     async def resolve(self, ref: TaskRef) -> Workload:
-        """Find the workload of a task; of a Job or pod without what is never looked at (`pods.without_bulk`).
+        """Return the workload of a task.
+
+        That of a Job or pod lacks the parts that are never used (`pods.without_bulk`).
 
         Raises
         ------
@@ -57,7 +59,7 @@ class Watches:
         """
         async with self._lookups:
             workload = await resolve(self._cluster, ref)
-        # It is kept for as long as the task is recorded: 18 kB of JSON would be 70 kB of objects.
+        # It stays in memory while the task is recorded: 18 kB of JSON would be 70 kB of objects.
         return replace(workload, obj=without_bulk(workload.obj)) if workload.ref.kind in ("job", "pod") else workload
 
     def pods(self, workload: Workload) -> AsyncIterator[Change]:
@@ -72,38 +74,41 @@ class Watches:
         return watch(self._cluster, path, query, doubt=self._doubt(workload))
 
     def doubt(self, workload: Workload) -> None:
-        """Open the watches of a task anew, which have not told what is known otherwise: their connections may be dead."""
+        """Reopen a task's watches: their connections may be dead.
+
+        They have missed a change that is known from elsewhere.
+        """
         self._doubt(workload).arise()
 
     def _doubt(self, workload: Workload) -> Doubt:
         return self._doubts.setdefault(workload.uid, Doubt())
 
-    def events(self, namespace: str, ours: Callable[[str], bool]) -> AsyncIterator[Change]:
-        """Follow the events of the UIDs that are ours; the server cannot select them, so what it sends serves all tasks."""
+    def events(self, namespace: str, is_ours: Callable[[str], bool]) -> AsyncIterator[Change]:
+        """Follow the events about these UIDs. The API server cannot select them, so one watch serves all tasks."""
 
-        def about(event: dict[str, Any]) -> bool:
-            return ours(event.get("involvedObject", {}).get("uid", ""))
+        def is_about(event: dict[str, Any]) -> bool:
+            return is_ours(event.get("involvedObject", {}).get("uid", ""))
 
-        return self._at(_events(self._where(namespace)), _cut_event).follow("", about)
+        return self._shared_watch(_events_path(self._watched_namespace(namespace)), _reduce_event).follow("", is_about)
 
-    def _where(self, namespace: str) -> str:
+    def _watched_namespace(self, namespace: str) -> str:
         return namespace
 
-    def _at(self, path: str, cut: Cut) -> _Shared:
-        return self._shared.setdefault(path, _Shared(self._cluster, path, cut))
+    def _shared_watch(self, path: str, reduce: Reduce) -> _SharedWatch:
+        return self._shared.setdefault(path, _SharedWatch(self._cluster, path, reduce))
 
 
 class SharedWatches(Watches):
     """One watch for all Jobs, one for all pods and one for all events of a namespace, or of all namespaces.
 
-    It lasts as long as anybody follows. The pods of other kinds than `job` and `pod` are found by labels, which only the
-    server matches; each of these few tasks has watches of its own.
+    A watch lasts while it has followers. The pods of kinds other than `job` and `pod` are found by labels, which only
+    the API server matches; each of these few tasks has its own watches.
 
     Parameters
     ----------
     cluster : Cluster
     whole : bool, optional
-        Whether all namespaces are watched as one.
+        Whether one watch covers all namespaces.
     """
 
     def __init__(self, cluster: Cluster, *, whole: bool = False) -> None:
@@ -114,52 +119,56 @@ class SharedWatches(Watches):
         """Follow the pods that the task owns."""
         if workload.ref.kind not in ("job", "pod"):
             return super().pods(workload)
-        return self._at(collection("pod", self._where(workload.ref.namespace)), without_bulk).follow(workload.uid)
+        return self._shared_watch(
+            collection("pod", self._watched_namespace(workload.ref.namespace)), without_bulk
+        ).follow(workload.uid)
 
     def workload(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the object that is the task."""
         if workload.ref.kind != "job":
             return super().workload(workload)
-        return self._at(collection("job", self._where(workload.ref.namespace)), without_bulk).follow(workload.uid)
+        return self._shared_watch(
+            collection("job", self._watched_namespace(workload.ref.namespace)), without_bulk
+        ).follow(workload.uid)
 
     def doubt(self, workload: Workload) -> None:
-        """Open the watches of a task anew, the shared ones for all."""
+        """Reopen a task's watches, including the shared ones."""
         super().doubt(workload)
         for kind in ("pod", "job"):
-            if shared := self._shared.get(collection(kind, self._where(workload.ref.namespace))):
+            if shared := self._shared.get(collection(kind, self._watched_namespace(workload.ref.namespace))):
                 shared.doubt.arise()
 
-    def _where(self, namespace: str) -> str:
+    def _watched_namespace(self, namespace: str) -> str:
         return "" if self._whole else namespace
 
 
-class _Shared:
-    """One watch of a collection, for all who follow some of its objects."""
+class _SharedWatch:
+    """One watch of a collection, for everything that follows some of its objects."""
 
-    def __init__(self, cluster: Cluster, path: str, cut: Cut) -> None:
-        self._cluster, self._path, self._cut = cluster, path, cut
+    def __init__(self, cluster: Cluster, path: str, reduce: Reduce) -> None:
+        self._cluster, self._path, self._reduce = cluster, path, reduce
         self.doubt = Doubt()
         self._known: dict[str, dict[str, Any]] = {}
         self._listed = False
         self._followers: dict[str, set[_Follower]] = {}  # by UID
         self._task: asyncio.Task[None] | None = None
 
-    async def follow(self, uid: str, wants: Wants = lambda _: True) -> AsyncGenerator[Change, None]:
-        """Give what is there and then every change, as a watch of these objects alone would.
+    async def follow(self, uid: str, is_wanted: ObjectFilter = lambda _: True) -> AsyncGenerator[Change, None]:
+        """Yield the present objects and then every change, as a watch of these objects alone would.
 
         Parameters
         ----------
         uid : str
-            Of the object itself, or of an owner of it; "" for any.
-        wants : callable, optional
-            Tells which of them.
+            The UID of the object or of one of its owners; "" for any.
+        is_wanted : callable, optional
+            Returns whether an object is followed.
         """
-        follower = _Follower(wants)
+        follower = _Follower(is_wanted)
         if self._task is None:
             self._known, self._listed = {}, False
             self._task = asyncio.create_task(self._run())
         for obj in self._known.values():
-            if uid in _of(obj) and wants(obj):
+            if uid in _followed_uids(obj) and is_wanted(obj):
                 follower.put(("ADDED", obj))
         if self._listed:
             follower.put(("SYNC", {}))
@@ -180,24 +189,24 @@ class _Shared:
 
     async def _run(self) -> None:
         try:
-            async for kind, obj in watch(self._cluster, self._path, {}, self._cut, self.doubt):
+            async for kind, obj in watch(self._cluster, self._path, {}, self._reduce, self.doubt):
                 if kind in ("SYNC", "LOST", "BACK"):
                     self._listed |= kind == "SYNC"
-                    self._tell_all((kind, obj))
+                    self._put_all((kind, obj))
                     continue
                 if kind == "DELETED":
                     self._known.pop(obj["metadata"]["uid"], None)
                 else:
                     self._known[obj["metadata"]["uid"]] = obj
-                for uid in _of(obj):
+                for uid in _followed_uids(obj):
                     for follower in self._followers.get(uid, ()):
-                        if follower.wants(obj):
+                        if follower.is_wanted(obj):
                             follower.put((kind, obj))
-        except Exception as error:  # noqa: BLE001 - it is each follower's to handle; who comes next begins anew
+        except Exception as error:  # noqa: BLE001 - each follower handles it; the next follower opens a new watch
             self._task = None
-            self._tell_all(error)
+            self._put_all(error)
 
-    def _tell_all(self, change: Change | Exception) -> None:
+    def _put_all(self, change: Change | Exception) -> None:
         for followers in self._followers.values():
             for follower in followers:
                 follower.put(change)
@@ -205,15 +214,17 @@ class _Shared:
 
 @dataclass(slots=True, eq=False)
 class _Follower:
-    """What one follower has not taken yet. A collector has thousands, and an `asyncio.Queue` holds 3 kB when it is empty.
+    """The changes that one follower has not taken yet.
+
+    A collector has thousands of followers, and an empty `asyncio.Queue` takes 3 kB.
 
     Parameters
     ----------
-    wants : callable
-        Tells which objects it follows.
+    is_wanted : callable
+        Returns whether an object is followed.
     """
 
-    wants: Wants
+    is_wanted: ObjectFilter
     _changes: list[Change | Exception] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -222,30 +233,30 @@ class _Follower:
         self._arrived.set()
 
     async def take(self) -> list[Change | Exception]:
-        """Wait for changes; return all that have come, in their order."""
+        """Wait for changes; return all that have arrived, in order."""
         await self._arrived.wait()
         self._arrived.clear()
         changes, self._changes = self._changes, []
         return changes
 
 
-def _of(obj: dict[str, Any]) -> list[str]:
-    """Give the UIDs by which an object is followed.
+def _followed_uids(obj: dict[str, Any]) -> list[str]:
+    """Return the UIDs under which an object is followed.
 
     Examples
     --------
-    >>> _of({"metadata": {"uid": "a", "ownerReferences": [{"uid": "b"}]}})
+    >>> _followed_uids({"metadata": {"uid": "a", "ownerReferences": [{"uid": "b"}]}})
     ['', 'a', 'b']
     """
     meta = obj["metadata"]
     return ["", meta["uid"], *(owner["uid"] for owner in meta.get("ownerReferences") or [])]
 
 
-def _events(namespace: str) -> str:
+def _events_path(namespace: str) -> str:
     return f"/api/v1/namespaces/{segment(namespace)}/events" if namespace else "/api/v1/events"
 
 
-def _cut_event(event: dict[str, Any]) -> dict[str, Any]:
+def _reduce_event(event: dict[str, Any]) -> dict[str, Any]:
     meta = {k: event["metadata"].get(k) for k in ("name", "uid", "resourceVersion")}
     about = {k: v for k, v in event.get("involvedObject", {}).items() if k in ("kind", "name", "uid")}
     names = ("reason", "message", "type", "eventTime", "lastTimestamp", "firstTimestamp")

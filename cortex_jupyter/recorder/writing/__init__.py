@@ -1,1 +1,1 @@
-"""From lines to what is committed: merged, numbered, encoded once, written by one thread."""
+"""Turn lines and notices into commits: merged, numbered, encoded once, written by one thread."""

@@ -1,4 +1,4 @@
-"""From what arrived in one interval to what is committed: merged by time, numbered, encoded once, with its anchors."""
+"""Build a commit from what arrived in one interval: merged by time, numbered, encoded once, with anchors."""
 
 from __future__ import annotations
 
@@ -18,53 +18,53 @@ if TYPE_CHECKING:
     from cortex_jupyter.recorder.text.lines import Lines
 
 _SECOND: Final = 1_000_000_000
-#: An anchor lies this far before the last line, so that lines whose times are out of order lie after it.
-_BACK: Final = 2 * _SECOND
-#: So many different texts of the kubelet are notices of one source.
-_COMPLAINTS: Final = 20
+#: An anchor lies this far before the last line (ns), so that lines whose times are out of order lie after it.
+_ANCHOR_DISTANCE: Final = 2 * _SECOND
+#: At most this many different texts of the kubelet become notices of one source.
+_MAX_KUBELET_TEXTS: Final = 20
 
 
 @dataclass(slots=True)
-class Piece:
-    """Whole lines of one source, as they came."""
+class RawLines:
+    """Whole lines of one source, as they arrived."""
 
     sid: int
     data: bytes
 
     @property
     def size(self) -> int:
-        """Bytes, about."""
+        """Approximate size in bytes."""
         return len(self.data)
 
 
 @dataclass(slots=True)
-class Ready:
-    """Lines that are parsed already: out of a rotated file."""
+class ParsedLines:
+    """Parsed lines of one source, from a rotated file."""
 
     sid: int
     lines: Lines
 
     @property
     def size(self) -> int:
-        """Bytes, about."""
+        """Approximate size in bytes."""
         return sum(map(len, self.lines.texts))
 
 
 @dataclass(slots=True)
-class Note:
-    """A notice to be, or with an empty `event` only a change of the recording's row.
+class PendingNotice:
+    """A notice without its number; with an empty `event`, only a change of the recording's row.
 
     Parameters
     ----------
     event, message : str
     time : int
-        ns; 0 for now. A notice of a source never comes before the source's last line.
+        Time in ns; 0 for now. A notice of a source never comes before the source's last line.
     sid : int
-        The source it is about, 0 for none.
+        The source that it is about; 0 for none.
     ended : bool
-        The source has been read to its end.
+        Whether the source has been read to its end.
     unaudited : bool
-        It has just been, and is still to be audited.
+        Whether the source has just ended, and is still to be audited.
     update : dict
         As `Commit.update`.
     fields : dict
@@ -82,24 +82,24 @@ class Note:
     size: ClassVar[int] = 0
 
 
-#: What a task's readers hand to the writer.
-Item = Piece | Ready | Note
+#: What the sources of a task hand to the writer.
+Item = RawLines | ParsedLines | PendingNotice
 
 
-class Track:
-    """Where one source is: its anchor, kept true line by line second by second.
+class SourceProgress:
+    """How far one source has been recorded: its anchor, kept up to date.
 
     Parameters
     ----------
     source : Source
     anchor : Anchor
-        Where it was left.
+        The anchor that was stored last.
 
     Notes
     -----
-    `_marks` holds, for each second that was the latest so far, the number of the line that reached it: the first
-    line with a time not before that second. Marks before the anchor are dropped. After a clock was set back the
-    anchor's second lies before what was dropped; then the source's first line is the only safe place.
+    `_marks` holds, for each second that was the latest so far, the number of the line that reached it: the first line
+    with a time not before that second. Marks before the anchor are dropped. After a clock was set back, the anchor's
+    second lies before the dropped marks; then only the source's first line is a safe place.
     """
 
     def __init__(self, source: Source, anchor: Anchor) -> None:
@@ -107,54 +107,55 @@ class Track:
         self.public = source.public
         self.last = anchor.last
         self.ended, self.unaudited = anchor.ended, anchor.unaudited
-        self.complaints: set[str] = set()
+        self.kubelet_texts: set[str] = set()
         self.recent: deque[tuple[int, str]] = deque(maxlen=8)
-        self._top = anchor.top
-        # The marks between the anchor and the latest line are not kept: its place is early enough for all of them.
-        self._marks: deque[tuple[int, int]] = deque([(self._top, anchor.seq)] if anchor.last else [])
-        self._second = anchor.second
-        # A place of 0 with lines before it: the clock was set back. It is early enough for any second.
-        self._floor = anchor.second if anchor.seq else 0
+        self._latest_second = anchor.top
+        # The marks between the anchor and the latest line are not stored; the anchor's place is early enough for all of
+        # them.
+        self._marks: deque[tuple[int, int]] = deque([(self._latest_second, anchor.seq)] if anchor.last else [])
+        self._anchor_second = anchor.second
+        # A number of 0 although there are lines: the clock was set back. It is early enough for any second.
+        self._earliest_safe_second = anchor.second if anchor.seq else 0
 
     def advance(self, lines: Lines, numbers: list[int] | range) -> None:
-        """Take note of lines that got these numbers."""
+        """Take in lines that got these numbers."""
         for second, position in lines.marks:
-            if second > self._top:
-                self._top = second
+            if second > self._latest_second:
+                self._latest_second = second
                 self._marks.append((second, numbers[position]))
         self.last = lines.times[-1]
         self.recent.extend(zip(lines.times[-8:], lines.texts[-8:], strict=True))
-        self._second = self.last - self.last % _SECOND - _BACK
-        if self._second >= self._floor:
-            self._floor = self._second
-            while len(self._marks) > 1 and self._marks[0][0] < self._second:
+        self._anchor_second = self.last - self.last % _SECOND - _ANCHOR_DISTANCE
+        if self._anchor_second >= self._earliest_safe_second:
+            self._earliest_safe_second = self._anchor_second
+            while len(self._marks) > 1 and self._marks[0][0] < self._anchor_second:
                 self._marks.popleft()
 
     def shift(self, first: int, by: int) -> None:
-        """Give later numbers to the lines from `first` on."""
+        """Add `by` to the numbers of the lines from `first` on."""
         self._marks = deque((second, n + by if n >= first else n) for second, n in self._marks)
 
     @property
     def anchor(self) -> Anchor:
-        """Where to take the source up again."""
+        """Where to resume the source."""
         if not self._marks:
             return Anchor(ended=self.ended, unaudited=self.unaudited)  # no line yet
-        seq = self._marks[0][1] if self._second >= self._floor else 0
-        return Anchor(self._second, seq, self.last, self.ended, self._top, self.unaudited)
+        seq = self._marks[0][1] if self._anchor_second >= self._earliest_safe_second else 0
+        return Anchor(self._anchor_second, seq, self.last, self.ended, self._latest_second, self.unaudited)
 
 
 class Batcher:
-    """Makes commits out of pieces and notes, for one recording.
+    """Builds commits from lines and notices, for one recording.
 
     Parameters
     ----------
     task : str
         The task's key.
     next_seq : int
-        The number the next record gets.
+        The number of the next record.
     parser : Parser, optional
     masked : dict, optional
-        How many secrets were masked so far, by kind; None where none of the recording's lines were to be.
+        How many secrets were masked so far, by kind; None if none of the recording's lines were to be masked.
     """
 
     def __init__(self, task: str, next_seq: int, parser: Parser = PLAIN, masked: dict[str, int] | None = None) -> None:
@@ -162,33 +163,34 @@ class Batcher:
         self.next_seq = next_seq
         self.parser = parser
         self._masked = Counter(masked or {})
-        self._said = masked  # of what was masked, what the recording says
-        self.tracks: dict[int, Track] = {}
-        #: How far the latest line was ahead of our clock when it came, ns: its node is at least as far ahead.
-        self.ahead = 0
+        self._stored_masked = masked  # the counts that the recording's row holds
+        self.progress: dict[int, SourceProgress] = {}
+        #: How far the latest line was ahead of our clock when it arrived (ns): its node's clock is at least that far
+        #: ahead.
+        self.clock_ahead = 0
 
     def build(self, items: list[Item]) -> Commit:
-        """Give the commit of these items; notices stand where they stood between the lines."""
+        """Return the commit of these items; notices keep their place between the lines."""
         commit = Commit()
         pieces: dict[int, list[bytes]] = {}
         for item in items:
-            if isinstance(item, Piece):
+            if isinstance(item, RawLines):
                 pieces.setdefault(item.sid, []).append(item.data)
                 continue
-            self._lines(commit, pieces)
+            self._add_lines(commit, pieces)
             pieces = {}
-            if isinstance(item, Ready):
-                self._batch(commit, {item.sid: item.lines})
+            if isinstance(item, ParsedLines):
+                self._add_batch(commit, {item.sid: item.lines})
             else:
-                self._note(commit, item)
-        self._lines(commit, pieces)
-        if self.parser.masked and self._said != self._masked:
-            # The sum and not what is new: a commit that is written twice counts once.
-            self._said = commit.update["masked"] = dict(self._masked)
+                self._add_notice(commit, item)
+        self._add_lines(commit, pieces)
+        if self.parser.masked and self._stored_masked != self._masked:
+            # The sum, not the increment: a commit that is written twice counts once.
+            self._stored_masked = commit.update["masked"] = dict(self._masked)
         return commit
 
-    def later(self, commit: Commit, by: int) -> None:
-        """Give later numbers to a commit that was built and not written: something has to come before it."""
+    def shift(self, commit: Commit, by: int) -> None:
+        """Add `by` to the numbers of a commit that was built and not written: another entry must come before it."""
         if not commit.entries:
             return
         first = commit.entries[0].seq
@@ -196,77 +198,80 @@ class Batcher:
             doc = orjson.loads(entry.data)
             entry.data = orjson.dumps(doc | {"seq": doc["seq"] + by})
             entry.seq += by
-        for sid, track in self.tracks.items():
-            track.shift(first, by)
+        for sid, progress in self.progress.items():
+            progress.shift(first, by)
             if sid in commit.anchors:
-                commit.anchors[sid] = track.anchor
+                commit.anchors[sid] = progress.anchor
         self.next_seq += by
 
-    def _note(self, commit: Commit, note: Note) -> None:
+    def _add_notice(self, commit: Commit, note: PendingNotice) -> None:
         commit.update |= note.update
-        track = self.tracks.get(note.sid)
-        if track is not None and note.ended:
-            track.ended, track.unaudited = True, note.unaudited
-            track.recent.clear()
-            commit.anchors[note.sid] = track.anchor
+        progress = self.progress.get(note.sid)
+        if progress is not None and note.ended:
+            progress.ended, progress.unaudited = True, note.unaudited
+            progress.recent.clear()
+            commit.anchors[note.sid] = progress.anchor
         if not note.event:
             return
         message = self.parser.text(note.message, self._masked)
         if message != note.message and "message" in commit.update:
             commit.update["message"] = self.parser.text(commit.update["message"], Counter())
-        at = max(note.time or time.time_ns(), track.last + 1 if track and track.last else 0)
-        fields = note.fields | ({"source": track.public} if track else {})
-        self._add(commit, notice(self.task, self.next_seq, at, note.event, message, **fields))
+        time_ns = max(note.time or time.time_ns(), progress.last + 1 if progress and progress.last else 0)
+        fields = note.fields | ({"source": progress.public} if progress else {})
+        self._add_entry(commit, notice(self.task, self.next_seq, time_ns, note.event, message, **fields))
 
-    def _lines(self, commit: Commit, pieces: dict[int, list[bytes]]) -> None:
+    def _add_lines(self, commit: Commit, pieces: dict[int, list[bytes]]) -> None:
         parsed = {sid: self.parser.lines(b"".join(data)) for sid, data in pieces.items()}
-        self._batch(commit, {sid: lines for sid, lines in parsed.items() if lines.times})
+        self._add_batch(commit, {sid: lines for sid, lines in parsed.items() if lines.times})
         for sid, lines in parsed.items():
             for text in lines.errors:
-                # An attempt that fails again says the same again, or the one before that.
-                if text not in self.tracks[sid].complaints and len(self.tracks[sid].complaints) < _COMPLAINTS:
-                    self.tracks[sid].complaints.add(text)
-                    self._note(commit, Note("status", text, sid=sid, fields={"notice": "kubelet"}))
+                # A repeated attempt gets the same text again, or the one before that.
+                if (
+                    text not in self.progress[sid].kubelet_texts
+                    and len(self.progress[sid].kubelet_texts) < _MAX_KUBELET_TEXTS
+                ):
+                    self.progress[sid].kubelet_texts.add(text)
+                    self._add_notice(commit, PendingNotice("status", text, sid=sid, fields={"notice": "kubelet"}))
 
-    def _batch(self, commit: Commit, parsed: dict[int, Lines]) -> None:
+    def _add_batch(self, commit: Commit, parsed: dict[int, Lines]) -> None:
         first = self.next_seq
         if not parsed:
             return
         if len(parsed) == 1:
             ((sid, lines),) = parsed.items()
             times, texts, sids = lines.times, lines.texts, [sid] * len(lines.times)
-            self.tracks[sid].advance(lines, range(first, first + len(times)))
+            self.progress[sid].advance(lines, range(first, first + len(times)))
         else:
-            times, texts, sids = self._merged(parsed, first)
+            times, texts, sids = self._merge(parsed, first)
         for lines in parsed.values():
             for kinds in lines.masked.values():
                 self._masked.update(kinds)
-        sources = {sid: self.tracks[sid].public for sid in parsed}
-        # Only lines out of files know their origin, and they come alone.
+        sources = {sid: self.progress[sid].public for sid in parsed}
+        # Only lines from files have a known stream, and they come alone.
         streams = lines.streams or None if len(parsed) == 1 else None
         data = encode_batch(self.task, first, times, sids, streams, texts, sources)
-        self._add(commit, Entry(first, len(times), "log", min(times), max(times), data))
-        self.ahead = max(times) - time.time_ns()
-        commit.anchors |= {sid: self.tracks[sid].anchor for sid in parsed}
+        self._add_entry(commit, Entry(first, len(times), "log", min(times), max(times), data))
+        self.clock_ahead = max(times) - time.time_ns()
+        commit.anchors |= {sid: self.progress[sid].anchor for sid in parsed}
 
-    def _merged(self, parsed: dict[int, Lines], first: int) -> tuple[list[int], list[str], list[int]]:
-        """Merge several sources by time, each kept in the order of its file."""
+    def _merge(self, parsed: dict[int, Lines], first: int) -> tuple[list[int], list[str], list[int]]:
+        """Merge the lines of several sources by time; the lines of each source keep the order of its file."""
         rows: list[tuple[int, int, int]] = []
         for sid, lines in parsed.items():
             latest = 0
-            for i, at in enumerate(lines.times):
-                latest = max(latest, at)
+            for i, line_time in enumerate(lines.times):
+                latest = max(latest, line_time)
                 rows.append((latest, sid, i))
         rows.sort()
         numbers: dict[int, list[int]] = {sid: [0] * len(lines.times) for sid, lines in parsed.items()}
         for number, (_, sid, i) in enumerate(rows, first):
             numbers[sid][i] = number
         for sid, lines in parsed.items():
-            self.tracks[sid].advance(lines, numbers[sid])
+            self.progress[sid].advance(lines, numbers[sid])
         times = [parsed[sid].times[i] for _, sid, i in rows]
         texts = [parsed[sid].texts[i] for _, sid, i in rows]
         return times, texts, [sid for _, sid, _ in rows]
 
-    def _add(self, commit: Commit, entry: Entry) -> None:
+    def _add_entry(self, commit: Commit, entry: Entry) -> None:
         commit.entries.append(entry)
         self.next_seq = entry.last + 1

@@ -1,7 +1,7 @@
-"""Commit, and where the store is full or busy wait and try again: nothing is lost, nothing is doubled.
+"""Commit; if the store is full or busy, wait and try again, so that nothing is lost and nothing is doubled.
 
-While the writer waits, readers of the cluster wait for it (`Channel.lines`), and the cluster keeps what they do not
-read. The room that is set aside for this is given up, so that every recording can say why it stands still.
+While the writer waits, the sources wait for it (`Channel.put_lines`), and the cluster keeps the lines that are not
+read. The store's reserve is released meanwhile, so that every recording can say why it stands still.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable
 
-    from cortex_jupyter.recorder.process.health import Pulse
+    from cortex_jupyter.recorder.process.health import Health
     from cortex_jupyter.recorder.writing.batch import Batcher
     from cortex_jupyter.store import Info, Lease, Store
 
 _log = logging.getLogger(__name__)
 
 STOPPED: Final = "Recording stopped: the store is full; it goes on when there is room"
-#: Between attempts, seconds.
+#: Wait between attempts (seconds).
 RETRY_S: Final = 2.0
 
 
-class Voice:
-    """Says in one recording that it stands still, and that it goes on.
+class StallNotice:
+    """Writes into one recording that it has stopped, and later that it goes on.
 
     Parameters
     ----------
     store : Store
     lease : Lease
     batcher : Batcher
-        Whose numbers the notices take.
+        The notices take its next numbers.
     """
 
     def __init__(self, store: Store, lease: Lease, batcher: Batcher) -> None:
         self._store, self._lease, self._batcher = store, lease, batcher
-        self._before: Info | None = None
+        self._info_before: Info | None = None
 
-    def stop(self, pending: Commit | None = None) -> None:
-        """Say it once; a commit that waits comes after it."""
-        if self._before is not None:
+    def report(self, pending: Commit | None = None) -> None:
+        """Write once that the recording has stopped, before the commit that waits."""
+        if self._info_before is not None:
             return
         try:
             before = self._store.info(self._lease.recording)
-            if before is not None and self._say(before.state, STOPPED, StoreFull.__name__, pending):
-                self._before = before
+            if before is not None and self._write(before.state, STOPPED, StoreFull.__name__, pending):
+                self._info_before = before
         except StoreError as error:
             _log.warning("%s: %s", self._batcher.task, error)
 
-    def go_on(self, written: Commit | None = None) -> None:
-        """Take it back, after the commit that waited."""
-        before, self._before = self._before, None
+    def resolve(self, written: Commit | None = None) -> None:
+        """Restore the state from before, after the commit that waited."""
+        before, self._info_before = self._info_before, None
         if before is None:
             return
         update = written.update if written else {}
@@ -65,77 +65,81 @@ class Voice:
         if update.get("done"):
             return
         try:
-            self._say(state, message, update.get("reason", before.reason), None)
+            self._write(state, message, update.get("reason", before.reason), None)
         except StoreError as error:
-            self._before = before
+            self._info_before = before
             _log.warning("%s: %s", self._batcher.task, error)
 
-    def _say(self, state: str, message: str, reason: str, pending: Commit | None) -> bool:
-        waits = bool(pending and pending.entries)
-        number = pending.entries[0].seq if pending and waits else self._batcher.next_seq
-        said = notice(
+    def _write(self, state: str, message: str, reason: str, pending: Commit | None) -> bool:
+        has_entries = bool(pending and pending.entries)
+        number = pending.entries[0].seq if pending and has_entries else self._batcher.next_seq
+        entry = notice(
             self._batcher.task, number, time.time_ns(), "status", message, state=state, reason=reason, notice="state"
         )
-        self._store.commit(self._lease, Commit([said], update={"message": message, "reason": reason}))
-        if pending and waits:
-            self._batcher.later(pending, 1)
+        self._store.commit(self._lease, Commit([entry], update={"message": message, "reason": reason}))
+        if pending and has_entries:
+            self._batcher.shift(pending, 1)
         else:
             self._batcher.next_seq += 1
         return True
 
 
-class Patience:
-    """What the writer's thread commits with.
+class CommitRetrier:
+    """Commits for the writer's thread, and repeats a commit that the store could not take.
 
     Parameters
     ----------
     store : Store
     stopping : threading.Event
-        Set when the writer ends: what is not committed then is given up.
-    others : callable
-        Gives the voices of all recordings that have something to write.
-    pulse : Pulse
-        To be told of what the store refuses.
+        Set when the writer ends; commits that still wait are given up then.
+    stall_notices : callable
+        Returns the stall notices of all recordings that have something to write.
+    health : Health
+        Notified of errors of the store.
     """
 
     def __init__(
-        self, store: Store, stopping: threading.Event, others: Callable[[], Iterable[Voice]], pulse: Pulse
+        self,
+        store: Store,
+        stopping: threading.Event,
+        stall_notices: Callable[[], Iterable[StallNotice]],
+        health: Health,
     ) -> None:
-        self._store, self._stopping, self._others, self._pulse = store, stopping, others, pulse
-        self.full = False
+        self._store, self._stopping, self._stall_notices, self._health = store, stopping, stall_notices, health
+        self.is_full = False
 
-    def commit(self, lease: Lease, commit: Commit, voice: Voice) -> None:
-        """Commit.
+    def commit(self, lease: Lease, commit: Commit, stall_notice: StallNotice) -> None:
+        """Commit, and repeat until the store takes it.
 
         Raises
         ------
         StoreError
-            What does not pass by waiting, LeaseLost among it; or the writer ends.
+            An error that does not pass by waiting, such as LeaseLost; or the writer ends.
         """
-        said: set[Voice] = set()
+        reported: set[StallNotice] = set()
         while True:
             try:
                 self._store.commit(lease, commit)
             except (StoreFull, StoreBusy) as error:
-                self._wait(error, commit, voice, said)
+                self._wait(error, commit, stall_notice, reported)
                 continue
             break
-        if self.full:
-            self.full = False
-            _log.info("there is room again: recording goes on")
-        voice.go_on(commit)
-        for other in said - {voice}:
-            other.go_on()
+        if self.is_full:
+            self.is_full = False
+            _log.info("the store has room again: recording goes on")
+        stall_notice.resolve(commit)
+        for stalled in reported - {stall_notice}:
+            stalled.resolve()
 
-    def _wait(self, error: StoreError, commit: Commit, voice: Voice, said: set[Voice]) -> None:
-        """Wait until another attempt may help."""
-        self._pulse.refused(error)
+    def _wait(self, error: StoreError, commit: Commit, stall_notice: StallNotice, reported: set[StallNotice]) -> None:
+        """Wait until another attempt may succeed."""
+        self._health.store_refused(error)
         if isinstance(error, StoreFull):
-            if not self.full:
+            if not self.is_full:
                 _log.warning("%s: %s", STOPPED, error)
-            self.full = True
+            self.is_full = True
             self._store.release_reserve()
-            voice.stop(commit)
+            stall_notice.report(commit)
         else:
             _log.warning("%s", error)
         while True:
@@ -143,9 +147,9 @@ class Patience:
                 raise error
             if not isinstance(error, StoreFull):
                 return
-            for other in self._others():
-                if other is not voice:
-                    other.stop()
-                    said.add(other)
+            for stalled in self._stall_notices():
+                if stalled is not stall_notice:
+                    stalled.report()
+                    reported.add(stalled)
             if self._store.keep_reserve():
                 return

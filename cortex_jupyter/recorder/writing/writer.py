@@ -1,9 +1,9 @@
-"""The one thread that parses, encodes and commits, for all tasks of a recorder: each when it is due.
+"""Parse, encode and commit on one thread, for all tasks of a recorder: each task when it is due.
 
-A batch goes out at once when the task's last one is older than `INTERVAL_S` (a quiet log pays no delay), else when
-that time is over or `FULL` bytes are there (a busy one is capped at some 30 events a second). Where nobody reads, that time is
-`UNREAD_S`: a commit costs its recorder and the store about as much as a hundred lines, whatever is in it, and of thousands
-of tasks that a collector records few have a reader.
+A batch is committed at once if the task's last one is older than `INTERVAL_S` (a quiet log has no delay). Else it is
+committed when that time is over or `FULL` bytes have arrived (a busy log has at most about 30 events a second). For a
+task without readers the interval is `UNREAD_S`: a commit costs the recorder and the store about as much as a hundred
+lines, whatever it holds, and of the thousands of tasks of a collector few have a reader.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cortex_jupyter.errors import CortexError
-from cortex_jupyter.recorder.process.health import Pulse
+from cortex_jupyter.recorder.process.health import Health
 from cortex_jupyter.recorder.text.parser import PLAIN, Parser
-from cortex_jupyter.recorder.writing.batch import Batcher, Note, Piece, Ready, Track
-from cortex_jupyter.recorder.writing.commit_retrier import Patience, Voice
+from cortex_jupyter.recorder.writing.batch import Batcher, ParsedLines, PendingNotice, RawLines, SourceProgress
+from cortex_jupyter.recorder.writing.commit_retrier import CommitRetrier, StallNotice
 from cortex_jupyter.telemetry import recorder_metrics, tracing
 
 if TYPE_CHECKING:
@@ -37,32 +37,32 @@ _log = logging.getLogger(__name__)
 INTERVAL_S: Final = 0.025
 UNREAD_S: Final = 1.0
 FULL: Final = 64 << 10
-#: Lines of a batch of parsed ones.
-_LINES: Final = 2000
-#: Bytes a task may have waiting before its readers stop taking in.
-_MOST: Final = 1 << 20
+#: Lines of a batch of parsed lines.
+_BATCH_LINES: Final = 2000
+#: Bytes that a task may have waiting before its sources stop reading.
+_MAX_WAITING: Final = 1 << 20
 
 
 class Writer:
-    """The thread; use as a context manager, inside which channels may be opened.
+    """The writer's thread. Use it as a context manager; open channels inside.
 
     Parameters
     ----------
     store : Store
-    pulse : Pulse, optional
-        To be told of what is being written, and for how long.
+    health : Health, optional
+        Notified of each write in progress.
     """
 
-    def __init__(self, store: Store, pulse: Pulse | None = None) -> None:
-        self._store, self._pulse = store, pulse or Pulse()
+    def __init__(self, store: Store, health: Health | None = None) -> None:
+        self._store, self._health = store, health or Health()
         self.lock = threading.Condition()
-        # By when they are due. One whose time has changed stands there twice; what holds is in the dictionary.
+        # Ordered by due time. A channel whose due time has changed is in it twice; `_waiting` holds the valid time.
         self._queue: list[tuple[float, int, Channel]] = []
         self._waiting: dict[Channel, float] = {}
         self._order = itertools.count()
         self._stopping = threading.Event()
-        self.patience = Patience(store, self._stopping, self._voices, self._pulse)
-        # With the context of who starts it: its messages say which recorder it is.
+        self.retrier = CommitRetrier(store, self._stopping, self._stall_notices, self._health)
+        # Runs in the context of the thread that starts it, so that its log messages name the recorder.
         run = contextvars.copy_context().run
         self._thread = threading.Thread(target=run, args=(self._run,), name="cortex-writer", daemon=True)
 
@@ -84,27 +84,27 @@ class Writer:
         parser: Parser = PLAIN,
         masked: dict[str, int] | None = None,
     ) -> Channel:
-        """Give the channel of a recording whose lease is held."""
-        return Channel(self, self._store, lease, task, last_seq, parser, masked)
+        """Return the channel of a recording whose lease is held."""
+        return Channel(self, self._store, lease, task=task, last_seq=last_seq, parser=parser, masked=masked)
 
     def add(self, channel: Channel) -> None:
-        """Have a channel looked at when it is due, the lock being held."""
-        if self._waiting.get(channel) == channel.due:
+        """Queue a channel for its due time. The caller holds the lock."""
+        if self._waiting.get(channel) == channel.due_at:
             return
-        self._waiting[channel] = channel.due
-        heapq.heappush(self._queue, (channel.due, next(self._order), channel))
+        self._waiting[channel] = channel.due_at
+        heapq.heappush(self._queue, (channel.due_at, next(self._order), channel))
         if self._queue[0][2] is channel:
             self.lock.notify()
 
-    def _voices(self) -> list[Voice]:
+    def _stall_notices(self) -> list[StallNotice]:
         with self.lock:
-            return [channel.voice for channel in self._waiting if channel.error is None]
+            return [channel.stall_notice for channel in self._waiting if channel.error is None]
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
             channel, items, barriers = job
             if items:
-                with self._pulse.writing():
+                with self._health.write_in_progress():
                     channel.write(items)
             for barrier in barriers:
                 barrier()
@@ -114,22 +114,22 @@ class Writer:
             while True:
                 while self._queue and self._waiting.get(self._queue[0][2]) != self._queue[0][0]:
                     heapq.heappop(self._queue)
-                due, _, channel = self._queue[0] if self._queue else (None, 0, None)
+                due_at, _, channel = self._queue[0] if self._queue else (None, 0, None)
                 now = time.monotonic()
-                if channel is not None and due is not None and (due <= now or self._stopping.is_set()):
+                if channel is not None and due_at is not None and (due_at <= now or self._stopping.is_set()):
                     heapq.heappop(self._queue)
                     del self._waiting[channel]
                     items = channel.take()
                     if channel.items:
                         self.add(channel)
-                    return channel, items, channel.passed()
+                    return channel, items, channel.take_reached_barriers()
                 if self._stopping.is_set():
                     return None
-                self.lock.wait(None if due is None else due - now)
+                self.lock.wait(None if due_at is None else due_at - now)
 
 
 class Channel:
-    """One recording's way into the writer. All methods are called on the event loop.
+    """The way of one recording's lines and notices to the writer. All methods are called on the event loop.
 
     Parameters
     ----------
@@ -138,10 +138,10 @@ class Channel:
     lease : Lease
     task : str
     last_seq : int
-        The last number that is recorded.
+        The last recorded number.
     parser : Parser
     masked : dict or None
-        As `Batcher` takes them.
+        As for `Batcher`.
     """
 
     def __init__(
@@ -149,6 +149,7 @@ class Channel:
         writer: Writer,
         store: Store,
         lease: Lease,
+        *,
         task: str,
         last_seq: int,
         parser: Parser,
@@ -157,124 +158,124 @@ class Channel:
         self._writer, self._lease = writer, lease
         self.task = task
         self._batcher = Batcher(task, last_seq + 1, parser, masked)
-        self.voice = Voice(store, lease, self._batcher)
-        #: The last number that we have recorded.
-        self.reached = last_seq
+        self.stall_notice = StallNotice(store, lease, self._batcher)
+        #: The last number that this recorder has committed.
+        self.last_committed = last_seq
         self._loop = asyncio.get_running_loop()
-        self._room = asyncio.Event()
+        self._has_room = asyncio.Event()
         # Shared with the writer's thread, under its lock.
         self.items: list[Item] = []
         self.size = 0
-        self.due = 0.0
-        self.written = float("-inf")
-        self.given = self.taken = 0  # items so far
-        self.barriers: list[tuple[int, Callable[[], object]]] = []  # after how many items
+        self.due_at = 0.0
+        self.written_at = float("-inf")
+        self.accepted = self.taken = 0  # how many items so far
+        self.barriers: list[tuple[int, Callable[[], object]]] = []  # with the number of items before each
         self._interval = INTERVAL_S
         self.error: Exception | None = None
-        self._since = time.time_ns()
-        #: By source: where in a trace its next commit belongs.
+        self._opened_ns = time.time_ns()
+        #: By source: the trace context of its next commit.
         self.traced: dict[int, Any] = {}
 
-    def track(self, sid: int, source: Source, anchor: Anchor) -> None:
-        """Make a source known before its first line."""
-        self._batcher.tracks[sid] = Track(source, anchor)
+    def add_source(self, sid: int, source: Source, anchor: Anchor) -> None:
+        """Add a source before its first line."""
+        self._batcher.progress[sid] = SourceProgress(source, anchor)
 
     @property
-    def ahead(self) -> float:
-        """How far the latest line was ahead of our clock when it came, seconds; mostly below 0."""
-        return self._batcher.ahead / 1e9
+    def clock_ahead_s(self) -> float:
+        """How far the latest line was ahead of our clock when it arrived (seconds); mostly negative."""
+        return self._batcher.clock_ahead / 1e9
 
     def anchor(self, sid: int) -> Anchor:
-        """Give where a source is; exact after `flush`."""
-        return self._batcher.tracks[sid].anchor
+        """Return a source's anchor; exact after `flush`."""
+        return self._batcher.progress[sid].anchor
 
     def recent(self, sid: int) -> list[tuple[int, str]]:
-        """Give the last few recorded lines of a source; exact after `flush`."""
-        return list(self._batcher.tracks[sid].recent)
+        """Return the last few recorded lines of a source; exact after `flush`."""
+        return list(self._batcher.progress[sid].recent)
 
-    def recall(self, sid: int, lines: list[tuple[int, str]]) -> None:
-        """Tell the last lines of a source that another recorder has recorded; to be called after `flush`."""
-        recent = self._batcher.tracks[sid].recent
+    def set_recent(self, sid: int, lines: list[tuple[int, str]]) -> None:
+        """Set the last lines of a source that an earlier recorder has recorded; call it after `flush`."""
+        recent = self._batcher.progress[sid].recent
         if not recent:
             recent.extend(lines[-8:])
 
-    async def lines(self, sid: int, data: bytes) -> None:
-        """Hand over whole lines; waits while too much is unwritten.
+    async def put_lines(self, sid: int, data: bytes) -> None:
+        """Hand over whole lines; wait while too much is unwritten.
 
         Raises
         ------
         CortexError
-            What the last commit failed with; nothing more is taken.
+            The error of the last commit; nothing more is accepted.
         """
         if not data:
             return
         if data[-1:] != b"\n":
             data += b"\n"
         await self._until_room()
-        self._put(Piece(sid, data))
+        self._enqueue(RawLines(sid, data))
 
-    async def ready(self, sid: int, lines: Lines) -> None:
-        """Hand over parsed lines; waits while too much is unwritten.
+    async def put_parsed(self, sid: int, lines: Lines) -> None:
+        """Hand over parsed lines; wait while too much is unwritten.
 
         Raises
         ------
         CortexError
-            What the last commit failed with; nothing more is taken.
+            The error of the last commit; nothing more is accepted.
         """
-        for start in range(0, len(lines), _LINES):
+        for start in range(0, len(lines), _BATCH_LINES):
             await self._until_room()
-            part = lines.part(start, start + _LINES)
-            self._put(Ready(sid, part))
+            part = lines.part(start, start + _BATCH_LINES)
+            self._enqueue(ParsedLines(sid, part))
 
-    def note(self, note: Note) -> None:
+    def put_notice(self, note: PendingNotice) -> None:
         """Hand over a notice, or a change of the recording's row."""
-        self._put(note)
+        self._enqueue(note)
 
-    def read(self, *, on: bool) -> None:
-        """Say whether anybody reads it; what has waited for nobody is committed as soon as somebody does."""
-        interval = INTERVAL_S if on else UNREAD_S
+    def set_has_readers(self, *, has_readers: bool) -> None:
+        """Set whether the task has readers. With the first reader, waiting items are committed soon."""
+        interval = INTERVAL_S if has_readers else UNREAD_S
         if interval == self._interval:
             return
         with self._writer.lock:
             self._interval = interval
             if self.items:
-                self.due = min(self.due, self.written + self._interval)
+                self.due_at = min(self.due_at, self.written_at + self._interval)
                 self._writer.add(self)
 
     async def flush(self) -> None:
-        """Wait until everything handed over is committed."""
+        """Wait until everything that was handed over is committed."""
         done = asyncio.Event()
         with self._writer.lock:
-            self.barriers.append((self.given, lambda: self._loop.call_soon_threadsafe(done.set)))
-            self.due = time.monotonic()
+            self.barriers.append((self.accepted, lambda: self._loop.call_soon_threadsafe(done.set)))
+            self.due_at = time.monotonic()
             self._writer.add(self)
         await done.wait()
         if self.error is not None:
             raise self.error
 
     async def _until_room(self) -> None:
-        while self.size > _MOST and self.error is None:
-            self._room.clear()
-            await self._room.wait()
+        while self.size > _MAX_WAITING and self.error is None:
+            self._has_room.clear()
+            await self._has_room.wait()
 
-    def _put(self, item: Item) -> None:
+    def _enqueue(self, item: Item) -> None:
         if self.error is not None:
             raise self.error
         with self._writer.lock:
             if not self.items:
-                self.due = max(time.monotonic(), self.written + self._interval)
+                self.due_at = max(time.monotonic(), self.written_at + self._interval)
             self.items.append(item)
             recorder_metrics.QUEUE.inc(item.size)
-            self.given += 1
+            self.accepted += 1
             self.size += item.size
             if self.size >= FULL:
-                self.due = min(self.due, time.monotonic())
+                self.due_at = min(self.due_at, time.monotonic())
             self._writer.add(self)
 
-    # ------------------------------------------------- on the writer's thread
+    # ---------------------------------------------- on the writer's thread
 
     def take(self) -> list[Item]:
-        """Take about `FULL` bytes of items, the lock being held."""
+        """Take about `FULL` bytes of items. The caller holds the lock."""
         size = n = 0
         for item in self.items:
             n += 1
@@ -284,42 +285,48 @@ class Channel:
         taken, self.items = self.items[:n], self.items[n:]
         self.size -= size
         self.taken += n
-        self.written = time.monotonic()
-        # Full or not, it stands behind those that are due already: a backlog of one task does not hold up the others.
-        self.due = self.written if self.size >= FULL or self.barriers else self.written + self._interval
+        self.written_at = time.monotonic()
+        # Full or not, the channel queues behind those that are due already: a backlog of one task does not delay the
+        # others.
+        self.due_at = self.written_at if self.size >= FULL or self.barriers else self.written_at + self._interval
         return taken
 
-    def passed(self) -> list[Callable[[], object]]:
-        """Take the barriers before which everything has been taken, the lock being held."""
-        passed = [call for at, call in self.barriers if at <= self.taken]
-        self.barriers = [(at, call) for at, call in self.barriers if at > self.taken]
-        return passed
+    def take_reached_barriers(self) -> list[Callable[[], object]]:
+        """Take the barriers whose preceding items have all been taken. The caller holds the lock."""
+        take_reached_barriers = [call for count, call in self.barriers if count <= self.taken]
+        self.barriers = [(count, call) for count, call in self.barriers if count > self.taken]
+        return take_reached_barriers
 
-    def _trace(self, items: list[Item], seconds: float) -> None:
+    def _trace_commit(self, items: list[Item], seconds: float) -> None:
         for item in items:
-            if isinstance(item, (Piece, Ready)) and (at := self.traced.pop(item.sid, None)) is not None:
-                tracing.past("cortex.commit", seconds, {"cortex.task": self.task, "cortex.commit.bytes": item.size}, at)
+            if isinstance(item, (RawLines, ParsedLines)) and (context := self.traced.pop(item.sid, None)) is not None:
+                tracing.past(
+                    "cortex.commit", seconds, {"cortex.task": self.task, "cortex.commit.bytes": item.size}, context
+                )
 
     def write(self, items: list[Item]) -> None:
-        """Commit items, unless that failed before; an error is kept for who hands over next."""
+        """Commit items unless a commit failed before.
+
+        An error is kept, and raised by the next method that hands over items.
+        """
         size = sum(item.size for item in items)
         if self.error is None:
             self._commit(items, size)
         recorder_metrics.QUEUE.dec(size)
-        self._loop.call_soon_threadsafe(self._room.set)
+        self._loop.call_soon_threadsafe(self._has_room.set)
 
     def _commit(self, items: list[Item], size: int) -> None:
         try:
             commit = self._batcher.build(items)
             begun = time.monotonic()
-            self._writer.patience.commit(self._lease, commit, self.voice)
+            self._writer.retrier.commit(self._lease, commit, self.stall_notice)
             seconds = time.monotonic() - begun
-            recorder_metrics.committed(commit.entries, size, seconds, self._since)
+            recorder_metrics.committed(commit.entries, size, seconds, self._opened_ns)
             if self.traced:
-                self._trace(items, seconds)
+                self._trace_commit(items, seconds)
             if commit.entries:
-                self.reached = commit.entries[-1].last
-        except Exception as error:  # noqa: BLE001 - handed to the task's coroutine, which must not wait for ever
+                self.last_committed = commit.entries[-1].last
+        except Exception as error:  # noqa: BLE001 - raised in the task's coroutine, which must not wait for ever
             if not isinstance(error, CortexError):
                 _log.exception("A batch of %s cannot be recorded", self._batcher.task)
             recorder_metrics.failed(error)
