@@ -51,7 +51,7 @@ async def outline(recording: Recording, bins: object, *, levels: bool = False) -
         counts = await asyncio.to_thread(known.sources)
         # Older lines of a run are recorded as a part of it.
         for sid, (source, _) in sources.items():
-            parts = [other for other, (one, _) in sources.items() if one.of(source)]
+            parts = [other for other, (one, _) in sources.items() if one.is_same_run(source)]
             told[sid]["lines"] = sum(counts.get(part, 0) for part in parts)
     doc["sources"] = [told[sid] for sid, (source, _) in sources.items() if not source.part]
     for name in ("first", "last", "start", "width"):

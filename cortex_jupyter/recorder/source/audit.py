@@ -200,7 +200,7 @@ class Audit:
     def _recorded(self, first: int, last: int) -> list[Line]:
         """Give the source's recorded lines about two times, its parts among them."""
         store, id_ = self._context.store, self._context.lease.recording
-        ours = {sid for sid, (source, _) in store.sources(id_).items() if source.of(self._source)}
+        ours = {sid for sid, (source, _) in store.sources(id_).items() if source.is_same_run(self._source)}
         low, high = first - _SLACK, last + _SLACK
         found: list[Line] = []
         for entry in store.batches(id_, low, high):
