@@ -103,7 +103,9 @@ class Sources:
             self._ids[source] = sid
             over = anchor.ended and not anchor.unaudited
             reader = self._readers[source] = None if over else self._read(sid, source, anchor)
-            part, end = next(((p, a) for p, (s, a) in parts.items() if s.part == 1 and s.is_same_run(source)), (0, None))
+            part, end = next(
+                ((p, a) for p, (s, a) in parts.items() if s.part == 1 and s.is_same_run(source)), (0, None)
+            )
             # Its older lines were being read, or nobody had got to them yet.
             if (end and not end.ended) or (part == 0 and reader):
                 self._fill(sid, source, reader, part)

@@ -132,7 +132,7 @@ class Tasks:
             "cortex.task": ref.key,
             "cortex.lease.epoch": lease.epoch,
         }
-        with tracing.span("cortex.task.take", known, ago=time.monotonic() - begun):
+        with tracing.span("cortex.task.take", known, ago_s=time.monotonic() - begun):
             one.task = asyncio.create_task(self._record(one))  # what it does belongs to the same trace
         recorder_metrics.LEASES.labels("taken").inc()
         _log.info("taken", extra={"task": ref.key, "seconds": time.monotonic() - begun})
@@ -156,17 +156,17 @@ class Tasks:
             _log.warning("%s: %s", info.ref.key, error)
         except NotAllowed as error:
             _log.warning("%s: %s", info.ref.key, error)
-            recorder_metrics.failed(error)
+            recorder_metrics.count_error(error)
             self.refusals.add(info, error)
             await self._give_back(one)
         except CortexError as error:
             _log.warning("%s: %s", info.ref.key, error)
-            recorder_metrics.failed(error)
+            recorder_metrics.count_error(error)
             self._later[info.id] = time.monotonic() + 5
             await self._tell(info.id, error)
         except Exception as error:  # noqa: BLE001 - one task's fault must not end the others
             _log.exception("%s: recording failed", info.ref.key)
-            recorder_metrics.failed(error)
+            recorder_metrics.count_error(error)
             self._later[info.id] = time.monotonic() + 15
         finally:
             self.reached.note(info.id, one.recorder.reached)

@@ -45,8 +45,8 @@ class Handler(ExtensionHandlerMixin, Discreet, APIHandler):
         described = {
             "http.request.method": asked.method, "http.route": self.route, "url.path": asked.path, "url.scheme": asked.protocol,
         }  # fmt: skip
-        self.span = tracing.opened(f"{asked.method} {self.route}", described, carrier=asked.headers)
-        self.span.inside()
+        self.span = tracing.open_span(f"{asked.method} {self.route}", described, carrier=asked.headers)
+        self.span.make_current()
         await super().prepare()
 
     def on_finish(self) -> None:

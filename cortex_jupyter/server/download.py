@@ -60,7 +60,7 @@ class DownloadHandler(StreamingHandler):
         except CortexError as error:
             if not self._headers_written:
                 raise
-            server_metrics.refused(error.code)
+            server_metrics.count_refusal(error.code)
             self.request.connection.stream.close()  # type: ignore[union-attr]  # a file that ends early is no file
 
     async def _kept(self, recording: Recording, query: LogQuery, suffix: str) -> None:

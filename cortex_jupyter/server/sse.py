@@ -150,7 +150,7 @@ class Stream:
                         await self._write(burst.events)
                     else:
                         await self._place(slot, burst)
-                    server_metrics.sent(len(burst.events), burst.oldest(window.info.last_seq))
+                    server_metrics.count_sent(len(burst.events), burst.oldest(window.info.last_seq))
                     await self._slow_down(slot, window.recording, burst)
 
     async def _tell_when_solved(self, slot: Slot, window: Window) -> None:
@@ -184,7 +184,7 @@ class Stream:
         await asyncio.sleep(pause)
 
     async def _error(self, slot: Slot, error: dict[str, str]) -> None:
-        server_metrics.refused(error["code"])
+        server_metrics.count_refusal(error["code"])
         doc = error if len(self._slots) == 1 else {"task": slot.asked, **error}
         await self._write(b"event: error\ndata: " + orjson.dumps(doc) + b"\n\n")
 

@@ -96,7 +96,7 @@ class Pulse:
     def refused(self, error: CortexError) -> None:
         """Note, and count, what the store said of something that is tried again."""
         self._refused = error.message
-        recorder_metrics.failed(error)
+        recorder_metrics.count_error(error)
 
     def came_round(self, *, looked: bool = True) -> None:
         """Note that the loop goes round that takes and gives tasks, and whether the store let it look."""

@@ -167,7 +167,9 @@ class Stream:
             if await now() != mode:
                 return False
             self.opened = True
-            tracing.past("cortex.log.open", time.monotonic() - begun, {"cortex.read.mode": mode}, tracing.here())
+            tracing.record_span(
+                "cortex.log.open", time.monotonic() - begun, {"cortex.read.mode": mode}, tracing.current_context()
+            )
             self._begun = time.monotonic()
             async for chunk in self._chunks(content, turn, seen if mode == "follow" else None):
                 if not (piece := splitter.feed(chunk)):
@@ -268,9 +270,9 @@ class Stream:
 
     def _trace(self) -> None:
         """Tell of the first new line of a stream, and have its commit told of."""
-        if (here := tracing.here()) is not None:
-            tracing.past("cortex.log.first_line", time.monotonic() - self._begun, {}, here)
-            self._context.channel.traced[self._sid] = here
+        if (context := tracing.current_context()) is not None:
+            tracing.record_span("cortex.log.first_line", time.monotonic() - self._begun, {}, context)
+            self._context.channel.traced[self._sid] = context
 
     async def _deliver(self, resume: Resume, anchor: Anchor, data: bytes, mode: str) -> None:
         channel = self._context.channel

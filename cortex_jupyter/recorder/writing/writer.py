@@ -298,7 +298,9 @@ class Channel:
     def _trace(self, items: list[Item], seconds: float) -> None:
         for item in items:
             if isinstance(item, (Piece, Ready)) and (at := self.traced.pop(item.sid, None)) is not None:
-                tracing.past("cortex.commit", seconds, {"cortex.task": self.task, "cortex.commit.bytes": item.size}, at)
+                tracing.record_span(
+                    "cortex.commit", seconds, {"cortex.task": self.task, "cortex.commit.bytes": item.size}, at
+                )
 
     def write(self, items: list[Item]) -> None:
         """Commit items, unless that failed before; an error is kept for who hands over next."""
@@ -314,7 +316,7 @@ class Channel:
             begun = time.monotonic()
             self._writer.patience.commit(self._lease, commit, self.voice)
             seconds = time.monotonic() - begun
-            recorder_metrics.committed(commit.entries, size, seconds, self._since)
+            recorder_metrics.count_commit(commit.entries, size, seconds, self._since)
             if self.traced:
                 self._trace(items, seconds)
             if commit.entries:
@@ -322,5 +324,5 @@ class Channel:
         except Exception as error:  # noqa: BLE001 - handed to the task's coroutine, which must not wait for ever
             if not isinstance(error, CortexError):
                 _log.exception("A batch of %s cannot be recorded", self._batcher.task)
-            recorder_metrics.failed(error)
+            recorder_metrics.count_error(error)
             self.error = error
