@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from cortex_jupyter.cluster.pods import beginning, containers
+from cortex_jupyter.cluster.pods import containers, startup
 from cortex_jupyter.model import parse_rfc3339
 from cortex_jupyter.recorder.source import notices
 from cortex_jupyter.recorder.source.audit import Audit
@@ -123,7 +123,7 @@ class Sources:
             if new:
                 self._missed(*new[0][:2], parse_rfc3339(pod["metadata"]["creationTimestamp"]))
             for source, started, end in new:
-                await self._add(source, started, end, beginning(pod))
+                await self._add(source, started, end, startup(pod))
 
     def _missed(self, source: Source, started: int, created: int) -> None:
         """Add a gap for the runs between the last known one and this one; the node keeps no log of them.

@@ -213,7 +213,7 @@ class Tasks:
         self._asked = time.monotonic()
         for namespace in namespaces:
             try:
-                lacking = await self._access.lacking(self._cluster, namespace) is not None
+                lacking = await self._access.missing_rights(self._cluster, namespace) is not None
             except CortexError:  # no reviews, or no answer: it is tried again as `Refusals` has it
                 continue
             if lacking:

@@ -7,7 +7,7 @@ from email.utils import formatdate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cortex_jupyter.cluster.clock import Clock
+from cortex_jupyter.cluster.session import Clock
 
 
 @given(
@@ -18,7 +18,7 @@ def test_the_true_offset_lies_within_what_is_known(offset: float, answers: list[
     clock, now = Clock(), 1_700_000_000.0
     for wait, there, back in answers:
         now += wait
-        clock.heard(formatdate(int(now + there + offset), usegmt=True), now, now + there + back)
+        clock.update(formatdate(int(now + there + offset), usegmt=True), now, now + there + back)
         now += there + back
         assert clock._low - 1e-6 <= offset <= clock._high + 1e-6
         assert abs(clock.offset - offset) < 1.1
@@ -26,10 +26,10 @@ def test_the_true_offset_lies_within_what_is_known(offset: float, answers: list[
 
 def test_a_clock_that_was_set_is_followed_and_nonsense_is_not_heard() -> None:
     clock = Clock()
-    clock.heard(formatdate(1000, usegmt=True), 1000.0, 1000.1)
+    clock.update(formatdate(1000, usegmt=True), 1000.0, 1000.1)
     assert abs(clock.offset) < 1
-    clock.heard(formatdate(4600, usegmt=True), 1001.0, 1001.1)
+    clock.update(formatdate(4600, usegmt=True), 1001.0, 1001.1)
     assert abs(clock.offset - 3600) < 2
     for nonsense in (None, "", "yesterday"):
-        clock.heard(nonsense, 1002.0, 1002.1)
+        clock.update(nonsense, 1002.0, 1002.1)
     assert abs(clock.offset - 3600) < 2

@@ -455,7 +455,7 @@ async def test_a_plugin_that_hangs_is_killed_with_its_children(tmp_path: Path, m
 
 
 async def test_a_plugin_that_asks_questions_needs_a_terminal(tmp_path: Path) -> None:
-    with pytest.raises(NoCluster, match="on a terminal"):
+    with pytest.raises(NoCluster, match="needs a terminal"):
         await Cluster.open(
             kubeconfig(tmp_path / "c", "https://x", program(tmp_path, prints(token="x"), interactiveMode="Always"))
         )

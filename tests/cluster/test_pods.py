@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cortex_jupyter.cluster.pods import MESSAGE_MAX, containers, exit_of, status_of, waiting_reason
+from cortex_jupyter.cluster.pods import MESSAGE_MAX, containers, decisive_end, status_of, waiting_reason
 from cortex_jupyter.cluster.workloads import Workload, state_of
 from cortex_jupyter.model import TaskRef
 
@@ -143,16 +143,16 @@ def test_states_of_a_job() -> None:
 def test_a_sidecar_beside_what_has_ended() -> None:
     one = pod(status("m", ended(3), "c1"), init=(status("ship", running(), "c2"),), sidecars=("ship",), phase="Running")
     assert state(job(), one)[0] == "running"
-    assert exit_of([one]).exit_code == 3  # type: ignore[union-attr]
+    assert decisive_end([one]).exit_code == 3  # type: ignore[union-attr]
     killed = pod(
         status("m", ended(), "c1"), init=(status("ship", ended(143), "c2"),), sidecars=("ship",), phase="Succeeded"
     )
-    assert exit_of([killed]).exit_code == 0  # type: ignore[union-attr]
+    assert decisive_end([killed]).exit_code == 0  # type: ignore[union-attr]
 
 
 def test_a_debugging_container_does_not_count() -> None:
     one = pod(status("m", ended(), "c1"), ephemeral=(status("debug", ended(1), "c2"),), phase="Succeeded")
-    assert exit_of([one]).exit_code == 0  # type: ignore[union-attr]
+    assert decisive_end([one]).exit_code == 0  # type: ignore[union-attr]
 
 
 def test_states_of_a_pod_and_others() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, meant, pods_of, resolve
+from cortex_jupyter.cluster.tasks import has_namespace, list_tasks, pods_of, resolve, suggest_name
 from cortex_jupyter.cluster.workloads import COLLECTIONS, Workload, collection, fetch
 from cortex_jupyter.errors import AmbiguousTask, BadQuery, ClusterError, NotAllowed, NotFound, TaskNotFound
 from cortex_jupyter.model import TaskRef, parse_rfc3339
@@ -82,11 +82,11 @@ async def test_what_was_meant_by_what_is_missing(api: Any, cluster: Cluster) -> 
         put(api, kind)
     put(api, "job", obj("train-1"), obj("eval"))
     put(api, "pod", obj("trian-x"))
-    assert await meant(cluster, ref("trian-1")) == "trian-x"
-    assert await meant(cluster, ref("job/trian-1")) == "train-1"
-    assert await meant(cluster, ref("job/zzz")) is None
+    assert await suggest_name(cluster, ref("trian-1")) == "trian-x"
+    assert await suggest_name(cluster, ref("job/trian-1")) == "train-1"
+    assert await suggest_name(cluster, ref("job/zzz")) is None
     api.deny(collection("pod", "team"))
-    assert await meant(cluster, ref("trian-1")) is None
+    assert await suggest_name(cluster, ref("trian-1")) is None
 
 
 async def test_who_may_read_only_some_kinds(api: Any, cluster: Cluster) -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 from cluster.conftest import status
 
 from cortex_jupyter.cluster import watch as lib
-from cortex_jupyter.cluster.watch import Doubt, watch
+from cortex_jupyter.cluster.watch import ReopenTrigger, watch
 from cortex_jupyter.errors import NotAllowed
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ class Watching:
     def __init__(self, cluster: Cluster) -> None:
         self.there: set[str] = set()
         self.events: list[str] = []
-        self.doubt = Doubt()
+        self.reopen = ReopenTrigger()
         self.task = asyncio.create_task(self._run(cluster))
 
     async def _run(self, cluster: Cluster) -> None:
-        async for kind, item in watch(cluster, PATH, {}, doubt=self.doubt):
+        async for kind, item in watch(cluster, PATH, {}, reopen=self.reopen):
             self.events.append(kind)
             if kind in ("ADDED", "MODIFIED"):
                 self.there.add(item["metadata"]["name"])
@@ -155,12 +155,12 @@ async def test_a_watch_that_fell_silent_is_opened_anew(
     await seen.close()
 
 
-async def test_a_watch_that_is_doubted_is_opened_anew(pods: Pods, cluster: Cluster) -> None:
+async def test_a_watch_reopens_when_its_trigger_fires(pods: Pods, cluster: Cluster) -> None:
     pods.dead = 1
     seen = Watching(cluster)
     await seen.until(lambda: pods.watches == 1)
     pods.change("ADDED", "a")
-    seen.doubt.arise()
+    seen.reopen.fire()
     await seen.until(lambda: seen.there == {"a"})
     assert seen.events == ["SYNC", "ADDED"]
     await seen.close()

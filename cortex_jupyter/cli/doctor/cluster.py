@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from cortex_jupyter.cli.doctor.finding import BAD, OK, TOLD, WARN, Finding
-from cortex_jupyter.cluster.access import may
+from cortex_jupyter.cluster.access import is_allowed
 from cortex_jupyter.errors import CortexError, NotFound
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ async def _right(cluster: Cluster, namespace: str, right: Right) -> Finding:
     asked["namespace"] = namespace if right.inside else ""
     worst = BAD if right.needed else WARN
     try:
-        missing = [verb for verb in right.verbs if not await may(cluster, asked | {"verb": verb})]
+        missing = [verb for verb in right.verbs if not await is_allowed(cluster, asked | {"verb": verb})]
     except NotFound:
         return Finding(PART, TOLD, f"{name}{where}: the cluster does not tell what you may do")
     except CortexError as error:

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from cortex_jupyter.cluster.pods import without_bulk
 from cortex_jupyter.cluster.tasks import resolve
-from cortex_jupyter.cluster.watch import Doubt, watch
+from cortex_jupyter.cluster.watch import ReopenTrigger, watch
 from cortex_jupyter.cluster.workloads import collection, segment
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ class Watches:
         self._cluster = cluster
         self._lookups = asyncio.Semaphore(_LOOKUPS)
         self._shared: dict[str, _Shared] = {}
-        self._doubts: WeakValueDictionary[str, Doubt] = WeakValueDictionary()  # by the task's UID, while it is watched
+        self._reopen_triggers: WeakValueDictionary[str, ReopenTrigger] = (
+            WeakValueDictionary()
+        )  # by the task's UID, while it is watched
 
     async def resolve(self, ref: TaskRef) -> Workload:
         """Find the workload of a task; of a Job or pod without what is never looked at (`pods.without_bulk`).
@@ -63,20 +65,20 @@ class Watches:
     def pods(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the pods of a task."""
         path = collection("pod", workload.ref.namespace)
-        return watch(self._cluster, path, workload.pod_query, without_bulk, self._doubt(workload))
+        return watch(self._cluster, path, workload.pod_query, without_bulk, self._reopen_trigger(workload))
 
     def workload(self, workload: Workload) -> AsyncIterator[Change]:
         """Follow the object that is the task."""
         query = {"fieldSelector": f"metadata.name={workload.ref.name}"}
         path = collection(workload.ref.kind, workload.ref.namespace)
-        return watch(self._cluster, path, query, doubt=self._doubt(workload))
+        return watch(self._cluster, path, query, reopen=self._reopen_trigger(workload))
 
     def doubt(self, workload: Workload) -> None:
         """Open the watches of a task anew, which have not told what is known otherwise: their connections may be dead."""
-        self._doubt(workload).arise()
+        self._reopen_trigger(workload).fire()
 
-    def _doubt(self, workload: Workload) -> Doubt:
-        return self._doubts.setdefault(workload.uid, Doubt())
+    def _reopen_trigger(self, workload: Workload) -> ReopenTrigger:
+        return self._reopen_triggers.setdefault(workload.uid, ReopenTrigger())
 
     def events(self, namespace: str, ours: Callable[[str], bool]) -> AsyncIterator[Change]:
         """Follow the events of the UIDs that are ours; the server cannot select them, so what it sends serves all tasks."""
@@ -127,7 +129,7 @@ class SharedWatches(Watches):
         super().doubt(workload)
         for kind in ("pod", "job"):
             if shared := self._shared.get(collection(kind, self._where(workload.ref.namespace))):
-                shared.doubt.arise()
+                shared.reopen.fire()
 
     def _where(self, namespace: str) -> str:
         return "" if self._whole else namespace
@@ -138,7 +140,7 @@ class _Shared:
 
     def __init__(self, cluster: Cluster, path: str, cut: Cut) -> None:
         self._cluster, self._path, self._cut = cluster, path, cut
-        self.doubt = Doubt()
+        self.reopen = ReopenTrigger()
         self._known: dict[str, dict[str, Any]] = {}
         self._listed = False
         self._followers: dict[str, set[_Follower]] = {}  # by UID
@@ -180,7 +182,7 @@ class _Shared:
 
     async def _run(self) -> None:
         try:
-            async for kind, obj in watch(self._cluster, self._path, {}, self._cut, self.doubt):
+            async for kind, obj in watch(self._cluster, self._path, {}, self._cut, self.reopen):
                 if kind in ("SYNC", "LOST", "BACK"):
                     self._listed |= kind == "SYNC"
                     self._tell_all((kind, obj))
