@@ -22,7 +22,7 @@ from cortex_jupyter.store.budget import NOT_HELD
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.store import Readable
 
 #: Bytes read from the store at once, and kept for readers that keep up.
@@ -63,7 +63,7 @@ class Feed:
         *,
         since: int | None = None,
         until: int | None = None,
-        keep: Keep | None = None,
+        keep: RowFilter | None = None,
         epoch: int | None = None,
     ) -> AsyncGenerator[Burst]:
         """Give every event with a number above `after`, then those to come, to the end of the recording.
@@ -127,7 +127,7 @@ class Feed:
             self._leave()
 
     async def frames(
-        self, after: int = 0, *, since: int | None = None, until: int | None = None, keep: Keep | None = None
+        self, after: int = 0, *, since: int | None = None, until: int | None = None, keep: RowFilter | None = None
     ) -> AsyncGenerator[Frame]:
         """Give the same one by one."""
         async with aclosing(self.bursts(after, since=since, until=until, keep=keep)) as bursts:

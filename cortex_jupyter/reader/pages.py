@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from cortex_jupyter.query.bounds import PATIENT, Bound
+from cortex_jupyter.query.bounds import NO_DEADLINE, Bound
 from cortex_jupyter.reader.snapshot import Record, Snapshot, held, records_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cortex_jupyter.model import Cursor
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.store import Readable
 
 _FOREVER = (1 << 63, 0)
@@ -56,8 +56,8 @@ def newest(
     before: Cursor | None = None,
     since: int | None = None,
     until: int | None = None,
-    keep: Keep | None = None,
-    bound: Bound = PATIENT,
+    keep: RowFilter | None = None,
+    bound: Bound = NO_DEADLINE,
 ) -> Page:
     """Give the newest records of a window, or those before a cursor.
 
@@ -129,8 +129,8 @@ def following(
     limit: int,
     since: int | None = None,
     until: int | None = None,
-    keep: Keep | None = None,
-    bound: Bound = PATIENT,
+    keep: RowFilter | None = None,
+    bound: Bound = NO_DEADLINE,
 ) -> Page:
     """Give the records recorded after a cursor, each exactly once over all pages.
 
@@ -179,7 +179,7 @@ def tail_start(
     *,
     since: int | None,
     until: int | None,
-    keep: Keep | None,
+    keep: RowFilter | None,
     bound: Bound,
 ) -> tuple[tuple[int, int] | None, int, bool]:
     """Find where the newest records of a window begin, with no more of them in memory than their places.

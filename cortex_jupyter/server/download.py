@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cortex_jupyter.model import Batch
-    from cortex_jupyter.query.filter import Keep
+    from cortex_jupyter.query.filter import RowFilter
     from cortex_jupyter.reader.session import Recording
     from cortex_jupyter.store import Info
 
@@ -125,7 +125,7 @@ def select(recording: Recording, query: LogQuery, info: Info, gone: threading.Ev
     return (batch for _, batch in held if batch is not None)
 
 
-def _asked(keep: Keep, gone: threading.Event, batch: Batch) -> Iterable[int]:
+def _asked(keep: RowFilter, gone: threading.Event, batch: Batch) -> Iterable[int]:
     _still(gone)
     return keep(batch)
 

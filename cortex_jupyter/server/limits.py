@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from traitlets import Float, HasTraits, Int
 
-from cortex_jupyter.query.bounds import MOST, PAGE_SIZE, QUERY_S, Bounds
+from cortex_jupyter.query.bounds import MAX_LIMIT, PAGE_SIZE, QUERY_S, Bounds
 from cortex_jupyter.query.pattern import SECONDS
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ class Limits(HasTraits):  # type: ignore[misc]  # traitlets tells no types
         8, min=1, help="Searches at work at one time, of one user half of them; others wait. Each is a process."
     ).tag(config=True)
     max_page_records = Int(
-        MOST, min=1, max=MOST, help="Records of a page, whatever its `limit`; `older` and `newer` lead to the others."
+        MAX_LIMIT,
+        min=1,
+        max=MAX_LIMIT,
+        help="Records of a page, whatever its `limit`; `older` and `newer` lead to the others.",
     ).tag(config=True)
     max_page_size = Int(
         PAGE_SIZE, min=1, help="Characters of a page's lines, in the same way; a page has one line however long it is."

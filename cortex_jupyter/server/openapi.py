@@ -16,7 +16,7 @@ from cortex_jupyter._version import __version__
 from cortex_jupyter.errors import BadQuery
 from cortex_jupyter.model import KINDS, STREAMS
 from cortex_jupyter.parsing.level import LEVELS
-from cortex_jupyter.query.bounds import LIMIT, MOST
+from cortex_jupyter.query.bounds import LIMIT, MAX_LIMIT
 from cortex_jupyter.query.language import SEVERAL
 from cortex_jupyter.server.base import Handler
 
@@ -34,7 +34,7 @@ PARAMETERS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "until": (_TIME | {"examples": ["5m"]}, "Up to then."),
     "tail": ({"type": "integer", "minimum": 0}, "Only that many of the newest."),
     "limit": (
-        {"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT},
+        {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": LIMIT},
         "Records of a page; fewer where a limit of the server ends it (`stopped`), `older` and `newer` go on.",
     ),
     "before": (_CURSOR, "A page's `older`: go back from there."),
@@ -78,7 +78,7 @@ def document() -> dict[str, Any]:
     place = _query("at", _TIME | {"examples": ["10m"]}, "A page around this moment.")
     text = _query("format", {"type": "string", "enum": ["json", "text"]}, "`text`: one plain line per event.")
     logs = [*_several(*PARAMETERS), cursor, place, text]
-    bins = _query("bins", {"type": "integer", "minimum": 1, "maximum": MOST}, "How many parts of the time.")
+    bins = _query("bins", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT}, "How many parts of the time.")
     levels = _query("levels", _TEXT, "With warnings and errors of each part.")
     one = _query("task", _TEXT, "`[NAMESPACE:][KIND/]NAME`, given once for each task.", required=True, many=True)
     most = _query("most", {"type": "integer", "minimum": 0}, "Begin with about so many of the newest.")

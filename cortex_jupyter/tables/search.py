@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cortex_jupyter.archive.extra import library
 from cortex_jupyter.query.pattern import REACH, Finder
 from cortex_jupyter.query.re2 import bytewise
-from cortex_jupyter.query.required_literals import needed
+from cortex_jupyter.query.required_literals import required_literals
 from cortex_jupyter.tables.bytefind import buffers, rows_with, wide
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def found(text: Any, pattern: str, find: Callable[[str], object]) -> Any:
     np = library("numpy")
     if not pattern:
         return _asked(text, None, find)
-    held, rule = needed(pattern), _bytewise(pattern)
+    held, rule = required_literals(pattern), _bytewise(pattern)
     rows = None if held.fold else _rows(text, held.texts)
     if rows is None and held.whole:
         return matching(text, re.escape(held.texts[0]))
