@@ -99,38 +99,38 @@ def read(shape: str) -> Reading | None:
     >>> read("[\0]\ttrain-rmse:\0\teval-rmse:\0").values, read("listening on \0:\0") is None
     ({'train-rmse': 1, 'eval-rmse': 2}, True)
     """
-    found = Reading()
+    reading = Reading()
     if _CODE.match(shape):
         return None
     if shape.rstrip().endswith("}") and "{" in shape:
-        _object(shape[shape.index("{") :], shape.count(MARK, 0, shape.index("{")), found)
-    if not found.values:
-        _pairs(shape, found)
-        _columns(shape, found)
+        _object(shape[shape.index("{") :], shape.count(MARK, 0, shape.index("{")), reading)
+    if not reading.values:
+        _pairs(shape, reading)
+        _columns(shape, reading)
     for kind in _STEPS:
         if (step := kind.search(shape)) is not None:
-            found.step = _place(shape, step.end())
+            reading.step = _place(shape, step.end())
             break
     if (epoch := _EPOCH.search(shape)) is not None:
-        found.epoch = _place(shape, epoch.end())
-        found.values.setdefault("epoch", found.epoch)
+        reading.epoch = _place(shape, epoch.end())
+        reading.values.setdefault("epoch", reading.epoch)
     if (bar := _BAR.search(shape)) is not None:
-        found.bar = _place(shape, shape.index(MARK, bar.start()) + 1)
-    if found.step is None and (turn := _ROUND.match(shape)) is not None:
-        found.step = _place(shape, turn.end())
+        reading.bar = _place(shape, shape.index(MARK, bar.start()) + 1)
+    if reading.step is None and (turn := _ROUND.match(shape)) is not None:
+        reading.step = _place(shape, turn.end())
     if (rank := _RANK.search(shape)) is not None:
-        found.rank = _place(shape, rank.end())
+        reading.rank = _place(shape, rank.end())
     if (tag := _TAG.search(shape)) is not None:
-        found.tag = _place(shape, tag.end())
-    found.values = {
+        reading.tag = _place(shape, tag.end())
+    reading.values = {
         name: at
-        for name, at in found.values.items()
+        for name, at in reading.values.items()
         if (words := name.lower().split())
         and name.lower() not in _STEP_NAMES | _OTHER
         and words[-1] not in _WHO
         and (name == "epoch" or words[-1] not in _EPOCHS)
     }
-    return found if found.values else None
+    return reading if reading.values else None
 
 
 def _place(shape: str, end: int) -> int:
@@ -138,7 +138,7 @@ def _place(shape: str, end: int) -> int:
     return shape.count(MARK, 0, end) - 1
 
 
-def _pairs(shape: str, found: Reading) -> None:
+def _pairs(shape: str, reading: Reading) -> None:
     """Find `name=1` and `name: 1`. `name:1` counts only if the line has several, because one may be a port or a file's line."""
     close = [m for m in _PAIR.finditer(shape) if m["sep"] == ":"]
     row = len(close) > 1 or _ROUND.match(shape) is not None
@@ -150,7 +150,7 @@ def _pairs(shape: str, found: Reading) -> None:
             name = _name(left, spaced="=" not in match["sep"] or match["sep"] != "=", first=before == 0)
         before = match.end()
         if name:
-            found.values.setdefault(name, _value(shape, match["value"], at))
+            reading.values.setdefault(name, _value(shape, match["value"], at))
 
 
 def _name(left: str, *, spaced: bool, first: bool) -> str | None:
@@ -167,7 +167,7 @@ def _name(left: str, *, spaced: bool, first: bool) -> str | None:
     return last[1].rstrip("'")
 
 
-def _columns(shape: str, found: Reading) -> None:
+def _columns(shape: str, reading: Reading) -> None:
     """Find values in columns: `| loss 8.1 | ppl 279`, and `Loss 6.9 (7.0)` between tabs."""
     if f"{MARK}%|" in shape:  # a bar
         return
@@ -179,7 +179,7 @@ def _columns(shape: str, found: Reading) -> None:
             if match := rule.match(part):
                 name = match[1].strip()
                 if "\0" not in name:
-                    found.values.setdefault(name, _value(shape, match["value"], at + match.start("value")))
+                    reading.values.setdefault(name, _value(shape, match["value"], at + match.start("value")))
             at += len(part) + 1
 
 
@@ -193,7 +193,7 @@ _MARKED: Final = re.compile(r"90071\d{11}")
 _NAN: Final = re.compile(r"(?<=[:\s])(-?)(?:nan|NaN|inf|Infinity)(?=\s*[,}\]])")
 
 
-def _object(text: str, before: int, found: Reading) -> None:
+def _object(text: str, before: int, reading: Reading) -> None:
     """Find the numbers of a JSON object or a Python dict."""
     places = iter(range(before, before + text.count(MARK)))
     marked = re.sub(MARK, lambda _: str(_SENTINEL + next(places)), text)
@@ -208,14 +208,14 @@ def _object(text: str, before: int, found: Reading) -> None:
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return
     if isinstance(doc, dict):
-        _walk(doc, "", found, texts=texts)
+        _walk(doc, "", reading, texts=texts)
 
 
 #: Numbers nested deeper than this are no metrics; and Python's recursion limit is a thousand.
 _DEEP: Final = 100
 
 
-def _walk(doc: dict[Any, Any], prefix: str, found: Reading, *, texts: bool) -> None:
+def _walk(doc: dict[Any, Any], prefix: str, reading: Reading, *, texts: bool) -> None:
     for key, value in doc.items():
         if not isinstance(key, str) or _MARKED.search(key):  # a key with a number in it differs from line to line
             continue
@@ -223,14 +223,14 @@ def _walk(doc: dict[Any, Any], prefix: str, found: Reading, *, texts: bool) -> N
         number = int(value) if texts and isinstance(value, str) and value.isdecimal() else value
         if isinstance(number, dict):
             if prefix.count(".") < _DEEP:
-                _walk(number, f"{name}.", found, texts=texts)
+                _walk(number, f"{name}.", reading, texts=texts)
         elif isinstance(number, bool) or not isinstance(number, int | float) or key.lower() in _TIMES:
             continue
         elif isinstance(number, float):
             if not math.isfinite(number):
-                found.values.setdefault(name, math.nan if texts else number)
+                reading.values.setdefault(name, math.nan if texts else number)
         elif number >= _SENTINEL:
-            found.values.setdefault(name, number - _SENTINEL)
+            reading.values.setdefault(name, number - _SENTINEL)
 
 
 _NUMBER: Final = re.compile(

@@ -1,4 +1,4 @@
-"""A server's Prometheus metrics, in Jupyter Server's own `/metrics`. Those of recorders are in `recorder_metrics`."""
+"""A server's Prometheus metrics, in Jupyter Server's own `/metrics`; `recorder_metrics` has those of recorders."""
 
 from __future__ import annotations
 
