@@ -438,7 +438,7 @@ def is_finished(pod: dict[str, Any]) -> bool:
 
 
 def decisive_end(pods: list[dict[str, Any]]) -> End | None:
-    """Return the end that decides a task's exit: the newest failure of a main or init container, else the newest success.
+    """Return the end that gives a task its exit code: the newest failure of a main or init container, else the newest success.
 
     When one pod fails for good, the Job's controller deletes the pods that still run, and they end with 143 or 137
     (`deleteActivePods` in kubernetes/pkg/controller/job/job_controller.go). That is an effect of the failure, so a pod that is

@@ -1,4 +1,4 @@
-"""Source, entry and batch, of which a recording consists, and the codec of a batch."""
+"""The parts of a recording (source, entry, batch), and the codec of a batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import orjson
 if TYPE_CHECKING:
     from cortex_jupyter.model.cursor import Epochs
 
-#: The values of a batch's column `o`: the stream of a line. Kubernetes tells it from version 1.32 on.
+#: The streams of lines; a batch's column `o` holds indices in this tuple. Before version 1.32, Kubernetes reports no stream.
 STREAMS: Final = ("unknown", "stdout", "stderr")
 
 
@@ -31,8 +31,8 @@ class Source:
 
     Notes
     -----
-    Two sources are equal if their pod, container and container ID are. The other fields may change in the Pod object
-    while the run lasts, and the recorder must not read the run a second time for that.
+    Kind, run and node do not count when sources are compared. They may change in the Pod object while the run lasts, and
+    the recorder must not read the run a second time for that.
     """
 
     pod: str

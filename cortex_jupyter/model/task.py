@@ -11,7 +11,7 @@ from cortex_jupyter.errors import BadQuery
 #: Kinds of tasks, in lower case as in a task's key; `selector` is `-l app=x`.
 KINDS: Final = ("job", "deployment", "statefulset", "daemonset", "replicaset", "cronjob", "pod", "selector")
 
-_SHORT: Final = {"jobs": "job", "po": "pod", "pods": "pod", "deploy": "deployment", "deployments": "deployment"} | {
+_SHORT_NAMES: Final = {"jobs": "job", "po": "pod", "pods": "pod", "deploy": "deployment", "deployments": "deployment"} | {
     "sts": "statefulset", "statefulsets": "statefulset", "ds": "daemonset", "daemonsets": "daemonset",
     "rs": "replicaset", "replicasets": "replicaset", "cj": "cronjob", "cronjobs": "cronjob",
 }  # fmt: skip
@@ -65,10 +65,10 @@ class TaskRef:
         if body.startswith(("-l ", "-l=", "selector/")):
             body = (body[3:] if body.startswith("-l") else body[len("selector/") :]).strip()
             if not body:  # an empty selector would select every pod of the namespace
-                raise BadQuery(f"{text[:80]!r} selects nothing", "write a label, for instance -l app=train")
+                raise BadQuery(f"{text[:80]!r} has an empty label selector", "write a label, for instance -l app=train")
             return cls(_check_name(space, text), "selector", body)
         kind, slash, name = body.rpartition("/")
-        kind = _SHORT.get(kind.lower(), kind.lower())
+        kind = _SHORT_NAMES.get(kind.lower(), kind.lower())
         if slash and kind not in KINDS:
             raise BadQuery(f"{kind!r} in {text!r} is no kind of task", f"kinds are {', '.join(KINDS[:-1])}")
         return cls(_check_name(space, text), kind, _check_name(name, text))

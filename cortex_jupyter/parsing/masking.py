@@ -51,7 +51,7 @@ _PIECE: Final = 1024
 
 @cache
 def rules() -> tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]:
-    """Return the rules. Each is its kind, the hints of which a text must have one, and the pattern.
+    """Return the rules, each with its kind, its hints and its pattern. A text that matches contains one of the hints.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def rules() -> tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...]:
 
 
 @cache
-def _signs() -> frozenset[str]:
+def _exact_hints() -> frozenset[str]:
     """Return the hints that are case-sensitive: all except `_NAMES`."""
     return frozenset(hint for _, hints, _ in rules() for hint in hints) - set(_NAMES)
 
@@ -116,26 +116,26 @@ def mask(texts: Sequence[str]) -> Iterator[tuple[int, str, Counter[str]]]:
 
     Examples
     --------
-    >>> for place, text, kinds in mask(["loss=0.3 tokens=1234", "HF_TOKEN=hf_abcdefghijkl by ann@example.org"]):
-    ...     print(place, text, dict(kinds))
+    >>> for index, text, kinds in mask(["loss=0.3 tokens=1234", "HF_TOKEN=hf_abcdefghijkl by ann@example.org"]):
+    ...     print(index, text, dict(kinds))
     1 HF_TOKEN=[masked] by [masked] {'Secret Keyword': 1, 'E-mail': 1}
     """
     # First search all lines together: most logs contain few of the hints, and only those are looked for in each line.
     whole = "\n".join(texts)
-    signs = [sign for sign in _signs() if sign in whole]
+    exact_hints = [hint for hint in _exact_hints() if hint in whole]
     whole = whole.lower()
     names = [name for name in _NAMES if name in whole]
-    for place, text in enumerate(texts):
-        hints = [sign for sign in signs if sign in text]
-        low = text.lower() if names else ""
-        if (named := [name for name in names if name in low]) and _NAMED.search(low):
-            hints += named
+    for index, text in enumerate(texts):
+        hints = [hint for hint in exact_hints if hint in text]
+        lowered = text.lower() if names else ""
+        if (names_in_text := [name for name in names if name in lowered]) and _NAMED.search(lowered):
+            hints += names_in_text
         if not hints and not _BASE64.match(text):
             continue
         kinds: Counter[str] = Counter()
-        new = _masked(text, _applicable(tuple(hints)), kinds)
+        masked = _masked(text, _applicable(tuple(hints)), kinds)
         if kinds:
-            yield place, new, kinds
+            yield index, masked, kinds
 
 
 class Mask:
@@ -162,7 +162,7 @@ class Mask:
     @property
     def worth(self) -> str:
         """A pattern in RE2's syntax that every line with a secret matches."""
-        return f"{'|'.join(map(re.escape, sorted(_signs())))}|(?i:{'|'.join(_NAMES)})|^\\s*[^ ]{{60,}}\\s*$"
+        return f"{'|'.join(map(re.escape, sorted(_exact_hints())))}|(?i:{'|'.join(_NAMES)})|^\\s*[^ ]{{60,}}\\s*$"
 
     def __call__(self, text: str) -> str:
         """Return the line with its secrets masked."""

@@ -28,7 +28,7 @@ class Bound:
     size : int, optional
         Characters of its records' texts. A page has at least one record, whatever its length.
     end : float, optional
-        Deadline, by `time.monotonic`. At least some entries are read before it counts.
+        Deadline, by `time.monotonic`. It counts only after some entries were read, so that each page makes progress.
     gone : callable, optional
         Returns True when no reader waits for the page any more.
     """

@@ -65,7 +65,7 @@ def begin(file: Path | None = None, *, alone: bool = True) -> None:
     file : Path, optional
         If standard error is this file, it is rotated when it grows large.
     alone : bool, optional
-        The process is ours: warnings of other libraries, and uncaught errors, are written in the same format.
+        The whole process is ours, so warnings of other libraries, and uncaught errors, are written in the same format.
     """
     logger = logging.getLogger(_LOGGER_NAME)
     if logger.handlers:

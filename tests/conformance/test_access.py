@@ -58,7 +58,7 @@ def namespace(target: Target, unique: Callable[[str], str]) -> Iterator[str]:
 
 async def is_allowed(cluster: Cluster, namespace: str, person: Person | None) -> bool:
     try:
-        await Access().namespace(cluster, namespace, person)
+        await Access().check_namespace(cluster, namespace, person)
     except NotAllowed:
         return False
     return True
